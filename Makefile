@@ -1,0 +1,40 @@
+# make demo · make test · make bench · make openapi · make pins
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+ARGS ?=
+WORKERS ?= 2
+
+.PHONY: demo test check openapi pins clean
+
+demo: $(READY)
+	$(BIN)/gridloop demo $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+openapi: $(READY)
+	$(BIN)/gridloop openapi
+
+# Writes requirements/*.txt anew from pyproject.toml, with hashes and without any address.
+pins: $(READY)
+	$(BIN)/python scripts/pins.py
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Gridloop needs Python 3.11 or newer; $(PYTHON) is older or missing. Name another: make PYTHON=python3.11 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "$(PYTHON) lacks the module venv; install it (on Debian: the package python3-venv)."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) .gridloop .gridloop-demo .pytest_cache .mypy_cache .ruff_cache *.egg-info build

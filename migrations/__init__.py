@@ -1,0 +1,25 @@
+"""The migrations, run by Alembic: `upgrade(url)` brings a database to the newest tables."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+
+def driver_url(url: str) -> str:
+    """The URL with the driver named, as SQLAlchemy wants it."""
+    return "postgresql+asyncpg://" + url.partition("://")[2]
+
+
+def configuration(url: str) -> Config:
+    """Alembic's configuration for a database."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def upgrade(url: str) -> None:
+    """Migrates the database at `url` to the newest revision; does nothing when it is there."""
+    command.upgrade(configuration(url), "head")

@@ -1,0 +1,31 @@
+"""Alembic's entry: runs the migrations on the connection that `migrations.upgrade` hands over, or on GRIDLOOP_DATABASE_URL."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from migrations import driver_url
+from service.models import metadata
+
+
+def run(connection: Connection) -> None:
+    """Migrates over a connection."""
+    context.configure(connection=connection, target_metadata=metadata, compare_type=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def connect_and_run() -> None:
+    """Opens a connection of its own and migrates."""
+    engine = create_async_engine(driver_url(str(context.config.get_main_option("sqlalchemy.url"))))
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+asyncio.run(connect_and_run())

@@ -1,0 +1,55 @@
+"""The FastAPI service: one line a room."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+
+from service import errors, health, openapi
+from service.database import Database, open_pool
+from service.identity import routes as identity
+from service.identity.tokens import Tokens
+from service.inbox import routes as inbox
+from service.settings import Settings
+from service.state import State
+from service.summaries import routes as summaries
+from service.sync import routes as sync
+
+VERSION = "0.1.0"
+
+
+def utc_now() -> datetime:
+    """The service's clock."""
+    return datetime.now(UTC)
+
+
+def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> FastAPI:
+    """The service over the database of the settings, whose tables are migrated already."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        assert settings.database_url, "the database is chosen before the app starts"
+        pool = await open_pool(settings.database_url, settings.pool_size)
+        database = Database(pool)
+        app.state.gridloop = State(settings, database, Tokens(database, settings), now)
+        try:
+            yield
+        finally:
+            await pool.close()
+
+    app = FastAPI(
+        title="Gridloop",
+        version=VERSION,
+        summary="Offline-first field work for village grids 村级网格工作闭环",
+        lifespan=lifespan,
+    )
+    app.add_middleware(errors.CatchAll)
+    errors.install(app)
+    app.include_router(identity.router)
+    app.include_router(sync.router)
+    app.include_router(inbox.router)
+    app.include_router(summaries.router)
+    app.include_router(health.router)
+    openapi.install(app)
+    return app

@@ -1,0 +1,179 @@
+"""The command `gridloop`."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import migrations
+from service.app import create_app, utc_now
+from service.database import Database, open_pool
+from service.identity.routes import passwords
+from service.postgres import PostgresFailed, embedded
+from service.settings import Settings
+
+DEMO_PASSWORD = "gridloop-demo"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Gridloop: offline-first field work for village grids.")
+roster_app = typer.Typer(no_args_is_help=True, help="Units, cadres and households.")
+epoch_app = typer.Typer(no_args_is_help=True, help="The identity of the server's history.")
+app.add_typer(roster_app, name="roster")
+app.add_typer(epoch_app, name="epoch")
+console = Console()
+
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
+
+
+@contextmanager
+def database_url(settings: Settings, migrate: bool = True) -> Iterator[Settings]:
+    """The settings with a database: the server's own, or the embedded one, which is migrated when it starts."""
+    if settings.database_url:
+        yield settings
+        return
+    try:
+        with embedded(settings.data) as url:
+            if migrate:
+                migrations.upgrade(url)
+            yield settings.model_copy(update={"database_url": url})
+    except PostgresFailed as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+
+
+def chosen(data: Path | None, demo: bool = False) -> Settings:
+    """Settings from the environment, with what the command line says on top."""
+    settings = Settings()
+    updates: dict[str, object] = {}
+    if data is not None:
+        updates["data"] = data
+    if demo:
+        updates["demo"] = True
+    return settings.model_copy(update=updates)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Service processes.")] = 1,
+    data: Data = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Let the demo sign-ins in.")] = False,
+) -> None:
+    """Run the service until Ctrl-C."""
+    with database_url(chosen(data, demo)) as settings:
+        # The workers are processes of their own and read the settings from the environment.
+        os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
+        os.environ["GRIDLOOP_DEMO"] = "1" if settings.demo else "0"
+        uvicorn.run(
+            "service.cli:served_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            loop="uvloop",
+            http="httptools",
+            access_log=False,
+            log_level="info",
+        )
+
+
+def served_app() -> object:
+    """The app of a service process."""
+    return create_app(Settings())
+
+
+@app.command()
+def migrate(data: Data = None) -> None:
+    """Bring the database to the newest tables."""
+    with database_url(chosen(data), migrate=False) as settings:
+        migrations.upgrade(str(settings.database_url))
+        console.print("The database is at the newest revision.")
+
+
+@roster_app.command("load")
+def roster_load(
+    data: Data = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Make the demo sign-ins, too.")] = False,
+) -> None:
+    """Load Baotou's units, and the made-up cadres and households below; what is there stays as it is."""
+    with database_url(chosen(data, demo)) as settings:
+        asyncio.run(load_roster(settings))
+
+
+async def load_roster(settings: Settings) -> None:
+    """Loads the roster with a progress bar and prints what there is now."""
+    from service.roster.load import load
+
+    pool = await open_pool(str(settings.database_url), 2)
+    try:
+        with progress_bar() as progress:
+            tasks: dict[str, int] = {}
+
+            def show(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = progress.add_task(what, total=total)
+                progress.update(tasks[what], completed=done)  # type: ignore[arg-type]
+
+            password = passwords.hash(DEMO_PASSWORD) if settings.demo else None
+            loaded = await load(Database(pool), settings, utc_now(), show, password)
+    finally:
+        await pool.close()
+    console.print(
+        f"Roster: {loaded.units} units ({loaded.new_units} new), {loaded.cadres} cadres ({loaded.new_cadres} new), "
+        f"{loaded.households} households ({loaded.new_households} new)."
+    )
+
+
+def progress_bar() -> Progress:
+    """A progress bar with count and time."""
+    return Progress(
+        TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    )
+
+
+@epoch_app.command("new")
+def epoch_new(data: Data = None) -> None:
+    """Take a new epoch: run this after restoring the database from a backup, before phones sync again."""
+    from service.sync.queries import new_epoch, server_state
+
+    async def renew(url: str) -> str:
+        pool = await open_pool(url, 1)
+        async with Database(pool).transaction() as connection:
+            epoch = await new_epoch(connection, str((await server_state(connection))["epoch"]))
+        await pool.close()
+        return epoch
+
+    with database_url(chosen(data)) as settings:
+        console.print(f"The epoch is now {asyncio.run(renew(str(settings.database_url)))}.")
+
+
+@app.command()
+def openapi(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("openapi/openapi.json")) -> None:
+    """Write the OpenAPI document."""
+    from service.openapi import write
+
+    changed = write(create_app(Settings()), path)
+    console.print(f"{path} {'written' if changed else 'is up to date'}.")
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="Port of the service.")] = 8000,
+    data: Data = None,
+    once: Annotated[bool, typer.Option("--once", help="End after the report instead of staying up.")] = False,
+) -> None:
+    """Live through a week with 60 phones of one township, then show the supervisor's summary."""
+    from service.demo.run import run
+
+    settings = chosen(data, demo=True)
+    if data is None:
+        settings = settings.model_copy(update={"data": Path(".gridloop-demo")})
+    with database_url(settings) as settings:
+        raise typer.Exit(run(settings, port, once, console))

@@ -1,0 +1,76 @@
+"""The pool of connections to PostgreSQL, and what a database that is down looks like."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+
+from service.errors import UNAVAILABLE, Problem
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+ACQUIRE_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 60
+
+
+async def open_pool(url: str, size: int) -> Pool:
+    """A pool of at most `size` connections; none is opened before it is needed, so a service starts while its database is down."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size,
+        command_timeout=COMMAND_TIMEOUT_S,
+        timeout=ACQUIRE_TIMEOUT_S,
+        server_settings={"application_name": "gridloop", "timezone": "UTC"},
+    )
+
+
+class Database:
+    """The database as the routes see it: connections to read, transactions to write."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """A connection on which each statement sees the newest state."""
+        try:
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                yield connection
+        except UNREACHABLE as error:
+            raise unavailable() from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction, which commits at the end or leaves nothing behind."""
+        try:
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+                yield connection
+        except UNREACHABLE as error:
+            raise unavailable() from error
+
+
+UNREACHABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidCatalogNameError,
+    OSError,
+    TimeoutError,
+)
+
+
+def unavailable() -> Problem:
+    """The answer while the database cannot be reached."""
+    return Problem(
+        UNAVAILABLE, "The database cannot be reached; nothing was changed. Try again in a few seconds.", {"Retry-After": "5"}
+    )

@@ -1,0 +1,192 @@
+"""`gridloop demo`: the service, 60 phones and a week, then the supervisor's view over the API."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from service.app import utc_now
+from service.cli import DEMO_PASSWORD, load_roster, progress_bar
+from service.demo.phones import Week, last_week
+from service.roster import rule
+from service.settings import Settings
+from sync_protocol.vocabulary import DUTIES
+
+PHONES = 60
+STARTUP_S = 30
+
+
+def township_and_workers() -> tuple[rule.UnitRow, list[tuple[str, str]]]:
+    """A township with phones enough, and `(staff code, grid)` of its first 60 workers."""
+    whole = rule.roster()
+    for unit in whole.units:
+        workers = [
+            (cadre.staff_code, cadre.unit)
+            for cadre in whole.cadres
+            if cadre.role == "grid_worker" and cadre.unit.startswith(unit.code)
+        ]
+        if unit.level == "township" and len(workers) >= PHONES:
+            return unit, workers[:PHONES]
+    raise LookupError(f"no township has {PHONES} grid workers")
+
+
+def run(settings: Settings, port: int, once: bool, console: Console) -> int:
+    """Runs the whole demo; returns the exit code."""
+    if _taken(port):
+        console.print(f"[red]Port {port} is in use.[/red] Name another one: make demo ARGS='--port {port + 1}'")
+        return 1
+    began = time.monotonic()
+    asyncio.run(load_roster(settings))
+    env = {**os.environ, "GRIDLOOP_DATABASE_URL": str(settings.database_url), "GRIDLOOP_DEMO": "1"}
+    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--demo"]
+    service = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=None, start_new_session=True)
+    try:
+        base_url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(base_url, service)
+        asyncio.run(_week(base_url, console, began))
+        if once:
+            return 0
+        console.print("\nThe service stays up until Ctrl-C.")
+        service.wait()
+    except KeyboardInterrupt:
+        console.print("\nStopping.")
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.wait(30)
+    return 0
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait_until_ready(base_url: str, service: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + STARTUP_S
+    while time.monotonic() < deadline:
+        if service.poll() is not None:
+            raise RuntimeError(f"the service ended with exit code {service.returncode} before it was ready")
+        try:
+            if httpx.get(f"{base_url}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"the service was not ready within {STARTUP_S} s")
+
+
+async def _week(base_url: str, console: Console, began: float) -> None:
+    township, workers = township_and_workers()
+    name = last_week(utc_now())
+    with tempfile.TemporaryDirectory(prefix="gridloop-demo-") as folder:
+        week = Week(base_url, Path(folder), workers, DEMO_PASSWORD, utc_now())
+        with progress_bar() as progress:
+            task = progress.add_task(f"{name}: {PHONES} phones", total=6)
+            await week.live(name, lambda day: progress.update(task, completed=day))
+            progress.update(task, completed=6)
+        lost = week.lost_answers
+        await week.close()
+    async with httpx.AsyncClient(base_url=base_url, timeout=30) as client:
+        report = await _ask(client, f"S{township.code}", township.code, name)
+    _print(console, township, name, report, lost)
+    _say_how(console, base_url, township.code, name, time.monotonic() - began)
+
+
+async def _ask(client: httpx.AsyncClient, staff_code: str, unit: str, week: str) -> dict[str, Any]:
+    """What the township's supervisor gets over the API."""
+    form = {"grant_type": "password", "username": staff_code, "password": DEMO_PASSWORD}
+    token = (await client.post("/v1/auth/token", data=form)).raise_for_status().json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+
+    async def get(path: str, **query: str) -> Any:
+        return (await client.get(path, params={"unit": unit, **query}, headers=headers)).raise_for_status().json()
+
+    return {
+        "summary": await get("/v1/summaries/weekly", week=week),
+        "cadres": await get("/v1/summaries/cadres", week=week, sort="problems_resolved", limit="10"),
+        "conflicts": await get("/v1/conflicts", limit="200"),
+        "held": await get("/v1/held"),
+    }
+
+
+def _print(console: Console, township: rule.UnitRow, week: str, report: dict[str, Any], lost: int) -> None:
+    summary = report["summary"]
+    console.print(_totals_table(township.name, week, summary))
+    console.print(_table("职责 by duty", ("职责", "走访", "上报", "办结"), [
+        (DUTIES[row["duty"]].zh, row["visits"], row["problems_raised"], row["problems_resolved"]) for row in summary["duties"]
+    ]))
+    console.print(_table("干部 the ten with most problems resolved", ("工号", "姓名", "党员", "走访", "上报", "办结", "超期"), [
+        (row["staff_code"], row["name"], "✓" if row["party_member"] else "", row["visits"], row["problems_raised"],
+         row["problems_resolved"], row["problems_overdue"])
+        for row in report["cadres"]["items"]
+    ]))
+    conflicts = report["conflicts"]["items"]
+    console.print(_table(f"冲突 conflicts ({len(conflicts)}), the first five", ("记录", "字段", "保留", "未保留", "规则"), [
+        (row["kind"], row["field"], _short(row["kept"]), _short(row["lost"]), row["rule"].partition(":")[0]) for row in conflicts[:5]
+    ]))
+    console.print(_table("待核数据 held mutations", ("工号", "记录", "原因", "说明"), [
+        (row["staff_code"], row["kind"], row["reason"], row["detail"]) for row in report["held"]["items"]
+    ]))
+    console.print(f"Answers lost on the way: {lost}; logs that arrived after the week: {summary['late_arrivals']}.")
+
+
+def _totals_table(name: str, week: str, summary: dict[str, Any]) -> Table:
+    labels = {
+        "visits": "走访 visits",
+        "households_visited": "走访户数 households visited",
+        "households": "农牧户 households",
+        "problems_raised": "上报 raised",
+        "problems_resolved": "办结 resolved",
+        "problems_open": "在办 open",
+        "problems_overdue": "超期 overdue",
+        "median_hours_to_resolve": "办结用时中位数(小时) median hours",
+    }
+    rows = [(label, _show(summary["totals"][key]), _show(summary["previous"][key])) for key, label in labels.items()]
+    loop = summary["loop"]
+    rows.append(("周分析 analyses filed", f"{loop['filed']} / {loop['grids']}", ""))
+    return _table(f"{name} {week} 周报", ("", "本周", "上周"), rows)
+
+
+def _show(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 30 else text[:29] + "…"
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    return table
+
+
+def _say_how(console: Console, base_url: str, township: str, week: str, seconds: float) -> None:
+    console.print(f"\nDone in {seconds:.0f} s. The docs are at {base_url}/docs. Sign in as supervisor, cadre or worker:")
+    console.print(f"  S{township}, C{township}200-1, W{township}200001-1, admin; password {DEMO_PASSWORD}", highlight=False)
+    console.print(
+        f"  TOKEN=$(curl -s {base_url}/v1/auth/token -d grant_type=password -d username=S{township}"
+        f" -d password={DEMO_PASSWORD} | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"  curl -s '{base_url}/v1/summaries/weekly?unit={township}&week={week}' -H \"Authorization: Bearer $TOKEN\"",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,165 @@
+"""Every error that Gridloop gives, in one catalogue, as `application/problem+json` (RFC 9457)."""
+
+import logging
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("gridloop")
+
+PREFIX = "/problems/"
+MEDIA_TYPE = "application/problem+json"
+
+
+class Type(NamedTuple):
+    """A type of problem: the slug at the end of its `type`, its status and its title."""
+
+    slug: str
+    status: int
+    title: str
+
+
+MALFORMED = Type("malformed", 400, "The body is no JSON")
+GRANT_REFUSED = Type("grant-refused", 400, "No token for this request")
+TOKEN_MISSING = Type("token-missing", 401, "A bearer token is needed")
+TOKEN_INVALID = Type("token-invalid", 401, "The token is not valid here")
+TOKEN_EXPIRED = Type("token-expired", 401, "The token has expired")
+SIGN_IN_FAILED = Type("sign-in-failed", 401, "Staff code or password is wrong")
+DEVICE_REVOKED = Type("device-revoked", 401, "The device was revoked")
+DEVICE_NEEDED = Type("device-needed", 403, "The token is not bound to a device")
+NOT_ALLOWED = Type("not-allowed", 403, "The role does not allow this")
+NOT_FOUND = Type("not-found", 404, "There is no such thing in your scope")
+METHOD = Type("method-not-allowed", 405, "The path does not take this method")
+SEQ_GAP = Type("seq-gap", 409, "Mutations are missing before this one")
+DEVICE_FORKED = Type("device-forked", 409, "The device numbered other mutations alike")
+ALREADY_DECIDED = Type("already-decided", 409, "Somebody has decided already")
+TOO_LARGE = Type("too-large", 413, "The request is over the limit")
+UNSUPPORTED = Type("unsupported-encoding", 415, "The body's encoding is not supported")
+INVALID = Type("invalid", 422, "The request cannot be used as it is")
+UPGRADE = Type("upgrade-needed", 426, "The app is too old for this server")
+TOO_MANY = Type("too-many-attempts", 429, "Too many attempts")
+INTERNAL = Type("internal", 500, "Something went wrong on the server")
+UNAVAILABLE = Type("unavailable", 503, "The server cannot answer just now")
+
+CATALOGUE = tuple(value for value in globals().values() if isinstance(value, Type))
+
+
+class Problem(Exception):
+    """An error on its way to the client. `detail` names the thing, what is wrong and what to do; `members` are extra keys."""
+
+    def __init__(self, type: Type, detail: str, headers: dict[str, str] | None = None, **members: Any) -> None:
+        super().__init__(f"{type.slug}: {detail}")
+        self.type = type
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+    def response(self) -> Response:
+        """The problem as an answer."""
+        body = {
+            "type": PREFIX + self.type.slug,
+            "title": self.type.title,
+            "status": self.type.status,
+            "detail": self.detail,
+            **self.members,
+        }
+        headers = dict(self.headers)
+        if self.type.status == HTTPStatus.UNAUTHORIZED:
+            headers.setdefault("WWW-Authenticate", "Bearer")
+        return Response(msgspec.json.encode(body), self.type.status, headers, MEDIA_TYPE)
+
+
+class ProblemBody(BaseModel):
+    """A problem (RFC 9457); `type` ends in a stable slug, and some types carry further members."""
+
+    model_config = ConfigDict(title="Problem", extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def documented(*types: Type) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that can end in these problems."""
+    answers: dict[int | str, dict[str, Any]] = {}
+    for kind in types:
+        known = answers.get(kind.status)
+        text = f"`{kind.slug}`: {kind.title}"
+        example = {"type": PREFIX + kind.slug, "title": kind.title, "status": kind.status, "detail": kind.title + "."}
+        if known:
+            known["description"] += "; " + text
+            known["content"][MEDIA_TYPE]["examples"][kind.slug] = {"value": example}
+        else:
+            answers[kind.status] = {
+                "description": text,
+                "content": {
+                    MEDIA_TYPE: {
+                        "schema": {"$ref": "#/components/schemas/Problem"},
+                        "examples": {kind.slug: {"value": example}},
+                    }
+                },
+            }
+    return answers
+
+
+def install(app: FastAPI) -> None:
+    """Turns every exception into problem+json, in this one place."""
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return error.response()
+
+    async def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        wrong = [
+            {"where": ".".join(map(str, item["loc"])), "what": item["msg"]}
+            for item in error.errors()
+        ]
+        first = wrong[0]
+        if any(item["type"] == "json_invalid" for item in error.errors()):
+            return Problem(MALFORMED, f"The body is no JSON: {first['what']}.").response()
+        return Problem(INVALID, f"{first['where']}: {first['what']}.", errors=wrong).response()
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            return Problem(NOT_FOUND, f"Nothing answers at {request.url.path}.").response()
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return Problem(METHOD, f"{request.url.path} does not take {request.method}.", dict(error.headers or {})).response()
+        return Problem(Type("http", error.status_code, HTTPStatus(error.status_code).phrase), str(error.detail)).response()
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+
+
+class CatchAll:
+    """The last resort: whatever nobody foresaw is logged, and the client gets a problem without a stack trace."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:
+            if scope["type"] != "http" or started:
+                raise
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            answer = Problem(INTERNAL, "The server failed at this; it was logged. Nothing of the request was kept.").response()
+            await answer(scope, receive, send)

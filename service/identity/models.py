@@ -1,0 +1,81 @@
+"""The tables of cadres, their posts and devices, refresh tokens and signing keys."""
+
+from datetime import datetime
+from uuid import UUID as Uuid
+
+from sqlalchemy import BigInteger, Column, DateTime, Text
+from sqlalchemy.dialects.postgresql import UUID
+from sqlmodel import Field, SQLModel
+
+
+def _code() -> Column[str]:
+    return Column(Text(collation="C"), primary_key=True)
+
+
+class Cadre(SQLModel, table=True):
+    """A person who works with Gridloop. `password` is an argon2 hash; without one nobody signs in as this cadre."""
+
+    staff_code: str = Field(sa_column=_code())
+    name: str = Field(sa_type=Text)
+    phone: str = Field(default="", sa_type=Text)
+    party_member: bool = False
+    password: str | None = Field(default=None, sa_type=Text)
+    demo: bool = False
+
+
+class Post(SQLModel, table=True):
+    """A role at a unit from `valid_from` until `valid_to`; empty means still."""
+
+    id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    staff_code: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
+    role: str = Field(sa_type=Text)
+    unit: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
+    valid_from: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    valid_to: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+
+
+class Device(SQLModel, table=True):
+    """A phone, or the server-side device of a cadre's REST writes.
+
+    `acked_seq` counts the mutations taken in; `last_stamp` is the highest corrected stamp among them; `queued` is what the phone said
+    was still waiting on it.
+    """
+
+    id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    staff_code: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
+    name: str = Field(default="", sa_type=Text)
+    platform: str = Field(default="", sa_type=Text)
+    app_version: str = Field(default="", sa_type=Text)
+    acked_seq: int = Field(default=0, sa_type=BigInteger)
+    last_stamp: int = Field(default=0, sa_type=BigInteger)
+    queued: int = 0
+    clock_offset_ms: int = Field(default=0, sa_type=BigInteger)
+    created_at: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    last_seen: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+
+
+class RefreshToken(SQLModel, table=True):
+    """A refresh token, known by its hash. A family grows by rotation; using an old one again revokes the family."""
+
+    __tablename__ = "refresh_token"
+
+    hash: str = Field(sa_column=Column(Text, primary_key=True))
+    family: Uuid = Field(sa_column=Column(UUID, nullable=False, index=True))
+    staff_code: str = Field(sa_type=Text)
+    device: Uuid | None = Field(default=None, sa_column=Column(UUID))
+    expires_at: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    used_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+
+
+class SigningKey(SQLModel, table=True):
+    """A key pair that signs access tokens (ES256); the newest signs, all are published until retired."""
+
+    __tablename__ = "signing_key"
+
+    kid: str = Field(sa_column=Column(Text, primary_key=True))
+    private_pem: str = Field(sa_type=Text)
+    public_pem: str = Field(sa_type=Text)
+    created_at: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    retired_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]

@@ -1,0 +1,151 @@
+"""Access tokens: JWT signed with ES256; and refresh tokens, which rotate."""
+
+import hashlib
+import secrets
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jose import ExpiredSignatureError, JWTError, jwk, jwt
+
+from service.database import Database
+from service.errors import GRANT_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, Problem
+from service.identity import queries
+from service.settings import Settings
+
+ALGORITHM = "ES256"
+LEEWAY_S = 60
+_CACHED = 20_000
+_KEYS_RELOADED_EVERY_S = 5.0
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """Who a token speaks for: a staff code, and the device it is bound to, if any. `expires` is a Unix time."""
+
+    staff_code: str
+    device: str | None
+    expires: float
+
+
+class Tokens:
+    """Makes and reads tokens with the keys that the database keeps, so that every process knows them."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._private: tuple[str, str] | None = None
+        self._public: dict[str, str] = {}
+        self._loaded = 0.0
+        self._cache: dict[str, Claims] = {}
+
+    async def load(self) -> None:
+        """Reads the keys, and makes the first on a new database."""
+        async with self._database.transaction() as connection:
+            rows = await queries.signing_keys(connection)
+            if not rows:
+                await queries.add_signing_key(connection, *make_key(), first=True)
+                rows = await queries.signing_keys(connection)
+        self._private = (rows[0]["kid"], rows[0]["private_pem"])
+        self._public = {row["kid"]: row["public_pem"] for row in rows}
+        self._loaded = time.monotonic()
+
+    async def access_token(self, staff_code: str, device: str | None, now: datetime) -> str:
+        """A signed access token."""
+        if self._private is None:
+            await self.load()
+        assert self._private is not None
+        kid, pem = self._private
+        claims = {
+            "iss": self._settings.issuer,
+            "sub": staff_code,
+            "iat": int(now.timestamp()),
+            "exp": int((now + timedelta(minutes=self._settings.access_minutes)).timestamp()),
+            "jti": secrets.token_hex(8),
+        }
+        if device is not None:
+            claims["device"] = device
+        return str(jwt.encode(claims, pem, algorithm=ALGORITHM, headers={"kid": kid}))
+
+    async def read(self, token: str, now: datetime) -> Claims:
+        """Who a token speaks for; raises `Problem`. A token that was read before is looked up until it expires."""
+        known = self._cache.get(token)
+        if known is None:
+            known = await self._verify(token, now)
+            if len(self._cache) >= _CACHED:
+                self._cache.clear()
+            self._cache[token] = known
+        if known.expires + LEEWAY_S < now.timestamp():
+            raise Problem(TOKEN_EXPIRED, "The access token has expired; get a new one with the refresh token.")
+        return known
+
+    async def _verify(self, token: str, now: datetime) -> Claims:
+        try:
+            header = jwt.get_unverified_header(token)
+        except JWTError:
+            raise Problem(TOKEN_INVALID, "The token is no JWT; sign in at /v1/auth/token.") from None
+        kid = header.get("kid")
+        if kid not in self._public and time.monotonic() - self._loaded > _KEYS_RELOADED_EVERY_S:
+            await self.load()
+        pem = self._public.get(str(kid))
+        if pem is None or header.get("alg") != ALGORITHM:
+            raise Problem(TOKEN_INVALID, "The token was not signed by this server; sign in at /v1/auth/token.")
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                pem,
+                algorithms=[ALGORITHM],
+                issuer=self._settings.issuer,
+                options={"verify_aud": False, "verify_exp": False, "verify_iat": False},
+            )
+        except ExpiredSignatureError:
+            raise Problem(TOKEN_EXPIRED, "The access token has expired; get a new one with the refresh token.") from None
+        except JWTError:
+            raise Problem(TOKEN_INVALID, "The token's signature or issuer is wrong; sign in at /v1/auth/token.") from None
+        try:
+            return Claims(str(claims["sub"]), claims.get("device"), float(claims["exp"]))
+        except (KeyError, TypeError, ValueError):
+            raise Problem(TOKEN_INVALID, "The token lacks a claim; sign in at /v1/auth/token.") from None
+
+    async def jwks(self) -> dict[str, Any]:
+        """The public keys, for others to check tokens with (RFC 7517)."""
+        if not self._public:
+            await self.load()
+        keys = []
+        for kid, pem in self._public.items():
+            public = jwk.construct(pem, ALGORITHM).to_dict()
+            keys.append({key: _text(value) for key, value in public.items()} | {"kid": kid, "use": "sig"})
+        return {"keys": keys}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def make_key() -> tuple[str, str, str]:
+    """A new key pair: its id, the private and the public key as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(public).hexdigest()[:16], private.decode(), public.decode()
+
+
+def new_refresh_token() -> str:
+    """256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def hash_of(refresh_token: str) -> str:
+    """What the database keeps of a refresh token."""
+    return hashlib.sha256(refresh_token.encode()).hexdigest()
+
+
+def refused(detail: str) -> Problem:
+    """A grant that gives no token; carries OAuth's `error` too (RFC 6749, section 5.2)."""
+    return Problem(GRANT_REFUSED, detail, error="invalid_grant")

@@ -1,0 +1,105 @@
+"""Decisions of people on conflicts and held mutations, each a mutation or a verdict of the one write path."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from service.database import Connection
+from service.errors import ALREADY_DECIDED, INVALID, NOT_FOUND, Problem
+from service.identity.access import Caller
+from service.inbox import queries
+from service.records.queries import load
+from service.settings import Settings
+from service.sync import queries as sync_queries
+from service.sync.apply import apply, release
+from service.sync.intake import Author, ready_one
+from sync_protocol import clock
+from sync_protocol.ids import server_device_id
+from sync_protocol.merge import GRID, LIFE
+from sync_protocol.messages import Mutation, Verdict
+from sync_protocol.periods import to_ms
+from sync_protocol.records import KINDS
+
+
+async def write_as(
+    connection: Connection, settings: Settings, caller: Caller, mutation: Mutation, override: bool = False
+) -> Verdict:
+    """A cadre's write over REST: a mutation of the cadre's server-side device, judged now."""
+    device = server_device_id(caller.staff_code)
+    await sync_queries.add_device(connection, device, caller.staff_code, caller.now)
+    row = await sync_queries.lock_device(connection, device)
+    assert row is not None
+    now_ms = to_ms(caller.now)
+    stamp = max(clock.make_stamp(now_ms), f"{row['last_stamp'] + 1:016x}")
+    mutation.seq = row["acked_seq"] + 1
+    mutation.stamp = stamp
+    server = await sync_queries.server_state(connection)
+    author = Author(device, caller.staff_code, caller.posts, epoch=str(server["epoch"]))
+    item = ready_one(author, mutation, stamp, 0, now_ms, override)
+    [verdict] = await apply(connection, [item], caller.now, settings)
+    await sync_queries.acknowledge(connection, device, mutation.seq, stamp, 0, 0, caller.now)
+    return verdict
+
+
+async def settle(
+    connection: Connection, settings: Settings, caller: Caller, conflict: Any, choice: str, value: Any, note: str
+) -> None:
+    """Settles a conflict; `kept` changes no record, the others write the record by a mutation that no policy overrules."""
+    if conflict["resolved_at"] is not None:
+        raise Problem(
+            ALREADY_DECIDED,
+            f"{conflict['resolved_by']} settled this conflict with ‘{conflict['choice']}’; edit the record if that was wrong.",
+        )
+    if choice != "value" and value is not None:
+        raise Problem(INVALID, "value goes with the choice ‘value’ only; leave it out.")
+    if choice != "kept":
+        chosen = json.loads(conflict["lost"]) if choice == "lost" else value
+        await _write_choice(connection, settings, caller, conflict, chosen)
+    text = None if choice != "value" else json.dumps(value)
+    await queries.resolve_conflict(connection, conflict["id"], choice, text, note, caller.staff_code, caller.now)
+
+
+async def _write_choice(connection: Connection, settings: Settings, caller: Caller, conflict: Any, chosen: Any) -> None:
+    kind = KINDS[conflict["kind"]]
+    stored = (await load(connection, kind, [conflict["record"]])).get(conflict["record"])
+    if stored is None:
+        raise Problem(NOT_FOUND, "The record of this conflict is not here any more.")
+    record = stored.record
+    mutation = Mutation(0, kind.name, record.id, record.grid, base=record.last.rev)
+    if conflict["field"] == LIFE:
+        mutation.op = "delete" if chosen is True else "put"
+    elif conflict["field"] == GRID:
+        mutation.base_grid, mutation.grid = record.grid, str(chosen)
+    else:
+        mutation.fields = {conflict["field"]: chosen}
+    # A settled conflict is a decision about a record of any kind, by someone with the right to settle: it is written by the post that
+    # settles, whatever kinds that post writes otherwise.
+    verdict = await write_as(connection, settings, caller, mutation, override=True)
+    if verdict.outcome == "held":
+        raise Problem(INVALID, f"That value cannot be set: {verdict.detail}")
+
+
+async def release_held(
+    connection: Connection, settings: Settings, caller: Caller, held_id: str, fields: dict[str, Any] | None, note: str
+) -> dict[str, Any]:
+    """Releases a held mutation and answers its verdict; one that still has a flaw stays held."""
+    row = await sync_queries.lock_held(connection, held_id)
+    if row is None or row.state != "open":
+        raise _decided(held_id)
+    [verdict] = await release(connection, [row], caller.now, settings, caller.staff_code, note, fields)
+    answer: dict[str, Any] = msgspec.to_builtins(verdict)
+    return answer
+
+
+async def discard_held(connection: Connection, caller: Caller, held_id: str, reason: str) -> dict[str, Any]:
+    """Discards a held mutation with a reason."""
+    row = await sync_queries.lock_held(connection, held_id)
+    if row is None or row.state != "open":
+        raise _decided(held_id)
+    await sync_queries.close_held(connection, row, "discarded", caller.staff_code, reason, caller.now)
+    return {"seq": row.seq, "outcome": "discarded", "reason": reason}
+
+
+def _decided(held_id: str) -> Problem:
+    return Problem(ALREADY_DECIDED, f"The held mutation {held_id} was released or discarded before.")

@@ -1,0 +1,97 @@
+"""The SQL of the inbox: conflicts and held mutations, listed and decided."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from service.database import Connection
+
+if TYPE_CHECKING:
+    from service.database import Row
+
+_CONFLICT = """
+    SELECT c.id::text, c.grid, c.kind, c.record::text, c.field, c.rule, c.rev, c.kept, c.kept_by, c.kept_device::text, c.kept_at,
+           c.lost, c.lost_by, c.lost_device::text, c.lost_at, c.created_at, c.choice, c.value, c.note, c.resolved_by, c.resolved_at
+    FROM conflict c
+"""
+_HELD = """
+    SELECT h.id::text, h.device::text, h.seq, h.staff_code, h.kind, h.record, h.grid, h.reason, h.detail, h.state, h.received_at,
+           h.body, h.waits_for::text, h.decided_by, h.decided_at, h.decision
+    FROM held h
+"""
+_IN_SCOPE = "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE {0}.grid >= u.code AND {0}.grid < u.code || ':')"
+
+
+async def conflicts(
+    connection: Connection,
+    units: Sequence[str],
+    state: str | None,
+    kind: str | None,
+    record: str | None,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list["Row"]:
+    """Conflicts of these units, the newest first."""
+    return await connection.fetch(
+        _CONFLICT
+        + f"""
+        WHERE {_IN_SCOPE.format("c")} AND ($2::text IS NULL OR ($2 = 'open') = (c.resolved_at IS NULL))
+          AND ($3::text IS NULL OR c.kind = $3) AND ($4::uuid IS NULL OR c.record = $4)
+          AND ($5::timestamptz IS NULL OR (c.created_at, c.id) < ($5, $6::uuid))
+        ORDER BY c.created_at DESC, c.id DESC LIMIT $7
+        """,
+        list(units),
+        state,
+        kind,
+        record,
+        after[0] if after else None,
+        after[1] if after else None,
+        limit,
+    )
+
+
+async def lock_conflict(connection: Connection, conflict: str, units: Sequence[str]) -> "Row | None":
+    """A conflict of these units, locked."""
+    return await connection.fetchrow(
+        _CONFLICT + f" WHERE {_IN_SCOPE.format('c')} AND c.id = $2 FOR UPDATE OF c", list(units), conflict
+    )
+
+
+async def resolve_conflict(
+    connection: Connection, conflict: str, choice: str, value: str | None, note: str, by: str, now: datetime
+) -> None:
+    """Keeps how a conflict was settled."""
+    await connection.execute(
+        "UPDATE conflict SET choice = $2, value = $3::jsonb, note = $4, resolved_by = $5, resolved_at = $6 WHERE id = $1",
+        conflict,
+        choice,
+        value,
+        note,
+        by,
+        now,
+    )
+
+
+async def held(
+    connection: Connection,
+    units: Sequence[str],
+    author: str,
+    state: str | None,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list["Row"]:
+    """Held mutations of these units and of the caller's own, the newest first."""
+    return await connection.fetch(
+        _HELD
+        + f"""
+        WHERE ({_IN_SCOPE.format("h")} OR h.staff_code = $2) AND ($3::text IS NULL OR h.state = $3)
+          AND ($4::timestamptz IS NULL OR (h.received_at, h.id) < ($4, $5::uuid))
+        ORDER BY h.received_at DESC, h.id DESC LIMIT $6
+        """,
+        list(units),
+        author,
+        state,
+        after[0] if after else None,
+        after[1] if after else None,
+        limit,
+    )

@@ -1,0 +1,224 @@
+"""What needs a decision: `/v1/conflicts` and `/v1/held`."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
+
+from service.database import Connection
+from service.errors import (
+    ALREADY_DECIDED,
+    INVALID,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    TOKEN_EXPIRED,
+    TOKEN_INVALID,
+    TOKEN_MISSING,
+    UNAVAILABLE,
+    Problem,
+    documented,
+)
+from service.identity.access import Caller, Signed
+from service.identity.rights import SETTLES, covers, may_settle, scope
+from service.inbox import queries
+from service.inbox.decide import discard_held, release_held, settle
+from service.paging import After, Limit, next_after, read_after
+from service.state import state_of
+
+router = APIRouter(prefix="/v1", tags=["inbox"])
+_SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, NOT_ALLOWED, UNAVAILABLE)
+Id = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Unit = Annotated[str | None, Query(max_length=20, description="That unit and all below it", examples=["150221100"])]
+
+
+class ConflictOut(BaseModel):
+    """A field on which two devices disagreed, with both values, authors, times and devices."""
+
+    id: str
+    grid: str
+    kind: str
+    record: str
+    field: str
+    rule: str = Field(description="The rule that chose, in words")
+    rev: int
+    kept: Any
+    kept_by: str
+    kept_device: str
+    kept_at: datetime
+    lost: Any
+    lost_by: str
+    lost_device: str
+    lost_at: datetime
+    created_at: datetime
+    choice: str | None = None
+    value: Any = None
+    note: str | None = None
+    resolved_by: str | None = None
+    resolved_at: datetime | None = None
+
+
+class ConflictPage(BaseModel):
+    """A page of conflicts."""
+
+    items: list[ConflictOut]
+    next: str | None
+
+
+class HeldOut(BaseModel):
+    """A mutation kept aside, whole, with the reason."""
+
+    id: str
+    device: str
+    seq: int
+    staff_code: str
+    kind: str
+    record: str
+    grid: str
+    reason: str
+    detail: str
+    state: str
+    received_at: datetime
+    mutation: dict[str, Any]
+    waits_for: str | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    decision: str | None = None
+
+
+class HeldPage(BaseModel):
+    """A page of held mutations."""
+
+    items: list[HeldOut]
+    next: str | None
+
+
+class Resolution(BaseModel):
+    """How a conflict is settled."""
+
+    choice: Literal["kept", "lost", "value"] = Field(examples=["lost"])
+    value: Any = Field(None, description="With choice `value`: the value to set")
+    note: str = Field("", max_length=1000)
+
+
+class Release(BaseModel):
+    """How a held mutation is released: as it is, or with corrected fields."""
+
+    fields: dict[str, Any] | None = None
+    note: str = Field("", max_length=1000)
+
+
+class Discard(BaseModel):
+    """Why a held mutation is discarded."""
+
+    reason: str = Field(min_length=1, max_length=1000)
+
+
+def _units(caller: Caller, unit: str | None) -> list[str]:
+    units = scope(caller.posts, caller.now)
+    if unit is None:
+        return units
+    if not unit.isdigit() or not any(covers(top, unit) for top in units):
+        raise Problem(NOT_FOUND, f"There is no unit ‘{unit}’ in your scope.")
+    return [unit]
+
+
+def _settled_units(caller: Caller) -> list[str]:
+    units = scope(caller.posts, caller.now, SETTLES)
+    if not units:
+        raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that decides on conflicts or held mutations.")
+    return units
+
+
+def _conflict(row: Any) -> ConflictOut:
+    values = dict(row)
+    for name in ("kept", "lost", "value"):
+        values[name] = json.loads(values[name]) if values[name] is not None else None
+    return ConflictOut(**values)
+
+
+def _held(row: Any) -> HeldOut:
+    values = dict(row)
+    values["mutation"] = json.loads(values.pop("body").encode("utf-8", "replace"))
+    return HeldOut(**values)
+
+
+@router.get("/conflicts", summary="Fields on which two devices disagreed", responses=documented(*_SIGNED, NOT_FOUND, INVALID))
+async def conflicts(
+    request: Request,
+    caller: Signed,
+    unit: Unit = None,
+    state: Literal["open", "resolved"] | None = None,
+    kind: Annotated[str | None, Query(max_length=40)] = None,
+    record: Annotated[str | None, Query(pattern=r"^[0-9a-f-]{36}$")] = None,
+    limit: Limit = 100,
+    after: After = None,
+) -> ConflictPage:
+    """The newest first; what lost is kept for ever."""
+    units = _units(caller, unit)
+    async with state_of(request).database.reading() as connection:
+        rows = await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1)
+    items = [_conflict(row) for row in rows[:limit]]
+    return ConflictPage(items=items, next=next_after(items[-1].created_at, items[-1].id) if len(rows) > limit else None)
+
+
+@router.post(
+    "/conflicts/{id}/resolution",
+    summary="Settle a conflict",
+    responses=documented(*_SIGNED, NOT_FOUND, ALREADY_DECIDED, INVALID),
+)
+async def resolution(request: Request, caller: Signed, id: Id, body: Resolution) -> ConflictOut:
+    """Keeps what was kept, brings back what lost, or sets a new value; reaches all phones as a mutation."""
+    state = state_of(request)
+    units = _settled_units(caller)
+    async with state.database.transaction() as connection:
+        row = await queries.lock_conflict(connection, id, units)
+        if row is None:
+            raise Problem(NOT_FOUND, f"There is no conflict {id} in your scope.")
+        await settle(connection, state.settings, caller, row, body.choice, body.value, body.note)
+        row = await queries.lock_conflict(connection, id, units)
+    return _conflict(row)
+
+
+@router.get("/held", summary="Mutations kept aside", responses=documented(*_SIGNED, NOT_FOUND, INVALID))
+async def held(
+    request: Request,
+    caller: Signed,
+    unit: Unit = None,
+    state: Literal["open", "released", "discarded"] | None = "open",
+    limit: Limit = 100,
+    after: After = None,
+) -> HeldPage:
+    """Those of the units in scope, and the caller's own; the newest first."""
+    units = _units(caller, unit)
+    async with state_of(request).database.reading() as connection:
+        rows = await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1)
+    items = [_held(row) for row in rows[:limit]]
+    return HeldPage(items=items, next=next_after(items[-1].received_at, items[-1].id) if len(rows) > limit else None)
+
+
+@router.post("/held/{id}/release", summary="Release a held mutation", responses=documented(*_SIGNED, NOT_FOUND, ALREADY_DECIDED, INVALID))
+async def release(request: Request, caller: Signed, id: Id, body: Release) -> dict[str, Any]:
+    """Sends it through the write path again, judged at its original stamp; answers the verdict."""
+    state = state_of(request)
+    async with state.database.transaction() as connection:
+        await _may_decide(connection, caller, id)
+        return await release_held(connection, state.settings, caller, id, body.fields, body.note)
+
+
+@router.post("/held/{id}/discard", summary="Discard a held mutation", responses=documented(*_SIGNED, NOT_FOUND, ALREADY_DECIDED, INVALID))
+async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> dict[str, Any]:
+    """Decides that it shall not be applied; it stays readable with the reason."""
+    state = state_of(request)
+    async with state.database.transaction() as connection:
+        await _may_decide(connection, caller, id)
+        return await discard_held(connection, caller, id, body.reason)
+
+
+async def _may_decide(connection: Connection, caller: Caller, id: str) -> None:
+    _settled_units(caller)
+    grid = await connection.fetchval("SELECT grid FROM held WHERE id = $1", id)
+    everywhere = any(post.role == "admin" and post.valid_at(caller.now) for post in caller.posts)
+    if grid is None or not (everywhere or may_settle(caller.posts, grid, caller.now)):
+        raise Problem(NOT_FOUND, f"There is no held mutation {id} in your scope.")

@@ -1,0 +1,13 @@
+"""Every table, for the migrations to compare with."""
+
+from sqlmodel import SQLModel
+
+from service.identity import models as identity
+from service.problems import models as problems
+from service.records import models as records
+from service.roster import models as roster
+from service.summaries import models as summaries
+from service.sync import models as sync
+
+metadata = SQLModel.metadata
+ROOMS = (identity, problems, records, roster, summaries, sync)

@@ -1,0 +1,34 @@
+"""Keyset pages: `?limit=&after=` in, `{"items": […], "next": "…"|null}` out."""
+
+import base64
+import binascii
+import uuid
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Query
+
+from service.errors import INVALID, Problem
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page")]
+After = Annotated[str | None, Query(max_length=200, description="The `next` of the page before")]
+
+
+def next_after(moment: datetime, id: str) -> str:
+    """The `next` of a page whose last item has this moment and id."""
+    return base64.urlsafe_b64encode(f"{moment.isoformat()}|{id}".encode()).rstrip(b"=").decode()
+
+
+def read_after(after: str | None) -> tuple[datetime, str] | None:
+    """Where a page begins; raises `Problem` for anything that no page gave."""
+    if after is None:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(after.encode("ascii") + b"=" * (-len(after) % 4)).decode()
+        moment, _, id = text.partition("|")
+        parsed = datetime.fromisoformat(moment)
+        if parsed.tzinfo is None:
+            raise ValueError("no offset")
+        return parsed, str(uuid.UUID(id))
+    except (binascii.Error, ValueError, UnicodeError):
+        raise Problem(INVALID, "after is no ‘next’ of a page; leave it out to begin.") from None

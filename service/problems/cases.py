@@ -1,0 +1,134 @@
+"""Folds the steps of problems into cases and keeps them in `case_file`."""
+
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from service.database import Connection
+from sync_protocol.fields import canonical_moment
+from sync_protocol.lifecycle import Case, Step
+
+_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("problem", "uuid"),
+    ("grid", "text"),
+    ("state", "text"),
+    ("duty", "text"),
+    ("severity", "text"),
+    ("handler_unit", "text"),
+    ("handler_cadre", "text"),
+    ("raised_at", "timestamptz"),
+    ("raised_by", "text"),
+    ("resolved_at", "timestamptz"),
+    ("resolved_by", "text"),
+    ("ended_at", "timestamptz"),
+    ("due", "timestamptz"),
+    ("satisfied", "text"),
+    ("escalated", "int"),
+)
+_NAMES = ", ".join(name for name, _ in _COLUMNS)
+_ARRAYS = ", ".join(f"${index}::{kind}[]" for index, (_, kind) in enumerate(_COLUMNS, 1))
+_UPDATES = ", ".join(f"{name} = excluded.{name}" for name, _ in _COLUMNS[1:])
+
+
+class Filed(msgspec.Struct):
+    """A case with what the tables need beside it."""
+
+    problem: str
+    grid: str
+    duty: str
+    severity: str
+    case: Case
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else canonical_moment(moment)
+
+
+async def write(connection: Connection, filed: Collection[Filed]) -> None:
+    """Keeps cases as they stand now."""
+    rows = [
+        (
+            item.problem,
+            item.grid,
+            item.case.state,
+            item.duty,
+            item.severity,
+            item.case.handler_unit,
+            item.case.handler_cadre,
+            _moment(item.case.raised_at),
+            item.case.raised_by,
+            _moment(item.case.resolved_at),
+            item.case.resolved_by,
+            _moment(item.case.ended_at),
+            _moment(item.case.due),
+            item.case.satisfied,
+            item.case.escalated,
+        )
+        for item in filed
+    ]
+    await connection.execute(
+        f"INSERT INTO case_file ({_NAMES}) SELECT * FROM unnest({_ARRAYS}) ON CONFLICT (problem) DO UPDATE SET {_UPDATES}",
+        *map(list, zip(*rows, strict=True)),
+    )
+
+
+async def remove(connection: Connection, problems: Collection[str]) -> None:
+    """Drops the cases of deleted problems."""
+    await connection.execute("DELETE FROM case_file WHERE problem = ANY($1::uuid[])", list(problems))
+
+
+async def load(connection: Connection, problems: Collection[str]) -> dict[str, Filed]:
+    """The cases of these problems as they were last filed, without their history."""
+    rows = await connection.fetch(
+        f"SELECT {_NAMES} FROM case_file WHERE problem = ANY($1::uuid[])", list(problems)
+    )
+    return {str(row["problem"]): _filed(row) for row in rows}
+
+
+def _filed(row: Any) -> Filed:
+    case = Case(
+        state=row["state"],
+        handler_unit=row["handler_unit"],
+        handler_cadre=row["handler_cadre"],
+        raised_at=_text(row["raised_at"]),
+        raised_by=row["raised_by"],
+        resolved_at=_text(row["resolved_at"]),
+        resolved_by=row["resolved_by"],
+        ended_at=_text(row["ended_at"]),
+        satisfied=row["satisfied"],
+        due=_text(row["due"]),
+        escalated=row["escalated"],
+    )
+    return Filed(str(row["problem"]), row["grid"], row["duty"], row["severity"], case)
+
+
+async def ranks_above(connection: Connection, staff_codes: Iterable[str]) -> Callable[[str, str], bool]:
+    """The rule `may_extend(staff_code, handler_unit)`: whether a cadre has, or had, a post at a unit above the handler."""
+    rows = await connection.fetch(
+        "SELECT staff_code, unit FROM post WHERE staff_code = ANY($1::text[])", sorted(set(staff_codes))
+    )
+    units: dict[str, list[str]] = {}
+    for row in rows:
+        units.setdefault(row["staff_code"], []).append(row["unit"])
+
+    def above(staff_code: str, handler_unit: str) -> bool:
+        return any(
+            len(unit) < len(handler_unit) and handler_unit.startswith(unit) for unit in units.get(staff_code, ())
+        )
+
+    return above
+
+
+def steps_from(rows: Iterable[Any]) -> dict[str, dict[str, Step]]:
+    """`problem -> {step id: step}` from the rows of `records.queries.steps_of`."""
+    found: dict[str, dict[str, Step]] = {}
+    for row in rows:
+        step = Step(row["id"], f"{row['stamp']:016x}", row["created_by"], msgspec.json.decode(row["fields"]))
+        found.setdefault(row["problem"], {})[step.id] = step
+    return found

@@ -1,0 +1,38 @@
+"""The table of cases: where each problem stands, folded from its steps."""
+
+from datetime import datetime
+from uuid import UUID as Uuid
+
+from sqlalchemy import Column, DateTime, Index, Integer, Text, text
+from sqlalchemy.dialects.postgresql import UUID
+from sqlmodel import Field, SQLModel
+
+_CODE = Text(collation="C")
+_MOMENT = DateTime(timezone=True)
+
+
+class CaseRow(SQLModel, table=True):
+    """A problem's case. Written only by the fold; times are those of the steps, `due` is the limit."""
+
+    __tablename__ = "case_file"
+    __table_args__ = (
+        Index("case_raised", "grid", "raised_at"),
+        Index("case_resolved", "grid", "resolved_at"),
+        Index("case_open", "grid", postgresql_where=text("state IN ('raised','accepted','assigned','handling','returned','reopened')")),
+    )
+
+    problem: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    grid: str = Field(sa_column=Column(_CODE, nullable=False))
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    duty: str = Field(sa_column=Column(Text, nullable=False))
+    severity: str = Field(sa_column=Column(Text, nullable=False))
+    handler_unit: str = Field(sa_column=Column(_CODE, nullable=False))
+    handler_cadre: str | None = Field(default=None, sa_column=Column(Text))
+    raised_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
+    raised_by: str = Field(sa_column=Column(Text, nullable=False))
+    resolved_at: datetime | None = Field(default=None, sa_column=Column(_MOMENT))
+    resolved_by: str | None = Field(default=None, sa_column=Column(Text))
+    ended_at: datetime | None = Field(default=None, sa_column=Column(_MOMENT))
+    due: datetime | None = Field(default=None, sa_column=Column(_MOMENT))
+    satisfied: str | None = Field(default=None, sa_column=Column(Text))
+    escalated: int = Field(default=0, sa_column=Column(Integer, nullable=False))

@@ -1,0 +1,75 @@
+"""The tables of the synced records, one a kind, made from the declarations."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Text, text
+from sqlalchemy.dialects.postgresql import JSON, JSONB, UUID
+from sqlmodel import SQLModel
+
+from service.records.columns import column_of
+from sync_protocol.records import KINDS, Kind
+
+# Codes compare byte by byte, so that a unit and all below it are one range of the index.
+CODE = Text(collation="C")
+
+
+def _common() -> list[Column[Any]]:
+    """The columns of every kind.
+
+    `rev`, `device`, `seq`, `stamp`, `by` belong to the latest mutation; `created_by` raised or wrote the record first; `received_at` is
+    when its first mutation came in. `echo`: the latest mutation's own device must be sent the record too. `clocks`: the clocks of
+    fields changed since the record was made, empty for a fresh one. `extra`: fields of newer apps. `offset_ms`: a noteworthy clock offset.
+    """
+    return [
+        Column("id", UUID, primary_key=True),
+        Column("grid", CODE, nullable=False),
+        Column("rev", BigInteger, nullable=False),
+        Column("deleted", Boolean, nullable=False),
+        Column("device", UUID, nullable=False),
+        Column("seq", BigInteger, nullable=False),
+        Column("stamp", BigInteger, nullable=False),
+        Column("by", Text, nullable=False),
+        Column("created_by", Text, nullable=False),
+        Column("received_at", DateTime(timezone=True), nullable=False),
+        Column("echo", Boolean, nullable=False),
+        Column("offset_ms", BigInteger),
+        Column("clocks", JSONB),
+        Column("extra", JSON),
+    ]
+
+
+def _indexes(kind: Kind) -> list[Index]:
+    indexes = [Index(f"{kind.name}_feed", "grid", "rev")]
+    match kind.name:
+        case "visit":
+            indexes.append(Index("visit_when", "grid", "visited_at"))
+        case "step":
+            indexes.append(Index("step_problem", "problem_id"))
+        case "problem":
+            indexes.append(Index("problem_raised", "raised_at"))
+    return indexes
+
+
+def _table(kind: Kind) -> type[SQLModel]:
+    columns = [*_common(), *(column_of(field) for field in kind.fields)]
+    namespace: dict[str, Any] = {
+        "__module__": __name__,
+        "__doc__": f"{kind.zh}: the records of kind `{kind.name}`.",
+        "__tablename__": kind.name,
+        "__table_args__": tuple(_indexes(kind)),
+        "__annotations__": {},
+    }
+    from sqlmodel import Field as Attribute
+
+    for column in columns:
+        namespace["__annotations__"][column.name] = Any
+        namespace[column.name] = Attribute(default=None, sa_column=column)
+    metaclass = type(SQLModel)
+    table: type[SQLModel] = metaclass(kind.name.title().replace("_", ""), (SQLModel,), namespace, table=True)
+    return table
+
+
+TABLES: dict[str, type[SQLModel]] = {kind.name: _table(kind) for kind in KINDS.values()}
+
+# Only living records count for anything but the feed.
+LIVE = text("NOT deleted")

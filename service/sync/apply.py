@@ -1,0 +1,365 @@
+"""The one write path: mutations in, verdicts out, all in the caller's transaction.
+
+A phone's push, a supervisor's click, an app's request, a roster import and a released mutation all come through here; nothing else
+writes a synced record. The grids' counters are locked first, in one order, so that revisions become visible without gaps; then all
+that the mutations touch is read in a few statements, judged and merged in memory, and written back set by set.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from service.database import Connection
+from service.identity.rights import may_settle, may_write
+from service.problems import cases
+from service.problems.limits import limit_rule
+from service.records import queries as records
+from service.settings import Settings
+from service.summaries import credit, tallies
+from service.sync import queries
+from service.sync.intake import Flaw, Ready, ready_one
+from sync_protocol import clock, lifecycle
+from sync_protocol.merge import GRID, Loss, Record, create, destination, merge
+from sync_protocol.messages import Conflict, Verdict, canonical_json
+from sync_protocol.periods import from_ms, to_ms
+from sync_protocol.records import KINDS, Kind
+
+
+class GridUnlocked(Exception):
+    """A record turned out to lie in a grid whose counter is not locked; the write path locks it and begins again."""
+
+    def __init__(self, grid: str) -> None:
+        super().__init__(grid)
+        self.grid = grid
+
+
+class Applied(msgspec.Struct):
+    """What `apply` answers: a verdict a mutation, and the highest corrected stamp."""
+
+    verdicts: list[Verdict]
+    last_stamp: str
+
+
+async def apply(connection: Connection, items: Sequence[Ready], now: datetime, settings: Settings) -> list[Verdict]:
+    """Applies mutations in order and returns their verdicts. Runs in the caller's transaction and commits nothing itself."""
+    if not items:
+        return []
+    grids = {item.mutation.grid for item in items if item.edit is not None}
+    while True:
+        batch = Batch(now, settings)
+        try:
+            await batch.open(connection, items, grids)
+            break
+        except GridUnlocked as missing:
+            grids.add(missing.grid)
+    verdicts = [batch.take(item) for item in items]
+    await batch.fold_problems(connection)
+    await batch.write(connection)
+    await release_waiting(connection, batch, now, settings)
+    return verdicts
+
+
+class Batch:
+    """The part of the world that one call touches, in memory between the reads and the writes."""
+
+    def __init__(self, now: datetime, settings: Settings) -> None:
+        self.now = now
+        self.settings = settings
+        self.heads: dict[str, int] = {}
+        self.taken: dict[str, int] = defaultdict(int)
+        self.stored: dict[tuple[str, str], records.Stored] = {}
+        self.touched: dict[tuple[str, str], None] = {}
+        self.existing: dict[tuple[str, str], str] = {}
+        self.born: list[str] = []
+        self.before: dict[tuple[str, str], credit.Credits] = {}
+        self.filed: dict[str, cases.Filed] = {}
+        self.changes = credit.Changes()
+        self.log: list[queries.LogRow] = []
+        self.conflicts: list[queries.ConflictEntry] = []
+        self.held: list[queries.HeldEntry] = []
+        self.departures: list[tuple[str, int, str, str]] = []
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    async def open(self, connection: Connection, items: Sequence[Ready], grids: set[str]) -> None:
+        """Locks the counters of the grids and reads every record that the mutations name."""
+        self.heads = await queries.lock_counters(connection, grids)
+        wanted: dict[str, set[str]] = defaultdict(set)
+        referred: dict[str, set[str]] = defaultdict(set)
+        for item in items:
+            if item.edit is None or item.kind is None:
+                continue
+            wanted[item.kind.name].add(item.mutation.id)
+            for name, refers in item.kind.references:
+                if item.edit.fields.get(name):
+                    referred[refers].add(item.edit.fields[name])
+        for name, ids in wanted.items():
+            for record_id, stored in (await records.load(connection, KINDS[name], ids)).items():
+                if stored.record.grid not in self.heads:
+                    raise GridUnlocked(stored.record.grid)
+                self.stored[name, record_id] = stored
+        self.existing = await records.existing(connection, referred)
+        problems = wanted["problem"] | {
+            str(item.edit.fields["problem_id"])
+            for item in items
+            if item.edit is not None and item.mutation.kind == "step" and item.edit.fields.get("problem_id")
+        }
+        known = [problem for problem in problems if ("problem", problem) in self.stored or ("problem", problem) in self.existing]
+        if known:
+            self.filed = await cases.load(connection, known)
+
+    # ----------------------------------------------------------------------------------------------- judging
+
+    def take(self, item: Ready) -> Verdict:
+        """Judges and merges one mutation."""
+        flaw = item.flaw or self._flaw(item)
+        if flaw is not None:
+            return self._hold(item, flaw)
+        assert item.kind is not None and item.edit is not None
+        kind, edit = item.kind, item.edit
+        key = (kind.name, edit.id)
+        stored = self.stored.get(key)
+        self._remember(key, stored)
+        losses: list[Loss] = []
+        if stored is None:
+            rev = self._next_rev(edit.grid)
+            record = create(kind, edit, rev)
+            stored = records.Stored(record, item.mutation.seq, self.now)
+            merged = False
+            self.stored[key] = stored
+            self.born.append(edit.id)
+        else:
+            before, last, echoed = stored.record.grid, stored.record.last, stored.echo
+            rev = self._next_rev(destination(stored.record, edit))
+            outcome = merge(kind, stored.record, edit, rev)
+            merged, losses = outcome.merged, outcome.losses
+            if stored.record.grid != before:
+                self.departures.append((before, self._next_rev(before), kind.name, edit.id))
+            stored.echo = echoed and last.device == edit.device and last.rev > edit.base
+        stored.seq = item.mutation.seq
+        stored.echo = stored.echo or merged or not item.as_sent or item.origin is not None
+        if abs(item.author.offset_ms) >= clock.NOTEWORTHY_MS:
+            stored.offset_ms = item.author.offset_ms
+        self.touched[key] = None
+        verdict = Verdict(item.mutation.seq, "merged" if merged else "applied", rev)
+        if losses:
+            verdict.conflicts = [self._conflict(kind, stored.record, loss, rev) for loss in losses]
+        self._log(item, verdict)
+        return verdict
+
+    def _flaw(self, item: Ready) -> Flaw | None:
+        """What stands against a readable mutation in the world as it is; None when nothing does."""
+        assert item.kind is not None and item.edit is not None
+        kind, edit, author = item.kind, item.edit, item.author
+        if edit.grid not in self.heads:
+            return Flaw("grid-unknown", f"There is no grid ‘{edit.grid[:20]}’.")
+        if author.revoked_at is not None and item.moment >= author.revoked_at:
+            return Flaw("device-revoked", "It was written after the device had been revoked.")
+        allowed = may_settle(author.posts, edit.grid, item.moment) if edit.override else None
+        if not (allowed or may_write(author.posts, kind.name, edit.grid, item.moment)):
+            when = item.moment.isoformat(timespec="minutes")
+            return Flaw("not-allowed", f"{author.staff_code} had no post that may write a {kind.name} in {edit.grid} at {when}.")
+        stored = self.stored.get((kind.name, edit.id))
+        if stored is None:
+            if edit.op == "delete":
+                return Flaw("record-missing", f"There is no {kind.name} {edit.id} to delete.", edit.id)
+            missing = [name for name in kind.required if edit.fields.get(name) is None]
+            if missing and edit.base > 0:
+                return Flaw("record-missing", f"There is no {kind.name} {edit.id} here yet.", edit.id)
+            if missing:
+                return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", edit.id)
+        else:
+            flaw = self._flaw_against(item, stored.record)
+            if flaw is not None:
+                return flaw
+        for name, refers in kind.references:
+            target = edit.fields.get(name)
+            if target and (refers, target) not in self.existing and (refers, target) not in self.stored:
+                return Flaw("reference-missing", f"{name} names the {refers} {target}, which is not here yet.", target)
+        problem_id = edit.fields.get("problem_id")
+        if kind.name == "step" and problem_id:
+            home = self._grid_of("problem", problem_id)
+            if home != edit.grid:
+                return Flaw("grid-mismatch", f"The step's problem lies in grid {home}; send the step in that grid.")
+        return None
+
+    def _flaw_against(self, item: Ready, record: Record) -> Flaw | None:
+        assert item.kind is not None and item.edit is not None
+        kind, edit = item.kind, item.edit
+        if kind.append_only and edit.op == "delete":
+            return Flaw("append-only", "Steps are facts; they are never deleted. Add a step that puts it right.")
+        former = record.elements.get(GRID, {})
+        if edit.grid != record.grid:
+            if not kind.movable:
+                return Flaw("grid-mismatch", f"The {kind.name} belongs to another grid and cannot move.")
+            stale = edit.grid in former and edit.base_grid is None
+            if not stale and not may_write(item.author.posts, kind.name, record.grid, item.moment):
+                return Flaw("not-allowed", f"{item.author.staff_code} may not move the {kind.name} out of its grid.")
+        return None
+
+    def _grid_of(self, kind: str, record_id: str) -> str | None:
+        stored = self.stored.get((kind, record_id))
+        return stored.record.grid if stored else self.existing.get((kind, record_id))
+
+    def _next_rev(self, grid: str) -> int:
+        self.taken[grid] += 1
+        return self.heads[grid] + self.taken[grid]
+
+    def _remember(self, key: tuple[str, str], stored: records.Stored | None) -> None:
+        """Keeps the credits that a visit had before this call first touched it."""
+        if key[0] == "visit" and key not in self.before:
+            self.before[key] = self._visit_credits(stored)
+
+    @staticmethod
+    def _visit_credits(stored: records.Stored | None) -> credit.Credits:
+        if stored is None or stored.record.deleted:
+            return {}
+        return credit.of_visit(stored.record.grid, stored.record.created_by, stored.record.fields)
+
+    def _conflict(self, kind: Kind, record: Record, loss: Loss, rev: int) -> Conflict:
+        entry = queries.ConflictEntry(
+            id=records.new_uuid(), grid=record.grid, kind=kind.name, record=record.id, rev=rev, loss=loss
+        )
+        self.conflicts.append(entry)
+        return Conflict(loss.field, loss.kept, loss.lost, loss.rule, entry.id)
+
+    def _hold(self, item: Ready, flaw: Flaw) -> Verdict:
+        verdict = Verdict(item.mutation.seq, "held", reason=flaw.reason, detail=flaw.detail)
+        if item.origin is None:
+            self.held.append(queries.HeldEntry(records.new_uuid(), item, flaw))
+        self._log(item, verdict)
+        return verdict
+
+    def _log(self, item: Ready, verdict: Verdict) -> None:
+        body = canonical_json(item.mutation.body())
+        self.log.append(queries.LogRow(item, verdict, body, digest_of(body)))
+
+    # -------------------------------------------------------------------------------------- problems and tallies
+
+    async def fold_problems(self, connection: Connection) -> None:
+        """Folds every problem that got a step or was changed, and collects what changes in the tally."""
+        for key, before in self.before.items():
+            self.changes.move(before, self._visit_credits(self.stored.get(key)))
+        new_steps: dict[str, dict[str, lifecycle.Step]] = defaultdict(dict)
+        problems = {record_id for kind, record_id in self.touched if kind == "problem"}
+        for kind, record_id in self.touched:
+            if kind == "step":
+                record = self.stored[kind, record_id].record
+                problem_id = str(record.fields["problem_id"])
+                new_steps[problem_id][record_id] = lifecycle.Step(
+                    record_id, record.first.stamp, record.created_by, record.fields
+                )
+                problems.add(problem_id)
+        if not problems:
+            return
+        unread = [problem for problem in problems if ("problem", problem) not in self.stored]
+        for record_id, stored in (await records.load(connection, KINDS["problem"], unread)).items() if unread else ():
+            self.stored["problem", record_id] = stored
+        older = [problem for problem in problems if problem in self.filed]
+        steps = cases.steps_from(await records.steps_of(connection, older)) if older else {}
+        limit = limit_rule(self.settings.emergency_hours, self.settings.urgent_days, self.settings.ordinary_days)
+        extending = {
+            step.by
+            for some in (*steps.values(), *new_steps.values())
+            for step in some.values()
+            if step.action == "extend"
+        }
+        may_extend = await cases.ranks_above(connection, extending) if extending else None
+        gone = []
+        kept = []
+        for problem in sorted(problems):
+            record = self.stored["problem", problem].record
+            was = self.filed.get(problem)
+            before = credit.of_case(was.grid, was.duty, was.case) if was else {}
+            if record.deleted:
+                gone.append(problem)
+                self.changes.move(before, {})
+                continue
+            all_steps = {**steps.get(problem, {}), **new_steps.get(problem, {})}
+            case = lifecycle.fold(
+                record.fields, record.grid, record.created_by, all_steps.values(), limit, may_extend
+            )
+            filed = cases.Filed(
+                problem, record.grid, record.fields["duty"], record.fields.get("severity") or "ordinary", case
+            )
+            kept.append(filed)
+            self.changes.move(before, credit.of_case(filed.grid, filed.duty, case))
+        if kept:
+            await cases.write(connection, kept)
+        if gone:
+            await cases.remove(connection, gone)
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    async def write(self, connection: Connection) -> None:
+        """Writes all that changed, a statement a table."""
+        by_kind: dict[str, list[records.Stored]] = defaultdict(list)
+        for key in self.touched:
+            by_kind[key[0]].append(self.stored[key])
+        for name, some in by_kind.items():
+            await records.write(connection, KINDS[name], some)
+        await queries.advance_counters(connection, self.taken)
+        if self.held:
+            await queries.write_held(connection, self.held, self.now)
+        if self.conflicts:
+            await queries.write_conflicts(connection, self.conflicts, self.now)
+        if self.departures:
+            await queries.write_departures(connection, self.departures)
+        await queries.write_log(connection, self.log, self.now)
+        await tallies.add(connection, self.changes.rows())
+
+
+def digest_of(body: str) -> bytes:
+    """What tells whether a repeated seq has the same content (promise 10)."""
+    return hashlib.blake2b(body.encode(), digest_size=12).digest()
+
+
+async def release_waiting(connection: Connection, batch: Batch, now: datetime, settings: Settings) -> None:
+    """Releases what was held only because a record of this batch had not come yet, in the order in which it was written."""
+    if not batch.born:
+        return
+    waiting = await queries.waiting_for(connection, batch.born)
+    if not waiting:
+        return
+    await release(connection, waiting, now + timedelta(microseconds=1), settings)
+
+
+async def release(
+    connection: Connection,
+    rows: Sequence[queries.HeldRow],
+    now: datetime,
+    settings: Settings,
+    decided_by: str | None = None,
+    note: str | None = None,
+    fields: dict[str, Any] | None = None,
+) -> list[Verdict]:
+    """Sends held mutations through the write path again, judged at their original stamps, with corrected `fields` if given.
+
+    Those that still have a flaw stay held, with the newest reason.
+    """
+    items = []
+    for row in rows:
+        mutation = msgspec.structs.replace(row.mutation, fields=row.mutation.fields if fields is None else fields)
+        author = await queries.author_of(connection, row)
+        item = ready_one(author, mutation, row.stamp, row.offset_ms, to_ms(now))
+        item.origin = row.id
+        items.append(item)
+    verdicts = await apply(connection, items, now, settings)
+    for row, verdict in zip(rows, verdicts, strict=True):
+        if verdict.outcome == "held":
+            await queries.hold_again(connection, row, verdict)
+        else:
+            await queries.close_held(connection, row, "released", decided_by, note, now)
+    return verdicts
+
+
+def highest_stamp(items: Sequence[Ready]) -> str:
+    """The corrected stamp of the last of a device's mutations."""
+    return items[-1].stamp if items else clock.ZERO
+
+
+__all__ = ["Applied", "Batch", "apply", "digest_of", "from_ms", "highest_stamp", "release"]

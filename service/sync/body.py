@@ -1,0 +1,31 @@
+"""Reads a request's body within its limits: plain or gzip, never more than the inflated limit in memory."""
+
+import zlib
+
+from fastapi import Request
+
+from service.errors import MALFORMED, TOO_LARGE, UNSUPPORTED, Problem
+from sync_protocol.messages import MAX_REQUEST_BYTES
+
+
+async def read_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes:
+    """The inflated body; raises `Problem` when it is over `limit` bytes or not what its encoding says."""
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("identity", "gzip"):
+        raise Problem(UNSUPPORTED, f"Content-Encoding ‘{encoding[:20]}’ is not read here; use gzip or none.")
+    inflater = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
+    parts = []
+    size = 0
+    async for chunk in request.stream():
+        if inflater is not None:
+            try:
+                chunk = inflater.decompress(chunk, limit - size + 1)
+            except zlib.error:
+                raise Problem(MALFORMED, "The body is not gzip, as its Content-Encoding says.") from None
+        size += len(chunk)
+        if size > limit or (inflater is not None and inflater.unconsumed_tail):
+            raise Problem(TOO_LARGE, f"The body is over {limit} bytes inflated; send fewer mutations at a time.", limit=limit)
+        parts.append(chunk)
+    if inflater is not None and not inflater.eof and parts:
+        raise Problem(MALFORMED, "The gzip body ends too early; send it again.")
+    return b"".join(parts)

@@ -1,0 +1,261 @@
+"""One sync exchange: push, then pull. What `POST /v1/sync` does once the caller is known."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from service.database import Connection, Database
+from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
+from service.identity.rights import PostHeld, scope
+from service.settings import Settings
+from service.sync import feed, queries
+from service.sync.apply import apply, digest_of, highest_stamp
+from service.sync.intake import Author, ready
+from sync_protocol import clock
+from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
+from sync_protocol.fields import canonical_moment
+from sync_protocol.messages import Conflict, Mutation, SyncRequest, Verdict, VerifyRequest, canonical_json, encode
+from sync_protocol.periods import to_ms
+from sync_protocol.version import MINIMUM
+
+SEEN_EVERY_S = 60
+
+
+class Pushed(msgspec.Struct):
+    """What a push did: verdicts in order, and the highest seq that the server now holds."""
+
+    verdicts: list[Verdict]
+    acked: int
+
+
+class Standing(msgspec.Struct):
+    """What the server knows of a device before an exchange."""
+
+    epoch: str
+    key: bytes
+    posts: list[PostHeld]
+    acked: int
+    revoked_at: datetime | None
+    cursor: Cursor | None
+
+
+async def exchange(
+    database: Database, settings: Settings, device: str, staff_code: str, request: SyncRequest, now: datetime
+) -> bytes:
+    """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
+    offset = clock.effective_offset(to_ms(now), to_ms(request.sent_at))
+    if request.mutations:
+        async with database.transaction() as connection:
+            standing = await _standing(connection, device, staff_code, request, now, lock=True)
+            pushed = await _push(connection, settings, standing, device, staff_code, request, offset, now)
+    else:
+        pushed = None
+    async with database.reading() as connection:
+        if pushed is None:
+            standing = await _standing(connection, device, staff_code, request, now, lock=False)
+            pushed = Pushed([], standing.acked)
+            await _note_seen(connection, device, request, offset, now)
+        _refuse_after_push(standing, request, pushed)
+        return await _pull(connection, standing, device, staff_code, request, pushed, now)
+
+
+async def _standing(
+    connection: Connection, device: str, staff_code: str, request: SyncRequest, now: datetime, lock: bool
+) -> Standing:
+    read = queries.lock_device if lock else queries.read_device
+    row = await read(connection, device)
+    if row is None:
+        await queries.add_device(connection, device, staff_code, now)
+        row = await read(connection, device)
+        assert row is not None
+    server = await queries.server_state(connection)
+    epoch = str(server["epoch"])
+    cursor = read_cursor(request.cursor, server["cursor_key"], device)
+    if cursor and cursor.epoch == epoch and await _is_ahead(connection, cursor, row["acked_seq"]):
+        epoch = await queries.new_epoch(connection, epoch)
+    return Standing(
+        epoch,
+        server["cursor_key"],
+        await queries.posts_of(connection, staff_code),
+        row["acked_seq"],
+        row["revoked_at"],
+        cursor,
+    )
+
+
+async def _is_ahead(connection: Connection, cursor: Cursor, acked: int) -> bool:
+    """Whether a genuine cursor knows more than the server: then the server was restored from a backup (promise 9)."""
+    if cursor.acked > acked:
+        return True
+    return bool(
+        await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM unnest($1::text[], $2::bigint[]) AS k(grid, rev)"
+            " LEFT JOIN counter c ON c.grid = k.grid WHERE k.rev > coalesce(c.rev, 0))",
+            list(cursor.grids),
+            [position.rev for position in cursor.grids.values()],
+        )
+    )
+
+
+async def _push(
+    connection: Connection,
+    settings: Settings,
+    standing: Standing,
+    device: str,
+    staff_code: str,
+    request: SyncRequest,
+    offset: int,
+    now: datetime,
+) -> Pushed:
+    mutations = request.mutations
+    if mutations[0].seq > standing.acked + 1:
+        raise Problem(
+            SEQ_GAP,
+            f"The server holds this device's mutations up to {standing.acked}; send from {standing.acked + 1} on.",
+            expected=standing.acked + 1,
+        )
+    repeated = [mutation for mutation in mutations if mutation.seq <= standing.acked]
+    fresh = mutations[len(repeated) :]
+    verdicts = await _repeat(connection, device, repeated) if repeated else []
+    row_stamp = await connection.fetchval("SELECT last_stamp FROM device WHERE id = $1", device)
+    author = Author(
+        device=device,
+        staff_code=staff_code,
+        posts=standing.posts,
+        offset_ms=offset,
+        last_stamp=f"{row_stamp:016x}",
+        epoch=standing.epoch,
+        epoch_since_ms=_epoch_since(standing, now),
+        revoked_at=standing.revoked_at,
+    )
+    items = ready(author, fresh, now)
+    verdicts += await apply(connection, items, now, settings)
+    acked = fresh[-1].seq if fresh else standing.acked
+    stamp = max(author.last_stamp, highest_stamp(items))
+    await queries.acknowledge(connection, device, acked, stamp, offset, request.queued, now)
+    return Pushed(verdicts, acked)
+
+
+def _epoch_since(standing: Standing, now: datetime) -> int:
+    """When this device is known to have learned of the epoch in force: bases of earlier edits mean nothing."""
+    cursor = standing.cursor
+    if cursor is None:
+        return 0
+    return cursor.epoch_since_ms if cursor.epoch == standing.epoch else to_ms(now)
+
+
+async def _repeat(connection: Connection, device: str, repeated: list[Mutation]) -> list[Verdict]:
+    """The verdicts of mutations that were taken in before; refuses other content under the same number (promise 10)."""
+    known = await queries.first_outcomes(connection, device, repeated[0].seq, repeated[-1].seq)
+    verdicts = []
+    for mutation in repeated:
+        row = known.get(mutation.seq)
+        if row is None or row["digest"] != digest_of(canonical_json(mutation.body())):
+            raise Problem(
+                DEVICE_FORKED,
+                f"Mutation {mutation.seq} of this device is known with other content: the phone was restored or copied."
+                " Register a new device and number the mutations that were not acknowledged from 1.",
+                seq=mutation.seq,
+            )
+        rest = json.loads(row["verdict"]) if row["verdict"] else {}
+        conflicts = [msgspec.convert(item, Conflict) for item in rest.get("conflicts") or ()]
+        verdicts.append(
+            Verdict(
+                mutation.seq,
+                "duplicate",
+                row["rev"],
+                row["outcome"],
+                conflicts or None,
+                rest.get("reason"),
+                rest.get("detail"),
+            )
+        )
+    return verdicts
+
+
+async def _note_seen(
+    connection: Connection, device: str, request: SyncRequest, offset: int, now: datetime
+) -> None:
+    """Keeps the device's last sign of life, once a minute or when its queue has changed; an idle poll writes nothing."""
+    row = await queries.read_device(connection, device)
+    assert row is not None
+    last = row["last_seen"]
+    if last is None or row["queued"] != request.queued or (now - last).total_seconds() >= SEEN_EVERY_S:
+        await queries.seen(connection, device, request.queued, offset, now)
+
+
+def _refuse_after_push(standing: Standing, request: SyncRequest, pushed: Pushed) -> None:
+    """A revoked device and an outdated app get no data, but what they hand in was taken."""
+    members: dict[str, Any] = {"acked": pushed.acked, "verdicts": msgspec.to_builtins(pushed.verdicts)}
+    if standing.revoked_at is not None:
+        raise Problem(
+            DEVICE_REVOKED,
+            "This device was revoked. Hand in what is left, then delete all data on the phone.",
+            wipe=request.queued == 0,
+            **members,
+        )
+    if request.protocol < MINIMUM:
+        raise Problem(
+            UPGRADE,
+            f"The app speaks protocol {request.protocol}; this server needs {MINIMUM}. Install the newest app; nothing was lost.",
+            minimum=MINIMUM,
+            **members,
+        )
+
+
+async def _pull(
+    connection: Connection,
+    standing: Standing,
+    device: str,
+    staff_code: str,
+    request: SyncRequest,
+    pushed: Pushed,
+    now: datetime,
+) -> bytes:
+    cursor = standing.cursor if standing.cursor and standing.cursor.epoch == standing.epoch else None
+    mutations = request.mutations
+    own_since = mutations[0].seq if mutations else pushed.acked + 1
+    own_until = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
+    units = scope(standing.posts, now)
+    heads = await feed.heads_in_scope(connection, units, queries.mailbox_of(staff_code))
+    page = await feed.page(
+        connection, heads, cursor, device, (own_since, own_until), request.limit, now, request.again
+    )
+    since = cursor.epoch_since_ms if cursor else _epoch_since(standing, now)
+    after = Cursor(standing.epoch, device, pushed.acked, since, page.grids)
+    head = encode(
+        {
+            "epoch": standing.epoch,
+            "server_time": canonical_moment(now),
+            "acked": pushed.acked,
+            "verdicts": pushed.verdicts,
+        }
+    )
+    tail = encode(
+        {
+            "dropped_grids": page.dropped,
+            "cursor": sign_cursor(after, standing.key),
+            "more": page.more,
+            "pending": page.pending,
+        }
+    )
+    changes = b',"changes":[' + ",".join(page.changes).encode() + b"],"
+    return head[:-1] + changes + tail[1:]
+
+
+async def verify(
+    database: Database, staff_code: str, request: VerifyRequest, now: datetime
+) -> list[str]:
+    """The grids whose copies differ from what a first pull would give now (promise 12)."""
+    named = {copy.grid: copy for copy in request.grids}
+    if len(named) != len(request.grids):
+        raise Problem(INVALID, "grids names a grid twice; send each once.")
+    async with database.reading() as connection:
+        posts = await queries.posts_of(connection, staff_code)
+        heads = await feed.heads_in_scope(connection, scope(posts, now), "")
+        mine = [grid for grid in named if grid in heads]
+        truth = await feed.digests(connection, mine, now)
+    empty = (0, "0" * 16)
+    return [grid for grid, copy in named.items() if grid not in heads or truth.get(grid, empty) != (copy.count, copy.digest)]

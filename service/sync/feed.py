@@ -1,0 +1,227 @@
+"""The pull: what a device has not seen of the grids in its scope, in order, a page at a time.
+
+For every grid the records above the cursor's rev are read in the order of rev, in one statement, hence in one snapshot: because each grid's
+revisions become visible in order, nothing at or below the last rev of a page can appear later. While a grid is sent for the first time
+the windows of promise 13 apply, up to the head at which that first pull began.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from service.database import Connection
+from service.records.columns import fields_json
+from sync_protocol.cursor import Cursor, Position
+from sync_protocol.messages import PAGE_BYTES
+from sync_protocol.periods import local_day
+from sync_protocol.records import KINDS, Kind
+from sync_protocol.windows import Windows, windows_on
+
+
+class Page(msgspec.Struct):
+    """A page: the changes as JSON texts, the positions after it, and what is still to come."""
+
+    changes: list[str]
+    grids: dict[str, Position]
+    dropped: list[str]
+    more: bool
+    pending: int
+
+
+# Conditions of the windows on a living record `r`, with the parameters that `_windows` gives.
+_WINDOWS: Mapping[str, str] = {
+    "visit": "r.visited_at >= $6",
+    "problem": "NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.id AND c.ended_at < $7)",
+    "step": "NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.problem_id AND c.ended_at < $7)",
+    "weekly_analysis": "r.week >= $8",
+    "monthly_summary": "r.month >= $9",
+}
+
+
+def within_window(kind: Kind) -> str:
+    """SQL that says whether a living record `r` belongs to a first pull."""
+    return _WINDOWS.get(kind.name, "true")
+
+
+def _kind_sql(kind: Kind) -> str:
+    return f"""
+        SELECT '{kind.name}' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by, r.created_by,
+               CASE WHEN r.deleted THEN '{{}}'::json ELSE {fields_json(kind, "r")} END AS fields, r.extra
+        FROM {kind.name} r
+        WHERE r.grid = p.grid AND r.rev > p.rev
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq BETWEEN p.own_since AND $10)
+          AND (r.rev > p.snapshot OR (NOT r.deleted AND {within_window(kind)}))
+        ORDER BY r.rev LIMIT $11
+    """
+
+
+@cache
+def _feed_sql() -> str:
+    parts = " UNION ALL ".join(f"({_kind_sql(kind)})" for kind in KINDS.values())
+    return f"""
+        SELECT p.grid, f.* FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+             WITH ORDINALITY AS p(grid, rev, snapshot, own_since, place)
+        CROSS JOIN LATERAL (
+            SELECT * FROM (
+                {parts}
+                UNION ALL
+                (SELECT d.kind, d.id, d.rev, false, true, 0, '', '', '{{}}'::json, NULL
+                 FROM departure d WHERE d.grid = p.grid AND d.rev > p.rev AND d.rev > p.snapshot ORDER BY d.rev LIMIT $11)
+                UNION ALL
+                (SELECT 'held', h.id, h.rev, false, false, h.stamp, h.staff_code, h.staff_code,
+                        json_build_object('seq', h.seq, 'kind', h.kind, 'record', h.record, 'grid', h.grid, 'reason', h.reason,
+                            'detail', h.detail, 'state', h.state, 'decision', h.decision, 'device', h.device,
+                            'fields', h.body -> 'fields'), NULL
+                 FROM held h WHERE h.mailbox = p.grid AND h.rev > p.rev AND (h.rev > p.snapshot OR h.state = 'open')
+                 ORDER BY h.rev LIMIT $11)
+            ) AS every ORDER BY rev LIMIT $11
+        ) AS f
+        ORDER BY p.place, f.rev LIMIT $11
+    """
+
+
+async def heads_in_scope(connection: Connection, units: Sequence[str], mailbox: str) -> dict[str, int]:
+    """The head revision of every grid under the units, and of the mailbox."""
+    rows = await connection.fetch(
+        """
+        SELECT c.grid, c.rev FROM unnest($1::text[]) AS u(code)
+        JOIN counter c ON c.grid >= u.code AND c.grid < u.code || ':'
+        UNION ALL SELECT grid, rev FROM counter WHERE grid = $2
+        ORDER BY grid
+        """,
+        list(units),
+        mailbox,
+    )
+    return {row["grid"]: row["rev"] for row in rows}
+
+
+async def page(
+    connection: Connection,
+    heads: Mapping[str, int],
+    cursor: Cursor | None,
+    device: str,
+    own: tuple[int, int],
+    limit: int,
+    now: datetime,
+    again: Sequence[str] = (),
+) -> Page:
+    """The next page for a device whose scope has these heads.
+
+    `own`: the seqs (first, last) of its own mutations that it is known to hold; for a grid that the cursor knows, first is older.
+    """
+    known = dict(cursor.grids) if cursor else {}
+    dropped = sorted(known.keys() - heads.keys())
+    for grid in again:
+        known.pop(grid, None)
+    positions = {grid: known.get(grid) or Position(0, head, own[0]) for grid, head in heads.items()}
+    behind = [grid for grid, head in heads.items() if positions[grid].rev < head]
+    changes: list[str] = []
+    full = False
+    if behind:
+        rows = await _rows(connection, behind, positions, device, own[1], limit, now)
+        size = 0
+        last: tuple[str, int] | None = None
+        for row in rows[:limit]:
+            text = _change(row)
+            size += len(text)
+            if changes and size > PAGE_BYTES:
+                break
+            changes.append(text)
+            last = (row["grid"], row["rev"])
+        full = len(changes) < len(rows)
+        _advance(positions, heads, behind, last if full else None, rows)
+    pending = sum(max(0, heads[grid] - positions[grid].rev) for grid in heads)
+    return Page(changes, positions, dropped, full, pending)
+
+
+async def _rows(
+    connection: Connection,
+    behind: Sequence[str],
+    positions: Mapping[str, Position],
+    device: str,
+    own_until: int,
+    limit: int,
+    now: datetime,
+) -> list[Any]:
+    windows = windows_on(local_day(now))
+    return await connection.fetch(
+        _feed_sql(),
+        list(behind),
+        [positions[grid].rev for grid in behind],
+        [positions[grid].snapshot for grid in behind],
+        [positions[grid].own_since for grid in behind],
+        device,
+        *window_values(windows),
+        own_until,
+        limit + 1,
+    )
+
+
+def window_values(windows: Windows) -> tuple[datetime, datetime, str, str]:
+    """The parameters $6 to $9 of the windows' conditions."""
+    return (
+        datetime.fromisoformat(windows.visits),
+        datetime.fromisoformat(windows.closed_problems),
+        windows.week,
+        windows.month,
+    )
+
+
+def _advance(
+    positions: dict[str, Position],
+    heads: Mapping[str, int],
+    behind: Sequence[str],
+    stopped: tuple[str, int] | None,
+    rows: Sequence[Any],
+) -> None:
+    """Moves the positions of the grids that a page covered: to their heads, or, where it was full, to its last rev."""
+    highest: dict[str, int] = {}
+    for row in rows:
+        highest[row["grid"]] = row["rev"]
+    for grid in behind:
+        if stopped and grid == stopped[0]:
+            positions[grid] = positions[grid]._replace(rev=stopped[1])
+            return
+        # Rows above the head that was read before them belong to the same snapshot, and were sent.
+        done = max(heads[grid], highest.get(grid, 0))
+        positions[grid] = positions[grid]._replace(rev=done, snapshot=0)
+
+
+def _change(row: Any) -> str:
+    fields: str = row["fields"]
+    if row["extra"] is not None and not row["deleted"]:
+        joint = "," if fields != "{}" else ""
+        fields = fields[:-1] + joint + row["extra"][1:]
+    text = f'{{"kind":"{row["kind"]}","id":"{row["id"]}","grid":"{row["grid"]}","rev":{row["rev"]}'
+    if row["gone"]:
+        return text + ',"deleted":false,"gone":true,"fields":{}}'
+    return (
+        f'{text},"deleted":{"true" if row["deleted"] else "false"},"fields":{fields},'
+        f'"stamp":"{row["stamp"]:016x}","by":"{row["by"]}","created_by":"{row["created_by"]}"}}'
+    )
+
+
+@cache
+def _copies_sql() -> str:
+    parts = " UNION ALL ".join(
+        f"SELECT r.grid, r.id, r.rev FROM {kind.name} r WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND {within_window(kind)}"
+        for kind in KINDS.values()
+    )
+    # The windows' conditions count their parameters from $6, as in the feed.
+    for index in range(6, 10):
+        parts = parts.replace(f"${index}", f"${index - 4}")
+    return f"""
+        SELECT grid, count(*) AS count,
+               bit_xor(('x' || encode(substr(sha256(uuid_send(id) || int8send(rev)), 1, 8), 'hex'))::bit(64)) AS digest
+        FROM ({parts}) AS live GROUP BY grid
+    """
+
+
+async def digests(connection: Connection, grids: Sequence[str], now: datetime) -> dict[str, tuple[int, str]]:
+    """`grid -> (count, digest)` of what a first pull would give now."""
+    windows = windows_on(local_day(now))
+    rows = await connection.fetch(_copies_sql(), list(grids), *window_values(windows))
+    return {row["grid"]: (row["count"], f"{row['digest'].to_int(signed=False):016x}") for row in rows}

@@ -1,0 +1,98 @@
+"""`POST /v1/sync` and `POST /v1/sync/verify`."""
+
+from typing import Any
+
+import asyncpg
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from service.errors import (
+    DEVICE_FORKED,
+    DEVICE_NEEDED,
+    DEVICE_REVOKED,
+    INVALID,
+    MALFORMED,
+    SEQ_GAP,
+    TOKEN_EXPIRED,
+    TOKEN_INVALID,
+    TOKEN_MISSING,
+    TOO_LARGE,
+    UNAVAILABLE,
+    UNSUPPORTED,
+    UPGRADE,
+    Problem,
+    documented,
+)
+from service.identity.access import phone
+from service.state import state_of
+from service.sync import examples
+from service.sync.body import read_body
+from service.sync.exchange import exchange, verify
+from sync_protocol.messages import MAX_MUTATIONS, BrokenEnvelope, VerifyAnswer, decode_request, decode_verify, encode
+
+router = APIRouter(tags=["sync"])
+
+_TRIES = 5
+_SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, DEVICE_NEEDED, UNAVAILABLE)
+
+
+def _body(schema: str, example: Any) -> dict[str, Any]:
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def _answer(schema: str, example: Any) -> dict[int | str, dict[str, Any]]:
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
+    return {200: {"description": "What the server did and has", "content": {"application/json": content}}}
+
+
+@router.post(
+    "/v1/sync",
+    summary="Hand in mutations and pull changes",
+    openapi_extra=_body("SyncRequest", examples.REQUEST),
+    response_class=Response,
+    responses=_answer("SyncAnswer", examples.ANSWER)
+    | documented(
+        MALFORMED, *_SIGNED, DEVICE_REVOKED, SEQ_GAP, DEVICE_FORKED, TOO_LARGE, UNSUPPORTED, INVALID, UPGRADE
+    ),
+)
+async def sync(request: Request) -> Response:
+    """One exchange of a phone: it pushes what was written, then pulls what is new. See `sync_protocol/PROTOCOL.md`."""
+    state = state_of(request)
+    device, staff_code, now = await phone(request, state)
+    body = await read_body(request)
+    try:
+        message = decode_request(body)
+    except BrokenEnvelope as error:
+        raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
+    if len(message.mutations) > MAX_MUTATIONS:
+        raise Problem(TOO_LARGE, f"{len(message.mutations)} mutations are over the limit of {MAX_MUTATIONS}; send fewer at a time.")
+    for attempt in range(_TRIES):
+        try:
+            answer = await exchange(state.database, state.settings, device, staff_code, message, now)
+            break
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError):
+            # Two pushes met in an order that one of them must begin again; nothing of it was kept.
+            if attempt + 1 == _TRIES:
+                raise
+    return Response(answer, media_type="application/json")
+
+
+@router.post(
+    "/v1/sync/verify",
+    summary="Prove a copy of grids",
+    openapi_extra=_body("VerifyRequest", examples.VERIFY),
+    response_class=Response,
+    responses=_answer("VerifyAnswer", {"mismatched": ["150221100201001"]})
+    | documented(MALFORMED, *_SIGNED, TOO_LARGE, UNSUPPORTED, INVALID),
+)
+async def prove(request: Request) -> Response:
+    """Compares count and digest of the device's grids with what a first pull would give now; names those that differ."""
+    state = state_of(request)
+    _, staff_code, now = await phone(request, state)
+    try:
+        message = decode_verify(await read_body(request))
+    except BrokenEnvelope as error:
+        raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
+    mismatched = await verify(state.database, staff_code, message, now)
+    return Response(encode(VerifyAnswer(mismatched)), media_type="application/json")

@@ -1,0 +1,81 @@
+"""The cursor: how far a device has pulled, opaque to it and signed by the server.
+
+It holds the epoch, the device, the acknowledged seq, the moment since which the device knows the epoch, and a position per grid. It never
+holds the scope: that comes from the posts. A cursor that does not verify is treated as none.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import zlib
+from typing import NamedTuple
+
+import msgspec
+
+_FORMAT = b"\x01"
+_FORMAT_DEFLATED = b"\x02"
+_MAC_BYTES = 16
+_DEFLATE_ABOVE = 512
+_MAX_INFLATED = 4 * 1024 * 1024
+
+
+class Position(NamedTuple):
+    """How far a grid was sent: all up to `rev`.
+
+    `snapshot` is the head at which a first pull began that is still under way, 0 for none; the windows apply up to it. From `own_since`
+    on, the device holds its own mutations, so that those applied as sent need not be sent back (promise 14).
+    """
+
+    rev: int
+    snapshot: int
+    own_since: int
+
+
+class Cursor(msgspec.Struct, array_like=True):
+    """A decoded cursor. A device that shows it has taken in the answer in which its mutations up to `acked` were acknowledged."""
+
+    epoch: str
+    device: str
+    acked: int
+    epoch_since_ms: int
+    grids: dict[str, Position]
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(Cursor)
+
+
+def sign_cursor(cursor: Cursor, key: bytes) -> str:
+    """The cursor as the text that a device keeps."""
+    payload = _encoder.encode(cursor)
+    if len(payload) > _DEFLATE_ABOVE:
+        payload = _FORMAT_DEFLATED + zlib.compress(payload, 6)
+    else:
+        payload = _FORMAT + payload
+    return base64.urlsafe_b64encode(_mac(payload, key) + payload).rstrip(b"=").decode()
+
+
+def read_cursor(text: str | None, key: bytes, device: str) -> Cursor | None:
+    """The cursor in `text`; None when there is none, or it was not signed with `key`, or it is another device's."""
+    if not text:
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+    if not payload or not hmac.compare_digest(mac, _mac(payload, key)):
+        return None
+    try:
+        body = payload[1:]
+        if payload[:1] == _FORMAT_DEFLATED:
+            body = zlib.decompressobj().decompress(body, _MAX_INFLATED)
+        cursor = _decoder.decode(body)
+    except (msgspec.DecodeError, zlib.error):
+        return None
+    return cursor if cursor.device == device else None
+
+
+def _mac(payload: bytes, key: bytes) -> bytes:
+    return hmac.new(key, payload, hashlib.sha256).digest()[:_MAC_BYTES]

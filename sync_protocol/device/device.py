@@ -1,0 +1,293 @@
+"""A phone in small: edits offline, syncs when it can, never loses what was written."""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from sync_protocol import ids
+from sync_protocol.clock import HybridClock
+from sync_protocol.device.store import Held, Store, View
+from sync_protocol.device.transport import Account, DeviceRevoked, Refused, Transport, Unreachable
+from sync_protocol.digest import copy_digest
+from sync_protocol.fields import SetChange, canonical_moment
+from sync_protocol.messages import MAX_MUTATIONS, MAX_REQUEST_BYTES, Mutation, SyncRequest, Verdict, encode
+from sync_protocol.periods import from_ms, local_day
+from sync_protocol.records import KINDS, clean_fields
+from sync_protocol.version import PROTOCOL
+from sync_protocol.windows import in_first_pull
+
+VERIFY_EVERY_MS = 24 * 3600 * 1000
+MAX_TRIES = 6
+BACKOFF_S = 0.5
+BACKOFF_MAX_S = 60.0
+
+
+class SyncReport(msgspec.Struct):
+    """What a sync did: exchanges made, verdicts, how many changes came, grids that left the scope, grids that were healed."""
+
+    exchanges: int = 0
+    verdicts: list[Verdict] = []
+    changes: int = 0
+    dropped_grids: list[str] = []
+    healed: list[str] = []
+
+
+class Device:
+    """One phone of one cadre, over a `Store` and a `Transport`.
+
+    `now` is the phone's wall clock in Unix milliseconds, `rng` its randomness, `sleep` how it waits: a simulation passes its own.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport,
+        account: Account,
+        *,
+        now: Callable[[], int] | None = None,
+        rng: random.Random | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        page: int = 500,
+        max_tries: int = MAX_TRIES,
+        name: str = "reference device",
+    ) -> None:
+        self.store = store
+        self.account = account
+        self._transport = transport
+        self._now = now or (lambda: time.time_ns() // 1_000_000)
+        self._rng = rng or random.SystemRandom()
+        self._sleep = sleep
+        self._page = page
+        self._max_tries = max_tries
+        self._name = name
+        self._access_token = ""
+        self._clock = HybridClock(self._now, store.last_stamp())
+        if not store.get("device"):
+            store.set(device=self._new_id(), staff_code=account.staff_code)
+
+    @classmethod
+    def open(cls, path: str | Path, *, server: str, account: Account) -> "Device":
+        """The phone whose file is `path`, talking to the server at that base URL."""
+        return cls(Store(path), Transport(httpx.AsyncClient(base_url=server, timeout=30)), account)
+
+    @property
+    def id(self) -> str:
+        """The device id under which the server knows this phone."""
+        return self.store.get("device")
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+    # ------------------------------------------------------------------------------------------------ edits
+
+    def put(self, kind: str, fields: Mapping[str, Any], *, grid: str, id: str | None = None) -> str:
+        """Makes or edits a record offline and returns its id.
+
+        Fields are checked by the rules of the kind (`UnfitFields`); set fields take `{"add": […], "remove": […]}`.
+        """
+        if id is None:
+            id = self._id_for(kind, fields, grid)
+        self.put_unchecked(kind, self._checked(kind, fields), grid=grid, id=id)
+        return id
+
+    def put_unchecked(self, kind: str, fields: Mapping[str, Any], *, grid: str, id: str) -> None:
+        """Like `put`, for fields that this version cannot check."""
+        self._queue(Mutation(0, kind, id, grid, "put", fields=dict(fields)))
+
+    def delete(self, kind: str, id: str, *, grid: str) -> None:
+        """Deletes a record offline."""
+        self._queue(Mutation(0, kind, id, grid, "delete"))
+
+    def _queue(self, mutation: Mutation) -> None:
+        mutation.stamp = self._clock.tick()
+        self.store.queue(mutation, self._now())
+
+    def _id_for(self, kind: str, fields: Mapping[str, Any], grid: str) -> str:
+        if kind == "weekly_analysis" and "week" in fields:
+            return ids.weekly_analysis_id(grid, fields["week"])
+        if kind == "monthly_summary" and "month" in fields:
+            return ids.monthly_summary_id(grid, fields["month"])
+        return ids.uuid7(self._now(), random.Random(self._rng.getrandbits(64)))
+
+    @staticmethod
+    def _checked(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        cleaned, _ = clean_fields(KINDS[kind], fields)
+        return {name: value.wire() if isinstance(value, SetChange) else value for name, value in cleaned.items()}
+
+    # ------------------------------------------------------------------------------------------------ reads
+
+    def records(self, kind: str | None = None, grid: str | None = None) -> list[View]:
+        """The live records as the owner sees them: pulled state with pending edits over it."""
+        return self.store.views(kind, grid)
+
+    def held(self) -> list[Held]:
+        """This phone's mutations that the server keeps aside, with the reason."""
+        return self.store.held()
+
+    # ------------------------------------------------------------------------------------------------- sync
+
+    async def sync(self) -> SyncReport:
+        """Hands in every edit and pulls until there is nothing more.
+
+        Raises `Unreachable` when the tries are used up, `Refused` when the server refuses the request as a whole, `DeviceRevoked` when
+        this device was revoked and has been wiped. Whatever is raised, nothing is lost: call again later.
+        """
+        report = SyncReport()
+        again: list[str] = []
+        while True:
+            more = await self._exchange(report, again)
+            again = []
+            if not more and not self.store.count_unsent():
+                again = await self._doubtful_grids(report)
+                if not again:
+                    break
+        self.store.forget_acked(self._now())
+        return report
+
+    async def _exchange(self, report: SyncReport, again: list[str]) -> bool:
+        """One exchange, tried again after passing failures; returns whether there is more to come."""
+        for attempt in range(self._max_tries):
+            try:
+                return await self._exchange_once(report, again)
+            except Unreachable as error:
+                if attempt + 1 == self._max_tries:
+                    raise
+                await self._sleep(self._pause(attempt, error.retry_after))
+            except Refused as error:
+                await self._mend(error)
+        raise Unreachable(f"no exchange succeeded in {self._max_tries} tries")
+
+    def _pause(self, attempt: int, retry_after: float | None) -> float:
+        """Seconds to wait: exponential with full jitter, so that phones that failed together do not come back together."""
+        bound = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
+        return (retry_after or 0) + self._rng.uniform(0, bound)
+
+    async def _exchange_once(self, report: SyncReport, again: list[str]) -> bool:
+        token = await self._token()
+        sent = self._batch()
+        cursor = self.store.get("cursor") or None
+        request = SyncRequest(
+            protocol=PROTOCOL,
+            sent_at=from_ms(self._now()),
+            cursor=cursor,
+            limit=self._page,
+            queued=self.store.count_unsent() - len(sent),
+            mutations=sent,
+            again=again,
+        )
+        epoch = self.store.epoch
+        answer = await self._transport.sync(encode(request), token)
+        self.store.take(answer, sent, from_start=cursor is None)
+        report.exchanges += 1
+        report.verdicts += answer.verdicts
+        report.changes += len(answer.changes)
+        report.dropped_grids += answer.dropped_grids
+        return answer.more or (answer.epoch != epoch and cursor is not None)
+
+    def _batch(self) -> list[Mutation]:
+        """The next mutations, as many as fit a request."""
+        size = 0
+        batch: list[Mutation] = []
+        for mutation in self.store.unsent(MAX_MUTATIONS):
+            size += len(encode(mutation)) + 1
+            if batch and size > MAX_REQUEST_BYTES - 10_000:
+                break
+            batch.append(mutation)
+        return batch
+
+    async def _mend(self, error: Refused) -> None:
+        """Does what a refusal asks for, or raises it again."""
+        match error.slug:
+            case "token-expired" | "token-invalid":
+                self._access_token = ""
+            case "seq-gap":
+                expected = int(error.problem["expected"])
+                if expected < self.store.oldest_kept():
+                    # The server lost what this phone no longer numbers: hand in all that is left as a new device.
+                    self.store.renumber_all(self._new_id())
+                    self._access_token = ""
+                else:
+                    self.store.set_acked(expected - 1)
+            case "device-forked":
+                self.store.renumber(self._new_id())
+                self._access_token = ""
+            case "device-revoked":
+                self.store.set_acked(int(error.problem.get("acked", self.store.acked)))
+                if self.store.count_unsent() == 0:
+                    self.store.wipe()
+                    raise DeviceRevoked(str(error)) from error
+            case _:
+                raise error
+
+    async def _token(self) -> str:
+        """An access token: the one at hand, else by the refresh token, else by signing in."""
+        if not self._access_token:
+            refresh_token = self.store.get("refresh_token")
+            answer = None
+            if refresh_token:
+                try:
+                    answer = await self._transport.refresh(refresh_token)
+                except Refused:
+                    self.store.set(refresh_token="")
+            if answer is None:
+                answer = await self._transport.sign_in(self.account, self.id, self._name)
+            self.store.set(refresh_token=answer["refresh_token"], staff_code=self.account.staff_code)
+            self._access_token = answer["access_token"]
+        return self._access_token
+
+    # ----------------------------------------------------------------------------------------------- verify
+
+    async def _doubtful_grids(self, report: SyncReport) -> list[str]:
+        """Once a day, and after any doubt, the grids whose copies differ from the server's (promise 12)."""
+        last = int(self.store.get("verify") or 0)
+        if last and self._now() - last < VERIFY_EVERY_MS or report.healed:
+            return []
+        try:
+            mismatched = await self.verify()
+        except (Unreachable, Refused):
+            return []  # tomorrow will do: the exchange itself succeeded
+        self.store.set(verify=str(self._now()))
+        report.healed = mismatched
+        return mismatched
+
+    def doubt(self) -> None:
+        """Makes the next sync verify the whole copy."""
+        self.store.set(verify="")
+
+    async def verify(self) -> list[str]:
+        """The grids of this phone's copy that differ from the server's."""
+        grids = self.copies()
+        if not grids:
+            return []
+        answer = await self._transport.verify(encode({"grids": grids}), await self._token())
+        return answer.mismatched
+
+    def copies(self) -> list[dict[str, Any]]:
+        """This phone's account of its copy: grid, highest rev, number of live records, digest."""
+        pulled = self.store.pulled()
+        shown = in_first_pull(pulled, local_day(from_ms(self._now())))
+        by_grid: dict[str, list[tuple[str, int]]] = {}
+        revs: dict[str, int] = {}
+        for change in pulled:
+            if not change.grid.isdigit():
+                continue
+            revs[change.grid] = max(revs.get(change.grid, 0), change.rev)
+            by_grid.setdefault(change.grid, [])
+            if (change.kind, change.id) in shown:
+                by_grid[change.grid].append((change.id, change.rev))
+        return [
+            {"grid": grid, "rev": revs[grid], "count": len(pairs), "digest": copy_digest(pairs)}
+            for grid, pairs in sorted(by_grid.items())
+        ]
+
+
+def moment_at(ms: int) -> str:
+    """Unix milliseconds in the wire's form of a moment."""
+    return canonical_moment(from_ms(ms))

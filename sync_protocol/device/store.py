@@ -1,0 +1,385 @@
+"""What a phone keeps: its outbox and the records that it has pulled, in one SQLite file.
+
+Every method is one transaction, so a process killed between any two statements has either all of it or nothing. The outbox keeps a
+mutation for 30 days after it was acknowledged, because the server may lose its last hours (promise 9).
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sync_protocol.clock import ZERO
+from sync_protocol.merge import overlay
+from sync_protocol.messages import Change, Mutation, SyncAnswer, Verdict
+from sync_protocol.records import KINDS
+
+KEEP_ACKED_MS = 30 * 24 * 3600 * 1000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, grid TEXT, op TEXT, base INTEGER, stamp TEXT, fields TEXT, epoch TEXT,
+    base_grid TEXT, made_ms INTEGER, outcome TEXT, rev INTEGER, reason TEXT, detail TEXT);
+CREATE INDEX IF NOT EXISTS outbox_record ON outbox (kind, id);
+CREATE TABLE IF NOT EXISTS record (
+    kind TEXT, id TEXT, grid TEXT, rev INTEGER, deleted INTEGER, fields TEXT, stamp TEXT, by TEXT, created_by TEXT,
+    stale INTEGER DEFAULT 0, PRIMARY KEY (kind, id));
+CREATE INDEX IF NOT EXISTS record_grid ON record (grid);
+"""
+
+
+class View(NamedTuple):
+    """A record as the phone's owner sees it: pulled state with the phone's own pending edits over it."""
+
+    kind: str
+    id: str
+    grid: str
+    rev: int
+    fields: dict[str, Any]
+    pending: bool
+    stamp: str = ""
+    by: str = ""
+    created_by: str = ""
+
+
+class Held(NamedTuple):
+    """A mutation of this phone that the server keeps aside."""
+
+    seq: int
+    kind: str
+    id: str
+    reason: str
+    detail: str
+    fields: dict[str, Any]
+
+
+class Store:
+    """The phone's file at `path`; `:memory:` for none."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def get(self, name: str, default: str = "") -> str:
+        """A named value."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return default if row is None else str(row[0])
+
+    def set(self, **values: str) -> None:
+        """Keeps named values, all at once."""
+        with self._transaction():
+            self._set(**values)
+
+    def _set(self, **values: str) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+    # ------------------------------------------------------------------------------------------------ edits
+
+    @property
+    def acked(self) -> int:
+        """The highest seq that the server has acknowledged."""
+        return int(self.get("acked", "0"))
+
+    @property
+    def epoch(self) -> str:
+        """The server's history that this phone follows."""
+        return self.get("epoch")
+
+    def last_stamp(self) -> str:
+        """The stamp from which the clock continues."""
+        return self.get("stamp", ZERO)
+
+    def queue(self, mutation: Mutation, made_ms: int) -> Mutation:
+        """Gives a new mutation the next seq and its base, and keeps it; the edit is safe when this returns."""
+        with self._transaction():
+            row = self._db.execute(
+                "SELECT rev, grid FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)
+            ).fetchone()
+            mutation.seq = int(self.get("next_seq", "1"))
+            mutation.base = row[0] if row else 0
+            if row and row[1] != mutation.grid:
+                mutation.base_grid = row[1]
+            mutation.epoch = self.epoch or None
+            self._insert(mutation, made_ms)
+            self._set(next_seq=str(mutation.seq + 1), stamp=mutation.stamp)
+        return mutation
+
+    def _insert(self, mutation: Mutation, made_ms: int) -> None:
+        self._db.execute(
+            "INSERT INTO outbox (seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid, made_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                mutation.seq,
+                mutation.kind,
+                mutation.id,
+                mutation.grid,
+                mutation.op,
+                mutation.base,
+                mutation.stamp,
+                json.dumps(mutation.fields),
+                mutation.epoch,
+                mutation.base_grid,
+                made_ms,
+            ),
+        )
+
+    def unsent(self, limit: int) -> list[Mutation]:
+        """The oldest mutations that are not acknowledged, at most `limit`."""
+        return self._mutations("WHERE seq > ? ORDER BY seq LIMIT ?", (self.acked, limit))
+
+    def count_unsent(self) -> int:
+        """How many mutations are not acknowledged."""
+        return int(self._db.execute("SELECT count(*) FROM outbox WHERE seq > ?", (self.acked,)).fetchone()[0])
+
+    def _mutations(self, where: str, values: Sequence[Any]) -> list[Mutation]:
+        rows = self._db.execute(
+            f"SELECT seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid FROM outbox {where}", values
+        )
+        return [
+            Mutation(seq, kind, id, grid, op, base, stamp, json.loads(fields), epoch, base_grid)
+            for seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid in rows
+        ]
+
+    def oldest_kept(self) -> int:
+        """The lowest seq still in the outbox; the next one when it is empty."""
+        row = self._db.execute("SELECT min(seq) FROM outbox").fetchone()
+        return int(row[0] if row[0] is not None else self.get("next_seq", "1"))
+
+    def set_acked(self, acked: int) -> None:
+        """Takes the server's word for what it holds; it may go back after a restore (promise 9)."""
+        with self._transaction():
+            self._set_acked(acked)
+
+    def _make_room(self, acked: int, last_sent: int) -> None:
+        """Numbers edits above `acked` when the server has acknowledged more than this phone remembers (promise 10).
+
+        A phone restored from a backup has forgotten mutations that it once handed in; edits made since then, and not yet sent, must not
+        pass for those.
+        """
+        next_seq = int(self.get("next_seq", "1"))
+        shift = acked - last_sent
+        if shift > 0:
+            self._db.execute("UPDATE outbox SET seq = -(seq + ?) WHERE seq > ?", (shift, last_sent))
+            self._db.execute("UPDATE outbox SET seq = -seq WHERE seq < 0")
+            self._set(next_seq=str(next_seq + shift))
+
+    def _set_acked(self, acked: int) -> None:
+        # Verdicts on mutations that the server has lost mean nothing any more.
+        self._db.execute("UPDATE outbox SET outcome = NULL, rev = NULL WHERE seq > ?", (acked,))
+        self._set(acked=str(acked))
+
+    def renumber(self, device: str) -> None:
+        """Starts anew as `device`, with the unacknowledged mutations as 1, 2, 3 … (promise 10)."""
+        with self._transaction():
+            kept = self._mutations("WHERE seq > ? OR outcome IS NULL ORDER BY seq", (self.acked,))
+            made = dict(self._db.execute("SELECT seq, made_ms FROM outbox"))
+            self._db.execute("DELETE FROM outbox")
+            for seq, mutation in enumerate(kept, 1):
+                made_ms = made[mutation.seq]
+                mutation.seq = seq
+                self._insert(mutation, made_ms)
+            self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="")
+            self._db.execute("UPDATE record SET stale = 1")
+
+    def renumber_all(self, device: str) -> None:
+        """Starts anew as `device` with every mutation still kept: the server lost even the acknowledged ones."""
+        with self._transaction():
+            self._set_acked(0)
+        self.renumber(device)
+
+    def forget_acked(self, now_ms: int) -> None:
+        """Drops mutations that were acknowledged more than 30 days ago."""
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM outbox WHERE seq <= ? AND made_ms < ? AND outcome != 'held'",
+                (self.acked, now_ms - KEEP_ACKED_MS),
+            )
+
+    # ---------------------------------------------------------------------------------------------- answers
+
+    def take(self, answer: SyncAnswer, sent: Sequence[Mutation], from_start: bool) -> None:
+        """Takes a whole answer in one transaction: verdicts, changes, dropped grids and the cursor, or none of it.
+
+        `from_start`: the request had no cursor, so records that the pull does not name are gone when it ends.
+        """
+        with self._transaction():
+            if answer.epoch != self.epoch:
+                # Revs of another history mean nothing: pull again from the start, but show the old copy until then.
+                self._set(epoch=answer.epoch)
+                if not from_start:
+                    self._set_acked(min(answer.acked, self.acked))
+                    self._db.execute("UPDATE record SET stale = 1, rev = 0")
+                    self._set(cursor="")
+                    return
+                self._db.execute("UPDATE record SET stale = 1, rev = 0")
+            elif from_start:
+                self._db.execute("UPDATE record SET stale = 1")
+            by_seq = {mutation.seq: mutation for mutation in sent}
+            self._make_room(answer.acked, sent[-1].seq if sent else self.acked)
+            for verdict in answer.verdicts:
+                self._take_verdict(verdict, by_seq[verdict.seq])
+            for change in answer.changes:
+                self._take_change(change)
+            for grid in answer.dropped_grids:
+                self._db.execute("DELETE FROM record WHERE grid = ?", (grid,))
+            if not answer.more:
+                self._db.execute("DELETE FROM record WHERE stale = 1")
+            self._set_acked(answer.acked)
+            self._set(cursor=answer.cursor)
+
+    def _take_verdict(self, verdict: Verdict, mutation: Mutation) -> None:
+        outcome = verdict.first or verdict.outcome
+        self._db.execute(
+            "UPDATE outbox SET outcome = ?, rev = ?, reason = ?, detail = ? WHERE seq = ?",
+            (outcome, verdict.rev, verdict.reason, verdict.detail, verdict.seq),
+        )
+        if outcome == "applied" and verdict.rev is not None:
+            self._fold_in(mutation, verdict.rev)
+
+    def _fold_in(self, mutation: Mutation, rev: int) -> None:
+        """A mutation that was applied as it was sent is not sent back: it moves into the pulled record."""
+        row = self._db.execute(
+            "SELECT rev, fields, created_by FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)
+        ).fetchone()
+        if row and row[0] >= rev:
+            return
+        fields = overlay(json.loads(row[1]) if row else {}, mutation.fields, KINDS[mutation.kind].sets)
+        staff_code = self.get("staff_code")
+        self._put_record(
+            Change(
+                mutation.kind,
+                mutation.id,
+                mutation.grid,
+                rev,
+                mutation.op == "delete",
+                fields,
+                stamp=mutation.stamp,
+                by=staff_code,
+                created_by=row[2] if row else staff_code,
+            )
+        )
+
+    def _take_change(self, change: Change) -> None:
+        row = self._db.execute(
+            "SELECT rev, grid, stale FROM record WHERE kind = ? AND id = ?", (change.kind, change.id)
+        ).fetchone()
+        if change.gone:
+            self._db.execute(
+                "DELETE FROM record WHERE kind = ? AND id = ? AND grid = ?", (change.kind, change.id, change.grid)
+            )
+        elif row is None or row[1] != change.grid or row[2] or row[0] <= change.rev:
+            self._put_record(change)
+
+    def _put_record(self, change: Change) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO record (kind, id, grid, rev, deleted, fields, stamp, by, created_by)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                change.kind,
+                change.id,
+                change.grid,
+                change.rev,
+                int(change.deleted),
+                json.dumps(change.fields, sort_keys=True),
+                change.stamp,
+                change.by,
+                change.created_by,
+            ),
+        )
+
+    def wipe(self) -> None:
+        """Deletes everything: the device was revoked and has handed in its work."""
+        with self._transaction():
+            for table in ("meta", "outbox", "record"):
+                self._db.execute(f"DELETE FROM {table}")
+
+    # ------------------------------------------------------------------------------------------------ reads
+
+    def views(self, kind: str | None = None, grid: str | None = None) -> list[View]:
+        """The live records, pending edits included, by kind and id."""
+        shown: dict[tuple[str, str], View | None] = {}
+        revs: dict[tuple[str, str], int] = {}
+        for change in self.pulled():
+            revs[change.kind, change.id] = change.rev
+            if not change.deleted:
+                shown[change.kind, change.id] = View(
+                    change.kind,
+                    change.id,
+                    change.grid,
+                    change.rev,
+                    change.fields,
+                    False,
+                    change.stamp,
+                    change.by,
+                    change.created_by,
+                )
+        acked = self.acked
+        rows = self._db.execute(
+            "SELECT seq, kind, id, grid, op, stamp, fields, outcome, rev FROM outbox"
+            " WHERE seq > ? OR outcome IN ('applied', 'merged') ORDER BY seq",
+            (acked,),
+        )
+        staff_code = self.get("staff_code")
+        for seq, name, record_id, home, op, stamp, fields, _outcome, rev in rows:
+            # Acknowledged edits stay visible until the record that holds them has come (read your writes).
+            if seq <= acked and (rev is None or revs.get((name, record_id), rev) >= rev):
+                continue
+            if op == "delete":
+                shown[name, record_id] = None
+                continue
+            under = shown.get((name, record_id))
+            shown[name, record_id] = View(
+                name,
+                record_id,
+                home,
+                under.rev if under else 0,
+                overlay(under.fields if under else {}, json.loads(fields), KINDS[name].sets if name in KINDS else frozenset()),
+                True,
+                stamp,
+                staff_code,
+                under.created_by if under else staff_code,
+            )
+        return sorted(
+            (
+                view
+                for view in shown.values()
+                if view is not None and kind in (None, view.kind) and grid in (None, view.grid)
+            ),
+            key=lambda view: view[:2],
+        )
+
+    def held(self) -> list[Held]:
+        """The mutations that the server keeps aside, oldest first."""
+        rows = self._db.execute(
+            "SELECT seq, kind, id, reason, detail, fields FROM outbox WHERE outcome = 'held' ORDER BY seq"
+        )
+        return [Held(seq, kind, id, reason, detail, json.loads(text)) for seq, kind, id, reason, detail, text in rows]
+
+    def pulled(self) -> list[Change]:
+        """Every pulled record as it stands, tombstones included."""
+        rows = self._db.execute(
+            "SELECT kind, id, grid, rev, deleted, fields, stamp, by, created_by FROM record ORDER BY kind, id"
+        )
+        return [
+            Change(kind, id, grid, rev, bool(deleted), json.loads(fields), False, stamp, by, created_by)
+            for kind, id, grid, rev, deleted, fields, stamp, by, created_by in rows
+        ]

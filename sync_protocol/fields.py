@@ -1,0 +1,307 @@
+"""The types that a record's fields can have.
+
+Each type brings a JSON value of the wire into its one canonical form (`clean`), or raises `Unfit` with a sentence that says what is
+wrong and what would be right, and describes itself as JSON Schema (`schema`). Canonical values are plain JSON: two copies of a record
+are equal when their JSON is.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from sync_protocol import periods
+from sync_protocol.ids import is_uuid
+
+type_names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+
+# Only these are stripped: traditional Mongolian uses U+202F, U+180E and U+180B to U+180D inside and at the end of words.
+STRIPPED = " \t\r\n\f\v\u3000"
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+class Unfit(ValueError):
+    """A value that a field does not take."""
+
+
+def unfit_type(wanted: str, value: object) -> Unfit:
+    """The error for a value of the wrong JSON type."""
+    return Unfit(f"must be {wanted}, but is {'null' if value is None else type_names.get(type(value), 'something else')}")
+
+
+class FieldType(Protocol):
+    """What every field type can do."""
+
+    def clean(self, value: Any) -> Any:
+        """The canonical form of a wire value; raises `Unfit`."""
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the canonical form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text of at most `max` code points, kept in NFC, without white space around it."""
+
+    max: int
+    min: int = 0
+
+    def clean(self, value: Any) -> str:
+        if type(value) is not str:
+            raise unfit_type("text", value)
+        text: str = value
+        if not text.isascii():
+            if _SURROGATE.search(text):
+                raise Unfit("has half of a character (a lone surrogate); send whole characters")
+            text = unicodedata.normalize("NFC", text)
+        if "\0" in text:
+            raise Unfit("has the character U+0000, which cannot be stored; leave it out")
+        text = text.strip(STRIPPED)
+        if len(text) > self.max:
+            raise Unfit(f"has {len(text)} characters, at most {self.max} fit; shorten it")
+        if len(text) < self.min:
+            raise Unfit("is empty; write something" if self.min == 1 else f"needs at least {self.min} characters")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "maxLength": self.max} | ({"minLength": self.min} if self.min else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """A UUID in canonical form; upper case is brought to lower."""
+
+    def clean(self, value: Any) -> str:
+        if type(value) is not str:
+            raise unfit_type("a UUID", value)
+        text = value.lower()
+        if not is_uuid(text):
+            raise Unfit("is no UUID; write it like 0192f3a1-0000-7000-8000-000000000000")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "uuid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An RFC 3339 time with its offset, kept as UTC with milliseconds: `2026-11-24T01:00:00.123Z`.
+
+    `event` marks the time of something that happened, which is corrected by the phone's clock offset (promise 6).
+    """
+
+    event: bool = False
+
+    def clean(self, value: Any) -> str:
+        if type(value) is not str:
+            raise unfit_type("a time", value)
+        if len(value) < 20 or value[10] not in "Tt ":
+            raise Unfit("is no time with an offset; write it like 2026-11-24T09:00:00+08:00")
+        try:
+            moment = datetime.fromisoformat(value.upper())
+            if moment.tzinfo is None:
+                raise Unfit("has no offset; write it like 2026-11-24T09:00:00+08:00")
+            moment = moment.astimezone(UTC)
+        except Unfit:
+            raise
+        except (ValueError, OverflowError):
+            raise Unfit("is no time that exists; write it like 2026-11-24T09:00:00+08:00") from None
+        if not periods.FIRST_YEAR <= moment.year <= periods.LAST_YEAR:
+            raise Unfit(f"lies outside the years {periods.FIRST_YEAR} to {periods.LAST_YEAR}")
+        return canonical_moment(moment)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "date-time"}
+
+
+def canonical_moment(moment: datetime) -> str:
+    """A timezone-aware moment in the wire's canonical form, cut to whole milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One word of a closed list; `policy_order` of `most_severe` is the order of the list."""
+
+    words: tuple[str, ...]
+
+    def clean(self, value: Any) -> str:
+        if type(value) is not str:
+            raise unfit_type("one of " + ", ".join(self.words), value)
+        if value not in self.words:
+            raise Unfit(f"is ‘{_shorten(value)}’; use one of " + ", ".join(self.words))
+        return str(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.words)}
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number from `min` to `max`."""
+
+    min: int
+    max: int
+
+    def clean(self, value: Any) -> int:
+        if type(value) is float and value.is_integer():
+            value = int(value)
+        if type(value) is not int:
+            raise unfit_type("a whole number", value)
+        if not self.min <= value <= self.max:
+            raise Unfit(f"must lie from {self.min} to {self.max}")
+        return int(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.min, "maximum": self.max}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A WGS 84 position: `{"lat": 40.65, "lon": 109.84, "accuracy": 12}`, degrees to six decimals and metres (optional)."""
+
+    def clean(self, value: Any) -> dict[str, float]:
+        if type(value) is not dict:
+            raise unfit_type('an object like {"lat": 40.65, "lon": 109.84}', value)
+        unknown = value.keys() - {"lat", "lon", "accuracy"}
+        if unknown:
+            raise Unfit(f"has the unknown key ‘{_shorten(min(unknown))}’; use lat, lon and accuracy")
+        place = {
+            "lat": self._number(value, "lat", 90),
+            "lon": self._number(value, "lon", 180),
+        }
+        if value.get("accuracy") is not None:
+            place["accuracy"] = abs(self._number(value, "accuracy", 1_000_000))
+        return place
+
+    @staticmethod
+    def _number(value: Mapping[str, Any], key: str, bound: int) -> float:
+        number = value.get(key)
+        if type(number) not in (int, float) or not -bound <= number <= bound:  # type: ignore[operator]
+            raise Unfit(f"needs {key} as a number from {-bound} to {bound}")
+        return round(float(number), 6) + 0.0  # type: ignore[arg-type]
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "required": ["lat", "lon"],
+            "additionalProperties": False,
+            "properties": {
+                "lat": {"type": "number", "minimum": -90, "maximum": 90},
+                "lon": {"type": "number", "minimum": -180, "maximum": 180},
+                "accuracy": {"type": "number", "minimum": 0, "description": "metres"},
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Text in a fixed form, such as a week or a unit's code; `parse` raises ValueError for any other text."""
+
+    form: str
+    pattern: str
+    example: str
+
+    def clean(self, value: Any) -> str:
+        if type(value) is not str:
+            raise unfit_type(self.form, value)
+        if not re.fullmatch(self.pattern, value, re.ASCII):
+            raise Unfit(f"is no {self.form}; write it like {self.example}")
+        return str(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{self.pattern}$", "examples": [self.example]}
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """An ISO week, `2026-W47`."""
+
+    def clean(self, value: Any) -> str:
+        return _period(value, periods.week, "an ISO week like 2026-W47")
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^\d{4}-W\d{2}$", "examples": ["2026-W47"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A month, `2026-11`."""
+
+    def clean(self, value: Any) -> str:
+        return _period(value, periods.month, "a month like 2026-11")
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^\d{4}-\d{2}$", "examples": ["2026-11"]}
+
+
+def _period(value: Any, parse: Any, wanted: str) -> str:
+    if type(value) is not str:
+        raise unfit_type(wanted, value)
+    try:
+        return str(parse(value).name)
+    except ValueError as error:
+        raise Unfit(f"is wrong: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class SetChange:
+    """What a mutation does to a set: elements added and elements removed, each sorted and without repeats."""
+
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+    def wire(self) -> dict[str, list[str]]:
+        """As it stands in a mutation."""
+        return {key: list(items) for key, items in (("add", self.add), ("remove", self.remove)) if items}
+
+
+@dataclass(frozen=True, slots=True)
+class SetOf:
+    """A set of at most `max` elements; a mutation changes it by `{"add": […], "remove": […]}`, a record holds the sorted list."""
+
+    item: FieldType
+    max: int = 50
+
+    def clean(self, value: Any) -> SetChange:
+        """The change that a mutation asks for."""
+        if type(value) is not dict:
+            raise unfit_type('an object like {"add": […], "remove": […]}', value)
+        unknown = value.keys() - {"add", "remove"}
+        if unknown:
+            raise Unfit(f"has the unknown key ‘{_shorten(min(unknown))}’; use add and remove")
+        change = SetChange(self._items(value.get("add", [])), self._items(value.get("remove", [])))
+        both = set(change.add) & set(change.remove)
+        if both:
+            raise Unfit(f"adds and removes ‘{_shorten(min(both))}’ at once; do one of the two")
+        return change
+
+    def _items(self, value: Any) -> tuple[str, ...]:
+        if type(value) is not list:
+            raise unfit_type("a list", value)
+        if len(value) > self.max:
+            raise Unfit(f"names {len(value)} elements, at most {self.max} fit")
+        return tuple(sorted({self.item.clean(item) for item in value}))
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": self.item.schema(), "uniqueItems": True}
+
+    def change_schema(self) -> dict[str, Any]:
+        """JSON Schema of the change in a mutation."""
+        items = {"type": "array", "items": self.item.schema(), "maxItems": self.max}
+        return {"type": "object", "additionalProperties": False, "properties": {"add": items, "remove": items}}
+
+
+SHA256 = Named("sha-256 in hex", "[0-9a-f]{64}", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")
+UNIT_CODE = Named("unit code", r"\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?", "150221100201001")
+STAFF_CODE = Named("staff code", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", "W150221100201001-1")
+
+
+def _shorten(text: str, limit: int = 40) -> str:
+    """The beginning of a text that somebody sent, fit for an error message."""
+    shown = text.encode("utf-8", "replace").decode()[:limit]
+    return "".join(char if char.isprintable() else "�" for char in shown) + ("…" if len(text) > limit else "")

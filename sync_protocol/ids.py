@@ -1,0 +1,44 @@
+"""Record ids: computed where a record has a natural key, UUIDv7 elsewhere (promise 5)."""
+
+import random
+import uuid
+
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "gridloop")
+
+
+def weekly_analysis_id(grid: str, week: str) -> str:
+    """The one id of a grid's analysis of an ISO week (`2026-W47`), the same on every phone."""
+    return str(uuid.uuid5(NAMESPACE, f"weekly_analysis:{grid}:{week}"))
+
+
+def monthly_summary_id(grid: str, month: str) -> str:
+    """The one id of a grid's summary of a month (`2026-11`), the same on every phone."""
+    return str(uuid.uuid5(NAMESPACE, f"monthly_summary:{grid}:{month}"))
+
+
+def household_id(grid: str, number: int) -> str:
+    """The id of household `number` (from 1) of the made-up roster of a grid."""
+    return str(uuid.uuid5(NAMESPACE, f"household:{grid}:{number}"))
+
+
+def server_device_id(staff_code: str) -> str:
+    """The server-side device that carries a cadre's REST writes as mutations."""
+    return str(uuid.uuid5(NAMESPACE, f"server_device:{staff_code}"))
+
+
+def uuid7(ms: int, randomness: random.Random) -> str:
+    """A UUIDv7 (RFC 9562): `ms` Unix milliseconds, then 74 random bits from `randomness`."""
+    value = (ms & 0xFFFF_FFFF_FFFF) << 80
+    value |= 0x7 << 76 | randomness.getrandbits(12) << 64
+    value |= 0b10 << 62 | randomness.getrandbits(62)
+    return str(uuid.UUID(int=value))
+
+
+def is_uuid(text: object) -> bool:
+    """Whether `text` is a UUID in the canonical form: 36 characters, lower case, hyphens."""
+    if type(text) is not str or len(text) != 36:
+        return False
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

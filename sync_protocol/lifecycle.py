@@ -1,0 +1,196 @@
+"""The life of a problem: its state is a fold over its steps in stamp order, one pure function for phone and server.
+
+Steps are facts that people report, often offline and out of order. A step that the state of its moment does not allow stays in the
+history as ineffective, with the reason; it is never held.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sync_protocol.vocabulary import CODE_LENGTH, STATES
+
+OPEN = frozenset({"raised", "accepted", "assigned", "handling", "returned", "reopened"})
+DONE = frozenset({"resolved", "verified", "closed"})
+# Outside every count: two phones report the same burst pipe as a matter of course.
+EXCLUDED = frozenset({"rejected", "joined"})
+
+# action -> (states that allow it, the state after it; None leaves the state as it is)
+TRANSITIONS: Mapping[str, tuple[frozenset[str], str | None]] = {
+    "accept": (frozenset({"raised", "returned", "reopened"}), "accepted"),
+    "assign": (OPEN, "assigned"),
+    "handle": (frozenset({"raised", "accepted", "assigned", "returned", "reopened"}), "handling"),
+    "resolve": (OPEN, "resolved"),
+    "verify": (frozenset({"resolved"}), "verified"),
+    "close": (frozenset({"resolved", "verified"}), "closed"),
+    "return": (frozenset({"accepted", "assigned", "handling", "resolved"}), "returned"),
+    "reopen": (frozenset({"resolved", "verified", "closed", "rejected", "joined"}), "reopened"),
+    "escalate": (OPEN, "raised"),
+    "extend": (OPEN, None),
+    "reject": (OPEN, "rejected"),
+    "join": (OPEN, "joined"),
+    "note": (frozenset(STATES), None),
+}
+
+_UP = sorted(CODE_LENGTH.values())
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A step as the fold reads it: corrected stamp, the author's staff code, the fields of the record."""
+
+    id: str
+    stamp: str
+    by: str
+    fields: Mapping[str, Any]
+
+    @property
+    def action(self) -> str:
+        """What was done; one of `vocabulary.ACTIONS`."""
+        return str(self.fields.get("action", "note"))
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A step in the history: the state after it, and why it had no effect, if it had none."""
+
+    step: Step
+    state: str
+    ineffective: str | None = None
+
+
+class Case(msgspec.Struct):
+    """Where a problem stands. `handler_unit` is who has to deal with it, `handler_cadre` in whose hands it is.
+
+    `resolved_at`, `resolved_by` and `resolved_unit` are those of the resolve step that stands; None while none does. `due` is the
+    limit in wire form: by the rule for its severity, or as extended. Times are wire moments.
+    """
+
+    state: str
+    handler_unit: str
+    handler_cadre: str | None = None
+    raised_at: str | None = None
+    raised_by: str | None = None
+    resolved_at: str | None = None
+    resolved_by: str | None = None
+    ended_at: str | None = None
+    satisfied: str | None = None
+    reason: str | None = None
+    duplicate_of: str | None = None
+    due: str | None = None
+    escalated: int = 0
+    history: list[Entry] = []
+
+    @property
+    def counted(self) -> bool:
+        """Whether it stands in the counts at all."""
+        return self.state not in EXCLUDED
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody still has to deal with it."""
+        return self.state in OPEN
+
+
+Limit = Callable[[str, str], str]
+MayExtend = Callable[[str, str], bool]
+
+
+def fold(
+    fields: Mapping[str, Any],
+    grid: str,
+    raised_by: str,
+    steps: Iterable[Step],
+    limit: Limit | None = None,
+    may_extend: MayExtend | None = None,
+) -> Case:
+    """Where a problem with these fields, raised in `grid` by `raised_by`, stands after `steps` (in any order).
+
+    `limit(raised_at, severity)` gives the due moment; a phone without the calendar leaves it out and `due` stays empty unless extended.
+    `may_extend(staff_code, handler_unit)` says whether a cadre stands above the handler; left out, anyone does.
+    """
+    raised_at = fields.get("raised_at")
+    severity = fields.get("severity") or "ordinary"
+    case = Case(
+        state="raised",
+        handler_unit=grid[: CODE_LENGTH["village"]],
+        raised_at=raised_at,
+        raised_by=raised_by,
+        due=limit(raised_at, severity) if limit and raised_at else None,
+    )
+    below: list[str] = []
+    for step in sorted(steps, key=lambda step: (step.stamp, step.id)):
+        why = _refusal(case, step, may_extend)
+        if why is None:
+            _take(case, step, below)
+        case.history.append(Entry(step, case.state, why))
+    return case
+
+
+def _refusal(case: Case, step: Step, may_extend: MayExtend | None) -> str | None:
+    """Why a step has no effect; None when it has."""
+    action = step.action
+    allowed, _ = TRANSITIONS.get(action, (frozenset(), None))
+    if case.state not in allowed:
+        if action == "resolve" and case.resolved_by:
+            return f"superseded: already resolved by {case.resolved_by}"
+        return f"not allowed: a problem that is {case.state} does not take {action}"
+    if action == "assign" and not (step.fields.get("to_unit") or step.fields.get("to_cadre")):
+        return "incomplete: assign needs to_unit or to_cadre"
+    if action == "escalate" and len(case.handler_unit) <= CODE_LENGTH["city"]:
+        return "not allowed: there is no unit above"
+    if action == "join" and not step.fields.get("duplicate_of"):
+        return "incomplete: join needs duplicate_of"
+    if action == "join" and step.fields.get("duplicate_of") == step.fields.get("problem_id"):
+        return "not allowed: a problem cannot be joined to itself"
+    if action == "extend" and not step.fields.get("until"):
+        return "incomplete: extend needs until"
+    if action == "extend" and may_extend and not may_extend(step.by, case.handler_unit):
+        return "not allowed: a limit is extended by someone above the handler"
+    return None
+
+
+def _take(case: Case, step: Step, below: list[str]) -> None:
+    """Lets an effective step change the case. `below` is the stack of units from which the problem was escalated."""
+    fields = step.fields
+    at = fields.get("at")
+    match step.action:
+        case "accept" | "handle":
+            case.handler_cadre = step.by
+        case "assign":
+            case.handler_unit = fields.get("to_unit") or case.handler_unit
+            case.handler_cadre = fields.get("to_cadre")
+        case "resolve":
+            case.resolved_at, case.resolved_by = at, step.by
+        case "verify":
+            case.satisfied = fields.get("satisfied") or "unasked"
+        case "return" | "reopen":
+            case.resolved_at = case.resolved_by = case.satisfied = case.reason = case.duplicate_of = None
+            if step.action == "return" and below:
+                case.handler_unit = below.pop()
+            case.handler_cadre = None
+        case "escalate":
+            below.append(case.handler_unit)
+            case.handler_unit = case.handler_unit[: _UP[_UP.index(len(case.handler_unit)) - 1]]
+            case.handler_cadre = None
+            case.escalated += 1
+        case "extend":
+            case.due = fields.get("until")
+        case "reject":
+            case.reason = fields.get("reason")
+        case "join":
+            case.duplicate_of = fields.get("duplicate_of")
+    after = TRANSITIONS[step.action][1]
+    if after is not None:
+        case.state = after
+        case.ended_at = at if after in ("closed", "rejected", "joined") else None
+
+
+def is_overdue(case: Case, now: datetime) -> bool:
+    """Whether the problem is past its limit: not resolved by `due`, as seen at `now`."""
+    if case.due is None or not case.counted:
+        return False
+    due = datetime.fromisoformat(case.due)
+    if case.resolved_at is not None:
+        return datetime.fromisoformat(case.resolved_at) > due
+    return now > due

@@ -1,0 +1,279 @@
+"""The messages of the sync exchange, as they stand on the wire.
+
+Decode with `decode_request`: it refuses only an envelope that is broken as a whole (`BrokenEnvelope`), and hands on a mutation that
+cannot be read as a `Mutation` with a `flaw`, so that one bad mutation never blocks the rest (promise 2).
+"""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sync_protocol.clock import is_stamp
+from sync_protocol.fields import Moment, Unfit
+from sync_protocol.ids import is_uuid
+
+MAX_MUTATIONS = 1_000
+MAX_REQUEST_BYTES = 2 * 1024 * 1024
+MAX_PAGE_RECORDS = 5_000
+DEFAULT_PAGE_RECORDS = 500
+PAGE_BYTES = 256 * 1024
+MAX_SEQ = 2**53
+
+
+class Mutation(msgspec.Struct, omit_defaults=True):
+    """What one device did to one record: only the fields that it changed; set fields as add and remove.
+
+    `epoch` (optional) is the server's epoch to which `base` belongs; `base_grid` (optional) is the grid in which `base` was seen, sent
+    when the mutation moves the record to another. `flaw` never stands on the wire.
+    """
+
+    seq: int
+    kind: str = ""
+    id: str = ""
+    grid: str = ""
+    op: str = "put"
+    base: int = 0
+    stamp: str = ""
+    fields: dict[str, Any] = {}
+    epoch: str | None = None
+    base_grid: str | None = None
+    flaw: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The content, without seq and flaw: what a digest and the log keep."""
+        body: dict[str, Any] = {
+            "kind": self.kind,
+            "id": self.id,
+            "grid": self.grid,
+            "op": self.op,
+            "base": self.base,
+            "stamp": self.stamp,
+            "fields": self.fields,
+        }
+        if self.epoch is not None:
+            body["epoch"] = self.epoch
+        if self.base_grid is not None:
+            body["base_grid"] = self.base_grid
+        return body
+
+
+class SyncRequest(msgspec.Struct):
+    """What a device sends. `again` (optional) names grids to be sent from the start, to heal a copy."""
+
+    protocol: int
+    sent_at: datetime
+    cursor: str | None = None
+    limit: int = DEFAULT_PAGE_RECORDS
+    queued: int = 0
+    mutations: list[Mutation] = []
+    again: list[str] = []
+
+
+class Conflict(msgspec.Struct, omit_defaults=True):
+    """One field on which two devices disagreed: what was kept, what lost and by which rule."""
+
+    field: str
+    kept: Any
+    lost: Any
+    rule: str
+    id: str | None = None
+
+
+class Verdict(msgspec.Struct, omit_defaults=True):
+    """What became of a mutation. `first` stands with `duplicate` and names the outcome of the first time."""
+
+    seq: int
+    outcome: str
+    rev: int | None = None
+    first: str | None = None
+    conflicts: list[Conflict] | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+class Change(msgspec.Struct, omit_defaults=True):
+    """The newest state of one record. `gone`: it left this grid. `stamp` and `by`: its latest mutation's time and author."""
+
+    kind: str
+    id: str
+    grid: str
+    rev: int
+    deleted: bool = False
+    fields: dict[str, Any] = {}
+    gone: bool = False
+    stamp: str = ""
+    by: str = ""
+    created_by: str = ""
+
+
+class SyncAnswer(msgspec.Struct):
+    """What the server answers."""
+
+    epoch: str
+    server_time: str
+    acked: int
+    verdicts: list[Verdict]
+    changes: list[Change]
+    dropped_grids: list[str]
+    cursor: str
+    more: bool
+    pending: int
+
+
+class GridCopy(msgspec.Struct):
+    """A device's account of its copy of one grid."""
+
+    grid: str
+    rev: int
+    count: int
+    digest: str
+
+
+class VerifyRequest(msgspec.Struct):
+    """The grids whose copies a device wants to prove."""
+
+    grids: list[GridCopy]
+
+
+class VerifyAnswer(msgspec.Struct):
+    """The grids whose copies differ and must be pulled again."""
+
+    mismatched: list[str]
+
+
+class BrokenEnvelope(ValueError):
+    """A request that cannot be read at all; `malformed` says that it was not even JSON."""
+
+    def __init__(self, detail: str, malformed: bool = False) -> None:
+        super().__init__(detail)
+        self.malformed = malformed
+
+
+_fast = msgspec.json.Decoder(SyncRequest)
+encode = msgspec.json.Encoder(order="deterministic").encode
+_sorted = msgspec.json.Encoder(order="sorted")
+
+
+def decode_request(body: bytes) -> SyncRequest:
+    """The request in `body`; raises `BrokenEnvelope`."""
+    try:
+        request = _fast.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        request = _read_leniently(body)
+    _check_envelope(request)
+    for mutation in request.mutations:
+        mutation.flaw = mutation.flaw or flaw_of(mutation)
+    return request
+
+
+def decode_verify(body: bytes) -> VerifyRequest:
+    """The verify request in `body`; raises `BrokenEnvelope`."""
+    try:
+        return msgspec.json.decode(body, type=VerifyRequest)
+    except msgspec.ValidationError as error:
+        raise BrokenEnvelope(str(error)) from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise BrokenEnvelope(f"The body is no JSON: {error}", malformed=True) from None
+
+
+def parse_json(body: bytes) -> Any:
+    """Any JSON, with half characters let through so that they can be held and shown; raises `BrokenEnvelope`."""
+
+    def refuse(token: str) -> Any:
+        raise ValueError(f"{token} is no JSON")
+
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BrokenEnvelope(f"The body is no JSON: {str(error)[:200]}", malformed=True) from None
+
+
+def _read_leniently(body: bytes) -> SyncRequest:
+    """Reads mutation by mutation what the typed decoder refused as a whole."""
+    raw = parse_json(body)
+    if not isinstance(raw, dict):
+        raise BrokenEnvelope("The body must be a JSON object.")
+    mutations = raw.pop("mutations", [])
+    if not isinstance(mutations, list):
+        raise BrokenEnvelope("mutations must be a list.")
+    try:
+        request = msgspec.convert(raw, SyncRequest)
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise BrokenEnvelope(f"The envelope is wrong: {error}") from None
+    request.mutations = [_mutation_from(item, index) for index, item in enumerate(mutations)]
+    return request
+
+
+def _mutation_from(item: Any, index: int) -> Mutation:
+    if not isinstance(item, dict) or type(item.get("seq")) is not int:
+        raise BrokenEnvelope(f"mutations[{index}] has no whole number seq, so it cannot be acknowledged.")
+    problems: list[str] = []
+
+    def take(name: str, kind: type, default: Any) -> Any:
+        value = item.get(name, default)
+        if type(value) is kind:
+            return value
+        problems.append(f"{name} must be {'text' if kind is str else 'a whole number' if kind is int else 'an object'}")
+        return default
+
+    mutation = Mutation(
+        seq=item["seq"],
+        kind=take("kind", str, ""),
+        id=take("id", str, ""),
+        grid=take("grid", str, ""),
+        op=take("op", str, "put"),
+        base=take("base", int, 0),
+        stamp=take("stamp", str, ""),
+        fields=take("fields", dict, {}),
+    )
+    for name in ("epoch", "base_grid"):
+        if isinstance(item.get(name), str):
+            setattr(mutation, name, item[name])
+    if problems:
+        # Stored whole: what could not be read is kept under its own name.
+        mutation.fields = {"unreadable": item}
+        mutation.flaw = "; ".join(problems)
+    return mutation
+
+
+def _check_envelope(request: SyncRequest) -> None:
+    if request.sent_at.tzinfo is None:
+        raise BrokenEnvelope("sent_at has no offset; write it like 2026-11-24T09:00:00.123+08:00.")
+    try:
+        Moment().clean(request.sent_at.isoformat())
+    except Unfit as error:
+        raise BrokenEnvelope(f"sent_at {error}.") from None
+    if not 1 <= request.limit <= MAX_PAGE_RECORDS:
+        raise BrokenEnvelope(f"limit must lie from 1 to {MAX_PAGE_RECORDS}.")
+    if request.queued < 0:
+        raise BrokenEnvelope("queued cannot be negative.")
+    before = None
+    for mutation in request.mutations:
+        if not 1 <= mutation.seq <= MAX_SEQ:
+            raise BrokenEnvelope("seq counts from 1.")
+        if before is not None and mutation.seq != before + 1:
+            raise BrokenEnvelope(f"seq {mutation.seq} follows {before}; send mutations in order and without gaps.")
+        before = mutation.seq
+
+
+def flaw_of(mutation: Mutation) -> str | None:
+    """Why a mutation cannot be used, beyond its fields; None when it can."""
+    if not is_uuid(mutation.id):
+        return "id must be a UUID in lower case"
+    if not is_stamp(mutation.stamp):
+        return "stamp must be 16 hex digits"
+    if mutation.op != "put" and mutation.op != "delete":
+        return "op must be put or delete"
+    if not 0 <= mutation.base <= MAX_SEQ:
+        return "base must be a rev, 0 for a new record"
+    return None
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; half characters stay as escapes, so that anything which came can be stored."""
+    try:
+        return _sorted.encode(value).decode()
+    except (UnicodeError, msgspec.EncodeError, OverflowError):
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))

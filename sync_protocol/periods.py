@@ -1,0 +1,112 @@
+"""Days, ISO weeks and months of Asia/Shanghai, the calendar in which the loop is counted.
+
+China has had one zone without daylight saving since 1991, and a fixed offset needs no zone database on a phone.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import NamedTuple
+
+SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
+
+_WEEK = re.compile(r"(\d{4})-W(\d{2})", re.ASCII)
+_MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
+FIRST_YEAR, LAST_YEAR = 2000, 2199
+
+
+class Period(NamedTuple):
+    """A run of whole days in Asia/Shanghai: `first` to `last`, both included; `name` is `2026-W47`, `2026-11` or `…/…`."""
+
+    name: str
+    first: date
+    last: date
+
+    @property
+    def days(self) -> list[date]:
+        """Every day of the period, in order."""
+        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
+
+    @property
+    def begins(self) -> datetime:
+        """The first moment, timezone-aware."""
+        return midnight(self.first)
+
+    @property
+    def ends(self) -> datetime:
+        """The first moment after it, timezone-aware."""
+        return midnight(self.last + timedelta(days=1))
+
+
+def midnight(day: date) -> datetime:
+    """The moment at which `day` begins in Asia/Shanghai."""
+    return datetime(day.year, day.month, day.day, tzinfo=SHANGHAI)
+
+
+def local_day(moment: datetime) -> date:
+    """The day in Asia/Shanghai on which a timezone-aware `moment` falls."""
+    return moment.astimezone(SHANGHAI).date()
+
+
+def day_of(text: str) -> date:
+    """The day in Asia/Shanghai of a moment in wire form (RFC 3339)."""
+    return local_day(datetime.fromisoformat(text))
+
+
+def from_ms(ms: int) -> datetime:
+    """The UTC moment of Unix milliseconds."""
+    return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+
+
+def to_ms(moment: datetime) -> int:
+    """Unix milliseconds of a timezone-aware moment, cut to whole milliseconds."""
+    whole = moment.astimezone(UTC)
+    return int((whole - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) // 1000
+
+
+def week_of(day: date) -> str:
+    """The ISO week of `day`, as `2026-W47`."""
+    year, week, _ = day.isocalendar()
+    return f"{year:04d}-W{week:02d}"
+
+
+def month_of(day: date) -> str:
+    """The month of `day`, as `2026-11`."""
+    return f"{day.year:04d}-{day.month:02d}"
+
+
+def week(name: str) -> Period:
+    """The ISO week called `name`; ValueError says what is wrong with any other text."""
+    found = _WEEK.fullmatch(name)
+    if not found or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR:
+        raise ValueError(f"‘{name}’ is no ISO week; write it like 2026-W47")
+    try:
+        first = date.fromisocalendar(int(found[1]), int(found[2]), 1)
+    except ValueError:
+        raise ValueError(f"{found[1]} has no week {found[2]}; write an ISO week like 2026-W47") from None
+    return Period(name, first, first + timedelta(days=6))
+
+
+def month(name: str) -> Period:
+    """The month called `name`; ValueError says what is wrong with any other text."""
+    found = _MONTH.fullmatch(name)
+    if not found or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR or not 1 <= int(found[2]) <= 12:
+        raise ValueError(f"‘{name}’ is no month; write it like 2026-11")
+    first = date(int(found[1]), int(found[2]), 1)
+    return Period(name, first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
+
+
+def previous(period: Period) -> Period:
+    """The week before a week, the month before a month, as many days before any other period."""
+    day_before = period.first - timedelta(days=1)
+    if _WEEK.fullmatch(period.name):
+        return week(week_of(day_before))
+    if _MONTH.fullmatch(period.name):
+        return month(month_of(day_before))
+    return span(period.first - (period.last - period.first) - timedelta(days=1), day_before)
+
+
+def span(first: date, last: date) -> Period:
+    """Any run of days; ValueError when it ends before it begins."""
+    if last < first:
+        raise ValueError(f"the period ends ({last}) before it begins ({first})")
+    return Period(f"{first}/{last}", first, last)

@@ -1,0 +1,280 @@
+"""The record kinds: each declared once, with the type and the merge policy of every field.
+
+The tables, the wire validation, the OpenAPI schemas, the table in PROTOCOL.md and the merge all read these declarations. To add a field,
+add its line here and a migration for its column.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from sync_protocol import vocabulary
+from sync_protocol.fields import (
+    SHA256,
+    STAFF_CODE,
+    UNIT_CODE,
+    Choice,
+    FieldType,
+    Id,
+    Moment,
+    Month,
+    Place,
+    SetChange,
+    SetOf,
+    Text,
+    Unfit,
+    Week,
+    Whole,
+)
+
+
+class Policy(StrEnum):
+    """What decides when two devices changed the same field without knowing of each other (promise 4)."""
+
+    LATEST = "latest"
+    SET = "set"
+    MOST_SEVERE = "most_severe"
+    FIXED = "fixed"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a kind. `refers` names the kind that an id in it must belong to; `required` holds when the record is made."""
+
+    name: str
+    type: FieldType
+    policy: Policy
+    zh: str
+    required: bool = False
+    refers: str | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of record. `movable`: its grid may change; `append_only`: never edited, never deleted; `key`: its natural key."""
+
+    name: str
+    zh: str
+    fields: tuple[Field, ...]
+    movable: bool = False
+    append_only: bool = False
+    key: str | None = None
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Field]:
+        """The declared fields by name."""
+        return {field.name: field for field in self.fields}
+
+    @cached_property
+    def required(self) -> tuple[str, ...]:
+        """The fields that a new record must have."""
+        return tuple(field.name for field in self.fields if field.required)
+
+    @cached_property
+    def sets(self) -> frozenset[str]:
+        """The set fields."""
+        return frozenset(field.name for field in self.fields if field.policy is Policy.SET)
+
+    @cached_property
+    def events(self) -> tuple[str, ...]:
+        """The fields that hold the time of an event, corrected by the phone's offset."""
+        return tuple(field.name for field in self.fields if isinstance(field.type, Moment) and field.type.event)
+
+    @cached_property
+    def references(self) -> tuple[tuple[str, str], ...]:
+        """`(field, kind)` for the fields that hold the id of another record."""
+        return tuple((field.name, field.refers) for field in self.fields if field.refers)
+
+    def policy_of(self, name: str) -> Policy:
+        """A field's policy; a field that this version does not know is kept by `latest`."""
+        field = self.by_name.get(name)
+        return field.policy if field else Policy.LATEST
+
+    def severity_order(self, name: str) -> tuple[str, ...]:
+        """The words of a `most_severe` field in rising order."""
+        kind_type = self.by_name[name].type
+        assert isinstance(kind_type, Choice)
+        return kind_type.words
+
+
+class UnfitFields(ValueError):
+    """Fields that cannot be taken: `problems` has a sentence for each field that is wrong."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        super().__init__("; ".join(f"{name} {text}" for name, text in problems.items()))
+
+
+# What an unknown field of a newer app may hold (promise 11): kept as it is, within these bounds.
+MAX_UNKNOWN_FIELDS = 30
+MAX_UNKNOWN_NAME = 60
+
+
+def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The canonical values of a mutation's fields, and whether they say just what was sent.
+
+    Sets become a `SetChange`; null clears a field. Raises `UnfitFields` that names every field which is wrong.
+    """
+    cleaned: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    as_sent = True
+    unknown = 0
+    for name, value in fields.items():
+        field = kind.by_name.get(name)
+        if field is None:
+            unknown += 1
+            if unknown > MAX_UNKNOWN_FIELDS or len(name) > MAX_UNKNOWN_NAME or not name.isidentifier():
+                problems[_printable(name)] = "is unknown and cannot be kept; leave it out"
+            elif not _storable(value):
+                problems[name] = "holds a character that cannot be stored (U+0000 or half of a character)"
+            else:
+                cleaned[name] = value
+        elif value is None and field.policy is not Policy.SET:
+            if field.required:
+                problems[name] = "is needed and cannot be cleared"
+            cleaned[name] = None
+        else:
+            try:
+                result = field.type.clean(value)
+            except Unfit as error:
+                problems[name] = str(error)
+            else:
+                cleaned[name] = result
+                as_sent = as_sent and _says_the_same(field, result, value)
+    if problems:
+        raise UnfitFields(problems)
+    return cleaned, as_sent
+
+
+def _says_the_same(field: Field, result: Any, value: Any) -> bool:
+    """Whether a canonical value is what was sent, but for the spelling of a time or an id."""
+    if isinstance(result, SetChange):
+        return set(result.add) == set(value.get("add", ())) and set(result.remove) == set(value.get("remove", ()))
+    if result == value or isinstance(field.type, Id):
+        return True
+    return isinstance(field.type, Moment) and len(value.partition(".")[2]) <= len("123+08:00")
+
+
+def _printable(name: str) -> str:
+    return name.encode("ascii", "backslashreplace").decode()[:MAX_UNKNOWN_NAME]
+
+
+def _storable(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+    if isinstance(value, dict):
+        return depth < 20 and all(_storable(key) and _storable(item, depth + 1) for key, item in value.items())
+    if isinstance(value, list):
+        return depth < 20 and all(_storable(item, depth + 1) for item in value)
+    return not isinstance(value, int) or abs(value) < 2**63
+
+
+L, T, S, F = Policy.LATEST, Policy.TEXT, Policy.SET, Policy.FIXED
+NOTE = Text(4000)
+
+HOUSEHOLD = Kind(
+    "household",
+    "农牧户",
+    (
+        Field("head_name", Text(60, min=1), L, "户主", required=True),
+        Field("phone", Text(40), L, "电话"),
+        Field("address", Text(200), L, "住址"),
+        Field("members", Whole(0, 99), L, "人口"),
+        Field("tags", SetOf(Choice(tuple(vocabulary.TAGS))), S, "类别"),
+        Field("contact_member", STAFF_CODE, L, "联系党员"),
+        Field("lead_member", STAFF_CODE, L, "包联干部"),
+        Field("location", Place(), L, "位置"),
+        Field("note", NOTE, T, "备注"),
+    ),
+    movable=True,
+)
+
+VISIT = Kind(
+    "visit",
+    "日走访",
+    (
+        Field("household_id", Id(), L, "农牧户", refers="household"),
+        Field("visited_at", Moment(event=True), L, "走访时间", required=True),
+        Field("duties", SetOf(Choice(tuple(vocabulary.DUTIES))), S, "职责类别"),
+        Field("content", NOTE, T, "走访内容"),
+        Field("people_met", SetOf(Text(60, min=1)), S, "见到的人"),
+        Field("location", Place(), L, "位置"),
+        Field("photos", SetOf(SHA256, max=20), S, "照片"),
+    ),
+)
+
+PROBLEM = Kind(
+    "problem",
+    "问题",
+    (
+        Field("visit_id", Id(), L, "走访", refers="visit"),
+        Field("household_id", Id(), L, "农牧户", refers="household"),
+        Field("duty", Choice(tuple(vocabulary.DUTIES)), L, "职责类别", required=True),
+        Field("category", Text(60), L, "细类"),
+        Field("title", Text(200, min=1), L, "标题", required=True),
+        Field("detail", NOTE, T, "问题描述"),
+        Field("severity", Choice(tuple(vocabulary.SEVERITIES)), Policy.MOST_SEVERE, "紧急程度"),
+        Field("raised_at", Moment(event=True), F, "上报时间", required=True),
+        Field("location", Place(), L, "位置"),
+        Field("photos", SetOf(SHA256, max=20), S, "照片"),
+        Field("source", Choice(tuple(vocabulary.SOURCES)), F, "来源"),
+    ),
+)
+
+STEP = Kind(
+    "step",
+    "办理步骤",
+    (
+        Field("problem_id", Id(), F, "问题", required=True, refers="problem"),
+        Field("action", Choice(tuple(vocabulary.ACTIONS)), F, "动作", required=True),
+        Field("at", Moment(event=True), F, "时间", required=True),
+        Field("note", NOTE, F, "说明"),
+        Field("to_unit", UNIT_CODE, F, "承办单位"),
+        Field("to_cadre", STAFF_CODE, F, "承办人"),
+        Field("satisfied", Choice(tuple(vocabulary.SATISFIED)), F, "群众是否满意"),
+        Field("reason", Choice(tuple(vocabulary.REJECT_REASONS)), F, "不予受理原因"),
+        Field("duplicate_of", Id(), F, "并入的问题", refers="problem"),
+        Field("until", Moment(), F, "延期至"),
+        Field("photos", SetOf(SHA256, max=20), S, "照片"),
+    ),
+    append_only=True,
+)
+
+WEEKLY_ANALYSIS = Kind(
+    "weekly_analysis",
+    "周分析",
+    (
+        Field("week", Week(), F, "周", required=True),
+        Field("situation", NOTE, T, "本周情况"),
+        Field("causes", NOTE, T, "原因分析"),
+        Field("measures", NOTE, T, "措施"),
+        Field("next_week", NOTE, T, "下周打算"),
+    ),
+    key="week",
+)
+
+MONTHLY_SUMMARY = Kind(
+    "monthly_summary",
+    "月汇总",
+    (
+        Field("month", Month(), F, "月", required=True),
+        Field("results", NOTE, T, "成效"),
+        Field("shortfalls", NOTE, T, "不足"),
+        Field("measures", NOTE, T, "措施"),
+        Field("next_month", NOTE, T, "下月打算"),
+    ),
+    key="month",
+)
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY)
+}
+
+# The windows of a first pull (promise 13).
+VISIT_DAYS = 62
+CLOSED_PROBLEM_DAYS = 62
+ANALYSIS_WEEKS = 26
+SUMMARY_MONTHS = 13
