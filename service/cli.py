@@ -21,7 +21,9 @@ from service.settings import Settings
 
 DEMO_PASSWORD = "gridloop-demo"
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Gridloop: offline-first field work for village grids.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Gridloop: offline-first field work for village grids."
+)
 roster_app = typer.Typer(no_args_is_help=True, help="Units, cadres and households.")
 epoch_app = typer.Typer(no_args_is_help=True, help="The identity of the server's history.")
 app.add_typer(roster_app, name="roster")
@@ -133,9 +135,7 @@ async def load_roster(settings: Settings) -> None:
 
 def progress_bar() -> Progress:
     """A progress bar with count and time."""
-    return Progress(
-        TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    )
+    return Progress(TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
 
 
 @epoch_app.command("new")

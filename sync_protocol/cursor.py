@@ -49,10 +49,7 @@ _decoder = msgspec.msgpack.Decoder(Cursor)
 def sign_cursor(cursor: Cursor, key: bytes) -> str:
     """The cursor as the text that a device keeps."""
     payload = _encoder.encode(cursor)
-    if len(payload) > _DEFLATE_ABOVE:
-        payload = _FORMAT_DEFLATED + zlib.compress(payload, 6)
-    else:
-        payload = _FORMAT + payload
+    payload = _FORMAT_DEFLATED + zlib.compress(payload, 6) if len(payload) > _DEFLATE_ABOVE else _FORMAT + payload
     return base64.urlsafe_b64encode(_mac(payload, key) + payload).rstrip(b"=").decode()
 
 

@@ -204,12 +204,9 @@ def _settle_grid(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -
 def _rebase(record: Record, rev: int) -> None:
     """Each grid counts its own revs: when a record moves, all its clocks move into the new grid's count."""
     record.first = record.first._replace(rev=rev)
-    record.clocks = {
-        name: tuple(held._replace(rev=rev) for held in clocks) for name, clocks in record.clocks.items()
-    }
+    record.clocks = {name: tuple(held._replace(rev=rev) for held in clocks) for name, clocks in record.clocks.items()}
     record.elements = {
-        name: {element: held._replace(rev=rev) for element, held in clocks.items()}
-        for name, clocks in record.elements.items()
+        name: {element: held._replace(rev=rev) for element, held in clocks.items()} for name, clocks in record.elements.items()
     }
 
 
@@ -257,9 +254,7 @@ def _delete(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -> Non
 def _revive(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -> None:
     rule = "delete: an edit made without knowing of the deletion wins"
     if not edit.override:
-        losses.extend(
-            Loss(LIFE, False, True, rule, clock, held) for held in record.holders(LIFE) if _concurrent(held, edit)
-        )
+        losses.extend(Loss(LIFE, False, True, rule, clock, held) for held in record.holders(LIFE) if _concurrent(held, edit))
     record.deleted = False
     record.clocks[LIFE] = (clock,)
 

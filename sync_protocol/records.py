@@ -269,9 +269,7 @@ MONTHLY_SUMMARY = Kind(
     key="month",
 )
 
-KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY)
-}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY)}
 
 # The windows of a first pull (promise 13).
 VISIT_DAYS = 62

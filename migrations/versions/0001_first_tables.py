@@ -378,4 +378,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drops everything."""
-    op.execute("DROP TABLE cadre, case_file, conflict, counter, departure, device, held, household, monthly_summary, mutation, post, problem, refresh_token, server, signing_key, step, tally, unit, visit, weekly_analysis")
+    op.execute(
+        "DROP TABLE cadre, case_file, conflict, counter, departure, device, held, household, monthly_summary, mutation, post, problem, refresh_token, server, signing_key, step, tally, unit, visit, weekly_analysis"
+    )

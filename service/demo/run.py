@@ -31,9 +31,7 @@ def township_and_workers() -> tuple[rule.UnitRow, list[tuple[str, str]]]:
     whole = rule.roster()
     for unit in whole.units:
         workers = [
-            (cadre.staff_code, cadre.unit)
-            for cadre in whole.cadres
-            if cadre.role == "grid_worker" and cadre.unit.startswith(unit.code)
+            (cadre.staff_code, cadre.unit) for cadre in whole.cadres if cadre.role == "grid_worker" and cadre.unit.startswith(unit.code)
         ]
         if unit.level == "township" and len(workers) >= PHONES:
             return unit, workers[:PHONES]
@@ -122,21 +120,46 @@ async def _ask(client: httpx.AsyncClient, staff_code: str, unit: str, week: str)
 def _print(console: Console, township: rule.UnitRow, week: str, report: dict[str, Any], lost: int) -> None:
     summary = report["summary"]
     console.print(_totals_table(township.name, week, summary))
-    console.print(_table("职责 by duty", ("职责", "走访", "上报", "办结"), [
-        (DUTIES[row["duty"]].zh, row["visits"], row["problems_raised"], row["problems_resolved"]) for row in summary["duties"]
-    ]))
-    console.print(_table("干部 the ten with most problems resolved", ("工号", "姓名", "党员", "走访", "上报", "办结", "超期"), [
-        (row["staff_code"], row["name"], "✓" if row["party_member"] else "", row["visits"], row["problems_raised"],
-         row["problems_resolved"], row["problems_overdue"])
-        for row in report["cadres"]["items"]
-    ]))
+    console.print(
+        _table(
+            "职责 by duty",
+            ("职责", "走访", "上报", "办结"),
+            [(DUTIES[row["duty"]].zh, row["visits"], row["problems_raised"], row["problems_resolved"]) for row in summary["duties"]],
+        )
+    )
+    console.print(
+        _table(
+            "干部 the ten with most problems resolved",
+            ("工号", "姓名", "党员", "走访", "上报", "办结", "超期"),
+            [
+                (
+                    row["staff_code"],
+                    row["name"],
+                    "✓" if row["party_member"] else "",
+                    row["visits"],
+                    row["problems_raised"],
+                    row["problems_resolved"],
+                    row["problems_overdue"],
+                )
+                for row in report["cadres"]["items"]
+            ],
+        )
+    )
     conflicts = report["conflicts"]["items"]
-    console.print(_table(f"冲突 conflicts ({len(conflicts)}), the first five", ("记录", "字段", "保留", "未保留", "规则"), [
-        (row["kind"], row["field"], _short(row["kept"]), _short(row["lost"]), row["rule"].partition(":")[0]) for row in conflicts[:5]
-    ]))
-    console.print(_table("待核数据 held mutations", ("工号", "记录", "原因", "说明"), [
-        (row["staff_code"], row["kind"], row["reason"], row["detail"]) for row in report["held"]["items"]
-    ]))
+    console.print(
+        _table(
+            f"冲突 conflicts ({len(conflicts)}), the first five",
+            ("记录", "字段", "保留", "未保留", "规则"),
+            [(row["kind"], row["field"], _short(row["kept"]), _short(row["lost"]), row["rule"].partition(":")[0]) for row in conflicts[:5]],
+        )
+    )
+    console.print(
+        _table(
+            "待核数据 held mutations",
+            ("工号", "记录", "原因", "说明"),
+            [(row["staff_code"], row["kind"], row["reason"], row["detail"]) for row in report["held"]["items"]],
+        )
+    )
     console.print(f"Answers lost on the way: {lost}; logs that arrived after the week: {summary['late_arrivals']}.")
 
 

@@ -30,8 +30,8 @@ class Post(SQLModel, table=True):
     staff_code: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
     role: str = Field(sa_type=Text)
     unit: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
-    valid_from: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
-    valid_to: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    valid_from: datetime = Field(sa_type=DateTime(timezone=True))
+    valid_to: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class Device(SQLModel, table=True):
@@ -50,9 +50,9 @@ class Device(SQLModel, table=True):
     last_stamp: int = Field(default=0, sa_type=BigInteger)
     queued: int = 0
     clock_offset_ms: int = Field(default=0, sa_type=BigInteger)
-    created_at: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
-    last_seen: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
-    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    created_at: datetime = Field(sa_type=DateTime(timezone=True))
+    last_seen: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class RefreshToken(SQLModel, table=True):
@@ -64,9 +64,9 @@ class RefreshToken(SQLModel, table=True):
     family: Uuid = Field(sa_column=Column(UUID, nullable=False, index=True))
     staff_code: str = Field(sa_type=Text)
     device: Uuid | None = Field(default=None, sa_column=Column(UUID))
-    expires_at: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
-    used_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
-    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    expires_at: datetime = Field(sa_type=DateTime(timezone=True))
+    used_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class SigningKey(SQLModel, table=True):
@@ -77,5 +77,5 @@ class SigningKey(SQLModel, table=True):
     kid: str = Field(sa_column=Column(Text, primary_key=True))
     private_pem: str = Field(sa_type=Text)
     public_pem: str = Field(sa_type=Text)
-    created_at: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
-    retired_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    created_at: datetime = Field(sa_type=DateTime(timezone=True))
+    retired_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

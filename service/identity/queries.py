@@ -1,15 +1,11 @@
 """The SQL of identity: cadres, posts, devices, refresh tokens, signing keys."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from service.database import Connection
-
-if TYPE_CHECKING:
-    from service.database import Row
+from service.database import Connection, Row
 
 
-async def cadre(connection: Connection, staff_code: str) -> "Row | None":
+async def cadre(connection: Connection, staff_code: str) -> Row | None:
     """A cadre by staff code."""
     return await connection.fetchrow(
         "SELECT staff_code, name, phone, party_member, password, demo FROM cadre WHERE staff_code = $1", staff_code
@@ -54,7 +50,7 @@ async def add_refresh_token(
     )
 
 
-async def lock_refresh_token(connection: Connection, hash: str) -> "Row | None":
+async def lock_refresh_token(connection: Connection, hash: str) -> Row | None:
     """A refresh token, locked."""
     return await connection.fetchrow(
         "SELECT hash, family::text, staff_code, device::text, expires_at, used_at, revoked_at FROM refresh_token"
@@ -70,12 +66,10 @@ async def use_refresh_token(connection: Connection, hash: str, now: datetime) ->
 
 async def revoke_family(connection: Connection, family: str, now: datetime) -> None:
     """Revokes every token that grew from one sign-in."""
-    await connection.execute(
-        "UPDATE refresh_token SET revoked_at = $2 WHERE family = $1 AND revoked_at IS NULL", family, now
-    )
+    await connection.execute("UPDATE refresh_token SET revoked_at = $2 WHERE family = $1 AND revoked_at IS NULL", family, now)
 
 
-async def signing_keys(connection: Connection) -> list["Row"]:
+async def signing_keys(connection: Connection) -> list[Row]:
     """The keys that may have signed a token still alive, the newest first."""
     return await connection.fetch(
         "SELECT kid, private_pem, public_pem FROM signing_key WHERE retired_at IS NULL ORDER BY created_at DESC, kid"

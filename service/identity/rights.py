@@ -51,9 +51,7 @@ def covers(unit: str, below: str) -> bool:
 
 def may_write(posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime) -> bool:
     """Whether one of the posts allowed writing such a record in a grid at that moment."""
-    return any(
-        kind in WRITES.get(post.role, ()) and covers(post.unit, grid) and post.valid_at(moment) for post in posts
-    )
+    return any(kind in WRITES.get(post.role, ()) and covers(post.unit, grid) and post.valid_at(moment) for post in posts)
 
 
 def may_settle(posts: Iterable[PostHeld], grid: str, moment: datetime) -> bool:

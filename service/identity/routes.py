@@ -130,9 +130,7 @@ async def _by_refresh_token(state: State, refresh_token: str, now: datetime) -> 
     raise refused("The refresh token was used before, so its whole sign-in has been ended; sign in again.")
 
 
-async def _issue(
-    state: State, connection: Connection, staff_code: str, device: str | None, family: str, now: datetime
-) -> TokenAnswer:
+async def _issue(state: State, connection: Connection, staff_code: str, device: str | None, family: str, now: datetime) -> TokenAnswer:
     refresh_token = new_refresh_token()
     expires_at = now + timedelta(days=state.settings.refresh_days)
     await queries.add_refresh_token(connection, hash_of(refresh_token), family, staff_code, device, expires_at)
@@ -144,9 +142,7 @@ async def _issue(
     )
 
 
-@router.get(
-    "/.well-known/jwks.json", summary="The public keys of access tokens", responses=documented(UNAVAILABLE)
-)
+@router.get("/.well-known/jwks.json", summary="The public keys of access tokens", responses=documented(UNAVAILABLE))
 async def jwks(request: Request) -> dict[str, Any]:
     """A JWK set (RFC 7517): check an access token against the key whose `kid` its header names."""
     return await state_of(request).tokens.jwks()

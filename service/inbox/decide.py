@@ -22,9 +22,7 @@ from sync_protocol.periods import to_ms
 from sync_protocol.records import KINDS
 
 
-async def write_as(
-    connection: Connection, settings: Settings, caller: Caller, mutation: Mutation, override: bool = False
-) -> Verdict:
+async def write_as(connection: Connection, settings: Settings, caller: Caller, mutation: Mutation, override: bool = False) -> Verdict:
     """A cadre's write over REST: a mutation of the cadre's server-side device, judged now."""
     device = server_device_id(caller.staff_code)
     await sync_queries.add_device(connection, device, caller.staff_code, caller.now)
@@ -42,9 +40,7 @@ async def write_as(
     return verdict
 
 
-async def settle(
-    connection: Connection, settings: Settings, caller: Caller, conflict: Any, choice: str, value: Any, note: str
-) -> None:
+async def settle(connection: Connection, settings: Settings, caller: Caller, conflict: Any, choice: str, value: Any, note: str) -> None:
     """Settles a conflict; `kept` changes no record, the others write the record by a mutation that no policy overrules."""
     if conflict["resolved_at"] is not None:
         raise Problem(

@@ -2,12 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from service.database import Connection
-
-if TYPE_CHECKING:
-    from service.database import Row
+from service.database import Connection, Row
 
 _CONFLICT = """
     SELECT c.id::text, c.grid, c.kind, c.record::text, c.field, c.rule, c.rev, c.kept, c.kept_by, c.kept_device::text, c.kept_at,
@@ -30,7 +26,7 @@ async def conflicts(
     record: str | None,
     after: tuple[datetime, str] | None,
     limit: int,
-) -> list["Row"]:
+) -> list[Row]:
     """Conflicts of these units, the newest first."""
     return await connection.fetch(
         _CONFLICT
@@ -50,11 +46,9 @@ async def conflicts(
     )
 
 
-async def lock_conflict(connection: Connection, conflict: str, units: Sequence[str]) -> "Row | None":
+async def lock_conflict(connection: Connection, conflict: str, units: Sequence[str]) -> Row | None:
     """A conflict of these units, locked."""
-    return await connection.fetchrow(
-        _CONFLICT + f" WHERE {_IN_SCOPE.format('c')} AND c.id = $2 FOR UPDATE OF c", list(units), conflict
-    )
+    return await connection.fetchrow(_CONFLICT + f" WHERE {_IN_SCOPE.format('c')} AND c.id = $2 FOR UPDATE OF c", list(units), conflict)
 
 
 async def resolve_conflict(
@@ -79,7 +73,7 @@ async def held(
     state: str | None,
     after: tuple[datetime, str] | None,
     limit: int,
-) -> list["Row"]:
+) -> list[Row]:
     """Held mutations of these units and of the caller's own, the newest first."""
     return await connection.fetch(
         _HELD

@@ -85,9 +85,7 @@ async def remove(connection: Connection, problems: Collection[str]) -> None:
 
 async def load(connection: Connection, problems: Collection[str]) -> dict[str, Filed]:
     """The cases of these problems as they were last filed, without their history."""
-    rows = await connection.fetch(
-        f"SELECT {_NAMES} FROM case_file WHERE problem = ANY($1::uuid[])", list(problems)
-    )
+    rows = await connection.fetch(f"SELECT {_NAMES} FROM case_file WHERE problem = ANY($1::uuid[])", list(problems))
     return {str(row["problem"]): _filed(row) for row in rows}
 
 
@@ -110,17 +108,13 @@ def _filed(row: Any) -> Filed:
 
 async def ranks_above(connection: Connection, staff_codes: Iterable[str]) -> Callable[[str, str], bool]:
     """The rule `may_extend(staff_code, handler_unit)`: whether a cadre has, or had, a post at a unit above the handler."""
-    rows = await connection.fetch(
-        "SELECT staff_code, unit FROM post WHERE staff_code = ANY($1::text[])", sorted(set(staff_codes))
-    )
+    rows = await connection.fetch("SELECT staff_code, unit FROM post WHERE staff_code = ANY($1::text[])", sorted(set(staff_codes)))
     units: dict[str, list[str]] = {}
     for row in rows:
         units.setdefault(row["staff_code"], []).append(row["unit"])
 
     def above(staff_code: str, handler_unit: str) -> bool:
-        return any(
-            len(unit) < len(handler_unit) and handler_unit.startswith(unit) for unit in units.get(staff_code, ())
-        )
+        return any(len(unit) < len(handler_unit) and handler_unit.startswith(unit) for unit in units.get(staff_code, ()))
 
     return above
 

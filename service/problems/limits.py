@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
-import chinese_calendar
+import chinese_calendar  # ships no types
 import holidays
 
 from sync_protocol.fields import canonical_moment
@@ -21,7 +21,7 @@ _computed = holidays.country_holidays("CN")
 def is_workday(day: date) -> bool:
     """Whether `day` is a working day in China."""
     try:
-        return bool(chinese_calendar.is_workday(day))
+        return bool(chinese_calendar.is_workday(day))  # type: ignore[no-untyped-call]
     except NotImplementedError:
         return day.weekday() < 5 and day not in _computed
 
@@ -29,7 +29,7 @@ def is_workday(day: date) -> bool:
 def is_provisional(day: date) -> bool:
     """Whether the official calendar of the year of `day` is not known yet, so that make-up days are missing."""
     try:
-        chinese_calendar.is_workday(day)
+        chinese_calendar.is_workday(day)  # type: ignore[no-untyped-call]
     except NotImplementedError:
         return True
     return False

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Text
 from sqlalchemy.dialects.postgresql import JSON, JSONB, UUID
-from sqlmodel import SQLModel
+from sqlmodel import Field, SQLModel
 
 from service.records.columns import column_of
 from sync_protocol.records import KINDS, Kind
@@ -59,17 +59,12 @@ def _table(kind: Kind) -> type[SQLModel]:
         "__table_args__": tuple(_indexes(kind)),
         "__annotations__": {},
     }
-    from sqlmodel import Field as Attribute
-
     for column in columns:
         namespace["__annotations__"][column.name] = Any
-        namespace[column.name] = Attribute(default=None, sa_column=column)
-    metaclass = type(SQLModel)
-    table: type[SQLModel] = metaclass(kind.name.title().replace("_", ""), (SQLModel,), namespace, table=True)
+        namespace[column.name] = Field(default=None, sa_column=column)
+    make: Any = type(SQLModel)
+    table: type[SQLModel] = make(kind.name.title().replace("_", ""), (SQLModel,), namespace, table=True)
     return table
 
 
 TABLES: dict[str, type[SQLModel]] = {kind.name: _table(kind) for kind in KINDS.values()}
-
-# Only living records count for anything but the feed.
-LIVE = text("NOT deleted")

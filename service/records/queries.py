@@ -49,13 +49,8 @@ def _write_sql(kind: Kind) -> str:
     names = ", ".join(f'"{name}"' for name, _, _ in columns)
     arrays = ", ".join(f"${index}::{parameter}[]" for index, (_, parameter, _) in enumerate(columns, 1))
     values = ", ".join(cast.format(f'r."{name}"') for name, _, cast in columns)
-    updates = ", ".join(
-        f'"{name}" = excluded."{name}"' for name, _, _ in columns if name not in ("id", "created_by", "received_at")
-    )
-    return (
-        f"INSERT INTO {kind.name} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names})"
-        f" ON CONFLICT (id) DO UPDATE SET {updates}"
-    )
+    updates = ", ".join(f'"{name}" = excluded."{name}"' for name, _, _ in columns if name not in ("id", "created_by", "received_at"))
+    return f"INSERT INTO {kind.name} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names}) ON CONFLICT (id) DO UPDATE SET {updates}"
 
 
 async def write(connection: Connection, kind: Kind, records: Sequence[Stored]) -> None:
@@ -122,10 +117,7 @@ def _stored(row: Any) -> Stored:
         kept = json.loads(row["clocks"])
         first = Clock(*kept["first"])
         clocks = {name: tuple(Clock(*item) for item in items) for name, items in kept["fields"].items()}
-        elements = {
-            name: {element: Clock(*item) for element, item in items.items()}
-            for name, items in kept["elements"].items()
-        }
+        elements = {name: {element: Clock(*item) for element, item in items.items()} for name, items in kept["elements"].items()}
     record = Record(row["id"], row["grid"], first, last, row["created_by"], row["deleted"], fields, clocks, elements)
     return Stored(record, row["seq"], row["received_at"], row["echo"], row["offset_ms"])
 

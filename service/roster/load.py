@@ -78,9 +78,7 @@ async def _load_units(connection: Connection, units: Sequence[rule.UnitRow]) -> 
         """,
         *map(list, zip(*units, strict=True)),
     )
-    await connection.execute(
-        "INSERT INTO counter (grid, rev) SELECT code, 0 FROM unit WHERE level = 'grid' ON CONFLICT (grid) DO NOTHING"
-    )
+    await connection.execute("INSERT INTO counter (grid, rev) SELECT code, 0 FROM unit WHERE level = 'grid' ON CONFLICT (grid) DO NOTHING")
     return int(status.split()[-1])
 
 
@@ -89,7 +87,7 @@ async def _load_cadres(connection: Connection, cadres: Sequence[rule.CadreRow], 
     status = await connection.execute(
         """
         INSERT INTO cadre (staff_code, name, phone, party_member, password, demo)
-        SELECT c.*, $5, $5 IS NOT NULL FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[]) AS c
+        SELECT c.*, $5::text, $5::text IS NOT NULL FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[]) AS c
         ON CONFLICT (staff_code) DO NOTHING
         """,
         codes,
@@ -108,7 +106,7 @@ async def _load_cadres(connection: Connection, cadres: Sequence[rule.CadreRow], 
     await connection.execute(
         """
         INSERT INTO post (id, staff_code, role, unit, valid_from)
-        SELECT p.*, $5 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS p
+        SELECT p.*, $5::timestamptz FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS p
         ON CONFLICT (id) DO NOTHING
         """,
         ids,
@@ -135,14 +133,10 @@ async def _load_households(
         part = {household_id(grid, number): (grid, number) for grid, number in every[start : start + _HOUSEHOLDS_AT_ONCE]}
         async with database.transaction() as connection:
             await add_device(connection, device, "admin", now)
-            known = await connection.fetch(
-                "SELECT id::text FROM household WHERE id = ANY($1::uuid[])", list(part)
-            )
+            known = await connection.fetch("SELECT id::text FROM household WHERE id = ANY($1::uuid[])", list(part))
             for row in known:
                 part.pop(row["id"], None)
-            state = await connection.fetchrow(
-                "SELECT acked_seq, last_stamp FROM device WHERE id = $1 FOR UPDATE", device
-            )
+            state = await connection.fetchrow("SELECT acked_seq, last_stamp FROM device WHERE id = $1 FOR UPDATE", device)
             assert state is not None
             mutations = [
                 Mutation(

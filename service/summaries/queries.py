@@ -1,30 +1,26 @@
 """The SQL of the summaries: each function one query over the tally, the cases and the visits of a unit and a period."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from service.database import Connection
+from service.database import Connection, Row
 from sync_protocol.periods import Period
-
-if TYPE_CHECKING:
-    from service.database import Row
 
 # A unit and all below it are one range of codes: ':' sorts after every digit.
 UNDER = "{0} >= $1 AND {0} < $1 || ':'"
 OPEN = "('raised', 'accepted', 'assigned', 'handling', 'returned', 'reopened')"
 
 
-async def unit(connection: Connection, code: str) -> "Row | None":
+async def unit(connection: Connection, code: str) -> Row | None:
     """A unit by code."""
     return await connection.fetchrow("SELECT code, level, parent, name, party_group FROM unit WHERE code = $1", code)
 
 
-async def children(connection: Connection, code: str) -> list["Row"]:
+async def children(connection: Connection, code: str) -> list[Row]:
     """The units right below a unit."""
     return await connection.fetch("SELECT code, level, name FROM unit WHERE parent = $1 ORDER BY code", code)
 
 
-async def counts(connection: Connection, code: str, period: Period, width: int) -> list["Row"]:
+async def counts(connection: Connection, code: str, period: Period, width: int) -> list[Row]:
     """Visits, problems raised and resolved of a period, per unit whose code has `width` digits."""
     return await connection.fetch(
         f"""
@@ -38,7 +34,7 @@ async def counts(connection: Connection, code: str, period: Period, width: int) 
     )
 
 
-async def duties(connection: Connection, code: str, period: Period) -> list["Row"]:
+async def duties(connection: Connection, code: str, period: Period) -> list[Row]:
     """Visits, problems raised and resolved of a period per duty; a visit counts under each of its duties."""
     return await connection.fetch(
         f"""
@@ -51,7 +47,7 @@ async def duties(connection: Connection, code: str, period: Period) -> list["Row
     )
 
 
-async def households_visited(connection: Connection, code: str, period: Period, width: int) -> list["Row"]:
+async def households_visited(connection: Connection, code: str, period: Period, width: int) -> list[Row]:
     """Distinct households visited in a period, per unit whose code has `width` digits."""
     return await connection.fetch(
         f"""
@@ -65,7 +61,7 @@ async def households_visited(connection: Connection, code: str, period: Period, 
     )
 
 
-async def households(connection: Connection, code: str, width: int) -> list["Row"]:
+async def households(connection: Connection, code: str, width: int) -> list[Row]:
     """Households at present, per unit whose code has `width` digits."""
     return await connection.fetch(
         f"SELECT left(grid, $2) AS code, count(*)::int AS households FROM household"
@@ -75,7 +71,7 @@ async def households(connection: Connection, code: str, width: int) -> list["Row
     )
 
 
-async def standing(connection: Connection, code: str, period: Period, at: datetime, width: int) -> list["Row"]:
+async def standing(connection: Connection, code: str, period: Period, at: datetime, width: int) -> list[Row]:
     """Problems open and overdue at the end of a period (or at `at`, if earlier), per unit whose code has `width` digits."""
     return await connection.fetch(
         f"""
@@ -92,7 +88,7 @@ async def standing(connection: Connection, code: str, period: Period, at: dateti
     )
 
 
-async def median_hours(connection: Connection, code: str, period: Period, width: int) -> list["Row"]:
+async def median_hours(connection: Connection, code: str, period: Period, width: int) -> list[Row]:
     """Median hours from raised to resolved, of the problems resolved in a period, per unit whose code has `width` digits."""
     return await connection.fetch(
         f"""
@@ -109,7 +105,7 @@ async def median_hours(connection: Connection, code: str, period: Period, width:
     )
 
 
-async def cadres(connection: Connection, code: str, period: Period, at: datetime) -> list["Row"]:
+async def cadres(connection: Connection, code: str, period: Period, at: datetime) -> list[Row]:
     """Every cadre with work in a unit in a period, or with problems overdue in hand there at its end."""
     return await connection.fetch(
         f"""
@@ -162,7 +158,5 @@ async def loop_counts(connection: Connection, code: str, period: Period, log: st
 
 async def grids(connection: Connection, code: str) -> int:
     """How many grids a unit has."""
-    count: int = await connection.fetchval(
-        f"SELECT count(*) FROM unit WHERE {UNDER.format('code')} AND level = 'grid'", code
-    )
+    count: int = await connection.fetchval(f"SELECT count(*) FROM unit WHERE {UNDER.format('code')} AND level = 'grid'", code)
     return count

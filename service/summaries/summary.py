@@ -10,7 +10,7 @@ from service.summaries import queries
 from sync_protocol.periods import Period, previous
 from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
 
-_BELOW = {length: below for length, below in zip(CODE_LENGTH.values(), [*list(CODE_LENGTH.values())[1:], 15], strict=True)}
+_BELOW = dict(zip(CODE_LENGTH.values(), [*list(CODE_LENGTH.values())[1:], 15], strict=True))
 
 
 class UnitOut(BaseModel):
@@ -113,9 +113,7 @@ def period_out(period: Period) -> PeriodOut:
     return PeriodOut(name=period.name, first=period.first.isoformat(), last=period.last.isoformat())
 
 
-async def totals_by_unit(
-    connection: Connection, code: str, period: Period, now: datetime, width: int
-) -> dict[str, Totals]:
+async def totals_by_unit(connection: Connection, code: str, period: Period, now: datetime, width: int) -> dict[str, Totals]:
     """The totals of every unit under `code` whose own code has `width` digits, where there is anything to tell."""
     found: dict[str, Totals] = {}
 
@@ -158,10 +156,7 @@ async def summary(connection: Connection, unit: Any, period: Period, now: dateti
             DutyTotals(
                 duty=duty,
                 label=label.zh,
-                **{
-                    name: by_duty[duty][name] if duty in by_duty else 0
-                    for name in ("visits", "problems_raised", "problems_resolved")
-                },
+                **{name: by_duty[duty][name] if duty in by_duty else 0 for name in ("visits", "problems_raised", "problems_resolved")},
             )
             for duty, label in DUTIES.items()
         ],

@@ -119,7 +119,8 @@ class Batch:
         flaw = item.flaw or self._flaw(item)
         if flaw is not None:
             return self._hold(item, flaw)
-        assert item.kind is not None and item.edit is not None
+        assert item.kind is not None
+        assert item.edit is not None
         kind, edit = item.kind, item.edit
         key = (kind.name, edit.id)
         stored = self.stored.get(key)
@@ -153,7 +154,8 @@ class Batch:
 
     def _flaw(self, item: Ready) -> Flaw | None:
         """What stands against a readable mutation in the world as it is; None when nothing does."""
-        assert item.kind is not None and item.edit is not None
+        assert item.kind is not None
+        assert item.edit is not None
         kind, edit, author = item.kind, item.edit, item.author
         if edit.grid not in self.heads:
             return Flaw("grid-unknown", f"There is no grid ‘{edit.grid[:20]}’.")
@@ -188,7 +190,8 @@ class Batch:
         return None
 
     def _flaw_against(self, item: Ready, record: Record) -> Flaw | None:
-        assert item.kind is not None and item.edit is not None
+        assert item.kind is not None
+        assert item.edit is not None
         kind, edit = item.kind, item.edit
         if kind.append_only and edit.op == "delete":
             return Flaw("append-only", "Steps are facts; they are never deleted. Add a step that puts it right.")
@@ -221,9 +224,7 @@ class Batch:
         return credit.of_visit(stored.record.grid, stored.record.created_by, stored.record.fields)
 
     def _conflict(self, kind: Kind, record: Record, loss: Loss, rev: int) -> Conflict:
-        entry = queries.ConflictEntry(
-            id=records.new_uuid(), grid=record.grid, kind=kind.name, record=record.id, rev=rev, loss=loss
-        )
+        entry = queries.ConflictEntry(id=records.new_uuid(), grid=record.grid, kind=kind.name, record=record.id, rev=rev, loss=loss)
         self.conflicts.append(entry)
         return Conflict(loss.field, loss.kept, loss.lost, loss.rule, entry.id)
 
@@ -250,9 +251,7 @@ class Batch:
             if kind == "step":
                 record = self.stored[kind, record_id].record
                 problem_id = str(record.fields["problem_id"])
-                new_steps[problem_id][record_id] = lifecycle.Step(
-                    record_id, record.first.stamp, record.created_by, record.fields
-                )
+                new_steps[problem_id][record_id] = lifecycle.Step(record_id, record.first.stamp, record.created_by, record.fields)
                 problems.add(problem_id)
         if not problems:
             return
@@ -262,12 +261,7 @@ class Batch:
         older = [problem for problem in problems if problem in self.filed]
         steps = cases.steps_from(await records.steps_of(connection, older)) if older else {}
         limit = limit_rule(self.settings.emergency_hours, self.settings.urgent_days, self.settings.ordinary_days)
-        extending = {
-            step.by
-            for some in (*steps.values(), *new_steps.values())
-            for step in some.values()
-            if step.action == "extend"
-        }
+        extending = {step.by for some in (*steps.values(), *new_steps.values()) for step in some.values() if step.action == "extend"}
         may_extend = await cases.ranks_above(connection, extending) if extending else None
         gone = []
         kept = []
@@ -280,12 +274,8 @@ class Batch:
                 self.changes.move(before, {})
                 continue
             all_steps = {**steps.get(problem, {}), **new_steps.get(problem, {})}
-            case = lifecycle.fold(
-                record.fields, record.grid, record.created_by, all_steps.values(), limit, may_extend
-            )
-            filed = cases.Filed(
-                problem, record.grid, record.fields["duty"], record.fields.get("severity") or "ordinary", case
-            )
+            case = lifecycle.fold(record.fields, record.grid, record.created_by, all_steps.values(), limit, may_extend)
+            filed = cases.Filed(problem, record.grid, record.fields["duty"], record.fields.get("severity") or "ordinary", case)
             kept.append(filed)
             self.changes.move(before, credit.of_case(filed.grid, filed.duty, case))
         if kept:

@@ -41,9 +41,7 @@ class Standing(msgspec.Struct):
     cursor: Cursor | None
 
 
-async def exchange(
-    database: Database, settings: Settings, device: str, staff_code: str, request: SyncRequest, now: datetime
-) -> bytes:
+async def exchange(database: Database, settings: Settings, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
     """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
     offset = clock.effective_offset(to_ms(now), to_ms(request.sent_at))
     if request.mutations:
@@ -61,9 +59,7 @@ async def exchange(
         return await _pull(connection, standing, device, staff_code, request, pushed, now)
 
 
-async def _standing(
-    connection: Connection, device: str, staff_code: str, request: SyncRequest, now: datetime, lock: bool
-) -> Standing:
+async def _standing(connection: Connection, device: str, staff_code: str, request: SyncRequest, now: datetime, lock: bool) -> Standing:
     read = queries.lock_device if lock else queries.read_device
     row = await read(connection, device)
     if row is None:
@@ -175,9 +171,7 @@ async def _repeat(connection: Connection, device: str, repeated: list[Mutation])
     return verdicts
 
 
-async def _note_seen(
-    connection: Connection, device: str, request: SyncRequest, offset: int, now: datetime
-) -> None:
+async def _note_seen(connection: Connection, device: str, request: SyncRequest, offset: int, now: datetime) -> None:
     """Keeps the device's last sign of life, once a minute or when its queue has changed; an idle poll writes nothing."""
     row = await queries.read_device(connection, device)
     assert row is not None
@@ -220,9 +214,7 @@ async def _pull(
     own_until = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
     units = scope(standing.posts, now)
     heads = await feed.heads_in_scope(connection, units, queries.mailbox_of(staff_code))
-    page = await feed.page(
-        connection, heads, cursor, device, (own_since, own_until), request.limit, now, request.again
-    )
+    page = await feed.page(connection, heads, cursor, device, (own_since, own_until), request.limit, now, request.again)
     since = cursor.epoch_since_ms if cursor else _epoch_since(standing, now)
     after = Cursor(standing.epoch, device, pushed.acked, since, page.grids)
     head = encode(
@@ -245,9 +237,7 @@ async def _pull(
     return head[:-1] + changes + tail[1:]
 
 
-async def verify(
-    database: Database, staff_code: str, request: VerifyRequest, now: datetime
-) -> list[str]:
+async def verify(database: Database, staff_code: str, request: VerifyRequest, now: datetime) -> list[str]:
     """The grids whose copies differ from what a first pull would give now (promise 12)."""
     named = {copy.grid: copy for copy in request.grids}
     if len(named) != len(request.grids):

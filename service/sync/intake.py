@@ -66,15 +66,10 @@ def ready(author: Author, mutations: Sequence[Mutation], now: datetime) -> list[
     now_ms = to_ms(now)
     raw = [mutation.stamp if clock.is_stamp(mutation.stamp) else clock.make_stamp(now_ms) for mutation in mutations]
     stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp)
-    return [
-        ready_one(author, mutation, stamp, author.offset_ms, now_ms)
-        for mutation, stamp in zip(mutations, stamps, strict=True)
-    ]
+    return [ready_one(author, mutation, stamp, author.offset_ms, now_ms) for mutation, stamp in zip(mutations, stamps, strict=True)]
 
 
-def ready_one(
-    author: Author, mutation: Mutation, stamp: str, offset_ms: int, now_ms: int, override: bool = False
-) -> Ready:
+def ready_one(author: Author, mutation: Mutation, stamp: str, offset_ms: int, now_ms: int, override: bool = False) -> Ready:
     """One mutation whose stamp is corrected already."""
     item = Ready(author, mutation, stamp)
     if mutation.flaw is not None:
@@ -121,9 +116,7 @@ def _correct_events(kind: Kind, fields: dict[str, Any], offset_ms: int, now_ms: 
         value = fields.get(name)
         if value is None:
             continue
-        corrected = canonical_moment(
-            from_ms(clock.corrected_ms(to_ms(datetime.fromisoformat(value)), offset_ms, now_ms))
-        )
+        corrected = canonical_moment(from_ms(clock.corrected_ms(to_ms(datetime.fromisoformat(value)), offset_ms, now_ms)))
         if corrected != value:
             fields[name] = corrected
             moved = True

@@ -3,20 +3,16 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.database import Connection
+from service.database import Connection, Row
 from service.identity.rights import PostHeld
 from service.sync.intake import Author, Flaw, Ready
 from sync_protocol import clock
 from sync_protocol.merge import Loss
 from sync_protocol.messages import Mutation, Verdict, canonical_json
 from sync_protocol.periods import from_ms
-
-if TYPE_CHECKING:
-    from service.database import Row
 
 
 class LogRow(msgspec.Struct):
@@ -84,8 +80,7 @@ async def advance_counters(connection: Connection, taken: Mapping[str, int]) -> 
     """Moves counters on by the revisions that were taken; their rows are locked."""
     if taken:
         await connection.execute(
-            "UPDATE counter SET rev = rev + t.n FROM unnest($1::text[], $2::bigint[]) AS t(grid, n)"
-            " WHERE counter.grid = t.grid",
+            "UPDATE counter SET rev = rev + t.n FROM unnest($1::text[], $2::bigint[]) AS t(grid, n) WHERE counter.grid = t.grid",
             list(taken),
             list(taken.values()),
         )
@@ -94,8 +89,7 @@ async def advance_counters(connection: Connection, taken: Mapping[str, int]) -> 
 async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> int:
     """Takes `count` revisions of a mailbox and returns the first."""
     head: int = await connection.fetchval(
-        "INSERT INTO counter AS c (grid, rev) VALUES ($1, $2)"
-        " ON CONFLICT (grid) DO UPDATE SET rev = c.rev + excluded.rev RETURNING rev",
+        "INSERT INTO counter AS c (grid, rev) VALUES ($1, $2) ON CONFLICT (grid) DO UPDATE SET rev = c.rev + excluded.rev RETURNING rev",
         mailbox,
         count,
     )
@@ -130,7 +124,7 @@ async def write_log(connection: Connection, rows: Sequence[LogRow], now: datetim
         """
         INSERT INTO mutation (received_at, device, seq, staff_code, kind, id, grid, stamp, offset_ms, digest, body, outcome, rev,
                               verdict, origin)
-        SELECT $1, * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+        SELECT $1::timestamptz, * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
                                  $9::bigint[], $10::bytea[], $11::json[], $12::text[], $13::bigint[], $14::json[], $15::uuid[])
         """,
         now,
@@ -234,7 +228,7 @@ _HELD = """
 """
 
 
-def held_row(row: "Row") -> HeldRow:
+def held_row(row: Row) -> HeldRow:
     """A row of `held`, with the mutation read back from its body."""
     body = json.loads(row["body"])
     mutation = msgspec.convert({**body, "seq": row["seq"]}, Mutation)
@@ -256,9 +250,7 @@ def held_row(row: "Row") -> HeldRow:
 
 async def waiting_for(connection: Connection, ids: Collection[str]) -> list[HeldRow]:
     """The open held mutations that wait for one of these records, in the order in which they were written."""
-    rows = await connection.fetch(
-        _HELD + " WHERE waits_for = ANY($1::uuid[]) AND state = 'open' ORDER BY stamp, device, seq", list(ids)
-    )
+    rows = await connection.fetch(_HELD + " WHERE waits_for = ANY($1::uuid[]) AND state = 'open' ORDER BY stamp, device, seq", list(ids))
     return [held_row(row) for row in rows]
 
 
@@ -276,9 +268,7 @@ async def hold_again(connection: Connection, row: HeldRow, verdict: Verdict) -> 
     )
 
 
-async def close_held(
-    connection: Connection, row: HeldRow, state: str, decided_by: str | None, decision: str | None, now: datetime
-) -> None:
+async def close_held(connection: Connection, row: HeldRow, state: str, decided_by: str | None, decision: str | None, now: datetime) -> None:
     """A held mutation was released or discarded; its author's phone hears of it."""
     rev = await next_in_mailbox(connection, row.mailbox, 1)
     await connection.execute(
@@ -309,7 +299,7 @@ async def author_of(connection: Connection, row: HeldRow) -> Author:
 # ----------------------------------------------------------------------------------------------- server, device
 
 
-async def server_state(connection: Connection) -> "Row":
+async def server_state(connection: Connection) -> Row:
     """The epoch and the cursor key."""
     row = await connection.fetchrow("SELECT epoch, epoch_at, cursor_key FROM server")
     assert row is not None
@@ -318,28 +308,24 @@ async def server_state(connection: Connection) -> "Row":
 
 async def new_epoch(connection: Connection, current: str) -> str:
     """Takes a new epoch, unless another process just did; returns the one in force."""
-    await connection.execute(
-        "UPDATE server SET epoch = gen_random_uuid(), epoch_at = now() WHERE epoch = $1::uuid", current
-    )
+    await connection.execute("UPDATE server SET epoch = gen_random_uuid(), epoch_at = now() WHERE epoch = $1::uuid", current)
     return str(await connection.fetchval("SELECT epoch::text FROM server"))
 
 
 async def posts_of(connection: Connection, staff_code: str) -> list[PostHeld]:
     """All posts that a cadre has or had."""
-    rows = await connection.fetch(
-        "SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1", staff_code
-    )
+    rows = await connection.fetch("SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1", staff_code)
     return [PostHeld(*row) for row in rows]
 
 
-async def lock_device(connection: Connection, device: str) -> "Row | None":
+async def lock_device(connection: Connection, device: str) -> Row | None:
     """A device's row, locked for a push (promise 1)."""
     return await connection.fetchrow(
         "SELECT staff_code, acked_seq, last_stamp, revoked_at FROM device WHERE id = $1 FOR NO KEY UPDATE", device
     )
 
 
-async def read_device(connection: Connection, device: str) -> "Row | None":
+async def read_device(connection: Connection, device: str) -> Row | None:
     """A device's row."""
     return await connection.fetchrow(
         "SELECT staff_code, acked_seq, last_stamp, revoked_at, queued, last_seen FROM device WHERE id = $1", device
@@ -359,9 +345,7 @@ async def add_device(connection: Connection, device: str, staff_code: str, now: 
     )
 
 
-async def acknowledge(
-    connection: Connection, device: str, acked: int, stamp: str, offset_ms: int, queued: int, now: datetime
-) -> None:
+async def acknowledge(connection: Connection, device: str, acked: int, stamp: str, offset_ms: int, queued: int, now: datetime) -> None:
     """Moves a device on after a push."""
     await connection.execute(
         "UPDATE device SET acked_seq = $2, last_stamp = $3, clock_offset_ms = $4, queued = $5, last_seen = $6 WHERE id = $1",
@@ -381,7 +365,7 @@ async def seen(connection: Connection, device: str, queued: int, offset_ms: int,
     )
 
 
-async def first_outcomes(connection: Connection, device: str, first: int, last: int) -> dict[int, "Row"]:
+async def first_outcomes(connection: Connection, device: str, first: int, last: int) -> dict[int, Row]:
     """What became of a device's mutations the first time, by seq."""
     rows = await connection.fetch(
         "SELECT seq, digest, outcome, rev, verdict FROM mutation WHERE device = $1 AND seq BETWEEN $2 AND $3 AND origin IS NULL",

@@ -52,9 +52,7 @@ def _answer(schema: str, example: Any) -> dict[int | str, dict[str, Any]]:
     openapi_extra=_body("SyncRequest", examples.REQUEST),
     response_class=Response,
     responses=_answer("SyncAnswer", examples.ANSWER)
-    | documented(
-        MALFORMED, *_SIGNED, DEVICE_REVOKED, SEQ_GAP, DEVICE_FORKED, TOO_LARGE, UNSUPPORTED, INVALID, UPGRADE
-    ),
+    | documented(MALFORMED, *_SIGNED, DEVICE_REVOKED, SEQ_GAP, DEVICE_FORKED, TOO_LARGE, UNSUPPORTED, INVALID, UPGRADE),
 )
 async def sync(request: Request) -> Response:
     """One exchange of a phone: it pushes what was written, then pulls what is new. See `sync_protocol/PROTOCOL.md`."""

@@ -247,7 +247,7 @@ class Device:
     async def _doubtful_grids(self, report: SyncReport) -> list[str]:
         """Once a day, and after any doubt, the grids whose copies differ from the server's (promise 12)."""
         last = int(self.store.get("verify") or 0)
-        if last and self._now() - last < VERIFY_EVERY_MS or report.healed:
+        if (last and self._now() - last < VERIFY_EVERY_MS) or report.healed:
             return []
         try:
             mismatched = await self.verify()
@@ -283,8 +283,7 @@ class Device:
             if (change.kind, change.id) in shown:
                 by_grid[change.grid].append((change.id, change.rev))
         return [
-            {"grid": grid, "rev": revs[grid], "count": len(pairs), "digest": copy_digest(pairs)}
-            for grid, pairs in sorted(by_grid.items())
+            {"grid": grid, "rev": revs[grid], "count": len(pairs), "digest": copy_digest(pairs)} for grid, pairs in sorted(by_grid.items())
         ]
 
 

@@ -111,9 +111,7 @@ class Store:
     def queue(self, mutation: Mutation, made_ms: int) -> Mutation:
         """Gives a new mutation the next seq and its base, and keeps it; the edit is safe when this returns."""
         with self._transaction():
-            row = self._db.execute(
-                "SELECT rev, grid FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)
-            ).fetchone()
+            row = self._db.execute("SELECT rev, grid FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)).fetchone()
             mutation.seq = int(self.get("next_seq", "1"))
             mutation.base = row[0] if row else 0
             if row and row[1] != mutation.grid:
@@ -151,9 +149,7 @@ class Store:
         return int(self._db.execute("SELECT count(*) FROM outbox WHERE seq > ?", (self.acked,)).fetchone()[0])
 
     def _mutations(self, where: str, values: Sequence[Any]) -> list[Mutation]:
-        rows = self._db.execute(
-            f"SELECT seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid FROM outbox {where}", values
-        )
+        rows = self._db.execute(f"SELECT seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid FROM outbox {where}", values)
         return [
             Mutation(seq, kind, id, grid, op, base, stamp, json.loads(fields), epoch, base_grid)
             for seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid in rows
@@ -279,13 +275,9 @@ class Store:
         )
 
     def _take_change(self, change: Change) -> None:
-        row = self._db.execute(
-            "SELECT rev, grid, stale FROM record WHERE kind = ? AND id = ?", (change.kind, change.id)
-        ).fetchone()
+        row = self._db.execute("SELECT rev, grid, stale FROM record WHERE kind = ? AND id = ?", (change.kind, change.id)).fetchone()
         if change.gone:
-            self._db.execute(
-                "DELETE FROM record WHERE kind = ? AND id = ? AND grid = ?", (change.kind, change.id, change.grid)
-            )
+            self._db.execute("DELETE FROM record WHERE kind = ? AND id = ? AND grid = ?", (change.kind, change.id, change.grid))
         elif row is None or row[1] != change.grid or row[2] or row[0] <= change.rev:
             self._put_record(change)
 
@@ -359,26 +351,18 @@ class Store:
                 under.created_by if under else staff_code,
             )
         return sorted(
-            (
-                view
-                for view in shown.values()
-                if view is not None and kind in (None, view.kind) and grid in (None, view.grid)
-            ),
+            (view for view in shown.values() if view is not None and kind in (None, view.kind) and grid in (None, view.grid)),
             key=lambda view: view[:2],
         )
 
     def held(self) -> list[Held]:
         """The mutations that the server keeps aside, oldest first."""
-        rows = self._db.execute(
-            "SELECT seq, kind, id, reason, detail, fields FROM outbox WHERE outcome = 'held' ORDER BY seq"
-        )
+        rows = self._db.execute("SELECT seq, kind, id, reason, detail, fields FROM outbox WHERE outcome = 'held' ORDER BY seq")
         return [Held(seq, kind, id, reason, detail, json.loads(text)) for seq, kind, id, reason, detail, text in rows]
 
     def pulled(self) -> list[Change]:
         """Every pulled record as it stands, tombstones included."""
-        rows = self._db.execute(
-            "SELECT kind, id, grid, rev, deleted, fields, stamp, by, created_by FROM record ORDER BY kind, id"
-        )
+        rows = self._db.execute("SELECT kind, id, grid, rev, deleted, fields, stamp, by, created_by FROM record ORDER BY kind, id")
         return [
             Change(kind, id, grid, rev, bool(deleted), json.loads(fields), False, stamp, by, created_by)
             for kind, id, grid, rev, deleted, fields, stamp, by, created_by in rows
