@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import asyncpg
 import typer
 import uvicorn
 from rich.console import Console
@@ -16,7 +17,7 @@ import migrations
 from service.app import create_app, utc_now
 from service.database import Database, open_pool
 from service.identity.routes import passwords
-from service.postgres import PostgresFailed, embedded
+from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
 
 DEMO_PASSWORD = "gridloop-demo"
@@ -175,5 +176,13 @@ def demo(
     settings = chosen(data, demo=True)
     if data is None:
         settings = settings.model_copy(update={"data": Path(".gridloop-demo")})
-    with database_url(settings) as settings:
-        raise typer.Exit(run(settings, port, once, console))
+    with database_url(settings, migrate=False) as settings:
+        url = str(settings.database_url)
+        if chosen(data).database_url is None:
+            try:
+                url = asyncio.run(fresh_database(url, "gridloop_demo"))
+            except asyncpg.ObjectInUseError:
+                console.print("[red]Another demo uses this data folder.[/red] Stop it first, or name another: ARGS='--data FOLDER'")
+                raise typer.Exit(1) from None
+        migrations.upgrade(url)
+        raise typer.Exit(run(settings.model_copy(update={"database_url": url}), port, once, console))

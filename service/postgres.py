@@ -14,6 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
 
 with warnings.catch_warnings():
     # The wheel asks for the user's runtime folder when it is imported; Gridloop never uses that one.
@@ -71,6 +74,26 @@ def embedded(folder: Path, config: Mapping[str, str] = SERVICE_CONFIG) -> Iterat
         finally:
             fcntl.flock(starting, fcntl.LOCK_EX)
             _stop_if_last(folder / "postgres", users)
+
+
+async def fresh_database(url: str, name: str, template: str = "template1") -> str:
+    """Makes the database `name` anew on the server of `url`, as a copy of `template`, and returns its URL.
+
+    Raises `asyncpg.ObjectInUseError` while somebody is connected to it.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    finally:
+        await connection.close()
+    return database_of(url, name)
+
+
+def database_of(url: str, name: str) -> str:
+    """The URL of another database on the server of `url`."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{name}")) if parts.netloc else url.replace("/postgres?", f"/{name}?", 1)
 
 
 def _start(data: Path, config: Mapping[str, str]) -> str:

@@ -66,8 +66,8 @@ class Record(msgspec.Struct):
     elements: dict[str, dict[str, Clock]] = {}
 
     def holders(self, name: str) -> tuple[Clock, ...]:
-        """The clocks of a field."""
-        return self.clocks.get(name) or (self.first,)
+        """The clocks of those who claim a field's value; nobody claims a field that was never set."""
+        return self.clocks.get(name) or ((self.first,) if name in self.fields or name == LIFE else ())
 
     def changed_by_others(self, edit: Edit) -> bool:
         """Whether another device changed anything since the edit's base."""

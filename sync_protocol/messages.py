@@ -277,3 +277,10 @@ def canonical_json(value: Any) -> str:
         return _sorted.encode(value).decode()
     except (UnicodeError, msgspec.EncodeError, OverflowError):
         return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def showable_json(text: str) -> str:
+    """Stored JSON as every client can read it: half characters, which are no Unicode, become U+FFFD."""
+    if "\\ud" not in text:
+        return text
+    return json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace").decode()

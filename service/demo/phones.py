@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from service.demo.notes import notes
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.device import moment_at
 from sync_protocol.ids import household_id
-from sync_protocol.periods import midnight, to_ms, week
+from sync_protocol.periods import from_ms, local_day, midnight, to_ms, week, week_of
 from sync_protocol.vocabulary import DUTIES
 
 HOURS = 3_600_000
@@ -42,6 +42,21 @@ class LossyTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
+class Clock:
+    """The time of the demo's week, which the service and the phones share; afterwards the real time."""
+
+    def __init__(self) -> None:
+        self.ms: int | None = None
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        return to_ms(datetime.now(UTC)) if self.ms is None else self.ms
+
+    def now(self) -> datetime:
+        """The moment."""
+        return from_ms(self.now_ms())
+
+
 class Phone:
     """One phone with its owner's habits."""
 
@@ -51,18 +66,17 @@ class Phone:
         self.staff_code = staff_code
         self.clock_ahead_ms = clock_ahead_ms
         self.wall = 0
-        self.problems: list[str] = []
 
 
 class Week:
     """A week of one township. `live` yields the share done after each day, so that progress can be shown."""
 
-    def __init__(self, base_url: str, folder: Path, workers: list[tuple[str, str]], password: str, now: datetime) -> None:
+    def __init__(self, base_url: str, folder: Path, workers: list[tuple[str, str]], password: str, clock: Clock) -> None:
         self._rng = random.Random(2026)
         self._notes = notes()
         self._transport = LossyTransport()
         self._client = httpx.AsyncClient(base_url=base_url, transport=self._transport, timeout=30)
-        self._now = now
+        self._clock = clock
         self.phones = [
             self._phone(folder, staff_code, grid, password, TWO_DAYS if place == 7 else 0)
             for place, (staff_code, grid) in enumerate(workers)
@@ -93,42 +107,48 @@ class Week:
             name="demo phone",
         )
         phone = Phone(device, grid, staff_code, ahead)
-        phone.wall = to_ms(self._now)
         return phone
 
     async def live(self, name: str, after_day: Callable[[int], Awaitable[None] | None]) -> None:
         """The five working days of the week called `name`, then everybody syncs until all is handed in."""
-        await self._sync_all(self.phones)
         days = week(name).days[:5]
+        self._clock.ms = to_ms(midnight(days[0])) + 7 * HOURS
+        await self._sync_all(self.phones)
         for number, day in enumerate(days):
+            evening = to_ms(midnight(day)) + 18 * HOURS
             for place, phone in enumerate(self.phones):
                 phone.wall = to_ms(midnight(day)) + 9 * HOURS
                 self._day(phone, place, number)
                 self._troubles(phone, place, number)
-            online = [phone for place, phone in enumerate(self.phones) if self._has_coverage(place, number)]
-            for phone in self.phones:
-                # A phone in coverage knows the time; what it wrote today, it wrote today.
-                phone.wall = to_ms(self._now)
+            self._clock.ms = evening
             if number == 2:
                 self._transport.lose_next = True
-            await self._sync_all(online)
+            await self._sync_all([phone for place, phone in enumerate(self.phones) if self._has_coverage(place, number)])
             result = after_day(number + 1)
             if result is not None:
                 await result
         for phone in self.phones:
-            phone.wall = to_ms(self._now)
-            phone.device.put(
-                "weekly_analysis",
-                {
-                    "week": name,
-                    "situation": f"本周走访{len(phone.device.records('visit', phone.grid))}户次。",
-                    "measures": "重点户每周至少走访一次，隐患当天上报。",
-                    "next_week": "继续入户，核对医保缴费名单。",
-                },
-                grid=phone.grid,
-            )
+            phone.wall = evening + 2 * HOURS
+            if phone.staff_code.endswith("-1"):
+                self._analysis(phone, name)
+        await self._sync_all([phone for place, phone in enumerate(self.phones) if place % 5])
+        # The week is over when the last phones come back into coverage: their logs are late.
+        self._clock.ms = None
         await self._sync_all(self.phones)
         await self._sync_all(self.phones)
+
+    @staticmethod
+    def _analysis(phone: Phone, name: str) -> None:
+        phone.device.put(
+            "weekly_analysis",
+            {
+                "week": name,
+                "situation": f"本周走访{len(phone.device.records('visit', phone.grid))}户次。",
+                "measures": "重点户每周至少走访一次，隐患当天上报。",
+                "next_week": "继续入户，核对医保缴费名单。",
+            },
+            grid=phone.grid,
+        )
 
     async def close(self) -> None:
         """Closes files and connections."""
@@ -176,7 +196,6 @@ class Week:
             },
             grid=phone.grid,
         )
-        phone.problems.append(problem)
         if self._rng.random() < 0.6:
             phone.wall += int(self._rng.uniform(0.1, 0.5) * HOURS)
             step: dict[str, Any] = {
@@ -210,11 +229,10 @@ class Week:
 
     async def _sync_all(self, phones: list[Phone]) -> None:
         for phone in phones:
+            phone.wall = self._clock.now_ms()
             await phone.device.sync()
 
 
 def last_week(now: datetime) -> str:
     """The ISO week before the one that `now` falls in."""
-    from sync_protocol.periods import local_day, week_of
-
     return week_of(local_day(now) - timedelta(days=7))

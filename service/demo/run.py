@@ -1,29 +1,27 @@
 """`gridloop demo`: the service, 60 phones and a week, then the supervisor's view over the API."""
 
 import asyncio
-import os
-import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from rich.console import Console
 from rich.table import Table
 
-from service.app import utc_now
+from service.app import create_app
 from service.cli import DEMO_PASSWORD, load_roster, progress_bar
-from service.demo.phones import Week, last_week
+from service.demo.phones import Clock, Week, last_week
 from service.roster import rule
 from service.settings import Settings
 from sync_protocol.vocabulary import DUTIES
 
 PHONES = 60
-STARTUP_S = 30
+STARTUP_TRIES = 400
 
 
 def township_and_workers() -> tuple[rule.UnitRow, list[tuple[str, str]]]:
@@ -43,25 +41,27 @@ def run(settings: Settings, port: int, once: bool, console: Console) -> int:
     if _taken(port):
         console.print(f"[red]Port {port} is in use.[/red] Name another one: make demo ARGS='--port {port + 1}'")
         return 1
+    asyncio.run(_run(settings, port, once, console))
+    return 0
+
+
+async def _run(settings: Settings, port: int, once: bool, console: Console) -> None:
     began = time.monotonic()
-    asyncio.run(load_roster(settings))
-    env = {**os.environ, "GRIDLOOP_DATABASE_URL": str(settings.database_url), "GRIDLOOP_DEMO": "1"}
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--demo"]
-    service = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=None, start_new_session=True)
+    await load_roster(settings)
+    clock = Clock()
+    config = uvicorn.Config(create_app(settings, clock.now), host="127.0.0.1", port=port, access_log=False, log_level="warning")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
     try:
         base_url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(base_url, service)
-        asyncio.run(_week(base_url, console, began))
-        if once:
-            return 0
-        console.print("\nThe service stays up until Ctrl-C.")
-        service.wait()
-    except KeyboardInterrupt:
-        console.print("\nStopping.")
+        await _wait_until_ready(base_url, serving)
+        await _week(base_url, console, clock, began)
+        if not once:
+            console.print("\nThe service stays up until Ctrl-C.")
+            await asyncio.shield(serving)
     finally:
-        service.send_signal(signal.SIGTERM)
-        service.wait(30)
-    return 0
+        server.should_exit = True
+        await serving
 
 
 def _taken(port: int) -> bool:
@@ -69,25 +69,25 @@ def _taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _wait_until_ready(base_url: str, service: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + STARTUP_S
-    while time.monotonic() < deadline:
-        if service.poll() is not None:
-            raise RuntimeError(f"the service ended with exit code {service.returncode} before it was ready")
-        try:
-            if httpx.get(f"{base_url}/readyz", timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    raise RuntimeError(f"the service was not ready within {STARTUP_S} s")
+async def _wait_until_ready(base_url: str, serving: "asyncio.Task[None]") -> None:
+    async with httpx.AsyncClient(base_url=base_url, timeout=2) as client:
+        for _ in range(STARTUP_TRIES):
+            if serving.done():
+                raise RuntimeError("the service ended before it was ready")
+            try:
+                if (await client.get("/readyz")).status_code == HTTPStatus.OK:
+                    return
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(0.05)
+    raise RuntimeError("the service did not get ready")
 
 
-async def _week(base_url: str, console: Console, began: float) -> None:
+async def _week(base_url: str, console: Console, clock: Clock, began: float) -> None:
     township, workers = township_and_workers()
-    name = last_week(utc_now())
+    name = last_week(clock.now())
     with tempfile.TemporaryDirectory(prefix="gridloop-demo-") as folder:
-        week = Week(base_url, Path(folder), workers, DEMO_PASSWORD, utc_now())
+        week = Week(base_url, Path(folder), workers, DEMO_PASSWORD, clock)
         with progress_bar() as progress:
             task = progress.add_task(f"{name}: {PHONES} phones", total=6)
             await week.live(name, lambda day: progress.update(task, completed=day))
@@ -97,7 +97,7 @@ async def _week(base_url: str, console: Console, began: float) -> None:
     async with httpx.AsyncClient(base_url=base_url, timeout=30) as client:
         report = await _ask(client, f"S{township.code}", township.code, name)
     _print(console, township, name, report, lost)
-    _say_how(console, base_url, township.code, name, time.monotonic() - began)
+    _say_how(console, base_url, township.code, workers, name, time.monotonic() - began)
 
 
 async def _ask(client: httpx.AsyncClient, staff_code: str, unit: str, week: str) -> dict[str, Any]:
@@ -199,9 +199,9 @@ def _table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) ->
     return table
 
 
-def _say_how(console: Console, base_url: str, township: str, week: str, seconds: float) -> None:
+def _say_how(console: Console, base_url: str, township: str, workers: list[tuple[str, str]], week: str, seconds: float) -> None:
     console.print(f"\nDone in {seconds:.0f} s. The docs are at {base_url}/docs. Sign in as supervisor, cadre or worker:")
-    console.print(f"  S{township}, C{township}200-1, W{township}200001-1, admin; password {DEMO_PASSWORD}", highlight=False)
+    console.print(f"  S{township}, C{workers[0][1][:12]}-1, {workers[0][0]}, admin; password {DEMO_PASSWORD}", highlight=False)
     console.print(
         f"  TOKEN=$(curl -s {base_url}/v1/auth/token -d grant_type=password -d username=S{township}"
         f" -d password={DEMO_PASSWORD} | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')",

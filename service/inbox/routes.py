@@ -26,6 +26,7 @@ from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
 from service.paging import After, Limit, next_after, read_after
 from service.state import state_of
+from sync_protocol.messages import showable_json
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
 _SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, NOT_ALLOWED, UNAVAILABLE)
@@ -134,13 +135,13 @@ def _settled_units(caller: Caller) -> list[str]:
 def _conflict(row: Any) -> ConflictOut:
     values = dict(row)
     for name in ("kept", "lost", "value"):
-        values[name] = json.loads(values[name]) if values[name] is not None else None
+        values[name] = json.loads(showable_json(values[name])) if values[name] is not None else None
     return ConflictOut(**values)
 
 
 def _held(row: Any) -> HeldOut:
     values = dict(row)
-    values["mutation"] = json.loads(values.pop("body").encode("utf-8", "replace"))
+    values["mutation"] = json.loads(showable_json(values.pop("body")))
     return HeldOut(**values)
 
 

@@ -15,7 +15,7 @@ import msgspec
 from service.database import Connection
 from service.records.columns import fields_json
 from sync_protocol.cursor import Cursor, Position
-from sync_protocol.messages import PAGE_BYTES
+from sync_protocol.messages import PAGE_BYTES, showable_json
 from sync_protocol.periods import local_day
 from sync_protocol.records import KINDS, Kind
 from sync_protocol.windows import Windows, windows_on
@@ -74,7 +74,7 @@ def _feed_sql() -> str:
                 (SELECT 'held', h.id, h.rev, false, false, h.stamp, h.staff_code, h.staff_code,
                         json_build_object('seq', h.seq, 'kind', h.kind, 'record', h.record, 'grid', h.grid, 'reason', h.reason,
                             'detail', h.detail, 'state', h.state, 'decision', h.decision, 'device', h.device,
-                            'fields', h.body -> 'fields'), NULL
+                            'mutation', h.body), NULL
                  FROM held h WHERE h.mailbox = p.grid AND h.rev > p.rev AND (h.rev > p.snapshot OR h.state = 'open')
                  ORDER BY h.rev LIMIT $11)
             ) AS every ORDER BY rev LIMIT $11
@@ -195,6 +195,8 @@ def _change(row: Any) -> str:
     if row["extra"] is not None and not row["deleted"]:
         joint = "," if fields != "{}" else ""
         fields = fields[:-1] + joint + row["extra"][1:]
+    if row["kind"] == "held":
+        fields = showable_json(fields)
     text = f'{{"kind":"{row["kind"]}","id":"{row["id"]}","grid":"{row["grid"]}","rev":{row["rev"]}'
     if row["gone"]:
         return text + ',"deleted":false,"gone":true,"fields":{}}'

@@ -1,0 +1,119 @@
+"""The world that tests need: a real PostgreSQL, a migrated template that is cloned for every test, the real app over it."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+import migrations
+from service.app import create_app
+from service.database import Database, open_pool
+from service.postgres import SERVICE_CONFIG, database_of, embedded, fresh_database
+from service.roster.load import load
+from service.settings import Settings
+from tests.world import GRID, NOW, PASSWORD, Clock, World
+
+# Tests are bounded by the disk without these; durability is tested where a server is killed, with fsync on.
+TEST_CONFIG = {**SERVICE_CONFIG, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "'128MB'"}
+TEMPLATE = "gridloop_template"
+CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The embedded server of this test process."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with embedded(folder, TEST_CONFIG) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def empty_template(server: str) -> str:
+    """The name of a migrated database without any rows but the server's."""
+    url = asyncio.run(fresh_database(server, "gridloop_empty"))
+    migrations.upgrade(url)
+    return "gridloop_empty"
+
+
+@pytest.fixture(scope="session")
+def template(server: str, empty_template: str) -> str:
+    """The name of a migrated database with the roster, households in one village only."""
+
+    async def fill() -> None:
+        url = await fresh_database(server, TEMPLATE, empty_template)
+        settings = Settings(database_url=url, households_per_grid=3)
+        pool = await open_pool(url, 1)
+        try:
+            await load(Database(pool), settings, NOW, password=CHEAP.hash(PASSWORD), below=GRID[:12])
+            async with pool.acquire() as connection:
+                await connection.execute("ANALYZE")
+        finally:
+            await pool.close()
+
+    asyncio.run(fill())
+    return TEMPLATE
+
+
+@asynccontextmanager
+async def cloned(server: str, template: str) -> AsyncIterator[str]:
+    """A database of one's own, dropped at the end."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    url = await fresh_database(server, name, template)
+    try:
+        yield url
+    finally:
+        connection = await asyncpg.connect(server)
+        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await connection.close()
+
+
+@pytest.fixture
+async def database_url(server: str, template: str) -> AsyncIterator[str]:
+    """A clone of the template for one test."""
+    async with cloned(server, template) as url:
+        yield url
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The service's clock, which stands still until a test moves it."""
+    return Clock()
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """The settings of the app under test."""
+    return Settings(database_url=database_url, demo=True, pool_size=6, households_per_grid=3)
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an app that was started as a server starts it."""
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gridloop.test") as client:
+            yield client
+
+
+@pytest.fixture
+async def world(settings: Settings, clock: Clock, tmp_path: Path) -> AsyncIterator[World]:
+    """The running service with phones and supervisors around it."""
+    app = create_app(settings, clock.now)
+    async with running(app) as client:
+        world = World(app, client, clock, tmp_path)
+        yield world
+        await world.close()
+
+
+__all__ = ["cloned", "database_of"]

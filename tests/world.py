@@ -1,0 +1,181 @@
+"""Builders for tests: a clock, phones, supervisors, and the mutations they send."""
+
+import itertools
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+from fastapi import FastAPI
+
+from service.state import State
+from sync_protocol import clock as clocks
+from sync_protocol.device import Account, Device, Store, Transport
+from sync_protocol.ids import uuid7
+from sync_protocol.periods import to_ms
+
+PASSWORD = "gridloop-demo"
+NOW = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)  # a Friday, 10:00 in Baotou
+VILLAGE = "150202100200"
+GRID = VILLAGE + "001"
+OTHER_GRID = VILLAGE + "002"
+FAR_GRID = "150221104200001"
+WORKER = f"W{GRID}-1"
+SECRETARY = f"C{VILLAGE}-1"
+TOWNSHIP = VILLAGE[:9]
+SUPERVISOR = f"S{TOWNSHIP}"
+
+
+class Clock:
+    """A clock that moves only when told to."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        """The moment."""
+        return self._now
+
+    def ms(self) -> int:
+        """Unix milliseconds."""
+        return to_ms(self._now)
+
+    def forward(self, **span: float) -> None:
+        """Moves on by a timedelta's words: `forward(hours=2)`."""
+        self._now += timedelta(**span)
+
+
+class Phone(Device):
+    """A reference device whose clock may be wrong by `ahead_ms`."""
+
+    ahead_ms = 0
+
+
+async def at_once(seconds: float) -> None:
+    """Nobody waits in a test."""
+
+
+class World:
+    """The running service and what goes on around it."""
+
+    def __init__(self, app: FastAPI, client: httpx.AsyncClient, clock: Clock, folder: Path) -> None:
+        self.app = app
+        self.client = client
+        self.clock = clock
+        self._folder = folder
+        self._numbers = itertools.count(1)
+        self._phones: list[Phone] = []
+        self._tokens: dict[str, str] = {}
+
+    @property
+    def state(self) -> State:
+        """What the service holds."""
+        return cast(State, self.app.state.gridloop)
+
+    def phone(self, staff_code: str = WORKER, ahead_ms: int = 0, **options: Any) -> Phone:
+        """A new phone of a cadre."""
+        number = next(self._numbers)
+        phone: Phone
+
+        def wall() -> int:
+            return self.clock.ms() + phone.ahead_ms
+
+        phone = Phone(
+            Store(self._folder / f"phone{number}.sqlite3"),
+            Transport(self.client),
+            Account(staff_code, PASSWORD),
+            now=wall,
+            rng=random.Random(number),
+            sleep=at_once,
+            **options,
+        )
+        phone.ahead_ms = ahead_ms
+        self._phones.append(phone)
+        return phone
+
+    async def close(self) -> None:
+        """Closes the phones' files."""
+        for phone in self._phones:
+            phone.store.close()
+
+    async def token(self, staff_code: str, device: str | None = None) -> str:
+        """An access token."""
+        key = f"{staff_code} {device}"
+        if key not in self._tokens:
+            form = {"grant_type": "password", "username": staff_code, "password": PASSWORD}
+            if device:
+                form["device_id"] = device
+            response = await self.client.post("/v1/auth/token", data=form)
+            assert response.status_code == 200, response.text
+            self._tokens[key] = response.json()["access_token"]
+        return self._tokens[key]
+
+    async def get(self, path: str, staff_code: str = SUPERVISOR, **query: Any) -> httpx.Response:
+        """A GET as a cadre."""
+        return await self.client.get(path, params=query, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
+
+    async def post(self, path: str, body: Any, staff_code: str = SUPERVISOR) -> httpx.Response:
+        """A POST as a cadre."""
+        return await self.client.post(path, json=body, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
+
+    async def fetch(self, sql: str, *values: Any) -> list[Any]:
+        """Rows straight from the database."""
+        return cast(list[Any], await self.state.database.pool.fetch(sql, *values))
+
+    def wire(self, staff_code: str = WORKER) -> "WirePhone":
+        """A phone that speaks the wire by hand."""
+        return WirePhone(self, staff_code, next(self._numbers))
+
+
+class WirePhone:
+    """A client written from the contract alone: sends just what a test tells it to."""
+
+    def __init__(self, world: World, staff_code: str, number: int) -> None:
+        self.world = world
+        self.staff_code = staff_code
+        self.rng = random.Random(f"wire {number}")
+        self.device = uuid7(0, self.rng)
+        self.cursor: str | None = None
+
+    def new_id(self) -> str:
+        """An id for a new record."""
+        return uuid7(self.world.clock.ms(), self.rng)
+
+    def mutation(self, seq: int, kind: str = "visit", **given: Any) -> dict[str, Any]:
+        """A mutation with everything that a test does not say filled in."""
+        fields: dict[str, Any] = {"visited_at": "2026-11-20T09:00:00+08:00", "content": "走访"} if kind == "visit" else {}
+        plain = {
+            "seq": seq,
+            "kind": kind,
+            "id": self.new_id(),
+            "grid": GRID,
+            "op": "put",
+            "base": 0,
+            "stamp": clocks.make_stamp(self.world.clock.ms(), seq),
+            "fields": fields,
+        }
+        return plain | given
+
+    async def send(self, *mutations: dict[str, Any], **envelope: Any) -> httpx.Response:
+        """One exchange; remembers the cursor."""
+        body = {
+            "protocol": 1,
+            "sent_at": self.world.clock.now().isoformat(),
+            "cursor": self.cursor,
+            "limit": 500,
+            "queued": 0,
+            "mutations": list(mutations),
+        } | envelope
+        response = await self.post(body)
+        if response.status_code == 200:
+            self.cursor = response.json()["cursor"]
+        return response
+
+    async def post(self, body: Any, path: str = "/v1/sync") -> httpx.Response:
+        """Any body, as this device."""
+        token = await self.world.token(self.staff_code, self.device)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        if isinstance(body, bytes):
+            return await self.world.client.post(path, content=body, headers=headers)
+        return await self.world.client.post(path, json=body, headers=headers)
