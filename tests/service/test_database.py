@@ -1,0 +1,94 @@
+"""Migrations, the embedded server, and what happens while the database is down."""
+
+import multiprocessing
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import asyncpg
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import migrations
+from service.app import create_app
+from service.models import metadata
+from service.postgres import embedded
+from service.settings import Settings
+from tests.conftest import running
+from tests.world import Clock, World
+
+
+async def test_migrations_and_models_agree(database_url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlalchemy import Connection
+
+    def differences(connection: Connection) -> object:
+        return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
+
+    engine = create_async_engine(migrations.driver_url(database_url))
+    async with engine.connect() as connection:
+        found = await connection.run_sync(differences)
+    await engine.dispose()
+    # Alembic's own table is the only one that the models do not know.
+    assert [item for item in found if "alembic_version" not in str(item)] == []  # type: ignore[attr-defined]
+
+
+async def test_a_database_that_is_down_is_a_problem_and_comes_back(clock: Clock, settings: Settings) -> None:
+    gone = settings.model_copy(update={"database_url": str(settings.database_url).replace("/test_", "/absent_")})
+    async with running(create_app(gone, clock.now)) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        for response in (
+            await client.get("/readyz"),
+            await client.post("/v1/auth/token", data={"grant_type": "password", "username": "a", "password": "b"}),
+        ):
+            assert (response.status_code, response.json()["type"]) == (503, "/problems/unavailable")
+            assert "Retry-After" in response.headers
+
+
+async def test_an_unforeseen_error_shows_no_stack_trace(world: World) -> None:
+    token = await world.token("admin")
+    await world.fetch("ALTER TABLE tally RENAME TO elsewhere")
+    response = await world.client.get(
+        "/v1/summaries/weekly", params={"unit": "1502", "week": "2026-W47"}, headers={"Authorization": f"Bearer {token}"}
+    )
+    assert (response.status_code, response.json()["type"]) == (500, "/problems/internal")
+    assert "tally" not in response.text
+
+
+def hold(folder: Path, ready: Event, leave: Event) -> None:
+    with embedded(folder):
+        ready.set()
+        leave.wait(60)
+
+
+def test_two_processes_share_one_embedded_server_and_the_last_one_stops_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, leave = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(tmp_path, ready, leave))
+    other.start()
+    assert ready.wait(60)
+    pid_file = tmp_path / "postgres" / "postmaster.pid"
+    pid = pid_file.read_text().splitlines()[0]
+    with embedded(tmp_path):
+        assert pid_file.read_text().splitlines()[0] == pid
+    assert pid_file.exists()
+    leave.set()
+    other.join(60)
+    assert not pid_file.exists()
+
+
+async def test_a_server_whose_owner_was_killed_is_found_and_used(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, leave = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(tmp_path, ready, leave))
+    other.start()
+    assert ready.wait(60)
+    other.kill()
+    other.join(60)
+    began = time.monotonic()
+    with embedded(tmp_path) as url:
+        connection = await asyncpg.connect(url)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+    assert time.monotonic() - began < 60
+    assert not (tmp_path / "postgres" / "postmaster.pid").exists()

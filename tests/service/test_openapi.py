@@ -1,0 +1,36 @@
+"""The exported API description."""
+
+import json
+from pathlib import Path
+
+from openapi_spec_validator import validate
+
+from service.app import create_app
+from service.errors import CATALOGUE
+from service.settings import Settings
+
+EXPORTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
+DOCUMENT = create_app(Settings()).openapi()
+ROUTES = [(path, method, route) for path, methods in DOCUMENT["paths"].items() for method, route in methods.items()]
+
+
+def test_the_exported_document_is_that_of_the_code() -> None:
+    assert json.loads(EXPORTED.read_text(encoding="utf-8")) == json.loads(json.dumps(DOCUMENT)), "run make openapi"
+
+
+def test_the_document_is_valid_openapi() -> None:
+    validate(json.loads(json.dumps(DOCUMENT)))
+
+
+def test_every_route_has_a_summary_a_description_and_its_problem_types() -> None:
+    for path, method, route in ROUTES:
+        assert route.get("summary"), (path, method)
+        assert route.get("description"), (path, method)
+        if path != "/healthz":
+            problems = [answer for status, answer in route["responses"].items() if int(status) >= 400]
+            assert problems, (path, method)
+            assert all("application/problem+json" in answer["content"] for answer in problems), (path, method)
+
+
+def test_every_problem_has_a_slug_of_its_own() -> None:
+    assert len({kind.slug for kind in CATALOGUE}) == len(CATALOGUE)
