@@ -8,6 +8,7 @@ from openapi_spec_validator import validate
 from service.app import create_app
 from service.errors import CATALOGUE
 from service.settings import Settings
+from sync_protocol.describe import PROTOCOL_MD, written
 
 EXPORTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
 DOCUMENT = create_app(Settings()).openapi()
@@ -34,3 +35,8 @@ def test_every_route_has_a_summary_a_description_and_its_problem_types() -> None
 
 def test_every_problem_has_a_slug_of_its_own() -> None:
     assert len({kind.slug for kind in CATALOGUE}) == len(CATALOGUE)
+
+
+def test_the_table_in_protocol_md_is_that_of_the_declarations() -> None:
+    text = PROTOCOL_MD.read_text(encoding="utf-8")
+    assert text == written(text), "run make openapi"
