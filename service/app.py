@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from service import errors, health, openapi
 from service.database import Database, open_pool
@@ -38,7 +39,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         finally:
             await pool.close()
 
-    app = FastAPI(
+    app: FastAPI = FastAPIOffline(
         title="Gridloop",
         version=VERSION,
         summary="Offline-first field work for village grids 村级网格工作闭环",

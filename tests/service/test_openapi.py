@@ -1,6 +1,7 @@
 """The exported API description."""
 
 import json
+import re
 from pathlib import Path
 
 from openapi_spec_validator import validate
@@ -9,6 +10,7 @@ from service.app import create_app
 from service.errors import CATALOGUE
 from service.settings import Settings
 from sync_protocol.describe import PROTOCOL_MD, written
+from tests.world import World
 
 EXPORTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
 DOCUMENT = create_app(Settings()).openapi()
@@ -40,3 +42,13 @@ def test_every_problem_has_a_slug_of_its_own() -> None:
 def test_the_table_in_protocol_md_is_that_of_the_declarations() -> None:
     text = PROTOCOL_MD.read_text(encoding="utf-8")
     assert text == written(text), "run make openapi"
+
+
+async def test_the_docs_need_nothing_from_outside(world: World) -> None:
+    for page in ("/docs", "/redoc"):
+        text = (await world.client.get(page)).text
+        assert "://" not in text
+        links = re.findall(r'(?:src|href)="([^"]+)"', text)
+        assert links
+        for link in links:
+            assert (await world.client.get(link)).status_code == 200
