@@ -156,6 +156,27 @@ def epoch_new(data: Data = None) -> None:
 
 
 @app.command()
+def check(data: Data = None) -> None:
+    """Recount cases and tally from the records; exit code 1 when anything differs."""
+    from service.summaries.check import differences
+
+    async def compare(settings: Settings) -> list[str]:
+        pool = await open_pool(str(settings.database_url), 1)
+        async with Database(pool).reading() as connection:
+            found = await differences(connection, settings)
+        await pool.close()
+        return [f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}" for item in found]
+
+    with database_url(chosen(data)) as settings:
+        found = asyncio.run(compare(settings))
+    for line in found[:50]:
+        console.print(line, highlight=False)
+    console.print(f"{len(found)} differences." if found else "All cases and tallies are what the records say.")
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command()
 def openapi(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("openapi/openapi.json")) -> None:
     """Write the OpenAPI document, and the table of record kinds in PROTOCOL.md."""
     from service.openapi import write

@@ -127,7 +127,8 @@ class Batch:
         self._remember(key, stored)
         losses: list[Loss] = []
         if stored is None:
-            rev = self._next_rev(edit.grid)
+            rev_grid = edit.grid
+            rev = self._next_rev(rev_grid)
             record = create(kind, edit, rev)
             stored = records.Stored(record, item.mutation.seq, self.now)
             merged = False
@@ -135,7 +136,8 @@ class Batch:
             self.born.append(edit.id)
         else:
             before, last, echoed = stored.record.grid, stored.record.last, stored.echo
-            rev = self._next_rev(destination(stored.record, edit))
+            rev_grid = destination(stored.record, edit)
+            rev = self._next_rev(rev_grid)
             outcome = merge(kind, stored.record, edit, rev)
             merged, losses = outcome.merged, outcome.losses
             if stored.record.grid != before:
@@ -149,7 +151,7 @@ class Batch:
         verdict = Verdict(item.mutation.seq, "merged" if merged else "applied", rev)
         if losses:
             verdict.conflicts = [self._conflict(kind, stored.record, loss, rev) for loss in losses]
-        self._log(item, verdict)
+        self._log(item, verdict, rev_grid)
         return verdict
 
     def _flaw(self, item: Ready) -> Flaw | None:
@@ -235,9 +237,9 @@ class Batch:
         self._log(item, verdict)
         return verdict
 
-    def _log(self, item: Ready, verdict: Verdict) -> None:
+    def _log(self, item: Ready, verdict: Verdict, grid: str | None = None) -> None:
         body = canonical_json(item.mutation.body())
-        self.log.append(queries.LogRow(item, verdict, body, digest_of(body)))
+        self.log.append(queries.LogRow(item, verdict, body, digest_of(body), grid or item.mutation.grid))
 
     # -------------------------------------------------------------------------------------- problems and tallies
 

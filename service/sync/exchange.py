@@ -10,7 +10,7 @@ from service.database import Connection, Database
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.rights import PostHeld, scope
 from service.settings import Settings
-from service.sync import feed, queries
+from service.sync import feed, queries, seams
 from service.sync.apply import apply, digest_of, highest_stamp
 from service.sync.intake import Author, ready
 from sync_protocol import clock
@@ -47,7 +47,10 @@ async def exchange(database: Database, settings: Settings, device: str, staff_co
     if request.mutations:
         async with database.transaction() as connection:
             standing = await _standing(connection, device, staff_code, request, now, lock=True)
+            await seams.reach(seams.PUSH_LOCKED)
             pushed = await _push(connection, settings, standing, device, staff_code, request, offset, now)
+            await seams.reach(seams.PUSH_WRITTEN)
+        await seams.reach(seams.PUSH_COMMITTED)
     else:
         pushed = None
     async with database.reading() as connection:
@@ -56,7 +59,9 @@ async def exchange(database: Database, settings: Settings, device: str, staff_co
             pushed = Pushed([], standing.acked)
             await _note_seen(connection, device, request, offset, now)
         _refuse_after_push(standing, request, pushed)
-        return await _pull(connection, standing, device, staff_code, request, pushed, now)
+        answer = await _pull(connection, standing, device, staff_code, request, pushed, now)
+        await seams.reach(seams.PULL_READ)
+        return answer
 
 
 async def _standing(connection: Connection, device: str, staff_code: str, request: SyncRequest, now: datetime, lock: bool) -> Standing:

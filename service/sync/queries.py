@@ -16,12 +16,13 @@ from sync_protocol.periods import from_ms
 
 
 class LogRow(msgspec.Struct):
-    """A line of the mutation log."""
+    """A line of the mutation log; `grid` is the one whose revision it took."""
 
     item: Ready
     verdict: Verdict
     body: str
     digest: bytes
+    grid: str
 
 
 class ConflictEntry(msgspec.Struct):
@@ -108,7 +109,7 @@ async def write_log(connection: Connection, rows: Sequence[LogRow], now: datetim
             row.item.author.staff_code,
             _printable(row.item.mutation.kind),
             _printable(row.item.mutation.id),
-            _printable(row.item.mutation.grid),
+            _printable(row.grid),
             int(row.item.stamp, 16),
             row.item.author.offset_ms,
             row.digest,

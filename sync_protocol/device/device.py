@@ -223,6 +223,9 @@ class Device:
                 if self.store.count_unsent() == 0:
                     self.store.wipe()
                     raise DeviceRevoked(str(error)) from error
+            case "upgrade-needed":
+                self.store.set_acked(int(error.problem.get("acked", self.store.acked)))
+                raise error
             case _:
                 raise error
 
