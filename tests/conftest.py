@@ -17,7 +17,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 import migrations
 from service.app import create_app
 from service.database import Database, open_pool
-from service.postgres import SERVICE_CONFIG, database_of, embedded, fresh_database
+from service.postgres import SERVICE_CONFIG, embedded, fresh_database
 from service.roster.load import load
 from service.settings import Settings
 from tests.world import GRID, NOW, PASSWORD, Clock, World
@@ -63,6 +63,22 @@ def template(server: str, empty_template: str) -> str:
 
     asyncio.run(fill())
     return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def empty_households(server: str, empty_template: str) -> str:
+    """The name of a migrated database with units and cadres, and no record yet."""
+
+    async def fill() -> None:
+        url = await fresh_database(server, "gridloop_plain", empty_template)
+        pool = await open_pool(url, 1)
+        try:
+            await load(Database(pool), Settings(households_per_grid=0), NOW, password=CHEAP.hash(PASSWORD))
+        finally:
+            await pool.close()
+
+    asyncio.run(fill())
+    return "gridloop_plain"
 
 
 @asynccontextmanager
@@ -114,6 +130,3 @@ async def world(settings: Settings, clock: Clock, tmp_path: Path) -> AsyncIterat
         world = World(app, client, clock, tmp_path)
         yield world
         await world.close()
-
-
-__all__ = ["cloned", "database_of"]

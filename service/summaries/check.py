@@ -63,7 +63,9 @@ async def differences(connection: Connection, settings: Settings) -> list[Differ
             found.append(Difference("case", problem, str(one), str(two)))
     rows = await connection.fetch("SELECT day, grid, cadre, duty, visits, raised, resolved FROM tally")
     have = {Key(*tuple(row)[:4]): Counts(*tuple(row)[4:]) for row in rows}
-    for key in sorted(have.keys() | tally.keys()):
-        if have.get(key, Counts()) != tally.get(key, Counts()):
-            found.append(Difference("tally", str(tuple(map(str, key))), str(have.get(key)), str(tally.get(key))))
+    found += [
+        Difference("tally", str(tuple(map(str, key))), str(have.get(key)), str(tally.get(key)))
+        for key in sorted(have.keys() | tally.keys())
+        if have.get(key, Counts()) != tally.get(key, Counts())
+    ]
     return found

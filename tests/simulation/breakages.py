@@ -1,0 +1,171 @@
+"""Ways to break the implementation on purpose, to show that the simulator would notice: a proof that cannot fail proves nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from service.summaries.credit import Changes
+from service.sync import apply as apply_module
+from service.sync import exchange, feed, queries
+from sync_protocol import clock
+from sync_protocol.merge import Edit
+
+Patch = pytest.MonkeyPatch
+Break = Callable[[Patch], None]
+
+
+def skip_the_counter_lock(patch: Patch) -> None:
+    """Reads the heads without locking them."""
+
+    async def unlocked(connection: Any, grids: Any) -> dict[str, int]:
+        rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid = ANY($1::text[])", sorted(grids))
+        return {row["grid"]: row["rev"] for row in rows}
+
+    patch.setattr(queries, "lock_counters", unlocked)
+
+
+def accept_a_repeated_seq(patch: Patch) -> None:
+    """Applies again what was applied before."""
+    plain = exchange._push
+
+    async def push(connection: Any, settings: Any, standing: Any, device: str, staff_code: str, request: Any, *rest: Any) -> Any:
+        if request.mutations and request.mutations[0].seq <= standing.acked:
+            standing.acked = request.mutations[0].seq - 1
+        return await plain(connection, settings, standing, device, staff_code, request, *rest)
+
+    patch.setattr(exchange, "_push", push)
+
+
+def ignore_base(patch: Patch) -> None:
+    """Takes every edit for one that saw the newest state."""
+    plain = apply_module.merge
+
+    def merge(kind: Any, record: Any, edit: Edit, rev: int) -> Any:
+        edit.base, edit.rebased = 2**60, False
+        return plain(kind, record, edit, rev)
+
+    patch.setattr(apply_module, "merge", merge)
+
+
+def do_not_correct_clocks(patch: Patch) -> None:
+    """Believes every phone's clock."""
+    patch.setattr(clock, "effective_offset", lambda *_: 0)
+
+
+def drop_held(patch: Patch) -> None:
+    """Throws away what cannot be applied."""
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    patch.setattr(queries, "write_held", nothing)
+
+
+def drop_conflicts(patch: Patch) -> None:
+    """Throws away what lost."""
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    patch.setattr(queries, "write_conflicts", nothing)
+
+
+def never_echo(patch: Patch) -> None:
+    """Never sends a device what became of its own merged or corrected records."""
+    plain = apply_module.records.write
+
+    async def write(connection: Any, kind: Any, some: Any) -> None:
+        for stored in some:
+            stored.echo = False
+        await plain(connection, kind, some)
+
+    patch.setattr(apply_module.records, "write", write)
+
+
+def run_the_cursor_ahead(patch: Patch) -> None:
+    """Takes a full page for the whole grid."""
+    plain = feed._advance
+
+    def advance(positions: Any, heads: Any, behind: Any, stopped: Any, rows: Any) -> None:
+        plain(positions, heads, behind, None, rows)
+
+    patch.setattr(feed, "_advance", advance)
+
+
+def keep_dropped_grids(patch: Patch) -> None:
+    """Never names the grids that left a scope."""
+    plain = feed.page
+
+    async def page(*args: Any, **named: Any) -> Any:
+        answer = await plain(*args, **named)
+        answer.dropped = []
+        return answer
+
+    patch.setattr(feed, "page", page)
+
+
+def never_take_credit_back(patch: Patch) -> None:
+    """Adds to the tally and never takes away."""
+    plain = Changes.add
+
+    def add(self: Changes, credits: Any, sign: int = 1) -> None:
+        if sign > 0:
+            plain(self, credits, sign)
+
+    patch.setattr(Changes, "add", add)
+
+
+def keep_the_epoch(patch: Patch) -> None:
+    """Does not notice that the server was restored."""
+
+    async def never(*_: Any) -> bool:
+        return False
+
+    patch.setattr(exchange, "_is_ahead", never)
+
+
+def judge_rights_at_the_sync(patch: Patch) -> None:
+    """Asks whether a cadre may write now, not whether the cadre might then."""
+    plain = apply_module.may_write
+
+    def may_write(posts: Any, kind: str, grid: str, moment: Any) -> bool:
+        return plain([post for post in posts if post.valid_to is None], kind, grid, moment)
+
+    patch.setattr(apply_module, "may_write", may_write)
+
+
+def take_forked_devices_for_honest(patch: Patch) -> None:
+    """Compares no content when a seq comes again."""
+    patch.setattr(exchange, "digest_of", lambda body: b"same")
+    patch.setattr(apply_module, "digest_of", lambda body: b"same")
+
+
+def forget_departures(patch: Patch) -> None:
+    """Does not tell a grid that a record has left it."""
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    patch.setattr(queries, "write_departures", nothing)
+
+
+BREAKAGES: dict[str, Break] = {
+    action.__name__: action
+    for action in (
+        skip_the_counter_lock,
+        accept_a_repeated_seq,
+        ignore_base,
+        do_not_correct_clocks,
+        drop_held,
+        drop_conflicts,
+        never_echo,
+        run_the_cursor_ahead,
+        keep_dropped_grids,
+        never_take_credit_back,
+        keep_the_epoch,
+        judge_rights_at_the_sync,
+        take_forked_devices_for_honest,
+        forget_departures,
+    )
+}

@@ -1,0 +1,56 @@
+"""The simulated network between the devices and the real ASGI app: it drops, duplicates, delays and reorders."""
+
+import random
+from collections import Counter
+
+import httpx
+
+FAULTS = ("drop request", "drop answer", "duplicate", "delay")
+
+
+class Network(httpx.AsyncBaseTransport):
+    """Delivers requests, or not, as a seeded random number says; `strays` are delayed requests that may still arrive."""
+
+    def __init__(self, rng: random.Random, counts: Counter[str]) -> None:
+        self._rng = rng
+        self.counts = counts
+        self.app: httpx.AsyncBaseTransport | None = None
+        self.fault_rate = 0.0
+        self.strays: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """One request, with whatever happens to it on the way."""
+        assert self.app is not None
+        body = await request.aread()
+        fault = self._rng.choice(FAULTS) if request.url.path == "/v1/sync" and self._rng.random() < self.fault_rate else None
+        if fault is not None:
+            self.counts[fault] += 1
+        match fault:
+            case "drop request":
+                raise httpx.ConnectError("dropped")
+            case "delay":
+                self.strays.append(self._copy(request, body))
+                raise httpx.ReadTimeout("delayed")
+            case "duplicate":
+                await self._deliver(request, body)
+            case "drop answer":
+                await self._deliver(request, body)
+                raise httpx.ReadError("answer dropped")
+        return await self._deliver(request, body)
+
+    async def deliver_stray(self) -> None:
+        """A delayed request arrives after all, when nobody waits for its answer."""
+        if self.strays:
+            request = self.strays.pop(self._rng.randrange(len(self.strays)))
+            self.counts["stray"] += 1
+            await self._deliver(request, await request.aread())
+
+    async def _deliver(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        assert self.app is not None
+        response = await self.app.handle_async_request(self._copy(request, body))
+        await response.aread()
+        return response
+
+    @staticmethod
+    def _copy(request: httpx.Request, body: bytes) -> httpx.Request:
+        return httpx.Request(request.method, request.url, headers=request.headers, content=body)
