@@ -1,5 +1,6 @@
 """The pool of connections to PostgreSQL, and what a database that is down looks like."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,6 +17,8 @@ else:
     Connection = asyncpg.Connection
     Pool = asyncpg.Pool
     Row = asyncpg.Record
+
+log = logging.getLogger("gridloop")
 
 ACQUIRE_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 60
@@ -46,6 +49,7 @@ class Database:
             async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
                 yield connection
         except UNREACHABLE as error:
+            log.warning("the database cannot be reached: %r", error)
             raise unavailable() from error
 
     @asynccontextmanager
@@ -55,6 +59,7 @@ class Database:
             async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
                 yield connection
         except UNREACHABLE as error:
+            log.warning("the database cannot be reached: %r", error)
             raise unavailable() from error
 
 

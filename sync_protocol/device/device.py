@@ -5,6 +5,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from sync_protocol.device.transport import Account, DeviceRevoked, Refused, Tran
 from sync_protocol.digest import copy_digest
 from sync_protocol.fields import SetChange, canonical_moment
 from sync_protocol.messages import MAX_MUTATIONS, MAX_REQUEST_BYTES, Mutation, SyncRequest, Verdict, encode
-from sync_protocol.periods import from_ms, local_day
+from sync_protocol.periods import from_ms, local_day, to_ms
 from sync_protocol.records import KINDS, clean_fields
 from sync_protocol.version import PROTOCOL
 from sync_protocol.windows import in_first_pull
 
 VERIFY_EVERY_MS = 24 * 3600 * 1000
 MAX_TRIES = 6
+MAX_MENDS = 8
 BACKOFF_S = 0.5
 BACKOFF_MAX_S = 60.0
 
@@ -68,6 +70,7 @@ class Device:
         self._max_tries = max_tries
         self._name = name
         self._access_token = ""
+        self._server_offset_ms = 0
         self._clock = HybridClock(self._now, store.last_stamp())
         if not store.get("device"):
             store.set(device=self._new_id(), staff_code=account.staff_code)
@@ -140,36 +143,34 @@ class Device:
         this device was revoked and has been wiped. Whatever is raised, nothing is lost: call again later.
         """
         report = SyncReport()
-        again: list[str] = []
-        while True:
-            more = await self._exchange(report, again)
-            again = []
-            if not more and not self.store.count_unsent():
-                again = await self._doubtful_grids(report)
-                if not again:
-                    break
+        while await self._exchange(report) or self.store.count_unsent() or await self._doubts(report):
+            pass
         self.store.forget_acked(self._now())
         return report
 
-    async def _exchange(self, report: SyncReport, again: list[str]) -> bool:
+    async def _exchange(self, report: SyncReport) -> bool:
         """One exchange, tried again after passing failures; returns whether there is more to come."""
-        for attempt in range(self._max_tries):
+        failures = mends = 0
+        while True:
             try:
-                return await self._exchange_once(report, again)
+                return await self._exchange_once(report)
             except Unreachable as error:
-                if attempt + 1 == self._max_tries:
+                failures += 1
+                if failures == self._max_tries:
                     raise
-                await self._sleep(self._pause(attempt, error.retry_after))
+                await self._sleep(self._pause(failures - 1, error.retry_after))
             except Refused as error:
+                mends += 1
+                if mends > MAX_MENDS:
+                    raise
                 await self._mend(error)
-        raise Unreachable(f"no exchange succeeded in {self._max_tries} tries")
 
     def _pause(self, attempt: int, retry_after: float | None) -> float:
         """Seconds to wait: exponential with full jitter, so that phones that failed together do not come back together."""
         bound = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
         return (retry_after or 0) + self._rng.uniform(0, bound)
 
-    async def _exchange_once(self, report: SyncReport, again: list[str]) -> bool:
+    async def _exchange_once(self, report: SyncReport) -> bool:
         token = await self._token()
         sent = self._batch()
         cursor = self.store.get("cursor") or None
@@ -180,16 +181,16 @@ class Device:
             limit=self._page,
             queued=self.store.count_unsent() - len(sent),
             mutations=sent,
-            again=again,
+            again=self.store.again,
         )
-        epoch = self.store.epoch
         answer = await self._transport.sync(encode(request), token)
-        self.store.take(answer, sent, from_start=cursor is None)
+        self._server_offset_ms = to_ms(datetime.fromisoformat(answer.server_time)) - self._now()
+        self.store.take(answer, sent, from_start=cursor is None, again=request.again)
         report.exchanges += 1
         report.verdicts += answer.verdicts
         report.changes += len(answer.changes)
         report.dropped_grids += answer.dropped_grids
-        return answer.more or (answer.epoch != epoch and cursor is not None)
+        return answer.more
 
     def _batch(self) -> list[Mutation]:
         """The next mutations, as many as fit a request."""
@@ -247,18 +248,18 @@ class Device:
 
     # ----------------------------------------------------------------------------------------------- verify
 
-    async def _doubtful_grids(self, report: SyncReport) -> list[str]:
-        """Once a day, and after any doubt, the grids whose copies differ from the server's (promise 12)."""
+    async def _doubts(self, report: SyncReport) -> bool:
+        """Verifies the copy once a day, and after any doubt; whether grids differ and must be pulled again (promise 12)."""
         last = int(self.store.get("verify") or 0)
-        if (last and self._now() - last < VERIFY_EVERY_MS) or report.healed:
-            return []
+        if last and self._now() - last < VERIFY_EVERY_MS:
+            return False
         try:
             mismatched = await self.verify()
         except (Unreachable, Refused):
-            return []  # tomorrow will do: the exchange itself succeeded
-        self.store.set(verify=str(self._now()))
-        report.healed = mismatched
-        return mismatched
+            return False  # next time will do: the exchange itself succeeded
+        self.store.ask_again(mismatched, self._now())
+        report.healed += mismatched
+        return bool(mismatched)
 
     def doubt(self) -> None:
         """Makes the next sync verify the whole copy."""
@@ -275,7 +276,8 @@ class Device:
     def copies(self) -> list[dict[str, Any]]:
         """This phone's account of its copy: grid, highest rev, number of live records, digest."""
         pulled = self.store.pulled()
-        shown = in_first_pull(pulled, local_day(from_ms(self._now())))
+        # The windows are those of the server's day: this phone's clock may be years off.
+        shown = in_first_pull(pulled, local_day(from_ms(self._now() + self._server_offset_ms)))
         by_grid: dict[str, list[tuple[str, int]]] = {}
         revs: dict[str, int] = {}
         for change in pulled:

@@ -212,23 +212,32 @@ class Store:
 
     # ---------------------------------------------------------------------------------------------- answers
 
-    def take(self, answer: SyncAnswer, sent: Sequence[Mutation], from_start: bool) -> None:
+    @property
+    def again(self) -> list[str]:
+        """The grids that must be sent from the start."""
+        grids: list[str] = json.loads(self.get("again", "[]"))
+        return grids
+
+    def ask_again(self, grids: Sequence[str], verified_ms: int) -> None:
+        """Keeps when the copy was verified, and the grids that differed, until an answer brings them."""
+        self.set(again=json.dumps(list(grids)), verify=str(verified_ms))
+
+    def take(self, answer: SyncAnswer, sent: Sequence[Mutation], from_start: bool, again: Sequence[str] = ()) -> None:
         """Takes a whole answer in one transaction: verdicts, changes, dropped grids and the cursor, or none of it.
 
-        `from_start`: the request had no cursor, so records that the pull does not name are gone when it ends.
+        `from_start`: the request had no cursor, so records that the pull does not name are gone when it ends; likewise those of the grids
+        that it asked for `again`.
         """
         with self._transaction():
             if answer.epoch != self.epoch:
-                # Revs of another history mean nothing: pull again from the start, but show the old copy until then.
+                # Revs of another history mean nothing, and the server has begun from the start: the old copy shows until it is through.
                 self._set(epoch=answer.epoch)
-                if not from_start:
-                    self._set_acked(min(answer.acked, self.acked))
-                    self._db.execute("UPDATE record SET stale = 1, rev = 0")
-                    self._set(cursor="")
-                    return
                 self._db.execute("UPDATE record SET stale = 1, rev = 0")
             elif from_start:
                 self._db.execute("UPDATE record SET stale = 1")
+            for grid in again:
+                self._db.execute("UPDATE record SET stale = 1 WHERE grid = ?", (grid,))
+            self._set(again="[]")
             by_seq = {mutation.seq: mutation for mutation in sent}
             self._make_room(answer.acked, sent[-1].seq if sent else self.acked)
             for verdict in answer.verdicts:

@@ -1,15 +1,17 @@
 """Ways to break the implementation on purpose, to show that the simulator would notice: a proof that cannot fail proves nothing."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from service.summaries.credit import Changes
-from service.sync import apply as apply_module
 from service.sync import exchange, feed, queries
 from sync_protocol import clock
 from sync_protocol.merge import Edit
+
+apply_module: Any = importlib.import_module("service.sync.apply")
 
 Patch = pytest.MonkeyPatch
 Break = Callable[[Patch], None]
@@ -130,7 +132,7 @@ def judge_rights_at_the_sync(patch: Patch) -> None:
     plain = apply_module.may_write
 
     def may_write(posts: Any, kind: str, grid: str, moment: Any) -> bool:
-        return plain([post for post in posts if post.valid_to is None], kind, grid, moment)
+        return bool(plain([post for post in posts if post.valid_to is None], kind, grid, moment))
 
     patch.setattr(apply_module, "may_write", may_write)
 

@@ -121,7 +121,7 @@ def test_edits_that_a_restored_phone_never_sent_get_new_numbers_when_the_server_
     phone = device(store)
     store.set(epoch="e")
     phone.put("household", {"head_name": "苏和"}, grid=GRID)
-    answer = SyncAnswer("e", "", 7, [], [], [], "c", False, 0)
+    answer = SyncAnswer("e", "2026-11-20T00:00:00.000Z", 7, [], [], [], "c", False, 0)
     store.take(answer, [], from_start=False)
     assert [mutation.seq for mutation in store.unsent(10)] == [8]
 
