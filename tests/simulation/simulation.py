@@ -142,7 +142,7 @@ class Simulation:
 
     async def _start(self, url: str) -> None:
         self.url = url
-        self.settings = Settings(database_url=url, demo=True, pool_size=4)
+        self.settings = Settings(database_url=url, demo=True, pool_size=8)
         self.app = create_app(self.settings, lambda: from_ms(self.now_ms))
         await self.stack.enter_async_context(self.app.router.lifespan_context(self.app))
         self.network.app = httpx.ASGITransport(self.app, raise_app_exceptions=True)
@@ -360,11 +360,10 @@ class Simulation:
         reached.cancel()
         following = asyncio.create_task(self._sync(second))
         await self._until_blocked(following)
-        if third.device.store.count_unsent() == 0:
-            await self._sync(third)
+        pulling = asyncio.create_task(self._sync(third))
+        await self._until_blocked(pulling, beyond=0 if following.done() else 1)
         release.set()
-        await pushing
-        await following
+        await asyncio.gather(pushing, following, pulling)
         seams.install(self._seam)
         self._note(f"{device.name} and {second.name} pushed at once")
 
@@ -374,15 +373,15 @@ class Simulation:
         device.device.put_unchecked("visit", {"visited_at": at, "content": self._word()}, grid=GRIDS[0], id=self._id(device.device))
         self._remember(device, before)
 
-    async def _until_blocked(self, task: "asyncio.Task[None]") -> None:
-        """Until a push has run into another's lock, or is done."""
+    async def _until_blocked(self, task: "asyncio.Task[None]", beyond: int = 0) -> None:
+        """Until a task has run into another's lock, or is done; `beyond` tasks wait already."""
         connection = await asyncpg.connect(self.url)
         try:
             while not task.done():
                 waiting = await connection.fetchval(
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
                 )
-                if waiting:
+                if waiting > beyond:
                     return
                 await asyncio.sleep(0.001)
         finally:
