@@ -6,7 +6,8 @@ READY := $(VENV)/ready
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo test check openapi pins clean
+# make simulate: thousands of seeded histories
+.PHONY: demo test check simulate openapi pins clean
 
 demo: $(READY)
 	$(BIN)/gridloop demo $(ARGS)
@@ -18,6 +19,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+simulate: $(READY)
+	$(BIN)/gridloop simulate $(or $(ARGS),--seeds 2000)
 
 openapi: $(READY)
 	$(BIN)/gridloop openapi

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,6 +154,23 @@ def epoch_new(data: Data = None) -> None:
 
     with database_url(chosen(data)) as settings:
         console.print(f"The epoch is now {asyncio.run(renew(str(settings.database_url)))}.")
+
+
+@app.command()
+def simulate(
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeded histories to live through.")] = 200,
+    first: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Simulate phones, faults, kills and restores from seeds, and check every promise. Needs the source checkout."""
+    # An installed command does not look beside the packages for the tests of the checkout.
+    sys.path.insert(0, str(Path(migrations.__file__).parent.parent))
+    try:
+        from tests.simulation.run import run
+    except ImportError as error:
+        console.print(f"The simulator lives in tests/ of the source checkout, run it there: {error}")
+        raise typer.Exit(1) from None
+    raise typer.Exit(1 if run(first, seeds, workers, console) else 0)
 
 
 @app.command()

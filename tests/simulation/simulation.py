@@ -296,6 +296,7 @@ class Simulation:
         try:
             report = await device.device.sync()
             self._note(f"{device.name} syncs: {[(v.seq, v.outcome) for v in report.verdicts]} +{report.changes}")
+            await self._check_scope(device)
         except (Unreachable, Refused) as error:
             self._note(f"{device.name} fails to sync: {error}")
             if isinstance(error, Refused):
@@ -306,6 +307,18 @@ class Simulation:
             await self._stop()
             await self._start(self.url)
         self._check_monotonic(device)
+
+    async def _check_scope(self, device: SimDevice) -> None:
+        """After a sync a device holds nothing of grids that are not in its scope (promise 8)."""
+        units = await self._units(device.staff_code)
+        kept = {change.grid for change in device.device.store.pulled() if change.grid.isdigit() and not change.grid.startswith(units)}
+        check(not kept, f"promise 8: {device.name} keeps records of {kept} though its scope is {units}")
+
+    async def _units(self, staff_code: str) -> tuple[str, ...]:
+        rows = await self.app.state.gridloop.database.pool.fetch(
+            "SELECT unit FROM post WHERE staff_code = $1 AND valid_to IS NULL", staff_code
+        )
+        return tuple(row["unit"] for row in rows)
 
     def _check_monotonic(self, device: SimDevice) -> None:
         """A device never sees an older state of a record than before, within one history of the server."""
@@ -599,12 +612,10 @@ class Simulation:
 
     async def _check_copies(self, records: dict[tuple[str, str], Any]) -> None:
         """All devices hold the records of their scope as the server has them, and nothing else."""
-        pool = self.app.state.gridloop.database.pool
         changes = [Change(kind, id, **item) for (kind, id), item in records.items()]
         within = in_first_pull(changes, local_day(from_ms(self.now_ms)))
         for device in self.devices:
-            rows = await pool.fetch("SELECT unit FROM post WHERE staff_code = $1 AND valid_to IS NULL", device.staff_code)
-            units = tuple(row["unit"] for row in rows)
+            units = await self._units(device.staff_code)
             mine = {
                 (change.kind, change.id): change for change in device.device.store.pulled() if change.kind != "held" and not change.deleted
             }
