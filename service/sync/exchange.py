@@ -121,6 +121,7 @@ async def _push(
     fresh = mutations[len(repeated) :]
     verdicts = await _repeat(connection, device, repeated) if repeated else []
     row_stamp = await connection.fetchval("SELECT last_stamp FROM device WHERE id = $1", device)
+    cursor = standing.cursor if standing.cursor and standing.cursor.epoch == standing.epoch else None
     author = Author(
         device=device,
         staff_code=staff_code,
@@ -129,6 +130,7 @@ async def _push(
         last_stamp=f"{row_stamp:016x}",
         epoch=standing.epoch,
         epoch_since_ms=_epoch_since(standing, now),
+        seen={grid: position.rev for grid, position in cursor.grids.items()} if cursor else {},
         revoked_at=standing.revoked_at,
     )
     items = ready(author, fresh, now)

@@ -3,7 +3,7 @@
 What is wrong with a mutation is not an error: it becomes a `Flaw`, and the mutation is held (promise 2).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -29,8 +29,8 @@ class Flaw(NamedTuple):
 class Author(msgspec.Struct):
     """Whose mutations they are: the device, its cadre, all posts the cadre ever held, and what is known of the device's clock.
 
-    `epoch` is the server's; `epoch_since_ms` is when this device is known to have learned of it, 0 if it always knew. `revoked_at`:
-    nothing made after that moment is applied.
+    `epoch` is the server's; `epoch_since_ms` is when this device is known to have learned of it, 0 if it always knew. `seen`: the rev
+    up to which it has pulled each grid. `revoked_at`: nothing made after that moment is applied.
     """
 
     device: str
@@ -40,6 +40,7 @@ class Author(msgspec.Struct):
     last_stamp: str = clock.ZERO
     epoch: str = ""
     epoch_since_ms: int = 0
+    seen: Mapping[str, int] = {}
     revoked_at: datetime | None = None
 
 

@@ -110,7 +110,7 @@ class Device:
 
     def _queue(self, mutation: Mutation) -> None:
         mutation.stamp = self._clock.tick()
-        self.store.queue(mutation, self._now())
+        self.store.queue(mutation)
 
     def _id_for(self, kind: str, fields: Mapping[str, Any], grid: str) -> str:
         if kind == "weekly_analysis" and "week" in fields:
@@ -145,7 +145,6 @@ class Device:
         report = SyncReport()
         while await self._exchange(report) or self.store.count_unsent() or await self._doubts(report):
             pass
-        self.store.forget_acked(self._now())
         return report
 
     async def _exchange(self, report: SyncReport) -> bool:

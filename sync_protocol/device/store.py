@@ -8,12 +8,14 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sync_protocol.clock import ZERO
 from sync_protocol.merge import overlay
 from sync_protocol.messages import Change, Mutation, SyncAnswer, Verdict
+from sync_protocol.periods import to_ms
 from sync_protocol.records import KINDS
 
 KEEP_ACKED_MS = 30 * 24 * 3600 * 1000
@@ -22,7 +24,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, grid TEXT, op TEXT, base INTEGER, stamp TEXT, fields TEXT, epoch TEXT,
-    base_grid TEXT, made_ms INTEGER, outcome TEXT, rev INTEGER, reason TEXT, detail TEXT);
+    base_grid TEXT, acked_ms INTEGER, outcome TEXT, rev INTEGER, reason TEXT, detail TEXT);
 CREATE INDEX IF NOT EXISTS outbox_record ON outbox (kind, id);
 CREATE TABLE IF NOT EXISTS record (
     kind TEXT, id TEXT, grid TEXT, rev INTEGER, deleted INTEGER, fields TEXT, stamp TEXT, by TEXT, created_by TEXT,
@@ -108,7 +110,7 @@ class Store:
         """The stamp from which the clock continues."""
         return self.get("stamp", ZERO)
 
-    def queue(self, mutation: Mutation, made_ms: int) -> Mutation:
+    def queue(self, mutation: Mutation) -> Mutation:
         """Gives a new mutation the next seq and its base, and keeps it; the edit is safe when this returns."""
         with self._transaction():
             row = self._db.execute("SELECT rev, grid FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)).fetchone()
@@ -117,14 +119,13 @@ class Store:
             if row and row[1] != mutation.grid:
                 mutation.base_grid = row[1]
             mutation.epoch = self.epoch or None
-            self._insert(mutation, made_ms)
+            self._insert(mutation)
             self._set(next_seq=str(mutation.seq + 1), stamp=mutation.stamp)
         return mutation
 
-    def _insert(self, mutation: Mutation, made_ms: int) -> None:
+    def _insert(self, mutation: Mutation) -> None:
         self._db.execute(
-            "INSERT INTO outbox (seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid, made_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO outbox (seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 mutation.seq,
                 mutation.kind,
@@ -136,7 +137,6 @@ class Store:
                 json.dumps(mutation.fields),
                 mutation.epoch,
                 mutation.base_grid,
-                made_ms,
             ),
         )
 
@@ -180,19 +180,18 @@ class Store:
 
     def _set_acked(self, acked: int) -> None:
         # Verdicts on mutations that the server has lost mean nothing any more.
-        self._db.execute("UPDATE outbox SET outcome = NULL, rev = NULL WHERE seq > ?", (acked,))
+        self._db.execute("UPDATE outbox SET outcome = NULL, rev = NULL, acked_ms = NULL WHERE seq > ?", (acked,))
+        self._db.execute("UPDATE outbox SET acked_ms = ? WHERE seq <= ? AND acked_ms IS NULL", (int(self.get("server_ms", "0")), acked))
         self._set(acked=str(acked))
 
     def renumber(self, device: str) -> None:
         """Starts anew as `device`, with the unacknowledged mutations as 1, 2, 3 … (promise 10)."""
         with self._transaction():
             kept = self._mutations("WHERE seq > ? OR outcome IS NULL ORDER BY seq", (self.acked,))
-            made = dict(self._db.execute("SELECT seq, made_ms FROM outbox"))
             self._db.execute("DELETE FROM outbox")
             for seq, mutation in enumerate(kept, 1):
-                made_ms = made[mutation.seq]
                 mutation.seq = seq
-                self._insert(mutation, made_ms)
+                self._insert(mutation)
             self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="")
             self._db.execute("UPDATE record SET stale = 1")
 
@@ -202,13 +201,11 @@ class Store:
             self._set_acked(0)
         self.renumber(device)
 
-    def forget_acked(self, now_ms: int) -> None:
-        """Drops mutations that were acknowledged more than 30 days ago."""
-        with self._transaction():
-            self._db.execute(
-                "DELETE FROM outbox WHERE seq <= ? AND made_ms < ? AND outcome != 'held'",
-                (self.acked, now_ms - KEEP_ACKED_MS),
-            )
+    def _forget_acked(self, server_ms: int) -> None:
+        """Drops mutations acknowledged more than 30 days ago; by the server's clock, for the phone's may jump by years."""
+        self._db.execute(
+            "DELETE FROM outbox WHERE seq <= ? AND acked_ms < ? AND outcome != 'held'", (self.acked, server_ms - KEEP_ACKED_MS)
+        )
 
     # ---------------------------------------------------------------------------------------------- answers
 
@@ -248,8 +245,10 @@ class Store:
                 self._db.execute("DELETE FROM record WHERE grid = ?", (grid,))
             if not answer.more:
                 self._db.execute("DELETE FROM record WHERE stale = 1")
+            server_ms = to_ms(datetime.fromisoformat(answer.server_time))
+            self._set(cursor=answer.cursor, server_ms=str(server_ms))
             self._set_acked(answer.acked)
-            self._set(cursor=answer.cursor)
+            self._forget_acked(server_ms)
 
     def _take_verdict(self, verdict: Verdict, mutation: Mutation) -> None:
         outcome = verdict.first or verdict.outcome

@@ -20,7 +20,7 @@ from service.settings import Settings
 from service.summaries.check import differences
 from service.sync import seams
 from sync_protocol.clock import TOLERANCE_MS, stamp_ms
-from sync_protocol.device import Account, Device, Refused, Store, Transport, Unreachable
+from sync_protocol.device import Account, Device, Refused, Store, SyncReport, Transport, Unreachable
 from sync_protocol.device.device import moment_at
 from sync_protocol.messages import Change
 from sync_protocol.periods import from_ms, local_day, to_ms
@@ -351,34 +351,52 @@ class Simulation:
         self._note(f"the clock of {device.name} is now off by {device.ahead_ms} ms")
 
     async def _overlap(self, device: SimDevice) -> None:
-        """Two pushes at once: the first stops before its commit, the second runs into it, a third device pulls meanwhile."""
+        """Two pushes at once: the first stops before its commit, the second runs into it, a third device pulls meanwhile.
+
+        Who goes first is settled at every point, so that a seed always lives through the same history.
+        """
         others = [item for item in self.devices if item is not device]
         second, third = self.rng.sample(others, 2)
         for item in (device, second):
             self._write_visit(item)
         self.network.fault_rate = 0
-        release = asyncio.Event()
-        written = asyncio.Event()
+        release, written, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
         async def seam(name: str) -> None:
-            if name == seams.PUSH_WRITTEN and asyncio.current_task() is pushing and not written.is_set():
+            if asyncio.current_task() is not pushing or done.is_set():
+                return
+            if name == seams.PUSH_WRITTEN and not written.is_set():
                 written.set()
                 await release.wait()
+            elif name == seams.PUSH_COMMITTED:
+                await done.wait()
 
         seams.install(seam)
         self.counts["overlap"] += 1
-        pushing = asyncio.create_task(self._sync(device))
+        pushing = asyncio.create_task(self._exchange(device))
         reached = asyncio.create_task(written.wait())
         await asyncio.wait({pushing, reached}, return_when=asyncio.FIRST_COMPLETED)
         reached.cancel()
-        following = asyncio.create_task(self._sync(second))
-        await self._until_blocked(following)
-        pulling = asyncio.create_task(self._sync(third))
-        await self._until_blocked(pulling, beyond=0 if following.done() else 1)
-        release.set()
-        await asyncio.gather(pushing, following, pulling)
-        seams.install(self._seam)
-        self._note(f"{device.name} and {second.name} pushed at once")
+        following = asyncio.create_task(self._exchange(second))
+        try:
+            await self._until_blocked(following)
+            ids = {device.device.id, second.device.id}
+            if third.device.id not in ids and not third.device.store.count_unsent():
+                await self._exchange(third)  # takes none of the locks, so it runs through
+            release.set()
+            await following
+        finally:
+            release.set()
+            done.set()
+            await asyncio.gather(pushing, following, return_exceptions=True)
+            seams.install(self._seam)
+        await pushing
+        self._note(f"{device.name} and {second.name} pushed at once, {third.name} looked on")
+
+    async def _exchange(self, device: SimDevice) -> None:
+        """One exchange; what remains comes with a later sync."""
+        await device.device._exchange(SyncReport())
+        self._check_monotonic(device)
 
     def _write_visit(self, device: SimDevice) -> None:
         before = int(device.device.store.get("next_seq", "1"))
@@ -386,15 +404,15 @@ class Simulation:
         device.device.put_unchecked("visit", {"visited_at": at, "content": self._word()}, grid=GRIDS[0], id=self._id(device.device))
         self._remember(device, before)
 
-    async def _until_blocked(self, task: "asyncio.Task[None]", beyond: int = 0) -> None:
-        """Until a task has run into another's lock, or is done; `beyond` tasks wait already."""
+    async def _until_blocked(self, task: "asyncio.Task[None]") -> None:
+        """Until a task has run into another's lock, or is done."""
         connection = await asyncpg.connect(self.url)
         try:
             while not task.done():
                 waiting = await connection.fetchval(
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
                 )
-                if waiting > beyond:
+                if waiting:
                     return
                 await asyncio.sleep(0.001)
         finally:
@@ -425,7 +443,8 @@ class Simulation:
         conflicts = (await self.client.get("/v1/conflicts", params={"state": "open"}, headers=headers)).json()["items"]
         held = (await self.client.get("/v1/held", headers=headers)).json()["items"]
         if conflicts and self.rng.random() < 0.5:
-            conflict = min(conflicts, key=lambda item: str(item["created_at"]) + str(item["field"]))
+            names = ("created_at", "record", "field", "rev", "lost_device", "lost")
+            conflict = min(conflicts, key=lambda item: [str(item[name]) for name in names])
             choice = self.rng.choice(("kept", "lost"))
             response = await self.client.post(f"/v1/conflicts/{conflict['id']}/resolution", json={"choice": choice}, headers=headers)
             check(response.status_code < 500, f"settling failed: {response.text}")

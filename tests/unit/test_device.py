@@ -71,7 +71,7 @@ def test_an_edit_is_whole_or_absent_when_the_process_is_killed_between_any_two_s
 
 ANSWER = SyncAnswer(
     epoch="e",
-    server_time="",
+    server_time="2026-11-20T00:00:00.000Z",
     acked=1,
     verdicts=[Verdict(1, "applied", 5)],
     changes=[Change("household", "00000000-0000-4000-8000-000000000002", GRID, 4, fields={"head_name": "巴图"})],
