@@ -95,10 +95,20 @@ def served_app() -> object:
 
 @app.command()
 def migrate(data: Data = None) -> None:
-    """Bring the database to the newest tables."""
+    """Bring the database to the newest tables, and try again what was held because an older server did not know its kind."""
+    from service.inbox.upgrade import release_unknown_kinds
+
+    async def try_again(settings: Settings) -> int:
+        pool = await open_pool(str(settings.database_url), 1)
+        try:
+            return await release_unknown_kinds(Database(pool), settings, utc_now())
+        finally:
+            await pool.close()
+
     with database_url(chosen(data), migrate=False) as settings:
         migrations.upgrade(str(settings.database_url))
-        console.print("The database is at the newest revision.")
+        released = asyncio.run(try_again(settings))
+        console.print("The database is at the newest revision.", f"{released} held mutations went through." if released else "")
 
 
 @roster_app.command("load")

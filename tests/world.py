@@ -116,7 +116,8 @@ class World:
         return await self.client.get(path, params=query, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
 
     async def post(self, path: str, body: Any, staff_code: str = SUPERVISOR) -> httpx.Response:
-        """A POST as a cadre."""
+        """A POST as a cadre, a moment after whatever came before."""
+        self.clock.forward(milliseconds=1)
         return await self.client.post(path, json=body, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
 
     async def fetch(self, sql: str, *values: Any) -> list[Any]:

@@ -217,7 +217,7 @@ async def _pull(
 ) -> bytes:
     cursor = standing.cursor if standing.cursor and standing.cursor.epoch == standing.epoch else None
     mutations = request.mutations
-    own_since = mutations[0].seq if mutations else pushed.acked + 1
+    own_since = next((mutation.seq for mutation in mutations if mutation.seq > standing.acked), pushed.acked + 1)
     own_until = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
     units = scope(standing.posts, now)
     heads = await feed.heads_in_scope(connection, units, queries.mailbox_of(staff_code))
@@ -244,12 +244,15 @@ async def _pull(
     return head[:-1] + changes + tail[1:]
 
 
-async def verify(database: Database, staff_code: str, request: VerifyRequest, now: datetime) -> list[str]:
+async def verify(database: Database, device: str, staff_code: str, request: VerifyRequest, now: datetime) -> list[str]:
     """The grids whose copies differ from what a first pull would give now (promise 12)."""
     named = {copy.grid: copy for copy in request.grids}
     if len(named) != len(request.grids):
         raise Problem(INVALID, "grids names a grid twice; send each once.")
     async with database.reading() as connection:
+        row = await queries.read_device(connection, device)
+        if row is not None and row["revoked_at"] is not None:
+            raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")
         posts = await queries.posts_of(connection, staff_code)
         heads = await feed.heads_in_scope(connection, scope(posts, now), "")
         mine = [grid for grid in named if grid in heads]

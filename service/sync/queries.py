@@ -255,6 +255,18 @@ async def waiting_for(connection: Connection, ids: Collection[str]) -> list[Held
     return [held_row(row) for row in rows]
 
 
+async def lock_open_of_kinds(connection: Connection, reason: str, kinds: Collection[str], limit: int) -> list[HeldRow]:
+    """Open held mutations of these kinds with that reason, locked, in the order in which they were written."""
+    rows = await connection.fetch(
+        _HELD
+        + " WHERE state = 'open' AND reason = $1 AND kind = ANY($2::text[]) ORDER BY stamp, device, seq LIMIT $3 FOR UPDATE SKIP LOCKED",
+        reason,
+        list(kinds),
+        limit,
+    )
+    return [held_row(row) for row in rows]
+
+
 async def lock_held(connection: Connection, held_id: str) -> HeldRow | None:
     """A held mutation, locked."""
     row = await connection.fetchrow(_HELD + " WHERE id = $1 FOR UPDATE", held_id)

@@ -82,15 +82,15 @@ async def sync(request: Request) -> Response:
     openapi_extra=_body("VerifyRequest", examples.VERIFY),
     response_class=Response,
     responses=_answer("VerifyAnswer", {"mismatched": ["150221100201001"]})
-    | documented(MALFORMED, *_SIGNED, TOO_LARGE, UNSUPPORTED, INVALID),
+    | documented(MALFORMED, *_SIGNED, DEVICE_REVOKED, TOO_LARGE, UNSUPPORTED, INVALID),
 )
 async def prove(request: Request) -> Response:
     """Compares count and digest of the device's grids with what a first pull would give now; names those that differ."""
     state = state_of(request)
-    _, staff_code, now = await phone(request, state)
+    device, staff_code, now = await phone(request, state)
     try:
         message = decode_verify(await read_body(request))
     except BrokenEnvelope as error:
         raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
-    mismatched = await verify(state.database, staff_code, message, now)
+    mismatched = await verify(state.database, device, staff_code, message, now)
     return Response(encode(VerifyAnswer(mismatched)), media_type="application/json")

@@ -143,7 +143,7 @@ class Device:
         this device was revoked and has been wiped. Whatever is raised, nothing is lost: call again later.
         """
         report = SyncReport()
-        while await self._exchange(report) or self.store.count_unsent() or await self._doubts(report):
+        while await self._exchange(report) or self.store.count_unsent() or self.store.out_of_step() or await self._doubts(report):
             pass
         return report
 
@@ -170,6 +170,9 @@ class Device:
         return (retry_after or 0) + self._rng.uniform(0, bound)
 
     async def _exchange_once(self, report: SyncReport) -> bool:
+        if self.store.out_of_step():
+            self.store.renumber(self._new_id())
+            self._access_token = ""
         token = await self._token()
         sent = self._batch()
         cursor = self.store.get("cursor") or None
@@ -208,13 +211,7 @@ class Device:
             case "token-expired" | "token-invalid":
                 self._access_token = ""
             case "seq-gap":
-                expected = int(error.problem["expected"])
-                if expected < self.store.oldest_kept():
-                    # The server lost what this phone no longer numbers: hand in all that is left as a new device.
-                    self.store.renumber_all(self._new_id())
-                    self._access_token = ""
-                else:
-                    self.store.set_acked(expected - 1)
+                self.store.set_acked(int(error.problem["expected"]) - 1)
             case "device-forked":
                 self.store.renumber(self._new_id())
                 self._access_token = ""
@@ -277,13 +274,12 @@ class Device:
         pulled = self.store.pulled()
         # The windows are those of the server's day: this phone's clock may be years off.
         shown = in_first_pull(pulled, local_day(from_ms(self._now() + self._server_offset_ms)))
-        by_grid: dict[str, list[tuple[str, int]]] = {}
-        revs: dict[str, int] = {}
+        by_grid: dict[str, list[tuple[str, int]]] = {grid: [] for grid in self.store.grids() if grid.isdigit()}
+        revs = dict.fromkeys(by_grid, 0)
         for change in pulled:
-            if not change.grid.isdigit():
+            if change.grid not in by_grid:
                 continue
-            revs[change.grid] = max(revs.get(change.grid, 0), change.rev)
-            by_grid.setdefault(change.grid, [])
+            revs[change.grid] = max(revs[change.grid], change.rev)
             if (change.kind, change.id) in shown:
                 by_grid[change.grid].append((change.id, change.rev))
         return [

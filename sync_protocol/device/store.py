@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS record (
     kind TEXT, id TEXT, grid TEXT, rev INTEGER, deleted INTEGER, fields TEXT, stamp TEXT, by TEXT, created_by TEXT,
     stale INTEGER DEFAULT 0, PRIMARY KEY (kind, id));
 CREATE INDEX IF NOT EXISTS record_grid ON record (grid);
+CREATE TABLE IF NOT EXISTS grid (code TEXT PRIMARY KEY, stale INTEGER DEFAULT 0);
 """
 
 
@@ -47,6 +48,16 @@ class View(NamedTuple):
     created_by: str = ""
 
 
+def _has_come(place: tuple[str, int] | None, grid: str, base_grid: str | None, rev: int | None) -> bool:
+    """Whether the pulled record at `place` holds an acknowledged edit; until then the edit stays visible (read your writes).
+
+    A record that is gone from the copy, or that has moved on to another grid, has left the edit behind it.
+    """
+    if place is None or rev is None:
+        return True
+    return place[1] >= rev if place[0] == grid else place[0] != base_grid
+
+
 class Held(NamedTuple):
     """A mutation of this phone that the server keeps aside."""
 
@@ -62,6 +73,7 @@ class Store:
     """The phone's file at `path`; `:memory:` for none."""
 
     def __init__(self, path: str | Path) -> None:
+        self.path = path
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
@@ -70,6 +82,12 @@ class Store:
     def close(self) -> None:
         """Closes the file."""
         self._db.close()
+
+    def copy_to(self, path: str | Path) -> "Store":
+        """A store over a copy of everything, as a backup of the phone makes it."""
+        copy = Store(path)
+        self._db.backup(copy._db)
+        return copy
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -155,28 +173,27 @@ class Store:
             for seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid in rows
         ]
 
-    def oldest_kept(self) -> int:
-        """The lowest seq still in the outbox; the next one when it is empty."""
-        row = self._db.execute("SELECT min(seq) FROM outbox").fetchone()
-        return int(row[0] if row[0] is not None else self.get("next_seq", "1"))
+    def out_of_step(self) -> bool:
+        """Whether the numbers here cannot go on from what the server has acknowledged: then this phone must start as a new device.
+
+        Either the server holds more than this phone ever numbered, so the phone was restored from a backup or copied (promise 10); or
+        the server was restored and asks for mutations that this phone no longer keeps (promise 9).
+        """
+        return int(self.get("next_seq", "1")) - 1 - self.acked != self.count_unsent()
+
+    def _unbroken_since(self) -> int:
+        """The lowest seq from which on every mutation is still kept."""
+        seq = int(self.get("next_seq", "1"))
+        for (kept,) in self._db.execute("SELECT seq FROM outbox ORDER BY seq DESC"):
+            if kept != seq - 1:
+                break
+            seq = kept
+        return seq
 
     def set_acked(self, acked: int) -> None:
         """Takes the server's word for what it holds; it may go back after a restore (promise 9)."""
         with self._transaction():
             self._set_acked(acked)
-
-    def _make_room(self, acked: int, last_sent: int) -> None:
-        """Numbers edits above `acked` when the server has acknowledged more than this phone remembers (promise 10).
-
-        A phone restored from a backup has forgotten mutations that it once handed in; edits made since then, and not yet sent, must not
-        pass for those.
-        """
-        next_seq = int(self.get("next_seq", "1"))
-        shift = acked - last_sent
-        if shift > 0:
-            self._db.execute("UPDATE outbox SET seq = -(seq + ?) WHERE seq > ?", (shift, last_sent))
-            self._db.execute("UPDATE outbox SET seq = -seq WHERE seq < 0")
-            self._set(next_seq=str(next_seq + shift))
 
     def _set_acked(self, acked: int) -> None:
         # Verdicts on mutations that the server has lost mean nothing any more.
@@ -193,13 +210,7 @@ class Store:
                 mutation.seq = seq
                 self._insert(mutation)
             self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="")
-            self._db.execute("UPDATE record SET stale = 1")
-
-    def renumber_all(self, device: str) -> None:
-        """Starts anew as `device` with every mutation still kept: the server lost even the acknowledged ones."""
-        with self._transaction():
-            self._set_acked(0)
-        self.renumber(device)
+            self._set_stale()
 
     def _forget_acked(self, server_ms: int) -> None:
         """Drops mutations acknowledged more than 30 days ago; by the server's clock, for the phone's may jump by years."""
@@ -226,29 +237,39 @@ class Store:
         that it asked for `again`.
         """
         with self._transaction():
+            restored = answer.epoch != self.epoch != ""
             if answer.epoch != self.epoch:
                 # Revs of another history mean nothing, and the server has begun from the start: the old copy shows until it is through.
                 self._set(epoch=answer.epoch)
                 self._db.execute("UPDATE record SET stale = 1, rev = 0")
+                self._db.execute("UPDATE grid SET stale = 1")
             elif from_start:
-                self._db.execute("UPDATE record SET stale = 1")
+                self._set_stale()
             for grid in again:
                 self._db.execute("UPDATE record SET stale = 1 WHERE grid = ?", (grid,))
+                self._db.execute("UPDATE grid SET stale = 1 WHERE code = ?", (grid,))
             self._set(again="[]")
             by_seq = {mutation.seq: mutation for mutation in sent}
-            self._make_room(answer.acked, sent[-1].seq if sent else self.acked)
             for verdict in answer.verdicts:
                 self._take_verdict(verdict, by_seq[verdict.seq])
             for change in answer.changes:
                 self._take_change(change)
             for grid in answer.dropped_grids:
                 self._db.execute("DELETE FROM record WHERE grid = ?", (grid,))
+                self._db.execute("DELETE FROM grid WHERE code = ?", (grid,))
             if not answer.more:
                 self._db.execute("DELETE FROM record WHERE stale = 1")
+                self._db.execute("DELETE FROM grid WHERE stale = 1")
             server_ms = to_ms(datetime.fromisoformat(answer.server_time))
             self._set(cursor=answer.cursor, server_ms=str(server_ms))
-            self._set_acked(answer.acked)
+            # After a restore a number that the server holds may be a copy's of this phone: it must see all that is kept here again.
+            self._set_acked(min(answer.acked, self._unbroken_since() - 1) if restored else answer.acked)
             self._forget_acked(server_ms)
+
+    def _set_stale(self) -> None:
+        """Whatever a pull from the start does not bring again is gone when it ends."""
+        self._db.execute("UPDATE record SET stale = 1")
+        self._db.execute("UPDATE grid SET stale = 1")
 
     def _take_verdict(self, verdict: Verdict, mutation: Mutation) -> None:
         outcome = verdict.first or verdict.outcome
@@ -262,10 +283,12 @@ class Store:
     def _fold_in(self, mutation: Mutation, rev: int) -> None:
         """A mutation that was applied as it was sent is not sent back: it moves into the pulled record."""
         row = self._db.execute(
-            "SELECT rev, fields, created_by FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)
+            "SELECT rev, fields, created_by, grid FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)
         ).fetchone()
-        if row and row[0] >= rev:
-            return
+        if row is None and mutation.base > 0:
+            return  # the record is not kept here
+        if row and row[3] == mutation.grid and row[0] >= rev:
+            return  # newer already; revs of another grid say nothing
         fields = overlay(json.loads(row[1]) if row else {}, mutation.fields, KINDS[mutation.kind].sets)
         staff_code = self.get("staff_code")
         self._put_record(
@@ -290,6 +313,7 @@ class Store:
             self._put_record(change)
 
     def _put_record(self, change: Change) -> None:
+        self._db.execute("INSERT OR REPLACE INTO grid (code) VALUES (?)", (change.grid,))
         self._db.execute(
             "INSERT OR REPLACE INTO record (kind, id, grid, rev, deleted, fields, stamp, by, created_by)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -309,7 +333,7 @@ class Store:
     def wipe(self) -> None:
         """Deletes everything: the device was revoked and has handed in its work."""
         with self._transaction():
-            for table in ("meta", "outbox", "record"):
+            for table in ("meta", "outbox", "record", "grid"):
                 self._db.execute(f"DELETE FROM {table}")
 
     # ------------------------------------------------------------------------------------------------ reads
@@ -317,9 +341,9 @@ class Store:
     def views(self, kind: str | None = None, grid: str | None = None) -> list[View]:
         """The live records, pending edits included, by kind and id."""
         shown: dict[tuple[str, str], View | None] = {}
-        revs: dict[tuple[str, str], int] = {}
+        places: dict[tuple[str, str], tuple[str, int]] = {}
         for change in self.pulled():
-            revs[change.kind, change.id] = change.rev
+            places[change.kind, change.id] = change.grid, change.rev
             if not change.deleted:
                 shown[change.kind, change.id] = View(
                     change.kind,
@@ -334,14 +358,13 @@ class Store:
                 )
         acked = self.acked
         rows = self._db.execute(
-            "SELECT seq, kind, id, grid, op, stamp, fields, outcome, rev FROM outbox"
+            "SELECT seq, kind, id, grid, op, stamp, fields, base_grid, rev FROM outbox"
             " WHERE seq > ? OR outcome IN ('applied', 'merged') ORDER BY seq",
             (acked,),
         )
         staff_code = self.get("staff_code")
-        for seq, name, record_id, home, op, stamp, fields, _outcome, rev in rows:
-            # Acknowledged edits stay visible until the record that holds them has come (read your writes).
-            if seq <= acked and (rev is None or revs.get((name, record_id), rev) >= rev):
+        for seq, name, record_id, home, op, stamp, fields, base_grid, rev in rows:
+            if seq <= acked and _has_come(places.get((name, record_id)), home, base_grid, rev):
                 continue
             if op == "delete":
                 shown[name, record_id] = None
@@ -366,7 +389,27 @@ class Store:
     def held(self) -> list[Held]:
         """The mutations that the server keeps aside, oldest first."""
         rows = self._db.execute("SELECT seq, kind, id, reason, detail, fields FROM outbox WHERE outcome = 'held' ORDER BY seq")
-        return [Held(seq, kind, id, reason, detail, json.loads(text)) for seq, kind, id, reason, detail, text in rows]
+        found = {seq: Held(seq, kind, id, reason, detail, json.loads(text)) for seq, kind, id, reason, detail, text in rows}
+        # The feed's notices are newer than the verdicts: they tell of other reasons, of releases, and of what an earlier device wrote.
+        device = self.get("device")
+        others = []
+        for (text,) in self._db.execute("SELECT fields FROM record WHERE kind = 'held' ORDER BY rev"):
+            notice = json.loads(text)
+            mine = notice["device"] == device
+            if mine:
+                found.pop(notice["seq"], None)
+            if notice["state"] == "open":
+                fields = notice["mutation"]["fields"]
+                item = Held(notice["seq"], notice["kind"], notice["record"], notice["reason"], notice["detail"], fields)
+                if mine:
+                    found[item.seq] = item
+                else:
+                    others.append(item)
+        return [*others, *(found[seq] for seq in sorted(found))]
+
+    def grids(self) -> list[str]:
+        """The grids of which this phone has pulled anything, whether or not a record of them is left."""
+        return [code for (code,) in self._db.execute("SELECT code FROM grid ORDER BY code")]
 
     def pulled(self) -> list[Change]:
         """Every pulled record as it stands, tombstones included."""

@@ -377,18 +377,21 @@ class Simulation:
         reached = asyncio.create_task(written.wait())
         await asyncio.wait({pushing, reached}, return_when=asyncio.FIRST_COMPLETED)
         reached.cancel()
-        following = asyncio.create_task(self._exchange(second))
+        following = looking = asyncio.create_task(self._exchange(second))
         try:
             await self._until_blocked(following)
             ids = {device.device.id, second.device.id}
             if third.device.id not in ids and not third.device.store.count_unsent():
-                await self._exchange(third)  # takes none of the locks, so it runs through
+                # It takes none of the locks and runs through, unless the first push has just found that the server was restored.
+                looking = asyncio.create_task(self._exchange(third))
+                await self._until_blocked(looking, beyond=0 if following.done() else 1)
             release.set()
             await following
+            await looking
         finally:
             release.set()
             done.set()
-            await asyncio.gather(pushing, following, return_exceptions=True)
+            await asyncio.gather(pushing, following, looking, return_exceptions=True)
             seams.install(self._seam)
         await pushing
         self._note(f"{device.name} and {second.name} pushed at once, {third.name} looked on")
@@ -404,15 +407,15 @@ class Simulation:
         device.device.put_unchecked("visit", {"visited_at": at, "content": self._word()}, grid=GRIDS[0], id=self._id(device.device))
         self._remember(device, before)
 
-    async def _until_blocked(self, task: "asyncio.Task[None]") -> None:
-        """Until a task has run into another's lock, or is done."""
+    async def _until_blocked(self, task: "asyncio.Task[None]", beyond: int = 0) -> None:
+        """Until a task has run into another's lock, or is done; `beyond` others wait already."""
         connection = await asyncpg.connect(self.url)
         try:
             while not task.done():
                 waiting = await connection.fetchval(
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
                 )
-                if waiting:
+                if waiting > beyond:
                     return
                 await asyncio.sleep(0.001)
         finally:

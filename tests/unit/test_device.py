@@ -116,14 +116,18 @@ def test_fields_are_checked_before_they_are_kept(tmp_path: Path) -> None:
     assert store.count_unsent() == 0
 
 
-def test_edits_that_a_restored_phone_never_sent_get_new_numbers_when_the_server_knows_more() -> None:
+def test_a_phone_that_is_told_of_numbers_it_never_gave_starts_as_a_new_device() -> None:
     store = Store(":memory:")
     phone = device(store)
     store.set(epoch="e")
     phone.put("household", {"head_name": "苏和"}, grid=GRID)
     answer = SyncAnswer("e", "2026-11-20T00:00:00.000Z", 7, [], [], [], "c", False, 0)
+    assert not store.out_of_step()
     store.take(answer, [], from_start=False)
-    assert [mutation.seq for mutation in store.unsent(10)] == [8]
+    assert store.out_of_step()
+    store.renumber("new")
+    assert not store.out_of_step()
+    assert [mutation.seq for mutation in store.unsent(10)] == [1]
 
 
 def test_a_device_that_starts_anew_keeps_every_unacknowledged_edit_in_order() -> None:

@@ -1,0 +1,177 @@
+"""Promise 2: one bad mutation never blocks the rest, and is never thrown away."""
+
+import json
+from typing import Any
+
+import pytest
+
+from sync_protocol.records import KINDS
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, WORKER, World
+
+AT = "2026-11-20T09:00:00+08:00"
+
+
+async def held_of(world: World, staff_code: str = SUPERVISOR, **query: Any) -> list[Any]:
+    items: list[Any] = (await world.get("/v1/held", staff_code, **query)).json()["items"]
+    return items
+
+
+async def test_one_bad_mutation_is_held_and_the_rest_go_through(world: World) -> None:
+    phone = world.wire()
+    answer = (
+        await phone.send(
+            phone.mutation(1),
+            phone.mutation(2, fields={"visited_at": "昨天", "content": 7}),
+            phone.mutation(3, kind="telegram"),
+            phone.mutation(4, grid=FAR_GRID),
+            phone.mutation(5, fields={"visited_at": AT, "household_id": phone.new_id()}),
+            phone.mutation(6, id="nonsense"),
+            phone.mutation(7),
+        )
+    ).json()
+    outcomes = [(verdict["outcome"], verdict.get("reason")) for verdict in answer["verdicts"]]
+    assert outcomes == [
+        ("applied", None),
+        ("held", "fields-wrong"),
+        ("held", "kind-unknown"),
+        ("held", "not-allowed"),
+        ("held", "reference-missing"),
+        ("held", "unreadable"),
+        ("applied", None),
+    ]
+    assert answer["acked"] == 7
+    held = await held_of(world)
+    assert {item["seq"] for item in held} >= {2, 3, 5}
+    assert next(item for item in held if item["seq"] == 2)["mutation"]["fields"] == {"visited_at": "昨天", "content": 7}
+
+
+async def test_half_characters_and_nul_are_held_not_lost(world: World) -> None:
+    phone = world.wire()
+    bad = phone.mutation(1, fields={"visited_at": AT, "content": "\ud83d 半个"})
+    nul = phone.mutation(2, fields={"visited_at": AT, "content": "a\0b"})
+    envelope = {"protocol": 1, "sent_at": world.clock.now().isoformat(), "mutations": [bad, nul, phone.mutation(3)]}
+    response = await phone.post(json.dumps(envelope).encode())
+    assert [verdict["outcome"] for verdict in response.json()["verdicts"]] == ["held", "held", "applied"]
+    assert (await world.get("/v1/held")).status_code == 200
+
+
+async def test_a_held_mutation_comes_to_its_author_with_the_feed(world: World) -> None:
+    phone = world.wire()
+    answer = (await phone.send(phone.mutation(1, fields={"visited_at": "昨天"}))).json()
+    [notice] = [change for change in answer["changes"] if change["kind"] == "held"]
+    assert notice["fields"]["seq"] == 1
+    assert notice["fields"]["reason"] == "fields-wrong"
+
+
+async def test_what_is_held_stays_in_the_phones_view_of_its_work(world: World) -> None:
+    """A mutation does not count as done because the server acknowledged it."""
+    phone = world.phone()
+    phone.put_unchecked("visit", {"visited_at": "昨天", "content": "写了半天"}, grid=GRID, id=phone._id_for("visit", {}, GRID))
+    await phone.sync()
+    world.clock.forward(days=60)
+    await phone.sync()
+    [mine] = phone.held()
+    assert (mine.reason, mine.fields["content"]) == ("fields-wrong", "写了半天")
+
+
+async def test_a_release_with_corrected_fields_is_judged_at_the_original_stamp(world: World) -> None:
+    phone = world.wire()
+    wrong = phone.mutation(1, fields={"visited_at": "昨天", "content": "看望"})
+    await phone.send(wrong)
+    world.clock.forward(days=2)
+    # The worker is transferred meanwhile: it was written while the post was held.
+    await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", WORKER, world.clock.now())
+    [item] = await held_of(world)
+
+    answer = await world.post(f"/v1/held/{item['id']}/release", {"fields": {"visited_at": AT, "content": "看望"}}, SECRETARY)
+
+    assert answer.json()["outcome"] == "applied"
+    [visit] = await world.fetch("SELECT created_by, stamp, content FROM visit")
+    assert (visit["created_by"], visit["content"], f"{visit['stamp']:016x}") == (WORKER, "看望", wrong["stamp"])
+    [kept] = await held_of(world, state="released")
+    assert (kept["decided_by"], kept["mutation"]["fields"]["visited_at"]) == (SECRETARY, "昨天")
+
+
+async def test_a_release_that_still_has_a_flaw_stays_held_with_the_newest_reason(world: World) -> None:
+    phone = world.wire()
+    await phone.send(phone.mutation(1, fields={"visited_at": "昨天"}))
+    [item] = await held_of(world)
+    answer = await world.post(f"/v1/held/{item['id']}/release", {"fields": {"visited_at": AT, "household_id": phone.new_id()}}, SECRETARY)
+    assert (answer.json()["outcome"], answer.json()["reason"]) == ("held", "reference-missing")
+    [again] = await held_of(world)
+    assert (again["id"], again["reason"]) == (item["id"], "reference-missing")
+
+
+async def test_steps_of_a_held_problem_follow_it_in_the_order_they_were_written(world: World) -> None:
+    phone = world.wire()
+    problem = phone.mutation(1, "problem", fields={"title": "水管", "duty": "nonsense", "raised_at": AT})
+    steps = [
+        phone.mutation(seq, "step", fields={"problem_id": problem["id"], "action": action, "at": AT})
+        for seq, action in ((2, "accept"), (3, "handle"), (4, "resolve"))
+    ]
+    answer = (await phone.send(problem, *steps)).json()
+    assert [verdict.get("reason") for verdict in answer["verdicts"]] == ["fields-wrong"] + ["reference-missing"] * 3
+    [item] = [item for item in await held_of(world) if item["seq"] == 1]
+
+    await world.post(f"/v1/held/{item['id']}/release", {"fields": problem["fields"] | {"duty": "emergency"}}, SECRETARY)
+
+    assert await held_of(world) == []
+    [case] = await world.fetch("SELECT state, resolved_by FROM case_file")
+    assert tuple(case) == ("resolved", WORKER)
+    revs = await world.fetch("SELECT action FROM step ORDER BY rev")
+    assert [row["action"] for row in revs] == ["accept", "handle", "resolve"]
+
+
+async def test_what_comes_before_its_reference_is_released_by_itself(world: World) -> None:
+    """Another phone syncs first: its edit of a record that is not here yet waits for the record."""
+    maker, editor = world.wire(), world.wire(SECRETARY)
+    visit = maker.mutation(1)
+    early = editor.mutation(1, id=visit["id"], base=9, fields={"content": "补充"})
+    assert (await editor.send(early)).json()["verdicts"][0]["reason"] == "record-missing"
+    await maker.send(visit)
+    [row] = await world.fetch("SELECT content FROM visit")
+    assert row["content"] == "补充"
+    answer = (await editor.send()).json()
+    [notice] = [change for change in answer["changes"] if change["kind"] == "held"]
+    assert notice["fields"]["state"] == "released"
+
+
+async def test_a_discard_needs_a_reason_and_is_told_to_the_author(world: World) -> None:
+    phone = world.wire()
+    await phone.send(phone.mutation(1, kind="telegram"))
+    [item] = await held_of(world)
+    path = f"/v1/held/{item['id']}/discard"
+    assert (await world.post(path, {"reason": ""}, SECRETARY)).status_code == 422
+    assert (await world.post(path, {"reason": "试写"}, SECRETARY)).json()["outcome"] == "discarded"
+    [notice] = [change for change in (await phone.send()).json()["changes"] if change["kind"] == "held"]
+    assert (notice["fields"]["state"], notice["fields"]["decision"]) == ("discarded", "试写")
+    assert (await world.post(path, {"reason": "再"}, SECRETARY)).status_code == 409
+    [kept] = await held_of(world, state="discarded")
+    assert kept["mutation"]["kind"] == "telegram"
+
+
+async def test_who_may_decide_on_a_held_mutation(world: World) -> None:
+    phone = world.wire()
+    await phone.send(phone.mutation(1, kind="telegram"))
+    [item] = await held_of(world)
+    path = f"/v1/held/{item['id']}/discard"
+    assert (await world.post(path, {"reason": "x"}, WORKER)).status_code == 403
+    assert (await world.post(path, {"reason": "x"}, f"S{FAR_GRID[:9]}")).status_code == 404
+    assert await held_of(world, f"S{FAR_GRID[:9]}") == []
+    assert [row["id"] for row in await held_of(world, WORKER)] == [item["id"]]
+    assert (await world.post(path, {"reason": "x"}, SUPERVISOR)).status_code == 200
+
+
+async def test_a_held_mutation_of_a_sibling_grid_is_not_shown(world: World) -> None:
+    phone = world.wire(f"W{OTHER_GRID}-1")
+    await phone.send(phone.mutation(1, kind="telegram", grid=OTHER_GRID))
+    assert await held_of(world, WORKER) == []
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+async def test_a_new_record_names_what_it_lacks(world: World, kind: str) -> None:
+    phone = world.wire()
+    [verdict] = (await phone.send(phone.mutation(1, kind, fields={}))).json()["verdicts"]
+    assert (verdict["outcome"], verdict["reason"]) == ("held", "fields-missing")
+    for name in KINDS[kind].required:
+        assert name in verdict["detail"]
