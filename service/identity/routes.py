@@ -76,6 +76,7 @@ async def token(request: Request, grant: Annotated[Grant, Form()]) -> TokenAnswe
     """Gives an access token and a refresh token. A refresh token works once; used again, it ends every sign-in that grew from it."""
     state = state_of(request)
     now = state.now()
+    await state.tokens.ready()
     if any("\0" in (value or "") for value in (grant.username, grant.device_name, grant.platform, grant.app_version)):
         raise Problem(INVALID, "A form field holds the character U+0000; leave it out.")
     match grant.grant_type:
@@ -135,7 +136,7 @@ async def _issue(state: State, connection: Connection, staff_code: str, device: 
     expires_at = now + timedelta(days=state.settings.refresh_days)
     await queries.add_refresh_token(connection, hash_of(refresh_token), family, staff_code, device, expires_at)
     return TokenAnswer(
-        access_token=await state.tokens.access_token(staff_code, device, now),
+        access_token=state.tokens.access_token(staff_code, device, now),
         expires_in=state.settings.access_minutes * 60,
         refresh_token=refresh_token,
         staff_code=staff_code,

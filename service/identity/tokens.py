@@ -1,5 +1,6 @@
 """Access tokens: JWT signed with ES256; and refresh tokens, which rotate."""
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -40,6 +41,15 @@ class Tokens:
         self._public: dict[str, str] = {}
         self._loaded = 0.0
         self._cache: dict[str, Claims] = {}
+        self._loading = asyncio.Lock()
+
+    async def ready(self) -> None:
+        """Reads the keys if they were not read yet. Call it before opening a transaction in which a token is made: reading them there
+        would wait for a second connection while holding the first.
+        """
+        async with self._loading:
+            if self._private is None:
+                await self.load()
 
     async def load(self) -> None:
         """Reads the keys, and makes the first on a new database."""
@@ -52,10 +62,8 @@ class Tokens:
         self._public = {row["kid"]: row["public_pem"] for row in rows}
         self._loaded = time.monotonic()
 
-    async def access_token(self, staff_code: str, device: str | None, now: datetime) -> str:
-        """A signed access token."""
-        if self._private is None:
-            await self.load()
+    def access_token(self, staff_code: str, device: str | None, now: datetime) -> str:
+        """A signed access token; `ready` comes first."""
         assert self._private is not None
         kid, pem = self._private
         claims = {
@@ -111,8 +119,7 @@ class Tokens:
 
     async def jwks(self) -> dict[str, Any]:
         """The public keys, for others to check tokens with (RFC 7517)."""
-        if not self._public:
-            await self.load()
+        await self.ready()
         keys = []
         for kid, pem in self._public.items():
             public = jwk.construct(pem, ALGORITHM).to_dict()

@@ -222,6 +222,9 @@ async def _pull(
     units = scope(standing.posts, now)
     heads = await feed.heads_in_scope(connection, units, queries.mailbox_of(staff_code))
     page = await feed.page(connection, heads, cursor, device, (own_since, own_until), request.limit, now, request.again)
+    # What was written in a grid that has left the scope since then counts, but no copy of it may stay on the phone (promise 8).
+    taken = {mutation.grid for mutation, verdict in zip(mutations, pushed.verdicts, strict=False) if verdict.rev is not None}
+    dropped = sorted({*page.dropped, *(taken - heads.keys())})
     since = cursor.epoch_since_ms if cursor else _epoch_since(standing, now)
     after = Cursor(standing.epoch, device, pushed.acked, since, page.grids)
     head = encode(
@@ -234,7 +237,7 @@ async def _pull(
     )
     tail = encode(
         {
-            "dropped_grids": page.dropped,
+            "dropped_grids": dropped,
             "cursor": sign_cursor(after, standing.key),
             "more": page.more,
             "pending": page.pending,

@@ -211,10 +211,15 @@ class Device:
             case "token-expired" | "token-invalid":
                 self._access_token = ""
             case "seq-gap":
-                self.store.set_acked(int(error.problem["expected"]) - 1)
+                self.store.trace_back(int(error.problem["expected"]) - 1)
             case "device-forked":
-                self.store.renumber(self._new_id())
-                self._access_token = ""
+                if self.store.tracing:
+                    # Everything before was shown again and is the server's: here the two histories part.
+                    self.store.set_acked(int(error.problem["seq"]) - 1)
+                    self.store.renumber(self._new_id())
+                    self._access_token = ""
+                else:
+                    self.store.trace_back(int(error.problem["seq"]) - 1)
             case "device-revoked":
                 self.store.set_acked(int(error.problem.get("acked", self.store.acked)))
                 if self.store.count_unsent() == 0:

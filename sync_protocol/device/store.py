@@ -173,6 +173,20 @@ class Store:
             for seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid in rows
         ]
 
+    @property
+    def tracing(self) -> bool:
+        """Whether this phone is showing the server again all that it keeps, because what was acknowledged may be a copy's."""
+        return self.get("tracing") == "1"
+
+    def trace_back(self, acked: int) -> None:
+        """Shows the server again all that is kept, from before `acked` on: acknowledged numbers may be those of a copy of this phone."""
+        with self._transaction():
+            self._trace_back(acked)
+
+    def _trace_back(self, acked: int) -> None:
+        self._set_acked(min(acked, self._unbroken_since() - 1))
+        self._set(tracing="1")
+
     def out_of_step(self) -> bool:
         """Whether the numbers here cannot go on from what the server has acknowledged: then this phone must start as a new device.
 
@@ -209,7 +223,7 @@ class Store:
             for seq, mutation in enumerate(kept, 1):
                 mutation.seq = seq
                 self._insert(mutation)
-            self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="")
+            self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="", tracing="")
             self._set_stale()
 
     def _forget_acked(self, server_ms: int) -> None:
@@ -237,7 +251,7 @@ class Store:
         that it asked for `again`.
         """
         with self._transaction():
-            restored = answer.epoch != self.epoch != ""
+            restored = answer.epoch != self.epoch != "" or answer.acked < self.acked
             if answer.epoch != self.epoch:
                 # Revs of another history mean nothing, and the server has begun from the start: the old copy shows until it is through.
                 self._set(epoch=answer.epoch)
@@ -262,8 +276,12 @@ class Store:
                 self._db.execute("DELETE FROM grid WHERE stale = 1")
             server_ms = to_ms(datetime.fromisoformat(answer.server_time))
             self._set(cursor=answer.cursor, server_ms=str(server_ms))
-            # After a restore a number that the server holds may be a copy's of this phone: it must see all that is kept here again.
-            self._set_acked(min(answer.acked, self._unbroken_since() - 1) if restored else answer.acked)
+            if restored:
+                self._trace_back(answer.acked)
+            else:
+                self._set_acked(answer.acked)
+                if self.tracing and not self.count_unsent():
+                    self._set(tracing="")
             self._forget_acked(server_ms)
 
     def _set_stale(self) -> None:

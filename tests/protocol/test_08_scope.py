@@ -92,3 +92,23 @@ async def test_the_scope_comes_from_the_posts_never_from_the_cursor(world: World
     answer = (await phone.send()).json()
     assert answer["changes"] == []
     assert OTHER_GRID in answer["dropped_grids"]
+
+
+async def test_what_still_counts_in_a_grid_that_left_the_scope_stays_on_no_phone(world: World) -> None:
+    """The work of a former post is taken in, at the sync that drops the grid, and at any later one."""
+    phone = world.phone(WORKER)
+    await phone.sync()
+    phone.put("visit", AT, grid=GRID)
+    world.clock.forward(minutes=1)
+    await world.fetch("UPDATE post SET unit = $1 WHERE staff_code = $2", OTHER_GRID, WORKER)
+    other = world.wire(WORKER)  # another phone of the same cadre, which never pulled the grid
+    await other.send()
+    await world.fetch("UPDATE post SET unit = $1 WHERE staff_code = $2", GRID[:12], WORKER)
+    pushed = other.mutation(1)
+    await other.send(pushed, limit=1)
+    await world.fetch("UPDATE post SET unit = $1 WHERE staff_code = $2", OTHER_GRID, WORKER)
+    answer = (await other.send(pushed)).json()
+    assert answer["verdicts"][0]["first"] == "applied"
+    assert GRID in answer["dropped_grids"]
+    await phone.sync()
+    assert GRID not in {view.grid for view in phone.records()}

@@ -1,0 +1,245 @@
+"""Real processes killed with SIGKILL under load: two service processes and PostgreSQL with fsync on.
+
+Loopback only, bounded in rounds; whatever was started here is ended here.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import psutil
+
+from service.postgres import embedded
+from service.settings import Settings
+from service.summaries.check import differences
+from sync_protocol.clock import make_stamp
+from sync_protocol.device import Account, Device, Store, Transport
+from sync_protocol.device.device import moment_at
+from sync_protocol.ids import household_id, uuid7
+from sync_protocol.periods import from_ms
+from tests.world import GRID, OTHER_GRID, PASSWORD, SECRETARY, WORKER
+
+WRITERS, ROUNDS = 6, 25
+CADRES = [WORKER, SECRETARY, f"W{OTHER_GRID}-1", SECRETARY[:-1] + "3"]
+STARTUP_TRIES = 600
+
+
+class Service:
+    """`gridloop serve` with two processes over an embedded PostgreSQL in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")}
+        self._env["GRIDLOOP_HOUSEHOLDS_PER_GRID"] = "0"
+
+    def load_roster(self) -> None:
+        """Units and cadres with the demo's passwords."""
+        subprocess.run([sys.executable, "-m", "service", "roster", "load", "--demo", "--data", str(self.folder)],
+                       env=self._env, check=True, capture_output=True)  # fmt: skip
+
+    def start(self) -> None:
+        """Starts the processes."""
+        command = ["serve", "--demo", "--workers", "2", "--port", str(self.port), "--data", str(self.folder)]
+        self._log = (self.folder / "serve.log").open("wb")
+        self._process = subprocess.Popen([sys.executable, "-m", "service", *command], env=self._env, stdout=self._log, stderr=self._log)
+
+    def stop(self) -> None:
+        """Ends them in order."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(60)
+        self._log.close()
+
+    def kill_worker(self, rng: random.Random) -> None:
+        """Kills one of the service processes."""
+        workers = [child for child in psutil.Process(self._process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+        rng.choice(workers).kill()
+
+    def kill_postgres(self) -> None:
+        """Kills PostgreSQL's first process; its others end when they notice."""
+        pid = int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+
+    async def ready(self) -> None:
+        """Until the service can serve."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=5) as client:
+            for _ in range(STARTUP_TRIES):
+                try:
+                    if (await client.get("/readyz")).status_code == 200:
+                        return
+                except httpx.HTTPError:
+                    pass
+                assert self._process.poll() is None, (self.folder / "serve.log").read_text()[-3000:]
+                await asyncio.sleep(0.1)
+        raise AssertionError("the service did not get ready")
+
+
+async def brief(seconds: float) -> None:
+    """A wait between tries, shorter than in the field."""
+    await asyncio.sleep(min(seconds, 0.3))
+
+
+def now_ms() -> int:
+    """The wall clock; these processes live in real time."""
+    return time.time_ns() // 1_000_000
+
+
+class Puller:
+    """Pulls pages by hand and remembers what it was given."""
+
+    def __init__(self, client: httpx.AsyncClient, place: int) -> None:
+        self.client = client
+        self.device = uuid7(now_ms(), random.Random(place))
+        self.cursor: str | None = None
+        self.seen: dict[str, tuple[str, int]] = {}
+        self.token = ""
+
+    async def pull(self) -> bool:
+        """One page, if the service is up; whether there is more."""
+        if not self.token:
+            form = {"grant_type": "password", "username": SECRETARY, "password": PASSWORD, "device_id": self.device}
+            response = await self.client.post("/v1/auth/token", data=form)
+            if response.status_code != 200:
+                return True
+            self.token = response.json()["access_token"]
+        body = {"protocol": 1, "sent_at": from_ms(now_ms()).isoformat(), "cursor": self.cursor, "limit": 20, "queued": 0, "mutations": []}
+        response = await self.client.post("/v1/sync", json=body, headers={"Authorization": f"Bearer {self.token}"})
+        if response.status_code >= 500:
+            return True
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        for change in answer["changes"]:
+            before = self.seen.get(change["id"])
+            assert before is None or before[0] != change["grid"] or before[1] < change["rev"], "a page comes once"
+            self.seen[change["id"]] = (change["grid"], change["rev"])
+        self.cursor = answer["cursor"]
+        return bool(answer["more"])
+
+    async def watch(self, done: asyncio.Event) -> None:
+        """Pulls until the writers are done."""
+        while not done.is_set():
+            try:
+                await self.pull()
+            except httpx.HTTPError:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
+
+
+def a_phone(client: httpx.AsyncClient, folder: Path, place: int) -> Device:
+    return Device(
+        Store(folder / f"phone{place}.sqlite3"),
+        Transport(client),
+        Account(CADRES[place % len(CADRES)], PASSWORD),
+        rng=random.Random(place),
+        sleep=brief,
+        max_tries=40,
+    )
+
+
+async def work(phone: Device, rng: random.Random, progress: Callable[[], None]) -> None:
+    """Visits, and edits of households that every phone edits too, each handed in at once."""
+    mine = [grid for grid in (GRID, OTHER_GRID) if phone.account.staff_code[0] == "C" or grid in phone.account.staff_code]
+    for _ in range(ROUNDS):
+        for _ in range(rng.randint(1, 4)):
+            grid = rng.choice(mine)
+            phone.put("visit", {"visited_at": moment_at(now_ms()), "content": f"{rng.random()}"}, grid=grid)
+        grid = rng.choice(mine)
+        house = household_id(grid, rng.randint(1, 3))
+        phone.put("household", {"head_name": "苏和", "phone": f"{rng.random()}"}, grid=grid, id=house)
+        await phone.sync()
+        progress()
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Service]:
+    service = Service(folder)
+    await asyncio.to_thread(service.load_roster)
+    service.start()
+    try:
+        await service.ready()
+        yield service
+    finally:
+        await asyncio.to_thread(service.stop)
+
+
+async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(tmp_path: Path) -> None:
+    rng = random.Random(9)
+    progress, total = 0, WRITERS * ROUNDS
+    moved = asyncio.Event()
+
+    def step() -> None:
+        nonlocal progress
+        progress += 1
+        moved.set()
+
+    async def kill_now_and_then(service: Service) -> int:
+        kills = 0
+        for place in range(1, 5):
+            while progress < total * place / 6:
+                moved.clear()
+                await moved.wait()
+            if place % 2:
+                service.kill_postgres()
+            else:
+                service.kill_worker(rng)
+            kills += 1
+            await service.ready()
+        return kills
+
+    async with serving(tmp_path) as service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+        phones = [a_phone(client, tmp_path, place) for place in range(WRITERS)]
+        pullers = [Puller(client, place) for place in range(2)]
+        done = asyncio.Event()
+        watching = [asyncio.create_task(puller.watch(done)) for puller in pullers]
+        killing = asyncio.create_task(kill_now_and_then(service))
+        await asyncio.gather(*(work(phone, random.Random(place), step) for place, phone in enumerate(phones)))
+        assert await killing == 4
+        done.set()
+        await asyncio.gather(*watching)
+        for phone in phones:
+            await phone.sync()
+        for puller in pullers:
+            while await puller.pull():
+                pass
+        assert [await phone.verify() for phone in phones] == [[]] * WRITERS
+
+    with embedded(tmp_path) as url:
+        connection = await asyncpg.connect(url)
+        try:
+            await check(connection, url, phones, pullers)
+        finally:
+            await connection.close()
+    for phone in phones:
+        phone.store.close()
+
+
+async def check(connection: Any, url: str, phones: list[Device], pullers: list[Puller]) -> None:
+    """Every acknowledged mutation is in the log once; the pullers have the newest revision of every record; derived rows are right."""
+    for phone in phones:
+        seqs = [row["seq"] for row in await connection.fetch("SELECT seq FROM mutation WHERE device = $1 ORDER BY seq", phone.id)]
+        assert seqs == list(range(1, phone.store.acked + 1))
+        assert phone.store.count_unsent() == 0
+    rows = await connection.fetch("SELECT id::text, grid, rev FROM visit UNION ALL SELECT id::text, grid, rev FROM household")
+    kept = {row["id"]: (row["grid"], row["rev"]) for row in rows}
+    for puller in pullers:
+        assert puller.seen == kept
+    for grid in (GRID, OTHER_GRID):
+        head = await connection.fetchval("SELECT rev FROM counter WHERE grid = $1", grid)
+        revs = await connection.fetch("SELECT rev FROM mutation WHERE grid = $1 AND rev IS NOT NULL ORDER BY rev", grid)
+        assert [row["rev"] for row in revs] == list(range(1, head + 1))
+    assert await differences(connection, Settings(database_url=url)) == []
+    assert make_stamp(now_ms()) > max(phone.store.last_stamp() for phone in phones)
