@@ -105,8 +105,11 @@ def test_what_survives_of_concurrent_edits_does_not_depend_on_their_order(items:
     assert results[0] == results[1]
 
 
+SEVERITIES = ["ordinary", "urgent", "emergency"]
+
+
 @given(
-    CONCURRENT.map(lambda items: [(device, ["ordinary", "urgent", "emergency"][int(value) - 1]) for device, _, value in items]),
+    CONCURRENT.map(lambda items: [(device, SEVERITIES[int(value) - 1]) for device, _, value in items]),
     st.randoms(),
 )
 @settings(max_examples=200, deadline=None)
