@@ -23,8 +23,9 @@ _MAX_INFLATED = 4 * 1024 * 1024
 class Position(NamedTuple):
     """How far a grid was sent: all up to `rev`.
 
-    `snapshot` is the head at which a first pull began that is still under way, 0 for none; the windows apply up to it. From `own_since`
-    on, the device holds its own mutations, so that those applied as sent need not be sent back (promise 14).
+    `snapshot` is the head at which a first pull began that is still under way, 0 for none; the windows apply up to it. Own
+    mutations from `own_since` on were made when the device had the whole grid, so that those applied as sent need not be sent back
+    (promise 14).
     """
 
     rev: int

@@ -15,7 +15,8 @@ from sync_protocol.records import Kind, Policy
 # The pseudo-field under which life and deletion are kept.
 LIFE = "deleted"
 
-# The pseudo-field under which a record's grid is kept; its elements are the grids that the record has left.
+# The pseudo-field under which a record's grid is kept. Its elements are the grids that the record has left, each with the clock of the
+# move, but for its rev: that is the record's last one in the grid it left.
 GRID = "grid"
 
 
@@ -74,7 +75,7 @@ class Record(msgspec.Struct):
         if _concurrent(self.last, edit) or _concurrent(self.first, edit):
             return True
         return any(_concurrent(clock, edit) for clocks in self.clocks.values() for clock in clocks) or any(
-            _concurrent(clock, edit) for clocks in self.elements.values() for clock in clocks.values()
+            _concurrent(clock, edit) for name, clocks in self.elements.items() if name != GRID for clock in clocks.values()
         )
 
 
@@ -117,12 +118,14 @@ def create(kind: Kind, edit: Edit, rev: int) -> Record:
 def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
     """What becomes of `record` when `edit` arrives as revision `rev` of its grid. Changes and returns `record`."""
     clock = Clock(rev, edit.stamp, edit.device, edit.by)
-    if (edit.base_grid or edit.grid) in record.elements.get(GRID, ()):
-        edit = msgspec.structs.replace(edit, rebased=True)  # its base is a rev of another grid
-    merged = record.changed_by_others(edit)
+    left = record.elements.get(GRID, {}).get(edit.base_grid or edit.grid)
+    if left is not None:
+        edit = _translate(record, edit, left)
+    unseen = [held for held in record.clocks.get(GRID, ()) if left is not None and held.device != edit.device]
+    merged = bool(unseen) or record.changed_by_others(edit)
     losses: list[Loss] = []
     if edit.op == "delete":
-        _delete(record, edit, clock, losses)
+        _delete(record, edit, clock, losses, unseen)
     else:
         if record.deleted:
             _revive(record, edit, clock, losses)
@@ -135,6 +138,18 @@ def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
                 _settle(kind, record, edit, clock, name, value, losses)
     record.last = clock
     return Merge(record, merged or bool(losses), losses)
+
+
+def _translate(record: Record, edit: Edit, left: Clock) -> Edit:
+    """An edit whose base is a rev of a grid that the record has left: what it saw there, in the count of the grid where it stands now.
+
+    If it saw all there was before the record came straight here, it saw all up to the move; else nothing is known of what it saw.
+    """
+    arrived = record.clocks[GRID][0]
+    straight = (left.stamp, left.device) == (arrived.stamp, arrived.device)
+    if straight and edit.base >= left.rev and not edit.rebased:
+        return msgspec.structs.replace(edit, base=arrived.rev)
+    return msgspec.structs.replace(edit, rebased=True)
 
 
 def _settle(kind: Kind, record: Record, edit: Edit, clock: Clock, name: str, value: Any, losses: list[Loss]) -> None:
@@ -194,8 +209,8 @@ def _settle_grid(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -
         return
     if not edit.override:
         losses.extend(Loss(GRID, edit.grid, record.grid, rule, clock, rival) for rival in rivals)
+    record.elements[GRID] = {**former, record.grid: clock._replace(rev=record.last.rev)}
     _rebase(record, clock.rev)
-    record.elements[GRID] = {**former, record.grid: clock}
     record.elements[GRID].pop(edit.grid, None)
     record.grid = edit.grid
     record.clocks[GRID] = (clock,)
@@ -206,7 +221,8 @@ def _rebase(record: Record, rev: int) -> None:
     record.first = record.first._replace(rev=rev)
     record.clocks = {name: tuple(held._replace(rev=rev) for held in clocks) for name, clocks in record.clocks.items()}
     record.elements = {
-        name: {element: held._replace(rev=rev) for element, held in clocks.items()} for name, clocks in record.elements.items()
+        name: clocks if name == GRID else {element: held._replace(rev=rev) for element, held in clocks.items()}
+        for name, clocks in record.elements.items()
     }
 
 
@@ -236,13 +252,14 @@ def _settle_set(record: Record, edit: Edit, clock: Clock, name: str, change: Set
         record.fields.pop(name, None)
 
 
-def _delete(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -> None:
+def _delete(record: Record, edit: Edit, clock: Clock, losses: list[Loss], unseen: list[Clock]) -> None:
+    """Deletes, unless somebody edited the record, or moved it (`unseen`), without the deletion's knowledge."""
     if record.deleted:
         record.clocks[LIFE] = (*(held for held in record.holders(LIFE) if held.device != edit.device), clock)
         return
     rivals = {record.first, *(held for clocks in record.clocks.values() for held in clocks)}
-    rivals |= {held for clocks in record.elements.values() for held in clocks.values()}
-    known = [held for held in rivals if _concurrent(held, edit)]
+    rivals |= {held for name, clocks in record.elements.items() if name != GRID for held in clocks.values()}
+    known = [*unseen, *(held for held in rivals if _concurrent(held, edit))]
     if known and not edit.override:
         rule = "delete: an edit made without knowing of the deletion wins"
         losses.append(Loss(LIFE, False, True, rule, max(known), clock))

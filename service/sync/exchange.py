@@ -217,11 +217,11 @@ async def _pull(
 ) -> bytes:
     cursor = standing.cursor if standing.cursor and standing.cursor.epoch == standing.epoch else None
     mutations = request.mutations
-    own_since = next((mutation.seq for mutation in mutations if mutation.seq > standing.acked), pushed.acked + 1)
-    own_until = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
+    first_new = next((mutation.seq for mutation in mutations if mutation.seq > standing.acked), pushed.acked + 1)
+    last_own = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
     units = scope(standing.posts, now)
     heads = await feed.heads_in_scope(connection, units, queries.mailbox_of(staff_code))
-    page = await feed.page(connection, heads, cursor, device, (own_since, own_until), request.limit, now, request.again)
+    page = await feed.page(connection, heads, cursor, device, (first_new, last_own), request.limit, now, request.again)
     # What was written in a grid that has left the scope since then counts, but no copy of it may stay on the phone (promise 8).
     taken = {mutation.grid for mutation, verdict in zip(mutations, pushed.verdicts, strict=False) if verdict.rev is not None}
     dropped = sorted({*page.dropped, *(taken - heads.keys())})

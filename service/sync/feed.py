@@ -52,7 +52,7 @@ def _kind_sql(kind: Kind) -> str:
                CASE WHEN r.deleted THEN '{{}}'::json ELSE {fields_json(kind, "r")} END AS fields, r.extra
         FROM {kind.name} r
         WHERE r.grid = p.grid AND r.rev > p.rev
-          AND NOT (r.device = $5 AND NOT r.echo AND r.seq BETWEEN p.own_since AND $10)
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10 AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
           AND (r.rev > p.snapshot OR (NOT r.deleted AND {within_window(kind)}))
         ORDER BY r.rev LIMIT $11
     """
@@ -110,18 +110,23 @@ async def page(
 ) -> Page:
     """The next page for a device whose scope has these heads.
 
-    `own`: the seqs (first, last) of its own mutations that it is known to hold; for a grid that the cursor knows, first is older.
+    `own`: the first seq that is new with this request, and the last that the device is known to hold. Own mutations that were applied as
+    sent are left out where the device holds the record that they changed: in grids that it had pulled whole before it sent them, and
+    records that it has just made.
     """
     known = dict(cursor.grids) if cursor else {}
     dropped = sorted(known.keys() - heads.keys())
     for grid in again:
         known.pop(grid, None)
-    positions = {grid: known.get(grid) or Position(0, head, own[0]) for grid, head in heads.items()}
+    positions = {grid: known.get(grid) or Position(0, head, 0) for grid, head in heads.items()}
+    for grid, position in positions.items():
+        if position.snapshot or grid not in known:
+            positions[grid] = position._replace(own_since=own[1] + 1)
     behind = [grid for grid, head in heads.items() if positions[grid].rev < head]
     changes: list[str] = []
     full = False
     if behind:
-        rows = await _rows(connection, behind, positions, device, own[1], limit, now)
+        rows = await _rows(connection, behind, positions, device, own, limit, now)
         size = 0
         last: tuple[str, int] | None = None
         for row in rows[:limit]:
@@ -142,7 +147,7 @@ async def _rows(
     behind: Sequence[str],
     positions: Mapping[str, Position],
     device: str,
-    own_until: int,
+    own: tuple[int, int],
     limit: int,
     now: datetime,
 ) -> list[Any]:
@@ -155,8 +160,9 @@ async def _rows(
         [positions[grid].own_since for grid in behind],
         device,
         *window_values(windows),
-        own_until,
+        own[1],
         limit + 1,
+        own[0],
     )
 
 

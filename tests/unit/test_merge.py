@@ -191,3 +191,26 @@ def test_a_decision_overrules_every_policy() -> None:
     decided.override = True
     line = Line(PROBLEM, edit(C, 0, 1, source="visit")).then(decided)
     assert (line.fields["source"], line.losses) == ("app", [])
+
+
+def test_a_stale_edit_that_saw_all_there_was_before_the_move_conflicts_with_nothing_older() -> None:
+    line = household(phone="0").then(edit(A, 1, 5, grid=Y), edit(B, 1, 6, grid=X, phone="1"))
+    assert (line.record.grid, line.fields["phone"], line.losses, line.merged) == (Y, "1", [], True)
+
+
+def test_a_stale_edit_conflicts_with_what_changed_after_the_move() -> None:
+    line = household(phone="0").then(edit(A, 1, 5, grid=Y), edit(A, 2, 6, grid=Y, phone="a"), edit(B, 1, 7, grid=X, phone="b"))
+    assert (line.record.grid, line.fields["phone"]) == (Y, "b")
+    assert [(loss.kept, loss.lost) for loss in line.losses] == [("b", "a")]
+
+
+def test_of_a_record_that_moved_twice_nothing_is_known_of_what_a_stale_edit_saw() -> None:
+    line = household(phone="0").then(edit(A, 1, 5, grid=Y), edit(A, 2, 6, grid="z"), edit(B, 1, 7, grid=X, phone="b"))
+    assert line.record.grid == "z"
+    assert [(loss.kept, loss.lost) for loss in line.losses] == [("b", "0")]
+
+
+def test_a_move_wins_over_a_deletion_that_did_not_know_of_it() -> None:
+    line = household().then(edit(A, 1, 5, grid=Y), edit(B, 1, 6, op="delete", grid=X))
+    assert (line.record.deleted, line.record.grid) == (False, Y)
+    assert [loss.field for loss in line.losses] == ["deleted"]
