@@ -206,12 +206,14 @@ def check(data: Data = None) -> None:
 
 @app.command()
 def openapi(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("openapi/openapi.json")) -> None:
-    """Write the OpenAPI document, and the table of record kinds in PROTOCOL.md."""
+    """Write the OpenAPI document, the JSON Schema of the sync messages, and the tables in PROTOCOL.md."""
     from service.openapi import write
     from sync_protocol.describe import PROTOCOL_MD, written
+    from sync_protocol.schema import write_schema
 
     changed = write(create_app(Settings()), path)
     console.print(f"{path} {'written' if changed else 'is up to date'}.")
+    write_schema()
     PROTOCOL_MD.write_text(written(PROTOCOL_MD.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -1,12 +1,13 @@
-"""The table of record kinds in PROTOCOL.md, written from the declarations."""
+"""The tables in PROTOCOL.md that are written from the declarations: record kinds, and the life of a problem."""
 
 from pathlib import Path
 
 from sync_protocol.fields import Choice, FieldType, Moment, Named, SetOf, Text, Whole
+from sync_protocol.lifecycle import OPEN, TRANSITIONS
 from sync_protocol.records import KINDS
+from sync_protocol.vocabulary import ACTIONS, STATES
 
 PROTOCOL_MD = Path(__file__).parent / "PROTOCOL.md"
-BEGIN, END = "<!-- kinds -->\n", "<!-- /kinds -->"
 
 
 def kinds_table() -> str:
@@ -41,7 +42,23 @@ def describe(kind: FieldType) -> str:
             return type(kind).__name__.lower()
 
 
+def steps_table() -> str:
+    """A Markdown table of every action: the states that allow it, and the state after it."""
+    lines = ["| action | allowed in | then |", "|---|---|---|"]
+    for action, (states, after) in TRANSITIONS.items():
+        allowed = ", ".join(f"`{state}`" for state in STATES if state in states)
+        allowed = "any" if states == frozenset(STATES) else "any open state: " + allowed if states == OPEN else allowed
+        lines.append(f"| `{action}` {ACTIONS[action].zh} | {allowed} | {f'`{after}`' if after else 'unchanged'} |")
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"kinds": kinds_table, "steps": steps_table}
+
+
 def written(text: str) -> str:
-    """PROTOCOL.md with the table as it should be."""
-    head, _, rest = text.partition(BEGIN)
-    return head + BEGIN + kinds_table() + END + rest.partition(END)[2]
+    """PROTOCOL.md with its tables as they should be."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        head, _, rest = text.partition(begin)
+        text = head + begin + table() + end + rest.partition(end)[2]
+    return text

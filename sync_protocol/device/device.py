@@ -221,12 +221,12 @@ class Device:
                 else:
                     self.store.trace_back(int(error.problem["seq"]) - 1)
             case "device-revoked":
-                self.store.set_acked(int(error.problem.get("acked", self.store.acked)))
+                self.store.take_refusal(error.problem)
                 if self.store.count_unsent() == 0:
                     self.store.wipe()
                     raise DeviceRevoked(str(error)) from error
             case "upgrade-needed":
-                self.store.set_acked(int(error.problem.get("acked", self.store.acked)))
+                self.store.take_refusal(error.problem)
                 raise error
             case _:
                 raise error

@@ -6,11 +6,13 @@ mutation for 30 days after it was acknowledged, because the server may lose its 
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
 
 from sync_protocol.clock import ZERO
 from sync_protocol.merge import overlay
@@ -173,6 +175,13 @@ class Store:
             for seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid in rows
         ]
 
+    def take_refusal(self, problem: Mapping[str, Any]) -> None:
+        """Takes `acked` and `verdicts` from a refusal that took the mutations in all the same."""
+        with self._transaction():
+            self._set_acked(int(problem.get("acked", self.acked)))
+            for verdict in msgspec.convert(problem.get("verdicts", []), list[Verdict]):
+                self._note_verdict(verdict)
+
     @property
     def tracing(self) -> bool:
         """Whether this phone is showing the server again all that it keeps, because what was acknowledged may be a copy's."""
@@ -193,7 +202,7 @@ class Store:
         Either the server holds more than this phone ever numbered, so the phone was restored from a backup or copied (promise 10); or
         the server was restored and asks for mutations that this phone no longer keeps (promise 9).
         """
-        return int(self.get("next_seq", "1")) - 1 - self.acked != self.count_unsent()
+        return self.get("copied") == "1" or int(self.get("next_seq", "1")) - 1 - self.acked != self.count_unsent()
 
     def _unbroken_since(self) -> int:
         """The lowest seq from which on every mutation is still kept."""
@@ -223,7 +232,7 @@ class Store:
             for seq, mutation in enumerate(kept, 1):
                 mutation.seq = seq
                 self._insert(mutation)
-            self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="", tracing="")
+            self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="", tracing="", copied="")
             self._set_stale()
 
     def _forget_acked(self, server_ms: int) -> None:
@@ -280,6 +289,8 @@ class Store:
                 self._trace_back(answer.acked)
             else:
                 self._set_acked(answer.acked)
+                if answer.acked >= int(self.get("next_seq", "1")):
+                    self._set(copied="1")
                 if self.tracing and not self.count_unsent():
                     self._set(tracing="")
             self._forget_acked(server_ms)
@@ -290,13 +301,17 @@ class Store:
         self._db.execute("UPDATE grid SET stale = 1")
 
     def _take_verdict(self, verdict: Verdict, mutation: Mutation) -> None:
+        outcome = self._note_verdict(verdict)
+        if outcome == "applied" and verdict.rev is not None:
+            self._fold_in(mutation, verdict.rev)
+
+    def _note_verdict(self, verdict: Verdict) -> str:
         outcome = verdict.first or verdict.outcome
         self._db.execute(
             "UPDATE outbox SET outcome = ?, rev = ?, reason = ?, detail = ? WHERE seq = ?",
             (outcome, verdict.rev, verdict.reason, verdict.detail, verdict.seq),
         )
-        if outcome == "applied" and verdict.rev is not None:
-            self._fold_in(mutation, verdict.rev)
+        return outcome
 
     def _fold_in(self, mutation: Mutation, rev: int) -> None:
         """A mutation that was applied as it was sent is not sent back: it moves into the pulled record."""
@@ -378,13 +393,13 @@ class Store:
                 )
         acked = self.acked
         rows = self._db.execute(
-            "SELECT seq, kind, id, grid, op, stamp, fields, base_grid, rev FROM outbox"
-            " WHERE seq > ? OR outcome IN ('applied', 'merged') ORDER BY seq",
-            (acked,),
+            "SELECT seq > ? OR outcome IS NULL, kind, id, grid, op, stamp, fields, base_grid, rev FROM outbox"
+            " WHERE seq > ? OR outcome IS NULL OR outcome IN ('applied', 'merged') ORDER BY seq",
+            (acked, acked),
         )
         staff_code = self.get("staff_code")
-        for seq, name, record_id, home, op, stamp, fields, base_grid, rev in rows:
-            if seq <= acked and _has_come(places.get((name, record_id)), home, base_grid, rev):
+        for unsent, name, record_id, home, op, stamp, fields, base_grid, rev in rows:
+            if not unsent and _has_come(places.get((name, record_id)), home, base_grid, rev):
                 continue
             if op == "delete":
                 shown[name, record_id] = None

@@ -1,0 +1,70 @@
+"""The JSON Schema of the messages, written from their declarations for authors of clients."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sync_protocol.messages import SyncAnswer, SyncRequest, VerifyAnswer, VerifyRequest
+from sync_protocol.records import KINDS, Kind
+
+SCHEMA_JSON = Path(__file__).parent / "messages.schema.json"
+MESSAGES = (SyncRequest, SyncAnswer, VerifyRequest, VerifyAnswer)
+
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "A refusal (RFC 9457); `type` ends in a stable slug, and some types carry further members.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "expected": {"type": "integer", "description": "`seq-gap`: the seq from which the server asks for mutations"},
+        "seq": {"type": "integer", "description": "`device-forked`: the first seq whose content differs"},
+        "acked": {"type": "integer", "description": "`device-revoked`, `upgrade-needed`: the highest seq taken in"},
+        "verdicts": {"type": "array", "description": "`device-revoked`, `upgrade-needed`: as in an answer"},
+        "wipe": {"type": "boolean", "description": "`device-revoked`: everything was handed in, delete all data now"},
+    },
+}
+
+
+def message_definitions(ref_template: str) -> dict[str, Any]:
+    """The schemas of the messages by name, and of each kind's fields, for a document that keeps them under `ref_template`."""
+    _, found = msgspec.json.schema_components(MESSAGES, ref_template=ref_template)
+    found["Mutation"]["properties"].pop("flaw", None)
+    for kind in KINDS.values():
+        found[kind.name.title().replace("_", "") + "Fields"] = fields_schema(kind)
+    return found
+
+
+def fields_schema(kind: Kind) -> dict[str, Any]:
+    """JSON Schema of the fields of a record kind, as they leave the server."""
+    properties = {field.name: field.type.schema() | {"title": field.zh, "x-merge": field.policy.value} for field in kind.fields}
+    return {
+        "type": "object",
+        "title": kind.zh,
+        "description": f"The fields of a record of kind `{kind.name}`; fields of newer apps may stand beside them.",
+        "properties": properties,
+        "required": list(kind.required),
+    }
+
+
+def messages_schema() -> dict[str, Any]:
+    """The whole document: every message under `$defs`."""
+    definitions = {**message_definitions("#/$defs/{name}"), "Problem": _PROBLEM}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The messages of the Gridloop sync protocol",
+        "$defs": definitions,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(document))
+    return plain
+
+
+def write_schema() -> None:
+    """Writes the document beside PROTOCOL.md."""
+    text = json.dumps(messages_schema(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+    SCHEMA_JSON.write_text(text, encoding="utf-8")
