@@ -12,6 +12,7 @@ from service.database import Database, open_pool
 from service.identity import routes as identity
 from service.identity.tokens import Tokens
 from service.inbox import routes as inbox
+from service.loop import routes as loop
 from service.settings import Settings
 from service.state import State
 from service.summaries import routes as summaries
@@ -51,6 +52,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.include_router(sync.router)
     app.include_router(inbox.router)
     app.include_router(summaries.router)
+    app.include_router(loop.router)
     app.include_router(health.router)
     openapi.install(app)
     return app

@@ -184,24 +184,38 @@ def simulate(
 
 
 @app.command()
-def check(data: Data = None) -> None:
-    """Recount cases and tally from the records; exit code 1 when anything differs."""
-    from service.summaries.check import differences
+def check(
+    data: Data = None,
+    mend: Annotated[bool, typer.Option("--mend", help="Put the recounted rows in place of those that differ.")] = False,
+) -> None:
+    """Recount cases and tallies from the records; exit code 1 when anything differs and was not mended."""
+    from service.summaries import check as checking
 
-    async def compare(settings: Settings) -> list[str]:
+    async def compare(settings: Settings) -> list[checking.Difference]:
         pool = await open_pool(str(settings.database_url), 1)
-        async with Database(pool).reading() as connection:
-            found = await differences(connection, settings)
-        await pool.close()
-        return [f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}" for item in found]
+        try:
+            # While it mends, nobody writes; a plain check sees one state of the records while others go on.
+            async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+                if mend:
+                    await connection.execute("LOCK TABLE counter IN EXCLUSIVE MODE")
+                with console.status("counting") as status:
+                    truth = await checking.recount(connection, settings, lambda what, done: status.update(f"{what}: {done}"))
+                    found = await checking.compare(connection, truth)
+                if found and mend:
+                    await checking.mend(connection, truth)
+        finally:
+            await pool.close()
+        return found
 
     with database_url(chosen(data)) as settings:
         found = asyncio.run(compare(settings))
-    for line in found[:50]:
-        console.print(line, highlight=False)
-    console.print(f"{len(found)} differences." if found else "All cases and tallies are what the records say.")
-    if found:
-        raise typer.Exit(1)
+    for item in found[:50]:
+        console.print(f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}", highlight=False)
+    if not found:
+        console.print("All cases and tallies are what the records say.")
+    else:
+        console.print(f"{len(found)} differences{', mended' if mend else ''}.")
+        raise typer.Exit(0 if mend else 1)
 
 
 @app.command()

@@ -39,6 +39,7 @@ NOT_FOUND = Type("not-found", 404, "There is no such thing in your scope")
 METHOD = Type("method-not-allowed", 405, "The path does not take this method")
 SEQ_GAP = Type("seq-gap", 409, "Mutations are missing before this one")
 DEVICE_FORKED = Type("device-forked", 409, "The device numbered other mutations alike")
+NOT_OVER = Type("not-over", 409, "The period has not ended yet")
 ALREADY_DECIDED = Type("already-decided", 409, "Somebody has decided already")
 TOO_LARGE = Type("too-large", 413, "The request is over the limit")
 UNSUPPORTED = Type("unsupported-encoding", 415, "The body's encoding is not supported")
@@ -47,6 +48,9 @@ UPGRADE = Type("upgrade-needed", 426, "The app is too old for this server")
 TOO_MANY = Type("too-many-attempts", 429, "Too many attempts")
 INTERNAL = Type("internal", 500, "Something went wrong on the server")
 UNAVAILABLE = Type("unavailable", 503, "The server cannot answer just now")
+
+# What every route that reads for a signed-in cadre can end in.
+READING = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, DEVICE_REVOKED, NOT_ALLOWED, NOT_FOUND, INVALID, UNAVAILABLE)
 
 CATALOGUE = tuple(value for value in globals().values() if isinstance(value, Type))
 

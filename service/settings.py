@@ -22,4 +22,7 @@ class Settings(BaseSettings):
     urgent_days: int = Field(3, ge=1, le=60, description="Time limit of urgent problems, working days.")
     ordinary_days: int = Field(7, ge=1, le=60, description="Time limit of ordinary problems, working days.")
     emergency_hours: int = Field(24, ge=1, le=720, description="Time limit of emergencies, hours by the clock.")
+    analysis_due_hour: int = Field(12, ge=0, le=167, description="A week's analysis is due so many hours after the week has ended.")
+    summary_due_day: int = Field(3, ge=1, le=28, description="A month's summary is due on this day of the next month …")
+    summary_due_hour: int = Field(18, ge=0, le=23, description="… at this hour, Asia/Shanghai.")
     rank: bool = Field(False, description="Whether cadre tables carry ranks.")

@@ -21,11 +21,12 @@ from service.errors import (
     documented,
 )
 from service.identity.access import Caller, Signed
-from service.identity.rights import SETTLES, covers, may_settle, scope
+from service.identity.rights import SETTLES, may_settle, scope
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
 from service.paging import After, Limit, next_after, read_after
 from service.state import state_of
+from service.units import scope_of
 from sync_protocol.messages import showable_json
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
@@ -116,15 +117,6 @@ class Discard(BaseModel):
     reason: str = Field(min_length=1, max_length=1000)
 
 
-def _units(caller: Caller, unit: str | None) -> list[str]:
-    units = scope(caller.posts, caller.now)
-    if unit is None:
-        return units
-    if not unit.isdigit() or not any(covers(top, unit) for top in units):
-        raise Problem(NOT_FOUND, f"There is no unit ‘{unit}’ in your scope.")
-    return [unit]
-
-
 def _settled_units(caller: Caller) -> list[str]:
     units = scope(caller.posts, caller.now, SETTLES)
     if not units:
@@ -157,7 +149,7 @@ async def conflicts(
     after: After = None,
 ) -> ConflictPage:
     """The newest first; what lost is kept for ever."""
-    units = _units(caller, unit)
+    units = scope_of(caller, unit)
     async with state_of(request).database.reading() as connection:
         rows = await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1)
     items = [_conflict(row) for row in rows[:limit]]
@@ -192,7 +184,7 @@ async def held(
     after: After = None,
 ) -> HeldPage:
     """Those of the units in scope, and the caller's own; the newest first."""
-    units = _units(caller, unit)
+    units = scope_of(caller, unit)
     async with state_of(request).database.reading() as connection:
         rows = await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1)
     items = [_held(row) for row in rows[:limit]]

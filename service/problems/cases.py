@@ -1,12 +1,14 @@
 """Folds the steps of problems into cases and keeps them in `case_file`."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from service.database import Connection
+from service.settings import Settings
+from service.workdays import limit_rule
 from sync_protocol.fields import canonical_moment
 from sync_protocol.lifecycle import Case, Step
 
@@ -26,6 +28,7 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("due", "timestamptz"),
     ("satisfied", "text"),
     ("escalated", "int"),
+    ("received_at", "timestamptz"),
 )
 _NAMES = ", ".join(name for name, _ in _COLUMNS)
 _ARRAYS = ", ".join(f"${index}::{kind}[]" for index, (_, kind) in enumerate(_COLUMNS, 1))
@@ -40,6 +43,22 @@ class Filed(msgspec.Struct):
     duty: str
     severity: str
     case: Case
+    received_at: datetime
+
+
+def severity_of(fields: Mapping[str, Any]) -> str:
+    """A problem's severity; one that nobody named is ordinary."""
+    return fields.get("severity") or "ordinary"
+
+
+def limit_rule_of(settings: Settings) -> Callable[[str, str], str]:
+    """The time limits of the settings."""
+    return limit_rule(settings.emergency_hours, settings.urgent_days, settings.ordinary_days)
+
+
+def extending(steps: Iterable[Mapping[str, Step]]) -> set[str]:
+    """The authors of steps that extend a limit."""
+    return {step.by for some in steps for step in some.values() if step.action == "extend"}
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -69,6 +88,7 @@ async def write(connection: Connection, filed: Collection[Filed]) -> None:
             _moment(item.case.due),
             item.case.satisfied,
             item.case.escalated,
+            item.received_at,
         )
         for item in filed
     ]
@@ -103,7 +123,7 @@ def _filed(row: Any) -> Filed:
         due=_text(row["due"]),
         escalated=row["escalated"],
     )
-    return Filed(str(row["problem"]), row["grid"], row["duty"], row["severity"], case)
+    return Filed(str(row["problem"]), row["grid"], row["duty"], row["severity"], case, row["received_at"])
 
 
 async def ranks_above(connection: Connection, staff_codes: Iterable[str]) -> Callable[[str, str], bool]:

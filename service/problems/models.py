@@ -1,14 +1,21 @@
 """The table of cases: where each problem stands, folded from its steps."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID as Uuid
 
-from sqlalchemy import Column, DateTime, Index, Integer, Text, text
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy import Column, Computed, DateTime, Index, Integer, Text, text
+from sqlalchemy.dialects.postgresql import TSTZRANGE, UUID
 from sqlmodel import Field, SQLModel
 
 _CODE = Text(collation="C")
 _MOMENT = DateTime(timezone=True)
+
+# From raised to resolved; empty for what counts nowhere. What was open at a moment is found by one index, however long ago it was.
+OPEN_DURING = (
+    "CASE WHEN state IN ('rejected', 'joined') THEN 'empty'::tstzrange"
+    " ELSE tstzrange(raised_at, CASE WHEN resolved_at < raised_at THEN raised_at ELSE resolved_at END) END"
+)
 
 
 class CaseRow(SQLModel, table=True):
@@ -17,6 +24,10 @@ class CaseRow(SQLModel, table=True):
     __tablename__ = "case_file"
     __table_args__ = (
         Index("case_raised", "grid", "raised_at"),
+        Index("case_newest", "raised_at", "problem"),
+        Index("case_resolved_when", "resolved_at"),
+        Index("case_resolver", "resolved_by", "resolved_at"),
+        Index("case_open_during", "open_during", postgresql_using="gist"),
         Index("case_resolved", "grid", "resolved_at"),
         Index("case_open", "grid", postgresql_where=text("state IN ('raised','accepted','assigned','handling','returned','reopened')")),
     )
@@ -36,3 +47,5 @@ class CaseRow(SQLModel, table=True):
     due: datetime | None = Field(default=None, sa_column=Column(_MOMENT))
     satisfied: str | None = Field(default=None, sa_column=Column(Text))
     escalated: int = Field(default=0, sa_column=Column(Integer, nullable=False))
+    received_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
+    open_during: Any = Field(default=None, sa_column=Column(TSTZRANGE, Computed(OPEN_DURING, persisted=True)))

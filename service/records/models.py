@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSON, JSONB, UUID
 from sqlmodel import Field, SQLModel
 
@@ -44,7 +44,15 @@ def _indexes(kind: Kind) -> list[Index]:
         case "visit":
             indexes.append(Index("visit_when", "grid", "visited_at"))
         case "step":
-            indexes.append(Index("step_problem", "problem_id"))
+            indexes += [Index("step_problem", "problem_id"), Index("step_author", "created_by", "at")]
+        case "weekly_analysis":
+            indexes.append(Index("weekly_analysis_week", "week", "grid"))
+        case "monthly_summary":
+            indexes.append(Index("monthly_summary_month", "month", "grid"))
+        case "household":
+            for name in ("contact", "lead"):
+                member = f"{name}_member"
+                indexes.append(Index(f"household_{name}", member, postgresql_where=text(f"{member} IS NOT NULL")))
         case "problem":
             indexes.append(Index("problem_raised", "raised_at"))
     return indexes

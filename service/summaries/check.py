@@ -1,17 +1,21 @@
-"""Recounts everything that is derived from the records, and compares: cases from steps, the tally from visits and cases."""
+"""Recounts everything that is derived from the records, and compares: cases from steps, the tallies from visits, cases and households."""
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from service.database import Connection
 from service.problems import cases
-from service.problems.limits import limit_rule
 from service.records.columns import fields_json
 from service.settings import Settings
-from service.summaries.credit import Changes, Counts, Key, of_case, of_visit
+from service.summaries.credit import CadreKey, Changes, DayKey, GridKey, VisitedKey, case_facts, household_facts, visit_facts
+from service.summaries.tallies import columns
 from sync_protocol.lifecycle import fold
 from sync_protocol.records import KINDS
+
+_AT_ONCE = 5_000
 
 
 class Difference(msgspec.Struct):
@@ -23,49 +27,132 @@ class Difference(msgspec.Struct):
     recounted: str
 
 
-async def recount(connection: Connection, settings: Settings) -> tuple[dict[str, cases.Filed], dict[Key, Counts]]:
-    """All cases and the whole tally, from nothing but the records."""
+class Recount(msgspec.Struct):
+    """Everything derived, from nothing but the records: cases by problem, and the rows of each tally by table."""
+
+    cases: dict[str, cases.Filed]
+    tallies: dict[str, dict[Any, tuple[int, ...]]]
+
+
+# table -> (key columns, count columns, how a row's key is made)
+TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]] = {
+    "tally": (("day", "grid", "cadre"), ("visits", "prompt", "raised", "resolved"), DayKey),
+    "cadre_tally": (("span", "grid", "cadre"), ("visits", "raised", "resolved"), CadreKey),
+    "visited_household": (("household", "span", "grid"), ("visits",), VisitedKey),
+    "grid_tally": (("span", "grid", "duty"), ("visits", "raised", "resolved", "late", "households", "contacts"), GridKey),
+    "household_tally": (("grid",), ("households", "contacts"), str),
+}
+
+Progress = Callable[[str, int], None]
+
+
+async def recount(connection: Connection, settings: Settings, progress: Progress = lambda what, done: None) -> Recount:
+    """Counts everything anew; call it in a transaction that sees one state of the records."""
     changes = Changes()
-    visits = await connection.fetch(f"SELECT grid, created_by, {fields_json(KINDS['visit'])} AS fields FROM visit WHERE NOT deleted")
-    for row in visits:
-        changes.add(of_visit(row["grid"], row["created_by"], msgspec.json.decode(row["fields"])))
-    limit = limit_rule(settings.emergency_hours, settings.urgent_days, settings.ordinary_days)
+    contacts = set()
+    done = 0
+    async for row in connection.cursor(
+        f"SELECT id::text, grid, {fields_json(KINDS['household'])} AS fields FROM household WHERE NOT deleted", prefetch=_AT_ONCE
+    ):
+        facts = household_facts(row["grid"], msgspec.json.decode(row["fields"]))
+        changes.household(row["id"], None, facts)
+        if facts and facts.contact:
+            contacts.add(row["id"])
+        done += 1
+    progress("households", done)
+    done = 0
+    async for row in connection.cursor(
+        f"SELECT grid, created_by, received_at, coalesce(clocks -> 'first' ->> 1, lpad(to_hex(stamp), 16, '0')) AS first,"
+        f" {fields_json(KINDS['visit'])} AS fields FROM visit WHERE NOT deleted",
+        prefetch=_AT_ONCE,
+    ):
+        fields = msgspec.json.decode(row["fields"])
+        changes.visit(None, visit_facts(row["grid"], row["created_by"], fields, row["first"], row["received_at"]))
+        done += 1
+        if done % 100_000 == 0:
+            progress("visits", done)
+    progress("visits", done)
+    filed = await _recount_cases(connection, settings)
+    for item in filed.values():
+        changes.case(None, case_facts(item))
+    progress("problems", len(filed))
+    visited = changes.visited()
+    grids = {key: [*counts, 0, 0] for key, counts in changes.grids().items()}
+    for key in visited:
+        row_of = grids.setdefault(GridKey(key.span, key.grid, ""), [0] * 6)
+        row_of[4] += 1
+        row_of[5] += key.household in contacts
+    return Recount(
+        filed,
+        {
+            "tally": changes.days(),
+            "cadre_tally": changes.cadres(),
+            "visited_household": visited,
+            "grid_tally": {key: tuple(counts) for key, counts in grids.items()},
+            "household_tally": changes.stock(),
+        },
+    )
+
+
+async def _recount_cases(connection: Connection, settings: Settings) -> dict[str, cases.Filed]:
     filed = {}
     problems = await connection.fetch(
-        f"SELECT id::text, grid, created_by, {fields_json(KINDS['problem'])} AS fields FROM problem WHERE NOT deleted"
+        f"SELECT id::text, grid, created_by, received_at, {fields_json(KINDS['problem'])} AS fields FROM problem WHERE NOT deleted"
     )
     steps = await connection.fetch(
         f"SELECT id::text, problem_id::text AS problem, stamp, created_by, {fields_json(KINDS['step'])} AS fields"
         " FROM step WHERE NOT deleted"
     )
     by_problem = defaultdict(dict, cases.steps_from(steps))
-    authors = {step.by for some in by_problem.values() for step in some.values() if step.action == "extend"}
-    may_extend = await cases.ranks_above(connection, authors)
+    limit = cases.limit_rule_of(settings)
+    may_extend = await cases.ranks_above(connection, cases.extending(by_problem.values()))
     for row in problems:
         fields = msgspec.json.decode(row["fields"])
         case = fold(fields, row["grid"], row["created_by"], by_problem[row["id"]].values(), limit, may_extend)
-        severity = fields.get("severity") or "ordinary"
-        filed[row["id"]] = cases.Filed(row["id"], row["grid"], fields["duty"], severity, case)
-        changes.add(of_case(row["grid"], fields["duty"], case))
-    return filed, changes.rows()
+        case.history = []
+        filed[row["id"]] = cases.Filed(row["id"], row["grid"], fields["duty"], cases.severity_of(fields), case, row["received_at"])
+    return filed
 
 
-async def differences(connection: Connection, settings: Settings) -> list[Difference]:
-    """Where the kept cases and tally differ from a recount; empty when all is well."""
-    filed, tally = await recount(connection, settings)
+async def differences(connection: Connection, settings: Settings, progress: Progress = lambda what, done: None) -> list[Difference]:
+    """Where the kept cases and tallies differ from a recount; empty when all is well."""
+    return await compare(connection, await recount(connection, settings, progress))
+
+
+async def compare(connection: Connection, truth: Recount) -> list[Difference]:
+    """Where the kept cases and tallies differ from a recount."""
     found = []
     kept = await cases.load(connection, [str(row["problem"]) for row in await connection.fetch("SELECT problem FROM case_file")])
-    for item in filed.values():
-        item.case.history = []
-    for problem in sorted(filed.keys() | kept.keys()):
-        one, two = kept.get(problem), filed.get(problem)
+    for problem in sorted(truth.cases.keys() | kept.keys()):
+        one, two = kept.get(problem), truth.cases.get(problem)
         if one != two:
             found.append(Difference("case", problem, str(one), str(two)))
-    rows = await connection.fetch("SELECT day, grid, cadre, duty, visits, raised, resolved FROM tally")
-    have = {Key(*tuple(row)[:4]): Counts(*tuple(row)[4:]) for row in rows}
-    found += [
-        Difference("tally", str(tuple(map(str, key))), str(have.get(key)), str(tally.get(key)))
-        for key in sorted(have.keys() | tally.keys())
-        if have.get(key, Counts()) != tally.get(key, Counts())
-    ]
+    for table, (keys, counts, make) in TABLES.items():
+        key = ", ".join(f"{name}::text" if name == "household" else name for name in keys)
+        have = {}
+        async for row in connection.cursor(f"SELECT {key}, {', '.join(counts)} FROM {table}", prefetch=_AT_ONCE):
+            values = tuple(row)
+            have[make(*values[: len(keys)])] = values[len(keys) :]
+        zero = (0,) * len(counts)
+        wanted = truth.tallies[table]
+        found += [
+            Difference(table, str(tuple(map(str, item)) if isinstance(item, tuple) else item), str(have.get(item)), str(wanted.get(item)))
+            for item in sorted(have.keys() | wanted.keys())
+            if have.get(item, zero) != wanted.get(item, zero)
+        ]
     return found
+
+
+async def mend(connection: Connection, truth: Recount) -> None:
+    """Writes the recounted cases and tallies in place of the kept ones, in the caller's transaction."""
+    await connection.execute("DELETE FROM case_file")
+    every = list(truth.cases.values())
+    for start in range(0, len(every), _AT_ONCE):
+        await cases.write(connection, every[start : start + _AT_ONCE])
+    for table, (keys, counts, _) in TABLES.items():
+        await connection.execute(f"DELETE FROM {table}")
+        await connection.copy_records_to_table(
+            table,
+            columns=[*keys, *counts],
+            records=list(zip(*columns(truth.tallies[table], len(keys), len(counts)), strict=True)),
+        )

@@ -1,18 +1,100 @@
-"""The tally: what each cadre did in each grid on each day, kept in the transaction of the records themselves."""
+"""The tallies, kept in the transaction of the records themselves. All can be recounted from the records (`gridloop check`)."""
 
-from datetime import date
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID as Uuid
 
-from sqlalchemy import Column, Date, Integer, Text
+from sqlalchemy import Boolean, Column, Date, DateTime, Index, Integer, Text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlmodel import Field, SQLModel
 
 
+def _key() -> Column[str]:
+    return Column(Text(collation="C"), primary_key=True)
+
+
+def _count() -> Column[int]:
+    return Column(Integer, nullable=False, server_default="0")
+
+
 class Tally(SQLModel, table=True):
-    """Counts of a day (Asia/Shanghai), grid, cadre and duty; the duty `` (empty) carries the whole, in which a visit counts once."""
+    """What each cadre did in each grid on each day (Asia/Shanghai). `prompt`: visits that were written on their own day."""
 
     day: date = Field(sa_column=Column(Date, primary_key=True))
-    grid: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
-    cadre: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
-    duty: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
-    visits: int = Field(default=0, sa_column=Column(Integer, nullable=False))
-    raised: int = Field(default=0, sa_column=Column(Integer, nullable=False))
-    resolved: int = Field(default=0, sa_column=Column(Integer, nullable=False))
+    grid: str = Field(sa_column=_key())
+    cadre: str = Field(sa_column=_key())
+    visits: int = Field(default=0, sa_column=_count())
+    prompt: int = Field(default=0, sa_column=_count())
+    raised: int = Field(default=0, sa_column=_count())
+    resolved: int = Field(default=0, sa_column=_count())
+
+
+class GridTally(SQLModel, table=True):
+    """What was done in each grid in each span, an ISO week or a month, per duty; the duty `` (empty) carries the whole.
+
+    `late`: visits and problems of the span that came in after it. `households`, `contacts`: distinct households visited, and those of
+    them that are contact households; both on the row of the whole.
+    """
+
+    __tablename__ = "grid_tally"
+
+    span: str = Field(sa_column=_key())
+    duty: str = Field(sa_column=_key())
+    grid: str = Field(sa_column=_key())
+    visits: int = Field(default=0, sa_column=_count())
+    raised: int = Field(default=0, sa_column=_count())
+    resolved: int = Field(default=0, sa_column=_count())
+    late: int = Field(default=0, sa_column=_count())
+    households: int = Field(default=0, sa_column=_count())
+    contacts: int = Field(default=0, sa_column=_count())
+
+
+class CadreTally(SQLModel, table=True):
+    """What each cadre did in each grid in each span: the sums of `tally`, so that a year is twelve rows and not 250."""
+
+    __tablename__ = "cadre_tally"
+
+    span: str = Field(sa_column=_key())
+    grid: str = Field(sa_column=_key())
+    cadre: str = Field(sa_column=_key())
+    visits: int = Field(default=0, sa_column=_count())
+    raised: int = Field(default=0, sa_column=_count())
+    resolved: int = Field(default=0, sa_column=_count())
+
+
+class VisitedHousehold(SQLModel, table=True):
+    """How often a household was visited in a span, in the grid of the visits; one that was visited once more changes no other tally."""
+
+    __tablename__ = "visited_household"
+
+    household: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    span: str = Field(sa_column=_key())
+    grid: str = Field(sa_column=_key())
+    visits: int = Field(default=0, sa_column=_count())
+
+
+class HouseholdTally(SQLModel, table=True):
+    """How many households a grid has, and how many of them are contact households."""
+
+    __tablename__ = "household_tally"
+
+    grid: str = Field(sa_column=_key())
+    households: int = Field(default=0, sa_column=_count())
+    contacts: int = Field(default=0, sa_column=_count())
+
+
+class Seal(SQLModel, table=True):
+    """A week or month that was sealed for a unit: the summary as it was then. Unsealing keeps the row and says who and when."""
+
+    __table_args__ = (Index("seal_in_force", "unit", "span", unique=True, postgresql_where="NOT lifted"),)
+
+    id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    unit: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
+    span: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
+    summary: Any = Field(sa_column=Column(JSONB, nullable=False))
+    sealed_by: str = Field(sa_column=Column(Text, nullable=False))
+    sealed_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    lifted: bool = Field(default=False, sa_column=Column(Boolean, nullable=False))
+    lifted_by: str | None = Field(default=None, sa_column=Column(Text))
+    lifted_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
+    lifted_why: str | None = Field(default=None, sa_column=Column(Text))

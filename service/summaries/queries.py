@@ -1,18 +1,17 @@
-"""The SQL of the summaries: each function one query over the tally, the cases and the visits of a unit and a period."""
+"""The SQL of the summaries: each function one query over the tallies and cases of a unit and a period."""
 
-from datetime import datetime
+import json
+from datetime import datetime, timedelta
+from typing import Any
 
 from service.database import Connection, Row
+from service.units import UNDER
+from sync_protocol.lifecycle import OPEN
 from sync_protocol.periods import Period
+from sync_protocol.vocabulary import DUTIES
 
-# A unit and all below it are one range of codes: ':' sorts after every digit.
-UNDER = "{0} >= $1 AND {0} < $1 || ':'"
-OPEN = "('raised', 'accepted', 'assigned', 'handling', 'returned', 'reopened')"
-
-
-async def unit(connection: Connection, code: str) -> Row | None:
-    """A unit by code."""
-    return await connection.fetchrow("SELECT code, level, parent, name, party_group FROM unit WHERE code = $1", code)
+IN_OPEN = "(" + ", ".join(f"'{state}'" for state in sorted(OPEN)) + ")"
+COUNTED = "state NOT IN ('rejected', 'joined')"
 
 
 async def children(connection: Connection, code: str) -> list[Row]:
@@ -21,82 +20,82 @@ async def children(connection: Connection, code: str) -> list[Row]:
 
 
 async def counts(connection: Connection, code: str, period: Period, width: int) -> list[Row]:
-    """Visits, problems raised and resolved of a period, per unit whose code has `width` digits."""
+    """What was done in a week or month, per unit whose code has `width` digits."""
     return await connection.fetch(
         f"""
-        SELECT left(grid, $4) AS code, sum(visits)::int AS visits, sum(raised)::int AS raised, sum(resolved)::int AS resolved
-        FROM tally WHERE {UNDER.format("grid")} AND day BETWEEN $2 AND $3 AND duty = '' GROUP BY 1
+        SELECT left(grid, $3) AS code, sum(visits)::int AS visits, sum(households)::int AS households_visited,
+               sum(contacts)::int AS contacts_visited, sum(raised)::int AS raised, sum(resolved)::int AS resolved, sum(late)::int AS late
+        FROM grid_tally WHERE span = $2 AND duty = '' AND {UNDER.format("grid")} GROUP BY 1
         """,
         code,
-        period.first,
-        period.last,
+        period.name,
         width,
     )
 
 
 async def duties(connection: Connection, code: str, period: Period) -> list[Row]:
-    """Visits, problems raised and resolved of a period per duty; a visit counts under each of its duties."""
+    """Visits, problems raised and resolved of a week or month per duty; a visit counts under each of its duties."""
     return await connection.fetch(
         f"""
         SELECT duty, sum(visits)::int AS visits, sum(raised)::int AS problems_raised, sum(resolved)::int AS problems_resolved
-        FROM tally WHERE {UNDER.format("grid")} AND day BETWEEN $2 AND $3 AND duty <> '' GROUP BY 1
+        FROM grid_tally WHERE span = $2 AND duty = ANY($3::text[]) AND {UNDER.format("grid")} GROUP BY 1
         """,
         code,
-        period.first,
-        period.last,
-    )
-
-
-async def households_visited(connection: Connection, code: str, period: Period, width: int) -> list[Row]:
-    """Distinct households visited in a period, per unit whose code has `width` digits."""
-    return await connection.fetch(
-        f"""
-        SELECT left(grid, $4) AS code, count(DISTINCT household_id)::int AS visited
-        FROM visit WHERE {UNDER.format("grid")} AND visited_at >= $2 AND visited_at < $3 AND NOT deleted GROUP BY 1
-        """,
-        code,
-        period.begins,
-        period.ends,
-        width,
+        period.name,
+        list(DUTIES),
     )
 
 
 async def households(connection: Connection, code: str, width: int) -> list[Row]:
-    """Households at present, per unit whose code has `width` digits."""
+    """Households and contact households at present, per unit whose code has `width` digits."""
     return await connection.fetch(
-        f"SELECT left(grid, $2) AS code, count(*)::int AS households FROM household"
-        f" WHERE {UNDER.format('grid')} AND NOT deleted GROUP BY 1",
+        f"""
+        SELECT left(grid, $2) AS code, sum(households)::int AS households, sum(contacts)::int AS contacts
+        FROM household_tally WHERE {UNDER.format("grid")} GROUP BY 1
+        """,
         code,
         width,
     )
 
 
-async def standing(connection: Connection, code: str, period: Period, at: datetime, width: int) -> list[Row]:
-    """Problems open and overdue at the end of a period (or at `at`, if earlier), per unit whose code has `width` digits."""
+async def standing(connection: Connection, code: str, period: Period, now: datetime, width: int) -> list[Row]:
+    """Problems open and overdue at the end of a period (or now, if earlier), per unit whose code has `width` digits."""
     return await connection.fetch(
         f"""
         SELECT left(grid, $4) AS code, count(*)::int AS open, count(*) FILTER (WHERE due < $3)::int AS overdue
-        FROM case_file
-        WHERE {UNDER.format("grid")} AND raised_at < $2 AND state NOT IN ('rejected', 'joined')
-          AND (resolved_at IS NULL OR resolved_at >= $2)
-        GROUP BY 1
+        FROM case_file WHERE open_during @> $2::timestamptz AND {UNDER.format("grid")} GROUP BY 1
         """,
         code,
-        period.ends,
-        min(period.ends, at),
+        period.ends - timedelta(microseconds=1),
+        min(period.ends, now),
         width,
+    )
+
+
+async def standing_by(connection: Connection, code: str, period: Period, now: datetime) -> list[Row]:
+    """Problems raised in a period, and open and overdue at its end, per severity."""
+    return await connection.fetch(
+        f"""
+        SELECT severity, count(*) FILTER (WHERE raised_at >= $2)::int AS raised,
+               count(*) FILTER (WHERE open_during @> $3::timestamptz)::int AS open,
+               count(*) FILTER (WHERE open_during @> $3::timestamptz AND due < $4)::int AS overdue
+        FROM case_file WHERE open_during && tstzrange($2, $3, '[]') AND {UNDER.format("grid")} GROUP BY 1
+        """,
+        code,
+        period.begins,
+        period.ends - timedelta(microseconds=1),
+        min(period.ends, now),
     )
 
 
 async def median_hours(connection: Connection, code: str, period: Period, width: int) -> list[Row]:
-    """Median hours from raised to resolved, of the problems resolved in a period, per unit whose code has `width` digits."""
+    """Median hours from raised to resolved of the problems resolved in a period: of all, and per unit whose code has `width` digits."""
     return await connection.fetch(
         f"""
         SELECT left(grid, $4) AS code,
-               percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - raised_at) / 3600) AS hours
-        FROM case_file
-        WHERE {UNDER.format("grid")} AND resolved_at >= $2 AND resolved_at < $3 AND state NOT IN ('rejected', 'joined')
-        GROUP BY 1
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - raised_at)::float8 / 3600) AS hours
+        FROM case_file WHERE resolved_at >= $2 AND resolved_at < $3 AND {COUNTED} AND {UNDER.format("grid")}
+        GROUP BY GROUPING SETS ((left(grid, $4)), ())
         """,
         code,
         period.begins,
@@ -105,58 +104,77 @@ async def median_hours(connection: Connection, code: str, period: Period, width:
     )
 
 
-async def cadres(connection: Connection, code: str, period: Period, at: datetime) -> list[Row]:
-    """Every cadre with work in a unit in a period, or with problems overdue in hand there at its end."""
+async def decisions(connection: Connection, code: str) -> Row:
+    """What waits for a decision in a unit now: open problems that were escalated, open conflicts, held mutations."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT (SELECT count(*) FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND escalated > 0)::int AS escalated,
+               (SELECT count(*) FROM conflict WHERE {UNDER.format("grid")} AND resolved_at IS NULL)::int AS conflicts,
+               (SELECT count(*) FROM held WHERE {UNDER.format("grid")} AND state = 'open')::int AS held
+        """,
+        code,
+    )
+    assert row is not None
+    return row
+
+
+async def escalated(connection: Connection, code: str, limit: int) -> list[Row]:
+    """Open problems of a unit that were escalated, those that wait the longest first."""
     return await connection.fetch(
         f"""
-        WITH work AS (
-            SELECT cadre, sum(visits)::int AS visits, sum(raised)::int AS raised, sum(resolved)::int AS resolved
-            FROM tally WHERE {UNDER.format("grid")} AND day BETWEEN $2 AND $3 AND duty = '' GROUP BY 1
-        ), overdue AS (
-            SELECT handler_cadre AS cadre, count(*)::int AS overdue
-            FROM case_file WHERE {UNDER.format("grid")} AND state IN {OPEN} AND due < $4 AND handler_cadre IS NOT NULL GROUP BY 1
-        )
-        SELECT coalesce(w.cadre, o.cadre) AS staff_code, coalesce(c.name, '') AS name, coalesce(c.party_member, false) AS party_member,
-               (SELECT p.unit FROM post p WHERE p.staff_code = coalesce(w.cadre, o.cadre)
-                ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC, p.unit LIMIT 1) AS unit,
-               coalesce(w.visits, 0) AS visits, coalesce(w.raised, 0) AS problems_raised,
-               coalesce(w.resolved, 0) AS problems_resolved, coalesce(o.overdue, 0) AS problems_overdue
-        FROM work w FULL JOIN overdue o ON o.cadre = w.cadre LEFT JOIN cadre c ON c.staff_code = coalesce(w.cadre, o.cadre)
-        WHERE coalesce(w.visits, 0) <> 0 OR coalesce(w.raised, 0) <> 0 OR coalesce(w.resolved, 0) <> 0 OR o.overdue > 0
+        SELECT c.problem::text AS id, c.grid, p.title, c.severity, c.handler_unit, c.raised_at, c.due
+        FROM case_file c JOIN problem p ON p.id = c.problem
+        WHERE {UNDER.format("c.grid")} AND c.state IN {IN_OPEN} AND c.escalated > 0 ORDER BY c.raised_at, c.problem LIMIT $2
         """,
         code,
-        period.first,
-        period.last,
-        min(period.ends, at),
+        limit,
     )
 
 
-async def late_arrivals(connection: Connection, code: str, period: Period) -> int:
-    """Visits and problems of a period that came in after it had ended."""
-    count: int = await connection.fetchval(
-        f"""
-        SELECT (SELECT count(*) FROM visit WHERE {UNDER.format("grid")} AND visited_at >= $2 AND visited_at < $3
-                AND received_at >= $3 AND NOT deleted)
-             + (SELECT count(*) FROM problem WHERE {UNDER.format("grid")} AND raised_at >= $2 AND raised_at < $3
-                AND received_at >= $3 AND NOT deleted)
+# --------------------------------------------------------------------------------------------------------- seals
+
+
+async def seal_in_force(connection: Connection, code: str, span: str, lock: bool = False) -> Row | None:
+    """The seal of a unit's week or month."""
+    return await connection.fetchrow(
+        "SELECT id, summary, sealed_by, sealed_at FROM seal WHERE unit = $1 AND span = $2 AND NOT lifted" + (" FOR UPDATE" if lock else ""),
+        code,
+        span,
+    )
+
+
+async def seal(connection: Connection, code: str, span: str, summary: dict[str, Any], by: str, now: datetime) -> bool:
+    """Seals a unit's week or month; False when it is sealed already."""
+    status = await connection.execute(
+        """
+        INSERT INTO seal (id, unit, span, summary, sealed_by, sealed_at, lifted)
+        VALUES (gen_random_uuid(), $1, $2, $3::jsonb, $4, $5, false) ON CONFLICT (unit, span) WHERE NOT lifted DO NOTHING
         """,
         code,
-        period.begins,
-        period.ends,
+        span,
+        json.dumps(summary),
+        by,
+        now,
     )
-    return count
+    return status.endswith(" 1")
 
 
-async def loop_counts(connection: Connection, code: str, period: Period, log: str) -> int:
-    """How many grids of a unit have filed the analysis of a week, or the summary of a month."""
-    name = "week" if log == "weekly_analysis" else "month"
-    count: int = await connection.fetchval(
-        f"SELECT count(*) FROM {log} WHERE {UNDER.format('grid')} AND {name} = $2 AND NOT deleted", code, period.name
+async def lift_seal(connection: Connection, id: Any, by: str, now: datetime, why: str) -> None:
+    """Unseals; the row stays and says who, when and why."""
+    await connection.execute(
+        "UPDATE seal SET lifted = true, lifted_by = $2, lifted_at = $3, lifted_why = $4 WHERE id = $1",
+        id,
+        by,
+        now,
+        why,
     )
-    return count
 
 
-async def grids(connection: Connection, code: str) -> int:
-    """How many grids a unit has."""
-    count: int = await connection.fetchval(f"SELECT count(*) FROM unit WHERE {UNDER.format('code')} AND level = 'grid'", code)
-    return count
+async def seals(connection: Connection, code: str, span: str) -> list[Row]:
+    """Every seal that a unit's week or month ever had, the newest first."""
+    return await connection.fetch(
+        "SELECT sealed_by, sealed_at, lifted, lifted_by, lifted_at, lifted_why FROM seal WHERE unit = $1 AND span = $2"
+        " ORDER BY sealed_at DESC",
+        code,
+        span,
+    )

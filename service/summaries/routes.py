@@ -1,85 +1,176 @@
-"""The summaries: `GET /v1/summaries/weekly`, `/monthly`, `/cadres`."""
+"""The summaries: `GET /v1/summaries/weekly`, `/monthly`, `/cadres`, `/members`, and sealing."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import date
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
 
 from service.database import Connection
-from service.errors import (
-    INVALID,
-    NOT_ALLOWED,
-    NOT_FOUND,
-    TOKEN_EXPIRED,
-    TOKEN_INVALID,
-    TOKEN_MISSING,
-    UNAVAILABLE,
-    Problem,
-    documented,
-)
+from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, READING, Problem, documented
 from service.identity.access import Caller, Signed
-from service.identity.rights import covers
+from service.identity.rights import covers, may_settle
 from service.state import state_of
-from service.summaries import queries
-from service.summaries.summary import CadreRow, CadreTable, Summary, period_out, summary, unit_out
+from service.summaries import cadre_queries, queries
+from service.summaries.summary import Summary, as_sealed, summary
+from service.units import (
+    First,
+    Last,
+    Month,
+    PeriodOut,
+    UnitCode,
+    UnitOut,
+    Week,
+    chosen_period,
+    find_unit,
+    named_period,
+    period_out,
+    unit_in_scope,
+    unit_out,
+    week_or_month,
+)
 from sync_protocol import periods
 from sync_protocol.periods import Period
 
 router = APIRouter(prefix="/v1/summaries", tags=["summaries"])
 
-_PROBLEMS = documented(TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, NOT_ALLOWED, NOT_FOUND, INVALID, UNAVAILABLE)
-UnitCode = Annotated[str, Query(description="The unit and all below it", examples=["150221100"], max_length=20)]
 Sort = Literal["visits", "problems_raised", "problems_resolved", "problems_overdue"]
+PARSE: dict[str, tuple[Callable[[str], Period], str]] = {
+    "weekly": (periods.week, "weekly_analysis"),
+    "monthly": (periods.month, "monthly_summary"),
+}
 
 
-@router.get("/weekly", summary="The week of a unit", responses=_PROBLEMS)
+class CadreRow(BaseModel):
+    """What one cadre did in a period."""
+
+    staff_code: str
+    name: str
+    party_member: bool
+    unit: str | None
+    visits: int
+    problems_raised: int
+    problems_resolved: int
+    problems_overdue: int = Field(description="Open and past their limit in the cadre's hands, now or at the period's end if earlier")
+    median_hours_to_resolve: float | None = None
+    rank: int | None = Field(None, description="Empty unless ranks are switched on")
+
+
+class GroupTotals(BaseModel):
+    """The sums of party members, or of others."""
+
+    party_member: bool
+    cadres: int
+    visits: int
+    problems_raised: int
+    problems_resolved: int
+    problems_overdue: int
+
+
+class CadreTable(BaseModel):
+    """The cadres of a unit and a period, party members and others summed apart."""
+
+    unit: UnitOut
+    period: PeriodOut
+    groups: list[GroupTotals]
+    items: list[CadreRow]
+
+
+class MemberRow(BaseModel):
+    """A member with the households that are tied to them, and how many of those were visited by anyone."""
+
+    staff_code: str
+    name: str
+    party_member: bool
+    households: int
+    visited: int
+
+
+class MemberTable(BaseModel):
+    """The members of a unit with tied households, the least visited first."""
+
+    unit: UnitOut
+    period: PeriodOut
+    items: list[MemberRow]
+
+
+class Unseal(BaseModel):
+    """Why a seal is lifted."""
+
+    reason: str = Field(min_length=1, max_length=1000)
+
+
+class SealEntry(BaseModel):
+    """One seal that a summary has or had."""
+
+    sealed_by: str
+    sealed_at: datetime
+    lifted: bool
+    lifted_by: str | None
+    lifted_at: datetime | None
+    lifted_why: str | None
+
+
+@router.get("/weekly", summary="The week of a unit", operation_id="weekly_summary", responses=documented(*READING))
 async def weekly(
     request: Request,
     caller: Signed,
     unit: UnitCode,
     week: Annotated[str, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])],
 ) -> Summary:
-    """Visits, problems, duties and the units right below, with the week before beside them."""
-    period = _period(periods.week, week)
-    async with unit_in_scope(request, caller, unit) as (connection, found):
-        return await summary(connection, found, period, caller.now, "weekly_analysis")
+    """Visits, problems, duties, the loop, what needs a decision, and the units right below, with the week before beside them."""
+    return await _summary(request, caller, unit, "weekly", week)
 
 
-@router.get("/monthly", summary="The month of a unit", responses=_PROBLEMS)
+@router.get("/monthly", summary="The month of a unit", operation_id="monthly_summary", responses=documented(*READING))
 async def monthly(
     request: Request,
     caller: Signed,
     unit: UnitCode,
     month: Annotated[str, Query(description="Month, Asia/Shanghai", examples=["2026-11"])],
 ) -> Summary:
-    """Visits, problems, duties and the units right below, with the month before beside them."""
-    period = _period(periods.month, month)
+    """Visits, problems, duties, the loop, what needs a decision, and the units right below, with the month before beside them."""
+    return await _summary(request, caller, unit, "monthly", month)
+
+
+async def _summary(request: Request, caller: Caller, unit: str, which: str, name: str) -> Summary:
+    parse, log = PARSE[which]
+    period = named_period(parse, name)
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        return await summary(connection, found, period, caller.now, "monthly_summary")
+        now = await summary(connection, state_of(request).settings, found, period, caller.now, log)
+        seal = await queries.seal_in_force(connection, unit, period.name)
+    return as_sealed(now, seal) if seal else now
 
 
-@router.get("/cadres", summary="What each cadre did", responses=_PROBLEMS)
+@router.get("/cadres", summary="What each cadre did", operation_id="cadre_table", responses=documented(*READING))
 async def cadres(
     request: Request,
     caller: Signed,
     unit: UnitCode,
-    week: Annotated[str | None, Query(description="ISO week", examples=["2026-W47"])] = None,
-    month: Annotated[str | None, Query(description="Month", examples=["2026-11"])] = None,
-    first: Annotated[date | None, Query(alias="from", description="First day, with `to`")] = None,
-    last: Annotated[date | None, Query(alias="to", description="Last day, with `from`")] = None,
+    week: Week = None,
+    month: Month = None,
+    first: First = None,
+    last: Last = None,
     sort: Annotated[Sort, Query(description="Highest first")] = "problems_resolved",
+    party_member: Annotated[bool | None, Query(description="Only party members, or only others")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
 ) -> CadreTable:
     """One row a cadre with work in the unit: visits, problems raised and resolved, overdue in hand. Give week, month, or from and to."""
     period = chosen_period(week, month, first, last)
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        rows = [dict(row) for row in await queries.cadres(connection, found["code"], period, caller.now)]
-    rows.sort(key=lambda row: (-row[sort], row["staff_code"]))
+        rows, groups = await cadre_queries.table(connection, unit, period, caller.now, sort, limit, party_member)
+        medians = await cadre_queries.median_hours(connection, unit, period, [row["staff_code"] for row in rows])
     ranks = _ranks([row[sort] for row in rows]) if state_of(request).settings.rank else [None] * len(rows)
-    items = [CadreRow(**row, rank=rank) for row, rank in zip(rows[:limit], ranks, strict=False)]
-    return CadreTable(unit=unit_out(found), period=period_out(period), items=items)
+    items = [
+        CadreRow(
+            **{name: value for name, value in row.items() if name != "groups"},
+            median_hours_to_resolve=medians.get(row["staff_code"]),
+            rank=rank,
+        )
+        for row, rank in zip(rows, ranks, strict=True)
+    ]
+    return CadreTable(unit=unit_out(found), period=period_out(period), groups=[GroupTotals(**group) for group in groups], items=items)
 
 
 def _ranks(values: list[int]) -> list[int | None]:
@@ -90,36 +181,76 @@ def _ranks(values: list[int]) -> list[int | None]:
     return [first_place[value] for value in values]
 
 
-def chosen_period(week: str | None, month: str | None, first: date | None, last: date | None) -> Period:
-    """The period that a query names in one of three ways."""
-    named = [week is not None, month is not None, first is not None or last is not None]
-    if sum(named) != 1:
-        raise Problem(INVALID, "Name one period: week, or month, or from and to.")
-    if week is not None:
-        return _period(periods.week, week)
-    if month is not None:
-        return _period(periods.month, month)
-    if first is None or last is None:
-        raise Problem(INVALID, "A period of days needs both from and to.")
-    try:
-        return periods.span(first, last)
-    except ValueError as error:
-        raise Problem(INVALID, f"from, to: {error}.") from None
+@router.get("/members", summary="Members and the households tied to them", operation_id="member_table", responses=documented(*READING))
+async def members(
+    request: Request,
+    caller: Signed,
+    unit: UnitCode,
+    role: Annotated[Literal["contact", "lead"], Query(description="contact: 党员联系户; lead: 包联户")],
+    week: Week = None,
+    month: Month = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 500,
+) -> MemberTable:
+    """One row a member: how many households, and how many of them were visited in the week or month."""
+    period = week_or_month(week, month)
+    async with unit_in_scope(request, caller, unit) as (connection, found):
+        rows = await cadre_queries.members(connection, unit, period, role, limit)
+    return MemberTable(unit=unit_out(found), period=period_out(period), items=[MemberRow(**dict(row)) for row in rows])
 
 
-def _period(parse: Callable[[str], Period], text: str) -> Period:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise Problem(INVALID, f"{error}.") from None
+# --------------------------------------------------------------------------------------------------------- seals
+
+_SEALING = documented(*READING, ALREADY_DECIDED, NOT_OVER)
+Which = Annotated[Literal["weekly", "monthly"], Path(description="Of a week or of a month")]
+Name = Annotated[str, Path(description="The week or the month", examples=["2026-W47"])]
 
 
-@asynccontextmanager
-async def unit_in_scope(request: Request, caller: Caller, code: str) -> AsyncIterator[tuple[Connection, Any]]:
-    """A connection and a unit within the caller's scope; any other looks absent."""
-    units = caller.units()
-    async with state_of(request).database.reading() as connection:
-        found = await queries.unit(connection, code) if any(covers(top, code) for top in units) else None
-        if found is None:
-            raise Problem(NOT_FOUND, f"There is no unit ‘{code}’ in your scope, which is {', '.join(units)} and below.")
-        yield connection, found
+@router.post("/{which}/{name}/seal", summary="Seal a week or month", operation_id="seal_summary", responses=_SEALING)
+async def seal(request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode) -> Summary:
+    """Keeps the numbers as they were; what arrives later shows apart."""
+    state = state_of(request)
+    parse, log = PARSE[which]
+    period = named_period(parse, name)
+    if caller.now < period.ends:
+        raise Problem(NOT_OVER, f"{name} ends at {period.ends.isoformat()}; seal it after that.")
+    async with state.database.transaction() as connection:
+        found = await _unit_to_seal(connection, caller, unit)
+        now = await summary(connection, state.settings, found, period, caller.now, log)
+        new = await queries.seal(connection, unit, name, now.model_dump(mode="json"), caller.staff_code, caller.now)
+        kept = await queries.seal_in_force(connection, unit, name)
+    if not new:
+        raise Problem(
+            ALREADY_DECIDED, f"{name} of {unit} is sealed already, by {kept['sealed_by'] if kept else 'somebody'}; unseal it first."
+        )
+    return as_sealed(now, kept)
+
+
+@router.delete("/{which}/{name}/seal", summary="Unseal a week or month", operation_id="unseal_summary", responses=_SEALING)
+async def unseal(request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode, body: Unseal) -> list[SealEntry]:
+    """Lifts the seal; who, when and why stay on record."""
+    period = named_period(PARSE[which][0], name)
+    async with state_of(request).database.transaction() as connection:
+        await _unit_to_seal(connection, caller, unit)
+        kept = await queries.seal_in_force(connection, unit, period.name, lock=True)
+        if kept is None:
+            raise Problem(NOT_FOUND, f"{name} of {unit} is not sealed.")
+        await queries.lift_seal(connection, kept["id"], caller.staff_code, caller.now, body.reason)
+        return [SealEntry(**dict(row)) for row in await queries.seals(connection, unit, name)]
+
+
+@router.get("/{which}/{name}/seal", summary="The seals of a week or month", operation_id="list_seals", responses=_SEALING)
+async def seals(request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode) -> list[SealEntry]:
+    """Every seal that it ever had, the newest first."""
+    period = named_period(PARSE[which][0], name)
+    async with unit_in_scope(request, caller, unit) as (connection, _):
+        return [SealEntry(**dict(row)) for row in await queries.seals(connection, unit, period.name)]
+
+
+async def _unit_to_seal(connection: Connection, caller: Caller, unit: str) -> Any:
+    """The unit, if the caller decides for the whole of it."""
+    found = await find_unit(connection, unit) if any(covers(top, unit) for top in caller.units()) else None
+    if found is None:
+        raise Problem(NOT_FOUND, f"There is no unit ‘{unit}’ in your scope.")
+    if not may_settle(caller.posts, unit, caller.now):
+        raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that seals for {unit}.")
+    return found

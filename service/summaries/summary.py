@@ -1,4 +1,4 @@
-"""Puts a period's summary together from the queries."""
+"""Puts a week's or month's summary of a unit together from the queries."""
 
 from datetime import datetime
 from typing import Any
@@ -6,39 +6,36 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from service.database import Connection
+from service.loop import queries as loop_queries
+from service.loop.loop import LogCounts, counts_by_log
+from service.settings import Settings
 from service.summaries import queries
+from service.units import PeriodOut, UnitOut, count_grids, period_out, unit_out
 from sync_protocol.periods import Period, previous
-from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
+from sync_protocol.vocabulary import CODE_LENGTH, DUTIES, SEVERITIES
 
-_BELOW = dict(zip(CODE_LENGTH.values(), [*list(CODE_LENGTH.values())[1:], 15], strict=True))
-
-
-class UnitOut(BaseModel):
-    """A unit."""
-
-    code: str = Field(examples=["150221100"])
-    level: str = Field(examples=["township"])
-    name: str
-
-
-class PeriodOut(BaseModel):
-    """A run of whole days in Asia/Shanghai, both ends included."""
-
-    name: str = Field(examples=["2026-W47"])
-    first: str = Field(examples=["2026-11-16"])
-    last: str = Field(examples=["2026-11-22"])
+_LENGTHS = [*CODE_LENGTH.values()]
+_BELOW = dict(zip(_LENGTHS, [*_LENGTHS[1:], _LENGTHS[-1]], strict=True))
+_NAMED = 100
 
 
 class Totals(BaseModel):
-    """The numbers of a unit and a period; problems open and overdue as of the period's end, or now if it has not ended."""
+    """The numbers of a unit and a period; problems open and overdue as of the period's end, or now if it has not ended.
+
+    `households_visited` are distinct; `coverage` is visited / households. `contact_households`: those with a party member tied to them.
+    """
 
     visits: int = 0
     households_visited: int = 0
     households: int = 0
+    coverage: float | None = None
+    contact_households: int = 0
+    contact_households_visited: int = 0
     problems_raised: int = 0
     problems_resolved: int = 0
     problems_open: int = 0
     problems_overdue: int = 0
+    resolution_rate: float | None = Field(None, description="Resolved in the period / raised in the period")
     median_hours_to_resolve: float | None = None
 
 
@@ -52,6 +49,16 @@ class DutyTotals(BaseModel):
     problems_resolved: int = 0
 
 
+class SeverityTotals(BaseModel):
+    """The problems of one severity: raised in the period, open and overdue at its end."""
+
+    severity: str
+    label: str
+    problems_raised: int = 0
+    problems_open: int = 0
+    problems_overdue: int = 0
+
+
 class UnitTotals(BaseModel):
     """A unit right below, with its numbers."""
 
@@ -60,62 +67,71 @@ class UnitTotals(BaseModel):
 
 
 class LoopTotals(BaseModel):
-    """Of the grids, how many have filed the period's log."""
+    """Of the grids, how many have filed the period's log, and every log on time, late and missing.
+
+    `silent` names the grids without any visit.
+    """
 
     grids: int
     filed: int
     missing: int
+    logs: dict[str, LogCounts]
+    silent: list[UnitOut]
+    provisional: bool = Field(description="The official calendar of these days is not out yet; make-up days are missing")
+
+
+class EscalatedProblem(BaseModel):
+    """An open problem that was passed up."""
+
+    id: str
+    grid: str
+    title: str
+    severity: str
+    handler_unit: str
+    raised_at: datetime
+    due: datetime | None
+
+
+class Decisions(BaseModel):
+    """What waits for a decision now, whatever the period: the problems are in `escalated`, the rest under /v1/conflicts and /v1/held."""
+
+    escalated_problems: int
+    open_conflicts: int
+    held_mutations: int
+    escalated: list[EscalatedProblem]
+
+
+class SealOut(BaseModel):
+    """Who sealed a summary, and what came since: the differences between the numbers now and those sealed."""
+
+    by: str
+    at: datetime
+    arrived_since: dict[str, int]
 
 
 class Summary(BaseModel):
-    """A week's or month's summary of a unit."""
+    """A week's or month's summary of a unit. A sealed one shows the numbers as they were."""
 
     unit: UnitOut
     period: PeriodOut
     totals: Totals
     previous: Totals
     duties: list[DutyTotals]
+    severities: list[SeverityTotals]
     units: list[UnitTotals]
     loop: LoopTotals
+    decisions: Decisions
     sealed: bool = False
+    seal: SealOut | None = None
     late_arrivals: int = Field(description="Visits and problems of the period that came in after it had ended")
 
 
-class CadreRow(BaseModel):
-    """What one cadre did in a period."""
-
-    staff_code: str
-    name: str
-    party_member: bool
-    unit: str | None
-    visits: int
-    problems_raised: int
-    problems_resolved: int
-    problems_overdue: int
-    rank: int | None = Field(None, description="Empty unless ranks are switched on")
-
-
-class CadreTable(BaseModel):
-    """The cadres of a unit and a period."""
-
-    unit: UnitOut
-    period: PeriodOut
-    items: list[CadreRow]
-
-
-def unit_out(row: Any) -> UnitOut:
-    """A unit's row as it is answered."""
-    return UnitOut(code=row["code"], level=row["level"], name=row["name"])
-
-
-def period_out(period: Period) -> PeriodOut:
-    """A period as it is answered."""
-    return PeriodOut(name=period.name, first=period.first.isoformat(), last=period.last.isoformat())
-
-
-async def totals_by_unit(connection: Connection, code: str, period: Period, now: datetime, width: int) -> dict[str, Totals]:
-    """The totals of every unit under `code` whose own code has `width` digits, where there is anything to tell."""
+async def totals_by_unit(
+    connection: Connection, code: str, period: Period, now: datetime, width: int
+) -> tuple[dict[str, Totals], Totals, int]:
+    """The totals of every unit under `code` whose own code has `width` digits, those of `code` itself, and its late arrivals."""
     found: dict[str, Totals] = {}
+    late = 0
 
     def of(row: Any) -> Totals:
         return found.setdefault(row["code"], Totals())
@@ -123,35 +139,47 @@ async def totals_by_unit(connection: Connection, code: str, period: Period, now:
     for row in await queries.counts(connection, code, period, width):
         totals = of(row)
         totals.visits, totals.problems_raised, totals.problems_resolved = row["visits"], row["raised"], row["resolved"]
-    for row in await queries.households_visited(connection, code, period, width):
-        of(row).households_visited = row["visited"]
+        totals.households_visited, totals.contact_households_visited = row["households_visited"], row["contacts_visited"]
+        late += row["late"]
     for row in await queries.households(connection, code, width):
-        of(row).households = row["households"]
+        totals = of(row)
+        totals.households, totals.contact_households = row["households"], row["contacts"]
     for row in await queries.standing(connection, code, period, now, width):
         totals = of(row)
         totals.problems_open, totals.problems_overdue = row["open"], row["overdue"]
+    whole = Totals()
+    for totals in found.values():
+        for name in _SUMMED:
+            setattr(whole, name, getattr(whole, name) + getattr(totals, name))
     for row in await queries.median_hours(connection, code, period, width):
-        of(row).median_hours_to_resolve = None if row["hours"] is None else round(float(row["hours"]), 2)
-    return found
+        totals = whole if row["code"] is None else of(row)
+        totals.median_hours_to_resolve = None if row["hours"] is None else round(row["hours"], 2)
+    for totals in (whole, *found.values()):
+        totals.coverage = _ratio(totals.households_visited, totals.households)
+        totals.resolution_rate = _ratio(totals.problems_resolved, totals.problems_raised)
+    return found, whole, late
 
 
-async def totals_of(connection: Connection, code: str, period: Period, now: datetime) -> Totals:
-    """The totals of one unit."""
-    return (await totals_by_unit(connection, code, period, now, len(code))).get(code, Totals())
+_SUMMED = [name for name, field in Totals.model_fields.items() if field.annotation is int]
 
 
-async def summary(connection: Connection, unit: Any, period: Period, now: datetime, log: str) -> Summary:
-    """The summary of a unit; `log` is the record kind that each grid files for such a period."""
+def _ratio(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+async def summary(connection: Connection, settings: Settings, unit: Any, period: Period, now: datetime, log: str) -> Summary:
+    """The summary of a unit as it stands now; `log` is the record kind that each grid files for such a period."""
     code = unit["code"]
-    below = await totals_by_unit(connection, code, period, now, _BELOW[len(code)]) if len(code) < 15 else {}
+    below, totals, late = await totals_by_unit(connection, code, period, now, _BELOW[len(code)])
+    _, before, _ = await totals_by_unit(connection, code, previous(period), now, len(code))
     by_duty = {row["duty"]: row for row in await queries.duties(connection, code, period)}
-    grids = await queries.grids(connection, code)
-    filed = await queries.loop_counts(connection, code, period, log)
+    by_severity = {row["severity"]: row for row in await queries.standing_by(connection, code, period, now)}
+    children = await queries.children(connection, code)
     return Summary(
         unit=unit_out(unit),
         period=period_out(period),
-        totals=await totals_of(connection, code, period, now),
-        previous=await totals_of(connection, code, previous(period), now),
+        totals=totals,
+        previous=before,
         duties=[
             DutyTotals(
                 duty=duty,
@@ -160,10 +188,52 @@ async def summary(connection: Connection, unit: Any, period: Period, now: dateti
             )
             for duty, label in DUTIES.items()
         ],
-        units=[
-            UnitTotals(unit=unit_out(child), totals=below.get(child["code"], Totals()))
-            for child in await queries.children(connection, code)
+        severities=[
+            SeverityTotals(
+                severity=severity,
+                label=label.zh,
+                **{
+                    f"problems_{name}": by_severity[severity][name] if severity in by_severity else 0
+                    for name in ("raised", "open", "overdue")
+                },
+            )
+            for severity, label in SEVERITIES.items()
         ],
-        loop=LoopTotals(grids=grids, filed=filed, missing=grids - filed),
-        late_arrivals=await queries.late_arrivals(connection, code, period),
+        units=[UnitTotals(unit=unit_out(child), totals=below.get(child["code"], Totals())) for child in children],
+        loop=await _loop(connection, settings, code, period, now, log),
+        decisions=await _decisions(connection, code),
+        late_arrivals=late,
     )
+
+
+async def _loop(connection: Connection, settings: Settings, code: str, period: Period, now: datetime, log: str) -> LoopTotals:
+    logs, provisional = await counts_by_log(connection, settings, code, period, now)
+    grids = await count_grids(connection, code)
+    filed = await loop_queries.filed(connection, code, period, log)
+    silent = await loop_queries.silent(connection, code, period, _NAMED)
+    return LoopTotals(
+        grids=grids, filed=filed, missing=grids - filed, logs=logs, silent=[unit_out(row) for row in silent], provisional=provisional
+    )
+
+
+async def _decisions(connection: Connection, code: str) -> Decisions:
+    waiting = await queries.decisions(connection, code)
+    rows = await queries.escalated(connection, code, _NAMED) if waiting["escalated"] else []
+    return Decisions(
+        escalated_problems=waiting["escalated"],
+        open_conflicts=waiting["conflicts"],
+        held_mutations=waiting["held"],
+        escalated=[EscalatedProblem(**dict(row)) for row in rows],
+    )
+
+
+def as_sealed(now: Summary, seal: Any) -> Summary:
+    """The summary as it was sealed, with what arrived since beside it; what waits for a decision is always that of now."""
+    kept = Summary.model_validate_json(seal["summary"])
+    since = {
+        name: getattr(now.totals, name) - getattr(kept.totals, name)
+        for name in ("visits", "households_visited", "problems_raised", "problems_resolved")
+    }
+    since["late_arrivals"] = now.late_arrivals - kept.late_arrivals
+    seal_out = SealOut(by=seal["sealed_by"], at=seal["sealed_at"], arrived_since=since)
+    return kept.model_copy(update={"sealed": True, "seal": seal_out, "decisions": now.decisions})

@@ -16,7 +16,6 @@ import msgspec
 from service.database import Connection
 from service.identity.rights import may_settle, may_write
 from service.problems import cases
-from service.problems.limits import limit_rule
 from service.records import queries as records
 from service.settings import Settings
 from service.summaries import credit, tallies
@@ -75,7 +74,8 @@ class Batch:
         self.touched: dict[tuple[str, str], None] = {}
         self.existing: dict[tuple[str, str], str] = {}
         self.born: list[str] = []
-        self.before: dict[tuple[str, str], credit.Credits] = {}
+        self.visits_before: dict[str, credit.VisitFacts | None] = {}
+        self.households_before: dict[str, credit.HouseholdFacts | None] = {}
         self.filed: dict[str, cases.Filed] = {}
         self.changes = credit.Changes()
         self.log: list[queries.LogRow] = []
@@ -217,15 +217,12 @@ class Batch:
         return self.heads[grid] + self.taken[grid]
 
     def _remember(self, key: tuple[str, str], stored: records.Stored | None) -> None:
-        """Keeps the credits that a visit had before this call first touched it."""
-        if key[0] == "visit" and key not in self.before:
-            self.before[key] = self._visit_credits(stored)
-
-    @staticmethod
-    def _visit_credits(stored: records.Stored | None) -> credit.Credits:
-        if stored is None or stored.record.deleted:
-            return {}
-        return credit.of_visit(stored.record.grid, stored.record.created_by, stored.record.fields)
+        """Keeps what a visit or a household counted by before this call first touched it."""
+        kind, record_id = key
+        if kind == "visit" and record_id not in self.visits_before:
+            self.visits_before[record_id] = _visit_facts(stored)
+        elif kind == "household" and record_id not in self.households_before:
+            self.households_before[record_id] = _household_facts(stored)
 
     def _conflict(self, kind: Kind, record: Record, loss: Loss, rev: int) -> Conflict:
         entry = queries.ConflictEntry(id=records.new_uuid(), grid=record.grid, kind=kind.name, record=record.id, rev=rev, loss=loss)
@@ -247,8 +244,10 @@ class Batch:
 
     async def fold_problems(self, connection: Connection) -> None:
         """Folds every problem that got a step or was changed, and collects what changes in the tally."""
-        for key, before in self.before.items():
-            self.changes.move(before, self._visit_credits(self.stored.get(key)))
+        for visit, had in self.visits_before.items():
+            self.changes.visit(had, _visit_facts(self.stored.get(("visit", visit))))
+        for household, counted in self.households_before.items():
+            self.changes.household(household, counted, _household_facts(self.stored.get(("household", household))))
         new_steps: dict[str, dict[str, lifecycle.Step]] = defaultdict(dict)
         problems = {record_id for kind, record_id in self.touched if kind == "problem"}
         for kind, record_id in self.touched:
@@ -264,24 +263,25 @@ class Batch:
             self.stored["problem", record_id] = stored
         older = [problem for problem in problems if problem in self.filed]
         steps = cases.steps_from(await records.steps_of(connection, older)) if older else {}
-        limit = limit_rule(self.settings.emergency_hours, self.settings.urgent_days, self.settings.ordinary_days)
-        extending = {step.by for some in (*steps.values(), *new_steps.values()) for step in some.values() if step.action == "extend"}
+        limit = cases.limit_rule_of(self.settings)
+        extending = cases.extending((*steps.values(), *new_steps.values()))
         may_extend = await cases.ranks_above(connection, extending) if extending else None
         gone = []
         kept = []
         for problem in sorted(problems):
             record = self.stored["problem", problem].record
             was = self.filed.get(problem)
-            before = credit.of_case(was.grid, was.duty, was.case) if was else {}
+            before = credit.case_facts(was)
             if record.deleted:
                 gone.append(problem)
-                self.changes.move(before, {})
+                self.changes.case(before, None)
                 continue
             all_steps = {**steps.get(problem, {}), **new_steps.get(problem, {})}
             case = lifecycle.fold(record.fields, record.grid, record.created_by, all_steps.values(), limit, may_extend)
-            filed = cases.Filed(problem, record.grid, record.fields["duty"], record.fields.get("severity") or "ordinary", case)
+            received_at = self.stored["problem", problem].received_at
+            filed = cases.Filed(problem, record.grid, record.fields["duty"], cases.severity_of(record.fields), case, received_at)
             kept.append(filed)
-            self.changes.move(before, credit.of_case(filed.grid, filed.duty, case))
+            self.changes.case(before, credit.case_facts(filed))
         if kept:
             await cases.write(connection, kept)
         if gone:
@@ -304,7 +304,20 @@ class Batch:
         if self.departures:
             await queries.write_departures(connection, self.departures)
         await queries.write_log(connection, self.log, self.now)
-        await tallies.add(connection, self.changes.rows())
+        await tallies.add(connection, self.changes)
+
+
+def _visit_facts(stored: records.Stored | None) -> credit.VisitFacts | None:
+    if stored is None:
+        return None
+    record = stored.record
+    return credit.visit_facts(record.grid, record.created_by, record.fields, record.first.stamp, stored.received_at, record.deleted)
+
+
+def _household_facts(stored: records.Stored | None) -> credit.HouseholdFacts | None:
+    if stored is None:
+        return None
+    return credit.household_facts(stored.record.grid, stored.record.fields, stored.record.deleted)
 
 
 def digest_of(body: str) -> bytes:

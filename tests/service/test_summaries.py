@@ -62,6 +62,10 @@ async def test_a_week_counts_visits_households_and_problems(world: World) -> Non
         "problems_open": 1,
         "problems_overdue": 0,
         "median_hours_to_resolve": 6.0,
+        "coverage": round(2 / (3 * len(await world.fetch("SELECT FROM unit WHERE parent = $1", VILLAGE))), 4),
+        "contact_households": 0,
+        "contact_households_visited": 0,
+        "resolution_rate": 0.5,
     }
     by_duty = {row["duty"]: row for row in summary["duties"]}
     assert by_duty["emergency"] | {"label": ""} == {

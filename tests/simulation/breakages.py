@@ -109,13 +109,13 @@ def keep_dropped_grids(patch: Patch) -> None:
 
 def never_take_credit_back(patch: Patch) -> None:
     """Adds to the tally and never takes away."""
-    plain = Changes.add
+    plain = Changes._case
 
-    def add(self: Changes, credits: Any, sign: int = 1) -> None:
+    def case(self: Changes, facts: Any, sign: int) -> None:
         if sign > 0:
-            plain(self, credits, sign)
+            plain(self, facts, sign)
 
-    patch.setattr(Changes, "add", add)
+    patch.setattr(Changes, "_case", case)
 
 
 def keep_the_epoch(patch: Patch) -> None:

@@ -1,0 +1,139 @@
+"""The closed loop 日走访、周分析、月汇总: what was due in a period, and what of it was on time, late or missing."""
+
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from service.database import Connection
+from service.loop import queries
+from service.loop.queries import Due
+from service.settings import Settings
+from service.units import UnitOut, count_grids, unit_out
+from service.workdays import is_provisional, is_workday
+from sync_protocol import periods
+from sync_protocol.periods import Period
+
+Status = Literal["on_time", "late", "missing"]
+LOGS = ("visit", "weekly_analysis", "monthly_summary")
+
+
+class LogCounts(BaseModel):
+    """How many of the logs of one kind that were due by now were on time, late, and missing: a visit a grid and working day,
+    an analysis a grid and week, a summary a grid and month. Late is what was written after it was due, whenever it came in.
+    """
+
+    on_time: int = 0
+    late: int = 0
+    missing: int = 0
+
+
+class GridLoop(BaseModel):
+    """One grid's loop. Without a status: nothing of the kind is due in the period yet."""
+
+    grid: UnitOut
+    days_due: int = Field(description="Working days of the period that are over")
+    days_visited: int = Field(description="Of them, days with a visit")
+    days: dict[date, Status] = Field(description="Every working day that is over, and other days with a visit")
+    analysis: Status | None = Field(description="The worst of `analyses`")
+    analyses: dict[str, Status] = Field(description="By week; a month is asked for the weeks that end in it")
+    summary: Status | None
+
+
+class Expected(BaseModel):
+    """What was due by now in a period: working days, and logs with their due times."""
+
+    days: list[date]
+    analyses: dict[str, datetime]
+    summaries: dict[str, datetime]
+    provisional: bool
+
+    @property
+    def logs(self) -> list[Due]:
+        """The analyses and summaries as the queries take them."""
+        return [
+            Due("weekly_analysis", list(self.analyses), list(self.analyses.values())),
+            Due("monthly_summary", list(self.summaries), list(self.summaries.values())),
+        ]
+
+
+def analysis_due(week: Period, settings: Settings) -> datetime:
+    """When a week's analysis is due."""
+    return week.ends + timedelta(hours=settings.analysis_due_hour)
+
+
+def summary_due(month: Period, settings: Settings) -> datetime:
+    """When a month's summary is due."""
+    return month.ends + timedelta(days=settings.summary_due_day - 1, hours=settings.summary_due_hour)
+
+
+def expected(period: Period, now: datetime, settings: Settings) -> Expected:
+    """What a grid should have done in a week or month by now."""
+    weeks = [periods.week(name) for name in dict.fromkeys(periods.week_of(day) for day in period.days)]
+    analyses = {week.name: analysis_due(week, settings) for week in weeks if period.first <= week.last <= period.last}
+    summaries = {period.name: summary_due(period, settings)} if "W" not in period.name else {}
+    return Expected(
+        days=[day for day in period.days if is_workday(day) and periods.midnight(day + timedelta(days=1)) <= now],
+        analyses={name: due for name, due in analyses.items() if due <= now},
+        summaries={name: due for name, due in summaries.items() if due <= now},
+        provisional=any(is_provisional(day) for day in period.days),
+    )
+
+
+async def counts_by_log(
+    connection: Connection, settings: Settings, code: str, period: Period, now: datetime
+) -> tuple[dict[str, LogCounts], bool]:
+    """The counts of each log of a unit, and whether the calendar of the period is provisional."""
+    due = expected(period, now, settings)
+    grids = await count_grids(connection, code)
+    counts = {"visit": (await queries.day_counts(connection, code, due.days), len(due.days))}
+    for logs in due.logs:
+        counts[logs.log] = (await queries.log_counts(connection, code, logs), len(logs.names))
+    return {
+        log: LogCounts(on_time=row["on_time"], late=row["late"], missing=grids * times - row["on_time"] - row["late"])
+        for log, (row, times) in counts.items()
+    }, due.provisional
+
+
+async def grid_loops(connection: Connection, settings: Settings, grids: list[Any], period: Period, now: datetime) -> list[GridLoop]:
+    """The loop of each of these grids, which are given in order of code."""
+    if not grids:
+        return []
+    due = expected(period, now, settings)
+    found = {row["code"]: _empty(row, due) for row in grids}
+    first, last = grids[0]["code"], grids[-1]["code"]
+    for row in await queries.days_of(connection, first, last, period):
+        if row["grid"] in found:
+            found[row["grid"]].days[row["day"]] = _status(row)
+    for logs in due.logs:
+        for row in await queries.logs_of(connection, first, last, logs):
+            if row["grid"] not in found:
+                continue
+            if logs.log == "weekly_analysis":
+                found[row["grid"]].analyses[row["name"]] = _status(row)
+            else:
+                found[row["grid"]].summary = _status(row)
+    for item in found.values():
+        item.days = dict(sorted(item.days.items()))
+        item.days_visited = sum(item.days[day] != "missing" for day in due.days)
+        item.analysis = next((status for status in _WORST_FIRST if status in item.analyses.values()), None)
+    return list(found.values())
+
+
+_WORST_FIRST: tuple[Status, ...] = ("missing", "late", "on_time")
+
+
+def _status(row: Any) -> Status:
+    return "on_time" if row["on_time"] else "late"
+
+
+def _empty(row: Any, due: Expected) -> GridLoop:
+    return GridLoop(
+        grid=unit_out(row),
+        days_due=len(due.days),
+        days_visited=0,
+        days=dict.fromkeys(due.days, "missing"),
+        analysis=None,
+        analyses=dict.fromkeys(due.analyses, "missing"),
+        summary="missing" if due.summaries else None,
+    )

@@ -1,0 +1,115 @@
+"""The SQL of the loop: which grid made each day's visit, filed its analyses and its summaries."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+from service.database import Connection, Row
+from service.units import UNDER
+from sync_protocol.periods import Period
+
+
+class Due(NamedTuple):
+    """Logs of one kind and when each is due: names of weeks or months."""
+
+    log: str
+    names: list[str]
+    due: list[datetime]
+
+
+# When a record was first written, by the corrected clock: what a phone wrote on time without coverage is on time.
+_WRITTEN = "to_timestamp((coalesce(('x' || (r.clocks -> 'first' ->> 1))::bit(64)::bigint, r.stamp) >> 16)::float8 / 1000)"
+
+
+async def day_counts(connection: Connection, code: str, days: Sequence[date]) -> Row:
+    """Of the grid-days with a visit: with one that was written the same day (`on_time`), and with later ones only (`late`)."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT count(*) FILTER (WHERE prompt > 0)::int AS on_time, count(*) FILTER (WHERE prompt = 0)::int AS late FROM (
+            SELECT sum(prompt) AS prompt FROM tally WHERE day = ANY($2::date[]) AND {UNDER.format("grid")} AND visits > 0 GROUP BY day, grid
+        ) AS kept
+        """,
+        code,
+        list(days),
+    )
+    assert row is not None
+    return row
+
+
+async def log_counts(connection: Connection, code: str, due: Due) -> Row:
+    """How many logs of a kind were written by their due time, and how many later."""
+    name = "week" if due.log == "weekly_analysis" else "month"
+    row = await connection.fetchrow(
+        f"""
+        SELECT count(*) FILTER (WHERE {_WRITTEN} <= d.due)::int AS on_time, count(*) FILTER (WHERE {_WRITTEN} > d.due)::int AS late
+        FROM unnest($2::text[], $3::timestamptz[]) AS d(name, due)
+        JOIN {due.log} r ON r.{name} = d.name AND {UNDER.format("r.grid")} AND NOT r.deleted
+        """,
+        code,
+        due.names,
+        due.due,
+    )
+    assert row is not None
+    return row
+
+
+async def grids(connection: Connection, code: str, after: str | None, limit: int) -> list[Row]:
+    """The grids of a unit in order of code."""
+    return await connection.fetch(
+        f"SELECT code, level, name FROM unit WHERE {UNDER.format('code')} AND level = 'grid' AND code > coalesce($2, '')"
+        " ORDER BY code LIMIT $3",
+        code,
+        after,
+        limit,
+    )
+
+
+async def days_of(connection: Connection, first: str, last: str, period: Period) -> list[Row]:
+    """Of the grids from `first` to `last`, the days with a visit; `on_time`: with one that was written the same day."""
+    return await connection.fetch(
+        """
+        SELECT grid, day, sum(prompt) > 0 AS on_time FROM tally
+        WHERE day = ANY($3::date[]) AND grid BETWEEN $1 AND $2 AND visits > 0 GROUP BY grid, day ORDER BY grid, day
+        """,
+        first,
+        last,
+        period.days,
+    )
+
+
+async def logs_of(connection: Connection, first: str, last: str, due: Due) -> list[Row]:
+    """Of the grids from `first` to `last`, the logs of a kind that were written; `on_time`: by their due time."""
+    name = "week" if due.log == "weekly_analysis" else "month"
+    return await connection.fetch(
+        f"""
+        SELECT r.grid, d.name, {_WRITTEN} <= d.due AS on_time FROM unnest($3::text[], $4::timestamptz[]) AS d(name, due)
+        JOIN {due.log} r ON r.{name} = d.name AND r.grid BETWEEN $1 AND $2 AND NOT r.deleted
+        """,
+        first,
+        last,
+        due.names,
+        due.due,
+    )
+
+
+async def filed(connection: Connection, code: str, period: Period, log: str) -> int:
+    """How many grids of a unit have filed the analysis of a week, or the summary of a month."""
+    name = "week" if log == "weekly_analysis" else "month"
+    count: int = await connection.fetchval(
+        f"SELECT count(*) FROM {log} WHERE {UNDER.format('grid')} AND {name} = $2 AND NOT deleted", code, period.name
+    )
+    return count
+
+
+async def silent(connection: Connection, code: str, period: Period, limit: int) -> list[Row]:
+    """The grids of a unit without any visit in a week or month."""
+    return await connection.fetch(
+        f"""
+        SELECT u.code, u.level, u.name FROM unit u
+        LEFT JOIN grid_tally t ON t.span = $2 AND t.duty = '' AND t.grid = u.code AND t.visits > 0
+        WHERE {UNDER.format("u.code")} AND u.level = 'grid' AND t.grid IS NULL ORDER BY u.code LIMIT $3
+        """,
+        code,
+        period.name,
+        limit,
+    )

@@ -1,0 +1,60 @@
+"""The loop's gaps: `GET /v1/loop`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from service.errors import READING, documented
+from service.identity.access import Signed
+from service.loop import queries
+from service.loop.loop import GridLoop, counts_by_log, grid_loops
+from service.paging import Limit
+from service.state import state_of
+from service.units import Month, PeriodOut, UnitCode, UnitOut, Week, count_grids, period_out, unit_in_scope, unit_out, week_or_month
+
+router = APIRouter(prefix="/v1", tags=["loop"])
+
+
+class Loop(BaseModel):
+    """Which grid of a unit missed which working day, analysis and summary; the counts are those of the whole unit, by log."""
+
+    unit: UnitOut
+    period: PeriodOut
+    grids: int
+    on_time: dict[str, int]
+    late: dict[str, int]
+    missing: dict[str, int]
+    provisional: bool = Field(description="The official calendar of these days is not out yet: holidays are computed, make-up days missing")
+    items: list[GridLoop]
+    next: str | None
+
+
+@router.get("/loop", summary="Which grid missed what", responses=documented(*READING))
+async def loop(
+    request: Request,
+    caller: Signed,
+    unit: UnitCode,
+    week: Week = None,
+    month: Month = None,
+    limit: Limit = 500,
+    after: Annotated[str | None, Query(pattern=r"^\d{15}$", description="The `next` of the page before")] = None,
+) -> Loop:
+    """A visit each working day, an analysis each week, a summary each month: on time, late, or missing. What is not due yet is no gap."""
+    period = week_or_month(week, month)
+    settings = state_of(request).settings
+    async with unit_in_scope(request, caller, unit) as (connection, found):
+        counts, provisional = await counts_by_log(connection, settings, unit, period, caller.now)
+        rows = await queries.grids(connection, unit, after, limit + 1)
+        items = await grid_loops(connection, settings, rows[:limit], period, caller.now)
+        return Loop(
+            unit=unit_out(found),
+            period=period_out(period),
+            grids=await count_grids(connection, unit),
+            on_time={log: count.on_time for log, count in counts.items()},
+            late={log: count.late for log, count in counts.items()},
+            missing={log: count.missing for log, count in counts.items()},
+            provisional=provisional,
+            items=items,
+            next=items[-1].grid.code if len(rows) > limit else None,
+        )

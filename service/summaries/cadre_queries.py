@@ -1,0 +1,178 @@
+"""The SQL of what cadres did: any period, as whole months from the monthly tally and the days that remain from the daily one."""
+
+import json
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from service.database import Connection, Row
+from service.summaries.queries import COUNTED, IN_OPEN
+from service.units import UNDER
+from sync_protocol.periods import Period, month, month_of
+
+SORTS = ("visits", "problems_raised", "problems_resolved", "problems_overdue")
+
+
+class Pieces(NamedTuple):
+    """A period as spans of `cadre_tally` and runs of days of `tally`."""
+
+    spans: list[str]
+    first_days: list[date]
+    last_days: list[date]
+
+
+def pieces(period: Period) -> Pieces:
+    """Cuts a period: a week or a month is one span; else whole months and the days around them."""
+    if "/" not in period.name:
+        return Pieces([period.name], [], [])
+    spans, firsts, lasts = [], [], []
+    day = period.first
+    while day <= period.last:
+        whole = month(month_of(day))
+        if day == whole.first and whole.last <= period.last:
+            spans.append(whole.name)
+        else:
+            firsts.append(day)
+            lasts.append(min(whole.last, period.last))
+        day = whole.last + timedelta(days=1)
+    return Pieces(spans, firsts, lasts)
+
+
+_WORK = f"""
+    SELECT cadre, sum(visits)::int AS visits, sum(raised)::int AS raised, sum(resolved)::int AS resolved FROM (
+        SELECT cadre, visits, raised, resolved FROM cadre_tally WHERE span = ANY($2::text[]) AND {UNDER.format("grid")}
+        UNION ALL
+        SELECT t.cadre, t.visits, t.raised, t.resolved FROM unnest($3::date[], $4::date[]) AS d(first, last)
+        JOIN tally t ON t.day BETWEEN d.first AND d.last AND {UNDER.format("t.grid")}
+    ) AS every GROUP BY cadre
+"""
+
+
+async def table(
+    connection: Connection, code: str, period: Period, now: datetime, sort: str, limit: int, party_member: bool | None
+) -> tuple[list[Row], list[dict[str, Any]]]:
+    """The first rows of a unit's cadres with work in a period or problems overdue in hand, and the sums of members and of others."""
+    assert sort in SORTS
+    rows = await connection.fetch(
+        f"""
+        WITH work AS ({_WORK}), overdue AS (
+            SELECT handler_cadre AS cadre, count(*)::int AS overdue
+            FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND due < $5 AND handler_cadre IS NOT NULL GROUP BY 1
+        ), every AS MATERIALIZED (
+            SELECT coalesce(w.cadre, o.cadre) AS staff_code, coalesce(c.name, '') AS name,
+                   coalesce(c.party_member, false) AS party_member, coalesce(w.visits, 0) AS visits,
+                   coalesce(w.raised, 0) AS problems_raised, coalesce(w.resolved, 0) AS problems_resolved,
+                   coalesce(o.overdue, 0) AS problems_overdue
+            FROM work w FULL JOIN overdue o ON o.cadre = w.cadre LEFT JOIN cadre c ON c.staff_code = coalesce(w.cadre, o.cadre)
+            WHERE w.visits <> 0 OR w.raised <> 0 OR w.resolved <> 0 OR o.overdue > 0
+        ), sums AS (
+            SELECT json_agg(g) AS groups FROM (
+                SELECT party_member, count(*) AS cadres, sum(visits) AS visits, sum(problems_raised) AS problems_raised,
+                       sum(problems_resolved) AS problems_resolved, sum(problems_overdue) AS problems_overdue
+                FROM every GROUP BY party_member ORDER BY party_member DESC) AS g
+        ), page AS (
+            SELECT * FROM every WHERE $7::bool IS NULL OR party_member = $7 ORDER BY {sort} DESC, staff_code LIMIT $6
+        )
+        SELECT page.*, sums.groups,
+               (SELECT p.unit FROM post p WHERE p.staff_code = page.staff_code
+                ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC, p.unit LIMIT 1) AS unit
+        FROM sums LEFT JOIN page ON true ORDER BY page.{sort} DESC, page.staff_code
+        """,
+        code,
+        *pieces(period),
+        min(period.ends, now),
+        limit,
+        party_member,
+    )
+    groups = json.loads(rows[0]["groups"]) if rows and rows[0]["groups"] else []
+    return [row for row in rows if row["staff_code"] is not None], groups
+
+
+async def median_hours(connection: Connection, code: str, period: Period, staff_codes: Sequence[str]) -> dict[str, float]:
+    """Median hours from raised to resolved of what each of these cadres resolved in a unit in a period."""
+    rows = await connection.fetch(
+        f"""
+        SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - raised_at)::float8 / 3600) AS hours
+        FROM case_file
+        WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4 AND {COUNTED} AND {UNDER.format("grid")} GROUP BY 1
+        """,
+        code,
+        list(staff_codes),
+        period.begins,
+        period.ends,
+    )
+    return {row["resolved_by"]: round(row["hours"], 2) for row in rows}
+
+
+async def cadre(connection: Connection, staff_code: str) -> Row | None:
+    """A cadre without the secrets."""
+    return await connection.fetchrow("SELECT staff_code, name, phone, party_member FROM cadre WHERE staff_code = $1", staff_code)
+
+
+async def posts(connection: Connection, staff_code: str) -> list[Row]:
+    """All posts of a cadre with the names of their units, the present ones first."""
+    return await connection.fetch(
+        """
+        SELECT p.role, p.unit, u.name AS unit_name, p.valid_from, p.valid_to FROM post p LEFT JOIN unit u ON u.code = p.unit
+        WHERE p.staff_code = $1 ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC, p.unit
+        """,
+        staff_code,
+    )
+
+
+async def checks(connection: Connection, staff_code: str, period: Period) -> int:
+    """How many problems a cadre verified in a period."""
+    count: int = await connection.fetchval(
+        "SELECT count(DISTINCT problem_id) FROM step WHERE created_by = $1 AND at >= $2 AND at < $3 AND action = 'verify' AND NOT deleted",
+        staff_code,
+        period.begins,
+        period.ends,
+    )
+    return count
+
+
+async def tied_households(connection: Connection, staff_code: str, period: Period) -> Row:
+    """A member's contact households and contracted households: how many, visited by anyone, and visited by the member in a period."""
+    row = await connection.fetchrow(
+        """
+        WITH tied AS (
+            SELECT h.id, h.grid, h.contact_member = $1 AS contact, h.lead_member = $1 AS lead
+            FROM household h WHERE (h.contact_member = $1 OR h.lead_member = $1) AND NOT h.deleted
+        ), seen AS (
+            SELECT t.*, v.anyone, v.own FROM tied t LEFT JOIN LATERAL (
+                SELECT count(*) > 0 AS anyone, count(*) FILTER (WHERE v.created_by = $1) > 0 AS own FROM visit v
+                WHERE v.grid = t.grid AND v.visited_at >= $2 AND v.visited_at < $3 AND v.household_id = t.id AND NOT v.deleted) AS v ON true
+        )
+        SELECT count(*) FILTER (WHERE contact)::int AS contact, count(*) FILTER (WHERE contact AND anyone)::int AS contact_visited,
+               count(*) FILTER (WHERE contact AND own)::int AS contact_visited_by_member,
+               count(*) FILTER (WHERE lead)::int AS contracted, count(*) FILTER (WHERE lead AND anyone)::int AS contracted_visited,
+               count(*) FILTER (WHERE lead AND own)::int AS contracted_visited_by_member
+        FROM seen
+        """,
+        staff_code,
+        period.begins,
+        period.ends,
+    )
+    assert row is not None
+    return row
+
+
+async def members(connection: Connection, code: str, period: Period, role: str, limit: int) -> list[Row]:
+    """Each member tied to households of a unit (`role`: contact or lead): how many, and how many were visited in a week or month."""
+    name = {"contact": "contact_member", "lead": "lead_member"}[role]
+    return await connection.fetch(
+        f"""
+        WITH tied AS (
+            SELECT h.{name} AS staff_code, count(*)::int AS households,
+                   count(*) FILTER (WHERE EXISTS (SELECT FROM visited_household v WHERE v.household = h.id AND v.span = $2
+                                                  AND v.visits > 0))::int AS visited
+            FROM household h WHERE {UNDER.format("h.grid")} AND h.{name} IS NOT NULL AND NOT h.deleted GROUP BY 1
+        )
+        SELECT t.*, coalesce(c.name, '') AS name, coalesce(c.party_member, false) AS party_member
+        FROM tied t LEFT JOIN cadre c ON c.staff_code = t.staff_code
+        ORDER BY t.visited::float8 / t.households, t.households DESC, t.staff_code LIMIT $3
+        """,
+        code,
+        period.name,
+        limit,
+    )
