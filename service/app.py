@@ -13,6 +13,7 @@ from service.identity import routes as identity
 from service.identity.tokens import Tokens
 from service.inbox import routes as inbox
 from service.loop import routes as loop
+from service.problems import routes as problems
 from service.settings import Settings
 from service.state import State
 from service.summaries import routes as summaries
@@ -51,6 +52,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.include_router(identity.router)
     app.include_router(sync.router)
     app.include_router(inbox.router)
+    app.include_router(problems.router)
     app.include_router(summaries.router)
     app.include_router(loop.router)
     app.include_router(health.router)

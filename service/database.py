@@ -1,9 +1,9 @@
 """The pool of connections to PostgreSQL, and what a database that is down looks like."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -17,6 +17,8 @@ else:
     Connection = asyncpg.Connection
     Pool = asyncpg.Pool
     Row = asyncpg.Record
+
+T = TypeVar("T")
 
 log = logging.getLogger("gridloop")
 
@@ -74,6 +76,20 @@ UNREACHABLE = (
     OSError,
     TimeoutError,
 )
+
+
+CONTENDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+_TRIES = 5
+
+
+async def begin_again(work: Callable[[], Awaitable[T]]) -> T:
+    """Does a transaction's work, anew when it met another in an order that one of them must begin again; nothing of the first is kept."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await work()
+        except CONTENDED as error:
+            log.info("a transaction begins again: %r", error)
+    return await work()
 
 
 def unavailable() -> Problem:

@@ -6,11 +6,12 @@ import uuid
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Path, Query
 
 from service.errors import INVALID, Problem
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page")]
+Id = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 After = Annotated[str | None, Query(max_length=200, description="The `next` of the page before")]
 
 

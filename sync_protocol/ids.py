@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from datetime import datetime
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "gridloop")
 
@@ -32,6 +33,11 @@ def uuid7(ms: int, randomness: random.Random) -> str:
     value |= 0x7 << 76 | randomness.getrandbits(12) << 64
     value |= 0b10 << 62 | randomness.getrandbits(62)
     return str(uuid.UUID(int=value))
+
+
+def new_uuid7(moment: datetime) -> str:
+    """A new UUIDv7 of a timezone-aware moment."""
+    return uuid7(int(moment.timestamp() * 1000), random.SystemRandom())
 
 
 def is_uuid(text: object) -> bool:

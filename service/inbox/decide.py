@@ -12,32 +12,11 @@ from service.inbox import queries
 from service.records.queries import load
 from service.settings import Settings
 from service.sync import queries as sync_queries
-from service.sync.apply import apply, release
-from service.sync.intake import Author, ready_one
-from sync_protocol import clock
-from sync_protocol.ids import server_device_id
+from service.sync.apply import release
+from service.sync.rest import write_as
 from sync_protocol.merge import GRID, LIFE
-from sync_protocol.messages import Mutation, Verdict
-from sync_protocol.periods import to_ms
+from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS
-
-
-async def write_as(connection: Connection, settings: Settings, caller: Caller, mutation: Mutation, override: bool = False) -> Verdict:
-    """A cadre's write over REST: a mutation of the cadre's server-side device, judged now."""
-    device = server_device_id(caller.staff_code)
-    await sync_queries.add_device(connection, device, caller.staff_code, caller.now)
-    row = await sync_queries.lock_device(connection, device)
-    assert row is not None
-    now_ms = to_ms(caller.now)
-    stamp = max(clock.make_stamp(now_ms), f"{row['last_stamp'] + 1:016x}")
-    mutation.seq = row["acked_seq"] + 1
-    mutation.stamp = stamp
-    server = await sync_queries.server_state(connection)
-    author = Author(device, caller.staff_code, caller.posts, epoch=str(server["epoch"]))
-    item = ready_one(author, mutation, stamp, 0, now_ms, override)
-    [verdict] = await apply(connection, [item], caller.now, settings)
-    await sync_queries.acknowledge(connection, device, mutation.seq, stamp, 0, 0, caller.now)
-    return verdict
 
 
 async def settle(connection: Connection, settings: Settings, caller: Caller, conflict: Any, choice: str, value: Any, note: str) -> None:

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.database import Connection
@@ -24,14 +24,13 @@ from service.identity.access import Caller, Signed
 from service.identity.rights import SETTLES, may_settle, scope
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
-from service.paging import After, Limit, next_after, read_after
+from service.paging import After, Id, Limit, next_after, read_after
 from service.state import state_of
 from service.units import scope_of
 from sync_protocol.messages import showable_json
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
 _SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, NOT_ALLOWED, UNAVAILABLE)
-Id = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Unit = Annotated[str | None, Query(max_length=20, description="That unit and all below it", examples=["150221100"])]
 
 

@@ -116,7 +116,8 @@ async def _recount_cases(connection: Connection, settings: Settings) -> dict[str
 
 async def differences(connection: Connection, settings: Settings, progress: Progress = lambda what, done: None) -> list[Difference]:
     """Where the kept cases and tallies differ from a recount; empty when all is well."""
-    return await compare(connection, await recount(connection, settings, progress))
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await compare(connection, await recount(connection, settings, progress))
 
 
 async def compare(connection: Connection, truth: Recount) -> list[Difference]:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import asyncpg
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from service.database import begin_again
 from service.errors import (
     DEVICE_FORKED,
     DEVICE_NEEDED,
@@ -32,7 +32,6 @@ from sync_protocol.messages import MAX_MUTATIONS, BrokenEnvelope, VerifyAnswer, 
 
 router = APIRouter(tags=["sync"])
 
-_TRIES = 5
 _SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, DEVICE_NEEDED, UNAVAILABLE)
 
 
@@ -65,14 +64,7 @@ async def sync(request: Request) -> Response:
         raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
     if len(message.mutations) > MAX_MUTATIONS:
         raise Problem(TOO_LARGE, f"{len(message.mutations)} mutations are over the limit of {MAX_MUTATIONS}; send fewer at a time.")
-    for attempt in range(_TRIES):
-        try:
-            answer = await exchange(state.database, state.settings, device, staff_code, message, now)
-            break
-        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError):
-            # Two pushes met in an order that one of them must begin again; nothing of it was kept.
-            if attempt + 1 == _TRIES:
-                raise
+    answer = await begin_again(lambda: exchange(state.database, state.settings, device, staff_code, message, now))
     return Response(answer, media_type="application/json")
 
 

@@ -1,0 +1,101 @@
+"""The SQL of problems: lists and one problem with its steps. Where a problem stands is in `case_file`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from service.database import Connection, Row
+from service.records.columns import fields_json
+from sync_protocol.lifecycle import OPEN
+from sync_protocol.records import KINDS, PROBLEM, STEP
+
+_LISTED = """
+    SELECT c.problem::text AS id, c.grid, c.state, p.title, p.detail, c.duty, p.category, c.severity, p.source, c.raised_at, c.raised_by,
+           c.handler_unit, c.handler_cadre, c.due, c.resolved_at, c.resolved_by, c.satisfied, c.escalated, p.household_id::text
+    FROM case_file c JOIN problem p ON p.id = c.problem
+"""
+
+
+class Filters(NamedTuple):
+    """What a list of problems is narrowed to; None narrows nothing. `open` and `overdue` are as of now."""
+
+    state: str | None = None
+    open: bool | None = None
+    overdue: bool | None = None
+    severity: str | None = None
+    duty: str | None = None
+    cadre: str | None = None
+    handler_unit: str | None = None
+    text: str | None = None
+
+
+async def problems(
+    connection: Connection, units: Sequence[str], filters: Filters, now: datetime, after: tuple[datetime, str] | None, limit: int
+) -> list[Row]:
+    """Problems of these units, those raised last first."""
+    conditions = ["(" + " OR ".join(f"(c.grid >= ${n} AND c.grid < ${n} || ':')" for n in range(1, len(units) + 1)) + ")"]
+    values: list[Any] = list(units)
+
+    def where(condition: str, value: Any) -> None:
+        values.append(value)
+        conditions.append(condition.format(f"${len(values)}"))
+
+    if filters.state is not None:
+        where("c.state = {}", filters.state)
+    if filters.open is not None:
+        where("(c.state = ANY({}::text[]))" if filters.open else "(c.state <> ALL({}::text[]))", sorted(OPEN))
+    if filters.overdue is not None:
+        late = "(c.state NOT IN ('rejected', 'joined') AND coalesce(c.resolved_at, {}) > c.due)"
+        where(late if filters.overdue else f"NOT {late}", now)
+    if filters.severity is not None:
+        where("c.severity = {}", filters.severity)
+    if filters.duty is not None:
+        where("c.duty = {}", filters.duty)
+    if filters.cadre is not None:
+        where("({0} IN (c.raised_by, c.handler_cadre, c.resolved_by))", filters.cadre)
+    if filters.handler_unit is not None:
+        where("c.handler_unit = {}", filters.handler_unit)
+    if filters.text is not None:
+        escaped = filters.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        where("(p.title ILIKE {0} OR p.detail ILIKE {0})", f"%{escaped}%")
+    if after is not None:
+        values += after
+        conditions.append(f"(c.raised_at, c.problem) < (${len(values) - 1}, ${len(values)}::uuid)")
+    values.append(limit)
+    return await connection.fetch(
+        f"{_LISTED} WHERE {' AND '.join(conditions)} ORDER BY c.raised_at DESC, c.problem DESC LIMIT ${len(values)}", *values
+    )
+
+
+async def problem(connection: Connection, id: str) -> Row | None:
+    """One problem as it is listed, with everything of its record."""
+    return await connection.fetchrow(
+        f"SELECT listed.*, r.rev, r.received_at, {fields_json(PROBLEM, 'r')} AS fields, r.created_by"
+        f" FROM ({_LISTED} WHERE c.problem = $1::uuid) AS listed JOIN problem r ON r.id = $1::uuid",
+        id,
+    )
+
+
+async def steps(connection: Connection, id: str) -> list[Row]:
+    """The steps of a problem in stamp order, with the names of their authors."""
+    return await connection.fetch(
+        f"""
+        SELECT s.id::text, s.stamp, s.created_by, coalesce(c.name, '') AS name, s.received_at, s.offset_ms,
+               {fields_json(STEP, "s")} AS fields
+        FROM step s LEFT JOIN cadre c ON c.staff_code = s.created_by
+        WHERE s.problem_id = $1::uuid AND NOT s.deleted ORDER BY s.stamp, s.id
+        """,
+        id,
+    )
+
+
+async def author_of(connection: Connection, kind: str, id: str) -> str | None:
+    """Who made the problem or step with this id; None when there is none."""
+    author: str | None = await connection.fetchval(f"SELECT created_by FROM {KINDS[kind].name} WHERE id = $1::uuid", id)
+    return author
+
+
+async def grid_of(connection: Connection, id: str) -> str | None:
+    """The grid in which a living problem lies."""
+    grid: str | None = await connection.fetchval("SELECT grid FROM problem WHERE id = $1::uuid AND NOT deleted", id)
+    return grid

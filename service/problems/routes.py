@@ -1,0 +1,238 @@
+"""Problems: `GET /v1/problems`, `GET /v1/problems/{id}` with its timeline, and writes through the one write path."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from service.database import begin_again
+from service.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
+from service.identity.access import Caller, Signed
+from service.identity.rights import covers, may_write
+from service.paging import After, Id, Limit, next_after, read_after
+from service.problems import cases, queries
+from service.problems.queries import Filters
+from service.state import State, state_of
+from service.sync.rest import write_as
+from service.units import scope_of
+from sync_protocol.fields import canonical_moment
+from sync_protocol.ids import is_uuid, new_uuid7
+from sync_protocol.lifecycle import TRANSITIONS, Step, fold
+from sync_protocol.messages import Mutation
+from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES, STATES
+
+router = APIRouter(prefix="/v1/problems", tags=["problems"])
+
+State_ = Annotated[str | None, Query(pattern=f"^({'|'.join(STATES)})$", examples=["raised"])]
+Severity = Annotated[str | None, Query(pattern=f"^({'|'.join(SEVERITIES)})$", examples=["urgent"])]
+Duty = Annotated[str | None, Query(pattern=f"^({'|'.join(DUTIES)})$", examples=["emergency"])]
+StaffCode = Annotated[str | None, Query(max_length=40, description="Raised by, in the hands of, or resolved by this cadre")]
+
+
+class ProblemItem(BaseModel):
+    """A problem where it stands. `overdue`: not resolved past its limit, as of now."""
+
+    id: str
+    grid: str
+    state: str
+    title: str
+    detail: str | None
+    duty: str
+    category: str | None
+    severity: str
+    source: str | None
+    raised_at: datetime
+    raised_by: str
+    handler_unit: str
+    handler_cadre: str | None
+    due: datetime | None
+    overdue: bool
+    resolved_at: datetime | None
+    resolved_by: str | None
+    satisfied: str | None
+    escalated: int
+    household_id: str | None
+
+
+class ProblemPage(BaseModel):
+    """A page of problems, those raised last first."""
+
+    items: list[ProblemItem]
+    next: str | None
+
+
+class TimelineStep(BaseModel):
+    """A step with the state after it; `ineffective` says why it changed nothing. `clock_offset_ms`: the phone's clock was off by that."""
+
+    id: str
+    at: datetime | None
+    action: str
+    label: str
+    by: str
+    name: str
+    state: str
+    ineffective: str | None
+    fields: dict[str, Any]
+    received_at: datetime
+    clock_offset_ms: int | None
+
+
+class ProblemDetail(ProblemItem):
+    """A problem with everything that was recorded of it, and its steps in the order in which they happened."""
+
+    fields: dict[str, Any]
+    reason: str | None
+    duplicate_of: str | None
+    received_at: datetime
+    steps: list[TimelineStep]
+    next_actions: list[str] = Field(description="Actions that the state allows now")
+
+
+class NewProblem(BaseModel):
+    """A problem to raise; the fields are those of the record kind `problem`."""
+
+    grid: str = Field(pattern=r"^\d{15}$", examples=["150221100201001"])
+    id: str | None = Field(None, description="A UUID made by the client, so that sending twice makes one problem")
+    fields: dict[str, Any] = Field(examples=[{"title": "水管冻裂", "duty": "emergency", "severity": "urgent"}])
+
+
+class NewStep(BaseModel):
+    """A step to take; the fields are those of the record kind `step`, without `problem_id`."""
+
+    id: str | None = Field(None, description="A UUID made by the client, so that sending twice makes one step")
+    action: str = Field(pattern=f"^({'|'.join(ACTIONS)})$", examples=["resolve"])
+    fields: dict[str, Any] = Field({}, examples=[{"note": "已换新管"}])
+
+
+def _item(row: Any, now: datetime) -> dict[str, Any]:
+    values = {name: row[name] for name in ProblemItem.model_fields if name != "overdue"}
+    late = row["due"] is not None and row["state"] not in ("rejected", "joined") and (row["resolved_at"] or now) > row["due"]
+    return values | {"overdue": late}
+
+
+@router.get("", summary="Problems of a unit", operation_id="list_problems", responses=documented(*READING))
+async def problems(
+    request: Request,
+    caller: Signed,
+    unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
+    state: State_ = None,
+    open: Annotated[bool | None, Query(description="Whether somebody still has to deal with it")] = None,
+    overdue: Annotated[bool | None, Query(description="Not resolved past its limit, or resolved after it")] = None,
+    severity: Severity = None,
+    duty: Duty = None,
+    cadre: StaffCode = None,
+    handler_unit: Annotated[str | None, Query(pattern=r"^\d{4,15}$", description="In the hands of just this unit")] = None,
+    text: Annotated[str | None, Query(min_length=1, max_length=100, description="Part of the title or the detail")] = None,
+    limit: Limit = 100,
+    after: After = None,
+) -> ProblemPage:
+    """Those raised last first."""
+    units = scope_of(caller, unit)
+    filters = Filters(state, open, overdue, severity, duty, cadre, handler_unit, text)
+    async with state_of(request).database.reading() as connection:
+        rows = await queries.problems(connection, units, filters, caller.now, read_after(after), limit + 1)
+    items = [ProblemItem(**_item(row, caller.now)) for row in rows[:limit]]
+    return ProblemPage(items=items, next=next_after(items[-1].raised_at, items[-1].id) if len(rows) > limit else None)
+
+
+@router.get("/{id}", summary="A problem with its timeline", operation_id="get_problem", responses=documented(*READING))
+async def problem(request: Request, caller: Signed, id: Id) -> ProblemDetail:
+    """Every step, also those without effect, with the reason."""
+    return await _detail(state_of(request), caller, id)
+
+
+async def _detail(state: State, caller: Caller, id: str) -> ProblemDetail:
+    async with state.database.reading() as connection:
+        row = await queries.problem(connection, id)
+        if row is None or not any(covers(top, row["grid"]) for top in caller.units()):
+            raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
+        rows = await queries.steps(connection, id)
+        fields = msgspec.json.decode(row["fields"])
+        by_id = {item["id"]: item for item in rows}
+        steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
+        may_extend = await cases.ranks_above(connection, {step.by for step in steps if step.action == "extend"})
+    case = fold(fields, row["grid"], row["created_by"], steps, cases.limit_rule_of(state.settings), may_extend)
+    return ProblemDetail(
+        **_item(row, caller.now),
+        fields=fields,
+        reason=case.reason,
+        duplicate_of=case.duplicate_of,
+        received_at=row["received_at"],
+        steps=[_timeline(entry, by_id[entry.step.id]) for entry in case.history],
+        next_actions=_next_actions(case.state),
+    )
+
+
+def _next_actions(state: str) -> list[str]:
+    return [action for action, (states, _) in TRANSITIONS.items() if state in states]
+
+
+def _timeline(entry: Any, row: Any) -> TimelineStep:
+    fields = dict(entry.step.fields)
+    fields.pop("problem_id", None)
+    return TimelineStep(
+        id=entry.step.id,
+        at=fields.get("at"),
+        action=entry.step.action,
+        label=ACTIONS[entry.step.action].zh,
+        by=entry.step.by,
+        name=row["name"],
+        state=entry.state,
+        ineffective=entry.ineffective,
+        fields=fields,
+        received_at=row["received_at"],
+        clock_offset_ms=row["offset_ms"],
+    )
+
+
+@router.post("", status_code=201, summary="Raise a problem", operation_id="raise_problem", responses=documented(*READING, HELD))
+async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> ProblemDetail:
+    """Makes a mutation of the cadre's server-side device; `raised_at` is now unless it is given."""
+    state = state_of(request)
+    fields = {"raised_at": canonical_moment(caller.now), "source": "inspection", **body.fields}
+    id = body.id or new_uuid7(caller.now)
+    if not await _is_here(state, caller, "problem", id):
+        await _write(state, caller, Mutation(0, "problem", id, body.grid, fields=fields))
+    return await _detail(state, caller, id)
+
+
+@router.post("/{id}/steps", status_code=201, summary="Take a step", operation_id="take_step", responses=documented(*READING, HELD))
+async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> ProblemDetail:
+    """Adds a step, as supervisors and village cadres do. One that the state does not allow stays in the history without effect."""
+    state = state_of(request)
+    async with state.database.reading() as connection:
+        grid = await queries.grid_of(connection, id)
+    if grid is None or not any(covers(top, grid) for top in caller.units()):
+        raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
+    fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
+    step_id = body.id or new_uuid7(caller.now)
+    if not await _is_here(state, caller, "step", step_id):
+        await _write(state, caller, Mutation(0, "step", step_id, grid, fields=fields))
+    return await _detail(state, caller, id)
+
+
+async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:
+    """Whether the caller has written this record before: the answer was lost and the client sends again."""
+    if not is_uuid(id):
+        raise Problem(INVALID, "id is no UUID in lower case; make one or leave it out.")
+    async with state.database.reading() as connection:
+        author = await queries.author_of(connection, kind, id)
+    if author is not None and author != caller.staff_code:
+        raise Problem(INVALID, f"The id {id} is another record's; make a new one.")
+    return author is not None
+
+
+async def _write(state: State, caller: Caller, mutation: Mutation) -> None:
+    """Writes it, or leaves nothing behind: what a phone would be told later, a caller of the API is told at once."""
+    if not may_write(caller.posts, mutation.kind, mutation.grid, caller.now):
+        raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that writes a {mutation.kind} in {mutation.grid}.")
+
+    async def write() -> None:
+        async with state.database.transaction() as connection:
+            verdict = await write_as(connection, state.settings, caller, mutation)
+            if verdict.outcome == "held":
+                raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
+
+    await begin_again(write)
