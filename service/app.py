@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from service import errors, health, openapi
 from service.database import Database, open_pool
+from service.households import routes as households
 from service.identity import routes as identity
 from service.identity.tokens import Tokens
 from service.inbox import routes as inbox
@@ -16,6 +17,7 @@ from service.loop import routes as loop
 from service.problems import routes as problems
 from service.settings import Settings
 from service.state import State
+from service.summaries import person, texts
 from service.summaries import routes as summaries
 from service.sync import routes as sync
 
@@ -54,7 +56,10 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.include_router(inbox.router)
     app.include_router(problems.router)
     app.include_router(summaries.router)
+    app.include_router(texts.router)
+    app.include_router(person.router)
     app.include_router(loop.router)
+    app.include_router(households.router)
     app.include_router(health.router)
     openapi.install(app)
     return app

@@ -15,21 +15,43 @@ Id = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 After = Annotated[str | None, Query(max_length=200, description="The `next` of the page before")]
 
 
+def next_place(place: str, id: str) -> str:
+    """The `next` of a page whose last item has this place in the order, and this id."""
+    return base64.urlsafe_b64encode(f"{place}|{id}".encode()).rstrip(b"=").decode()
+
+
 def next_after(moment: datetime, id: str) -> str:
     """The `next` of a page whose last item has this moment and id."""
-    return base64.urlsafe_b64encode(f"{moment.isoformat()}|{id}".encode()).rstrip(b"=").decode()
+    return next_place(moment.isoformat(), id)
 
 
-def read_after(after: str | None) -> tuple[datetime, str] | None:
+def read_place(after: str | None) -> tuple[str, str] | None:
     """Where a page begins; raises `Problem` for anything that no page gave."""
     if after is None:
         return None
     try:
         text = base64.urlsafe_b64decode(after.encode("ascii") + b"=" * (-len(after) % 4)).decode()
-        moment, _, id = text.partition("|")
-        parsed = datetime.fromisoformat(moment)
-        if parsed.tzinfo is None:
-            raise ValueError("no offset")
-        return parsed, str(uuid.UUID(id))
+        place, _, id = text.partition("|")
+        if not place.isprintable():
+            raise ValueError("no text")
+        return place, str(uuid.UUID(id))
     except (binascii.Error, ValueError, UnicodeError):
-        raise Problem(INVALID, "after is no ‘next’ of a page; leave it out to begin.") from None
+        raise _unreadable() from None
+
+
+def read_after(after: str | None) -> tuple[datetime, str] | None:
+    """Where a page in order of time begins; raises `Problem` for anything that no page gave."""
+    place = read_place(after)
+    if place is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(place[0])
+    except ValueError:
+        raise _unreadable() from None
+    if moment.tzinfo is None:
+        raise _unreadable()
+    return moment, place[1]
+
+
+def _unreadable() -> Problem:
+    return Problem(INVALID, "after is no ‘next’ of a page; leave it out to begin.")

@@ -66,7 +66,7 @@ class World:
         self._folder = folder
         self._numbers = itertools.count(1)
         self._phones: list[Phone] = []
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[str, tuple[str, datetime]] = {}
 
     @property
     def state(self) -> State:
@@ -102,14 +102,15 @@ class World:
     async def token(self, staff_code: str, device: str | None = None) -> str:
         """An access token."""
         key = f"{staff_code} {device}"
-        if key not in self._tokens:
+        known = self._tokens.get(key)
+        if known is None or not timedelta(0) <= self.clock.now() - known[1] < timedelta(minutes=15):
             form = {"grant_type": "password", "username": staff_code, "password": PASSWORD}
             if device:
                 form["device_id"] = device
             response = await self.client.post("/v1/auth/token", data=form)
             assert response.status_code == 200, response.text
-            self._tokens[key] = response.json()["access_token"]
-        return self._tokens[key]
+            self._tokens[key] = known = response.json()["access_token"], self.clock.now()
+        return known[0]
 
     async def get(self, path: str, staff_code: str = SUPERVISOR, **query: Any) -> httpx.Response:
         """A GET as a cadre."""

@@ -5,8 +5,10 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from service.database import Connection, Row
+from service.records.columns import fields_json
 from service.units import UNDER
 from sync_protocol.periods import Period
+from sync_protocol.records import KINDS
 
 
 class Due(NamedTuple):
@@ -113,3 +115,22 @@ async def silent(connection: Connection, code: str, period: Period, limit: int) 
         period.name,
         limit,
     )
+
+
+_CASE = "EXISTS (SELECT FROM case_file c WHERE c.problem = r.{0} AND (c.resolved_at IS NULL OR c.resolved_at >= $2 OR c.raised_at >= $2))"
+_DRAFTED = {
+    "household": "true",
+    "visit": "r.visited_at >= $2 AND r.visited_at < $3",
+    "problem": _CASE.format("id"),
+    "step": _CASE.format("problem_id"),
+}
+
+
+async def records_of(connection: Connection, grid: str, period: Period) -> list[Row]:
+    """The living records of a grid that a draft of a period counts: households, visits, problems not resolved before it, their steps."""
+    parts = [
+        f"SELECT '{name}' AS kind, r.id::text, r.grid, r.rev, r.stamp, r.by, r.created_by, {fields_json(KINDS[name], 'r')} AS fields"
+        f" FROM {name} r WHERE r.grid = $1 AND NOT r.deleted AND {where}"
+        for name, where in _DRAFTED.items()
+    ]
+    return await connection.fetch(" UNION ALL ".join(parts), grid, period.begins, period.ends)

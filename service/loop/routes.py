@@ -1,17 +1,33 @@
-"""The loop's gaps: `GET /v1/loop`."""
+"""The loop's gaps, `GET /v1/loop`, and drafts, `GET /v1/drafts/…`."""
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.errors import READING, documented
-from service.identity.access import Signed
+from service.identity.access import Caller, Signed
 from service.loop import queries
+from service.loop.drafts import draft_of
 from service.loop.loop import GridLoop, counts_by_log, grid_loops
 from service.paging import Limit
 from service.state import state_of
-from service.units import Month, PeriodOut, UnitCode, UnitOut, Week, count_grids, period_out, unit_in_scope, unit_out, week_or_month
+from service.units import (
+    Month,
+    PeriodOut,
+    UnitCode,
+    UnitOut,
+    Week,
+    count_grids,
+    named_period,
+    period_out,
+    unit_in_scope,
+    unit_out,
+    week_or_month,
+)
+from sync_protocol import periods
+from sync_protocol.periods import Period
 
 router = APIRouter(prefix="/v1", tags=["loop"])
 
@@ -58,3 +74,47 @@ async def loop(
             items=items,
             next=items[-1].grid.code if len(rows) > limit else None,
         )
+
+
+class DutyNumbersOut(BaseModel):
+    """The numbers of one duty."""
+
+    visits: int
+    problems_raised: int
+    problems_resolved: int
+
+
+class DraftOut(BaseModel):
+    """The numbers of a grid's own week or month, ready to pre-fill the text; a phone computes the same from its copy."""
+
+    grid: str
+    period: str
+    visits: int
+    days_visited: int
+    households: int
+    households_visited: int
+    households_unvisited: list[str] = Field(description="Special households that nobody visited")
+    problems_raised: int
+    problems_resolved: int
+    problems_open: int
+    duties: dict[str, DutyNumbersOut]
+
+
+Grid = Annotated[str, Query(pattern=r"^\d{15}$", examples=["150221100201001"])]
+
+
+@router.get("/drafts/weekly", summary="The numbers of a grid's week", operation_id="weekly_draft", responses=documented(*READING))
+async def weekly_draft(request: Request, caller: Signed, grid: Grid, week: Annotated[str, Query(examples=["2026-W47"])]) -> DraftOut:
+    """What the weekly analysis begins with."""
+    return await _draft(request, caller, grid, named_period(periods.week, week))
+
+
+@router.get("/drafts/monthly", summary="The numbers of a grid's month", operation_id="monthly_draft", responses=documented(*READING))
+async def monthly_draft(request: Request, caller: Signed, grid: Grid, month: Annotated[str, Query(examples=["2026-11"])]) -> DraftOut:
+    """What the monthly summary begins with."""
+    return await _draft(request, caller, grid, named_period(periods.month, month))
+
+
+async def _draft(request: Request, caller: Caller, grid: str, period: Period) -> DraftOut:
+    async with unit_in_scope(request, caller, grid) as (connection, _):
+        return DraftOut(**msgspec.to_builtins(await draft_of(connection, grid, period)))

@@ -94,7 +94,8 @@ async def median_hours(connection: Connection, code: str, period: Period, staff_
         f"""
         SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - raised_at)::float8 / 3600) AS hours
         FROM case_file
-        WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4 AND {COUNTED} AND {UNDER.format("grid")} GROUP BY 1
+        WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4 AND {COUNTED}
+          AND grid >= $1 AND ($1 = '' OR grid < $1 || ':') GROUP BY 1
         """,
         code,
         list(staff_codes),
@@ -102,6 +103,32 @@ async def median_hours(connection: Connection, code: str, period: Period, staff_
         period.ends,
     )
     return {row["resolved_by"]: round(row["hours"], 2) for row in rows}
+
+
+async def of_cadre(connection: Connection, staff_code: str, code: str, period: Period, now: datetime) -> Row:
+    """What one cadre did in a period in a unit (empty: anywhere), and what is overdue in the cadre's hands."""
+    row = await connection.fetchrow(
+        f"""
+        WITH work AS (
+            SELECT visits, raised, resolved FROM cadre_tally
+            WHERE span = ANY($2::text[]) AND cadre = $5 AND grid >= $1 AND ($1 = '' OR grid < $1 || ':')
+            UNION ALL
+            SELECT t.visits, t.raised, t.resolved FROM unnest($3::date[], $4::date[]) AS d(first, last)
+            JOIN tally t ON t.day BETWEEN d.first AND d.last AND t.cadre = $5 AND t.grid >= $1 AND ($1 = '' OR t.grid < $1 || ':')
+        )
+        SELECT coalesce(sum(visits), 0)::int AS visits, coalesce(sum(raised), 0)::int AS problems_raised,
+               coalesce(sum(resolved), 0)::int AS problems_resolved,
+               (SELECT count(*) FROM case_file WHERE handler_cadre = $5 AND state IN {IN_OPEN} AND due < $6
+                AND grid >= $1 AND ($1 = '' OR grid < $1 || ':'))::int AS problems_overdue
+        FROM work
+        """,
+        code,
+        *pieces(period),
+        staff_code,
+        min(period.ends, now),
+    )
+    assert row is not None
+    return row
 
 
 async def cadre(connection: Connection, staff_code: str) -> Row | None:

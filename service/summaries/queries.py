@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from service.database import Connection, Row
+from service.records.columns import fields_json
 from service.units import UNDER
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.periods import Period
+from sync_protocol.records import KINDS
 from sync_protocol.vocabulary import DUTIES
 
 IN_OPEN = "(" + ", ".join(f"'{state}'" for state in sorted(OPEN)) + ")"
@@ -177,4 +179,25 @@ async def seals(connection: Connection, code: str, span: str) -> list[Row]:
         " ORDER BY sealed_at DESC",
         code,
         span,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- texts
+
+
+async def texts(connection: Connection, kind: str, name: str, units: list[str], after: str, limit: int) -> list[Row]:
+    """The texts of a week or month of these units."""
+    key = "week" if kind == "weekly_analysis" else "month"
+    return await connection.fetch(
+        f"""
+        SELECT r.id::text, r.grid, coalesce(u.name, '') AS grid_name, r.created_by, coalesce(c.name, '') AS author, r.by, r.received_at,
+               {fields_json(KINDS[kind], "r")} AS fields
+        FROM {kind} r LEFT JOIN unit u ON u.code = r.grid LEFT JOIN cadre c ON c.staff_code = r.created_by
+        WHERE r.{key} = $2 AND EXISTS (SELECT FROM unnest($1::text[]) AS s(code) WHERE r.grid >= s.code AND r.grid < s.code || ':')
+          AND NOT r.deleted AND r.grid > $3 ORDER BY r.grid LIMIT $4
+        """,
+        units,
+        name,
+        after,
+        limit,
     )

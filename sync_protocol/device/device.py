@@ -17,9 +17,10 @@ from sync_protocol.clock import HybridClock
 from sync_protocol.device.store import Held, Store, View
 from sync_protocol.device.transport import Account, DeviceRevoked, Refused, Transport, Unreachable
 from sync_protocol.digest import copy_digest
+from sync_protocol.drafts import Draft, draft
 from sync_protocol.fields import SetChange, canonical_moment
 from sync_protocol.messages import MAX_MUTATIONS, MAX_REQUEST_BYTES, Mutation, SyncRequest, Verdict, encode
-from sync_protocol.periods import from_ms, local_day, to_ms
+from sync_protocol.periods import Period, from_ms, local_day, to_ms
 from sync_protocol.records import KINDS, clean_fields
 from sync_protocol.version import PROTOCOL
 from sync_protocol.windows import in_first_pull
@@ -129,6 +130,10 @@ class Device:
     def records(self, kind: str | None = None, grid: str | None = None) -> list[View]:
         """The live records as the owner sees them: pulled state with pending edits over it."""
         return self.store.views(kind, grid)
+
+    def draft(self, grid: str, period: Period) -> Draft:
+        """The numbers of a grid's week or month from this phone's own records, to begin an analysis with."""
+        return draft(self.records(grid=grid), grid, period)
 
     def held(self) -> list[Held]:
         """This phone's mutations that the server keeps aside, with the reason."""

@@ -1,0 +1,65 @@
+"""The SQL of households: lists with the last visit."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+from service.database import Connection, Row
+
+
+class Filters(NamedTuple):
+    """What a list of households is narrowed to. `special`: with any tag; `silent_since`: not visited on or after that day."""
+
+    special: bool | None = None
+    tag: str | None = None
+    contact_member: str | None = None
+    lead_member: str | None = None
+    silent_since: date | None = None
+
+
+# The newest week in which a household was visited is a row of its own; the day is then one look into that week of its grid.
+_LAST = """
+    LEFT JOIN LATERAL (
+        SELECT max(x.visited_at) AS at FROM (
+            SELECT v.span, v.grid FROM visited_household v
+            WHERE v.household = h.id AND v.visits > 0 AND v.span LIKE '____-W__' ORDER BY v.span DESC LIMIT 1) AS w
+        JOIN visit x ON x.grid = w.grid AND x.household_id = h.id AND NOT x.deleted
+             AND x.visited_at >= (to_date(w.span, 'IYYY"-W"IW')::timestamp AT TIME ZONE 'Asia/Shanghai')
+             AND x.visited_at < ((to_date(w.span, 'IYYY"-W"IW') + 7)::timestamp AT TIME ZONE 'Asia/Shanghai')
+    ) AS last ON true
+"""
+
+
+async def households(
+    connection: Connection, units: Sequence[str], filters: Filters, after: tuple[str, str] | None, limit: int
+) -> list[Row]:
+    """Living households of these units in order of grid and id, with the moment of the last visit."""
+    values: list[Any] = list(units)
+    conditions = ["(" + " OR ".join(f"(h.grid >= ${n} AND h.grid < ${n} || ':')" for n in range(1, len(units) + 1)) + ")", "NOT h.deleted"]
+
+    def where(condition: str, value: Any) -> None:
+        values.append(value)
+        conditions.append(condition.format(f"${len(values)}"))
+
+    if filters.special is not None:
+        conditions.append("coalesce(cardinality(h.tags), 0) > 0" if filters.special else "coalesce(cardinality(h.tags), 0) = 0")
+    if filters.tag is not None:
+        where("h.tags @> ARRAY[{}::text]", filters.tag)
+    if filters.contact_member is not None:
+        where("h.contact_member = {}", filters.contact_member)
+    if filters.lead_member is not None:
+        where("h.lead_member = {}", filters.lead_member)
+    if filters.silent_since is not None:
+        where("(last.at IS NULL OR last.at < ({}::date::timestamp AT TIME ZONE 'Asia/Shanghai'))", filters.silent_since)
+    if after is not None:
+        values += after
+        conditions.append(f"(h.grid, h.id) > (${len(values) - 1}, ${len(values)}::uuid)")
+    values.append(limit)
+    return await connection.fetch(
+        f"""
+        SELECT h.id::text, h.grid, h.head_name, h.phone, h.address, h.members, coalesce(h.tags, '{{}}') AS tags, h.contact_member,
+               h.lead_member, last.at AS last_visit
+        FROM household h {_LAST} WHERE {" AND ".join(conditions)} ORDER BY h.grid, h.id LIMIT ${len(values)}
+        """,
+        *values,
+    )
