@@ -13,6 +13,7 @@ from service.households import routes as households
 from service.identity import routes as identity
 from service.identity.tokens import Tokens
 from service.inbox import routes as inbox
+from service.ledgers import routes as ledgers
 from service.loop import routes as loop
 from service.problems import routes as problems
 from service.settings import Settings
@@ -60,6 +61,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.include_router(person.router)
     app.include_router(loop.router)
     app.include_router(households.router)
+    app.include_router(ledgers.router)
     app.include_router(health.router)
     openapi.install(app)
     return app

@@ -1,0 +1,58 @@
+"""Ledgers as Excel sheets: `GET /v1/exports/{weekly|monthly|problems|visits|cadres}.xlsx`."""
+
+import asyncio
+import tempfile
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from service.errors import INVALID, READING, Problem, documented
+from service.identity.access import Signed
+from service.ledgers.ledgers import TITLES, write
+from service.state import state_of
+from service.units import First, Last, Month, UnitCode, Week, chosen_period, unit_in_scope
+
+router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_SHEET: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The ledger", "content": {XLSX: {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@router.get(
+    "/{which}.xlsx",
+    summary="A ledger as an Excel sheet",
+    operation_id="export_ledger",
+    response_class=FileResponse,
+    responses=_SHEET | documented(*READING),
+)
+async def export(
+    request: Request,
+    caller: Signed,
+    which: Annotated[Literal["weekly", "monthly", "problems", "visits", "cadres"], Path()],
+    unit: UnitCode,
+    week: Week = None,
+    month: Month = None,
+    first: First = None,
+    last: Last = None,
+) -> FileResponse:
+    """Title with unit and period, header row, total row, signature line; phones are masked. `weekly` takes a week, `monthly` a month."""
+    period = chosen_period(week, month, first, last)
+    if (which == "weekly" and week is None) or (which == "monthly" and month is None):
+        raise Problem(INVALID, f"The {which} ledger takes a {'week' if which == 'weekly' else 'month'}.")
+    with tempfile.NamedTemporaryFile(prefix="gridloop-ledger-", suffix=".xlsx", delete=False) as file:
+        path = FilePath(file.name)
+    try:
+        async with unit_in_scope(request, caller, unit) as (connection, found), connection.transaction(readonly=True):
+            await write(connection, state_of(request).settings, which, found, period, caller.now, path)
+    except BaseException:
+        await asyncio.to_thread(path.unlink)
+        raise
+    name = f"{found['name']}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
+    headers = {"Content-Disposition": f"attachment; filename=\"{which}.xlsx\"; filename*=UTF-8''{quote(name)}"}
+    return FileResponse(path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink))
