@@ -19,9 +19,8 @@ from service.units import First, Last, Month, UnitCode, Week, chosen_period, uni
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-_SHEET: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The ledger", "content": {XLSX: {"schema": {"type": "string", "format": "binary"}}}}
-}
+_CONTENT = {XLSX: {"schema": {"type": "string", "format": "binary"}}}
+_SHEET: dict[int | str, dict[str, Any]] = {200: {"description": "The ledger", "content": _CONTENT}}
 
 
 @router.get(
