@@ -318,10 +318,10 @@ class Store:
         row = self._db.execute(
             "SELECT rev, fields, created_by, grid, stale FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)
         ).fetchone()
-        if row is None and mutation.base > 0:
-            return  # the record is not kept here
         if row and row[4]:
-            return  # an old copy; the pull from the start that is under way brings the record itself
+            row = None  # an old copy, which a pull from the start is about to replace
+        if row is None and mutation.base > 0:
+            return  # the feed brings the record, if it belongs here
         if row and row[3] == mutation.grid and row[0] >= rev:
             return  # newer already; revs of another grid say nothing
         fields = overlay(json.loads(row[1]) if row else {}, mutation.fields, KINDS[mutation.kind].sets)

@@ -23,7 +23,7 @@ from tests.simulation.simulation import Simulation
 from tests.world import NOW, PASSWORD
 
 PLAIN = "gridloop_plain"
-TRACE_LINES = 400
+TRACE_LINES = 60
 
 
 class Outcome(NamedTuple):
