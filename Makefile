@@ -1,4 +1,4 @@
-# make demo · make test · make bench · make openapi · make pins
+# make demo · make test · make bench · make simulate · make openapi · make pins
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,8 +6,7 @@ READY := $(VENV)/ready
 ARGS ?=
 WORKERS ?= 2
 
-# make simulate: thousands of seeded histories
-.PHONY: demo test check simulate openapi pins clean
+.PHONY: demo test check bench simulate openapi pins clean
 
 demo: $(READY)
 	$(BIN)/gridloop demo $(ARGS)
@@ -20,6 +19,11 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Over 1 and 14 million visits: some ten minutes and 15 GB of disk the first time. ARGS='--keep FOLDER' keeps them for the next.
+bench: $(READY)
+	$(BIN)/python -m tests.bench.reads $(ARGS)
+
+# Thousands of seeded histories.
 simulate: $(READY)
 	$(BIN)/gridloop simulate $(or $(ARGS),--seeds 2000)
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import asyncpg
 import typer
 import uvicorn
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import migrations
 from service.app import create_app, utc_now
@@ -20,6 +21,7 @@ from service.database import Database, open_pool
 from service.identity.routes import passwords
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
+from sync_protocol.periods import local_day
 
 DEMO_PASSWORD = "gridloop-demo"
 
@@ -181,6 +183,46 @@ def simulate(
         console.print(f"The simulator lives in tests/ of the source checkout, run it there: {error}")
         raise typer.Exit(1) from None
     raise typer.Exit(1 if run(first, seeds, workers, console) else 0)
+
+
+@app.command()
+def fill(
+    visits: Annotated[int, typer.Option(min=1, help="How many visits.")] = 1_000_000,
+    problems: Annotated[int | None, typer.Option(min=0, help="How many problems; left out: a plausible share.")] = None,
+    days: Annotated[int, typer.Option(min=7, max=3660, help="Over how many days up to yesterday.")] = 365,
+    data: Data = None,
+) -> None:
+    """Make up a year of field work by COPY, for benchmarks and trials; loads the roster where there is none."""
+    from service.demo.fill import FillRefused
+    from service.demo.fill import fill as fill_database
+
+    async def write(settings: Settings) -> None:
+        await load_roster(settings)
+        pool = await open_pool(str(settings.database_url), 2, command_timeout=None)
+        try:
+            with progress_bar() as progress:
+                tasks: dict[str, TaskID] = {}
+
+                def show(what: str, done: int, total: int) -> None:
+                    if what not in tasks:
+                        tasks[what] = progress.add_task(what, total=total)
+                    progress.update(tasks[what], completed=done, total=total)
+
+                count = visits * 2 // 70 if problems is None else problems
+                last = local_day(utc_now()) - timedelta(days=1)
+                filled = await fill_database(Database(pool), settings, visits, count, last, days, show)
+        finally:
+            await pool.close()
+        console.print(
+            f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps, {filled.texts} analyses and summaries."
+        )
+
+    with database_url(chosen(data)) as settings:
+        try:
+            asyncio.run(write(settings))
+        except FillRefused as error:
+            console.print(f"[red]{error}[/red]")
+            raise typer.Exit(1) from None
 
 
 @app.command()

@@ -26,13 +26,13 @@ ACQUIRE_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 60
 
 
-async def open_pool(url: str, size: int) -> Pool:
+async def open_pool(url: str, size: int, command_timeout: float | None = COMMAND_TIMEOUT_S) -> Pool:
     """A pool of at most `size` connections; none is opened before it is needed, so a service starts while its database is down."""
     return await asyncpg.create_pool(
         url,
         min_size=0,
         max_size=size,
-        command_timeout=COMMAND_TIMEOUT_S,
+        command_timeout=command_timeout,
         timeout=ACQUIRE_TIMEOUT_S,
         server_settings={"application_name": "gridloop", "timezone": "UTC"},
     )

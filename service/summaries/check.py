@@ -110,6 +110,7 @@ async def _recount_cases(connection: Connection, settings: Settings) -> dict[str
         fields = msgspec.json.decode(row["fields"])
         case = fold(fields, row["grid"], row["created_by"], by_problem[row["id"]].values(), limit, may_extend)
         case.history = []
+        case.reason = case.duplicate_of = None  # which the case file does not keep: they stand in the steps
         filed[row["id"]] = cases.Filed(row["id"], row["grid"], fields["duty"], cases.severity_of(fields), case, row["received_at"])
     return filed
 

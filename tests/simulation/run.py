@@ -2,6 +2,9 @@
 
 import asyncio
 import multiprocessing
+import os
+import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -46,7 +49,10 @@ async def _template(server: str) -> None:
 
 
 def _work(server: str, seeds: list[int], results: "multiprocessing.Queue[Outcome | None]") -> None:
+    parent = os.getppid()
     for seed in seeds:
+        if os.getppid() != parent:
+            return  # whoever started this is gone
         simulation = Simulation(seed, server, PLAIN)
         failure = None
         try:
@@ -68,6 +74,8 @@ def _outcomes(results: "multiprocessing.Queue[Outcome | None]", workers: int) ->
 
 def run(first: int, seeds: int, workers: int, console: Console) -> int:
     """Runs the seeds from `first` on; returns how many failed."""
+    # Asked to end from outside, it ends as by Ctrl-C, and takes its database server with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     counts: Counter[str] = Counter()
     failed: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="gridloop-simulate-") as folder, embedded(Path(folder), TEST_CONFIG) as server:

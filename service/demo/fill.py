@@ -1,0 +1,348 @@
+"""`gridloop fill`: a plausible history by COPY, for benchmarks and trials of scale.
+
+It writes what a year of field work leaves behind: visits, problems with their steps and cases, analyses, summaries, and every tally. The
+mutation log of that year is not made up, and no device exists that wrote it.
+"""
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from service.database import Connection, Database
+from service.demo.notes import notes
+from service.problems import cases
+from service.roster import rule
+from service.settings import Settings
+from service.workdays import is_workday
+from sync_protocol import periods
+from sync_protocol.clock import make_stamp
+from sync_protocol.fields import canonical_moment
+from sync_protocol.ids import household_id, monthly_summary_id, weekly_analysis_id
+from sync_protocol.lifecycle import Step, fold
+from sync_protocol.periods import SHANGHAI, midnight, month_of, to_ms, week_of
+from sync_protocol.vocabulary import DUTIES, SEVERITIES
+
+Progress = Callable[[str, int, int], None]
+
+DEVICE = "00000000-0000-4000-8000-000000000000"
+_AT_ONCE = 20_000
+_VISIT_COLUMNS = ("id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo",
+                  "household_id", "visited_at", "duties", "content")  # fmt: skip
+_VISIT_INDEXES = ("visit_feed", "visit_when")
+
+
+class Filled(msgspec.Struct):
+    """How many of each were written."""
+
+    visits: int
+    problems: int
+    steps: int
+    texts: int
+
+
+class FillRefused(Exception):
+    """The database is not one to fill."""
+
+
+async def fill(
+    database: Database, settings: Settings, visits: int, problems: int, last: date, days: int, progress: Progress, seed: int = 1
+) -> Filled:
+    """Writes `visits` visits and `problems` problems over the `days` days up to `last`; the roster is loaded already.
+
+    Raises `FillRefused` when there are visits already.
+    """
+    async with database.transaction() as connection:
+        if await connection.fetchval("SELECT EXISTS (SELECT FROM visit)"):
+            raise FillRefused("There are visits already; fill takes a database that holds the roster only. Name another --data folder.")
+        rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid ~ '^[0-9]{15}$'")
+        heads: dict[str, int] = {row["grid"]: row["rev"] for row in rows}
+        if not heads:
+            raise FillRefused("There is no roster yet; run ‘gridloop roster load’ first.")
+        year = _Year(settings, heads, last, days, seed)
+        definitions = await _drop_indexes(connection)
+        await _copy(connection, "visit", _VISIT_COLUMNS, year.visits(visits), visits, progress)
+        for definition in definitions:
+            await connection.execute(definition)
+        steps = await _problems(connection, settings, year, problems, progress)
+        texts = 0
+        for kind, columns, lines in year.texts():
+            texts += await _copy(connection, kind, columns, lines, 0, progress)
+        await connection.executemany("UPDATE counter SET rev = $2 WHERE grid = $1", list(year.heads.items()))
+        for place, (table, sql) in enumerate(_TALLIES.items(), 1):
+            progress("tallies", place, len(_TALLIES))
+            await connection.execute(f"DELETE FROM {table}")
+            await connection.execute(sql)
+    async with database.reading() as connection:
+        await connection.execute("VACUUM ANALYZE")
+    return Filled(visits, problems, steps, texts)
+
+
+async def _drop_indexes(connection: Connection) -> list[str]:
+    """Drops the indexes of visits that are cheaper made anew than kept up, and returns their definitions."""
+    rows = await connection.fetch("SELECT indexname, indexdef FROM pg_indexes WHERE indexname = ANY($1::text[])", list(_VISIT_INDEXES))
+    for row in rows:
+        await connection.execute(f"DROP INDEX {row['indexname']}")
+    return [row["indexdef"] for row in rows]
+
+
+async def _copy(connection: Connection, table: str, columns: tuple[str, ...], lines: Iterator[str], total: int, progress: Progress) -> int:
+    done = 0
+
+    async def source() -> AsyncIterator[bytes]:
+        nonlocal done
+        batch: list[str] = []
+        for line in lines:
+            batch.append(line)
+            if len(batch) == _AT_ONCE:
+                done += len(batch)
+                yield "".join(batch).encode()
+                batch = []
+                progress(table, done, total or done)
+        done += len(batch)
+        yield "".join(batch).encode()
+
+    await connection.copy_to_table(table, columns=columns, source=source(), format="text", timeout=None)
+    progress(table, done, total or done)
+    return done
+
+
+class _Year:
+    """The made-up year: who works where, and what they write; the same for a seed."""
+
+    def __init__(self, settings: Settings, heads: dict[str, int], last: date, days: int, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.heads = heads
+        self.last = last
+        self.days = [last - timedelta(days=n) for n in range(days - 1, -1, -1)]
+        self.working = [day for day in self.days if is_workday(day)] or self.days
+        whole = rule.roster()
+        self.workers: dict[str, list[str]] = {}
+        self.village_cadres: dict[str, list[str]] = {}
+        for cadre in whole.cadres:
+            if cadre.role == "grid_worker":
+                self.workers.setdefault(cadre.unit, []).append(cadre.staff_code)
+            elif len(cadre.unit) == 12:
+                self.village_cadres.setdefault(cadre.unit, []).append(cadre.staff_code)
+        self.grids = sorted(heads)
+        per_grid = settings.households_per_grid
+        self.houses = {grid: [household_id(grid, number) for number in range(1, per_grid + 1)] for grid in self.grids}
+        by_kind = notes()
+        self.notes = {
+            kind: [text for (_, name), texts in by_kind.items() if name == kind for text in texts]
+            for kind in ("visit", "problem", "resolution")
+        }
+        self.number = 0
+
+    def new_id(self, ms: int) -> str:
+        """A UUIDv7 whose random part counts up."""
+        self.number += 1
+        return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7000-8000-{self.number:012x}"
+
+    def rev(self, grid: str) -> int:
+        """The next revision of a grid."""
+        self.heads[grid] += 1
+        return self.heads[grid]
+
+    def visits(self, count: int) -> Iterator[str]:
+        """Lines of visits in order of time: on working days, by the grid's workers and now and then a village cadre."""
+        choice, random_ = self.rng.choice, self.rng.random
+        duties, contents = list(DUTIES), [_escaped(text) for text in self.notes["visit"]]
+        days = len(self.working)
+        for place, day in enumerate(self.working):
+            begins = to_ms(midnight(day))
+            for number in range(count * place // days, count * (place + 1) // days):
+                grid = self.grids[number % len(self.grids)]
+                by = choice(self.village_cadres[grid[:12]]) if random_() < 0.1 else choice(self.workers[grid])
+                ms = begins + 8 * 3_600_000 + int(random_() * 10 * 3_600_000)
+                late = int(random_() * 3 * 86_400_000) if random_() < 0.05 else int(random_() * 3_600_000)
+                houses = self.houses[grid]
+                house = choice(houses) if houses else "\\N"
+                yield (
+                    f"{self.new_id(ms)}\t{grid}\t{self.rev(grid)}\tf\t{DEVICE}\t{number + 1}\t{(ms + min(late, 60_000)) << 16}\t{by}\t{by}"
+                    f"\t{_moment(ms + late)}\tf\t{house}\t{_moment(ms)}\t{{{choice(duties)}}}\t{choice(contents)}\n"
+                )
+
+    def problems(self, count: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Problems in order of time, each with its steps; a tenth of the last days' are still open, one in twenty is escalated."""
+        rng = self.rng
+        for number in range(count):
+            day = self.days[number * len(self.days) // count]
+            raised = midnight(day) + timedelta(hours=8, seconds=rng.randrange(36_000))
+            grid = self.grids[rng.randrange(len(self.grids))]
+            worker, cadre = rng.choice(self.workers[grid]), rng.choice(self.village_cadres[grid[:12]])
+            problem = {
+                "grid": grid,
+                "by": worker,
+                "at": raised,
+                "fields": {
+                    "title": rng.choice(self.notes["problem"])[:60],
+                    "duty": rng.choice(list(DUTIES)),
+                    "severity": rng.choices(list(SEVERITIES), (80, 17, 3))[0],
+                    "raised_at": canonical_moment(raised),
+                    "source": "visit",
+                },
+            }
+            yield problem, self._steps(raised, worker, cadre)
+
+    def _steps(self, raised: datetime, worker: str, cadre: str) -> list[dict[str, Any]]:
+        rng = self.rng
+        luck = rng.random()
+        plan: list[tuple[str, str, float]]
+        if luck < 0.3:
+            plan = [(worker, "resolve", 4)]
+        elif luck < 0.33:
+            plan = [(cadre, "reject", 20)]
+        elif luck < 0.38:
+            plan = [(cadre, "accept", 10), (cadre, "escalate", 30), (cadre, "resolve", 200)]
+        elif luck < 0.4:
+            plan = [(cadre, "accept", 10), (worker, "resolve", 60), (cadre, "reopen", 80), (worker, "resolve", 120)]
+        else:
+            plan = [(cadre, "accept", 8), (worker, "handle", 20), (worker, "resolve", 24 + 140 * rng.random() ** 2)]
+        steps = []
+        end = datetime.combine(self.last, datetime.min.time(), SHANGHAI) + timedelta(days=1)
+        for by, action, hours in plan:
+            at = raised + timedelta(seconds=int(3600 * hours * (0.5 + rng.random() / 2)))
+            if at >= end:
+                break
+            fields = {"action": action, "at": canonical_moment(at)}
+            if action == "reject":
+                fields["reason"] = "unfounded"
+            if action == "resolve":
+                fields["note"] = rng.choice(self.notes["resolution"])
+            steps.append({"by": by, "at": at, "fields": fields})
+        return steps
+
+    def texts(self) -> Iterator[tuple[str, tuple[str, ...], Iterator[str]]]:
+        """The analyses and summaries that nineteen of twenty grids filed."""
+        common = ("id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo")
+        weeks = [name for name in dict.fromkeys(map(week_of, self.days)) if periods.week(name).last <= self.last]
+        months = [name for name in dict.fromkeys(map(month_of, self.days)) if periods.month(name).last <= self.last]
+        yield "weekly_analysis", (*common, "week", "situation", "measures"), self._filed(weeks, periods.week, weekly_analysis_id)
+        yield "monthly_summary", (*common, "month", "results", "measures"), self._filed(months, periods.month, monthly_summary_id)
+
+    def _filed(self, names: list[str], parse: Any, id_of: Any) -> Iterator[str]:
+        for name in names:
+            ends = to_ms(parse(name).ends)
+            for grid in self.grids:
+                luck = self.rng.random()
+                if luck < 0.05:
+                    continue
+                ms = ends + (86_400_000 * 4 if luck < 0.1 else 3_600_000)
+                by = self.workers[grid][0]
+                yield (
+                    f"{id_of(grid, name)}\t{grid}\t{self.rev(grid)}\tf\t{DEVICE}\t0\t{ms << 16}\t{by}\t{by}\t{_moment(ms)}\tf"
+                    f"\t{name}\t本期平稳\t继续走访\n"
+                )
+
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _escaped(text: str) -> str:
+    """A text as COPY takes it."""
+    return text.replace("\\", "\\\\").replace("\t", " ").replace("\n", " ")
+
+
+async def _problems(connection: Connection, settings: Settings, year: _Year, count: int, progress: Progress) -> int:
+    limit = cases.limit_rule_of(settings)
+    common = ["id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo"]
+    problem_columns = [*common, "title", "duty", "severity", "raised_at", "source"]
+    step_columns = [*common, "problem_id", "action", "at", "note", "reason"]
+    problem_rows: list[tuple[Any, ...]] = []
+    step_rows: list[tuple[Any, ...]] = []
+    filed: list[cases.Filed] = []
+    steps_written = 0
+
+    async def flush() -> None:
+        await connection.copy_records_to_table("problem", columns=problem_columns, records=problem_rows, timeout=None)
+        await connection.copy_records_to_table("step", columns=step_columns, records=step_rows, timeout=None)
+        if filed:
+            await cases.write(connection, filed)
+        for rows in (problem_rows, step_rows, filed):
+            rows.clear()
+
+    def common_of(grid: str, by: str, at: datetime) -> tuple[Any, ...]:
+        ms = to_ms(at)
+        return (year.new_id(ms), grid, year.rev(grid), False, DEVICE, 0, int(make_stamp(ms), 16), by, by, at, False)
+
+    for done, (problem, steps) in enumerate(year.problems(count), 1):
+        grid, fields = problem["grid"], problem["fields"]
+        row = common_of(grid, problem["by"], problem["at"])
+        problem_rows.append((*row, fields["title"], fields["duty"], fields["severity"], problem["at"], fields["source"]))
+        folded = []
+        for step in steps:
+            line = common_of(grid, step["by"], step["at"])
+            values = step["fields"]
+            step_rows.append((*line, row[0], values["action"], step["at"], values.get("note"), values.get("reason")))
+            folded.append(Step(line[0], f"{line[6]:016x}", step["by"], values))
+        steps_written += len(steps)
+        case = fold(fields, grid, problem["by"], folded, limit)
+        case.history = []
+        filed.append(cases.Filed(row[0], grid, fields["duty"], fields["severity"], case, problem["at"]))
+        if done % _AT_ONCE == 0:
+            await flush()
+            progress("problem", done, count)
+    await flush()
+    progress("problem", count, count)
+    return steps_written
+
+
+# What the tallies are, said once more in SQL over whole tables: `gridloop check` compares it with the rule of `credit`.
+_DAY = "({0} AT TIME ZONE 'Asia/Shanghai')::date"
+_SPANS = "unnest(ARRAY[to_char({0}, 'IYYY\"-W\"IW'), to_char({0}, 'YYYY-MM')])"
+_LATE = """({0} >= (CASE WHEN s.span LIKE '%W%' THEN to_date(s.span, 'IYYY"-W"IW') + 7
+            ELSE (to_date(s.span, 'YYYY-MM') + interval '1 month')::date END)::timestamp AT TIME ZONE 'Asia/Shanghai')"""
+_VISITS = f"""
+    SELECT grid, created_by AS cadre, household_id, received_at, duties, {_DAY.format("visited_at")} AS day,
+           {_DAY.format("to_timestamp((stamp >> 16) / 1000.0)")} AS written FROM visit WHERE NOT deleted
+"""
+_WORK = f"""
+    SELECT grid, raised_by AS cadre, {_DAY.format("raised_at")} AS day, duty, received_at, 1 AS raised, 0 AS resolved
+    FROM case_file WHERE state NOT IN ('rejected', 'joined')
+    UNION ALL
+    SELECT grid, resolved_by, {_DAY.format("resolved_at")}, duty, NULL, 0, 1
+    FROM case_file WHERE state NOT IN ('rejected', 'joined') AND resolved_at IS NOT NULL
+"""
+_TALLIES = {
+    "tally": f"""
+        INSERT INTO tally (day, grid, cadre, visits, prompt, raised, resolved)
+        SELECT day, grid, cadre, sum(visits), sum(prompt), sum(raised), sum(resolved) FROM (
+            SELECT day, grid, cadre, 1 AS visits, (written = day)::int AS prompt, 0 AS raised, 0 AS resolved FROM ({_VISITS}) AS v
+            UNION ALL SELECT day, grid, cadre, 0, 0, raised, resolved FROM ({_WORK}) AS w) AS every
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """,
+    "cadre_tally": f"""
+        INSERT INTO cadre_tally (span, grid, cadre, visits, raised, resolved)
+        SELECT s.span, grid, cadre, sum(visits), sum(raised), sum(resolved)
+        FROM tally t, LATERAL (SELECT {_SPANS.format("t.day")} AS span) AS s GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """,
+    "visited_household": f"""
+        INSERT INTO visited_household (household, span, grid, visits)
+        SELECT household_id, s.span, grid, count(*) FROM ({_VISITS}) AS v, LATERAL (SELECT {_SPANS.format("v.day")} AS span) AS s
+        WHERE household_id IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """,
+    "grid_tally": f"""
+        INSERT INTO grid_tally (span, duty, grid, visits, raised, resolved, late, households, contacts)
+        SELECT span, duty, grid, sum(visits), sum(raised), sum(resolved), sum(late), sum(households), sum(contacts) FROM (
+            SELECT s.span, d.duty, grid, 1 AS visits, 0 AS raised, 0 AS resolved,
+                   CASE WHEN d.duty = '' AND {_LATE.format("received_at")} THEN 1 ELSE 0 END AS late, 0 AS households, 0 AS contacts
+            FROM ({_VISITS}) AS v, LATERAL (SELECT {_SPANS.format("v.day")} AS span) AS s,
+                 LATERAL unnest(ARRAY[''] || coalesce(duties, '{{}}')) AS d(duty)
+            UNION ALL
+            SELECT s.span, d.duty, grid, 0, raised, resolved,
+                   CASE WHEN d.duty = '' AND raised = 1 AND {_LATE.format("received_at")} THEN 1 ELSE 0 END, 0, 0
+            FROM ({_WORK}) AS w, LATERAL (SELECT {_SPANS.format("w.day")} AS span) AS s, LATERAL unnest(ARRAY['', w.duty]) AS d(duty)
+            UNION ALL
+            SELECT v.span, '', v.grid, 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int
+            FROM visited_household v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted WHERE v.visits > 0) AS every
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """,
+    "household_tally": """
+        INSERT INTO household_tally (grid, households, contacts)
+        SELECT grid, count(*), count(contact_member) FROM household WHERE NOT deleted GROUP BY 1
+    """,
+}

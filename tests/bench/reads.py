@@ -1,0 +1,230 @@
+"""How fast supervisors read: the same requests over 1 million visits and over 14 million, side by side.
+
+`make bench` or `python -m tests.bench.reads [--visits 1000000 14000000] [--keep FOLDER]`. Each figure is the median of the handler with the
+database included, called through the ASGI app in this process; the last column is the growth from the smaller history to the larger.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+import migrations
+from service.app import create_app, utc_now
+from service.cli import progress_bar
+from service.database import Database, open_pool
+from service.demo.fill import fill
+from service.postgres import embedded, fresh_database
+from service.roster.load import load
+from service.settings import Settings
+from sync_protocol.periods import Period, local_day, month, month_of, previous, week, week_of
+from tests.conftest import CHEAP, running
+from tests.world import PASSWORD
+
+REPORT = Path(__file__).parent / "reads.md"
+ROUNDS = 15
+GROWTH = 1.5
+
+
+class Case(NamedTuple):
+    """A request and the most that it may take, in milliseconds."""
+
+    name: str
+    path: str
+    query: dict[str, Any]
+    target_ms: float
+
+
+def cases(last_week: Period, last_month: Period, year: tuple[str, str]) -> list[Case]:
+    """The requests of the issue: a Monday's work."""
+    whole_year = {"from": year[0], "to": year[1]}
+    return [
+        Case("week of the city with its banners", "/v1/summaries/weekly", {"unit": "1502", "week": last_week.name}, 25),
+        Case("month of the city with its banners", "/v1/summaries/monthly", {"unit": "1502", "month": last_month.name}, 25),
+        Case("week of a village with its grids", "/v1/summaries/weekly", {"unit": "150221100201", "week": last_week.name}, 5),
+        Case("100 best cadres of the city, a year", "/v1/summaries/cadres", {"unit": "1502", **whole_year, "limit": 100}, 50),
+        Case("loop of a banner, a month", "/v1/loop", {"unit": "150221", "month": last_month.name}, 50),
+        Case("problems of the city, a page", "/v1/problems", {"unit": "1502"}, 10),
+        Case("open problems of a township, a page", "/v1/problems", {"unit": "150221100", "open": True}, 10),
+        Case("overdue problems of a banner, a page", "/v1/problems", {"unit": "150221", "open": True, "overdue": True}, 10),
+    ]
+
+
+class Measured(NamedTuple):
+    """A case's median, its spread, and how its queries reached the tables."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    access: list[str]
+
+
+async def prepare(server: str, visits: int) -> str:
+    """A database with a year of work."""
+    url = await fresh_database(server, f"bench_{visits}")
+    await asyncio.to_thread(migrations.upgrade, url)
+    pool = await open_pool(url, 2, command_timeout=None)
+    settings = Settings(database_url=url)
+    try:
+        await load(Database(pool), settings, utc_now(), password=CHEAP.hash(PASSWORD))
+        with progress_bar() as progress:
+            tasks: dict[str, Any] = {}
+
+            def show(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = progress.add_task(what, total=total)
+                progress.update(tasks[what], completed=done, total=total)
+
+            await fill(Database(pool), settings, visits, visits * 2 // 70, local_day(utc_now()) - timedelta(days=1), 365, show)
+    finally:
+        await pool.close()
+    return url
+
+
+@contextmanager
+def recorded() -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
+    """The statements that the service sends meanwhile."""
+    seen: list[tuple[str, tuple[Any, ...]]] = []
+    plain = asyncpg.Connection._execute
+
+    async def execute(self: Any, query: str, args: Any, *rest: Any, **named: Any) -> Any:
+        seen.append((query, tuple(args)))
+        return await plain(self, query, args, *rest, **named)
+
+    asyncpg.Connection._execute = execute
+    try:
+        yield seen
+    finally:
+        asyncpg.Connection._execute = plain
+
+
+async def main_access(connection: Any, statements: list[tuple[str, tuple[Any, ...]]]) -> list[str]:
+    """How the plans of the statements reach the larger tables."""
+    found: dict[str, None] = {}
+    for sql, values in statements:
+        if not sql.lstrip().upper().startswith(("SELECT", "WITH")):
+            continue
+        [row] = await connection.fetch("EXPLAIN (FORMAT JSON) " + sql, *values)
+        for node in _nodes(json.loads(row[0])[0]["Plan"]):
+            if "Relation Name" in node and node["Relation Name"] not in ("unit", "post", "device", "seal", "cadre"):
+                index = f" by {node['Index Name']}" if "Index Name" in node else ""
+                found[f"{node['Node Type']} on {node['Relation Name']}{index}"] = None
+            elif node["Node Type"] == "Bitmap Index Scan":
+                found[f"Bitmap Index Scan by {node['Index Name']}"] = None
+    return list(found)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+async def measure(url: str, some: list[Case]) -> list[Measured]:
+    """The medians of each case, the cases in turn, round by round."""
+    times: list[list[float]] = [[] for _ in some]
+    access: list[list[str]] = [[] for _ in some]
+    async with running(create_app(Settings(database_url=url, demo=True))) as client:
+        form = {"grant_type": "password", "username": "S1502", "password": PASSWORD}
+        token = (await client.post("/v1/auth/token", data=form)).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        connection = await asyncpg.connect(url)
+        for place, case in enumerate(some):
+            with recorded() as statements:
+                await ask(client, case, headers)
+            access[place] = await main_access(connection, statements)
+        await connection.close()
+        for _ in range(ROUNDS):
+            for place, case in enumerate(some):
+                began = time.perf_counter()
+                await ask(client, case, headers)
+                times[place].append(1000 * (time.perf_counter() - began))
+    return [Measured(statistics.median(line), min(line), max(line), way) for line, way in zip(times, access, strict=True)]
+
+
+async def ask(client: httpx.AsyncClient, case: Case, headers: dict[str, str]) -> None:
+    """One request, which must succeed."""
+    response = await client.get(case.path, params=case.query, headers=headers)
+    assert response.status_code == 200, response.text
+
+
+def report(console: Console, sizes: list[int], some: list[Case], results: list[list[Measured]]) -> None:
+    """The table on the screen, and the same with the access paths in Markdown."""
+    names = [f"{size / 1e6:g} M visits" for size in sizes]
+    table = Table(title=f"medians of {ROUNDS} rounds, ms")
+    lines = [
+        "# Reads",
+        "",
+        f"Medians of {ROUNDS} rounds (lowest to highest), milliseconds, handler with database, two shared cores.",
+        "",
+        "| request | target | " + " | ".join(names) + " | growth |",
+        "|---|---|" + "---|" * len(sizes) + "---|",
+    ]
+    for column in ("request", "target", *names, "growth"):
+        table.add_column(column, justify="left" if column == "request" else "right")
+    for place, case in enumerate(some):
+        figures = [result[place] for result in results]
+        growth = figures[-1].median_ms / figures[0].median_ms
+        cells = [f"{item.median_ms:.1f} ({item.low_ms:.1f} to {item.high_ms:.1f})" for item in figures]
+        met = figures[-1].median_ms <= case.target_ms
+        shown = f"{growth:.2f}"
+        table.add_row(case.name, f"≤ {case.target_ms:g}", *cells, shown, style=None if met and growth <= GROWTH else "red")
+        lines.append(f"| {case.name} | ≤ {case.target_ms:g} | " + " | ".join(cells) + f" | {shown} |")
+    lines += ["", f"How the plans reach the tables, over {names[-1]}:", ""]
+    lines += [f"- {case.name}: {'; '.join(results[-1][place].access)}" for place, case in enumerate(some)]
+    console.print(table)
+    REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    console.print(f"Written to {REPORT.relative_to(Path.cwd()) if REPORT.is_relative_to(Path.cwd()) else REPORT}.")
+
+
+def main() -> None:
+    """Fills, measures and reports."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--visits", type=int, nargs="+", default=[1_000_000, 14_000_000], help="sizes of the histories, smallest first")
+    parser.add_argument("--keep", type=Path, help="folder of the database server; filled databases in it are used again")
+    options = parser.parse_args()
+    console = Console()
+    yesterday = local_day(utc_now()) - timedelta(days=1)
+    some = cases(
+        previous(week(week_of(yesterday))),
+        previous(month(month_of(yesterday))),
+        ((yesterday - timedelta(days=364)).isoformat(), yesterday.isoformat()),
+    )
+    with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as temporary, embedded(options.keep or Path(temporary)) as server:
+        results = []
+        for visits in options.visits:
+            console.print(f"{visits} visits")
+            url = asyncio.run(kept(server, visits)) or asyncio.run(prepare(server, visits))
+            results.append(asyncio.run(measure(url, some)))
+        report(console, options.visits, some, results)
+
+
+async def kept(server: str, visits: int) -> str | None:
+    """The database of an earlier run in the same folder, if it is whole."""
+    url = server.replace("/postgres?", f"/bench_{visits}?", 1)
+    try:
+        connection = await asyncpg.connect(url)
+    except asyncpg.InvalidCatalogNameError:
+        return None
+    try:
+        return url if await connection.fetchval("SELECT EXISTS (SELECT FROM visit) AND EXISTS (SELECT FROM grid_tally)") else None
+    except asyncpg.UndefinedTableError:
+        return None
+    finally:
+        await connection.close()
+
+
+if __name__ == "__main__":
+    main()
