@@ -9,7 +9,7 @@ from service.database import Connection
 from service.loop import queries
 from service.loop.queries import Due
 from service.settings import Settings
-from service.units import UnitOut, count_grids, unit_out
+from service.units import UnitOut, unit_out
 from service.workdays import is_provisional, is_workday
 from sync_protocol import periods
 from sync_protocol.periods import Period
@@ -81,18 +81,18 @@ def expected(period: Period, now: datetime, settings: Settings) -> Expected:
 
 
 async def counts_by_log(
-    connection: Connection, settings: Settings, code: str, period: Period, now: datetime
+    connection: Connection, settings: Settings, code: str, grids: int, period: Period, now: datetime
 ) -> tuple[dict[str, LogCounts], bool]:
-    """The counts of each log of a unit, and whether the calendar of the period is provisional."""
+    """The counts of each log of a unit with so many grids, and whether the calendar of the period is provisional."""
     due = expected(period, now, settings)
-    grids = await count_grids(connection, code)
     counts = {"visit": (await queries.day_counts(connection, code, due.days), len(due.days))}
     for logs in due.logs:
-        counts[logs.log] = (await queries.log_counts(connection, code, logs), len(logs.names))
-    return {
-        log: LogCounts(on_time=row["on_time"], late=row["late"], missing=grids * times - row["on_time"] - row["late"])
-        for log, (row, times) in counts.items()
-    }, due.provisional
+        if logs.names:
+            counts[logs.log] = (await queries.log_counts(connection, code, logs), len(logs.names))
+    found = dict.fromkeys(LOGS, LogCounts())
+    for log, (row, times) in counts.items():
+        found[log] = LogCounts(on_time=row["on_time"], late=row["late"], missing=grids * times - row["on_time"] - row["late"])
+    return found, due.provisional
 
 
 async def grid_loops(connection: Connection, settings: Settings, grids: list[Any], period: Period, now: datetime) -> list[GridLoop]:

@@ -60,13 +60,14 @@ async def loop(
     period = week_or_month(week, month)
     settings = state_of(request).settings
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        counts, provisional = await counts_by_log(connection, settings, unit, period, caller.now)
+        grids = await count_grids(connection, unit)
+        counts, provisional = await counts_by_log(connection, settings, unit, grids, period, caller.now)
         rows = await queries.grids(connection, unit, after, limit + 1)
         items = await grid_loops(connection, settings, rows[:limit], period, caller.now)
         return Loop(
             unit=unit_out(found),
             period=period_out(period),
-            grids=await count_grids(connection, unit),
+            grids=grids,
             on_time={log: count.on_time for log, count in counts.items()},
             late={log: count.late for log, count in counts.items()},
             missing={log: count.missing for log, count in counts.items()},

@@ -207,8 +207,8 @@ async def summary(connection: Connection, settings: Settings, unit: Any, period:
 
 
 async def _loop(connection: Connection, settings: Settings, code: str, period: Period, now: datetime, log: str) -> LoopTotals:
-    logs, provisional = await counts_by_log(connection, settings, code, period, now)
     grids = await count_grids(connection, code)
+    logs, provisional = await counts_by_log(connection, settings, code, grids, period, now)
     filed = await loop_queries.filed(connection, code, period, log)
     silent = await loop_queries.silent(connection, code, period, _NAMED)
     return LoopTotals(
