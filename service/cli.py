@@ -12,18 +12,15 @@ from typing import Annotated
 import asyncpg
 import typer
 import uvicorn
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
 import migrations
 from service.app import create_app, utc_now
+from service.console import console, load_roster, progress_bar
 from service.database import Database, open_pool
-from service.identity.routes import passwords
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
 from sync_protocol.periods import local_day
-
-DEMO_PASSWORD = "gridloop-demo"
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Gridloop: offline-first field work for village grids."
@@ -32,7 +29,6 @@ roster_app = typer.Typer(no_args_is_help=True, help="Units, cadres and household
 epoch_app = typer.Typer(no_args_is_help=True, help="The identity of the server's history.")
 app.add_typer(roster_app, name="roster")
 app.add_typer(epoch_app, name="epoch")
-console = Console()
 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
 
@@ -121,35 +117,6 @@ def roster_load(
     """Load Baotou's units, and the made-up cadres and households below; what is there stays as it is."""
     with database_url(chosen(data, demo)) as settings:
         asyncio.run(load_roster(settings))
-
-
-async def load_roster(settings: Settings) -> None:
-    """Loads the roster with a progress bar and prints what there is now."""
-    from service.roster.load import load
-
-    pool = await open_pool(str(settings.database_url), 2)
-    try:
-        with progress_bar() as progress:
-            tasks: dict[str, int] = {}
-
-            def show(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = progress.add_task(what, total=total)
-                progress.update(tasks[what], completed=done)  # type: ignore[arg-type]
-
-            password = passwords.hash(DEMO_PASSWORD) if settings.demo else None
-            loaded = await load(Database(pool), settings, utc_now(), show, password)
-    finally:
-        await pool.close()
-    console.print(
-        f"Roster: {loaded.units} units ({loaded.new_units} new), {loaded.cadres} cadres ({loaded.new_cadres} new), "
-        f"{loaded.households} households ({loaded.new_households} new)."
-    )
-
-
-def progress_bar() -> Progress:
-    """A progress bar with count and time."""
-    return Progress(TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
 
 
 @epoch_app.command("new")

@@ -2,12 +2,12 @@
 
 from sqlmodel import SQLModel
 
+from service.cases import models as cases
 from service.identity import models as identity
-from service.problems import models as problems
 from service.records import models as records
 from service.roster import models as roster
 from service.summaries import models as summaries
 from service.sync import models as sync
 
 metadata = SQLModel.metadata
-ROOMS = (identity, problems, records, roster, summaries, sync)
+ROOMS = (identity, cases, records, roster, summaries, sync)

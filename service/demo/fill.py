@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from service.cases import filing
 from service.database import Connection, Database
 from service.demo.notes import notes
-from service.problems import cases
 from service.roster import rule
 from service.settings import Settings
 from service.workdays import is_workday
@@ -248,20 +248,20 @@ def _escaped(text: str) -> str:
 
 
 async def _problems(connection: Connection, settings: Settings, year: _Year, count: int, progress: Progress) -> int:
-    limit = cases.limit_rule_of(settings)
+    limit = filing.limit_rule_of(settings)
     common = ["id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo"]
     problem_columns = [*common, "title", "duty", "severity", "raised_at", "source"]
     step_columns = [*common, "problem_id", "action", "at", "note", "reason"]
     problem_rows: list[tuple[Any, ...]] = []
     step_rows: list[tuple[Any, ...]] = []
-    filed: list[cases.Filed] = []
+    filed: list[filing.Filed] = []
     steps_written = 0
 
     async def flush() -> None:
         await connection.copy_records_to_table("problem", columns=problem_columns, records=problem_rows, timeout=None)
         await connection.copy_records_to_table("step", columns=step_columns, records=step_rows, timeout=None)
         if filed:
-            await cases.write(connection, filed)
+            await filing.write(connection, filed)
         for rows in (problem_rows, step_rows, filed):
             rows.clear()
 
@@ -282,7 +282,7 @@ async def _problems(connection: Connection, settings: Settings, year: _Year, cou
         steps_written += len(steps)
         case = fold(fields, grid, problem["by"], folded, limit)
         case.history = []
-        filed.append(cases.Filed(row[0], grid, fields["duty"], fields["severity"], case, problem["at"]))
+        filed.append(filing.Filed(row[0], grid, fields["duty"], fields["severity"], case, problem["at"]))
         if done % _AT_ONCE == 0:
             await flush()
             progress("problem", done, count)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.app import create_app
-from service.cli import DEMO_PASSWORD, load_roster, progress_bar
+from service.console import DEMO_PASSWORD, load_roster, progress_bar
 from service.demo.phones import Clock, Week, last_week
 from service.roster import rule
 from service.settings import Settings

@@ -7,9 +7,9 @@ from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
 from service.errors import DEVICE_NEEDED, DEVICE_REVOKED, NOT_ALLOWED, TOKEN_MISSING, Problem
+from service.identity.queries import posts_of, read_device
 from service.identity.rights import READS, PostHeld, scope
 from service.state import State, state_of
-from service.sync.queries import posts_of, read_device
 
 scheme = OAuth2PasswordBearer(tokenUrl="/v1/auth/token", auto_error=False)
 

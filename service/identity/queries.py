@@ -3,12 +3,26 @@
 from datetime import datetime
 
 from service.database import Connection, Row
+from service.identity.rights import PostHeld
 
 
 async def cadre(connection: Connection, staff_code: str) -> Row | None:
     """A cadre by staff code."""
     return await connection.fetchrow(
         "SELECT staff_code, name, phone, party_member, password, demo FROM cadre WHERE staff_code = $1", staff_code
+    )
+
+
+async def posts_of(connection: Connection, staff_code: str) -> list[PostHeld]:
+    """All posts that a cadre has or had."""
+    rows = await connection.fetch("SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1", staff_code)
+    return [PostHeld(*row) for row in rows]
+
+
+async def read_device(connection: Connection, device: str) -> Row | None:
+    """A device's row."""
+    return await connection.fetchrow(
+        "SELECT staff_code, acked_seq, last_stamp, revoked_at, queued, last_seen FROM device WHERE id = $1", device
     )
 
 

@@ -7,12 +7,13 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from service.cases import filing
 from service.database import begin_again
 from service.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.identity.access import Caller, Signed
 from service.identity.rights import covers, may_write
 from service.paging import After, Id, Limit, next_after, read_after
-from service.problems import cases, queries
+from service.problems import queries
 from service.problems.queries import Filters
 from service.state import State, state_of
 from service.sync.rest import write_as
@@ -152,8 +153,8 @@ async def _detail(state: State, caller: Caller, id: str) -> ProblemDetail:
         fields = msgspec.json.decode(row["fields"])
         by_id = {item["id"]: item for item in rows}
         steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
-        may_extend = await cases.ranks_above(connection, {step.by for step in steps if step.action == "extend"})
-    case = fold(fields, row["grid"], row["created_by"], steps, cases.limit_rule_of(state.settings), may_extend)
+        may_extend = await filing.ranks_above(connection, {step.by for step in steps if step.action == "extend"})
+    case = fold(fields, row["grid"], row["created_by"], steps, filing.limit_rule_of(state.settings), may_extend)
     return ProblemDetail(
         **_item(row, caller.now),
         fields=fields,

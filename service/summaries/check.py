@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from service.cases import filing
 from service.database import Connection
-from service.problems import cases
 from service.records.columns import fields_json
 from service.settings import Settings
 from service.summaries.credit import CadreKey, Changes, DayKey, GridKey, VisitedKey, case_facts, household_facts, visit_facts
@@ -30,7 +30,7 @@ class Difference(msgspec.Struct):
 class Recount(msgspec.Struct):
     """Everything derived, from nothing but the records: cases by problem, and the rows of each tally by table."""
 
-    cases: dict[str, cases.Filed]
+    cases: dict[str, filing.Filed]
     tallies: dict[str, dict[Any, tuple[int, ...]]]
 
 
@@ -94,7 +94,7 @@ async def recount(connection: Connection, settings: Settings, progress: Progress
     )
 
 
-async def _recount_cases(connection: Connection, settings: Settings) -> dict[str, cases.Filed]:
+async def _recount_cases(connection: Connection, settings: Settings) -> dict[str, filing.Filed]:
     filed = {}
     problems = await connection.fetch(
         f"SELECT id::text, grid, created_by, received_at, {fields_json(KINDS['problem'])} AS fields FROM problem WHERE NOT deleted"
@@ -103,15 +103,15 @@ async def _recount_cases(connection: Connection, settings: Settings) -> dict[str
         f"SELECT id::text, problem_id::text AS problem, stamp, created_by, {fields_json(KINDS['step'])} AS fields"
         " FROM step WHERE NOT deleted"
     )
-    by_problem = defaultdict(dict, cases.steps_from(steps))
-    limit = cases.limit_rule_of(settings)
-    may_extend = await cases.ranks_above(connection, cases.extending(by_problem.values()))
+    by_problem = defaultdict(dict, filing.steps_from(steps))
+    limit = filing.limit_rule_of(settings)
+    may_extend = await filing.ranks_above(connection, filing.extending(by_problem.values()))
     for row in problems:
         fields = msgspec.json.decode(row["fields"])
         case = fold(fields, row["grid"], row["created_by"], by_problem[row["id"]].values(), limit, may_extend)
         case.history = []
         case.reason = case.duplicate_of = None  # which the case file does not keep: they stand in the steps
-        filed[row["id"]] = cases.Filed(row["id"], row["grid"], fields["duty"], cases.severity_of(fields), case, row["received_at"])
+        filed[row["id"]] = filing.Filed(row["id"], row["grid"], fields["duty"], filing.severity_of(fields), case, row["received_at"])
     return filed
 
 
@@ -124,7 +124,7 @@ async def differences(connection: Connection, settings: Settings, progress: Prog
 async def compare(connection: Connection, truth: Recount) -> list[Difference]:
     """Where the kept cases and tallies differ from a recount."""
     found = []
-    kept = await cases.load(connection, [str(row["problem"]) for row in await connection.fetch("SELECT problem FROM case_file")])
+    kept = await filing.load(connection, [str(row["problem"]) for row in await connection.fetch("SELECT problem FROM case_file")])
     for problem in sorted(truth.cases.keys() | kept.keys()):
         one, two = kept.get(problem), truth.cases.get(problem)
         if one != two:
@@ -150,7 +150,7 @@ async def mend(connection: Connection, truth: Recount) -> None:
     await connection.execute("DELETE FROM case_file")
     every = list(truth.cases.values())
     for start in range(0, len(every), _AT_ONCE):
-        await cases.write(connection, every[start : start + _AT_ONCE])
+        await filing.write(connection, every[start : start + _AT_ONCE])
     for table, (keys, counts, _) in TABLES.items():
         await connection.execute(f"DELETE FROM {table}")
         await connection.copy_records_to_table(

@@ -14,7 +14,7 @@ from sync_protocol.clock import stamp_ms
 from sync_protocol.periods import day_of, from_ms, local_day, month, month_of, week, week_of
 
 if TYPE_CHECKING:
-    from service.problems.cases import Filed
+    from service.cases.filing import Filed
 
 WHOLE = ""  # the duty under which a record counts once, whatever its duties
 

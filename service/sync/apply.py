@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from service.cases import filing
 from service.database import Connection
 from service.identity.rights import may_settle, may_write
-from service.problems import cases
 from service.records import queries as records
 from service.settings import Settings
 from service.summaries import credit, tallies
@@ -76,7 +76,7 @@ class Batch:
         self.born: list[str] = []
         self.visits_before: dict[str, credit.VisitFacts | None] = {}
         self.households_before: dict[str, credit.HouseholdFacts | None] = {}
-        self.filed: dict[str, cases.Filed] = {}
+        self.filed: dict[str, filing.Filed] = {}
         self.changes = credit.Changes()
         self.log: list[queries.LogRow] = []
         self.conflicts: list[queries.ConflictEntry] = []
@@ -110,7 +110,7 @@ class Batch:
         }
         known = [problem for problem in problems if ("problem", problem) in self.stored or ("problem", problem) in self.existing]
         if known:
-            self.filed = await cases.load(connection, known)
+            self.filed = await filing.load(connection, known)
 
     # ----------------------------------------------------------------------------------------------- judging
 
@@ -262,10 +262,10 @@ class Batch:
         for record_id, stored in (await records.load(connection, KINDS["problem"], unread)).items() if unread else ():
             self.stored["problem", record_id] = stored
         older = [problem for problem in problems if problem in self.filed]
-        steps = cases.steps_from(await records.steps_of(connection, older)) if older else {}
-        limit = cases.limit_rule_of(self.settings)
-        extending = cases.extending((*steps.values(), *new_steps.values()))
-        may_extend = await cases.ranks_above(connection, extending) if extending else None
+        steps = filing.steps_from(await records.steps_of(connection, older)) if older else {}
+        limit = filing.limit_rule_of(self.settings)
+        extending = filing.extending((*steps.values(), *new_steps.values()))
+        may_extend = await filing.ranks_above(connection, extending) if extending else None
         gone = []
         kept = []
         for problem in sorted(problems):
@@ -279,13 +279,13 @@ class Batch:
             all_steps = {**steps.get(problem, {}), **new_steps.get(problem, {})}
             case = lifecycle.fold(record.fields, record.grid, record.created_by, all_steps.values(), limit, may_extend)
             received_at = self.stored["problem", problem].received_at
-            filed = cases.Filed(problem, record.grid, record.fields["duty"], cases.severity_of(record.fields), case, received_at)
+            filed = filing.Filed(problem, record.grid, record.fields["duty"], filing.severity_of(record.fields), case, received_at)
             kept.append(filed)
             self.changes.case(before, credit.case_facts(filed))
         if kept:
-            await cases.write(connection, kept)
+            await filing.write(connection, kept)
         if gone:
-            await cases.remove(connection, gone)
+            await filing.remove(connection, gone)
 
     # ------------------------------------------------------------------------------------------------- writing
 

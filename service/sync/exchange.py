@@ -8,6 +8,7 @@ import msgspec
 
 from service.database import Connection, Database
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
+from service.identity.queries import posts_of, read_device
 from service.identity.rights import PostHeld, scope
 from service.settings import Settings
 from service.sync import feed, queries, seams
@@ -65,7 +66,7 @@ async def exchange(database: Database, settings: Settings, device: str, staff_co
 
 
 async def _standing(connection: Connection, device: str, staff_code: str, request: SyncRequest, now: datetime, lock: bool) -> Standing:
-    read = queries.lock_device if lock else queries.read_device
+    read = queries.lock_device if lock else read_device
     row = await read(connection, device)
     if row is None:
         await queries.add_device(connection, device, staff_code, now)
@@ -79,7 +80,7 @@ async def _standing(connection: Connection, device: str, staff_code: str, reques
     return Standing(
         epoch,
         server["cursor_key"],
-        await queries.posts_of(connection, staff_code),
+        await posts_of(connection, staff_code),
         row["acked_seq"],
         row["revoked_at"],
         cursor,
@@ -180,7 +181,7 @@ async def _repeat(connection: Connection, device: str, repeated: list[Mutation])
 
 async def _note_seen(connection: Connection, device: str, request: SyncRequest, offset: int, now: datetime) -> None:
     """Keeps the device's last sign of life, once a minute or when its queue has changed; an idle poll writes nothing."""
-    row = await queries.read_device(connection, device)
+    row = await read_device(connection, device)
     assert row is not None
     last = row["last_seen"]
     if last is None or row["queued"] != request.queued or (now - last).total_seconds() >= SEEN_EVERY_S:
@@ -253,10 +254,10 @@ async def verify(database: Database, device: str, staff_code: str, request: Veri
     if len(named) != len(request.grids):
         raise Problem(INVALID, "grids names a grid twice; send each once.")
     async with database.reading() as connection:
-        row = await queries.read_device(connection, device)
+        row = await read_device(connection, device)
         if row is not None and row["revoked_at"] is not None:
             raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")
-        posts = await queries.posts_of(connection, staff_code)
+        posts = await posts_of(connection, staff_code)
         heads = await feed.heads_in_scope(connection, scope(posts, now), "")
         mine = [grid for grid in named if grid in heads]
         truth = await feed.digests(connection, mine, now)

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from service.database import Connection, Row
-from service.identity.rights import PostHeld
+from service.identity.queries import posts_of
 from service.sync.intake import Author, Flaw, Ready
 from sync_protocol import clock
 from sync_protocol.merge import Loss
@@ -325,23 +325,10 @@ async def new_epoch(connection: Connection, current: str) -> str:
     return str(await connection.fetchval("SELECT epoch::text FROM server"))
 
 
-async def posts_of(connection: Connection, staff_code: str) -> list[PostHeld]:
-    """All posts that a cadre has or had."""
-    rows = await connection.fetch("SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1", staff_code)
-    return [PostHeld(*row) for row in rows]
-
-
 async def lock_device(connection: Connection, device: str) -> Row | None:
     """A device's row, locked for a push (promise 1)."""
     return await connection.fetchrow(
         "SELECT staff_code, acked_seq, last_stamp, revoked_at FROM device WHERE id = $1 FOR NO KEY UPDATE", device
-    )
-
-
-async def read_device(connection: Connection, device: str) -> Row | None:
-    """A device's row."""
-    return await connection.fetchrow(
-        "SELECT staff_code, acked_seq, last_stamp, revoked_at, queued, last_seen FROM device WHERE id = $1", device
     )
 
 

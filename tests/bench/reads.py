@@ -23,7 +23,7 @@ from rich.table import Table
 
 import migrations
 from service.app import create_app, utc_now
-from service.cli import progress_bar
+from service.console import progress_bar
 from service.database import Database, open_pool
 from service.demo.fill import fill
 from service.postgres import embedded, fresh_database

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import migrations
-from service.cli import progress_bar
+from service.console import progress_bar
 from service.database import Database, open_pool
 from service.postgres import embedded, fresh_database
 from service.roster.load import load

@@ -1,0 +1,41 @@
+"""What the commands share: the screen, progress bars, and loading the roster with one."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from service.app import utc_now
+from service.database import Database, open_pool
+from service.identity.routes import passwords
+from service.settings import Settings
+
+DEMO_PASSWORD = "gridloop-demo"
+console = Console()
+
+
+async def load_roster(settings: Settings) -> None:
+    """Loads the roster with a progress bar and prints what there is now."""
+    from service.roster.load import load
+
+    pool = await open_pool(str(settings.database_url), 2)
+    try:
+        with progress_bar() as progress:
+            tasks: dict[str, int] = {}
+
+            def show(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = progress.add_task(what, total=total)
+                progress.update(tasks[what], completed=done)  # type: ignore[arg-type]
+
+            password = passwords.hash(DEMO_PASSWORD) if settings.demo else None
+            loaded = await load(Database(pool), settings, utc_now(), show, password)
+    finally:
+        await pool.close()
+    console.print(
+        f"Roster: {loaded.units} units ({loaded.new_units} new), {loaded.cadres} cadres ({loaded.new_cadres} new), "
+        f"{loaded.households} households ({loaded.new_households} new)."
+    )
+
+
+def progress_bar() -> Progress:
+    """A progress bar with count and time."""
+    return Progress(TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
