@@ -50,6 +50,13 @@ class Database:
         self.pool = pool
 
     @asynccontextmanager
+    async def analysing(self) -> AsyncIterator[Connection]:
+        """A transaction that reads, whose statements are planned each for its own unit and period: a village and a city want other ways."""
+        async with self.transaction() as connection:
+            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            yield connection
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """A connection on which each statement sees the newest state."""
         try:

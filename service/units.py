@@ -68,7 +68,7 @@ async def find_unit(connection: Connection, code: str) -> Row | None:
 async def unit_in_scope(request: Request, caller: Caller, code: str) -> AsyncIterator[tuple[Connection, Any]]:
     """A connection and a unit within the caller's scope; any other looks absent."""
     units = caller.units()
-    async with state_of(request).database.reading() as connection:
+    async with state_of(request).database.analysing() as connection:
         found = await find_unit(connection, code) if any(covers(top, code) for top in units) else None
         if found is None:
             raise Problem(NOT_FOUND, f"There is no unit ‘{code}’ in your scope, which is {', '.join(units)} and below.")

@@ -33,12 +33,12 @@ CREATE TABLE grid_tally (
 );
 CREATE TABLE cadre_tally (
     span TEXT COLLATE "C" NOT NULL,
-    grid TEXT COLLATE "C" NOT NULL,
+    village TEXT COLLATE "C" NOT NULL,
     cadre TEXT COLLATE "C" NOT NULL,
     visits INTEGER DEFAULT 0 NOT NULL,
     raised INTEGER DEFAULT 0 NOT NULL,
     resolved INTEGER DEFAULT 0 NOT NULL,
-    PRIMARY KEY (span, grid, cadre)
+    PRIMARY KEY (span, village, cadre)
 );
 CREATE TABLE visited_household (
     household UUID NOT NULL,
@@ -73,8 +73,8 @@ ALTER TABLE case_file ALTER COLUMN received_at SET NOT NULL;
 ALTER TABLE case_file ADD COLUMN open_during TSTZRANGE GENERATED ALWAYS AS (
     CASE WHEN state IN ('rejected', 'joined') THEN 'empty'::tstzrange
          ELSE tstzrange(raised_at, CASE WHEN resolved_at < raised_at THEN raised_at ELSE resolved_at END) END) STORED;
-CREATE INDEX case_newest ON case_file (raised_at, problem);
-CREATE INDEX case_resolved_when ON case_file (resolved_at);
+CREATE INDEX case_newest ON case_file (raised_at, problem) INCLUDE (grid, severity, state);
+CREATE INDEX case_resolved_when ON case_file (resolved_at) INCLUDE (grid, raised_at, state);
 CREATE INDEX case_resolver ON case_file (resolved_by, resolved_at);
 CREATE INDEX case_open_during ON case_file USING gist (open_during);
 CREATE INDEX weekly_analysis_week ON weekly_analysis (week, grid);

@@ -24,8 +24,8 @@ class CaseRow(SQLModel, table=True):
     __tablename__ = "case_file"
     __table_args__ = (
         Index("case_raised", "grid", "raised_at"),
-        Index("case_newest", "raised_at", "problem"),
-        Index("case_resolved_when", "resolved_at"),
+        Index("case_newest", "raised_at", "problem", postgresql_include=["grid", "severity", "state"]),
+        Index("case_resolved_when", "resolved_at", postgresql_include=["grid", "raised_at", "state"]),
         Index("case_resolver", "resolved_by", "resolved_at"),
         Index("case_open_during", "open_during", postgresql_using="gist"),
         Index("case_resolved", "grid", "resolved_at"),

@@ -316,8 +316,8 @@ _TALLIES = {
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     """,
     "cadre_tally": f"""
-        INSERT INTO cadre_tally (span, grid, cadre, visits, raised, resolved)
-        SELECT s.span, grid, cadre, sum(visits), sum(raised), sum(resolved)
+        INSERT INTO cadre_tally (span, village, cadre, visits, raised, resolved)
+        SELECT s.span, left(grid, 12), cadre, sum(visits), sum(raised), sum(resolved)
         FROM tally t, LATERAL (SELECT {_SPANS.format("t.day")} AS span) AS s GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     """,
     "visited_household": f"""

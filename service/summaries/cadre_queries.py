@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from service.database import Connection, Row
 from service.summaries.queries import COUNTED, IN_OPEN
 from service.units import UNDER
-from sync_protocol.periods import Period, month, month_of
+from sync_protocol.periods import Period, month, month_of, week, week_of
+from sync_protocol.vocabulary import CODE_LENGTH
 
 SORTS = ("visits", "problems_raised", "problems_resolved", "problems_overdue")
 
@@ -21,26 +22,32 @@ class Pieces(NamedTuple):
     last_days: list[date]
 
 
-def pieces(period: Period) -> Pieces:
-    """Cuts a period: a week or a month is one span; else whole months and the days around them."""
+def pieces(code: str, period: Period) -> Pieces:
+    """Cuts a period of a unit: a week or a month is one span; else whole months, then whole weeks, then the days that remain.
+
+    The spans are tallied by village, so that a single grid is counted by its days.
+    """
+    if len(code) == CODE_LENGTH["grid"]:
+        return Pieces([], [period.first], [period.last])
     if "/" not in period.name:
         return Pieces([period.name], [], [])
     spans, firsts, lasts = [], [], []
     day = period.first
     while day <= period.last:
-        whole = month(month_of(day))
-        if day == whole.first and whole.last <= period.last:
-            spans.append(whole.name)
-        else:
+        whole = next((span for span in (month(month_of(day)), week(week_of(day))) if span.first == day and span.last <= period.last), None)
+        if whole is None:
             firsts.append(day)
-            lasts.append(min(whole.last, period.last))
-        day = whole.last + timedelta(days=1)
+            lasts.append(day)
+            day += timedelta(days=1)
+        else:
+            spans.append(whole.name)
+            day = whole.last + timedelta(days=1)
     return Pieces(spans, firsts, lasts)
 
 
 _WORK = f"""
     SELECT cadre, sum(visits)::int AS visits, sum(raised)::int AS raised, sum(resolved)::int AS resolved FROM (
-        SELECT cadre, visits, raised, resolved FROM cadre_tally WHERE span = ANY($2::text[]) AND {UNDER.format("grid")}
+        SELECT cadre, visits, raised, resolved FROM cadre_tally WHERE span = ANY($2::text[]) AND {UNDER.format("village")}
         UNION ALL
         SELECT t.cadre, t.visits, t.raised, t.resolved FROM unnest($3::date[], $4::date[]) AS d(first, last)
         JOIN tally t ON t.day BETWEEN d.first AND d.last AND {UNDER.format("t.grid")}
@@ -79,7 +86,7 @@ async def table(
         FROM sums LEFT JOIN page ON true ORDER BY page.{sort} DESC, page.staff_code
         """,
         code,
-        *pieces(period),
+        *pieces(code, period),
         min(period.ends, now),
         limit,
         party_member,
@@ -92,7 +99,7 @@ async def median_hours(connection: Connection, code: str, period: Period, staff_
     """Median hours from raised to resolved of what each of these cadres resolved in a unit in a period."""
     rows = await connection.fetch(
         f"""
-        SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - raised_at)::float8 / 3600) AS hours
+        SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
         FROM case_file
         WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4 AND {COUNTED}
           AND grid >= $1 AND ($1 = '' OR grid < $1 || ':') GROUP BY 1
@@ -111,7 +118,7 @@ async def of_cadre(connection: Connection, staff_code: str, code: str, period: P
         f"""
         WITH work AS (
             SELECT visits, raised, resolved FROM cadre_tally
-            WHERE span = ANY($2::text[]) AND cadre = $5 AND grid >= $1 AND ($1 = '' OR grid < $1 || ':')
+            WHERE span = ANY($2::text[]) AND cadre = $5 AND village >= $1 AND ($1 = '' OR village < $1 || ':')
             UNION ALL
             SELECT t.visits, t.raised, t.resolved FROM unnest($3::date[], $4::date[]) AS d(first, last)
             JOIN tally t ON t.day BETWEEN d.first AND d.last AND t.cadre = $5 AND t.grid >= $1 AND ($1 = '' OR t.grid < $1 || ':')
@@ -123,7 +130,7 @@ async def of_cadre(connection: Connection, staff_code: str, code: str, period: P
         FROM work
         """,
         code,
-        *pieces(period),
+        *pieces(code, period),
         staff_code,
         min(period.ends, now),
     )

@@ -37,7 +37,7 @@ class Recount(msgspec.Struct):
 # table -> (key columns, count columns, how a row's key is made)
 TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]] = {
     "tally": (("day", "grid", "cadre"), ("visits", "prompt", "raised", "resolved"), DayKey),
-    "cadre_tally": (("span", "grid", "cadre"), ("visits", "raised", "resolved"), CadreKey),
+    "cadre_tally": (("span", "village", "cadre"), ("visits", "raised", "resolved"), CadreKey),
     "visited_household": (("household", "span", "grid"), ("visits",), VisitedKey),
     "grid_tally": (("span", "grid", "duty"), ("visits", "raised", "resolved", "late", "households", "contacts"), GridKey),
     "household_tally": (("grid",), ("households", "contacts"), str),

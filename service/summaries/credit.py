@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sync_protocol.clock import stamp_ms
 from sync_protocol.periods import day_of, from_ms, local_day, month, month_of, week, week_of
+from sync_protocol.vocabulary import CODE_LENGTH
 
 if TYPE_CHECKING:
     from service.cases.filing import Filed
@@ -70,7 +71,7 @@ class CadreKey(NamedTuple):
     """A row of `cadre_tally`."""
 
     span: str
-    grid: str
+    village: str
     cadre: str
 
 
@@ -114,6 +115,10 @@ def household_facts(grid: str, fields: Mapping[str, Any], deleted: bool = False)
 def spans_of(day: date) -> tuple[str, str]:
     """The ISO week and the month of a day."""
     return week_of(day), month_of(day)
+
+
+def _village(grid: str) -> str:
+    return grid[: CODE_LENGTH["village"]]
 
 
 def _late(span: str, received_at: datetime) -> bool:
@@ -160,7 +165,7 @@ class Changes:
             return
         _add(self._days[DayKey(facts.day, facts.grid, facts.by)], (1, int(facts.written == facts.day), 0, 0), sign)
         for span in spans_of(facts.day):
-            _add(self._cadres[CadreKey(span, facts.grid, facts.by)], (1, 0, 0), sign)
+            _add(self._cadres[CadreKey(span, _village(facts.grid), facts.by)], (1, 0, 0), sign)
             _add(self._grids[GridKey(span, facts.grid, WHOLE)], (1, 0, 0, int(_late(span, facts.received_at))), sign)
             for duty in facts.duties:
                 _add(self._grids[GridKey(span, facts.grid, duty)], (1, 0, 0, 0), sign)
@@ -179,7 +184,7 @@ class Changes:
     def _problem(self, facts: CaseFacts, day: date, cadre: str, counts: tuple[int, int], sign: int) -> None:
         _add(self._days[DayKey(day, facts.grid, cadre)], (0, 0, *counts), sign)
         for span in spans_of(day):
-            _add(self._cadres[CadreKey(span, facts.grid, cadre)], (0, *counts), sign)
+            _add(self._cadres[CadreKey(span, _village(facts.grid), cadre)], (0, *counts), sign)
             for duty in (WHOLE, facts.duty):
                 _add(self._grids[GridKey(span, facts.grid, duty)], (0, *counts, 0), sign)
 

@@ -50,12 +50,12 @@ class GridTally(SQLModel, table=True):
 
 
 class CadreTally(SQLModel, table=True):
-    """What each cadre did in each grid in each span: the sums of `tally`, so that a year is twelve rows and not 250."""
+    """What each cadre did in each village in each span: the sums of `tally`, so that a year is twelve rows and not 250."""
 
     __tablename__ = "cadre_tally"
 
     span: str = Field(sa_column=_key())
-    grid: str = Field(sa_column=_key())
+    village: str = Field(sa_column=_key())
     cadre: str = Field(sa_column=_key())
     visits: int = Field(default=0, sa_column=_count())
     raised: int = Field(default=0, sa_column=_count())

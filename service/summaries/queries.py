@@ -74,17 +74,21 @@ async def standing(connection: Connection, code: str, period: Period, now: datet
     )
 
 
-async def standing_by(connection: Connection, code: str, period: Period, now: datetime) -> list[Row]:
+async def severities(connection: Connection, code: str, period: Period, now: datetime) -> list[Row]:
     """Problems raised in a period, and open and overdue at its end, per severity."""
     return await connection.fetch(
         f"""
-        SELECT severity, count(*) FILTER (WHERE raised_at >= $2)::int AS raised,
-               count(*) FILTER (WHERE open_during @> $3::timestamptz)::int AS open,
-               count(*) FILTER (WHERE open_during @> $3::timestamptz AND due < $4)::int AS overdue
-        FROM case_file WHERE open_during && tstzrange($2, $3, '[]') AND {UNDER.format("grid")} GROUP BY 1
+        SELECT severity, sum(raised)::int AS raised, sum(open)::int AS open, sum(overdue)::int AS overdue FROM (
+            SELECT severity, count(*) AS raised, 0 AS open, 0 AS overdue FROM case_file
+            WHERE raised_at >= $2 AND raised_at < $3 AND {COUNTED} AND {UNDER.format("grid")} GROUP BY 1
+            UNION ALL
+            SELECT severity, 0, count(*), count(*) FILTER (WHERE due < $5) FROM case_file
+            WHERE open_during @> $4::timestamptz AND {UNDER.format("grid")} GROUP BY 1) AS every
+        GROUP BY 1
         """,
         code,
         period.begins,
+        period.ends,
         period.ends - timedelta(microseconds=1),
         min(period.ends, now),
     )
@@ -92,12 +96,13 @@ async def standing_by(connection: Connection, code: str, period: Period, now: da
 
 async def median_hours(connection: Connection, code: str, period: Period, width: int) -> list[Row]:
     """Median hours from raised to resolved of the problems resolved in a period: of all, and per unit whose code has `width` digits."""
+    by_unit = width > len(code)
     return await connection.fetch(
         f"""
-        SELECT left(grid, $4) AS code,
-               percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - raised_at)::float8 / 3600) AS hours
+        SELECT {"left(grid, $4)" if by_unit else "NULLIF($4::int, $4)::text"} AS code,
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
         FROM case_file WHERE resolved_at >= $2 AND resolved_at < $3 AND {COUNTED} AND {UNDER.format("grid")}
-        GROUP BY GROUPING SETS ((left(grid, $4)), ())
+        {"GROUP BY GROUPING SETS ((left(grid, $4)), ())" if by_unit else ""}
         """,
         code,
         period.begins,

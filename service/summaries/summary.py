@@ -173,7 +173,7 @@ async def summary(connection: Connection, settings: Settings, unit: Any, period:
     below, totals, late = await totals_by_unit(connection, code, period, now, _BELOW[len(code)])
     _, before, _ = await totals_by_unit(connection, code, previous(period), now, len(code))
     by_duty = {row["duty"]: row for row in await queries.duties(connection, code, period)}
-    by_severity = {row["severity"]: row for row in await queries.standing_by(connection, code, period, now)}
+    by_severity = {row["severity"]: row for row in await queries.severities(connection, code, period, now)}
     children = await queries.children(connection, code)
     return Summary(
         unit=unit_out(unit),

@@ -15,9 +15,9 @@ _DAYS = """
 """
 
 _CADRES = """
-    INSERT INTO cadre_tally AS t (span, grid, cadre, visits, raised, resolved)
+    INSERT INTO cadre_tally AS t (span, village, cadre, visits, raised, resolved)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::int[])
-    ON CONFLICT (span, grid, cadre) DO UPDATE
+    ON CONFLICT (span, village, cadre) DO UPDATE
     SET visits = t.visits + excluded.visits, raised = t.raised + excluded.raised, resolved = t.resolved + excluded.resolved
 """
 
