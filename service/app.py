@@ -37,12 +37,14 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         assert settings.database_url, "the database is chosen before the app starts"
         pool = await open_pool(settings.database_url, settings.pool_size)
-        database = Database(pool)
+        analysis = await open_pool(settings.database_url, settings.analysis_pool_size, plan_cache_mode="force_custom_plan")
+        database = Database(pool, analysis)
         app.state.gridloop = State(settings, database, Tokens(database, settings), now)
         try:
             yield
         finally:
             await pool.close()
+            await analysis.close()
 
     app: FastAPI = FastAPIOffline(
         title="Gridloop",

@@ -26,7 +26,7 @@ ACQUIRE_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 60
 
 
-async def open_pool(url: str, size: int, command_timeout: float | None = COMMAND_TIMEOUT_S) -> Pool:
+async def open_pool(url: str, size: int, command_timeout: float | None = COMMAND_TIMEOUT_S, **server_settings: str) -> Pool:
     """A pool of at most `size` connections; none is opened before it is needed, so a service starts while its database is down."""
     return await asyncpg.create_pool(
         url,
@@ -35,7 +35,7 @@ async def open_pool(url: str, size: int, command_timeout: float | None = COMMAND
         command_timeout=command_timeout,
         timeout=ACQUIRE_TIMEOUT_S,
         reset=_leave_as_it_is,
-        server_settings={"application_name": "gridloop", "timezone": "UTC"},
+        server_settings={"application_name": "gridloop", "timezone": "UTC", **server_settings},
     )
 
 
@@ -46,31 +46,32 @@ async def _leave_as_it_is(connection: Connection) -> None:
 class Database:
     """The database as the routes see it: connections to read, transactions to write."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, analysis: Pool | None = None) -> None:
         self.pool = pool
+        self._analysis = analysis or pool
 
     @asynccontextmanager
     async def analysing(self) -> AsyncIterator[Connection]:
-        """A transaction that reads, whose statements are planned each for its own unit and period: a village and a city want other ways."""
-        async with self.transaction() as connection:
-            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        """A connection whose statements are planned each for its own unit and period: a village and a city want other ways."""
+        async with self._connection(self._analysis) as connection:
             yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """A connection on which each statement sees the newest state."""
-        try:
-            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-                yield connection
-        except UNREACHABLE as error:
-            log.warning("the database cannot be reached: %r", error)
-            raise unavailable() from error
+        async with self._connection(self.pool) as connection:
+            yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection in a transaction, which commits at the end or leaves nothing behind."""
+        async with self._connection(self.pool) as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self, pool: Pool) -> AsyncIterator[Connection]:
         try:
-            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
                 yield connection
         except UNREACHABLE as error:
             log.warning("the database cannot be reached: %r", error)

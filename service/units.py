@@ -15,6 +15,7 @@ from service.identity.rights import covers
 from service.state import state_of
 from sync_protocol import periods
 from sync_protocol.periods import Period
+from sync_protocol.vocabulary import CODE_LENGTH
 
 UnitCode = Annotated[str, Query(description="The unit and all below it", examples=["150221100"], max_length=20)]
 Week = Annotated[str | None, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])]
@@ -68,7 +69,10 @@ async def find_unit(connection: Connection, code: str) -> Row | None:
 async def unit_in_scope(request: Request, caller: Caller, code: str) -> AsyncIterator[tuple[Connection, Any]]:
     """A connection and a unit within the caller's scope; any other looks absent."""
     units = caller.units()
-    async with state_of(request).database.analysing() as connection:
+    database = state_of(request).database
+    # Villages and grids are alike, so that their statements can keep one plan.
+    small = len(code) >= CODE_LENGTH["village"]
+    async with database.reading() if small else database.analysing() as connection:
         found = await find_unit(connection, code) if any(covers(top, code) for top in units) else None
         if found is None:
             raise Problem(NOT_FOUND, f"There is no unit ‘{code}’ in your scope, which is {', '.join(units)} and below.")

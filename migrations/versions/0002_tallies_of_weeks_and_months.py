@@ -75,6 +75,8 @@ ALTER TABLE case_file ADD COLUMN open_during TSTZRANGE GENERATED ALWAYS AS (
          ELSE tstzrange(raised_at, CASE WHEN resolved_at < raised_at THEN raised_at ELSE resolved_at END) END) STORED;
 CREATE INDEX case_newest ON case_file (raised_at, problem) INCLUDE (grid, severity, state);
 CREATE INDEX case_resolved_when ON case_file (resolved_at) INCLUDE (grid, raised_at, state);
+CREATE INDEX case_escalated ON case_file (grid, raised_at)
+    WHERE escalated > 0 AND state IN ('raised','accepted','assigned','handling','returned','reopened');
 CREATE INDEX case_resolver ON case_file (resolved_by, resolved_at);
 CREATE INDEX case_open_during ON case_file USING gist (open_during);
 CREATE INDEX weekly_analysis_week ON weekly_analysis (week, grid);
@@ -100,7 +102,7 @@ def downgrade() -> None:
     """Goes back to one tally with duties, empty."""
     op.execute("DROP INDEX case_open_during")
     op.execute("ALTER TABLE case_file DROP COLUMN open_during, DROP COLUMN received_at")
-    for index in ("case_newest", "case_resolved_when", "case_resolver", "weekly_analysis_week", "monthly_summary_month",
+    for index in ("case_newest", "case_resolved_when", "case_escalated", "case_resolver", "weekly_analysis_week", "monthly_summary_month",
                   "step_author", "household_contact", "household_lead"):  # fmt: skip
         op.execute(f"DROP INDEX {index}")
     op.execute("DROP TABLE seal, household_tally, visited_household, cadre_tally, grid_tally, tally")

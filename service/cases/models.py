@@ -11,6 +11,8 @@ from sqlmodel import Field, SQLModel
 _CODE = Text(collation="C")
 _MOMENT = DateTime(timezone=True)
 
+IS_OPEN = "state IN ('raised','accepted','assigned','handling','returned','reopened')"
+
 # From raised to resolved; empty for what counts nowhere. What was open at a moment is found by one index, however long ago it was.
 OPEN_DURING = (
     "CASE WHEN state IN ('rejected', 'joined') THEN 'empty'::tstzrange"
@@ -29,7 +31,8 @@ class CaseRow(SQLModel, table=True):
         Index("case_resolver", "resolved_by", "resolved_at"),
         Index("case_open_during", "open_during", postgresql_using="gist"),
         Index("case_resolved", "grid", "resolved_at"),
-        Index("case_open", "grid", postgresql_where=text("state IN ('raised','accepted','assigned','handling','returned','reopened')")),
+        Index("case_open", "grid", postgresql_where=text(IS_OPEN)),
+        Index("case_escalated", "grid", "raised_at", postgresql_where=text(f"escalated > 0 AND {IS_OPEN}")),
     )
 
     problem: Uuid = Field(sa_column=Column(UUID, primary_key=True))

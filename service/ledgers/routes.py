@@ -47,7 +47,7 @@ async def export(
     with tempfile.NamedTemporaryFile(prefix="gridloop-ledger-", suffix=".xlsx", delete=False) as file:
         path = FilePath(file.name)
     try:
-        async with unit_in_scope(request, caller, unit) as (connection, found):
+        async with unit_in_scope(request, caller, unit) as (connection, found), connection.transaction(readonly=True):
             await write(connection, state_of(request).settings, which, found, period, caller.now, path)
     except BaseException:
         await asyncio.to_thread(path.unlink)

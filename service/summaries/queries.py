@@ -1,6 +1,7 @@
 """The SQL of the summaries: each function one query over the tallies and cases of a unit and a period."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,16 +22,16 @@ async def children(connection: Connection, code: str) -> list[Row]:
     return await connection.fetch("SELECT code, level, name FROM unit WHERE parent = $1 ORDER BY code", code)
 
 
-async def counts(connection: Connection, code: str, period: Period, width: int) -> list[Row]:
-    """What was done in a week or month, per unit whose code has `width` digits."""
+async def counts(connection: Connection, code: str, spans: Sequence[str], width: int) -> list[Row]:
+    """What was done in weeks or months, per span and unit whose code has `width` digits."""
     return await connection.fetch(
         f"""
-        SELECT left(grid, $3) AS code, sum(visits)::int AS visits, sum(households)::int AS households_visited,
+        SELECT span, left(grid, $3) AS code, sum(visits)::int AS visits, sum(households)::int AS households_visited,
                sum(contacts)::int AS contacts_visited, sum(raised)::int AS raised, sum(resolved)::int AS resolved, sum(late)::int AS late
-        FROM grid_tally WHERE span = $2 AND duty = '' AND {UNDER.format("grid")} GROUP BY 1
+        FROM grid_tally WHERE span = ANY($2::text[]) AND duty = '' AND {UNDER.format("grid")} GROUP BY 1, 2
         """,
         code,
-        period.name,
+        list(spans),
         width,
     )
 
@@ -60,16 +61,18 @@ async def households(connection: Connection, code: str, width: int) -> list[Row]
     )
 
 
-async def standing(connection: Connection, code: str, period: Period, now: datetime, width: int) -> list[Row]:
-    """Problems open and overdue at the end of a period (or now, if earlier), per unit whose code has `width` digits."""
+async def standing(connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int) -> list[Row]:
+    """Problems open and overdue at the end of periods (or now, if earlier), per period and unit whose code has `width` digits."""
     return await connection.fetch(
         f"""
-        SELECT left(grid, $4) AS code, count(*)::int AS open, count(*) FILTER (WHERE due < $3)::int AS overdue
-        FROM case_file WHERE open_during @> $2::timestamptz AND {UNDER.format("grid")} GROUP BY 1
+        SELECT p.span, left(c.grid, $5) AS code, count(*)::int AS open, count(*) FILTER (WHERE c.due < p.judged)::int AS overdue
+        FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) AS p(span, at, judged)
+        JOIN case_file c ON c.open_during @> p.at AND {UNDER.format("c.grid")} GROUP BY 1, 2
         """,
         code,
-        period.ends - timedelta(microseconds=1),
-        min(period.ends, now),
+        [period.name for period in periods],
+        [period.ends - timedelta(microseconds=1) for period in periods],
+        [min(period.ends, now) for period in periods],
         width,
     )
 

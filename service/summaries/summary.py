@@ -1,7 +1,8 @@
 """Puts a week's or month's summary of a unit together from the queries."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -126,38 +127,49 @@ class Summary(BaseModel):
     late_arrivals: int = Field(description="Visits and problems of the period that came in after it had ended")
 
 
-async def totals_by_unit(
-    connection: Connection, code: str, period: Period, now: datetime, width: int
-) -> tuple[dict[str, Totals], Totals, int]:
-    """The totals of every unit under `code` whose own code has `width` digits, those of `code` itself, and its late arrivals."""
-    found: dict[str, Totals] = {}
-    late = 0
+class Numbers(NamedTuple):
+    """The totals of a unit and a period, those of the units right below, and how many logs came in late."""
 
-    def of(row: Any) -> Totals:
-        return found.setdefault(row["code"], Totals())
+    whole: Totals
+    below: dict[str, Totals]
+    late: int
 
-    for row in await queries.counts(connection, code, period, width):
-        totals = of(row)
+
+async def numbers(connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int) -> list[Numbers]:
+    """The numbers of a unit in several weeks or months, with those of the units below whose codes have `width` digits."""
+    found: dict[str, dict[str, Totals]] = {period.name: {} for period in periods}
+    late = dict.fromkeys(found, 0)
+
+    def of(span: str, unit: str) -> Totals:
+        return found[span].setdefault(unit, Totals())
+
+    for row in await queries.counts(connection, code, list(found), width):
+        totals = of(row["span"], row["code"])
         totals.visits, totals.problems_raised, totals.problems_resolved = row["visits"], row["raised"], row["resolved"]
         totals.households_visited, totals.contact_households_visited = row["households_visited"], row["contacts_visited"]
-        late += row["late"]
+        late[row["span"]] += row["late"]
     for row in await queries.households(connection, code, width):
-        totals = of(row)
-        totals.households, totals.contact_households = row["households"], row["contacts"]
-    for row in await queries.standing(connection, code, period, now, width):
-        totals = of(row)
+        for span in found:
+            totals = of(span, row["code"])
+            totals.households, totals.contact_households = row["households"], row["contacts"]
+    for row in await queries.standing(connection, code, periods, now, width):
+        totals = of(row["span"], row["code"])
         totals.problems_open, totals.problems_overdue = row["open"], row["overdue"]
-    whole = Totals()
-    for totals in found.values():
-        for name in _SUMMED:
-            setattr(whole, name, getattr(whole, name) + getattr(totals, name))
-    for row in await queries.median_hours(connection, code, period, width):
-        totals = whole if row["code"] is None else of(row)
-        totals.median_hours_to_resolve = None if row["hours"] is None else round(row["hours"], 2)
-    for totals in (whole, *found.values()):
-        totals.coverage = _ratio(totals.households_visited, totals.households)
-        totals.resolution_rate = _ratio(totals.problems_resolved, totals.problems_raised)
-    return found, whole, late
+    answers = []
+    for place, period in enumerate(periods):
+        below, whole = found[period.name], Totals()
+        for totals in below.values():
+            for name in _SUMMED:
+                setattr(whole, name, getattr(whole, name) + getattr(totals, name))
+        # The units below are asked for in the first period only.
+        for row in await queries.median_hours(connection, code, period, width if place == 0 else len(code)):
+            totals = whole if row["code"] is None else of(period.name, row["code"])
+            totals.median_hours_to_resolve = None if row["hours"] is None else round(row["hours"], 2)
+        for totals in (whole, *below.values()):
+            totals.coverage = _ratio(totals.households_visited, totals.households)
+            totals.resolution_rate = _ratio(totals.problems_resolved, totals.problems_raised)
+        answers.append(Numbers(whole, below, late[period.name]))
+    return answers
 
 
 _SUMMED = [name for name, field in Totals.model_fields.items() if field.annotation is int]
@@ -170,16 +182,15 @@ def _ratio(part: int, whole: int) -> float | None:
 async def summary(connection: Connection, settings: Settings, unit: Any, period: Period, now: datetime, log: str) -> Summary:
     """The summary of a unit as it stands now; `log` is the record kind that each grid files for such a period."""
     code = unit["code"]
-    below, totals, late = await totals_by_unit(connection, code, period, now, _BELOW[len(code)])
-    _, before, _ = await totals_by_unit(connection, code, previous(period), now, len(code))
+    mine, before = await numbers(connection, code, (period, previous(period)), now, _BELOW[len(code)])
     by_duty = {row["duty"]: row for row in await queries.duties(connection, code, period)}
     by_severity = {row["severity"]: row for row in await queries.severities(connection, code, period, now)}
     children = await queries.children(connection, code)
     return Summary(
         unit=unit_out(unit),
         period=period_out(period),
-        totals=totals,
-        previous=before,
+        totals=mine.whole,
+        previous=before.whole,
         duties=[
             DutyTotals(
                 duty=duty,
@@ -199,10 +210,10 @@ async def summary(connection: Connection, settings: Settings, unit: Any, period:
             )
             for severity, label in SEVERITIES.items()
         ],
-        units=[UnitTotals(unit=unit_out(child), totals=below.get(child["code"], Totals())) for child in children],
+        units=[UnitTotals(unit=unit_out(child), totals=mine.below.get(child["code"], Totals())) for child in children],
         loop=await _loop(connection, settings, code, period, now, log),
         decisions=await _decisions(connection, code),
-        late_arrivals=late,
+        late_arrivals=mine.late,
     )
 
 
