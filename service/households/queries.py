@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from service.conditions import Conditions
 from service.database import Connection, Row
 
 
@@ -34,32 +35,26 @@ async def households(
     connection: Connection, units: Sequence[str], filters: Filters, after: tuple[str, str] | None, limit: int
 ) -> list[Row]:
     """Living households of these units in order of grid and id, with the moment of the last visit."""
-    values: list[Any] = list(units)
-    conditions = ["(" + " OR ".join(f"(h.grid >= ${n} AND h.grid < ${n} || ':')" for n in range(1, len(units) + 1)) + ")", "NOT h.deleted"]
-
-    def where(condition: str, value: Any) -> None:
-        values.append(value)
-        conditions.append(condition.format(f"${len(values)}"))
-
+    where = Conditions("h.grid", units)
+    where.add("NOT h.deleted")
     if filters.special is not None:
-        conditions.append("coalesce(cardinality(h.tags), 0) > 0" if filters.special else "coalesce(cardinality(h.tags), 0) = 0")
+        where.add("coalesce(cardinality(h.tags), 0) > 0" if filters.special else "coalesce(cardinality(h.tags), 0) = 0")
     if filters.tag is not None:
-        where("h.tags @> ARRAY[{}::text]", filters.tag)
+        where.add("h.tags @> ARRAY[{}::text]", filters.tag)
     if filters.contact_member is not None:
-        where("h.contact_member = {}", filters.contact_member)
+        where.add("h.contact_member = {}", filters.contact_member)
     if filters.lead_member is not None:
-        where("h.lead_member = {}", filters.lead_member)
+        where.add("h.lead_member = {}", filters.lead_member)
     if filters.silent_since is not None:
-        where("(last.at IS NULL OR last.at < ({}::date::timestamp AT TIME ZONE 'Asia/Shanghai'))", filters.silent_since)
+        where.add("(last.at IS NULL OR last.at < ({}::date::timestamp AT TIME ZONE 'Asia/Shanghai'))", filters.silent_since)
     if after is not None:
-        values += after
-        conditions.append(f"(h.grid, h.id) > (${len(values) - 1}, ${len(values)}::uuid)")
-    values.append(limit)
+        where.add("(h.grid, h.id) > ({}, {}::uuid)", *after)
+    last = where.parameter(limit)
     return await connection.fetch(
         f"""
         SELECT h.id::text, h.grid, h.head_name, h.phone, h.address, h.members, coalesce(h.tags, '{{}}') AS tags, h.contact_member,
                h.lead_member, last.at AS last_visit
-        FROM household h {_LAST} WHERE {" AND ".join(conditions)} ORDER BY h.grid, h.id LIMIT ${len(values)}
+        FROM household h {_LAST} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}
         """,
-        *values,
+        *where.values,
     )

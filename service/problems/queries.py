@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from service.conditions import Conditions
 from service.database import Connection, Row
 from service.records.columns import fields_json
 from sync_protocol.lifecycle import OPEN
@@ -33,38 +34,29 @@ async def problems(
     connection: Connection, units: Sequence[str], filters: Filters, now: datetime, after: tuple[datetime, str] | None, limit: int
 ) -> list[Row]:
     """Problems of these units, those raised last first."""
-    conditions = ["(" + " OR ".join(f"(c.grid >= ${n} AND c.grid < ${n} || ':')" for n in range(1, len(units) + 1)) + ")"]
-    values: list[Any] = list(units)
-
-    def where(condition: str, value: Any) -> None:
-        values.append(value)
-        conditions.append(condition.format(f"${len(values)}"))
-
+    where = Conditions("c.grid", units)
     if filters.state is not None:
-        where("c.state = {}", filters.state)
+        where.add("c.state = {}", filters.state)
     if filters.open is not None:
-        where("(c.state = ANY({}::text[]))" if filters.open else "(c.state <> ALL({}::text[]))", sorted(OPEN))
+        where.add("c.state = ANY({}::text[])" if filters.open else "c.state <> ALL({}::text[])", sorted(OPEN))
     if filters.overdue is not None:
         late = "(c.state NOT IN ('rejected', 'joined') AND coalesce(c.resolved_at, {}) > c.due)"
-        where(late if filters.overdue else f"NOT {late}", now)
+        where.add(late if filters.overdue else f"NOT {late}", now)
     if filters.severity is not None:
-        where("c.severity = {}", filters.severity)
+        where.add("c.severity = {}", filters.severity)
     if filters.duty is not None:
-        where("c.duty = {}", filters.duty)
+        where.add("c.duty = {}", filters.duty)
     if filters.cadre is not None:
-        where("({0} IN (c.raised_by, c.handler_cadre, c.resolved_by))", filters.cadre)
+        where.add("{} IN (c.raised_by, c.handler_cadre, c.resolved_by)", filters.cadre)
     if filters.handler_unit is not None:
-        where("c.handler_unit = {}", filters.handler_unit)
+        where.add("c.handler_unit = {}", filters.handler_unit)
     if filters.text is not None:
         escaped = filters.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        where("(p.title ILIKE {0} OR p.detail ILIKE {0})", f"%{escaped}%")
+        where.add("(p.title ILIKE {0} OR p.detail ILIKE {0})", f"%{escaped}%")
     if after is not None:
-        values += after
-        conditions.append(f"(c.raised_at, c.problem) < (${len(values) - 1}, ${len(values)}::uuid)")
-    values.append(limit)
-    return await connection.fetch(
-        f"{_LISTED} WHERE {' AND '.join(conditions)} ORDER BY c.raised_at DESC, c.problem DESC LIMIT ${len(values)}", *values
-    )
+        where.add("(c.raised_at, c.problem) < ({}, {}::uuid)", *after)
+    last = where.parameter(limit)
+    return await connection.fetch(f"{_LISTED} WHERE {where.sql} ORDER BY c.raised_at DESC, c.problem DESC LIMIT {last}", *where.values)
 
 
 async def problem(connection: Connection, id: str) -> Row | None:

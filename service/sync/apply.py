@@ -24,7 +24,7 @@ from service.sync.intake import Flaw, Ready, ready_one
 from sync_protocol import clock, lifecycle
 from sync_protocol.merge import GRID, Loss, Record, create, destination, merge
 from sync_protocol.messages import Conflict, Verdict, canonical_json
-from sync_protocol.periods import from_ms, to_ms
+from sync_protocol.periods import to_ms
 from sync_protocol.records import KINDS, Kind
 
 
@@ -34,13 +34,6 @@ class GridUnlocked(Exception):
     def __init__(self, grid: str) -> None:
         super().__init__(grid)
         self.grid = grid
-
-
-class Applied(msgspec.Struct):
-    """What `apply` answers: a verdict a mutation, and the highest corrected stamp."""
-
-    verdicts: list[Verdict]
-    last_stamp: str
 
 
 async def apply(connection: Connection, items: Sequence[Ready], now: datetime, settings: Settings) -> list[Verdict]:
@@ -367,6 +360,3 @@ async def release(
 def highest_stamp(items: Sequence[Ready]) -> str:
     """The corrected stamp of the last of a device's mutations."""
     return items[-1].stamp if items else clock.ZERO
-
-
-__all__ = ["Applied", "Batch", "apply", "digest_of", "from_ms", "highest_stamp", "release"]
