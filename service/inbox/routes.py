@@ -8,18 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.database import Connection
-from service.errors import (
-    ALREADY_DECIDED,
-    INVALID,
-    NOT_ALLOWED,
-    NOT_FOUND,
-    TOKEN_EXPIRED,
-    TOKEN_INVALID,
-    TOKEN_MISSING,
-    UNAVAILABLE,
-    Problem,
-    documented,
-)
+from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.identity.access import Caller, Signed
 from service.identity.rights import SETTLES, may_settle, scope
 from service.inbox import queries
@@ -30,7 +19,6 @@ from service.units import scope_of
 from sync_protocol.messages import showable_json
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
-_SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, NOT_ALLOWED, UNAVAILABLE)
 Unit = Annotated[str | None, Query(max_length=20, description="That unit and all below it", examples=["150221100"])]
 
 
@@ -116,6 +104,11 @@ class Discard(BaseModel):
     reason: str = Field(min_length=1, max_length=1000)
 
 
+def _units(caller: Caller, unit: str | None) -> list[str]:
+    """The units that a list is about; none for a cadre without a post, who still sees the own held mutations."""
+    return scope(caller.posts, caller.now) if unit is None else scope_of(caller, unit)
+
+
 def _settled_units(caller: Caller) -> list[str]:
     units = scope(caller.posts, caller.now, SETTLES)
     if not units:
@@ -136,7 +129,7 @@ def _held(row: Any) -> HeldOut:
     return HeldOut(**values)
 
 
-@router.get("/conflicts", summary="Fields on which two devices disagreed", responses=documented(*_SIGNED, NOT_FOUND, INVALID))
+@router.get("/conflicts", summary="Fields on which two devices disagreed", responses=documented(*READING))
 async def conflicts(
     request: Request,
     caller: Signed,
@@ -148,7 +141,7 @@ async def conflicts(
     after: After = None,
 ) -> ConflictPage:
     """The newest first; what lost is kept for ever."""
-    units = scope_of(caller, unit)
+    units = _units(caller, unit)
     async with state_of(request).database.reading() as connection:
         rows = await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1)
     items = [_conflict(row) for row in rows[:limit]]
@@ -158,7 +151,7 @@ async def conflicts(
 @router.post(
     "/conflicts/{id}/resolution",
     summary="Settle a conflict",
-    responses=documented(*_SIGNED, NOT_FOUND, ALREADY_DECIDED, INVALID),
+    responses=documented(*READING, ALREADY_DECIDED),
 )
 async def resolution(request: Request, caller: Signed, id: Id, body: Resolution) -> ConflictOut:
     """Keeps what was kept, brings back what lost, or sets a new value; reaches all phones as a mutation."""
@@ -173,7 +166,7 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
     return _conflict(row)
 
 
-@router.get("/held", summary="Mutations kept aside", responses=documented(*_SIGNED, NOT_FOUND, INVALID))
+@router.get("/held", summary="Mutations kept aside", responses=documented(*READING))
 async def held(
     request: Request,
     caller: Signed,
@@ -183,14 +176,14 @@ async def held(
     after: After = None,
 ) -> HeldPage:
     """Those of the units in scope, and the caller's own; the newest first."""
-    units = scope_of(caller, unit)
+    units = _units(caller, unit)
     async with state_of(request).database.reading() as connection:
         rows = await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1)
     items = [_held(row) for row in rows[:limit]]
     return HeldPage(items=items, next=next_after(items[-1].received_at, items[-1].id) if len(rows) > limit else None)
 
 
-@router.post("/held/{id}/release", summary="Release a held mutation", responses=documented(*_SIGNED, NOT_FOUND, ALREADY_DECIDED, INVALID))
+@router.post("/held/{id}/release", summary="Release a held mutation", responses=documented(*READING, ALREADY_DECIDED))
 async def release(request: Request, caller: Signed, id: Id, body: Release) -> dict[str, Any]:
     """Sends it through the write path again, judged at its original stamp; answers the verdict."""
     state = state_of(request)
@@ -199,7 +192,7 @@ async def release(request: Request, caller: Signed, id: Id, body: Release) -> di
         return await release_held(connection, state.settings, caller, id, body.fields, body.note)
 
 
-@router.post("/held/{id}/discard", summary="Discard a held mutation", responses=documented(*_SIGNED, NOT_FOUND, ALREADY_DECIDED, INVALID))
+@router.post("/held/{id}/discard", summary="Discard a held mutation", responses=documented(*READING, ALREADY_DECIDED))
 async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> dict[str, Any]:
     """Decides that it shall not be applied; it stays readable with the reason."""
     state = state_of(request)

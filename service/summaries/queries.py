@@ -102,7 +102,7 @@ async def median_hours(connection: Connection, code: str, period: Period, width:
     by_unit = width > len(code)
     return await connection.fetch(
         f"""
-        SELECT {"left(grid, $4)" if by_unit else "NULLIF($4::int, $4)::text"} AS code,
+        SELECT {"left(grid, $4)" if by_unit else "NULL"} AS code,
                percentile_cont(0.5) WITHIN GROUP (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
         FROM case_file WHERE resolved_at >= $2 AND resolved_at < $3 AND {COUNTED} AND {UNDER.format("grid")}
         {"GROUP BY GROUPING SETS ((left(grid, $4)), ())" if by_unit else ""}
@@ -110,7 +110,7 @@ async def median_hours(connection: Connection, code: str, period: Period, width:
         code,
         period.begins,
         period.ends,
-        width,
+        *([width] if by_unit else []),
     )
 
 

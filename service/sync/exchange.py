@@ -41,6 +41,11 @@ class Standing(msgspec.Struct):
     revoked_at: datetime | None
     cursor: Cursor | None
 
+    @property
+    def valid_cursor(self) -> Cursor | None:
+        """The cursor, if it belongs to the epoch in force."""
+        return self.cursor if self.cursor and self.cursor.epoch == self.epoch else None
+
 
 async def exchange(database: Database, settings: Settings, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
     """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
@@ -122,7 +127,7 @@ async def _push(
     fresh = mutations[len(repeated) :]
     verdicts = await _repeat(connection, device, repeated) if repeated else []
     row_stamp = await connection.fetchval("SELECT last_stamp FROM device WHERE id = $1", device)
-    cursor = standing.cursor if standing.cursor and standing.cursor.epoch == standing.epoch else None
+    cursor = standing.valid_cursor
     author = Author(
         device=device,
         staff_code=staff_code,
@@ -216,7 +221,7 @@ async def _pull(
     pushed: Pushed,
     now: datetime,
 ) -> bytes:
-    cursor = standing.cursor if standing.cursor and standing.cursor.epoch == standing.epoch else None
+    cursor = standing.valid_cursor
     mutations = request.mutations
     first_new = next((mutation.seq for mutation in mutations if mutation.seq > standing.acked), pushed.acked + 1)
     last_own = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)

@@ -175,3 +175,10 @@ async def test_a_new_record_names_what_it_lacks(world: World, kind: str) -> None
     assert (verdict["outcome"], verdict["reason"]) == ("held", "fields-missing")
     for name in KINDS[kind].required:
         assert name in verdict["detail"]
+
+
+async def test_a_cadre_without_a_post_still_sees_the_own_held_mutations(world: World) -> None:
+    phone = world.wire()
+    await phone.send(phone.mutation(1, kind="telegram"))
+    await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", WORKER, world.clock.now())
+    assert [item["seq"] for item in await held_of(world, WORKER)] == [1]
