@@ -1,8 +1,10 @@
 """The pool of connections to PostgreSQL, and what a database that is down looks like."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import asyncpg
@@ -26,7 +28,9 @@ ACQUIRE_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 60
 
 
-async def open_pool(url: str, size: int, command_timeout: float | None = COMMAND_TIMEOUT_S, **server_settings: str) -> Pool:
+async def open_pool(
+    url: str, size: int, command_timeout: float | None = COMMAND_TIMEOUT_S, server_settings: Mapping[str, str] = MappingProxyType({})
+) -> Pool:
     """A pool of at most `size` connections; none is opened before it is needed, so a service starts while its database is down."""
     return await asyncpg.create_pool(
         url,
@@ -37,6 +41,21 @@ async def open_pool(url: str, size: int, command_timeout: float | None = COMMAND
         reset=_leave_as_it_is,
         server_settings={"application_name": "gridloop", "timezone": "UTC", **server_settings},
     )
+
+
+Lender: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+def one_at_a_time(connection: Connection) -> Lender:
+    """Lends one connection to several that would run side by side if there were more; who has it keeps it to the end."""
+    lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def lend() -> AsyncIterator[Connection]:
+        async with lock:
+            yield connection
+
+    return lend
 
 
 async def _leave_as_it_is(connection: Connection) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 from pydantic import BaseModel, Field
 
-from service.database import Connection, Row
+from service.database import Connection, Lender, Row
 from service.errors import INVALID, NOT_FOUND, Problem
 from service.identity.access import Caller
 from service.identity.rights import covers
@@ -65,27 +65,40 @@ async def find_unit(connection: Connection, code: str) -> Row | None:
     return await connection.fetchrow("SELECT code, level, parent, name, party_group FROM unit WHERE code = $1", code)
 
 
+def lender_for(request: Request, code: str) -> Lender:
+    """Where to take connections from to analyse a unit."""
+    database = state_of(request).database
+    # Villages and grids are alike, so that their statements can keep one plan.
+    return database.reading if len(code) >= CODE_LENGTH["village"] else database.analysing
+
+
 @asynccontextmanager
 async def unit_in_scope(request: Request, caller: Caller, code: str) -> AsyncIterator[tuple[Connection, Any]]:
     """A connection and a unit within the caller's scope; any other looks absent."""
-    units = caller.units()
-    database = state_of(request).database
-    # Villages and grids are alike, so that their statements can keep one plan.
-    small = len(code) >= CODE_LENGTH["village"]
-    async with database.reading() if small else database.analysing() as connection:
-        found = await find_unit(connection, code) if any(covers(top, code) for top in units) else None
+    in_scope(caller, code)
+    async with lender_for(request, code)() as connection:
+        found = await find_unit(connection, code)
         if found is None:
-            raise Problem(NOT_FOUND, f"There is no unit ‘{code}’ in your scope, which is {', '.join(units)} and below.")
+            raise absent(caller, code)
         yield connection, found
+
+
+def absent(caller: Caller, code: str) -> Problem:
+    """A unit that does not exist and one out of scope look the same."""
+    return Problem(NOT_FOUND, f"There is no unit ‘{code}’ in your scope, which is {', '.join(caller.units())} and below.")
+
+
+def in_scope(caller: Caller, code: str) -> None:
+    """Raises `Problem` for a unit that lies out of the caller's scope."""
+    if not code.isdigit() or not any(covers(top, code) for top in caller.units()):
+        raise absent(caller, code)
 
 
 def scope_of(caller: Caller, unit: str | None) -> list[str]:
     """The units that a list is about: the one that was asked for, if it is in scope, or the caller's."""
-    units = caller.units()
     if unit is None:
-        return units
-    if not unit.isdigit() or not any(covers(top, unit) for top in units):
-        raise Problem(NOT_FOUND, f"There is no unit ‘{unit}’ in your scope, which is {', '.join(units)} and below.")
+        return caller.units()
+    in_scope(caller, unit)
     return [unit]
 
 

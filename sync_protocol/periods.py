@@ -10,6 +10,7 @@ from typing import NamedTuple
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 
 _WEEK = re.compile(r"(\d{4})-W(\d{2})", re.ASCII)
+_QUARTER = re.compile(r"(\d{4})-Q([1-4])", re.ASCII)
 _MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 FIRST_YEAR, LAST_YEAR = 2000, 2199
 
@@ -93,6 +94,20 @@ def month(name: str) -> Period:
         raise ValueError(f"‘{name}’ is no month; write it like 2026-11")
     first = date(int(found[1]), int(found[2]), 1)
     return Period(name, first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
+
+
+def quarter_of(day: date) -> str:
+    """The quarter of `day`, as `2026-Q4`."""
+    return f"{day.year:04d}-Q{(day.month + 2) // 3}"
+
+
+def quarter(name: str) -> Period:
+    """The quarter called `name`; ValueError says what is wrong with any other text."""
+    found = _QUARTER.fullmatch(name)
+    if not found or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR:
+        raise ValueError(f"‘{name}’ is no quarter; write it like 2026-Q4")
+    first = date(int(found[1]), 3 * int(found[2]) - 2, 1)
+    return Period(name, first, month(month_of(first + timedelta(days=62))).last)
 
 
 def previous(period: Period) -> Period:

@@ -1,11 +1,10 @@
 """The table of cases: where each problem stands, folded from its steps."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID as Uuid
 
-from sqlalchemy import Column, Computed, DateTime, Index, Integer, Text, text
-from sqlalchemy.dialects.postgresql import TSTZRANGE, UUID
+from sqlalchemy import Column, DateTime, Index, Integer, Text, text
+from sqlalchemy.dialects.postgresql import UUID
 from sqlmodel import Field, SQLModel
 
 _CODE = Text(collation="C")
@@ -13,11 +12,9 @@ _MOMENT = DateTime(timezone=True)
 
 IS_OPEN = "state IN ('raised','accepted','assigned','handling','returned','reopened')"
 
-# From raised to resolved; empty for what counts nowhere. What was open at a moment is found by one index, however long ago it was.
-OPEN_DURING = (
-    "CASE WHEN state IN ('rejected', 'joined') THEN 'empty'::tstzrange"
-    " ELSE tstzrange(raised_at, CASE WHEN resolved_at < raised_at THEN raised_at ELSE resolved_at END) END"
-)
+
+# What is rejected or joined is outside every count.
+IS_COUNTED = "state NOT IN ('rejected', 'joined')"
 
 
 class CaseRow(SQLModel, table=True):
@@ -27,9 +24,9 @@ class CaseRow(SQLModel, table=True):
     __table_args__ = (
         Index("case_raised", "grid", "raised_at"),
         Index("case_newest", "raised_at", "problem", postgresql_include=["grid", "severity", "state"]),
-        Index("case_resolved_when", "resolved_at", postgresql_include=["grid", "raised_at", "state"]),
-        Index("case_resolver", "resolved_by", "resolved_at"),
-        Index("case_open_during", "open_during", postgresql_using="gist"),
+        Index("case_resolved_when", "resolved_at", postgresql_include=["grid", "raised_at"], postgresql_where=text(IS_COUNTED)),
+        Index("case_resolver", "resolved_by", "resolved_at", postgresql_include=["grid", "raised_at", "state"]),
+        Index("case_due", "due", postgresql_include=["grid", "severity", "handler_cadre"], postgresql_where=text(IS_OPEN)),
         Index("case_resolved", "grid", "resolved_at"),
         Index("case_open", "grid", postgresql_where=text(IS_OPEN)),
         Index("case_escalated", "grid", "raised_at", postgresql_where=text(f"escalated > 0 AND {IS_OPEN}")),
@@ -51,4 +48,3 @@ class CaseRow(SQLModel, table=True):
     satisfied: str | None = Field(default=None, sa_column=Column(Text))
     escalated: int = Field(default=0, sa_column=Column(Integer, nullable=False))
     received_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
-    open_during: Any = Field(default=None, sa_column=Column(TSTZRANGE, Computed(OPEN_DURING, persisted=True)))

@@ -16,6 +16,7 @@ from service.database import Connection, Database
 from service.demo.notes import notes
 from service.roster import rule
 from service.settings import Settings
+from service.summaries.tallies import WEEK_DAYS
 from service.workdays import is_workday
 from sync_protocol import periods
 from sync_protocol.clock import make_stamp
@@ -307,18 +308,45 @@ _WORK = f"""
     SELECT grid, resolved_by, {_DAY.format("resolved_at")}, duty, NULL, 0, 1
     FROM case_file WHERE state NOT IN ('rejected', 'joined') AND resolved_at IS NOT NULL
 """
+_CLOSED = f"greatest({_DAY.format('resolved_at')}, {_DAY.format('raised_at')})"
+_LAPSED = "due < coalesce(resolved_at, 'infinity')"
+_TURNS = f"""
+    SELECT grid, severity, {_DAY.format("raised_at")} AS day, 1 AS raised, 0 AS closed, 0 AS lapsed, 0 AS cleared
+    FROM case_file WHERE state NOT IN ('rejected', 'joined')
+    UNION ALL
+    SELECT grid, severity, {_CLOSED}, 0, 1, 0, ({_LAPSED})::int
+    FROM case_file WHERE state NOT IN ('rejected', 'joined') AND resolved_at IS NOT NULL
+    UNION ALL
+    SELECT grid, severity, greatest({_DAY.format("due")}, {_DAY.format("raised_at")}), 0, 0, 1, 0
+    FROM case_file WHERE state NOT IN ('rejected', 'joined') AND {_LAPSED}
+"""
 _TALLIES = {
     "tally": f"""
-        INSERT INTO tally (day, grid, cadre, visits, prompt, raised, resolved)
-        SELECT day, grid, cadre, sum(visits), sum(prompt), sum(raised), sum(resolved) FROM (
-            SELECT day, grid, cadre, 1 AS visits, (written = day)::int AS prompt, 0 AS raised, 0 AS resolved FROM ({_VISITS}) AS v
-            UNION ALL SELECT day, grid, cadre, 0, 0, raised, resolved FROM ({_WORK}) AS w) AS every
+        INSERT INTO tally (day, grid, cadre, visits, raised, resolved)
+        SELECT day, grid, cadre, sum(visits), sum(raised), sum(resolved) FROM (
+            SELECT day, grid, cadre, 1 AS visits, 0 AS raised, 0 AS resolved FROM ({_VISITS}) AS v
+            UNION ALL SELECT day, grid, cadre, 0, raised, resolved FROM ({_WORK}) AS w) AS every
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """,
+    "week_tally": f"""
+        INSERT INTO week_tally (week, grid, {", ".join(WEEK_DAYS)})
+        SELECT to_char(day, 'IYYY"-W"IW'), grid,
+               {", ".join(f"count(*) FILTER (WHERE extract(isodow FROM day) = {day})" for day in range(1, 8))},
+               {", ".join(f"count(*) FILTER (WHERE extract(isodow FROM day) = {day} AND written = day)" for day in range(1, 8))}
+        FROM ({_VISITS}) AS v GROUP BY 1, 2 ORDER BY 1, 2
+    """,
+    "case_tally": f"""
+        INSERT INTO case_tally (every, span, village, severity, raised, closed, lapsed, cleared)
+        SELECT CASE WHEN s.span = '' THEN '' WHEN s.span LIKE '%W%' THEN 'week' ELSE 'month' END, s.span, left(grid, 12), severity,
+               sum(raised), sum(closed), sum(lapsed), sum(cleared)
+        FROM ({_TURNS}) AS w, LATERAL (SELECT '' AS span UNION ALL SELECT {_SPANS.format("w.day")}) AS s
+        GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     """,
     "cadre_tally": f"""
         INSERT INTO cadre_tally (span, village, cadre, visits, raised, resolved)
         SELECT s.span, left(grid, 12), cadre, sum(visits), sum(raised), sum(resolved)
-        FROM tally t, LATERAL (SELECT {_SPANS.format("t.day")} AS span) AS s GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        FROM tally t, LATERAL (SELECT {_SPANS.format("t.day")} AS span UNION ALL SELECT to_char(t.day, 'YYYY-"Q"Q')) AS s
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     """,
     "visited_household": f"""
         INSERT INTO visited_household (household, span, grid, visits)

@@ -6,14 +6,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from service.database import Connection
+from service.database import Connection, one_at_a_time
 from service.households.routes import masked
 from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet
 from service.settings import Settings
 from service.summaries import cadre_queries
-from service.summaries import queries as summary_queries
-from service.summaries.summary import Summary, Totals, as_sealed, summary
+from service.summaries.summary import Totals, summary
 from sync_protocol.periods import Period
 from sync_protocol.vocabulary import DUTIES, ROLES, SATISFIED, SEVERITIES, SOURCES, STATES, Label
 
@@ -162,10 +161,9 @@ async def _summary(
     connection: Connection, settings: Settings, which: str, unit: Any, period: Period, now: datetime, path: Path, title: str
 ) -> None:
     log = "weekly_analysis" if which == "weekly" else "monthly_summary"
-    found: Summary = await summary(connection, settings, unit, period, now, log)
-    seal = await summary_queries.seal_in_force(connection, unit["code"], period.name)
-    if seal:
-        found = as_sealed(found, seal)
+    found = await summary(one_at_a_time(connection), settings, unit["code"], period, now, log)
+    assert found is not None
+    if found.sealed:
         title += "（已封存）"
     sheet = Sheet(path, title, _SUMMARY_COLUMNS)
     sheet.write(_totals(child.unit.name, child.totals) for child in found.units)

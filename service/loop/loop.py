@@ -1,7 +1,7 @@
 """The closed loop 日走访、周分析、月汇总: what was due in a period, and what of it was on time, late or missing."""
 
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -28,6 +28,13 @@ class LogCounts(BaseModel):
     missing: int = 0
 
 
+class Counted(NamedTuple):
+    """What was due of a unit in a period, and what came of it."""
+
+    due: "Expected"
+    logs: dict[str, LogCounts]
+
+
 class GridLoop(BaseModel):
     """One grid's loop. Without a status: nothing of the kind is due in the period yet."""
 
@@ -47,6 +54,10 @@ class Expected(BaseModel):
     analyses: dict[str, datetime]
     summaries: dict[str, datetime]
     provisional: bool
+
+    def is_due(self, log: str, period: Period) -> bool:
+        """Whether a grid's log of exactly this week or month is due by now."""
+        return period.name in (self.analyses if log == "weekly_analysis" else self.summaries)
 
     @property
     def logs(self) -> list[Due]:
@@ -80,10 +91,8 @@ def expected(period: Period, now: datetime, settings: Settings) -> Expected:
     )
 
 
-async def counts_by_log(
-    connection: Connection, settings: Settings, code: str, grids: int, period: Period, now: datetime
-) -> tuple[dict[str, LogCounts], bool]:
-    """The counts of each log of a unit with so many grids, and whether the calendar of the period is provisional."""
+async def counts_by_log(connection: Connection, settings: Settings, code: str, grids: int, period: Period, now: datetime) -> Counted:
+    """What was due, and the counts of each log of a unit with so many grids."""
     due = expected(period, now, settings)
     counts = {"visit": (await queries.day_counts(connection, code, due.days), len(due.days))}
     for logs in due.logs:
@@ -92,7 +101,7 @@ async def counts_by_log(
     found = dict.fromkeys(LOGS, LogCounts())
     for log, (row, times) in counts.items():
         found[log] = LogCounts(on_time=row["on_time"], late=row["late"], missing=grids * times - row["on_time"] - row["late"])
-    return found, due.provisional
+    return Counted(due, found)
 
 
 async def grid_loops(connection: Connection, settings: Settings, grids: list[Any], period: Period, now: datetime) -> list[GridLoop]:
@@ -102,9 +111,15 @@ async def grid_loops(connection: Connection, settings: Settings, grids: list[Any
     due = expected(period, now, settings)
     found = {row["code"]: _empty(row, due) for row in grids}
     first, last = grids[0]["code"], grids[-1]["code"]
+    by_week: dict[str, list[tuple[date, int]]] = {}
+    for day in period.days:
+        by_week.setdefault(periods.week_of(day), []).append((day, 1 << day.weekday()))
     for row in await queries.days_of(connection, first, last, period):
         if row["grid"] in found:
-            found[row["grid"]].days[row["day"]] = _status(row)
+            days = found[row["grid"]].days
+            for day, bit in by_week[row["week"]]:
+                if row["visited"] & bit:
+                    days[day] = "on_time" if row["prompt"] & bit else "late"
     for logs in due.logs:
         for row in await queries.logs_of(connection, first, last, logs):
             if row["grid"] not in found:

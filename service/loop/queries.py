@@ -7,7 +7,7 @@ from typing import NamedTuple
 from service.database import Connection, Row
 from service.records.columns import fields_json
 from service.units import UNDER
-from sync_protocol.periods import Period
+from sync_protocol.periods import Period, week_of
 from sync_protocol.records import KINDS
 
 
@@ -23,16 +23,31 @@ class Due(NamedTuple):
 _WRITTEN = "to_timestamp((coalesce(('x' || (r.clocks -> 'first' ->> 1))::bit(64)::bigint, r.stamp) >> 16)::float8 / 1000)"
 
 
+# The days of a week as bits, Monday the lowest: those with a visit, and those with one that was written on the day itself.
+_VISITED, _PROMPT = (" | ".join(f"(({name}_{day} > 0)::int << {day - 1})" for day in range(1, 8)) for name in ("visits", "prompt"))
+
+
+def _by_week(days: Sequence[date]) -> dict[str, int]:
+    """The weeks of some days, with the days of each as bits."""
+    found: dict[str, int] = {}
+    for day in days:
+        found[week_of(day)] = found.get(week_of(day), 0) | 1 << day.weekday()
+    return found
+
+
 async def day_counts(connection: Connection, code: str, days: Sequence[date]) -> Row:
     """Of the grid-days with a visit: with one that was written the same day (`on_time`), and with later ones only (`late`)."""
+    weeks = _by_week(days)
     row = await connection.fetchrow(
         f"""
-        SELECT count(*) FILTER (WHERE prompt > 0)::int AS on_time, count(*) FILTER (WHERE prompt = 0)::int AS late FROM (
-            SELECT sum(prompt) AS prompt FROM tally WHERE day = ANY($2::date[]) AND {UNDER.format("grid")} AND visits > 0 GROUP BY day, grid
-        ) AS kept
+        SELECT coalesce(sum(bit_count((prompt & days)::bit(7))), 0)::int AS on_time,
+               coalesce(sum(bit_count((visited & ~prompt & days)::bit(7))), 0)::int AS late
+        FROM (SELECT {_VISITED} AS visited, {_PROMPT} AS prompt, d.days FROM unnest($2::text[], $3::int[]) AS d(week, days)
+              JOIN week_tally w ON w.week = d.week AND {UNDER.format("w.grid")}) AS kept
         """,
         code,
-        list(days),
+        list(weeks),
+        list(weeks.values()),
     )
     assert row is not None
     return row
@@ -67,15 +82,18 @@ async def grids(connection: Connection, code: str, after: str | None, limit: int
 
 
 async def days_of(connection: Connection, first: str, last: str, period: Period) -> list[Row]:
-    """Of the grids from `first` to `last`, the days with a visit; `on_time`: with one that was written the same day."""
+    """Of the grids from `first` to `last`, the days of each week with a visit (`visited`), and with one that was written the same day
+    (`prompt`), as bits, Monday the lowest."""
+    weeks = _by_week(period.days)
     return await connection.fetch(
-        """
-        SELECT grid, day, sum(prompt) > 0 AS on_time FROM tally
-        WHERE day = ANY($3::date[]) AND grid BETWEEN $1 AND $2 AND visits > 0 GROUP BY grid, day ORDER BY grid, day
+        f"""
+        SELECT w.grid, w.week, ({_VISITED}) & d.days AS visited, ({_PROMPT}) & d.days AS prompt
+        FROM unnest($3::text[], $4::int[]) AS d(week, days) JOIN week_tally w ON w.week = d.week AND w.grid BETWEEN $1 AND $2
         """,
         first,
         last,
-        period.days,
+        list(weeks),
+        list(weeks.values()),
     )
 
 

@@ -61,7 +61,7 @@ async def loop(
     settings = state_of(request).settings
     async with unit_in_scope(request, caller, unit) as (connection, found):
         grids = await count_grids(connection, unit)
-        counts, provisional = await counts_by_log(connection, settings, unit, grids, period, caller.now)
+        due, counts = await counts_by_log(connection, settings, unit, grids, period, caller.now)
         rows = await queries.grids(connection, unit, after, limit + 1)
         items = await grid_loops(connection, settings, rows[:limit], period, caller.now)
         return Loop(
@@ -71,7 +71,7 @@ async def loop(
             on_time={log: count.on_time for log, count in counts.items()},
             late={log: count.late for log, count in counts.items()},
             missing={log: count.missing for log, count in counts.items()},
-            provisional=provisional,
+            provisional=due.provisional,
             items=items,
             next=items[-1].grid.code if len(rows) > limit else None,
         )

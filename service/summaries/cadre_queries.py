@@ -5,51 +5,66 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
+from service.cases.models import IS_COUNTED
 from service.database import Connection, Row
-from service.summaries.queries import COUNTED, IN_OPEN
+from service.summaries.queries import IN_OPEN
 from service.units import UNDER
-from sync_protocol.periods import Period, month, month_of, week, week_of
+from sync_protocol.periods import Period, month, month_of, quarter, quarter_of, week, week_of
 from sync_protocol.vocabulary import CODE_LENGTH
 
 SORTS = ("visits", "problems_raised", "problems_resolved", "problems_overdue")
 
 
 class Pieces(NamedTuple):
-    """A period as spans of `cadre_tally` and runs of days of `tally`."""
+    """A period as spans of `cadre_tally` and runs of days of `tally`, which are added (1) or taken away (-1)."""
 
     spans: list[str]
     first_days: list[date]
     last_days: list[date]
+    day_signs: list[int]
 
 
 def pieces(code: str, period: Period) -> Pieces:
-    """Cuts a period of a unit: a week or a month is one span; else whole months, then whole weeks, then the days that remain.
+    """Cuts a period of a unit into few pieces: whole quarters, then months, then weeks, then a part of a week as its days, or as the week
+    less its other days when those are fewer.
 
     The spans are tallied by village, so that a single grid is counted by its days.
     """
+    found = Pieces([], [], [], [])
     if len(code) == CODE_LENGTH["grid"]:
-        return Pieces([], [period.first], [period.last])
-    if "/" not in period.name:
-        return Pieces([period.name], [], [])
-    spans, firsts, lasts = [], [], []
+        _days(found, period.first, period.last, 1)
+        return found
     day = period.first
     while day <= period.last:
-        whole = next((span for span in (month(month_of(day)), week(week_of(day))) if span.first == day and span.last <= period.last), None)
-        if whole is None:
-            firsts.append(day)
-            lasts.append(day)
-            day += timedelta(days=1)
+        spans = (quarter(quarter_of(day)), month(month_of(day)), week(week_of(day)))
+        whole = [span for span in spans if span.first == day and span.last <= period.last]
+        around = week(week_of(day))
+        until = min(around.last, period.last, month(month_of(day)).last)
+        if whole:
+            found.spans.append(whole[0].name)
+            until = whole[0].last
+        elif (until - day).days < 3:
+            _days(found, day, until, 1)
         else:
-            spans.append(whole.name)
-            day = whole.last + timedelta(days=1)
-    return Pieces(spans, firsts, lasts)
+            found.spans.append(around.name)
+            _days(found, around.first, day - timedelta(days=1), -1)
+            _days(found, until + timedelta(days=1), around.last, -1)
+        day = until + timedelta(days=1)
+    return found
+
+
+def _days(found: Pieces, first: date, last: date, sign: int) -> None:
+    if first <= last:
+        found.first_days.append(first)
+        found.last_days.append(last)
+        found.day_signs.append(sign)
 
 
 _WORK = f"""
-    SELECT cadre, sum(visits)::int AS visits, sum(raised)::int AS raised, sum(resolved)::int AS resolved FROM (
-        SELECT cadre, visits, raised, resolved FROM cadre_tally WHERE span = ANY($2::text[]) AND {UNDER.format("village")}
+    SELECT cadre, sum(sign * visits)::int AS visits, sum(sign * raised)::int AS raised, sum(sign * resolved)::int AS resolved FROM (
+        SELECT 1 AS sign, cadre, visits, raised, resolved FROM cadre_tally WHERE span = ANY($2::text[]) AND {UNDER.format("village")}
         UNION ALL
-        SELECT t.cadre, t.visits, t.raised, t.resolved FROM unnest($3::date[], $4::date[]) AS d(first, last)
+        SELECT sign, cadre, visits, raised, resolved FROM unnest($3::date[], $4::date[], $5::int[]) AS d(first, last, sign)
         JOIN tally t ON t.day BETWEEN d.first AND d.last AND {UNDER.format("t.grid")}
     ) AS every GROUP BY cadre
 """
@@ -64,7 +79,7 @@ async def table(
         f"""
         WITH work AS ({_WORK}), overdue AS (
             SELECT handler_cadre AS cadre, count(*)::int AS overdue
-            FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND due < $5 AND handler_cadre IS NOT NULL GROUP BY 1
+            FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND due < $6 AND handler_cadre IS NOT NULL GROUP BY 1
         ), every AS MATERIALIZED (
             SELECT coalesce(w.cadre, o.cadre) AS staff_code, coalesce(c.name, '') AS name,
                    coalesce(c.party_member, false) AS party_member, coalesce(w.visits, 0) AS visits,
@@ -78,7 +93,7 @@ async def table(
                        sum(problems_resolved) AS problems_resolved, sum(problems_overdue) AS problems_overdue
                 FROM every GROUP BY party_member ORDER BY party_member DESC) AS g
         ), page AS (
-            SELECT * FROM every WHERE $7::bool IS NULL OR party_member = $7 ORDER BY {sort} DESC, staff_code LIMIT $6
+            SELECT * FROM every WHERE $8::bool IS NULL OR party_member = $8 ORDER BY {sort} DESC, staff_code LIMIT $7
         )
         SELECT page.*, sums.groups,
                (SELECT p.unit FROM post p WHERE p.staff_code = page.staff_code
@@ -101,7 +116,7 @@ async def median_hours(connection: Connection, code: str, period: Period, staff_
         f"""
         SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
         FROM case_file
-        WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4 AND {COUNTED}
+        WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4 AND {IS_COUNTED}
           AND grid >= $1 AND ($1 = '' OR grid < $1 || ':') GROUP BY 1
         """,
         code,
@@ -117,15 +132,15 @@ async def of_cadre(connection: Connection, staff_code: str, code: str, period: P
     row = await connection.fetchrow(
         f"""
         WITH work AS (
-            SELECT visits, raised, resolved FROM cadre_tally
-            WHERE span = ANY($2::text[]) AND cadre = $5 AND village >= $1 AND ($1 = '' OR village < $1 || ':')
+            SELECT 1 AS sign, visits, raised, resolved FROM cadre_tally
+            WHERE span = ANY($2::text[]) AND cadre = $6 AND village >= $1 AND ($1 = '' OR village < $1 || ':')
             UNION ALL
-            SELECT t.visits, t.raised, t.resolved FROM unnest($3::date[], $4::date[]) AS d(first, last)
-            JOIN tally t ON t.day BETWEEN d.first AND d.last AND t.cadre = $5 AND t.grid >= $1 AND ($1 = '' OR t.grid < $1 || ':')
+            SELECT sign, visits, raised, resolved FROM unnest($3::date[], $4::date[], $5::int[]) AS d(first, last, sign)
+            JOIN tally t ON t.day BETWEEN d.first AND d.last AND t.cadre = $6 AND t.grid >= $1 AND ($1 = '' OR t.grid < $1 || ':')
         )
-        SELECT coalesce(sum(visits), 0)::int AS visits, coalesce(sum(raised), 0)::int AS problems_raised,
-               coalesce(sum(resolved), 0)::int AS problems_resolved,
-               (SELECT count(*) FROM case_file WHERE handler_cadre = $5 AND state IN {IN_OPEN} AND due < $6
+        SELECT coalesce(sum(sign * visits), 0)::int AS visits, coalesce(sum(sign * raised), 0)::int AS problems_raised,
+               coalesce(sum(sign * resolved), 0)::int AS problems_resolved,
+               (SELECT count(*) FROM case_file WHERE handler_cadre = $6 AND state IN {IN_OPEN} AND due < $7
                 AND grid >= $1 AND ($1 = '' OR grid < $1 || ':'))::int AS problems_overdue
         FROM work
         """,

@@ -10,8 +10,19 @@ from service.cases import filing
 from service.database import Connection
 from service.records.columns import fields_json
 from service.settings import Settings
-from service.summaries.credit import CadreKey, Changes, DayKey, GridKey, VisitedKey, case_facts, household_facts, visit_facts
-from service.summaries.tallies import columns
+from service.summaries.credit import (
+    CadreKey,
+    CaseKey,
+    Changes,
+    DayKey,
+    GridKey,
+    VisitedKey,
+    WeekKey,
+    case_facts,
+    household_facts,
+    visit_facts,
+)
+from service.summaries.tallies import WEEK_DAYS, columns
 from sync_protocol.lifecycle import fold
 from sync_protocol.records import KINDS
 
@@ -36,7 +47,9 @@ class Recount(msgspec.Struct):
 
 # table -> (key columns, count columns, how a row's key is made)
 TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]] = {
-    "tally": (("day", "grid", "cadre"), ("visits", "prompt", "raised", "resolved"), DayKey),
+    "tally": (("day", "grid", "cadre"), ("visits", "raised", "resolved"), DayKey),
+    "week_tally": (("week", "grid"), WEEK_DAYS, WeekKey),
+    "case_tally": (("every", "span", "village", "severity"), ("raised", "closed", "lapsed", "cleared"), CaseKey),
     "cadre_tally": (("span", "village", "cadre"), ("visits", "raised", "resolved"), CadreKey),
     "visited_household": (("household", "span", "grid"), ("visits",), VisitedKey),
     "grid_tally": (("span", "grid", "duty"), ("visits", "raised", "resolved", "late", "households", "contacts"), GridKey),
@@ -86,6 +99,8 @@ async def recount(connection: Connection, settings: Settings, progress: Progress
         filed,
         {
             "tally": changes.days(),
+            "week_tally": changes.weeks(),
+            "case_tally": changes.cases(),
             "cadre_tally": changes.cadres(),
             "visited_household": visited,
             "grid_tally": {key: tuple(counts) for key, counts in grids.items()},

@@ -2,7 +2,7 @@
 
 A visit counts for who wrote it, on the day of the visit. A problem raised counts for who raised it, on the day of raised_at; a problem
 resolved for the cadre of the resolve step that stands, on the day of that step; a rejected or joined problem for nobody. Days are those
-of Asia/Shanghai; a span is the ISO week or the month of such a day.
+of Asia/Shanghai; a span is the ISO week or the month of such a day, for cadres also the quarter.
 """
 
 from collections import defaultdict
@@ -11,13 +11,14 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sync_protocol.clock import stamp_ms
-from sync_protocol.periods import day_of, from_ms, local_day, month, month_of, week, week_of
+from sync_protocol.periods import day_of, from_ms, local_day, month, month_of, quarter_of, week, week_of
 from sync_protocol.vocabulary import CODE_LENGTH
 
 if TYPE_CHECKING:
     from service.cases.filing import Filed
 
 WHOLE = ""  # the duty under which a record counts once, whatever its duties
+ALWAYS = ""  # the span of all time
 
 
 class VisitFacts(NamedTuple):
@@ -33,14 +34,20 @@ class VisitFacts(NamedTuple):
 
 
 class CaseFacts(NamedTuple):
-    """What a counted problem counts by; `resolved` and `resolved_by` are None while no resolution stands."""
+    """What a counted problem counts by; `resolved` and `resolved_by` are None while no resolution stands.
+
+    `closed`: the day on which it stopped being open; `lapsed`: the day in which its limit lies, when it was still open then.
+    """
 
     grid: str
     duty: str
+    severity: str
     raised: date
     raised_by: str
     resolved: date | None
     resolved_by: str | None
+    closed: date | None
+    lapsed: date | None
     received_at: datetime
 
 
@@ -65,6 +72,22 @@ class GridKey(NamedTuple):
     span: str
     grid: str
     duty: str
+
+
+class WeekKey(NamedTuple):
+    """A row of `week_tally`."""
+
+    week: str
+    grid: str
+
+
+class CaseKey(NamedTuple):
+    """A row of `case_tally`."""
+
+    every: str
+    span: str
+    village: str
+    severity: str
 
 
 class CadreKey(NamedTuple):
@@ -102,9 +125,24 @@ def case_facts(filed: "Filed | None") -> CaseFacts | None:
     case = filed.case
     if not case.counted or case.raised_at is None or case.raised_by is None:
         return None
-    resolved = day_of(case.resolved_at) if case.resolved_at is not None and case.resolved_by is not None else None
-    resolved_by = case.resolved_by if resolved else None
-    return CaseFacts(filed.grid, filed.duty, day_of(case.raised_at), case.raised_by, resolved, resolved_by, filed.received_at)
+    raised = day_of(case.raised_at)
+    resolved = day_of(case.resolved_at) if case.resolved_at is not None else None
+    credited = resolved if case.resolved_by is not None else None
+    # Nothing is open, or late, before it was raised, whatever the times of its steps say.
+    closed = None if resolved is None else max(resolved, raised)
+    in_time = case.due is None or (case.resolved_at is not None and case.resolved_at <= case.due)
+    return CaseFacts(
+        grid=filed.grid,
+        duty=filed.duty,
+        severity=filed.severity,
+        raised=raised,
+        raised_by=case.raised_by,
+        resolved=credited,
+        resolved_by=case.resolved_by if credited else None,
+        closed=closed,
+        lapsed=None if in_time or case.due is None else max(day_of(case.due), raised),
+        received_at=filed.received_at,
+    )
 
 
 def household_facts(grid: str, fields: Mapping[str, Any], deleted: bool = False) -> HouseholdFacts | None:
@@ -117,20 +155,27 @@ def spans_of(day: date) -> tuple[str, str]:
     return week_of(day), month_of(day)
 
 
+def every(span: str) -> str:
+    """What kind of span this is: `week`, `month`, or empty for all time."""
+    return span and ("week" if "W" in span else "month")
+
+
 def _village(grid: str) -> str:
     return grid[: CODE_LENGTH["village"]]
 
 
 def _late(span: str, received_at: datetime) -> bool:
     """Whether something of a span came in after the span had ended."""
-    return received_at >= (week(span) if "W" in span else month(span)).ends
+    return received_at >= (week(span) if every(span) == "week" else month(span)).ends
 
 
 class Changes:
     """Collects what changes in each tally: `visit`, `case` and `household` take a record's facts before and after."""
 
     def __init__(self) -> None:
-        self._days: dict[DayKey, list[int]] = defaultdict(lambda: [0] * 4)
+        self._days: dict[DayKey, list[int]] = defaultdict(lambda: [0] * 3)
+        self._weeks: dict[WeekKey, list[int]] = defaultdict(lambda: [0] * 14)
+        self._cases: dict[CaseKey, list[int]] = defaultdict(lambda: [0] * 4)
         self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * 4)
         self._cadres: dict[CadreKey, list[int]] = defaultdict(lambda: [0] * 3)
         self._visited: dict[VisitedKey, list[int]] = defaultdict(lambda: [0])
@@ -163,9 +208,13 @@ class Changes:
     def _visit(self, facts: VisitFacts | None, sign: int) -> None:
         if facts is None:
             return
-        _add(self._days[DayKey(facts.day, facts.grid, facts.by)], (1, int(facts.written == facts.day), 0, 0), sign)
-        for span in spans_of(facts.day):
+        _add(self._days[DayKey(facts.day, facts.grid, facts.by)], (1, 0, 0), sign)
+        on_week_day = self._weeks[WeekKey(week_of(facts.day), facts.grid)]
+        on_week_day[facts.day.weekday()] += sign
+        on_week_day[7 + facts.day.weekday()] += sign * (facts.written == facts.day)
+        for span in (*spans_of(facts.day), quarter_of(facts.day)):
             _add(self._cadres[CadreKey(span, _village(facts.grid), facts.by)], (1, 0, 0), sign)
+        for span in spans_of(facts.day):
             _add(self._grids[GridKey(span, facts.grid, WHOLE)], (1, 0, 0, int(_late(span, facts.received_at))), sign)
             for duty in facts.duties:
                 _add(self._grids[GridKey(span, facts.grid, duty)], (1, 0, 0, 0), sign)
@@ -180,19 +229,37 @@ class Changes:
             _add(self._grids[GridKey(span, facts.grid, WHOLE)], (0, 0, 0, int(_late(span, facts.received_at))), sign)
         if facts.resolved is not None and facts.resolved_by is not None:
             self._problem(facts, facts.resolved, facts.resolved_by, (0, 1), sign)
+        self._turn(facts, facts.raised, (1, 0, 0, 0), sign)
+        self._turn(facts, facts.closed, (0, 1, 0, 0), sign)
+        if facts.lapsed is not None:
+            self._turn(facts, facts.lapsed, (0, 0, 1, 0), sign)
+            self._turn(facts, facts.closed, (0, 0, 0, 1), sign)
+
+    def _turn(self, facts: CaseFacts, day: date | None, counts: tuple[int, int, int, int], sign: int) -> None:
+        for span in (ALWAYS, *spans_of(day)) if day is not None else ():
+            _add(self._cases[CaseKey(every(span), span, _village(facts.grid), facts.severity)], counts, sign)
 
     def _problem(self, facts: CaseFacts, day: date, cadre: str, counts: tuple[int, int], sign: int) -> None:
-        _add(self._days[DayKey(day, facts.grid, cadre)], (0, 0, *counts), sign)
-        for span in spans_of(day):
+        _add(self._days[DayKey(day, facts.grid, cadre)], (0, *counts), sign)
+        for span in (*spans_of(day), quarter_of(day)):
             _add(self._cadres[CadreKey(span, _village(facts.grid), cadre)], (0, *counts), sign)
+        for span in spans_of(day):
             for duty in (WHOLE, facts.duty):
                 _add(self._grids[GridKey(span, facts.grid, duty)], (0, *counts, 0), sign)
 
     # Each in the order in which every transaction locks the rows.
 
     def days(self) -> dict[DayKey, tuple[int, ...]]:
-        """Changes of `tally`: visits, prompt, raised, resolved."""
+        """Changes of `tally`: visits, raised, resolved."""
         return _rows(self._days)
+
+    def weeks(self) -> dict[WeekKey, tuple[int, ...]]:
+        """Changes of `week_tally`: visits of each day from Monday to Sunday, then the prompt ones of each day."""
+        return _rows(self._weeks)
+
+    def cases(self) -> dict[CaseKey, tuple[int, ...]]:
+        """Changes of `case_tally`: raised, closed, lapsed, cleared."""
+        return _rows(self._cases)
 
     def grids(self) -> dict[GridKey, tuple[int, ...]]:
         """Changes of `grid_tally`, but for households: visits, raised, resolved, late."""

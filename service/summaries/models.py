@@ -18,13 +18,12 @@ def _count() -> Column[int]:
 
 
 class Tally(SQLModel, table=True):
-    """What each cadre did in each grid on each day (Asia/Shanghai). `prompt`: visits that were written on their own day."""
+    """What each cadre did in each grid on each day (Asia/Shanghai)."""
 
     day: date = Field(sa_column=Column(Date, primary_key=True))
     grid: str = Field(sa_column=_key())
     cadre: str = Field(sa_column=_key())
     visits: int = Field(default=0, sa_column=_count())
-    prompt: int = Field(default=0, sa_column=_count())
     raised: int = Field(default=0, sa_column=_count())
     resolved: int = Field(default=0, sa_column=_count())
 
@@ -49,8 +48,53 @@ class GridTally(SQLModel, table=True):
     contacts: int = Field(default=0, sa_column=_count())
 
 
+class WeekTally(SQLModel, table=True):
+    """The visits of each grid on each day of an ISO week, from Monday (1) to Sunday (7).
+
+    `prompt`: those of them that were written on their own day. One row a week, for the loop asks for days by the thousand.
+    """
+
+    __tablename__ = "week_tally"
+
+    week: str = Field(sa_column=_key())
+    grid: str = Field(sa_column=_key())
+    visits_1: int = Field(default=0, sa_column=_count())
+    visits_2: int = Field(default=0, sa_column=_count())
+    visits_3: int = Field(default=0, sa_column=_count())
+    visits_4: int = Field(default=0, sa_column=_count())
+    visits_5: int = Field(default=0, sa_column=_count())
+    visits_6: int = Field(default=0, sa_column=_count())
+    visits_7: int = Field(default=0, sa_column=_count())
+    prompt_1: int = Field(default=0, sa_column=_count())
+    prompt_2: int = Field(default=0, sa_column=_count())
+    prompt_3: int = Field(default=0, sa_column=_count())
+    prompt_4: int = Field(default=0, sa_column=_count())
+    prompt_5: int = Field(default=0, sa_column=_count())
+    prompt_6: int = Field(default=0, sa_column=_count())
+    prompt_7: int = Field(default=0, sa_column=_count())
+
+
+class CaseTally(SQLModel, table=True):
+    """How many problems of each village and severity turned in each span: `every` is `week` or `month`, or empty for all time.
+
+    `raised` and `closed` (resolved): what was open at the end of a span is all that was ever raised less all closed, taken back by what
+    turned in later spans. `lapsed`: passed its limit while open; `cleared`: closed after that; they give what was overdue in the same way.
+    """
+
+    __tablename__ = "case_tally"
+
+    every: str = Field(sa_column=_key())
+    span: str = Field(sa_column=_key())
+    village: str = Field(sa_column=_key())
+    severity: str = Field(sa_column=_key())
+    raised: int = Field(default=0, sa_column=_count())
+    closed: int = Field(default=0, sa_column=_count())
+    lapsed: int = Field(default=0, sa_column=_count())
+    cleared: int = Field(default=0, sa_column=_count())
+
+
 class CadreTally(SQLModel, table=True):
-    """What each cadre did in each village in each span: the sums of `tally`, so that a year is twelve rows and not 250."""
+    """What each cadre did in each village in each week, month and quarter: the sums of `tally`, so that a year is four rows and not 250."""
 
     __tablename__ = "cadre_tally"
 

@@ -2,33 +2,38 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from service.cases.models import IS_COUNTED
 from service.database import Connection, Row
 from service.records.columns import fields_json
+from service.summaries.credit import every
 from service.units import UNDER
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.periods import Period
 from sync_protocol.records import KINDS
-from sync_protocol.vocabulary import DUTIES
+from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
 
 IN_OPEN = "(" + ", ".join(f"'{state}'" for state in sorted(OPEN)) + ")"
-COUNTED = "state NOT IN ('rejected', 'joined')"
 
 
-async def children(connection: Connection, code: str) -> list[Row]:
-    """The units right below a unit."""
-    return await connection.fetch("SELECT code, level, name FROM unit WHERE parent = $1 ORDER BY code", code)
+async def unit_and_children(connection: Connection, code: str) -> list[Row]:
+    """A unit, and after it the units right below; nothing when there is no such unit."""
+    return await connection.fetch("SELECT code, level, name FROM unit WHERE code = $1 OR parent = $1 ORDER BY code", code)
 
 
 async def counts(connection: Connection, code: str, spans: Sequence[str], width: int) -> list[Row]:
-    """What was done in weeks or months, per span and unit whose code has `width` digits."""
+    """What was done in weeks or months, per span and unit whose code has `width` digits; the empty span has what there is at present:
+    households and contact households, in the columns of those visited."""
     return await connection.fetch(
         f"""
-        SELECT span, left(grid, $3) AS code, sum(visits)::int AS visits, sum(households)::int AS households_visited,
-               sum(contacts)::int AS contacts_visited, sum(raised)::int AS raised, sum(resolved)::int AS resolved, sum(late)::int AS late
+        SELECT span, left(grid, $3) AS code, sum(visits)::int AS visits, sum(households)::int AS households,
+               sum(contacts)::int AS contacts, sum(raised)::int AS raised, sum(resolved)::int AS resolved, sum(late)::int AS late
         FROM grid_tally WHERE span = ANY($2::text[]) AND duty = '' AND {UNDER.format("grid")} GROUP BY 1, 2
+        UNION ALL
+        SELECT '', left(grid, $3), 0, sum(households)::int, sum(contacts)::int, 0, 0, 0
+        FROM household_tally WHERE {UNDER.format("grid")} GROUP BY 2
         """,
         code,
         list(spans),
@@ -49,69 +54,91 @@ async def duties(connection: Connection, code: str, period: Period) -> list[Row]
     )
 
 
-async def households(connection: Connection, code: str, width: int) -> list[Row]:
-    """Households and contact households at present, per unit whose code has `width` digits."""
-    return await connection.fetch(
-        f"""
-        SELECT left(grid, $2) AS code, sum(households)::int AS households, sum(contacts)::int AS contacts
-        FROM household_tally WHERE {UNDER.format("grid")} GROUP BY 1
-        """,
-        code,
-        width,
-    )
-
-
 async def standing(connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int) -> list[Row]:
-    """Problems open and overdue at the end of periods (or now, if earlier), per period and unit whose code has `width` digits."""
+    """Problems raised in periods, and open and overdue at their end (or now, if earlier), per period, severity and unit whose code has
+    `width` digits. The periods are all weeks or all months."""
+    if len(code) >= CODE_LENGTH["village"]:
+        return await _standing_by_case(connection, code, periods, now, width)
     return await connection.fetch(
         f"""
-        SELECT p.span, left(c.grid, $5) AS code, count(*)::int AS open, count(*) FILTER (WHERE c.due < p.judged)::int AS overdue
-        FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) AS p(span, at, judged)
-        JOIN case_file c ON c.open_during @> p.at AND {UNDER.format("c.grid")} GROUP BY 1, 2
+        WITH late AS (
+            SELECT left(grid, $3) AS code, severity, count(*) AS n FROM case_file
+            WHERE due < $5 AND state IN {IN_OPEN} AND {UNDER.format("grid")} AND $4::text[] <> '{{}}' GROUP BY 1, 2
+        ), turned AS (
+            SELECT span, left(village, $3) AS code, severity, sum(raised) AS raised,
+                   sum(raised - closed) * CASE WHEN span = '' THEN 1 ELSE -1 END AS open,
+                   sum(lapsed - cleared) * CASE WHEN span = '' THEN 1 ELSE -1 END AS overdue
+            FROM case_tally WHERE (every = '' OR every = $7 AND span >= $6) AND {UNDER.format("village")} GROUP BY 1, 2, 3
+        )
+        SELECT p.span, t.code, t.severity, coalesce(sum(t.raised) FILTER (WHERE t.span = p.span), 0)::int AS raised,
+               coalesce(sum(t.open) FILTER (WHERE t.span <> p.span), 0)::int AS open,
+               CASE WHEN p.span = ANY($4::text[]) THEN coalesce((SELECT n FROM late l WHERE l.code = t.code AND l.severity = t.severity), 0)
+                    ELSE coalesce(sum(t.overdue) FILTER (WHERE t.span <> p.span), 0) END::int AS overdue
+        FROM unnest($2::text[]) AS p(span) JOIN turned t ON t.span = '' OR t.span >= p.span GROUP BY 1, 2, 3
         """,
         code,
         [period.name for period in periods],
-        [period.ends - timedelta(microseconds=1) for period in periods],
+        width,
+        # What falls due in the rest of a period that is not over would count as overdue already: of these, the cases themselves are asked.
+        [period.name for period in periods if period.ends > now],
+        now,
+        min(period.name for period in periods),
+        every(periods[0].name),
+    )
+
+
+async def _standing_by_case(connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int) -> list[Row]:
+    """The same from the cases themselves: of a village they are few, and the tally knows no grids."""
+    return await connection.fetch(
+        f"""
+        SELECT p.span, left(c.grid, $6) AS code, c.severity, count(*) FILTER (WHERE c.raised_at >= p.begins)::int AS raised,
+               count(*) FILTER (WHERE c.resolved_at IS NULL OR c.resolved_at >= p.ends)::int AS open,
+               count(*) FILTER (WHERE (c.resolved_at IS NULL OR c.resolved_at >= p.ends) AND c.due < p.judged)::int AS overdue
+        FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[]) AS p(span, begins, ends, judged)
+        JOIN case_file c ON {UNDER.format("c.grid")} AND {IS_COUNTED} AND c.raised_at < p.ends
+             AND (c.resolved_at IS NULL OR c.resolved_at >= $7 OR c.raised_at >= $7)
+        GROUP BY 1, 2, 3
+        """,
+        code,
+        [period.name for period in periods],
+        [period.begins for period in periods],
+        [period.ends for period in periods],
         [min(period.ends, now) for period in periods],
         width,
+        min(period.begins for period in periods),
     )
 
 
-async def severities(connection: Connection, code: str, period: Period, now: datetime) -> list[Row]:
-    """Problems raised in a period, and open and overdue at its end, per severity."""
-    return await connection.fetch(
+async def median_hours(connection: Connection, code: str, period: Period) -> float | None:
+    """Median hours from raised to resolved of all problems that were resolved in a period."""
+    hours: float | None = await connection.fetchval(
         f"""
-        SELECT severity, sum(raised)::int AS raised, sum(open)::int AS open, sum(overdue)::int AS overdue FROM (
-            SELECT severity, count(*) AS raised, 0 AS open, 0 AS overdue FROM case_file
-            WHERE raised_at >= $2 AND raised_at < $3 AND {COUNTED} AND {UNDER.format("grid")} GROUP BY 1
-            UNION ALL
-            SELECT severity, 0, count(*), count(*) FILTER (WHERE due < $5) FROM case_file
-            WHERE open_during @> $4::timestamptz AND {UNDER.format("grid")} GROUP BY 1) AS every
-        GROUP BY 1
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) FROM case_file
+        WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {UNDER.format("grid")}
         """,
         code,
         period.begins,
         period.ends,
-        period.ends - timedelta(microseconds=1),
-        min(period.ends, now),
     )
+    return hours
 
 
-async def median_hours(connection: Connection, code: str, period: Period, width: int) -> list[Row]:
-    """Median hours from raised to resolved of the problems resolved in a period: of all, and per unit whose code has `width` digits."""
-    by_unit = width > len(code)
-    return await connection.fetch(
+async def hours_to_resolve(connection: Connection, code: str, period: Period, width: int) -> dict[str, list[float]]:
+    """The hours from raised to resolved of every problem that was resolved in a period, per unit whose code has `width` digits.
+
+    One way through the index gives the medians of the units and of the whole; PostgreSQL would sort once for each.
+    """
+    rows = await connection.fetch(
         f"""
-        SELECT {"left(grid, $4)" if by_unit else "NULL"} AS code,
-               percentile_cont(0.5) WITHIN GROUP (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
-        FROM case_file WHERE resolved_at >= $2 AND resolved_at < $3 AND {COUNTED} AND {UNDER.format("grid")}
-        {"GROUP BY GROUPING SETS ((left(grid, $4)), ())" if by_unit else ""}
+        SELECT left(grid, $4) AS code, array_agg(date_part('epoch', resolved_at - raised_at) / 3600) AS hours FROM case_file
+        WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {UNDER.format("grid")} GROUP BY 1
         """,
         code,
         period.begins,
         period.ends,
-        *([width] if by_unit else []),
+        width,
     )
+    return {row["code"]: row["hours"] for row in rows}
 
 
 async def decisions(connection: Connection, code: str) -> Row:

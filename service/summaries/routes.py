@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
-from service.database import Connection
+from service.database import Connection, one_at_a_time
 from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, READING, Problem, documented
 from service.identity.access import Caller, Signed
 from service.identity.rights import covers, may_settle
@@ -22,8 +22,11 @@ from service.units import (
     UnitCode,
     UnitOut,
     Week,
+    absent,
     chosen_period,
     find_unit,
+    in_scope,
+    lender_for,
     named_period,
     period_out,
     unit_in_scope,
@@ -137,10 +140,11 @@ async def monthly(
 async def _summary(request: Request, caller: Caller, unit: str, which: str, name: str) -> Summary:
     parse, log = PARSE[which]
     period = named_period(parse, name)
-    async with unit_in_scope(request, caller, unit) as (connection, found):
-        now = await summary(connection, state_of(request).settings, found, period, caller.now, log)
-        seal = await queries.seal_in_force(connection, unit, period.name)
-    return as_sealed(now, seal) if seal else now
+    in_scope(caller, unit)
+    found = await summary(lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log)
+    if found is None:
+        raise absent(caller, unit)
+    return found
 
 
 @router.get("/cadres", summary="What each cadre did", operation_id="cadre_table", responses=documented(*READING))
@@ -214,9 +218,10 @@ async def seal(request: Request, caller: Signed, which: Which, name: Name, unit:
     if caller.now < period.ends:
         raise Problem(NOT_OVER, f"{name} ends at {period.ends.isoformat()}; seal it after that.")
     async with state.database.transaction() as connection:
-        found = await _unit_to_seal(connection, caller, unit)
-        now = await summary(connection, state.settings, found, period, caller.now, log)
-        new = await queries.seal(connection, unit, name, now.model_dump(mode="json"), caller.staff_code, caller.now)
+        await _unit_to_seal(connection, caller, unit)
+        now = await summary(one_at_a_time(connection), state.settings, unit, period, caller.now, log)
+        assert now is not None
+        new = not now.sealed and await queries.seal(connection, unit, name, now.model_dump(mode="json"), caller.staff_code, caller.now)
         kept = await queries.seal_in_force(connection, unit, name)
     if not new:
         raise Problem(

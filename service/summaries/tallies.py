@@ -1,29 +1,31 @@
-"""The SQL that keeps the tallies: one statement a table, each adding what changed to rows that are made as they are needed."""
+"""The SQL that keeps the tallies: statements that add what changed to rows, which are made as they are needed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.database import Connection
 from service.summaries.credit import Changes
 
-_DAYS = """
-    INSERT INTO tally AS t (day, grid, cadre, visits, prompt, raised, resolved)
-    SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[])
-    ON CONFLICT (day, grid, cadre) DO UPDATE
-    SET visits = t.visits + excluded.visits, prompt = t.prompt + excluded.prompt,
-        raised = t.raised + excluded.raised, resolved = t.resolved + excluded.resolved
-"""
+WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in range(1, 8))
 
-_CADRES = """
-    INSERT INTO cadre_tally AS t (span, village, cadre, visits, raised, resolved)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::int[])
-    ON CONFLICT (span, village, cadre) DO UPDATE
-    SET visits = t.visits + excluded.visits, raised = t.raised + excluded.raised, resolved = t.resolved + excluded.resolved
-"""
+
+def _upsert(table: str, keys: Mapping[str, str], counts: Sequence[str], first: int = 1) -> str:
+    """The statement that adds counts to rows of a tally; their columns come as arrays, parameters from `first` on."""
+    names = [*keys, *counts]
+    types = [*keys.values(), *["int"] * len(counts)]
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(types, first))
+    return (
+        f"INSERT INTO {table} AS t ({', '.join(names)}) SELECT * FROM unnest({arrays})"
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in counts)}"
+    )
+
 
 # A household that was not visited in the span before, or is not visited any more, changes the number of distinct households.
-_GRIDS = """
-    WITH change AS (
+_WORK = f"""
+    WITH days AS ({_upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, ("visits", "raised", "resolved"), 12)}
+    ), cadres AS ({_upsert("cadre_tally", {"span": "text", "village": "text", "cadre": "text"}, ("visits", "raised", "resolved"), 18)}
+    ), weeks AS ({_upsert("week_tally", {"week": "text", "grid": "text"}, WEEK_DAYS, 24)}
+    ), change AS (
         SELECT * FROM unnest($8::uuid[], $9::text[], $10::text[], $11::int[]) AS c(household, span, grid, visits)
     ), visited AS (
         INSERT INTO visited_household AS v (household, span, grid, visits) SELECT * FROM change
@@ -45,10 +47,10 @@ _GRIDS = """
         late = t.late + excluded.late, households = t.households + excluded.households, contacts = t.contacts + excluded.contacts
 """
 
-_STOCK = """
-    INSERT INTO household_tally AS t (grid, households, contacts) SELECT * FROM unnest($1::text[], $2::int[], $3::int[])
-    ON CONFLICT (grid) DO UPDATE SET households = t.households + excluded.households, contacts = t.contacts + excluded.contacts
-"""
+_CASES = _upsert(
+    "case_tally", {"every": "text", "span": "text", "village": "text", "severity": "text"}, ("raised", "closed", "lapsed", "cleared")
+)
+_STOCK = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
 
 _FLIPS = """
     UPDATE grid_tally t SET contacts = t.contacts + d.n
@@ -73,12 +75,15 @@ async def add(connection: Connection, changes: Changes) -> None:
         await connection.execute(_STOCK, *columns(stock, 1, 2))
     if flips:
         await connection.execute(_FLIPS, list(flips), list(flips.values()))
-    days = changes.days()
-    if days:
-        await connection.execute(_DAYS, *columns(days, 3, 4))
-    cadres = changes.cadres()
-    if cadres:
-        await connection.execute(_CADRES, *columns(cadres, 3, 3))
-    grids, visited = changes.grids(), changes.visited()
-    if grids or visited:
-        await connection.execute(_GRIDS, *columns(grids, 3, 4), *columns(visited, 3, 1))
+    cases = changes.cases()
+    if cases:
+        await connection.execute(_CASES, *columns(cases, 4, 4))
+    work = (
+        *columns(changes.grids(), 3, 4),
+        *columns(changes.visited(), 3, 1),
+        *columns(changes.days(), 3, 3),
+        *columns(changes.cadres(), 3, 3),
+        *columns(changes.weeks(), 2, 14),
+    )
+    if any(work):
+        await connection.execute(_WORK, *work)

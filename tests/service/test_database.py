@@ -47,7 +47,7 @@ async def test_a_database_that_is_down_is_a_problem_and_comes_back(clock: Clock,
 
 async def test_an_unforeseen_error_shows_no_stack_trace(world: World) -> None:
     token = await world.token("admin")
-    await world.fetch("ALTER TABLE tally RENAME TO elsewhere")
+    await world.fetch("ALTER TABLE grid_tally RENAME TO elsewhere")
     response = await world.client.get(
         "/v1/summaries/weekly", params={"unit": "1502", "week": "2026-W47"}, headers={"Authorization": f"Bearer {token}"}
     )

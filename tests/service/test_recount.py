@@ -146,6 +146,7 @@ async def test_every_number_is_that_of_a_plain_recomputation(world: World, seed:
             answers[unit] = (await world.get(f"/v1/summaries/{which}", unit=unit, **query)).json()
             wanted = history.totals(unit, period, world.clock.now(), dues)
             assert {name: answers[unit]["totals"][name] for name in wanted} == pytest.approx(wanted), (unit, period.name)
+            check_severities(history, answers[unit], unit, period, world.clock.now(), dues)
         before = history.totals(TOWNSHIP, periods.previous(period), world.clock.now(), dues)
         assert {name: answers[TOWNSHIP]["previous"][name] for name in before} == pytest.approx(before)
         check_duties(history, answers[TOWNSHIP], period)
@@ -157,6 +158,20 @@ async def test_every_number_is_that_of_a_plain_recomputation(world: World, seed:
         await check_cadres(history, world, period)
     async with world.state.database.reading() as connection:
         assert await differences(connection, world.state.settings) == []
+
+
+def check_severities(history: History, answer: Any, unit: str, period: Period, now: datetime, dues: dict[str, datetime]) -> None:
+    """Raised in the period, open and overdue at its end, each severity by itself."""
+    wanted = {}
+    for severity in ("ordinary", "urgent", "emergency"):
+        counted = [case for case in history.cases if case["grid"].startswith(unit) and case["severity"] == severity]
+        counted = [case for case in counted if case["state"] not in ("rejected", "joined") and case["raised_at"] < period.ends]
+        still = [case for case in counted if not case["resolved"] or case["resolved"][0] >= period.ends]
+        late = [case for case in still if dues[str(case["id"])] < min(period.ends, now)]
+        wanted[severity] = (sum(case["raised_at"] >= period.begins for case in counted), len(still), len(late))
+    assert wanted == {
+        item["severity"]: (item["problems_raised"], item["problems_open"], item["problems_overdue"]) for item in answer["severities"]
+    }
 
 
 def check_duties(history: History, answer: Any, period: Period) -> None:
