@@ -8,19 +8,26 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import errors, health, openapi
+from service.audit import routes as audit
 from service.database import Database, open_pool
+from service.history import routes as history
 from service.households import routes as households
+from service.identity import accounts
 from service.identity import routes as identity
+from service.identity.attempts import Attempts
 from service.identity.tokens import Tokens
 from service.inbox import routes as inbox
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
+from service.privacy import routes as privacy
 from service.problems import routes as problems
+from service.roster import routes as units
 from service.settings import Settings
 from service.state import State
 from service.summaries import person, texts
 from service.summaries import routes as summaries
 from service.sync import routes as sync
+from service.visits import routes as visits
 
 VERSION = "0.1.0"
 
@@ -41,7 +48,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         planned = {"plan_cache_mode": "force_custom_plan", "max_parallel_workers_per_gather": "0"}
         analysis = await open_pool(settings.database_url, settings.analysis_pool_size, server_settings=planned)
         database = Database(pool, analysis)
-        app.state.gridloop = State(settings, database, Tokens(database, settings), now)
+        app.state.gridloop = State(settings, database, Tokens(database, settings), Attempts(database, settings), now)
         try:
             yield
         finally:
@@ -57,6 +64,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.add_middleware(errors.CatchAll)
     errors.install(app)
     app.include_router(identity.router)
+    app.include_router(accounts.router)
     app.include_router(sync.router)
     app.include_router(inbox.router)
     app.include_router(problems.router)
@@ -64,7 +72,12 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.include_router(texts.router)
     app.include_router(person.router)
     app.include_router(loop.router)
+    app.include_router(units.router)
     app.include_router(households.router)
+    app.include_router(visits.router)
+    app.include_router(history.router)
+    app.include_router(privacy.router)
+    app.include_router(audit.router)
     app.include_router(ledgers.router)
     app.include_router(health.router)
     openapi.install(app)

@@ -3,16 +3,17 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import asyncpg
 import typer
 import uvicorn
 from rich.progress import TaskID
+from rich.table import Table
 
 import migrations
 from service.app import create_app, utc_now
@@ -20,6 +21,7 @@ from service.console import console, load_roster, progress_bar
 from service.database import Database, open_pool
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
+from service.vault import new_key
 from sync_protocol.periods import local_day
 
 app = typer.Typer(
@@ -29,7 +31,12 @@ roster_app = typer.Typer(no_args_is_help=True, help="Units, cadres and household
 epoch_app = typer.Typer(no_args_is_help=True, help="The identity of the server's history.")
 app.add_typer(roster_app, name="roster")
 app.add_typer(epoch_app, name="epoch")
+keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens, and those that seal personal data.")
+app.add_typer(keys_app, name="keys")
+account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accounts of apps.")
+app.add_typer(account_app, name="account")
 
+T = TypeVar("T")
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
 
 
@@ -73,6 +80,7 @@ def serve(
         # The workers are processes of their own and read the settings from the environment.
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
         os.environ["GRIDLOOP_DEMO"] = "1" if settings.demo else "0"
+        os.environ["GRIDLOOP_DATA"] = str(settings.data.absolute())
         uvicorn.run(
             "service.cli:served_app",
             factory=True,
@@ -133,6 +141,154 @@ def epoch_new(data: Data = None) -> None:
 
     with database_url(chosen(data)) as settings:
         console.print(f"The epoch is now {asyncio.run(renew(str(settings.database_url)))}.")
+
+
+async def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+    pool = await open_pool(str(settings.database_url), 2, command_timeout=None)
+    try:
+        return await work(Database(pool))
+    finally:
+        await pool.close()
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    data: Data = None,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Let the old keys go now: everybody signs in or refreshes anew.")] = False,
+) -> None:
+    """Sign tokens with a new key; the old ones stay published until all that they signed has expired."""
+    from service.identity.tokens import Tokens
+
+    with database_url(chosen(data)) as settings:
+
+        async def rotate(database: Database) -> str:
+            return await Tokens(database, settings).rotate(utc_now(), at_once)
+
+        console.print(f"Key {asyncio.run(_with_database(settings, rotate))} signs from now on; running processes take it within a minute.")
+
+
+@keys_app.command("secret")
+def keys_secret() -> None:
+    """Print a new key for GRIDLOOP_SECRET_KEYS or the key file: put it first, and run `gridloop keys reseal`."""
+    typer.echo(new_key())
+
+
+@keys_app.command("reseal")
+def keys_reseal(data: Data = None) -> None:
+    """Seal personal data with the newest key, and what was kept before there was one; older keys can go afterwards."""
+    from service.privacy.reseal import reseal
+
+    with database_url(chosen(data)) as settings, progress_bar() as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=None)
+            progress.update(tasks[what], completed=done)
+
+        async def work(database: Database) -> int:
+            return await reseal(database, settings.vault, show)
+
+        count = asyncio.run(_with_database(settings, work))
+    console.print(f"{count} rows were sealed anew with key {settings.vault.kid}.")
+
+
+@account_app.command("password")
+def account_password(
+    staff_code: str,
+    data: Data = None,
+    password: Annotated[str, typer.Option(prompt=True, confirmation_prompt=True, hide_input=True, help="Asked for when left out.")] = "",
+) -> None:
+    """Give a cadre a first password, which must be changed at the first sign-in: how the first administrator gets in."""
+    from service.errors import Problem
+    from service.identity import queries
+    from service.identity.routes import passwords, refuse_weak
+
+    async def give(database: Database) -> bool:
+        async with database.transaction() as connection:
+            known = await queries.set_password(connection, staff_code, passwords.hash(password), must_change=True)
+            await queries.end_sessions(connection, staff_code, utc_now())
+            return known
+
+    with database_url(chosen(data)) as settings:
+        try:
+            refuse_weak(password, staff_code)
+        except Problem as problem:
+            console.print(f"[red]{problem.detail}[/red]")
+            raise typer.Exit(1) from None
+        if not asyncio.run(_with_database(settings, give)):
+            console.print(f"[red]There is no cadre ‘{staff_code}’; load the roster first.[/red]")
+            raise typer.Exit(1)
+        console.print(f"{staff_code} signs in with this password once and then chooses another.")
+
+
+@account_app.command("app")
+def account_app_client(
+    client_id: str,
+    unit: Annotated[str, typer.Option(help="The unit for which the app works, with all below.")],
+    scope: Annotated[list[str], typer.Option(help="What it may do; give it several times.")],
+    name: Annotated[str, typer.Option(help="Its name for people.")] = "包头农牧",
+    data: Data = None,
+) -> None:
+    """Make an app's account, or give it a new secret, which is shown once."""
+    from service.identity import queries
+    from service.identity.rights import SCOPES
+    from service.identity.routes import passwords
+    from service.identity.tokens import new_refresh_token
+
+    unknown = sorted(set(scope) - set(SCOPES))
+    if unknown:
+        console.print(f"[red]There is no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}.[/red]")
+        raise typer.Exit(1)
+    secret = new_refresh_token()
+
+    async def add(database: Database) -> bool:
+        async with database.transaction() as connection:
+            if not await connection.fetchval("SELECT EXISTS (SELECT FROM unit WHERE code = $1)", unit):
+                return False
+            await queries.add_client(connection, client_id, name, passwords.hash(secret), sorted(set(scope)), unit, utc_now())
+            return True
+
+    with database_url(chosen(data)) as settings:
+        if not asyncio.run(_with_database(settings, add)):
+            console.print(f"[red]There is no unit ‘{unit}’; load the roster first.[/red]")
+            raise typer.Exit(1)
+    console.print(f"client_id: {client_id}\nclient_secret (shown once): {secret}")
+
+
+@account_app.command("end-app")
+def account_end_app(client_id: str, data: Data = None) -> None:
+    """End an app's account: its tokens stop being good."""
+    from service.identity import queries
+
+    async def end(database: Database) -> bool:
+        async with database.transaction() as connection:
+            return await queries.revoke_client(connection, client_id, utc_now())
+
+    with database_url(chosen(data)) as settings:
+        if not asyncio.run(_with_database(settings, end)):
+            console.print(f"[red]There is no app ‘{client_id}’.[/red]")
+            raise typer.Exit(1)
+    console.print(f"{client_id} was ended.")
+
+
+@app.command()
+def purge(
+    data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Clear what was kept for its time: locations, old lines of the trail, expired tokens. Run it daily."""
+    from service.privacy.purge import purge as clear
+
+    with database_url(chosen(data)) as settings:
+
+        async def work(database: Database) -> list[tuple[str, str, int]]:
+            return await clear(database, settings, utc_now(), dry_run)
+
+        table = Table("what", "older than", "would go" if dry_run else "cleared", title="purge")
+        for what, age, count in asyncio.run(_with_database(settings, work)):
+            table.add_row(what, age, str(count))
+    console.print(table)
 
 
 @app.command()

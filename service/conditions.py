@@ -4,6 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def contains(text: str) -> str:
+    """The pattern of LIKE for “holds this text”."""
+    return "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+
+
 class Conditions:
     """`Conditions("c.grid", units)`, then `add("c.duty = {}", duty)` for each filter; `sql` and `values` make the statement."""
 
@@ -11,7 +16,8 @@ class Conditions:
         """Begins with “the column `grid` lies in one of these units”."""
         self.values: list[Any] = list(units)
         places = range(1, len(units) + 1)
-        self._parts = ["(" + " OR ".join(f"({grid} >= ${n} AND {grid} < ${n} || ':')" for n in places) + ")"]
+        # No unit at all is nobody's: the list is empty.
+        self._parts = ["(" + (" OR ".join(f"({grid} >= ${n} AND {grid} < ${n} || ':')" for n in places) or "false") + ")"]
 
     def parameter(self, value: Any) -> str:
         """Takes in a value and returns its place, `$3`."""

@@ -32,8 +32,10 @@ TOKEN_MISSING = Type("token-missing", 401, "A bearer token is needed")
 TOKEN_INVALID = Type("token-invalid", 401, "The token is not valid here")
 TOKEN_EXPIRED = Type("token-expired", 401, "The token has expired")
 SIGN_IN_FAILED = Type("sign-in-failed", 401, "Staff code or password is wrong")
+SESSION_ENDED = Type("session-ended", 401, "The sign-in was ended")
 DEVICE_REVOKED = Type("device-revoked", 401, "The device was revoked")
 DEVICE_NEEDED = Type("device-needed", 403, "The token is not bound to a device")
+PASSWORD_CHANGE_NEEDED = Type("password-change-needed", 403, "The first password must be changed")
 NOT_ALLOWED = Type("not-allowed", 403, "The role does not allow this")
 NOT_FOUND = Type("not-found", 404, "There is no such thing in your scope")
 METHOD = Type("method-not-allowed", 405, "The path does not take this method")
@@ -50,8 +52,9 @@ TOO_MANY = Type("too-many-attempts", 429, "Too many attempts")
 INTERNAL = Type("internal", 500, "Something went wrong on the server")
 UNAVAILABLE = Type("unavailable", 503, "The server cannot answer just now")
 
-# What every route that reads for a signed-in cadre can end in.
-READING = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, DEVICE_REVOKED, NOT_ALLOWED, NOT_FOUND, INVALID, UNAVAILABLE)
+# What every route for somebody signed in can end in, and every one that reads.
+SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED, DEVICE_REVOKED, PASSWORD_CHANGE_NEEDED, NOT_ALLOWED, UNAVAILABLE)
+READING = (*SIGNED, NOT_FOUND, INVALID)
 
 CATALOGUE = tuple(value for value in globals().values() if isinstance(value, Type))
 

@@ -17,13 +17,13 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-@router.get("/healthz", summary="Whether the process lives")
+@router.get("/healthz", summary="Whether the process lives", operation_id="healthz")
 async def healthz() -> Health:
     """Needs nothing but the process."""
     return Health()
 
 
-@router.get("/readyz", summary="Whether the service can serve", responses=documented(UNAVAILABLE))
+@router.get("/readyz", summary="Whether the service can serve", operation_id="readyz", responses=documented(UNAVAILABLE))
 async def readyz(request: Request) -> Health:
     """Asks the database for the server's row."""
     async with state_of(request).database.reading() as connection:

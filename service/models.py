@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+from service.audit import models as audit
 from service.cases import models as cases
 from service.identity import models as identity
 from service.records import models as records
@@ -10,4 +11,4 @@ from service.summaries import models as summaries
 from service.sync import models as sync
 
 metadata = SQLModel.metadata
-ROOMS = (identity, cases, records, roster, summaries, sync)
+ROOMS = (audit, identity, cases, records, roster, summaries, sync)

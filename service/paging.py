@@ -39,6 +39,25 @@ def read_place(after: str | None) -> tuple[str, str] | None:
         raise _unreadable() from None
 
 
+def read_text(after: str | None) -> str | None:
+    """Where a page in order of some text begins."""
+    if after is None:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(after.encode("ascii") + b"=" * (-len(after) % 4)).decode().partition("|")[0]
+    except (binascii.Error, ValueError, UnicodeError):
+        raise _unreadable() from None
+    if not text or not text.isprintable():
+        raise _unreadable()
+    return text
+
+
+def read_id(after: str | None) -> str | None:
+    """Where a page in order of id begins."""
+    place = read_place(after)
+    return None if place is None else place[1]
+
+
 def read_after(after: str | None) -> tuple[datetime, str] | None:
     """Where a page in order of time begins; raises `Problem` for anything that no page gave."""
     place = read_place(after)

@@ -1,9 +1,12 @@
 """Settings, each from an environment variable `GRIDLOOP_…`, with a default that suits a laptop."""
 
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.vault import Vault, read_keys
 
 
 class Settings(BaseSettings):
@@ -18,6 +21,15 @@ class Settings(BaseSettings):
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
     access_minutes: int = Field(15, ge=1, le=24 * 60, description="Life of an access token, minutes.")
     refresh_days: int = Field(90, ge=1, le=3650, description="Life of a refresh token, days.")
+    attempts_here: str = Field("10/15minutes", description="Failed sign-ins of an account from one address.")
+    attempts_account: str = Field("50/hour", description="Failed sign-ins of an account from anywhere.")
+    attempts_address: str = Field("200/15minutes", description="Failed sign-ins from one address; a village may share one.")
+    secret_keys: str | None = Field(
+        None, description="Keys that seal personal data: 32 bytes in URL-safe Base64, the newest first, with commas between."
+    )
+    secret_file: Path | None = Field(None, description="File of these keys, a line each; empty: `secret.key` in the data folder.")
+    location_days: int = Field(180, ge=1, le=3650, description="Days after which `gridloop purge` clears where a visit was made.")
+    audit_days: int = Field(365, ge=180, le=36500, description="Days that the trail is kept; never under 180.")
     issuer: str = Field("gridloop", description="The `iss` of tokens.")
     households_per_grid: int = Field(30, ge=0, le=999, description="Households that `roster load` makes up for each grid.")
     urgent_days: int = Field(3, ge=1, le=60, description="Time limit of urgent problems, working days.")
@@ -27,3 +39,8 @@ class Settings(BaseSettings):
     summary_due_day: int = Field(3, ge=1, le=28, description="A month's summary is due on this day of the next month …")
     summary_due_hour: int = Field(18, ge=0, le=23, description="… at this hour, Asia/Shanghai.")
     rank: bool = Field(False, description="Whether cadre tables carry ranks.")
+
+    @cached_property
+    def vault(self) -> Vault:
+        """What seals personal data."""
+        return Vault(read_keys(self.secret_keys, self.secret_file or self.data / "secret.key"))

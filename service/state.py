@@ -11,6 +11,7 @@ from service.database import Database
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from service.identity.attempts import Attempts
     from service.identity.tokens import Tokens
 
 
@@ -20,6 +21,7 @@ class State(msgspec.Struct):
     settings: Settings
     database: Database
     tokens: "Tokens"
+    attempts: "Attempts"
     now: Callable[[], datetime]
 
 

@@ -42,7 +42,10 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a kind. `refers` names the kind that an id in it must belong to; `required` holds when the record is made."""
+    """One field of a kind. `refers` names the kind that an id in it must belong to; `required` holds when the record is made.
+
+    `personal`: the server keeps it sealed, and shows it whole only to those who may see it.
+    """
 
     name: str
     type: FieldType
@@ -50,6 +53,7 @@ class Field:
     zh: str
     required: bool = False
     refers: str | None = None
+    personal: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,8 +184,8 @@ HOUSEHOLD = Kind(
     "农牧户",
     (
         Field("head_name", Text(60, min=1), L, "户主", required=True),
-        Field("phone", Text(40), L, "电话"),
-        Field("address", Text(200), L, "住址"),
+        Field("phone", Text(40), L, "电话", personal=True),
+        Field("address", Text(200), L, "住址", personal=True),
         Field("members", Whole(0, 99), L, "人口"),
         Field("tags", SetOf(Choice(tuple(vocabulary.TAGS))), S, "类别"),
         Field("contact_member", STAFF_CODE, L, "联系党员"),
@@ -270,6 +274,11 @@ MONTHLY_SUMMARY = Kind(
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY)}
+
+# kind -> its personal fields, for the kinds that have any
+PERSONAL: dict[str, frozenset[str]] = {
+    kind.name: names for kind in KINDS.values() if (names := frozenset(field.name for field in kind.fields if field.personal))
+}
 
 # The windows of a first pull (promise 13).
 VISIT_DAYS = 62

@@ -1,0 +1,6 @@
+"""Tests, by how much of the world they need."""
+
+import os
+
+# One key for every process of a test run, so that a template that one has filled can be read by all.
+os.environ.setdefault("GRIDLOOP_SECRET_KEYS", "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktMTIzNDU=")

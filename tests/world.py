@@ -125,6 +125,10 @@ class World:
         """Rows straight from the database."""
         return cast(list[Any], await self.state.database.pool.fetch(sql, *values))
 
+    def opened(self, value: str) -> str:
+        """The plain text of what the database keeps sealed."""
+        return self.state.settings.vault.open(value)
+
     def wire(self, staff_code: str = WORKER) -> "WirePhone":
         """A phone that speaks the wire by hand."""
         return WirePhone(self, staff_code, next(self._numbers))

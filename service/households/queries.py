@@ -31,6 +31,18 @@ _LAST = """
 """
 
 
+_COLUMNS = f"""
+    SELECT h.id::text, h.grid, h.rev, h.head_name, h.phone, h.address, h.members, coalesce(h.tags, '{{}}') AS tags, h.contact_member,
+           h.lead_member, last.at AS last_visit
+    FROM household h {_LAST}
+"""
+
+
+async def household(connection: Connection, id: str) -> Row | None:
+    """One living household as it is listed."""
+    return await connection.fetchrow(_COLUMNS + " WHERE h.id = $1 AND NOT h.deleted", id)
+
+
 async def households(
     connection: Connection, units: Sequence[str], filters: Filters, after: tuple[str, str] | None, limit: int
 ) -> list[Row]:
@@ -50,11 +62,4 @@ async def households(
     if after is not None:
         where.add("(h.grid, h.id) > ({}, {}::uuid)", *after)
     last = where.parameter(limit)
-    return await connection.fetch(
-        f"""
-        SELECT h.id::text, h.grid, h.head_name, h.phone, h.address, h.members, coalesce(h.tags, '{{}}') AS tags, h.contact_member,
-               h.lead_member, last.at AS last_visit
-        FROM household h {_LAST} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}
-        """,
-        *where.values,
-    )
+    return await connection.fetch(f"{_COLUMNS} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}", *where.values)

@@ -1,26 +1,36 @@
 """Households with their last visit: `GET /v1/households`."""
 
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from service.errors import READING, documented
+from service.audit.trail import note
+from service.database import Connection, begin_again
+from service.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.households import queries
 from service.households.queries import Filters
 from service.identity.access import Caller, Signed
-from service.paging import After, Limit, next_place, read_place
+from service.identity.masks import sees_contacts, veiled
+from service.identity.rights import covers, may_write
+from service.paging import After, Id, Limit, next_place, read_place
 from service.state import state_of
+from service.sync.rest import write_as
 from service.units import scope_of
+from service.vault import Vault
+from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
-from sync_protocol.vocabulary import CODE_LENGTH, TAGS
+from sync_protocol.vocabulary import TAGS
 
 router = APIRouter(prefix="/v1", tags=["households"])
 
 
 class HouseholdItem(BaseModel):
-    """A household. Without the right to it the phone is masked; `days_unvisited` counts days of Asia/Shanghai, null: never visited."""
+    """A household. Without the right to them phone and address are masked.
+
+    `days_unvisited` counts days of Asia/Shanghai, null: never visited.
+    """
 
     id: str
     grid: str
@@ -42,16 +52,14 @@ class HouseholdPage(BaseModel):
     next: str | None
 
 
-def masked(phone: str | None) -> str | None:
-    """A phone number with its middle hidden."""
-    if phone is None or len(phone) < 8:
-        return phone and "*" * len(phone)
-    return phone[:3] + "*" * (len(phone) - 7) + phone[-4:]
-
-
-def sees_phones(caller: Caller) -> bool:
-    """Whether the caller works in the field, where people are called; whoever only supervises sees numbers masked."""
-    return any(post.valid_at(caller.now) and len(post.unit) >= CODE_LENGTH["village"] for post in caller.posts)
+def _item(row: Any, vault: Vault, caller: Caller) -> HouseholdItem:
+    contacts = {name: row[name] and vault.open(row[name]) for name in ("phone", "address")}
+    values = {name: row[name] for name in HouseholdItem.model_fields if name != "days_unvisited"}
+    days = (local_day(caller.now) - local_day(row["last_visit"])).days if row["last_visit"] else None
+    return HouseholdItem(
+        **(values | (contacts if sees_contacts(caller) else veiled("household", contacts))),
+        days_unvisited=days,
+    )
 
 
 @router.get("/households", summary="Households with their last visit", operation_id="list_households", responses=documented(*READING))
@@ -72,15 +80,52 @@ async def households(
     today = local_day(caller.now)
     silent_since = today - timedelta(days=not_visited_days) if not_visited_days else None
     filters = Filters(special, tag, contact_member, lead_member, silent_since)
-    async with state_of(request).database.reading() as connection:
+    state = state_of(request)
+    async with state.database.transaction() as connection:
         rows = await queries.households(connection, units, filters, read_place(after), limit + 1)
-    plain = sees_phones(caller)
-    items = [
-        HouseholdItem(
-            **{name: row[name] for name in HouseholdItem.model_fields if name not in ("phone", "days_unvisited")},
-            phone=row["phone"] if plain else masked(row["phone"]),
-            days_unvisited=(today - local_day(row["last_visit"])).days if row["last_visit"] else None,
-        )
-        for row in rows[:limit]
-    ]
+        await note(connection, request, caller, "households", units, len(rows[:limit]))
+    items = [_item(row, state.settings.vault, caller) for row in rows[:limit]]
     return HouseholdPage(items=items, next=next_place(items[-1].grid, items[-1].id) if len(rows) > limit else None)
+
+
+class Correction(BaseModel):
+    """Fields of the record kind `household` to put right; null clears one, sets take `add` and `remove`."""
+
+    fields: dict[str, Any] = Field(min_length=1, examples=[{"phone": "10012345678", "tags": {"add": ["veteran"]}}])
+
+
+@router.get("/households/{id}", summary="A household", operation_id="get_household", responses=documented(*READING))
+async def household(request: Request, caller: Signed, id: Id) -> HouseholdItem:
+    """One household with its last visit."""
+    state = state_of(request)
+    async with state.database.transaction() as connection:
+        row = await _in_scope(connection, caller, id)
+        await note(connection, request, caller, "household", [id], 1)
+    return _item(row, state.settings.vault, caller)
+
+
+@router.patch("/households/{id}", summary="Correct a household", operation_id="correct_household", responses=documented(*READING, HELD))
+async def correct(request: Request, caller: Signed, id: Id, body: Correction) -> HouseholdItem:
+    """A mutation of the cadre's server-side device: it reaches the phones, and the history keeps who corrected what."""
+    state = state_of(request)
+
+    async def write() -> Any:
+        async with state.database.transaction() as connection:
+            row = await _in_scope(connection, caller, id)
+            if not may_write(caller.posts, "household", row["grid"], caller.now):
+                raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that writes households in {row['grid']}.")
+            mutation = Mutation(0, "household", id, row["grid"], base=row["rev"], fields=body.fields)
+            verdict = await write_as(connection, state.settings, caller, mutation)
+            if verdict.outcome == "held":
+                raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
+            await note(connection, request, caller, "household-corrected", [id], 1)
+            return await _in_scope(connection, caller, id)
+
+    return _item(await begin_again(write), state.settings.vault, caller)
+
+
+async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:
+    row = await queries.household(connection, id)
+    if row is None or not any(covers(top, row["grid"]) for top in caller.units()):
+        raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
+    return row

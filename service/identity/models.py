@@ -3,8 +3,8 @@
 from datetime import datetime
 from uuid import UUID as Uuid
 
-from sqlalchemy import BigInteger, Column, DateTime, Text
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, Integer, Text
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlmodel import Field, SQLModel
 
 
@@ -21,6 +21,7 @@ class Cadre(SQLModel, table=True):
     party_member: bool = False
     password: str | None = Field(default=None, sa_type=Text)
     demo: bool = False
+    must_change: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default="false"))
 
 
 class Post(SQLModel, table=True):
@@ -66,6 +67,30 @@ class RefreshToken(SQLModel, table=True):
     device: Uuid | None = Field(default=None, sa_column=Column(UUID))
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
     used_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+
+
+class Attempt(SQLModel, table=True):
+    """A window in which failed attempts to sign in are counted; `expires_at` is a Unix time."""
+
+    __table_args__ = {"prefixes": ["UNLOGGED"]}
+
+    key: str = Field(sa_column=Column(Text, primary_key=True))
+    count: int = Field(sa_column=Column(Integer, nullable=False))
+    expires_at: float = Field(sa_column=Column(Double, nullable=False))
+
+
+class AppClient(SQLModel, table=True):
+    """An app's account: what it may do (`scopes`), and for which unit and all below. `secret` is an argon2 hash."""
+
+    __tablename__ = "app_client"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    secret: str = Field(sa_column=Column(Text, nullable=False))
+    scopes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    unit: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
+    created_at: datetime = Field(sa_type=DateTime(timezone=True))
     revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 

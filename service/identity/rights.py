@@ -3,7 +3,7 @@
 A right holds for the unit of the post and everything below it, while the post is valid (promise 7).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -29,6 +29,118 @@ READS = frozenset(WRITES) - {"auditor", "app_client"}
 
 # The roles that settle conflicts and decide on held mutations of their units.
 SETTLES = frozenset({"village_secretary", "first_secretary", "supervisor", "admin"})
+
+# The roles that keep accounts and devices; those that see which phone has handed in everything.
+ADMINISTERS = frozenset({"admin"})
+SEES_DEVICES = SETTLES
+
+# The roles that see phone numbers and addresses whole: those who go there. Whoever only supervises sees them masked.
+SEES_CONTACTS = frozenset({"grid_worker", "village_secretary", "first_secretary", "village_committee", "village_supervisor"})
+
+# The roles that edit articles, and those that read them.
+EDITS = frozenset({"village_secretary", "first_secretary", "supervisor", "admin"})
+
+# What an app may be allowed, as the scopes of its token.
+SCOPES: Mapping[str, str] = {
+    "articles:read": "read published articles",
+    "articles:write": "write, publish and withdraw articles",
+    "requests:write": "hand in herders' requests and ask how they stand",
+    "villages:read": "villages with the public contacts of their cadres",
+    "statistics:read": "statistics without personal data",
+}
+
+
+class Right(NamedTuple):
+    """Who may call a route.
+
+    `roles`: with one of these posts at present, for its units and all below. `scope`: an app whose token carries it, for its unit and all
+    below. `signed`: anybody signed in, for what is one's own. `device`: the token must be bound to a device. Nothing at all: everybody.
+    """
+
+    roles: frozenset[str] = frozenset()
+    scope: str | None = None
+    signed: bool = False
+    device: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether no token is asked for."""
+        return not (self.roles or self.scope or self.signed or self.device)
+
+
+_OPEN, _SIGNED = Right(), Right(signed=True)
+_READ, _SETTLE, _ADMIN = Right(READS), Right(SETTLES), Right(ADMINISTERS)
+
+# operation id -> who may call it. A route that is not here answers nobody.
+ROUTES: Mapping[str, Right] = {
+    # signing in
+    "issue_token": _OPEN,
+    "list_keys": _OPEN,
+    "change_password": _SIGNED,
+    "sign_out": _SIGNED,
+    "who_am_i": _SIGNED,
+    # the phone
+    "sync": Right(device=True),
+    "verify_copy": Right(device=True),
+    # the inbox; one's own held mutations are shown to everybody
+    "list_conflicts": _READ,
+    "resolve_conflict": _SETTLE,
+    "list_held": Right(READS, signed=True),
+    "release_held": _SETTLE,
+    "discard_held": _SETTLE,
+    # reading
+    "list_units": Right(READS | {"auditor"}, signed=True),
+    "list_cadres": _READ,
+    "list_visits": _READ,
+    "list_problems": _READ,
+    "get_problem": _READ,
+    "list_households": _READ,
+    "get_household": _READ,
+    "list_analyses": _READ,
+    "list_monthly_summaries": _READ,
+    "weekly_summary": _READ,
+    "monthly_summary": _READ,
+    "cadre_table": _READ,
+    "member_table": _READ,
+    "cadre_summary": Right(READS, signed=True),
+    "list_seals": _READ,
+    "loop": _READ,
+    "weekly_draft": _READ,
+    "monthly_draft": _READ,
+    "export_ledger": _READ,
+    "record_history": _READ,
+    # writing over REST: the kind of record decides, see WRITES
+    "raise_problem": _READ,
+    "take_step": _READ,
+    "correct_household": _READ,
+    "seal_summary": _SETTLE,
+    "unseal_summary": _SETTLE,
+    # accounts and devices; one's own devices are shown to everybody
+    "list_devices": Right(SEES_DEVICES, signed=True),
+    "revoke_device": Right(ADMINISTERS, signed=True),
+    "set_password": _ADMIN,
+    "correct_cadre": _ADMIN,
+    "end_sessions": _ADMIN,
+    # personal data
+    "export_household": _SETTLE,
+    "export_cadre": Right(ADMINISTERS, signed=True),
+    "list_audit": Right(frozenset({"admin", "auditor"})),
+    # articles, requests and the app
+    "list_articles": Right(READS | {"app_client"}, "articles:read"),
+    "get_article": Right(READS | {"app_client"}, "articles:read"),
+    "create_article": Right(EDITS | {"app_client"}, "articles:write"),
+    "update_article": Right(EDITS | {"app_client"}, "articles:write"),
+    "publish_article": Right(EDITS | {"app_client"}, "articles:write"),
+    "withdraw_article": Right(EDITS | {"app_client"}, "articles:write"),
+    "create_request": Right(frozenset({"app_client"}), "requests:write"),
+    "get_request": Right(frozenset({"app_client"}), "requests:write"),
+    "list_villages": Right(frozenset({"app_client"}), "villages:read"),
+    "village_statistics": Right(frozenset({"app_client"}), "statistics:read"),
+    # operations
+    "healthz": _OPEN,
+    "readyz": _OPEN,
+    "metrics": _OPEN,
+}
 
 
 class PostHeld(NamedTuple):
@@ -57,6 +169,11 @@ def may_write(posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime)
 def may_settle(posts: Iterable[PostHeld], grid: str, moment: datetime) -> bool:
     """Whether one of the posts allows deciding on conflicts and held mutations of a grid at that moment."""
     return any(post.role in SETTLES and covers(post.unit, grid) and post.valid_at(moment) for post in posts)
+
+
+def holds(posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str], unit: str = "") -> bool:
+    """Whether one of the posts has one of the roles at that moment, for all of `unit` if that is given."""
+    return any(post.role in roles and covers(post.unit, unit or post.unit) and post.valid_at(moment) for post in posts)
 
 
 def scope(posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str] = READS) -> list[str]:

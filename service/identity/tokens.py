@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import secrets
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,15 +21,23 @@ from service.settings import Settings
 ALGORITHM = "ES256"
 LEEWAY_S = 60
 _CACHED = 20_000
-_KEYS_RELOADED_EVERY_S = 5.0
+_UNKNOWN_KEY_RELOADS_AFTER_S = 5.0
+# A key that is rotated in signs in every process after this at the latest; a session that ended is noticed on the sync route, too.
+RELOADED_EVERY_S = 30.0
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """Who a token speaks for: a staff code, and the device it is bound to, if any. `expires` is a Unix time."""
+    """Who a token speaks for: a staff code and the device it is bound to, if any; or an app (`client`) with its `scopes`.
+
+    `session` is the sign-in that it grew from; `expires` is a Unix time.
+    """
 
     staff_code: str
     device: str | None
     expires: float
+    session: str | None = None
+    client: str | None = None
+    scopes: tuple[str, ...] = ()
 
 
 class Tokens:
@@ -41,6 +50,7 @@ class Tokens:
         self._public: dict[str, str] = {}
         self._loaded = 0.0
         self._cache: dict[str, Claims] = {}
+        self._looked: dict[tuple[str, str | None], float] = {}
         self._loading = asyncio.Lock()
 
     async def ready(self) -> None:
@@ -48,7 +58,7 @@ class Tokens:
         would wait for a second connection while holding the first.
         """
         async with self._loading:
-            if self._private is None:
+            if self._private is None or time.monotonic() - self._loaded > RELOADED_EVERY_S:
                 await self.load()
 
     async def load(self) -> None:
@@ -56,25 +66,57 @@ class Tokens:
         async with self._database.transaction() as connection:
             rows = await queries.signing_keys(connection)
             if not rows:
-                await queries.add_signing_key(connection, *make_key(), first=True)
+                kid, private, public_pem = make_key()
+                await queries.add_signing_key(connection, kid, self._settings.vault.seal(private), public_pem, first=True)
                 rows = await queries.signing_keys(connection)
-        self._private = (rows[0]["kid"], rows[0]["private_pem"])
-        self._public = {row["kid"]: row["public_pem"] for row in rows}
+        self._private = (rows[0]["kid"], self._settings.vault.open(rows[0]["private_pem"]))
+        public = {row["kid"]: row["public_pem"] for row in rows}
+        if public.keys() != self._public.keys():
+            self._cache.clear()  # what a key signed that is gone now is no longer good
+        self._public = public
         self._loaded = time.monotonic()
 
-    def access_token(self, staff_code: str, device: str | None, now: datetime) -> str:
+    async def rotate(self, now: datetime, at_once: bool = False) -> str:
+        """Adds a new key, which signs from now on; the older ones go when all that they signed has expired, or at once."""
+        kid, private, public = make_key()
+        last = timedelta() if at_once else timedelta(minutes=self._settings.access_minutes, seconds=LEEWAY_S + 2 * RELOADED_EVERY_S)
+        async with self._database.transaction() as connection:
+            await queries.add_signing_key(connection, kid, self._settings.vault.seal(private), public, first=False)
+            await queries.retire_signing_keys(connection, kid, now + last)
+        return kid
+
+    def is_due(self, claims: Claims) -> bool:
+        """Whether it is time to ask the database again whether a phone's sign-in still stands."""
+        at = self._looked.get((claims.staff_code, claims.session))
+        return at is None or time.monotonic() - at > RELOADED_EVERY_S
+
+    def looked_at(self, claims: Claims) -> None:
+        """The database was asked just now."""
+        if len(self._looked) >= _CACHED:
+            self._looked.clear()
+        self._looked[claims.staff_code, claims.session] = time.monotonic()
+
+    def access_token(
+        self,
+        subject: str,
+        device: str | None,
+        now: datetime,
+        session: str | None = None,
+        client: str | None = None,
+        scopes: Sequence[str] = (),
+    ) -> str:
         """A signed access token; `ready` comes first."""
         assert self._private is not None
         kid, pem = self._private
         claims = {
             "iss": self._settings.issuer,
-            "sub": staff_code,
+            "sub": subject,
             "iat": int(now.timestamp()),
             "exp": int((now + timedelta(minutes=self._settings.access_minutes)).timestamp()),
             "jti": secrets.token_hex(8),
         }
-        if device is not None:
-            claims["device"] = device
+        more = {"device": device, "sid": session, "client_id": client, "scope": " ".join(scopes) or None}
+        claims |= {name: value for name, value in more.items() if value is not None}
         return str(jwt.encode(claims, pem, algorithm=ALGORITHM, headers={"kid": kid}))
 
     async def read(self, token: str, now: datetime) -> Claims:
@@ -95,7 +137,8 @@ class Tokens:
         except JWTError:
             raise Problem(TOKEN_INVALID, "The token is no JWT; sign in at /v1/auth/token.") from None
         kid = header.get("kid")
-        if kid not in self._public and time.monotonic() - self._loaded > _KEYS_RELOADED_EVERY_S:
+        age = time.monotonic() - self._loaded
+        if age > RELOADED_EVERY_S or (kid not in self._public and age > _UNKNOWN_KEY_RELOADS_AFTER_S):
             await self.load()
         pem = self._public.get(str(kid))
         if pem is None or header.get("alg") != ALGORITHM:
@@ -113,7 +156,14 @@ class Tokens:
         except JWTError:
             raise Problem(TOKEN_INVALID, "The token's signature or issuer is wrong; sign in at /v1/auth/token.") from None
         try:
-            return Claims(str(claims["sub"]), claims.get("device"), float(claims["exp"]))
+            return Claims(
+                str(claims["sub"]),
+                claims.get("device"),
+                float(claims["exp"]),
+                claims.get("sid"),
+                claims.get("client_id"),
+                tuple(str(claims.get("scope", "")).split()),
+            )
         except (KeyError, TypeError, ValueError):
             raise Problem(TOKEN_INVALID, "The token lacks a claim; sign in at /v1/auth/token.") from None
 

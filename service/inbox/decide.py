@@ -29,15 +29,16 @@ async def settle(connection: Connection, settings: Settings, caller: Caller, con
     if choice != "value" and value is not None:
         raise Problem(INVALID, "value goes with the choice ‘value’ only; leave it out.")
     if choice != "kept":
-        chosen = json.loads(conflict["lost"]) if choice == "lost" else value
+        chosen = json.loads(settings.vault.open_json(conflict["lost"])) if choice == "lost" else value
         await _write_choice(connection, settings, caller, conflict, chosen)
-    text = None if choice != "value" else json.dumps(value)
+    sealed = settings.vault.seal_fields(conflict["kind"], {conflict["field"]: value})[conflict["field"]]
+    text = None if choice != "value" else json.dumps(sealed)
     await queries.resolve_conflict(connection, conflict["id"], choice, text, note, caller.staff_code, caller.now)
 
 
 async def _write_choice(connection: Connection, settings: Settings, caller: Caller, conflict: Any, chosen: Any) -> None:
     kind = KINDS[conflict["kind"]]
-    stored = (await load(connection, kind, [conflict["record"]])).get(conflict["record"])
+    stored = (await load(connection, kind, [conflict["record"]], settings.vault)).get(conflict["record"])
     if stored is None:
         raise Problem(NOT_FOUND, "The record of this conflict is not here any more.")
     record = stored.record
@@ -59,7 +60,7 @@ async def release_held(
     connection: Connection, settings: Settings, caller: Caller, held_id: str, fields: dict[str, Any] | None, note: str
 ) -> dict[str, Any]:
     """Releases a held mutation and answers its verdict; one that still has a flaw stays held."""
-    row = await sync_queries.lock_held(connection, held_id)
+    row = await sync_queries.lock_held(connection, held_id, settings.vault)
     if row is None or row.state != "open":
         raise _decided(held_id)
     [verdict] = await release(connection, [row], caller.now, settings, caller.staff_code, note, fields)
@@ -67,9 +68,9 @@ async def release_held(
     return answer
 
 
-async def discard_held(connection: Connection, caller: Caller, held_id: str, reason: str) -> dict[str, Any]:
+async def discard_held(connection: Connection, settings: Settings, caller: Caller, held_id: str, reason: str) -> dict[str, Any]:
     """Discards a held mutation with a reason."""
-    row = await sync_queries.lock_held(connection, held_id)
+    row = await sync_queries.lock_held(connection, held_id, settings.vault)
     if row is None or row.state != "open":
         raise _decided(held_id)
     await sync_queries.close_held(connection, row, "discarded", caller.staff_code, reason, caller.now)

@@ -7,15 +7,18 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from service.database import Connection
-from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
+from service.audit.trail import note
+from service.database import Connection, begin_again
+from service.errors import ALREADY_DECIDED, NOT_FOUND, READING, Problem, documented
 from service.identity.access import Caller, Signed
-from service.identity.rights import SETTLES, may_settle, scope
+from service.identity.masks import sees_contacts, veiled
+from service.identity.rights import may_settle
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
 from service.paging import After, Id, Limit, next_after, read_after
 from service.state import state_of
 from service.units import scope_of
+from service.vault import Vault
 from sync_protocol.messages import showable_json
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
@@ -106,30 +109,32 @@ class Discard(BaseModel):
 
 def _units(caller: Caller, unit: str | None) -> list[str]:
     """The units that a list is about; none for a cadre without a post, who still sees the own held mutations."""
-    return scope(caller.posts, caller.now) if unit is None else scope_of(caller, unit)
+    return caller.units_or_none() if unit is None else scope_of(caller, unit)
 
 
-def _settled_units(caller: Caller) -> list[str]:
-    units = scope(caller.posts, caller.now, SETTLES)
-    if not units:
-        raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that decides on conflicts or held mutations.")
-    return units
+def _decides(caller: Caller, grid: str) -> bool:
+    """Who decides between two values must see them whole."""
+    return sees_contacts(caller) or may_settle(caller.posts, grid, caller.now)
 
 
-def _conflict(row: Any) -> ConflictOut:
+def _conflict(row: Any, vault: Vault, caller: Caller) -> ConflictOut:
     values = dict(row)
     for name in ("kept", "lost", "value"):
-        values[name] = json.loads(showable_json(values[name])) if values[name] is not None else None
+        value = json.loads(showable_json(vault.open_json(values[name]))) if values[name] is not None else None
+        values[name] = value if _decides(caller, row["grid"]) else veiled(row["kind"], {row["field"]: value})[row["field"]]
     return ConflictOut(**values)
 
 
-def _held(row: Any) -> HeldOut:
+def _held(row: Any, vault: Vault, caller: Caller) -> HeldOut:
     values = dict(row)
-    values["mutation"] = json.loads(showable_json(values.pop("body")))
-    return HeldOut(**values)
+    mutation = json.loads(showable_json(vault.open_json(values.pop("body"))))
+    own = row["staff_code"] == caller.staff_code
+    if not (own or _decides(caller, row["grid"])) and isinstance(mutation.get("fields"), dict):
+        mutation["fields"] = veiled(row["kind"], mutation["fields"])
+    return HeldOut(mutation=mutation, **values)
 
 
-@router.get("/conflicts", summary="Fields on which two devices disagreed", responses=documented(*READING))
+@router.get("/conflicts", summary="Fields on which two devices disagreed", operation_id="list_conflicts", responses=documented(*READING))
 async def conflicts(
     request: Request,
     caller: Signed,
@@ -142,31 +147,36 @@ async def conflicts(
 ) -> ConflictPage:
     """The newest first; what lost is kept for ever."""
     units = _units(caller, unit)
-    async with state_of(request).database.reading() as connection:
+    async with state_of(request).database.transaction() as connection:
         rows = await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1)
-    items = [_conflict(row) for row in rows[:limit]]
+        await note(connection, request, caller, "conflicts", units, len(rows[:limit]))
+    items = [_conflict(row, state_of(request).settings.vault, caller) for row in rows[:limit]]
     return ConflictPage(items=items, next=next_after(items[-1].created_at, items[-1].id) if len(rows) > limit else None)
 
 
 @router.post(
     "/conflicts/{id}/resolution",
     summary="Settle a conflict",
+    operation_id="resolve_conflict",
     responses=documented(*READING, ALREADY_DECIDED),
 )
 async def resolution(request: Request, caller: Signed, id: Id, body: Resolution) -> ConflictOut:
     """Keeps what was kept, brings back what lost, or sets a new value; reaches all phones as a mutation."""
     state = state_of(request)
-    units = _settled_units(caller)
-    async with state.database.transaction() as connection:
-        row = await queries.lock_conflict(connection, id, units)
-        if row is None:
-            raise Problem(NOT_FOUND, f"There is no conflict {id} in your scope.")
-        await settle(connection, state.settings, caller, row, body.choice, body.value, body.note)
-        row = await queries.lock_conflict(connection, id, units)
-    return _conflict(row)
+    units = caller.units()
+
+    async def decide() -> Any:
+        async with state.database.transaction() as connection:
+            row = await queries.lock_conflict(connection, id, units)
+            if row is None:
+                raise Problem(NOT_FOUND, f"There is no conflict {id} in your scope.")
+            await settle(connection, state.settings, caller, row, body.choice, body.value, body.note)
+            return await queries.lock_conflict(connection, id, units)
+
+    return _conflict(await begin_again(decide), state.settings.vault, caller)
 
 
-@router.get("/held", summary="Mutations kept aside", responses=documented(*READING))
+@router.get("/held", summary="Mutations kept aside", operation_id="list_held", responses=documented(*READING))
 async def held(
     request: Request,
     caller: Signed,
@@ -177,32 +187,40 @@ async def held(
 ) -> HeldPage:
     """Those of the units in scope, and the caller's own; the newest first."""
     units = _units(caller, unit)
-    async with state_of(request).database.reading() as connection:
+    async with state_of(request).database.transaction() as connection:
         rows = await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1)
-    items = [_held(row) for row in rows[:limit]]
+        await note(connection, request, caller, "held", units, len(rows[:limit]))
+    items = [_held(row, state_of(request).settings.vault, caller) for row in rows[:limit]]
     return HeldPage(items=items, next=next_after(items[-1].received_at, items[-1].id) if len(rows) > limit else None)
 
 
-@router.post("/held/{id}/release", summary="Release a held mutation", responses=documented(*READING, ALREADY_DECIDED))
+@router.post(
+    "/held/{id}/release", summary="Release a held mutation", operation_id="release_held", responses=documented(*READING, ALREADY_DECIDED)
+)
 async def release(request: Request, caller: Signed, id: Id, body: Release) -> dict[str, Any]:
     """Sends it through the write path again, judged at its original stamp; answers the verdict."""
     state = state_of(request)
-    async with state.database.transaction() as connection:
-        await _may_decide(connection, caller, id)
-        return await release_held(connection, state.settings, caller, id, body.fields, body.note)
+
+    async def decide() -> dict[str, Any]:
+        async with state.database.transaction() as connection:
+            await _may_decide(connection, caller, id)
+            return await release_held(connection, state.settings, caller, id, body.fields, body.note)
+
+    return await begin_again(decide)
 
 
-@router.post("/held/{id}/discard", summary="Discard a held mutation", responses=documented(*READING, ALREADY_DECIDED))
+@router.post(
+    "/held/{id}/discard", summary="Discard a held mutation", operation_id="discard_held", responses=documented(*READING, ALREADY_DECIDED)
+)
 async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> dict[str, Any]:
     """Decides that it shall not be applied; it stays readable with the reason."""
     state = state_of(request)
     async with state.database.transaction() as connection:
         await _may_decide(connection, caller, id)
-        return await discard_held(connection, caller, id, body.reason)
+        return await discard_held(connection, state.settings, caller, id, body.reason)
 
 
 async def _may_decide(connection: Connection, caller: Caller, id: str) -> None:
-    _settled_units(caller)
     grid = await connection.fetchval("SELECT grid FROM held WHERE id = $1", id)
     everywhere = any(post.role == "admin" and post.valid_at(caller.now) for post in caller.posts)
     if grid is None or not (everywhere or may_settle(caller.posts, grid, caller.now)):

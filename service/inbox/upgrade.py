@@ -19,7 +19,7 @@ async def release_unknown_kinds(database: Database, settings: Settings, now: dat
     released = 0
     while True:
         async with database.transaction() as connection:
-            rows = await lock_open_of_kinds(connection, "kind-unknown", list(KINDS), _AT_ONCE)
+            rows = await lock_open_of_kinds(connection, "kind-unknown", list(KINDS), _AT_ONCE, settings.vault)
             if not rows:
                 return released
             verdicts = await release(connection, rows, now, settings)

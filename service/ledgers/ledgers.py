@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from service.database import Connection, one_at_a_time
-from service.households.routes import masked
+from service.identity.masks import masked
 from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet
 from service.settings import Settings
 from service.summaries import cadre_queries
 from service.summaries.summary import Totals, summary
+from service.vault import Vault
 from sync_protocol.periods import Period
 from sync_protocol.vocabulary import DUTIES, ROLES, SATISFIED, SEVERITIES, SOURCES, STATES, Label
 
@@ -87,7 +89,7 @@ async def write(connection: Connection, settings: Settings, which: str, unit: An
         case "weekly" | "monthly":
             await _summary(connection, settings, which, unit, period, now, path, title)
         case "visits":
-            await _stream(connection, queries.VISITS, unit, period, Sheet(path, title, _VISIT_COLUMNS), _visit_row)
+            await _stream(connection, queries.VISITS, unit, period, Sheet(path, title, _VISIT_COLUMNS), partial(_visit_row, settings.vault))
         case "problems":
             late = _ProblemRows(now)
             await _stream(connection, queries.PROBLEMS, unit, period, Sheet(path, title, _PROBLEM_COLUMNS), late)
@@ -107,11 +109,11 @@ def _label(table: dict[str, Label], word: str | None) -> str | None:
     return None if word is None else table[word].zh if word in table else word
 
 
-def _visit_row(row: Any) -> Sequence[Any]:
+def _visit_row(vault: Vault, row: Any) -> Sequence[Any]:
     duties = "、".join(str(_label(DUTIES, duty)) for duty in row["duties"])
     role, state = _label(ROLES, row["role"]), _label(STATES, row["state"])
     place = (row["banner"], row["township"], row["village"], row["grid_name"])
-    household = (row["head_name"], masked(row["phone"]))
+    household = (row["head_name"], masked(row["phone"] and vault.open(row["phone"])))
     return (row["visited_at"], *place, *household, row["author"], role, row["content"], duties, row["problem"], state, None)
 
 

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
+from service.audit.trail import note
 from service.errors import INVALID, READING, Problem, documented
 from service.identity.access import Signed
 from service.ledgers.ledgers import TITLES, write
 from service.state import state_of
-from service.units import First, Last, Month, UnitCode, Week, chosen_period, unit_in_scope
+from service.units import First, Last, Month, UnitCode, Week, chosen_period, in_scope, unit_in_scope
 
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
 
@@ -47,6 +48,9 @@ async def export(
     with tempfile.NamedTemporaryFile(prefix="gridloop-ledger-", suffix=".xlsx", delete=False) as file:
         path = FilePath(file.name)
     try:
+        async with state_of(request).database.transaction() as connection:
+            in_scope(caller, unit)
+            await note(connection, request, caller, f"export-{which}", [unit, period.name], 1)
         async with unit_in_scope(request, caller, unit) as (connection, found), connection.transaction(readonly=True):
             await write(connection, state_of(request).settings, which, found, period, caller.now, path)
     except BaseException:

@@ -46,7 +46,7 @@ class Loop(BaseModel):
     next: str | None
 
 
-@router.get("/loop", summary="Which grid missed what", responses=documented(*READING))
+@router.get("/loop", summary="Which grid missed what", operation_id="loop", responses=documented(*READING))
 async def loop(
     request: Request,
     caller: Signed,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from service.conditions import Conditions
+from service.conditions import Conditions, contains
 from service.database import Connection, Row
 from service.records.columns import fields_json
 from sync_protocol.lifecycle import OPEN
@@ -51,8 +51,7 @@ async def problems(
     if filters.handler_unit is not None:
         where.add("c.handler_unit = {}", filters.handler_unit)
     if filters.text is not None:
-        escaped = filters.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        where.add("(p.title ILIKE {0} OR p.detail ILIKE {0})", f"%{escaped}%")
+        where.add("(p.title ILIKE {0} OR p.detail ILIKE {0})", contains(filters.text))
     if after is not None:
         where.add("(c.raised_at, c.problem) < ({}, {}::uuid)", *after)
     last = where.parameter(limit)

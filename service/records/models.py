@@ -42,7 +42,10 @@ def _indexes(kind: Kind) -> list[Index]:
     indexes = [Index(f"{kind.name}_feed", "grid", "rev")]
     match kind.name:
         case "visit":
-            indexes.append(Index("visit_when", "grid", "visited_at"))
+            indexes += [
+                Index("visit_when", "grid", "visited_at"),
+                Index("visit_days", "visited_at", postgresql_using="brin", postgresql_with={"pages_per_range": 32}),
+            ]
         case "step":
             indexes += [Index("step_problem", "problem_id"), Index("step_author", "created_by", "at")]
         case "weekly_analysis":

@@ -11,6 +11,7 @@ import msgspec
 
 from service.database import Connection
 from service.records.columns import fields_json, storage_of
+from service.vault import Vault
 from sync_protocol.merge import Clock, Record
 from sync_protocol.records import KINDS, Kind
 
@@ -53,13 +54,13 @@ def _write_sql(kind: Kind) -> str:
     return f"INSERT INTO {kind.name} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names}) ON CONFLICT (id) DO UPDATE SET {updates}"
 
 
-async def write(connection: Connection, kind: Kind, records: Sequence[Stored]) -> None:
+async def write(connection: Connection, kind: Kind, records: Sequence[Stored], vault: Vault) -> None:
     """Writes records of one kind as they stand now, new or known, in one statement."""
-    rows = [_row(kind, stored) for stored in records]
+    rows = [_row(kind, stored, vault) for stored in records]
     await connection.execute(_write_sql(kind), *map(list, zip(*rows, strict=True)))
 
 
-def _row(kind: Kind, stored: Stored) -> tuple[Any, ...]:
+def _row(kind: Kind, stored: Stored, vault: Vault) -> tuple[Any, ...]:
     record = stored.record
     last = record.last
     values = record.fields
@@ -82,6 +83,8 @@ def _row(kind: Kind, stored: Stored) -> tuple[Any, ...]:
     ]
     for field in kind.fields:
         value = values.get(field.name)
+        if field.personal and value is not None:
+            value = vault.seal(value)
         row.append(None if value is None else storage_of(field).encode(value))
     return tuple(row)
 
@@ -101,14 +104,14 @@ def _load_sql(kind: Kind) -> str:
     )
 
 
-async def load(connection: Connection, kind: Kind, ids: Collection[str]) -> dict[str, Stored]:
+async def load(connection: Connection, kind: Kind, ids: Collection[str], vault: Vault) -> dict[str, Stored]:
     """The records with these ids, with their clocks, tombstones included."""
     rows = await connection.fetch(_load_sql(kind), list(ids))
-    return {row["id"]: _stored(row) for row in rows}
+    return {row["id"]: _stored(row, vault) for row in rows}
 
 
-def _stored(row: Any) -> Stored:
-    fields: dict[str, Any] = msgspec.json.decode(row["fields"])
+def _stored(row: Any, vault: Vault) -> Stored:
+    fields: dict[str, Any] = msgspec.json.decode(vault.open_json(row["fields"]))
     if row["extra"]:
         fields.update(json.loads(row["extra"]))
     last = Clock(row["rev"], f"{row['stamp']:016x}", row["device"], row["by"])

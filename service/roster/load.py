@@ -13,6 +13,7 @@ from service.settings import Settings
 from service.sync.apply import apply
 from service.sync.intake import Author, ready
 from service.sync.queries import acknowledge, add_device
+from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.ids import NAMESPACE, household_id, server_device_id
 from sync_protocol.messages import Mutation
@@ -52,7 +53,7 @@ async def load(
     whole = rule.roster()
     async with database.transaction() as connection:
         new_units = await _load_units(connection, whole.units)
-        new_cadres = await _load_cadres(connection, whole.cadres, password)
+        new_cadres = await _load_cadres(connection, whole.cadres, password, settings.vault)
     progress("units and cadres", 1, 1)
     grids = [grid for grid in whole.grids if grid.startswith(below)]
     new_households = 0
@@ -82,7 +83,7 @@ async def _load_units(connection: Connection, units: Sequence[rule.UnitRow]) -> 
     return int(status.split()[-1])
 
 
-async def _load_cadres(connection: Connection, cadres: Sequence[rule.CadreRow], password: str | None) -> int:
+async def _load_cadres(connection: Connection, cadres: Sequence[rule.CadreRow], password: str | None, vault: Vault) -> int:
     codes, names, phones, members, roles, units = map(list, zip(*cadres, strict=True))
     status = await connection.execute(
         """
@@ -92,7 +93,7 @@ async def _load_cadres(connection: Connection, cadres: Sequence[rule.CadreRow], 
         """,
         codes,
         names,
-        phones,
+        [vault.seal(phone) for phone in phones],
         members,
         password,
     )

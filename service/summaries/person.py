@@ -67,12 +67,12 @@ async def cadre_summary(
     """One's own, or that of a cadre with a post in the caller's scope: only work within that scope counts then."""
     period = chosen_period(week, month, first, last)
     own = staff_code == caller.staff_code
-    units = caller.units()
+    units = caller.units_or_none()
     async with state_of(request).database.reading() as connection:
         cadre = await cadre_queries.cadre(connection, staff_code)
         posts = await cadre_queries.posts(connection, staff_code)
-        within = [top for top in units if own or any(covers(top, post["unit"]) for post in posts)]
-        if cadre is None or not within:
+        within = [top for top in units if any(covers(top, post["unit"]) for post in posts)]
+        if cadre is None or not (own or within):
             raise Problem(NOT_FOUND, f"There is no cadre ‘{staff_code}’ in your scope.")
         counts = await cadre_queries.of_cadre(connection, staff_code, "" if own else within[0], period, caller.now)
         medians = await cadre_queries.median_hours(connection, "" if own else within[0], period, [staff_code])

@@ -91,7 +91,7 @@ class Batch:
                 if item.edit.fields.get(name):
                     referred[refers].add(item.edit.fields[name])
         for name, ids in wanted.items():
-            for record_id, stored in (await records.load(connection, KINDS[name], ids)).items():
+            for record_id, stored in (await records.load(connection, KINDS[name], ids, self.settings.vault)).items():
                 if stored.record.grid not in self.heads:
                     raise GridUnlocked(stored.record.grid)
                 self.stored[name, record_id] = stored
@@ -252,8 +252,9 @@ class Batch:
         if not problems:
             return
         unread = [problem for problem in problems if ("problem", problem) not in self.stored]
-        for record_id, stored in (await records.load(connection, KINDS["problem"], unread)).items() if unread else ():
-            self.stored["problem", record_id] = stored
+        if unread:
+            for record_id, stored in (await records.load(connection, KINDS["problem"], unread, self.settings.vault)).items():
+                self.stored["problem", record_id] = stored
         older = [problem for problem in problems if problem in self.filed]
         steps = filing.steps_from(await records.steps_of(connection, older)) if older else {}
         limit = filing.limit_rule_of(self.settings)
@@ -288,15 +289,15 @@ class Batch:
         for key in self.touched:
             by_kind[key[0]].append(self.stored[key])
         for name, some in by_kind.items():
-            await records.write(connection, KINDS[name], some)
+            await records.write(connection, KINDS[name], some, self.settings.vault)
         await queries.advance_counters(connection, self.taken)
         if self.held:
-            await queries.write_held(connection, self.held, self.now)
+            await queries.write_held(connection, self.held, self.now, self.settings.vault)
         if self.conflicts:
-            await queries.write_conflicts(connection, self.conflicts, self.now)
+            await queries.write_conflicts(connection, self.conflicts, self.now, self.settings.vault)
         if self.departures:
             await queries.write_departures(connection, self.departures)
-        await queries.write_log(connection, self.log, self.now)
+        await queries.write_log(connection, self.log, self.now, self.settings.vault)
         await tallies.add(connection, self.changes)
 
 
@@ -322,7 +323,7 @@ async def release_waiting(connection: Connection, batch: Batch, now: datetime, s
     """Releases what was held only because a record of this batch had not come yet, in the order in which it was written."""
     if not batch.born:
         return
-    waiting = await queries.waiting_for(connection, batch.born)
+    waiting = await queries.waiting_for(connection, batch.born, settings.vault)
     if not waiting:
         return
     await release(connection, waiting, now + timedelta(microseconds=1), settings)

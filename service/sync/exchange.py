@@ -65,7 +65,7 @@ async def exchange(database: Database, settings: Settings, device: str, staff_co
             pushed = Pushed([], standing.acked)
             await _note_seen(connection, device, request, offset, now)
         _refuse_after_push(standing, request, pushed)
-        answer = await _pull(connection, standing, device, staff_code, request, pushed, now)
+        answer = await _pull(connection, settings, standing, device, staff_code, request, pushed, now)
         await seams.reach(seams.PULL_READ)
         return answer
 
@@ -125,7 +125,7 @@ async def _push(
         )
     repeated = [mutation for mutation in mutations if mutation.seq <= standing.acked]
     fresh = mutations[len(repeated) :]
-    verdicts = await _repeat(connection, device, repeated) if repeated else []
+    verdicts = await _repeat(connection, device, repeated, settings) if repeated else []
     row_stamp = await connection.fetchval("SELECT last_stamp FROM device WHERE id = $1", device)
     cursor = standing.valid_cursor
     author = Author(
@@ -155,7 +155,7 @@ def _epoch_since(standing: Standing, now: datetime) -> int:
     return cursor.epoch_since_ms if cursor.epoch == standing.epoch else to_ms(now)
 
 
-async def _repeat(connection: Connection, device: str, repeated: list[Mutation]) -> list[Verdict]:
+async def _repeat(connection: Connection, device: str, repeated: list[Mutation], settings: Settings) -> list[Verdict]:
     """The verdicts of mutations that were taken in before; refuses other content under the same number (promise 10)."""
     known = await queries.first_outcomes(connection, device, repeated[0].seq, repeated[-1].seq)
     verdicts = []
@@ -168,7 +168,7 @@ async def _repeat(connection: Connection, device: str, repeated: list[Mutation])
                 " Register a new device and number the mutations that were not acknowledged from 1.",
                 seq=mutation.seq,
             )
-        rest = json.loads(row["verdict"]) if row["verdict"] else {}
+        rest = json.loads(settings.vault.open_json(row["verdict"])) if row["verdict"] else {}
         conflicts = [msgspec.convert(item, Conflict) for item in rest.get("conflicts") or ()]
         verdicts.append(
             Verdict(
@@ -214,6 +214,7 @@ def _refuse_after_push(standing: Standing, request: SyncRequest, pushed: Pushed)
 
 async def _pull(
     connection: Connection,
+    settings: Settings,
     standing: Standing,
     device: str,
     staff_code: str,
@@ -227,7 +228,7 @@ async def _pull(
     last_own = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
     units = scope(standing.posts, now)
     heads = await feed.heads_in_scope(connection, units, queries.mailbox_of(staff_code))
-    page = await feed.page(connection, heads, cursor, device, (first_new, last_own), request.limit, now, request.again)
+    page = await feed.page(connection, heads, cursor, device, (first_new, last_own), request.limit, now, settings.vault, request.again)
     # What was written in a grid that has left the scope since then counts, but no copy of it may stay on the phone (promise 8).
     taken = {mutation.grid for mutation, verdict in zip(mutations, pushed.verdicts, strict=False) if verdict.rev is not None}
     dropped = sorted({*page.dropped, *(taken - heads.keys())})

@@ -14,6 +14,7 @@ import msgspec
 
 from service.database import Connection
 from service.records.columns import fields_json
+from service.vault import Vault
 from sync_protocol.cursor import Cursor, Position
 from sync_protocol.messages import PAGE_BYTES, showable_json
 from sync_protocol.periods import local_day
@@ -106,6 +107,7 @@ async def page(
     own: tuple[int, int],
     limit: int,
     now: datetime,
+    vault: Vault,
     again: Sequence[str] = (),
 ) -> Page:
     """The next page for a device whose scope has these heads.
@@ -130,7 +132,7 @@ async def page(
         size = 0
         last: tuple[str, int] | None = None
         for row in rows[:limit]:
-            text = _change(row)
+            text = _change(row, vault)
             size += len(text)
             if changes and size > PAGE_BYTES:
                 break
@@ -196,8 +198,8 @@ def _advance(
         positions[grid] = positions[grid]._replace(rev=done, snapshot=0)
 
 
-def _change(row: Any) -> str:
-    fields: str = row["fields"]
+def _change(row: Any, vault: Vault) -> str:
+    fields = vault.open_json(row["fields"])
     if row["extra"] is not None and not row["deleted"]:
         joint = "," if fields != "{}" else ""
         fields = fields[:-1] + joint + row["extra"][1:]

@@ -3,16 +3,19 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from service.database import Connection, Row
 from service.identity.queries import posts_of
 from service.sync.intake import Author, Flaw, Ready
+from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.merge import Loss
 from sync_protocol.messages import Mutation, Verdict, canonical_json
 from sync_protocol.periods import from_ms
+from sync_protocol.records import PERSONAL
 
 
 class LogRow(msgspec.Struct):
@@ -100,7 +103,7 @@ async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> i
 # ------------------------------------------------------------------------------------------------------ writing
 
 
-async def write_log(connection: Connection, rows: Sequence[LogRow], now: datetime) -> None:
+async def write_log(connection: Connection, rows: Sequence[LogRow], now: datetime, vault: Vault) -> None:
     """Keeps every mutation whole, with its outcome."""
     values = [
         (
@@ -113,10 +116,10 @@ async def write_log(connection: Connection, rows: Sequence[LogRow], now: datetim
             int(row.item.stamp, 16),
             row.item.author.offset_ms,
             row.digest,
-            row.body,
+            _sealed_body(row.item.mutation, row.body, vault),
             row.verdict.outcome,
             row.verdict.rev,
-            _verdict_rest(row.verdict),
+            _verdict_rest(row.verdict, row.item.mutation.kind, vault),
             row.item.origin,
         )
         for row in rows
@@ -138,13 +141,33 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "�")[:80]
 
 
-def _verdict_rest(verdict: Verdict) -> str | None:
+def _sealed_body(mutation: Mutation, body: str, vault: Vault) -> str:
+    """The canonical JSON of a mutation with the personal fields sealed."""
+    if mutation.kind not in PERSONAL:
+        return body
+    whole = mutation.body()
+    return canonical_json({**whole, "fields": vault.seal_fields(mutation.kind, mutation.fields)} if "fields" in whole else whole)
+
+
+def _sealed_value(kind: str, field: str, value: Any, vault: Vault) -> Any:
+    return vault.seal_fields(kind, {field: value})[field]
+
+
+def _verdict_rest(verdict: Verdict, kind: str, vault: Vault) -> str | None:
     if verdict.conflicts is None and verdict.reason is None:
         return None
-    return canonical_json({"conflicts": verdict.conflicts, "reason": verdict.reason, "detail": verdict.detail})
+    conflicts = verdict.conflicts
+    if conflicts and kind in PERSONAL:
+        conflicts = [
+            msgspec.structs.replace(
+                item, kept=_sealed_value(kind, item.field, item.kept, vault), lost=_sealed_value(kind, item.field, item.lost, vault)
+            )
+            for item in conflicts
+        ]
+    return canonical_json({"conflicts": conflicts, "reason": verdict.reason, "detail": verdict.detail})
 
 
-async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime) -> None:
+async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, vault: Vault) -> None:
     """Keeps mutations aside, each a notice in its author's mailbox."""
     by_mailbox: dict[str, list[HeldEntry]] = {}
     for entry in entries:
@@ -170,7 +193,7 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
                     _printable(entry.item.mutation.grid),
                     int(entry.item.stamp, 16),
                     entry.item.author.offset_ms,
-                    canonical_json(entry.item.mutation.body()),
+                    _sealed_body(entry.item.mutation, canonical_json(entry.item.mutation.body()), vault),
                     entry.flaw.reason,
                     _printable_detail(entry.flaw.detail),
                     entry.flaw.waits_for,
@@ -185,7 +208,7 @@ def _printable_detail(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "�")
 
 
-async def write_conflicts(connection: Connection, entries: Sequence[ConflictEntry], now: datetime) -> None:
+async def write_conflicts(connection: Connection, entries: Sequence[ConflictEntry], now: datetime, vault: Vault) -> None:
     """Keeps what lost, for ever."""
     await connection.executemany(
         """
@@ -202,11 +225,11 @@ async def write_conflicts(connection: Connection, entries: Sequence[ConflictEntr
                 entry.loss.field,
                 entry.loss.rule,
                 entry.rev,
-                canonical_json(entry.loss.kept),
+                canonical_json(_sealed_value(entry.kind, entry.loss.field, entry.loss.kept, vault)),
                 entry.loss.kept_clock.by,
                 entry.loss.kept_clock.device,
                 from_ms(clock.stamp_ms(entry.loss.kept_clock.stamp)),
-                canonical_json(entry.loss.lost),
+                canonical_json(_sealed_value(entry.kind, entry.loss.field, entry.loss.lost, vault)),
                 entry.loss.lost_clock.by,
                 entry.loss.lost_clock.device,
                 from_ms(clock.stamp_ms(entry.loss.lost_clock.stamp)),
@@ -229,9 +252,9 @@ _HELD = """
 """
 
 
-def held_row(row: Row) -> HeldRow:
+def held_row(row: Row, vault: Vault) -> HeldRow:
     """A row of `held`, with the mutation read back from its body."""
-    body = json.loads(row["body"])
+    body = json.loads(vault.open_json(row["body"]))
     mutation = msgspec.convert({**body, "seq": row["seq"]}, Mutation)
     return HeldRow(
         row["id"],
@@ -249,13 +272,13 @@ def held_row(row: Row) -> HeldRow:
     )
 
 
-async def waiting_for(connection: Connection, ids: Collection[str]) -> list[HeldRow]:
+async def waiting_for(connection: Connection, ids: Collection[str], vault: Vault) -> list[HeldRow]:
     """The open held mutations that wait for one of these records, in the order in which they were written."""
     rows = await connection.fetch(_HELD + " WHERE waits_for = ANY($1::uuid[]) AND state = 'open' ORDER BY stamp, device, seq", list(ids))
-    return [held_row(row) for row in rows]
+    return [held_row(row, vault) for row in rows]
 
 
-async def lock_open_of_kinds(connection: Connection, reason: str, kinds: Collection[str], limit: int) -> list[HeldRow]:
+async def lock_open_of_kinds(connection: Connection, reason: str, kinds: Collection[str], limit: int, vault: Vault) -> list[HeldRow]:
     """Open held mutations of these kinds with that reason, locked, in the order in which they were written."""
     rows = await connection.fetch(
         _HELD
@@ -264,13 +287,13 @@ async def lock_open_of_kinds(connection: Connection, reason: str, kinds: Collect
         list(kinds),
         limit,
     )
-    return [held_row(row) for row in rows]
+    return [held_row(row, vault) for row in rows]
 
 
-async def lock_held(connection: Connection, held_id: str) -> HeldRow | None:
+async def lock_held(connection: Connection, held_id: str, vault: Vault) -> HeldRow | None:
     """A held mutation, locked."""
     row = await connection.fetchrow(_HELD + " WHERE id = $1 FOR UPDATE", held_id)
-    return held_row(row) if row else None
+    return held_row(row, vault) if row else None
 
 
 async def hold_again(connection: Connection, row: HeldRow, verdict: Verdict) -> None:

@@ -12,7 +12,9 @@ from service.errors import (
     DEVICE_REVOKED,
     INVALID,
     MALFORMED,
+    PASSWORD_CHANGE_NEEDED,
     SEQ_GAP,
+    SESSION_ENDED,
     TOKEN_EXPIRED,
     TOKEN_INVALID,
     TOKEN_MISSING,
@@ -32,7 +34,7 @@ from sync_protocol.messages import MAX_MUTATIONS, BrokenEnvelope, VerifyAnswer, 
 
 router = APIRouter(tags=["sync"])
 
-_SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, DEVICE_NEEDED, UNAVAILABLE)
+_SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED, PASSWORD_CHANGE_NEEDED, DEVICE_NEEDED, UNAVAILABLE)
 
 
 def _body(schema: str, example: Any) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def _answer(schema: str, example: Any) -> dict[int | str, dict[str, Any]]:
 @router.post(
     "/v1/sync",
     summary="Hand in mutations and pull changes",
+    operation_id="sync",
     openapi_extra=_body("SyncRequest", examples.REQUEST),
     response_class=Response,
     responses=_answer("SyncAnswer", examples.ANSWER)
@@ -71,6 +74,7 @@ async def sync(request: Request) -> Response:
 @router.post(
     "/v1/sync/verify",
     summary="Prove a copy of grids",
+    operation_id="verify_copy",
     openapi_extra=_body("VerifyRequest", examples.VERIFY),
     response_class=Response,
     responses=_answer("VerifyAnswer", {"mismatched": ["150221100201001"]})

@@ -169,7 +169,7 @@ async def test_a_sealed_week_keeps_its_numbers_and_shows_what_came_since(world: 
     path = f"/v1/summaries/weekly/{WEEK}/seal?unit={TOWNSHIP}"
     assert (await world.post(path, None)).json()["type"] == "/problems/not-over"
     go(world, "2026-11-24T09:00:00")
-    assert (await world.post(path, None, WORKER)).status_code == 404
+    assert (await world.post(path, None, WORKER)).status_code == 403
     sealed = (await world.post(path, None)).json()
     assert (sealed["sealed"], sealed["seal"]["by"], sealed["totals"]["visits"]) == (True, SUPERVISOR, 1)
     assert (await world.post(path, None)).json()["type"] == "/problems/already-decided"

@@ -574,7 +574,7 @@ class Simulation:
         found = {}
         for kind in KINDS.values():
             for row in await pool.fetch(_load_sql(kind).partition(" WHERE ")[0]):
-                stored = _stored(row)
+                stored = _stored(row, self.settings.vault)
                 found[kind.name, row["id"]] = {
                     "grid": stored.record.grid,
                     "rev": stored.record.last.rev,

@@ -1,0 +1,1 @@
+"""The trail: who read or exported personal data, who changed accounts, and when."""

@@ -1,0 +1,33 @@
+"""The SQL of the trail."""
+
+from datetime import datetime
+
+from service.database import Connection, Row
+
+
+async def entries(
+    connection: Connection,
+    staff_code: str | None,
+    action: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Row]:
+    """Lines of the trail, the newest first."""
+    return await connection.fetch(
+        """
+        SELECT id::text, at, staff_code, action, subjects, count, address, request_id FROM audit
+        WHERE ($1::text IS NULL OR staff_code = $1) AND ($2::text IS NULL OR action = $2)
+          AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4)
+          AND ($5::timestamptz IS NULL OR (at, id) < ($5, $6::uuid))
+        ORDER BY at DESC, id DESC LIMIT $7
+        """,
+        staff_code,
+        action,
+        since,
+        until,
+        after[0] if after else None,
+        after[1] if after else None,
+        limit,
+    )

@@ -1,0 +1,56 @@
+"""`GET /v1/audit`: the trail, for administrators and auditors. It names no data, only who read what, where and when."""
+
+from datetime import date, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from service.audit import queries
+from service.errors import READING, documented
+from service.identity.access import Signed
+from service.paging import After, Limit, next_after, read_after
+from service.state import state_of
+from sync_protocol.periods import midnight
+
+router = APIRouter(prefix="/v1", tags=["audit"])
+
+
+class AuditItem(BaseModel):
+    """A line of the trail. `subjects`: units, staff codes or record ids; never what was read."""
+
+    id: str
+    at: datetime
+    staff_code: str
+    action: str = Field(examples=["households"])
+    subjects: list[str]
+    count: int = Field(description="How many records were shown")
+    address: str
+    request_id: str
+
+
+class AuditPage(BaseModel):
+    """A page of the trail, the newest first."""
+
+    items: list[AuditItem]
+    next: str | None
+
+
+@router.get("/audit", summary="Who read or exported personal data", operation_id="list_audit", responses=documented(*READING))
+async def audit(
+    request: Request,
+    caller: Signed,
+    staff_code: Annotated[str | None, Query(max_length=40, pattern=r"^[^\x00]+$")] = None,
+    action: Annotated[str | None, Query(max_length=40, pattern=r"^[a-z-]+$")] = None,
+    first: Annotated[date | None, Query(alias="from", description="First day, Asia/Shanghai")] = None,
+    last: Annotated[date | None, Query(alias="to", description="Last day, Asia/Shanghai")] = None,
+    limit: Limit = 100,
+    after: After = None,
+) -> AuditPage:
+    """Reads of households, visits, histories and cadres over the API, exports, and acts on accounts and devices."""
+    since = midnight(first) if first and first.year > 1 else None
+    until = midnight(last + timedelta(days=1)) if last and last.year < 9999 else None
+    async with state_of(request).database.reading() as connection:
+        rows = await queries.entries(connection, staff_code, action, since, until, read_after(after), limit + 1)
+    items = [AuditItem(**dict(row)) for row in rows[:limit]]
+    return AuditPage(items=items, next=next_after(items[-1].at, items[-1].id) if len(rows) > limit else None)

@@ -1,0 +1,26 @@
+"""Writes the trail: in the transaction of what it tells of, so that nothing is read or done without its line."""
+
+from collections.abc import Sequence
+
+from fastapi import Request
+
+from service.database import Connection
+from service.identity.access import Caller
+
+_NAMED = 20
+
+
+async def note(connection: Connection, request: Request, caller: Caller, action: str, subjects: Sequence[str], count: int) -> None:
+    """Adds a line: what the caller read or did (`action`), of whom or where (`subjects`), and how many records were shown."""
+    named = [*subjects[:_NAMED], "…"] if len(subjects) > _NAMED else list(subjects)
+    await connection.execute(
+        "INSERT INTO audit (id, at, staff_code, action, subjects, count, address, request_id)"
+        " VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7)",
+        caller.now,
+        caller.staff_code,
+        action,
+        named,
+        count,
+        request.client.host if request.client else "",
+        request.scope.get("request_id", ""),
+    )

@@ -1,0 +1,78 @@
+"""Clears what was kept for its time; `gridloop purge` runs it, daily."""
+
+from datetime import datetime, timedelta
+
+from service.database import Database, begin_again
+from service.identity.rights import PostHeld
+from service.privacy import queries
+from service.settings import Settings
+from service.sync.apply import apply
+from service.sync.intake import Author, ready
+from service.sync.queries import acknowledge, add_device, lock_device
+from sync_protocol import clock
+from sync_protocol.ids import server_device_id
+from sync_protocol.messages import Mutation
+from sync_protocol.periods import to_ms
+
+_AT_ONCE = 500
+_SYSTEM = "purge"
+
+
+async def purge(database: Database, settings: Settings, now: datetime, dry_run: bool = False) -> list[tuple[str, str, int]]:
+    """What was cleared, or would be: a name, the age in words, how many."""
+    places = now - timedelta(days=settings.location_days)
+    age = f"{settings.location_days} days"
+    report = []
+    if dry_run:
+        async with database.reading() as connection:
+            report.append(("locations of visits", age, await queries.count_located(connection, places)))
+            report.append(("locations in the mutation log", age, await queries.count_logged_places(connection, places)))
+    else:
+        report.append(("locations of visits", age, await _clear_places(database, settings, places, now)))
+        async with database.transaction() as connection:
+            report.append(("locations in the mutation log", age, await queries.clear_logged_places(connection, places)))
+    for what in queries.OLD:
+        days = settings.audit_days if what == "lines of the trail" else 30 if what == "expired refresh tokens" else 1
+        before = now - timedelta(days=days)
+        async with database.transaction() as connection:
+            count = await (queries.count_old if dry_run else queries.delete_old)(connection, what, before)
+        report.append((what, f"{days} day{'s' if days != 1 else ''}", count))
+    return report
+
+
+async def _clear_places(database: Database, settings: Settings, before: datetime, now: datetime) -> int:
+    """Clears the locations of old visits, through the one write path: copies that still hold them hear of it."""
+    done = 0
+    while True:
+
+        async def batch() -> int:
+            async with database.transaction() as connection:
+                rows = await queries.located_visits(connection, before, _AT_ONCE)
+                if not rows:
+                    return 0
+                device = server_device_id(_SYSTEM)
+                await add_device(connection, device, _SYSTEM, now)
+                state = await lock_device(connection, device)
+                assert state is not None
+                mutations = [
+                    Mutation(
+                        state["acked_seq"] + place,
+                        "visit",
+                        row["id"],
+                        row["grid"],
+                        base=row["rev"],
+                        stamp=clock.make_stamp(to_ms(now)),
+                        fields={"location": None},
+                    )
+                    for place, row in enumerate(rows, 1)
+                ]
+                author = Author(device, _SYSTEM, [PostHeld("admin", "", before, None)], last_stamp=f"{state['last_stamp']:016x}")
+                items = ready(author, mutations, now)
+                await apply(connection, items, now, settings)
+                await acknowledge(connection, device, mutations[-1].seq, items[-1].stamp, 0, 0, now)
+                return len(rows)
+
+        count = await begin_again(batch)
+        done += count
+        if count < _AT_ONCE:
+            return done

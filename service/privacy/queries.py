@@ -1,0 +1,159 @@
+"""The SQL of privacy: what is kept of a person, what is too old, what is sealed by an older key."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from service.database import Connection, Row
+from service.records.columns import fields_json
+from sync_protocol.records import KINDS
+
+# ------------------------------------------------------------------------------------------------------- exports
+
+
+async def household_record(connection: Connection, id: str) -> Row | None:
+    """A living household, whole."""
+    return await connection.fetchrow(
+        f"SELECT id::text, grid, rev, created_by, received_at, {fields_json(KINDS['household'], 'r')} AS fields"
+        " FROM household r WHERE id = $1 AND NOT deleted",
+        id,
+    )
+
+
+async def records_about(connection: Connection, kind: str, id: str, limit: int) -> list[Row]:
+    """The living visits or problems of a household, the newest first."""
+    when = {"visit": "visited_at", "problem": "raised_at"}[kind]
+    return await connection.fetch(
+        f"SELECT id::text, grid, created_by, received_at, {fields_json(KINDS[kind], 'r')} AS fields"
+        f" FROM {kind} r WHERE household_id = $1 AND grid = ANY($2::text[]) AND NOT deleted ORDER BY {when} DESC LIMIT $3",
+        id,
+        await _grids_of(connection, id),
+        limit,
+    )
+
+
+async def _grids_of(connection: Connection, id: str) -> list[str]:
+    rows = await connection.fetch(
+        "SELECT grid FROM visited_household WHERE household = $1 UNION SELECT grid FROM household WHERE id = $1"
+        " UNION SELECT grid FROM departure WHERE kind = 'household' AND id = $1",
+        id,
+    )
+    return [row["grid"] for row in rows]
+
+
+async def cadre_record(connection: Connection, staff_code: str) -> Row | None:
+    """What is kept of a cadre, without the secrets."""
+    return await connection.fetchrow(
+        "SELECT staff_code, name, phone, party_member, must_change FROM cadre WHERE staff_code = $1", staff_code
+    )
+
+
+async def posts_and_devices(connection: Connection, staff_code: str) -> tuple[list[Row], list[Row], list[Row]]:
+    """A cadre's posts, phones and sign-ins."""
+    posts = await connection.fetch(
+        "SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1 ORDER BY valid_from", staff_code
+    )
+    devices = await connection.fetch(
+        "SELECT id::text, name, platform, app_version, created_at, last_seen, revoked_at FROM device WHERE staff_code = $1"
+        " ORDER BY created_at",
+        staff_code,
+    )
+    sessions = await connection.fetch(
+        "SELECT family::text AS session, device::text, max(expires_at) AS expires_at, bool_and(revoked_at IS NOT NULL) AS ended"
+        " FROM refresh_token WHERE staff_code = $1 GROUP BY family, device ORDER BY 3 DESC LIMIT 1000",
+        staff_code,
+    )
+    return posts, devices, sessions
+
+
+async def written_by(connection: Connection, staff_code: str) -> list[Row]:
+    """How many mutations of each kind a cadre wrote, and when the first and the last came in."""
+    return await connection.fetch(
+        "SELECT kind, count(*)::int AS mutations, min(received_at) AS first, max(received_at) AS last"
+        " FROM mutation WHERE device IN (SELECT id FROM device WHERE staff_code = $1) AND staff_code = $1 GROUP BY kind ORDER BY kind",
+        staff_code,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- purging
+
+
+async def located_visits(connection: Connection, before: datetime, limit: int) -> list[Row]:
+    """Visits from before a moment that still have a location."""
+    return await connection.fetch(
+        "SELECT id::text, grid, rev FROM visit WHERE visited_at < $1 AND location IS NOT NULL AND NOT deleted ORDER BY grid, id LIMIT $2",
+        before,
+        limit,
+    )
+
+
+_LOGGED_PLACES = (
+    "kind = 'visit' AND received_at < $1 AND body::jsonb -> 'fields' -> 'location' IS NOT NULL"
+    " AND body::jsonb -> 'fields' -> 'location' <> 'null'::jsonb"
+)
+# what -> (table, condition on rows older than $1)
+OLD = {
+    "lines of the trail": ("audit", "at < $1"),
+    "expired refresh tokens": ("refresh_token", "expires_at < $1"),
+    "windows of attempts": ("attempt", "to_timestamp(expires_at) < $1"),
+    "retired signing keys": ("signing_key", "retired_at < $1"),
+    "answers kept for repeated requests": ("idempotency", "at < $1"),
+}
+
+
+async def count_located(connection: Connection, before: datetime) -> int:
+    """How many visits from before a moment still have a location."""
+    count: int = await connection.fetchval(
+        "SELECT count(*) FROM visit WHERE visited_at < $1 AND location IS NOT NULL AND NOT deleted", before
+    )
+    return count
+
+
+async def count_logged_places(connection: Connection, before: datetime) -> int:
+    """How many mutations that came in before a moment still hold a location."""
+    count: int = await connection.fetchval(f"SELECT count(*) FROM mutation WHERE {_LOGGED_PLACES}", before)
+    return count
+
+
+async def clear_logged_places(connection: Connection, before: datetime) -> int:
+    """Takes the locations out of old mutations; their digests stay, so that a repeated one is still known."""
+    status = await connection.execute(
+        f"UPDATE mutation SET body = (body::jsonb #- '{{fields,location}}')::json WHERE {_LOGGED_PLACES}", before
+    )
+    return int(status.split()[-1])
+
+
+async def count_old(connection: Connection, what: str, before: datetime) -> int:
+    """How many rows of `OLD` are from before a moment."""
+    table, condition = OLD[what]
+    count: int = await connection.fetchval(f"SELECT count(*) FROM {table} WHERE {condition}", before)
+    return count
+
+
+async def delete_old(connection: Connection, what: str, before: datetime) -> int:
+    """Deletes rows of `OLD` from before a moment."""
+    table, condition = OLD[what]
+    # The trail's own guard lets nothing go but in such a transaction.
+    await connection.execute("SELECT set_config('gridloop.purging', 'on', true)")
+    return int((await connection.execute(f"DELETE FROM {table} WHERE {condition}", before)).split()[-1])
+
+
+# ------------------------------------------------------------------------------------------------------ resealing
+
+
+async def sealed_rows(
+    connection: Connection, table: str, key: str, columns: Sequence[str], where: str, after: str, limit: int
+) -> list[Row]:
+    """Rows of a table that hold sealed values, in order of key."""
+    cast = {"json": "::text"}
+    named = ", ".join(f"{name}{cast.get(table, '')} AS {name}" for name in columns)
+    return await connection.fetch(
+        f"SELECT {key}::text AS key, {named} FROM {table} WHERE {where} AND {key}::text > $1 ORDER BY {key}::text LIMIT $2", after, limit
+    )
+
+
+async def write_sealed(
+    connection: Connection, table: str, key: str, columns: Sequence[str], types: Sequence[str], rows: Sequence[tuple[str | None, ...]]
+) -> None:
+    """Writes sealed values back: key first, then the columns."""
+    sets = ", ".join(f"{name} = ${place}::text::{kind}" for place, (name, kind) in enumerate(zip(columns, types, strict=True), 2))
+    await connection.executemany(f"UPDATE {table} SET {sets} WHERE {key}::text = $1", rows)

@@ -1,0 +1,80 @@
+"""Seals personal data with the newest key: what an older key sealed, and what was kept before there was a key."""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+from service.database import Database
+from service.privacy import queries
+from service.vault import Vault
+from sync_protocol.messages import canonical_json
+from sync_protocol.records import PERSONAL
+
+_AT_ONCE = 500
+Progress = Callable[[str, int], None]
+
+
+class Place(NamedTuple):
+    """A table with sealed values: its key, its columns with their types, and how a value there is sealed anew."""
+
+    table: str
+    key: str
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    where: str
+    anew: Callable[[Vault, str], str]
+
+
+def _text(vault: Vault, value: str) -> str:
+    return vault.seal(vault.open(value)) if vault.is_stale(value) else value
+
+
+def _value(vault: Vault, value: str) -> str:
+    """A JSON value that is one personal text."""
+    plain = json.loads(value)
+    return canonical_json(_text(vault, plain)) if isinstance(plain, str) else value
+
+
+def _body(vault: Vault, value: str) -> str:
+    """A mutation of a household."""
+    body = json.loads(value)
+    fields = body.get("fields") or {}
+    names = PERSONAL["household"]
+    body["fields"] = {name: _text(vault, item) if name in names and isinstance(item, str) else item for name, item in fields.items()}
+    return canonical_json(body)
+
+
+_NAMES = ", ".join(f"'{name}'" for name in sorted(PERSONAL["household"]))
+PLACES = (
+    Place("household", "id", tuple(sorted(PERSONAL["household"])), ("text",) * len(PERSONAL["household"]), "true", _text),
+    Place("cadre", "staff_code", ("phone",), ("text",), "phone <> ''", _text),
+    Place("signing_key", "kid", ("private_pem",), ("text",), "true", _text),
+    Place("held", "id", ("body",), ("json",), "kind = 'household'", _body),
+    Place("conflict", "id", ("kept", "lost"), ("json", "json"), f"kind = 'household' AND field IN ({_NAMES})", _value),
+    Place("mutation", "device || ' ' || seq || ' ' || received_at", ("body",), ("json",), "kind = 'household'", _body),
+)
+
+
+async def reseal(database: Database, vault: Vault, progress: Progress = lambda what, done: None) -> int:
+    """Goes through every place, a few hundred rows a transaction; returns how many rows were sealed anew. May be run again at any time."""
+    total = 0
+    for place in PLACES:
+        after, done = "", 0
+        while True:
+            async with database.transaction() as connection:
+                rows = await queries.sealed_rows(connection, place.table, place.key, place.columns, place.where, after, _AT_ONCE)
+                changed = []
+                for row in rows:
+                    values = [row[name] for name in place.columns]
+                    sealed = [None if value is None else place.anew(vault, value) for value in values]
+                    if sealed != values:
+                        changed.append((row["key"], *sealed))
+                if changed:
+                    await queries.write_sealed(connection, place.table, place.key, place.columns, place.types, changed)
+            total += len(changed)
+            done += len(rows)
+            progress(place.table, done)
+            if len(rows) < _AT_ONCE:
+                break
+            after = rows[-1]["key"]
+    return total

@@ -1,0 +1,106 @@
+"""A person's data, to be handed to the person: `GET /v1/households/{id}/export`, `GET /v1/cadres/{staff_code}/export`."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from service.audit.trail import note
+from service.errors import NOT_FOUND, READING, Problem, documented
+from service.history import queries as history_queries
+from service.history.routes import Change, change
+from service.identity import queries as identity_queries
+from service.identity.access import Signed
+from service.identity.accounts import StaffCode
+from service.identity.rights import ADMINISTERS, covers
+from service.paging import Id
+from service.privacy import queries
+from service.state import state_of
+
+router = APIRouter(prefix="/v1", tags=["privacy"])
+_MOST = 10_000
+
+
+class RecordOut(BaseModel):
+    """A record with everything that is kept of it."""
+
+    id: str
+    grid: str
+    created_by: str
+    received_at: datetime
+    fields: dict[str, Any]
+
+
+class HouseholdExport(BaseModel):
+    """Everything that is kept of a household: the record, its visits and problems, and who changed the record."""
+
+    exported_at: datetime
+    household: RecordOut
+    visits: list[RecordOut]
+    problems: list[RecordOut]
+    history: list[Change]
+
+
+class CadreExport(BaseModel):
+    """Everything that is kept of a cadre, but for the password."""
+
+    exported_at: datetime
+    cadre: dict[str, Any]
+    posts: list[dict[str, Any]]
+    devices: list[dict[str, Any]]
+    sign_ins: list[dict[str, Any]]
+    written: list[dict[str, Any]]
+
+
+@router.get(
+    "/households/{id}/export", summary="What is kept of a household", operation_id="export_household", responses=documented(*READING)
+)
+async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport:
+    """For the people themselves, who may ask what is kept of them; whole, and noted in the trail."""
+    state = state_of(request)
+    vault = state.settings.vault
+    async with state.database.transaction() as connection:
+        row = await queries.household_record(connection, id)
+        if row is None or not any(covers(top, row["grid"]) for top in caller.units()):
+            raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
+        visits = await queries.records_about(connection, "visit", id, _MOST)
+        problems = await queries.records_about(connection, "problem", id, _MOST)
+        log = await history_queries.mutations(connection, "household", id, None, _MOST)
+        await note(connection, request, caller, "household-exported", [id], 1 + len(visits) + len(problems))
+
+    def whole(item: Any) -> RecordOut:
+        fields = msgspec.json.decode(vault.open_json(item["fields"]))
+        return RecordOut(**{name: item[name] for name in ("id", "grid", "created_by", "received_at")}, fields=fields)
+
+    return HouseholdExport(
+        exported_at=caller.now,
+        household=whole(row),
+        visits=[whole(item) for item in visits],
+        problems=[whole(item) for item in problems],
+        history=[change(item, "household", vault, plain=True) for item in log],
+    )
+
+
+@router.get("/cadres/{staff_code}/export", summary="What is kept of a cadre", operation_id="export_cadre", responses=documented(*READING))
+async def cadre(request: Request, caller: Signed, staff_code: StaffCode) -> CadreExport:
+    """One's own, or, for an administrator, that of a cadre in scope."""
+    state = state_of(request)
+    async with state.database.transaction() as connection:
+        own = staff_code == caller.staff_code
+        units = caller.units_or_none() if caller.holds(ADMINISTERS) else []
+        row = await queries.cadre_record(connection, staff_code)
+        if row is None or not (own or await identity_queries.is_cadre_in(connection, staff_code, units)):
+            raise Problem(NOT_FOUND, f"There is no cadre ‘{staff_code}’ in your scope.")
+        posts, devices, sessions = await queries.posts_and_devices(connection, staff_code)
+        written = await queries.written_by(connection, staff_code)
+        await note(connection, request, caller, "cadre-exported", [staff_code], 1)
+    return CadreExport(
+        exported_at=caller.now,
+        cadre={**dict(row), "phone": state.settings.vault.open(row["phone"])},
+        posts=[dict(item) for item in posts],
+        devices=[dict(item) for item in devices],
+        sign_ins=[dict(item) for item in sessions],
+        written=[dict(item) for item in written],
+    )

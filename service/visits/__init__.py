@@ -1,0 +1,1 @@
+"""Daily visits as they are listed."""
