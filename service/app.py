@@ -5,13 +5,21 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi_offline import FastAPIOffline
 
 from service import errors, health, openapi
+from service.app_api import routes as app_api
+from service.articles import routes as articles
 from service.audit import routes as audit
 from service.database import Database, open_pool
 from service.history import routes as history
 from service.households import routes as households
+from service.http.answers import Answers
+from service.http.bodies import Bodies
+from service.http.idempotency import Idempotency
+from service.http.requests import Requests
 from service.identity import accounts
 from service.identity import routes as identity
 from service.identity.attempts import Attempts
@@ -48,6 +56,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         planned = {"plan_cache_mode": "force_custom_plan", "max_parallel_workers_per_gather": "0"}
         analysis = await open_pool(settings.database_url, settings.analysis_pool_size, server_settings=planned)
         database = Database(pool, analysis)
+        _ = settings.vault  # a missing key is noticed now, and not with the first phone
         app.state.gridloop = State(settings, database, Tokens(database, settings), Attempts(database, settings), now)
         try:
             yield
@@ -61,7 +70,22 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         summary="Offline-first field work for village grids 村级网格工作闭环",
         lifespan=lifespan,
     )
+    # From the inside out.
+    app.add_middleware(Idempotency)
+    app.add_middleware(Bodies)
     app.add_middleware(errors.CatchAll)
+    app.add_middleware(Answers)
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Content-Encoding", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
+            expose_headers=["ETag", "Link", "Retry-After", "X-Request-ID", "Idempotency-Replayed", "Content-Disposition"],
+            max_age=3600,
+        )
+    app.add_middleware(Requests)
     errors.install(app)
     app.include_router(identity.router)
     app.include_router(accounts.router)
@@ -76,6 +100,8 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.include_router(households.router)
     app.include_router(visits.router)
     app.include_router(history.router)
+    app.include_router(articles.router)
+    app.include_router(app_api.router)
     app.include_router(privacy.router)
     app.include_router(audit.router)
     app.include_router(ledgers.router)

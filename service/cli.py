@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 import migrations
+from service import logs
 from service.app import create_app, utc_now
 from service.console import console, load_roster, progress_bar
 from service.database import Database, open_pool
@@ -81,6 +83,9 @@ def serve(
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
         os.environ["GRIDLOOP_DEMO"] = "1" if settings.demo else "0"
         os.environ["GRIDLOOP_DATA"] = str(settings.data.absolute())
+        if workers > 1:
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="gridloop-metrics-"))
+        logs.install(settings.log_level)
         uvicorn.run(
             "service.cli:served_app",
             factory=True,
@@ -90,13 +95,15 @@ def serve(
             loop="uvloop",
             http="httptools",
             access_log=False,
-            log_level="info",
+            log_config=None,
         )
 
 
 def served_app() -> object:
     """The app of a service process."""
-    return create_app(Settings())
+    settings = Settings()
+    logs.install(settings.log_level)
+    return create_app(settings)
 
 
 @app.command()

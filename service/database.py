@@ -69,6 +69,11 @@ class Database:
         self.pool = pool
         self._analysis = analysis or pool
 
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """The pools by name."""
+        return {"main": self.pool, "analysis": self._analysis}
+
     @asynccontextmanager
     async def analysing(self) -> AsyncIterator[Connection]:
         """A connection whose statements are planned each for its own unit and period: a village and a city want other ways."""

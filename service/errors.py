@@ -43,7 +43,11 @@ SEQ_GAP = Type("seq-gap", 409, "Mutations are missing before this one")
 DEVICE_FORKED = Type("device-forked", 409, "The device numbered other mutations alike")
 HELD = Type("held", 422, "The record cannot be written as it is")
 NOT_OVER = Type("not-over", 409, "The period has not ended yet")
+NOT_NOW = Type("not-now", 409, "The thing is in a state that does not allow this")
+IDEMPOTENCY_OTHER = Type("idempotency-key-reused", 422, "The key belongs to another request")
+IDEMPOTENCY_BUSY = Type("request-under-way", 409, "The first request with this key is under way")
 ALREADY_DECIDED = Type("already-decided", 409, "Somebody has decided already")
+TOO_SLOW = Type("too-slow", 408, "The body did not come in time")
 TOO_LARGE = Type("too-large", 413, "The request is over the limit")
 UNSUPPORTED = Type("unsupported-encoding", 415, "The body's encoding is not supported")
 INVALID = Type("invalid", 422, "The request cannot be used as it is")
@@ -162,6 +166,10 @@ class CatchAll:
 
         try:
             await self._app(scope, receive, watch)
+        except Problem as problem:
+            if started:
+                raise
+            await problem.response()(scope, receive, send)
         except Exception:
             if scope["type"] != "http" or started:
                 raise

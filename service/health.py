@@ -1,11 +1,13 @@
 """`/healthz` answers while the process lives, `/readyz` while it can serve."""
 
-from typing import Literal
+import hmac
+from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from service.errors import UNAVAILABLE, documented
+from service import metrics as figures
+from service.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented
 from service.state import state_of
 
 router = APIRouter(tags=["operations"])
@@ -29,3 +31,24 @@ async def readyz(request: Request) -> Health:
     async with state_of(request).database.reading() as connection:
         await connection.fetchval("SELECT one FROM server")
     return Health()
+
+
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "In the text format of Prometheus", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    operation_id="metrics",
+    response_class=Response,
+    responses=_TEXT | documented(TOKEN_INVALID),
+)
+async def metrics(request: Request) -> Response:
+    """Pushes, verdicts, conflicts, feed lag, connections and the time of requests, of all processes together."""
+    state = state_of(request)
+    token = state.settings.metrics_token
+    if token is not None and not hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()):
+        raise Problem(TOKEN_INVALID, "Send GRIDLOOP_METRICS_TOKEN as ‘Authorization: Bearer …’.")
+    return Response(figures.text(state.database.pools), media_type=figures.CONTENT_TYPE)

@@ -2,8 +2,10 @@
 
 from sqlmodel import SQLModel
 
+from service.articles import models as articles
 from service.audit import models as audit
 from service.cases import models as cases
+from service.http import models as http
 from service.identity import models as identity
 from service.records import models as records
 from service.roster import models as roster
@@ -11,4 +13,4 @@ from service.summaries import models as summaries
 from service.sync import models as sync
 
 metadata = SQLModel.metadata
-ROOMS = (audit, identity, cases, records, roster, summaries, sync)
+ROOMS = (articles, audit, http, identity, cases, records, roster, summaries, sync)

@@ -33,6 +33,7 @@ class Vault:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._ciphers = {hashlib.sha256(b"gridloop vault" + key).hexdigest()[:8]: AESGCM(key) for key in keys}
         self.kid = next(iter(self._ciphers))
+        self.log_key = hashlib.sha256(b"gridloop log" + keys[-1]).digest()
 
     def seal(self, text: str) -> str:
         """A text, sealed by the newest key; the same text gives another value each time."""

@@ -225,6 +225,7 @@ PROBLEM = Kind(
         Field("location", Place(), L, "位置"),
         Field("photos", SetOf(SHA256, max=20), S, "照片"),
         Field("source", Choice(tuple(vocabulary.SOURCES)), F, "来源"),
+        Field("contact", Text(100), L, "联系方式", personal=True),
     ),
 )
 
@@ -285,3 +286,4 @@ VISIT_DAYS = 62
 CLOSED_PROBLEM_DAYS = 62
 ANALYSIS_WEEKS = 26
 SUMMARY_MONTHS = 13
+ARTICLE_DAYS = 365

@@ -78,6 +78,12 @@ STATES: dict[str, Label] = {
     "joined": Label("已并案", "joined"),
 }
 
+ARTICLE_KINDS: dict[str, Label] = {
+    "party_voice": Label("党的声音", "the Party's voice"),
+    "policy": Label("政策", "policy"),
+    "technical_guidance": Label("技术指导", "technical guidance"),
+}
+
 REJECT_REASONS: dict[str, Label] = {
     "unfounded": Label("不属实", "unfounded"),
     "out_of_scope": Label("不属受理范围", "out of scope"),

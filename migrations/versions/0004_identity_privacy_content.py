@@ -1,4 +1,4 @@
-"""Attempts, apps, first passwords, the trail, and an index for the days of visits."""
+"""Attempts, apps, first passwords, the trail, articles, receipts, answers to repeat, and an index for the days of visits."""
 
 from alembic import op
 
@@ -28,6 +28,18 @@ STATEMENTS = (
     """,
     "CREATE TRIGGER audit_only_grows BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION audit_only_grows()",
     "CREATE TRIGGER audit_never_emptied BEFORE TRUNCATE ON audit EXECUTE FUNCTION audit_only_grows()",
+    'CREATE TABLE article (id UUID NOT NULL, unit TEXT COLLATE "C" NOT NULL, mailbox TEXT COLLATE "C" NOT NULL, rev BIGINT NOT NULL,'
+    " kind TEXT NOT NULL, title TEXT NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL, author TEXT NOT NULL,"
+    " created_at TIMESTAMP WITH TIME ZONE NOT NULL, updated_at TIMESTAMP WITH TIME ZONE NOT NULL,"
+    " published_at TIMESTAMP WITH TIME ZONE, withdrawn_at TIMESTAMP WITH TIME ZONE, PRIMARY KEY (id))",
+    "CREATE INDEX article_feed ON article (mailbox, rev)",
+    "CREATE INDEX article_newest ON article (updated_at, id)",
+    "CREATE INDEX ix_article_unit ON article (unit)",
+    "CREATE TABLE receipt (number TEXT NOT NULL, problem UUID NOT NULL, client TEXT NOT NULL,"
+    " created_at TIMESTAMP WITH TIME ZONE NOT NULL, PRIMARY KEY (number), UNIQUE (problem))",
+    "ALTER TABLE problem ADD COLUMN contact TEXT",
+    "CREATE TABLE idempotency (caller TEXT NOT NULL, key TEXT NOT NULL, request BYTEA NOT NULL, at TIMESTAMP WITH TIME ZONE NOT NULL,"
+    " status INTEGER, headers JSON, body TEXT, PRIMARY KEY (caller, key))",
     # Visits come in about in the order of their days, so that a range of days is a few blocks.
     "CREATE INDEX visit_days ON visit USING brin (visited_at) WITH (pages_per_range = 32)",
 )
@@ -42,6 +54,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Goes back; sealed values stay sealed, so open them first."""
     op.execute("DROP INDEX visit_days")
-    op.execute("DROP TABLE audit, app_client, attempt")
+    op.execute("DROP TABLE audit, app_client, attempt, article, receipt, idempotency")
+    op.execute("ALTER TABLE problem DROP COLUMN contact")
+    op.execute("DELETE FROM counter WHERE grid LIKE '#%'")
     op.execute("DROP FUNCTION audit_only_grows")
     op.execute("ALTER TABLE cadre DROP COLUMN must_change")

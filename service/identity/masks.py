@@ -16,17 +16,22 @@ def masked(phone: str | None) -> str | None:
 
 
 def masked_address(address: str | None) -> str | None:
-    """An address with only its beginning, which names the village."""
+    """An address with only its beginning."""
     return address and address[:3] + "***"
 
 
-_VEILS = {"phone": masked, "address": masked_address}
+def masked_contact(text: str | None) -> str | None:
+    """Whom to call back, with only the beginning of the name."""
+    return text and text[:1] + "***"
+
+
+_MASKS = {"phone": masked, "address": masked_address, "contact": masked_contact}
 
 
 def veiled(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a record or mutation with the personal ones masked."""
     names = PERSONAL.get(kind, frozenset())
-    return {name: _VEILS[name](value) if name in names and isinstance(value, str) else value for name, value in fields.items()}
+    return {name: _MASKS[name](value) if name in names and isinstance(value, str) else value for name, value in fields.items()}
 
 
 def sees_contacts(caller: Caller) -> bool:

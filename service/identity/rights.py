@@ -21,7 +21,7 @@ WRITES: dict[str, frozenset[str]] = {
     "supervisor": frozenset({"problem", "step"}),
     "admin": _LOGS,
     "auditor": frozenset(),
-    "app_client": frozenset(),
+    "app_client": frozenset({"problem"}),
 }
 
 # The roles that read the records and summaries of their units.

@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pwdlib import PasswordHash
 from pydantic import BaseModel, ConfigDict, Field
 
+from service import metrics
 from service.database import Connection
 from service.errors import (
     GRANT_REFUSED,
@@ -118,6 +119,7 @@ async def _by_password(state: State, grant: Grant, address: str, now: datetime) 
     hashed = cadre["password"] if cadre and (state.settings.demo or not cadre["demo"]) else None
     right = await run_in_threadpool(passwords.verify, grant.password or "", hashed or _NOBODY)
     if cadre is None or hashed is None or not right:
+        metrics.sign_in_failures.inc()
         await state.attempts.failed(account, address)
         raise Problem(SIGN_IN_FAILED, "No account has this staff code and password; check both.")
     async with state.database.transaction() as connection:

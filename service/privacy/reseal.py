@@ -36,22 +36,23 @@ def _value(vault: Vault, value: str) -> str:
 
 
 def _body(vault: Vault, value: str) -> str:
-    """A mutation of a household."""
+    """A mutation of a kind with personal fields."""
     body = json.loads(value)
     fields = body.get("fields") or {}
-    names = PERSONAL["household"]
+    names = frozenset().union(*PERSONAL.values())
     body["fields"] = {name: _text(vault, item) if name in names and isinstance(item, str) else item for name, item in fields.items()}
     return canonical_json(body)
 
 
-_NAMES = ", ".join(f"'{name}'" for name in sorted(PERSONAL["household"]))
+_KINDS = "kind IN (" + ", ".join(f"'{kind}'" for kind in PERSONAL) + ")"
+_PAIRS = " OR ".join(f"kind = '{kind}' AND field = '{name}'" for kind, names in PERSONAL.items() for name in sorted(names))
 PLACES = (
-    Place("household", "id", tuple(sorted(PERSONAL["household"])), ("text",) * len(PERSONAL["household"]), "true", _text),
+    *(Place(kind, "id", tuple(sorted(names)), ("text",) * len(names), "true", _text) for kind, names in PERSONAL.items()),
     Place("cadre", "staff_code", ("phone",), ("text",), "phone <> ''", _text),
     Place("signing_key", "kid", ("private_pem",), ("text",), "true", _text),
-    Place("held", "id", ("body",), ("json",), "kind = 'household'", _body),
-    Place("conflict", "id", ("kept", "lost"), ("json", "json"), f"kind = 'household' AND field IN ({_NAMES})", _value),
-    Place("mutation", "device || ' ' || seq || ' ' || received_at", ("body",), ("json",), "kind = 'household'", _body),
+    Place("held", "id", ("body",), ("json",), _KINDS, _body),
+    Place("conflict", "id", ("kept", "lost"), ("json", "json"), f"({_PAIRS})", _value),
+    Place("mutation", "device || ' ' || seq || ' ' || received_at", ("body",), ("json",), _KINDS, _body),
 )
 
 

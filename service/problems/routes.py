@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field
 from service.cases import filing
 from service.database import begin_again
 from service.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
+from service.http.ids import fresh_id
 from service.identity.access import Caller, Signed
+from service.identity.masks import sees_contacts, veiled
 from service.identity.rights import covers, may_write
 from service.paging import After, Id, Limit, next_after, read_after
 from service.problems import queries
@@ -19,7 +21,7 @@ from service.state import State, state_of
 from service.sync.rest import write_as
 from service.units import scope_of
 from sync_protocol.fields import canonical_moment
-from sync_protocol.ids import is_uuid, new_uuid7
+from sync_protocol.ids import is_uuid
 from sync_protocol.lifecycle import TRANSITIONS, Step, fold
 from sync_protocol.messages import Mutation
 from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES, STATES
@@ -150,14 +152,14 @@ async def _detail(state: State, caller: Caller, id: str) -> ProblemDetail:
         if row is None or not any(covers(top, row["grid"]) for top in caller.units()):
             raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
         rows = await queries.steps(connection, id)
-        fields = msgspec.json.decode(row["fields"])
+        fields = msgspec.json.decode(state.settings.vault.open_json(row["fields"]))
         by_id = {item["id"]: item for item in rows}
         steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
         may_extend = await filing.ranks_above(connection, {step.by for step in steps if step.action == "extend"})
     case = fold(fields, row["grid"], row["created_by"], steps, filing.limit_rule_of(state.settings), may_extend)
     return ProblemDetail(
         **_item(row, caller.now),
-        fields=fields,
+        fields=fields if sees_contacts(caller) else veiled("problem", fields),
         reason=case.reason,
         duplicate_of=case.duplicate_of,
         received_at=row["received_at"],
@@ -193,7 +195,7 @@ async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> P
     """Makes a mutation of the cadre's server-side device; `raised_at` is now unless it is given."""
     state = state_of(request)
     fields = {"raised_at": canonical_moment(caller.now), "source": "inspection", **body.fields}
-    id = body.id or new_uuid7(caller.now)
+    id = body.id or fresh_id(request, caller.now)
     if not await _is_here(state, caller, "problem", id):
         await _write(state, caller, Mutation(0, "problem", id, body.grid, fields=fields))
     return await _detail(state, caller, id)
@@ -208,7 +210,7 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     if grid is None or not any(covers(top, grid) for top in caller.units()):
         raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
     fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
-    step_id = body.id or new_uuid7(caller.now)
+    step_id = body.id or fresh_id(request, caller.now)
     if not await _is_here(state, caller, "step", step_id):
         await _write(state, caller, Mutation(0, "step", step_id, grid, fields=fields))
     return await _detail(state, caller, id)

@@ -81,11 +81,11 @@ async def table(
             SELECT handler_cadre AS cadre, count(*)::int AS overdue
             FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND due < $6 AND handler_cadre IS NOT NULL GROUP BY 1
         ), every AS MATERIALIZED (
-            SELECT coalesce(w.cadre, o.cadre) AS staff_code, coalesce(c.name, '') AS name,
-                   coalesce(c.party_member, false) AS party_member, coalesce(w.visits, 0) AS visits,
+            SELECT coalesce(w.cadre, o.cadre) AS staff_code, c.name,
+                   c.party_member, coalesce(w.visits, 0) AS visits,
                    coalesce(w.raised, 0) AS problems_raised, coalesce(w.resolved, 0) AS problems_resolved,
                    coalesce(o.overdue, 0) AS problems_overdue
-            FROM work w FULL JOIN overdue o ON o.cadre = w.cadre LEFT JOIN cadre c ON c.staff_code = coalesce(w.cadre, o.cadre)
+            FROM work w FULL JOIN overdue o ON o.cadre = w.cadre JOIN cadre c ON c.staff_code = coalesce(w.cadre, o.cadre)
             WHERE w.visits <> 0 OR w.raised <> 0 OR w.resolved <> 0 OR o.overdue > 0
         ), sums AS (
             SELECT json_agg(g) AS groups FROM (

@@ -1,11 +1,16 @@
 """Reads a request's body within its limits: plain or gzip, never more than the inflated limit in memory."""
 
+import asyncio
 import zlib
+from typing import Any
 
 from fastapi import Request
 
-from service.errors import MALFORMED, TOO_LARGE, UNSUPPORTED, Problem
+from service.errors import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
 from sync_protocol.messages import MAX_REQUEST_BYTES
+
+# A page of a push over a bad line takes seconds; whoever takes longer holds a place that others need.
+BODY_TIMEOUT_S = 60
 
 
 async def read_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes:
@@ -13,7 +18,14 @@ async def read_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes:
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
         raise Problem(UNSUPPORTED, f"Content-Encoding ‘{encoding[:20]}’ is not read here; use gzip or none.")
-    inflater = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _read(request, limit, zlib.decompressobj(wbits=31) if encoding == "gzip" else None)
+    except TimeoutError:
+        raise Problem(TOO_SLOW, f"The body did not come within {BODY_TIMEOUT_S} seconds; send it again where coverage is better.") from None
+
+
+async def _read(request: Request, limit: int, inflater: Any) -> bytes:
     parts = []
     size = 0
     async for chunk in request.stream():

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from service import metrics
 from service.database import Connection, Database
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.queries import posts_of, read_device
@@ -56,6 +57,7 @@ async def exchange(database: Database, settings: Settings, device: str, staff_co
             await seams.reach(seams.PUSH_LOCKED)
             pushed = await _push(connection, settings, standing, device, staff_code, request, offset, now)
             await seams.reach(seams.PUSH_WRITTEN)
+        metrics.pushed(request.mutations, pushed.verdicts)
         await seams.reach(seams.PUSH_COMMITTED)
     else:
         pushed = None
@@ -229,6 +231,8 @@ async def _pull(
     units = scope(standing.posts, now)
     heads = await feed.heads_in_scope(connection, units, queries.mailbox_of(staff_code))
     page = await feed.page(connection, heads, cursor, device, (first_new, last_own), request.limit, now, settings.vault, request.again)
+    metrics.pulled.inc(len(page.changes))
+    metrics.feed_lag.observe(page.pending)
     # What was written in a grid that has left the scope since then counts, but no copy of it may stay on the phone (promise 8).
     taken = {mutation.grid for mutation, verdict in zip(mutations, pushed.verdicts, strict=False) if verdict.rev is not None}
     dropped = sorted({*page.dropped, *(taken - heads.keys())})

@@ -6,19 +6,20 @@ the windows of promise 13 apply, up to the head at which that first pull began.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
 import msgspec
 
 from service.database import Connection
-from service.records.columns import fields_json
+from service.records.columns import MOMENT_JSON, fields_json
 from service.vault import Vault
 from sync_protocol.cursor import Cursor, Position
 from sync_protocol.messages import PAGE_BYTES, showable_json
 from sync_protocol.periods import local_day
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.records import ARTICLE_DAYS, KINDS, Kind
+from sync_protocol.vocabulary import CODE_LENGTH
 from sync_protocol.windows import Windows, windows_on
 
 
@@ -78,6 +79,12 @@ def _feed_sql() -> str:
                             'mutation', h.body), NULL
                  FROM held h WHERE h.mailbox = p.grid AND h.rev > p.rev AND (h.rev > p.snapshot OR h.state = 'open')
                  ORDER BY h.rev LIMIT $11)
+                UNION ALL
+                (SELECT 'article', a.id, a.rev, a.state <> 'published', false, 0, a.author, a.author,
+                        CASE WHEN a.state = 'published' THEN json_build_object('unit', a.unit, 'kind', a.kind, 'title', a.title,
+                            'body', a.body, 'published_at', {MOMENT_JSON.format("a.published_at")}) ELSE '{{}}'::json END, NULL
+                 FROM article a WHERE a.mailbox = p.grid AND a.rev > p.rev
+                   AND (a.rev > p.snapshot OR (a.state = 'published' AND a.published_at >= $13)) ORDER BY a.rev LIMIT $11)
             ) AS every ORDER BY rev LIMIT $11
         ) AS f
         ORDER BY p.place, f.rev LIMIT $11
@@ -85,16 +92,19 @@ def _feed_sql() -> str:
 
 
 async def heads_in_scope(connection: Connection, units: Sequence[str], mailbox: str) -> dict[str, int]:
-    """The head revision of every grid under the units, and of the mailbox."""
+    """The head revision of every grid under the units, of the mailbox, and of the articles of units above and below."""
+    above = {"#" + unit[:length] for unit in units for length in CODE_LENGTH.values() if length < len(unit)}
     rows = await connection.fetch(
         """
         SELECT c.grid, c.rev FROM unnest($1::text[]) AS u(code)
         JOIN counter c ON c.grid >= u.code AND c.grid < u.code || ':'
-        UNION ALL SELECT grid, rev FROM counter WHERE grid = $2
+        UNION ALL SELECT grid, rev FROM counter WHERE grid = ANY($2::text[])
+        UNION ALL SELECT c.grid, c.rev FROM unnest($1::text[]) AS u(code)
+        JOIN counter c ON c.grid >= '#' || u.code AND c.grid < '#' || u.code || ':'
         ORDER BY grid
         """,
         list(units),
-        mailbox,
+        [mailbox, *sorted(above)],
     )
     return {row["grid"]: row["rev"] for row in rows}
 
@@ -165,6 +175,7 @@ async def _rows(
         own[1],
         limit + 1,
         own[0],
+        now - timedelta(days=ARTICLE_DAYS),
     )
 
 
@@ -223,6 +234,8 @@ def _copies_sql() -> str:
     # The windows' conditions count their parameters from $6, as in the feed.
     for index in range(6, 10):
         parts = parts.replace(f"${index}", f"${index - 4}")
+    parts += " UNION ALL SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[])"
+    parts += " AND a.state = 'published' AND a.published_at >= $6"
     return f"""
         SELECT grid, count(*) AS count,
                bit_xor(('x' || encode(substr(sha256(uuid_send(id) || int8send(rev)), 1, 8), 'hex'))::bit(64)) AS digest
@@ -233,5 +246,5 @@ def _copies_sql() -> str:
 async def digests(connection: Connection, grids: Sequence[str], now: datetime) -> dict[str, tuple[int, str]]:
     """`grid -> (count, digest)` of what a first pull would give now."""
     windows = windows_on(local_day(now))
-    rows = await connection.fetch(_copies_sql(), list(grids), *window_values(windows))
+    rows = await connection.fetch(_copies_sql(), list(grids), *window_values(windows), now - timedelta(days=ARTICLE_DAYS))
     return {row["grid"]: (row["count"], f"{row['digest'].to_int(signed=False):016x}") for row in rows}

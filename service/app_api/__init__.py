@@ -1,0 +1,1 @@
+"""What the “包头农牧” app asks for: herders' requests, villages with public contacts, statistics without personal data."""

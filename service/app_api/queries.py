@@ -1,0 +1,70 @@
+"""The SQL behind the app: receipts, villages with contacts."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from service.conditions import Conditions
+from service.database import Connection, Row
+
+
+async def first_grid(connection: Connection, village: str) -> str | None:
+    """The first grid of a village."""
+    code: str | None = await connection.fetchval("SELECT code FROM unit WHERE parent = $1 ORDER BY code LIMIT 1", village)
+    return code
+
+
+async def add_receipt(connection: Connection, number: str, problem: str, client: str, now: datetime) -> None:
+    """Keeps a receipt."""
+    await connection.execute(
+        "INSERT INTO receipt (number, problem, client, created_at) VALUES ($1, $2, $3, $4)", number, problem, client, now
+    )
+
+
+async def receipt_of(connection: Connection, problem: str, client: str) -> str | None:
+    """The receipt under which a request of this app was taken in before."""
+    number: str | None = await connection.fetchval("SELECT number FROM receipt WHERE problem = $1 AND client = $2", problem, client)
+    return number
+
+
+async def request(connection: Connection, number: str, client: str) -> Row | None:
+    """How a request of this app stands."""
+    return await connection.fetchrow(
+        """
+        SELECT r.number, r.problem::text, r.created_at, c.state, c.due, c.resolved_at, c.satisfied, c.grid FROM receipt r
+        JOIN case_file c ON c.problem = r.problem WHERE r.number = $1 AND r.client = $2
+        """,
+        number,
+        client,
+    )
+
+
+async def steps(connection: Connection, problem: str) -> list[Row]:
+    """What was done about a problem, without notes and names."""
+    return await connection.fetch(
+        "SELECT action, at FROM step WHERE problem_id = $1 AND NOT deleted AND action <> 'note' ORDER BY stamp, id", problem
+    )
+
+
+async def villages(
+    connection: Connection, units: Sequence[str], roles: Sequence[str], now: datetime, after: str | None, limit: int
+) -> list[Row]:
+    """Villages of these units in order of code, with the cadres who are their public contacts."""
+    where = Conditions("v.code", units)
+    where.add("v.level = 'village'")
+    if after is not None:
+        where.add("v.code > {}", after)
+    held_now, wanted, last = where.parameter(now), where.parameter(list(roles)), where.parameter(limit)
+    return await connection.fetch(
+        f"""
+        SELECT v.code, v.name, t.name AS township, b.name AS banner,
+               coalesce(json_agg(json_build_object('name', c.name, 'role', p.role, 'phone', c.phone)
+                                 ORDER BY array_position({wanted}::text[], p.role), c.staff_code)
+                        FILTER (WHERE c.staff_code IS NOT NULL), '[]') AS contacts
+        FROM unit v JOIN unit t ON t.code = v.parent JOIN unit b ON b.code = t.parent
+        LEFT JOIN post p ON p.unit = v.code AND p.role = ANY({wanted}::text[])
+             AND p.valid_from <= {held_now} AND (p.valid_to IS NULL OR p.valid_to > {held_now})
+        LEFT JOIN cadre c ON c.staff_code = p.staff_code
+        WHERE {where.sql} GROUP BY v.code, v.name, t.name, b.name ORDER BY v.code LIMIT {last}
+        """,
+        *where.values,
+    )

@@ -1,0 +1,216 @@
+"""Routes for apps with a token of their own: `/v1/requests`, `/v1/villages`, `/v1/statistics`. `openapi/app.md` walks through them."""
+
+import json
+import secrets
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
+
+from service.app_api import queries
+from service.database import begin_again
+from service.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
+from service.http.ids import fresh_id
+from service.identity.access import Signed
+from service.paging import After, Limit, next_place, read_text
+from service.state import state_of
+from service.summaries.summary import DutyTotals, summary
+from service.sync.rest import write_as
+from service.units import Month, PeriodOut, UnitOut, Week, absent, in_scope, lender_for, scope_of, week_or_month
+from sync_protocol.fields import canonical_moment
+from sync_protocol.ids import is_uuid
+from sync_protocol.messages import Mutation
+from sync_protocol.vocabulary import ACTIONS, CODE_LENGTH, DUTIES, ROLES, SEVERITIES, STATES
+
+router = APIRouter(prefix="/v1", tags=["app"])
+
+# Whose number hangs at the village office.
+_PUBLIC = ("village_secretary", "first_secretary", "village_committee")
+# No letter or digit that is mistaken for another when it is read out.
+_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+
+
+class NewRequest(BaseModel):
+    """A herder's request. It becomes a problem of the grid; a village's goes to its first grid, whose workers pass it on."""
+
+    id: str | None = Field(None, description="A UUID made by the app, so that sending twice makes one request")
+    unit: str = Field(pattern=r"^(\d{12}|\d{15})$", description="Grid or village", examples=["150221100201"])
+    title: str = Field(max_length=200, examples=["饮水管道冻裂"])
+    detail: str | None = Field(None, max_length=4000)
+    duty: str = Field("public_service", pattern=f"^({'|'.join(DUTIES)})$")
+    severity: str = Field("ordinary", pattern=f"^({'|'.join(SEVERITIES)})$")
+    contact: str | None = Field(None, max_length=100, description="Name and number to call back; sealed, and shown to those who go there")
+
+
+class RequestStep(BaseModel):
+    """Something that was done about a request."""
+
+    at: datetime
+    action: str
+    label: str
+
+
+class RequestOut(BaseModel):
+    """How a request stands. `receipt` is the number to ask with."""
+
+    receipt: str = Field(examples=["7K3M-9Q2F-XW4T"])
+    state: str
+    label: str
+    grid: str
+    created_at: datetime
+    due: datetime | None
+    resolved_at: datetime | None
+    satisfied: str | None
+    steps: list[RequestStep]
+
+
+class ContactOut(BaseModel):
+    """A cadre whose number is public."""
+
+    name: str
+    role: str
+    label: str
+    phone: str
+
+
+class VillageItem(BaseModel):
+    """A village with its public contacts."""
+
+    code: str
+    name: str
+    township: str
+    banner: str
+    contacts: list[ContactOut]
+
+
+class VillagePage(BaseModel):
+    """A page of villages in order of code."""
+
+    items: list[VillageItem]
+    next: str | None
+
+
+class Statistics(BaseModel):
+    """The numbers of a unit and a period, of nobody in particular."""
+
+    unit: UnitOut
+    period: PeriodOut
+    visits: int
+    households_visited: int
+    problems_raised: int
+    problems_resolved: int
+    problems_open: int
+    median_hours_to_resolve: float | None
+    duties: list[DutyTotals]
+
+
+@router.post("/requests", status_code=201, summary="Hand in a request", operation_id="create_request", responses=documented(*READING, HELD))
+async def create_request(request: Request, caller: Signed, body: NewRequest) -> RequestOut:
+    """A mutation of the app's server-side device, through the one write path; answers the receipt."""
+    state = state_of(request)
+    in_scope(caller, body.unit)
+    id = body.id or fresh_id(request, caller.now)
+    if not is_uuid(id):
+        raise Problem(INVALID, "id is no UUID in lower case; make one or leave it out.")
+    fields: dict[str, Any] = {"title": body.title, "duty": body.duty, "severity": body.severity, "source": "app"}
+    fields |= {name: value for name, value in (("detail", body.detail), ("contact", body.contact)) if value}
+    fields["raised_at"] = canonical_moment(caller.now)
+
+    async def write() -> str:
+        async with state.database.transaction() as connection:
+            known = await queries.receipt_of(connection, id, caller.staff_code)
+            if known is not None:
+                return known
+            grid = body.unit if len(body.unit) == CODE_LENGTH["grid"] else await queries.first_grid(connection, body.unit)
+            if grid is None:
+                raise absent(caller, body.unit)
+            verdict = await write_as(connection, state.settings, caller, Mutation(0, "problem", id, grid, fields=fields))
+            if verdict.outcome == "held":
+                raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
+            if verdict.outcome == "merged" or verdict.rev is None:
+                raise Problem(INVALID, f"The id {id} is another record's; make a new one.")
+            number = _new_receipt()
+            await queries.add_receipt(connection, number, id, caller.staff_code, caller.now)
+            return number
+
+    return await _request(request, caller.staff_code, await begin_again(write))
+
+
+def _new_receipt() -> str:
+    text = "".join(secrets.choice(_ALPHABET) for _ in range(12))
+    return f"{text[:4]}-{text[4:8]}-{text[8:]}"
+
+
+@router.get("/requests/{receipt}", summary="How a request stands", operation_id="get_request", responses=documented(*READING))
+async def get_request(
+    request: Request,
+    caller: Signed,
+    receipt: Annotated[str, Path(pattern=r"^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$", examples=["7K3M-9Q2F-XW4T"])],
+) -> RequestOut:
+    """State and steps, without names and notes; only of requests that this app handed in."""
+    return await _request(request, caller.staff_code, receipt)
+
+
+async def _request(request: Request, client: str, receipt: str) -> RequestOut:
+    async with state_of(request).database.reading() as connection:
+        row = await queries.request(connection, receipt, client)
+        if row is None:
+            raise Problem(NOT_FOUND, f"There is no request with the receipt {receipt}.")
+        steps = await queries.steps(connection, row["problem"])
+    return RequestOut(
+        receipt=receipt,
+        label=STATES[row["state"]].zh,
+        steps=[RequestStep(at=step["at"], action=step["action"], label=ACTIONS[step["action"]].zh) for step in steps],
+        **{name: row[name] for name in ("state", "grid", "created_at", "due", "resolved_at", "satisfied")},
+    )
+
+
+@router.get("/villages", summary="Villages and whom to call", operation_id="list_villages", responses=documented(*READING))
+async def villages(
+    request: Request,
+    caller: Signed,
+    unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
+    limit: Limit = 100,
+    after: After = None,
+) -> VillagePage:
+    """In order of code, with secretary, first secretary and committee members."""
+    units = scope_of(caller, unit)
+    state = state_of(request)
+    async with state.database.reading() as connection:
+        rows = await queries.villages(connection, units, _PUBLIC, caller.now, read_text(after), limit + 1)
+    items = []
+    for row in rows[:limit]:
+        people = json.loads(state.settings.vault.open_json(row["contacts"]))
+        contacts = [ContactOut(**person, label=ROLES[person["role"]].zh) for person in people]
+        items.append(VillageItem(**{**dict(row), "contacts": contacts}))
+    return VillagePage(items=items, next=next_place(items[-1].code, "") if len(rows) > limit else None)
+
+
+@router.get("/statistics", summary="Numbers of a unit", operation_id="village_statistics", responses=documented(*READING))
+async def statistics(
+    request: Request,
+    caller: Signed,
+    unit: Annotated[str, Query(pattern=r"^\d{4,12}$", description="A village, or a unit above", examples=["150221100201"])],
+    week: Week = None,
+    month: Month = None,
+) -> Statistics:
+    """Of a village at the least: the numbers of a grid would tell of single households."""
+    period = week_or_month(week, month)
+    in_scope(caller, unit)
+    log = "weekly_analysis" if week is not None else "monthly_summary"
+    found = await summary(lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log)
+    if found is None:
+        raise absent(caller, unit)
+    totals = found.totals
+    return Statistics(
+        unit=found.unit,
+        period=found.period,
+        visits=totals.visits,
+        households_visited=totals.households_visited,
+        problems_raised=totals.problems_raised,
+        problems_resolved=totals.problems_resolved,
+        problems_open=totals.problems_open,
+        median_hours_to_resolve=totals.median_hours_to_resolve,
+        duties=found.duties,
+    )

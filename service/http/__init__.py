@@ -1,0 +1,1 @@
+"""The manners of HTTP that hold for every route: ids, logs, limits of bodies, ETags, links, repeated requests."""

@@ -1,0 +1,38 @@
+"""Bodies of the REST API: plain or gzip, never more than the limit in memory. The sync route reads its own."""
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.sync.body import read_body
+
+MAX_BODY_BYTES = 1024 * 1024
+_OWN_READERS = ("/v1/sync",)
+
+
+class Bodies:
+    """Reads the body before the route does, inflates it, and refuses what is too large or too slow."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(_OWN_READERS):
+            await self._app(scope, receive, send)
+            return
+        body = await read_body(Request(scope, receive), MAX_BODY_BYTES)
+        if Headers(scope=scope).get("content-encoding"):
+            headers = MutableHeaders(raw=list(scope["headers"]))
+            del headers["content-encoding"]
+            headers["content-length"] = str(len(body))
+            scope["headers"] = headers.raw
+        given = False
+
+        async def replay() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app(scope, replay, send)

@@ -1,0 +1,130 @@
+"""`Idempotency-Key` on POST: a client whose answer was lost sends again and gets the first answer, and nothing happens twice.
+
+The answer is kept for a day, sealed. A process that dies between the deed and the answer leaves the key without one; then the request is
+done again, and records that it makes get the same id as the first time, so that even then there is one record.
+"""
+
+import hashlib
+import json
+import logging
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, Problem
+from service.http import queries
+from service.state import State
+from sync_protocol.ids import NAMESPACE
+
+log = logging.getLogger("gridloop")
+
+_NOT_HERE = ("/v1/sync", "/v1/auth")
+# As long as a request may be under way; after that its key is free again.
+_UNDER_WAY = timedelta(seconds=90)
+_KEPT_HEADERS = ("content-type", "location")
+
+
+class Idempotency:
+    """Keeps the answers of POSTs that carry a key."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = Headers(scope=scope).get("idempotency-key") if scope["type"] == "http" else None
+        if key is None or scope["method"] != "POST" or scope["path"].startswith(_NOT_HERE):
+            await self._app(scope, receive, send)
+            return
+        if not (0 < len(key) <= 255 and key.isprintable()):
+            raise Problem(INVALID, "Idempotency-Key must be 1 to 255 printable characters; a UUID does well.")
+        state: State = scope["app"].state.gridloop
+        caller = await _caller(scope, state)
+        if caller is None:  # the route says what is wrong with the token
+            await self._app(scope, receive, send)
+            return
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        digest = hashlib.sha256(f"{scope['path']}?{scope['query_string'].decode('latin-1')}\0".encode() + body).digest()
+        now = state.now()
+        async with state.database.transaction() as connection:
+            known = await queries.begin(connection, caller, key, digest, now, now - _UNDER_WAY)
+        if known is not None:
+            await _repeat(known, digest, state, send)
+            return
+        scope["idempotent_id"] = str(uuid.uuid5(NAMESPACE, f"idempotency:{caller}:{key}"))
+        kept = _Kept(send)
+        try:
+            await self._app(scope, _replay(message, receive), kept.send)
+        finally:
+            async with state.database.transaction() as connection:
+                if kept.is_final:
+                    sealed = state.settings.vault.seal(kept.body.decode("utf-8", "surrogateescape"))
+                    await queries.finish(connection, caller, key, kept.status, json.dumps(kept.headers), sealed)
+                else:  # nothing was done that a second try would repeat
+                    await queries.forget(connection, caller, key)
+
+
+class _Kept:
+    """Passes an answer on and remembers it."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._parts: list[bytes] = []
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = Headers(raw=message["headers"])
+            self.headers = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+        elif message["type"] == "http.response.body":
+            self._parts.append(message.get("body", b""))
+        await self._send(message)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._parts)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether trying again would make no sense: it was done, or it is wrong in itself."""
+        return 200 <= self.status < 300 or self.status in (400, 404, 409, 422)
+
+
+def _replay(first: Message, receive: Receive) -> Receive:
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return first
+
+    return again
+
+
+async def _caller(scope: Scope, state: State) -> str | None:
+    from service.identity.access import bearer
+
+    try:
+        claims = await state.tokens.read(await bearer(Request(scope)), state.now())
+    except Problem:
+        return None
+    return f"app {claims.client}" if claims.client else claims.staff_code
+
+
+async def _repeat(known: Any, digest: bytes, state: State, send: Send) -> None:
+    if known["request"] != digest:
+        raise Problem(IDEMPOTENCY_OTHER, "This Idempotency-Key was used for another request; take a new one for a new request.")
+    if known["status"] is None:
+        raise Problem(IDEMPOTENCY_BUSY, "The first request with this key is still under way; ask again in a moment.", {"Retry-After": "2"})
+    body = state.settings.vault.open(known["body"]).encode("utf-8", "surrogateescape")
+    headers = MutableHeaders(json.loads(known["headers"]) | {"content-length": str(len(body)), "idempotency-replayed": "true"})
+    await send({"type": "http.response.start", "status": known["status"], "headers": headers.raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,36 @@
+"""The SQL of answers that are kept for repeated requests."""
+
+from datetime import datetime
+
+from service.database import Connection, Row
+
+
+async def begin(connection: Connection, caller: str, key: str, digest: bytes, now: datetime, stale: datetime) -> Row | None:
+    """Takes a key, or returns what is known of it. One that has been without an answer since before `stale` is taken again."""
+    taken = await connection.fetchval(
+        """
+        INSERT INTO idempotency AS i (caller, key, request, at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (caller, key) DO UPDATE SET at = excluded.at
+        WHERE i.status IS NULL AND i.at < $5 AND i.request = excluded.request RETURNING true
+        """,
+        caller,
+        key,
+        digest,
+        now,
+        stale,
+    )
+    if taken:
+        return None
+    return await connection.fetchrow("SELECT request, status, headers, body FROM idempotency WHERE caller = $1 AND key = $2", caller, key)
+
+
+async def finish(connection: Connection, caller: str, key: str, status: int, headers: str, body: str) -> None:
+    """Keeps the answer."""
+    await connection.execute(
+        "UPDATE idempotency SET status = $3, headers = $4, body = $5 WHERE caller = $1 AND key = $2", caller, key, status, headers, body
+    )
+
+
+async def forget(connection: Connection, caller: str, key: str) -> None:
+    """Frees a key whose request came to nothing."""
+    await connection.execute("DELETE FROM idempotency WHERE caller = $1 AND key = $2 AND status IS NULL", caller, key)

@@ -1,0 +1,86 @@
+"""Every request gets an id, a line in the log, a place in the figures, and the headers that a browser should see."""
+
+import logging
+import re
+import secrets
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import metrics
+from service.http.deprecation import deprecation_headers
+from service.logs import request_id
+
+log = logging.getLogger("gridloop.requests")
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "geolocation=(), camera=(), microphone=()",
+}
+# What the API answers is data; the docs pages bring their own scripts, from this server.
+_DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+)
+_PAGES = ("/docs", "/redoc", "/static-offline-docs")
+
+
+class Requests:
+    """The outermost layer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        scope["request_id"] = id
+        token = request_id.set(id)
+        began = time.perf_counter()
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(MutableHeaders(raw=message["headers"]), scope, id)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            took = time.perf_counter() - began
+            route = getattr(scope.get("route"), "path", "unknown")
+            metrics.requests.labels(scope["method"], route, str(status)).observe(took)
+            if log.isEnabledFor(logging.INFO):
+                log.info("%s %s %d", scope["method"], route, status, extra={"data": _line(scope, route, status, took)})
+            request_id.reset(token)
+
+
+def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:
+    line = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * took, 1)}
+    if "staff" in scope:
+        line["staff"] = scope["staff"]
+    return line
+
+
+def _add_headers(headers: MutableHeaders, scope: Scope, id: str) -> None:
+    headers["X-Request-ID"] = id
+    for name, value in _ALWAYS.items():
+        headers.setdefault(name, value)
+    page = scope["path"].startswith(_PAGES)
+    headers.setdefault("Content-Security-Policy", _PAGE_POLICY if page else _DATA_POLICY)
+    headers.setdefault("Cache-Control", "no-cache" if page else "no-store")
+    if scope["scheme"] == "https":
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    for name, value in deprecation_headers(scope.get("route")).items():
+        headers[name] = value

@@ -1,0 +1,50 @@
+"""The figures at `/metrics`, for one process or many.
+
+With `PROMETHEUS_MULTIPROC_DIR` set every process writes its part there, and any of them answers for all.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+if TYPE_CHECKING:
+    from service.database import Pool
+    from sync_protocol.messages import Mutation, Verdict
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_LATENCY = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+requests = Histogram("gridloop_request_seconds", "Time to answer", ("method", "route", "status"), buckets=_LATENCY)
+_pushes = Counter("gridloop_pushes_total", "Exchanges that handed in mutations")
+_mutations = Counter("gridloop_mutations_total", "Mutations taken in, by verdict", ("outcome",))
+_conflicts = Counter("gridloop_conflicts_total", "Conflicts found, by record kind and rule", ("kind", "rule"))
+pulled = Counter("gridloop_pulled_changes_total", "Changes sent to phones")
+feed_lag = Histogram("gridloop_feed_pending", "Changes still to come after a page", buckets=(0, 10, 100, 1_000, 10_000, 100_000))
+_pool = Gauge("gridloop_pool_connections", "Database connections", ("pool", "state"), multiprocess_mode="livesum")
+sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign in that failed")
+
+
+def pushed(mutations: "Sequence[Mutation]", verdicts: "Sequence[Verdict]") -> None:
+    """Counts what a push brought, once it is committed."""
+    _pushes.inc()
+    kinds = {mutation.seq: mutation.kind for mutation in mutations}
+    for verdict in verdicts:
+        _mutations.labels(verdict.outcome).inc()
+        for conflict in verdict.conflicts or ():
+            if verdict.outcome != "duplicate":
+                _conflicts.labels(kinds.get(verdict.seq, ""), conflict.rule).inc()
+
+
+def text(pools: "dict[str, Pool]") -> bytes:
+    """The figures as Prometheus reads them."""
+    for name, pool in pools.items():
+        _pool.labels(name, "open").set(pool.get_size())
+        _pool.labels(name, "idle").set(pool.get_idle_size())
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    whole = CollectorRegistry()
+    MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
+    return generate_latest(whole)
