@@ -91,7 +91,8 @@ async def caller(request: Request, _: Annotated[str | None, Depends(scheme)]) ->
     _refuse_ended(session, request)
     if session.revoked_at is not None:
         raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")
-    found = Caller(claims, session.posts, now, right)
+    # What an app may do is given to apps, with a scope; no person has it by a post.
+    found = Caller(claims, [post for post in session.posts if post.role != "app_client"], now, right)
     if not right.signed:
         found.units()
     return found

@@ -66,6 +66,13 @@ async def resolve_conflict(
     )
 
 
+async def grid_of_held(connection: Connection, id: str) -> Row | None:
+    """The grid that a held mutation names, and whether there is such a grid."""
+    return await connection.fetchrow(
+        "SELECT h.grid, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known FROM held h WHERE h.id = $1", id
+    )
+
+
 async def held(
     connection: Connection,
     units: Sequence[str],

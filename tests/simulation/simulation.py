@@ -546,14 +546,14 @@ class Simulation:
     async def _check(self) -> None:
         pool = self.app.state.gridloop.database.pool
         log = [
-            dict(row)
+            self._opened(row)
             for row in await pool.fetch(
                 "SELECT m.received_at, m.device::text AS device, m.seq, m.staff_code, m.kind, m.id, m.grid, m.stamp, m.offset_ms, m.body,"
                 " m.outcome, m.rev, m.origin, d.name = '' AS server_side FROM mutation m LEFT JOIN device d ON d.id = m.device"
             )
         ]
-        held = await pool.fetch("SELECT * FROM held")
-        conflicts = await pool.fetch("SELECT * FROM conflict")
+        held = [self._opened(row) for row in await pool.fetch("SELECT * FROM held")]
+        conflicts = [self._opened(row) for row in await pool.fetch("SELECT * FROM conflict")]
         records = await self._server_records(pool)
         self._check_nothing_lost(log)
         check_accounted(log, held, conflicts, records)
@@ -566,6 +566,11 @@ class Simulation:
         check(not found, f"tallies and cases differ from a recount: {found[:3]}")
         self.counts["conflicts"] += len(conflicts)
         self.counts["held"] += len(held)
+
+    def _opened(self, row: Any) -> dict[str, Any]:
+        """A row with the personal data in its JSON opened."""
+        texts = {name: self.settings.vault.open_json(row[name]) for name in ("body", "kept", "lost") if isinstance(row.get(name), str)}
+        return {**dict(row), **texts}
 
     async def _server_records(self, pool: Any) -> dict[tuple[str, str], Any]:
         from service.records.queries import _load_sql, _stored
