@@ -57,7 +57,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         analysis = await open_pool(settings.database_url, settings.analysis_pool_size, server_settings=planned)
         database = Database(pool, analysis)
         _ = settings.vault  # a missing key is noticed now, and not with the first phone
-        app.state.gridloop = State(settings, database, Tokens(database, settings), Attempts(database, settings), now)
+        app.state.gridloop = State(settings, database, Tokens(database, settings, now), Attempts(database, settings), now)
         try:
             yield
         finally:

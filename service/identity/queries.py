@@ -291,11 +291,12 @@ async def revoke_family(connection: Connection, family: str, now: datetime) -> N
     await connection.execute("UPDATE refresh_token SET revoked_at = $2 WHERE family = $1 AND revoked_at IS NULL", family, now)
 
 
-async def signing_keys(connection: Connection) -> list[Row]:
+async def signing_keys(connection: Connection, now: datetime) -> list[Row]:
     """The keys that may have signed a token still alive, the newest first."""
     return await connection.fetch(
-        "SELECT kid, private_pem, public_pem FROM signing_key WHERE retired_at IS NULL OR retired_at > now()"
-        " ORDER BY retired_at IS NOT NULL, created_at DESC, kid"
+        "SELECT kid, private_pem, public_pem FROM signing_key WHERE retired_at IS NULL OR retired_at > $1"
+        " ORDER BY retired_at IS NOT NULL, created_at DESC, kid",
+        now,
     )
 
 

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -43,9 +43,10 @@ class Claims(msgspec.Struct, frozen=True):
 class Tokens:
     """Makes and reads tokens with the keys that the database keeps, so that every process knows them."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._database = database
         self._settings = settings
+        self._now = now
         self._private: tuple[str, str] | None = None
         self._public: dict[str, str] = {}
         self._loaded = 0.0
@@ -64,11 +65,11 @@ class Tokens:
     async def load(self) -> None:
         """Reads the keys, and makes the first on a new database."""
         async with self._database.transaction() as connection:
-            rows = await queries.signing_keys(connection)
+            rows = await queries.signing_keys(connection, self._now())
             if not rows:
                 kid, private, public_pem = make_key()
                 await queries.add_signing_key(connection, kid, self._settings.vault.seal(private), public_pem, first=True)
-                rows = await queries.signing_keys(connection)
+                rows = await queries.signing_keys(connection, self._now())
         self._private = (rows[0]["kid"], self._settings.vault.open(rows[0]["private_pem"]))
         public = {row["kid"]: row["public_pem"] for row in rows}
         if public.keys() != self._public.keys():
@@ -121,6 +122,8 @@ class Tokens:
 
     async def read(self, token: str, now: datetime) -> Claims:
         """Who a token speaks for; raises `Problem`. A token that was read before is looked up until it expires."""
+        if time.monotonic() - self._loaded > RELOADED_EVERY_S:
+            await self.load()
         known = self._cache.get(token)
         if known is None:
             known = await self._verify(token, now)
@@ -137,8 +140,7 @@ class Tokens:
         except JWTError:
             raise Problem(TOKEN_INVALID, "The token is no JWT; sign in at /v1/auth/token.") from None
         kid = header.get("kid")
-        age = time.monotonic() - self._loaded
-        if age > RELOADED_EVERY_S or (kid not in self._public and age > _UNKNOWN_KEY_RELOADS_AFTER_S):
+        if kid not in self._public and time.monotonic() - self._loaded > _UNKNOWN_KEY_RELOADS_AFTER_S:
             await self.load()
         pem = self._public.get(str(kid))
         if pem is None or header.get("alg") != ALGORITHM:

@@ -77,10 +77,10 @@ def never_echo(patch: Patch) -> None:
     """Never sends a device what became of its own merged or corrected records."""
     plain = apply_module.records.write
 
-    async def write(connection: Any, kind: Any, some: Any) -> None:
+    async def write(connection: Any, kind: Any, some: Any, vault: Any) -> None:
         for stored in some:
             stored.echo = False
-        await plain(connection, kind, some)
+        await plain(connection, kind, some, vault)
 
     patch.setattr(apply_module.records, "write", write)
 
