@@ -114,7 +114,7 @@ class World:
 
     async def get(self, path: str, staff_code: str = SUPERVISOR, **query: Any) -> httpx.Response:
         """A GET as a cadre."""
-        return await self.client.get(path, params=query, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
+        return await self.client.get(path, params=query or None, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
 
     async def post(self, path: str, body: Any, staff_code: str = SUPERVISOR) -> httpx.Response:
         """A POST as a cadre, a moment after whatever came before."""

@@ -1,0 +1,257 @@
+"""Personal data: sealed at rest, masked, audited, exported, corrected, cleared; and the history of a record."""
+
+import base64
+import json
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.privacy.purge import purge
+from service.privacy.reseal import reseal
+from service.vault import KeyMissing, Vault, new_key, read_keys
+from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+
+PHONE = "13812345678"
+
+
+async def house_with(world: World, **fields: Any) -> str:
+    phone = world.wire()
+    house = phone.new_id()
+    put = phone.mutation(1, "household", id=house, fields={"head_name": "苏和", "phone": PHONE, "address": "东组3号", **fields})
+    assert (await phone.send(put)).json()["verdicts"][0]["outcome"] == "applied"
+    return house
+
+
+async def everything_kept(world: World) -> str:
+    """Every row of every table, as one text."""
+    tables = await world.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    rows = [await world.fetch(f"SELECT t::text AS row FROM {table['tablename']} t") for table in tables]
+    return "\n".join(row["row"] for some in rows for row in some)
+
+
+async def test_the_database_holds_no_number_or_address_in_plain_text(world: World) -> None:
+    house = await house_with(world)
+    one, two = world.wire(), world.wire()
+    base = (await world.fetch("SELECT rev FROM household WHERE id = $1", house))[0]["rev"]
+    edit = {"kind": "household", "id": house, "base": base}
+    await one.send(one.mutation(1, **edit, fields={"phone": "13900000001"}))
+    await two.send(two.mutation(1, **edit, fields={"phone": "13900000002"}), two.mutation(2, "household", fields={"phone": "13900000003"}))
+    await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "t", "duty": "emergency", "contact": "苏和 13900000004"}}, WORKER)
+    text = await everything_kept(world)
+    assert "苏和" in text
+    for plain in (PHONE, "东组3号", *(f"1390000000{n}" for n in range(1, 5))):
+        assert plain not in text, plain
+
+
+async def test_phones_in_the_field_get_it_whole(world: World) -> None:
+    house = await house_with(world)
+    phone = world.phone(SECRETARY)
+    await phone.sync()
+    [view] = [view for view in phone.records("household") if view.id == house]
+    assert (view.fields["phone"], view.fields["address"]) == (PHONE, "东组3号")
+
+
+async def test_a_duplicate_of_a_sealed_mutation_is_still_known(world: World) -> None:
+    phone = world.wire()
+    put = phone.mutation(1, "household", fields={"head_name": "苏和", "phone": PHONE})
+    await phone.send(put)
+    assert (await phone.send(put)).json()["verdicts"][0]["outcome"] == "duplicate"
+    put["fields"]["phone"] = "2"
+    assert (await phone.send(put)).json()["type"] == "/problems/device-forked"
+
+
+async def test_whoever_only_supervises_sees_it_masked(world: World) -> None:
+    house = await house_with(world)
+    shown = (await world.get(f"/v1/households/{house}", SUPERVISOR)).json()
+    assert (shown["phone"], shown["address"]) == ("138****5678", "东组3***")
+    assert (await world.get(f"/v1/households/{house}", WORKER)).json()["phone"] == PHONE
+    history = (await world.get(f"/v1/history/household/{house}", SUPERVISOR)).json()["items"]
+    assert history[0]["fields"]["phone"] == "138****5678"
+    cadres = (await world.get("/v1/cadres", SUPERVISOR, unit=VILLAGE)).json()["items"]
+    assert all("****" in item["phone"] for item in cadres)
+
+
+async def test_locations_are_coarse_outside_the_village(world: World) -> None:
+    phone = world.wire()
+    place = {"lat": 40.123456, "lon": 109.654321}
+    put = phone.mutation(1, fields={"visited_at": world.clock.now().isoformat(), "location": place})
+    assert (await phone.send(put)).json()["verdicts"][0]["outcome"] == "applied"
+    assert (await world.get("/v1/visits", SUPERVISOR)).json()["items"][0]["location"] == {"lat": 40.12, "lon": 109.65}
+    assert (await world.get("/v1/visits", WORKER)).json()["items"][0]["location"] == place
+
+
+async def test_reads_of_personal_data_and_exports_leave_a_line_in_the_trail(world: World) -> None:
+    house = await house_with(world)
+    await world.get("/v1/households", SUPERVISOR, unit=VILLAGE)
+    await world.get(f"/v1/households/{house}", SUPERVISOR)
+    await world.get("/v1/visits", SUPERVISOR)
+    await world.get(f"/v1/history/household/{house}", SUPERVISOR)
+    await world.get("/v1/exports/visits.xlsx", SUPERVISOR, unit=TOWNSHIP, week="2026-W47")
+    lines = (await world.get(f"/v1/audit?staff_code={SUPERVISOR}", "admin")).json()["items"]
+    actions = {line["action"]: line["subjects"] for line in lines}
+    assert actions["household"] == [house]
+    assert actions["households"] == [VILLAGE]
+    assert actions["export-visits"] == [TOWNSHIP, "2026-W47"]
+    assert {"visits", "history"} <= actions.keys()
+    assert all(line["address"] and line["request_id"] for line in lines)
+
+
+async def test_the_trail_is_only_added_to(world: World) -> None:
+    await world.get("/v1/households", SUPERVISOR)
+    for sql in ("DELETE FROM audit", "UPDATE audit SET staff_code = 'x'", "TRUNCATE audit"):
+        with pytest.raises(asyncpg.PostgresError, match="only added to"):
+            await world.fetch(sql)
+
+
+async def test_an_auditor_reads_the_trail_and_no_data(world: World) -> None:
+    await world.fetch("INSERT INTO cadre SELECT 'AUDIT', '审计员', '', false, password, true FROM cadre WHERE staff_code = 'admin'")
+    await world.fetch(
+        "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), 'AUDIT', 'auditor', '1502', '2020-01-01')"
+    )
+    assert (await world.get("/v1/audit", "AUDIT")).status_code == 200
+    for path in ("/v1/households", "/v1/visits", "/v1/problems", "/v1/cadres"):
+        assert (await world.get(path, "AUDIT")).status_code == 403
+
+
+async def test_a_correction_reaches_the_phones_and_the_history(world: World) -> None:
+    house = await house_with(world)
+    answer = await world.client.patch(
+        f"/v1/households/{house}",
+        json={"fields": {"phone": "13700000000"}},
+        headers={"Authorization": f"Bearer {await world.token(SECRETARY)}"},
+    )
+    assert answer.json()["phone"] == "13700000000"
+    phone = world.phone()
+    await phone.sync()
+    assert [view.fields["phone"] for view in phone.records("household") if view.id == house] == ["13700000000"]
+    items = (await world.get(f"/v1/history/household/{house}", SECRETARY)).json()["items"]
+    assert [(item["staff_code"], item["fields"].get("phone")) for item in items] == [(WORKER, PHONE), (SECRETARY, "13700000000")]
+
+
+async def test_the_history_shows_what_lost(world: World) -> None:
+    house = await house_with(world)
+    one, two = world.wire(), world.wire(SECRETARY)
+    base = (await world.fetch("SELECT rev FROM household WHERE id = $1", house))[0]["rev"]
+    edit = {"kind": "household", "id": house, "base": base}
+    await one.send(one.mutation(1, **edit, fields={"members": 3}))
+    world.clock.forward(minutes=1)
+    await two.send(two.mutation(1, **edit, fields={"members": 4}))
+    last = (await world.get(f"/v1/history/household/{house}", SECRETARY)).json()["items"][-1]
+    assert (last["outcome"], last["staff_code"], last["device"]) == ("merged", SECRETARY, two.device)
+    assert [(item["field"], item["kept"], item["lost"]) for item in last["lost"]] == [("members", 4, 3)]
+
+
+async def test_pages_of_a_history_join(world: World) -> None:
+    phone = world.wire()
+    house = phone.new_id()
+    edits = [phone.mutation(n, "household", id=house, fields={"head_name": "苏和", "members": n}) for n in range(1, 8)]
+    await phone.send(*edits)
+    seen: list[int] = []
+    after: dict[str, str] = {}
+    while True:
+        page = (await world.get(f"/v1/history/household/{house}", limit=3, **after)).json()
+        seen += [item["seq"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert seen == list(range(1, 8))
+
+
+async def test_a_household_gets_all_that_is_kept_of_it(world: World) -> None:
+    house = await house_with(world)
+    phone = world.wire()
+    visit = phone.mutation(1, fields={"visited_at": world.clock.now().isoformat(), "household_id": house, "content": "送煤"})
+    await phone.send(visit)
+    whole = (await world.get(f"/v1/households/{house}/export", SECRETARY)).json()
+    assert whole["household"]["fields"]["phone"] == PHONE
+    assert [item["fields"]["content"] for item in whole["visits"]] == ["送煤"]
+    assert whole["history"][0]["fields"]["phone"] == PHONE
+
+
+async def test_a_cadre_gets_all_that_is_kept_of_the_cadre_but_no_secret(world: World) -> None:
+    await house_with(world)
+    answer = await world.get(f"/v1/cadres/{WORKER}/export", WORKER)
+    whole = answer.json()
+    assert whole["cadre"]["phone"].startswith("100")
+    assert [item["kind"] for item in whole["written"]] == ["household"]
+    assert "argon2" not in answer.text
+    assert (await world.get(f"/v1/cadres/{SECRETARY}/export", WORKER)).status_code == 404
+
+
+# ----------------------------------------------------------------------------------------------------- keys, purge
+
+
+async def test_resealing_moves_everything_to_the_newest_key(world: World) -> None:
+    house = await house_with(world)
+    phone = world.wire()
+    await phone.send(phone.mutation(1, "household", fields={"phone": "1"}))  # held: it has no name
+    old = world.state.settings.vault
+    key = base64.urlsafe_b64decode(new_key())
+    both = Vault([key, *read_keys(world.state.settings.secret_keys, world.state.settings.data)])
+    assert await reseal(world.state.database, both) > 0
+    assert await reseal(world.state.database, both) == 0
+    text = await everything_kept(world)
+    assert f"gl1.{old.kid}" not in text
+    only_new = Vault([key])
+    [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
+    assert only_new.open(row["phone"]) == PHONE
+    with pytest.raises(KeyMissing):
+        old.open(row["phone"])
+
+
+async def test_resealing_takes_in_what_was_kept_before_there_was_a_key(world: World) -> None:
+    house = await house_with(world)
+    await world.fetch("UPDATE household SET phone = $2 WHERE id = $1", house, PHONE)
+    await world.fetch("UPDATE mutation SET body = replace(body::text, 'gl1.', 'x')::json WHERE id = $1", house)
+    assert (await world.get(f"/v1/households/{house}", WORKER)).json()["phone"] == PHONE
+    await reseal(world.state.database, world.state.settings.vault)
+    [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
+    assert row["phone"].startswith("gl1.")
+    assert world.opened(row["phone"]) == PHONE
+
+
+def test_a_sealed_value_is_another_each_time_and_a_forged_one_stays_what_it_is() -> None:
+    vault = Vault([b"k" * 32])
+    one, two = vault.seal("苏和"), vault.seal("苏和")
+    assert one != two
+    assert vault.open(one) == vault.open(two) == "苏和"
+    forged = one[:-4] + ("AAAA" if not one.endswith("AAAA") else "BBBB")
+    assert vault.open(forged) == forged
+    assert vault.open_json(json.dumps({"a": one, "b": 'x"gl1.'})) == json.dumps({"a": "苏和", "b": 'x"gl1.'}, ensure_ascii=False)
+
+
+def test_keys_that_cannot_be_keys_are_refused_by_name(tmp_path: Any) -> None:
+    with pytest.raises(KeyMissing, match="32 bytes"):
+        read_keys("c2hvcnQ=", tmp_path / "k")
+    with pytest.raises(KeyMissing, match="Base64"):
+        read_keys("$", tmp_path / "k")
+    assert read_keys(None, tmp_path / "k") == read_keys(None, tmp_path / "k")
+    assert (tmp_path / "k").stat().st_mode & 0o777 == 0o600
+
+
+async def test_purging_clears_old_places_and_leaves_the_visit(world: World) -> None:
+    phone = world.wire()
+    place = {"lat": 40.1, "lon": 109.6}
+    fields = {"visited_at": world.clock.now().isoformat(), "content": "x", "location": place}
+    await phone.send(phone.mutation(1, fields=fields))
+    settings, database = world.state.settings, world.state.database
+    now = world.clock.now()
+    assert ("locations of visits", "180 days", 0) in await purge(database, settings, now + timedelta(days=179))
+    later = now + timedelta(days=181)
+    assert ("locations of visits", "180 days", 1) in await purge(database, settings, later, dry_run=True)
+    report = await purge(database, settings, later)
+    assert report[:2] == [("locations of visits", "180 days", 1), ("locations in the mutation log", "180 days", 1)]
+    [row] = await world.fetch("SELECT location, content FROM visit")
+    assert tuple(row) == (None, "x")
+    assert "40.1" not in await everything_kept(world)
+    assert ("locations of visits", "180 days", 0) in await purge(database, settings, later)
+
+
+async def test_purging_lets_the_trail_go_only_after_its_time(world: World) -> None:
+    await world.get("/v1/households", SUPERVISOR)
+    settings, database = world.state.settings, world.state.database
+    now = world.clock.now()
+    assert ("lines of the trail", "365 days", 0) in await purge(database, settings, now + timedelta(days=364))
+    assert ("lines of the trail", "365 days", 1) in await purge(database, settings, now + timedelta(days=366))
