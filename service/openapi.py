@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.errors import ProblemBody
+from sync_protocol.records import KINDS
 from sync_protocol.schema import message_definitions
 
 
@@ -18,12 +19,79 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = plain()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schemas.update(message_definitions("#/components/schemas/{name}"))
+            messages = message_definitions("#/components/schemas/{name}")
+            assert not messages.keys() & schemas.keys(), f"two schemas are called alike: {messages.keys() & schemas.keys()}"
+            schemas.update(messages)
+            _discriminate(schemas)
             schemas["Problem"] = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]
+
+
+def _discriminate(schemas: dict[str, Any]) -> None:
+    """Tells the kinds of changes apart, so that a generated client has a type for each: `kind` says which."""
+    plain = schemas.pop("Change")
+    mapping = {}
+    for kind in (*KINDS, *_FEED_ONLY):
+        fields = kind.title().replace("_", "") + "Fields"
+        if kind in _FEED_ONLY:
+            schemas[fields] = _FEED_ONLY[kind]
+        schemas[fields] = _for_clients(fields, schemas[fields])
+        name = kind.title().replace("_", "") + "Change"
+        properties = {
+            **plain["properties"],
+            "kind": {"type": "string", "enum": [kind]},
+            "fields": {"$ref": f"#/components/schemas/{fields}"},
+        }
+        schemas[name] = {**plain, "title": name, "properties": properties}
+        mapping[kind] = f"#/components/schemas/{name}"
+    schemas["SyncAnswer"]["properties"]["changes"]["items"] = {
+        "oneOf": [{"$ref": reference} for reference in mapping.values()],
+        "discriminator": {"propertyName": "kind", "mapping": mapping},
+    }
+
+
+def _for_clients(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a kind as they come with a change, with names that generators can make classes of.
+
+    Nothing is required: a record may be corrected piece by piece, and a deleted one has no fields left.
+    """
+    whole = {key: value for key, value in schema.items() if key not in ("required", "title")}
+    properties = {}
+    for field, item in whole["properties"].items():
+        item = dict(item)
+        if "title" in item:
+            item["x-label"] = item.pop("title")
+        properties[field] = item
+    return whole | {"title": name, "x-label": schema["title"], "properties": properties}
+
+
+_TEXT = {"type": "string"}
+# Kinds that only the feed has: nobody writes them by a mutation.
+_FEED_ONLY: dict[str, dict[str, Any]] = {
+    "held": {
+        "type": "object",
+        "title": "待核数据",
+        "description": "A notice of one's own held mutation and what became of it; in the mailbox `@staff_code`.",
+        "properties": {
+            **dict.fromkeys(("kind", "record", "grid", "reason", "detail", "state", "device"), _TEXT),
+            "decision": {"type": ["string", "null"]},
+            "seq": {"type": "integer"},
+            "mutation": {"type": "object", "additionalProperties": True},
+        },
+    },
+    "article": {
+        "type": "object",
+        "title": "文章",
+        "description": "A published article for a unit and all below it; in the mailbox `#unit`.",
+        "properties": {
+            **dict.fromkeys(("unit", "kind", "title", "body"), _TEXT),
+            "published_at": {"type": "string", "format": "date-time"},
+        },
+    },
+}
 
 
 def write(app: FastAPI, path: Path) -> bool:

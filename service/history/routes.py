@@ -34,7 +34,7 @@ class LostValue(BaseModel):
     rule: str
 
 
-class Change(BaseModel):
+class HistoryEntry(BaseModel):
     """A mutation of the record: the fields that it set, and what of it or before it lost."""
 
     at: datetime = Field(description="When it was written, by the corrected clock")
@@ -56,7 +56,7 @@ class Change(BaseModel):
 class HistoryPage(BaseModel):
     """A page of a record's history in the order in which it came in."""
 
-    items: list[Change]
+    items: list[HistoryEntry]
     next: str | None
 
 
@@ -99,7 +99,7 @@ def _read(after: str | None) -> tuple[datetime, str, int] | None:
     return at, place[1], number
 
 
-def change(row: Any, kind: str, vault: Vault, plain: bool) -> Change:
+def change(row: Any, kind: str, vault: Vault, plain: bool) -> HistoryEntry:
     """A line of the mutation log as it is shown."""
     body = json.loads(showable_json(vault.open_json(row["body"])))
     rest = json.loads(showable_json(vault.open_json(row["verdict"]))) if row["verdict"] else {}
@@ -110,7 +110,7 @@ def change(row: Any, kind: str, vault: Vault, plain: bool) -> Change:
             name: item.get(name) if plain else veiled(kind, {item["field"]: item.get(name)})[item["field"]] for name in ("kept", "lost")
         }
         lost.append(LostValue(field=item["field"], rule=item["rule"], **pair))
-    return Change(
+    return HistoryEntry(
         at=from_ms(stamp_ms(f"{row['stamp']:016x}")),
         received_at=row["received_at"],
         staff_code=row["staff_code"],

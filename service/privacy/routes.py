@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from service.audit.trail import note
 from service.errors import NOT_FOUND, READING, Problem, documented
 from service.history import queries as history_queries
-from service.history.routes import Change, change
+from service.history.routes import HistoryEntry, change
 from service.identity import queries as identity_queries
 from service.identity.access import Signed
 from service.identity.accounts import StaffCode
@@ -40,7 +40,7 @@ class HouseholdExport(BaseModel):
     household: RecordOut
     visits: list[RecordOut]
     problems: list[RecordOut]
-    history: list[Change]
+    history: list[HistoryEntry]
 
 
 class CadreExport(BaseModel):
