@@ -112,7 +112,7 @@ class World:
             self._tokens[key] = known = response.json()["access_token"], self.clock.now()
         return known[0]
 
-    async def get(self, path: str, staff_code: str = SUPERVISOR, **query: Any) -> httpx.Response:
+    async def get(self, path: str, staff_code: str = SUPERVISOR, /, **query: Any) -> httpx.Response:
         """A GET as a cadre."""
         return await self.client.get(path, params=query or None, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
 
