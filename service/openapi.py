@@ -6,7 +6,18 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.errors import ProblemBody
+from service.errors import (
+    IDEMPOTENCY_BUSY,
+    IDEMPOTENCY_OTHER,
+    MALFORMED,
+    MEDIA_TYPE,
+    TOO_LARGE,
+    TOO_SLOW,
+    UNSUPPORTED,
+    ProblemBody,
+    documented,
+)
+from service.http.idempotency import NO_KEYS
 from sync_protocol.records import KINDS
 from sync_protocol.schema import message_definitions
 
@@ -23,6 +34,7 @@ def install(app: FastAPI) -> None:
             assert not messages.keys() & schemas.keys(), f"two schemas are called alike: {messages.keys() & schemas.keys()}"
             schemas.update(messages)
             _discriminate(schemas)
+            _add_manners(document["paths"])
             schemas["Problem"] = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
             app.openapi_schema = document
         return app.openapi_schema
@@ -51,6 +63,51 @@ def _discriminate(schemas: dict[str, Any]) -> None:
         "oneOf": [{"$ref": reference} for reference in mapping.values()],
         "discriminator": {"propertyName": "kind", "mapping": mapping},
     }
+
+
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "description": "Made by the client for one request: sent again with the same key, it happens once and gets the first answer",
+}
+_KNOWN = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 500, "pattern": "^[!-~]*$"},
+    "description": "The ETag of the answer that the client holds; what has not changed since is not sent again",
+}
+
+
+def _add_manners(paths: dict[str, Any]) -> None:
+    """What holds for every route, and no route says by itself: limits of bodies, repeated requests, ETags."""
+    for path, methods in paths.items():
+        for method, route in methods.items():
+            if not path.startswith("/v1/"):
+                continue
+            responses = route["responses"]
+            if "requestBody" in route:
+                _merge(responses, documented(MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED))
+            if method == "post" and not path.startswith(NO_KEYS):
+                route.setdefault("parameters", []).append(_KEY)
+                _merge(responses, documented(IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER))
+            if method == "get" and "application/json" in responses["200"].get("content", {}):
+                route.setdefault("parameters", []).append(_KNOWN)
+                responses["304"] = {"description": "Not changed since the ETag in `If-None-Match`"}
+
+
+def _merge(responses: dict[str, Any], more: dict[int | str, dict[str, Any]]) -> None:
+    for status, answer in more.items():
+        known = responses.get(str(status))
+        if known is None or MEDIA_TYPE not in known.get("content", {}):
+            responses[str(status)] = answer
+            continue
+        for slug, example in answer["content"][MEDIA_TYPE]["examples"].items():
+            if slug not in known["content"][MEDIA_TYPE].get("examples", {}):
+                known["content"][MEDIA_TYPE].setdefault("examples", {})[slug] = example
+                known["description"] += f"; `{slug}`: {example['value']['title']}"
 
 
 def _for_clients(name: str, schema: dict[str, Any]) -> dict[str, Any]:

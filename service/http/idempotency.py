@@ -22,7 +22,7 @@ from sync_protocol.ids import NAMESPACE
 
 log = logging.getLogger("gridloop")
 
-_NOT_HERE = ("/v1/sync", "/v1/auth")
+NO_KEYS = ("/v1/sync", "/v1/auth")
 # As long as a request may be under way; after that its key is free again.
 _UNDER_WAY = timedelta(seconds=90)
 _KEPT_HEADERS = ("content-type", "location")
@@ -36,7 +36,7 @@ class Idempotency:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = Headers(scope=scope).get("idempotency-key") if scope["type"] == "http" else None
-        if key is None or scope["method"] != "POST" or scope["path"].startswith(_NOT_HERE):
+        if key is None or scope["method"] != "POST" or scope["path"].startswith(NO_KEYS):
             await self._app(scope, receive, send)
             return
         if not (0 < len(key) <= 255 and key.isprintable()):

@@ -141,7 +141,7 @@ async def conflicts(
     unit: Unit = None,
     state: Literal["open", "resolved"] | None = None,
     kind: Annotated[str | None, Query(max_length=40)] = None,
-    record: Annotated[str | None, Query(pattern=r"^[0-9a-f-]{36}$")] = None,
+    record: Annotated[str | None, Query(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> ConflictPage:
