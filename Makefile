@@ -1,4 +1,4 @@
-# make demo · make test · make bench · make simulate · make openapi · make pins
+# make demo · make test · make bench · make fuzz · make simulate · make openapi · make pins
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo test check bench simulate openapi pins clean
+.PHONY: demo test check bench fuzz simulate openapi pins clean
 
 demo: $(READY)
 	$(BIN)/gridloop demo $(ARGS)
@@ -22,6 +22,10 @@ check: $(READY)
 # Over 1 and 14 million visits: some ten minutes and 15 GB of disk the first time. ARGS='--keep FOLDER' keeps them for the next.
 bench: $(READY)
 	$(BIN)/python -m tests.bench.reads $(ARGS)
+
+# Requests made up from the OpenAPI document, ten minutes for each of three roles.
+fuzz: $(READY)
+	FUZZ_SECONDS=600 FUZZ_EXAMPLES=500 $(BIN)/python -m pytest -n $(WORKERS) tests/fuzz $(ARGS)
 
 # Thousands of seeded histories.
 simulate: $(READY)

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.vault import KeyMissing
+
 log = logging.getLogger("gridloop")
 
 PREFIX = "/problems/"
@@ -88,6 +90,12 @@ class Problem(Exception):
         return Response(msgspec.json.encode(body), self.type.status, headers, MEDIA_TYPE)
 
 
+def catalogue() -> str:
+    """Every type of problem as a Markdown table, for the docs."""
+    rows = [f"| `{kind.slug}` | {kind.status} | {kind.title} |" for kind in sorted(CATALOGUE, key=lambda kind: (kind.status, kind.slug))]
+    return "\n".join(["| type | status | meaning |", "|---|---|---|", *rows])
+
+
 class ProblemBody(BaseModel):
     """A problem (RFC 9457); `type` ends in a stable slug, and some types carry further members."""
 
@@ -145,7 +153,12 @@ def install(app: FastAPI) -> None:
             return Problem(METHOD, f"{request.url.path} does not take {request.method}.", dict(error.headers or {})).response()
         return Problem(Type("http", error.status_code, HTTPStatus(error.status_code).phrase), str(error.detail)).response()
 
+    async def on_missing_key(request: Request, error: Exception) -> Response:
+        log.error("%s", error)
+        return Problem(UNAVAILABLE, f"The server lacks a key: {error}", {"Retry-After": "60"}).response()
+
     app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(KeyMissing, on_missing_key)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
 

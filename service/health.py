@@ -27,9 +27,11 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Whether the service can serve", operation_id="readyz", responses=documented(UNAVAILABLE))
 async def readyz(request: Request) -> Health:
-    """Asks the database for the server's row."""
-    async with state_of(request).database.reading() as connection:
+    """Asks the database for the server's row, and opens the keys that sign tokens."""
+    state = state_of(request)
+    async with state.database.reading() as connection:
         await connection.fetchval("SELECT one FROM server")
+    await state.tokens.ready()
     return Health()
 
 

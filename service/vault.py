@@ -78,12 +78,7 @@ def read_keys(text: str | None, file: Path) -> list[bytes]:
     """The keys of the settings, or of the key file, which is made with a first key where there is none. Raises `KeyMissing`."""
     if text is None:
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
-                    made.write(new_key() + "\n")
-            except FileExistsError:
-                pass  # another process was faster
+            _make(file)
         text = file.read_text()
     keys = []
     for part in text.replace(",", "\n").split():
@@ -96,6 +91,20 @@ def read_keys(text: str | None, file: Path) -> list[bytes]:
             f"Secret keys are 32 bytes in URL-safe Base64, the newest first; {file} or GRIDLOOP_SECRET_KEYS has none, or others."
         )
     return keys
+
+
+def _make(file: Path) -> None:
+    """Makes a key file whole, so that no other process ever reads half of one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
+        made.write(new_key() + "\n")
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        pass  # another process was faster
+    finally:
+        draft.unlink()
 
 
 def new_key() -> str:
