@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -17,6 +18,8 @@ from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+log = logging.getLogger("gridloop")
 
 _NONCE = 12
 _SEALED = re.compile(r"gl1\.([0-9a-f]{8})\.([A-Za-z0-9_-]{38,})")
@@ -101,6 +104,7 @@ def _make(file: Path) -> None:
         made.write(new_key() + "\n")
     try:
         os.link(draft, file)
+        log.warning("made a key that seals personal data in %s; keep a copy elsewhere, without it that data is lost", file)
     except FileExistsError:
         pass  # another process was faster
     finally:
