@@ -10,6 +10,7 @@ from fastapi.middleware.gzip import GZipMiddleware
 from fastapi_offline import FastAPIOffline
 
 from service import errors, health, openapi
+from service.accounts import routes as accounts
 from service.app_api import routes as app_api
 from service.articles import routes as articles
 from service.audit import routes as audit
@@ -20,7 +21,6 @@ from service.http.answers import Answers
 from service.http.bodies import Bodies
 from service.http.idempotency import Idempotency
 from service.http.requests import Requests
-from service.identity import accounts
 from service.identity import routes as identity
 from service.identity.attempts import Attempts
 from service.identity.tokens import Tokens

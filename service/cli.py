@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -78,14 +78,15 @@ def serve(
     demo: Annotated[bool, typer.Option("--demo", help="Let the demo sign-ins in.")] = False,
 ) -> None:
     """Run the service until Ctrl-C."""
-    with database_url(chosen(data, demo)) as settings:
+    with database_url(chosen(data, demo)) as settings, ExitStack() as stack:
         # The workers are processes of their own and read the settings from the environment.
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
         os.environ["GRIDLOOP_DEMO"] = "1" if settings.demo else "0"
         os.environ["GRIDLOOP_DATA"] = str(settings.data.absolute())
-        if workers > 1:
-            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="gridloop-metrics-"))
         logs.install(settings.log_level)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gridloop-metrics-"))
+        if workers > 1:
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
         uvicorn.run(
             "service.cli:served_app",
             factory=True,

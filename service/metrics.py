@@ -4,6 +4,7 @@ With `PROMETHEUS_MULTIPROC_DIR` set every process writes its part there, and any
 """
 
 import os
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,11 +39,26 @@ def pushed(mutations: "Sequence[Mutation]", verdicts: "Sequence[Verdict]") -> No
                 _conflicts.labels(kinds.get(verdict.seq, ""), conflict.rule).inc()
 
 
+class Pools:
+    """Notes the connections of this process, now and then: whichever process is asked answers for all."""
+
+    every_s = 5.0
+    _noted = -every_s
+
+    @classmethod
+    def note(cls, pools: "dict[str, Pool]", at_once: bool = False) -> None:
+        """Sets the gauges, unless that was done a moment ago."""
+        now = time.monotonic()
+        if at_once or now - cls._noted >= cls.every_s:
+            cls._noted = now
+            for name, pool in pools.items():
+                _pool.labels(name, "open").set(pool.get_size())
+                _pool.labels(name, "idle").set(pool.get_idle_size())
+
+
 def text(pools: "dict[str, Pool]") -> bytes:
     """The figures as Prometheus reads them."""
-    for name, pool in pools.items():
-        _pool.labels(name, "open").set(pool.get_size())
-        _pool.labels(name, "idle").set(pool.get_idle_size())
+    Pools.note(pools, at_once=True)
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
     whole = CollectorRegistry()

@@ -1,16 +1,24 @@
 """Writes the trail: in the transaction of what it tells of, so that nothing is read or done without its line."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
 
 from fastapi import Request
 
 from service.database import Connection
-from service.identity.access import Caller
 
 _NAMED = 20
 
 
-async def note(connection: Connection, request: Request, caller: Caller, action: str, subjects: Sequence[str], count: int) -> None:
+class Actor(Protocol):
+    """Who does it, and when."""
+
+    staff_code: str
+    now: datetime
+
+
+async def note(connection: Connection, request: Request, caller: Actor, action: str, subjects: Sequence[str], count: int) -> None:
     """Adds a line: what the caller read or did (`action`), of whom or where (`subjects`), and how many records were shown."""
     named = [*subjects[:_NAMED], "…"] if len(subjects) > _NAMED else list(subjects)
     await connection.execute(

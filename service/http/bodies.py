@@ -4,7 +4,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.sync.body import read_body
+from service.http.body import read_body
 
 MAX_BODY_BYTES = 1024 * 1024
 _OWN_READERS = ("/v1/sync",)

@@ -60,6 +60,9 @@ class Requests:
         finally:
             took = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "unknown")
+            state = getattr(scope["app"].state, "gridloop", None) if "app" in scope else None
+            if state is not None:
+                metrics.Pools.note(state.database.pools)
             metrics.requests.labels(scope["method"], route, str(status)).observe(took)
             if log.isEnabledFor(logging.INFO):
                 log.info("%s %s %d", scope["method"], route, status, extra={"data": _line(scope, route, status, took)})

@@ -7,13 +7,13 @@ import msgspec
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from service.accounts.routes import StaffCode
 from service.audit.trail import note
 from service.errors import NOT_FOUND, READING, Problem, documented
 from service.history import queries as history_queries
 from service.history.routes import HistoryEntry, change
 from service.identity import queries as identity_queries
 from service.identity.access import Signed
-from service.identity.accounts import StaffCode
 from service.identity.rights import ADMINISTERS, covers
 from service.paging import Id
 from service.privacy import queries

@@ -25,10 +25,10 @@ from service.errors import (
     Problem,
     documented,
 )
+from service.http.body import read_body
 from service.identity.access import phone
 from service.state import state_of
 from service.sync import examples
-from service.sync.body import read_body
 from service.sync.exchange import exchange, verify
 from sync_protocol.messages import MAX_MUTATIONS, BrokenEnvelope, VerifyAnswer, decode_request, decode_verify, encode
 

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.http import body as body_module
 from service.http import deprecation
 from service.http.bodies import MAX_BODY_BYTES
 from service.logs import JsonLines
-from service.sync import body as body_module
 from tests.conftest import running
 from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
 

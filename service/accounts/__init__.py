@@ -1,0 +1,1 @@
+"""Cadres, their phones and passwords, as administrators and supervisors keep them."""
