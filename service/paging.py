@@ -3,7 +3,7 @@
 import base64
 import binascii
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path, Query
@@ -63,13 +63,18 @@ def read_after(after: str | None) -> tuple[datetime, str] | None:
     place = read_place(after)
     if place is None:
         return None
+    return read_moment(place[0]), place[1]
+
+
+def read_moment(text: str) -> datetime:
+    """A moment in a `next`, UTC; raises `Problem` for what no page gave."""
     try:
-        moment = datetime.fromisoformat(place[0])
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None or not 100 <= moment.year <= 9000:
+            raise _unreadable()
+        return moment.astimezone(UTC)
     except ValueError:
         raise _unreadable() from None
-    if moment.tzinfo is None:
-        raise _unreadable()
-    return moment, place[1]
 
 
 def _unreadable() -> Problem:

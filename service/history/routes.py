@@ -1,7 +1,7 @@
 """`GET /v1/history/{kind}/{id}`: from the mutation log, which keeps everything that anybody wrote."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
@@ -13,7 +13,7 @@ from service.history import queries
 from service.identity.access import Signed
 from service.identity.masks import sees_contacts, veiled
 from service.identity.rights import covers
-from service.paging import After, Id, Limit, next_place, read_place
+from service.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.state import state_of
 from service.vault import Vault
 from sync_protocol.clock import stamp_ms
@@ -89,14 +89,9 @@ def _read(after: str | None) -> tuple[datetime, str, int] | None:
     if place is None:
         return None
     moment, _, seq = place[0].partition(" ")
-    try:
-        at = datetime.fromisoformat(moment)
-        number = int(seq)
-    except ValueError:
-        at, number = datetime(1, 1, 1, tzinfo=UTC), -1
-    if at.tzinfo is None or not 0 <= number < 2**63:
+    if not (seq.isascii() and seq.isdigit() and len(seq) < 19):
         raise Problem(INVALID, "after is no ‘next’ of a page; leave it out to begin.")
-    return at, place[1], number
+    return read_moment(moment), place[1], int(seq)
 
 
 def change(row: Any, kind: str, vault: Vault, plain: bool) -> HistoryEntry:

@@ -1,13 +1,14 @@
 """Visits: `GET /v1/visits`."""
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from service.audit.trail import note
+from service.database import Connection
 from service.errors import INVALID, READING, Problem, documented
 from service.identity.access import Caller, Signed
 from service.identity.masks import sees_contacts
@@ -22,8 +23,8 @@ from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
 
 router = APIRouter(prefix="/v1", tags=["visits"])
 
-# Without a day to begin with, a list of more than a village shows these days, so that it need not look through the years.
-_DAYS = 7
+# The newest visits of a large unit are looked for in so many days first, then in more: its years are not read for a page.
+_WINDOWS = (7, 60, 400)
 # A location is shown to two decimals, about a kilometre, to those who do not go there.
 _COARSE = 2
 
@@ -48,11 +49,10 @@ class VisitItem(BaseModel):
 
 
 class VisitPage(BaseModel):
-    """A page of visits, the newest first; `since` is the first day that was looked at, if there is one."""
+    """A page of visits, the newest first."""
 
     items: list[VisitItem]
     next: str | None
-    since: date | None = Field(None, description="Without `from`, more than a village shows a week; ask for earlier days with `from`")
 
 
 @router.get("/visits", summary="Visits of a unit", operation_id="list_visits", responses=documented(*READING))
@@ -73,15 +73,28 @@ async def visits(
     for day in (first, last):
         if day is not None and not periods.FIRST_YEAR <= day.year <= periods.LAST_YEAR:
             raise Problem(INVALID, f"from and to must lie in the years {periods.FIRST_YEAR} to {periods.LAST_YEAR}.")
-    if first is None and household is None and any(len(code) < CODE_LENGTH["village"] for code in units):
-        first = (last or periods.local_day(caller.now)) - timedelta(days=_DAYS - 1)
+    place = read_after(after)
     filters = Filters(household, cadre, duty, midnight(first) if first else None, midnight(last + timedelta(days=1)) if last else None)
     async with state_of(request).database.transaction() as connection:
-        rows = await queries.visits(connection, units, filters, read_after(after), limit + 1)
+        rows = await _newest(connection, units, filters, place, limit + 1, caller.now)
         await note(connection, request, caller, "visits", units, len(rows[:limit]))
     items = [_item(row, caller) for row in rows[:limit]]
-    following = next_after(items[-1].visited_at, items[-1].id) if len(rows) > limit else None
-    return VisitPage(items=items, next=following, since=first)
+    return VisitPage(items=items, next=next_after(items[-1].visited_at, items[-1].id) if len(rows) > limit else None)
+
+
+async def _newest(
+    connection: Connection, units: list[str], filters: Filters, place: tuple[datetime, str] | None, limit: int, now: datetime
+) -> list[Any]:
+    if filters.household is None and any(len(code) < CODE_LENGTH["village"] for code in units):
+        newest = min(moment for moment in (now, filters.until, place and place[0]) if moment is not None)
+        for days in _WINDOWS:
+            since = newest - timedelta(days=days)
+            if filters.since is not None and filters.since >= since:
+                break
+            rows = await queries.visits(connection, units, filters._replace(since=since), place, limit)
+            if len(rows) == limit:
+                return rows
+    return await queries.visits(connection, units, filters, place, limit)
 
 
 def _item(row: Any, caller: Caller) -> VisitItem:

@@ -220,3 +220,14 @@ async def test_days_at_the_ends_of_time_do_no_harm_to_lists(world: World, day: s
         for name in ("from", "to"):
             response = await world.get(path, "admin", **{name: day})
             assert response.status_code in (200, 422), (path, name, response.text)
+
+
+MOMENTS = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+00:00", "2026-11-20T00:00:00", "x"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_next_that_no_page_gave_is_refused(world: World, moment: str) -> None:
+    after = base64.urlsafe_b64encode(f"{moment}|{uuid.uuid4()}".encode()).decode()
+    for path in ("/v1/visits", "/v1/problems", "/v1/conflicts", "/v1/held", "/v1/audit", "/v1/articles"):
+        response = await world.get(path, "admin", after=after)
+        assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid"), (path, response.text)
