@@ -10,7 +10,6 @@ from typing import NamedTuple
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 
 _WEEK = re.compile(r"(\d{4})-W(\d{2})", re.ASCII)
-_QUARTER = re.compile(r"(\d{4})-Q([1-4])", re.ASCII)
 _MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 FIRST_YEAR, LAST_YEAR = 2000, 2199
 
@@ -96,27 +95,36 @@ def month(name: str) -> Period:
     return Period(name, first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
 
 
+def week_around(day: date) -> Period:
+    """The ISO week in which `day` lies; unlike `week` it knows also those that begin before the first year or end after the last."""
+    first = day - timedelta(days=day.weekday())
+    return Period(week_of(day), first, first + timedelta(days=6))
+
+
+def month_around(day: date) -> Period:
+    """The month in which `day` lies."""
+    first = day.replace(day=1)
+    return Period(month_of(day), first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
+
+
+def quarter_around(day: date) -> Period:
+    """The quarter in which `day` lies."""
+    first = date(day.year, day.month - (day.month - 1) % 3, 1)
+    return Period(quarter_of(day), first, month_around(first + timedelta(days=62)).last)
+
+
 def quarter_of(day: date) -> str:
     """The quarter of `day`, as `2026-Q4`."""
     return f"{day.year:04d}-Q{(day.month + 2) // 3}"
-
-
-def quarter(name: str) -> Period:
-    """The quarter called `name`; ValueError says what is wrong with any other text."""
-    found = _QUARTER.fullmatch(name)
-    if not found or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR:
-        raise ValueError(f"‘{name}’ is no quarter; write it like 2026-Q4")
-    first = date(int(found[1]), 3 * int(found[2]) - 2, 1)
-    return Period(name, first, month(month_of(first + timedelta(days=62))).last)
 
 
 def previous(period: Period) -> Period:
     """The week before a week, the month before a month, as many days before any other period."""
     day_before = period.first - timedelta(days=1)
     if _WEEK.fullmatch(period.name):
-        return week(week_of(day_before))
+        return week_around(day_before)
     if _MONTH.fullmatch(period.name):
-        return month(month_of(day_before))
+        return month_around(day_before)
     return span(period.first - (period.last - period.first) - timedelta(days=1), day_before)
 
 

@@ -80,7 +80,7 @@ def summary_due(month: Period, settings: Settings) -> datetime:
 
 def expected(period: Period, now: datetime, settings: Settings) -> Expected:
     """What a grid should have done in a week or month by now."""
-    weeks = [periods.week(name) for name in dict.fromkeys(periods.week_of(day) for day in period.days)]
+    weeks = list(dict.fromkeys(periods.week_around(day) for day in period.days))
     analyses = {week.name: analysis_due(week, settings) for week in weeks if period.first <= week.last <= period.last}
     summaries = {period.name: summary_due(period, settings)} if "W" not in period.name else {}
     return Expected(

@@ -9,7 +9,7 @@ from service.cases.models import IS_COUNTED
 from service.database import Connection, Row
 from service.summaries.queries import IN_OPEN
 from service.units import UNDER
-from sync_protocol.periods import Period, month, month_of, quarter, quarter_of, week, week_of
+from sync_protocol.periods import Period, month_around, quarter_around, week_around
 from sync_protocol.vocabulary import CODE_LENGTH
 
 SORTS = ("visits", "problems_raised", "problems_resolved", "problems_overdue")
@@ -36,10 +36,10 @@ def pieces(code: str, period: Period) -> Pieces:
         return found
     day = period.first
     while day <= period.last:
-        spans = (quarter(quarter_of(day)), month(month_of(day)), week(week_of(day)))
+        spans = (quarter_around(day), month_around(day), week_around(day))
         whole = [span for span in spans if span.first == day and span.last <= period.last]
-        around = week(week_of(day))
-        until = min(around.last, period.last, month(month_of(day)).last)
+        around = week_around(day)
+        until = min(around.last, period.last, month_around(day).last)
         if whole:
             found.spans.append(whole[0].name)
             until = whole[0].last

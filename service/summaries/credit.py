@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sync_protocol.clock import stamp_ms
-from sync_protocol.periods import day_of, from_ms, local_day, month, month_of, quarter_of, week, week_of
+from sync_protocol.periods import day_of, from_ms, local_day, month_around, month_of, quarter_of, week_around, week_of
 from sync_protocol.vocabulary import CODE_LENGTH
 
 if TYPE_CHECKING:
@@ -164,9 +164,9 @@ def _village(grid: str) -> str:
     return grid[: CODE_LENGTH["village"]]
 
 
-def _late(span: str, received_at: datetime) -> bool:
-    """Whether something of a span came in after the span had ended."""
-    return received_at >= (week(span) if every(span) == "week" else month(span)).ends
+def _late(span: str, day: date, received_at: datetime) -> bool:
+    """Whether something of a day came in after the span around it had ended."""
+    return received_at >= (week_around(day) if every(span) == "week" else month_around(day)).ends
 
 
 class Changes:
@@ -215,7 +215,7 @@ class Changes:
         for span in (*spans_of(facts.day), quarter_of(facts.day)):
             _add(self._cadres[CadreKey(span, _village(facts.grid), facts.by)], (1, 0, 0), sign)
         for span in spans_of(facts.day):
-            _add(self._grids[GridKey(span, facts.grid, WHOLE)], (1, 0, 0, int(_late(span, facts.received_at))), sign)
+            _add(self._grids[GridKey(span, facts.grid, WHOLE)], (1, 0, 0, int(_late(span, facts.day, facts.received_at))), sign)
             for duty in facts.duties:
                 _add(self._grids[GridKey(span, facts.grid, duty)], (1, 0, 0, 0), sign)
             if facts.household is not None:
@@ -226,7 +226,7 @@ class Changes:
             return
         self._problem(facts, facts.raised, facts.raised_by, (1, 0), sign)
         for span in spans_of(facts.raised):
-            _add(self._grids[GridKey(span, facts.grid, WHOLE)], (0, 0, 0, int(_late(span, facts.received_at))), sign)
+            _add(self._grids[GridKey(span, facts.grid, WHOLE)], (0, 0, 0, int(_late(span, facts.raised, facts.received_at))), sign)
         if facts.resolved is not None and facts.resolved_by is not None:
             self._problem(facts, facts.resolved, facts.resolved_by, (0, 1), sign)
         self._turn(facts, facts.raised, (1, 0, 0, 0), sign)

@@ -264,3 +264,21 @@ async def test_ranks_only_where_the_setting_allows_them(world: World) -> None:
     table = (await world.get("/v1/summaries/cadres", unit=TOWNSHIP, week=WEEK)).json()
     assert [row["rank"] for row in table["items"]] == [1]
     assert Settings().rank is False
+
+
+@pytest.mark.parametrize("query", [{"week": "2000-W01"}, {"week": "2199-W52"}, {"month": "2000-01"}, {"month": "2199-12"}])
+async def test_the_first_and_the_last_periods_have_neighbours(world: World, query: dict[str, str]) -> None:
+    which = "weekly" if "week" in query else "monthly"
+    for path in (f"/v1/summaries/{which}", "/v1/loop", "/v1/summaries/cadres"):
+        response = await world.get(path, unit=TOWNSHIP, **query)
+        assert response.status_code == 200, (path, response.text)
+    days = {"from": "2000-01-01", "to": "2199-12-31"}
+    assert (await world.get("/v1/summaries/cadres", unit=TOWNSHIP, **days)).status_code == 200
+
+
+async def test_a_visit_from_before_the_first_year_is_taken_in(world: World) -> None:
+    phone = world.wire()
+    for seq, moment in enumerate(("1999-12-31T09:00:00+08:00", "1970-01-01T00:00:00Z", "0100-03-01T00:00:00Z"), 1):
+        answer = await phone.send(phone.mutation(seq, fields={"visited_at": moment}))
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["acked"] == seq
