@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -248,19 +249,25 @@ def account_app_client(
     if unknown:
         console.print(f"[red]There is no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}.[/red]")
         raise typer.Exit(1)
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{2,39}", client_id):
+        console.print("[red]A client_id is 3 to 40 small letters, digits, - and _, and begins with a letter.[/red]")
+        raise typer.Exit(1)
     secret = new_refresh_token()
 
-    async def add(database: Database) -> bool:
+    async def add(database: Database) -> str | None:
         async with database.transaction() as connection:
+            if await queries.cadre(connection, client_id) is not None:
+                return f"‘{client_id}’ is a cadre's staff code; choose another."
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM unit WHERE code = $1)", unit):
-                return False
+                return f"There is no unit ‘{unit}’; load the roster first."
             await queries.add_client(connection, client_id, name, passwords.hash(secret), sorted(set(scope)), unit, utc_now())
-            return True
+            return None
 
     with database_url(chosen(data)) as settings:
-        if not asyncio.run(_with_database(settings, add)):
-            console.print(f"[red]There is no unit ‘{unit}’; load the roster first.[/red]")
-            raise typer.Exit(1)
+        refusal = asyncio.run(_with_database(settings, add))
+    if refusal is not None:
+        console.print(f"[red]{refusal}[/red]")
+        raise typer.Exit(1)
     console.print(f"client_id: {client_id}\nclient_secret (shown once): {secret}")
 
 
