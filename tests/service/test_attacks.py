@@ -32,7 +32,8 @@ async def footprint(world: World) -> dict[str, int]:
 
 
 async def ask(world: World, method: str, path: str, token: str, **options: Any) -> Any:
-    return await world.client.request(method, path, headers={"Authorization": f"Bearer {token}"}, **options)
+    headers = {"Authorization": f"Bearer {token}"} | ({"Content-Type": "application/json"} if "content" in options else {})
+    return await world.client.request(method, path, headers=headers, **options)
 
 
 # --------------------------------------------------------------------------------------------- tokens and cursors
@@ -231,3 +232,22 @@ async def test_a_next_that_no_page_gave_is_refused(world: World, moment: str) ->
     for path in ("/v1/visits", "/v1/problems", "/v1/conflicts", "/v1/held", "/v1/audit", "/v1/articles"):
         response = await world.get(path, "admin", after=after)
         assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid"), (path, response.text)
+
+
+async def test_a_nul_in_an_address_or_a_body_is_refused_everywhere(world: World) -> None:
+    phone = world.wire()
+    await phone.send(phone.mutation(1, "telegram"))
+    [held] = await world.fetch("SELECT id::text FROM held")
+    token = await world.token(SECRETARY)
+    paths = ["/v1/households?contact_member=%00", "/v1/problems?cadre=a%00b", "/v1/devices?staff_code=%00"]
+    for path in (*paths, "/v1/cadres/a%00/summary?week=2026-W46"):
+        response = await ask(world, "GET", path, token)
+        assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid"), path
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    path = f"/v1/held/{held['id']}/discard"
+    for text in (r"a\u0000", r"\\\u0000"):
+        response = await world.client.post(path, content=f'{{"reason": "{text}"}}', headers=headers)
+        assert (response.status_code, "U+0000" in response.json()["detail"]) == (422, True), text
+    assert (await world.fetch("SELECT state FROM held"))[0]["state"] == "open"
+    fine = await world.client.post(path, content=r'{"reason": "says \\u0000"}', headers=headers)
+    assert fine.status_code == 200, fine.text
