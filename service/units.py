@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field
 from service.database import Connection, Lender, Row
 from service.errors import INVALID, NOT_FOUND, Problem
 from service.identity.access import Caller
-from service.identity.rights import covers
 from service.state import state_of
 from sync_protocol import periods
 from sync_protocol.periods import Period
@@ -90,7 +89,7 @@ def absent(caller: Caller, code: str) -> Problem:
 
 def in_scope(caller: Caller, code: str) -> None:
     """Raises `Problem` for a unit that lies out of the caller's scope."""
-    if not code.isdigit() or not any(covers(top, code) for top in caller.units()):
+    if not code.isdigit() or not caller.reaches(code):
         raise absent(caller, code)
 
 

@@ -19,6 +19,8 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from sync_protocol.records import PERSONAL
+
 log = logging.getLogger("gridloop")
 
 _NONCE = 12
@@ -65,8 +67,6 @@ class Vault:
 
     def seal_fields(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of a record or mutation with the personal ones sealed; what is no text is left as it is."""
-        from sync_protocol.records import PERSONAL
-
         names = PERSONAL.get(kind, frozenset())
         return {name: self.seal(value) if name in names and isinstance(value, str) else value for name, value in fields.items()}
 

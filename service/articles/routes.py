@@ -11,7 +11,7 @@ from service.database import Connection
 from service.errors import INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.http.ids import fresh_id
 from service.identity.access import Caller, Signed
-from service.identity.rights import EDITS, covers, scope
+from service.identity.rights import EDITS, scope
 from service.paging import After, Id, Limit, next_after, read_after
 from service.state import state_of
 from service.sync.queries import next_in_mailbox
@@ -111,7 +111,7 @@ async def create(request: Request, caller: Signed, body: NewArticle) -> ArticleO
         raise Problem(INVALID, "id is no UUID in lower case; make one or leave it out.")
     title, text = _clean("title", _TITLE, body.title), _clean("body", _BODY, body.body)
     async with state_of(request).database.transaction() as connection:
-        allowed = any(covers(top, body.unit) for top in caller.units())
+        allowed = caller.reaches(body.unit)
         if not allowed or await find_unit(connection, body.unit) is None:
             raise Problem(NOT_FOUND, f"There is no unit ‘{body.unit}’ for which you write articles.")
         await queries.add_article(connection, id, body.unit, body.kind, title, text, caller.staff_code, caller.now)

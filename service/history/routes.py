@@ -12,7 +12,6 @@ from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
 from service.history import queries
 from service.identity.access import Signed
 from service.identity.masks import sees_contacts, veiled
-from service.identity.rights import covers
 from service.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.state import state_of
 from service.vault import Vault
@@ -74,7 +73,7 @@ async def history(
     state = state_of(request)
     async with state.database.transaction() as connection:
         grid = await queries.grid_of(connection, kind, id)
-        if grid is None or not any(covers(top, grid) for top in caller.units()):
+        if grid is None or not caller.reaches(grid):
             raise Problem(NOT_FOUND, f"There is no {kind} {id} in your scope.")
         rows = await queries.mutations(connection, kind, id, place, limit + 1)
         await note(connection, request, caller, "history", [f"{kind} {id}"], len(rows[:limit]))

@@ -13,7 +13,7 @@ from service.households import queries
 from service.households.queries import Filters
 from service.identity.access import Caller, Signed
 from service.identity.masks import sees_contacts, veiled
-from service.identity.rights import covers, may_write
+from service.identity.rights import may_write
 from service.paging import After, Id, Limit, next_place, read_place
 from service.state import state_of
 from service.sync.rest import write_as
@@ -126,6 +126,6 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
 
 async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:
     row = await queries.household(connection, id)
-    if row is None or not any(covers(top, row["grid"]) for top in caller.units()):
+    if row is None or not caller.reaches(row["grid"]):
         raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
     return row

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import INVALID, Problem
-from service.http.body import read_body
+from service.http.body import read_body, replayed
 
 # U+0000 as it is, or escaped in JSON (and not behind a backslash that is escaped itself).
 _NUL = re.compile(rb"\0|(?<!\\)(?:\\\\)*\\u0000")
@@ -35,13 +35,5 @@ class Bodies:
             del headers["content-encoding"]
             headers["content-length"] = str(len(body))
             scope["headers"] = headers.raw
-        given = False
-
-        async def replay() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self._app(scope, replay, send)
+        whole: Message = {"type": "http.request", "body": body, "more_body": False}
+        await self._app(scope, replayed(whole, receive), send)

@@ -5,6 +5,7 @@ import zlib
 from typing import Any
 
 from fastapi import Request
+from starlette.types import Message, Receive
 
 from service.errors import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
 from sync_protocol.messages import MAX_REQUEST_BYTES
@@ -23,6 +24,20 @@ async def read_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes:
             return await _read(request, limit, zlib.decompressobj(wbits=31) if encoding == "gzip" else None)
     except TimeoutError:
         raise Problem(TOO_SLOW, f"The body did not come within {BODY_TIMEOUT_S} seconds; send it again where coverage is better.") from None
+
+
+def replayed(first: Message, receive: Receive) -> Receive:
+    """A `receive` that gives a message that was read already, and then whatever comes."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return first
+
+    return again
 
 
 async def _read(request: Request, limit: int, inflater: Any) -> bytes:

@@ -6,7 +6,6 @@ done again, and records that it makes get the same id as the first time, so that
 
 import hashlib
 import json
-import logging
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -17,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, Problem
 from service.http import queries
+from service.http.body import replayed
+from service.identity.access import bearer
 from service.state import State
 from sync_protocol.ids import NAMESPACE
-
-log = logging.getLogger("gridloop")
 
 NO_KEYS = ("/v1/sync", "/v1/auth")
 # As long as a request may be under way; after that its key is free again.
@@ -58,7 +57,7 @@ class Idempotency:
         scope["idempotent_id"] = str(uuid.uuid5(NAMESPACE, f"idempotency:{caller}:{key}"))
         kept = _Kept(send)
         try:
-            await self._app(scope, _replay(message, receive), kept.send)
+            await self._app(scope, replayed(message, receive), kept.send)
         finally:
             async with state.database.transaction() as connection:
                 if kept.is_final:
@@ -96,22 +95,7 @@ class _Kept:
         return 200 <= self.status < 300 or self.status in (400, 404, 409, 422)
 
 
-def _replay(first: Message, receive: Receive) -> Receive:
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return first
-
-    return again
-
-
 async def _caller(scope: Scope, state: State) -> str | None:
-    from service.identity.access import bearer
-
     try:
         claims = await state.tokens.read(await bearer(Request(scope)), state.now())
     except Problem:

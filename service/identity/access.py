@@ -10,7 +10,7 @@ from service.database import Connection
 from service.errors import DEVICE_NEEDED, DEVICE_REVOKED, NOT_ALLOWED, PASSWORD_CHANGE_NEEDED, SESSION_ENDED, TOKEN_MISSING, Problem
 from service.identity import queries
 from service.identity.queries import Session
-from service.identity.rights import ROUTES, PostHeld, Right, holds, scope
+from service.identity.rights import ROUTES, PostHeld, Right, covers, holds, scope
 from service.identity.tokens import Claims
 from service.logs import hashed
 from service.state import State, state_of
@@ -44,7 +44,11 @@ class Caller:
         """The same, empty when there is none: for routes that also show what is one's own."""
         return scope(self.posts, self.now, self.right.roles)
 
-    def holds(self, roles: frozenset[str], unit: str = "") -> bool:
+    def reaches(self, code: str) -> bool:
+        """Whether the right of this route holds for a unit or grid; raises `Problem` when it holds nowhere."""
+        return any(covers(top, code) for top in self.units())
+
+    def holds(self, roles: frozenset[str], unit: str | None = None) -> bool:
         """Whether the caller has a post with one of these roles at present, for all of `unit` if that is given."""
         return holds(self.posts, self.now, roles, unit)
 

@@ -37,7 +37,7 @@ SEES_DEVICES = SETTLES
 # The roles that see phone numbers and addresses whole: those who go there. Whoever only supervises sees them masked.
 SEES_CONTACTS = frozenset({"grid_worker", "village_secretary", "first_secretary", "village_committee", "village_supervisor"})
 
-# The roles that edit articles, and those that read them.
+# The roles that edit articles.
 EDITS = frozenset({"village_secretary", "first_secretary", "supervisor", "admin"})
 
 # What an app may be allowed, as the scopes of its token.
@@ -168,12 +168,12 @@ def may_write(posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime)
 
 def may_settle(posts: Iterable[PostHeld], grid: str, moment: datetime) -> bool:
     """Whether one of the posts allows deciding on conflicts and held mutations of a grid at that moment."""
-    return any(post.role in SETTLES and covers(post.unit, grid) and post.valid_at(moment) for post in posts)
+    return holds(posts, moment, SETTLES, grid)
 
 
-def holds(posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str], unit: str = "") -> bool:
+def holds(posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str], unit: str | None = None) -> bool:
     """Whether one of the posts has one of the roles at that moment, for all of `unit` if that is given."""
-    return any(post.role in roles and covers(post.unit, unit or post.unit) and post.valid_at(moment) for post in posts)
+    return any(post.role in roles and (unit is None or covers(post.unit, unit)) and post.valid_at(moment) for post in posts)
 
 
 def scope(posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str] = READS) -> list[str]:

@@ -45,11 +45,11 @@ async def export(
     period = chosen_period(week, month, first, last)
     if (which == "weekly" and week is None) or (which == "monthly" and month is None):
         raise Problem(INVALID, f"The {which} ledger takes a {'week' if which == 'weekly' else 'month'}.")
+    in_scope(caller, unit)
     with tempfile.NamedTemporaryFile(prefix="gridloop-ledger-", suffix=".xlsx", delete=False) as file:
         path = FilePath(file.name)
     try:
         async with state_of(request).database.transaction() as connection:
-            in_scope(caller, unit)
             await note(connection, request, caller, f"export-{which}", [unit, period.name], 1)
         async with unit_in_scope(request, caller, unit) as (connection, found), connection.transaction(readonly=True):
             await write(connection, state_of(request).settings, which, found, period, caller.now, path)

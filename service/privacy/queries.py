@@ -144,10 +144,10 @@ async def sealed_rows(
     connection: Connection, table: str, key: str, columns: Sequence[str], where: str, after: str, limit: int
 ) -> list[Row]:
     """Rows of a table that hold sealed values, in order of key."""
-    cast = {"json": "::text"}
-    named = ", ".join(f"{name}{cast.get(table, '')} AS {name}" for name in columns)
     return await connection.fetch(
-        f"SELECT {key}::text AS key, {named} FROM {table} WHERE {where} AND {key}::text > $1 ORDER BY {key}::text LIMIT $2", after, limit
+        f"SELECT {key}::text AS key, {', '.join(columns)} FROM {table} WHERE {where} AND {key}::text > $1 ORDER BY {key}::text LIMIT $2",
+        after,
+        limit,
     )
 
 

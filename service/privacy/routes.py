@@ -14,7 +14,7 @@ from service.history import queries as history_queries
 from service.history.routes import HistoryEntry, change
 from service.identity import queries as identity_queries
 from service.identity.access import Signed
-from service.identity.rights import ADMINISTERS, covers
+from service.identity.rights import ADMINISTERS
 from service.paging import Id
 from service.privacy import queries
 from service.state import state_of
@@ -63,7 +63,7 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
     vault = state.settings.vault
     async with state.database.transaction() as connection:
         row = await queries.household_record(connection, id)
-        if row is None or not any(covers(top, row["grid"]) for top in caller.units()):
+        if row is None or not caller.reaches(row["grid"]):
             raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
         visits = await queries.records_about(connection, "visit", id, _MOST)
         problems = await queries.records_about(connection, "problem", id, _MOST)

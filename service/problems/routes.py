@@ -13,7 +13,7 @@ from service.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Probl
 from service.http.ids import fresh_id
 from service.identity.access import Caller, Signed
 from service.identity.masks import sees_contacts, veiled
-from service.identity.rights import covers, may_write
+from service.identity.rights import may_write
 from service.paging import After, Id, Limit, next_after, read_after
 from service.problems import queries
 from service.problems.queries import Filters
@@ -149,7 +149,7 @@ async def problem(request: Request, caller: Signed, id: Id) -> ProblemDetail:
 async def _detail(state: State, caller: Caller, id: str) -> ProblemDetail:
     async with state.database.reading() as connection:
         row = await queries.problem(connection, id)
-        if row is None or not any(covers(top, row["grid"]) for top in caller.units()):
+        if row is None or not caller.reaches(row["grid"]):
             raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
         rows = await queries.steps(connection, id)
         fields = msgspec.json.decode(state.settings.vault.open_json(row["fields"]))
@@ -207,7 +207,7 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     state = state_of(request)
     async with state.database.reading() as connection:
         grid = await queries.grid_of(connection, id)
-    if grid is None or not any(covers(top, grid) for top in caller.units()):
+    if grid is None or not caller.reaches(grid):
         raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
     fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
     step_id = body.id or fresh_id(request, caller.now)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from service.database import Connection, one_at_a_time
 from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, READING, Problem, documented
 from service.identity.access import Caller, Signed
-from service.identity.rights import covers, may_settle
+from service.identity.rights import may_settle
 from service.state import state_of
 from service.summaries import cadre_queries, queries
 from service.summaries.summary import Summary, as_sealed, summary
@@ -253,7 +253,7 @@ async def seals(request: Request, caller: Signed, which: Which, name: Name, unit
 
 async def _unit_to_seal(connection: Connection, caller: Caller, unit: str) -> Any:
     """The unit, if the caller decides for the whole of it."""
-    found = await find_unit(connection, unit) if any(covers(top, unit) for top in caller.units()) else None
+    found = await find_unit(connection, unit) if caller.reaches(unit) else None
     if found is None:
         raise Problem(NOT_FOUND, f"There is no unit ‘{unit}’ in your scope.")
     if not may_settle(caller.posts, unit, caller.now):

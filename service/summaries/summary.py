@@ -296,7 +296,7 @@ def _shows_grids(unit: Row) -> bool:
 def _with_silent(around: _Surroundings, found: Numbers) -> LoopTotals:
     """The loop with the silent grids: below a village they are those among its own rows without a visit."""
     if _shows_grids(around.unit):
-        grids = around.children or [around.unit]
+        grids = [around.unit] if around.unit["level"] == "grid" else around.children
         silent = [row for row in grids if row["code"] not in found.below or not found.below[row["code"]].visits]
         return around.loop.model_copy(update={"silent": [unit_out(row) for row in silent]})
     return around.loop
