@@ -64,7 +64,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         assert settings.database_url, "the database is chosen before the app starts"
-        pool = await open_pool(settings.database_url, settings.pool_size)
+        pool = await open_pool(settings.database_url, settings.pool_size, server_settings={"plan_cache_mode": "force_generic_plan"})
         # A statement of its own plan for each unit, and no workers beside it: phones need the other cores.
         planned = {"plan_cache_mode": "force_custom_plan", "max_parallel_workers_per_gather": "0"}
         analysis = await open_pool(settings.database_url, settings.analysis_pool_size, server_settings=planned)

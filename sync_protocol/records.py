@@ -73,6 +73,16 @@ class Kind:
         return {field.name: field for field in self.fields}
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the declared fields, in order."""
+        return tuple(self.by_name)
+
+    @cached_property
+    def personal(self) -> frozenset[str]:
+        """The fields that the server keeps sealed."""
+        return frozenset(field.name for field in self.fields if field.personal)
+
+    @cached_property
     def required(self) -> tuple[str, ...]:
         """The fields that a new record must have."""
         return tuple(field.name for field in self.fields if field.required)
@@ -277,9 +287,7 @@ MONTHLY_SUMMARY = Kind(
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY)}
 
 # kind -> its personal fields, for the kinds that have any
-PERSONAL: dict[str, frozenset[str]] = {
-    kind.name: names for kind in KINDS.values() if (names := frozenset(field.name for field in kind.fields if field.personal))
-}
+PERSONAL: dict[str, frozenset[str]] = {kind.name: kind.personal for kind in KINDS.values() if kind.personal}
 
 # The windows of a first pull (promise 13).
 VISIT_DAYS = 62

@@ -8,6 +8,7 @@ import msgspec
 
 from service.database import Connection
 from service.settings import Settings
+from service.statements import Part, array, text_array
 from service.workdays import limit_rule
 from sync_protocol.fields import canonical_moment
 from sync_protocol.lifecycle import Case, Step
@@ -31,7 +32,7 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("received_at", "timestamptz"),
 )
 _NAMES = ", ".join(name for name, _ in _COLUMNS)
-_ARRAYS = ", ".join(f"${index}::{kind}[]" for index, (_, kind) in enumerate(_COLUMNS, 1))
+_ARRAYS = ", ".join(f"${index}::text::{kind}[]" for index, (_, kind) in enumerate(_COLUMNS, 1))
 _UPDATES = ", ".join(f"{name} = excluded.{name}" for name, _ in _COLUMNS[1:])
 
 
@@ -61,15 +62,14 @@ def extending(steps: Iterable[Mapping[str, Step]]) -> set[str]:
     return {step.by for some in steps for step in some.values() if step.action == "extend"}
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
 def _text(moment: datetime | None) -> str | None:
     return None if moment is None else canonical_moment(moment)
 
 
-async def write(connection: Connection, filed: Collection[Filed]) -> None:
+_WRITE = f"INSERT INTO case_file ({_NAMES}) SELECT * FROM unnest({_ARRAYS}) ON CONFLICT (problem) DO UPDATE SET {_UPDATES}"
+
+
+def writing(filed: Collection[Filed]) -> Part:
     """Keeps cases as they stand now."""
     rows = [
         (
@@ -80,27 +80,24 @@ async def write(connection: Connection, filed: Collection[Filed]) -> None:
             item.severity,
             item.case.handler_unit,
             item.case.handler_cadre,
-            _moment(item.case.raised_at),
+            item.case.raised_at,
             item.case.raised_by,
-            _moment(item.case.resolved_at),
+            item.case.resolved_at,
             item.case.resolved_by,
-            _moment(item.case.ended_at),
-            _moment(item.case.due),
+            item.case.ended_at,
+            item.case.due,
             item.case.satisfied,
-            item.case.escalated,
-            item.received_at,
+            str(item.case.escalated),
+            item.received_at.isoformat(),
         )
         for item in filed
     ]
-    await connection.execute(
-        f"INSERT INTO case_file ({_NAMES}) SELECT * FROM unnest({_ARRAYS}) ON CONFLICT (problem) DO UPDATE SET {_UPDATES}",
-        *map(list, zip(*rows, strict=True)),
-    )
+    return Part("file_cases", _WRITE, tuple(text_array(column) for column in zip(*rows, strict=True)))
 
 
-async def remove(connection: Connection, problems: Collection[str]) -> None:
+def removing(problems: Collection[str]) -> Part:
     """Drops the cases of deleted problems."""
-    await connection.execute("DELETE FROM case_file WHERE problem = ANY($1::uuid[])", list(problems))
+    return Part("remove_cases", "DELETE FROM case_file WHERE problem = ANY($1::text::uuid[])", (array(problems),))
 
 
 async def load(connection: Connection, problems: Collection[str]) -> dict[str, Filed]:

@@ -16,6 +16,7 @@ from service.database import Connection, Database
 from service.demo.notes import notes
 from service.roster import rule
 from service.settings import Settings
+from service.statements import write
 from service.summaries.tallies import WEEK_DAYS
 from service.workdays import is_workday
 from sync_protocol import periods
@@ -262,7 +263,7 @@ async def _problems(connection: Connection, settings: Settings, year: _Year, cou
         await connection.copy_records_to_table("problem", columns=problem_columns, records=problem_rows, timeout=None)
         await connection.copy_records_to_table("step", columns=step_columns, records=step_rows, timeout=None)
         if filed:
-            await filing.write(connection, filed)
+            await write(connection, [filing.writing(filed)])
         for rows in (problem_rows, step_rows, filed):
             rows.clear()
 

@@ -5,13 +5,13 @@ Everything here is derived from `sync_protocol.records`; nothing is declared twi
 
 import json
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
+from service.statements import quoted
 from sync_protocol.fields import FieldType, Id, Moment, Place, SetOf, Whole
 from sync_protocol.records import Field, Kind
 
@@ -22,34 +22,30 @@ class Storage(NamedTuple):
     """How one field type is stored.
 
     `parameter` is the element type of the array that carries a column's values into a statement, `cast` brings an element into the
-    column's type, `json` is the SQL that gives the canonical JSON back, `encode` makes the driver's value.
+    column's type, `json` is the SQL that gives the canonical JSON back, `encode` makes an element of the array in text form.
     """
 
     column: Callable[[], TypeEngine[Any]]
     parameter: str
     cast: str
     json: str
-    encode: Callable[[Any], Any]
+    encode: Callable[[Any], str]
 
 
 def array_literal(items: list[str] | tuple[str, ...]) -> str:
-    """PostgreSQL's text form of an array, for columns that are arrays themselves (unnest would flatten nested arrays)."""
-    return "{" + ",".join('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items) + "}"
-
-
-def _same(value: Any) -> Any:
-    return value
+    """The text form of an array as an element of another, for columns that are arrays themselves (unnest would flatten nested arrays)."""
+    return quoted("{" + ",".join(map(quoted, items)) + "}")
 
 
 def _place(value: Any) -> str:
-    return json.dumps(value)
+    return quoted(json.dumps(value))
 
 
-TEXT = Storage(Text, "text", "{0}", "{0}", _same)
+TEXT = Storage(Text, "text", "{0}", "{0}", quoted)
 STORAGES: dict[type[FieldType], Storage] = {
-    Id: Storage(UUID, "uuid", "{0}", "{0}", _same),
-    Moment: Storage(lambda: DateTime(timezone=True), "timestamptz", "{0}", MOMENT_JSON, datetime.fromisoformat),
-    Whole: Storage(Integer, "int", "{0}", "{0}", _same),
+    Id: Storage(UUID, "uuid", "{0}", "{0}", str),
+    Moment: Storage(lambda: DateTime(timezone=True), "timestamptz", "{0}", MOMENT_JSON, str),
+    Whole: Storage(Integer, "int", "{0}", "{0}", str),
     Place: Storage(JSONB, "text", "{0}::jsonb", "{0}", _place),
     SetOf: Storage(lambda: ARRAY(Text), "text", "{0}::text[]", "{0}", array_literal),
 }

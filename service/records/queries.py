@@ -2,15 +2,16 @@
 
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from service.database import Connection
 from service.records.columns import fields_json, storage_of
+from service.statements import Part, quoted
 from service.vault import Vault
 from sync_protocol.merge import Clock, Record
 from sync_protocol.records import KINDS, Kind
@@ -25,68 +26,134 @@ class Stored(msgspec.Struct):
     echo: bool = False
     offset_ms: int | None = None
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nobody has changed the record since it was made."""
+        record = self.record
+        return record.first == record.last and not record.clocks and not record.elements and not record.deleted
+
+    def is_like(self, others: "Sequence[Stored]") -> bool:
+        """Whether it can be added along with others: made by the same device, taken in with the same offset."""
+        if not others:
+            return True
+        other = others[0]
+        mine, theirs = self.record.last, other.record.last
+        return (mine.device, mine.by, self.offset_ms, self.received_at) == (theirs.device, theirs.by, other.offset_ms, other.received_at)
+
+
+class Column(NamedTuple):
+    """A column as it is written: the type of its parameter's elements, the cast into its own, and how a value becomes an element."""
+
+    name: str
+    parameter: str
+    cast: str
+    encode: Callable[[Any], str]
+
 
 _META = (
-    ("id", "uuid", "{0}"),
-    ("grid", "text", "{0}"),
-    ("rev", "bigint", "{0}"),
-    ("deleted", "bool", "{0}"),
-    ("device", "uuid", "{0}"),
-    ("seq", "bigint", "{0}"),
-    ("stamp", "bigint", "{0}"),
-    ("by", "text", "{0}"),
-    ("created_by", "text", "{0}"),
-    ("received_at", "timestamptz", "{0}"),
-    ("echo", "bool", "{0}"),
-    ("offset_ms", "bigint", "{0}"),
-    ("clocks", "text", "{0}::jsonb"),
-    ("extra", "text", "{0}::json"),
+    Column("id", "uuid", "{0}", str),
+    Column("grid", "text", "{0}", str),
+    Column("rev", "bigint", "{0}", str),
+    Column("seq", "bigint", "{0}", str),
+    Column("stamp", "bigint", "{0}", str),
+    Column("echo", "bool", "{0}", str),
+    Column("extra", "text", "{0}::json", quoted),
+)
+_LATER = (
+    Column("deleted", "bool", "{0}", str),
+    Column("device", "uuid", "{0}", str),
+    Column("by", "text", "{0}", quoted),
+    Column("created_by", "text", "{0}", quoted),
+    Column("received_at", "timestamptz", "{0}", quoted),
+    Column("offset_ms", "bigint", "{0}", str),
+    Column("clocks", "text", "{0}::jsonb", quoted),
 )
 
 
 @cache
+def _columns(kind: Kind) -> tuple[Column, ...]:
+    return tuple(Column(field.name, *storage_of(field)[1:3], storage_of(field).encode) for field in kind.fields)
+
+
+def _arrays(columns: Sequence[Column], first: int = 1) -> str:
+    return ", ".join(f"${index}::text::{column.parameter}[]" for index, column in enumerate(columns, first))
+
+
+@cache
 def _write_sql(kind: Kind) -> str:
-    columns = [*_META, *((field.name, storage_of(field).parameter, storage_of(field).cast) for field in kind.fields)]
-    names = ", ".join(f'"{name}"' for name, _, _ in columns)
-    arrays = ", ".join(f"${index}::{parameter}[]" for index, (_, parameter, _) in enumerate(columns, 1))
-    values = ", ".join(cast.format(f'r."{name}"') for name, _, cast in columns)
-    updates = ", ".join(f'"{name}" = excluded."{name}"' for name, _, _ in columns if name not in ("id", "created_by", "received_at"))
-    return f"INSERT INTO {kind.name} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names}) ON CONFLICT (id) DO UPDATE SET {updates}"
+    columns = [*_META, *_LATER, *_columns(kind)]
+    names = ", ".join(f'"{column.name}"' for column in columns)
+    values = ", ".join(column.cast.format(f'r."{column.name}"') for column in columns)
+    kept = ("id", "created_by", "received_at")
+    updates = ", ".join(f'"{column.name}" = excluded."{column.name}"' for column in columns if column.name not in kept)
+    return (
+        f"INSERT INTO {kind.name} ({names}) SELECT {values} FROM unnest({_arrays(columns)}) AS r({names})"
+        f" ON CONFLICT (id) DO UPDATE SET {updates}"
+    )
 
 
-async def write(connection: Connection, kind: Kind, records: Sequence[Stored], vault: Vault) -> None:
-    """Writes records of one kind as they stand now, new or known, in one statement."""
-    rows = [_row(kind, stored, vault) for stored in records]
-    await connection.execute(_write_sql(kind), *map(list, zip(*rows, strict=True)))
+@cache
+def _add_sql(kind: Kind) -> str:
+    columns = [*_META, *_columns(kind)]
+    names = ", ".join(f'"{column.name}"' for column in columns)
+    values = ", ".join(column.cast.format(f'r."{column.name}"') for column in columns)
+    return (
+        f"INSERT INTO {kind.name} (deleted, device, by, created_by, received_at, offset_ms, {names})"
+        f" SELECT false, $1::uuid, $2::text, $2::text, $3::timestamptz, $4::bigint, {values}"
+        f" FROM unnest({_arrays(columns, 5)}) AS r({names})"
+    )
 
 
-def _row(kind: Kind, stored: Stored, vault: Vault) -> tuple[Any, ...]:
+def writing(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
+    """Writes records of one kind as they stand now, new or known."""
+    rows = [_fresh_row(kind, stored, vault) for stored in records]
+    later = [_later_row(stored) for stored in records]
+    columns = [*_META, *_LATER, *_columns(kind)]
+    values = [*zip(*((row[: len(_META)] + more + row[len(_META) :]) for row, more in zip(rows, later, strict=True)), strict=True)]
+    return Part(f"write_{kind.name}", _write_sql(kind), _literals(columns, values))
+
+
+def adding(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
+    """Writes new records of one kind, which one device has made and nobody has changed since."""
+    first = records[0]
+    rows = [_fresh_row(kind, stored, vault) for stored in records]
+    clock = first.record.last
+    common = (clock.device, clock.by, first.received_at, first.offset_ms)
+    return Part(f"add_{kind.name}", _add_sql(kind), common + _literals([*_META, *_columns(kind)], [*zip(*rows, strict=True)]))
+
+
+def _literals(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> tuple[str, ...]:
+    """The values of each column as an array in text form."""
+    return tuple(
+        "{" + ",".join(["NULL" if value is None else column.encode(value) for value in some]) + "}"
+        for column, some in zip(columns, values, strict=True)
+    )
+
+
+def _fresh_row(kind: Kind, stored: Stored, vault: Vault) -> tuple[Any, ...]:
+    record = stored.record
+    last, fields = record.last, record.fields
+    values = list(map(fields.get, kind.names))
+    if kind.personal:
+        values = list(map(vault.seal_fields(kind.name, fields).get, kind.names))
+    extra = None
+    if len(fields) > len(values) - values.count(None):
+        extra = json.dumps({name: value for name, value in fields.items() if name not in kind.by_name}, sort_keys=True)
+    return (record.id, record.grid, last.rev, stored.seq, int(last.stamp, 16), stored.echo, extra, *values)
+
+
+def _later_row(stored: Stored) -> tuple[Any, ...]:
     record = stored.record
     last = record.last
-    values = record.fields
-    extra = {name: value for name, value in values.items() if name not in kind.by_name}
-    row: list[Any] = [
-        record.id,
-        record.grid,
-        last.rev,
+    return (
         record.deleted,
         last.device,
-        stored.seq,
-        int(last.stamp, 16),
         last.by,
         record.created_by,
-        stored.received_at,
-        stored.echo,
+        stored.received_at.isoformat(),
         stored.offset_ms,
         dump_clocks(record),
-        json.dumps(extra, sort_keys=True) if extra else None,
-    ]
-    for field in kind.fields:
-        value = values.get(field.name)
-        if field.personal and value is not None:
-            value = vault.seal(value)
-        row.append(None if value is None else storage_of(field).encode(value))
-    return tuple(row)
+    )
 
 
 def dump_clocks(record: Record) -> str | None:

@@ -12,7 +12,7 @@ from service.roster import rule
 from service.settings import Settings
 from service.sync.apply import apply
 from service.sync.intake import Author, ready
-from service.sync.queries import acknowledge, add_device
+from service.sync.queries import acknowledging, add_device, lock_device
 from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.ids import NAMESPACE, household_id, server_device_id
@@ -137,7 +137,7 @@ async def _load_households(
             known = await connection.fetch("SELECT id::text FROM household WHERE id = ANY($1::uuid[])", list(part))
             for row in known:
                 part.pop(row["id"], None)
-            state = await connection.fetchrow("SELECT acked_seq, last_stamp FROM device WHERE id = $1 FOR UPDATE", device)
+            state = await lock_device(connection, device)
             assert state is not None
             mutations = [
                 Mutation(
@@ -152,7 +152,7 @@ async def _load_households(
             ]
             author = Author(device, "admin", posts, last_stamp=f"{state['last_stamp']:016x}")
             items = ready(author, mutations, now)
-            await apply(connection, items, now, settings)
             if items:
-                await acknowledge(connection, device, mutations[-1].seq, items[-1].stamp, 0, 0, now)
+                done = acknowledging(device, mutations[-1].seq, items[-1].stamp, 0, 0, now)
+                await apply(connection, items, now, settings, also=[done])
         yield min(start + _HOUSEHOLDS_AT_ONCE, len(every)), len(part)

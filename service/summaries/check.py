@@ -10,6 +10,7 @@ from service.cases import filing
 from service.database import Connection
 from service.records.columns import fields_json
 from service.settings import Settings
+from service.statements import write
 from service.summaries.credit import (
     CadreKey,
     CaseKey,
@@ -22,7 +23,7 @@ from service.summaries.credit import (
     household_facts,
     visit_facts,
 )
-from service.summaries.tallies import WEEK_DAYS, columns
+from service.summaries.tallies import WEEK_DAYS
 from sync_protocol.lifecycle import fold
 from sync_protocol.records import KINDS
 
@@ -165,11 +166,11 @@ async def mend(connection: Connection, truth: Recount) -> None:
     await connection.execute("DELETE FROM case_file")
     every = list(truth.cases.values())
     for start in range(0, len(every), _AT_ONCE):
-        await filing.write(connection, every[start : start + _AT_ONCE])
+        await write(connection, [filing.writing(every[start : start + _AT_ONCE])])
     for table, (keys, counts, _) in TABLES.items():
         await connection.execute(f"DELETE FROM {table}")
         await connection.copy_records_to_table(
             table,
             columns=[*keys, *counts],
-            records=list(zip(*columns(truth.tallies[table], len(keys), len(counts)), strict=True)),
+            records=[(*(key if isinstance(key, tuple) else (key,)), *row) for key, row in truth.tallies[table].items()],
         )

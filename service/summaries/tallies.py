@@ -4,40 +4,51 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.database import Connection
+from service.statements import Part, array, text_array
 from service.summaries.credit import Changes
 
 WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in range(1, 8))
 
 
-def _upsert(table: str, keys: Mapping[str, str], counts: Sequence[str], first: int = 1) -> str:
-    """The statement that adds counts to rows of a tally; their columns come as arrays, parameters from `first` on."""
+def _upsert(table: str, keys: Mapping[str, str], counts: Sequence[str]) -> str:
+    """The statement that adds counts to rows of a tally; their columns come as arrays."""
     names = [*keys, *counts]
     types = [*keys.values(), *["int"] * len(counts)]
-    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(types, first))
+    arrays = ", ".join(f"${place}::text::{kind}[]" for place, kind in enumerate(types, 1))
     return (
         f"INSERT INTO {table} AS t ({', '.join(names)}) SELECT * FROM unnest({arrays})"
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in counts)}"
     )
 
 
+_DAYS = _upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, ("visits", "raised", "resolved"))
+_CADRES = _upsert("cadre_tally", {"span": "text", "village": "text", "cadre": "text"}, ("visits", "raised", "resolved"))
+_WEEKS = _upsert("week_tally", {"week": "text", "grid": "text"}, WEEK_DAYS)
+_CASES = _upsert(
+    "case_tally", {"every": "text", "span": "text", "village": "text", "severity": "text"}, ("raised", "closed", "lapsed", "cleared")
+)
+_STOCK = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
+
+_GRIDS_ALONE = _upsert("grid_tally", {"span": "text", "grid": "text", "duty": "text"}, ("visits", "raised", "resolved", "late"))
+
+_CHANGE = """
+    SELECT * FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::int[]) AS c(household, span, grid, visits)
+"""
+_VISITED = """
+    INSERT INTO visited_household AS v (household, span, grid, visits) SELECT * FROM change
+    ON CONFLICT (household, span, grid) DO UPDATE SET visits = v.visits + excluded.visits
+    RETURNING household, span, grid, visits
+"""
 # A household that was not visited in the span before, or is not visited any more, changes the number of distinct households.
-_WORK = f"""
-    WITH days AS ({_upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, ("visits", "raised", "resolved"), 12)}
-    ), cadres AS ({_upsert("cadre_tally", {"span": "text", "village": "text", "cadre": "text"}, ("visits", "raised", "resolved"), 18)}
-    ), weeks AS ({_upsert("week_tally", {"week": "text", "grid": "text"}, WEEK_DAYS, 24)}
-    ), change AS (
-        SELECT * FROM unnest($8::uuid[], $9::text[], $10::text[], $11::int[]) AS c(household, span, grid, visits)
-    ), visited AS (
-        INSERT INTO visited_household AS v (household, span, grid, visits) SELECT * FROM change
-        ON CONFLICT (household, span, grid) DO UPDATE SET visits = v.visits + excluded.visits
-        RETURNING household, span, grid, visits
-    ), turned AS (
-        SELECT v.span, v.grid, (v.visits > 0)::int - (v.visits - c.visits > 0)::int AS n, h.contact_member IS NOT NULL AS contact
-        FROM visited v JOIN change c USING (household, span, grid) LEFT JOIN household h ON h.id = v.household AND NOT h.deleted
-    )
+_TURNED = """
+    SELECT v.span, v.grid, (v.visits > 0)::int - (v.visits - c.visits > 0)::int AS n, h.contact_member IS NOT NULL AS contact
+    FROM visited v JOIN change c USING (household, span, grid) LEFT JOIN household h ON h.id = v.household AND NOT h.deleted
+"""
+_GRIDS = """
     INSERT INTO grid_tally AS t (span, grid, duty, visits, raised, resolved, late, households, contacts)
     SELECT span, grid, duty, sum(visits), sum(raised), sum(resolved), sum(late), sum(households), sum(contacts) FROM (
-        SELECT *, 0, 0 FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::int[], $7::int[])
+        SELECT *, 0, 0 FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::int[], $5::text::int[],
+                                   $6::text::int[], $7::text::int[])
         UNION ALL
         SELECT span, grid, '', 0, 0, 0, 0, n, CASE WHEN contact THEN n ELSE 0 END FROM turned WHERE n <> 0
     ) AS d (span, grid, duty, visits, raised, resolved, late, households, contacts)
@@ -47,43 +58,50 @@ _WORK = f"""
         late = t.late + excluded.late, households = t.households + excluded.households, contacts = t.contacts + excluded.contacts
 """
 
-_CASES = _upsert(
-    "case_tally", {"every": "text", "span": "text", "village": "text", "severity": "text"}, ("raised", "closed", "lapsed", "cleared")
-)
-_STOCK = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
-
 _FLIPS = """
     UPDATE grid_tally t SET contacts = t.contacts + d.n
-    FROM (SELECT v.span, v.grid, sum(f.flip) AS n FROM unnest($1::uuid[], $2::int[]) AS f(household, flip)
+    FROM (SELECT v.span, v.grid, sum(f.flip) AS n FROM unnest($1::text::uuid[], $2::text::int[]) AS f(household, flip)
           JOIN visited_household v ON v.household = f.household AND v.visits > 0 GROUP BY 1, 2) AS d
     WHERE t.span = d.span AND t.grid = d.grid AND t.duty = ''
 """
 
 
-def columns(rows: Mapping[Any, tuple[int, ...]], keys: int, counts: int) -> list[list[Any]]:
-    """The rows of a tally as one array a column, `keys` of the key and `counts` of the counts; empty arrays for no rows."""
-    if not rows:
-        return [[] for _ in range(keys + counts)]
-    names = [list(column) for column in zip(*rows, strict=True)] if keys > 1 else [list(rows)]
-    return names + [list(column) for column in zip(*rows.values(), strict=True)]
+def _columns(rows: Mapping[Any, tuple[int, ...]], counts: int) -> tuple[str, ...]:
+    """The rows of a tally, of `counts` counts each, as one array a column."""
+    keys = [(row,) for row in rows] if isinstance(next(iter(rows)), str) else list(rows)
+    names = [text_array(map(str, column)) for column in zip(*keys, strict=True)]
+    return (*names, *(array(column) for column in zip(*rows.values(), strict=True)))
 
 
-async def add(connection: Connection, changes: Changes) -> None:
-    """Adds changes to the tallies. The records themselves are written already."""
+def adding(changes: Changes) -> list[Part]:
+    """What the visits and problems of changes add to the tallies; where visits count, the households stand written already."""
+    parts = []
+    cases, days, weeks, cadres, visited = changes.cases(), changes.days(), changes.weeks(), changes.cadres(), changes.visited()
+    if cases:
+        parts.append(Part("cases", _CASES, _columns(cases, 4)))
+    if days:
+        parts.append(Part("days", _DAYS, _columns(days, 3)))
+    if weeks:
+        parts.append(Part("weeks", _WEEKS, _columns(weeks, 14)))
+    if cadres:
+        parts.append(Part("cadres", _CADRES, _columns(cadres, 3)))
+    grids = changes.grids()
+    if visited:
+        parts += [
+            Part("change", _CHANGE, _columns(visited, 1)),
+            Part("visited", _VISITED, ()),
+            Part("turned", _TURNED, ()),
+            Part("grids", _GRIDS, _columns(grids, 4) if grids else ("{}",) * 7),
+        ]
+    elif grids:
+        parts.append(Part("grids", _GRIDS_ALONE, _columns(grids, 4)))
+    return parts
+
+
+async def settle_households(connection: Connection, changes: Changes) -> None:
+    """Counts households and their contact members anew, before the visits to them are counted."""
     stock, flips = changes.stock(), changes.flips()
     if stock:
-        await connection.execute(_STOCK, *columns(stock, 1, 2))
+        await connection.execute(_STOCK, *_columns(stock, 2))
     if flips:
-        await connection.execute(_FLIPS, list(flips), list(flips.values()))
-    cases = changes.cases()
-    if cases:
-        await connection.execute(_CASES, *columns(cases, 4, 4))
-    work = (
-        *columns(changes.grids(), 3, 4),
-        *columns(changes.visited(), 3, 1),
-        *columns(changes.days(), 3, 3),
-        *columns(changes.cadres(), 3, 3),
-        *columns(changes.weeks(), 2, 14),
-    )
-    if any(work):
-        await connection.execute(_WORK, *work)
+        await connection.execute(_FLIPS, array(flips), array(flips.values()))

@@ -7,20 +7,24 @@ that the mutations touch is read in a few statements, judged and merged in memor
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from service import statements
 from service.cases import filing
 from service.database import Connection
 from service.identity.rights import may_settle, may_write
 from service.records import queries as records
 from service.settings import Settings
+from service.statements import Part
 from service.summaries import credit, tallies
+from service.sync import look as looking
 from service.sync import queries
 from service.sync.intake import Flaw, Ready, ready_one
+from service.sync.look import Look, Names
 from sync_protocol import clock, lifecycle
 from sync_protocol.merge import GRID, Loss, Record, create, destination, merge
 from sync_protocol.messages import Conflict, Verdict, canonical_json
@@ -36,23 +40,46 @@ class GridUnlocked(Exception):
         self.grid = grid
 
 
-async def apply(connection: Connection, items: Sequence[Ready], now: datetime, settings: Settings) -> list[Verdict]:
-    """Applies mutations in order and returns their verdicts. Runs in the caller's transaction and commits nothing itself."""
+class Applied(msgspec.Struct):
+    """What came of mutations: their verdicts, and how many revisions each grid has given for them.
+
+    `quiet`: nothing of it must be sent back to the device that sent them (promise 14).
+    """
+
+    verdicts: list[Verdict] = []
+    taken: Mapping[str, int] = {}
+    quiet: bool = True
+
+
+async def apply(
+    connection: Connection,
+    items: Sequence[Ready],
+    now: datetime,
+    settings: Settings,
+    look: Look | None = None,
+    also: Sequence[Part] = (),
+) -> Applied:
+    """Applies mutations in order. Runs in the caller's transaction and commits nothing itself.
+
+    `look`: what a caller has locked and seen already. `also`: what is to be written along, in the same statement.
+    """
     if not items:
-        return []
-    grids = {item.mutation.grid for item in items if item.edit is not None}
+        await statements.write(connection, also)
+        return Applied()
+    names = Names.of(item.mutation for item in items)
     while True:
         batch = Batch(now, settings)
         try:
-            await batch.open(connection, items, grids)
+            await batch.open(connection, items, look or await looking.find(connection, names))
             break
         except GridUnlocked as missing:
-            grids.add(missing.grid)
+            names.grids.add(missing.grid)
+            look = None
     verdicts = [batch.take(item) for item in items]
     await batch.fold_problems(connection)
-    await batch.write(connection)
-    await release_waiting(connection, batch, now, settings)
-    return verdicts
+    await batch.write(connection, also)
+    released = await release_waiting(connection, batch, now, settings)
+    return Applied(verdicts, batch.taken, not released and batch.is_quiet())
 
 
 class Batch:
@@ -66,7 +93,9 @@ class Batch:
         self.stored: dict[tuple[str, str], records.Stored] = {}
         self.touched: dict[tuple[str, str], None] = {}
         self.existing: dict[tuple[str, str], str] = {}
-        self.born: list[str] = []
+        self.born: dict[tuple[str, str], None] = {}
+        self.awaited = False
+        self.parts: list[Part] = []
         self.visits_before: dict[str, credit.VisitFacts | None] = {}
         self.households_before: dict[str, credit.HouseholdFacts | None] = {}
         self.filed: dict[str, filing.Filed] = {}
@@ -78,32 +107,29 @@ class Batch:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    async def open(self, connection: Connection, items: Sequence[Ready], grids: set[str]) -> None:
-        """Locks the counters of the grids and reads every record that the mutations name."""
-        self.heads = await queries.lock_counters(connection, grids)
-        wanted: dict[str, set[str]] = defaultdict(set)
-        referred: dict[str, set[str]] = defaultdict(set)
+    async def open(self, connection: Connection, items: Sequence[Ready], look: Look) -> None:
+        """Reads whole what the mutations change, and notes what there is of all that they name."""
+        self.heads = look.locked
+        self.existing = look.there
+        self.awaited = look.awaited
+        wanted: dict[str, dict[str, None]] = defaultdict(dict)
+        problems: dict[str, None] = {}
         for item in items:
             if item.edit is None or item.kind is None:
                 continue
-            wanted[item.kind.name].add(item.mutation.id)
-            for name, refers in item.kind.references:
-                if item.edit.fields.get(name):
-                    referred[refers].add(item.edit.fields[name])
+            name, id = item.kind.name, item.edit.id
+            if (name, id) in look.there:
+                wanted[name][id] = None
+            problem = id if name == "problem" else item.edit.fields.get("problem_id") if name == "step" else None
+            if problem and ("problem", problem) in look.there:
+                problems[problem] = None
         for name, ids in wanted.items():
             for record_id, stored in (await records.load(connection, KINDS[name], ids, self.settings.vault)).items():
                 if stored.record.grid not in self.heads:
                     raise GridUnlocked(stored.record.grid)
                 self.stored[name, record_id] = stored
-        self.existing = await records.existing(connection, referred)
-        problems = wanted["problem"] | {
-            str(item.edit.fields["problem_id"])
-            for item in items
-            if item.edit is not None and item.mutation.kind == "step" and item.edit.fields.get("problem_id")
-        }
-        known = [problem for problem in problems if ("problem", problem) in self.stored or ("problem", problem) in self.existing]
-        if known:
-            self.filed = await filing.load(connection, known)
+        if problems:
+            self.filed = await filing.load(connection, problems)
 
     # ----------------------------------------------------------------------------------------------- judging
 
@@ -126,7 +152,7 @@ class Batch:
             stored = records.Stored(record, item.mutation.seq, self.now)
             merged = False
             self.stored[key] = stored
-            self.born.append(edit.id)
+            self.born[key] = None
         else:
             before, last, echoed = stored.record.grid, stored.record.last, stored.echo
             rev_grid = destination(stored.record, edit)
@@ -236,7 +262,7 @@ class Batch:
     # -------------------------------------------------------------------------------------- problems and tallies
 
     async def fold_problems(self, connection: Connection) -> None:
-        """Folds every problem that got a step or was changed, and collects what changes in the tally."""
+        """Folds every problem that got a step or was changed, and collects what changes in the tallies."""
         for visit, had in self.visits_before.items():
             self.changes.visit(had, _visit_facts(self.stored.get(("visit", visit))))
         for household, counted in self.households_before.items():
@@ -277,28 +303,44 @@ class Batch:
             kept.append(filed)
             self.changes.case(before, credit.case_facts(filed))
         if kept:
-            await filing.write(connection, kept)
+            self.parts.append(filing.writing(kept))
         if gone:
-            await filing.remove(connection, gone)
+            self.parts.append(filing.removing(gone))
 
     # ------------------------------------------------------------------------------------------------- writing
 
-    async def write(self, connection: Connection) -> None:
-        """Writes all that changed, a statement a table."""
-        by_kind: dict[str, list[records.Stored]] = defaultdict(list)
-        for key in self.touched:
-            by_kind[key[0]].append(self.stored[key])
-        for name, some in by_kind.items():
-            await records.write(connection, KINDS[name], some, self.settings.vault)
-        await queries.advance_counters(connection, self.taken)
+    async def write(self, connection: Connection, also: Sequence[Part]) -> None:
+        """Writes all that changed, in one statement; households before it, because their contact members count with the visits."""
+        if self.households_before:
+            await statements.write(connection, self._records("household"))
+            await tallies.settle_households(connection, self.changes)
         if self.held:
             await queries.write_held(connection, self.held, self.now, self.settings.vault)
         if self.conflicts:
-            await queries.write_conflicts(connection, self.conflicts, self.now, self.settings.vault)
+            self.parts.append(queries.disputing(self.conflicts, self.now, self.settings.vault))
         if self.departures:
-            await queries.write_departures(connection, self.departures)
-        await queries.write_log(connection, self.log, self.now, self.settings.vault)
-        await tallies.add(connection, self.changes)
+            self.parts.append(queries.departing(self.departures))
+        if self.taken:
+            self.parts.append(queries.advancing(self.taken))
+        parts = [part for kind in KINDS if kind != "household" for part in self._records(kind)]
+        parts += queries.logging(self.log, self.now, self.settings.vault)
+        await statements.write(connection, [*parts, *self.parts, *tallies.adding(self.changes), *also])
+
+    def _records(self, kind: str) -> list[Part]:
+        """Writes the records of a kind: those that one device has just made, and the others."""
+        fresh: list[records.Stored] = []
+        known: list[records.Stored] = []
+        for name, record_id in self.touched:
+            if name == kind:
+                stored = self.stored[name, record_id]
+                (fresh if stored.is_fresh and (name, record_id) in self.born and stored.is_like(fresh) else known).append(stored)
+        vault = self.settings.vault
+        parts = [records.adding(KINDS[kind], fresh, vault)] if fresh else []
+        return [*parts, records.writing(KINDS[kind], known, vault)] if known else parts
+
+    def is_quiet(self) -> bool:
+        """Whether the devices that sent the mutations know all that came of them by their verdicts."""
+        return not (self.held or self.departures or any(self.stored[key].echo for key in self.touched))
 
 
 def _visit_facts(stored: records.Stored | None) -> credit.VisitFacts | None:
@@ -319,14 +361,15 @@ def digest_of(body: str) -> bytes:
     return hashlib.blake2b(body.encode(), digest_size=12).digest()
 
 
-async def release_waiting(connection: Connection, batch: Batch, now: datetime, settings: Settings) -> None:
+async def release_waiting(connection: Connection, batch: Batch, now: datetime, settings: Settings) -> bool:
     """Releases what was held only because a record of this batch had not come yet, in the order in which it was written."""
-    if not batch.born:
-        return
-    waiting = await queries.waiting_for(connection, batch.born, settings.vault)
+    if not batch.born or not (batch.awaited or batch.held):
+        return False
+    waiting = await queries.waiting_for(connection, [id for _, id in batch.born], settings.vault)
     if not waiting:
-        return
+        return False
     await release(connection, waiting, now + timedelta(microseconds=1), settings)
+    return True
 
 
 async def release(
@@ -349,7 +392,7 @@ async def release(
         item = ready_one(author, mutation, row.stamp, row.offset_ms, to_ms(now))
         item.origin = row.id
         items.append(item)
-    verdicts = await apply(connection, items, now, settings)
+    verdicts = (await apply(connection, items, now, settings)).verdicts
     for row, verdict in zip(rows, verdicts, strict=True):
         if verdict.outcome == "held":
             await queries.hold_again(connection, row, verdict)

@@ -1,6 +1,7 @@
 """One sync exchange: push, then pull. What `POST /v1/sync` does once the caller is known."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,13 @@ from service import metrics
 from service.database import Connection, Database
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.queries import posts_of, read_device
-from service.identity.rights import PostHeld, scope
+from service.identity.rights import scope
 from service.settings import Settings
 from service.sync import feed, queries, seams
+from service.sync import look as looking
 from service.sync.apply import apply, digest_of, highest_stamp
 from service.sync.intake import Author, ready
+from service.sync.look import DeviceState, Look, Names
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
@@ -26,20 +29,23 @@ SEEN_EVERY_S = 60
 
 
 class Pushed(msgspec.Struct):
-    """What a push did: verdicts in order, and the highest seq that the server now holds."""
+    """What a push did: verdicts in order, the highest seq that the server now holds, and what was taken of each grid's revisions.
+
+    `quiet`: nothing of it is news for the device itself.
+    """
 
     verdicts: list[Verdict]
     acked: int
+    taken: Mapping[str, int] = {}
+    quiet: bool = True
 
 
 class Standing(msgspec.Struct):
     """What the server knows of a device before an exchange."""
 
+    look: Look
+    device: DeviceState
     epoch: str
-    key: bytes
-    posts: list[PostHeld]
-    acked: int
-    revoked_at: datetime | None
     cursor: Cursor | None
 
     @property
@@ -51,61 +57,52 @@ class Standing(msgspec.Struct):
 async def exchange(database: Database, settings: Settings, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
     """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
     offset = clock.effective_offset(to_ms(now), to_ms(request.sent_at))
-    if request.mutations:
-        async with database.transaction() as connection:
-            standing = await _standing(connection, device, staff_code, request, now, lock=True)
-            await seams.reach(seams.PUSH_LOCKED)
-            pushed = await _push(connection, settings, standing, device, staff_code, request, offset, now)
-            await seams.reach(seams.PUSH_WRITTEN)
-        metrics.pushed(request.mutations, pushed.verdicts)
-        await seams.reach(seams.PUSH_COMMITTED)
-    else:
-        pushed = None
     async with database.reading() as connection:
-        if pushed is None:
-            standing = await _standing(connection, device, staff_code, request, now, lock=False)
-            pushed = Pushed([], standing.acked)
-            await _note_seen(connection, device, request, offset, now)
+        if request.mutations:
+            async with connection.transaction():
+                standing = await _standing(connection, device, staff_code, request, now)
+                await seams.reach(seams.PUSH_LOCKED)
+                pushed = await _push(connection, settings, standing, device, staff_code, request, offset, now)
+                await seams.reach(seams.PUSH_WRITTEN)
+            metrics.pushed(request.mutations, pushed.verdicts)
+            await seams.reach(seams.PUSH_COMMITTED)
+        else:
+            standing = await _standing(connection, device, staff_code, request, now)
+            pushed = Pushed([], standing.device.acked)
+            await _note_seen(connection, standing.device, device, request, offset, now)
         _refuse_after_push(standing, request, pushed)
         answer = await _pull(connection, settings, standing, device, staff_code, request, pushed, now)
         await seams.reach(seams.PULL_READ)
         return answer
 
 
-async def _standing(connection: Connection, device: str, staff_code: str, request: SyncRequest, now: datetime, lock: bool) -> Standing:
-    read = queries.lock_device if lock else read_device
-    row = await read(connection, device)
-    if row is None:
+async def _standing(connection: Connection, device: str, staff_code: str, request: SyncRequest, now: datetime) -> Standing:
+    names = Names.of(request.mutations)
+
+    async def see() -> Look:
+        if request.mutations:
+            return await looking.lock(connection, device, staff_code, names, now)
+        return await looking.stand(connection, device, staff_code, now)
+
+    look = await see()
+    if look.device is None:
         await queries.add_device(connection, device, staff_code, now)
-        row = await read(connection, device)
-        assert row is not None
-    server = await queries.server_state(connection)
-    epoch = str(server["epoch"])
-    cursor = read_cursor(request.cursor, server["cursor_key"], device)
-    if cursor and cursor.epoch == epoch and await _is_ahead(connection, cursor, row["acked_seq"]):
+        look = await see()
+        assert look.device is not None
+    epoch = look.epoch
+    cursor = read_cursor(request.cursor, look.key, device)
+    if cursor and cursor.epoch == epoch and await _is_ahead(connection, cursor, look):
         epoch = await queries.new_epoch(connection, epoch)
-    return Standing(
-        epoch,
-        server["cursor_key"],
-        await posts_of(connection, staff_code),
-        row["acked_seq"],
-        row["revoked_at"],
-        cursor,
-    )
+    return Standing(look, look.device, epoch, cursor)
 
 
-async def _is_ahead(connection: Connection, cursor: Cursor, acked: int) -> bool:
+async def _is_ahead(connection: Connection, cursor: Cursor, look: Look) -> bool:
     """Whether a genuine cursor knows more than the server: then the server was restored from a backup (promise 9)."""
-    if cursor.acked > acked:
+    assert look.device is not None
+    if cursor.acked > look.device.acked:
         return True
-    return bool(
-        await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM unnest($1::text[], $2::bigint[]) AS k(grid, rev)"
-            " LEFT JOIN counter c ON c.grid = k.grid WHERE k.rev > coalesce(c.rev, 0))",
-            list(cursor.grids),
-            [position.rev for position in cursor.grids.values()],
-        )
-    )
+    unseen = [grid for grid, position in cursor.grids.items() if position.rev > look.counters.get(grid, -1)]
+    return bool(unseen) and await queries.any_ahead(connection, {grid: cursor.grids[grid].rev for grid in unseen})
 
 
 async def _push(
@@ -119,34 +116,34 @@ async def _push(
     now: datetime,
 ) -> Pushed:
     mutations = request.mutations
-    if mutations[0].seq > standing.acked + 1:
+    known = standing.device.acked
+    if mutations[0].seq > known + 1:
         raise Problem(
             SEQ_GAP,
-            f"The server holds this device's mutations up to {standing.acked}; send from {standing.acked + 1} on.",
-            expected=standing.acked + 1,
+            f"The server holds this device's mutations up to {known}; send from {known + 1} on.",
+            expected=known + 1,
         )
-    repeated = [mutation for mutation in mutations if mutation.seq <= standing.acked]
+    repeated = [mutation for mutation in mutations if mutation.seq <= known]
     fresh = mutations[len(repeated) :]
     verdicts = await _repeat(connection, device, repeated, settings) if repeated else []
-    row_stamp = await connection.fetchval("SELECT last_stamp FROM device WHERE id = $1", device)
     cursor = standing.valid_cursor
     author = Author(
         device=device,
         staff_code=staff_code,
-        posts=standing.posts,
+        posts=standing.look.posts,
         offset_ms=offset,
-        last_stamp=f"{row_stamp:016x}",
+        last_stamp=standing.device.last_stamp,
         epoch=standing.epoch,
         epoch_since_ms=_epoch_since(standing, now),
         seen={grid: position.rev for grid, position in cursor.grids.items()} if cursor else {},
-        revoked_at=standing.revoked_at,
+        revoked_at=standing.device.revoked_at,
     )
     items = ready(author, fresh, now)
-    verdicts += await apply(connection, items, now, settings)
-    acked = fresh[-1].seq if fresh else standing.acked
+    acked = fresh[-1].seq if fresh else known
     stamp = max(author.last_stamp, highest_stamp(items))
-    await queries.acknowledge(connection, device, acked, stamp, offset, request.queued, now)
-    return Pushed(verdicts, acked)
+    done = queries.acknowledging(device, acked, stamp, offset, request.queued, now)
+    applied = await apply(connection, items, now, settings, standing.look, [done])
+    return Pushed(verdicts + applied.verdicts, acked, applied.taken, applied.quiet and not repeated)
 
 
 def _epoch_since(standing: Standing, now: datetime) -> int:
@@ -186,19 +183,17 @@ async def _repeat(connection: Connection, device: str, repeated: list[Mutation],
     return verdicts
 
 
-async def _note_seen(connection: Connection, device: str, request: SyncRequest, offset: int, now: datetime) -> None:
+async def _note_seen(connection: Connection, state: DeviceState, device: str, request: SyncRequest, offset: int, now: datetime) -> None:
     """Keeps the device's last sign of life, once a minute or when its queue has changed; an idle poll writes nothing."""
-    row = await read_device(connection, device)
-    assert row is not None
-    last = row["last_seen"]
-    if last is None or row["queued"] != request.queued or (now - last).total_seconds() >= SEEN_EVERY_S:
+    last = state.last_seen
+    if last is None or state.queued != request.queued or (now - last).total_seconds() >= SEEN_EVERY_S:
         await queries.seen(connection, device, request.queued, offset, now)
 
 
 def _refuse_after_push(standing: Standing, request: SyncRequest, pushed: Pushed) -> None:
     """A revoked device and an outdated app get no data, but what they hand in was taken."""
     members: dict[str, Any] = {"acked": pushed.acked, "verdicts": msgspec.to_builtins(pushed.verdicts)}
-    if standing.revoked_at is not None:
+    if standing.device.revoked_at is not None:
         raise Problem(
             DEVICE_REVOKED,
             "This device was revoked. Hand in what is left, then delete all data on the phone.",
@@ -226,11 +221,17 @@ async def _pull(
 ) -> bytes:
     cursor = standing.valid_cursor
     mutations = request.mutations
-    first_new = next((mutation.seq for mutation in mutations if mutation.seq > standing.acked), pushed.acked + 1)
+    first_new = next((mutation.seq for mutation in mutations if mutation.seq > standing.device.acked), pushed.acked + 1)
     last_own = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
-    units = scope(standing.posts, now)
-    heads = await feed.heads_in_scope(connection, units, queries.mailbox_of(staff_code))
-    page = await feed.page(connection, heads, cursor, device, (first_new, last_own), request.limit, now, settings.vault, request.again)
+    mailbox = queries.mailbox_of(staff_code)
+    if pushed.quiet:
+        # While this device held the locks nobody else wrote in the grids of the push, and of what it wrote itself nothing is news.
+        heads = {feed: head + pushed.taken.get(feed, 0) for feed, head in standing.look.heads(mailbox, now).items()}
+        own = pushed.taken
+    else:
+        heads = await feed.heads_in_scope(connection, scope(standing.look.posts, now), mailbox)
+        own = {}
+    page = await feed.page(connection, heads, cursor, device, (first_new, last_own), request.limit, now, settings.vault, request.again, own)
     metrics.pulled.inc(len(page.changes))
     metrics.feed_lag.observe(page.pending)
     # What was written in a grid that has left the scope since then counts, but no copy of it may stay on the phone (promise 8).
@@ -249,7 +250,7 @@ async def _pull(
     tail = encode(
         {
             "dropped_grids": dropped,
-            "cursor": sign_cursor(after, standing.key),
+            "cursor": request.cursor if after == standing.cursor else sign_cursor(after, standing.look.key),
             "more": page.more,
             "pending": page.pending,
         }

@@ -8,6 +8,7 @@ the windows of promise 13 apply, up to the head at which that first pull began.
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -119,12 +120,13 @@ async def page(
     now: datetime,
     vault: Vault,
     again: Sequence[str] = (),
+    taken: Mapping[str, int] = MappingProxyType({}),
 ) -> Page:
     """The next page for a device whose scope has these heads.
 
     `own`: the first seq that is new with this request, and the last that the device is known to hold. Own mutations that were applied as
     sent are left out where the device holds the record that they changed: in grids that it had pulled whole before it sent them, and
-    records that it has just made.
+    records that it has just made. `taken`: how many of the last revisions of a grid are mutations of this request, all applied as sent.
     """
     known = dict(cursor.grids) if cursor else {}
     dropped = sorted(known.keys() - heads.keys())
@@ -134,6 +136,10 @@ async def page(
     for grid, position in positions.items():
         if position.snapshot or grid not in known:
             positions[grid] = position._replace(own_since=own[1] + 1)
+    for grid, count in taken.items():
+        held = known.get(grid)
+        if held and grid in heads and held.rev == heads[grid] - count and not held.snapshot and held.own_since <= own[0]:
+            positions[grid] = held._replace(rev=heads[grid])
     behind = [grid for grid, head in heads.items() if positions[grid].rev < head]
     changes: list[str] = []
     full = False

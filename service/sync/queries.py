@@ -9,6 +9,7 @@ import msgspec
 
 from service.database import Connection, Row
 from service.identity.queries import posts_of
+from service.statements import Part, array, text_array
 from service.sync.intake import Author, Flaw, Ready
 from service.vault import Vault
 from sync_protocol import clock
@@ -72,22 +73,14 @@ def mailbox_of(staff_code: str) -> str:
 # ---------------------------------------------------------------------------------------------------- counters
 
 
-async def lock_counters(connection: Connection, grids: Collection[str]) -> dict[str, int]:
-    """Locks the counters of those of the grids that exist, in one order for everybody, and returns their heads."""
-    rows = await connection.fetch(
-        "SELECT grid, rev FROM counter WHERE grid = ANY($1::text[]) ORDER BY grid FOR NO KEY UPDATE", sorted(grids)
-    )
-    return {row["grid"]: row["rev"] for row in rows}
+_ADVANCE = """
+    UPDATE counter SET rev = rev + t.n FROM unnest($1::text::text[], $2::text::bigint[]) AS t(grid, n) WHERE counter.grid = t.grid
+"""
 
 
-async def advance_counters(connection: Connection, taken: Mapping[str, int]) -> None:
+def advancing(taken: Mapping[str, int]) -> Part:
     """Moves counters on by the revisions that were taken; their rows are locked."""
-    if taken:
-        await connection.execute(
-            "UPDATE counter SET rev = rev + t.n FROM unnest($1::text[], $2::bigint[]) AS t(grid, n) WHERE counter.grid = t.grid",
-            list(taken),
-            list(taken.values()),
-        )
+    return Part("advance", _ADVANCE, (array(taken), array(taken.values())))
 
 
 async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> int:
@@ -103,41 +96,55 @@ async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> i
 # ------------------------------------------------------------------------------------------------------ writing
 
 
-async def write_log(connection: Connection, rows: Sequence[LogRow], now: datetime, vault: Vault) -> None:
+_LOG = """
+    INSERT INTO mutation (received_at, device, staff_code, offset_ms, seq, kind, id, grid, stamp, digest, body, outcome, rev, verdict,
+                          origin)
+    SELECT $1::timestamptz, $2::uuid, $3::text, $4::bigint, m.seq, m.kind, m.id, m.grid, m.stamp, decode(m.digest, 'hex'), m.body::json,
+           m.outcome, m.rev, m.verdict::json, m.origin
+    FROM unnest($5::text::bigint[], $6::text::text[], $7::text::text[], $8::text::text[], $9::text::bigint[], $10::text::text[],
+                $11::text::text[], $12::text::text[], $13::text::bigint[], $14::text::text[], $15::text::uuid[])
+      AS m(seq, kind, id, grid, stamp, digest, body, outcome, rev, verdict, origin)
+"""
+
+
+def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> list[Part]:
     """Keeps every mutation whole, with its outcome."""
-    values = [
+    by_author: dict[int, list[LogRow]] = {}
+    for row in rows:
+        by_author.setdefault(id(row.item.author), []).append(row)
+    return [_logging(f"log_{place}", some, now, vault) for place, some in enumerate(by_author.values())]
+
+
+def _logging(name: str, rows: Sequence[LogRow], now: datetime, vault: Vault) -> Part:
+    author = rows[0].item.author
+    mutations = [row.item.mutation for row in rows]
+    return Part(
+        name,
+        _LOG,
         (
-            row.item.author.device,
-            row.item.mutation.seq,
-            row.item.author.staff_code,
-            _printable(row.item.mutation.kind),
-            _printable(row.item.mutation.id),
-            _printable(row.grid),
-            int(row.item.stamp, 16),
-            row.item.author.offset_ms,
-            row.digest,
-            _sealed_body(row.item.mutation, row.body, vault),
-            row.verdict.outcome,
-            row.verdict.rev,
-            _verdict_rest(row.verdict, row.item.mutation.kind, vault),
-            row.item.origin,
-        )
-        for row in rows
-    ]
-    await connection.execute(
-        """
-        INSERT INTO mutation (received_at, device, seq, staff_code, kind, id, grid, stamp, offset_ms, digest, body, outcome, rev,
-                              verdict, origin)
-        SELECT $1::timestamptz, * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-                                 $9::bigint[], $10::bytea[], $11::json[], $12::text[], $13::bigint[], $14::json[], $15::uuid[])
-        """,
-        now,
-        *map(list, zip(*values, strict=True)),
+            now,
+            author.device,
+            author.staff_code,
+            author.offset_ms,
+            array([mutation.seq for mutation in mutations]),
+            text_array([_printable(mutation.kind) for mutation in mutations]),
+            text_array([_printable(mutation.id) for mutation in mutations]),
+            text_array([_printable(row.grid) for row in rows]),
+            array([int(row.item.stamp, 16) for row in rows]),
+            array([row.digest.hex() for row in rows]),
+            text_array([_sealed_body(mutation, row.body, vault) for mutation, row in zip(mutations, rows, strict=True)]),
+            array([row.verdict.outcome for row in rows]),
+            array([row.verdict.rev for row in rows]),
+            text_array([_verdict_rest(row.verdict, row.item.mutation.kind, vault) for row in rows]),
+            array([row.item.origin for row in rows]),
+        ),
     )
 
 
 def _printable(text: str) -> str:
     """What a mutation called its kind, id or grid, fit for a text column; the body keeps it as it came."""
+    if text.isascii() and text.isprintable() and len(text) <= 80:
+        return text
     return text.encode("utf-8", "replace").decode().replace("\0", "�")[:80]
 
 
@@ -208,41 +215,58 @@ def _printable_detail(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "�")
 
 
-async def write_conflicts(connection: Connection, entries: Sequence[ConflictEntry], now: datetime, vault: Vault) -> None:
+_DISPUTE = """
+    INSERT INTO conflict (id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at,
+                          lost, lost_by, lost_device, lost_at, created_at)
+    SELECT c.id, c.grid, c.kind, c.record, c.field, c.rule, c.rev, c.kept::json, c.kept_by, c.kept_device, c.kept_at,
+           c.lost::json, c.lost_by, c.lost_device, c.lost_at, $1::timestamptz
+    FROM unnest($2::text::uuid[], $3::text::text[], $4::text::text[], $5::text::uuid[], $6::text::text[], $7::text::text[],
+                $8::text::bigint[], $9::text::text[], $10::text::text[], $11::text::uuid[], $12::text::timestamptz[],
+                $13::text::text[], $14::text::text[], $15::text::uuid[], $16::text::timestamptz[])
+      AS c(id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at, lost, lost_by, lost_device, lost_at)
+"""
+
+
+def disputing(entries: Sequence[ConflictEntry], now: datetime, vault: Vault) -> Part:
     """Keeps what lost, for ever."""
-    await connection.executemany(
-        """
-        INSERT INTO conflict (id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at,
-                              lost, lost_by, lost_device, lost_at, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-        """,
-        [
-            (
-                entry.id,
-                entry.grid,
-                entry.kind,
-                entry.record,
-                entry.loss.field,
-                entry.loss.rule,
-                entry.rev,
-                canonical_json(_sealed_value(entry.kind, entry.loss.field, entry.loss.kept, vault)),
-                entry.loss.kept_clock.by,
-                entry.loss.kept_clock.device,
-                from_ms(clock.stamp_ms(entry.loss.kept_clock.stamp)),
-                canonical_json(_sealed_value(entry.kind, entry.loss.field, entry.loss.lost, vault)),
-                entry.loss.lost_clock.by,
-                entry.loss.lost_clock.device,
-                from_ms(clock.stamp_ms(entry.loss.lost_clock.stamp)),
-                now,
-            )
-            for entry in entries
-        ],
+
+    def value(entry: ConflictEntry, given: Any) -> str:
+        return canonical_json(_sealed_value(entry.kind, entry.loss.field, given, vault))
+
+    losses = [entry.loss for entry in entries]
+    return Part(
+        "dispute",
+        _DISPUTE,
+        (
+            now,
+            array([entry.id for entry in entries]),
+            array([entry.grid for entry in entries]),
+            array([entry.kind for entry in entries]),
+            array([entry.record for entry in entries]),
+            text_array([loss.field for loss in losses]),
+            text_array([loss.rule for loss in losses]),
+            array([entry.rev for entry in entries]),
+            text_array([value(entry, entry.loss.kept) for entry in entries]),
+            text_array([loss.kept_clock.by for loss in losses]),
+            array([loss.kept_clock.device for loss in losses]),
+            array([f'"{from_ms(clock.stamp_ms(loss.kept_clock.stamp))}"' for loss in losses]),
+            text_array([value(entry, entry.loss.lost) for entry in entries]),
+            text_array([loss.lost_clock.by for loss in losses]),
+            array([loss.lost_clock.device for loss in losses]),
+            array([f'"{from_ms(clock.stamp_ms(loss.lost_clock.stamp))}"' for loss in losses]),
+        ),
     )
 
 
-async def write_departures(connection: Connection, rows: Sequence[tuple[str, int, str, str]]) -> None:
+_DEPART = """
+    INSERT INTO departure (grid, rev, kind, id)
+    SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::uuid[])
+"""
+
+
+def departing(rows: Sequence[tuple[str, int, str, str]]) -> Part:
     """Notes for the feeds of grids which records have left them."""
-    await connection.executemany("INSERT INTO departure (grid, rev, kind, id) VALUES ($1, $2, $3, $4)", rows)
+    return Part("depart", _DEPART, tuple(array(column) for column in zip(*rows, strict=True)))
 
 
 # --------------------------------------------------------------------------------------------------------- held
@@ -342,6 +366,17 @@ async def server_state(connection: Connection) -> Row:
     return row
 
 
+async def any_ahead(connection: Connection, revs: Mapping[str, int]) -> bool:
+    """Whether one of these revisions of grids is above the grid's head."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM unnest($1::text[], $2::bigint[]) AS k(grid, rev)"
+        " LEFT JOIN counter c ON c.grid = k.grid WHERE k.rev > coalesce(c.rev, 0))",
+        list(revs),
+        list(revs.values()),
+    )
+    return found
+
+
 async def new_epoch(connection: Connection, current: str) -> str:
     """Takes a new epoch, unless another process just did; returns the one in force."""
     await connection.execute("UPDATE server SET epoch = gen_random_uuid(), epoch_at = now() WHERE epoch = $1::uuid", current)
@@ -349,10 +384,8 @@ async def new_epoch(connection: Connection, current: str) -> str:
 
 
 async def lock_device(connection: Connection, device: str) -> Row | None:
-    """A device's row, locked for a push (promise 1)."""
-    return await connection.fetchrow(
-        "SELECT staff_code, acked_seq, last_stamp, revoked_at FROM device WHERE id = $1 FOR NO KEY UPDATE", device
-    )
+    """A device's count and clock, locked."""
+    return await connection.fetchrow("SELECT acked_seq, last_stamp FROM device WHERE id = $1 FOR NO KEY UPDATE", device)
 
 
 async def add_device(connection: Connection, device: str, staff_code: str, now: datetime) -> None:
@@ -368,17 +401,15 @@ async def add_device(connection: Connection, device: str, staff_code: str, now: 
     )
 
 
-async def acknowledge(connection: Connection, device: str, acked: int, stamp: str, offset_ms: int, queued: int, now: datetime) -> None:
+_ACKNOWLEDGE = """
+    UPDATE device SET acked_seq = $2::bigint, last_stamp = $3::bigint, clock_offset_ms = $4::bigint, queued = $5::bigint,
+                      last_seen = $6::timestamptz WHERE id = $1::uuid
+"""
+
+
+def acknowledging(device: str, acked: int, stamp: str, offset_ms: int, queued: int, now: datetime) -> Part:
     """Moves a device on after a push."""
-    await connection.execute(
-        "UPDATE device SET acked_seq = $2, last_stamp = $3, clock_offset_ms = $4, queued = $5, last_seen = $6 WHERE id = $1",
-        device,
-        acked,
-        int(stamp, 16),
-        offset_ms,
-        queued,
-        now,
-    )
+    return Part("acknowledge", _ACKNOWLEDGE, (device, acked, int(stamp, 16), offset_ms, queued, now))
 
 
 async def seen(connection: Connection, device: str, queued: int, offset_ms: int, now: datetime) -> None:

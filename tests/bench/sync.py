@@ -63,7 +63,13 @@ async def signed_in(service: Service, count: int, seed: int, one_a_grid: bool = 
     return phones
 
 
-async def push(service: Service, work: Sequence[tuple[Phone, Sequence[Packed]]], concurrency: int = CONCURRENCY, count: int = 0, good: bytes = b'"applied"') -> tuple[float, list[float]]:
+async def push(
+    service: Service,
+    work: Sequence[tuple[Phone, Sequence[Packed]]],
+    concurrency: int = CONCURRENCY,
+    count: int = 0,
+    good: bytes = b'"applied"',
+) -> tuple[float, list[float]]:
     """Sends prepared batches, those of a phone in turn; the seconds of the whole and of each exchange."""
     todo = deque((phone, deque(batches)) for phone, batches in work)
     times: list[float] = []
@@ -114,14 +120,24 @@ async def raw_insert(url: str, since_rev: dict[str, int], batch: int, connection
     """The visits that were pushed since, inserted by PostgreSQL alone into a table like theirs."""
     connection = await asyncpg.connect(url)
     await connection.execute("CREATE TABLE IF NOT EXISTS raw_visit (LIKE visit INCLUDING ALL)")
-    names = [row["attname"] for row in await connection.fetch(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'visit'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum")]
-    types = {row["attname"]: row["format_type"] for row in await connection.fetch(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'visit'::regclass AND attnum > 0")}
+    names = [
+        row["attname"]
+        for row in await connection.fetch(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'visit'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+        )
+    ]
+    types = {
+        row["attname"]: row["format_type"]
+        for row in await connection.fetch(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'visit'::regclass AND attnum > 0"
+        )
+    }
     selected = ", ".join(f'v."{name}"::text' if types[name] in ("text[]",) else f'v."{name}"' for name in names)
     rows = await connection.fetch(
         f"SELECT {selected} FROM visit v JOIN unnest($1::text[], $2::bigint[]) AS s(grid, rev) ON v.grid = s.grid AND v.rev > s.rev ORDER BY v.grid, v.rev",
-        list(since_rev), list(since_rev.values()))
+        list(since_rev),
+        list(since_rev.values()),
+    )
     await connection.close()
     arrays = ", ".join(f"${i}::{'text' if types[n] == 'text[]' else types[n]}[]" for i, n in enumerate(names, 1))
     quoted = ", ".join(f'"{name}"' for name in names)
@@ -178,13 +194,19 @@ async def main_async(server: str, folder: Path, options: Any) -> None:
                 cpu = service.cpu_s() - cpu
                 raw, rows = await raw_insert(url, before, size)
                 assert rows == size * per * DEVICES, rows
-                print(f"push {size}: {rows / seconds:,.0f}/s raw {rows / raw:,.0f}/s ratio {raw / seconds:.3f} p50 {1000*statistics.median(times):.0f} p99 {p99(times):.0f} ms; cpu {cpu/seconds:.2f}; us/record {1e6*cpu/rows:.0f}", flush=True)
+                print(
+                    f"push {size}: {rows / seconds:,.0f}/s raw {rows / raw:,.0f}/s ratio {raw / seconds:.3f} p50 {1000 * statistics.median(times):.0f} p99 {p99(times):.0f} ms; cpu {cpu / seconds:.2f}; us/record {1e6 * cpu / rows:.0f}",
+                    flush=True,
+                )
         if "idle" in options.only:
             for _ in range(options.rounds):
                 cpu = service.cpu_s()
                 seconds, times = await idle(service, phones, 6000)
                 cpu = service.cpu_s() - cpu
-                print(f"idle {6000 / seconds:,.0f}/s p50 {1000*statistics.median(times):.1f} p99 {p99(times):.1f} cpu {cpu/seconds:.2f} us/poll {1e6*cpu/6000:.0f}", flush=True)
+                print(
+                    f"idle {6000 / seconds:,.0f}/s p50 {1000 * statistics.median(times):.1f} p99 {p99(times):.1f} cpu {cpu / seconds:.2f} us/poll {1e6 * cpu / 6000:.0f}",
+                    flush=True,
+                )
         print([w.cpu_times()[:2] for w in service.workers()], service.memory_mb())
 
 

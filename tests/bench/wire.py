@@ -44,7 +44,7 @@ class Line(asyncio.Protocol):
     async def open(cls, base_url: str) -> "Line":
         """A connection to the service."""
         at = urlsplit(base_url)
-        _, line = await asyncio.get_running_loop().create_connection(cls, at.hostname, at.port)
+        _, line = await asyncio.get_running_loop().create_connection(cls, at.hostname or "", at.port or 0)
         return line
 
     async def ask(self, path: str, body: bytes, token: str = "", encoding: str = "", kind: str = "application/json") -> Answer:

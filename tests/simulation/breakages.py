@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from service.summaries.credit import Changes
-from service.sync import exchange, feed, queries
+from service.statements import Part
+from service.sync import exchange, feed, look, queries
 from sync_protocol import clock
 from sync_protocol.merge import Edit
 
 apply_module: Any = importlib.import_module("service.sync.apply")
+
+_NOTHING = Part("nothing", "SELECT 1", ())
 
 Patch = pytest.MonkeyPatch
 Break = Callable[[Patch], None]
@@ -20,11 +23,9 @@ Break = Callable[[Patch], None]
 def skip_the_counter_lock(patch: Patch) -> None:
     """Reads the heads without locking them."""
 
-    async def unlocked(connection: Any, grids: Any) -> dict[str, int]:
-        rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid = ANY($1::text[])", sorted(grids))
-        return {row["grid"]: row["rev"] for row in rows}
-
-    patch.setattr(queries, "lock_counters", unlocked)
+    for name in ("_push_sql", "_find_sql"):
+        plain = getattr(look, name)
+        patch.setattr(look, name, lambda kinds, plain=plain: plain(kinds).replace("ORDER BY grid FOR NO KEY UPDATE", "ORDER BY grid"))
 
 
 def accept_a_repeated_seq(patch: Patch) -> None:
@@ -32,8 +33,8 @@ def accept_a_repeated_seq(patch: Patch) -> None:
     plain = exchange._push
 
     async def push(connection: Any, settings: Any, standing: Any, device: str, staff_code: str, request: Any, *rest: Any) -> Any:
-        if request.mutations and request.mutations[0].seq <= standing.acked:
-            standing.acked = request.mutations[0].seq - 1
+        if request.mutations and request.mutations[0].seq <= standing.device.acked:
+            standing.device.acked = request.mutations[0].seq - 1
         return await plain(connection, settings, standing, device, staff_code, request, *rest)
 
     patch.setattr(exchange, "_push", push)
@@ -67,22 +68,21 @@ def drop_held(patch: Patch) -> None:
 def drop_conflicts(patch: Patch) -> None:
     """Throws away what lost."""
 
-    async def nothing(*_: Any) -> None:
-        return None
-
-    patch.setattr(queries, "write_conflicts", nothing)
+    patch.setattr(queries, "disputing", lambda *_: _NOTHING)
 
 
 def never_echo(patch: Patch) -> None:
     """Never sends a device what became of its own merged or corrected records."""
-    plain = apply_module.records.write
+    for name in ("adding", "writing"):
+        plain = getattr(apply_module.records, name)
 
-    async def write(connection: Any, kind: Any, some: Any, vault: Any) -> None:
-        for stored in some:
-            stored.echo = False
-        await plain(connection, kind, some, vault)
+        def part(kind: Any, some: Any, vault: Any, plain: Any = plain) -> Part:
+            for stored in some:
+                stored.echo = False
+            made: Part = plain(kind, some, vault)
+            return made
 
-    patch.setattr(apply_module.records, "write", write)
+        patch.setattr(apply_module.records, name, part)
 
 
 def run_the_cursor_ahead(patch: Patch) -> None:
@@ -146,10 +146,7 @@ def take_forked_devices_for_honest(patch: Patch) -> None:
 def forget_departures(patch: Patch) -> None:
     """Does not tell a grid that a record has left it."""
 
-    async def nothing(*_: Any) -> None:
-        return None
-
-    patch.setattr(queries, "write_departures", nothing)
+    patch.setattr(queries, "departing", lambda *_: _NOTHING)
 
 
 BREAKAGES: dict[str, Break] = {

@@ -1,0 +1,58 @@
+"""What saves round trips to the database: many rows as few parameters, and many writes as one statement.
+
+Rows travel as columns, each an array in PostgreSQL's text form, `$1::text::uuid[]`: the driver passes a text on as it is, where it
+would look at every element of a list. Writes that belong together travel as `Part`s of one statement, each a CTE of its own.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from service.database import Connection
+
+_PARAMETER = re.compile(r"\$(\d+)")
+
+
+class Part(NamedTuple):
+    """A write of its own, with parameters from $1; another part may read what it returns by its `name`."""
+
+    name: str
+    sql: str
+    values: tuple[Any, ...]
+
+
+def array(items: Iterable[object]) -> str:
+    """An array of numbers, UUIDs, moments or codes, whose texts need no quotes; None is NULL."""
+    return "{" + ",".join(["NULL" if item is None else str(item) for item in items]) + "}"
+
+
+def text_array(items: Iterable[str | None]) -> str:
+    """An array of any texts; None is NULL."""
+    return "{" + ",".join(["NULL" if item is None else quoted(item) for item in items]) + "}"
+
+
+def quoted(text: str) -> str:
+    """A text as an element of an array."""
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    return '"' + text.replace('"', '\\"') + '"'
+
+
+async def write(connection: Connection, parts: Sequence[Part]) -> None:
+    """Does the writes in one statement. All of them see the database as it was before: none may touch what another one does."""
+    if parts:
+        values = [value for part in parts for value in part.values]
+        await connection.execute(_joined(tuple((part.name, part.sql, len(part.values)) for part in parts)), *values)
+
+
+@lru_cache(maxsize=1_000)
+def _joined(parts: tuple[tuple[str, str, int], ...]) -> str:
+    if len(parts) == 1:
+        return parts[0][1]
+    ctes = []
+    before = 0
+    for name, sql, count in parts:
+        ctes.append(f"{name} AS ({_PARAMETER.sub(lambda found, past=before: f'${int(found[1]) + past}', sql)})")  # type: ignore[misc]
+        before += count
+    return "WITH " + ", ".join(ctes) + " SELECT"
