@@ -64,11 +64,15 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         assert settings.database_url, "the database is chosen before the app starts"
-        pool = await open_pool(settings.database_url, settings.pool_size, server_settings={"plan_cache_mode": "force_generic_plan"})
+        pool = await open_pool(settings.database_url, settings.pool_size)
         # A statement of its own plan for each unit, and no workers beside it: phones need the other cores.
         planned = {"plan_cache_mode": "force_custom_plan", "max_parallel_workers_per_gather": "0"}
         analysis = await open_pool(settings.database_url, settings.analysis_pool_size, server_settings=planned)
-        database = Database(pool, analysis)
+        # Phones ask the same few statements all evening, and each for its own rows: whatever the statistics say of tables that grow
+        # under them, one plan that goes by the indexes is right.
+        looked_up = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+        sync = await open_pool(settings.database_url, settings.sync_pool_size, server_settings=looked_up)
+        database = Database(pool, analysis, sync)
         _ = settings.vault  # a missing key is noticed now, and not with the first phone
         app.state.gridloop = State(settings, database, Tokens(database, settings, now), Attempts(database, settings), now)
         try:
@@ -76,6 +80,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         finally:
             await pool.close()
             await analysis.close()
+            await sync.close()
 
     app: FastAPI = FastAPIOffline(
         title="Gridloop",

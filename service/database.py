@@ -65,19 +65,26 @@ async def _leave_as_it_is(connection: Connection) -> None:
 class Database:
     """The database as the routes see it: connections to read, transactions to write."""
 
-    def __init__(self, pool: Pool, analysis: Pool | None = None) -> None:
+    def __init__(self, pool: Pool, analysis: Pool | None = None, sync: Pool | None = None) -> None:
         self.pool = pool
         self._analysis = analysis or pool
+        self._sync = sync or pool
 
     @property
     def pools(self) -> dict[str, Pool]:
         """The pools by name."""
-        return {"main": self.pool, "analysis": self._analysis}
+        return {"main": self.pool, "analysis": self._analysis, "sync": self._sync}
 
     @asynccontextmanager
     async def analysing(self) -> AsyncIterator[Connection]:
         """A connection whose statements are planned each for its own unit and period: a village and a city want other ways."""
         async with self._connection(self._analysis) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def syncing(self) -> AsyncIterator[Connection]:
+        """A connection for phones, whose statements are planned once and reach every row by an index."""
+        async with self._connection(self._sync) as connection:
             yield connection
 
     @asynccontextmanager

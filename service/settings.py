@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     data: Path = Field(Path(".gridloop"), description="Folder of the embedded PostgreSQL.")
     pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps.")
     analysis_pool_size: int = Field(4, ge=1, le=200, description="Database connections a service process keeps for summaries and ledgers.")
+    sync_pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps for phones that sync.")
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
     access_minutes: int = Field(15, ge=1, le=24 * 60, description="Life of an access token, minutes.")
     refresh_days: int = Field(90, ge=1, le=3650, description="Life of a refresh token, days.")

@@ -74,7 +74,7 @@ async def phone(request: Request, state: State) -> tuple[str, str, datetime]:
     if claims.device is None:
         raise Problem(DEVICE_NEEDED, "Sign in with a device_id: only a device can sync.")
     if state.tokens.is_due(claims):
-        async with state.database.reading() as connection:
+        async with state.database.syncing() as connection:
             session = await queries.session(connection, claims.staff_code, claims.device, claims.session)
         _refuse_ended(session, request)
         state.tokens.looked_at(claims)

@@ -57,7 +57,7 @@ class Standing(msgspec.Struct):
 async def exchange(database: Database, settings: Settings, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
     """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
     offset = clock.effective_offset(to_ms(now), to_ms(request.sent_at))
-    async with database.reading() as connection:
+    async with database.syncing() as connection:
         if request.mutations:
             async with connection.transaction():
                 standing = await _standing(connection, device, staff_code, request, now)
@@ -264,7 +264,7 @@ async def verify(database: Database, device: str, staff_code: str, request: Veri
     named = {copy.grid: copy for copy in request.grids}
     if len(named) != len(request.grids):
         raise Problem(INVALID, "grids names a grid twice; send each once.")
-    async with database.reading() as connection:
+    async with database.syncing() as connection:
         row = await read_device(connection, device)
         if row is not None and row["revoked_at"] is not None:
             raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")

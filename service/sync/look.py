@@ -117,19 +117,22 @@ _STAND = f"WITH {_POSTS} " + " UNION ALL ".join((_row("device", f"({_DEVICE}) AS
 
 def _lock(place: int) -> str:
     """Locks the counters of the grids, in one order for everybody."""
-    return f"mine AS MATERIALIZED (SELECT grid, rev FROM counter WHERE grid = ANY(${place}::text::text[]) ORDER BY grid FOR NO KEY UPDATE)"
+    return f"mine AS MATERIALIZED (SELECT grid, rev FROM counter WHERE grid = ANY((SELECT ${place}::text::text[])::text[]) ORDER BY grid FOR NO KEY UPDATE)"
 
 
 def _named(place: int, kinds: Sequence[str]) -> list[str]:
-    """What there is of the named grids and records; parameters from `place` on: grids, all ids, the ids of each kind."""
+    """What there is of the named grids and records; parameters from `place` on: grids, all ids, the ids of each kind.
+
+    An array is made in a SELECT of its own, once; made in the condition it would be made for every row that the condition looks at.
+    """
     return [
         # The rev that is read without a lock is as old as everything else that the statement sees.
         _row("locked", "mine JOIN counter c USING (grid)", code="grid", n="mine.rev", m="c.rev"),
         *(
-            _row("there", f"{kind} WHERE id = ANY(${at}::text::uuid[])", code="id::text", name=f"'{kind}'", place="grid")
+            _row("there", f"{kind} WHERE id = ANY((SELECT ${at}::text::uuid[])::uuid[])", code="id::text", name=f"'{kind}'", place="grid")
             for at, kind in enumerate(kinds, place + 2)
         ),
-        _row("awaited", f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY(${place + 1}::text::uuid[]) LIMIT 1) AS w"),
+        _row("awaited", f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT ${place + 1}::text::uuid[])::uuid[]) LIMIT 1) AS w"),
     ]
 
 
