@@ -70,7 +70,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         analysis = await open_pool(settings.database_url, settings.analysis_pool_size, server_settings=planned)
         # Phones ask the same few statements all evening, and each for its own rows: whatever the statistics say of tables that grow
         # under them, one plan that goes by the indexes is right.
-        looked_up = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+        looked_up = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
         sync = await open_pool(settings.database_url, settings.sync_pool_size, server_settings=looked_up)
         database = Database(pool, analysis, sync)
         _ = settings.vault  # a missing key is noticed now, and not with the first phone

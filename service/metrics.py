@@ -5,6 +5,7 @@ With `PROMETHEUS_MULTIPROC_DIR` set every process writes its part there, and any
 
 import os
 import time
+from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,9 @@ def pushed(mutations: "Sequence[Mutation]", verdicts: "Sequence[Verdict]") -> No
     """Counts what a push brought, once it is committed."""
     _pushes.inc()
     kinds = {mutation.seq: mutation.kind for mutation in mutations}
+    for outcome, count in Tally(verdict.outcome for verdict in verdicts).items():
+        _mutations.labels(outcome).inc(count)
     for verdict in verdicts:
-        _mutations.labels(verdict.outcome).inc()
         for conflict in verdict.conflicts or ():
             if verdict.outcome != "duplicate":
                 _conflicts.labels(kinds.get(verdict.seq, ""), conflict.rule).inc()

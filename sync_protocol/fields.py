@@ -21,6 +21,7 @@ type_names = {str: "text", bool: "true or false", int: "a number", float: "a num
 STRIPPED = " \t\r\n\f\v\u3000"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_CANONICAL_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -57,7 +58,8 @@ class Text:
         if not text.isascii():
             if _SURROGATE.search(text):
                 raise Unfit("has half of a character (a lone surrogate); send whole characters")
-            text = unicodedata.normalize("NFC", text)
+            if not unicodedata.is_normalized("NFC", text):
+                text = unicodedata.normalize("NFC", text)
         if "\0" in text:
             raise Unfit("has the character U+0000, which cannot be stored; leave it out")
         text = text.strip(STRIPPED)
@@ -99,6 +101,12 @@ class Moment:
     def clean(self, value: Any) -> str:
         if type(value) is not str:
             raise unfit_type("a time", value)
+        if _CANONICAL_MOMENT.fullmatch(value):
+            try:
+                if periods.FIRST_YEAR <= datetime.fromisoformat(value).year <= periods.LAST_YEAR:
+                    return str(value)
+            except ValueError:
+                pass  # a day that does not exist: told below
         if len(value) < 20 or value[10] not in "Tt ":
             raise Unfit("is no time with an offset; write it like 2026-11-24T09:00:00+08:00")
         try:
@@ -275,8 +283,7 @@ class SetOf:
         if unknown:
             raise Unfit(f"has the unknown key ‘{_shorten(min(unknown))}’; use add and remove")
         change = SetChange(self._items(value.get("add", [])), self._items(value.get("remove", [])))
-        both = set(change.add) & set(change.remove)
-        if both:
+        if change.add and change.remove and (both := set(change.add) & set(change.remove)):
             raise Unfit(f"adds and removes ‘{_shorten(min(both))}’ at once; do one of the two")
         return change
 
@@ -285,6 +292,8 @@ class SetOf:
             raise unfit_type("a list", value)
         if len(value) > self.max:
             raise Unfit(f"names {len(value)} elements, at most {self.max} fit")
+        if len(value) < 2:
+            return (self.item.clean(value[0]),) if value else ()
         return tuple(sorted({self.item.clean(item) for item in value}))
 
     def schema(self) -> dict[str, Any]:

@@ -5,10 +5,16 @@ China has had one zone without daylight saving since 1991, and a fixed offset ne
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import NamedTuple
 
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
+_SHANGHAI_MS = 8 * 3600 * 1000
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_MILLISECOND = timedelta(milliseconds=1)
+_DAY_MS = 24 * 3600 * 1000
 _WEEK = re.compile(r"(\d{4})-W(\d{2})", re.ASCII)
 _MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 FIRST_YEAR, LAST_YEAR = 2000, 2199
@@ -49,26 +55,38 @@ def local_day(moment: datetime) -> date:
 
 def day_of(text: str) -> date:
     """The day in Asia/Shanghai of a moment in wire form (RFC 3339)."""
-    return local_day(datetime.fromisoformat(text))
+    # In canonical form the hour decides, because Shanghai is whole hours away from UTC.
+    return _day_of_hour(text[:13]) if text[-1] == "Z" else local_day(datetime.fromisoformat(text))
+
+
+@lru_cache(maxsize=4_096)
+def _day_of_hour(text: str) -> date:
+    return local_day(datetime.fromisoformat(text + ":00Z"))
+
+
+def day_of_ms(ms: int) -> date:
+    """The day in Asia/Shanghai of Unix milliseconds."""
+    return date.fromordinal(_EPOCH_DAY + (ms + _SHANGHAI_MS) // _DAY_MS)
 
 
 def from_ms(ms: int) -> datetime:
     """The UTC moment of Unix milliseconds."""
-    return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+    return _EPOCH + timedelta(milliseconds=ms)
 
 
 def to_ms(moment: datetime) -> int:
     """Unix milliseconds of a timezone-aware moment, cut to whole milliseconds."""
-    whole = moment.astimezone(UTC)
-    return int((whole - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) // 1000
+    return (moment - _EPOCH) // _MILLISECOND
 
 
+@lru_cache(maxsize=4_096)
 def week_of(day: date) -> str:
     """The ISO week of `day`, as `2026-W47`."""
     year, week, _ = day.isocalendar()
     return f"{year:04d}-W{week:02d}"
 
 
+@lru_cache(maxsize=4_096)
 def month_of(day: date) -> str:
     """The month of `day`, as `2026-11`."""
     return f"{day.year:04d}-{day.month:02d}"
@@ -113,6 +131,7 @@ def quarter_around(day: date) -> Period:
     return Period(quarter_of(day), first, month_around(first + timedelta(days=62)).last)
 
 
+@lru_cache(maxsize=4_096)
 def quarter_of(day: date) -> str:
     """The quarter of `day`, as `2026-Q4`."""
     return f"{day.year:04d}-Q{(day.month + 2) // 3}"

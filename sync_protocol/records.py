@@ -157,7 +157,8 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
                 problems[name] = str(error)
             else:
                 cleaned[name] = result
-                as_sent = as_sent and _says_the_same(field, result, value)
+                if result is not value and as_sent:
+                    as_sent = _says_the_same(field, result, value)
     if problems:
         raise UnfitFields(problems)
     return cleaned, as_sent
@@ -166,6 +167,8 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
 def _says_the_same(field: Field, result: Any, value: Any) -> bool:
     """Whether a canonical value is what was sent, but for the spelling of a time or an id."""
     if isinstance(result, SetChange):
+        if list(result.add) == value.get("add", []) and list(result.remove) == value.get("remove", []):
+            return True
         return set(result.add) == set(value.get("add", ())) and set(result.remove) == set(value.get("remove", ()))
     if result == value or isinstance(field.type, Id):
         return True

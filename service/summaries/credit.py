@@ -8,10 +8,11 @@ of Asia/Shanghai; a span is the ISO week or the month of such a day, for cadres 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sync_protocol.clock import stamp_ms
-from sync_protocol.periods import day_of, from_ms, local_day, month_around, month_of, quarter_of, week_around, week_of
+from sync_protocol.periods import day_of, day_of_ms, month_around, month_of, quarter_of, week_around, week_of
 from sync_protocol.vocabulary import CODE_LENGTH
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def visit_facts(
     visited_at = fields.get("visited_at")
     if deleted or visited_at is None:
         return None
-    written = local_day(from_ms(stamp_ms(first_stamp)))
+    written = day_of_ms(stamp_ms(first_stamp))
     duties = tuple(fields.get("duties", ()))
     return VisitFacts(grid, created_by, day_of(visited_at), duties, fields.get("household_id"), written, received_at)
 
@@ -166,7 +167,13 @@ def _village(grid: str) -> str:
 
 def _late(span: str, day: date, received_at: datetime) -> bool:
     """Whether something of a day came in after the span around it had ended."""
-    return received_at >= (week_around(day) if every(span) == "week" else month_around(day)).ends
+    return received_at >= _ends(day)["W" not in span]
+
+
+@lru_cache(maxsize=4_096)
+def _ends(day: date) -> tuple[datetime, datetime]:
+    """The moments at which the week and the month around a day end."""
+    return week_around(day).ends, month_around(day).ends
 
 
 class Changes:
@@ -181,6 +188,7 @@ class Changes:
         self._visited: dict[VisitedKey, list[int]] = defaultdict(lambda: [0])
         self._stock: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
         self._flips: dict[str, int] = {}
+        self._visits: dict[tuple[str, str, date], _VisitRows] = {}
 
     def visit(self, before: VisitFacts | None, after: VisitFacts | None) -> None:
         """A visit was made, changed or deleted."""
@@ -208,18 +216,30 @@ class Changes:
     def _visit(self, facts: VisitFacts | None, sign: int) -> None:
         if facts is None:
             return
-        _add(self._days[DayKey(facts.day, facts.grid, facts.by)], (1, 0, 0), sign)
-        on_week_day = self._weeks[WeekKey(week_of(facts.day), facts.grid)]
-        on_week_day[facts.day.weekday()] += sign
-        on_week_day[7 + facts.day.weekday()] += sign * (facts.written == facts.day)
-        for span in (*spans_of(facts.day), quarter_of(facts.day)):
-            _add(self._cadres[CadreKey(span, _village(facts.grid), facts.by)], (1, 0, 0), sign)
-        for span in spans_of(facts.day):
-            _add(self._grids[GridKey(span, facts.grid, WHOLE)], (1, 0, 0, int(_late(span, facts.day, facts.received_at))), sign)
-            for duty in facts.duties:
-                _add(self._grids[GridKey(span, facts.grid, duty)], (1, 0, 0, 0), sign)
-            if facts.household is not None:
-                _add(self._visited[VisitedKey(facts.household, span, facts.grid)], (1,), sign)
+        grid, by, day, duties, household, written, received_at = facts
+        rows = self._visits.get((grid, by, day))
+        if rows is None:
+            rows = self._visits[grid, by, day] = self._rows_of(grid, by, day)
+        for row in rows.plain:
+            row[0] += sign
+        rows.week[day.weekday()] += sign
+        if written == day:
+            rows.week[7 + day.weekday()] += sign
+        for row, ends in zip(rows.plain[-2:], _ends(day), strict=True):
+            row[3] += sign * (received_at >= ends)
+        for duty in duties:
+            for row in rows.of_duty(duty):
+                row[0] += sign
+        if household is not None:
+            for row in rows.of_household(household):
+                row[0] += sign
+
+    def _rows_of(self, grid: str, by: str, day: date) -> "_VisitRows":
+        spans = spans_of(day)
+        plain = [self._days[DayKey(day, grid, by)]]
+        plain += [self._cadres[CadreKey(span, _village(grid), by)] for span in (*spans, quarter_of(day))]
+        plain += [self._grids[GridKey(span, grid, WHOLE)] for span in spans]
+        return _VisitRows(self, grid, spans, self._weeks[WeekKey(week_of(day), grid)], plain)
 
     def _case(self, facts: CaseFacts | None, sign: int) -> None:
         if facts is None:
@@ -280,6 +300,33 @@ class Changes:
     def flips(self) -> dict[str, int]:
         """Households that became contact households (1), or are none any more (-1)."""
         return {id: flip for id, flip in sorted(self._flips.items()) if flip}
+
+
+class _VisitRows:
+    """The rows in which the visits of a cadre to a grid on a day count; those of both spans of the grid come last in `plain`."""
+
+    def __init__(self, changes: Changes, grid: str, spans: tuple[str, str], week: list[int], plain: list[list[int]]) -> None:
+        self._changes = changes
+        self._grid = grid
+        self._spans = spans
+        self.week = week
+        self.plain = plain
+        self._duties: dict[str, list[list[int]]] = {}
+        self._households: dict[str, list[list[int]]] = {}
+
+    def of_duty(self, duty: str) -> list[list[int]]:
+        """The rows of a duty."""
+        rows = self._duties.get(duty)
+        if rows is None:
+            rows = self._duties[duty] = [self._changes._grids[GridKey(span, self._grid, duty)] for span in self._spans]
+        return rows
+
+    def of_household(self, household: str) -> list[list[int]]:
+        """The rows of a household."""
+        rows = self._households.get(household)
+        if rows is None:
+            rows = self._households[household] = [self._changes._visited[VisitedKey(household, span, self._grid)] for span in self._spans]
+        return rows
 
 
 def _add(row: list[int], counts: Iterable[int], sign: int) -> None:
