@@ -35,6 +35,7 @@ from service.state import State
 from service.summaries import person, texts
 from service.summaries import routes as summaries
 from service.sync import routes as sync
+from service.sync.road import Phones
 from service.visits import routes as visits
 
 VERSION = "0.1.0"
@@ -95,6 +96,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.add_middleware(errors.CatchAll)
     app.add_middleware(Answers)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
+    app.add_middleware(Phones)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -154,8 +154,7 @@ def install(app: FastAPI) -> None:
         return Problem(Type("http", error.status_code, HTTPStatus(error.status_code).phrase), str(error.detail)).response()
 
     async def on_missing_key(request: Request, error: Exception) -> Response:
-        log.error("%s", error)
-        return Problem(UNAVAILABLE, f"The server lacks a key: {error}", {"Retry-After": "60"}).response()
+        return answer_to(error, request.scope)
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(KeyMissing, on_missing_key)
@@ -163,8 +162,19 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http)
 
 
+def answer_to(error: Exception, scope: Scope) -> Response:
+    """The answer to what a request ended in; what nobody foresaw is logged, and the client gets a problem without a stack trace."""
+    if isinstance(error, Problem):
+        return error.response()
+    if isinstance(error, KeyMissing):
+        log.error("%s", error)
+        return Problem(UNAVAILABLE, f"The server lacks a key: {error}", {"Retry-After": "60"}).response()
+    log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+    return Problem(INTERNAL, "The server failed at this; it was logged. Nothing of the request was kept.").response()
+
+
 class CatchAll:
-    """The last resort: whatever nobody foresaw is logged, and the client gets a problem without a stack trace."""
+    """The last resort, for whatever nobody foresaw."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -179,13 +189,7 @@ class CatchAll:
 
         try:
             await self._app(scope, receive, watch)
-        except Problem as problem:
-            if started:
-                raise
-            await problem.response()(scope, receive, send)
-        except Exception:
+        except Exception as error:
             if scope["type"] != "http" or started:
                 raise
-            log.exception("%s %s failed", scope["method"], scope["path"])
-            answer = Problem(INTERNAL, "The server failed at this; it was logged. Nothing of the request was kept.").response()
-            await answer(scope, receive, send)
+            await answer_to(error, scope)(scope, receive, send)

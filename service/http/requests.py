@@ -4,9 +4,10 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
@@ -31,6 +32,14 @@ _PAGE_POLICY = (
 _PAGES = ("/docs", "/redoc", "/static-offline-docs")
 
 
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+_ON_PAGES = _raw({**_ALWAYS, "Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"})
+_ON_DATA = _raw({**_ALWAYS, "Content-Security-Policy": _DATA_POLICY, "Cache-Control": "no-store"})
+
+
 class Requests:
     """The outermost layer."""
 
@@ -52,7 +61,7 @@ class Requests:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(raw=message["headers"]), scope, id)
+                _add_headers(message["headers"], scope, id)
             await send(message)
 
         try:
@@ -76,14 +85,11 @@ def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:
     return line
 
 
-def _add_headers(headers: MutableHeaders, scope: Scope, id: str) -> None:
-    headers["X-Request-ID"] = id
-    for name, value in _ALWAYS.items():
-        headers.setdefault(name, value)
+def _add_headers(raw: list[tuple[bytes, bytes]], scope: Scope, id: str) -> None:
     page = scope["path"].startswith(_PAGES)
-    headers.setdefault("Content-Security-Policy", _PAGE_POLICY if page else _DATA_POLICY)
-    headers.setdefault("Cache-Control", "no-cache" if page else "no-store")
-    if scope["scheme"] == "https":
-        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-    for name, value in deprecation_headers(scope.get("route")).items():
-        headers[name] = value
+    given = {name for name, _ in raw}
+    raw += [pair for pair in (_ON_PAGES if page else _ON_DATA) if pair[0] not in given]
+    raw.append((b"x-request-id", id.encode()))
+    if scope["scheme"] == "https" and b"strict-transport-security" not in given:
+        raw.append((b"strict-transport-security", b"max-age=31536000"))
+    raw += [(name.lower().encode(), value.encode()) for name, value in deprecation_headers(scope.get("route")).items()]

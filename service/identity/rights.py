@@ -163,7 +163,12 @@ def covers(unit: str, below: str) -> bool:
 
 def may_write(posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime) -> bool:
     """Whether one of the posts allowed writing such a record in a grid at that moment."""
-    return any(kind in WRITES.get(post.role, ()) and covers(post.unit, grid) and post.valid_at(moment) for post in posts)
+    return any(post.valid_at(moment) for post in writing_posts(posts, kind, grid))
+
+
+def writing_posts(posts: Iterable[PostHeld], kind: str, grid: str) -> list[PostHeld]:
+    """Those of the posts that allow writing such a record in a grid while they are held."""
+    return [post for post in posts if kind in WRITES.get(post.role, ()) and covers(post.unit, grid)]
 
 
 def may_settle(posts: Iterable[PostHeld], grid: str, moment: datetime) -> bool:

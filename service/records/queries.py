@@ -124,10 +124,18 @@ def adding(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
 
 def _literals(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> tuple[str, ...]:
     """The values of each column as an array in text form."""
-    return tuple(
-        "{" + ",".join(["NULL" if value is None else column.encode(value) for value in some]) + "}"
-        for column, some in zip(columns, values, strict=True)
-    )
+    return tuple([_literal(column.encode, some) for column, some in zip(columns, values, strict=True)])
+
+
+def _literal(encode: Callable[[Any], str], some: Sequence[Any]) -> str:
+    missing = some.count(None)
+    if missing == len(some):
+        items = ["NULL"] * missing
+    elif missing:
+        items = ["NULL" if value is None else encode(value) for value in some]
+    else:
+        items = list(map(encode, some))
+    return "{" + ",".join(items) + "}"
 
 
 def _fresh_row(kind: Kind, stored: Stored, vault: Vault) -> tuple[Any, ...]:

@@ -129,12 +129,12 @@ def keep_the_epoch(patch: Patch) -> None:
 
 def judge_rights_at_the_sync(patch: Patch) -> None:
     """Asks whether a cadre may write now, not whether the cadre might then."""
-    plain = apply_module.may_write
+    plain = apply_module.writing_posts
 
-    def may_write(posts: Any, kind: str, grid: str, moment: Any) -> bool:
-        return bool(plain([post for post in posts if post.valid_to is None], kind, grid, moment))
+    def writing_posts(posts: Any, kind: str, grid: str) -> Any:
+        return plain([post for post in posts if post.valid_to is None], kind, grid)
 
-    patch.setattr(apply_module, "may_write", may_write)
+    patch.setattr(apply_module, "writing_posts", writing_posts)
 
 
 def take_forked_devices_for_honest(patch: Patch) -> None:

@@ -1,0 +1,49 @@
+"""The short road of phones: `POST /v1/sync` leaves the way of all other requests before the layers that only REST needs.
+
+Every evening this is nearly all that the service does. The route itself stays where it is declared, with its documentation; here its
+function is called, and what it answers or raises becomes the answer.
+"""
+
+import zlib
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import answer_to
+from service.sync.routes import router, sync
+
+_GZIP_ABOVE = 1_000
+_GZIP_LEVEL = 1
+_ROUTE = next(route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is sync)
+
+
+class Phones:
+    """The layer that takes the exchanges of phones out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != _ROUTE.path or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = _ROUTE
+        request = Request(scope, receive)
+        try:
+            answer = await sync(request)
+        except Exception as error:
+            answer = answer_to(error, scope)
+        await send(_start(answer, request))
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+def _start(answer: Response, request: Request) -> dict[str, object]:
+    """The head of an answer, whose body is deflated where that pays."""
+    if len(answer.body) >= _GZIP_ABOVE and "gzip" in request.headers.get("accept-encoding", ""):
+        answer.body = zlib.compress(answer.body, _GZIP_LEVEL, wbits=31)
+        answer.headers["content-encoding"] = "gzip"
+        answer.headers["content-length"] = str(len(answer.body))
+    answer.headers["vary"] = "Accept-Encoding"
+    return {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
