@@ -22,6 +22,7 @@ STRIPPED = " \t\r\n\f\v\u3000"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CANONICAL_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
+_PLACE_KEYS = frozenset({"lat", "lon", "accuracy"})
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -175,9 +176,9 @@ class Place:
     def clean(self, value: Any) -> dict[str, float]:
         if type(value) is not dict:
             raise unfit_type('an object like {"lat": 40.65, "lon": 109.84}', value)
-        unknown = value.keys() - {"lat", "lon", "accuracy"}
-        if unknown:
-            raise Unfit(f"has the unknown key ‘{_shorten(min(unknown))}’; use lat, lon and accuracy")
+        if not value.keys() <= _PLACE_KEYS:
+            unknown = min(value.keys() - _PLACE_KEYS)
+            raise Unfit(f"has the unknown key ‘{_shorten(unknown)}’; use lat, lon and accuracy")
         place = {
             "lat": self._number(value, "lat", 90),
             "lon": self._number(value, "lon", 180),
@@ -268,6 +269,10 @@ class SetChange:
         return {key: list(items) for key, items in (("add", self.add), ("remove", self.remove)) if items}
 
 
+_SET_KEYS = frozenset({"add", "remove"})
+SET_CHANGE = 'an object like {"add": […], "remove": […]}'
+
+
 @dataclass(frozen=True, slots=True)
 class SetOf:
     """A set of at most `max` elements; a mutation changes it by `{"add": […], "remove": […]}`, a record holds the sorted list."""
@@ -278,10 +283,10 @@ class SetOf:
     def clean(self, value: Any) -> SetChange:
         """The change that a mutation asks for."""
         if type(value) is not dict:
-            raise unfit_type('an object like {"add": […], "remove": […]}', value)
-        unknown = value.keys() - {"add", "remove"}
-        if unknown:
-            raise Unfit(f"has the unknown key ‘{_shorten(min(unknown))}’; use add and remove")
+            raise unfit_type(SET_CHANGE, value)
+        if not value.keys() <= _SET_KEYS:
+            unknown = min(value.keys() - _SET_KEYS)
+            raise Unfit(f"has the unknown key ‘{_shorten(unknown)}’; use add and remove")
         change = SetChange(self._items(value.get("add", [])), self._items(value.get("remove", [])))
         if change.add and change.remove and (both := set(change.add) & set(change.remove)):
             raise Unfit(f"adds and removes ‘{_shorten(min(both))}’ at once; do one of the two")

@@ -271,12 +271,17 @@ def flaw_of(mutation: Mutation) -> str | None:
     return None
 
 
-def canonical_json(value: Any) -> str:
+def canonical_bytes(value: Any) -> bytes:
     """JSON with sorted keys and no spaces; half characters stay as escapes, so that anything which came can be stored."""
     try:
-        return _sorted.encode(value).decode()
+        return _sorted.encode(value)
     except (UnicodeError, msgspec.EncodeError, OverflowError):
-        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def canonical_json(value: Any) -> str:
+    """The same as text."""
+    return canonical_bytes(value).decode()
 
 
 def showable_json(text: str) -> str:

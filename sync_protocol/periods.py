@@ -66,12 +66,17 @@ def _day_of_hour(text: str) -> date:
 
 def day_of_ms(ms: int) -> date:
     """The day in Asia/Shanghai of Unix milliseconds."""
-    return date.fromordinal(_EPOCH_DAY + (ms + _SHANGHAI_MS) // _DAY_MS)
+    return _day_number((ms + _SHANGHAI_MS) // _DAY_MS)
+
+
+@lru_cache(maxsize=4_096)
+def _day_number(number: int) -> date:
+    return date.fromordinal(_EPOCH_DAY + number)
 
 
 def from_ms(ms: int) -> datetime:
     """The UTC moment of Unix milliseconds."""
-    return _EPOCH + timedelta(milliseconds=ms)
+    return _EPOCH + timedelta(0, 0, 1000 * ms)
 
 
 def to_ms(moment: datetime) -> int:

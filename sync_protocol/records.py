@@ -4,7 +4,7 @@ The tables, the wire validation, the OpenAPI schemas, the table in PROTOCOL.md a
 add its line here and a migration for its column.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -12,6 +12,7 @@ from typing import Any
 
 from sync_protocol import vocabulary
 from sync_protocol.fields import (
+    SET_CHANGE,
     SHA256,
     STAFF_CODE,
     UNIT_CODE,
@@ -27,6 +28,7 @@ from sync_protocol.fields import (
     Unfit,
     Week,
     Whole,
+    unfit_type,
 )
 
 
@@ -71,6 +73,11 @@ class Kind:
     def by_name(self) -> Mapping[str, Field]:
         """The declared fields by name."""
         return {field.name: field for field in self.fields}
+
+    @cached_property
+    def cleaners(self) -> Mapping[str, Callable[[Any], Any]]:
+        """What brings a value of each field into its canonical form."""
+        return {field.name: field.type.clean for field in self.fields}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -136,9 +143,18 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
     problems: dict[str, str] = {}
     as_sent = True
     unknown = 0
+    cleaners = kind.cleaners
     for name, value in fields.items():
-        field = kind.by_name.get(name)
-        if field is None:
+        clean = cleaners.get(name)
+        if clean is not None and value is not None:
+            try:
+                result = cleaned[name] = clean(value)
+            except Unfit as error:
+                problems[name] = str(error)
+                continue
+            if result is not value and as_sent:
+                as_sent = _says_the_same(kind.by_name[name], result, value)
+        elif clean is None:
             unknown += 1
             if unknown > MAX_UNKNOWN_FIELDS or len(name) > MAX_UNKNOWN_NAME or not name.isidentifier():
                 problems[_printable(name)] = "is unknown and cannot be kept; leave it out"
@@ -146,19 +162,12 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
                 problems[name] = "holds a character that cannot be stored (U+0000 or half of a character)"
             else:
                 cleaned[name] = value
-        elif value is None and field.policy is not Policy.SET:
-            if field.required:
+        elif name in kind.sets:
+            problems[name] = str(unfit_type(SET_CHANGE, None))
+        else:
+            if name in kind.required:
                 problems[name] = "is needed and cannot be cleared"
             cleaned[name] = None
-        else:
-            try:
-                result = field.type.clean(value)
-            except Unfit as error:
-                problems[name] = str(error)
-            else:
-                cleaned[name] = result
-                if result is not value and as_sent:
-                    as_sent = _says_the_same(field, result, value)
     if problems:
         raise UnfitFields(problems)
     return cleaned, as_sent

@@ -3,10 +3,11 @@
 Everything here is derived from `sync_protocol.records`; nothing is declared twice.
 """
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Column, DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.types import TypeEngine
@@ -32,13 +33,18 @@ class Storage(NamedTuple):
     encode: Callable[[Any], str]
 
 
-def array_literal(items: list[str] | tuple[str, ...]) -> str:
+def array_literal(items: Sequence[str]) -> str:
     """The text form of an array as an element of another, for columns that are arrays themselves (unnest would flatten nested arrays)."""
+    return _array_literal(tuple(items))
+
+
+@lru_cache(maxsize=10_000)
+def _array_literal(items: tuple[str, ...]) -> str:
     return quoted("{" + ",".join(map(quoted, items)) + "}")
 
 
 def _place(value: Any) -> str:
-    return quoted(json.dumps(value))
+    return quoted(msgspec.json.encode(value).decode())
 
 
 TEXT = Storage(Text, "text", "{0}", "{0}", quoted)

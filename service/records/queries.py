@@ -30,7 +30,7 @@ class Stored(msgspec.Struct):
     def is_fresh(self) -> bool:
         """Whether nobody has changed the record since it was made."""
         record = self.record
-        return record.first == record.last and not record.clocks and not record.elements and not record.deleted
+        return record.first is record.last and not record.clocks and not record.elements and not record.deleted
 
     def is_like(self, others: "Sequence[Stored]") -> bool:
         """Whether it can be added along with others: made by the same device, taken in with the same offset."""
@@ -38,7 +38,7 @@ class Stored(msgspec.Struct):
             return True
         other = others[0]
         mine, theirs = self.record.last, other.record.last
-        return (mine.device, mine.by, self.offset_ms, self.received_at) == (theirs.device, theirs.by, other.offset_ms, other.received_at)
+        return mine.device == theirs.device and self.offset_ms == other.offset_ms and self.received_at == other.received_at
 
 
 class Column(NamedTuple):

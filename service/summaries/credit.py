@@ -151,6 +151,7 @@ def household_facts(grid: str, fields: Mapping[str, Any], deleted: bool = False)
     return None if deleted else HouseholdFacts(grid, fields.get("contact_member") is not None)
 
 
+@lru_cache(maxsize=4_096)
 def spans_of(day: date) -> tuple[str, str]:
     """The ISO week and the month of a day."""
     return week_of(day), month_of(day)
@@ -185,7 +186,7 @@ class Changes:
         self._cases: dict[CaseKey, list[int]] = defaultdict(lambda: [0] * 4)
         self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * 4)
         self._cadres: dict[CadreKey, list[int]] = defaultdict(lambda: [0] * 3)
-        self._visited: dict[VisitedKey, list[int]] = defaultdict(lambda: [0])
+        self._visited: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)  # (span, grid) -> household -> visits
         self._stock: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
         self._flips: dict[str, int] = {}
         self._visits: dict[tuple[str, str, date], _VisitRows] = {}
@@ -220,26 +221,30 @@ class Changes:
         rows = self._visits.get((grid, by, day))
         if rows is None:
             rows = self._visits[grid, by, day] = self._rows_of(grid, by, day)
-        for row in rows.plain:
+        for row in rows.counted:
             row[0] += sign
-        rows.week[day.weekday()] += sign
+        rows.on_days[rows.weekday] += sign
         if written == day:
-            rows.week[7 + day.weekday()] += sign
-        for row, ends in zip(rows.plain[-2:], _ends(day), strict=True):
-            row[3] += sign * (received_at >= ends)
+            rows.on_days[7 + rows.weekday] += sign
+        if received_at >= rows.ends[0]:
+            rows.week[3] += sign
+        if received_at >= rows.ends[1]:
+            rows.month[3] += sign
         for duty in duties:
             for row in rows.of_duty(duty):
                 row[0] += sign
         if household is not None:
-            for row in rows.of_household(household):
-                row[0] += sign
+            for visited in rows.visited:
+                visited[household] = visited.get(household, 0) + sign
 
     def _rows_of(self, grid: str, by: str, day: date) -> "_VisitRows":
-        spans = spans_of(day)
-        plain = [self._days[DayKey(day, grid, by)]]
-        plain += [self._cadres[CadreKey(span, _village(grid), by)] for span in (*spans, quarter_of(day))]
-        plain += [self._grids[GridKey(span, grid, WHOLE)] for span in spans]
-        return _VisitRows(self, grid, spans, self._weeks[WeekKey(week_of(day), grid)], plain)
+        week, month = spans = spans_of(day)
+        rows = _VisitRows(self, grid, day, spans)
+        rows.on_days = self._weeks[WeekKey(week, grid)]
+        rows.week, rows.month = self._grids[GridKey(week, grid, WHOLE)], self._grids[GridKey(month, grid, WHOLE)]
+        cadre = [self._cadres[CadreKey(span, _village(grid), by)] for span in (*spans, quarter_of(day))]
+        rows.counted = [self._days[DayKey(day, grid, by)], rows.week, rows.month, *cadre]
+        return rows
 
     def _case(self, facts: CaseFacts | None, sign: int) -> None:
         if facts is None:
@@ -291,7 +296,10 @@ class Changes:
 
     def visited(self) -> dict[VisitedKey, tuple[int, ...]]:
         """Changes of `visited_household`: visits."""
-        return _rows(self._visited)
+        found = [
+            (household, span, grid, count) for (span, grid), visits in self._visited.items() for household, count in visits.items() if count
+        ]
+        return {VisitedKey(household, span, grid): (count,) for household, span, grid, count in sorted(found)}
 
     def stock(self) -> dict[str, tuple[int, ...]]:
         """Changes of `household_tally` by grid: households, contact households."""
@@ -303,29 +311,31 @@ class Changes:
 
 
 class _VisitRows:
-    """The rows in which the visits of a cadre to a grid on a day count; those of both spans of the grid come last in `plain`."""
+    """The rows in which the visits of a cadre to a grid on a day count: found once, counted in many times.
 
-    def __init__(self, changes: Changes, grid: str, spans: tuple[str, str], week: list[int], plain: list[list[int]]) -> None:
+    `counted`: those in which each visit is one; `on_days`: the week's visits day by day; `week` and `month`: the grid's, with what came
+    after they had ended; `visited`: the visits of each household in the week and in the month.
+    """
+
+    def __init__(self, changes: Changes, grid: str, day: date, spans: tuple[str, str]) -> None:
         self._changes = changes
         self._grid = grid
         self._spans = spans
-        self.week = week
-        self.plain = plain
-        self._duties: dict[str, list[list[int]]] = {}
-        self._households: dict[str, list[list[int]]] = {}
+        self.weekday = day.weekday()
+        self.ends = _ends(day)
+        self.counted: list[list[int]] = []
+        self.on_days: list[int] = []
+        self.week: list[int] = []
+        self.month: list[int] = []
+        self._duties: dict[str, tuple[list[int], list[int]]] = {}
+        self.visited = [changes._visited[span, grid] for span in spans]
 
-    def of_duty(self, duty: str) -> list[list[int]]:
-        """The rows of a duty."""
+    def of_duty(self, duty: str) -> tuple[list[int], list[int]]:
+        """The rows of a duty, in the week and in the month."""
         rows = self._duties.get(duty)
         if rows is None:
-            rows = self._duties[duty] = [self._changes._grids[GridKey(span, self._grid, duty)] for span in self._spans]
-        return rows
-
-    def of_household(self, household: str) -> list[list[int]]:
-        """The rows of a household."""
-        rows = self._households.get(household)
-        if rows is None:
-            rows = self._households[household] = [self._changes._visited[VisitedKey(household, span, self._grid)] for span in self._spans]
+            table, (week, month) = self._changes._grids, self._spans
+            rows = self._duties[duty] = table[GridKey(week, self._grid, duty)], table[GridKey(month, self._grid, duty)]
         return rows
 
 
@@ -335,4 +345,4 @@ def _add(row: list[int], counts: Iterable[int], sign: int) -> None:
 
 
 def _rows(found: Mapping[Any, list[int]]) -> dict[Any, tuple[int, ...]]:
-    return {key: tuple(row) for key, row in sorted(found.items()) if any(row)}
+    return {key: tuple(found[key]) for key in sorted(found) if any(found[key])}

@@ -1,10 +1,11 @@
 """The SQL that keeps the tallies: statements that add what changed to rows, which are made as they are needed."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from service.database import Connection
-from service.statements import Part, array, text_array
+from service.statements import Part, array, quoted
 from service.summaries.credit import Changes
 
 WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in range(1, 8))
@@ -69,8 +70,14 @@ _FLIPS = """
 def _columns(rows: Mapping[Any, tuple[int, ...]], counts: int) -> tuple[str, ...]:
     """The rows of a tally, of `counts` counts each, as one array a column."""
     keys = [(row,) for row in rows] if isinstance(next(iter(rows)), str) else list(rows)
-    names = [text_array(map(str, column)) for column in zip(*keys, strict=True)]
+    names = ["{" + ",".join(map(_key, column)) + "}" for column in zip(*keys, strict=True)]
     return (*names, *(array(column) for column in zip(*rows.values(), strict=True)))
+
+
+@lru_cache(maxsize=20_000)
+def _key(part: object) -> str:
+    """A part of a key as an element of an array; the same ones come again and again."""
+    return quoted(str(part))
 
 
 def adding(changes: Changes) -> list[Part]:

@@ -27,7 +27,7 @@ from service.sync.intake import Flaw, Ready, ready_one
 from service.sync.look import Look, Names
 from sync_protocol import clock, lifecycle
 from sync_protocol.merge import GRID, Edit, Loss, Record, create, destination, merge
-from sync_protocol.messages import Conflict, Verdict, canonical_json
+from sync_protocol.messages import Conflict, Verdict, canonical_bytes
 from sync_protocol.periods import to_ms
 from sync_protocol.records import KINDS, Kind
 
@@ -274,8 +274,8 @@ class Batch:
         return verdict
 
     def _log(self, item: Ready, verdict: Verdict, grid: str | None = None) -> None:
-        body = canonical_json(item.mutation.body())
-        self.log.append(queries.LogRow(item, verdict, body, digest_of(body), grid or item.mutation.grid))
+        body = canonical_bytes(item.mutation.body())
+        self.log.append(queries.LogRow(item, verdict, body.decode(), digest_of(body), grid or item.mutation.grid))
 
     # -------------------------------------------------------------------------------------- problems and tallies
 
@@ -377,9 +377,9 @@ def _household_facts(stored: records.Stored | None) -> credit.HouseholdFacts | N
     return credit.household_facts(stored.record.grid, stored.record.fields, stored.record.deleted)
 
 
-def digest_of(body: str) -> bytes:
+def digest_of(body: bytes) -> bytes:
     """What tells whether a repeated seq has the same content (promise 10)."""
-    return hashlib.blake2b(body.encode(), digest_size=12).digest()
+    return hashlib.blake2b(body, digest_size=12).digest()
 
 
 async def release_waiting(connection: Connection, batch: Batch, now: datetime, settings: Settings) -> bool:

@@ -21,7 +21,7 @@ from service.sync.look import DeviceState, Look, Names
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
-from sync_protocol.messages import Conflict, Mutation, SyncRequest, Verdict, VerifyRequest, canonical_json, encode
+from sync_protocol.messages import Conflict, Mutation, SyncRequest, Verdict, VerifyRequest, canonical_bytes, encode
 from sync_protocol.periods import to_ms
 from sync_protocol.version import MINIMUM
 
@@ -160,7 +160,7 @@ async def _repeat(connection: Connection, device: str, repeated: list[Mutation],
     verdicts = []
     for mutation in repeated:
         row = known.get(mutation.seq)
-        if row is None or row["digest"] != digest_of(canonical_json(mutation.body())):
+        if row is None or row["digest"] != digest_of(canonical_bytes(mutation.body())):
             raise Problem(
                 DEVICE_FORKED,
                 f"Mutation {mutation.seq} of this device is known with other content: the phone was restored or copied."

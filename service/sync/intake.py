@@ -5,6 +5,7 @@ What is wrong with a mutation is not an error: it becomes a `Flaw`, and the muta
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -85,7 +86,7 @@ def ready_one(author: Author, mutation: Mutation, stamp: str, offset_ms: int, no
     except UnfitFields as error:
         item.flaw = Flaw("fields-wrong", f"{error}.")
         return item
-    if _correct_events(kind, fields, offset_ms, now_ms):
+    if kind.events and _correct_events(kind, fields, offset_ms, now_ms):
         item.as_sent = False
     if kind.append_only and stamp != mutation.stamp:
         item.as_sent = False  # the order of steps must be the same on every phone
@@ -103,7 +104,7 @@ def ready_one(author: Author, mutation: Mutation, stamp: str, offset_ms: int, no
         device=author.device,
         by=author.staff_code,
         fields=fields,
-        rebased=_of_another_epoch(author, mutation, stamp),
+        rebased=mutation.base != 0 and _of_another_epoch(author, mutation, stamp),
         override=override,
         base_grid=mutation.base_grid,
     )
@@ -113,9 +114,12 @@ def ready_one(author: Author, mutation: Mutation, stamp: str, offset_ms: int, no
 def _correct_events(kind: Kind, fields: dict[str, Any], offset_ms: int, now_ms: int) -> bool:
     """Moves the times of events by the phone's offset, never past the server's now; whether anything moved."""
     moved = False
+    latest = _canonical_ms(now_ms)
     for name in kind.events:
         value = fields.get(name)
         if value is None:
+            continue
+        if offset_ms == 0 and value <= latest:
             continue
         corrected = canonical_moment(from_ms(clock.corrected_ms(to_ms(datetime.fromisoformat(value)), offset_ms, now_ms)))
         if corrected != value:
@@ -124,10 +128,13 @@ def _correct_events(kind: Kind, fields: dict[str, Any], offset_ms: int, now_ms: 
     return moved
 
 
+@lru_cache(maxsize=16)
+def _canonical_ms(ms: int) -> str:
+    return canonical_moment(from_ms(ms))
+
+
 def _of_another_epoch(author: Author, mutation: Mutation, stamp: str) -> bool:
     """Whether the mutation's base is a rev of a history that the server no longer has (promise 9)."""
-    if mutation.base == 0:
-        return False
     if mutation.epoch is not None:
         return mutation.epoch != author.epoch
     return clock.stamp_ms(stamp) < author.epoch_since_ms

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.summaries.credit import Changes
 from service.statements import Part
+from service.summaries.credit import Changes
 from service.sync import exchange, feed, look, queries
 from sync_protocol import clock
 from sync_protocol.merge import Edit
