@@ -35,6 +35,7 @@ from service.state import State
 from service.summaries import person, texts
 from service.summaries import routes as summaries
 from service.sync import routes as sync
+from service.sync.exchange import Exchanges
 from service.sync.road import Phones
 from service.visits import routes as visits
 
@@ -75,7 +76,9 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         sync = await open_pool(settings.database_url, settings.sync_pool_size, server_settings=looked_up)
         database = Database(pool, analysis, sync)
         _ = settings.vault  # a missing key is noticed now, and not with the first phone
-        app.state.gridloop = State(settings, database, Tokens(database, settings, now), Attempts(database, settings), now)
+        app.state.gridloop = State(
+            settings, database, Tokens(database, settings, now), Attempts(database, settings), Exchanges(database, settings), now
+        )
         try:
             yield
         finally:

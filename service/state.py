@@ -13,6 +13,7 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from service.identity.attempts import Attempts
     from service.identity.tokens import Tokens
+    from service.sync.exchange import Exchanges
 
 
 class State(msgspec.Struct):
@@ -22,6 +23,7 @@ class State(msgspec.Struct):
     database: Database
     tokens: "Tokens"
     attempts: "Attempts"
+    exchanges: "Exchanges"
     now: Callable[[], datetime]
 
 

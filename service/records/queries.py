@@ -32,14 +32,6 @@ class Stored(msgspec.Struct):
         record = self.record
         return record.first is record.last and not record.clocks and not record.elements and not record.deleted
 
-    def is_like(self, others: "Sequence[Stored]") -> bool:
-        """Whether it can be added along with others: made by the same device, taken in with the same offset."""
-        if not others:
-            return True
-        other = others[0]
-        mine, theirs = self.record.last, other.record.last
-        return mine.device == theirs.device and self.offset_ms == other.offset_ms and self.received_at == other.received_at
-
 
 class Column(NamedTuple):
     """A column as it is written: the type of its parameter's elements, the cast into its own, and how a value becomes an element."""
@@ -59,13 +51,15 @@ _META = (
     Column("echo", "bool", "{0}", str),
     Column("extra", "text", "{0}::json", quoted),
 )
-_LATER = (
-    Column("deleted", "bool", "{0}", str),
+_MADE = (
     Column("device", "uuid", "{0}", str),
     Column("by", "text", "{0}", quoted),
+    Column("offset_ms", "bigint", "{0}", str),
+)
+_LATER = (
+    Column("deleted", "bool", "{0}", str),
     Column("created_by", "text", "{0}", quoted),
     Column("received_at", "timestamptz", "{0}", quoted),
-    Column("offset_ms", "bigint", "{0}", str),
     Column("clocks", "text", "{0}::jsonb", quoted),
 )
 
@@ -81,7 +75,7 @@ def _arrays(columns: Sequence[Column], first: int = 1) -> str:
 
 @cache
 def _write_sql(kind: Kind) -> str:
-    columns = [*_META, *_LATER, *_columns(kind)]
+    columns = [*_META, *_MADE, *_columns(kind), *_LATER]
     names = ", ".join(f'"{column.name}"' for column in columns)
     values = ", ".join(column.cast.format(f'r."{column.name}"') for column in columns)
     kept = ("id", "created_by", "received_at")
@@ -94,37 +88,30 @@ def _write_sql(kind: Kind) -> str:
 
 @cache
 def _add_sql(kind: Kind) -> str:
-    columns = [*_META, *_columns(kind)]
+    columns = [*_META, *_MADE, *_columns(kind)]
     names = ", ".join(f'"{column.name}"' for column in columns)
     values = ", ".join(column.cast.format(f'r."{column.name}"') for column in columns)
     return (
-        f"INSERT INTO {kind.name} (deleted, device, by, created_by, received_at, offset_ms, {names})"
-        f" SELECT false, $1::uuid, $2::text, $2::text, $3::timestamptz, $4::bigint, {values}"
-        f" FROM unnest({_arrays(columns, 5)}) AS r({names})"
+        f"INSERT INTO {kind.name} (received_at, deleted, created_by, {names}) SELECT $1::timestamptz, false, r.by, {values}"
+        f" FROM unnest({_arrays(columns, 2)}) AS r({names})"
     )
 
 
 def writing(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
     """Writes records of one kind as they stand now, new or known."""
-    rows = [_fresh_row(kind, stored, vault) for stored in records]
-    later = [_later_row(stored) for stored in records]
-    columns = [*_META, *_LATER, *_columns(kind)]
-    values = [*zip(*((row[: len(_META)] + more + row[len(_META) :]) for row, more in zip(rows, later, strict=True)), strict=True)]
-    return Part(f"write_{kind.name}", _write_sql(kind), _literals(columns, values))
+    rows = [_row(kind, stored, vault) + _later(stored) for stored in records]
+    return Part(f"write_{kind.name}", _write_sql(kind), _literals([*_META, *_MADE, *_columns(kind), *_LATER], rows))
 
 
 def adding(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
-    """Writes new records of one kind, which one device has made and nobody has changed since."""
-    first = records[0]
-    rows = [_fresh_row(kind, stored, vault) for stored in records]
-    clock = first.record.last
-    common = (clock.device, clock.by, first.received_at, first.offset_ms)
-    return Part(f"add_{kind.name}", _add_sql(kind), common + _literals([*_META, *_columns(kind)], [*zip(*rows, strict=True)]))
+    """Writes new records of one kind, which nobody has changed since they were made; they were received at the same moment."""
+    rows = [_row(kind, stored, vault) for stored in records]
+    return Part(f"add_{kind.name}", _add_sql(kind), (records[0].received_at, *_literals([*_META, *_MADE, *_columns(kind)], rows)))
 
 
-def _literals(columns: Sequence[Column], values: Sequence[Sequence[Any]]) -> tuple[str, ...]:
+def _literals(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> tuple[str, ...]:
     """The values of each column as an array in text form."""
-    return tuple([_literal(column.encode, some) for column, some in zip(columns, values, strict=True)])
+    return tuple([_literal(column.encode, some) for column, some in zip(columns, zip(*rows, strict=True), strict=True)])
 
 
 def _literal(encode: Callable[[Any], str], some: Sequence[Any]) -> str:
@@ -138,7 +125,7 @@ def _literal(encode: Callable[[Any], str], some: Sequence[Any]) -> str:
     return "{" + ",".join(items) + "}"
 
 
-def _fresh_row(kind: Kind, stored: Stored, vault: Vault) -> tuple[Any, ...]:
+def _row(kind: Kind, stored: Stored, vault: Vault) -> tuple[Any, ...]:
     record = stored.record
     last, fields = record.last, record.fields
     values = list(map(fields.get, kind.names))
@@ -147,21 +134,13 @@ def _fresh_row(kind: Kind, stored: Stored, vault: Vault) -> tuple[Any, ...]:
     extra = None
     if len(fields) > len(values) - values.count(None):
         extra = json.dumps({name: value for name, value in fields.items() if name not in kind.by_name}, sort_keys=True)
-    return (record.id, record.grid, last.rev, stored.seq, int(last.stamp, 16), stored.echo, extra, *values)
+    stamp = int(last.stamp, 16)
+    return (record.id, record.grid, last.rev, stored.seq, stamp, stored.echo, extra, last.device, last.by, stored.offset_ms, *values)
 
 
-def _later_row(stored: Stored) -> tuple[Any, ...]:
+def _later(stored: Stored) -> tuple[Any, ...]:
     record = stored.record
-    last = record.last
-    return (
-        record.deleted,
-        last.device,
-        last.by,
-        record.created_by,
-        stored.received_at.isoformat(),
-        stored.offset_ms,
-        dump_clocks(record),
-    )
+    return record.deleted, record.created_by, stored.received_at.isoformat(), dump_clocks(record)
 
 
 def dump_clocks(record: Record) -> str | None:

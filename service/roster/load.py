@@ -12,7 +12,7 @@ from service.roster import rule
 from service.settings import Settings
 from service.sync.apply import apply
 from service.sync.intake import Author, ready
-from service.sync.queries import acknowledging, add_device, lock_device
+from service.sync.queries import Acknowledged, acknowledging, add_device, lock_device
 from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.ids import NAMESPACE, household_id, server_device_id
@@ -153,6 +153,6 @@ async def _load_households(
             author = Author(device, "admin", posts, last_stamp=f"{state['last_stamp']:016x}")
             items = ready(author, mutations, now)
             if items:
-                done = acknowledging(device, mutations[-1].seq, items[-1].stamp, 0, 0, now)
+                done = acknowledging([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
                 await apply(connection, items, now, settings, also=[done])
         yield min(start + _HOUSEHOLDS_AT_ONCE, len(every)), len(part)

@@ -7,7 +7,7 @@ that the mutations touch is read in a few statements, judged and merged in memor
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,12 +43,14 @@ class GridUnlocked(Exception):
 class Applied(msgspec.Struct):
     """What came of mutations: their verdicts, and how many revisions each grid has given for them.
 
-    `quiet`: nothing of it must be sent back to the device that sent them (promise 14).
+    `loud`: the devices that must be sent something of what came of their own mutations (promise 14); `shared`: the grids in which more
+    than one of the devices wrote.
     """
 
     verdicts: list[Verdict] = []
     taken: Mapping[str, int] = {}
-    quiet: bool = True
+    loud: Set[str] = frozenset()
+    shared: Set[str] = frozenset()
 
 
 async def apply(
@@ -79,7 +81,8 @@ async def apply(
     await batch.fold_problems(connection)
     await batch.write(connection, also)
     released = await release_waiting(connection, batch, now, settings)
-    return Applied(verdicts, batch.taken, not released and batch.is_quiet())
+    devices = {item.author.device for item in items}
+    return Applied(verdicts, batch.taken, devices if released else batch.loud(), batch.shared)
 
 
 class Batch:
@@ -96,6 +99,8 @@ class Batch:
         self.born: dict[tuple[str, str], None] = {}
         self.awaited = False
         self.parts: list[Part] = []
+        self.shared: set[str] = set()
+        self._takers: dict[str, str] = {}
         self._writers: dict[tuple[int, str, str], list[PostHeld]] = {}
         self.visits_before: dict[str, credit.VisitFacts | None] = {}
         self.households_before: dict[str, credit.HouseholdFacts | None] = {}
@@ -148,7 +153,7 @@ class Batch:
         losses: list[Loss] = []
         if stored is None:
             rev_grid = edit.grid
-            rev = self._next_rev(rev_grid)
+            rev = self._next_rev(rev_grid, edit.device)
             record = create(kind, edit, rev)
             stored = records.Stored(record, item.mutation.seq, self.now)
             merged = False
@@ -157,11 +162,12 @@ class Batch:
         else:
             before, last, echoed = stored.record.grid, stored.record.last, stored.echo
             rev_grid = destination(stored.record, edit)
-            rev = self._next_rev(rev_grid)
+            rev = self._next_rev(rev_grid, edit.device)
             outcome = merge(kind, stored.record, edit, rev)
             merged, losses = outcome.merged, outcome.losses
             if stored.record.grid != before:
-                self.departures.append((before, self._next_rev(before), kind.name, edit.id))
+                self.departures.append((before, self._next_rev(before, edit.device), kind.name, edit.id))
+                self.shared.add(before)
             # What was corrected for this device must still reach it, even when the device has edited on since: its base says only that
             # it has the verdict.
             stored.echo = echoed and last.device == edit.device and last.rev > item.author.seen.get(before, 0)
@@ -249,7 +255,9 @@ class Batch:
         stored = self.stored.get((kind, record_id))
         return stored.record.grid if stored else self.existing.get((kind, record_id))
 
-    def _next_rev(self, grid: str) -> int:
+    def _next_rev(self, grid: str, device: str) -> int:
+        if self._takers.setdefault(grid, device) != device:
+            self.shared.add(grid)
         self.taken[grid] += 1
         return self.heads[grid] + self.taken[grid]
 
@@ -345,7 +353,7 @@ class Batch:
         if self.taken:
             self.parts.append(queries.advancing(self.taken))
         parts = [part for kind, some in sorted(by_kind.items()) for part in self._records(kind, some)]
-        parts += queries.logging(self.log, self.now, self.settings.vault)
+        parts.append(queries.logging(self.log, self.now, self.settings.vault))
         await statements.write(connection, [*parts, *self.parts, *tallies.adding(self.changes), *also])
 
     def _records(self, kind: str, some: Sequence[records.Stored]) -> list[Part]:
@@ -353,15 +361,17 @@ class Batch:
         fresh: list[records.Stored] = []
         known: list[records.Stored] = []
         for stored in some:
-            is_fresh = (kind, stored.record.id) in self.born and stored.is_fresh and stored.is_like(fresh)
+            is_fresh = stored.is_fresh and (kind, stored.record.id) in self.born
             (fresh if is_fresh else known).append(stored)
         vault = self.settings.vault
         parts = [records.adding(KINDS[kind], fresh, vault)] if fresh else []
         return [*parts, records.writing(KINDS[kind], known, vault)] if known else parts
 
-    def is_quiet(self) -> bool:
-        """Whether the devices that sent the mutations know all that came of them by their verdicts."""
-        return not (self.held or self.departures or any(self.stored[key].echo for key in self.touched))
+    def loud(self) -> set[str]:
+        """The devices that do not know by their verdicts alone what came of their mutations."""
+        found = {entry.item.author.device for entry in self.held}
+        found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
+        return found
 
 
 def _visit_facts(stored: records.Stored | None) -> credit.VisitFacts | None:
@@ -420,8 +430,3 @@ async def release(
         else:
             await queries.close_held(connection, row, "released", decided_by, note, now)
     return verdicts
-
-
-def highest_stamp(items: Sequence[Ready]) -> str:
-    """The corrected stamp of the last of a device's mutations."""
-    return items[-1].stamp if items else clock.ZERO

@@ -1,8 +1,9 @@
 """One sync exchange: push, then pull. What `POST /v1/sync` does once the caller is known."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,13 +12,14 @@ from service import metrics
 from service.database import Connection, Database
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.queries import posts_of, read_device
-from service.identity.rights import scope
+from service.identity.rights import PostHeld, scope
 from service.settings import Settings
 from service.sync import feed, queries, seams
 from service.sync import look as looking
-from service.sync.apply import apply, digest_of, highest_stamp
-from service.sync.intake import Author, ready
-from service.sync.look import DeviceState, Look, Names
+from service.sync.apply import Applied, apply, digest_of
+from service.sync.ferry import Ferry
+from service.sync.intake import Author, Ready, ready
+from service.sync.look import DeviceState, Look, Names, mailbox_of
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
@@ -26,27 +28,41 @@ from sync_protocol.periods import to_ms
 from sync_protocol.version import MINIMUM
 
 SEEN_EVERY_S = 60
+# Crossings under way at once: while one waits for the database the next is made up. Mutations, and exchanges, that go in one.
+_BOATS = 2
+_TOGETHER = 1_000
 
 
-class Pushed(msgspec.Struct):
-    """What a push did: verdicts in order, the highest seq that the server now holds, and what was taken of each grid's revisions.
+class Exchange:
+    """One exchange on its way: what came, and what becomes of it. `error` is why it was refused."""
 
-    `quiet`: nothing of it is news for the device itself.
-    """
+    def __init__(self, device: str, staff_code: str, request: SyncRequest, now: datetime) -> None:
+        self.device = device
+        self.staff_code = staff_code
+        self.request = request
+        self.now = now
+        self.offset_ms = clock.effective_offset(to_ms(now), to_ms(request.sent_at))
+        self.key = device
+        self.weight = 1 + len(request.mutations)
+        self.error: Exception | None = None
+        self.look = Look()
+        self.epoch = ""
+        self.cursor: Cursor | None = None
+        self.verdicts: list[Verdict] = []
+        self.acked = 0
+        self.items: list[Ready] = []
+        self.heads: dict[str, int] | None = None
+        self.own: dict[str, int] = {}
 
-    verdicts: list[Verdict]
-    acked: int
-    taken: Mapping[str, int] = {}
-    quiet: bool = True
+    @property
+    def state(self) -> DeviceState:
+        """The device as it stood before the exchange."""
+        return self.look.devices[self.device]
 
-
-class Standing(msgspec.Struct):
-    """What the server knows of a device before an exchange."""
-
-    look: Look
-    device: DeviceState
-    epoch: str
-    cursor: Cursor | None
+    @property
+    def posts(self) -> list[PostHeld]:
+        """All posts that the cadre has or had."""
+        return self.look.posts.get(self.staff_code, [])
 
     @property
     def valid_cursor(self) -> Cursor | None:
@@ -54,104 +70,158 @@ class Standing(msgspec.Struct):
         return self.cursor if self.cursor and self.cursor.epoch == self.epoch else None
 
 
-async def exchange(database: Database, settings: Settings, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
-    """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
-    offset = clock.effective_offset(to_ms(now), to_ms(request.sent_at))
-    async with database.syncing() as connection:
-        if request.mutations:
-            async with connection.transaction():
-                standing = await _standing(connection, device, staff_code, request, now)
-                await seams.reach(seams.PUSH_LOCKED)
-                pushed = await _push(connection, settings, standing, device, staff_code, request, offset, now)
-                await seams.reach(seams.PUSH_WRITTEN)
-            metrics.pushed(request.mutations, pushed.verdicts)
-            await seams.reach(seams.PUSH_COMMITTED)
-        else:
-            standing = await _standing(connection, device, staff_code, request, now)
-            pushed = Pushed([], standing.device.acked)
-            await _note_seen(connection, standing.device, device, request, offset, now)
-        _refuse_after_push(standing, request, pushed)
-        answer = await _pull(connection, settings, standing, device, staff_code, request, pushed, now)
+class Exchanges:
+    """The exchanges of a service process: `await exchanges.answer(…)` for each. Several that wait cross to the database together."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._pushes: Ferry[Exchange] = Ferry(self._push, _BOATS, _TOGETHER)
+        self._looks: Ferry[Exchange] = Ferry(self._stand, _BOATS, _TOGETHER)
+
+    async def answer(self, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
+        """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
+        exchange = Exchange(device, staff_code, request, now)
+        await (self._pushes if request.mutations else self._looks).cross(exchange)
+        _refuse_after_push(exchange)
+        answer = await self._pull(exchange)
         await seams.reach(seams.PULL_READ)
         return answer
 
+    async def _stand(self, exchanges: list[Exchange]) -> None:
+        """Looks where devices stand that hand in nothing."""
+        async with self._database.syncing() as connection:
+            await _look(connection, exchanges, looking.stand)
+            for exchange in exchanges:
+                exchange.acked = exchange.state.acked
+                exchange.heads = exchange.look.heads(exchange.staff_code, exchange.now)
+                await _note_seen(connection, exchange)
 
-async def _standing(connection: Connection, device: str, staff_code: str, request: SyncRequest, now: datetime) -> Standing:
-    names = Names.of(request.mutations)
+    async def _push(self, exchanges: list[Exchange]) -> None:
+        """Takes in what devices hand in, in one transaction."""
+        names = Names.of(mutation for exchange in exchanges for mutation in exchange.request.mutations)
+        now = max(exchange.now for exchange in exchanges)
+        async with self._database.syncing() as connection:
+            async with connection.transaction():
+                await _look(connection, exchanges, partial(looking.lock, names=names))
+                await seams.reach(seams.PUSH_LOCKED)
+                for exchange in exchanges:
+                    await self._take(connection, exchange)
+                good = [exchange for exchange in exchanges if exchange.error is None]
+                if not good:
+                    return
+                items = [item for exchange in good for item in exchange.items]
+                done = queries.acknowledging([_acknowledged(exchange) for exchange in good], now)
+                applied = await apply(connection, items, now, self._settings, exchanges[0].look, [done])
+                await seams.reach(seams.PUSH_WRITTEN)
+            await seams.reach(seams.PUSH_COMMITTED)
+        verdicts = iter(applied.verdicts)
+        for exchange in good:
+            exchange.verdicts += [next(verdicts) for _ in exchange.items]
+            _note_heads(exchange, applied)
+            metrics.pushed(exchange.request.mutations, exchange.verdicts)
 
-    async def see() -> Look:
-        if request.mutations:
-            return await looking.lock(connection, device, staff_code, names, now)
-        return await looking.stand(connection, device, staff_code, now)
+    async def _take(self, connection: Connection, exchange: Exchange) -> None:
+        """Readies the new mutations of an exchange and answers those that came before; a refusal is left with it as its error."""
+        known, mutations = exchange.state.acked, exchange.request.mutations
+        exchange.verdicts, exchange.items, exchange.heads, exchange.own = [], [], None, {}
+        if mutations[0].seq > known + 1:
+            exchange.error = Problem(
+                SEQ_GAP,
+                f"The server holds this device's mutations up to {known}; send from {known + 1} on.",
+                expected=known + 1,
+            )
+            return
+        repeated = [mutation for mutation in mutations if mutation.seq <= known]
+        if repeated:
+            try:
+                exchange.verdicts = await _repeat(connection, exchange.device, repeated, self._settings)
+            except Problem as problem:
+                exchange.error = problem
+                return
+        exchange.acked = max(known, mutations[-1].seq)
+        cursor = exchange.valid_cursor
+        author = Author(
+            device=exchange.device,
+            staff_code=exchange.staff_code,
+            posts=exchange.posts,
+            offset_ms=exchange.offset_ms,
+            last_stamp=exchange.state.last_stamp,
+            epoch=exchange.epoch,
+            epoch_since_ms=_epoch_since(exchange),
+            seen={grid: position.rev for grid, position in cursor.grids.items()} if cursor else {},
+            revoked_at=exchange.state.revoked_at,
+        )
+        exchange.items = ready(author, mutations[len(repeated) :], exchange.now)
 
-    look = await see()
-    if look.device is None:
-        await queries.add_device(connection, device, staff_code, now)
-        look = await see()
-        assert look.device is not None
+    async def _pull(self, exchange: Exchange) -> bytes:
+        request, cursor = exchange.request, exchange.valid_cursor
+        mutations = request.mutations
+        first_new = next((mutation.seq for mutation in mutations if mutation.seq > exchange.state.acked), exchange.acked + 1)
+        last_own = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
+        if exchange.heads is None:
+            async with self._database.syncing() as connection:
+                units = scope(exchange.posts, exchange.now)
+                exchange.heads = await feed.heads_in_scope(connection, units, mailbox_of(exchange.staff_code))
+        road = feed.Road(exchange.heads, cursor, exchange.device, (first_new, last_own), request.again, exchange.own)
+        if road.behind:
+            async with self._database.syncing() as connection:
+                page = await feed.page(connection, road, request.limit, exchange.now, self._settings.vault)
+        else:
+            page = road.end()
+        return _written(exchange, page)
+
+
+async def _look(connection: Connection, exchanges: Sequence[Exchange], look_at: Callable[..., Awaitable[Look]]) -> None:
+    """Looks where devices stand; makes the rows of those that are not known, and takes a new epoch when a cursor proves a restore."""
+    now = min(exchange.now for exchange in exchanges)
+    callers = [(exchange.device, exchange.staff_code) for exchange in exchanges]
+    look = await look_at(connection, callers, now=now)
+    unknown = [caller for caller in callers if caller[0] not in look.devices]
+    if unknown:
+        for device, staff_code in unknown:
+            await queries.add_device(connection, device, staff_code, now)
+        look = await look_at(connection, callers, now=now)
     epoch = look.epoch
-    cursor = read_cursor(request.cursor, look.key, device)
-    if cursor and cursor.epoch == epoch and await _is_ahead(connection, cursor, look):
-        epoch = await queries.new_epoch(connection, epoch)
-    return Standing(look, look.device, epoch, cursor)
+    for exchange in exchanges:
+        exchange.look = look
+        exchange.cursor = cursor = read_cursor(exchange.request.cursor, look.key, exchange.device)
+        if cursor and cursor.epoch == look.epoch == epoch and await _is_ahead(connection, cursor, look):
+            epoch = await queries.new_epoch(connection, epoch)
+    for exchange in exchanges:
+        exchange.epoch = epoch
 
 
 async def _is_ahead(connection: Connection, cursor: Cursor, look: Look) -> bool:
     """Whether a genuine cursor knows more than the server: then the server was restored from a backup (promise 9)."""
-    assert look.device is not None
-    if cursor.acked > look.device.acked:
+    if cursor.acked > look.devices[cursor.device].acked:
         return True
     unseen = [grid for grid, position in cursor.grids.items() if position.rev > look.counters.get(grid, -1)]
     return bool(unseen) and await queries.any_ahead(connection, {grid: cursor.grids[grid].rev for grid in unseen})
 
 
-async def _push(
-    connection: Connection,
-    settings: Settings,
-    standing: Standing,
-    device: str,
-    staff_code: str,
-    request: SyncRequest,
-    offset: int,
-    now: datetime,
-) -> Pushed:
-    mutations = request.mutations
-    known = standing.device.acked
-    if mutations[0].seq > known + 1:
-        raise Problem(
-            SEQ_GAP,
-            f"The server holds this device's mutations up to {known}; send from {known + 1} on.",
-            expected=known + 1,
-        )
-    repeated = [mutation for mutation in mutations if mutation.seq <= known]
-    fresh = mutations[len(repeated) :]
-    verdicts = await _repeat(connection, device, repeated, settings) if repeated else []
-    cursor = standing.valid_cursor
-    author = Author(
-        device=device,
-        staff_code=staff_code,
-        posts=standing.look.posts,
-        offset_ms=offset,
-        last_stamp=standing.device.last_stamp,
-        epoch=standing.epoch,
-        epoch_since_ms=_epoch_since(standing, now),
-        seen={grid: position.rev for grid, position in cursor.grids.items()} if cursor else {},
-        revoked_at=standing.device.revoked_at,
-    )
-    items = ready(author, fresh, now)
-    acked = fresh[-1].seq if fresh else known
-    stamp = max(author.last_stamp, highest_stamp(items))
-    done = queries.acknowledging(device, acked, stamp, offset, request.queued, now)
-    applied = await apply(connection, items, now, settings, standing.look, [done])
-    return Pushed(verdicts + applied.verdicts, acked, applied.taken, applied.quiet and not repeated)
+def _acknowledged(exchange: Exchange) -> queries.Acknowledged:
+    stamps = [exchange.state.last_stamp, *(item.stamp for item in exchange.items[-1:])]
+    return queries.Acknowledged(exchange.device, exchange.acked, max(stamps), exchange.offset_ms, exchange.request.queued)
 
 
-def _epoch_since(standing: Standing, now: datetime) -> int:
+def _note_heads(exchange: Exchange, applied: Applied) -> None:
+    """Notes what a push shows of the feeds, so that nobody has to look again; nothing when some of it is news for the device itself."""
+    if exchange.device in applied.loud or len(exchange.items) < len(exchange.verdicts):
+        return
+    # While the grids were locked nobody else wrote in them; what this device wrote alone, applied as sent, is no news to it.
+    heads = exchange.look.heads(exchange.staff_code, exchange.now)
+    exchange.heads = {grid: head + applied.taken.get(grid, 0) for grid, head in heads.items()}
+    wrote = {item.mutation.grid for item in exchange.items}
+    exchange.own = {grid: applied.taken[grid] for grid in wrote & applied.taken.keys() if grid not in applied.shared}
+
+
+def _epoch_since(exchange: Exchange) -> int:
     """When this device is known to have learned of the epoch in force: bases of earlier edits mean nothing."""
-    cursor = standing.cursor
+    cursor = exchange.cursor
     if cursor is None:
         return 0
-    return cursor.epoch_since_ms if cursor.epoch == standing.epoch else to_ms(now)
+    return cursor.epoch_since_ms if cursor.epoch == exchange.epoch else to_ms(exchange.now)
 
 
 async def _repeat(connection: Connection, device: str, repeated: list[Mutation], settings: Settings) -> list[Verdict]:
@@ -183,17 +253,18 @@ async def _repeat(connection: Connection, device: str, repeated: list[Mutation],
     return verdicts
 
 
-async def _note_seen(connection: Connection, state: DeviceState, device: str, request: SyncRequest, offset: int, now: datetime) -> None:
+async def _note_seen(connection: Connection, exchange: Exchange) -> None:
     """Keeps the device's last sign of life, once a minute or when its queue has changed; an idle poll writes nothing."""
-    last = state.last_seen
-    if last is None or state.queued != request.queued or (now - last).total_seconds() >= SEEN_EVERY_S:
-        await queries.seen(connection, device, request.queued, offset, now)
+    last, queued = exchange.state.last_seen, exchange.request.queued
+    if last is None or exchange.state.queued != queued or (exchange.now - last).total_seconds() >= SEEN_EVERY_S:
+        await queries.seen(connection, exchange.device, queued, exchange.offset_ms, exchange.now)
 
 
-def _refuse_after_push(standing: Standing, request: SyncRequest, pushed: Pushed) -> None:
+def _refuse_after_push(exchange: Exchange) -> None:
     """A revoked device and an outdated app get no data, but what they hand in was taken."""
-    members: dict[str, Any] = {"acked": pushed.acked, "verdicts": msgspec.to_builtins(pushed.verdicts)}
-    if standing.device.revoked_at is not None:
+    request = exchange.request
+    members: dict[str, Any] = {"acked": exchange.acked, "verdicts": msgspec.to_builtins(exchange.verdicts)}
+    if exchange.state.revoked_at is not None:
         raise Problem(
             DEVICE_REVOKED,
             "This device was revoked. Hand in what is left, then delete all data on the phone.",
@@ -209,48 +280,28 @@ def _refuse_after_push(standing: Standing, request: SyncRequest, pushed: Pushed)
         )
 
 
-async def _pull(
-    connection: Connection,
-    settings: Settings,
-    standing: Standing,
-    device: str,
-    staff_code: str,
-    request: SyncRequest,
-    pushed: Pushed,
-    now: datetime,
-) -> bytes:
-    cursor = standing.valid_cursor
-    mutations = request.mutations
-    first_new = next((mutation.seq for mutation in mutations if mutation.seq > standing.device.acked), pushed.acked + 1)
-    last_own = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
-    mailbox = queries.mailbox_of(staff_code)
-    if pushed.quiet:
-        # While this device held the locks nobody else wrote in the grids of the push, and of what it wrote itself nothing is news.
-        heads = {feed: head + pushed.taken.get(feed, 0) for feed, head in standing.look.heads(mailbox, now).items()}
-        own = pushed.taken
-    else:
-        heads = await feed.heads_in_scope(connection, scope(standing.look.posts, now), mailbox)
-        own = {}
-    page = await feed.page(connection, heads, cursor, device, (first_new, last_own), request.limit, now, settings.vault, request.again, own)
+def _written(exchange: Exchange, page: feed.Page) -> bytes:
+    """The answer: the changes are JSON already."""
+    request, cursor = exchange.request, exchange.valid_cursor
     metrics.pulled.inc(len(page.changes))
     metrics.feed_lag.observe(page.pending)
     # What was written in a grid that has left the scope since then counts, but no copy of it may stay on the phone (promise 8).
-    taken = {mutation.grid for mutation, verdict in zip(mutations, pushed.verdicts, strict=False) if verdict.rev is not None}
-    dropped = sorted({*page.dropped, *(taken - heads.keys())})
-    since = cursor.epoch_since_ms if cursor else _epoch_since(standing, now)
-    after = Cursor(standing.epoch, device, pushed.acked, since, page.grids)
+    taken = {mutation.grid for mutation, verdict in zip(request.mutations, exchange.verdicts, strict=False) if verdict.rev is not None}
+    dropped = sorted({*page.dropped, *(taken - page.grids.keys())})
+    since = cursor.epoch_since_ms if cursor else _epoch_since(exchange)
+    after = Cursor(exchange.epoch, exchange.device, exchange.acked, since, page.grids)
     head = encode(
         {
-            "epoch": standing.epoch,
-            "server_time": canonical_moment(now),
-            "acked": pushed.acked,
-            "verdicts": pushed.verdicts,
+            "epoch": exchange.epoch,
+            "server_time": canonical_moment(exchange.now),
+            "acked": exchange.acked,
+            "verdicts": exchange.verdicts,
         }
     )
     tail = encode(
         {
             "dropped_grids": dropped,
-            "cursor": request.cursor if after == standing.cursor else sign_cursor(after, standing.look.key),
+            "cursor": request.cursor if after == exchange.cursor else sign_cursor(after, exchange.look.key),
             "more": page.more,
             "pending": page.pending,
         }

@@ -110,54 +110,62 @@ async def heads_in_scope(connection: Connection, units: Sequence[str], mailbox: 
     return {row["grid"]: row["rev"] for row in rows}
 
 
-async def page(
-    connection: Connection,
-    heads: Mapping[str, int],
-    cursor: Cursor | None,
-    device: str,
-    own: tuple[int, int],
-    limit: int,
-    now: datetime,
-    vault: Vault,
-    again: Sequence[str] = (),
-    taken: Mapping[str, int] = MappingProxyType({}),
-) -> Page:
-    """The next page for a device whose scope has these heads.
+class Road:
+    """What lies between a device's cursor and the heads of its scope.
 
     `own`: the first seq that is new with this request, and the last that the device is known to hold. Own mutations that were applied as
     sent are left out where the device holds the record that they changed: in grids that it had pulled whole before it sent them, and
     records that it has just made. `taken`: how many of the last revisions of a grid are mutations of this request, all applied as sent.
     """
-    known = dict(cursor.grids) if cursor else {}
-    dropped = sorted(known.keys() - heads.keys())
-    for grid in again:
-        known.pop(grid, None)
-    positions = {grid: known.get(grid) or Position(0, head, 0) for grid, head in heads.items()}
-    for grid, position in positions.items():
-        if position.snapshot or grid not in known:
-            positions[grid] = position._replace(own_since=own[1] + 1)
-    for grid, count in taken.items():
-        held = known.get(grid)
-        if held and grid in heads and held.rev == heads[grid] - count and not held.snapshot and held.own_since <= own[0]:
-            positions[grid] = held._replace(rev=heads[grid])
-    behind = [grid for grid, head in heads.items() if positions[grid].rev < head]
+
+    def __init__(
+        self,
+        heads: Mapping[str, int],
+        cursor: Cursor | None,
+        device: str,
+        own: tuple[int, int],
+        again: Sequence[str] = (),
+        taken: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        known = dict(cursor.grids) if cursor else {}
+        self.heads = heads
+        self.device = device
+        self.own = own
+        self.dropped = sorted(known.keys() - heads.keys())
+        for grid in again:
+            known.pop(grid, None)
+        self.positions = {grid: known.get(grid) or Position(0, head, 0) for grid, head in heads.items()}
+        for grid, position in self.positions.items():
+            if position.snapshot or grid not in known:
+                self.positions[grid] = position._replace(own_since=own[1] + 1)
+        for grid, count in taken.items():
+            held = known.get(grid)
+            if held and grid in heads and held.rev == heads[grid] - count and not held.snapshot and held.own_since <= own[0]:
+                self.positions[grid] = held._replace(rev=heads[grid])
+        self.behind = [grid for grid, head in heads.items() if self.positions[grid].rev < head]
+
+    def end(self, changes: Sequence[str] = (), more: bool = False) -> Page:
+        """The page that leads to the positions as they stand now."""
+        pending = sum(max(0, head - self.positions[grid].rev) for grid, head in self.heads.items())
+        return Page(list(changes), self.positions, self.dropped, more, pending)
+
+
+async def page(connection: Connection, road: Road, limit: int, now: datetime, vault: Vault) -> Page:
+    """The next page of a road on which something lies."""
+    rows = await _rows(connection, road.behind, road.positions, road.device, road.own, limit, now)
     changes: list[str] = []
-    full = False
-    if behind:
-        rows = await _rows(connection, behind, positions, device, own, limit, now)
-        size = 0
-        last: tuple[str, int] | None = None
-        for row in rows[:limit]:
-            text = _change(row, vault)
-            size += len(text)
-            if changes and size > PAGE_BYTES:
-                break
-            changes.append(text)
-            last = (row["grid"], row["rev"])
-        full = len(changes) < len(rows)
-        _advance(positions, heads, behind, last if full else None, rows)
-    pending = sum(max(0, heads[grid] - positions[grid].rev) for grid in heads)
-    return Page(changes, positions, dropped, full, pending)
+    size = 0
+    last: tuple[str, int] | None = None
+    for row in rows[:limit]:
+        text = _change(row, vault)
+        size += len(text)
+        if changes and size > PAGE_BYTES:
+            break
+        changes.append(text)
+        last = (row["grid"], row["rev"])
+    full = len(changes) < len(rows)
+    _advance(road.positions, road.heads, road.behind, last if full else None, rows)
+    return road.end(changes, full)
 
 
 async def _rows(

@@ -1,6 +1,6 @@
 """The first look of an exchange: one statement that reads, and for a push locks, all that the rest needs to know."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -9,11 +9,16 @@ import msgspec
 
 from service.database import Connection
 from service.identity.rights import PostHeld, covers, scope
-from service.statements import array
+from service.statements import array, text_array
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS
 from sync_protocol.vocabulary import CODE_LENGTH
+
+
+def mailbox_of(staff_code: str) -> str:
+    """The feed that carries a cadre's own notices; it is counted like a grid's and no grid is called so."""
+    return "@" + staff_code
 
 
 class DeviceState(msgspec.Struct):
@@ -52,22 +57,26 @@ class Names(msgspec.Struct):
 
 
 class Look(msgspec.Struct):
-    """What was seen. `locked`: the heads of the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist,
-    tombstones included; `awaited`: whether a held mutation waits for one of the named ids.
+    """What was seen of some devices and their cadres, and of what their mutations name.
+
+    `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them may read, and more; `locked`: those of
+    the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist, tombstones included; `awaited`: whether a
+    held mutation waits for one of the named ids.
     """
 
-    epoch: str
-    key: bytes
-    device: DeviceState | None
-    posts: list[PostHeld]
-    counters: dict[str, int]
-    locked: dict[str, int]
-    there: dict[tuple[str, str], str]
+    epoch: str = ""
+    key: bytes = b""
+    devices: dict[str, DeviceState] = {}
+    posts: dict[str, list[PostHeld]] = {}
+    counters: dict[str, int] = {}
+    locked: dict[str, int] = {}
+    there: dict[tuple[str, str], str] = {}
     awaited: bool = False
 
-    def heads(self, mailbox: str, now: datetime) -> dict[str, int]:
-        """The head revision of every grid in the scope of the posts, of the mailbox, and of the articles of units above and below."""
-        units = scope(self.posts, now)
+    def heads(self, staff_code: str, now: datetime) -> dict[str, int]:
+        """The head revision of every grid in a cadre's scope, of the mailbox, and of the articles of units above and below."""
+        units = scope(self.posts.get(staff_code, ()), now)
+        mailbox = mailbox_of(staff_code)
 
         def wanted(feed: str) -> bool:
             if feed[0] == "#":
@@ -94,24 +103,36 @@ def _row(what: str, source: str, **values: str) -> str:
     return f"SELECT '{what}' AS what, {columns} FROM {source}"
 
 
-_DEVICE = "SELECT acked_seq, last_stamp, revoked_at, last_seen, queued FROM device WHERE id = $1::uuid"
-_DEVICE_ROW = {"n": "acked_seq", "m": "last_stamp", "since": "revoked_at", "until": "last_seen", "name": "queued::text"}
+_DEVICE = """
+    SELECT id, acked_seq, last_stamp, revoked_at, last_seen, queued FROM device
+    WHERE id = ANY((SELECT $1::text::uuid[])::uuid[]) ORDER BY id
+"""
+_DEVICE_ROW = {
+    "code": "id::text",
+    "name": "queued::text",
+    "n": "acked_seq",
+    "m": "last_stamp",
+    "since": "revoked_at",
+    "until": "last_seen",
+}
 _POSTS = """
-    every_post AS MATERIALIZED (SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $2::text),
-    current AS MATERIALIZED (SELECT DISTINCT unit FROM every_post WHERE valid_to IS NULL OR valid_to > $3::timestamptz)
+    every_post AS MATERIALIZED (
+        SELECT staff_code, role, unit, valid_from, valid_to FROM post WHERE staff_code = ANY((SELECT $2::text::text[])::text[])
+    ),
+    current AS MATERIALIZED (SELECT DISTINCT unit FROM every_post WHERE valid_to IS NULL OR valid_to > $4::timestamptz)
 """
 # All grids under a unit: their codes begin with the unit's, and ‘:’ follows on ‘9’.
 _UNDER = "counter c ON c.grid >= {0}p.unit AND c.grid < {0}p.unit || ':'"
 _LENGTHS = "(VALUES " + ", ".join(f"({length})" for length in sorted(CODE_LENGTH.values())) + ") AS l(n)"
 _STANDING = (
     _row("server", "server", code="epoch::text", name="encode(cursor_key, 'hex')"),
-    _row("post", "every_post", code="unit", name="role", since="valid_from", until="valid_to"),
+    _row("post", "every_post", place="staff_code", code="unit", name="role", since="valid_from", until="valid_to"),
     _row("counter", "current p JOIN " + _UNDER.format(""), code="c.grid", n="c.rev"),
-    _row("counter", "counter c WHERE c.grid = '@' || $2", code="c.grid", n="c.rev"),
+    _row("counter", "counter c WHERE c.grid = ANY((SELECT $3::text::text[])::text[])", code="c.grid", n="c.rev"),
     _row("counter", f"current p CROSS JOIN {_LENGTHS} JOIN counter c ON c.grid = '#' || left(p.unit, l.n)", code="c.grid", n="c.rev"),
     _row("counter", "current p JOIN " + _UNDER.format("'#' || "), code="c.grid", n="c.rev"),
 )
-# $1 device, $2 staff code, $3 now
+# $1 devices, $2 staff codes, $3 their mailboxes, $4 now
 _STAND = f"WITH {_POSTS} " + " UNION ALL ".join((_row("device", f"({_DEVICE}) AS d", **_DEVICE_ROW), *_STANDING))
 
 
@@ -132,7 +153,10 @@ def _named(place: int, kinds: Sequence[str]) -> list[str]:
             _row("there", f"{kind} WHERE id = ANY((SELECT ${at}::text::uuid[])::uuid[])", code="id::text", name=f"'{kind}'", place="grid")
             for at, kind in enumerate(kinds, place + 2)
         ),
-        _row("awaited", f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT ${place + 1}::text::uuid[])::uuid[]) LIMIT 1) AS w"),
+        _row(
+            "awaited",
+            f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT ${place + 1}::text::uuid[])::uuid[]) LIMIT 1) AS w",
+        ),
     ]
 
 
@@ -143,23 +167,28 @@ def _find_sql(kinds: tuple[str, ...]) -> str:
 
 @cache
 def _push_sql(kinds: tuple[str, ...]) -> str:
-    parts = (_row("device", "owner", **_DEVICE_ROW), *_STANDING, *_named(4, kinds))
-    return f"WITH owner AS MATERIALIZED ({_DEVICE} FOR NO KEY UPDATE), {_lock(4)}, {_POSTS} " + " UNION ALL ".join(parts)
+    parts = (_row("device", "owner", **_DEVICE_ROW), *_STANDING, *_named(5, kinds))
+    return f"WITH owner AS MATERIALIZED ({_DEVICE} FOR NO KEY UPDATE), {_lock(5)}, {_POSTS} " + " UNION ALL ".join(parts)
 
 
-async def stand(connection: Connection, device: str, staff_code: str, now: datetime) -> Look:
-    """Where a device stands, without any lock: for an exchange that hands in nothing."""
-    return _look(await connection.fetch(_STAND, device, staff_code, now))[0]
+async def stand(connection: Connection, callers: Collection[tuple[str, str]], now: datetime) -> Look:
+    """Where devices stand, each given with its cadre, without any lock: for exchanges that hand in nothing."""
+    return _look(await connection.fetch(_STAND, *_callers(callers), now))[0]
 
 
-async def lock(connection: Connection, device: str, staff_code: str, names: Names, now: datetime) -> Look:
-    """Locks a device (promise 1) and the grids that its mutations name, and looks at all that they name."""
-    return await _fresh(connection, _push_sql(tuple(KINDS)), device, staff_code, now, *_values(names))
+async def lock(connection: Connection, callers: Collection[tuple[str, str]], names: Names, now: datetime) -> Look:
+    """Locks devices (promise 1) and the grids that their mutations name, and looks at all that they name."""
+    return await _fresh(connection, _push_sql(tuple(KINDS)), *_callers(callers), now, *_values(names))
 
 
 async def find(connection: Connection, names: Names) -> Look:
     """The same for mutations whose devices are locked already, or are the server's own."""
     return await _fresh(connection, _find_sql(tuple(KINDS)), *_values(names))
+
+
+def _callers(callers: Collection[tuple[str, str]]) -> tuple[str, str, str]:
+    staff_codes = {staff_code for _, staff_code in callers}
+    return array(device for device, _ in callers), text_array(staff_codes), text_array(map(mailbox_of, staff_codes))
 
 
 def _values(names: Names) -> tuple[str, ...]:
@@ -176,7 +205,7 @@ async def _fresh(connection: Connection, sql: str, *values: Any) -> Look:
 
 
 def _look(rows: Sequence[Any]) -> tuple[Look, bool]:
-    look = Look("", b"", None, [], {}, {}, {})
+    look = Look()
     stale = False
     for what, code, name, place, n, m, since, until in rows:
         match what:
@@ -188,11 +217,11 @@ def _look(rows: Sequence[Any]) -> tuple[Look, bool]:
                 look.locked[code] = n
                 stale = stale or n != m
             case "post":
-                look.posts.append(PostHeld(name, code, since, until))
+                look.posts.setdefault(place, []).append(PostHeld(name, code, since, until))
             case "server":
                 look.epoch, look.key = code, bytes.fromhex(name)
             case "device":
-                look.device = DeviceState(n, f"{m:016x}", since, until, int(name))
+                look.devices[code] = DeviceState(n, f"{m:016x}", since, until, int(name))
             case "awaited":
                 look.awaited = True
     return look, stale

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,7 @@ from service.database import Connection, Row
 from service.identity.queries import posts_of
 from service.statements import Part, array, text_array
 from service.sync.intake import Author, Flaw, Ready
+from service.sync.look import mailbox_of
 from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.merge import Loss
@@ -65,11 +66,6 @@ class HeldRow(msgspec.Struct):
     state: str
 
 
-def mailbox_of(staff_code: str) -> str:
-    """The feed that carries a cadre's own notices; it is counted like a grid's and no grid is called so."""
-    return "@" + staff_code
-
-
 # ---------------------------------------------------------------------------------------------------- counters
 
 
@@ -99,33 +95,27 @@ async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> i
 _LOG = """
     INSERT INTO mutation (received_at, device, staff_code, offset_ms, seq, kind, id, grid, stamp, digest, body, outcome, rev, verdict,
                           origin)
-    SELECT $1::timestamptz, $2::uuid, $3::text, $4::bigint, m.seq, m.kind, m.id, m.grid, m.stamp, decode(m.digest, 'hex'), m.body::json,
-           m.outcome, m.rev, m.verdict::json, m.origin
-    FROM unnest($5::text::bigint[], $6::text::text[], $7::text::text[], $8::text::text[], $9::text::bigint[], $10::text::text[],
-                $11::text::text[], $12::text::text[], $13::text::bigint[], $14::text::text[], $15::text::uuid[])
-      AS m(seq, kind, id, grid, stamp, digest, body, outcome, rev, verdict, origin)
+    SELECT $1::timestamptz, m.device, m.staff_code, m.offset_ms, m.seq, m.kind, m.id, m.grid, m.stamp, decode(m.digest, 'hex'),
+           m.body::json, m.outcome, m.rev, m.verdict::json, m.origin
+    FROM unnest($2::text::uuid[], $3::text::text[], $4::text::bigint[], $5::text::bigint[], $6::text::text[], $7::text::text[],
+                $8::text::text[], $9::text::bigint[], $10::text::text[], $11::text::text[], $12::text::text[], $13::text::bigint[],
+                $14::text::text[], $15::text::uuid[])
+      AS m(device, staff_code, offset_ms, seq, kind, id, grid, stamp, digest, body, outcome, rev, verdict, origin)
 """
 
 
-def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> list[Part]:
+def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Part:
     """Keeps every mutation whole, with its outcome."""
-    by_author: dict[int, list[LogRow]] = {}
-    for row in rows:
-        by_author.setdefault(id(row.item.author), []).append(row)
-    return [_logging(f"log_{place}", some, now, vault) for place, some in enumerate(by_author.values())]
-
-
-def _logging(name: str, rows: Sequence[LogRow], now: datetime, vault: Vault) -> Part:
-    author = rows[0].item.author
+    authors = [row.item.author for row in rows]
     mutations = [row.item.mutation for row in rows]
     return Part(
-        name,
+        "log",
         _LOG,
         (
             now,
-            author.device,
-            author.staff_code,
-            author.offset_ms,
+            array([author.device for author in authors]),
+            text_array([author.staff_code for author in authors]),
+            array([author.offset_ms for author in authors]),
             array([mutation.seq for mutation in mutations]),
             text_array([_printable(mutation.kind) for mutation in mutations]),
             text_array([_printable(mutation.id) for mutation in mutations]),
@@ -401,15 +391,27 @@ async def add_device(connection: Connection, device: str, staff_code: str, now: 
     )
 
 
+class Acknowledged(NamedTuple):
+    """Where a device stands after a push."""
+
+    device: str
+    acked: int
+    stamp: str
+    offset_ms: int
+    queued: int
+
+
 _ACKNOWLEDGE = """
-    UPDATE device SET acked_seq = $2::bigint, last_stamp = $3::bigint, clock_offset_ms = $4::bigint, queued = $5::bigint,
-                      last_seen = $6::timestamptz WHERE id = $1::uuid
+    UPDATE device d SET acked_seq = a.acked, last_stamp = a.stamp, clock_offset_ms = a.offset_ms, queued = a.queued, last_seen = $1::timestamptz
+    FROM unnest($2::text::uuid[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::int[])
+      AS a(id, acked, stamp, offset_ms, queued) WHERE d.id = a.id
 """
 
 
-def acknowledging(device: str, acked: int, stamp: str, offset_ms: int, queued: int, now: datetime) -> Part:
-    """Moves a device on after a push."""
-    return Part("acknowledge", _ACKNOWLEDGE, (device, acked, int(stamp, 16), offset_ms, queued, now))
+def acknowledging(devices: Sequence[Acknowledged], now: datetime) -> Part:
+    """Moves devices on after their pushes."""
+    rows = [(item.device, item.acked, int(item.stamp, 16), item.offset_ms, item.queued) for item in devices]
+    return Part("acknowledge", _ACKNOWLEDGE, (now, *map(array, zip(*rows, strict=True))))
 
 
 async def seen(connection: Connection, device: str, queued: int, offset_ms: int, now: datetime) -> None:

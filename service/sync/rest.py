@@ -18,14 +18,14 @@ async def write_as(connection: Connection, settings: Settings, caller: Caller, m
     """A cadre's write over REST: a mutation of the cadre's server-side device, judged now."""
     device = server_device_id(caller.staff_code)
     await queries.add_device(connection, device, caller.staff_code, caller.now)
-    look = await looking.lock(connection, device, caller.staff_code, Names.of([mutation]), caller.now)
-    assert look.device is not None
+    look = await looking.lock(connection, [(device, caller.staff_code)], Names.of([mutation]), caller.now)
+    state = look.devices[device]
     now_ms = to_ms(caller.now)
-    stamp = max(clock.make_stamp(now_ms), clock.successor(look.device.last_stamp))
-    mutation.seq = look.device.acked + 1
+    stamp = max(clock.make_stamp(now_ms), clock.successor(state.last_stamp))
+    mutation.seq = state.acked + 1
     mutation.stamp = stamp
     author = Author(device, caller.staff_code, caller.posts, epoch=look.epoch)
     item = ready_one(author, mutation, stamp, 0, now_ms, override)
-    done = queries.acknowledging(device, mutation.seq, stamp, 0, 0, caller.now)
+    done = queries.acknowledging([queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now)
     [verdict] = (await apply(connection, [item], caller.now, settings, look, [done])).verdicts
     return verdict

@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from service.database import begin_again
 from service.errors import (
     DEVICE_FORKED,
     DEVICE_NEEDED,
@@ -29,7 +28,7 @@ from service.http.body import read_body
 from service.identity.access import phone
 from service.state import state_of
 from service.sync import examples
-from service.sync.exchange import exchange, verify
+from service.sync.exchange import verify
 from sync_protocol.messages import MAX_MUTATIONS, BrokenEnvelope, VerifyAnswer, decode_request, decode_verify, encode
 
 router = APIRouter(tags=["sync"])
@@ -67,7 +66,7 @@ async def sync(request: Request) -> Response:
         raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
     if len(message.mutations) > MAX_MUTATIONS:
         raise Problem(TOO_LARGE, f"{len(message.mutations)} mutations are over the limit of {MAX_MUTATIONS}; send fewer at a time.")
-    answer = await begin_again(lambda: exchange(state.database, state.settings, device, staff_code, message, now))
+    answer = await state.exchanges.answer(device, staff_code, message, now)
     return Response(answer, media_type="application/json")
 
 

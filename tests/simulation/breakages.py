@@ -30,14 +30,13 @@ def skip_the_counter_lock(patch: Patch) -> None:
 
 def accept_a_repeated_seq(patch: Patch) -> None:
     """Applies again what was applied before."""
-    plain = exchange._push
+    plain = exchange.Exchanges._take
 
-    async def push(connection: Any, settings: Any, standing: Any, device: str, staff_code: str, request: Any, *rest: Any) -> Any:
-        if request.mutations and request.mutations[0].seq <= standing.device.acked:
-            standing.device.acked = request.mutations[0].seq - 1
-        return await plain(connection, settings, standing, device, staff_code, request, *rest)
+    async def take(self: Any, connection: Any, one: Any) -> None:
+        one.state.acked = min(one.state.acked, one.request.mutations[0].seq - 1)
+        await plain(self, connection, one)
 
-    patch.setattr(exchange, "_push", push)
+    patch.setattr(exchange.Exchanges, "_take", take)
 
 
 def ignore_base(patch: Patch) -> None:
@@ -97,14 +96,14 @@ def run_the_cursor_ahead(patch: Patch) -> None:
 
 def keep_dropped_grids(patch: Patch) -> None:
     """Never names the grids that left a scope."""
-    plain = feed.page
+    plain = feed.Road.end
 
-    async def page(*args: Any, **named: Any) -> Any:
-        answer = await plain(*args, **named)
-        answer.dropped = []
-        return answer
+    def end(*args: Any, **named: Any) -> Any:
+        page = plain(*args, **named)
+        page.dropped = []
+        return page
 
-    patch.setattr(feed, "page", page)
+    patch.setattr(feed.Road, "end", end)
 
 
 def never_take_credit_back(patch: Patch) -> None:

@@ -1,0 +1,119 @@
+"""Carries what waits together across to the database: who comes while others are on their way goes along with the next crossing.
+
+One by one each would pay for round trips and a commit of its own; in an evening's rush several phones share them. With nobody else about
+each crosses alone and at once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+from service.database import begin_again
+
+
+class Load(Protocol):
+    """What is carried: `key` of which only one at a time goes in a crossing, and `weight`. `error` is what became of it alone."""
+
+    error: Exception | None
+
+    @property
+    def key(self) -> Hashable: ...
+
+    @property
+    def weight(self) -> int: ...
+
+
+L = TypeVar("L", bound=Load)
+_LEAD, _DONE, _ALONE = "lead", "done", "alone"
+
+
+class Ferry(Generic[L]):
+    """`carry` takes loads across and leaves on each what came of it; it must be one transaction or none.
+
+    At most `boats` crossings are under way at once; each takes loads up to `weight` in all, and at least one. When a crossing of several
+    fails, each of them is carried alone.
+    """
+
+    def __init__(self, carry: Callable[[list[L]], Awaitable[None]], boats: int, weight: int) -> None:
+        self._carry = carry
+        self._boats = boats
+        self._weight = weight
+        self._waiting: deque[tuple[L, asyncio.Future[str]]] = deque()
+
+    async def cross(self, load: L) -> L:
+        """Carries a load, with others or alone, and gives it back; raises its error."""
+        if self._boats:
+            self._boats -= 1
+            turn = _LEAD
+        else:
+            asked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            self._waiting.append((load, asked))
+            turn = await self._turn(asked)
+        if turn == _LEAD:
+            await self._lead(load)
+        elif turn == _ALONE:
+            await self._alone(load)
+        if load.error is not None:
+            raise load.error
+        return load
+
+    async def _turn(self, asked: asyncio.Future[str]) -> str:
+        try:
+            return await asked
+        except asyncio.CancelledError:
+            if asked.done() and not asked.cancelled() and asked.result() == _LEAD:
+                self._pass_on()  # the boat was given to a request that has just gone
+            raise
+
+    async def _lead(self, load: L) -> None:
+        """Whoever finds a free boat takes the others along, in a task that is a request's own."""
+        others = self._others(load)
+        outcome = _ALONE
+        try:
+            if others:
+                try:
+                    await self._carry([load, *(other for other, _ in others)])
+                    outcome = _DONE
+                except Exception:
+                    load.error = None
+            if not others or outcome == _ALONE:
+                await self._alone(load)
+        finally:
+            for _, asked in others:
+                if not asked.done():
+                    asked.set_result(outcome)
+            self._pass_on()
+
+    async def _alone(self, load: L) -> None:
+        async def carry() -> None:
+            load.error = None
+            await self._carry([load])
+
+        await begin_again(carry)
+
+    def _others(self, load: L) -> list[tuple[L, asyncio.Future[str]]]:
+        keys, room = {load.key}, self._weight - load.weight
+        taken = []
+        stay: deque[tuple[L, asyncio.Future[str]]] = deque()
+        while self._waiting:
+            other, asked = self._waiting.popleft()
+            if asked.done():
+                continue  # whoever asked has gone
+            if other.key in keys or other.weight > room:
+                stay.append((other, asked))
+                continue
+            keys.add(other.key)
+            room -= other.weight
+            taken.append((other, asked))
+        self._waiting = stay
+        return taken
+
+    def _pass_on(self) -> None:
+        """Gives the boat to who waits first."""
+        while self._waiting:
+            _, asked = self._waiting.popleft()
+            if not asked.done():
+                asked.set_result(_LEAD)
+                return
+        self._boats += 1
