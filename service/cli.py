@@ -1,6 +1,7 @@
 """The command `gridloop`."""
 
 import asyncio
+import gc
 import os
 import re
 import sys
@@ -40,6 +41,7 @@ account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accou
 app.add_typer(account_app, name="account")
 
 T = TypeVar("T")
+_GARBAGE_AFTER = 20_000
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
 
 
@@ -105,7 +107,12 @@ def served_app() -> object:
     """The app of a service process."""
     settings = Settings()
     logs.install(settings.log_level)
-    return create_app(settings)
+    app = create_app(settings)
+    # What is there now stays: looking for garbage in it again and again would cost every phone a little.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_AFTER, 20, 50)
+    return app
 
 
 @app.command()

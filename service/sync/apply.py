@@ -231,7 +231,7 @@ class Batch:
         if posts is None:
             posts = self._writers[key] = writing_posts(item.author.posts, item.mutation.kind, grid)
         moment = item.moment
-        for post in posts:  # a loop costs half of what any() does, and this is asked for every mutation
+        for post in posts:  # noqa: SIM110 - a loop costs half of what any() does, and this is asked for every mutation
             if post.valid_at(moment):
                 return True
         return False

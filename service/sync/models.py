@@ -36,11 +36,11 @@ class LoggedMutation(SQLModel, table=True):
     """
 
     __tablename__ = "mutation"
-    __table_args__ = (Index("mutation_device", "device", "seq"), Index("mutation_record", "id"))
+    __table_args__ = (Index("mutation_record", "id"),)
 
-    received_at: datetime = Field(sa_column=Column(_MOMENT, primary_key=True))
     device: Uuid = Field(sa_column=Column(UUID, primary_key=True))
     seq: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    received_at: datetime = Field(sa_column=Column(_MOMENT, primary_key=True))
     staff_code: str = Field(sa_column=Column(Text, nullable=False))
     kind: str = Field(sa_column=Column(Text, nullable=False))
     id: str = Field(sa_column=Column(Text, nullable=False))

@@ -402,7 +402,8 @@ class Acknowledged(NamedTuple):
 
 
 _ACKNOWLEDGE = """
-    UPDATE device d SET acked_seq = a.acked, last_stamp = a.stamp, clock_offset_ms = a.offset_ms, queued = a.queued, last_seen = $1::timestamptz
+    UPDATE device d
+    SET acked_seq = a.acked, last_stamp = a.stamp, clock_offset_ms = a.offset_ms, queued = a.queued, last_seen = $1::timestamptz
     FROM unnest($2::text::uuid[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::int[])
       AS a(id, acked, stamp, offset_ms, queued) WHERE d.id = a.id
 """
