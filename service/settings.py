@@ -19,6 +19,9 @@ class Settings(BaseSettings):
     pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps.")
     analysis_pool_size: int = Field(4, ge=1, le=200, description="Database connections a service process keeps for summaries and ledgers.")
     sync_pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps for phones that sync.")
+    sync_at_once: int = Field(
+        32, ge=1, le=10_000, description="Exchanges with phones that a service process has under way; more are asked to come again."
+    )
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
     access_minutes: int = Field(15, ge=1, le=24 * 60, description="Life of an access token, minutes.")
     refresh_days: int = Field(90, ge=1, le=3650, description="Life of a refresh token, days.")

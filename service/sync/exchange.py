@@ -77,7 +77,7 @@ class Exchanges:
         self._database = database
         self._settings = settings
         self._pushes: Ferry[Exchange] = Ferry(self._push, _BOATS, _TOGETHER)
-        self._looks: Ferry[Exchange] = Ferry(self._stand, _BOATS, _TOGETHER)
+        self._looks: Ferry[Exchange] = Ferry(self._stand, 1, _TOGETHER)
 
     async def answer(self, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""

@@ -2,8 +2,12 @@
 
 Every evening this is nearly all that the service does. The route itself stays where it is declared, with its documentation; here its
 function is called, and what it answers or raises becomes the answer.
+
+Only so many exchanges are inside at once. Who comes above that is asked to come again, before anything of the request is read: what is
+inside is answered in good time, memory stays bounded, and a phone that waits loses nothing.
 """
 
+import random
 import zlib
 
 from fastapi.routing import APIRoute
@@ -11,11 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import answer_to
+from service import metrics
+from service.errors import UNAVAILABLE, Problem, answer_to
+from service.state import state_of
 from service.sync.routes import router, sync
 
 _GZIP_ABOVE = 1_000
 _GZIP_LEVEL = 1
+_COME_AGAIN_S = (2, 15)
 _ROUTE = next(route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is sync)
 
 
@@ -24,6 +31,7 @@ class Phones:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != _ROUTE.path or scope["method"] != "POST":
@@ -31,12 +39,27 @@ class Phones:
             return
         scope["route"] = _ROUTE
         request = Request(scope, receive)
-        try:
-            answer = await sync(request)
-        except Exception as error:
-            answer = answer_to(error, scope)
+        if self._inside >= state_of(request).settings.sync_at_once:
+            answer = _busy().response()
+        else:
+            self._inside += 1
+            try:
+                answer = await sync(request)
+            except Exception as error:
+                answer = answer_to(error, scope)
+            finally:
+                self._inside -= 1
         await send(_start(answer, request))
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _busy() -> Problem:
+    """The answer to one too many; the seconds differ, so that those who are sent away do not all come back together."""
+    metrics.sent_away.inc()
+    seconds = random.randint(*_COME_AGAIN_S)
+    return Problem(
+        UNAVAILABLE, f"More phones sync just now than the server can serve; try again in {seconds} seconds.", {"Retry-After": str(seconds)}
+    )
 
 
 def _start(answer: Response, request: Request) -> dict[str, object]:
