@@ -21,7 +21,7 @@ from service.state import state_of
 from service.sync.routes import router, sync
 
 _GZIP_ABOVE = 1_000
-_GZIP_LEVEL = 1
+_GZIP_LEVEL, _GZIP_LEVEL_OF_PAGES, _PAGE_ABOVE = 1, 4, 16_000  # a page is worth the time: its line may be slow
 _COME_AGAIN_S = (2, 15)
 _ROUTE = next(route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is sync)
 
@@ -65,7 +65,7 @@ def _busy() -> Problem:
 def _start(answer: Response, request: Request) -> dict[str, object]:
     """The head of an answer, whose body is deflated where that pays."""
     if len(answer.body) >= _GZIP_ABOVE and "gzip" in request.headers.get("accept-encoding", ""):
-        answer.body = zlib.compress(answer.body, _GZIP_LEVEL, wbits=31)
+        answer.body = zlib.compress(answer.body, _GZIP_LEVEL if len(answer.body) < _PAGE_ABOVE else _GZIP_LEVEL_OF_PAGES, wbits=31)
         answer.headers["content-encoding"] = "gzip"
         answer.headers["content-length"] = str(len(answer.body))
     answer.headers["vary"] = "Accept-Encoding"

@@ -18,14 +18,14 @@ from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, uuid7
 from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.vocabulary import DUTIES
-from tests.bench.wire import Answer, Line, Packed
+from tests.bench.wire import Answer, Line, Packed, inflated, post
 from tests.world import PASSWORD
 
 HOUSES = 30
 DAY_MS = 24 * 3600 * 1000
 _CURSOR = re.compile(rb'"cursor":"([^"]*)"')
 _REVS = re.compile(rb'"rev":(\d+)')
-_NOTES = [text for (_, kind), texts in notes().items() if kind == "visit" for text in texts]
+_SENTENCES = [part for texts in notes().values() for text in texts for part in text.rstrip("。").split("。")]
 
 
 class Unexpected(RuntimeError):
@@ -64,12 +64,17 @@ class Phone:
             "household_id": household_id(self.grid, self.rng.randint(1, HOUSES)),
             "visited_at": canonical_moment(at),
             "duties": {"add": self.rng.sample(tuple(DUTIES), self.rng.choice((1, 1, 2)))},
-            "content": self.rng.choice(_NOTES),
+            "content": self.note(),
         }
         if self.rng.random() < 0.5:
             lat, lon = round(40.5 + self.rng.random(), 6), round(109.5 + self.rng.random(), 6)
             fields["location"] = {"lat": lat, "lon": lon, "accuracy": self.rng.randint(3, 40)}
         return fields
+
+    def note(self) -> str:
+        """What was seen: two or three sentences, and whom it concerns, so that hardly two notes are the same."""
+        sentences = self.rng.sample(_SENTENCES, self.rng.choice((2, 2, 3)))
+        return f"{rule.person(str(self.rng.random()))}家：" + "。".join(sentences) + "。"
 
     def new_id(self) -> str:
         """An id for a new record."""
@@ -96,18 +101,25 @@ class Phone:
 
     async def exchange(self, line: Line, packed: Packed | None = None, limit: int = 500) -> Answer:
         """One exchange with prepared mutations, or none; keeps the cursor of a good answer."""
+        answer = inflated(await line.send(self.request(packed, limit)))
+        if answer.status == 200:
+            self.take(answer)
+        return answer
+
+    def request(self, packed: Packed | None = None, limit: int = 500) -> bytes:
+        """The whole request of an exchange."""
         sent_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         rest = f'"protocol":1,"sent_at":"{sent_at}","cursor":{self.cursor.decode()},"limit":{limit},"queued":0}}'.encode()
         if packed is None:
-            answer = await line.ask("/v1/sync", b"{" + rest, self.token)
-        else:
-            answer = await line.ask("/v1/sync", packed.with_rest(rest), self.token, "gzip")
-        if answer.status == 200:
-            found = _CURSOR.search(answer.body)
-            if found is None:
-                raise Unexpected(f"an answer without a cursor: {answer.body[:300]!r}")
-            self.cursor = b'"' + found[1] + b'"'
-        return answer
+            return post("/v1/sync", b"{" + rest, self.token)
+        return post("/v1/sync", packed.with_rest(rest), self.token, "gzip")
+
+    def take(self, answer: Answer) -> None:
+        """Keeps the cursor of an answer."""
+        found = _CURSOR.search(answer.body)
+        if found is None:
+            raise Unexpected(f"an answer without a cursor: {answer.body[:300]!r}")
+        self.cursor = b'"' + found[1] + b'"'
 
     async def catch_up(self, line: Line) -> int:
         """Pulls until there is nothing more; returns how many changes came."""
@@ -144,7 +156,7 @@ def workers(count: int, one_a_grid: bool = True) -> list[tuple[str, str]]:
     return found
 
 
-async def in_turn(url: str, jobs: Sequence[Callable[[Line], Awaitable[None]]], concurrency: int) -> None:
+async def in_turn(url: str, jobs: Sequence[Callable[[Line], Awaitable[Any]]], concurrency: int) -> None:
     """Does jobs over so many connections; each connection takes the next job when it is free."""
     todo = list(reversed(jobs))
 

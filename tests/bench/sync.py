@@ -1,33 +1,85 @@
-"""How fast the sync path is, against what PostgreSQL alone does with the same rows in the same run."""
+"""How fast the sync path is: phones against two service processes, measured against what PostgreSQL alone does in the same run.
+
+`python -m tests.bench.sync [--rounds 5] [--keep FOLDER] [--large 14000000]`; part of `make bench`. Server, database and phones share the
+machine's cores. Every figure is the median of the rounds; in each round all measures take their turn, over an empty database and, with
+`--large`, over one that holds so many visits already.
+"""
 
 import argparse
 import asyncio
-import random
+import json
+import os
+import platform
 import statistics
 import tempfile
-import time
-from collections import deque
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import uvloop
+from rich.console import Console
+from rich.table import Table
 
 import migrations
 from service.app import utc_now
+from service.console import progress_bar
 from service.database import Database, open_pool
 from service.postgres import embedded, fresh_database
 from service.roster.load import load
 from service.settings import Settings
-from tests.bench.crowd import Phone, Unexpected, in_turn, packed, workers
-from tests.bench.service import Service, serving
-from tests.bench.wire import Line, Packed
+from tests.bench import reads
+from tests.bench.measures import BATCHES, CONCURRENCY, DEVICES, LARGE_BATCHES, World
+from tests.bench.overload import overload
+from tests.bench.service import serving
 from tests.conftest import CHEAP
 from tests.world import PASSWORD
 
-DEVICES = 64
-CONCURRENCY = 16
+REPORT = Path(__file__).parent / "sync.md"
+FIGURES = Path(__file__).parent / "sync.json"
+PROCESSES = 2
+Figures = dict[str, float]
+Rounds = dict[str, list[Figures]]
+
+
+class Target(NamedTuple):
+    """A line of the report: what it is about, how its figure is got from the rounds, and what it has to reach."""
+
+    text: str
+    figure: Callable[[Rounds], float]
+    bound: float
+    at_least: bool = True
+    shown: str = ",.2f"
+
+    def met(self, figure: float) -> bool:
+        """Whether a figure is good enough."""
+        return figure >= self.bound if self.at_least else figure <= self.bound
+
+
+def median(rounds: Rounds, measure: str, figure: str) -> float:
+    """The median of one figure of a measure."""
+    return statistics.median(item[figure] for item in rounds[measure])
+
+
+def _ratio(rounds: Rounds, measure: str, to: str) -> float:
+    """The median of the ratios of two measures' rates, round by round."""
+    return statistics.median(one["rate"] / other["rate"] for one, other in zip(rounds[measure], rounds[to], strict=True))
+
+
+TARGETS = (
+    Target("push of 50 visits: of PostgreSQL's own insert", lambda r: median(r, "push 50", "ratio"), 0.35),
+    Target("push of 50 visits: p99, ms", lambda r: median(r, "push 50", "p99_ms"), 120, at_least=False, shown=",.0f"),
+    Target("push of 500 visits: of PostgreSQL's own insert", lambda r: median(r, "push 500", "ratio"), 0.5),
+    Target("pull, first sync: records/s", lambda r: median(r, "pull", "rate"), 50_000, shown=",.0f"),
+    Target("pull, first sync: bytes a record on the wire", lambda r: median(r, "pull", "bytes"), 120, at_least=False, shown=",.0f"),
+    Target("idle: exchanges/s", lambda r: median(r, "idle", "rate"), 3_000, shown=",.0f"),
+    Target("idle: p99, ms", lambda r: median(r, "idle", "p99_ms"), 25, at_least=False, shown=",.1f"),
+    Target("updates, a tenth of them contested: of the push of 50", lambda r: _ratio(r, "updates", "push 50"), 0.5),
+    Target("problems with steps: of the push of 50", lambda r: _ratio(r, "problems", "push 50"), 0.5),
+)
 
 
 async def roster_database(server: str, name: str = "bench_roster") -> str:
@@ -48,177 +100,117 @@ async def roster_database(server: str, name: str = "bench_roster") -> str:
     return name
 
 
-async def signed_in(service: Service, count: int, seed: int, one_a_grid: bool = True) -> list[Phone]:
-    """Phones that have pulled all there is."""
-    phones = [Phone(staff, grid, random.Random(f"{seed} {staff}")) for staff, grid in workers(count, one_a_grid)]
-
-    def arrive(phone: Phone) -> Any:
-        async def work(line: Line) -> None:
-            await phone.sign_in(line)
-            await phone.catch_up(line)
-
-        return work
-
-    await in_turn(service.url, [arrive(phone) for phone in phones], 8)
-    return phones
+async def large_database(server: str, visits: int) -> str:
+    """The name of a database with so many visits, made once a folder: the one over which reads are measured, too."""
+    if await reads.kept(server, visits) is None:
+        await reads.prepare(server, visits)
+    return f"bench_{visits}"
 
 
-async def push(
-    service: Service,
-    work: Sequence[tuple[Phone, Sequence[Packed]]],
-    concurrency: int = CONCURRENCY,
-    count: int = 0,
-    good: bytes = b'"applied"',
-) -> tuple[float, list[float]]:
-    """Sends prepared batches, those of a phone in turn; the seconds of the whole and of each exchange."""
-    todo = deque((phone, deque(batches)) for phone, batches in work)
-    times: list[float] = []
-
-    async def send() -> None:
-        line = await Line.open(service.url)
-        while todo:
-            phone, batches = todo.popleft()
-            began = time.perf_counter()
-            answer = await phone.exchange(line, batches.popleft())
-            times.append(time.perf_counter() - began)
-            if answer.status != 200 or (count and answer.body.count(good) != count):
-                raise Unexpected(f"{answer.status} {answer.body[:500]!r}")
-            if batches:
-                todo.append((phone, batches))
-        line.close()
-
-    began = time.perf_counter()
-    await asyncio.gather(*(send() for _ in range(concurrency)))
-    return time.perf_counter() - began, times
+async def measure(worlds: Sequence[World], rounds: int, show: Callable[[str, int, int], None]) -> dict[str, Rounds]:
+    """Every measure in every world, round by round."""
+    found: dict[str, Rounds] = {world.name: defaultdict(list) for world in worlds}
+    for number in range(rounds):
+        for world in worlds:
+            await world.vacuum()
+            measures: Mapping[str, Callable[[], Awaitable[Figures]]] = {
+                "push 50": lambda world=world: world.visits(50, BATCHES),  # type: ignore[misc]
+                "push 500": lambda world=world: world.visits(500, LARGE_BATCHES),  # type: ignore[misc]
+                "pull": world.pull,
+                "idle": world.idle,
+                "updates": world.updates,
+                "problems": world.problems,
+            }
+            for name, take in measures.items():
+                show(f"round {number + 1}: {name}, {world.name}", number * len(worlds), rounds * len(worlds))
+                found[world.name][name].append(await take())
+    return found
 
 
-async def idle(service: Service, phones: Sequence[Phone], polls: int, concurrency: int = CONCURRENCY) -> tuple[float, list[float]]:
-    """Exchanges with nothing to hand in and nothing to fetch."""
-    times: list[float] = []
-    left = polls
-
-    async def poll(own: list[Phone]) -> None:
-        nonlocal left
-        line = await Line.open(service.url)
-        place = 0
-        while left > 0:
-            left -= 1
-            place += 1
-            began = time.perf_counter()
-            answer = await own[place % len(own)].exchange(line)
-            times.append(time.perf_counter() - began)
-            if answer.status != 200 or b'"changes":[]' not in answer.body:
-                raise Unexpected(f"{answer.status} {answer.body[:500]!r}")
-        line.close()
-
-    began = time.perf_counter()
-    await asyncio.gather(*(poll(list(phones[place::concurrency])) for place in range(concurrency)))
-    return time.perf_counter() - began, times
-
-
-async def raw_insert(url: str, since_rev: dict[str, int], batch: int, connections: int = 8) -> tuple[float, int]:
-    """The visits that were pushed since, inserted by PostgreSQL alone into a table like theirs."""
-    connection = await asyncpg.connect(url)
-    await connection.execute("CREATE TABLE IF NOT EXISTS raw_visit (LIKE visit INCLUDING ALL)")
-    names = [
-        row["attname"]
-        for row in await connection.fetch(
-            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'visit'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-        )
+def report(console: Console, found: dict[str, Rounds], crowd: Figures, rounds: int) -> bool:
+    """The tables on the screen, the same in Markdown, and everything as JSON; whether all targets are met."""
+    names = list(found)
+    first = found[names[0]]
+    lines = [
+        "# The sync path",
+        "",
+        f"Medians of {rounds} rounds, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} shared cores, {platform.python_implementation()}"
+        f" {platform.python_version()}: {PROCESSES} service processes with their defaults, PostgreSQL with fsync on, and the phones that"
+        f" ask, {DEVICES} of them over {CONCURRENCY} connections, all on the same cores. Bodies are gzip both ways.",
+        "",
     ]
-    types = {
-        row["attname"]: row["format_type"]
-        for row in await connection.fetch(
-            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'visit'::regclass AND attnum > 0"
-        )
-    }
-    selected = ", ".join(f'v."{name}"::text' if types[name] in ("text[]",) else f'v."{name}"' for name in names)
-    rows = await connection.fetch(
-        f"SELECT {selected} FROM visit v JOIN unnest($1::text[], $2::bigint[]) AS s(grid, rev) ON v.grid = s.grid AND v.rev > s.rev ORDER BY v.grid, v.rev",
-        list(since_rev),
-        list(since_rev.values()),
-    )
-    await connection.close()
-    arrays = ", ".join(f"${i}::{'text' if types[n] == 'text[]' else types[n]}[]" for i, n in enumerate(names, 1))
-    quoted = ", ".join(f'"{name}"' for name in names)
-    values = ", ".join(f'r."{n}"::text[]' if types[n] == "text[]" else f'r."{n}"' for n in names)
-    sql = f"INSERT INTO raw_visit ({quoted}) SELECT {values} FROM unnest({arrays}) AS r({quoted})"
-    batches = [list(map(list, zip(*rows[i : i + batch]))) for i in range(0, len(rows), batch)]
-    random.Random(1).shuffle(batches)
-    pool = await asyncpg.create_pool(url, min_size=connections, max_size=connections)
-
-    async def work() -> None:
-        async with pool.acquire() as lent:
-            while batches:
-                await lent.execute(sql, *batches.pop())
-
-    await asyncio.gather(*(lent_warm(pool, sql, len(names)) for _ in range(connections)))
-    began = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(connections)))
-    took = time.perf_counter() - began
-    await pool.close()
-    return took, len(rows)
-
-
-async def lent_warm(pool: Any, sql: str, columns: int) -> None:
-    async with pool.acquire() as lent:
-        await lent.execute(sql, *[[] for _ in range(columns)])
-
-
-def p99(times: list[float]) -> float:
-    return 1000 * sorted(times)[int(len(times) * 0.99)]
+    rows = [(target, target.figure(first)) for target in TARGETS]
+    if len(names) > 1:
+        large = found[names[1]]
+        for name in first:
+            kept = statistics.median(one["rate"] / other["rate"] for one, other in zip(large[name], first[name], strict=True))
+            rows.append((Target(f"{name} over {names[1]}: of the same over {names[0]}", lambda _: 0, 0.9), kept))
+    rows += [
+        (Target("four times the load: kept of the best", lambda _: 0, 0.9), crowd["kept"]),
+        (Target("four times the load: largest process, MB", lambda _: 0, 300, at_least=False, shown=",.0f"), crowd["memory_mb"]),
+        (Target("right after it: of the best", lambda _: 0, 0.9), crowd["after"]),
+        (Target("accepted and lost, batches", lambda _: 0, 0, at_least=False, shown=",.0f"), crowd["lost"]),
+    ]
+    table = Table(title=f"medians of {rounds} rounds")
+    for column in ("", "target", "measured"):
+        table.add_column(column, justify="left" if not column else "right")
+    lines += ["| | target | measured | |", "|---|---|---|---|"]
+    for target, figure in rows:
+        bound = ("≥ " if target.at_least else "≤ ") + format(target.bound, target.shown)
+        met = target.met(figure)
+        table.add_row(target.text, bound, format(figure, target.shown), style=None if met else "red")
+        lines.append(f"| {target.text} | {bound} | {format(figure, target.shown)} | {'' if met else 'missed'} |")
+    console.print(table)
+    lines += ["", "Each measure, median (lowest to highest):", "", "| measure | figure | " + " | ".join(names) + " |"]
+    lines.append("|---|---|" + "---|" * len(names))
+    for name, items in first.items():
+        for part in items[0]:
+            cells = []
+            for world in names:
+                values = [item[part] for item in found[world][name]]
+                shown = ",.3f" if part == "ratio" else ",.0f" if part.endswith("rate") else ",.1f"
+                cells.append(f"{statistics.median(values):{shown}} ({min(values):{shown}} to {max(values):{shown}})")
+            lines.append(f"| {name} | {part} | " + " | ".join(cells) + " |")
+    lines += ["", "Four times the load: " + ", ".join(f"{name} {value:,.2f}" for name, value in crowd.items()) + "."]
+    REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    FIGURES.write_text(json.dumps({"rounds": found, "overload": crowd}, indent=1) + "\n", encoding="utf-8")
+    console.print(f"Written to {REPORT.name} and {FIGURES.name} beside this program.")
+    return all(target.met(figure) for target, figure in rows)
 
 
-async def heads(url: str) -> dict[str, int]:
-    connection = await asyncpg.connect(url)
-    rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid ~ '^[0-9]{15}$'")
-    await connection.close()
-    return {row["grid"]: row["rev"] for row in rows}
-
-
-async def main_async(server: str, folder: Path, options: Any) -> None:
-    template = await roster_database(server)
-    url = await fresh_database(server, "bench_sync", template)
-    for kind in options.only:
-        print(kind)
-    with serving(url, folder, 2) as service:
-        phones = await signed_in(service, DEVICES, 1)
-        for size, per in ((50, options.batches), (500, max(1, options.batches // 8))):
-            if f"push{size}" not in options.only:
-                continue
-            for _ in range(options.rounds):
-                before = await heads(url)
-                work = [(phone, [packed(phone.visits(size)) for _ in range(per)]) for phone in phones]
-                cpu = service.cpu_s()
-                seconds, times = await push(service, work, count=size)
-                cpu = service.cpu_s() - cpu
-                raw, rows = await raw_insert(url, before, size)
-                assert rows == size * per * DEVICES, rows
-                print(
-                    f"push {size}: {rows / seconds:,.0f}/s raw {rows / raw:,.0f}/s ratio {raw / seconds:.3f} p50 {1000 * statistics.median(times):.0f} p99 {p99(times):.0f} ms; cpu {cpu / seconds:.2f}; us/record {1e6 * cpu / rows:.0f}",
-                    flush=True,
-                )
-        if "idle" in options.only:
-            for _ in range(options.rounds):
-                cpu = service.cpu_s()
-                seconds, times = await idle(service, phones, 6000)
-                cpu = service.cpu_s() - cpu
-                print(
-                    f"idle {6000 / seconds:,.0f}/s p50 {1000 * statistics.median(times):.1f} p99 {p99(times):.1f} cpu {cpu / seconds:.2f} us/poll {1e6 * cpu / 6000:.0f}",
-                    flush=True,
-                )
-        print([w.cpu_times()[:2] for w in service.workers()], service.memory_mb())
+async def run(server: str, folder: Path, options: Any, console: Console) -> None:
+    """Sets the worlds up, measures and reports."""
+    templates = {"an empty database": await roster_database(server)}
+    if options.large:
+        templates[f"{options.large / 1e6:g} M visits"] = await large_database(server, options.large)
+    with ExitStack() as stack:
+        worlds = []
+        for place, (name, template) in enumerate(templates.items()):
+            console.print(f"a copy of {template} for {name} …")
+            url = await fresh_database(server, f"bench_sync_{place}", template)
+            await asyncio.to_thread(migrations.upgrade, url)
+            world = World(name, url, stack.enter_context(serving(url, folder / str(place), PROCESSES)))
+            await world.settle_in()
+            worlds.append(world)
+        with progress_bar() as progress:
+            task = progress.add_task("", total=options.rounds * len(worlds))
+            found = await measure(
+                worlds, options.rounds, lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
+            )
+            progress.update(task, description="overload")
+            crowd = await overload(worlds[0])
+    report(console, found, crowd, options.rounds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--keep", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batches", type=int, default=8)
-    parser.add_argument("--only", nargs="+", default=["push50", "push500", "idle"])
+    """Measures and reports."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path, help="folder of the database server; filled databases in it are used again")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each measure is taken")
+    parser.add_argument("--large", type=int, default=0, help="also over a database with so many visits; filling it takes minutes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as temporary, embedded(options.keep or Path(temporary)) as server:
-        uvloop.run(main_async(server, Path(temporary) / "service", options))
+        uvloop.run(run(server, Path(temporary) / "service", options, Console()))
 
 
 if __name__ == "__main__":

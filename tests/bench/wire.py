@@ -12,7 +12,7 @@ _GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 
 
 class Answer(NamedTuple):
-    """What came back: status, header block, body inflated, and how many bytes of body went over the wire."""
+    """What came back: status, header block in lower case, body, and how many bytes of body went over the wire."""
 
     status: int
     head: bytes
@@ -49,16 +49,15 @@ class Line(asyncio.Protocol):
 
     async def ask(self, path: str, body: bytes, token: str = "", encoding: str = "", kind: str = "application/json") -> Answer:
         """Posts a body and waits for the answer; raises `ConnectionError` when the connection ends before it."""
-        head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {kind}\r\nAccept-Encoding: gzip\r\nContent-Length: {len(body)}\r\n"
-        if encoding:
-            head += f"Content-Encoding: {encoding}\r\n"
-        if token:
-            head += f"Authorization: Bearer {token}\r\n"
+        return inflated(await self.send(post(path, body, token, encoding, kind)))
+
+    async def send(self, request: bytes) -> Answer:
+        """Sends a whole request and waits for the answer, whose body is left as it came."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("the connection is closed")
         self._waiter = asyncio.get_running_loop().create_future()
-        self.sent += len(head) + 2 + len(body)
-        self._transport.write(head.encode() + b"\r\n" + body)
+        self.sent += len(request)
+        self._transport.write(request)
         return await self._waiter
 
     def close(self) -> None:
@@ -91,11 +90,24 @@ class Line(asyncio.Protocol):
         body = bytes(self._buffer[: self._need])
         del self._buffer[: self._need]
         size, self._need = self._need, -1
-        if b"content-encoding: gzip" in self._head:
-            body = zlib.decompress(body, wbits=31)
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(Answer(int(self._head[9:12]), self._head, body, size))
+
+
+def inflated(answer: Answer) -> Answer:
+    """An answer with its body as it was before it was deflated for the wire."""
+    return answer._replace(body=zlib.decompress(answer.body, wbits=31)) if b"content-encoding: gzip" in answer.head else answer
+
+
+def post(path: str, body: bytes, token: str = "", encoding: str = "", kind: str = "application/json") -> bytes:
+    """A whole POST request."""
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {kind}\r\nAccept-Encoding: gzip\r\nContent-Length: {len(body)}\r\n"
+    if encoding:
+        head += f"Content-Encoding: {encoding}\r\n"
+    if token:
+        head += f"Authorization: Bearer {token}\r\n"
+    return head.encode() + b"\r\n" + body
 
 
 class Packed:

@@ -1,0 +1,137 @@
+"""What happens when far more phones come than the server can serve: it keeps serving as many, and asks the others to come again."""
+
+import asyncio
+import time
+from collections import Counter, deque
+
+import asyncpg
+
+from tests.bench.crowd import Phone, Unexpected, packed, workers
+from tests.bench.measures import World, applied, new_phone, push
+from tests.bench.wire import Line, Packed, inflated
+
+DEVICES = 400
+BATCH = 50
+BEST_CONCURRENCY = 32
+BEST_BATCHES = 6
+SECONDS = 10.0
+TIMES = 4
+LINES = 256
+SPARE = 1.3  # batches prepared, of what the best rate would take
+
+
+class Sender:
+    """A phone with its prepared batches, which sends the same one again until it is taken."""
+
+    def __init__(self, phone: Phone) -> None:
+        self.phone = phone
+        self.batches: deque[Packed] = deque()
+        self.request: bytes | None = None
+
+    async def send(self, line: Line) -> int:
+        """One try, with no more patience than a broken app has; the status."""
+        if self.request is None:
+            self.request = self.phone.request(self.batches[0])
+        answer = await line.send(self.request)
+        if answer.status == 200:
+            whole = inflated(answer)
+            if not applied(BATCH)(whole.body):
+                raise Unexpected(f"a push: {whole.body[:500]!r}")
+            self.phone.take(whole)
+            self.batches.popleft()
+            self.request = None
+        elif answer.status != 503 or not answer.header(b"retry-after").isdigit():
+            raise Unexpected(f"a push under load: {answer.status} {answer.body[:300]!r}")
+        return answer.status
+
+
+async def overload(world: World) -> dict[str, float]:
+    """The best rate, then arrivals at four times that rate, then the first moments after them."""
+    senders = [Sender(new_phone(staff, grid, "crowd")) for staff, grid in workers(DEVICES)]
+    await world.arrive([sender.phone for sender in senders])
+    prepare(senders, BEST_BATCHES)
+    best = await rate_of(world, senders)
+
+    arrivals = int(best / BATCH * TIMES * SECONDS)
+    prepare(senders, int(best / BATCH * SECONDS * SPARE / DEVICES) + 2)
+    statuses: Counter[int] = Counter()
+    free = deque(senders)
+    lines = [await Line.open(world.service.url) for _ in range(LINES)]
+    idle_lines = deque(lines)
+    under_way: set[asyncio.Task[None]] = set()
+    memory = 0.0
+
+    async def arrive(sender: Sender, line: Line) -> None:
+        try:
+            statuses[await sender.send(line)] += 1
+        finally:
+            idle_lines.append(line)
+            if sender.batches:
+                free.append(sender)
+
+    began = time.perf_counter()
+    for number in range(arrivals):
+        ahead = began + number * SECONDS / arrivals - time.perf_counter()
+        if ahead > 0.002:
+            await asyncio.sleep(ahead)
+        elif number % 16 == 0:
+            await asyncio.sleep(0)
+        if number % 500 == 0:
+            memory = max(memory, world.service.memory_mb())
+        if not idle_lines or not free:
+            statuses[0] += 1  # nobody was left to arrive: all wait for an answer
+            continue
+        task = asyncio.create_task(arrive(free.popleft(), idle_lines.popleft()))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+    seconds = time.perf_counter() - began
+    carried = statuses[200]
+    await asyncio.gather(*under_way)
+    for line in lines:
+        line.close()
+
+    prepare(senders, BEST_BATCHES)
+    after = await rate_of(world, senders)
+    lost = await missing(world, senders)
+    return {
+        "best_rate": best,
+        "arrivals_s": arrivals / seconds,
+        "carried_rate": carried * BATCH / seconds,
+        "kept": carried * BATCH / seconds / best,
+        "taken": statuses[200],
+        "sent_away": statuses[503],
+        "not_sent": statuses[0],
+        "memory_mb": memory,
+        "after": after / best,
+        "lost": lost,
+    }
+
+
+def prepare(senders: list[Sender], batches: int) -> None:
+    """Makes the batches ahead, so that the load costs next to nothing while it runs."""
+    for sender in senders:
+        # What was prepared and not sent is gone; the count goes on from what the server has.
+        sender.phone.seq -= BATCH * len(sender.batches)
+        sender.request = None
+        sender.batches = deque(packed(sender.phone.visits(BATCH)) for _ in range(batches))
+
+
+async def rate_of(world: World, senders: list[Sender]) -> float:
+    """Records a second when as many come as are served best."""
+    work = [(sender.phone, list(sender.batches)) for sender in senders]
+    timed = await push(world.service, work, applied(BATCH), BEST_CONCURRENCY)
+    for sender in senders:
+        sender.batches.clear()
+    return BATCH * len(timed.each) / timed.seconds
+
+
+async def missing(world: World, senders: list[Sender]) -> int:
+    """How many batches were answered as taken that the database does not hold."""
+    connection = await asyncpg.connect(world.url)
+    rows = await connection.fetch(
+        "SELECT device::text, count(*) AS kept FROM mutation WHERE device = ANY($1::uuid[]) GROUP BY device",
+        [sender.phone.device for sender in senders],
+    )
+    await connection.close()
+    kept = {row["device"]: row["kept"] for row in rows}
+    return sum(max(0, sender.phone.seq - kept.get(sender.phone.device, 0)) // BATCH for sender in senders)
