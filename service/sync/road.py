@@ -2,12 +2,8 @@
 
 Every evening this is nearly all that the service does. The route itself stays where it is declared, with its documentation; here its
 function is called, and what it answers or raises becomes the answer.
-
-Only so many exchanges are inside at once. Who comes above that is asked to come again, before anything of the request is read: what is
-inside is answered in good time, memory stays bounded, and a phone that waits loses nothing.
 """
 
-import random
 import zlib
 
 from fastapi.routing import APIRoute
@@ -15,14 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import metrics
-from service.errors import UNAVAILABLE, Problem, answer_to
-from service.state import state_of
+from service.errors import answer_to
 from service.sync.routes import router, sync
 
 _GZIP_ABOVE = 1_000
 _GZIP_LEVEL, _GZIP_LEVEL_OF_PAGES, _PAGE_ABOVE = 1, 4, 16_000  # a page is worth the time: its line may be slow
-_COME_AGAIN_S = (2, 15)
 _ROUTE = next(route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is sync)
 
 
@@ -31,7 +24,6 @@ class Phones:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != _ROUTE.path or scope["method"] != "POST":
@@ -39,27 +31,12 @@ class Phones:
             return
         scope["route"] = _ROUTE
         request = Request(scope, receive)
-        if self._inside >= state_of(request).settings.sync_at_once:
-            answer = _busy().response()
-        else:
-            self._inside += 1
-            try:
-                answer = await sync(request)
-            except Exception as error:
-                answer = answer_to(error, scope)
-            finally:
-                self._inside -= 1
+        try:
+            answer = await sync(request)
+        except Exception as error:
+            answer = answer_to(error, scope)
         await send(_start(answer, request))
         await send({"type": "http.response.body", "body": answer.body})
-
-
-def _busy() -> Problem:
-    """The answer to one too many; the seconds differ, so that those who are sent away do not all come back together."""
-    metrics.sent_away.inc()
-    seconds = random.randint(*_COME_AGAIN_S)
-    return Problem(
-        UNAVAILABLE, f"More phones sync just now than the server can serve; try again in {seconds} seconds.", {"Retry-After": str(seconds)}
-    )
 
 
 def _start(answer: Response, request: Request) -> dict[str, object]:
