@@ -350,9 +350,9 @@ _TALLIES = {
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     """,
     "visited_household": f"""
-        INSERT INTO visited_household (household, span, grid, visits)
-        SELECT household_id, s.span, grid, count(*) FROM ({_VISITS}) AS v, LATERAL (SELECT {_SPANS.format("v.day")} AS span) AS s
-        WHERE household_id IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        INSERT INTO visited_household (household, span, grid)
+        SELECT DISTINCT household_id, s.span, grid FROM ({_VISITS}) AS v, LATERAL (SELECT {_SPANS.format("v.day")} AS span) AS s
+        WHERE household_id IS NOT NULL ORDER BY 1, 2, 3
     """,
     "grid_tally": f"""
         INSERT INTO grid_tally (span, duty, grid, visits, raised, resolved, late, households, contacts)
@@ -367,7 +367,7 @@ _TALLIES = {
             FROM ({_WORK}) AS w, LATERAL (SELECT {_SPANS.format("w.day")} AS span) AS s, LATERAL unnest(ARRAY['', w.duty]) AS d(duty)
             UNION ALL
             SELECT v.span, '', v.grid, 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int
-            FROM visited_household v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted WHERE v.visits > 0) AS every
+            FROM visited_household v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted) AS every
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     """,
     "household_tally": """

@@ -23,7 +23,7 @@ _LAST = """
     LEFT JOIN LATERAL (
         SELECT max(x.visited_at) AS at FROM (
             SELECT v.span, v.grid FROM visited_household v
-            WHERE v.household = h.id AND v.visits > 0 AND v.span LIKE '____-W__' ORDER BY v.span DESC LIMIT 1) AS w
+            WHERE v.household = h.id AND v.span LIKE '____-W__' ORDER BY v.span DESC LIMIT 1) AS w
         JOIN visit x ON x.grid = w.grid AND x.household_id = h.id AND NOT x.deleted
              AND x.visited_at >= (to_date(w.span, 'IYYY"-W"IW')::timestamp AT TIME ZONE 'Asia/Shanghai')
              AND x.visited_at < ((to_date(w.span, 'IYYY"-W"IW') + 7)::timestamp AT TIME ZONE 'Asia/Shanghai')

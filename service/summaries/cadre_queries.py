@@ -213,8 +213,7 @@ async def members(connection: Connection, code: str, period: Period, role: str, 
         f"""
         WITH tied AS (
             SELECT h.{name} AS staff_code, count(*)::int AS households,
-                   count(*) FILTER (WHERE EXISTS (SELECT FROM visited_household v WHERE v.household = h.id AND v.span = $2
-                                                  AND v.visits > 0))::int AS visited
+                   count(*) FILTER (WHERE EXISTS (SELECT FROM visited_household v WHERE v.household = h.id AND v.span = $2))::int AS visited
             FROM household h WHERE {UNDER.format("h.grid")} AND h.{name} IS NOT NULL AND NOT h.deleted GROUP BY 1
         )
         SELECT t.*, coalesce(c.name, '') AS name, coalesce(c.party_member, false) AS party_member

@@ -52,7 +52,7 @@ TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]
     "week_tally": (("week", "grid"), WEEK_DAYS, WeekKey),
     "case_tally": (("every", "span", "village", "severity"), ("raised", "closed", "lapsed", "cleared"), CaseKey),
     "cadre_tally": (("span", "village", "cadre"), ("visits", "raised", "resolved"), CadreKey),
-    "visited_household": (("household", "span", "grid"), ("visits",), VisitedKey),
+    "visited_household": (("household", "span", "grid"), (), VisitedKey),
     "grid_tally": (("span", "grid", "duty"), ("visits", "raised", "resolved", "late", "households", "contacts"), GridKey),
     "household_tally": (("grid",), ("households", "contacts"), str),
 }
@@ -148,10 +148,10 @@ async def compare(connection: Connection, truth: Recount) -> list[Difference]:
     for table, (keys, counts, make) in TABLES.items():
         key = ", ".join(f"{name}::text" if name == "household" else name for name in keys)
         have = {}
-        async for row in connection.cursor(f"SELECT {key}, {', '.join(counts)} FROM {table}", prefetch=_AT_ONCE):
+        async for row in connection.cursor(f"SELECT {', '.join([key, *counts])} FROM {table}", prefetch=_AT_ONCE):
             values = tuple(row)
-            have[make(*values[: len(keys)])] = values[len(keys) :]
-        zero = (0,) * len(counts)
+            have[make(*values[: len(keys)])] = values[len(keys) :] or (1,)
+        zero = (0,) * max(1, len(counts))
         wanted = truth.tallies[table]
         found += [
             Difference(table, str(tuple(map(str, item)) if isinstance(item, tuple) else item), str(have.get(item)), str(wanted.get(item)))
@@ -172,5 +172,5 @@ async def mend(connection: Connection, truth: Recount) -> None:
         await connection.copy_records_to_table(
             table,
             columns=[*keys, *counts],
-            records=[(*(key if isinstance(key, tuple) else (key,)), *row) for key, row in truth.tallies[table].items()],
+            records=[(*(key if isinstance(key, tuple) else (key,)), *row[: len(counts)]) for key, row in truth.tallies[table].items()],
         )

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sync_protocol.clock import stamp_ms
-from sync_protocol.periods import day_of, day_of_ms, month_around, month_of, quarter_of, week_around, week_of
+from sync_protocol.periods import Period, day_of, day_of_ms, month_around, month_of, quarter_of, week_around, week_of
 from sync_protocol.vocabulary import CODE_LENGTH
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ class Changes:
         self._stock: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
         self._flips: dict[str, int] = {}
         self._visits: dict[tuple[str, str, date], _VisitRows] = {}
+        self._periods: dict[str, Period] = {}
 
     def visit(self, before: VisitFacts | None, after: VisitFacts | None) -> None:
         """A visit was made, changed or deleted."""
@@ -239,6 +240,7 @@ class Changes:
 
     def _rows_of(self, grid: str, by: str, day: date) -> "_VisitRows":
         week, month = spans = spans_of(day)
+        self._periods[week], self._periods[month] = week_around(day), month_around(day)
         rows = _VisitRows(self, grid, day, spans)
         rows.on_days = self._weeks[WeekKey(week, grid)]
         rows.week, rows.month = self._grids[GridKey(week, grid, WHOLE)], self._grids[GridKey(month, grid, WHOLE)]
@@ -295,11 +297,14 @@ class Changes:
         return _rows(self._cadres)
 
     def visited(self) -> dict[VisitedKey, tuple[int, ...]]:
-        """Changes of `visited_household`: visits."""
-        found = [
-            (household, span, grid, count) for (span, grid), visits in self._visited.items() for household, count in visits.items() if count
-        ]
-        return {VisitedKey(household, span, grid): (count,) for household, span, grid, count in sorted(found)}
+        """Households that are visited in a span now, whether or not they were before: rows of `visited_household`."""
+        found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n > 0]
+        return {VisitedKey(*names): (1,) for names in sorted(found)}
+
+    def left(self) -> dict[VisitedKey, Period]:
+        """Households that have lost a visit in a span, each with the span: perhaps they have no other there."""
+        found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n < 0]
+        return {VisitedKey(*names): self._periods[names[1]] for names in sorted(found)}
 
     def stock(self) -> dict[str, tuple[int, ...]]:
         """Changes of `household_tally` by grid: households, contact households."""

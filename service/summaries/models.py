@@ -107,14 +107,13 @@ class CadreTally(SQLModel, table=True):
 
 
 class VisitedHousehold(SQLModel, table=True):
-    """How often a household was visited in a span, in the grid of the visits; one that was visited once more changes no other tally."""
+    """That a household was visited in a span, in the grid of the visits; one that was visited once more changes no tally of households."""
 
     __tablename__ = "visited_household"
 
     household: Uuid = Field(sa_column=Column(UUID, primary_key=True))
     span: str = Field(sa_column=_key())
     grid: str = Field(sa_column=_key())
-    visits: int = Field(default=0, sa_column=_count())
 
 
 class HouseholdTally(SQLModel, table=True):

@@ -32,18 +32,25 @@ _STOCK = _upsert("household_tally", {"grid": "text"}, ("households", "contacts")
 
 _GRIDS_ALONE = _upsert("grid_tally", {"span": "text", "grid": "text", "duty": "text"}, ("visits", "raised", "resolved", "late"))
 
-_CHANGE = """
-    SELECT * FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::int[]) AS c(household, span, grid, visits)
-"""
 _VISITED = """
-    INSERT INTO visited_household AS v (household, span, grid, visits) SELECT * FROM change
-    ON CONFLICT (household, span, grid) DO UPDATE SET visits = v.visits + excluded.visits
-    RETURNING household, span, grid, visits
+    INSERT INTO visited_household (household, span, grid)
+    SELECT * FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[]) ON CONFLICT DO NOTHING
+    RETURNING household, span, grid
 """
-# A household that was not visited in the span before, or is not visited any more, changes the number of distinct households.
-_TURNED = """
-    SELECT v.span, v.grid, (v.visits > 0)::int - (v.visits - c.visits > 0)::int AS n, h.contact_member IS NOT NULL AS contact
-    FROM visited v JOIN change c USING (household, span, grid) LEFT JOIN household h ON h.id = v.household AND NOT h.deleted
+_LEFT = """
+    WITH gone AS (
+        DELETE FROM visited_household v
+        USING unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::timestamptz[], $5::text::timestamptz[])
+          AS c(household, span, grid, begins, ends)
+        WHERE v.household = c.household AND v.span = c.span AND v.grid = c.grid AND NOT EXISTS (
+            SELECT FROM visit r WHERE r.grid = c.grid AND r.household_id = c.household AND NOT r.deleted
+              AND r.visited_at >= c.begins AND r.visited_at < c.ends)
+        RETURNING v.household, v.span, v.grid
+    )
+    UPDATE grid_tally t SET households = t.households - d.households, contacts = t.contacts - d.contacts
+    FROM (SELECT g.span, g.grid, count(*) AS households, count(h.contact_member) AS contacts
+          FROM gone g LEFT JOIN household h ON h.id = g.household AND NOT h.deleted GROUP BY 1, 2) AS d
+    WHERE t.span = d.span AND t.grid = d.grid AND t.duty = ''
 """
 _GRIDS = """
     INSERT INTO grid_tally AS t (span, grid, duty, visits, raised, resolved, late, households, contacts)
@@ -51,7 +58,8 @@ _GRIDS = """
         SELECT *, 0, 0 FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::int[], $5::text::int[],
                                    $6::text::int[], $7::text::int[])
         UNION ALL
-        SELECT span, grid, '', 0, 0, 0, 0, n, CASE WHEN contact THEN n ELSE 0 END FROM turned WHERE n <> 0
+        SELECT v.span, v.grid, '', 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int
+        FROM visited v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted
     ) AS d (span, grid, duty, visits, raised, resolved, late, households, contacts)
     GROUP BY span, grid, duty ORDER BY span, grid, duty
     ON CONFLICT (span, grid, duty) DO UPDATE
@@ -62,7 +70,7 @@ _GRIDS = """
 _FLIPS = """
     UPDATE grid_tally t SET contacts = t.contacts + d.n
     FROM (SELECT v.span, v.grid, sum(f.flip) AS n FROM unnest($1::text::uuid[], $2::text::int[]) AS f(household, flip)
-          JOIN visited_household v ON v.household = f.household AND v.visits > 0 GROUP BY 1, 2) AS d
+          JOIN visited_household v ON v.household = f.household GROUP BY 1, 2) AS d
     WHERE t.span = d.span AND t.grid = d.grid AND t.duty = ''
 """
 
@@ -71,7 +79,7 @@ def _columns(rows: Mapping[Any, tuple[int, ...]], counts: int) -> tuple[str, ...
     """The rows of a tally, of `counts` counts each, as one array a column."""
     keys = [(row,) for row in rows] if isinstance(next(iter(rows)), str) else list(rows)
     names = ["{" + ",".join(map(_key, column)) + "}" for column in zip(*keys, strict=True)]
-    return (*names, *(array(column) for column in zip(*rows.values(), strict=True)))
+    return (*names, *(array(column) for column in zip(*rows.values(), strict=True))) if counts else tuple(names)
 
 
 @lru_cache(maxsize=20_000)
@@ -95,14 +103,21 @@ def adding(changes: Changes) -> list[Part]:
     grids = changes.grids()
     if visited:
         parts += [
-            Part("change", _CHANGE, _columns(visited, 1)),
-            Part("visited", _VISITED, ()),
-            Part("turned", _TURNED, ()),
+            Part("visited", _VISITED, _columns(visited, 0)),
             Part("grids", _GRIDS, _columns(grids, 4) if grids else ("{}",) * 7),
         ]
     elif grids:
         parts.append(Part("grids", _GRIDS_ALONE, _columns(grids, 4)))
     return parts
+
+
+async def take_leave(connection: Connection, changes: Changes) -> None:
+    """Takes the households out of the counts that are not visited any more in a span; the visits are written already."""
+    left = changes.left()
+    if left:
+        names = list(zip(*left, strict=True))
+        bounds = [(quoted(period.begins.isoformat()), quoted(period.ends.isoformat())) for period in left.values()]
+        await connection.execute(_LEFT, *(array(map(_key, column)) for column in names), *map(array, zip(*bounds, strict=True)))
 
 
 async def settle_households(connection: Connection, changes: Changes) -> None:

@@ -355,6 +355,7 @@ class Batch:
         parts = [part for kind, some in sorted(by_kind.items()) for part in self._records(kind, some)]
         parts.append(queries.logging(self.log, self.now, self.settings.vault))
         await statements.write(connection, [*parts, *self.parts, *tallies.adding(self.changes), *also])
+        await tallies.take_leave(connection, self.changes)
 
     def _records(self, kind: str, some: Sequence[records.Stored]) -> list[Part]:
         """Writes the records of a kind: those that one device has just made, and the others."""

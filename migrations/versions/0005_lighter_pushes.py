@@ -1,0 +1,24 @@
+"""What a push writes gets lighter: the log in the order of devices, and that a household was visited instead of how often."""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """One index less for every mutation, with the same look for a repeated one; and no row to write for a household's next visit."""
+    op.execute("ALTER TABLE mutation DROP CONSTRAINT mutation_pkey, ADD PRIMARY KEY (device, seq, received_at)")
+    op.execute("DROP INDEX mutation_device")
+    op.execute("DELETE FROM visited_household WHERE visits <= 0")
+    op.execute("ALTER TABLE visited_household DROP COLUMN visits")
+
+
+def downgrade() -> None:
+    """Goes back; run `gridloop check --mend` afterwards, which counts the visits again."""
+    op.execute("ALTER TABLE visited_household ADD COLUMN visits INTEGER DEFAULT 1 NOT NULL")
+    op.execute("ALTER TABLE visited_household ALTER COLUMN visits DROP DEFAULT")
+    op.execute("ALTER TABLE mutation DROP CONSTRAINT mutation_pkey, ADD PRIMARY KEY (received_at, device, seq)")
+    op.execute("CREATE INDEX mutation_device ON mutation (device, seq)")
