@@ -17,12 +17,14 @@ import typer
 import uvicorn
 from rich.progress import TaskID
 from rich.table import Table
+from uvicorn.supervisors import Multiprocess
 
 import migrations
 from service import logs
 from service.app import create_app, utc_now
 from service.console import console, load_roster, progress_bar
 from service.database import Database, open_pool
+from service.listening import AddressTaken, Processes, can_spread
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
 from service.vault import new_key
@@ -90,7 +92,7 @@ def serve(
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gridloop-metrics-"))
         if workers > 1:
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
-        uvicorn.run(
+        config = uvicorn.Config(
             "service.cli:served_app",
             factory=True,
             host=host,
@@ -101,6 +103,16 @@ def serve(
             access_log=False,
             log_config=None,
         )
+        try:
+            if workers == 1:
+                uvicorn.Server(config).run()
+            elif can_spread():
+                Processes(config).run()
+            else:
+                Multiprocess(config, [config.bind_socket()]).run()
+        except AddressTaken as error:
+            console.print(f"[red]{error}[/red]")
+            raise typer.Exit(1) from None
 
 
 def served_app() -> object:

@@ -1,0 +1,57 @@
+"""Several service processes at one address, each with a socket of its own.
+
+At a socket that processes share, whoever wakes first takes all connections that wait; when coverage comes back to a whole city, one process
+would serve all phones and the others none. With SO_REUSEPORT the system spreads new connections over the sockets.
+"""
+
+import socket
+import sys
+
+from uvicorn import Config
+from uvicorn.supervisors import Multiprocess
+
+
+class AddressTaken(Exception):
+    """Somebody else listens there."""
+
+
+def can_spread() -> bool:
+    """Whether the system spreads connections over sockets; elsewhere the last one would get them all."""
+    return sys.platform == "linux"
+
+
+class Processes(Multiprocess):
+    """Uvicorn's supervisor, with a new socket for every process that it starts."""
+
+    def __init__(self, config: Config) -> None:
+        self._given: socket.socket | None = None
+        # Sockets that share a port take no notice of each other; who listens there already does so without sharing, or is found now.
+        _bound(config, share=False).close()
+        super().__init__(config, [])
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The socket of the process that is started now. The one before is that process's alone from here on: when it ends, so does that."""
+        if self._given is not None:
+            self._given.close()
+        self._given = _bound(self.config, share=True)
+        return [self._given]
+
+    @sockets.setter
+    def sockets(self, _: list[socket.socket]) -> None:
+        """Uvicorn hands over the sockets that all processes would share: none."""
+
+
+def _bound(config: Config, share: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if share:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        made.bind((config.host, config.port))
+    except OSError as error:
+        made.close()
+        raise AddressTaken(f"{config.host}:{config.port} cannot be listened at: {error.strerror}; name another --host or --port.") from None
+    made.set_inheritable(True)
+    return made
