@@ -105,7 +105,10 @@ def serve(
         )
         try:
             if workers == 1:
-                uvicorn.Server(config).run()
+                server = uvicorn.Server(config)
+                server.run()
+                if not server.started:
+                    raise typer.Exit(1)
             elif can_spread():
                 Processes(config).run()
             else:

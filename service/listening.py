@@ -31,7 +31,7 @@ class Processes(Multiprocess):
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """The socket of the process that is started now. The one before is that process's alone from here on: when it ends, so does that."""
+        """The socket of the process that is started now; the one before is its process's alone from here on, and ends with it."""
         if self._given is not None:
             self._given.close()
         self._given = _bound(self.config, share=True)

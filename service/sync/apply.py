@@ -134,6 +134,8 @@ class Batch:
                 if stored.record.grid not in self.heads:
                     raise GridUnlocked(stored.record.grid)
                 self.stored[name, record_id] = stored
+                if name == "step":
+                    problems[str(stored.record.fields["problem_id"])] = None
         if problems:
             self.filed = await filing.load(connection, problems)
 
@@ -299,7 +301,8 @@ class Batch:
             if kind == "step":
                 record = self.stored[kind, record_id].record
                 problem_id = str(record.fields["problem_id"])
-                new_steps[problem_id][record_id] = lifecycle.Step(record_id, record.first.stamp, record.created_by, record.fields)
+                # Its latest stamp: the one that phones are sent, and fold by.
+                new_steps[problem_id][record_id] = lifecycle.Step(record_id, record.last.stamp, record.created_by, record.fields)
                 problems.add(problem_id)
         if not problems:
             return
@@ -307,7 +310,8 @@ class Batch:
         if unread:
             for record_id, stored in (await records.load(connection, KINDS["problem"], unread, self.settings.vault)).items():
                 self.stored["problem", record_id] = stored
-        older = [problem for problem in problems if problem in self.filed]
+        # Also those that have no case: one that comes back after it was deleted has the steps that it had.
+        older = [problem for problem in problems if ("problem", problem) not in self.born]
         steps = filing.steps_from(await records.steps_of(connection, older)) if older else {}
         limit = filing.limit_rule_of(self.settings)
         extending = filing.extending((*steps.values(), *new_steps.values()))

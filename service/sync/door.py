@@ -1,7 +1,7 @@
 """The door of phones: only so many exchanges are inside at once.
 
-Who comes above that is asked to come again, before anything of the request is read or written down: what is inside is answered in good time,
-memory stays bounded, the work goes on at its best pace, and a phone that waits loses nothing.
+Who comes above that is asked to come again, before anything of the request is read or written down: what is inside is answered in good
+time, memory stays bounded, the work goes on at its best pace, and a phone that waits loses nothing.
 """
 
 import logging

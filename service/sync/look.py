@@ -138,7 +138,10 @@ _STAND = f"WITH {_POSTS} " + " UNION ALL ".join((_row("device", f"({_DEVICE}) AS
 
 def _lock(place: int) -> str:
     """Locks the counters of the grids, in one order for everybody."""
-    return f"mine AS MATERIALIZED (SELECT grid, rev FROM counter WHERE grid = ANY((SELECT ${place}::text::text[])::text[]) ORDER BY grid FOR NO KEY UPDATE)"
+    return (
+        f"mine AS MATERIALIZED (SELECT grid, rev FROM counter WHERE grid = ANY((SELECT ${place}::text::text[])::text[])"
+        " ORDER BY grid FOR NO KEY UPDATE)"
+    )
 
 
 def _named(place: int, kinds: Sequence[str]) -> list[str]:

@@ -1,0 +1,195 @@
+"""Whether phones cross to the database together or one by one, what becomes of their mutations is the same: verdicts and every row."""
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.database import Database, open_pool
+from service.settings import Settings
+from service.summaries.check import differences
+from service.sync.exchange import Exchange, Exchanges
+from sync_protocol.clock import make_stamp
+from sync_protocol.fields import canonical_moment
+from sync_protocol.ids import household_id, uuid7, weekly_analysis_id
+from sync_protocol.messages import Mutation, SyncRequest, Verdict
+from sync_protocol.periods import to_ms
+from sync_protocol.records import KINDS, PERSONAL
+from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES
+from tests.conftest import cloned
+from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, SECRETARY, WORKER
+
+OTHER_WORKER = f"W{OTHER_GRID}-1"
+ROUNDS = 5
+# Columns that differ for a reason: ids made at random, moments of the database's own, values sealed with a fresh nonce.
+RANDOM = {
+    "conflict": {"id"},
+    "held": {"id"},
+    "mutation": {"verdict", "body"},
+    **{kind: set(names) for kind, names in PERSONAL.items()},
+}
+TABLES = (*KINDS, "mutation", "conflict", "held", "departure", "counter", "case_file", "tally", "week_tally", "case_tally", "cadre_tally",
+          "grid_tally", "household_tally", "visited_household", "device")  # fmt: skip
+
+
+class Phone:
+    """One device of the mixture."""
+
+    def __init__(self, staff_code: str, grids: tuple[str, ...], rng: random.Random) -> None:
+        self.staff_code = staff_code
+        self.grids = grids
+        self.device = uuid7(0, rng)
+        self.seq = 0
+        self.last: list[Mutation] = []
+
+
+class Mixture:
+    """Made-up requests of four phones, two of them one cadre's: new records, edits of anybody's, and everything that can be wrong."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.phones = [
+            Phone(WORKER, (GRID,), self.rng),
+            Phone(SECRETARY, (GRID, OTHER_GRID), self.rng),
+            Phone(SECRETARY, (GRID, OTHER_GRID), self.rng),
+            Phone(OTHER_WORKER, (OTHER_GRID,), self.rng),
+        ]
+        self.known: list[tuple[str, str, str, int]] = [("household", household_id(grid, 1), grid, 0) for grid in (GRID, OTHER_GRID)]
+
+    def requests(self, now: Any) -> list[tuple[Phone, SyncRequest]]:
+        """What each phone hands in this time."""
+        made = []
+        for phone in self.rng.sample(self.phones, len(self.phones)):
+            again = phone.last[-2:] if self.rng.random() < 0.3 else []
+            fresh = [self.mutation(phone, now) for _ in range(self.rng.randint(1, 8))]
+            phone.last = fresh
+            sent_at = now + timedelta(seconds=self.rng.choice((0, 0, 0, -3_600, 600)))
+            made.append((phone, SyncRequest(1, sent_at, None, 500, 0, [*again, *fresh])))
+        return made
+
+    def mutation(self, phone: Phone, now: Any) -> Mutation:
+        """One mutation, good or bad."""
+        rng = self.rng
+        phone.seq += 1
+        grid = rng.choice(phone.grids)
+        at = canonical_moment(now - timedelta(minutes=rng.randrange(20_000)))
+        mutation = Mutation(phone.seq, "visit", uuid7(to_ms(now), rng), grid, stamp=make_stamp(to_ms(now), phone.seq))
+        match rng.choice(("visit", "visit", "household", "problem", "step", "weekly", "edit", "edit", "edit", "delete", "move", "bad")):
+            case "visit":
+                house = household_id(grid, rng.randint(1, 3))
+                mutation.fields = {"visited_at": at, "household_id": house, "duties": {"add": rng.sample(tuple(DUTIES), 2)}}
+            case "household":
+                mutation.kind, mutation.fields = "household", {"head_name": f"户{phone.seq}", "phone": "10012345678", "members": 3}
+            case "problem":
+                fields = {
+                    "duty": rng.choice(tuple(DUTIES)),
+                    "title": "路灯不亮",
+                    "raised_at": at,
+                    "severity": rng.choice(tuple(SEVERITIES)),
+                }
+                mutation.kind, mutation.fields = "problem", fields
+            case "step":
+                problems = [(id, where) for kind, id, where, _ in self.known if kind == "problem" and where in phone.grids]
+                if problems:
+                    problem, mutation.grid = rng.choice(problems)
+                    mutation.kind = "step"
+                    mutation.fields = {"problem_id": problem, "action": rng.choice(tuple(ACTIONS)), "at": at}
+            case "weekly":
+                mutation.kind, mutation.id = "weekly_analysis", weekly_analysis_id(grid, "2026-W46")
+                mutation.fields = {"week": "2026-W46", "situation": f"第{phone.seq}稿"}
+            case "edit" | "delete" | "move" as what:
+                kind, id, where, rev = rng.choice(self.known)
+                mutation.kind, mutation.id, mutation.grid, mutation.base = kind, id, where, rng.choice((0, rev, rev))
+                if what == "delete":
+                    mutation.op = "delete"
+                elif what == "move" and kind == "household":
+                    mutation.base_grid, mutation.grid = where, rng.choice((GRID, OTHER_GRID))
+                else:
+                    values = {"visit": "content", "household": "note", "problem": "title", "step": "note", "weekly_analysis": "causes"}
+                    mutation.fields = {values[kind]: f"改{rng.randint(1, 3)}"}
+                    if kind == "visit" and rng.random() < 0.5:
+                        mutation.fields = {"visited_at": at, "household_id": household_id(where, rng.randint(1, 3))}
+                    if kind == "household" and rng.random() < 0.5:
+                        mutation.fields = {"contact_member": rng.choice((SECRETARY, None))}
+            case _:
+                bad: dict[str, Any] = rng.choice(
+                    (
+                        {"kind": "telegram"},
+                        {"grid": FAR_GRID},
+                        {"grid": "000000000000000"},
+                        {"fields": {"visited_at": "gestern"}},
+                        {"fields": {"visited_at": at, "household_id": uuid7(1, rng)}},
+                        {"base": 7},
+                        {"id": "no uuid", "flaw": "id must be a UUID in lower case"},
+                    )
+                )
+                mutation.fields = {"visited_at": at} if "base" not in bad else {"content": "nirgends"}
+                for name, value in bad.items():
+                    setattr(mutation, name, value)
+        return mutation
+
+    def learn(self, request: SyncRequest, verdicts: list[Verdict]) -> None:
+        """Remembers what was stored, so that later edits can name it."""
+        for mutation, verdict in zip(request.mutations, verdicts, strict=True):
+            if verdict.outcome in ("applied", "merged") and verdict.rev is not None:
+                self.known = [item for item in self.known if item[1] != mutation.id]
+                self.known.append((mutation.kind, mutation.id, mutation.grid, verdict.rev))
+
+
+@asynccontextmanager
+async def side(server: str, template: str) -> AsyncIterator[Exchanges]:
+    """Exchanges over a database of their own."""
+    async with cloned(server, template) as url:
+        pool = await open_pool(url, 2)
+        try:
+            yield Exchanges(Database(pool), Settings(database_url=url, households_per_grid=3))
+        finally:
+            await pool.close()
+
+
+def plain(verdicts: list[Verdict]) -> Any:
+    """Verdicts without the ids of conflicts, which are made at random."""
+    shown: Any = msgspec.to_builtins(verdicts)
+    for verdict in shown:
+        for conflict in verdict.get("conflicts") or ():
+            conflict.pop("id")
+    return shown
+
+
+async def rows(exchanges: Exchanges, table: str) -> list[Any]:
+    """Everything in a table, in an order that does not depend on when it was written."""
+    found = await exchanges._database.pool.fetch(f"SELECT * FROM {table}")
+    left_out = RANDOM.get(table, set())
+    return sorted(repr([(name, value) for name, value in row.items() if name not in left_out]) for row in found)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_together_or_alone_is_the_same(seed: int, server: str, template: str) -> None:
+    mixture = Mixture(seed)
+    outcomes: Counter[str] = Counter()
+    now = NOW
+    async with side(server, template) as together, side(server, template) as alone:
+        for _ in range(ROUNDS):
+            now += timedelta(minutes=5)
+            requests = mixture.requests(now)
+            one = [Exchange(phone.device, phone.staff_code, request, now) for phone, request in requests]
+            await together._push(one)
+            other = [Exchange(phone.device, phone.staff_code, request, now) for phone, request in requests]
+            for exchange in other:
+                await alone._push([exchange])
+            for ours, theirs in zip(one, other, strict=True):
+                assert (ours.error, theirs.error) == (None, None)
+                assert plain(ours.verdicts) == plain(theirs.verdicts)
+                assert ours.acked == theirs.acked
+                mixture.learn(ours.request, ours.verdicts)
+                outcomes.update(verdict.outcome for verdict in ours.verdicts)
+        async with together._database.reading() as connection:
+            assert await differences(connection, together._settings) == []
+        for table in TABLES:
+            assert await rows(together, table) == await rows(alone, table), table
+    assert {"applied", "merged", "held", "duplicate"} <= outcomes.keys()

@@ -1,0 +1,156 @@
+"""The ferry: who waits crosses together, and nobody's trouble is another's."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from service.sync.ferry import Ferry
+
+
+class Load:
+    def __init__(self, key: str, weight: int = 1) -> None:
+        self.key = key
+        self.weight = weight
+        self.error: Exception | None = None
+
+
+class River:
+    """Crossings that last until they are told to land."""
+
+    def __init__(self, boats: int = 1, weight: int = 10) -> None:
+        self.crossings: list[list[str]] = []
+        self.landing = asyncio.Semaphore(0)
+        self.broken: set[str] = set()
+        self.deadlocks = 0
+        self.ferry: Ferry[Load] = Ferry(self.carry, boats, weight)
+
+    async def carry(self, loads: list[Load]) -> None:
+        self.crossings.append([load.key for load in loads])
+        await self.landing.acquire()
+        if self.deadlocks:
+            self.deadlocks -= 1
+            raise asyncpg.DeadlockDetectedError("deadlock detected")
+        if self.broken & {load.key for load in loads}:
+            raise RuntimeError("a hole in the boat")
+
+    def land(self, crossings: int = 100) -> None:
+        """Lets so many crossings come to an end."""
+        for _ in range(crossings):
+            self.landing.release()
+
+    def send(self, *loads: Load) -> list[asyncio.Task[Load]]:
+        return [asyncio.create_task(self.ferry.cross(load)) for load in loads]
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_one_alone_crosses_at_once() -> None:
+    river = River()
+    river.land()
+    load = Load("a")
+    assert await river.ferry.cross(load) is load
+    assert river.crossings == [["a"]]
+
+
+async def test_who_waits_meanwhile_crosses_together() -> None:
+    river = River()
+    tasks = river.send(*map(Load, "abc"))
+    await settled()
+    assert river.crossings == [["a"]]
+    river.land()
+    await asyncio.gather(*tasks)
+    assert river.crossings == [["a"], ["b", "c"]]
+
+
+async def test_two_boats_are_under_way_at_most() -> None:
+    river = River(boats=2)
+    tasks = river.send(*map(Load, "abcd"))
+    await settled()
+    assert river.crossings == [["a"], ["b"]]
+    river.land(1)
+    await settled()
+    assert river.crossings == [["a"], ["b"], ["c", "d"]]
+    river.land()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_boat_is_not_overloaded_and_takes_a_key_once() -> None:
+    river = River(weight=5)
+    tasks = river.send(Load("a"), Load("b", 3), Load("c", 3), Load("d", 1), Load("d", 1))
+    await settled()
+    river.land()
+    await asyncio.gather(*tasks)
+    assert river.crossings == [["a"], ["b", "d"], ["c", "d"]]
+
+
+async def test_a_load_heavier_than_a_boat_goes_all_the_same() -> None:
+    river = River(weight=5)
+    river.land()
+    await river.ferry.cross(Load("a", 50))
+    assert river.crossings == [["a"]]
+
+
+async def test_the_error_of_one_is_not_that_of_the_others() -> None:
+    river = River()
+    river.broken = {"c"}
+    tasks = river.send(*map(Load, "abc"))
+    await settled()
+    river.land()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result).__name__ for result in results] == ["Load", "Load", "RuntimeError"]
+    assert sorted(river.crossings[2:]) == [["b"], ["c"]]
+
+
+async def test_an_error_left_with_a_load_is_raised_to_who_sent_it() -> None:
+    river = River()
+    river.land()
+    load = Load("a")
+    load.error = ValueError("refused")
+    plain = river.carry
+
+    async def refuse(loads: list[Load]) -> None:
+        await plain(loads)
+        loads[0].error = ValueError("refused")
+
+    river.ferry = Ferry(refuse, 1, 10)
+    with pytest.raises(ValueError, match="refused"):
+        await river.ferry.cross(load)
+
+
+async def test_a_crossing_alone_begins_again_after_a_deadlock() -> None:
+    river = River()
+    river.deadlocks = 2
+    river.land()
+    await river.ferry.cross(Load("a"))
+    assert river.crossings == [["a"]] * 3
+
+
+async def test_who_goes_while_waiting_is_not_carried_and_holds_no_boat() -> None:
+    river = River()
+    first, second, third = river.send(*map(Load, "abc"))
+    await settled()
+    second.cancel()
+    river.land()
+    await asyncio.gather(first, third)
+    assert river.crossings == [["a"], ["c"]]
+    await river.ferry.cross(Load("d"))
+    assert river.crossings[-1] == ["d"]
+
+
+async def test_when_the_leader_goes_the_others_cross_alone() -> None:
+    river = River()
+    first, second, third = river.send(*map(Load, "abc"))
+    await settled()
+    river.land(1)
+    await first
+    await settled()
+    assert river.crossings[-1] == ["b", "c"]
+    second.cancel()
+    river.land()
+    assert (await third).key == "c"
+    await river.ferry.cross(Load("d"))
+    assert river.crossings[2:] == [["c"], ["d"]]
