@@ -66,7 +66,9 @@ class Ready(msgspec.Struct):
 def ready(author: Author, mutations: Sequence[Mutation], now: datetime) -> list[Ready]:
     """A device's mutations, in the order of seq, ready to be applied at `now`."""
     now_ms = to_ms(now)
-    raw = [mutation.stamp if clock.is_stamp(mutation.stamp) else clock.make_stamp(now_ms) for mutation in mutations]
+    raw = [
+        mutation.stamp if mutation.flaw is None or clock.is_stamp(mutation.stamp) else clock.make_stamp(now_ms) for mutation in mutations
+    ]
     stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp)
     return [ready_one(author, mutation, stamp, author.offset_ms, now_ms) for mutation, stamp in zip(mutations, stamps, strict=True)]
 
@@ -95,18 +97,19 @@ def ready_one(author: Author, mutation: Mutation, stamp: str, offset_ms: int, no
         if mutation.id != make_id(mutation.grid, fields[kind.key]):
             item.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {kind.key}; compute it.")
             return item
+    rebased = mutation.base != 0 and _of_another_epoch(author, mutation, stamp)
     item.edit = Edit(
-        id=mutation.id,
-        grid=mutation.grid,
-        op=mutation.op,
-        base=mutation.base,
-        stamp=stamp,
-        device=author.device,
-        by=author.staff_code,
-        fields=fields,
-        rebased=mutation.base != 0 and _of_another_epoch(author, mutation, stamp),
-        override=override,
-        base_grid=mutation.base_grid,
+        mutation.id,
+        mutation.grid,
+        mutation.op,
+        mutation.base,
+        stamp,
+        author.device,
+        author.staff_code,
+        fields,
+        rebased,
+        override,
+        mutation.base_grid,
     )
     return item
 

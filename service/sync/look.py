@@ -41,19 +41,24 @@ class Names(msgspec.Struct):
     def of(cls, mutations: Iterable[Mutation]) -> "Names":
         """The names in mutations as they came; what cannot be a code or an id is left out, for nothing is called so."""
         grids: set[str] = set()
-        ids: dict[str, set[str]] = {}
+        ids: dict[str, set[str]] = {kind: set() for kind in KINDS}
+        referred: dict[str, set[str]] = {kind: set() for kind in KINDS}
         for mutation in mutations:
             kind = KINDS.get(mutation.kind)
-            if kind is None or mutation.flaw is not None or not is_uuid(mutation.id):
+            if kind is None or mutation.flaw is not None:
                 continue
-            if mutation.grid.isascii() and mutation.grid.isdigit():
-                grids.add(mutation.grid)
-            ids.setdefault(kind.name, set()).add(mutation.id)
+            grids.add(mutation.grid)
+            ids[kind.name].add(mutation.id)
             for name, refers in kind.references:
                 value = mutation.fields.get(name)
-                if type(value) is str and is_uuid(value.lower()):
-                    ids.setdefault(refers, set()).add(value.lower())
-        return cls(grids, ids)
+                if type(value) is str:
+                    referred[refers].add(value)
+        for kind_name, values in referred.items():
+            ids[kind_name].update(map(str.lower, values))
+        return cls(
+            {grid for grid in grids if grid.isascii() and grid.isdigit()},
+            {kind_name: set(filter(is_uuid, values)) for kind_name, values in ids.items()},
+        )
 
 
 class Look(msgspec.Struct):

@@ -1,7 +1,7 @@
 """The SQL of the sync: counters, log, held mutations, conflicts, the epoch, the device's row."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -110,6 +110,8 @@ def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Part:
     """Keeps every mutation whole, with its outcome."""
     authors = [row.item.author for row in rows]
     mutations = [row.item.mutation for row in rows]
+    # What was not held has a known kind, an id and the code of a grid; what was held may have called itself anything.
+    named = array if all(row.verdict.outcome != "held" for row in rows) else _printable_array
     return Part(
         "log",
         _LOG,
@@ -119,9 +121,9 @@ def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Part:
             text_array([author.staff_code for author in authors]),
             array([author.offset_ms for author in authors]),
             array([mutation.seq for mutation in mutations]),
-            text_array([_printable(mutation.kind) for mutation in mutations]),
-            text_array([_printable(mutation.id) for mutation in mutations]),
-            text_array([_printable(row.grid) for row in rows]),
+            named([mutation.kind for mutation in mutations]),
+            named([mutation.id for mutation in mutations]),
+            named([row.grid for row in rows]),
             array([int(row.item.stamp, 16) for row in rows]),
             array([row.digest.hex() for row in rows]),
             # JSON writes control characters as escapes, so that one can stand between the bodies: nothing in them needs quotes.
@@ -132,6 +134,10 @@ def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Part:
             array([row.item.origin for row in rows]),
         ),
     )
+
+
+def _printable_array(texts: Iterable[str]) -> str:
+    return text_array(map(_printable, texts))
 
 
 def _printable(text: str) -> str:
