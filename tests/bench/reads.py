@@ -249,6 +249,7 @@ async def kept(server: str, visits: int) -> str | None:
     except asyncpg.InvalidCatalogNameError:
         return None
     try:
+        await asyncio.to_thread(migrations.upgrade, url)
         return url if await connection.fetchval("SELECT EXISTS (SELECT FROM visit) AND EXISTS (SELECT FROM grid_tally)") else None
     except asyncpg.UndefinedTableError:
         return None

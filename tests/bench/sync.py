@@ -41,6 +41,7 @@ from tests.world import PASSWORD
 REPORT = Path(__file__).parent / "sync.md"
 FIGURES = Path(__file__).parent / "sync.json"
 PROCESSES = 2
+OVERLOADS = 3  # rounds
 Figures = dict[str, float]
 Rounds = dict[str, list[Figures]]
 
@@ -198,7 +199,7 @@ async def run(server: str, folder: Path, options: Any, console: Console) -> None
                 worlds, options.rounds, lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
             )
             progress.update(task, description="overload")
-            crowd = await overload(worlds[0])
+            crowd = await overload(worlds[0], OVERLOADS)
     report(console, found, crowd, options.rounds)
 
 
