@@ -11,7 +11,7 @@ from service.identity.access import Caller
 from service.inbox import queries
 from service.records.queries import load
 from service.settings import Settings
-from service.sync import queries as sync_queries
+from service.sync import held_queries
 from service.sync.apply import release
 from service.sync.rest import write_as
 from sync_protocol.merge import GRID, LIFE
@@ -60,7 +60,7 @@ async def release_held(
     connection: Connection, settings: Settings, caller: Caller, held_id: str, fields: dict[str, Any] | None, note: str
 ) -> dict[str, Any]:
     """Releases a held mutation and answers its verdict; one that still has a flaw stays held."""
-    row = await sync_queries.lock_held(connection, held_id, settings.vault)
+    row = await held_queries.lock_held(connection, held_id, settings.vault)
     if row is None or row.state != "open":
         raise _decided(held_id)
     [verdict] = await release(connection, [row], caller.now, settings, caller.staff_code, note, fields)
@@ -70,10 +70,10 @@ async def release_held(
 
 async def discard_held(connection: Connection, settings: Settings, caller: Caller, held_id: str, reason: str) -> dict[str, Any]:
     """Discards a held mutation with a reason."""
-    row = await sync_queries.lock_held(connection, held_id, settings.vault)
+    row = await held_queries.lock_held(connection, held_id, settings.vault)
     if row is None or row.state != "open":
         raise _decided(held_id)
-    await sync_queries.close_held(connection, row, "discarded", caller.staff_code, reason, caller.now)
+    await held_queries.close_held(connection, row, "discarded", caller.staff_code, reason, caller.now)
     return {"seq": row.seq, "outcome": "discarded", "reason": reason}
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from service.database import Database
 from service.settings import Settings
 from service.sync.apply import release
-from service.sync.queries import lock_open_of_kinds
+from service.sync.held_queries import lock_open_of_kinds
 from sync_protocol.records import KINDS
 
 _AT_ONCE = 200

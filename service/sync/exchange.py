@@ -16,7 +16,8 @@ from service.identity.rights import PostHeld, scope
 from service.settings import Settings
 from service.sync import feed, queries, seams
 from service.sync import look as looking
-from service.sync.apply import Applied, apply, digest_of
+from service.sync.apply import Applied, apply
+from service.sync.batch import digest_of
 from service.sync.ferry import Ferry
 from service.sync.intake import Author, Ready, ready
 from service.sync.look import DeviceState, Look, Names, mailbox_of

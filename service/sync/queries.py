@@ -1,17 +1,14 @@
-"""The SQL of the sync: counters, log, held mutations, conflicts, the epoch, the device's row."""
+"""The SQL of the sync: counters, log, conflicts, the epoch, the device's row."""
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from service.database import Connection, Row
-from service.identity.queries import posts_of
 from service.statements import Part, array, text_array
-from service.sync.intake import Author, Flaw, Ready
-from service.sync.look import mailbox_of
+from service.sync.intake import Ready
 from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.merge import Loss
@@ -39,31 +36,6 @@ class ConflictEntry(msgspec.Struct):
     record: str
     rev: int
     loss: Loss
-
-
-class HeldEntry(msgspec.Struct):
-    """A newly held mutation."""
-
-    id: str
-    item: Ready
-    flaw: Flaw
-
-
-class HeldRow(msgspec.Struct):
-    """A held mutation as it is kept."""
-
-    id: str
-    device: str
-    seq: int
-    staff_code: str
-    mailbox: str
-    grid: str
-    stamp: str
-    offset_ms: int
-    mutation: Mutation
-    reason: str
-    detail: str
-    state: str
 
 
 # ---------------------------------------------------------------------------------------------------- counters
@@ -127,7 +99,7 @@ def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Part:
             array([int(row.item.stamp, 16) for row in rows]),
             array([row.digest.hex() for row in rows]),
             # JSON writes control characters as escapes, so that one can stand between the bodies: nothing in them needs quotes.
-            _BETWEEN.join([_sealed_body(mutation, row.body, vault) for mutation, row in zip(mutations, rows, strict=True)]),
+            _BETWEEN.join([sealed_body(mutation, row.body, vault) for mutation, row in zip(mutations, rows, strict=True)]),
             array([row.verdict.outcome for row in rows]),
             array([row.verdict.rev for row in rows]),
             text_array([_verdict_rest(row.verdict, row.item.mutation.kind, vault) for row in rows]),
@@ -137,17 +109,17 @@ def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Part:
 
 
 def _printable_array(texts: Iterable[str]) -> str:
-    return text_array(map(_printable, texts))
+    return text_array(map(printable, texts))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What a mutation called its kind, id or grid, fit for a text column; the body keeps it as it came."""
     if text.isascii() and text.isprintable() and len(text) <= 80:
         return text
     return text.encode("utf-8", "replace").decode().replace("\0", "�")[:80]
 
 
-def _sealed_body(mutation: Mutation, body: str, vault: Vault) -> str:
+def sealed_body(mutation: Mutation, body: str, vault: Vault) -> str:
     """The canonical JSON of a mutation with the personal fields sealed."""
     if mutation.kind not in PERSONAL:
         return body
@@ -171,47 +143,6 @@ def _verdict_rest(verdict: Verdict, kind: str, vault: Vault) -> str | None:
             for item in conflicts
         ]
     return canonical_json({"conflicts": conflicts, "reason": verdict.reason, "detail": verdict.detail})
-
-
-async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, vault: Vault) -> None:
-    """Keeps mutations aside, each a notice in its author's mailbox."""
-    by_mailbox: dict[str, list[HeldEntry]] = {}
-    for entry in entries:
-        by_mailbox.setdefault(mailbox_of(entry.item.author.staff_code), []).append(entry)
-    for mailbox, some in by_mailbox.items():
-        first = await next_in_mailbox(connection, mailbox, len(some))
-        await connection.executemany(
-            """
-            INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
-                              waits_for, received_at, state)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 'open')
-            """,
-            [
-                (
-                    entry.id,
-                    entry.item.author.device,
-                    entry.item.mutation.seq,
-                    entry.item.author.staff_code,
-                    mailbox,
-                    first + index,
-                    _printable(entry.item.mutation.kind),
-                    _printable(entry.item.mutation.id),
-                    _printable(entry.item.mutation.grid),
-                    int(entry.item.stamp, 16),
-                    entry.item.author.offset_ms,
-                    _sealed_body(entry.item.mutation, canonical_json(entry.item.mutation.body()), vault),
-                    entry.flaw.reason,
-                    _printable_detail(entry.flaw.detail),
-                    entry.flaw.waits_for,
-                    now,
-                )
-                for index, entry in enumerate(some)
-            ],
-        )
-
-
-def _printable_detail(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "�")
 
 
 _DISPUTE = """
@@ -266,93 +197,6 @@ _DEPART = """
 def departing(rows: Sequence[tuple[str, int, str, str]]) -> Part:
     """Notes for the feeds of grids which records have left them."""
     return Part("depart", _DEPART, tuple(array(column) for column in zip(*rows, strict=True)))
-
-
-# --------------------------------------------------------------------------------------------------------- held
-
-_HELD = """
-    SELECT id::text, device::text, seq, staff_code, mailbox, grid, stamp, offset_ms, body, reason, detail, state FROM held
-"""
-
-
-def held_row(row: Row, vault: Vault) -> HeldRow:
-    """A row of `held`, with the mutation read back from its body."""
-    body = json.loads(vault.open_json(row["body"]))
-    mutation = msgspec.convert({**body, "seq": row["seq"]}, Mutation)
-    return HeldRow(
-        row["id"],
-        row["device"],
-        row["seq"],
-        row["staff_code"],
-        row["mailbox"],
-        row["grid"],
-        f"{row['stamp']:016x}",
-        row["offset_ms"],
-        mutation,
-        row["reason"],
-        row["detail"],
-        row["state"],
-    )
-
-
-async def waiting_for(connection: Connection, ids: Collection[str], vault: Vault) -> list[HeldRow]:
-    """The open held mutations that wait for one of these records, in the order in which they were written."""
-    rows = await connection.fetch(_HELD + " WHERE waits_for = ANY($1::uuid[]) AND state = 'open' ORDER BY stamp, device, seq", list(ids))
-    return [held_row(row, vault) for row in rows]
-
-
-async def lock_open_of_kinds(connection: Connection, reason: str, kinds: Collection[str], limit: int, vault: Vault) -> list[HeldRow]:
-    """Open held mutations of these kinds with that reason, locked, in the order in which they were written."""
-    rows = await connection.fetch(
-        _HELD
-        + " WHERE state = 'open' AND reason = $1 AND kind = ANY($2::text[]) ORDER BY stamp, device, seq LIMIT $3 FOR UPDATE SKIP LOCKED",
-        reason,
-        list(kinds),
-        limit,
-    )
-    return [held_row(row, vault) for row in rows]
-
-
-async def lock_held(connection: Connection, held_id: str, vault: Vault) -> HeldRow | None:
-    """A held mutation, locked."""
-    row = await connection.fetchrow(_HELD + " WHERE id = $1 FOR UPDATE", held_id)
-    return held_row(row, vault) if row else None
-
-
-async def hold_again(connection: Connection, row: HeldRow, verdict: Verdict) -> None:
-    """A held mutation was tried and still has a flaw, perhaps another one."""
-    rev = await next_in_mailbox(connection, row.mailbox, 1)
-    await connection.execute(
-        "UPDATE held SET reason = $2, detail = $3, rev = $4 WHERE id = $1", row.id, verdict.reason, verdict.detail, rev
-    )
-
-
-async def close_held(connection: Connection, row: HeldRow, state: str, decided_by: str | None, decision: str | None, now: datetime) -> None:
-    """A held mutation was released or discarded; its author's phone hears of it."""
-    rev = await next_in_mailbox(connection, row.mailbox, 1)
-    await connection.execute(
-        "UPDATE held SET state = $2, decided_by = $3, decision = $4, decided_at = $5, rev = $6 WHERE id = $1",
-        row.id,
-        state,
-        decided_by,
-        decision,
-        now,
-        rev,
-    )
-
-
-async def author_of(connection: Connection, row: HeldRow) -> Author:
-    """The author of a held mutation, with the posts that the cadre has or had."""
-    server = await server_state(connection)
-    revoked_at = await connection.fetchval("SELECT revoked_at FROM device WHERE id = $1", row.device)
-    return Author(
-        device=row.device,
-        staff_code=row.staff_code,
-        posts=await posts_of(connection, row.staff_code),
-        offset_ms=row.offset_ms,
-        epoch=str(server["epoch"]),
-        revoked_at=revoked_at,
-    )
 
 
 # ----------------------------------------------------------------------------------------------- server, device

@@ -8,13 +8,13 @@ import pytest
 
 from service.statements import Part
 from service.summaries.credit import Changes
-from service.sync import exchange, feed, look, queries
+from service.sync import exchange, feed, held_queries, look, queries
 from sync_protocol import clock
 from sync_protocol.merge import Edit
 
-apply_module: Any = importlib.import_module("service.sync.apply")
-
 _NOTHING = Part("nothing", "SELECT 1", ())
+
+batch: Any = importlib.import_module("service.sync.batch")
 
 Patch = pytest.MonkeyPatch
 Break = Callable[[Patch], None]
@@ -41,13 +41,13 @@ def accept_a_repeated_seq(patch: Patch) -> None:
 
 def ignore_base(patch: Patch) -> None:
     """Takes every edit for one that saw the newest state."""
-    plain = apply_module.merge
+    plain = batch.merge
 
     def merge(kind: Any, record: Any, edit: Edit, rev: int) -> Any:
         edit.base, edit.rebased = 2**60, False
         return plain(kind, record, edit, rev)
 
-    patch.setattr(apply_module, "merge", merge)
+    patch.setattr(batch, "merge", merge)
 
 
 def do_not_correct_clocks(patch: Patch) -> None:
@@ -61,7 +61,7 @@ def drop_held(patch: Patch) -> None:
     async def nothing(*_: Any) -> None:
         return None
 
-    patch.setattr(queries, "write_held", nothing)
+    patch.setattr(held_queries, "write_held", nothing)
 
 
 def drop_conflicts(patch: Patch) -> None:
@@ -73,7 +73,7 @@ def drop_conflicts(patch: Patch) -> None:
 def never_echo(patch: Patch) -> None:
     """Never sends a device what became of its own merged or corrected records."""
     for name in ("adding", "writing"):
-        plain = getattr(apply_module.records, name)
+        plain = getattr(batch.records, name)
 
         def part(kind: Any, some: Any, vault: Any, plain: Any = plain) -> Part:
             for stored in some:
@@ -81,7 +81,7 @@ def never_echo(patch: Patch) -> None:
             made: Part = plain(kind, some, vault)
             return made
 
-        patch.setattr(apply_module.records, name, part)
+        patch.setattr(batch.records, name, part)
 
 
 def run_the_cursor_ahead(patch: Patch) -> None:
@@ -128,18 +128,18 @@ def keep_the_epoch(patch: Patch) -> None:
 
 def judge_rights_at_the_sync(patch: Patch) -> None:
     """Asks whether a cadre may write now, not whether the cadre might then."""
-    plain = apply_module.writing_posts
+    plain = batch.writing_posts
 
     def writing_posts(posts: Any, kind: str, grid: str) -> Any:
         return plain([post for post in posts if post.valid_to is None], kind, grid)
 
-    patch.setattr(apply_module, "writing_posts", writing_posts)
+    patch.setattr(batch, "writing_posts", writing_posts)
 
 
 def take_forked_devices_for_honest(patch: Patch) -> None:
     """Compares no content when a seq comes again."""
     patch.setattr(exchange, "digest_of", lambda body: b"same")
-    patch.setattr(apply_module, "digest_of", lambda body: b"same")
+    patch.setattr(batch, "digest_of", lambda body: b"same")
 
 
 def forget_departures(patch: Patch) -> None:

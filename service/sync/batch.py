@@ -1,0 +1,345 @@
+"""The part of the world that one call of the write path touches: read, judged and merged in memory, written in one statement.
+
+What a mutation does to a record is decided by `sync_protocol.merge` alone, whoever's it is and whoever's come with it.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from service import statements
+from service.cases import filing
+from service.database import Connection
+from service.identity.rights import PostHeld, may_settle, writing_posts
+from service.records import queries as records
+from service.settings import Settings
+from service.statements import Part
+from service.summaries import credit, tallies
+from service.sync import held_queries, queries
+from service.sync.intake import Flaw, Ready
+from service.sync.look import Look
+from sync_protocol import clock, lifecycle
+from sync_protocol.merge import GRID, Edit, Loss, Record, create, destination, merge
+from sync_protocol.messages import Conflict, Verdict, canonical_bytes
+from sync_protocol.records import KINDS, Kind
+
+
+class GridUnlocked(Exception):
+    """A record turned out to lie in a grid whose counter is not locked; the write path locks it and begins again."""
+
+    def __init__(self, grid: str) -> None:
+        super().__init__(grid)
+        self.grid = grid
+
+
+class Batch:
+    """The part of the world that one call touches, in memory between the reads and the writes."""
+
+    def __init__(self, now: datetime, settings: Settings) -> None:
+        self.now = now
+        self.settings = settings
+        self.heads: dict[str, int] = {}
+        self.taken: dict[str, int] = defaultdict(int)
+        self.stored: dict[tuple[str, str], records.Stored] = {}
+        self.touched: dict[tuple[str, str], None] = {}
+        self.existing: dict[tuple[str, str], str] = {}
+        self.born: dict[tuple[str, str], None] = {}
+        self.awaited = False
+        self.parts: list[Part] = []
+        self.shared: set[str] = set()
+        self._takers: dict[str, str] = {}
+        self._writers: dict[tuple[int, str, str], list[PostHeld]] = {}
+        self.visits_before: dict[str, credit.VisitFacts | None] = {}
+        self.households_before: dict[str, credit.HouseholdFacts | None] = {}
+        self.filed: dict[str, filing.Filed] = {}
+        self.changes = credit.Changes()
+        self.log: list[queries.LogRow] = []
+        self.conflicts: list[queries.ConflictEntry] = []
+        self.held: list[held_queries.HeldEntry] = []
+        self.departures: list[tuple[str, int, str, str]] = []
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    async def open(self, connection: Connection, items: Sequence[Ready], look: Look) -> None:
+        """Reads whole what the mutations change, and notes what there is of all that they name."""
+        self.heads = look.locked
+        self.existing = look.there
+        self.awaited = look.awaited
+        wanted: dict[str, dict[str, None]] = defaultdict(dict)
+        problems: dict[str, None] = {}
+        for item in items:
+            if item.edit is None or item.kind is None:
+                continue
+            name, id = item.kind.name, item.edit.id
+            if (name, id) in look.there:
+                wanted[name][id] = None
+            problem = id if name == "problem" else item.edit.fields.get("problem_id") if name == "step" else None
+            if problem and ("problem", problem) in look.there:
+                problems[problem] = None
+        for name, ids in wanted.items():
+            for record_id, stored in (await records.load(connection, KINDS[name], ids, self.settings.vault)).items():
+                if stored.record.grid not in self.heads:
+                    raise GridUnlocked(stored.record.grid)
+                self.stored[name, record_id] = stored
+                if name == "step":
+                    problems[str(stored.record.fields["problem_id"])] = None
+        if problems:
+            self.filed = await filing.load(connection, problems)
+
+    # ----------------------------------------------------------------------------------------------- judging
+
+    def take(self, item: Ready) -> Verdict:
+        """Judges and merges one mutation."""
+        flaw = item.flaw or self._flaw(item)
+        if flaw is not None:
+            return self._hold(item, flaw)
+        assert item.kind is not None
+        assert item.edit is not None
+        kind, edit = item.kind, item.edit
+        key = (kind.name, edit.id)
+        stored = self.stored.get(key)
+        self._remember(key, stored)
+        losses: list[Loss] = []
+        if stored is None:
+            rev_grid = edit.grid
+            rev = self._next_rev(rev_grid, edit.device)
+            record = create(kind, edit, rev)
+            stored = records.Stored(record, item.mutation.seq, self.now)
+            merged = False
+            self.stored[key] = stored
+            self.born[key] = None
+        else:
+            before, last, echoed = stored.record.grid, stored.record.last, stored.echo
+            rev_grid = destination(stored.record, edit)
+            rev = self._next_rev(rev_grid, edit.device)
+            outcome = merge(kind, stored.record, edit, rev)
+            merged, losses = outcome.merged, outcome.losses
+            if stored.record.grid != before:
+                self.departures.append((before, self._next_rev(before, edit.device), kind.name, edit.id))
+                self.shared.add(before)
+            # What was corrected for this device must still reach it, even when the device has edited on since: its base says only that
+            # it has the verdict.
+            stored.echo = echoed and last.device == edit.device and last.rev > item.author.seen.get(before, 0)
+        stored.seq = item.mutation.seq
+        stored.echo = stored.echo or merged or not item.as_sent or item.origin is not None
+        if abs(item.author.offset_ms) >= clock.NOTEWORTHY_MS:
+            stored.offset_ms = item.author.offset_ms
+        self.touched[key] = None
+        verdict = Verdict(item.mutation.seq, "merged" if merged else "applied", rev)
+        if losses:
+            verdict.conflicts = [self._conflict(kind, stored.record, loss, rev) for loss in losses]
+        self._log(item, verdict, rev_grid)
+        return verdict
+
+    def _flaw(self, item: Ready) -> Flaw | None:
+        """What stands against a readable mutation in the world as it is; None when nothing does."""
+        assert item.kind is not None
+        assert item.edit is not None
+        kind, edit, author = item.kind, item.edit, item.author
+        if edit.grid not in self.heads:
+            return Flaw("grid-unknown", f"There is no grid ‘{edit.grid[:20]}’.")
+        if author.revoked_at is not None and item.moment >= author.revoked_at:
+            return Flaw("device-revoked", "It was written after the device had been revoked.")
+        allowed = may_settle(author.posts, edit.grid, item.moment) if edit.override else None
+        if not (allowed or self._may_write(item, edit.grid)):
+            when = item.moment.isoformat(timespec="minutes")
+            return Flaw("not-allowed", f"{author.staff_code} had no post that may write a {kind.name} in {edit.grid} at {when}.")
+        stored = self.stored.get((kind.name, edit.id))
+        if stored is None:
+            if edit.op == "delete":
+                return Flaw("record-missing", f"There is no {kind.name} {edit.id} to delete.", edit.id)
+            for name in kind.required:
+                if edit.fields.get(name) is None:
+                    return self._incomplete(kind, edit)
+        else:
+            flaw = self._flaw_against(item, stored.record)
+            if flaw is not None:
+                return flaw
+        for name, refers in kind.references:
+            target = edit.fields.get(name)
+            if target and (refers, target) not in self.existing and (refers, target) not in self.stored:
+                return Flaw("reference-missing", f"{name} names the {refers} {target}, which is not here yet.", target)
+        problem_id = edit.fields.get("problem_id")
+        if kind.name == "step" and problem_id:
+            home = self._grid_of("problem", problem_id)
+            if home != edit.grid:
+                return Flaw("grid-mismatch", f"The step's problem lies in grid {home}; send the step in that grid.")
+        return None
+
+    @staticmethod
+    def _incomplete(kind: Kind, edit: Edit) -> Flaw:
+        if edit.base > 0:
+            return Flaw("record-missing", f"There is no {kind.name} {edit.id} here yet.", edit.id)
+        missing = [name for name in kind.required if edit.fields.get(name) is None]
+        return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", edit.id)
+
+    def _may_write(self, item: Ready, grid: str) -> bool:
+        """Whether the author might write such a record in a grid when it was written (promise 7)."""
+        key = (id(item.author), item.mutation.kind, grid)
+        posts = self._writers.get(key)
+        if posts is None:
+            posts = self._writers[key] = writing_posts(item.author.posts, item.mutation.kind, grid)
+        moment = item.moment
+        for post in posts:  # noqa: SIM110 - a loop costs half of what any() does, and this is asked for every mutation
+            if post.valid_at(moment):
+                return True
+        return False
+
+    def _flaw_against(self, item: Ready, record: Record) -> Flaw | None:
+        assert item.kind is not None
+        assert item.edit is not None
+        kind, edit = item.kind, item.edit
+        if kind.append_only and edit.op == "delete":
+            return Flaw("append-only", "Steps are facts; they are never deleted. Add a step that puts it right.")
+        former = record.elements.get(GRID, {})
+        if edit.grid != record.grid:
+            if not kind.movable:
+                return Flaw("grid-mismatch", f"The {kind.name} belongs to another grid and cannot move.")
+            stale = edit.grid in former and edit.base_grid is None
+            if not stale and not self._may_write(item, record.grid):
+                return Flaw("not-allowed", f"{item.author.staff_code} may not move the {kind.name} out of its grid.")
+        return None
+
+    def _grid_of(self, kind: str, record_id: str) -> str | None:
+        stored = self.stored.get((kind, record_id))
+        return stored.record.grid if stored else self.existing.get((kind, record_id))
+
+    def _next_rev(self, grid: str, device: str) -> int:
+        if self._takers.setdefault(grid, device) != device:
+            self.shared.add(grid)
+        self.taken[grid] += 1
+        return self.heads[grid] + self.taken[grid]
+
+    def _remember(self, key: tuple[str, str], stored: records.Stored | None) -> None:
+        """Keeps what a visit or a household counted by before this call first touched it."""
+        kind, record_id = key
+        if kind == "visit" and record_id not in self.visits_before:
+            self.visits_before[record_id] = _visit_facts(stored)
+        elif kind == "household" and record_id not in self.households_before:
+            self.households_before[record_id] = _household_facts(stored)
+
+    def _conflict(self, kind: Kind, record: Record, loss: Loss, rev: int) -> Conflict:
+        entry = queries.ConflictEntry(id=records.new_uuid(), grid=record.grid, kind=kind.name, record=record.id, rev=rev, loss=loss)
+        self.conflicts.append(entry)
+        return Conflict(loss.field, loss.kept, loss.lost, loss.rule, entry.id)
+
+    def _hold(self, item: Ready, flaw: Flaw) -> Verdict:
+        verdict = Verdict(item.mutation.seq, "held", reason=flaw.reason, detail=flaw.detail)
+        if item.origin is None:
+            self.held.append(held_queries.HeldEntry(records.new_uuid(), item, flaw))
+        self._log(item, verdict)
+        return verdict
+
+    def _log(self, item: Ready, verdict: Verdict, grid: str | None = None) -> None:
+        body = canonical_bytes(item.mutation.body())
+        self.log.append(queries.LogRow(item, verdict, body.decode(), digest_of(body), grid or item.mutation.grid))
+
+    # -------------------------------------------------------------------------------------- problems and tallies
+
+    async def fold_problems(self, connection: Connection) -> None:
+        """Folds every problem that got a step or was changed, and collects what changes in the tallies."""
+        for visit, had in self.visits_before.items():
+            self.changes.visit(had, _visit_facts(self.stored.get(("visit", visit))))
+        for household, counted in self.households_before.items():
+            self.changes.household(household, counted, _household_facts(self.stored.get(("household", household))))
+        new_steps: dict[str, dict[str, lifecycle.Step]] = defaultdict(dict)
+        problems = {record_id for kind, record_id in self.touched if kind == "problem"}
+        for kind, record_id in self.touched:
+            if kind == "step":
+                record = self.stored[kind, record_id].record
+                problem_id = str(record.fields["problem_id"])
+                # Its latest stamp: the one that phones are sent, and fold by.
+                new_steps[problem_id][record_id] = lifecycle.Step(record_id, record.last.stamp, record.created_by, record.fields)
+                problems.add(problem_id)
+        if not problems:
+            return
+        unread = [problem for problem in problems if ("problem", problem) not in self.stored]
+        if unread:
+            for record_id, stored in (await records.load(connection, KINDS["problem"], unread, self.settings.vault)).items():
+                self.stored["problem", record_id] = stored
+        # Also those that have no case: one that comes back after it was deleted has the steps that it had.
+        older = [problem for problem in problems if ("problem", problem) not in self.born]
+        steps = filing.steps_from(await records.steps_of(connection, older)) if older else {}
+        limit = filing.limit_rule_of(self.settings)
+        extending = filing.extending((*steps.values(), *new_steps.values()))
+        may_extend = await filing.ranks_above(connection, extending) if extending else None
+        gone = []
+        kept = []
+        for problem in sorted(problems):
+            record = self.stored["problem", problem].record
+            was = self.filed.get(problem)
+            before = credit.case_facts(was)
+            if record.deleted:
+                gone.append(problem)
+                self.changes.case(before, None)
+                continue
+            all_steps = {**steps.get(problem, {}), **new_steps.get(problem, {})}
+            case = lifecycle.fold(record.fields, record.grid, record.created_by, all_steps.values(), limit, may_extend)
+            received_at = self.stored["problem", problem].received_at
+            filed = filing.Filed(problem, record.grid, record.fields["duty"], filing.severity_of(record.fields), case, received_at)
+            kept.append(filed)
+            self.changes.case(before, credit.case_facts(filed))
+        if kept:
+            self.parts.append(filing.writing(kept))
+        if gone:
+            self.parts.append(filing.removing(gone))
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    async def write(self, connection: Connection, also: Sequence[Part]) -> None:
+        """Writes all that changed, in one statement; households before it, because their contact members count with the visits."""
+        by_kind: dict[str, list[records.Stored]] = defaultdict(list)
+        for key in self.touched:
+            by_kind[key[0]].append(self.stored[key])
+        households = by_kind.pop("household", None)
+        if households:
+            await statements.write(connection, self._records("household", households))
+            await tallies.settle_households(connection, self.changes)
+        if self.held:
+            await held_queries.write_held(connection, self.held, self.now, self.settings.vault)
+        if self.conflicts:
+            self.parts.append(queries.disputing(self.conflicts, self.now, self.settings.vault))
+        if self.departures:
+            self.parts.append(queries.departing(self.departures))
+        if self.taken:
+            self.parts.append(queries.advancing(self.taken))
+        parts = [part for kind, some in sorted(by_kind.items()) for part in self._records(kind, some)]
+        parts.append(queries.logging(self.log, self.now, self.settings.vault))
+        await statements.write(connection, [*parts, *self.parts, *tallies.adding(self.changes), *also])
+        await tallies.take_leave(connection, self.changes)
+
+    def _records(self, kind: str, some: Sequence[records.Stored]) -> list[Part]:
+        """Writes the records of a kind: those that one device has just made, and the others."""
+        fresh: list[records.Stored] = []
+        known: list[records.Stored] = []
+        for stored in some:
+            is_fresh = stored.is_fresh and (kind, stored.record.id) in self.born
+            (fresh if is_fresh else known).append(stored)
+        vault = self.settings.vault
+        parts = [records.adding(KINDS[kind], fresh, vault)] if fresh else []
+        return [*parts, records.writing(KINDS[kind], known, vault)] if known else parts
+
+    def loud(self) -> set[str]:
+        """The devices that do not know by their verdicts alone what came of their mutations."""
+        found = {entry.item.author.device for entry in self.held}
+        found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
+        return found
+
+
+def _visit_facts(stored: records.Stored | None) -> credit.VisitFacts | None:
+    if stored is None:
+        return None
+    record = stored.record
+    return credit.visit_facts(record.grid, record.created_by, record.fields, record.first.stamp, stored.received_at, record.deleted)
+
+
+def _household_facts(stored: records.Stored | None) -> credit.HouseholdFacts | None:
+    if stored is None:
+        return None
+    return credit.household_facts(stored.record.grid, stored.record.fields, stored.record.deleted)
+
+
+def digest_of(body: bytes) -> bytes:
+    """What tells whether a repeated seq has the same content (promise 10)."""
+    return hashlib.blake2b(body, digest_size=12).digest()
