@@ -22,7 +22,7 @@ from uvicorn.supervisors import Multiprocess
 import migrations
 from service import logs
 from service.app import create_app, utc_now
-from service.console import console, load_roster, progress_bar
+from service.console import bars, console, load_roster, progress_bar
 from service.database import Database, open_pool
 from service.listening import AddressTaken, Processes, can_spread
 from service.postgres import PostgresFailed, embedded, fresh_database
@@ -361,13 +361,7 @@ def fill(
         pool = await open_pool(str(settings.database_url), 2, command_timeout=None)
         try:
             with progress_bar() as progress:
-                tasks: dict[str, TaskID] = {}
-
-                def show(what: str, done: int, total: int) -> None:
-                    if what not in tasks:
-                        tasks[what] = progress.add_task(what, total=total)
-                    progress.update(tasks[what], completed=done, total=total)
-
+                show = bars(progress)
                 count = visits * 2 // 70 if problems is None else problems
                 last = local_day(utc_now()) - timedelta(days=1)
                 filled = await fill_database(Database(pool), settings, visits, count, last, days, show)

@@ -1,7 +1,9 @@
 """What the commands share: the screen, progress bars, and loading the roster with one."""
 
+from collections.abc import Callable
+
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from service.app import utc_now
 from service.database import Database, open_pool
@@ -19,13 +21,7 @@ async def load_roster(settings: Settings) -> None:
     pool = await open_pool(str(settings.database_url), 2)
     try:
         with progress_bar() as progress:
-            tasks: dict[str, int] = {}
-
-            def show(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = progress.add_task(what, total=total)
-                progress.update(tasks[what], completed=done)  # type: ignore[arg-type]
-
+            show = bars(progress)
             password = passwords.hash(DEMO_PASSWORD) if settings.demo else None
             loaded = await load(Database(pool), settings, utc_now(), show, password)
     finally:
@@ -39,3 +35,15 @@ async def load_roster(settings: Settings) -> None:
 def progress_bar() -> Progress:
     """A progress bar with count and time."""
     return Progress(TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
+
+
+def bars(progress: Progress) -> Callable[[str, int, int], None]:
+    """What shows how far each of several works has come: `show(what, done, total)` makes the bars as it hears of them."""
+    tasks: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = progress.add_task(what, total=total)
+        progress.update(tasks[what], completed=done, total=total)
+
+    return show

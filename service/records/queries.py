@@ -179,19 +179,6 @@ def _stored(row: Any, vault: Vault) -> Stored:
     return Stored(record, row["seq"], row["received_at"], row["echo"], row["offset_ms"])
 
 
-async def existing(connection: Connection, ids: dict[str, set[str]]) -> dict[tuple[str, str], str]:
-    """`(kind, id) -> grid` for those of the ids that are records, tombstones included."""
-    wanted = {kind: sorted(some) for kind, some in ids.items() if some}
-    if not wanted:
-        return {}
-    parts = [
-        f"SELECT '{KINDS[kind].name}' AS kind, id::text, grid FROM {KINDS[kind].name} WHERE id = ANY(${index}::uuid[])"
-        for index, kind in enumerate(wanted, 1)
-    ]
-    rows = await connection.fetch(" UNION ALL ".join(parts), *wanted.values())
-    return {(row["kind"], row["id"]): row["grid"] for row in rows}
-
-
 async def steps_of(connection: Connection, problems: Collection[str]) -> list[Any]:
     """The steps of these problems: id, problem, stamp, author, fields."""
     kind = KINDS["step"]

@@ -6,7 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from service.roster import rule
 from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, uuid7
-from sync_protocol.periods import from_ms, to_ms
+from sync_protocol.periods import from_ms
 from sync_protocol.vocabulary import DUTIES
 from tests.bench.wire import Answer, Line, Packed, inflated, post
 from tests.world import PASSWORD
@@ -169,8 +169,3 @@ async def in_turn(url: str, jobs: Sequence[Callable[[Line], Awaitable[Any]]], co
             line.close()
 
     await asyncio.gather(*(work() for _ in range(concurrency)))
-
-
-def yesterday_ms() -> int:
-    """A day ago."""
-    return to_ms(datetime.now(UTC) - timedelta(days=1))

@@ -22,7 +22,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from service.console import progress_bar
+from service.console import bars, progress_bar
 from service.database import Database, open_pool
 from service.postgres import embedded, fresh_database
 from service.settings import Settings
@@ -225,13 +225,7 @@ def main() -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as temporary, embedded(options.keep or Path(temporary)) as server:
         with progress_bar() as progress:
-            tasks: dict[str, Any] = {}
-
-            def show(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = progress.add_task(what, total=total)
-                progress.update(tasks[what], completed=done, total=total)
-
+            show = bars(progress)
             began = time.perf_counter()
             rows, good = uvloop.run(live(server, Path(temporary) / "service", options.share, show))
         rows = (*rows, ("wall time of all, s", f"{time.perf_counter() - began:.0f}"), ("all copies converged", "yes" if good else "NO"))

@@ -24,7 +24,7 @@ from rich.table import Table
 
 import migrations
 from service.app import create_app, utc_now
-from service.console import progress_bar
+from service.console import bars, progress_bar
 from service.database import Database, open_pool
 from service.demo.fill import fill
 from service.postgres import embedded, fresh_database
@@ -81,13 +81,7 @@ async def prepare(server: str, visits: int) -> str:
     try:
         await load(Database(pool), settings, utc_now(), password=CHEAP.hash(PASSWORD))
         with progress_bar() as progress:
-            tasks: dict[str, Any] = {}
-
-            def show(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = progress.add_task(what, total=total)
-                progress.update(tasks[what], completed=done, total=total)
-
+            show = bars(progress)
             await fill(Database(pool), settings, visits, visits * 2 // 70, local_day(utc_now()) - timedelta(days=1), 365, show)
     finally:
         await pool.close()

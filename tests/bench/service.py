@@ -1,6 +1,5 @@
 """The service under load: real processes of `gridloop serve` over a database of the bench's own."""
 
-import asyncio
 import os
 import signal
 import socket
@@ -34,10 +33,6 @@ class Service:
     def memory_mb(self) -> float:
         """The resident memory of the largest of them."""
         return max(worker.memory_info().rss for worker in self.workers()) / 1e6
-
-    def cpu_s(self) -> float:
-        """The processor time of all of them so far."""
-        return sum(sum(worker.cpu_times()[:2]) for worker in self.workers())
 
 
 @contextmanager
@@ -78,8 +73,3 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             pass
         time.sleep(0.1)
     raise RuntimeError(f"The service did not start; its log ends:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-async def settled(seconds: float = 0.5) -> None:
-    """Lets what the last measure left behind come to an end."""
-    await asyncio.sleep(seconds)
