@@ -105,14 +105,19 @@ def _concurrent(clock: Clock, edit: Edit) -> bool:
 def create(kind: Kind, edit: Edit, rev: int) -> Record:
     """The record that a first edit makes."""
     clock = Clock(rev, edit.stamp, edit.device, edit.by)
+    return Record(edit.id, edit.grid, clock, clock, edit.by, edit.op == "delete", first_values(edit.fields))
+
+
+def first_values(changes: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record that canonical changes make."""
     fields: dict[str, Any] = {}
-    for name, value in edit.fields.items():
-        if isinstance(value, SetChange):
+    for name, value in changes.items():
+        if type(value) is SetChange:
             if value.add:
                 fields[name] = list(value.add)
         elif value is not None:
             fields[name] = value
-    return Record(edit.id, edit.grid, clock, clock, edit.by, edit.op == "delete", fields)
+    return fields
 
 
 def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:

@@ -153,7 +153,7 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
                 problems[name] = str(error)
                 continue
             if result is not value and as_sent:
-                as_sent = _says_the_same(kind.by_name[name], result, value)
+                as_sent = result == value or _says_the_same(kind.by_name[name], result, value)
         elif clean is None:
             unknown += 1
             if unknown > MAX_UNKNOWN_FIELDS or len(name) > MAX_UNKNOWN_NAME or not name.isidentifier():
@@ -176,10 +176,10 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
 def _says_the_same(field: Field, result: Any, value: Any) -> bool:
     """Whether a canonical value is what was sent, but for the spelling of a time or an id."""
     if isinstance(result, SetChange):
-        if list(result.add) == value.get("add", []) and list(result.remove) == value.get("remove", []):
+        if not result.remove and [*result.add] == value.get("add"):
             return True
         return set(result.add) == set(value.get("add", ())) and set(result.remove) == set(value.get("remove", ()))
-    if result == value or isinstance(field.type, Id):
+    if isinstance(field.type, Id):
         return True
     return isinstance(field.type, Moment) and len(value.partition(".")[2]) <= len("123+08:00")
 

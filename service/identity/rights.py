@@ -4,8 +4,11 @@ A right holds for the unit of the post and everything below it, while the post i
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
+
+from sync_protocol.clock import make_stamp
+from sync_protocol.periods import to_ms
 
 _LOGS = frozenset({"household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"})
 _FIELD_WORK = frozenset({"household", "visit", "problem", "step"})
@@ -154,6 +157,19 @@ class PostHeld(NamedTuple):
     def valid_at(self, moment: datetime) -> bool:
         """Whether the post was held at a moment."""
         return self.valid_from <= moment and (self.valid_to is None or moment < self.valid_to)
+
+    def spell(self) -> tuple[str, str]:
+        """The stamps between which the post was held: from the first (included) to the second (excluded)."""
+        return _stamp_of(self.valid_from), _LATEST if self.valid_to is None else _stamp_of(self.valid_to)
+
+
+_LATEST = "g"  # lies behind every stamp
+_ALMOST_A_MILLISECOND = timedelta(microseconds=999)
+
+
+def _stamp_of(moment: datetime) -> str:
+    """The first stamp that does not lie before a moment, which may have a part of a millisecond."""
+    return make_stamp(max(0, to_ms(moment + _ALMOST_A_MILLISECOND)))
 
 
 def covers(unit: str, below: str) -> bool:

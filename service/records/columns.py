@@ -12,7 +12,7 @@ from sqlalchemy import Column, DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
-from service.statements import quoted
+from service.statements import text_array
 from sync_protocol.fields import FieldType, Id, Moment, Place, SetOf, Whole
 from sync_protocol.records import Field, Kind
 
@@ -23,37 +23,39 @@ class Storage(NamedTuple):
     """How one field type is stored.
 
     `parameter` is the element type of the array that carries a column's values into a statement, `cast` brings an element into the
-    column's type, `json` is the SQL that gives the canonical JSON back, `encode` makes an element of the array in text form.
+    column's type, `json` is the SQL that gives the canonical JSON back, `text` makes a value's text form; `bare` says that this never
+    needs quotes or escapes.
     """
 
     column: Callable[[], TypeEngine[Any]]
     parameter: str
     cast: str
     json: str
-    encode: Callable[[Any], str]
+    text: Callable[[Any], str]
+    bare: bool = False
 
 
-def array_literal(items: Sequence[str]) -> str:
-    """The text form of an array as an element of another, for columns that are arrays themselves (unnest would flatten nested arrays)."""
-    return _array_literal(tuple(items))
+def _set(items: Sequence[str]) -> str:
+    return _array_of(tuple(items))
 
 
 @lru_cache(maxsize=10_000)
-def _array_literal(items: tuple[str, ...]) -> str:
-    return quoted("{" + ",".join(map(quoted, items)) + "}")
+def _array_of(items: tuple[str, ...]) -> str:
+    return text_array(items)
 
 
 def _place(value: Any) -> str:
-    return quoted(msgspec.json.encode(value).decode())
+    return msgspec.json.encode(value).decode()
 
 
-TEXT = Storage(Text, "text", "{0}", "{0}", quoted)
+TEXT = Storage(Text, "text", "{0}", "{0}", str)
 STORAGES: dict[type[FieldType], Storage] = {
-    Id: Storage(UUID, "uuid", "{0}", "{0}", str),
-    Moment: Storage(lambda: DateTime(timezone=True), "timestamptz", "{0}", MOMENT_JSON, str),
-    Whole: Storage(Integer, "int", "{0}", "{0}", str),
+    Id: Storage(UUID, "uuid", "{0}", "{0}", str, bare=True),
+    Moment: Storage(lambda: DateTime(timezone=True), "timestamptz", "{0}", MOMENT_JSON, str, bare=True),
+    Whole: Storage(Integer, "int", "{0}", "{0}", str, bare=True),
     Place: Storage(JSONB, "text", "{0}::jsonb", "{0}", _place),
-    SetOf: Storage(lambda: ARRAY(Text), "text", "{0}::text[]", "{0}", array_literal),
+    # An array of arrays would be flattened on the way, so that a set travels as text.
+    SetOf: Storage(lambda: ARRAY(Text), "text", "{0}::text[]", "{0}", _set),
 }
 
 

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import msgspec
 
 from service.database import Connection
 from service.records.columns import fields_json, storage_of
-from service.statements import Part, quoted
+from service.statements import NULL_CELL, Copy, Part, cell, quoted
 from service.vault import Vault
 from sync_protocol.merge import Clock, Record
 from sync_protocol.records import KINDS, Kind
@@ -32,115 +32,131 @@ class Stored(msgspec.Struct):
         record = self.record
         return record.first is record.last and not record.clocks and not record.elements and not record.deleted
 
+    def as_new(self) -> "New":
+        """A fresh record as it is written."""
+        record, last = self.record, self.record.last
+        stamp = int(last.stamp, 16)
+        return record.id, record.grid, last.rev, self.seq, stamp, self.echo, last.device, last.by, self.offset_ms, record.fields
+
+
+# A record that nobody has changed since it was made: id, grid, rev, seq, stamp, echo, device, by, offset_ms, fields.
+New = tuple[str, str, int, int, int, bool, str, str, int | None, dict[str, Any]]
+
 
 class Column(NamedTuple):
-    """A column as it is written: the type of its parameter's elements, the cast into its own, and how a value becomes an element."""
+    """A column as it is written: the type of its parameter's elements, the cast into its own, and a value's text form, see `Storage`."""
 
     name: str
     parameter: str
     cast: str
-    encode: Callable[[Any], str]
+    text: Callable[[Any], str]
+    bare: bool = True
 
 
-_META = (
+# In the order of `New`.
+_ALWAYS = (
     Column("id", "uuid", "{0}", str),
     Column("grid", "text", "{0}", str),
     Column("rev", "bigint", "{0}", str),
     Column("seq", "bigint", "{0}", str),
     Column("stamp", "bigint", "{0}", str),
     Column("echo", "bool", "{0}", str),
-    Column("extra", "text", "{0}::json", quoted),
-)
-_MADE = (
     Column("device", "uuid", "{0}", str),
-    Column("by", "text", "{0}", quoted),
+    Column("by", "text", "{0}", str, bare=False),
     Column("offset_ms", "bigint", "{0}", str),
 )
+_EXTRA = Column("extra", "text", "{0}::json", str, bare=False)
 _LATER = (
+    Column("created_by", "text", "{0}", str, bare=False),
+    Column("received_at", "timestamptz", "{0}", datetime.isoformat),
     Column("deleted", "bool", "{0}", str),
-    Column("created_by", "text", "{0}", quoted),
-    Column("received_at", "timestamptz", "{0}", quoted),
-    Column("clocks", "text", "{0}::jsonb", quoted),
+    Column("clocks", "text", "{0}::jsonb", str, bare=False),
 )
 
 
 @cache
 def _columns(kind: Kind) -> tuple[Column, ...]:
-    return tuple(Column(field.name, *storage_of(field)[1:3], storage_of(field).encode) for field in kind.fields)
+    stored = [(field.name, storage_of(field)) for field in kind.fields]
+    declared = [Column(name, storage.parameter, storage.cast, storage.text, storage.bare) for name, storage in stored]
+    return (*_ALWAYS, *declared, _EXTRA, *_LATER)
 
 
-def _arrays(columns: Sequence[Column], first: int = 1) -> str:
-    return ", ".join(f"${index}::text::{column.parameter}[]" for index, column in enumerate(columns, first))
+@cache
+def _names(kind: Kind) -> tuple[str, ...]:
+    return tuple(column.name for column in _columns(kind))
 
 
 @cache
 def _write_sql(kind: Kind) -> str:
-    columns = [*_META, *_MADE, *_columns(kind), *_LATER]
+    columns = _columns(kind)
     names = ", ".join(f'"{column.name}"' for column in columns)
+    arrays = ", ".join(f"${index}::text::{column.parameter}[]" for index, column in enumerate(columns, 1))
     values = ", ".join(column.cast.format(f'r."{column.name}"') for column in columns)
     kept = ("id", "created_by", "received_at")
     updates = ", ".join(f'"{column.name}" = excluded."{column.name}"' for column in columns if column.name not in kept)
-    return (
-        f"INSERT INTO {kind.name} ({names}) SELECT {values} FROM unnest({_arrays(columns)}) AS r({names})"
-        f" ON CONFLICT (id) DO UPDATE SET {updates}"
-    )
-
-
-@cache
-def _add_sql(kind: Kind) -> str:
-    columns = [*_META, *_MADE, *_columns(kind)]
-    names = ", ".join(f'"{column.name}"' for column in columns)
-    values = ", ".join(column.cast.format(f'r."{column.name}"') for column in columns)
-    return (
-        f"INSERT INTO {kind.name} (received_at, deleted, created_by, {names}) SELECT $1::timestamptz, false, r.by, {values}"
-        f" FROM unnest({_arrays(columns, 2)}) AS r({names})"
-    )
+    return f"INSERT INTO {kind.name} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names}) ON CONFLICT (id) DO UPDATE SET {updates}"
 
 
 def writing(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
     """Writes records of one kind as they stand now, new or known."""
-    rows = [_row(kind, stored, vault) + _later(stored) for stored in records]
-    return Part(f"write_{kind.name}", _write_sql(kind), _literals([*_META, *_MADE, *_columns(kind), *_LATER], rows))
+    later = zip(*map(_later, records), strict=True)
+    columns = [*_values(kind, [stored.as_new() for stored in records], vault), *later]
+    literals = [_literal(column, some) for column, some in zip(_columns(kind), columns, strict=True)]
+    return Part(f"write_{kind.name}", _write_sql(kind), tuple(literals))
 
 
-def adding(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
-    """Writes new records of one kind, which nobody has changed since they were made; they were received at the same moment."""
-    rows = [_row(kind, stored, vault) for stored in records]
-    return Part(f"add_{kind.name}", _add_sql(kind), (records[0].received_at, *_literals([*_META, *_MADE, *_columns(kind)], rows)))
+def adding(kind: Kind, records: Sequence[New], received_at: datetime, vault: Vault) -> Copy:
+    """Writes new records of one kind, which nobody has changed since they were made."""
+    columns = _values(kind, records, vault)
+    cells = [_cells(column, some) for column, some in zip(_columns(kind), columns, strict=False)]
+    later = f"\t{received_at.isoformat()}\tf\t{NULL_CELL}\n"
+    # Who made a record stands in the column `by` too, because nobody has changed it.
+    cells.append(cells[_AUTHOR])
+    return Copy(kind.name, _names(kind), (later.join(map("\t".join, zip(*cells, strict=True))) + later).encode())
 
 
-def _literals(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> tuple[str, ...]:
-    """The values of each column as an array in text form."""
-    return tuple([_literal(column.encode, some) for column, some in zip(columns, zip(*rows, strict=True), strict=True)])
+_AUTHOR = [column.name for column in _ALWAYS].index("by")
 
 
-def _literal(encode: Callable[[Any], str], some: Sequence[Any]) -> str:
+def _values(kind: Kind, records: Sequence[New], vault: Vault) -> list[Sequence[Any]]:
+    """The values of records, column by column, without those of `_LATER`."""
+    *always, fields = zip(*records, strict=True)
+    shown = [vault.seal_fields(kind.name, some) for some in fields] if kind.personal else fields
+    declared = [[some.get(name) for some in shown] for name in kind.names]
+    known = len(declared) * len(fields) - sum(column.count(None) for column in declared)
+    extra = [_extra(kind, some) for some in fields] if sum(map(len, fields)) > known else [None] * len(fields)
+    return [*always, *declared, extra]
+
+
+def _literal(column: Column, some: Sequence[Any]) -> str:
+    """The values of a column as an array in text form."""
+    return "{" + ",".join(_texts(column, quoted, "NULL", some)) + "}"
+
+
+def _cells(column: Column, some: Sequence[Any]) -> list[str]:
+    """The values of a column as cells of lines."""
+    return _texts(column, cell, NULL_CELL, some)
+
+
+def _texts(column: Column, escape: Callable[[str], str], null: str, some: Sequence[Any]) -> list[str]:
     missing = some.count(None)
     if missing == len(some):
-        items = ["NULL"] * missing
-    elif missing:
-        items = ["NULL" if value is None else encode(value) for value in some]
-    else:
-        items = list(map(encode, some))
-    return "{" + ",".join(items) + "}"
+        return [null] * missing
+    text = column.text
+    if missing:
+        return [null if value is None else text(value) if column.bare else escape(text(value)) for value in some]
+    return list(map(text, some)) if column.bare else [escape(text(value)) for value in some]
 
 
-def _row(kind: Kind, stored: Stored, vault: Vault) -> tuple[Any, ...]:
-    record = stored.record
-    last, fields = record.last, record.fields
-    values = list(map(fields.get, kind.names))
-    if kind.personal:
-        values = list(map(vault.seal_fields(kind.name, fields).get, kind.names))
-    extra = None
-    if len(fields) > len(values) - values.count(None):
-        extra = json.dumps({name: value for name, value in fields.items() if name not in kind.by_name}, sort_keys=True)
-    stamp = int(last.stamp, 16)
-    return (record.id, record.grid, last.rev, stored.seq, stamp, stored.echo, extra, last.device, last.by, stored.offset_ms, *values)
+def _extra(kind: Kind, fields: Mapping[str, Any]) -> str | None:
+    """What newer apps know of a record."""
+    unknown = {name: value for name, value in fields.items() if name not in kind.by_name}
+    return json.dumps(unknown, sort_keys=True) if unknown else None
 
 
 def _later(stored: Stored) -> tuple[Any, ...]:
     record = stored.record
-    return record.deleted, record.created_by, stored.received_at.isoformat(), dump_clocks(record)
+    return record.created_by, stored.received_at, record.deleted, dump_clocks(record)
 
 
 def dump_clocks(record: Record) -> str | None:

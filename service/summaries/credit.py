@@ -7,12 +7,12 @@ of Asia/Shanghai; a span is the ISO week or the month of such a day, for cadres 
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sync_protocol.clock import stamp_ms
-from sync_protocol.periods import Period, day_of, day_of_ms, month_around, month_of, quarter_of, week_around, week_of
+from sync_protocol.clock import make_stamp, stamp_ms
+from sync_protocol.periods import Period, day_of, day_of_ms, midnight, month_around, month_of, quarter_of, to_ms, week_around, week_of
 from sync_protocol.vocabulary import CODE_LENGTH
 
 if TYPE_CHECKING:
@@ -215,38 +215,48 @@ class Changes:
         if flip:
             self._flips[id] = self._flips.get(id, 0) + flip
 
+    def new_visit(self, grid: str, by: str, fields: Mapping[str, Any], stamp: str, received_at: datetime) -> None:
+        """The same as `visit` of a visit that was just made."""
+        visited_at = fields.get("visited_at")
+        if visited_at is not None:
+            rows = self._rows_of(grid, by, day_of(visited_at))
+            prompt = rows.begins <= stamp < rows.ends
+            rows.count(1, fields.get("duties", ()), fields.get("household_id"), prompt, received_at)
+
     def _visit(self, facts: VisitFacts | None, sign: int) -> None:
-        if facts is None:
-            return
-        grid, by, day, duties, household, written, received_at = facts
-        rows = self._visits.get((grid, by, day))
-        if rows is None:
-            rows = self._visits[grid, by, day] = self._rows_of(grid, by, day)
-        for row in rows.counted:
-            row[0] += sign
-        rows.on_days[rows.weekday] += sign
-        if written == day:
-            rows.on_days[7 + rows.weekday] += sign
-        if received_at >= rows.ends[0]:
-            rows.week[3] += sign
-        if received_at >= rows.ends[1]:
-            rows.month[3] += sign
-        for duty in duties:
-            for row in rows.of_duty(duty):
-                row[0] += sign
-        if household is not None:
-            for visited in rows.visited:
-                visited[household] = visited.get(household, 0) + sign
+        if facts is not None:
+            rows = self._rows_of(facts.grid, facts.by, facts.day)
+            rows.count(sign, facts.duties, facts.household, facts.written == facts.day, facts.received_at)
 
     def _rows_of(self, grid: str, by: str, day: date) -> "_VisitRows":
-        week, month = spans = spans_of(day)
-        self._periods[week], self._periods[month] = week_around(day), month_around(day)
-        rows = _VisitRows(self, grid, day, spans)
-        rows.on_days = self._weeks[WeekKey(week, grid)]
-        rows.week, rows.month = self._grids[GridKey(week, grid, WHOLE)], self._grids[GridKey(month, grid, WHOLE)]
-        cadre = [self._cadres[CadreKey(span, _village(grid), by)] for span in (*spans, quarter_of(day))]
-        rows.counted = [self._days[DayKey(day, grid, by)], rows.week, rows.month, *cadre]
+        rows = self._visits.get((grid, by, day))
+        if rows is None:
+            rows = self._visits[grid, by, day] = _VisitRows(day)
         return rows
+
+    def _spread(self) -> None:
+        """Carries what was counted of visits into the rows of the tallies."""
+        for (grid, by, day), found in self._visits.items():
+            spans = spans_of(day)
+            village = _village(grid)
+            week, month = spans
+            self._periods[week], self._periods[month] = week_around(day), month_around(day)
+            self._days[DayKey(day, grid, by)][0] += found.visits
+            on_days = self._weeks[WeekKey(week, grid)]
+            on_days[day.weekday()] += found.visits
+            on_days[7 + day.weekday()] += found.prompt
+            for span in (*spans, quarter_of(day)):
+                self._cadres[CadreKey(span, village, by)][0] += found.visits
+            for span, late in zip(spans, found.late, strict=True):
+                whole = self._grids[GridKey(span, grid, WHOLE)]
+                whole[0] += found.visits
+                whole[3] += late
+                for duty, count in found.duties.items():
+                    self._grids[GridKey(span, grid, duty)][0] += count
+                visited = self._visited[span, grid]
+                for household, count in found.households.items():
+                    visited[household] = visited.get(household, 0) + count
+        self._visits.clear()
 
     def _case(self, facts: CaseFacts | None, sign: int) -> None:
         if facts is None:
@@ -278,10 +288,12 @@ class Changes:
 
     def days(self) -> dict[DayKey, tuple[int, ...]]:
         """Changes of `tally`: visits, raised, resolved."""
+        self._spread()
         return _rows(self._days)
 
     def weeks(self) -> dict[WeekKey, tuple[int, ...]]:
         """Changes of `week_tally`: visits of each day from Monday to Sunday, then the prompt ones of each day."""
+        self._spread()
         return _rows(self._weeks)
 
     def cases(self) -> dict[CaseKey, tuple[int, ...]]:
@@ -290,19 +302,23 @@ class Changes:
 
     def grids(self) -> dict[GridKey, tuple[int, ...]]:
         """Changes of `grid_tally`, but for households: visits, raised, resolved, late."""
+        self._spread()
         return _rows(self._grids)
 
     def cadres(self) -> dict[CadreKey, tuple[int, ...]]:
         """Changes of `cadre_tally`: visits, raised, resolved."""
+        self._spread()
         return _rows(self._cadres)
 
     def visited(self) -> dict[VisitedKey, tuple[int, ...]]:
         """Households that are visited in a span now, whether or not they were before: rows of `visited_household`."""
+        self._spread()
         found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n > 0]
         return {VisitedKey(*names): (1,) for names in sorted(found)}
 
     def left(self) -> dict[VisitedKey, Period]:
         """Households that have lost a visit in a span, each with the span: perhaps they have no other there."""
+        self._spread()
         found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n < 0]
         return {VisitedKey(*names): self._periods[names[1]] for names in sorted(found)}
 
@@ -316,32 +332,37 @@ class Changes:
 
 
 class _VisitRows:
-    """The rows in which the visits of a cadre to a grid on a day count: found once, counted in many times.
+    """What was counted of the visits of a cadre to a grid on a day: counted once, before it is spread over the rows of the tallies.
 
-    `counted`: those in which each visit is one; `on_days`: the week's visits day by day; `week` and `month`: the grid's, with what came
-    after they had ended; `visited`: the visits of each household in the week and in the month.
+    `begins`, `ends`: the stamps between which a visit of the day is written promptly; `late`: what came after the week, and after the
+    month, had ended.
     """
 
-    def __init__(self, changes: Changes, grid: str, day: date, spans: tuple[str, str]) -> None:
-        self._changes = changes
-        self._grid = grid
-        self._spans = spans
-        self.weekday = day.weekday()
-        self.ends = _ends(day)
-        self.counted: list[list[int]] = []
-        self.on_days: list[int] = []
-        self.week: list[int] = []
-        self.month: list[int] = []
-        self._duties: dict[str, tuple[list[int], list[int]]] = {}
-        self.visited = [changes._visited[span, grid] for span in spans]
+    __slots__ = ("_closes", "begins", "duties", "ends", "households", "late", "prompt", "visits")
 
-    def of_duty(self, duty: str) -> tuple[list[int], list[int]]:
-        """The rows of a duty, in the week and in the month."""
-        rows = self._duties.get(duty)
-        if rows is None:
-            table, (week, month) = self._changes._grids, self._spans
-            rows = self._duties[duty] = table[GridKey(week, self._grid, duty)], table[GridKey(month, self._grid, duty)]
-        return rows
+    def __init__(self, day: date) -> None:
+        self.begins, self.ends = (make_stamp(to_ms(midnight(day + timedelta(days=n)))) for n in (0, 1))
+        self._closes = _ends(day)
+        self.visits = 0
+        self.prompt = 0
+        self.late = [0, 0]
+        self.duties: dict[str, int] = {}
+        self.households: dict[str, int] = {}
+
+    def count(self, sign: int, duties: Iterable[str], household: str | None, prompt: bool, received_at: datetime) -> None:
+        """Counts a visit, or takes it back."""
+        self.visits += sign
+        if prompt:
+            self.prompt += sign
+        week_closes, month_closes = self._closes
+        if received_at >= week_closes:
+            self.late[0] += sign
+        if received_at >= month_closes:
+            self.late[1] += sign
+        for duty in duties:
+            self.duties[duty] = self.duties.get(duty, 0) + sign
+        if household is not None:
+            self.households[household] = self.households.get(household, 0) + sign
 
 
 def _add(row: list[int], counts: Iterable[int], sign: int) -> None:

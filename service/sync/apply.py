@@ -52,14 +52,14 @@ async def apply(
     if not items:
         await statements.write(connection, also)
         return Applied()
-    names = Names.of(item.mutation for item in items)
+    also_locked: set[str] = set()
     while True:
         batch = Batch(now, settings)
         try:
-            await batch.open(connection, items, look or await looking.find(connection, names))
+            await batch.open(connection, items, look or await _find(connection, items, also_locked))
             break
         except GridUnlocked as missing:
-            names.grids.add(missing.grid)
+            also_locked.add(missing.grid)
             look = None
     verdicts = [batch.take(item) for item in items]
     await batch.fold_problems(connection)
@@ -67,6 +67,12 @@ async def apply(
     released = await release_waiting(connection, batch, now, settings)
     devices = {item.author.device for item in items}
     return Applied(verdicts, batch.taken, devices if released else batch.loud(), batch.shared)
+
+
+async def _find(connection: Connection, items: Sequence[Ready], also_locked: set[str]) -> Look:
+    names = Names.of(item.mutation for item in items)
+    names.grids |= also_locked
+    return await looking.find(connection, names)
 
 
 async def release_waiting(connection: Connection, batch: Batch, now: datetime, settings: Settings) -> bool:

@@ -3,7 +3,7 @@
 What a mutation does to a record is decided by `sync_protocol.merge` alone, whoever's it is and whoever's come with it.
 """
 
-import hashlib
+from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from datetime import datetime
 from service import statements
 from service.cases import filing
 from service.database import Connection
-from service.identity.rights import PostHeld, may_settle, writing_posts
+from service.identity.rights import may_settle, writing_posts
 from service.records import queries as records
 from service.settings import Settings
 from service.statements import Part
@@ -20,9 +20,9 @@ from service.sync import held_queries, queries
 from service.sync.intake import Flaw, Ready
 from service.sync.look import Look
 from sync_protocol import clock, lifecycle
-from sync_protocol.merge import GRID, Edit, Loss, Record, create, destination, merge
-from sync_protocol.messages import Conflict, Verdict, canonical_bytes
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.merge import GRID, Loss, Record, create, destination, first_values, merge
+from sync_protocol.messages import Conflict, Verdict
+from sync_protocol.records import KINDS, VISIT, Kind
 
 
 class GridUnlocked(Exception):
@@ -49,7 +49,10 @@ class Batch:
         self.parts: list[Part] = []
         self.shared: set[str] = set()
         self._takers: dict[str, str] = {}
-        self._writers: dict[tuple[int, str, str], list[PostHeld]] = {}
+        self._writers: dict[tuple[int, str, str], list[tuple[str, str]]] = {}
+        self._repeated: set[str] = set()
+        self._new: list[records.New] = []
+        self._loud: set[str] = set()
         self.visits_before: dict[str, credit.VisitFacts | None] = {}
         self.households_before: dict[str, credit.HouseholdFacts | None] = {}
         self.filed: dict[str, filing.Filed] = {}
@@ -64,17 +67,19 @@ class Batch:
     async def open(self, connection: Connection, items: Sequence[Ready], look: Look) -> None:
         """Reads whole what the mutations change, and notes what there is of all that they name."""
         self.heads = look.locked
-        self.existing = look.there
+        self.existing = dict(look.there)
         self.awaited = look.awaited
+        named = Tally([item.mutation.id for item in items])
+        self._repeated = {id for id, count in named.items() if count > 1} if len(named) < len(items) else set()
         wanted: dict[str, dict[str, None]] = defaultdict(dict)
         problems: dict[str, None] = {}
         for item in items:
-            if item.edit is None or item.kind is None:
+            if item.flaw is not None or item.kind is None:
                 continue
-            name, id = item.kind.name, item.edit.id
+            name, id = item.kind.name, item.mutation.id
             if (name, id) in look.there:
                 wanted[name][id] = None
-            problem = id if name == "problem" else item.edit.fields.get("problem_id") if name == "step" else None
+            problem = id if name == "problem" else item.fields.get("problem_id") if name == "step" else None
             if problem and ("problem", problem) in look.there:
                 problems[problem] = None
         for name, ids in wanted.items():
@@ -95,10 +100,12 @@ class Batch:
         if flaw is not None:
             return self._hold(item, flaw)
         assert item.kind is not None
-        assert item.edit is not None
-        kind, edit = item.kind, item.edit
-        key = (kind.name, edit.id)
+        kind = item.kind
+        key = (kind.name, item.mutation.id)
         stored = self.stored.get(key)
+        if kind is VISIT and stored is None and key[1] not in self._repeated and item.origin is None:
+            return self._take_new(item, key)
+        edit = item.edit()
         self._remember(key, stored)
         losses: list[Loss] = []
         if stored is None:
@@ -132,64 +139,81 @@ class Batch:
         self._log(item, verdict, rev_grid)
         return verdict
 
+    def _take_new(self, item: Ready, key: tuple[str, str]) -> Verdict:
+        """Takes a visit that nobody knows yet and nothing else here is about: nearly all that comes, so without what only a merge needs."""
+        author, mutation, stamp = item.author, item.mutation, item.stamp
+        device, by, grid = author.device, author.staff_code, mutation.grid
+        rev = self._next_rev(grid, device)
+        fields = first_values(item.fields)
+        self.existing[key] = grid
+        self.born[key] = None
+        offset = author.offset_ms if abs(author.offset_ms) >= clock.NOTEWORTHY_MS else None
+        if not item.as_sent:
+            self._loud.add(device)
+        self._new.append((mutation.id, grid, rev, mutation.seq, int(stamp, 16), not item.as_sent, device, by, offset, fields))
+        self.changes.new_visit(grid, by, fields, stamp, self.now)
+        verdict = Verdict(mutation.seq, "applied", rev)
+        self._log(item, verdict, grid)
+        return verdict
+
     def _flaw(self, item: Ready) -> Flaw | None:
         """What stands against a readable mutation in the world as it is; None when nothing does."""
         assert item.kind is not None
-        assert item.edit is not None
-        kind, edit, author = item.kind, item.edit, item.author
-        if edit.grid not in self.heads:
-            return Flaw("grid-unknown", f"There is no grid ‘{edit.grid[:20]}’.")
+        kind, mutation, author, fields = item.kind, item.mutation, item.author, item.fields
+        grid = mutation.grid
+        if grid not in self.heads:
+            return Flaw("grid-unknown", f"There is no grid ‘{grid[:20]}’.")
         if author.revoked_at is not None and item.moment >= author.revoked_at:
             return Flaw("device-revoked", "It was written after the device had been revoked.")
-        allowed = may_settle(author.posts, edit.grid, item.moment) if edit.override else None
-        if not (allowed or self._may_write(item, edit.grid)):
+        allowed = may_settle(author.posts, grid, item.moment) if item.override else None
+        if not (allowed or self._may_write(item, grid)):
             when = item.moment.isoformat(timespec="minutes")
-            return Flaw("not-allowed", f"{author.staff_code} had no post that may write a {kind.name} in {edit.grid} at {when}.")
-        stored = self.stored.get((kind.name, edit.id))
+            return Flaw("not-allowed", f"{author.staff_code} had no post that may write a {kind.name} in {grid} at {when}.")
+        stored = self.stored.get((kind.name, mutation.id))
         if stored is None:
-            if edit.op == "delete":
-                return Flaw("record-missing", f"There is no {kind.name} {edit.id} to delete.", edit.id)
+            if mutation.op == "delete":
+                return Flaw("record-missing", f"There is no {kind.name} {mutation.id} to delete.", mutation.id)
             for name in kind.required:
-                if edit.fields.get(name) is None:
-                    return self._incomplete(kind, edit)
+                if fields.get(name) is None:
+                    return self._incomplete(kind, item)
         else:
             flaw = self._flaw_against(item, stored.record)
             if flaw is not None:
                 return flaw
         for name, refers in kind.references:
-            target = edit.fields.get(name)
+            target = fields.get(name)
             if target and (refers, target) not in self.existing and (refers, target) not in self.stored:
                 return Flaw("reference-missing", f"{name} names the {refers} {target}, which is not here yet.", target)
-        problem_id = edit.fields.get("problem_id")
-        if kind.name == "step" and problem_id:
+        problem_id = fields.get("problem_id") if kind.name == "step" else None
+        if problem_id:
             home = self._grid_of("problem", problem_id)
-            if home != edit.grid:
+            if home != grid:
                 return Flaw("grid-mismatch", f"The step's problem lies in grid {home}; send the step in that grid.")
         return None
 
     @staticmethod
-    def _incomplete(kind: Kind, edit: Edit) -> Flaw:
-        if edit.base > 0:
-            return Flaw("record-missing", f"There is no {kind.name} {edit.id} here yet.", edit.id)
-        missing = [name for name in kind.required if edit.fields.get(name) is None]
-        return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", edit.id)
+    def _incomplete(kind: Kind, item: Ready) -> Flaw:
+        id = item.mutation.id
+        if item.mutation.base > 0:
+            return Flaw("record-missing", f"There is no {kind.name} {id} here yet.", id)
+        missing = [name for name in kind.required if item.fields.get(name) is None]
+        return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", id)
 
     def _may_write(self, item: Ready, grid: str) -> bool:
         """Whether the author might write such a record in a grid when it was written (promise 7)."""
         key = (id(item.author), item.mutation.kind, grid)
-        posts = self._writers.get(key)
-        if posts is None:
-            posts = self._writers[key] = writing_posts(item.author.posts, item.mutation.kind, grid)
-        moment = item.moment
-        for post in posts:  # noqa: SIM110 - a loop costs half of what any() does, and this is asked for every mutation
-            if post.valid_at(moment):
+        spells = self._writers.get(key)
+        if spells is None:
+            spells = self._writers[key] = [post.spell() for post in writing_posts(item.author.posts, item.mutation.kind, grid)]
+        stamp = item.stamp
+        for begins, ends in spells:  # noqa: SIM110 - a loop costs half of what any() does, and this is asked for every mutation
+            if begins <= stamp < ends:
                 return True
         return False
 
     def _flaw_against(self, item: Ready, record: Record) -> Flaw | None:
         assert item.kind is not None
-        assert item.edit is not None
-        kind, edit = item.kind, item.edit
+        kind, edit = item.kind, item.mutation
         if kind.append_only and edit.op == "delete":
             return Flaw("append-only", "Steps are facts; they are never deleted. Add a step that puts it right.")
         former = record.elements.get(GRID, {})
@@ -232,8 +256,7 @@ class Batch:
         return verdict
 
     def _log(self, item: Ready, verdict: Verdict, grid: str | None = None) -> None:
-        body = canonical_bytes(item.mutation.body())
-        self.log.append(queries.LogRow(item, verdict, body.decode(), digest_of(body), grid or item.mutation.grid))
+        self.log.append(queries.LogRow(item, verdict, grid or item.mutation.grid))
 
     # -------------------------------------------------------------------------------------- problems and tallies
 
@@ -288,41 +311,50 @@ class Batch:
     # ------------------------------------------------------------------------------------------------- writing
 
     async def write(self, connection: Connection, also: Sequence[Part]) -> None:
-        """Writes all that changed, in one statement; households before it, because their contact members count with the visits."""
+        """Writes all that changed: new rows by COPY, the rest in one statement.
+
+        Households come before it, because their contact members count with the visits.
+        """
+        vault = self.settings.vault
         by_kind: dict[str, list[records.Stored]] = defaultdict(list)
         for key in self.touched:
             by_kind[key[0]].append(self.stored[key])
-        households = by_kind.pop("household", None)
-        if households:
-            await statements.write(connection, self._records("household", households))
-            await tallies.settle_households(connection, self.changes)
+        new = {"visit": self._new} if self._new else {}
+        for kind, some in sorted(by_kind.items()):
+            fresh = [stored.as_new() for stored in some if self._is_new(kind, stored)]
+            if fresh:
+                new[kind] = [*new.get(kind, ()), *fresh]
+            known = [stored for stored in some if not self._is_new(kind, stored)]
+            if known:
+                self.parts.append(records.writing(KINDS[kind], known, vault))
+        copies = [records.adding(KINDS[kind], some, self.now, vault) for kind, some in new.items()]
+        await statements.copy(connection, [*copies, queries.logging(self.log, self.now, vault)])
+        if "household" in by_kind:
+            await self._settle_households(connection)
         if self.held:
-            await held_queries.write_held(connection, self.held, self.now, self.settings.vault)
+            await held_queries.write_held(connection, self.held, self.now, vault)
         if self.conflicts:
-            self.parts.append(queries.disputing(self.conflicts, self.now, self.settings.vault))
+            self.parts.append(queries.disputing(self.conflicts, self.now, vault))
         if self.departures:
             self.parts.append(queries.departing(self.departures))
         if self.taken:
             self.parts.append(queries.advancing(self.taken))
-        parts = [part for kind, some in sorted(by_kind.items()) for part in self._records(kind, some)]
-        parts.append(queries.logging(self.log, self.now, self.settings.vault))
-        await statements.write(connection, [*parts, *self.parts, *tallies.adding(self.changes), *also])
+        await statements.write(connection, [*self.parts, *tallies.adding(self.changes), *also])
         await tallies.take_leave(connection, self.changes)
 
-    def _records(self, kind: str, some: Sequence[records.Stored]) -> list[Part]:
-        """Writes the records of a kind: those that one device has just made, and the others."""
-        fresh: list[records.Stored] = []
-        known: list[records.Stored] = []
-        for stored in some:
-            is_fresh = stored.is_fresh and (kind, stored.record.id) in self.born
-            (fresh if is_fresh else known).append(stored)
-        vault = self.settings.vault
-        parts = [records.adding(KINDS[kind], fresh, vault)] if fresh else []
-        return [*parts, records.writing(KINDS[kind], known, vault)] if known else parts
+    async def _settle_households(self, connection: Connection) -> None:
+        written = [part for part in self.parts if part.name == "write_household"]
+        self.parts = [part for part in self.parts if part not in written]
+        await statements.write(connection, written)
+        await tallies.settle_households(connection, self.changes)
+
+    def _is_new(self, kind: str, stored: records.Stored) -> bool:
+        """Whether one device has just made it, and no other has touched it."""
+        return stored.is_fresh and (kind, stored.record.id) in self.born
 
     def loud(self) -> set[str]:
         """The devices that do not know by their verdicts alone what came of their mutations."""
-        found = {entry.item.author.device for entry in self.held}
+        found = self._loud | {entry.item.author.device for entry in self.held}
         found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
         return found
 
@@ -338,8 +370,3 @@ def _household_facts(stored: records.Stored | None) -> credit.HouseholdFacts | N
     if stored is None:
         return None
     return credit.household_facts(stored.record.grid, stored.record.fields, stored.record.deleted)
-
-
-def digest_of(body: bytes) -> bytes:
-    """What tells whether a repeated seq has the same content (promise 10)."""
-    return hashlib.blake2b(body, digest_size=12).digest()

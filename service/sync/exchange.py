@@ -17,7 +17,6 @@ from service.settings import Settings
 from service.sync import feed, queries, seams
 from service.sync import look as looking
 from service.sync.apply import Applied, apply
-from service.sync.batch import digest_of
 from service.sync.ferry import Ferry
 from service.sync.intake import Author, Ready, ready
 from service.sync.look import DeviceState, Look, Names, mailbox_of
@@ -231,7 +230,7 @@ async def _repeat(connection: Connection, device: str, repeated: list[Mutation],
     verdicts = []
     for mutation in repeated:
         row = known.get(mutation.seq)
-        if row is None or row["digest"] != digest_of(canonical_bytes(mutation.body())):
+        if row is None or row["digest"] != queries.digest_of(canonical_bytes(mutation.body())):
             raise Problem(
                 DEVICE_FORKED,
                 f"Mutation {mutation.seq} of this device is known with other content: the phone was restored or copied."

@@ -13,7 +13,7 @@ from service.sync.intake import Author, Flaw, Ready
 from service.sync.look import mailbox_of
 from service.sync.queries import printable, sealed_body
 from service.vault import Vault
-from sync_protocol.messages import Mutation, Verdict, canonical_json
+from sync_protocol.messages import Mutation, Verdict
 
 
 class HeldEntry(msgspec.Struct):
@@ -67,7 +67,7 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
                     printable(entry.item.mutation.grid),
                     int(entry.item.stamp, 16),
                     entry.item.author.offset_ms,
-                    sealed_body(entry.item.mutation, canonical_json(entry.item.mutation.body()), vault),
+                    sealed_body(entry.item.mutation, vault).decode(),
                     entry.flaw.reason,
                     _printable_detail(entry.flaw.detail),
                     entry.flaw.waits_for,

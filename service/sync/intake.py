@@ -46,21 +46,43 @@ class Author(msgspec.Struct):
 
 
 class Ready(msgspec.Struct):
-    """A mutation on its way through the write path. `edit` is None when it has a flaw. `origin`: the held mutation it repeats."""
+    """A mutation on its way through the write path: the corrected `stamp`, and canonical `fields` unless it has a `flaw`.
+
+    `as_sent`: whether they say just what was sent. `origin`: the held mutation it repeats. `rebased`, `override`: see `Edit`.
+    """
 
     author: Author
     mutation: Mutation
     stamp: str
     kind: Kind | None = None
-    edit: Edit | None = None
+    fields: dict[str, Any] = {}
     flaw: Flaw | None = None
     as_sent: bool = True
     origin: str | None = None
+    rebased: bool = False
+    override: bool = False
 
     @property
     def moment(self) -> datetime:
         """When it was made, by the server's clock."""
         return from_ms(clock.stamp_ms(self.stamp))
+
+    def edit(self) -> Edit:
+        """What it does to a record, for the merge."""
+        mutation, author = self.mutation, self.author
+        return Edit(
+            mutation.id,
+            mutation.grid,
+            mutation.op,
+            mutation.base,
+            self.stamp,
+            author.device,
+            author.staff_code,
+            self.fields,
+            self.rebased,
+            self.override,
+            mutation.base_grid,
+        )
 
 
 def ready(author: Author, mutations: Sequence[Mutation], now: datetime) -> list[Ready]:
@@ -75,7 +97,7 @@ def ready(author: Author, mutations: Sequence[Mutation], now: datetime) -> list[
 
 def ready_one(author: Author, mutation: Mutation, stamp: str, offset_ms: int, now_ms: int, override: bool = False) -> Ready:
     """One mutation whose stamp is corrected already."""
-    item = Ready(author, mutation, stamp)
+    item = Ready(author, mutation, stamp, override=override)
     if mutation.flaw is not None:
         item.flaw = Flaw("unreadable", mutation.flaw)
         return item
@@ -84,7 +106,7 @@ def ready_one(author: Author, mutation: Mutation, stamp: str, offset_ms: int, no
         item.flaw = Flaw("kind-unknown", f"This server does not know records of kind ‘{mutation.kind[:40]}’ yet.")
         return item
     try:
-        fields, item.as_sent = clean_fields(kind, mutation.fields)
+        item.fields, item.as_sent = fields, _ = clean_fields(kind, mutation.fields)
     except UnfitFields as error:
         item.flaw = Flaw("fields-wrong", f"{error}.")
         return item
@@ -97,20 +119,7 @@ def ready_one(author: Author, mutation: Mutation, stamp: str, offset_ms: int, no
         if mutation.id != make_id(mutation.grid, fields[kind.key]):
             item.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {kind.key}; compute it.")
             return item
-    rebased = mutation.base != 0 and _of_another_epoch(author, mutation, stamp)
-    item.edit = Edit(
-        mutation.id,
-        mutation.grid,
-        mutation.op,
-        mutation.base,
-        stamp,
-        author.device,
-        author.staff_code,
-        fields,
-        rebased,
-        override,
-        mutation.base_grid,
-    )
+    item.rebased = mutation.base != 0 and _of_another_epoch(author, mutation, stamp)
     return item
 
 

@@ -1,29 +1,28 @@
 """The SQL of the sync: counters, log, conflicts, the epoch, the device's row."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from service.database import Connection, Row
-from service.statements import Part, array, text_array
+from service.statements import NULL_CELL, Copy, Part, array, cell, text_array
 from service.sync.intake import Ready
 from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.merge import Loss
-from sync_protocol.messages import Mutation, Verdict, canonical_json
+from sync_protocol.messages import Mutation, Verdict, canonical_bytes, canonical_json
 from sync_protocol.periods import from_ms
 from sync_protocol.records import PERSONAL
 
 
-class LogRow(msgspec.Struct):
+class LogRow(NamedTuple):
     """A line of the mutation log; `grid` is the one whose revision it took."""
 
     item: Ready
     verdict: Verdict
-    body: str
-    digest: bytes
     grid: str
 
 
@@ -64,52 +63,38 @@ async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> i
 # ------------------------------------------------------------------------------------------------------ writing
 
 
-_BETWEEN = "\x1e"
-_LOG = """
-    INSERT INTO mutation (received_at, device, staff_code, offset_ms, seq, kind, id, grid, stamp, digest, body, outcome, rev, verdict,
-                          origin)
-    SELECT $1::timestamptz, m.device, m.staff_code, m.offset_ms, m.seq, m.kind, m.id, m.grid, m.stamp, decode(m.digest, 'hex'),
-           m.body::json, m.outcome, m.rev, m.verdict::json, m.origin
-    FROM unnest($2::text::uuid[], $3::text::text[], $4::text::bigint[], $5::text::bigint[], $6::text::text[], $7::text::text[],
-                $8::text::text[], $9::text::bigint[], $10::text::text[], string_to_array($11::text, chr(30)), $12::text::text[],
-                $13::text::bigint[],
-                $14::text::text[], $15::text::uuid[])
-      AS m(device, staff_code, offset_ms, seq, kind, id, grid, stamp, digest, body, outcome, rev, verdict, origin)
-"""
+_LOG_COLUMNS = (
+    *("received_at", "device", "staff_code", "offset_ms"),
+    *("seq", "kind", "id", "grid", "stamp", "digest", "body", "outcome", "rev", "verdict", "origin"),
+)
 
 
-def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Part:
+def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Copy:
     """Keeps every mutation whole, with its outcome."""
-    authors = [row.item.author for row in rows]
-    mutations = [row.item.mutation for row in rows]
-    # What was not held has a known kind, an id and the code of a grid; what was held may have called itself anything.
-    named = array if all(row.verdict.outcome != "held" for row in rows) else _printable_array
-    return Part(
-        "log",
-        _LOG,
-        (
-            now,
-            array([author.device for author in authors]),
-            text_array([author.staff_code for author in authors]),
-            array([author.offset_ms for author in authors]),
-            array([mutation.seq for mutation in mutations]),
-            named([mutation.kind for mutation in mutations]),
-            named([mutation.id for mutation in mutations]),
-            named([row.grid for row in rows]),
-            array([int(row.item.stamp, 16) for row in rows]),
-            array([row.digest.hex() for row in rows]),
-            # JSON writes control characters as escapes, so that one can stand between the bodies: nothing in them needs quotes.
-            _BETWEEN.join([sealed_body(mutation, row.body, vault) for mutation, row in zip(mutations, rows, strict=True)]),
-            array([row.verdict.outcome for row in rows]),
-            array([row.verdict.rev for row in rows]),
-            text_array([_verdict_rest(row.verdict, row.item.mutation.kind, vault) for row in rows]),
-            array([row.item.origin for row in rows]),
-        ),
-    )
-
-
-def _printable_array(texts: Iterable[str]) -> str:
-    return text_array(map(printable, texts))
+    lines: list[bytes] = []
+    received_at, author, heading = now.isoformat(), None, ""
+    for item, verdict, grid in rows:
+        mutation = item.mutation
+        if item.author is not author:
+            author = item.author
+            heading = f"{received_at}\t{author.device}\t{cell(author.staff_code)}\t{author.offset_ms}\t"
+        body = canonical_bytes(mutation.body())
+        digest = digest_of(body).hex()
+        kind, id = mutation.kind, mutation.id
+        if verdict.outcome == "held":  # it may have called itself anything
+            kind, id, grid = cell(printable(kind)), cell(printable(id)), cell(printable(grid))
+        if kind in PERSONAL:
+            body = sealed_body(mutation, vault)
+        if b"\\" in body:
+            body = body.replace(b"\\", b"\\\\")
+        rest = NULL_CELL if verdict.conflicts is None and verdict.reason is None else cell(_verdict_rest(verdict, mutation.kind, vault))
+        rev = NULL_CELL if verdict.rev is None else verdict.rev
+        lines += (
+            f"{heading}{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest}\t".encode(),
+            body,
+            f"\t{verdict.outcome}\t{rev}\t{rest}\t{item.origin or NULL_CELL}\n".encode(),
+        )
+    return Copy("mutation", _LOG_COLUMNS, b"".join(lines))
 
 
 def printable(text: str) -> str:
@@ -119,21 +104,24 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "�")[:80]
 
 
-def sealed_body(mutation: Mutation, body: str, vault: Vault) -> str:
+def sealed_body(mutation: Mutation, vault: Vault) -> bytes:
     """The canonical JSON of a mutation with the personal fields sealed."""
-    if mutation.kind not in PERSONAL:
-        return body
     whole = mutation.body()
-    return canonical_json({**whole, "fields": vault.seal_fields(mutation.kind, mutation.fields)} if "fields" in whole else whole)
+    if mutation.kind in PERSONAL:
+        whole["fields"] = vault.seal_fields(mutation.kind, mutation.fields)
+    return canonical_bytes(whole)
 
 
 def _sealed_value(kind: str, field: str, value: Any, vault: Vault) -> Any:
     return vault.seal_fields(kind, {field: value})[field]
 
 
-def _verdict_rest(verdict: Verdict, kind: str, vault: Vault) -> str | None:
-    if verdict.conflicts is None and verdict.reason is None:
-        return None
+def digest_of(body: bytes) -> bytes:
+    """What tells whether a repeated seq has the same content (promise 10)."""
+    return hashlib.blake2b(body, digest_size=12).digest()
+
+
+def _verdict_rest(verdict: Verdict, kind: str, vault: Vault) -> str:
     conflicts = verdict.conflicts
     if conflicts and kind in PERSONAL:
         conflicts = [
