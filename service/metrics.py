@@ -33,13 +33,12 @@ sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign 
 def pushed(mutations: "Sequence[Mutation]", verdicts: "Sequence[Verdict]") -> None:
     """Counts what a push brought, once it is committed."""
     _pushes.inc()
-    kinds = {mutation.seq: mutation.kind for mutation in mutations}
-    for outcome, count in Tally(verdict.outcome for verdict in verdicts).items():
+    for outcome, count in Tally([verdict.outcome for verdict in verdicts]).items():
         _mutations.labels(outcome).inc(count)
-    for verdict in verdicts:
-        for conflict in verdict.conflicts or ():
-            if verdict.outcome != "duplicate":
-                _conflicts.labels(kinds.get(verdict.seq, ""), conflict.rule).inc()
+    disputed = {verdict.seq: verdict.conflicts for verdict in verdicts if verdict.conflicts and verdict.outcome != "duplicate"}
+    for mutation in mutations if disputed else ():
+        for conflict in disputed.get(mutation.seq, ()):
+            _conflicts.labels(mutation.kind, conflict.rule).inc()
 
 
 class Pools:

@@ -5,7 +5,7 @@ would look at every element of a list. Writes that belong together travel as `Pa
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -49,8 +49,12 @@ def cell(text: str) -> str:
 async def copy(connection: Connection, copies: Iterable[Copy]) -> None:
     """Adds new rows to tables."""
     for table, columns, lines in copies:
-        # As a buffer: bytes would be taken for a path, and a file be read in a thread.
-        await connection.copy_to_table(table, source=memoryview(lines), columns=columns)
+        await connection.copy_to_table(table, source=_once(lines), columns=columns)
+
+
+async def _once(lines: bytes) -> AsyncIterator[bytes]:
+    """What COPY takes as it is: a file would be read in a thread."""
+    yield lines
 
 
 def array(items: Iterable[object]) -> str:

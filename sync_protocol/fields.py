@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from sync_protocol import periods
-from sync_protocol.ids import is_uuid
+from sync_protocol.ids import UUID_FORM
 
 type_names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
@@ -82,8 +82,8 @@ class Id:
     def clean(self, value: Any) -> str:
         if type(value) is not str:
             raise unfit_type("a UUID", value)
-        text = value.lower()
-        if not is_uuid(text):
+        text: str = value.lower()
+        if UUID_FORM.fullmatch(text) is None:
             raise Unfit("is no UUID; write it like 0192f3a1-0000-7000-8000-000000000000")
         return text
 

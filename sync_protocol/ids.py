@@ -5,7 +5,7 @@ import re
 import uuid
 from datetime import datetime
 
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+UUID_FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "gridloop")
 
@@ -45,4 +45,4 @@ def new_uuid7(moment: datetime) -> str:
 
 def is_uuid(text: object) -> bool:
     """Whether `text` is a UUID in the canonical form: 36 characters, lower case, hyphens."""
-    return type(text) is str and _UUID.fullmatch(text) is not None
+    return type(text) is str and UUID_FORM.fullmatch(text) is not None

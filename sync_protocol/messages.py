@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from sync_protocol.clock import is_stamp
 from sync_protocol.fields import Moment, Unfit
-from sync_protocol.ids import is_uuid
+from sync_protocol.ids import UUID_FORM
 
 MAX_MUTATIONS = 1_000
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
@@ -41,22 +42,29 @@ class Mutation(msgspec.Struct, omit_defaults=True):
     base_grid: str | None = None
     flaw: str | None = None
 
-    def body(self) -> dict[str, Any]:
-        """The content, without seq and flaw: what a digest and the log keep."""
-        body: dict[str, Any] = {
-            "kind": self.kind,
-            "id": self.id,
-            "grid": self.grid,
-            "op": self.op,
-            "base": self.base,
-            "stamp": self.stamp,
-            "fields": self.fields,
-        }
-        if self.epoch is not None:
-            body["epoch"] = self.epoch
-        if self.base_grid is not None:
-            body["base_grid"] = self.base_grid
-        return body
+    def canonical(self) -> bytes:
+        """The content as canonical JSON, without seq and flaw: what a digest and the log keep."""
+        base_grid = UNSET if self.base_grid is None else self.base_grid
+        epoch = UNSET if self.epoch is None else self.epoch
+        content = _Content(self.base, base_grid, epoch, self.fields, self.grid, self.id, self.kind, self.op, self.stamp)
+        try:
+            return _sorted.encode(content)
+        except (UnicodeError, msgspec.EncodeError, OverflowError):
+            return canonical_bytes({name: value for name, value in msgspec.structs.asdict(content).items() if value is not UNSET})
+
+
+class _Content(msgspec.Struct):
+    """What canonical JSON holds of a mutation."""
+
+    base: int
+    base_grid: str | UnsetType
+    epoch: str | UnsetType
+    fields: dict[str, Any]
+    grid: str
+    id: str
+    kind: str
+    op: str
+    stamp: str
 
 
 class SyncRequest(msgspec.Struct):
@@ -260,7 +268,7 @@ def _check_envelope(request: SyncRequest) -> None:
 
 def flaw_of(mutation: Mutation) -> str | None:
     """Why a mutation cannot be used, beyond its fields; None when it can."""
-    if not is_uuid(mutation.id):
+    if UUID_FORM.fullmatch(mutation.id) is None:
         return "id must be a UUID in lower case"
     if not is_stamp(mutation.stamp):
         return "stamp must be 16 hex digits"

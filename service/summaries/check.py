@@ -11,18 +11,7 @@ from service.database import Connection
 from service.records.columns import fields_json
 from service.settings import Settings
 from service.statements import write
-from service.summaries.credit import (
-    CadreKey,
-    CaseKey,
-    Changes,
-    DayKey,
-    GridKey,
-    VisitedKey,
-    WeekKey,
-    case_facts,
-    household_facts,
-    visit_facts,
-)
+from service.summaries.credit import WHOLE, Changes, case_facts, household_facts, visit_facts
 from service.summaries.tallies import WEEK_DAYS
 from sync_protocol.lifecycle import fold
 from sync_protocol.records import KINDS
@@ -46,14 +35,18 @@ class Recount(msgspec.Struct):
     tallies: dict[str, dict[Any, tuple[int, ...]]]
 
 
+def _key(*parts: Any) -> tuple[Any, ...]:
+    return parts
+
+
 # table -> (key columns, count columns, how a row's key is made)
 TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]] = {
-    "tally": (("day", "grid", "cadre"), ("visits", "raised", "resolved"), DayKey),
-    "week_tally": (("week", "grid"), WEEK_DAYS, WeekKey),
-    "case_tally": (("every", "span", "village", "severity"), ("raised", "closed", "lapsed", "cleared"), CaseKey),
-    "cadre_tally": (("span", "village", "cadre"), ("visits", "raised", "resolved"), CadreKey),
-    "visited_household": (("household", "span", "grid"), (), VisitedKey),
-    "grid_tally": (("span", "grid", "duty"), ("visits", "raised", "resolved", "late", "households", "contacts"), GridKey),
+    "tally": (("day", "grid", "cadre"), ("visits", "raised", "resolved"), _key),
+    "week_tally": (("week", "grid"), WEEK_DAYS, _key),
+    "case_tally": (("every", "span", "village", "severity"), ("raised", "closed", "lapsed", "cleared"), _key),
+    "cadre_tally": (("span", "village", "cadre"), ("visits", "raised", "resolved"), _key),
+    "visited_household": (("household", "span", "grid"), (), _key),
+    "grid_tally": (("span", "grid", "duty"), ("visits", "raised", "resolved", "late", "households", "contacts"), _key),
     "household_tally": (("grid",), ("households", "contacts"), str),
 }
 
@@ -93,9 +86,10 @@ async def recount(connection: Connection, settings: Settings, progress: Progress
     visited = changes.visited()
     grids = {key: [*counts, 0, 0] for key, counts in changes.grids().items()}
     for key in visited:
-        row_of = grids.setdefault(GridKey(key.span, key.grid, ""), [0] * 6)
+        household, span, grid = key
+        row_of = grids.setdefault((span, grid, WHOLE), [0] * 6)
         row_of[4] += 1
-        row_of[5] += key.household in contacts
+        row_of[5] += household in contacts
     return Recount(
         filed,
         {

@@ -59,52 +59,13 @@ class HouseholdFacts(NamedTuple):
     contact: bool
 
 
-class DayKey(NamedTuple):
-    """A row of `tally`."""
-
-    day: date
-    grid: str
-    cadre: str
-
-
-class GridKey(NamedTuple):
-    """A row of `grid_tally`."""
-
-    span: str
-    grid: str
-    duty: str
-
-
-class WeekKey(NamedTuple):
-    """A row of `week_tally`."""
-
-    week: str
-    grid: str
-
-
-class CaseKey(NamedTuple):
-    """A row of `case_tally`."""
-
-    every: str
-    span: str
-    village: str
-    severity: str
-
-
-class CadreKey(NamedTuple):
-    """A row of `cadre_tally`."""
-
-    span: str
-    village: str
-    cadre: str
-
-
-class VisitedKey(NamedTuple):
-    """A row of `visited_household`."""
-
-    household: str
-    span: str
-    grid: str
+# The keys of the rows of each tally. Plain tuples: they are made, compared and sorted for every push.
+DayKey = tuple[date, str, str]  # day, grid, cadre
+WeekKey = tuple[str, str]  # week, grid
+GridKey = tuple[str, str, str]  # span, grid, duty
+CadreKey = tuple[str, str, str]  # span, village, cadre
+CaseKey = tuple[str, str, str, str]  # every, span, village, severity
+VisitedKey = tuple[str, str, str]  # household, span, grid
 
 
 def visit_facts(
@@ -215,18 +176,32 @@ class Changes:
         if flip:
             self._flips[id] = self._flips.get(id, 0) + flip
 
-    def new_visit(self, grid: str, by: str, fields: Mapping[str, Any], stamp: str, received_at: datetime) -> None:
-        """The same as `visit` of a visit that was just made."""
-        visited_at = fields.get("visited_at")
-        if visited_at is not None:
-            rows = self._rows_of(grid, by, day_of(visited_at))
-            prompt = rows.begins <= stamp < rows.ends
-            rows.count(1, fields.get("duties", ()), fields.get("household_id"), prompt, received_at)
+    def new_visits(self, visits: Iterable[tuple[str, str, int, Mapping[str, Any]]], received_at: datetime) -> None:
+        """The same as `visit` for many that were just made: grid, author, first stamp as a number, and fields of each."""
+        touched: dict[_VisitRows, int] = {}
+        for grid, by, stamp, fields in visits:
+            rows = self._rows_of(grid, by, day_of(fields["visited_at"]))
+            touched[rows] = touched.get(rows, 0) + 1
+            if rows.begins <= stamp < rows.ends:
+                rows.prompt += 1
+            duties, households, household = rows.duties, rows.households, fields.get("household_id")
+            for duty in fields.get("duties", ()):
+                duties[duty] = duties.get(duty, 0) + 1
+            if household is not None:
+                households[household] = households.get(household, 0) + 1
+        for rows, count in touched.items():
+            rows.count(count, received_at)
 
     def _visit(self, facts: VisitFacts | None, sign: int) -> None:
         if facts is not None:
             rows = self._rows_of(facts.grid, facts.by, facts.day)
-            rows.count(sign, facts.duties, facts.household, facts.written == facts.day, facts.received_at)
+            rows.count(sign, facts.received_at)
+            if facts.written == facts.day:
+                rows.prompt += sign
+            for duty in facts.duties:
+                rows.duties[duty] = rows.duties.get(duty, 0) + sign
+            if facts.household is not None:
+                rows.households[facts.household] = rows.households.get(facts.household, 0) + sign
 
     def _rows_of(self, grid: str, by: str, day: date) -> "_VisitRows":
         rows = self._visits.get((grid, by, day))
@@ -241,18 +216,18 @@ class Changes:
             village = _village(grid)
             week, month = spans
             self._periods[week], self._periods[month] = week_around(day), month_around(day)
-            self._days[DayKey(day, grid, by)][0] += found.visits
-            on_days = self._weeks[WeekKey(week, grid)]
+            self._days[day, grid, by][0] += found.visits
+            on_days = self._weeks[week, grid]
             on_days[day.weekday()] += found.visits
             on_days[7 + day.weekday()] += found.prompt
             for span in (*spans, quarter_of(day)):
-                self._cadres[CadreKey(span, village, by)][0] += found.visits
+                self._cadres[span, village, by][0] += found.visits
             for span, late in zip(spans, found.late, strict=True):
-                whole = self._grids[GridKey(span, grid, WHOLE)]
+                whole = self._grids[span, grid, WHOLE]
                 whole[0] += found.visits
                 whole[3] += late
                 for duty, count in found.duties.items():
-                    self._grids[GridKey(span, grid, duty)][0] += count
+                    self._grids[span, grid, duty][0] += count
                 visited = self._visited[span, grid]
                 for household, count in found.households.items():
                     visited[household] = visited.get(household, 0) + count
@@ -263,7 +238,7 @@ class Changes:
             return
         self._problem(facts, facts.raised, facts.raised_by, (1, 0), sign)
         for span in spans_of(facts.raised):
-            _add(self._grids[GridKey(span, facts.grid, WHOLE)], (0, 0, 0, int(_late(span, facts.raised, facts.received_at))), sign)
+            _add(self._grids[span, facts.grid, WHOLE], (0, 0, 0, int(_late(span, facts.raised, facts.received_at))), sign)
         if facts.resolved is not None and facts.resolved_by is not None:
             self._problem(facts, facts.resolved, facts.resolved_by, (0, 1), sign)
         self._turn(facts, facts.raised, (1, 0, 0, 0), sign)
@@ -274,15 +249,15 @@ class Changes:
 
     def _turn(self, facts: CaseFacts, day: date | None, counts: tuple[int, int, int, int], sign: int) -> None:
         for span in (ALWAYS, *spans_of(day)) if day is not None else ():
-            _add(self._cases[CaseKey(every(span), span, _village(facts.grid), facts.severity)], counts, sign)
+            _add(self._cases[every(span), span, _village(facts.grid), facts.severity], counts, sign)
 
     def _problem(self, facts: CaseFacts, day: date, cadre: str, counts: tuple[int, int], sign: int) -> None:
-        _add(self._days[DayKey(day, facts.grid, cadre)], (0, *counts), sign)
+        _add(self._days[day, facts.grid, cadre], (0, *counts), sign)
         for span in (*spans_of(day), quarter_of(day)):
-            _add(self._cadres[CadreKey(span, _village(facts.grid), cadre)], (0, *counts), sign)
+            _add(self._cadres[span, _village(facts.grid), cadre], (0, *counts), sign)
         for span in spans_of(day):
             for duty in (WHOLE, facts.duty):
-                _add(self._grids[GridKey(span, facts.grid, duty)], (0, *counts, 0), sign)
+                _add(self._grids[span, facts.grid, duty], (0, *counts, 0), sign)
 
     # Each in the order in which every transaction locks the rows.
 
@@ -314,13 +289,13 @@ class Changes:
         """Households that are visited in a span now, whether or not they were before: rows of `visited_household`."""
         self._spread()
         found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n > 0]
-        return {VisitedKey(*names): (1,) for names in sorted(found)}
+        return dict.fromkeys(sorted(found), (1,))
 
     def left(self) -> dict[VisitedKey, Period]:
         """Households that have lost a visit in a span, each with the span: perhaps they have no other there."""
         self._spread()
         found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n < 0]
-        return {VisitedKey(*names): self._periods[names[1]] for names in sorted(found)}
+        return {names: self._periods[names[1]] for names in sorted(found)}
 
     def stock(self) -> dict[str, tuple[int, ...]]:
         """Changes of `household_tally` by grid: households, contact households."""
@@ -334,14 +309,14 @@ class Changes:
 class _VisitRows:
     """What was counted of the visits of a cadre to a grid on a day: counted once, before it is spread over the rows of the tallies.
 
-    `begins`, `ends`: the stamps between which a visit of the day is written promptly; `late`: what came after the week, and after the
-    month, had ended.
+    `begins`, `ends`: the stamps, as numbers, between which a visit of the day is written promptly; `late`: what came after the week, and
+    after the month, had ended.
     """
 
     __slots__ = ("_closes", "begins", "duties", "ends", "households", "late", "prompt", "visits")
 
     def __init__(self, day: date) -> None:
-        self.begins, self.ends = (make_stamp(to_ms(midnight(day + timedelta(days=n)))) for n in (0, 1))
+        self.begins, self.ends = _stamps_of(day)
         self._closes = _ends(day)
         self.visits = 0
         self.prompt = 0
@@ -349,20 +324,19 @@ class _VisitRows:
         self.duties: dict[str, int] = {}
         self.households: dict[str, int] = {}
 
-    def count(self, sign: int, duties: Iterable[str], household: str | None, prompt: bool, received_at: datetime) -> None:
-        """Counts a visit, or takes it back."""
-        self.visits += sign
-        if prompt:
-            self.prompt += sign
-        week_closes, month_closes = self._closes
-        if received_at >= week_closes:
-            self.late[0] += sign
-        if received_at >= month_closes:
-            self.late[1] += sign
-        for duty in duties:
-            self.duties[duty] = self.duties.get(duty, 0) + sign
-        if household is not None:
-            self.households[household] = self.households.get(household, 0) + sign
+    def count(self, visits: int, received_at: datetime) -> None:
+        """Counts so many visits that came in at a moment, or takes them back."""
+        self.visits += visits
+        for place, closes in enumerate(self._closes):
+            if received_at >= closes:
+                self.late[place] += visits
+
+
+@lru_cache(maxsize=4_096)
+def _stamps_of(day: date) -> tuple[int, int]:
+    """The first stamp of a day and of the next, as numbers."""
+    begins, ends = (int(make_stamp(to_ms(midnight(day + timedelta(days=n)))), 16) for n in (0, 1))
+    return begins, ends
 
 
 def _add(row: list[int], counts: Iterable[int], sign: int) -> None:

@@ -77,9 +77,10 @@ async def _find(connection: Connection, items: Sequence[Ready], also_locked: set
 
 async def release_waiting(connection: Connection, batch: Batch, now: datetime, settings: Settings) -> bool:
     """Releases what was held only because a record of this batch had not come yet, in the order in which it was written."""
-    if not batch.born or not (batch.awaited or batch.held):
+    if not (batch.awaited or batch.held):
         return False
-    waiting = await held_queries.waiting_for(connection, [id for _, id in batch.born], settings.vault)
+    born = batch.born_ids()
+    waiting = await held_queries.waiting_for(connection, born, settings.vault) if born else []
     if not waiting:
         return False
     await release(connection, waiting, now + timedelta(microseconds=1), settings)

@@ -146,14 +146,12 @@ class Batch:
         rev = self._next_rev(grid, device)
         fields = first_values(item.fields)
         self.existing[key] = grid
-        self.born[key] = None
         offset = author.offset_ms if abs(author.offset_ms) >= clock.NOTEWORTHY_MS else None
         if not item.as_sent:
             self._loud.add(device)
         self._new.append((mutation.id, grid, rev, mutation.seq, int(stamp, 16), not item.as_sent, device, by, offset, fields))
-        self.changes.new_visit(grid, by, fields, stamp, self.now)
         verdict = Verdict(mutation.seq, "applied", rev)
-        self._log(item, verdict, grid)
+        self.log.append((item, verdict, grid))
         return verdict
 
     def _flaw(self, item: Ready) -> Flaw | None:
@@ -256,12 +254,14 @@ class Batch:
         return verdict
 
     def _log(self, item: Ready, verdict: Verdict, grid: str | None = None) -> None:
-        self.log.append(queries.LogRow(item, verdict, grid or item.mutation.grid))
+        self.log.append((item, verdict, grid or item.mutation.grid))
 
     # -------------------------------------------------------------------------------------- problems and tallies
 
     async def fold_problems(self, connection: Connection) -> None:
         """Folds every problem that got a step or was changed, and collects what changes in the tallies."""
+        if self._new:
+            self.changes.new_visits([(grid, by, stamp, fields) for _, grid, _, _, stamp, _, _, by, _, fields in self._new], self.now)
         for visit, had in self.visits_before.items():
             self.changes.visit(had, _visit_facts(self.stored.get(("visit", visit))))
         for household, counted in self.households_before.items():
@@ -347,6 +347,10 @@ class Batch:
         self.parts = [part for part in self.parts if part not in written]
         await statements.write(connection, written)
         await tallies.settle_households(connection, self.changes)
+
+    def born_ids(self) -> list[str]:
+        """The ids of all records that were made."""
+        return [*(id for _, id in self.born), *(new[0] for new in self._new)]
 
     def _is_new(self, kind: str, stored: records.Stored) -> bool:
         """Whether one device has just made it, and no other has touched it."""

@@ -23,7 +23,7 @@ from service.sync.look import DeviceState, Look, Names, mailbox_of
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
-from sync_protocol.messages import Conflict, Mutation, SyncRequest, Verdict, VerifyRequest, canonical_bytes, encode
+from sync_protocol.messages import Conflict, Mutation, SyncRequest, Verdict, VerifyRequest, encode
 from sync_protocol.periods import to_ms
 from sync_protocol.version import MINIMUM
 
@@ -230,7 +230,7 @@ async def _repeat(connection: Connection, device: str, repeated: list[Mutation],
     verdicts = []
     for mutation in repeated:
         row = known.get(mutation.seq)
-        if row is None or row["digest"] != queries.digest_of(canonical_bytes(mutation.body())):
+        if row is None or row["digest"] != queries.digest_of(mutation.canonical()):
             raise Problem(
                 DEVICE_FORKED,
                 f"Mutation {mutation.seq} of this device is known with other content: the phone was restored or copied."
@@ -263,6 +263,8 @@ async def _note_seen(connection: Connection, exchange: Exchange) -> None:
 def _refuse_after_push(exchange: Exchange) -> None:
     """A revoked device and an outdated app get no data, but what they hand in was taken."""
     request = exchange.request
+    if exchange.state.revoked_at is None and request.protocol >= MINIMUM:
+        return
     members: dict[str, Any] = {"acked": exchange.acked, "verdicts": msgspec.to_builtins(exchange.verdicts)}
     if exchange.state.revoked_at is not None:
         raise Problem(
@@ -271,13 +273,12 @@ def _refuse_after_push(exchange: Exchange) -> None:
             wipe=request.queued == 0,
             **members,
         )
-    if request.protocol < MINIMUM:
-        raise Problem(
-            UPGRADE,
-            f"The app speaks protocol {request.protocol}; this server needs {MINIMUM}. Install the newest app; nothing was lost.",
-            minimum=MINIMUM,
-            **members,
-        )
+    raise Problem(
+        UPGRADE,
+        f"The app speaks protocol {request.protocol}; this server needs {MINIMUM}. Install the newest app; nothing was lost.",
+        minimum=MINIMUM,
+        **members,
+    )
 
 
 def _written(exchange: Exchange, page: feed.Page) -> bytes:

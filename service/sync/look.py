@@ -40,25 +40,20 @@ class Names(msgspec.Struct):
     @classmethod
     def of(cls, mutations: Iterable[Mutation]) -> "Names":
         """The names in mutations as they came; what cannot be a code or an id is left out, for nothing is called so."""
+        by_kind: dict[str, list[Mutation]] = {}
+        for mutation in mutations:
+            if mutation.flaw is None:
+                by_kind.setdefault(mutation.kind, []).append(mutation)
         grids: set[str] = set()
         ids: dict[str, set[str]] = {kind: set() for kind in KINDS}
-        referred: dict[str, set[str]] = {kind: set() for kind in KINDS}
-        for mutation in mutations:
-            kind = KINDS.get(mutation.kind)
-            if kind is None or mutation.flaw is not None:
-                continue
-            grids.add(mutation.grid)
-            ids[kind.name].add(mutation.id)
+        for kind in KINDS.values():
+            some = by_kind.get(kind.name, ())
+            grids.update([mutation.grid for mutation in some])
+            ids[kind.name].update([mutation.id for mutation in some])
             for name, refers in kind.references:
-                value = mutation.fields.get(name)
-                if type(value) is str:
-                    referred[refers].add(value)
-        for kind_name, values in referred.items():
-            ids[kind_name].update(map(str.lower, values))
-        return cls(
-            {grid for grid in grids if grid.isascii() and grid.isdigit()},
-            {kind_name: set(filter(is_uuid, values)) for kind_name, values in ids.items()},
-        )
+                values = {value.lower() for mutation in some if type(value := mutation.fields.get(name)) is str}
+                ids[refers].update(filter(is_uuid, values))
+        return cls({grid for grid in grids if grid.isascii() and grid.isdigit()}, ids)
 
 
 class Look(msgspec.Struct):

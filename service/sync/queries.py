@@ -13,17 +13,12 @@ from service.sync.intake import Ready
 from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.merge import Loss
-from sync_protocol.messages import Mutation, Verdict, canonical_bytes, canonical_json
+from sync_protocol.messages import Mutation, Verdict, canonical_json
 from sync_protocol.periods import from_ms
 from sync_protocol.records import PERSONAL
 
-
-class LogRow(NamedTuple):
-    """A line of the mutation log; `grid` is the one whose revision it took."""
-
-    item: Ready
-    verdict: Verdict
-    grid: str
+# A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
+LogRow = tuple[Ready, Verdict, str]
 
 
 class ConflictEntry(msgspec.Struct):
@@ -78,7 +73,7 @@ def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Copy:
         if item.author is not author:
             author = item.author
             heading = f"{received_at}\t{author.device}\t{cell(author.staff_code)}\t{author.offset_ms}\t"
-        body = canonical_bytes(mutation.body())
+        body = mutation.canonical()
         digest = digest_of(body).hex()
         kind, id = mutation.kind, mutation.id
         if verdict.outcome == "held":  # it may have called itself anything
@@ -106,10 +101,9 @@ def printable(text: str) -> str:
 
 def sealed_body(mutation: Mutation, vault: Vault) -> bytes:
     """The canonical JSON of a mutation with the personal fields sealed."""
-    whole = mutation.body()
-    if mutation.kind in PERSONAL:
-        whole["fields"] = vault.seal_fields(mutation.kind, mutation.fields)
-    return canonical_bytes(whole)
+    if mutation.kind not in PERSONAL:
+        return mutation.canonical()
+    return msgspec.structs.replace(mutation, fields=vault.seal_fields(mutation.kind, mutation.fields)).canonical()
 
 
 def _sealed_value(kind: str, field: str, value: Any, vault: Vault) -> Any:

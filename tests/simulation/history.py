@@ -22,7 +22,7 @@ class Written(NamedTuple):
 
 def content_of(mutation: Mutation) -> str:
     """What identifies a mutation whatever its number and device: everything that its author wrote."""
-    body = mutation.body()
+    body = json.loads(mutation.canonical())
     for name in ("base", "epoch", "base_grid"):
         body.pop(name, None)
     return canonical_json(body)

@@ -71,5 +71,5 @@ def test_the_days_around_new_year_belong_to_two_weeks_two_months_and_two_quarter
     changes = Changes()
     for day in (date(2026, 12, 31), date(2027, 1, 3), date(2027, 1, 4)):
         changes.visit(None, VisitFacts("g", "W1", day, (), None, day, datetime(2026, 12, 31, tzinfo=UTC)))
-    spans = {key.span: counts[0] for key, counts in changes.cadres().items()}
+    spans = {span: counts[0] for (span, _, _), counts in changes.cadres().items()}
     assert spans == {"2026-W53": 2, "2027-W01": 1, "2026-12": 1, "2027-01": 2, "2026-Q4": 1, "2027-Q1": 2}
