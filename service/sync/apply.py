@@ -18,7 +18,7 @@ from service.statements import Part
 from service.sync import held_queries
 from service.sync import look as looking
 from service.sync.batch import Batch, GridUnlocked
-from service.sync.intake import Ready, ready_one
+from service.sync.intake import Ready, read, ready_one
 from service.sync.look import Look, Names
 from sync_protocol.messages import Verdict
 from sync_protocol.periods import to_ms
@@ -70,7 +70,7 @@ async def apply(
 
 
 async def _find(connection: Connection, items: Sequence[Ready], also_locked: set[str]) -> Look:
-    names = Names.of(item.mutation for item in items)
+    names = Names.of(items)
     names.grids |= also_locked
     return await looking.find(connection, names)
 
@@ -104,7 +104,7 @@ async def release(
     for row in rows:
         mutation = msgspec.structs.replace(row.mutation, fields=row.mutation.fields if fields is None else fields)
         author = await held_queries.author_of(connection, row)
-        item = ready_one(author, mutation, row.stamp, row.offset_ms, to_ms(now))
+        item = ready_one(author, read(mutation), row.stamp, row.offset_ms, to_ms(now))
         item.origin = row.id
         items.append(item)
     verdicts = (await apply(connection, items, now, settings)).verdicts

@@ -18,18 +18,18 @@ from service.sync import feed, queries, seams
 from service.sync import look as looking
 from service.sync.apply import Applied, apply
 from service.sync.ferry import Ferry
-from service.sync.intake import Author, Ready, ready
+from service.sync.intake import Author, Reading, Ready, read, ready
 from service.sync.look import DeviceState, Look, Names, mailbox_of
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
-from sync_protocol.messages import Conflict, Mutation, SyncRequest, Verdict, VerifyRequest, encode
+from sync_protocol.messages import Conflict, SyncRequest, Verdict, VerifyRequest, encode
 from sync_protocol.periods import to_ms
 from sync_protocol.version import MINIMUM
 
 SEEN_EVERY_S = 60
 # Crossings under way at once: while one waits for the database the next is made up. Mutations, and exchanges, that go in one.
-_BOATS = 2
+_BOATS = 1
 _TOGETHER = 1_000
 
 
@@ -50,6 +50,9 @@ class Exchange:
         self.cursor: Cursor | None = None
         self.verdicts: list[Verdict] = []
         self.acked = 0
+        # Read before it waits for a crossing, which holds locks.
+        self.readings = [read(mutation) for mutation in request.mutations]
+        self.names = Names.of(self.readings)
         self.items: list[Ready] = []
         self.heads: dict[str, int] | None = None
         self.own: dict[str, int] = {}
@@ -99,7 +102,7 @@ class Exchanges:
 
     async def _push(self, exchanges: list[Exchange]) -> None:
         """Takes in what devices hand in, in one transaction."""
-        names = Names.of(mutation for exchange in exchanges for mutation in exchange.request.mutations)
+        names = Names.joined([exchange.names for exchange in exchanges])
         now = max(exchange.now for exchange in exchanges)
         async with self._database.syncing() as connection:
             async with connection.transaction():
@@ -123,7 +126,7 @@ class Exchanges:
 
     async def _take(self, connection: Connection, exchange: Exchange) -> None:
         """Readies the new mutations of an exchange and answers those that came before; a refusal is left with it as its error."""
-        known, mutations = exchange.state.acked, exchange.request.mutations
+        known, mutations, readings = exchange.state.acked, exchange.request.mutations, exchange.readings
         exchange.verdicts, exchange.items, exchange.heads, exchange.own = [], [], None, {}
         if mutations[0].seq > known + 1:
             exchange.error = Problem(
@@ -132,7 +135,7 @@ class Exchanges:
                 expected=known + 1,
             )
             return
-        repeated = [mutation for mutation in mutations if mutation.seq <= known]
+        repeated = [reading for reading in readings if reading.mutation.seq <= known] if mutations[0].seq <= known else []
         if repeated:
             try:
                 exchange.verdicts = await _repeat(connection, exchange.device, repeated, self._settings)
@@ -152,7 +155,7 @@ class Exchanges:
             seen={grid: position.rev for grid, position in cursor.grids.items()} if cursor else {},
             revoked_at=exchange.state.revoked_at,
         )
-        exchange.items = ready(author, mutations[len(repeated) :], exchange.now)
+        exchange.items = ready(author, readings[len(repeated) :], exchange.now)
 
     async def _pull(self, exchange: Exchange) -> bytes:
         request, cursor = exchange.request, exchange.valid_cursor
@@ -224,13 +227,14 @@ def _epoch_since(exchange: Exchange) -> int:
     return cursor.epoch_since_ms if cursor.epoch == exchange.epoch else to_ms(exchange.now)
 
 
-async def _repeat(connection: Connection, device: str, repeated: list[Mutation], settings: Settings) -> list[Verdict]:
+async def _repeat(connection: Connection, device: str, repeated: list[Reading], settings: Settings) -> list[Verdict]:
     """The verdicts of mutations that were taken in before; refuses other content under the same number (promise 10)."""
-    known = await queries.first_outcomes(connection, device, repeated[0].seq, repeated[-1].seq)
+    known = await queries.first_outcomes(connection, device, repeated[0].mutation.seq, repeated[-1].mutation.seq)
     verdicts = []
-    for mutation in repeated:
+    for reading in repeated:
+        mutation = reading.mutation
         row = known.get(mutation.seq)
-        if row is None or row["digest"] != queries.digest_of(mutation.canonical()):
+        if row is None or row["digest"] != reading.digest:
             raise Problem(
                 DEVICE_FORKED,
                 f"Mutation {mutation.seq} of this device is known with other content: the phone was restored or copied."

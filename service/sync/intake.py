@@ -3,6 +3,7 @@
 What is wrong with a mutation is not an error: it becomes a `Flaw`, and the mutation is held (promise 2).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -45,22 +46,39 @@ class Author(msgspec.Struct):
     revoked_at: datetime | None = None
 
 
-class Ready(msgspec.Struct):
-    """A mutation on its way through the write path: the corrected `stamp`, and canonical `fields` unless it has a `flaw`.
+class Reading(msgspec.Struct):
+    """A mutation read by its declaration: what can be known of it before the world is looked at.
 
-    `as_sent`: whether they say just what was sent. `origin`: the held mutation it repeats. `rebased`, `override`: see `Edit`.
+    `fields`: in canonical form, unless it has a `flaw`; `as_sent`: whether they say just what was sent; `content`: as it is logged;
+    `digest`: see `digest_of`.
     """
 
-    author: Author
     mutation: Mutation
-    stamp: str
+    content: bytes
+    digest: bytes
     kind: Kind | None = None
     fields: dict[str, Any] = {}
     flaw: Flaw | None = None
     as_sent: bool = True
-    origin: str | None = None
+
+
+class Ready(msgspec.Struct):
+    """A mutation on its way through the write path: what was read, whose it is, and its corrected `stamp`.
+
+    `origin`: the held mutation it repeats. `rebased`, `override`: see `Edit`.
+    """
+
+    author: Author
+    mutation: Mutation
+    reading: Reading
+    stamp: str
+    kind: Kind | None
+    fields: dict[str, Any]
+    flaw: Flaw | None
+    as_sent: bool
     rebased: bool = False
     override: bool = False
+    origin: str | None = None
 
     @property
     def moment(self) -> datetime:
@@ -85,58 +103,72 @@ class Ready(msgspec.Struct):
         )
 
 
-def ready(author: Author, mutations: Sequence[Mutation], now: datetime) -> list[Ready]:
+def read(mutation: Mutation) -> Reading:
+    """Reads a mutation; what is wrong with it becomes its flaw."""
+    content = mutation.canonical()
+    reading = Reading(mutation, content, digest_of(content))
+    if mutation.flaw is not None:
+        reading.flaw = Flaw("unreadable", mutation.flaw)
+        return reading
+    kind = reading.kind = KINDS.get(mutation.kind)
+    if kind is None:
+        reading.flaw = Flaw("kind-unknown", f"This server does not know records of kind ‘{mutation.kind[:40]}’ yet.")
+        return reading
+    try:
+        reading.fields, reading.as_sent = clean_fields(kind, mutation.fields)
+    except UnfitFields as error:
+        reading.flaw = Flaw("fields-wrong", f"{error}.")
+        return reading
+    if kind.key and mutation.op == "put" and kind.key in reading.fields:
+        make_id = ids.weekly_analysis_id if kind.name == "weekly_analysis" else ids.monthly_summary_id
+        if mutation.id != make_id(mutation.grid, reading.fields[kind.key]):
+            reading.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {kind.key}; compute it.")
+    return reading
+
+
+def digest_of(content: bytes) -> bytes:
+    """What tells whether a repeated seq has the same content (promise 10)."""
+    return hashlib.blake2b(content, digest_size=12).digest()
+
+
+def ready(author: Author, readings: Sequence[Reading], now: datetime) -> list[Ready]:
     """A device's mutations, in the order of seq, ready to be applied at `now`."""
     now_ms = to_ms(now)
     raw = [
-        mutation.stamp if mutation.flaw is None or clock.is_stamp(mutation.stamp) else clock.make_stamp(now_ms) for mutation in mutations
+        reading.mutation.stamp if reading.mutation.flaw is None or clock.is_stamp(reading.mutation.stamp) else clock.make_stamp(now_ms)
+        for reading in readings
     ]
     stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp)
-    return [ready_one(author, mutation, stamp, author.offset_ms, now_ms) for mutation, stamp in zip(mutations, stamps, strict=True)]
+    return [ready_one(author, reading, stamp, author.offset_ms, now_ms) for reading, stamp in zip(readings, stamps, strict=True)]
 
 
-def ready_one(author: Author, mutation: Mutation, stamp: str, offset_ms: int, now_ms: int, override: bool = False) -> Ready:
+def ready_one(author: Author, reading: Reading, stamp: str, offset_ms: int, now_ms: int) -> Ready:
     """One mutation whose stamp is corrected already."""
-    item = Ready(author, mutation, stamp, override=override)
-    if mutation.flaw is not None:
-        item.flaw = Flaw("unreadable", mutation.flaw)
-        return item
-    kind = item.kind = KINDS.get(mutation.kind)
+    mutation, kind, fields = reading.mutation, reading.kind, reading.fields
+    item = Ready(author, mutation, reading, stamp, kind, fields, reading.flaw, reading.as_sent)
     if kind is None:
-        item.flaw = Flaw("kind-unknown", f"This server does not know records of kind ‘{mutation.kind[:40]}’ yet.")
         return item
-    try:
-        item.fields, item.as_sent = fields, _ = clean_fields(kind, mutation.fields)
-    except UnfitFields as error:
-        item.flaw = Flaw("fields-wrong", f"{error}.")
-        return item
-    if kind.events and _correct_events(kind, fields, offset_ms, now_ms):
-        item.as_sent = False
+    if kind.events:
+        corrected = _corrected_events(kind, fields, offset_ms, now_ms)
+        if corrected:
+            item.fields, item.as_sent = {**fields, **corrected}, False
     if kind.append_only and stamp != mutation.stamp:
         item.as_sent = False  # the order of steps must be the same on every phone
-    if kind.key and mutation.op == "put" and kind.key in fields:
-        make_id = ids.weekly_analysis_id if kind.name == "weekly_analysis" else ids.monthly_summary_id
-        if mutation.id != make_id(mutation.grid, fields[kind.key]):
-            item.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {kind.key}; compute it.")
-            return item
     item.rebased = mutation.base != 0 and _of_another_epoch(author, mutation, stamp)
     return item
 
 
-def _correct_events(kind: Kind, fields: dict[str, Any], offset_ms: int, now_ms: int) -> bool:
-    """Moves the times of events by the phone's offset, never past the server's now; whether anything moved."""
-    moved = False
+def _corrected_events(kind: Kind, fields: Mapping[str, Any], offset_ms: int, now_ms: int) -> dict[str, str]:
+    """The times of events that move, by the phone's offset and never past the server's now."""
+    moved = {}
     latest = _canonical_ms(now_ms)
     for name in kind.events:
         value = fields.get(name)
-        if value is None:
-            continue
-        if offset_ms == 0 and value <= latest:
+        if value is None or (offset_ms == 0 and value <= latest):
             continue
         corrected = canonical_moment(from_ms(clock.corrected_ms(to_ms(datetime.fromisoformat(value)), offset_ms, now_ms)))
         if corrected != value:
-            fields[name] = corrected
-            moved = True
+            moved[name] = corrected
     return moved
 
 

@@ -10,8 +10,7 @@ import msgspec
 from service.database import Connection
 from service.identity.rights import PostHeld, covers, scope
 from service.statements import array, text_array
-from sync_protocol.ids import is_uuid
-from sync_protocol.messages import Mutation
+from service.sync.intake import Reading, Ready
 from sync_protocol.records import KINDS
 from sync_protocol.vocabulary import CODE_LENGTH
 
@@ -38,22 +37,26 @@ class Names(msgspec.Struct):
     ids: dict[str, set[str]]
 
     @classmethod
-    def of(cls, mutations: Iterable[Mutation]) -> "Names":
-        """The names in mutations as they came; what cannot be a code or an id is left out, for nothing is called so."""
-        by_kind: dict[str, list[Mutation]] = {}
-        for mutation in mutations:
-            if mutation.flaw is None:
-                by_kind.setdefault(mutation.kind, []).append(mutation)
+    def of(cls, items: Iterable[Reading | Ready]) -> "Names":
+        """The names in mutations that have no flaw of their own; what cannot be a grid's code is left out, for nothing is called so."""
+        by_kind: dict[str, list[Reading | Ready]] = {}
+        for item in items:
+            if item.flaw is None:
+                by_kind.setdefault(item.mutation.kind, []).append(item)
         grids: set[str] = set()
         ids: dict[str, set[str]] = {kind: set() for kind in KINDS}
-        for kind in KINDS.values():
-            some = by_kind.get(kind.name, ())
-            grids.update([mutation.grid for mutation in some])
-            ids[kind.name].update([mutation.id for mutation in some])
-            for name, refers in kind.references:
-                values = {value.lower() for mutation in some if type(value := mutation.fields.get(name)) is str}
-                ids[refers].update(filter(is_uuid, values))
+        for kind_name, some in by_kind.items():
+            grids.update([item.mutation.grid for item in some])
+            ids[kind_name].update([item.mutation.id for item in some])
+            for name, refers in KINDS[kind_name].references:
+                ids[refers].update([value for item in some if (value := item.fields.get(name))])
         return cls({grid for grid in grids if grid.isascii() and grid.isdigit()}, ids)
+
+    @classmethod
+    def joined(cls, several: Sequence["Names"]) -> "Names":
+        """The names of several together."""
+        grids = set().union(*[names.grids for names in several])
+        return cls(grids, {kind: set().union(*[names.ids[kind] for names in several]) for kind in KINDS})
 
 
 class Look(msgspec.Struct):

@@ -1,6 +1,5 @@
 """The SQL of the sync: counters, log, conflicts, the epoch, the device's row."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -73,8 +72,7 @@ def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Copy:
         if item.author is not author:
             author = item.author
             heading = f"{received_at}\t{author.device}\t{cell(author.staff_code)}\t{author.offset_ms}\t"
-        body = mutation.canonical()
-        digest = digest_of(body).hex()
+        body, digest = item.reading.content, item.reading.digest.hex()
         kind, id = mutation.kind, mutation.id
         if verdict.outcome == "held":  # it may have called itself anything
             kind, id, grid = cell(printable(kind)), cell(printable(id)), cell(printable(grid))
@@ -108,11 +106,6 @@ def sealed_body(mutation: Mutation, vault: Vault) -> bytes:
 
 def _sealed_value(kind: str, field: str, value: Any, vault: Vault) -> Any:
     return vault.seal_fields(kind, {field: value})[field]
-
-
-def digest_of(body: bytes) -> bytes:
-    """What tells whether a repeated seq has the same content (promise 10)."""
-    return hashlib.blake2b(body, digest_size=12).digest()
 
 
 def _verdict_rest(verdict: Verdict, kind: str, vault: Vault) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from service.statements import Part
 from service.summaries.credit import Changes
-from service.sync import exchange, feed, held_queries, look, queries
+from service.sync import exchange, feed, held_queries, intake, look, queries
 from sync_protocol import clock
 from sync_protocol.merge import Edit
 
@@ -72,16 +72,16 @@ def drop_conflicts(patch: Patch) -> None:
 
 def never_echo(patch: Patch) -> None:
     """Never sends a device what became of its own merged or corrected records."""
-    for name in ("adding", "writing"):
-        plain = getattr(batch.records, name)
+    plain = batch.records._values
 
-        def part(kind: Any, some: Any, vault: Any, plain: Any = plain) -> Part:
-            for stored in some:
-                stored.echo = False
-            made: Part = plain(kind, some, vault)
-            return made
+    echo = [column.name for column in batch.records._ALWAYS].index("echo")
 
-        patch.setattr(batch.records, name, part)
+    def values(kind: Any, some: Any, vault: Any) -> Any:
+        columns = plain(kind, some, vault)
+        columns[echo] = [False] * len(some)
+        return columns
+
+    patch.setattr(batch.records, "_values", values)
 
 
 def run_the_cursor_ahead(patch: Patch) -> None:
@@ -138,7 +138,7 @@ def judge_rights_at_the_sync(patch: Patch) -> None:
 
 def take_forked_devices_for_honest(patch: Patch) -> None:
     """Compares no content when a seq comes again."""
-    patch.setattr(queries, "digest_of", lambda body: b"same")
+    patch.setattr(intake, "digest_of", lambda content: b"same")
 
 
 def forget_departures(patch: Patch) -> None:
