@@ -28,8 +28,7 @@ from sync_protocol.periods import to_ms
 from sync_protocol.version import MINIMUM
 
 SEEN_EVERY_S = 60
-# Crossings under way at once: while one waits for the database the next is made up. Mutations, and exchanges, that go in one.
-_BOATS = 1
+# Mutations, and exchanges, that cross together at most.
 _TOGETHER = 1_000
 
 
@@ -79,8 +78,8 @@ class Exchanges:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._pushes: Ferry[Exchange] = Ferry(self._push, _BOATS, _TOGETHER)
-        self._looks: Ferry[Exchange] = Ferry(self._stand, 1, _TOGETHER)
+        self._pushes: Ferry[Exchange] = Ferry(self._push, _TOGETHER)
+        self._looks: Ferry[Exchange] = Ferry(self._stand, _TOGETHER)
 
     async def answer(self, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""

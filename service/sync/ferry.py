@@ -24,6 +24,8 @@ class Load(Protocol):
     def weight(self) -> int: ...
 
 
+LATE_S = 0.5
+
 L = TypeVar("L", bound=Load)
 _LEAD, _DONE, _ALONE = "lead", "done", "alone"
 
@@ -31,20 +33,21 @@ _LEAD, _DONE, _ALONE = "lead", "done", "alone"
 class Ferry(Generic[L]):
     """`carry` takes loads across and leaves on each what came of it; it must be one transaction or none.
 
-    At most `boats` crossings are under way at once; each takes loads up to `weight` in all, and at least one. When a crossing of several
-    fails, each of them is carried alone.
+    A crossing takes loads up to `weight` in all, and at least one. The next begins when it is over, or when it is late: then somebody
+    else holds what it needs, and who comes after it need not wait for that. When a crossing of several fails, each is carried alone.
     """
 
-    def __init__(self, carry: Callable[[list[L]], Awaitable[None]], boats: int, weight: int) -> None:
+    def __init__(self, carry: Callable[[list[L]], Awaitable[None]], weight: int, late_s: float = LATE_S) -> None:
         self._carry = carry
-        self._boats = boats
         self._weight = weight
+        self._late_s = late_s
+        self._is_free = True
         self._waiting: deque[tuple[L, asyncio.Future[str]]] = deque()
 
     async def cross(self, load: L) -> L:
         """Carries a load, with others or alone, and gives it back; raises its error."""
-        if self._boats:
-            self._boats -= 1
+        if self._is_free:
+            self._is_free = False
             turn = _LEAD
         else:
             asked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -67,9 +70,18 @@ class Ferry(Generic[L]):
             raise
 
     async def _lead(self, load: L) -> None:
-        """Whoever finds a free boat takes the others along, in a task that is a request's own."""
+        """Whoever finds the boat takes the others along, in a task that is a request's own."""
         others = self._others(load)
         outcome = _ALONE
+        has_passed = False
+
+        def pass_on() -> None:
+            nonlocal has_passed
+            if not has_passed:
+                has_passed = True
+                self._pass_on()
+
+        late = asyncio.get_running_loop().call_later(self._late_s, pass_on)
         try:
             if others:
                 try:
@@ -83,7 +95,8 @@ class Ferry(Generic[L]):
             for _, asked in others:
                 if not asked.done():
                     asked.set_result(outcome)
-            self._pass_on()
+            late.cancel()
+            pass_on()
 
     async def _alone(self, load: L) -> None:
         async def carry() -> None:
@@ -116,4 +129,4 @@ class Ferry(Generic[L]):
             if not asked.done():
                 asked.set_result(_LEAD)
                 return
-        self._boats += 1
+        self._is_free = True

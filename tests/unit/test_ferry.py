@@ -18,21 +18,28 @@ class Load:
 class River:
     """Crossings that last until they are told to land."""
 
-    def __init__(self, boats: int = 1, weight: int = 10) -> None:
+    def __init__(self, weight: int = 10, late_s: float = 60) -> None:
         self.crossings: list[list[str]] = []
         self.landing = asyncio.Semaphore(0)
+        self._left = asyncio.Semaphore(0)
         self.broken: set[str] = set()
         self.deadlocks = 0
-        self.ferry: Ferry[Load] = Ferry(self.carry, boats, weight)
+        self.ferry: Ferry[Load] = Ferry(self.carry, weight, late_s)
 
     async def carry(self, loads: list[Load]) -> None:
         self.crossings.append([load.key for load in loads])
+        self._left.release()
         await self.landing.acquire()
         if self.deadlocks:
             self.deadlocks -= 1
             raise asyncpg.DeadlockDetectedError("deadlock detected")
         if self.broken & {load.key for load in loads}:
             raise RuntimeError("a hole in the boat")
+
+    async def under_way(self, crossings: int) -> None:
+        """Waits for so many more crossings to begin."""
+        for _ in range(crossings):
+            await self._left.acquire()
 
     def land(self, crossings: int = 100) -> None:
         """Lets so many crossings come to an end."""
@@ -66,16 +73,19 @@ async def test_who_waits_meanwhile_crosses_together() -> None:
     assert river.crossings == [["a"], ["b", "c"]]
 
 
-async def test_two_boats_are_under_way_at_most() -> None:
-    river = River(boats=2)
-    tasks = river.send(*map(Load, "abcd"))
+async def test_who_waits_behind_a_late_crossing_goes_before_it_lands() -> None:
+    river = River(late_s=0.01)
+    [late, *tasks] = river.send(*map(Load, "abc"))
+    await river.under_way(2)
+    assert river.crossings == [["a"], ["b", "c"]]
+    river.land(2)
+    await asyncio.gather(late, *tasks)
+    tasks = river.send(*map(Load, "def"))
     await settled()
-    assert river.crossings == [["a"], ["b"]]
-    river.land(1)
-    await settled()
-    assert river.crossings == [["a"], ["b"], ["c", "d"]]
+    assert river.crossings[2:] == [["d"]], "the boat came back twice"
     river.land()
     await asyncio.gather(*tasks)
+    assert river.crossings[2:] == [["d"], ["e", "f"]]
 
 
 async def test_a_boat_is_not_overloaded_and_takes_a_key_once() -> None:
@@ -116,7 +126,7 @@ async def test_an_error_left_with_a_load_is_raised_to_who_sent_it() -> None:
         await plain(loads)
         loads[0].error = ValueError("refused")
 
-    river.ferry = Ferry(refuse, 1, 10)
+    river.ferry = Ferry(refuse, 10)
     with pytest.raises(ValueError, match="refused"):
         await river.ferry.cross(load)
 
