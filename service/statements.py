@@ -67,6 +67,14 @@ def text_array(items: Iterable[str | None]) -> str:
     return "{" + ",".join(["NULL" if item is None else quoted(item) for item in items]) + "}"
 
 
+def names_array(items: Sequence[str]) -> str:
+    """The same for many short texts that hardly ever need an escape."""
+    joined = '","'.join(items)
+    if "\\" in joined or joined.count('"') != 2 * len(items) - 2:
+        return text_array(items)
+    return '{"' + joined + '"}' if items else "{}"
+
+
 def quoted(text: str) -> str:
     """A text as an element of an array."""
     if "\\" in text:

@@ -1,23 +1,34 @@
 """The SQL that keeps the tallies: statements that add what changed to rows, which are made as they are needed."""
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from service.database import Connection
-from service.statements import Part, array, quoted
+from service.statements import Part, array, names_array, quoted
 from service.summaries.credit import Changes
 
 WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in range(1, 8))
 
 
-def _upsert(table: str, keys: Mapping[str, str], counts: Sequence[str]) -> str:
-    """The statement that adds counts to rows of a tally; their columns come as arrays."""
-    names = [*keys, *counts]
-    types = [*keys.values(), *["int"] * len(counts)]
-    arrays = ", ".join(f"${place}::text::{kind}[]" for place, kind in enumerate(types, 1))
+def _rows(keys: Mapping[str, str], counts: Sequence[str]) -> str:
+    """Rows of a tally as a source: $1 on are their keys, an array a column; behind them all counts, row by row, in one more array.
+
+    PostgreSQL takes longer to begin with an array than to read what these hold.
+    """
+    arrays = ", ".join(f"${place}::text::{kind}[]" for place, kind in enumerate(keys.values(), 1))
+    cells = ", ".join(f"c.every[{len(counts)} * (k.place - 1) + {at}]" for at in range(1, len(counts) + 1))
     return (
-        f"INSERT INTO {table} AS t ({', '.join(names)}) SELECT * FROM unnest({arrays})"
+        f"SELECT {', '.join(f'k.{name}' for name in keys)}, {cells}"
+        f" FROM unnest({arrays}) WITH ORDINALITY AS k({', '.join(keys)}, place),"
+        f" (SELECT ${len(keys) + 1}::text::int[] AS every OFFSET 0) AS c"
+    )
+
+
+def _upsert(table: str, keys: Mapping[str, str], counts: Sequence[str]) -> str:
+    """The statement that adds counts to rows of a tally."""
+    return (
+        f"INSERT INTO {table} AS t ({', '.join([*keys, *counts])}) {_rows(keys, counts)}"
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in counts)}"
     )
 
@@ -30,7 +41,8 @@ _CASES = _upsert(
 )
 _STOCK = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
 
-_GRIDS_ALONE = _upsert("grid_tally", {"span": "text", "grid": "text", "duty": "text"}, ("visits", "raised", "resolved", "late"))
+_GRID_KEYS, _GRID_COUNTS = {"span": "text", "grid": "text", "duty": "text"}, ("visits", "raised", "resolved", "late")
+_GRIDS_ALONE = _upsert("grid_tally", _GRID_KEYS, _GRID_COUNTS)
 
 _VISITED = """
     INSERT INTO visited_household (household, span, grid)
@@ -52,11 +64,10 @@ _LEFT = """
           FROM gone g LEFT JOIN household h ON h.id = g.household AND NOT h.deleted GROUP BY 1, 2) AS d
     WHERE t.span = d.span AND t.grid = d.grid AND t.duty = ''
 """
-_GRIDS = """
+_GRIDS = f"""
     INSERT INTO grid_tally AS t (span, grid, duty, visits, raised, resolved, late, households, contacts)
     SELECT span, grid, duty, sum(visits), sum(raised), sum(resolved), sum(late), sum(households), sum(contacts) FROM (
-        SELECT *, 0, 0 FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::int[], $5::text::int[],
-                                   $6::text::int[], $7::text::int[])
+        SELECT *, 0, 0 FROM ({_rows(_GRID_KEYS, _GRID_COUNTS)}) AS s
         UNION ALL
         SELECT v.span, v.grid, '', 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int
         FROM visited v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted
@@ -75,17 +86,16 @@ _FLIPS = """
 """
 
 
-def _columns(rows: Mapping[Any, tuple[int, ...]], counts: int) -> tuple[str, ...]:
-    """The rows of a tally, of `counts` counts each, as one array a column."""
-    keys = [(row,) for row in rows] if isinstance(next(iter(rows)), str) else list(rows)
-    names = ["{" + ",".join(map(_key, column)) + "}" for column in zip(*keys, strict=True)]
-    return (*names, *(array(column) for column in zip(*rows.values(), strict=True))) if counts else tuple(names)
+def _columns(rows: Mapping[Any, tuple[int, ...]]) -> tuple[str, ...]:
+    """The rows of a tally as parameters of `_rows`."""
+    keys = [(row,) for row in rows] if isinstance(next(iter(rows)), str) else rows
+    counts = ",".join(map(str, chain.from_iterable(rows.values())))
+    return (*_names(keys), "{" + counts + "}")
 
 
-@lru_cache(maxsize=20_000)
-def _key(part: object) -> str:
-    """A part of a key as an element of an array; the same ones come again and again."""
-    return quoted(str(part))
+def _names(keys: Iterable[Sequence[object]]) -> list[str]:
+    """The parts of keys, an array a column."""
+    return [names_array(list(map(str, column))) for column in zip(*keys, strict=True)]
 
 
 def adding(changes: Changes) -> list[Part]:
@@ -93,21 +103,21 @@ def adding(changes: Changes) -> list[Part]:
     parts = []
     cases, days, weeks, cadres, visited = changes.cases(), changes.days(), changes.weeks(), changes.cadres(), changes.visited()
     if cases:
-        parts.append(Part("cases", _CASES, _columns(cases, 4)))
+        parts.append(Part("cases", _CASES, _columns(cases)))
     if days:
-        parts.append(Part("days", _DAYS, _columns(days, 3)))
+        parts.append(Part("days", _DAYS, _columns(days)))
     if weeks:
-        parts.append(Part("weeks", _WEEKS, _columns(weeks, 14)))
+        parts.append(Part("weeks", _WEEKS, _columns(weeks)))
     if cadres:
-        parts.append(Part("cadres", _CADRES, _columns(cadres, 3)))
+        parts.append(Part("cadres", _CADRES, _columns(cadres)))
     grids = changes.grids()
     if visited:
         parts += [
-            Part("visited", _VISITED, _columns(visited, 0)),
-            Part("grids", _GRIDS, _columns(grids, 4) if grids else ("{}",) * 7),
+            Part("visited", _VISITED, tuple(_names(visited))),
+            Part("grids", _GRIDS, _columns(grids) if grids else ("{}",) * 4),
         ]
     elif grids:
-        parts.append(Part("grids", _GRIDS_ALONE, _columns(grids, 4)))
+        parts.append(Part("grids", _GRIDS_ALONE, _columns(grids)))
     return parts
 
 
@@ -115,15 +125,14 @@ async def take_leave(connection: Connection, changes: Changes) -> None:
     """Takes the households out of the counts that are not visited any more in a span; the visits are written already."""
     left = changes.left()
     if left:
-        names = list(zip(*left, strict=True))
         bounds = [(quoted(period.begins.isoformat()), quoted(period.ends.isoformat())) for period in left.values()]
-        await connection.execute(_LEFT, *(array(map(_key, column)) for column in names), *map(array, zip(*bounds, strict=True)))
+        await connection.execute(_LEFT, *_names(left), *map(array, zip(*bounds, strict=True)))
 
 
 async def settle_households(connection: Connection, changes: Changes) -> None:
     """Counts households and their contact members anew, before the visits to them are counted."""
     stock, flips = changes.stock(), changes.flips()
     if stock:
-        await connection.execute(_STOCK, *_columns(stock, 2))
+        await connection.execute(_STOCK, *_columns(stock))
     if flips:
         await connection.execute(_FLIPS, array(flips), array(flips.values()))
