@@ -14,6 +14,21 @@ from tests.stress.test_kills import Service
 PHONES = 32
 
 
+def sockets(service: Service, status: str) -> list[int]:
+    """How many sockets of the service's port each of its processes has in a state."""
+    children = psutil.Process(service._process.pid).children()
+    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    held = [[item for item in worker.net_connections("tcp") if item.status == status and item.laddr] for worker in workers]
+    return [sum(item.laddr.port == service.port for item in items) for items in held]
+
+
+async def all_listen(service: Service) -> None:
+    """Waits until each process listens: the first of them answers before the other has begun."""
+    async with asyncio.timeout(30):
+        while sockets(service, psutil.CONN_LISTEN) != [1, 1]:
+            await asyncio.sleep(0.05)
+
+
 async def connections(service: Service) -> list[int]:
     """How many of many connections that are opened at once each service process gets."""
     streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", service.port) for _ in range(PHONES)))
@@ -21,10 +36,7 @@ async def connections(service: Service) -> list[int]:
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
     for reader, _ in streams:
         assert b"200" in await reader.readline()
-    children = psutil.Process(service._process.pid).children()
-    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    held = [[item for item in worker.net_connections("tcp") if item.status == psutil.CONN_ESTABLISHED] for worker in workers]
-    found = [sum(item.laddr.port == service.port for item in items if item.laddr) for items in held]
+    found = sockets(service, psutil.CONN_ESTABLISHED)
     for _, writer in streams:
         writer.close()
     return found
@@ -35,6 +47,7 @@ async def test_phones_that_come_at_once_are_spread_over_the_processes(tmp_path: 
     service.start()
     try:
         await service.ready()
+        await all_listen(service)
         found = await connections(service)
         assert sum(found) == PHONES
         # Each connection goes to either process by chance: all but two of 32 to one of them happen once in a million times.
