@@ -45,7 +45,7 @@ KEEP_EVERY_S = 0.5
 
 SERVICE_CONFIG: Mapping[str, str] = {
     "max_connections": "200",
-    "shared_buffers": "'256MB'",
+    "shared_buffers": "'512MB'",
     "max_wal_size": "'4GB'",
     "min_wal_size": "'256MB'",
     "effective_cache_size": "'1GB'",
