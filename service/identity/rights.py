@@ -4,11 +4,11 @@ A right holds for the unit of the post and everything below it, while the post i
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from sync_protocol.clock import make_stamp
-from sync_protocol.periods import to_ms
+from sync_protocol.periods import from_ms, to_ms
 
 _LOGS = frozenset({"household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"})
 _FIELD_WORK = frozenset({"household", "visit", "problem", "step"})
@@ -164,12 +164,12 @@ class PostHeld(NamedTuple):
 
 
 _LATEST = "g"  # lies behind every stamp
-_ALMOST_A_MILLISECOND = timedelta(microseconds=999)
 
 
 def _stamp_of(moment: datetime) -> str:
     """The first stamp that does not lie before a moment, which may have a part of a millisecond."""
-    return make_stamp(max(0, to_ms(moment + _ALMOST_A_MILLISECOND)))
+    ms = to_ms(moment)
+    return make_stamp(max(0, ms if from_ms(ms) == moment else ms + 1))
 
 
 def covers(unit: str, below: str) -> bool:

@@ -24,7 +24,7 @@ class Load(Protocol):
     def weight(self) -> int: ...
 
 
-LATE_S = 0.5
+LATE_S = 0.5  # many times what a full crossing takes
 
 L = TypeVar("L", bound=Load)
 _LEAD, _DONE, _ALONE = "lead", "done", "alone"

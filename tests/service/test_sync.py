@@ -46,6 +46,26 @@ async def test_mongolian_names_survive_the_round_trip(world: World) -> None:
     assert next(view for view in secretary.records("household") if view.id == house).fields["head_name"] == name
 
 
+AWKWARD = ("\\N", "\\.", "a\tb\nc\r\nd", 'C:\\new "x"', "{a,b}", "NULL", "'; --", "\x1e\x7f", "末尾\\")
+
+
+async def test_no_text_is_taken_for_syntax_on_its_way(world: World) -> None:
+    worker, secretary = world.phone(WORKER), world.phone(SECRETARY)
+    new, edited = {}, {}
+    for text in AWKWARD:
+        fields = {"visited_at": "2026-11-20T01:00:00.000Z", "content": text, "people_met": {"add": [text]}, "weather": text}
+        new[worker.put("visit", fields, grid=GRID)] = text
+        edited[worker.put("visit", {"visited_at": "2026-11-20T01:00:00.000Z"}, grid=GRID)] = text
+    await worker.sync()
+    for id, text in edited.items():
+        worker.put("visit", {"content": text, "people_met": {"add": [text]}, "weather": text}, grid=GRID, id=id)
+    await worker.sync()
+    await secretary.sync()
+    seen = {view.id: view.fields for view in secretary.records("visit")}
+    for id, text in (new | edited).items():
+        assert (seen[id]["content"], seen[id]["people_met"], seen[id]["weather"]) == (text, [text], text)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "slug"),
     [
