@@ -1,10 +1,10 @@
 """Reads a request's body within its limits: plain or gzip, never more than the inflated limit in memory."""
 
 import asyncio
-import zlib
 from typing import Any
 
 from fastapi import Request
+from isal import isal_zlib
 from starlette.types import Message, Receive
 
 from service.errors import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
@@ -21,7 +21,7 @@ async def read_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes:
         raise Problem(UNSUPPORTED, f"Content-Encoding ‘{encoding[:20]}’ is not read here; use gzip or none.")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read(request, limit, zlib.decompressobj(wbits=31) if encoding == "gzip" else None)
+            return await _read(request, limit, isal_zlib.decompressobj(wbits=31) if encoding == "gzip" else None)
     except TimeoutError:
         raise Problem(TOO_SLOW, f"The body did not come within {BODY_TIMEOUT_S} seconds; send it again where coverage is better.") from None
 
@@ -47,7 +47,7 @@ async def _read(request: Request, limit: int, inflater: Any) -> bytes:
         if inflater is not None:
             try:
                 chunk = inflater.decompress(chunk, limit - size + 1)
-            except zlib.error:
+            except isal_zlib.error:  # type: ignore[misc]  # its types call the class an exception
                 raise Problem(MALFORMED, "The body is not gzip, as its Content-Encoding says.") from None
         size += len(chunk)
         if size > limit or (inflater is not None and inflater.unconsumed_tail):
