@@ -35,7 +35,6 @@ from service.state import State
 from service.summaries import person, texts
 from service.summaries import routes as summaries
 from service.sync import routes as sync
-from service.sync.door import Door
 from service.sync.exchange import Exchanges
 from service.sync.road import Phones
 from service.visits import routes as visits
@@ -111,7 +110,6 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
             max_age=3600,
         )
     app.add_middleware(Requests)
-    app.add_middleware(Door, at_once=settings.sync_at_once)
     errors.install(app)
     app.include_router(identity.router)
     app.include_router(accounts.router)

@@ -27,6 +27,7 @@ from service.database import Database, open_pool
 from service.listening import AddressTaken, Processes, can_spread
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
+from service.sync.door import Door
 from service.vault import new_key
 from sync_protocol.periods import local_day
 
@@ -118,8 +119,8 @@ def serve(
             raise typer.Exit(1) from None
 
 
-def served_app() -> object:
-    """The app of a service process."""
+def served_app() -> Door:
+    """The app of a service process, behind the door of phones."""
     settings = Settings()
     logs.install(settings.log_level)
     app = create_app(settings)
@@ -127,7 +128,7 @@ def served_app() -> object:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER, 20, 50)
-    return app
+    return Door(app, settings.sync_at_once)
 
 
 @app.command()

@@ -21,7 +21,7 @@ _TOLD_EVERY_S = 10.0
 
 
 class Door:
-    """The outermost layer, outside even the line that every request gets in the log."""
+    """Stands around the whole app: who is sent away costs next to nothing, not even a line in the log."""
 
     def __init__(self, app: ASGIApp, at_once: int) -> None:
         self._app = app
