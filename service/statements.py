@@ -64,15 +64,13 @@ def array(items: Iterable[object]) -> str:
 
 def text_array(items: Iterable[str | None]) -> str:
     """An array of any texts; None is NULL."""
-    return "{" + ",".join(["NULL" if item is None else quoted(item) for item in items]) + "}"
-
-
-def names_array(items: Sequence[str]) -> str:
-    """The same for many short texts that hardly ever need an escape."""
-    joined = '","'.join(items)
-    if "\\" in joined or joined.count('"') != 2 * len(items) - 2:
-        return text_array(items)
-    return '{"' + joined + '"}' if items else "{}"
+    given = list(items)
+    texts = [item for item in given if item is not None]
+    if texts and len(texts) == len(given):
+        joined = '","'.join(texts)
+        if "\\" not in joined and joined.count('"') == 2 * len(texts) - 2:  # hardly ever does one need an escape
+            return '{"' + joined + '"}'
+    return "{" + ",".join(["NULL" if item is None else quoted(item) for item in given]) + "}"
 
 
 def quoted(text: str) -> str:

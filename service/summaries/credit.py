@@ -182,13 +182,7 @@ class Changes:
         for grid, by, stamp, fields in visits:
             rows = self._rows_of(grid, by, day_of(fields["visited_at"]))
             touched[rows] = touched.get(rows, 0) + 1
-            if rows.begins <= stamp < rows.ends:
-                rows.prompt += 1
-            duties, households, household = rows.duties, rows.households, fields.get("household_id")
-            for duty in fields.get("duties", ()):
-                duties[duty] = duties.get(duty, 0) + 1
-            if household is not None:
-                households[household] = households.get(household, 0) + 1
+            rows.note(1, rows.begins <= stamp < rows.ends, fields.get("duties", ()), fields.get("household_id"))
         for rows, count in touched.items():
             rows.count(count, received_at)
 
@@ -196,12 +190,7 @@ class Changes:
         if facts is not None:
             rows = self._rows_of(facts.grid, facts.by, facts.day)
             rows.count(sign, facts.received_at)
-            if facts.written == facts.day:
-                rows.prompt += sign
-            for duty in facts.duties:
-                rows.duties[duty] = rows.duties.get(duty, 0) + sign
-            if facts.household is not None:
-                rows.households[facts.household] = rows.households.get(facts.household, 0) + sign
+            rows.note(sign, facts.written == facts.day, facts.duties, facts.household)
 
     def _rows_of(self, grid: str, by: str, day: date) -> "_VisitRows":
         rows = self._visits.get((grid, by, day))
@@ -323,6 +312,15 @@ class _VisitRows:
         self.late = [0, 0]
         self.duties: dict[str, int] = {}
         self.households: dict[str, int] = {}
+
+    def note(self, sign: int, prompt: bool, duties: Iterable[str], household: str | None) -> None:
+        """Notes what a visit was about, or takes it back; `count` counts it."""
+        if prompt:
+            self.prompt += sign
+        for duty in duties:
+            self.duties[duty] = self.duties.get(duty, 0) + sign
+        if household is not None:
+            self.households[household] = self.households.get(household, 0) + sign
 
     def count(self, visits: int, received_at: datetime) -> None:
         """Counts so many visits that came in at a moment, or takes them back."""

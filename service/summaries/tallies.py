@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any
 
 from service.database import Connection
-from service.statements import Part, array, names_array, quoted
+from service.statements import Part, array, quoted, text_array
 from service.summaries.credit import Changes
 
 WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in range(1, 8))
@@ -95,7 +95,7 @@ def _columns(rows: Mapping[Any, tuple[int, ...]]) -> tuple[str, ...]:
 
 def _names(keys: Iterable[Sequence[object]]) -> list[str]:
     """The parts of keys, an array a column."""
-    return [names_array(list(map(str, column))) for column in zip(*keys, strict=True)]
+    return [text_array(map(str, column)) for column in zip(*keys, strict=True)]
 
 
 def adding(changes: Changes) -> list[Part]:

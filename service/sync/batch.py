@@ -320,17 +320,24 @@ class Batch:
         for key in self.touched:
             by_kind[key[0]].append(self.stored[key])
         new = {"visit": self._new} if self._new else {}
+        households: list[Part] = []
         for kind, some in sorted(by_kind.items()):
-            fresh = [stored.as_new() for stored in some if self._is_new(kind, stored)]
+            fresh: list[records.New] = []
+            known: list[records.Stored] = []
+            for stored in some:
+                if self._is_new(kind, stored):
+                    fresh.append(stored.as_new())
+                else:
+                    known.append(stored)
             if fresh:
                 new[kind] = [*new.get(kind, ()), *fresh]
-            known = [stored for stored in some if not self._is_new(kind, stored)]
             if known:
-                self.parts.append(records.writing(KINDS[kind], known, vault))
+                (households if kind == "household" else self.parts).append(records.writing(KINDS[kind], known, vault))
         copies = [records.adding(KINDS[kind], some, self.now, vault) for kind, some in new.items()]
         await statements.copy(connection, [*copies, queries.logging(self.log, self.now, vault)])
         if "household" in by_kind:
-            await self._settle_households(connection)
+            await statements.write(connection, households)
+            await tallies.settle_households(connection, self.changes)
         if self.held:
             await held_queries.write_held(connection, self.held, self.now, vault)
         if self.conflicts:
@@ -341,12 +348,6 @@ class Batch:
             self.parts.append(queries.advancing(self.taken))
         await statements.write(connection, [*self.parts, *tallies.adding(self.changes), *also])
         await tallies.take_leave(connection, self.changes)
-
-    async def _settle_households(self, connection: Connection) -> None:
-        written = [part for part in self.parts if part.name == "write_household"]
-        self.parts = [part for part in self.parts if part not in written]
-        await statements.write(connection, written)
-        await tallies.settle_households(connection, self.changes)
 
     def born_ids(self) -> list[str]:
         """The ids of all records that were made."""

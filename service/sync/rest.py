@@ -25,7 +25,7 @@ async def write_as(connection: Connection, settings: Settings, caller: Caller, m
     mutation.seq = state.acked + 1
     mutation.stamp = stamp
     author = Author(device, caller.staff_code, caller.posts, epoch=look.epoch)
-    item = ready_one(author, read(mutation), stamp, 0, now_ms)
+    item = ready_one(author, read(mutation), stamp, 0, now_ms)  # anew, for the stamp is part of what is kept
     item.override = override
     done = queries.acknowledging([queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now)
     [verdict] = (await apply(connection, [item], caller.now, settings, look, [done])).verdicts
