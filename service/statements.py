@@ -46,6 +46,16 @@ def cell(text: str) -> str:
     return text
 
 
+def cells(texts: Sequence[str | None]) -> Sequence[str]:
+    """Texts as cells of lines; None is NULL."""
+    given = [text for text in texts if text is not None]
+    if len(given) == len(texts):
+        joined = "\n".join(given)
+        if not ("\\" in joined or "\t" in joined or "\r" in joined or joined.count("\n") >= len(given)):
+            return given  # hardly ever does one need an escape
+    return [NULL_CELL if text is None else cell(text) for text in texts]
+
+
 async def copy(connection: Connection, copies: Iterable[Copy]) -> None:
     """Adds new rows to tables."""
     for table, columns, lines in copies:

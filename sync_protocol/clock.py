@@ -6,6 +6,8 @@ moves it by the phone's offset (server time minus `sent_at`), never past its own
 
 from collections.abc import Callable, Sequence
 
+from sync_protocol.shapes import have_form
+
 ZERO = "0" * 16
 
 # Below this the offset is what a slow network adds to `sent_at`, and correcting by it would only add noise.
@@ -28,6 +30,11 @@ def make_stamp(ms: int, counter: int = 0) -> str:
 def is_stamp(text: object) -> bool:
     """Whether `text` is a stamp: 16 lower-case hex digits."""
     return type(text) is str and len(text) == 16 and not text.strip("0123456789abcdef")
+
+
+def are_stamps(texts: Sequence[str]) -> bool:
+    """Whether all texts are stamps."""
+    return have_form(texts, b"0" * 16, is_hex=True)
 
 
 def stamp_ms(stamp: str) -> int:

@@ -3,7 +3,11 @@
 import random
 import re
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
+
+from sync_protocol.shapes import have_form
 
 UUID_FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
@@ -46,3 +50,8 @@ def new_uuid7(moment: datetime) -> str:
 def is_uuid(text: object) -> bool:
     """Whether `text` is a UUID in the canonical form: 36 characters, lower case, hyphens."""
     return type(text) is str and UUID_FORM.fullmatch(text) is not None
+
+
+def are_uuids(values: Sequence[Any]) -> bool:
+    """Whether all values are."""
+    return have_form(values, b"00000000-0000-0000-0000-000000000000", is_hex=True)

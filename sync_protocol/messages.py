@@ -5,15 +5,17 @@ cannot be read as a `Mutation` with a `flaw`, so that one bad mutation never blo
 """
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from sync_protocol.clock import is_stamp
+from sync_protocol.clock import are_stamps, is_stamp
 from sync_protocol.fields import Moment, Unfit
-from sync_protocol.ids import UUID_FORM
+from sync_protocol.ids import UUID_FORM, are_uuids
 
 MAX_MUTATIONS = 1_000
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
@@ -21,6 +23,7 @@ MAX_PAGE_RECORDS = 5_000
 DEFAULT_PAGE_RECORDS = 500
 PAGE_BYTES = 256 * 1024
 MAX_SEQ = 2**53
+_OPS = frozenset({"put", "delete"})
 
 
 class Mutation(msgspec.Struct, omit_defaults=True):
@@ -171,8 +174,9 @@ def decode_request(body: bytes) -> SyncRequest:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         request = _read_leniently(body)
     _check_envelope(request)
-    for mutation in request.mutations:
-        mutation.flaw = mutation.flaw or flaw_of(mutation)
+    if not _are_usable(request.mutations):
+        for mutation in request.mutations:
+            mutation.flaw = mutation.flaw or flaw_of(mutation)
     return request
 
 
@@ -257,13 +261,30 @@ def _check_envelope(request: SyncRequest) -> None:
         raise BrokenEnvelope(f"limit must lie from 1 to {MAX_PAGE_RECORDS}.")
     if request.queued < 0:
         raise BrokenEnvelope("queued cannot be negative.")
-    before = None
-    for mutation in request.mutations:
-        if not 1 <= mutation.seq <= MAX_SEQ:
-            raise BrokenEnvelope("seq counts from 1.")
-        if before is not None and mutation.seq != before + 1:
-            raise BrokenEnvelope(f"seq {mutation.seq} follows {before}; send mutations in order and without gaps.")
-        before = mutation.seq
+    if request.mutations:
+        _check_numbers([mutation.seq for mutation in request.mutations])
+
+
+def _check_numbers(numbers: list[int]) -> None:
+    first, after = numbers[0], numbers[0] + len(numbers)
+    if first < 1 or after - 1 > MAX_SEQ:
+        raise BrokenEnvelope(f"seq counts from 1 to {MAX_SEQ}.")
+    if numbers != [*range(first, after)]:
+        before, wrong = next((one, other) for one, other in pairwise(numbers) if other != one + 1)
+        raise BrokenEnvelope(f"seq {wrong} follows {before}; send mutations in order and without gaps.")
+
+
+def _are_usable(mutations: Sequence[Mutation]) -> bool:
+    """Whether no mutation has a flaw, as `flaw_of` finds them; seen for all of them at once."""
+    bases = [0, *[mutation.base for mutation in mutations]]
+    return (
+        are_uuids([mutation.id for mutation in mutations])
+        and are_stamps([mutation.stamp for mutation in mutations])
+        and {mutation.op for mutation in mutations} <= _OPS
+        and min(bases) == 0
+        and max(bases) <= MAX_SEQ
+        and {mutation.flaw for mutation in mutations} <= {None}
+    )
 
 
 def flaw_of(mutation: Mutation) -> str | None:
@@ -272,7 +293,7 @@ def flaw_of(mutation: Mutation) -> str | None:
         return "id must be a UUID in lower case"
     if not is_stamp(mutation.stamp):
         return "stamp must be 16 hex digits"
-    if mutation.op != "put" and mutation.op != "delete":
+    if mutation.op not in _OPS:
         return "op must be put or delete"
     if not 0 <= mutation.base <= MAX_SEQ:
         return "base must be a rev, 0 for a new record"

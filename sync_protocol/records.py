@@ -4,7 +4,7 @@ The tables, the wire validation, the OpenAPI schemas, the table in PROTOCOL.md a
 add its line here and a migration for its column.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -171,6 +171,26 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
     if problems:
         raise UnfitFields(problems)
     return cleaned, as_sent
+
+
+def clean_many(kind: Kind, many: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+    """The same for many mutations, field by field, if all say just what was sent; None if they have to be cleaned one by one."""
+    cleaned = [{**fields} for fields in many]
+    known = 0
+    for field in kind.fields:
+        name = field.name
+        having = [fields for fields in cleaned if name in fields]
+        if not having:
+            continue
+        known += len(having)
+        values = [fields[name] for fields in having]
+        found = field.type.clean_many(values)
+        if found is None:
+            return None
+        if found is not values:
+            for fields, value in zip(having, found, strict=True):
+                fields[name] = value
+    return cleaned if known == sum(map(len, cleaned)) else None
 
 
 def _says_the_same(field: Field, result: Any, value: Any) -> bool:

@@ -7,7 +7,7 @@ from service.identity.rights import PostHeld
 from service.privacy import queries
 from service.settings import Settings
 from service.sync.apply import apply
-from service.sync.intake import Author, read, ready
+from service.sync.intake import Author, read_all, ready
 from service.sync.queries import Acknowledged, acknowledging, add_device, lock_device
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
@@ -67,7 +67,7 @@ async def _clear_places(database: Database, settings: Settings, before: datetime
                     for place, row in enumerate(rows, 1)
                 ]
                 author = Author(device, _SYSTEM, [PostHeld("admin", "", before, None)], last_stamp=f"{state['last_stamp']:016x}")
-                items = ready(author, list(map(read, mutations)), now)
+                items = ready(author, read_all(mutations), now)
                 done = acknowledging([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
                 await apply(connection, items, now, settings, also=[done])
                 return len(rows)

@@ -11,7 +11,7 @@ import msgspec
 
 from service.database import Connection
 from service.records.columns import fields_json, storage_of
-from service.statements import NULL_CELL, Copy, Part, cell, quoted
+from service.statements import NULL_CELL, Copy, Part, array, cells, text_array
 from service.vault import Vault
 from sync_protocol.merge import Clock, Record
 from sync_protocol.records import KINDS, Kind
@@ -82,11 +82,6 @@ def _columns(kind: Kind) -> tuple[Column, ...]:
 
 
 @cache
-def _names(kind: Kind) -> tuple[str, ...]:
-    return tuple(column.name for column in _columns(kind))
-
-
-@cache
 def _write_sql(kind: Kind) -> str:
     columns = _columns(kind)
     names = ", ".join(f'"{column.name}"' for column in columns)
@@ -107,15 +102,13 @@ def writing(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
 
 def adding(kind: Kind, records: Sequence[New], received_at: datetime, vault: Vault) -> Copy:
     """Writes new records of one kind, which nobody has changed since they were made."""
-    columns = _values(kind, records, vault)
-    cells = [_cells(column, some) for column, some in zip(_columns(kind), columns, strict=False)]
-    later = f"\t{received_at.isoformat()}\tf\t{NULL_CELL}\n"
-    # Who made a record stands in the column `by` too, because nobody has changed it.
-    cells.append(cells[_AUTHOR])
-    return Copy(kind.name, _names(kind), (later.join(map("\t".join, zip(*cells, strict=True))) + later).encode())
-
-
-_AUTHOR = [column.name for column in _ALWAYS].index("by")
+    columns = zip(_columns(kind), _values(kind, records, vault), strict=False)
+    # What is empty in all of them is left out, `clocks` too.
+    found = {column.name: _cells(column, some) for column, some in columns if some.count(None) < len(some)}
+    found["created_by"] = found["by"]
+    later = f"\t{received_at.isoformat()}\tf\n"
+    lines = map("\t".join, zip(*found.values(), strict=True))
+    return Copy(kind.name, (*found, "received_at", "deleted"), (later.join(lines) + later).encode())
 
 
 def _values(kind: Kind, records: Sequence[New], vault: Vault) -> list[Sequence[Any]]:
@@ -130,22 +123,21 @@ def _values(kind: Kind, records: Sequence[New], vault: Vault) -> list[Sequence[A
 
 def _literal(column: Column, some: Sequence[Any]) -> str:
     """The values of a column as an array in text form."""
-    return "{" + ",".join(_texts(column, quoted, "NULL", some)) + "}"
+    texts = _texts(column, some)
+    return array(texts) if column.bare else text_array(texts)
 
 
-def _cells(column: Column, some: Sequence[Any]) -> list[str]:
+def _cells(column: Column, some: Sequence[Any]) -> Sequence[str]:
     """The values of a column as cells of lines."""
-    return _texts(column, cell, NULL_CELL, some)
+    texts = _texts(column, some)
+    return [NULL_CELL if text is None else text for text in texts] if column.bare else cells(texts)
 
 
-def _texts(column: Column, escape: Callable[[str], str], null: str, some: Sequence[Any]) -> list[str]:
-    missing = some.count(None)
-    if missing == len(some):
-        return [null] * missing
+def _texts(column: Column, some: Sequence[Any]) -> Sequence[str | None]:
     text = column.text
-    if missing:
-        return [null if value is None else text(value) if column.bare else escape(text(value)) for value in some]
-    return list(map(text, some)) if column.bare else [escape(text(value)) for value in some]
+    if None in some:
+        return [None if value is None else text(value) for value in some]
+    return some if text is str and type(some[0]) is str else [*map(text, some)]
 
 
 def _extra(kind: Kind, fields: Mapping[str, Any]) -> str | None:

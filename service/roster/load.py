@@ -11,7 +11,7 @@ from service.identity.rights import PostHeld
 from service.roster import rule
 from service.settings import Settings
 from service.sync.apply import apply
-from service.sync.intake import Author, read, ready
+from service.sync.intake import Author, read_all, ready
 from service.sync.queries import Acknowledged, acknowledging, add_device, lock_device
 from service.vault import Vault
 from sync_protocol import clock
@@ -151,7 +151,7 @@ async def _load_households(
                 for place, (record_id, (grid, number)) in enumerate(part.items(), 1)
             ]
             author = Author(device, "admin", posts, last_stamp=f"{state['last_stamp']:016x}")
-            items = ready(author, list(map(read, mutations)), now)
+            items = ready(author, read_all(mutations), now)
             if items:
                 done = acknowledging([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
                 await apply(connection, items, now, settings, also=[done])

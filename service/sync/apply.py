@@ -61,7 +61,7 @@ async def apply(
         except GridUnlocked as missing:
             also_locked.add(missing.grid)
             look = None
-    verdicts = [batch.take(item) for item in items]
+    verdicts = batch.take_all(items)
     await batch.fold_problems(connection)
     await batch.write(connection, also)
     released = await release_waiting(connection, batch, now, settings)

@@ -7,6 +7,7 @@ from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby, repeat
 
 from service import statements
 from service.cases import filing
@@ -17,7 +18,7 @@ from service.settings import Settings
 from service.statements import Part
 from service.summaries import credit, tallies
 from service.sync import held_queries, queries
-from service.sync.intake import Flaw, Ready
+from service.sync.intake import Author, Flaw, Ready
 from service.sync.look import Look
 from sync_protocol import clock, lifecycle
 from sync_protocol.merge import GRID, Loss, Record, create, destination, first_values, merge
@@ -94,7 +95,24 @@ class Batch:
 
     # ----------------------------------------------------------------------------------------------- judging
 
-    def take(self, item: Ready) -> Verdict:
+    def take_all(self, items: Sequence[Ready]) -> list[Verdict]:
+        """Judges and merges mutations, in order. Runs of new visits, which are nearly all that comes, are taken in as a whole."""
+        verdicts: list[Verdict] = []
+        for author, run in groupby(items, self._author_of_new_visit):
+            if author is None:
+                verdicts += map(self._take, run)
+            else:
+                verdicts += self._take_visits([*run])
+        return verdicts
+
+    def _author_of_new_visit(self, item: Ready) -> int | None:
+        """Whose visit it is, if nobody knows the visit yet and nothing else here is about it; None for anything else."""
+        mutation = item.mutation
+        if item.kind is not VISIT or item.flaw is not None or item.origin is not None or item.override or mutation.op != "put":
+            return None
+        return None if mutation.id in self._repeated or ("visit", mutation.id) in self.stored else id(item.author)
+
+    def _take(self, item: Ready) -> Verdict:
         """Judges and merges one mutation."""
         flaw = item.flaw or self._flaw(item)
         if flaw is not None:
@@ -103,8 +121,6 @@ class Batch:
         kind = item.kind
         key = (kind.name, item.mutation.id)
         stored = self.stored.get(key)
-        if kind is VISIT and stored is None and key[1] not in self._repeated and item.origin is None:
-            return self._take_new(item, key)
         edit = item.edit()
         self._remember(key, stored)
         losses: list[Loss] = []
@@ -130,8 +146,7 @@ class Batch:
             stored.echo = echoed and last.device == edit.device and last.rev > item.author.seen.get(before, 0)
         stored.seq = item.mutation.seq
         stored.echo = stored.echo or merged or not item.as_sent or item.origin is not None
-        if abs(item.author.offset_ms) >= clock.NOTEWORTHY_MS:
-            stored.offset_ms = item.author.offset_ms
+        stored.offset_ms = _noteworthy(item.author.offset_ms) or stored.offset_ms
         self.touched[key] = None
         verdict = Verdict(item.mutation.seq, "merged" if merged else "applied", rev)
         if losses:
@@ -139,20 +154,44 @@ class Batch:
         self._log(item, verdict, rev_grid)
         return verdict
 
-    def _take_new(self, item: Ready, key: tuple[str, str]) -> Verdict:
-        """Takes a visit that nobody knows yet and nothing else here is about: nearly all that comes, so without what only a merge needs."""
-        author, mutation, stamp = item.author, item.mutation, item.stamp
-        device, by, grid = author.device, author.staff_code, mutation.grid
-        rev = self._next_rev(grid, device)
-        fields = first_values(item.fields)
-        self.existing[key] = grid
-        offset = author.offset_ms if abs(author.offset_ms) >= clock.NOTEWORTHY_MS else None
-        if not item.as_sent:
+    def _take_visits(self, run: list[Ready]) -> list[Verdict]:
+        """Takes in new visits of one author: all together, without what only a merge needs; by halves where one may have a flaw."""
+        if self._may_have_flaw(run):
+            if len(run) == 1:
+                return [self._take(run[0])]
+            half = len(run) // 2
+            return [*self._take_visits(run[:half]), *self._take_visits(run[half:])]
+        author = run[0].author
+        device, by, offset = author.device, author.staff_code, _noteworthy(author.offset_ms)
+        grids = [item.mutation.grid for item in run]
+        revs = self._next_revs(grids, device)
+        seqs = [item.mutation.seq for item in run]
+        ids = [item.mutation.id for item in run]
+        stamps = [int(item.stamp, 16) for item in run]
+        echoes = [not item.as_sent for item in run]
+        fields = [first_values(item.fields) for item in run]
+        self._new += zip(ids, grids, revs, seqs, stamps, echoes, repeat(device), repeat(by), repeat(offset), fields, strict=False)
+        self.existing.update(zip(zip(repeat("visit"), ids, strict=False), grids, strict=True))
+        if True in echoes:
             self._loud.add(device)
-        self._new.append((mutation.id, grid, rev, mutation.seq, int(stamp, 16), not item.as_sent, device, by, offset, fields))
-        verdict = Verdict(mutation.seq, "applied", rev)
-        self.log.append((item, verdict, grid))
-        return verdict
+        verdicts = [Verdict(seq, "applied", rev) for seq, rev in zip(seqs, revs, strict=True)]
+        self.log += zip(run, verdicts, grids, strict=True)
+        return verdicts
+
+    def _may_have_flaw(self, run: Sequence[Ready]) -> bool:
+        """Whether something may stand against one of an author's new visits, as `_flaw` finds it; never wrong when it says no."""
+        author = run[0].author
+        if author.revoked_at is not None:
+            return True
+        stamps = [item.stamp for item in run]
+        first, last = min(stamps), max(stamps)
+        for grid in {item.mutation.grid for item in run}:
+            if grid not in self.heads or not any(begins <= first and last < ends for begins, ends in self._spells(author, "visit", grid)):
+                return True
+        if None in [item.fields.get(name) for name in VISIT.required for item in run]:
+            return True
+        named = {(refers, item.fields.get(name)) for name, refers in VISIT.references for item in run}
+        return any(target and (kind, target) not in self.existing and (kind, target) not in self.stored for kind, target in named)
 
     def _flaw(self, item: Ready) -> Flaw | None:
         """What stands against a readable mutation in the world as it is; None when nothing does."""
@@ -199,15 +238,15 @@ class Batch:
 
     def _may_write(self, item: Ready, grid: str) -> bool:
         """Whether the author might write such a record in a grid when it was written (promise 7)."""
-        key = (id(item.author), item.mutation.kind, grid)
+        return any(begins <= item.stamp < ends for begins, ends in self._spells(item.author, item.mutation.kind, grid))
+
+    def _spells(self, author: Author, kind: str, grid: str) -> list[tuple[str, str]]:
+        """The stamps between which an author might write such records in a grid."""
+        key = (id(author), kind, grid)
         spells = self._writers.get(key)
         if spells is None:
-            spells = self._writers[key] = [post.spell() for post in writing_posts(item.author.posts, item.mutation.kind, grid)]
-        stamp = item.stamp
-        for begins, ends in spells:  # noqa: SIM110 - a loop costs half of what any() does, and this is asked for every mutation
-            if begins <= stamp < ends:
-                return True
-        return False
+            spells = self._writers[key] = [post.spell() for post in writing_posts(author.posts, kind, grid)]
+        return spells
 
     def _flaw_against(self, item: Ready, record: Record) -> Flaw | None:
         assert item.kind is not None
@@ -228,10 +267,20 @@ class Batch:
         return stored.record.grid if stored else self.existing.get((kind, record_id))
 
     def _next_rev(self, grid: str, device: str) -> int:
-        if self._takers.setdefault(grid, device) != device:
-            self.shared.add(grid)
-        self.taken[grid] += 1
-        return self.heads[grid] + self.taken[grid]
+        [rev] = self._next_revs([grid], device)
+        return rev
+
+    def _next_revs(self, grids: Sequence[str], device: str) -> list[int]:
+        """The next revisions of grids, one for each time that a grid is named."""
+        revs: list[int] = []
+        for grid, named in groupby(grids):
+            if self._takers.setdefault(grid, device) != device:
+                self.shared.add(grid)
+            head = self.heads[grid] + self.taken[grid]
+            count = len([*named])
+            self.taken[grid] += count
+            revs += range(head + 1, head + count + 1)
+        return revs
 
     def _remember(self, key: tuple[str, str], stored: records.Stored | None) -> None:
         """Keeps what a visit or a household counted by before this call first touched it."""
@@ -362,6 +411,11 @@ class Batch:
         found = self._loud | {entry.item.author.device for entry in self.held}
         found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
         return found
+
+
+def _noteworthy(offset_ms: int) -> int | None:
+    """A phone's clock offset, if it is one that people should know of."""
+    return offset_ms if abs(offset_ms) >= clock.NOTEWORTHY_MS else None
 
 
 def _visit_facts(stored: records.Stored | None) -> credit.VisitFacts | None:

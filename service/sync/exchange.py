@@ -18,7 +18,7 @@ from service.sync import feed, queries, seams
 from service.sync import look as looking
 from service.sync.apply import Applied, apply
 from service.sync.ferry import Ferry
-from service.sync.intake import Author, Reading, Ready, read, ready
+from service.sync.intake import Author, Reading, Ready, read_all, ready
 from service.sync.look import DeviceState, Look, Names, mailbox_of
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
@@ -50,7 +50,7 @@ class Exchange:
         self.verdicts: list[Verdict] = []
         self.acked = 0
         # Read before it waits for a crossing, which holds locks.
-        self.readings = [read(mutation) for mutation in request.mutations]
+        self.readings = read_all(request.mutations)
         self.names = Names.of(self.readings)
         self.items: list[Ready] = []
         self.heads: dict[str, int] | None = None

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ import pytest
 
 from service.database import Database, open_pool
 from service.settings import Settings
+from service.summaries import credit
 from service.summaries.check import differences
 from service.sync import batch
 from service.sync.exchange import Exchange, Exchanges
@@ -205,14 +206,14 @@ async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: st
     outcomes: Counter[str] = Counter()
     now = NOW
     quick = 0
-    take_new = batch.Batch._take_new
+    new_visits = credit.Changes.new_visits
 
-    def counted(self: batch.Batch, *given: Any) -> Verdict:
+    def counted(self: credit.Changes, visits: list[Any], received_at: datetime) -> None:
         nonlocal quick
-        quick += 1
-        return take_new(self, *given)
+        quick += len(visits)
+        new_visits(self, visits, received_at)
 
-    monkeypatch.setattr(batch.Batch, "_take_new", counted)
+    monkeypatch.setattr(credit.Changes, "new_visits", counted)
     async with side(server, template) as together, side(server, template) as alone, side(server, template) as slow:
         for _ in range(ROUNDS):
             now += timedelta(minutes=5)
