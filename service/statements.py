@@ -49,11 +49,10 @@ def cell(text: str) -> str:
 def cells(texts: Sequence[str | None]) -> Sequence[str]:
     """Texts as cells of lines; None is NULL."""
     given = [text for text in texts if text is not None]
-    if len(given) == len(texts):
-        joined = "\n".join(given)
-        if not ("\\" in joined or "\t" in joined or "\r" in joined or joined.count("\n") >= len(given)):
-            return given  # hardly ever does one need an escape
-    return [NULL_CELL if text is None else cell(text) for text in texts]
+    joined = " ".join(given)
+    if "\\" in joined or "\n" in joined or "\t" in joined or "\r" in joined:  # hardly ever does one need an escape
+        return [NULL_CELL if text is None else cell(text) for text in texts]
+    return given if len(given) == len(texts) else [NULL_CELL if text is None else text for text in texts]
 
 
 async def copy(connection: Connection, copies: Iterable[Copy]) -> None:

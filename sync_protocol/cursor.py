@@ -6,7 +6,6 @@ holds the scope: that comes from the posts. A cursor that does not verify is tre
 
 import base64
 import binascii
-import hashlib
 import hmac
 import zlib
 from typing import NamedTuple
@@ -76,4 +75,4 @@ def read_cursor(text: str | None, key: bytes, device: str) -> Cursor | None:
 
 
 def _mac(payload: bytes, key: bytes) -> bytes:
-    return hmac.new(key, payload, hashlib.sha256).digest()[:_MAC_BYTES]
+    return hmac.digest(key, payload, "sha256")[:_MAC_BYTES]

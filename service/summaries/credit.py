@@ -132,6 +132,11 @@ def _late(span: str, day: date, received_at: datetime) -> bool:
     return received_at >= _ends(day)["W" not in span]
 
 
+def _around(span: str, day: date) -> Period:
+    """The week or the month of this name, of which a day is known."""
+    return week_around(day) if every(span) == "week" else month_around(day)
+
+
 @lru_cache(maxsize=4_096)
 def _ends(day: date) -> tuple[datetime, datetime]:
     """The moments at which the week and the month around a day end."""
@@ -151,7 +156,7 @@ class Changes:
         self._stock: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
         self._flips: dict[str, int] = {}
         self._visits: dict[tuple[str, str, date], _VisitRows] = {}
-        self._periods: dict[str, Period] = {}
+        self._within: dict[str, date] = {}  # a day of each span
 
     def visit(self, before: VisitFacts | None, after: VisitFacts | None) -> None:
         """A visit was made, changed or deleted."""
@@ -204,7 +209,7 @@ class Changes:
             spans = spans_of(day)
             village = _village(grid)
             week, month = spans
-            self._periods[week], self._periods[month] = week_around(day), month_around(day)
+            self._within[week] = self._within[month] = day
             self._days[day, grid, by][0] += found.visits
             on_days = self._weeks[week, grid]
             on_days[day.weekday()] += found.visits
@@ -284,7 +289,7 @@ class Changes:
         """Households that have lost a visit in a span, each with the span: perhaps they have no other there."""
         self._spread()
         found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n < 0]
-        return {names: self._periods[names[1]] for names in sorted(found)}
+        return {names: _around(names[1], self._within[names[1]]) for names in sorted(found)}
 
     def stock(self) -> dict[str, tuple[int, ...]]:
         """Changes of `household_tally` by grid: households, contact households."""

@@ -59,7 +59,7 @@ async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> i
 
 _LOG_COLUMNS = (
     *("received_at", "device", "staff_code", "offset_ms"),
-    *("seq", "kind", "id", "grid", "stamp", "digest", "body", "outcome", "rev", "verdict", "origin"),
+    *("seq", "kind", "id", "grid", "stamp", "digest", "outcome", "rev", "verdict", "origin", "body"),
 )
 
 
@@ -82,11 +82,11 @@ def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Copy:
             body = body.replace(b"\\", b"\\\\")
         rest = NULL_CELL if verdict.conflicts is None and verdict.reason is None else cell(_verdict_rest(verdict, mutation.kind, vault))
         rev = NULL_CELL if verdict.rev is None else verdict.rev
-        lines += (
-            f"{heading}{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest}\t".encode(),
-            body,
-            f"\t{verdict.outcome}\t{rev}\t{rest}\t{item.origin or NULL_CELL}\n".encode(),
+        line = (
+            f"{heading}{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest}\t{verdict.outcome}\t{rev}\t{rest}\t"
+            f"{item.origin or NULL_CELL}\t"
         )
+        lines += (line.encode(), body, b"\n")
     return Copy("mutation", _LOG_COLUMNS, b"".join(lines))
 
 
