@@ -110,14 +110,12 @@ def create(kind: Kind, edit: Edit, rev: int) -> Record:
 
 def first_values(changes: dict[str, Any]) -> dict[str, Any]:
     """The fields of a record that canonical changes make."""
-    fields: dict[str, Any] = {}
-    for name, value in changes.items():
-        if type(value) is SetChange:
-            if value.add:
-                fields[name] = list(value.add)
-        elif value is not None:
-            fields[name] = value
-    return fields
+    return {name: value for name, change in changes.items() if (value := first_value(change)) is not None}
+
+
+def first_value(change: Any) -> Any:
+    """The value of a field that a canonical change makes where there was none; None if it makes none."""
+    return ([*change.add] or None) if type(change) is SetChange else change
 
 
 def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:

@@ -193,6 +193,26 @@ def clean_many(kind: Kind, many: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     return cleaned if known == sum(map(len, cleaned)) else None
 
 
+def clean_columns(kind: Kind, many: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]] | None:
+    """The same as columns, one for each field of the kind, with None where a mutation does not have it; None as well if it clears one."""
+    columns: dict[str, Sequence[Any]] = {}
+    known = 0
+    for field in kind.fields:
+        column: Sequence[Any] = [fields.get(field.name) for fields in many]
+        values = [value for value in column if value is not None]
+        known += len(values)
+        found = field.type.clean_many(values) if values else values
+        if found is None:
+            return None
+        if len(values) == len(column):
+            column = found
+        elif values:
+            rest = iter(found)
+            column = [None if value is None else next(rest) for value in column]
+        columns[field.name] = column
+    return columns if known == sum(map(len, many)) else None
+
+
 def _says_the_same(field: Field, result: Any, value: Any) -> bool:
     """Whether a canonical value is what was sent, but for the spelling of a time or an id."""
     if isinstance(result, SetChange):

@@ -32,16 +32,6 @@ class Stored(msgspec.Struct):
         record = self.record
         return record.first is record.last and not record.clocks and not record.elements and not record.deleted
 
-    def as_new(self) -> "New":
-        """A fresh record as it is written."""
-        record, last = self.record, self.record.last
-        stamp = int(last.stamp, 16)
-        return record.id, record.grid, last.rev, self.seq, stamp, self.echo, last.device, last.by, self.offset_ms, record.fields
-
-
-# A record that nobody has changed since it was made: id, grid, rev, seq, stamp, echo, device, by, offset_ms, fields.
-New = tuple[str, str, int, int, int, bool, str, str, int | None, dict[str, Any]]
-
 
 class Column(NamedTuple):
     """A column as it is written: the type of its parameter's elements, the cast into its own, and a value's text form, see `Storage`."""
@@ -53,7 +43,6 @@ class Column(NamedTuple):
     bare: bool = True
 
 
-# In the order of `New`.
 _ALWAYS = (
     Column("id", "uuid", "{0}", str),
     Column("grid", "text", "{0}", str),
@@ -94,31 +83,49 @@ def _write_sql(kind: Kind) -> str:
 
 def writing(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
     """Writes records of one kind as they stand now, new or known."""
-    later = zip(*map(_later, records), strict=True)
-    columns = [*_values(kind, [stored.as_new() for stored in records], vault), *later]
-    literals = [_literal(column, some) for column, some in zip(_columns(kind), columns, strict=True)]
+    values = columns_of(kind, records, vault)
+    values |= {
+        "created_by": [stored.record.created_by for stored in records],
+        "received_at": [stored.received_at for stored in records],
+        "deleted": [stored.record.deleted for stored in records],
+        "clocks": [dump_clocks(stored.record) for stored in records],
+    }
+    literals = [_literal(column, values[column.name]) for column in _columns(kind)]
     return Part(f"write_{kind.name}", _write_sql(kind), tuple(literals))
 
 
-def adding(kind: Kind, records: Sequence[New], received_at: datetime, vault: Vault) -> Copy:
-    """Writes new records of one kind, which nobody has changed since they were made."""
-    columns = zip(_columns(kind), _values(kind, records, vault), strict=False)
-    # What is empty in all of them is left out, `clocks` too.
-    found = {column.name: _cells(column, some) for column, some in columns if some.count(None) < len(some)}
+def adding(kind: Kind, values: Mapping[str, Sequence[Any]], received_at: datetime) -> Copy:
+    """Writes new records of one kind, which nobody has changed since they were made; `values` by column, as `columns_of` makes them."""
+    # What is empty in all of them is left out.
+    found = {column.name: _cells(column, some) for column in _columns(kind) if (some := values.get(column.name)) and not _is_empty(some)}
     found["created_by"] = found["by"]
     later = f"\t{received_at.isoformat()}\tf\n"
     lines = map("\t".join, zip(*found.values(), strict=True))
     return Copy(kind.name, (*found, "received_at", "deleted"), (later.join(lines) + later).encode())
 
 
-def _values(kind: Kind, records: Sequence[New], vault: Vault) -> list[Sequence[Any]]:
-    """The values of records, column by column, without those of `_LATER`."""
-    *always, fields = zip(*records, strict=True)
+def columns_of(kind: Kind, records: Sequence[Stored], vault: Vault) -> dict[str, Sequence[Any]]:
+    """The values of records by column, without those of `_LATER`."""
+    last = [stored.record.last for stored in records]
+    fields = [stored.record.fields for stored in records]
     shown = [vault.seal_fields(kind.name, some) for some in fields] if kind.personal else fields
-    declared = [[some.get(name) for some in shown] for name in kind.names]
-    known = len(declared) * len(fields) - sum(column.count(None) for column in declared)
-    extra = [_extra(kind, some) for some in fields] if sum(map(len, fields)) > known else [None] * len(fields)
-    return [*always, *declared, extra]
+    return {
+        "id": [stored.record.id for stored in records],
+        "grid": [stored.record.grid for stored in records],
+        "rev": [clock.rev for clock in last],
+        "seq": [stored.seq for stored in records],
+        "stamp": [int(clock.stamp, 16) for clock in last],
+        "echo": [stored.echo for stored in records],
+        "device": [clock.device for clock in last],
+        "by": [clock.by for clock in last],
+        "offset_ms": [stored.offset_ms for stored in records],
+        **{name: [some.get(name) for some in shown] for name in kind.names},
+        "extra": [_extra(kind, some) for some in fields],
+    }
+
+
+def _is_empty(column: Sequence[Any]) -> bool:
+    return column[0] is None and column.count(None) == len(column)
 
 
 def _literal(column: Column, some: Sequence[Any]) -> str:
@@ -142,13 +149,9 @@ def _texts(column: Column, some: Sequence[Any]) -> Sequence[str | None]:
 
 def _extra(kind: Kind, fields: Mapping[str, Any]) -> str | None:
     """What newer apps know of a record."""
-    unknown = {name: value for name, value in fields.items() if name not in kind.by_name}
-    return json.dumps(unknown, sort_keys=True) if unknown else None
-
-
-def _later(stored: Stored) -> tuple[Any, ...]:
-    record = stored.record
-    return record.created_by, stored.received_at, record.deleted, dump_clocks(record)
+    if fields.keys() <= kind.by_name.keys():
+        return None
+    return json.dumps({name: value for name, value in fields.items() if name not in kind.by_name}, sort_keys=True)
 
 
 def dump_clocks(record: Record) -> str | None:

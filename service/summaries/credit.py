@@ -181,13 +181,13 @@ class Changes:
         if flip:
             self._flips[id] = self._flips.get(id, 0) + flip
 
-    def new_visits(self, visits: Iterable[tuple[str, str, int, Mapping[str, Any]]], received_at: datetime) -> None:
-        """The same as `visit` for many that were just made: grid, author, first stamp as a number, and fields of each."""
+    def new_visits(self, by: str, visits: Iterable[tuple[str, int, str, Iterable[str] | None, str | None]], received_at: datetime) -> None:
+        """The same as `visit` for many that one cadre has just made: grid, stamp as a number, moment, duties and household of each."""
         touched: dict[_VisitRows, int] = {}
-        for grid, by, stamp, fields in visits:
-            rows = self._rows_of(grid, by, day_of(fields["visited_at"]))
+        for grid, stamp, visited_at, duties, household in visits:
+            rows = self._rows_of(grid, by, day_of(visited_at))
             touched[rows] = touched.get(rows, 0) + 1
-            rows.note(1, rows.begins <= stamp < rows.ends, fields.get("duties", ()), fields.get("household_id"))
+            rows.note(1, rows.begins <= stamp < rows.ends, duties or (), household)
         for rows, count in touched.items():
             rows.count(count, received_at)
 

@@ -20,6 +20,7 @@ from service.sync import look as looking
 from service.sync.batch import Batch, GridUnlocked
 from service.sync.intake import Ready, read, ready_one
 from service.sync.look import Look, Names
+from service.sync.new_visits import ReadyVisits
 from sync_protocol.messages import Verdict
 from sync_protocol.periods import to_ms
 
@@ -39,7 +40,7 @@ class Applied(msgspec.Struct):
 
 async def apply(
     connection: Connection,
-    items: Sequence[Ready],
+    items: Sequence[Ready | ReadyVisits],
     now: datetime,
     settings: Settings,
     look: Look | None = None,
@@ -61,7 +62,7 @@ async def apply(
         except GridUnlocked as missing:
             also_locked.add(missing.grid)
             look = None
-    verdicts = batch.take_all(items)
+    verdicts = batch.take_all()
     await batch.fold_problems(connection)
     await batch.write(connection, also)
     released = await release_waiting(connection, batch, now, settings)
@@ -69,8 +70,9 @@ async def apply(
     return Applied(verdicts, batch.taken, devices if released else batch.loud(), batch.shared)
 
 
-async def _find(connection: Connection, items: Sequence[Ready], also_locked: set[str]) -> Look:
-    names = Names.of(items)
+async def _find(connection: Connection, items: Sequence[Ready | ReadyVisits], also_locked: set[str]) -> Look:
+    singles = [item for item in items if isinstance(item, Ready)]
+    names = Names.joined([Names.of(singles), *(Names.of_new_visits(item.visits) for item in items if isinstance(item, ReadyVisits))])
     names.grids |= also_locked
     return await looking.find(connection, names)
 

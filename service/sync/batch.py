@@ -7,7 +7,8 @@ from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import groupby, repeat
+from itertools import chain, groupby, repeat
+from typing import Any
 
 from service import statements
 from service.cases import filing
@@ -15,13 +16,14 @@ from service.database import Connection
 from service.identity.rights import may_settle, writing_posts
 from service.records import queries as records
 from service.settings import Settings
-from service.statements import Part
+from service.statements import Copy, Part
 from service.summaries import credit, tallies
 from service.sync import held_queries, queries
 from service.sync.intake import Author, Flaw, Ready
 from service.sync.look import Look
+from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
-from sync_protocol.merge import GRID, Loss, Record, create, destination, first_values, merge
+from sync_protocol.merge import GRID, Loss, Record, create, destination, merge
 from sync_protocol.messages import Conflict, Verdict
 from sync_protocol.records import KINDS, VISIT, Kind
 
@@ -51,9 +53,8 @@ class Batch:
         self.shared: set[str] = set()
         self._takers: dict[str, str] = {}
         self._writers: dict[tuple[int, str, str], list[tuple[str, str]]] = {}
-        self._repeated: set[str] = set()
-        self._new: list[records.New] = []
-        self._loud: set[str] = set()
+        self._items: list[Ready | ReadyVisits] = []
+        self.visits: list[tuple[ReadyVisits, list[int]]] = []
         self.visits_before: dict[str, credit.VisitFacts | None] = {}
         self.households_before: dict[str, credit.HouseholdFacts | None] = {}
         self.filed: dict[str, filing.Filed] = {}
@@ -65,17 +66,16 @@ class Batch:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    async def open(self, connection: Connection, items: Sequence[Ready], look: Look) -> None:
+    async def open(self, connection: Connection, items: Sequence[Ready | ReadyVisits], look: Look) -> None:
         """Reads whole what the mutations change, and notes what there is of all that they name."""
+        self._items = _apart_where_needed(items, look)
         self.heads = look.locked
         self.existing = dict(look.there)
         self.awaited = look.awaited
-        named = Tally([item.mutation.id for item in items])
-        self._repeated = {id for id, count in named.items() if count > 1} if len(named) < len(items) else set()
         wanted: dict[str, dict[str, None]] = defaultdict(dict)
         problems: dict[str, None] = {}
-        for item in items:
-            if item.flaw is not None or item.kind is None:
+        for item in self._items:
+            if isinstance(item, ReadyVisits) or item.flaw is not None or item.kind is None:
                 continue
             name, id = item.kind.name, item.mutation.id
             if (name, id) in look.there:
@@ -95,22 +95,15 @@ class Batch:
 
     # ----------------------------------------------------------------------------------------------- judging
 
-    def take_all(self, items: Sequence[Ready]) -> list[Verdict]:
-        """Judges and merges mutations, in order. Runs of new visits, which are nearly all that comes, are taken in as a whole."""
+    def take_all(self) -> list[Verdict]:
+        """Judges and merges the mutations, in order."""
         verdicts: list[Verdict] = []
-        for author, run in groupby(items, self._author_of_new_visit):
-            if author is None:
-                verdicts += map(self._take, run)
+        for item in self._items:
+            if isinstance(item, Ready):
+                verdicts.append(self._take(item))
             else:
-                verdicts += self._take_visits([*run])
+                verdicts += self._take_visits(item)
         return verdicts
-
-    def _author_of_new_visit(self, item: Ready) -> int | None:
-        """Whose visit it is, if nobody knows the visit yet and nothing else here is about it; None for anything else."""
-        mutation = item.mutation
-        if item.kind is not VISIT or item.flaw is not None or item.origin is not None or item.override or mutation.op != "put":
-            return None
-        return None if mutation.id in self._repeated or ("visit", mutation.id) in self.stored else id(item.author)
 
     def _take(self, item: Ready) -> Verdict:
         """Judges and merges one mutation."""
@@ -154,44 +147,27 @@ class Batch:
         self._log(item, verdict, rev_grid)
         return verdict
 
-    def _take_visits(self, run: list[Ready]) -> list[Verdict]:
-        """Takes in new visits of one author: all together, without what only a merge needs; by halves where one may have a flaw."""
-        if self._may_have_flaw(run):
-            if len(run) == 1:
-                return [self._take(run[0])]
-            half = len(run) // 2
-            return [*self._take_visits(run[:half]), *self._take_visits(run[half:])]
-        author = run[0].author
-        device, by, offset = author.device, author.staff_code, _noteworthy(author.offset_ms)
-        grids = [item.mutation.grid for item in run]
-        revs = self._next_revs(grids, device)
-        seqs = [item.mutation.seq for item in run]
-        ids = [item.mutation.id for item in run]
-        stamps = [int(item.stamp, 16) for item in run]
-        echoes = [not item.as_sent for item in run]
-        fields = [first_values(item.fields) for item in run]
-        self._new += zip(ids, grids, revs, seqs, stamps, echoes, repeat(device), repeat(by), repeat(offset), fields, strict=False)
-        self.existing.update(zip(zip(repeat("visit"), ids, strict=False), grids, strict=True))
-        if True in echoes:
-            self._loud.add(device)
-        verdicts = [Verdict(seq, "applied", rev) for seq, rev in zip(seqs, revs, strict=True)]
-        self.log += zip(run, verdicts, grids, strict=True)
-        return verdicts
+    def _take_visits(self, some: ReadyVisits) -> list[Verdict]:
+        """Takes in new visits, without what only a merge needs; one by one when one of them may have a flaw."""
+        if self._may_have_flaw(some):
+            return [self._take(item) for item in some.apart()]
+        visits = some.visits
+        revs = self._next_revs(visits.grids, some.author.device)
+        self.existing.update(zip(zip(repeat(VISIT.name), visits.ids, strict=False), visits.grids, strict=True))
+        self.visits.append((some, revs))
+        return [Verdict(mutation.seq, "applied", rev) for mutation, rev in zip(visits.mutations, revs, strict=True)]
 
-    def _may_have_flaw(self, run: Sequence[Ready]) -> bool:
-        """Whether something may stand against one of an author's new visits, as `_flaw` finds it; never wrong when it says no."""
-        author = run[0].author
+    def _may_have_flaw(self, some: ReadyVisits) -> bool:
+        """Whether something may stand against one of the visits, as `_flaw` finds it; never wrong when it says no."""
+        author = some.author
         if author.revoked_at is not None:
             return True
-        stamps = [item.stamp for item in run]
-        first, last = min(stamps), max(stamps)
-        for grid in {item.mutation.grid for item in run}:
-            if grid not in self.heads or not any(begins <= first and last < ends for begins, ends in self._spells(author, "visit", grid)):
+        for grid in {*some.visits.grids}:
+            spells = self._spells(author, VISIT.name, grid) if grid in self.heads else ()
+            if not any(begins <= some.first_stamp and some.last_stamp < ends for begins, ends in spells):
                 return True
-        if None in [item.fields.get(name) for name in VISIT.required for item in run]:
-            return True
-        named = {(refers, item.fields.get(name)) for name, refers in VISIT.references for item in run}
-        return any(target and (kind, target) not in self.existing and (kind, target) not in self.stored for kind, target in named)
+        named = {(refers, target) for name, refers in VISIT.references for target in {*some.fields[name]} if target is not None}
+        return not all(name in self.existing or name in self.stored for name in named)
 
     def _flaw(self, item: Ready) -> Flaw | None:
         """What stands against a readable mutation in the world as it is; None when nothing does."""
@@ -309,8 +285,9 @@ class Batch:
 
     async def fold_problems(self, connection: Connection) -> None:
         """Folds every problem that got a step or was changed, and collects what changes in the tallies."""
-        if self._new:
-            self.changes.new_visits([(grid, by, stamp, fields) for _, grid, _, _, stamp, _, _, by, _, fields in self._new], self.now)
+        for new, _ in self.visits:
+            columns = (new.visits.grids, new.numbers, new.fields["visited_at"], new.fields["duties"], new.fields["household_id"])
+            self.changes.new_visits(new.author.staff_code, zip(*columns, strict=True), self.now)
         for visit, had in self.visits_before.items():
             self.changes.visit(had, _visit_facts(self.stored.get(("visit", visit))))
         for household, counted in self.households_before.items():
@@ -368,22 +345,20 @@ class Batch:
         by_kind: dict[str, list[records.Stored]] = defaultdict(list)
         for key in self.touched:
             by_kind[key[0]].append(self.stored[key])
-        new = {"visit": self._new} if self._new else {}
+        copies: list[Copy] = []
         households: list[Part] = []
         for kind, some in sorted(by_kind.items()):
-            fresh: list[records.New] = []
+            fresh: list[records.Stored] = []
             known: list[records.Stored] = []
             for stored in some:
-                if self._is_new(kind, stored):
-                    fresh.append(stored.as_new())
-                else:
-                    known.append(stored)
+                (fresh if self._is_new(kind, stored) else known).append(stored)
             if fresh:
-                new[kind] = [*new.get(kind, ()), *fresh]
+                copies.append(records.adding(KINDS[kind], records.columns_of(KINDS[kind], fresh, vault), self.now))
             if known:
                 (households if kind == "household" else self.parts).append(records.writing(KINDS[kind], known, vault))
-        copies = [records.adding(KINDS[kind], some, self.now, vault) for kind, some in new.items()]
-        await statements.copy(connection, [*copies, queries.logging(self.log, self.now, vault)])
+        if self.visits:
+            copies.append(records.adding(VISIT, _columns_of(self.visits), self.now))
+        await statements.copy(connection, [*copies, queries.logging(self.log, self.visits, self.now, vault)])
         if "household" in by_kind:
             await statements.write(connection, households)
             await tallies.settle_households(connection, self.changes)
@@ -400,7 +375,7 @@ class Batch:
 
     def born_ids(self) -> list[str]:
         """The ids of all records that were made."""
-        return [*(id for _, id in self.born), *(new[0] for new in self._new)]
+        return [*(id for _, id in self.born), *chain.from_iterable(new.visits.ids for new, _ in self.visits)]
 
     def _is_new(self, kind: str, stored: records.Stored) -> bool:
         """Whether one device has just made it, and no other has touched it."""
@@ -408,9 +383,43 @@ class Batch:
 
     def loud(self) -> set[str]:
         """The devices that do not know by their verdicts alone what came of their mutations."""
-        found = self._loud | {entry.item.author.device for entry in self.held}
+        found = {new.author.device for new, _ in self.visits if True in new.echoes} | {entry.item.author.device for entry in self.held}
         found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
         return found
+
+
+def _apart_where_needed(items: Sequence[Ready | ReadyVisits], look: Look) -> list[Ready | ReadyVisits]:
+    """Takes apart pushes of new visits of which one is known already, or comes in another mutation, too."""
+    ids = [id for item in items for id in ((item.mutation.id,) if isinstance(item, Ready) else item.visits.ids)]
+    not_alone = {id for kind, id in look.there if kind == VISIT.name}
+    if len({*ids}) < len(ids):
+        not_alone |= {id for id, count in Tally(ids).items() if count > 1}
+    found: list[Ready | ReadyVisits] = []
+    for item in items:
+        if isinstance(item, Ready) or not_alone.isdisjoint(item.visits.ids):
+            found.append(item)
+        else:
+            found += item.apart()
+    return found
+
+
+def _columns_of(visits: Sequence[tuple[ReadyVisits, Sequence[int]]]) -> dict[str, Sequence[Any]]:
+    """New visits as columns of their table."""
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for new, revs in visits:
+        count, author = len(revs), new.author
+        columns["id"] += new.visits.ids
+        columns["grid"] += new.visits.grids
+        columns["rev"] += revs
+        columns["seq"] += [mutation.seq for mutation in new.visits.mutations]
+        columns["stamp"] += new.numbers
+        columns["echo"] += new.echoes
+        columns["device"] += [author.device] * count
+        columns["by"] += [author.staff_code] * count
+        columns["offset_ms"] += [_noteworthy(author.offset_ms)] * count
+        for name, column in new.fields.items():
+            columns[name] += column
+    return {**columns}
 
 
 def _noteworthy(offset_ms: int) -> int | None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from service.sync.apply import Applied, apply
 from service.sync.ferry import Ferry
 from service.sync.intake import Author, Reading, Ready, read_all, ready
 from service.sync.look import DeviceState, Look, Names, mailbox_of
+from service.sync.new_visits import ReadyVisits, read_new_visits, ready_visits
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
@@ -50,9 +52,11 @@ class Exchange:
         self.verdicts: list[Verdict] = []
         self.acked = 0
         # Read before it waits for a crossing, which holds locks.
-        self.readings = read_all(request.mutations)
-        self.names = Names.of(self.readings)
-        self.items: list[Ready] = []
+        self.visits = read_new_visits(request.mutations)
+        self.readings = read_all(request.mutations) if self.visits is None else []
+        self.names = Names.of(self.readings) if self.visits is None else Names.of_new_visits(self.visits)
+        self.items: Sequence[Ready | ReadyVisits] = []
+        self.fresh = 0
         self.heads: dict[str, int] | None = None
         self.own: dict[str, int] = {}
 
@@ -119,13 +123,13 @@ class Exchanges:
             await seams.reach(seams.PUSH_COMMITTED)
         verdicts = iter(applied.verdicts)
         for exchange in good:
-            exchange.verdicts += [next(verdicts) for _ in exchange.items]
+            exchange.verdicts += islice(verdicts, exchange.fresh)
             _note_heads(exchange, applied)
             metrics.pushed(exchange.request.mutations, exchange.verdicts)
 
     async def _take(self, connection: Connection, exchange: Exchange) -> None:
         """Readies the new mutations of an exchange and answers those that came before; a refusal is left with it as its error."""
-        known, mutations, readings = exchange.state.acked, exchange.request.mutations, exchange.readings
+        known, mutations = exchange.state.acked, exchange.request.mutations
         exchange.verdicts, exchange.items, exchange.heads, exchange.own = [], [], None, {}
         if mutations[0].seq > known + 1:
             exchange.error = Problem(
@@ -134,8 +138,10 @@ class Exchanges:
                 expected=known + 1,
             )
             return
-        repeated = [reading for reading in readings if reading.mutation.seq <= known] if mutations[0].seq <= known else []
-        if repeated:
+        repeated: list[Reading] = []
+        if mutations[0].seq <= known:
+            readings = exchange.readings = exchange.readings or read_all(mutations)
+            repeated = [reading for reading in readings if reading.mutation.seq <= known]
             try:
                 exchange.verdicts = await _repeat(connection, exchange.device, repeated, self._settings)
             except Problem as problem:
@@ -154,7 +160,11 @@ class Exchanges:
             seen={grid: position.rev for grid, position in cursor.grids.items()} if cursor else {},
             revoked_at=exchange.state.revoked_at,
         )
-        exchange.items = ready(author, readings[len(repeated) :], exchange.now)
+        exchange.fresh = len(mutations) - len(repeated)
+        if exchange.visits is not None and not repeated:
+            exchange.items = [ready_visits(author, exchange.visits, exchange.now)]
+        else:
+            exchange.items = ready(author, exchange.readings[len(repeated) :], exchange.now)
 
     async def _pull(self, exchange: Exchange) -> bytes:
         request, cursor = exchange.request, exchange.valid_cursor
@@ -203,18 +213,18 @@ async def _is_ahead(connection: Connection, cursor: Cursor, look: Look) -> bool:
 
 
 def _acknowledged(exchange: Exchange) -> queries.Acknowledged:
-    stamps = [exchange.state.last_stamp, *(item.stamp for item in exchange.items[-1:])]
+    stamps = [exchange.state.last_stamp, *(item.last_stamp for item in exchange.items[-1:])]
     return queries.Acknowledged(exchange.device, exchange.acked, max(stamps), exchange.offset_ms, exchange.request.queued)
 
 
 def _note_heads(exchange: Exchange, applied: Applied) -> None:
     """Notes what a push shows of the feeds, so that nobody has to look again; nothing when some of it is news for the device itself."""
-    if exchange.device in applied.loud or len(exchange.items) < len(exchange.verdicts):
+    if exchange.device in applied.loud or exchange.fresh < len(exchange.verdicts):
         return
     # While the grids were locked nobody else wrote in them; what this device wrote alone, applied as sent, is no news to it.
     heads = exchange.look.heads(exchange.staff_code, exchange.now)
     exchange.heads = {grid: head + applied.taken.get(grid, 0) for grid, head in heads.items()}
-    wrote = {item.mutation.grid for item in exchange.items}
+    wrote = {mutation.grid for mutation in exchange.request.mutations}
     exchange.own = {grid: applied.taken[grid] for grid in wrote & applied.taken.keys() if grid not in applied.shared}
 
 

@@ -85,6 +85,11 @@ class Ready(msgspec.Struct):
         """When it was made, by the server's clock."""
         return from_ms(clock.stamp_ms(self.stamp))
 
+    @property
+    def last_stamp(self) -> str:
+        """The highest stamp in it: its own."""
+        return self.stamp
+
     def edit(self) -> Edit:
         """What it does to a record, for the merge."""
         mutation, author = self.mutation, self.author
@@ -190,17 +195,20 @@ def ready_one(author: Author, reading: Reading, stamp: str, offset_ms: int, now_
 
 
 def _corrected_events(kind: Kind, fields: Mapping[str, Any], offset_ms: int, now_ms: int) -> dict[str, str]:
-    """The times of events that move, by the phone's offset and never past the server's now."""
+    """The times of events that move."""
     moved = {}
-    latest = _canonical_ms(now_ms)
     for name in kind.events:
         value = fields.get(name)
-        if value is None or (offset_ms == 0 and value <= latest):
-            continue
-        corrected = canonical_moment(from_ms(clock.corrected_ms(to_ms(datetime.fromisoformat(value)), offset_ms, now_ms)))
-        if corrected != value:
+        if value is not None and (corrected := corrected_event(value, offset_ms, now_ms)) != value:
             moved[name] = corrected
     return moved
+
+
+def corrected_event(moment: str, offset_ms: int, now_ms: int) -> str:
+    """The time of an event in canonical form, moved by the phone's offset and never past the server's now."""
+    if offset_ms == 0 and moment <= _canonical_ms(now_ms):
+        return moment
+    return canonical_moment(from_ms(clock.corrected_ms(to_ms(datetime.fromisoformat(moment)), offset_ms, now_ms)))
 
 
 @lru_cache(maxsize=16)

@@ -11,7 +11,8 @@ from service.database import Connection
 from service.identity.rights import PostHeld, covers, scope
 from service.statements import array, text_array
 from service.sync.intake import Reading, Ready
-from sync_protocol.records import KINDS
+from service.sync.new_visits import NewVisits
+from sync_protocol.records import KINDS, VISIT
 from sync_protocol.vocabulary import CODE_LENGTH
 
 
@@ -50,13 +51,26 @@ class Names(msgspec.Struct):
             ids[kind_name].update([item.mutation.id for item in some])
             for name, refers in KINDS[kind_name].references:
                 ids[refers].update([value for item in some if (value := item.fields.get(name))])
-        return cls({grid for grid in grids if grid.isascii() and grid.isdigit()}, ids)
+        return cls({grid for grid in grids if _may_be_code(grid)}, ids)
+
+    @classmethod
+    def of_new_visits(cls, visits: NewVisits) -> "Names":
+        """The names in new visits."""
+        ids: dict[str, set[str]] = {kind: set() for kind in KINDS}
+        ids[VISIT.name].update(visits.ids)
+        for name, refers in VISIT.references:
+            ids[refers].update([value for value in visits.fields[name] if value is not None])
+        return cls({grid for grid in {*visits.grids} if _may_be_code(grid)}, ids)
 
     @classmethod
     def joined(cls, several: Sequence["Names"]) -> "Names":
         """The names of several together."""
         grids = set().union(*[names.grids for names in several])
         return cls(grids, {kind: set().union(*[names.ids[kind] for names in several]) for kind in KINDS})
+
+
+def _may_be_code(grid: str) -> bool:
+    return grid.isascii() and grid.isdigit()
 
 
 class Look(msgspec.Struct):

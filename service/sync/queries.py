@@ -1,6 +1,6 @@
 """The SQL of the sync: counters, log, conflicts, the epoch, the device's row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -8,7 +8,8 @@ import msgspec
 
 from service.database import Connection, Row
 from service.statements import NULL_CELL, Copy, Part, array, cell, text_array
-from service.sync.intake import Ready
+from service.sync.intake import Author, Ready
+from service.sync.new_visits import ReadyVisits
 from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.merge import Loss
@@ -63,15 +64,16 @@ _LOG_COLUMNS = (
 )
 
 
-def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Copy:
-    """Keeps every mutation whole, with its outcome."""
+def logging(rows: Sequence[LogRow], visits: Iterable[tuple[ReadyVisits, Sequence[int]]], now: datetime, vault: Vault) -> Copy:
+    """Keeps every mutation whole, with its outcome; `visits`: new visits, with the revisions that they took."""
     lines: list[bytes] = []
-    received_at, author, heading = now.isoformat(), None, ""
+    for new, revs in visits:
+        lines += _lines_of(new, revs, now)
+    author, heading = None, ""
     for item, verdict, grid in rows:
         mutation = item.mutation
         if item.author is not author:
-            author = item.author
-            heading = f"{received_at}\t{author.device}\t{cell(author.staff_code)}\t{author.offset_ms}\t"
+            author, heading = item.author, _heading(item.author, now)
         body, digest = item.reading.content, item.reading.digest.hex()
         kind, id = mutation.kind, mutation.id
         if verdict.outcome == "held":  # it may have called itself anything
@@ -88,6 +90,23 @@ def logging(rows: Sequence[LogRow], now: datetime, vault: Vault) -> Copy:
         )
         lines += (line.encode(), body, b"\n")
     return Copy("mutation", _LOG_COLUMNS, b"".join(lines))
+
+
+def _heading(author: Author, now: datetime) -> str:
+    return f"{now.isoformat()}\t{author.device}\t{cell(author.staff_code)}\t{author.offset_ms}\t"
+
+
+def _lines_of(new: ReadyVisits, revs: Sequence[int], now: datetime) -> list[bytes]:
+    heading, visits = _heading(new.author, now), new.visits
+    rest = f"\t{NULL_CELL}\t{NULL_CELL}\t"
+    lines = [b""] * (3 * len(revs))
+    lines[::3] = [
+        f"{heading}{mutation.seq}\t{mutation.kind}\t{mutation.id}\t{mutation.grid}\t{stamp}\t\\\\x{digest.hex()}\tapplied\t{rev}{rest}".encode()
+        for mutation, stamp, digest, rev in zip(visits.mutations, new.numbers, visits.digests, revs, strict=True)
+    ]
+    lines[1::3] = [content.replace(b"\\", b"\\\\") for content in visits.contents]
+    lines[2::3] = [b"\n"] * len(revs)
+    return lines
 
 
 def printable(text: str) -> str:

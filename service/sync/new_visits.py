@@ -1,0 +1,89 @@
+"""A push of nothing but new visits, which is nearly all that comes: side by side in columns, from the request to the tables.
+
+It goes the way of all others, only that what is done to one mutation after the other elsewhere is done to a column here. As soon as one of
+them may have a flaw, is known already or comes twice, all are taken apart, and each goes by itself.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from service.sync.intake import Author, Ready, corrected_event, digest_of, read_all, ready
+from sync_protocol import clock
+from sync_protocol.merge import first_value
+from sync_protocol.messages import Mutation
+from sync_protocol.periods import to_ms
+from sync_protocol.records import VISIT, clean_columns
+
+
+class NewVisits(msgspec.Struct):
+    """Visits as they were read. `fields`: the canonical values by field, None where there is none; contents and digests: see `Reading`."""
+
+    mutations: Sequence[Mutation]
+    ids: Sequence[str]
+    grids: Sequence[str]
+    contents: Sequence[bytes]
+    digests: Sequence[bytes]
+    fields: dict[str, Sequence[Any]]
+
+
+class ReadyVisits(msgspec.Struct):
+    """The same on their way through the write path: whose they are, their corrected stamps, as texts and as numbers, and corrected fields.
+
+    `echoes`: whether what is stored says something else than what was sent, so that its phone must be sent it.
+    """
+
+    author: Author
+    visits: NewVisits
+    stamps: Sequence[str]
+    numbers: Sequence[int]
+    fields: dict[str, Sequence[Any]]
+    echoes: Sequence[bool]
+    now: datetime
+
+    @property
+    def first_stamp(self) -> str:
+        """The lowest stamp; those of a phone only rise."""
+        return self.stamps[0]
+
+    @property
+    def last_stamp(self) -> str:
+        """The highest stamp."""
+        return self.stamps[-1]
+
+    def apart(self) -> list[Ready]:
+        """Each by itself."""
+        return ready(self.author, read_all(self.visits.mutations), self.now)
+
+
+def read_new_visits(mutations: Sequence[Mutation]) -> NewVisits | None:
+    """Reads mutations that are new visits, every one of them without a flaw of its own; None if they are not."""
+    if not mutations or {(mutation.kind, mutation.op, mutation.base, mutation.flaw) for mutation in mutations} != _NEW:
+        return None
+    ids = [mutation.id for mutation in mutations]
+    fields = clean_columns(VISIT, [mutation.fields for mutation in mutations])
+    if fields is None or len({*ids}) < len(ids) or any(None in fields[name] for name in VISIT.required):
+        return None
+    for name in VISIT.sets:
+        fields[name] = [*map(first_value, fields[name])]
+    contents = [mutation.canonical() for mutation in mutations]
+    return NewVisits(mutations, ids, [mutation.grid for mutation in mutations], contents, [*map(digest_of, contents)], fields)
+
+
+_NEW = {(VISIT.name, "put", 0, None)}
+
+
+def ready_visits(author: Author, visits: NewVisits, now: datetime) -> ReadyVisits:
+    """An author's new visits, ready to be applied at `now`."""
+    now_ms = to_ms(now)
+    stamps = clock.correct_stamps([mutation.stamp for mutation in visits.mutations], author.offset_ms, now_ms, author.last_stamp)
+    fields = {**visits.fields}
+    echoes = [False] * len(stamps)
+    for name in VISIT.events:
+        sent = fields[name]
+        fields[name] = corrected = [corrected_event(value, author.offset_ms, now_ms) for value in sent]
+        if corrected != sent:
+            echoes = [echo or one != other for echo, one, other in zip(echoes, sent, corrected, strict=True)]
+    return ReadyVisits(author, visits, stamps, [int(stamp, 16) for stamp in stamps], fields, echoes, now)
