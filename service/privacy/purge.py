@@ -1,6 +1,7 @@
 """Clears what was kept for its time; `gridloop purge` runs it, daily."""
 
-from datetime import datetime, timedelta
+import json
+from datetime import UTC, datetime, timedelta
 
 from service.database import Database, begin_again
 from service.identity.rights import PostHeld
@@ -11,7 +12,7 @@ from service.sync.intake import Author, read_all, ready
 from service.sync.queries import Acknowledged, acknowledging, add_device, lock_device
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
-from sync_protocol.messages import Mutation
+from sync_protocol.messages import Mutation, canonical_json
 from sync_protocol.periods import to_ms
 
 _AT_ONCE = 500
@@ -26,11 +27,9 @@ async def purge(database: Database, settings: Settings, now: datetime, dry_run: 
     if dry_run:
         async with database.reading() as connection:
             report.append(("locations of visits", age, await queries.count_located(connection, places)))
-            report.append(("locations in the mutation log", age, await queries.count_logged_places(connection, places)))
     else:
         report.append(("locations of visits", age, await _clear_places(database, settings, places, now)))
-        async with database.transaction() as connection:
-            report.append(("locations in the mutation log", age, await queries.clear_logged_places(connection, places)))
+    report.append(("locations in the mutation log", age, await _clear_logged_places(database, places, dry_run)))
     for what in queries.OLD:
         days = settings.audit_days if what == "lines of the trail" else 30 if what == "expired refresh tokens" else 1
         before = now - timedelta(days=days)
@@ -38,6 +37,26 @@ async def purge(database: Database, settings: Settings, now: datetime, dry_run: 
             count = await (queries.count_old if dry_run else queries.delete_old)(connection, what, before)
         report.append((what, f"{days} day{'s' if days != 1 else ''}", count))
     return report
+
+
+async def _clear_logged_places(database: Database, before: datetime, dry_run: bool) -> int:
+    """Takes the locations out of old lines of the mutation log, or counts them."""
+    done = 0
+    after: queries.LogKey = ("00000000-0000-0000-0000-000000000000", 0, datetime.min.replace(tzinfo=UTC))
+    while True:
+        async with database.transaction() as connection:
+            rows = await queries.logged_places(connection, before, after, _AT_ONCE)
+            found = []
+            for *key, text in rows:
+                after = (key[0], key[1], key[2])
+                body = json.loads(text)
+                if isinstance(body["fields"].pop("location", None), dict):
+                    found.append((after, canonical_json(body)))
+            if found and not dry_run:
+                await queries.write_logged(connection, found)
+        done += len(found)
+        if len(rows) < _AT_ONCE:
+            return done
 
 
 async def _clear_places(database: Database, settings: Settings, before: datetime, now: datetime) -> int:

@@ -86,10 +86,8 @@ async def located_visits(connection: Connection, before: datetime, limit: int) -
     )
 
 
-_LOGGED_PLACES = (
-    "kind = 'visit' AND received_at < $1 AND body::jsonb -> 'fields' -> 'location' IS NOT NULL"
-    " AND body::jsonb -> 'fields' -> 'location' <> 'null'::jsonb"
-)
+# Where a line of the mutation log stands: device, seq, when it came in.
+LogKey = tuple[str, int, datetime]
 # what -> (table, condition on rows older than $1)
 OLD = {
     "lines of the trail": ("audit", "at < $1"),
@@ -108,18 +106,25 @@ async def count_located(connection: Connection, before: datetime) -> int:
     return count
 
 
-async def count_logged_places(connection: Connection, before: datetime) -> int:
-    """How many mutations that came in before a moment still hold a location."""
-    count: int = await connection.fetchval(f"SELECT count(*) FROM mutation WHERE {_LOGGED_PLACES}", before)
-    return count
-
-
-async def clear_logged_places(connection: Connection, before: datetime) -> int:
-    """Takes the locations out of old mutations; their digests stay, so that a repeated one is still known."""
-    status = await connection.execute(
-        f"UPDATE mutation SET body = (body::jsonb #- '{{fields,location}}')::json WHERE {_LOGGED_PLACES}", before
+async def logged_places(connection: Connection, before: datetime, after: LogKey, limit: int) -> list[Row]:
+    """Mutations of visits that came in before a moment and seem to hold a location, in order of device, seq and moment."""
+    return await connection.fetch(
+        """
+        SELECT device::text, seq, received_at, body FROM mutation
+        WHERE kind = 'visit' AND received_at < $1 AND body LIKE '%"location":{%' AND (device, seq, received_at) > ($2::uuid, $3, $4)
+        ORDER BY device, seq, received_at LIMIT $5
+        """,
+        before,
+        *after,
+        limit,
     )
-    return int(status.split()[-1])
+
+
+async def write_logged(connection: Connection, rows: Sequence[tuple[LogKey, str]]) -> None:
+    """Writes mutations back; their digests stay, so that a repeated one is still known."""
+    await connection.executemany(
+        "UPDATE mutation SET body = $4 WHERE device = $1::uuid AND seq = $2 AND received_at = $3", [(*key, body) for key, body in rows]
+    )
 
 
 async def count_old(connection: Connection, what: str, before: datetime) -> int:

@@ -52,7 +52,7 @@ PLACES = (
     Place("signing_key", "kid", ("private_pem",), ("text",), "true", _text),
     Place("held", "id", ("body",), ("json",), _KINDS, _body),
     Place("conflict", "id", ("kept", "lost"), ("json", "json"), f"({_PAIRS})", _value),
-    Place("mutation", "device || ' ' || seq || ' ' || received_at", ("body",), ("json",), _KINDS, _body),
+    Place("mutation", "device || ' ' || seq || ' ' || received_at", ("body",), ("text",), _KINDS, _body),
 )
 
 

@@ -48,7 +48,7 @@ class LoggedMutation(SQLModel, table=True):
     stamp: int = Field(sa_column=Column(BigInteger, nullable=False))
     offset_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    body: Any = Field(sa_column=Column(JSON, nullable=False))
+    body: str = Field(sa_column=Column(Text, nullable=False))
     outcome: str = Field(sa_column=Column(Text, nullable=False))
     rev: int | None = Field(default=None, sa_column=Column(BigInteger))
     verdict: Any = Field(default=None, sa_column=Column(JSON))

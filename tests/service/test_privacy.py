@@ -204,7 +204,7 @@ async def test_resealing_moves_everything_to_the_newest_key(world: World) -> Non
 async def test_resealing_takes_in_what_was_kept_before_there_was_a_key(world: World) -> None:
     house = await house_with(world)
     await world.fetch("UPDATE household SET phone = $2 WHERE id = $1", house, PHONE)
-    await world.fetch("UPDATE mutation SET body = replace(body::text, 'gl1.', 'x')::json WHERE id = $1", house)
+    await world.fetch("UPDATE mutation SET body = replace(body, 'gl1.', 'x') WHERE id = $1", house)
     assert (await world.get(f"/v1/households/{house}", WORKER)).json()["phone"] == PHONE
     await reseal(world.state.database, world.state.settings.vault)
     [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
@@ -247,6 +247,26 @@ async def test_purging_clears_old_places_and_leaves_the_visit(world: World) -> N
     assert tuple(row) == (None, "x")
     assert "40.1" not in await everything_kept(world)
     assert ("locations of visits", "180 days", 0) in await purge(database, settings, later)
+
+
+async def test_purging_finds_places_in_what_no_table_could_take(world: World) -> None:
+    phone = world.wire()
+    place = {"lat": 40.1, "lon": 109.6}
+    visited_at = world.clock.now().isoformat()
+    held = phone.mutation(1, fields={"visited_at": visited_at, "content": "half \ud83d", "location": place})
+    newer = phone.mutation(2, fields={"visited_at": visited_at, "content": '"location":{', "camera": {"location": {"lens": 3}}})
+    envelope = {"protocol": 1, "sent_at": visited_at, "mutations": [held, newer]}
+    assert (await phone.post(json.dumps(envelope).encode())).status_code == 200
+    later = world.clock.now() + timedelta(days=181)
+    settings, database = world.state.settings, world.state.database
+    for dry_run, done in ((True, 1), (False, 1), (False, 0)):
+        report = await purge(database, settings, later, dry_run)
+        assert report[1] == ("locations in the mutation log", "180 days", done)
+    rows = await world.fetch("SELECT body FROM mutation WHERE device = $1::uuid ORDER BY seq", phone.device)
+    bodies = [json.loads(row["body"])["fields"] for row in rows]
+    assert [fields.get("location") for fields in bodies] == [None, None]
+    assert bodies[0]["content"] == "half \ud83d"
+    assert bodies[1]["camera"] == {"location": {"lens": 3}}
 
 
 async def test_purging_lets_the_trail_go_only_after_its_time(world: World) -> None:
