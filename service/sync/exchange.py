@@ -31,7 +31,7 @@ from sync_protocol.version import MINIMUM
 
 SEEN_EVERY_S = 60
 # Mutations, and exchanges, that cross together at most.
-_TOGETHER = 1_000
+_TOGETHER = 4_000
 
 
 class Exchange:
@@ -83,7 +83,8 @@ class Exchanges:
         self._database = database
         self._settings = settings
         self._pushes: Ferry[Exchange] = Ferry(self._push, _TOGETHER)
-        self._looks: Ferry[Exchange] = Ferry(self._stand, _TOGETHER)
+        # A look takes less than lingering would.
+        self._looks: Ferry[Exchange] = Ferry(self._stand, _TOGETHER, linger_s=0)
 
     async def answer(self, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""

@@ -1,7 +1,8 @@
 """Carries what waits together across to the database: who comes while others are on their way goes along with the next crossing.
 
 One by one each would pay for round trips and a commit of its own; in an evening's rush several phones share them. With nobody else about
-each crosses alone and at once.
+each crosses alone and at once. In a rush the next crossing lingers for a moment, as databases do before a commit: else the one who happened
+to wait would cross alone, just before all the others come back.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ class Load(Protocol):
 
 
 LATE_S = 0.5  # many times what a full crossing takes
+LINGER_S = 0.006  # about what several requests take to be read
 
 L = TypeVar("L", bound=Load)
 _LEAD, _DONE, _ALONE = "lead", "done", "alone"
@@ -34,13 +36,19 @@ class Ferry(Generic[L]):
     """`carry` takes loads across and leaves on each what came of it; it must be one transaction or none.
 
     A crossing takes loads up to `weight` in all, and at least one. The next begins when it is over, or when it is late: then somebody
-    else holds what it needs, and who comes after it need not wait for that. When a crossing of several fails, each is carried alone.
+    else holds what it needs, and who comes after it need not wait for that. After one of several the next waits `linger_s` for as many.
+    When a crossing of several fails, each is carried alone.
     """
 
-    def __init__(self, carry: Callable[[list[L]], Awaitable[None]], weight: int, late_s: float = LATE_S) -> None:
+    def __init__(
+        self, carry: Callable[[list[L]], Awaitable[None]], weight: int, late_s: float = LATE_S, linger_s: float = LINGER_S
+    ) -> None:
         self._carry = carry
         self._weight = weight
         self._late_s = late_s
+        self._linger_s = linger_s
+        self._crossed = 0
+        self._gathering: asyncio.Future[None] | None = None
         self._is_free = True
         self._waiting: deque[tuple[L, asyncio.Future[str]]] = deque()
 
@@ -52,6 +60,8 @@ class Ferry(Generic[L]):
         else:
             asked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._waiting.append((load, asked))
+            if self._gathering is not None and self._are_enough():
+                _settle(self._gathering)
             turn = await self._turn(asked)
         if turn == _LEAD:
             await self._lead(load)
@@ -71,7 +81,13 @@ class Ferry(Generic[L]):
 
     async def _lead(self, load: L) -> None:
         """Whoever finds the boat takes the others along, in a task that is a request's own."""
+        try:
+            await self._gather()
+        except asyncio.CancelledError:
+            self._pass_on()
+            raise
         others = self._others(load)
+        self._crossed = 1 + len(others)
         outcome = _ALONE
         has_passed = False
 
@@ -97,6 +113,23 @@ class Ferry(Generic[L]):
                     asked.set_result(outcome)
             late.cancel()
             pass_on()
+
+    async def _gather(self) -> None:
+        """Lets those come who will be there in a moment."""
+        if self._linger_s <= 0 or self._gathering is not None or self._are_enough():
+            return
+        loop = asyncio.get_running_loop()
+        self._gathering = loop.create_future()
+        moment = loop.call_later(self._linger_s, _settle, self._gathering)
+        try:
+            await self._gathering
+        finally:
+            moment.cancel()
+            self._gathering = None
+
+    def _are_enough(self) -> bool:
+        """Whether as many wait as crossed the last time."""
+        return 1 + len(self._waiting) >= self._crossed
 
     async def _alone(self, load: L) -> None:
         async def carry() -> None:
@@ -130,3 +163,8 @@ class Ferry(Generic[L]):
                 asked.set_result(_LEAD)
                 return
         self._is_free = True
+
+
+def _settle(gathering: asyncio.Future[None]) -> None:
+    if not gathering.done():
+        gathering.set_result(None)

@@ -18,13 +18,13 @@ class Load:
 class River:
     """Crossings that last until they are told to land."""
 
-    def __init__(self, weight: int = 10, late_s: float = 60) -> None:
+    def __init__(self, weight: int = 10, late_s: float = 60, linger_s: float = 0) -> None:
         self.crossings: list[list[str]] = []
         self.landing = asyncio.Semaphore(0)
         self._left = asyncio.Semaphore(0)
         self.broken: set[str] = set()
         self.deadlocks = 0
-        self.ferry: Ferry[Load] = Ferry(self.carry, weight, late_s)
+        self.ferry: Ferry[Load] = Ferry(self.carry, weight, late_s, linger_s)
 
     async def carry(self, loads: list[Load]) -> None:
         self.crossings.append([load.key for load in loads])
@@ -86,6 +86,52 @@ async def test_who_waits_behind_a_late_crossing_goes_before_it_lands() -> None:
     river.land()
     await asyncio.gather(*tasks)
     assert river.crossings[2:] == [["d"], ["e", "f"]]
+
+
+async def test_after_a_crossing_of_several_the_next_waits_for_as_many() -> None:
+    river = River(linger_s=60)
+    tasks = river.send(*map(Load, "abc"))
+    await settled()
+    tasks += river.send(Load("d"))
+    await settled()
+    river.land()
+    await asyncio.gather(*tasks)
+    assert river.crossings == [["a"], ["b", "c", "d"]]
+    tasks = river.send(*map(Load, "ef"))
+    await settled()
+    assert river.crossings[2:] == [], "two set out where three had crossed"
+    tasks += river.send(Load("g"))
+    await asyncio.gather(*tasks)
+    assert river.crossings[2:] == [["e", "f", "g"]]
+
+
+async def test_nobody_waits_longer_than_a_moment_for_others() -> None:
+    river = River(linger_s=0.01)
+    tasks = river.send(*map(Load, "abc"))
+    await settled()
+    river.land()
+    await asyncio.gather(*tasks)
+    assert river.crossings == [["a"], ["b", "c"]]
+    await river.ferry.cross(Load("d"))
+    assert river.crossings[2:] == [["d"]]
+    river.ferry._linger_s = 60
+    await river.ferry.cross(Load("e"))
+    assert river.crossings[3:] == [["e"]], "who crossed alone holds nobody up"
+
+
+async def test_who_goes_while_lingering_holds_no_boat() -> None:
+    river = River(linger_s=60)
+    tasks = river.send(*map(Load, "abcd"))
+    await settled()
+    river.land()
+    await asyncio.gather(*tasks)
+    [first, second] = river.send(*map(Load, "ef"))
+    await settled()
+    first.cancel()
+    await settled()
+    assert river.crossings[2:] == []
+    await asyncio.gather(second, *river.send(*map(Load, "gh")))
+    assert river.crossings[2:] == [["f", "g", "h"]]
 
 
 async def test_a_boat_is_not_overloaded_and_takes_a_key_once() -> None:
