@@ -75,11 +75,12 @@ def text_array(items: Iterable[str | None]) -> str:
     """An array of any texts; None is NULL."""
     given = list(items)
     texts = [item for item in given if item is not None]
+    joined = '","'.join(texts)
+    if "\\" in joined or joined.count('"') > max(0, 2 * len(texts) - 2):  # hardly ever does one need an escape
+        return "{" + ",".join(["NULL" if item is None else quoted(item) for item in given]) + "}"
     if texts and len(texts) == len(given):
-        joined = '","'.join(texts)
-        if "\\" not in joined and joined.count('"') == 2 * len(texts) - 2:  # hardly ever does one need an escape
-            return '{"' + joined + '"}'
-    return "{" + ",".join(["NULL" if item is None else quoted(item) for item in given]) + "}"
+        return '{"' + joined + '"}'
+    return "{" + ",".join(["NULL" if item is None else f'"{item}"' for item in given]) + "}"
 
 
 def quoted(text: str) -> str:

@@ -71,18 +71,32 @@ def _columns(kind: Kind) -> tuple[Column, ...]:
 
 
 @cache
-def _write_sql(kind: Kind) -> str:
-    columns = _columns(kind)
-    names = ", ".join(f'"{column.name}"' for column in columns)
-    arrays = ", ".join(f"${index}::text::{column.parameter}[]" for index, column in enumerate(columns, 1))
-    values = ", ".join(column.cast.format(f'r."{column.name}"') for column in columns)
+def _source(kind: Kind) -> tuple[str, str]:
+    """The columns of records as they are written, and rows `r` made from parameters for each."""
+    names = ", ".join(f'"{column.name}"' for column in _columns(kind))
+    arrays = ", ".join(f"${index}::text::{column.parameter}[]" for index, column in enumerate(_columns(kind), 1))
+    return names, f"unnest({arrays}) AS r({names})"
+
+
+def _cast(column: Column) -> str:
+    return column.cast.format(f'r."{column.name}"')
+
+
+@cache
+def _insert_sql(kind: Kind) -> str:
+    names, rows = _source(kind)
+    return f"INSERT INTO {kind.name} ({names}) SELECT {', '.join(map(_cast, _columns(kind)))} FROM {rows}"
+
+
+@cache
+def _update_sql(kind: Kind) -> str:
     kept = ("id", "created_by", "received_at")
-    updates = ", ".join(f'"{column.name}" = excluded."{column.name}"' for column in columns if column.name not in kept)
-    return f"INSERT INTO {kind.name} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names}) ON CONFLICT (id) DO UPDATE SET {updates}"
+    sets = ", ".join(f'"{column.name}" = {_cast(column)}' for column in _columns(kind) if column.name not in kept)
+    return f"UPDATE {kind.name} AS t SET {sets} FROM {_source(kind)[1]} WHERE t.id = r.id"
 
 
-def writing(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
-    """Writes records of one kind as they stand now, new or known."""
+def writing(kind: Kind, records: Sequence[Stored], vault: Vault, are_new: bool = False) -> Part:
+    """Writes records of one kind as they stand now: such as are there already, or such as have been made and changed at once."""
     values = columns_of(kind, records, vault)
     values |= {
         "created_by": [stored.record.created_by for stored in records],
@@ -91,7 +105,8 @@ def writing(kind: Kind, records: Sequence[Stored], vault: Vault) -> Part:
         "clocks": [dump_clocks(stored.record) for stored in records],
     }
     literals = [_literal(column, values[column.name]) for column in _columns(kind)]
-    return Part(f"write_{kind.name}", _write_sql(kind), tuple(literals))
+    verb, sql = ("insert", _insert_sql(kind)) if are_new else ("update", _update_sql(kind))
+    return Part(f"{verb}_{kind.name}", sql, tuple(literals))
 
 
 def adding(kind: Kind, values: Mapping[str, Sequence[Any]], received_at: datetime) -> Copy:
@@ -158,7 +173,7 @@ def dump_clocks(record: Record) -> str | None:
     """The clocks of a record's fields as JSON; None for a fresh record, whose fields all have the record's own."""
     if not record.clocks and not record.elements and record.first == record.last:
         return None
-    return json.dumps({"first": record.first, "fields": record.clocks, "elements": record.elements})
+    return msgspec.json.encode({"first": record.first, "fields": record.clocks, "elements": record.elements}).decode()
 
 
 @cache
