@@ -8,7 +8,7 @@ import pytest
 
 from service.statements import Part
 from service.summaries.credit import Changes
-from service.sync import exchange, feed, held_queries, intake, look, queries
+from service.sync import exchange, feed, held_queries, intake, look, new_visits, queries
 from sync_protocol import clock
 from sync_protocol.merge import Edit
 
@@ -72,16 +72,14 @@ def drop_conflicts(patch: Patch) -> None:
 
 def never_echo(patch: Patch) -> None:
     """Never sends a device what became of its own merged or corrected records."""
-    plain = batch.records._values
+    for module, name in ((batch.records, "columns_of"), (batch, "_columns_of")):
+        plain = getattr(module, name)
 
-    echo = [column.name for column in batch.records._ALWAYS].index("echo")
+        def silent(*given: Any, plain: Any = plain) -> Any:
+            columns = plain(*given)
+            return columns | {"echo": [False] * len(columns["id"])}
 
-    def values(kind: Any, some: Any, vault: Any) -> Any:
-        columns = plain(kind, some, vault)
-        columns[echo] = [False] * len(some)
-        return columns
-
-    patch.setattr(batch.records, "_values", values)
+        patch.setattr(module, name, silent)
 
 
 def run_the_cursor_ahead(patch: Patch) -> None:
@@ -138,7 +136,13 @@ def judge_rights_at_the_sync(patch: Patch) -> None:
 
 def take_forked_devices_for_honest(patch: Patch) -> None:
     """Compares no content when a seq comes again."""
-    patch.setattr(intake, "digest_of", lambda content: b"same")
+    for module in (intake, new_visits):
+        patch.setattr(module, "digest_of", lambda content: b"same")
+
+
+def trust_new_visits(patch: Patch) -> None:
+    """Takes in pushes of new visits without a look at rights and references."""
+    patch.setattr(batch.Batch, "_may_have_flaw", lambda *_: False)
 
 
 def forget_departures(patch: Patch) -> None:
@@ -163,6 +167,7 @@ BREAKAGES: dict[str, Break] = {
         keep_the_epoch,
         judge_rights_at_the_sync,
         take_forked_devices_for_honest,
+        trust_new_visits,
         forget_departures,
     )
 }
