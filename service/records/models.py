@@ -39,7 +39,8 @@ def _common() -> list[Column[Any]]:
 
 
 def _indexes(kind: Kind) -> list[Index]:
-    indexes = [Index(f"{kind.name}_feed", "grid", "rev")]
+    # With the moment, so that a first pull passes over visits before its window without looking at them.
+    indexes = [Index(f"{kind.name}_feed", "grid", "rev", *(["visited_at"] if kind.name == "visit" else []))]
     match kind.name:
         case "visit":
             indexes += [

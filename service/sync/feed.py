@@ -19,7 +19,7 @@ from service.vault import Vault
 from sync_protocol.cursor import Cursor, Position
 from sync_protocol.messages import PAGE_BYTES, showable_json
 from sync_protocol.periods import local_day
-from sync_protocol.records import ARTICLE_DAYS, KINDS, Kind
+from sync_protocol.records import ARTICLE_DAYS, KINDS, VISIT, Kind
 from sync_protocol.vocabulary import CODE_LENGTH
 from sync_protocol.windows import Windows, windows_on
 
@@ -50,20 +50,31 @@ def within_window(kind: Kind) -> str:
 
 
 def _kind_sql(kind: Kind) -> str:
+    within = f"NOT r.deleted AND {within_window(kind)}"
+    if kind is not VISIT:
+        return _part_sql(kind, f"r.rev > p.rev AND (r.rev > p.snapshot OR ({within}))")
+    # Two ranges, of which each is one of the index: of all that a grid ever saw, most lies before the window.
+    return (
+        _part_sql(kind, f"r.rev > p.rev AND r.rev <= p.snapshot AND {within}")
+        + " UNION ALL "
+        + _part_sql(kind, "r.rev > greatest(p.rev, p.snapshot)")
+    )
+
+
+def _part_sql(kind: Kind, condition: str) -> str:
     return f"""
-        SELECT '{kind.name}' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by, r.created_by,
+        (SELECT '{kind.name}' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by, r.created_by,
                CASE WHEN r.deleted THEN '{{}}'::json ELSE {fields_json(kind, "r")} END AS fields, r.extra
         FROM {kind.name} r
-        WHERE r.grid = p.grid AND r.rev > p.rev
+        WHERE r.grid = p.grid AND {condition}
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10 AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
-          AND (r.rev > p.snapshot OR (NOT r.deleted AND {within_window(kind)}))
-        ORDER BY r.rev LIMIT $11
+        ORDER BY r.rev LIMIT $11)
     """
 
 
 @cache
 def _feed_sql() -> str:
-    parts = " UNION ALL ".join(f"({_kind_sql(kind)})" for kind in KINDS.values())
+    parts = " UNION ALL ".join(map(_kind_sql, KINDS.values()))
     return f"""
         SELECT p.grid, f.* FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
              WITH ORDINALITY AS p(grid, rev, snapshot, own_since, place)
