@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.sync.intake import Reading, read, read_all
+from service.sync.intake import Author, Reading, read, read_all, ready
+from service.sync.new_visits import read_new_visits, ready_visits
 from sync_protocol import clock, ids, messages
 from sync_protocol.fields import Choice, FieldType, Id, Moment, Month, Place, SetOf, Text, Unfit, Week, Whole
+from sync_protocol.merge import first_values
 from sync_protocol.messages import Mutation
-from sync_protocol.records import KINDS, UnfitFields, clean_fields, clean_many
+from sync_protocol.periods import to_ms
+from sync_protocol.records import KINDS, UnfitFields, clean_columns, clean_fields, clean_many
 
 ID = "0192f3a1-0000-7000-8000-00000000000f"
 MOMENT = "2026-11-24T01:00:00.123Z"
@@ -120,6 +123,18 @@ def test_fields_cleaned_for_many_are_as_cleaned_for_each(name: str, data: st.Dat
         assert (repr(cleaned), True) == (repr(clean_fields(kind, fields)[0]), clean_fields(kind, fields)[1])
 
 
+@pytest.mark.parametrize("name", KINDS)
+@given(data=st.data())
+def test_fields_in_columns_are_as_cleaned_for_many(name: str, data: st.DataObject) -> None:
+    many = data.draw(st.lists(fields_of(name), min_size=1, max_size=3))
+    rows, columns = clean_many(KINDS[name], many), clean_columns(KINDS[name], many)
+    assert (columns is None) is (rows is None)
+    for place, row in enumerate(rows or ()):
+        assert columns is not None
+        found = {field: column[place] for field, column in columns.items() if column[place] is not None}
+        assert {field: repr(value) for field, value in found.items()} == {field: repr(value) for field, value in row.items()}
+
+
 def test_what_phones_send_is_cleaned_together() -> None:
     visit = {
         "household_id": ID,
@@ -134,6 +149,39 @@ def test_what_phones_send_is_cleaned_together() -> None:
     assert clean_many(KINDS["step"], [step, step]) is not None
     for odd in ({"visited_at": None}, {"weather": "sunny"}, {"content": " 羊"}):
         assert clean_many(KINDS["visit"], [visit, visit | odd]) is None
+
+
+@given(data=st.data(), offset_ms=st.sampled_from([0, 0, -3_600_000, 90_000]), ahead=st.sampled_from([0, 400_000_000]))
+def test_new_visits_are_read_and_readied_together_as_one_by_one(data: st.DataObject, offset_ms: int, ahead: int) -> None:
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    some = [
+        Mutation(seq, "visit", f"{ID[:-1]}{seq}", "150202100200001", stamp=clock.make_stamp(to_ms(now) - 1000 + ahead, seq), fields=fields)
+        for seq, fields in enumerate(data.draw(st.lists(fields_of("visit"), min_size=1, max_size=3)), 1)
+    ]
+    author = Author("device", "W1", [], offset_ms=offset_ms)
+    together, singly = read_new_visits(some), ready(author, read_all(some), now)
+    if together is None:
+        return
+    assert all(item.flaw is None for item in singly)
+    found = ready_visits(author, together, now)
+    assert [*found.stamps] == [item.stamp for item in singly]
+    assert [*found.numbers] == [int(item.stamp, 16) for item in singly]
+    assert [*found.echoes] == [not item.as_sent for item in singly]
+    assert [*together.digests] == [item.reading.digest for item in singly]
+    for place, item in enumerate(singly):
+        fields = {name: column[place] for name, column in found.fields.items() if column[place] is not None}
+        assert fields == first_values(item.fields)
+    assert [item.edit() for item in found.apart()] == [item.edit() for item in singly]
+
+
+def test_a_visit_that_is_not_new_or_not_whole_is_read_singly() -> None:
+    whole = Mutation(1, "visit", ID, "150202100200001", stamp="0192f3a1b2c30000", fields={"visited_at": MOMENT})
+    assert read_new_visits([whole]) is not None
+    odd: dict[str, Any]
+    for odd in ({"base": 3}, {"op": "delete"}, {"kind": "step"}, {"flaw": "?"}, {"fields": {"content": "x"}}, {"fields": {}}):
+        assert read_new_visits([msgspec.structs.replace(whole, **odd)]) is None, odd
+    assert read_new_visits([whole, whole]) is None
+    assert read_new_visits([]) is None
 
 
 def one_by_one(check: Callable[[Any], bool], values: list[Any]) -> bool:
