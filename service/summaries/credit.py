@@ -34,6 +34,10 @@ class VisitFacts(NamedTuple):
     received_at: datetime
 
 
+# The fields of a visit that its facts are made of.
+VISIT_COUNTS_BY = frozenset({"visited_at", "duties", "household_id"})
+
+
 class CaseFacts(NamedTuple):
     """What a counted problem counts by; `resolved` and `resolved_by` are None while no resolution stands.
 

@@ -23,7 +23,7 @@ from service.sync.intake import Author, Flaw, Ready
 from service.sync.look import Look
 from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
-from sync_protocol.merge import GRID, Loss, Record, create, destination, merge
+from sync_protocol.merge import GRID, Edit, Loss, Record, create, destination, merge
 from sync_protocol.messages import Conflict, Verdict
 from sync_protocol.records import KINDS, VISIT, Kind
 
@@ -115,7 +115,7 @@ class Batch:
         key = (kind.name, item.mutation.id)
         stored = self.stored.get(key)
         edit = item.edit()
-        self._remember(key, stored)
+        self._remember(key, stored, edit)
         losses: list[Loss] = []
         if stored is None:
             rev_grid = edit.grid
@@ -263,11 +263,13 @@ class Batch:
             revs += range(first, first + count)
         return revs
 
-    def _remember(self, key: tuple[str, str], stored: records.Stored | None) -> None:
-        """Keeps what a visit or a household counted by before this call first touched it."""
+    def _remember(self, key: tuple[str, str], stored: records.Stored | None, edit: Edit) -> None:
+        """Keeps what a visit or a household counted by before an edit of this call first changed that."""
         kind, record_id = key
         if kind == "visit" and record_id not in self.visits_before:
-            self.visits_before[record_id] = _visit_facts(stored)
+            lives_on = stored is not None and not stored.record.deleted and edit.op == "put"
+            if not lives_on or not credit.VISIT_COUNTS_BY.isdisjoint(edit.fields):
+                self.visits_before[record_id] = _visit_facts(stored)
         elif kind == "household" and record_id not in self.households_before:
             self.households_before[record_id] = _household_facts(stored)
 
