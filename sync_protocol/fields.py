@@ -346,7 +346,7 @@ class SetChange(NamedTuple):
         return {key: list(items) for key, items in (("add", self.add), ("remove", self.remove)) if items}
 
 
-_ADD = frozenset({"add"})
+_ONLY_ADD = {("add",)}
 _SET_KEYS = frozenset({"add", "remove"})
 SET_CHANGE = 'an object like {"add": […], "remove": […]}'
 
@@ -374,7 +374,7 @@ class SetOf(FieldType):
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
         """Only for additions, which are all that a new record brings."""
-        if {*map(type, values)} != {dict} or any(value.keys() != _ADD for value in values):
+        if {*map(type, values)} != {dict} or {*map(tuple, values)} != _ONLY_ADD:
             return None
         added = [value["add"] for value in values]
         if {*map(type, added)} != {list} or max(map(len, added)) > self.max:

@@ -27,7 +27,8 @@ MAX_SEQ = 2**53
 _OPS = frozenset({"put", "delete"})
 
 
-class Mutation(msgspec.Struct, omit_defaults=True):
+# Without `gc`: they hold nothing but JSON, in which no circles are, so that it need not be searched for them.
+class Mutation(msgspec.Struct, omit_defaults=True, gc=False):
     """What one device did to one record: only the fields that it changed; set fields as add and remove.
 
     `epoch` (optional) is the server's epoch to which `base` belongs; `base_grid` (optional) is the grid in which `base` was seen, sent
@@ -93,7 +94,7 @@ class Conflict(msgspec.Struct, omit_defaults=True):
     id: str | None = None
 
 
-class Verdict(msgspec.Struct, omit_defaults=True):
+class Verdict(msgspec.Struct, omit_defaults=True, gc=False):
     """What became of a mutation. `first` stands with `duplicate` and names the outcome of the first time."""
 
     seq: int

@@ -301,8 +301,10 @@ def _written(exchange: Exchange, page: feed.Page) -> bytes:
     metrics.pulled.inc(len(page.changes))
     metrics.feed_lag.observe(page.pending)
     # What was written in a grid that has left the scope since then counts, but no copy of it may stay on the phone (promise 8).
-    taken = {mutation.grid for mutation, verdict in zip(request.mutations, exchange.verdicts, strict=False) if verdict.rev is not None}
-    dropped = sorted({*page.dropped, *(taken - page.grids.keys())})
+    dropped = {*page.dropped}
+    if not page.grids.keys() >= {mutation.grid for mutation in request.mutations}:
+        written = zip(request.mutations, exchange.verdicts, strict=False)
+        dropped |= {mutation.grid for mutation, verdict in written if verdict.rev is not None} - page.grids.keys()
     since = cursor.epoch_since_ms if cursor else _epoch_since(exchange)
     after = Cursor(exchange.epoch, exchange.device, exchange.acked, since, page.grids)
     head = encode(
@@ -315,7 +317,7 @@ def _written(exchange: Exchange, page: feed.Page) -> bytes:
     )
     tail = encode(
         {
-            "dropped_grids": dropped,
+            "dropped_grids": sorted(dropped),
             "cursor": request.cursor if after == exchange.cursor else sign_cursor(after, exchange.look.key),
             "more": page.more,
             "pending": page.pending,

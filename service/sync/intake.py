@@ -206,14 +206,15 @@ def _corrected_events(kind: Kind, fields: Mapping[str, Any], offset_ms: int, now
 
 def corrected_event(moment: str, offset_ms: int, now_ms: int) -> str:
     """The time of an event in canonical form, moved by the phone's offset and never past the server's now."""
-    if offset_ms == 0 and moment <= _canonical_ms(now_ms):
+    if offset_ms == 0 and moment <= latest_event(now_ms):
         return moment
     return canonical_moment(from_ms(clock.corrected_ms(to_ms(datetime.fromisoformat(moment)), offset_ms, now_ms)))
 
 
 @lru_cache(maxsize=16)
-def _canonical_ms(ms: int) -> str:
-    return canonical_moment(from_ms(ms))
+def latest_event(now_ms: int) -> str:
+    """The server's now as the time of an event, in canonical form: none lies behind it."""
+    return canonical_moment(from_ms(now_ms))
 
 
 def _of_another_epoch(author: Author, mutation: Mutation, stamp: str) -> bool:

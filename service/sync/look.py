@@ -161,34 +161,38 @@ def _lock(place: int) -> str:
     )
 
 
-def _named(place: int, kinds: Sequence[str]) -> list[str]:
-    """What there is of the named grids and records; parameters from `place` on: grids, all ids, the ids of each kind.
+def _ids(place: int, kinds: Sequence[str]) -> str:
+    """The ids of each kind that are named, as arrays that are made once; parameters from `place` on."""
+    return "named AS MATERIALIZED (SELECT " + ", ".join(f"${at}::text::uuid[] AS {kind}_ids" for at, kind in enumerate(kinds, place)) + ")"
 
-    An array is made in a SELECT of its own, once; made in the condition it would be made for every row that the condition looks at.
+
+def _named(kinds: Sequence[str]) -> list[str]:
+    """What there is of the named grids and records.
+
+    An array is taken in a SELECT of its own; in the condition it would be taken for every row that the condition looks at.
     """
+    every = " || ".join(f"{kind}_ids" for kind in kinds)
     return [
         # The rev that is read without a lock is as old as everything else that the statement sees.
         _row("locked", "mine JOIN counter c USING (grid)", code="grid", n="mine.rev", m="c.rev"),
         *(
-            _row("there", f"{kind} WHERE id = ANY((SELECT ${at}::text::uuid[])::uuid[])", code="id::text", name=f"'{kind}'", place="grid")
-            for at, kind in enumerate(kinds, place + 2)
+            _row("there", f"{kind} WHERE id = ANY((SELECT {kind}_ids FROM named)::uuid[])", code="id::text", name=f"'{kind}'", place="grid")
+            for kind in kinds
         ),
-        _row(
-            "awaited",
-            f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT ${place + 1}::text::uuid[])::uuid[]) LIMIT 1) AS w",
-        ),
+        _row("awaited", f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT {every} FROM named)::uuid[]) LIMIT 1) AS w"),
     ]
 
 
 @cache
 def _find_sql(kinds: tuple[str, ...]) -> str:
-    return f"WITH {_lock(1)} " + " UNION ALL ".join(_named(1, kinds))
+    return f"WITH {_lock(1)}, {_ids(2, kinds)} " + " UNION ALL ".join(_named(kinds))
 
 
 @cache
 def _push_sql(kinds: tuple[str, ...]) -> str:
-    parts = (_row("device", "owner", **_DEVICE_ROW), *_STANDING, *_named(5, kinds))
-    return f"WITH owner AS MATERIALIZED ({_DEVICE} FOR NO KEY UPDATE), {_lock(5)}, {_POSTS} " + " UNION ALL ".join(parts)
+    parts = (_row("device", "owner", **_DEVICE_ROW), *_STANDING, *_named(kinds))
+    ctes = (f"owner AS MATERIALIZED ({_DEVICE} FOR NO KEY UPDATE)", _lock(5), _ids(6, kinds), _POSTS)
+    return f"WITH {', '.join(ctes)} " + " UNION ALL ".join(parts)
 
 
 async def stand(connection: Connection, callers: Collection[tuple[str, str]], now: datetime) -> Look:
@@ -212,8 +216,7 @@ def _callers(callers: Collection[tuple[str, str]]) -> tuple[str, str, str]:
 
 
 def _values(names: Names) -> tuple[str, ...]:
-    every = {id for ids in names.ids.values() for id in ids}
-    return (array(sorted(names.grids)), array(every), *(array(names.ids.get(kind, ())) for kind in KINDS))
+    return (array(sorted(names.grids)), *(array(names.ids.get(kind, ())) for kind in KINDS))
 
 
 async def _fresh(connection: Connection, sql: str, *values: Any) -> Look:

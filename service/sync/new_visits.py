@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from service.sync.intake import Author, Ready, corrected_event, digest_of, read_all, ready
+from service.sync.intake import Author, Ready, corrected_event, digest_of, latest_event, read_all, ready
 from sync_protocol import clock
 from sync_protocol.merge import first_value
 from sync_protocol.messages import Mutation
@@ -83,6 +83,8 @@ def ready_visits(author: Author, visits: NewVisits, now: datetime) -> ReadyVisit
     echoes = [False] * len(stamps)
     for name in VISIT.events:
         sent = fields[name]
+        if author.offset_ms == 0 and max(sent) <= latest_event(now_ms):
+            continue
         fields[name] = corrected = [corrected_event(value, author.offset_ms, now_ms) for value in sent]
         if corrected != sent:
             echoes = [echo or one != other for echo, one, other in zip(echoes, sent, corrected, strict=True)]
