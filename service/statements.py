@@ -5,7 +5,7 @@ would look at every element of a list. Writes that belong together travel as `Pa
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -48,11 +48,27 @@ def cell(text: str) -> str:
 
 def cells(texts: Sequence[str | None]) -> Sequence[str]:
     """Texts as cells of lines; None is NULL."""
+    given = _escaped(texts, cell)
+    if len(given) == len(texts):
+        return given
+    rest = iter(given)
+    return [NULL_CELL if text is None else next(rest) for text in texts]
+
+
+def _escaped(texts: Iterable[str | None], escape: Callable[[str], str]) -> list[str]:
+    """Those of the texts that are not None, escaped: all at once, for hardly one needs it."""
     given = [text for text in texts if text is not None]
-    joined = " ".join(given)
-    if "\\" in joined or "\n" in joined or "\t" in joined or "\r" in joined:  # hardly ever does one need an escape
-        return [NULL_CELL if text is None else cell(text) for text in texts]
-    return given if len(given) == len(texts) else [NULL_CELL if text is None else text for text in texts]
+    joined = _BETWEEN.join(given)
+    escaped = escape(joined)
+    if escaped is joined:
+        return given
+    parts = escaped.split(_BETWEEN)
+    if len(parts) != len(given):
+        raise ValueError("a text has the character U+0000, which PostgreSQL cannot store")
+    return parts
+
+
+_BETWEEN = "\0"
 
 
 async def copy(connection: Connection, copies: Iterable[Copy]) -> None:
@@ -73,21 +89,23 @@ def array(items: Iterable[object]) -> str:
 
 def text_array(items: Iterable[str | None]) -> str:
     """An array of any texts; None is NULL."""
-    given = list(items)
-    texts = [item for item in given if item is not None]
-    joined = '","'.join(texts)
-    if "\\" in joined or joined.count('"') > max(0, 2 * len(texts) - 2):  # hardly ever does one need an escape
-        return "{" + ",".join(["NULL" if item is None else quoted(item) for item in given]) + "}"
-    if texts and len(texts) == len(given):
-        return '{"' + joined + '"}'
-    return "{" + ",".join(["NULL" if item is None else f'"{item}"' for item in given]) + "}"
+    texts = [*items]
+    given = _escaped(texts, _without_quotes)
+    if given and len(given) == len(texts):
+        return '{"' + '","'.join(given) + '"}'
+    rest = iter(given)
+    return "{" + ",".join(["NULL" if text is None else f'"{next(rest)}"' for text in texts]) + "}"
 
 
 def quoted(text: str) -> str:
     """A text as an element of an array."""
+    return f'"{_without_quotes(text)}"'
+
+
+def _without_quotes(text: str) -> str:
     if "\\" in text:
         text = text.replace("\\", "\\\\")
-    return '"' + text.replace('"', '\\"') + '"'
+    return text.replace('"', '\\"')
 
 
 async def write(connection: Connection, parts: Sequence[Part]) -> None:

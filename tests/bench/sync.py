@@ -41,7 +41,7 @@ from tests.world import PASSWORD
 REPORT = Path(__file__).parent / "sync.md"
 FIGURES = Path(__file__).parent / "sync.json"
 PROCESSES = 2
-OVERLOADS = 3  # rounds
+OVERLOADS = 5  # rounds
 Figures = dict[str, float]
 Rounds = dict[str, list[Figures]]
 
