@@ -53,13 +53,13 @@ class Mutation(msgspec.Struct, omit_defaults=True, gc=False):
         epoch = UNSET if self.epoch is None else self.epoch
         content = _Content(self.base, base_grid, epoch, self.fields, self.grid, self.id, self.kind, self.op, self.stamp)
         try:
-            return _sorted.encode(content)
+            return encode(content)
         except (UnicodeError, msgspec.EncodeError, OverflowError):
             return canonical_bytes({name: value for name, value in msgspec.structs.asdict(content).items() if value is not UNSET})
 
 
-class _Content(msgspec.Struct):
-    """What canonical JSON holds of a mutation."""
+class _Content(msgspec.Struct, gc=False):
+    """What canonical JSON holds of a mutation, in the order of the names, so that only what lies within needs sorting."""
 
     base: int
     base_grid: str | UnsetType

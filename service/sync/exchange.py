@@ -31,7 +31,7 @@ from sync_protocol.version import MINIMUM
 
 SEEN_EVERY_S = 60
 # Mutations, and exchanges, that cross together at most.
-_TOGETHER = 4_000
+_TOGETHER = 3_000
 
 
 class Exchange:
