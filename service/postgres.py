@@ -47,6 +47,8 @@ SERVICE_CONFIG: Mapping[str, str] = {
     "max_connections": "200",
     "shared_buffers": "'512MB'",
     "max_wal_size": "'4GB'",
+    # After a checkpoint every page goes whole into the WAL at its first change: an evening's rush should see few of them.
+    "checkpoint_timeout": "'15min'",
     "min_wal_size": "'256MB'",
     "effective_cache_size": "'1GB'",
     "work_mem": "'16MB'",

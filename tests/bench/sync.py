@@ -108,6 +108,14 @@ async def large_database(server: str, visits: int) -> str:
     return f"bench_{visits}"
 
 
+async def written_down(server: str) -> None:
+    """Waits until all that copying and filling left is on the disk, so that none of it is measured."""
+    connection = await asyncpg.connect(server)
+    await connection.execute("CHECKPOINT")
+    await connection.close()
+    await asyncio.to_thread(os.sync)
+
+
 async def measure(worlds: Sequence[World], rounds: int, show: Callable[[str, int, int], None]) -> dict[str, Rounds]:
     """Every measure in every world, round by round."""
     found: dict[str, Rounds] = {world.name: defaultdict(list) for world in worlds}
@@ -193,6 +201,7 @@ async def run(server: str, folder: Path, options: Any, console: Console) -> None
             world = World(name, url, stack.enter_context(serving(url, folder / str(place), PROCESSES)))
             await world.settle_in()
             worlds.append(world)
+        await written_down(server)
         with progress_bar() as progress:
             task = progress.add_task("", total=options.rounds * len(worlds))
             found = await measure(
