@@ -113,7 +113,7 @@ def adding(kind: Kind, values: Mapping[str, Sequence[Any]], received_at: datetim
     """Writes new records of one kind, which nobody has changed since they were made; `values` by column, as `columns_of` makes them."""
     # What is empty in all of them is left out.
     found = {column.name: _cells(column, some) for column in _columns(kind) if (some := values.get(column.name)) and not _is_empty(some)}
-    found["created_by"] = found["by"]
+    found["created_by"] = found["by"]  # nobody else has changed it
     later = f"\t{received_at.isoformat()}\tf\n"
     lines = map("\t".join, zip(*found.values(), strict=True))
     return Copy(kind.name, (*found, "received_at", "deleted"), (later.join(lines) + later).encode())

@@ -25,7 +25,7 @@ class Load(Protocol):
     def weight(self) -> int: ...
 
 
-LATE_S = 0.5  # many times what a full crossing takes
+LATE_S = 0.5  # several times what a full crossing takes
 LINGER_S = 0.006  # about what several requests take to be read
 
 L = TypeVar("L", bound=Load)
