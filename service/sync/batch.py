@@ -359,8 +359,12 @@ class Batch:
             born: list[records.Stored] = []
             known: list[records.Stored] = []
             for stored in some:
-                is_born = (kind, stored.record.id) in self.born
-                (fresh if is_born and stored.is_fresh else born if is_born else known).append(stored)
+                if (kind, stored.record.id) not in self.born:
+                    known.append(stored)
+                elif stored.is_fresh:
+                    fresh.append(stored)
+                else:
+                    born.append(stored)
             if fresh:
                 copies.append(records.adding(KINDS[kind], records.columns_of(KINDS[kind], fresh, vault), self.now))
             for changed, are_new in ((born, True), (known, False)):

@@ -98,14 +98,12 @@ def _heading(author: Author, now: datetime) -> str:
 
 def _lines_of(new: ReadyVisits, revs: Sequence[int], now: datetime) -> list[bytes]:
     heading, visits = _heading(new.author, now), new.visits
-    rest = f"\t{NULL_CELL}\t{NULL_CELL}\t"
-    lines = [b""] * (3 * len(revs))
-    lines[::3] = [
-        f"{heading}{mutation.seq}\t{mutation.kind}\t{mutation.id}\t{mutation.grid}\t{stamp}\t\\\\x{digest.hex()}\tapplied\t{rev}{rest}".encode()
-        for mutation, stamp, digest, rev in zip(visits.mutations, new.numbers, visits.digests, revs, strict=True)
-    ]
-    lines[1::3] = [content.replace(b"\\", b"\\\\") for content in visits.contents]
-    lines[2::3] = [b"\n"] * len(revs)
+    rest = f"{NULL_CELL}\t{NULL_CELL}"
+    lines: list[bytes] = []
+    for mutation, stamp, digest, rev, content in zip(visits.mutations, new.numbers, visits.digests, revs, visits.contents, strict=True):
+        names = f"{mutation.kind}\t{mutation.id}\t{mutation.grid}"
+        line = f"{heading}{mutation.seq}\t{names}\t{stamp}\t\\\\x{digest.hex()}\tapplied\t{rev}\t{rest}\t"
+        lines += (line.encode(), content.replace(b"\\", b"\\\\"), b"\n")
     return lines
 
 

@@ -55,6 +55,15 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
+async def all_across(river: River, keys: str) -> None:
+    """The first crosses alone, the others together."""
+    tasks = river.send(*map(Load, keys))
+    await settled()
+    river.land()
+    await asyncio.gather(*tasks)
+    assert river.crossings == [[keys[0]], [*keys[1:]]]
+
+
 async def test_one_alone_crosses_at_once() -> None:
     river = River()
     river.land()
@@ -90,13 +99,7 @@ async def test_who_waits_behind_a_late_crossing_goes_before_it_lands() -> None:
 
 async def test_after_a_crossing_of_several_the_next_waits_for_as_many() -> None:
     river = River(linger_s=60)
-    tasks = river.send(*map(Load, "abc"))
-    await settled()
-    tasks += river.send(Load("d"))
-    await settled()
-    river.land()
-    await asyncio.gather(*tasks)
-    assert river.crossings == [["a"], ["b", "c", "d"]]
+    await all_across(river, "abcd")
     tasks = river.send(*map(Load, "ef"))
     await settled()
     assert river.crossings[2:] == [], "two set out where three had crossed"
@@ -107,11 +110,7 @@ async def test_after_a_crossing_of_several_the_next_waits_for_as_many() -> None:
 
 async def test_nobody_waits_longer_than_a_moment_for_others() -> None:
     river = River(linger_s=0.01)
-    tasks = river.send(*map(Load, "abc"))
-    await settled()
-    river.land()
-    await asyncio.gather(*tasks)
-    assert river.crossings == [["a"], ["b", "c"]]
+    await all_across(river, "abc")
     await river.ferry.cross(Load("d"))
     assert river.crossings[2:] == [["d"]]
     river.ferry._linger_s = 60
@@ -121,10 +120,7 @@ async def test_nobody_waits_longer_than_a_moment_for_others() -> None:
 
 async def test_who_goes_while_lingering_holds_no_boat() -> None:
     river = River(linger_s=60)
-    tasks = river.send(*map(Load, "abcd"))
-    await settled()
-    river.land()
-    await asyncio.gather(*tasks)
+    await all_across(river, "abcd")
     [first, second] = river.send(*map(Load, "ef"))
     await settled()
     first.cancel()
