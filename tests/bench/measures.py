@@ -18,8 +18,10 @@ from tests.bench.wire import Line, Packed
 
 DEVICES = 64
 CONCURRENCY = 16
-BATCHES = 6  # of 50 visits, a device and round
-LARGE_BATCHES = 2  # of 500
+BATCHES = 16  # of 50 visits, a device and round
+LARGE_BATCHES = 4  # of 500
+EDITS = 400  # of visits, a device and round
+PROBLEM_BATCHES = 8  # of ten problems with their steps
 POLLS = 6_000
 PULLED = 5_000  # records of a first sync
 ARCHIVES = 8  # grids that hold so many
@@ -156,7 +158,7 @@ class World:
         """Edits of visits in batches of 50, of which every tenth meets an edit that its phone has not seen."""
         made: list[tuple[Phone, Phone, list[str], list[int]]] = []
         for phone, rival in zip(self.phones, self.rivals, strict=True):
-            mutations = phone.visits(200)
+            mutations = phone.visits(EDITS)
             ids = [str(item["id"]) for item in mutations]
             made.append((phone, rival, ids, []))
             line = await Line.open(self.service.url)
@@ -171,19 +173,19 @@ class World:
         work = []
         for phone, _, ids, known in made:
             edits = [phone.mutation("visit", id, {"content": phone.note()}, base) for id, base in zip(ids, known, strict=True)]
-            work.append((phone, [packed(edits[start : start + 50]) for start in range(0, 200, 50)]))
+            work.append((phone, [packed(edits[start : start + 50]) for start in range(0, EDITS, 50)]))
 
         def good(body: bytes) -> bool:
             return body.count(b'"outcome":"merged"') == 5 and body.count(b'"outcome":"applied"') == 45
 
         timed = await push(self.service, work, good)
-        return {"rate": 200 * len(self.phones) / timed.seconds, "p99_ms": timed.p99_ms()}
+        return {"rate": EDITS * len(self.phones) / timed.seconds, "p99_ms": timed.p99_ms()}
 
     async def problems(self) -> dict[str, float]:
         """Problems with their steps from receipt to resolution, ten to a batch of 50."""
-        work = [(phone, [packed(_problems(phone, 10)) for _ in range(4)]) for phone in self.phones]
+        work = [(phone, [packed(_problems(phone, 10)) for _ in range(PROBLEM_BATCHES)]) for phone in self.phones]
         timed = await push(self.service, work, applied(50))
-        return {"rate": 200 * len(self.phones) / timed.seconds, "p99_ms": timed.p99_ms()}
+        return {"rate": 50 * PROBLEM_BATCHES * len(self.phones) / timed.seconds, "p99_ms": timed.p99_ms()}
 
     async def _heads(self) -> dict[str, int]:
         connection = await asyncpg.connect(self.url)

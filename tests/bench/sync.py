@@ -83,6 +83,16 @@ TARGETS = (
 )
 
 
+MEASURES: Mapping[str, Callable[[World], Awaitable[Figures]]] = {
+    "push 50": lambda world: world.visits(50, BATCHES),
+    "push 500": lambda world: world.visits(500, LARGE_BATCHES),
+    "pull": World.pull,
+    "idle": World.idle,
+    "updates": World.updates,
+    "problems": World.problems,
+}
+
+
 async def roster_database(server: str, name: str = "bench_roster") -> str:
     """The name of a database with the whole roster and no work yet, made once a folder."""
     connection = await asyncpg.connect(server)
@@ -117,22 +127,18 @@ async def written_down(server: str) -> None:
 
 
 async def measure(worlds: Sequence[World], rounds: int, show: Callable[[str, int, int], None]) -> dict[str, Rounds]:
-    """Every measure in every world, round by round."""
+    """Every measure in every world, round by round.
+
+    The worlds take a measure right after one another, for the machine is not the same a minute later, and in turn each of them first.
+    """
     found: dict[str, Rounds] = {world.name: defaultdict(list) for world in worlds}
     for number in range(rounds):
         for world in worlds:
             await world.vacuum()
-            measures: Mapping[str, Callable[[], Awaitable[Figures]]] = {
-                "push 50": lambda world=world: world.visits(50, BATCHES),  # type: ignore[misc]
-                "push 500": lambda world=world: world.visits(500, LARGE_BATCHES),  # type: ignore[misc]
-                "pull": world.pull,
-                "idle": world.idle,
-                "updates": world.updates,
-                "problems": world.problems,
-            }
-            for name, take in measures.items():
-                show(f"round {number + 1}: {name}, {world.name}", number * len(worlds), rounds * len(worlds))
-                found[world.name][name].append(await take())
+        for place, (name, take) in enumerate(MEASURES.items()):
+            for world in worlds if number % 2 == 0 else reversed(worlds):
+                show(f"round {number + 1}: {name}, {world.name}", number * len(MEASURES) + place, rounds * len(MEASURES))
+                found[world.name][name].append(await take(world))
     return found
 
 
@@ -203,7 +209,7 @@ async def run(server: str, folder: Path, options: Any, console: Console) -> None
             worlds.append(world)
         await written_down(server)
         with progress_bar() as progress:
-            task = progress.add_task("", total=options.rounds * len(worlds))
+            task = progress.add_task("", total=options.rounds * len(MEASURES))
             found = await measure(
                 worlds, options.rounds, lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
             )
