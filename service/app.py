@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi_offline import FastAPIOffline
 
@@ -20,6 +19,7 @@ from service.households import routes as households
 from service.http.answers import Answers
 from service.http.bodies import Bodies
 from service.http.idempotency import Idempotency
+from service.http.origins import cross_origin
 from service.http.requests import Requests
 from service.identity import routes as identity
 from service.identity.attempts import Attempts
@@ -100,15 +100,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.add_middleware(Answers)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
     app.add_middleware(Phones)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Content-Encoding", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
-            expose_headers=["ETag", "Link", "Retry-After", "X-Request-ID", "Idempotency-Replayed", "Content-Disposition"],
-            max_age=3600,
-        )
+    app.add_middleware(cross_origin, settings.cors_origins)
     app.add_middleware(Requests)
     errors.install(app)
     app.include_router(identity.router)

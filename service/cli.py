@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -17,6 +18,7 @@ import typer
 import uvicorn
 from rich.progress import TaskID
 from rich.table import Table
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.supervisors import Multiprocess
 
 import migrations
@@ -24,10 +26,11 @@ from service import logs
 from service.app import create_app, utc_now
 from service.console import bars, console, load_roster, progress_bar
 from service.database import Database, open_pool
+from service.http.origins import cross_origin
 from service.listening import AddressTaken, Processes, can_spread
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
-from service.sync.door import Door
+from service.sync.door import AtTheDoor, Door
 from service.vault import new_key
 from sync_protocol.periods import local_day
 
@@ -100,7 +103,8 @@ def serve(
             port=port,
             workers=workers,
             loop="uvloop",
-            http="httptools",
+            http=AtTheDoor,
+            proxy_headers=False,  # its layer stands behind the door, see `served_app`
             access_log=False,
             log_config=None,
         )
@@ -124,11 +128,12 @@ def served_app() -> Door:
     settings = Settings()
     logs.install(settings.log_level)
     app = create_app(settings)
+    app.add_middleware(ProxyHeadersMiddleware, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))
     # What is there now stays: looking for garbage in it again and again would cost every phone a little.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER, 20, 50)
-    return Door(app, settings.sync_at_once)
+    return Door(app, settings.sync_at_once, partial(cross_origin, origins=settings.cors_origins))
 
 
 @app.command()

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -25,14 +26,15 @@ class Service:
         self.process = process
         self.log = log
 
+    @cached_property
     def workers(self) -> list[psutil.Process]:
-        """The processes that answer, without the one that watches over them."""
+        """The processes that answer, without the one that watches over them; looked for once, for that takes long."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in children if child.name() != "postgres" and "resource_tracker" not in " ".join(child.cmdline())]
 
     def memory_mb(self) -> float:
         """The resident memory of the largest of them."""
-        return max(worker.memory_info().rss for worker in self.workers()) / 1e6
+        return max(worker.memory_info().rss for worker in self.workers) / 1e6
 
 
 @contextmanager
