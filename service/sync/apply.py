@@ -28,13 +28,14 @@ from sync_protocol.periods import to_ms
 class Applied(msgspec.Struct):
     """What came of mutations: their verdicts, and how many revisions each grid has given for them.
 
-    `loud`: the devices that must be sent something of what came of their own mutations (promise 14); `shared`: the grids in which more
-    than one of the devices wrote.
+    `loud`: the devices that must be sent something of what came of their own mutations (promise 14); `elsewhere`: those to whom it may
+    come in other feeds than those that `taken` names; `shared`: the grids in which more than one of the devices wrote.
     """
 
     verdicts: list[Verdict] = []
     taken: Mapping[str, int] = {}
     loud: Set[str] = frozenset()
+    elsewhere: Set[str] = frozenset()
     shared: Set[str] = frozenset()
 
 
@@ -66,8 +67,9 @@ async def apply(
     await batch.fold_problems(connection)
     await batch.write(connection, also)
     released = await release_waiting(connection, batch, now, settings)
-    devices = {item.author.device for item in items}
-    return Applied(verdicts, batch.taken, devices if released else batch.loud(), batch.shared)
+    # What is held comes by mailbox, what was released took revisions of its own.
+    elsewhere = {item.author.device for item in items} if released else {entry.item.author.device for entry in batch.held}
+    return Applied(verdicts, batch.taken, batch.loud() | elsewhere, elsewhere, batch.shared)
 
 
 async def _find(connection: Connection, items: Sequence[Ready | ReadyVisits], also_locked: set[str]) -> Look:

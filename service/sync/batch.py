@@ -393,8 +393,8 @@ class Batch:
         return [*(id for _, id in self.born), *chain.from_iterable(new.visits.ids for new, _ in self.visits)]
 
     def loud(self) -> set[str]:
-        """The devices that do not know by their verdicts alone what came of their mutations."""
-        found = {new.author.device for new, _ in self.visits if True in new.echoes} | {entry.item.author.device for entry in self.held}
+        """The devices that do not know by their verdicts alone what became of records by their mutations."""
+        found = {new.author.device for new, _ in self.visits if True in new.echoes}
         found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
         return found
 

@@ -219,12 +219,15 @@ def _acknowledged(exchange: Exchange) -> queries.Acknowledged:
 
 
 def _note_heads(exchange: Exchange, applied: Applied) -> None:
-    """Notes what a push shows of the feeds, so that nobody has to look again; nothing when some of it is news for the device itself."""
-    if exchange.device in applied.loud or exchange.fresh < len(exchange.verdicts):
+    """Notes what a push shows of the feeds, so that nobody has to look again."""
+    if exchange.device in applied.elsewhere or exchange.fresh < len(exchange.verdicts):
         return
-    # While the grids were locked nobody else wrote in them; what this device wrote alone, applied as sent, is no news to it.
+    # While the grids were locked nobody else wrote in them.
     heads = exchange.look.heads(exchange.staff_code, exchange.now)
     exchange.heads = {grid: head + applied.taken.get(grid, 0) for grid, head in heads.items()}
+    if exchange.device in applied.loud:
+        return
+    # What this device wrote alone, applied as sent, is no news to it.
     wrote = {mutation.grid for mutation in exchange.request.mutations}
     exchange.own = {grid: applied.taken[grid] for grid in wrote & applied.taken.keys() if grid not in applied.shared}
 

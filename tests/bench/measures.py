@@ -85,7 +85,7 @@ class World:
     async def vacuum(self) -> None:
         """What the database does by itself when nobody waits."""
         connection = await asyncpg.connect(self.url)
-        await connection.execute("VACUUM ANALYZE visit, mutation, counter, device")
+        await connection.execute("VACUUM ANALYZE")
         await connection.close()
 
     # -------------------------------------------------------------------------------------------------- measures
