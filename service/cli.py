@@ -28,6 +28,7 @@ from service.console import bars, console, load_roster, progress_bar
 from service.database import Database, open_pool
 from service.http.origins import cross_origin
 from service.listening import AddressTaken, Processes, can_spread
+from service.memory import keep_freed_memory
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
 from service.sync.door import AtTheDoor, Door
@@ -133,6 +134,7 @@ def served_app() -> Door:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER, 20, 50)
+    keep_freed_memory()
     return Door(app, settings.sync_at_once, partial(cross_origin, origins=settings.cors_origins))
 
 
