@@ -48,7 +48,7 @@ account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accou
 app.add_typer(account_app, name="account")
 
 T = TypeVar("T")
-_GARBAGE_AFTER = 20_000
+_GARBAGE_AFTER = 100_000  # more than the objects that come and go with a full house
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
 
 

@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     analysis_pool_size: int = Field(4, ge=1, le=200, description="Database connections a service process keeps for summaries and ledgers.")
     sync_pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps for phones that sync.")
     sync_at_once: int = Field(
-        32, ge=1, le=10_000, description="Exchanges with phones that a service process has under way; more are asked to come again."
+        64, ge=1, le=10_000, description="Exchanges with phones that a service process has under way; more are asked to come again."
     )
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
     access_minutes: int = Field(15, ge=1, le=24 * 60, description="Life of an access token, minutes.")

@@ -19,8 +19,8 @@ from tests.bench.wire import Line, Packed
 DEVICES = 64
 CONCURRENCY = 16
 BATCHES = 16  # of 50 visits, a device and round
-LARGE_BATCHES = 4  # of 500
-EDITS = 400  # of visits, a device and round
+LARGE_BATCHES = 8  # of 500
+EDITS = 800  # of visits, a device and round
 PROBLEM_BATCHES = 8  # of ten problems with their steps
 POLLS = 6_000
 PULLED = 5_000  # records of a first sync

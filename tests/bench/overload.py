@@ -5,20 +5,22 @@ import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 
 import asyncpg
 
 from tests.bench.crowd import Phone, Unexpected, packed, workers
 from tests.bench.measures import World, applied, new_phone, push
-from tests.bench.wire import Line, Packed, inflated
+from tests.bench.wire import Answer, Line, Packed, inflated
 
-DEVICES = 200
+DEVICES = 400
 BATCH = 50
-BEST_CONCURRENCY = 32
-BEST_BATCHES = 10
+BEST_CONCURRENCY = 64
+BEST_BATCHES = 6
 SECONDS = 10.0
 TIMES = 4
-LINES = 256
+LINES = 400
+TICK_S = 0.008  # between arrivals, which come a few at once
 MEMORY_EVERY_S = 0.5
 SPARE = 1.3  # batches prepared, of what the best rate would take
 
@@ -31,11 +33,14 @@ class Sender:
         self.batches: deque[Packed] = deque()
         self.request: bytes | None = None
 
-    async def send(self, line: Line) -> int:
-        """One try, with no more patience than a broken app has; the status."""
+    def next_request(self) -> bytes:
+        """What the phone sends with no more patience than a broken app has."""
         if self.request is None:
             self.request = self.phone.request(self.batches[0])
-        answer = await line.send(self.request)
+        return self.request
+
+    def take(self, answer: Answer) -> int:
+        """Takes the answer to a try; its status."""
         if answer.status == 200:
             whole = inflated(answer)
             if not applied(BATCH)(whole.body):
@@ -68,36 +73,46 @@ async def one_round(world: World) -> dict[str, float]:
     free = deque(senders)
     lines = [await Line.open(world.service.url) for _ in range(LINES)]
     idle_lines = deque(lines)
-    under_way: set[asyncio.Task[None]] = set()
+    under_way: set[asyncio.Future[Answer]] = set()
+    wrong: list[Exception] = []
     memory = 0.0
 
-    async def arrive(sender: Sender, line: Line) -> None:
+    def arrive(sender: Sender, line: Line) -> None:
+        answer = line.begin(sender.next_request())
+        under_way.add(answer)
+        answer.add_done_callback(partial(leave, sender, line))
+
+    def leave(sender: Sender, line: Line, answer: asyncio.Future[Answer]) -> None:
+        under_way.discard(answer)
         try:
-            statuses[await sender.send(line)] += 1
-        finally:
-            idle_lines.append(line)
-            if sender.batches:
-                free.append(sender)
+            statuses[sender.take(answer.result())] += 1
+        except Exception as error:
+            wrong.append(error)
+        idle_lines.append(line)
+        if sender.batches:
+            free.append(sender)
 
     began = look_again = time.perf_counter()
-    for number in range(arrivals):
-        ahead = began + number * SECONDS / arrivals - time.perf_counter()
-        if ahead > 0.002:
-            await asyncio.sleep(ahead)
-        elif number % 16 == 0:
-            await asyncio.sleep(0)
-        if time.perf_counter() > look_again:
+    came = 0
+    while came < arrivals and not wrong:
+        await asyncio.sleep(TICK_S)
+        now = time.perf_counter()
+        due = min(arrivals, int((now - began) * arrivals / SECONDS))
+        for _ in range(due - came):
+            if idle_lines and free:
+                arrive(free.popleft(), idle_lines.popleft())
+            else:
+                statuses[0] += 1  # nobody was left to arrive: all wait for an answer
+        came = due
+        if now > look_again:
             memory = max(memory, world.service.memory_mb())
             look_again += MEMORY_EVERY_S
-        if not idle_lines or not free:
-            statuses[0] += 1  # nobody was left to arrive: all wait for an answer
-            continue
-        task = asyncio.create_task(arrive(free.popleft(), idle_lines.popleft()))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
     seconds = time.perf_counter() - began
     carried = statuses[200]
-    await asyncio.gather(*under_way)
+    if under_way:
+        await asyncio.wait(under_way)
+    if wrong:
+        raise wrong[0]
     for line in lines:
         line.close()
 

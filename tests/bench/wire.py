@@ -53,12 +53,16 @@ class Line(asyncio.Protocol):
 
     async def send(self, request: bytes) -> Answer:
         """Sends a whole request and waits for the answer, whose body is left as it came."""
+        return await self.begin(request)
+
+    def begin(self, request: bytes) -> asyncio.Future[Answer]:
+        """Sends a whole request; the answer that is to come."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("the connection is closed")
         self._waiter = asyncio.get_running_loop().create_future()
         self.sent += len(request)
         self._transport.write(request)
-        return await self._waiter
+        return self._waiter
 
     def close(self) -> None:
         """Ends the connection."""
