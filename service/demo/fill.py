@@ -17,7 +17,7 @@ from service.demo.notes import notes
 from service.roster import rule
 from service.settings import Settings
 from service.statements import write
-from service.summaries.tallies import WEEK_DAYS
+from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS
 from service.workdays import is_workday
 from sync_protocol import periods
 from sync_protocol.clock import make_stamp
@@ -31,6 +31,7 @@ Progress = Callable[[str, int, int], None]
 
 DEVICE = "00000000-0000-4000-8000-000000000000"
 _AT_ONCE = 20_000
+_COUNTS = ("visits", "raised", "resolved")
 _VISIT_COLUMNS = ("id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo",
                   "household_id", "visited_at", "duties", "content")  # fmt: skip
 _VISIT_INDEXES = ("visit_feed", "visit_when")
@@ -355,20 +356,20 @@ _TALLIES = {
         WHERE household_id IS NOT NULL ORDER BY 1, 2, 3
     """,
     "grid_tally": f"""
-        INSERT INTO grid_tally (span, duty, grid, visits, raised, resolved, late, households, contacts)
-        SELECT span, duty, grid, sum(visits), sum(raised), sum(resolved), sum(late), sum(households), sum(contacts) FROM (
-            SELECT s.span, d.duty, grid, 1 AS visits, 0 AS raised, 0 AS resolved,
-                   CASE WHEN d.duty = '' AND {_LATE.format("received_at")} THEN 1 ELSE 0 END AS late, 0 AS households, 0 AS contacts
-            FROM ({_VISITS}) AS v, LATERAL (SELECT {_SPANS.format("v.day")} AS span) AS s,
-                 LATERAL unnest(ARRAY[''] || coalesce(duties, '{{}}')) AS d(duty)
+        INSERT INTO grid_tally (span, grid, visits, raised, resolved, late, households, contacts, {", ".join(DUTY_COUNTS)})
+        SELECT span, grid, sum(visits), sum(raised), sum(resolved), sum(late), sum(households), sum(contacts),
+               {", ".join(f"coalesce(sum({name}) FILTER (WHERE '{duty}' = ANY (duties)), 0)" for duty in DUTIES for name in _COUNTS)}
+        FROM (
+            SELECT s.span, grid, 1 AS visits, 0 AS raised, 0 AS resolved, ({_LATE.format("received_at")})::int AS late,
+                   0 AS households, 0 AS contacts, duties
+            FROM ({_VISITS}) AS v, LATERAL (SELECT {_SPANS.format("v.day")} AS span) AS s
             UNION ALL
-            SELECT s.span, d.duty, grid, 0, raised, resolved,
-                   CASE WHEN d.duty = '' AND raised = 1 AND {_LATE.format("received_at")} THEN 1 ELSE 0 END, 0, 0
-            FROM ({_WORK}) AS w, LATERAL (SELECT {_SPANS.format("w.day")} AS span) AS s, LATERAL unnest(ARRAY['', w.duty]) AS d(duty)
+            SELECT s.span, grid, 0, raised, resolved, (raised = 1 AND {_LATE.format("received_at")})::int, 0, 0, ARRAY[duty]
+            FROM ({_WORK}) AS w, LATERAL (SELECT {_SPANS.format("w.day")} AS span) AS s
             UNION ALL
-            SELECT v.span, '', v.grid, 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int
+            SELECT v.span, v.grid, 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int, NULL
             FROM visited_household v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted) AS every
-        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        GROUP BY 1, 2 ORDER BY 1, 2
     """,
     "household_tally": """
         INSERT INTO household_tally (grid, households, contacts)

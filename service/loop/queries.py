@@ -126,7 +126,7 @@ async def silent(connection: Connection, code: str, period: Period, limit: int) 
     return await connection.fetch(
         f"""
         SELECT u.code, u.level, u.name FROM unit u
-        LEFT JOIN grid_tally t ON t.span = $2 AND t.duty = '' AND t.grid = u.code AND t.visits > 0
+        LEFT JOIN grid_tally t ON t.span = $2 AND t.grid = u.code AND t.visits > 0
         WHERE {UNDER.format("u.code")} AND u.level = 'grid' AND t.grid IS NULL ORDER BY u.code LIMIT $3
         """,
         code,

@@ -11,8 +11,8 @@ from service.database import Connection
 from service.records.columns import fields_json
 from service.settings import Settings
 from service.statements import write
-from service.summaries.credit import WHOLE, Changes, case_facts, household_facts, visit_facts
-from service.summaries.tallies import WEEK_DAYS
+from service.summaries.credit import Changes, case_facts, household_facts, visit_facts
+from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS
 from sync_protocol.lifecycle import fold
 from sync_protocol.records import KINDS
 
@@ -46,7 +46,7 @@ TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]
     "case_tally": (("every", "span", "village", "severity"), ("raised", "closed", "lapsed", "cleared"), _key),
     "cadre_tally": (("span", "village", "cadre"), ("visits", "raised", "resolved"), _key),
     "visited_household": (("household", "span", "grid"), (), _key),
-    "grid_tally": (("span", "grid", "duty"), ("visits", "raised", "resolved", "late", "households", "contacts"), _key),
+    "grid_tally": (("span", "grid"), ("visits", "raised", "resolved", "late", *DUTY_COUNTS, "households", "contacts"), _key),
     "household_tally": (("grid",), ("households", "contacts"), str),
 }
 
@@ -87,9 +87,8 @@ async def recount(connection: Connection, settings: Settings, progress: Progress
     grids = {key: [*counts, 0, 0] for key, counts in changes.grids().items()}
     for key in visited:
         household, span, grid = key
-        row_of = grids.setdefault((span, grid, WHOLE), [0] * 6)
-        row_of[4] += 1
-        row_of[5] += household in contacts
+        grids[span, grid][-2] += 1
+        grids[span, grid][-1] += household in contacts
     return Recount(
         filed,
         {

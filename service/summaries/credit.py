@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sync_protocol.clock import make_stamp, stamp_ms
 from sync_protocol.periods import Period, day_of, day_of_ms, midnight, month_around, month_of, quarter_of, to_ms, week_around, week_of
-from sync_protocol.vocabulary import CODE_LENGTH
+from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
 
 if TYPE_CHECKING:
     from service.cases.filing import Filed
 
-WHOLE = ""  # the duty under which a record counts once, whatever its duties
 ALWAYS = ""  # the span of all time
+# Where the counts of a duty begin in a row of a grid: visits, raised, resolved, behind the four of the whole.
+_DUTY_AT = {duty: 4 + 3 * place for place, duty in enumerate(DUTIES)}
+_GRID_COUNTS = 4 + 3 * len(DUTIES)
 
 
 class VisitFacts(NamedTuple):
@@ -66,7 +68,7 @@ class HouseholdFacts(NamedTuple):
 # The keys of the rows of each tally. Plain tuples: they are made, compared and sorted for every push.
 DayKey = tuple[date, str, str]  # day, grid, cadre
 WeekKey = tuple[str, str]  # week, grid
-GridKey = tuple[str, str, str]  # span, grid, duty
+GridKey = tuple[str, str]  # span, grid
 CadreKey = tuple[str, str, str]  # span, village, cadre
 CaseKey = tuple[str, str, str, str]  # every, span, village, severity
 VisitedKey = tuple[str, str, str]  # household, span, grid
@@ -154,7 +156,7 @@ class Changes:
         self._days: dict[DayKey, list[int]] = defaultdict(lambda: [0] * 3)
         self._weeks: dict[WeekKey, list[int]] = defaultdict(lambda: [0] * 14)
         self._cases: dict[CaseKey, list[int]] = defaultdict(lambda: [0] * 4)
-        self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * 4)
+        self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * _GRID_COUNTS)
         self._cadres: dict[CadreKey, list[int]] = defaultdict(lambda: [0] * 3)
         self._visited: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)  # (span, grid) -> household -> visits
         self._stock: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
@@ -221,11 +223,11 @@ class Changes:
             for span in (*spans, quarter_of(day)):
                 self._cadres[span, village, by][0] += found.visits
             for span, late in zip(spans, found.late, strict=True):
-                whole = self._grids[span, grid, WHOLE]
-                whole[0] += found.visits
-                whole[3] += late
+                row = self._grids[span, grid]
+                row[0] += found.visits
+                row[3] += late
                 for duty, count in found.duties.items():
-                    self._grids[span, grid, duty][0] += count
+                    row[_DUTY_AT[duty]] += count
                 visited = self._visited[span, grid]
                 for household, count in found.households.items():
                     visited[household] = visited.get(household, 0) + count
@@ -236,7 +238,7 @@ class Changes:
             return
         self._problem(facts, facts.raised, facts.raised_by, (1, 0), sign)
         for span in spans_of(facts.raised):
-            _add(self._grids[span, facts.grid, WHOLE], (0, 0, 0, int(_late(span, facts.raised, facts.received_at))), sign)
+            self._grids[span, facts.grid][3] += sign * _late(span, facts.raised, facts.received_at)
         if facts.resolved is not None and facts.resolved_by is not None:
             self._problem(facts, facts.resolved, facts.resolved_by, (0, 1), sign)
         self._turn(facts, facts.raised, (1, 0, 0, 0), sign)
@@ -254,8 +256,10 @@ class Changes:
         for span in (*spans_of(day), quarter_of(day)):
             _add(self._cadres[span, _village(facts.grid), cadre], (0, *counts), sign)
         for span in spans_of(day):
-            for duty in (WHOLE, facts.duty):
-                _add(self._grids[span, facts.grid, duty], (0, *counts, 0), sign)
+            row = self._grids[span, facts.grid]
+            for at in (0, _DUTY_AT[facts.duty]):
+                row[at + 1] += sign * counts[0]
+                row[at + 2] += sign * counts[1]
 
     # Each in the order in which every transaction locks the rows.
 
@@ -274,9 +278,13 @@ class Changes:
         return _rows(self._cases)
 
     def grids(self) -> dict[GridKey, tuple[int, ...]]:
-        """Changes of `grid_tally`, but for households: visits, raised, resolved, late."""
+        """Changes of `grid_tally`, but for households: visits, raised, resolved, late, then visits, raised, resolved of each duty.
+
+        Where a household is visited now there is a row, even of naughts: the household counts there.
+        """
         self._spread()
-        return _rows(self._grids)
+        visited = {key for key, visits in self._visited.items() if any(n > 0 for n in visits.values())}
+        return {key: tuple(row) for key, row in sorted(self._grids.items()) if any(row) or key in visited}
 
     def cadres(self) -> dict[CadreKey, tuple[int, ...]]:
         """Changes of `cadre_tally`: visits, raised, resolved."""

@@ -29,16 +29,15 @@ class Tally(SQLModel, table=True):
 
 
 class GridTally(SQLModel, table=True):
-    """What was done in each grid in each span, an ISO week or a month, per duty; the duty `` (empty) carries the whole.
+    """What was done in each grid in each span, an ISO week or a month: in all, and per duty; a visit counts under each of its duties.
 
     `late`: visits and problems of the span that came in after it. `households`, `contacts`: distinct households visited, and those of
-    them that are contact households; both on the row of the whole.
+    them that are contact households. One row for all duties, for nearly every visit that comes changes it.
     """
 
     __tablename__ = "grid_tally"
 
     span: str = Field(sa_column=_key())
-    duty: str = Field(sa_column=_key())
     grid: str = Field(sa_column=_key())
     visits: int = Field(default=0, sa_column=_count())
     raised: int = Field(default=0, sa_column=_count())
@@ -46,6 +45,24 @@ class GridTally(SQLModel, table=True):
     late: int = Field(default=0, sa_column=_count())
     households: int = Field(default=0, sa_column=_count())
     contacts: int = Field(default=0, sa_column=_count())
+    visits_party_building: int = Field(default=0, sa_column=_count())
+    raised_party_building: int = Field(default=0, sa_column=_count())
+    resolved_party_building: int = Field(default=0, sa_column=_count())
+    visits_social_security: int = Field(default=0, sa_column=_count())
+    raised_social_security: int = Field(default=0, sa_column=_count())
+    resolved_social_security: int = Field(default=0, sa_column=_count())
+    visits_public_order: int = Field(default=0, sa_column=_count())
+    raised_public_order: int = Field(default=0, sa_column=_count())
+    resolved_public_order: int = Field(default=0, sa_column=_count())
+    visits_emergency: int = Field(default=0, sa_column=_count())
+    raised_emergency: int = Field(default=0, sa_column=_count())
+    resolved_emergency: int = Field(default=0, sa_column=_count())
+    visits_social_relief: int = Field(default=0, sa_column=_count())
+    raised_social_relief: int = Field(default=0, sa_column=_count())
+    resolved_social_relief: int = Field(default=0, sa_column=_count())
+    visits_public_service: int = Field(default=0, sa_column=_count())
+    raised_public_service: int = Field(default=0, sa_column=_count())
+    resolved_public_service: int = Field(default=0, sa_column=_count())
 
 
 class WeekTally(SQLModel, table=True):

@@ -9,6 +9,7 @@ from service.cases.models import IS_COUNTED
 from service.database import Connection, Row
 from service.records.columns import fields_json
 from service.summaries.credit import every
+from service.summaries.tallies import DUTY_COUNTS
 from service.units import UNDER
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.periods import Period
@@ -30,7 +31,7 @@ async def counts(connection: Connection, code: str, spans: Sequence[str], width:
         f"""
         SELECT span, left(grid, $3) AS code, sum(visits)::int AS visits, sum(households)::int AS households,
                sum(contacts)::int AS contacts, sum(raised)::int AS raised, sum(resolved)::int AS resolved, sum(late)::int AS late
-        FROM grid_tally WHERE span = ANY($2::text[]) AND duty = '' AND {UNDER.format("grid")} GROUP BY 1, 2
+        FROM grid_tally WHERE span = ANY($2::text[]) AND {UNDER.format("grid")} GROUP BY 1, 2
         UNION ALL
         SELECT '', left(grid, $3), 0, sum(households)::int, sum(contacts)::int, 0, 0, 0
         FROM household_tally WHERE {UNDER.format("grid")} GROUP BY 2
@@ -45,12 +46,13 @@ async def duties(connection: Connection, code: str, period: Period) -> list[Row]
     """Visits, problems raised and resolved of a week or month per duty; a visit counts under each of its duties."""
     return await connection.fetch(
         f"""
-        SELECT duty, sum(visits)::int AS visits, sum(raised)::int AS problems_raised, sum(resolved)::int AS problems_resolved
-        FROM grid_tally WHERE span = $2 AND duty = ANY($3::text[]) AND {UNDER.format("grid")} GROUP BY 1
+        SELECT d.* FROM (SELECT {", ".join(f"coalesce(sum({name}), 0)::int AS {name}" for name in DUTY_COUNTS)}
+                         FROM grid_tally WHERE span = $2 AND {UNDER.format("grid")}) AS t,
+             LATERAL (VALUES {", ".join(f"('{duty}', visits_{duty}, raised_{duty}, resolved_{duty})" for duty in DUTIES)})
+               AS d(duty, visits, problems_raised, problems_resolved)
         """,
         code,
         period.name,
-        list(DUTIES),
     )
 
 

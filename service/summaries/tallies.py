@@ -7,7 +7,9 @@ from typing import Any
 from service.database import Connection
 from service.statements import Part, array, quoted, text_array
 from service.summaries.credit import Changes
+from sync_protocol.vocabulary import DUTIES
 
+DUTY_COUNTS = tuple(f"{name}_{duty}" for duty in DUTIES for name in ("visits", "raised", "resolved"))
 WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in range(1, 8))
 
 
@@ -27,10 +29,12 @@ def _rows(keys: Mapping[str, str], counts: Sequence[str]) -> str:
 
 def _upsert(table: str, keys: Mapping[str, str], counts: Sequence[str]) -> str:
     """The statement that adds counts to rows of a tally."""
-    return (
-        f"INSERT INTO {table} AS t ({', '.join([*keys, *counts])}) {_rows(keys, counts)}"
-        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in counts)}"
-    )
+    return f"INSERT INTO {table} AS t ({', '.join([*keys, *counts])}) {_rows(keys, counts)} {_on_conflict(keys, counts)}"
+
+
+def _on_conflict(keys: Iterable[str], counts: Iterable[str]) -> str:
+    """The part that adds to a row which is there already."""
+    return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in counts)}"
 
 
 _DAYS = _upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, ("visits", "raised", "resolved"))
@@ -41,7 +45,7 @@ _CASES = _upsert(
 )
 _STOCK = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
 
-_GRID_KEYS, _GRID_COUNTS = {"span": "text", "grid": "text", "duty": "text"}, ("visits", "raised", "resolved", "late")
+_GRID_KEYS, _GRID_COUNTS = {"span": "text", "grid": "text"}, ("visits", "raised", "resolved", "late", *DUTY_COUNTS)
 _GRIDS_ALONE = _upsert("grid_tally", _GRID_KEYS, _GRID_COUNTS)
 
 _VISITED = """
@@ -62,27 +66,23 @@ _LEFT = """
     UPDATE grid_tally t SET households = t.households - d.households, contacts = t.contacts - d.contacts
     FROM (SELECT g.span, g.grid, count(*) AS households, count(h.contact_member) AS contacts
           FROM gone g LEFT JOIN household h ON h.id = g.household AND NOT h.deleted GROUP BY 1, 2) AS d
-    WHERE t.span = d.span AND t.grid = d.grid AND t.duty = ''
+    WHERE t.span = d.span AND t.grid = d.grid
 """
 _GRIDS = f"""
-    INSERT INTO grid_tally AS t (span, grid, duty, visits, raised, resolved, late, households, contacts)
-    SELECT span, grid, duty, sum(visits), sum(raised), sum(resolved), sum(late), sum(households), sum(contacts) FROM (
-        SELECT *, 0, 0 FROM ({_rows(_GRID_KEYS, _GRID_COUNTS)}) AS s
-        UNION ALL
-        SELECT v.span, v.grid, '', 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int
-        FROM visited v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted
-    ) AS d (span, grid, duty, visits, raised, resolved, late, households, contacts)
-    GROUP BY span, grid, duty ORDER BY span, grid, duty
-    ON CONFLICT (span, grid, duty) DO UPDATE
-    SET visits = t.visits + excluded.visits, raised = t.raised + excluded.raised, resolved = t.resolved + excluded.resolved,
-        late = t.late + excluded.late, households = t.households + excluded.households, contacts = t.contacts + excluded.contacts
+    INSERT INTO grid_tally AS t (span, grid, {", ".join(_GRID_COUNTS)}, households, contacts)
+    SELECT s.*, coalesce(d.households, 0), coalesce(d.contacts, 0)
+    FROM ({_rows(_GRID_KEYS, _GRID_COUNTS)}) AS s (span, grid, {", ".join(_GRID_COUNTS)})
+    LEFT JOIN (SELECT v.span, v.grid, count(*) AS households, count(h.contact_member) AS contacts
+               FROM visited v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted GROUP BY 1, 2) AS d USING (span, grid)
+    ORDER BY span, grid
+    {_on_conflict(_GRID_KEYS, (*_GRID_COUNTS, "households", "contacts"))}
 """
 
 _FLIPS = """
     UPDATE grid_tally t SET contacts = t.contacts + d.n
     FROM (SELECT v.span, v.grid, sum(f.flip) AS n FROM unnest($1::text::uuid[], $2::text::int[]) AS f(household, flip)
           JOIN visited_household v ON v.household = f.household GROUP BY 1, 2) AS d
-    WHERE t.span = d.span AND t.grid = d.grid AND t.duty = ''
+    WHERE t.span = d.span AND t.grid = d.grid
 """
 
 
@@ -112,10 +112,8 @@ def adding(changes: Changes) -> list[Part]:
         parts.append(Part("cadres", _CADRES, _columns(cadres)))
     grids = changes.grids()
     if visited:
-        parts += [
-            Part("visited", _VISITED, tuple(_names(visited))),
-            Part("grids", _GRIDS, _columns(grids) if grids else ("{}",) * 4),
-        ]
+        # Wherever a household is visited the grid has a row.
+        parts += [Part("visited", _VISITED, tuple(_names(visited))), Part("grids", _GRIDS, _columns(grids))]
     elif grids:
         parts.append(Part("grids", _GRIDS_ALONE, _columns(grids)))
     return parts
