@@ -252,3 +252,80 @@ async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: st
             assert await rows(together, table) == await rows(slow, table), table
     assert quick > 0
     assert {"applied", "merged", "held", "duplicate"} <= outcomes.keys()
+
+
+class Sender:
+    """A phone that hands in nothing but new visits, which go the quick way."""
+
+    def __init__(self, exchanges: Exchanges, staff_code: str) -> None:
+        self.exchanges = exchanges
+        self.rng = random.Random(staff_code)
+        self.phone = Phone(staff_code, (), self.rng)
+        self.now = NOW
+
+    def visit(self, grid: str, id: str = "", house: int = 1, **fields: Any) -> Mutation:
+        """One new visit, in a household of the grid."""
+        self.phone.seq += 1
+        seq, at = self.phone.seq, self.now - timedelta(hours=1)
+        known = {"visited_at": canonical_moment(at), "household_id": household_id(grid, house), "duties": {"add": ["emergency"]}}
+        id = id or uuid7(to_ms(self.now) + seq, self.rng)
+        return Mutation(seq, "visit", id, grid, stamp=make_stamp(to_ms(self.now), seq), fields=known | fields)
+
+    def exchange(self, *mutations: Mutation) -> Exchange:
+        """One exchange with these."""
+        self.now += timedelta(minutes=1)
+        return Exchange(self.phone.device, self.phone.staff_code, SyncRequest(1, self.now, None, 500, 0, list(mutations)), self.now)
+
+    async def send(self, *mutations: Mutation) -> list[Verdict]:
+        """Hands them in alone."""
+        exchange = self.exchange(*mutations)
+        await self.exchanges._push([exchange])
+        return exchange.verdicts
+
+
+async def test_a_visit_that_somebody_else_made_merges_though_it_was_supposed_to_be_new(server: str, template: str) -> None:
+    async with side(server, template) as exchanges:
+        one, two, three = Sender(exchanges, WORKER), Sender(exchanges, SECRETARY), Sender(exchanges, OTHER_WORKER)
+        first = one.visit(GRID, content="甲")
+        assert [verdict.outcome for verdict in await one.send(first, one.visit(GRID))] == ["applied", "applied"]
+        crossing = [two.exchange(two.visit(GRID), two.visit(GRID, first.id, content="乙")), three.exchange(three.visit(OTHER_GRID))]
+        assert all(exchange.visits is not None for exchange in crossing)
+        await exchanges._push(crossing)
+        assert [[verdict.outcome for verdict in exchange.verdicts] for exchange in crossing] == [["applied", "merged"], ["applied"]]
+        (row,) = await exchanges._database.pool.fetch("SELECT content FROM visit WHERE id = $1", first.id)
+        assert row["content"] == "乙"  # the later one; the other is kept as a conflict
+        async with exchanges._database.reading() as connection:
+            assert await differences(connection, exchanges._settings) == []
+
+
+@pytest.mark.parametrize("house", [1, 99])
+async def test_a_visit_of_a_grid_that_is_not_named_is_found_though_it_was_supposed_to_be_new(
+    server: str, template: str, house: int
+) -> None:
+    async with side(server, template) as exchanges:
+        one, two = Sender(exchanges, OTHER_WORKER), Sender(exchanges, SECRETARY)
+        first = one.visit(OTHER_GRID)
+        await one.send(first)
+        verdicts = await two.send(two.visit(GRID), two.visit(GRID, first.id, house=house))
+        assert [(verdict.outcome, verdict.reason) for verdict in verdicts] == [("applied", None), ("held", "grid-mismatch")]
+
+
+async def test_what_waits_for_a_visit_is_released_when_it_comes_among_new_ones(server: str, template: str) -> None:
+    async with side(server, template) as exchanges:
+        one, two = Sender(exchanges, WORKER), Sender(exchanges, SECRETARY)
+        visit = one.visit(GRID)
+        problem = two.visit(GRID)
+        problem.kind = "problem"
+        problem.fields = {
+            "title": "路灯不亮",
+            "duty": "emergency",
+            "severity": "urgent",
+            "raised_at": canonical_moment(NOW),
+            "visit_id": visit.id,
+        }
+        (held,) = await two.send(problem)
+        assert (held.outcome, held.reason) == ("held", "reference-missing")
+        await one.send(visit, one.visit(GRID))
+        (row,) = await exchanges._database.pool.fetch("SELECT state FROM held")
+        assert row["state"] == "released"
+        assert await exchanges._database.pool.fetchval("SELECT count(*) FROM problem WHERE id = $1", problem.id) == 1
