@@ -76,7 +76,7 @@ async def _find(connection: Connection, items: Sequence[Ready | ReadyVisits], al
     singles = [item for item in items if isinstance(item, Ready)]
     names = Names.joined([Names.of(singles), *(Names.of_new_visits(item.visits) for item in items if isinstance(item, ReadyVisits))])
     names.grids |= also_locked
-    return await looking.find(connection, names.supposing_nothing())
+    return await looking.find(connection, names)
 
 
 async def release_waiting(connection: Connection, batch: Batch, now: datetime, settings: Settings) -> bool:

@@ -20,7 +20,7 @@ from service.statements import Copy, Part
 from service.summaries import credit, tallies
 from service.sync import held_queries, queries
 from service.sync.intake import Author, Flaw, Ready
-from service.sync.look import Look, visits_there
+from service.sync.look import Look
 from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
 from sync_protocol.merge import GRID, Edit, Loss, Record, create, destination, merge
@@ -68,23 +68,20 @@ class Batch:
 
     async def open(self, connection: Connection, items: Sequence[Ready | ReadyVisits], look: Look) -> None:
         """Reads whole what the mutations change, and notes what there is of all that they name."""
+        self._items = _apart_where_needed(items, look)
         self.heads = look.locked
         self.existing = dict(look.there)
         self.awaited = look.awaited
-        self._items = self._apart_where_needed(items)
-        doubted = look.supposed and look.supposed.intersection([item.mutation.id for item in self._items if isinstance(item, Ready)])
-        if doubted:
-            self.existing |= await visits_there(connection, doubted)
         wanted: dict[str, dict[str, None]] = defaultdict(dict)
         problems: dict[str, None] = {}
         for item in self._items:
             if isinstance(item, ReadyVisits) or item.flaw is not None or item.kind is None:
                 continue
             name, id = item.kind.name, item.mutation.id
-            if (name, id) in self.existing:
+            if (name, id) in look.there:
                 wanted[name][id] = None
             problem = id if name == "problem" else item.fields.get("problem_id") if name == "step" else None
-            if problem and ("problem", problem) in self.existing:
+            if problem and ("problem", problem) in look.there:
                 problems[problem] = None
         for name, ids in wanted.items():
             for record_id, stored in (await records.load(connection, KINDS[name], ids, self.settings.vault)).items():
@@ -151,26 +148,14 @@ class Batch:
         return verdict
 
     def _take_visits(self, some: ReadyVisits) -> list[Verdict]:
-        """Takes in new visits, without what only a merge needs."""
+        """Takes in new visits, without what only a merge needs; one by one when one of them may have a flaw."""
+        if self._may_have_flaw(some):
+            return [self._take(item) for item in some.apart()]
         visits = some.visits
         revs = self._next_revs(visits.grids, some.author.device)
         self.existing.update(zip(zip(repeat(VISIT.name), visits.ids, strict=False), visits.grids, strict=True))
         self.visits.append((some, revs))
         return [Verdict(mutation.seq, "applied", rev) for mutation, rev in zip(visits.mutations, revs, strict=True)]
-
-    def _apart_where_needed(self, items: Sequence[Ready | ReadyVisits]) -> list[Ready | ReadyVisits]:
-        """Takes apart pushes of new visits of which one may have a flaw, is known already, or comes in another mutation, too."""
-        ids = [id for item in items for id in ((item.mutation.id,) if isinstance(item, Ready) else item.visits.ids)]
-        not_alone = {id for kind, id in self.existing if kind == VISIT.name}
-        if len({*ids}) < len(ids):
-            not_alone |= {id for id, count in Tally(ids).items() if count > 1}
-        found: list[Ready | ReadyVisits] = []
-        for item in items:
-            if isinstance(item, Ready) or (not_alone.isdisjoint(item.visits.ids) and not self._may_have_flaw(item)):
-                found.append(item)
-            else:
-                found += item.apart()
-        return found
 
     def _may_have_flaw(self, some: ReadyVisits) -> bool:
         """Whether something may stand against one of the visits, as `_flaw` finds it; never wrong when it says no."""
@@ -412,6 +397,21 @@ class Batch:
         found = {new.author.device for new, _ in self.visits if True in new.echoes}
         found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
         return found
+
+
+def _apart_where_needed(items: Sequence[Ready | ReadyVisits], look: Look) -> list[Ready | ReadyVisits]:
+    """Takes apart pushes of new visits of which one is known already, or comes in another mutation, too."""
+    ids = [id for item in items for id in ((item.mutation.id,) if isinstance(item, Ready) else item.visits.ids)]
+    not_alone = {id for kind, id in look.there if kind == VISIT.name}
+    if len({*ids}) < len(ids):
+        not_alone |= {id for id, count in Tally(ids).items() if count > 1}
+    found: list[Ready | ReadyVisits] = []
+    for item in items:
+        if isinstance(item, Ready) or not_alone.isdisjoint(item.visits.ids):
+            found.append(item)
+        else:
+            found += item.apart()
+    return found
 
 
 def _columns_of(visits: Sequence[tuple[ReadyVisits, Sequence[int]]]) -> dict[str, Sequence[Any]]:

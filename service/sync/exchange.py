@@ -7,7 +7,6 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from service import metrics
@@ -106,15 +105,8 @@ class Exchanges:
                 await _note_seen(connection, exchange)
 
     async def _push(self, exchanges: list[Exchange]) -> None:
-        names = Names.joined([exchange.names for exchange in exchanges])
-        try:
-            await self._take_in(exchanges, names)
-        except asyncpg.UniqueViolationError:
-            # Perhaps one that was supposed to be new is known.
-            await self._take_in(exchanges, names.supposing_nothing())
-
-    async def _take_in(self, exchanges: list[Exchange], names: Names) -> None:
         """Takes in what devices hand in, in one transaction."""
+        names = Names.joined([exchange.names for exchange in exchanges])
         now = max(exchange.now for exchange in exchanges)
         async with self._database.syncing() as connection:
             async with connection.transaction():

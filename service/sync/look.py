@@ -32,15 +32,10 @@ class DeviceState(msgspec.Struct):
 
 
 class Names(msgspec.Struct):
-    """What mutations name: grids, and ids by the kind of record.
-
-    `supposed`: ids of visits that nobody is supposed to have sent before, as those of new visits never are. They are not looked for, which
-    would cost every visit a search in an index that it goes through again when it is written: there the one that is known fails.
-    """
+    """What mutations name: grids, and ids by the kind of record."""
 
     grids: set[str]
     ids: dict[str, set[str]]
-    supposed: set[str] = set()
 
     @classmethod
     def of(cls, items: Iterable[Reading | Ready]) -> "Names":
@@ -62,20 +57,16 @@ class Names(msgspec.Struct):
     def of_new_visits(cls, visits: NewVisits) -> "Names":
         """The names in new visits."""
         ids: dict[str, set[str]] = {kind: set() for kind in KINDS}
+        ids[VISIT.name].update(visits.ids)
         for name, refers in VISIT.references:
             ids[refers].update([value for value in visits.fields[name] if value is not None])
-        return cls({grid for grid in {*visits.grids} if _may_be_code(grid)}, ids, {*visits.ids})
+        return cls({grid for grid in {*visits.grids} if _may_be_code(grid)}, ids)
 
     @classmethod
     def joined(cls, several: Sequence["Names"]) -> "Names":
         """The names of several together."""
         grids = set().union(*[names.grids for names in several])
-        ids = {kind: set().union(*[names.ids[kind] for names in several]) for kind in KINDS}
-        return cls(grids, ids, set().union(*[names.supposed for names in several]))
-
-    def supposing_nothing(self) -> "Names":
-        """The same, but everything is looked for."""
-        return Names(self.grids, self.ids | {VISIT.name: self.ids[VISIT.name] | self.supposed})
+        return cls(grids, {kind: set().union(*[names.ids[kind] for names in several]) for kind in KINDS})
 
 
 def _may_be_code(grid: str) -> bool:
@@ -86,8 +77,8 @@ class Look(msgspec.Struct):
     """What was seen of some devices and their cadres, and of what their mutations name.
 
     `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them may read, and more; `locked`: those of
-    the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist, tombstones included, but for those that
-    are `supposed` not to; `awaited`: whether a held mutation waits for one of the named ids.
+    the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist, tombstones included; `awaited`: whether a
+    held mutation waits for one of the named ids.
     """
 
     epoch: str = ""
@@ -97,7 +88,6 @@ class Look(msgspec.Struct):
     counters: dict[str, int] = {}
     locked: dict[str, int] = {}
     there: dict[tuple[str, str], str] = {}
-    supposed: set[str] = set()
     awaited: bool = False
 
     def heads(self, staff_code: str, now: datetime) -> dict[str, int]:
@@ -172,9 +162,8 @@ def _lock(place: int) -> str:
 
 
 def _ids(place: int, kinds: Sequence[str]) -> str:
-    """The ids of each kind that are named, and those supposed to be new, as arrays that are made once; parameters from `place` on."""
-    arrays = ", ".join(f"${at}::text::uuid[] AS {kind}_ids" for at, kind in enumerate((*kinds, "new"), place))
-    return f"named AS MATERIALIZED (SELECT {arrays})"
+    """The ids of each kind that are named, as arrays that are made once; parameters from `place` on."""
+    return "named AS MATERIALIZED (SELECT " + ", ".join(f"${at}::text::uuid[] AS {kind}_ids" for at, kind in enumerate(kinds, place)) + ")"
 
 
 def _named(kinds: Sequence[str]) -> list[str]:
@@ -182,7 +171,7 @@ def _named(kinds: Sequence[str]) -> list[str]:
 
     An array is taken in a SELECT of its own; in the condition it would be taken for every row that the condition looks at.
     """
-    every = " || ".join(f"{kind}_ids" for kind in (*kinds, "new"))
+    every = " || ".join(f"{kind}_ids" for kind in kinds)
     return [
         # The rev that is read without a lock is as old as everything else that the statement sees.
         _row("locked", "mine JOIN counter c USING (grid)", code="grid", n="mine.rev", m="c.rev"),
@@ -213,18 +202,12 @@ async def stand(connection: Connection, callers: Collection[tuple[str, str]], no
 
 async def lock(connection: Connection, callers: Collection[tuple[str, str]], names: Names, now: datetime) -> Look:
     """Locks devices (promise 1) and the grids that their mutations name, and looks at all that they name."""
-    return await _fresh(connection, _push_sql(tuple(KINDS)), names, *_callers(callers), now)
+    return await _fresh(connection, _push_sql(tuple(KINDS)), *_callers(callers), now, *_values(names))
 
 
 async def find(connection: Connection, names: Names) -> Look:
     """The same for mutations whose devices are locked already, or are the server's own."""
-    return await _fresh(connection, _find_sql(tuple(KINDS)), names)
-
-
-async def visits_there(connection: Connection, ids: Collection[str]) -> dict[tuple[str, str], str]:
-    """Where the visits with these ids are, as in `Look.there`."""
-    rows = await connection.fetch("SELECT id::text, grid FROM visit WHERE id = ANY((SELECT $1::text::uuid[])::uuid[])", array(ids))
-    return {(VISIT.name, row["id"]): row["grid"] for row in rows}
+    return await _fresh(connection, _find_sql(tuple(KINDS)), *_values(names))
 
 
 def _callers(callers: Collection[tuple[str, str]]) -> tuple[str, str, str]:
@@ -233,15 +216,14 @@ def _callers(callers: Collection[tuple[str, str]]) -> tuple[str, str, str]:
 
 
 def _values(names: Names) -> tuple[str, ...]:
-    return (array(sorted(names.grids)), *(array(names.ids.get(kind, ())) for kind in KINDS), array(names.supposed))
+    return (array(sorted(names.grids)), *(array(names.ids.get(kind, ())) for kind in KINDS))
 
 
-async def _fresh(connection: Connection, sql: str, names: Names, *callers: Any) -> Look:
+async def _fresh(connection: Connection, sql: str, *values: Any) -> Look:
     """Looks again where another transaction held a lock: what it wrote is newer than the first look."""
     while True:
-        look, stale = _look(await connection.fetch(sql, *callers, *_values(names)))
+        look, stale = _look(await connection.fetch(sql, *values))
         if not stale:
-            look.supposed = names.supposed
             return look
 
 

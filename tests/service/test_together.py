@@ -283,7 +283,7 @@ class Sender:
         return exchange.verdicts
 
 
-async def test_a_visit_that_somebody_else_made_merges_though_it_was_supposed_to_be_new(server: str, template: str) -> None:
+async def test_a_visit_that_somebody_else_made_merges_though_it_comes_as_new(server: str, template: str) -> None:
     async with side(server, template) as exchanges:
         one, two, three = Sender(exchanges, WORKER), Sender(exchanges, SECRETARY), Sender(exchanges, OTHER_WORKER)
         first = one.visit(GRID, content="甲")
@@ -299,9 +299,7 @@ async def test_a_visit_that_somebody_else_made_merges_though_it_was_supposed_to_
 
 
 @pytest.mark.parametrize("house", [1, 99])
-async def test_a_visit_of_a_grid_that_is_not_named_is_found_though_it_was_supposed_to_be_new(
-    server: str, template: str, house: int
-) -> None:
+async def test_a_visit_of_another_grid_is_found_though_it_comes_as_new(server: str, template: str, house: int) -> None:
     async with side(server, template) as exchanges:
         one, two = Sender(exchanges, OTHER_WORKER), Sender(exchanges, SECRETARY)
         first = one.visit(OTHER_GRID)
