@@ -1,11 +1,13 @@
 """Migrations, the embedded server, and what happens while the database is down."""
 
+import asyncio
 import multiprocessing
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import asyncpg
+from alembic import command
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import migrations
@@ -14,7 +16,7 @@ from service.models import metadata
 from service.postgres import embedded
 from service.settings import Settings
 from tests.conftest import running
-from tests.world import Clock, World
+from tests.world import GRID, Clock, World
 
 
 async def test_migrations_and_models_agree(database_url: str) -> None:
@@ -31,6 +33,29 @@ async def test_migrations_and_models_agree(database_url: str) -> None:
     await engine.dispose()
     # Alembic's own table is the only one that the models do not know.
     assert [item for item in found if "alembic_version" not in str(item)] == []  # type: ignore[attr-defined]
+
+
+async def test_the_counts_of_duties_survive_the_way_back_and_forth(world: World, database_url: str) -> None:
+    phone = world.phone()
+    await phone.sync()
+    at = {"visited_at": "2026-11-16T09:00:00+08:00"}
+    phone.put("visit", at | {"duties": {"add": ["emergency", "public_order"]}}, grid=GRID)
+    phone.put("visit", at | {"duties": {"add": ["emergency"]}}, grid=GRID)
+    phone.put("visit", at, grid=GRID)
+    raised = {"duty": "social_relief", "severity": "ordinary", "title": "补贴未到", "raised_at": at["visited_at"]}
+    phone.put("problem", raised, grid=GRID)
+    await phone.sync()
+    kept = await world.fetch("SELECT * FROM grid_tally ORDER BY span, grid")
+    found = {(row["visits"], row["visits_emergency"], row["visits_public_order"], row["raised_social_relief"]) for row in kept}
+    assert found == {(3, 2, 1, 1)}
+        (3, 2, 1, 1)
+    }
+    configuration = migrations.configuration(database_url)
+    await asyncio.to_thread(command.downgrade, configuration, "0006")
+    rows = await world.fetch("SELECT duty, visits, raised FROM grid_tally WHERE span = '2026-11' ORDER BY duty")
+    assert [tuple(row) for row in rows] == [("", 3, 1), ("emergency", 2, 0), ("public_order", 1, 0), ("social_relief", 0, 1)]
+    await asyncio.to_thread(command.upgrade, configuration, "head")
+    assert [tuple(row) for row in await world.fetch("SELECT * FROM grid_tally ORDER BY span, grid")] == [tuple(row) for row in kept]
 
 
 async def test_a_database_that_is_down_is_a_problem_and_comes_back(clock: Clock, settings: Settings) -> None:
