@@ -36,7 +36,7 @@ class Ferry(Generic[L]):
     """`carry` takes loads across and leaves on each what came of it; it must be one transaction or none.
 
     A crossing takes loads up to `weight` in all, and at least one. The next begins when it is over, or when it is late: then somebody
-    else holds what it needs, and who comes after it need not wait for that. After one of several the next waits `linger_s` for as many.
+    else holds what it needs, and who comes after it need not wait for that. The next waits `linger_s` for as many as were about.
     When a crossing of several fails, each is carried alone.
     """
 
@@ -47,7 +47,7 @@ class Ferry(Generic[L]):
         self._weight = weight
         self._late_s = late_s
         self._linger_s = linger_s
-        self._crossed = 0
+        self._about = 0
         self._gathering: asyncio.Future[None] | None = None
         self._is_free = True
         self._waiting: deque[tuple[L, asyncio.Future[str]]] = deque()
@@ -87,7 +87,7 @@ class Ferry(Generic[L]):
             self._pass_on()
             raise
         others = self._others(load)
-        self._crossed = 1 + len(others)
+        self._about = 1 + len(others) + len(self._waiting)
         outcome = _ALONE
         has_passed = False
 
@@ -128,8 +128,8 @@ class Ferry(Generic[L]):
             self._gathering = None
 
     def _are_enough(self) -> bool:
-        """Whether as many wait as crossed the last time."""
-        return 1 + len(self._waiting) >= self._crossed
+        """Whether as many wait as were about when the last crossing left, or as fit; as many as crossed would leave small ones small."""
+        return 1 + len(self._waiting) >= self._about or sum(load.weight for load, _ in self._waiting) >= self._weight
 
     async def _alone(self, load: L) -> None:
         async def carry() -> None:

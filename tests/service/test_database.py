@@ -48,8 +48,6 @@ async def test_the_counts_of_duties_survive_the_way_back_and_forth(world: World,
     kept = await world.fetch("SELECT * FROM grid_tally ORDER BY span, grid")
     found = {(row["visits"], row["visits_emergency"], row["visits_public_order"], row["raised_social_relief"]) for row in kept}
     assert found == {(3, 2, 1, 1)}
-        (3, 2, 1, 1)
-    }
     configuration = migrations.configuration(database_url)
     await asyncio.to_thread(command.downgrade, configuration, "0006")
     rows = await world.fetch("SELECT duty, visits, raised FROM grid_tally WHERE span = '2026-11' ORDER BY duty")

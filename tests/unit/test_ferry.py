@@ -118,6 +118,34 @@ async def test_nobody_waits_longer_than_a_moment_for_others() -> None:
     assert river.crossings[3:] == [["e"]], "who crossed alone holds nobody up"
 
 
+async def test_a_boat_that_left_some_behind_waits_for_as_many_as_were_about() -> None:
+    river = River(weight=3, linger_s=60)
+    tasks = river.send(Load("a"), Load("b"), Load("c", 2), Load("d", 2))
+    await settled()
+    river.land()
+    await settled()
+    assert river.crossings == [["a"], ["b", "c"]], "d stays behind, and three were about"
+    tasks += river.send(Load("e"))
+    await settled()
+    assert river.crossings[2:] == []
+    river.ferry._linger_s = 0  # for who stays behind then
+    tasks += river.send(Load("f"))
+    await asyncio.gather(*tasks)
+    assert river.crossings[2:] == [["d", "e"], ["f"]]
+
+
+async def test_a_full_boat_waits_for_nobody() -> None:
+    river = River(weight=3, linger_s=60)
+    river.land()
+    river.ferry._about = 9
+    tasks = river.send(Load("a"))
+    await settled()
+    assert river.crossings == []
+    river.ferry._linger_s = 0
+    await asyncio.gather(*tasks, *river.send(Load("b", 2), Load("c")))
+    assert river.crossings == [["a", "b"], ["c"]]
+
+
 async def test_who_goes_while_lingering_holds_no_boat() -> None:
     river = River(linger_s=60)
     await all_across(river, "abcd")
