@@ -17,7 +17,7 @@ from service.demo.notes import notes
 from service.roster import rule
 from service.settings import Settings
 from service.statements import write
-from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS
+from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from service.workdays import is_workday
 from sync_protocol import periods
 from sync_protocol.clock import make_stamp
@@ -31,7 +31,6 @@ Progress = Callable[[str, int, int], None]
 
 DEVICE = "00000000-0000-4000-8000-000000000000"
 _AT_ONCE = 20_000
-_COUNTS = ("visits", "raised", "resolved")
 _VISIT_COLUMNS = ("id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo",
                   "household_id", "visited_at", "duties", "content")  # fmt: skip
 _VISIT_INDEXES = ("visit_feed", "visit_when")
@@ -358,7 +357,7 @@ _TALLIES = {
     "grid_tally": f"""
         INSERT INTO grid_tally (span, grid, visits, raised, resolved, late, households, contacts, {", ".join(DUTY_COUNTS)})
         SELECT span, grid, sum(visits), sum(raised), sum(resolved), sum(late), sum(households), sum(contacts),
-               {", ".join(f"coalesce(sum({name}) FILTER (WHERE '{duty}' = ANY (duties)), 0)" for duty in DUTIES for name in _COUNTS)}
+               {", ".join(f"coalesce(sum({name}) FILTER (WHERE '{duty}' = ANY (duties)), 0)" for duty in DUTIES for name in WORK_COUNTS)}
         FROM (
             SELECT s.span, grid, 1 AS visits, 0 AS raised, 0 AS resolved, ({_LATE.format("received_at")})::int AS late,
                    0 AS households, 0 AS contacts, duties

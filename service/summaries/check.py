@@ -12,7 +12,7 @@ from service.records.columns import fields_json
 from service.settings import Settings
 from service.statements import write
 from service.summaries.credit import Changes, case_facts, household_facts, visit_facts
-from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS
+from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from sync_protocol.lifecycle import fold
 from sync_protocol.records import KINDS
 
@@ -41,12 +41,12 @@ def _key(*parts: Any) -> tuple[Any, ...]:
 
 # table -> (key columns, count columns, how a row's key is made)
 TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]] = {
-    "tally": (("day", "grid", "cadre"), ("visits", "raised", "resolved"), _key),
+    "tally": (("day", "grid", "cadre"), WORK_COUNTS, _key),
     "week_tally": (("week", "grid"), WEEK_DAYS, _key),
     "case_tally": (("every", "span", "village", "severity"), ("raised", "closed", "lapsed", "cleared"), _key),
-    "cadre_tally": (("span", "village", "cadre"), ("visits", "raised", "resolved"), _key),
+    "cadre_tally": (("span", "village", "cadre"), WORK_COUNTS, _key),
     "visited_household": (("household", "span", "grid"), (), _key),
-    "grid_tally": (("span", "grid"), ("visits", "raised", "resolved", "late", *DUTY_COUNTS, "households", "contacts"), _key),
+    "grid_tally": (("span", "grid"), (*WORK_COUNTS, "late", *DUTY_COUNTS, "households", "contacts"), _key),
     "household_tally": (("grid",), ("households", "contacts"), str),
 }
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ALWAYS = ""  # the span of all time
 # Where the counts of a duty begin in a row of a grid: visits, raised, resolved, behind the four of the whole.
 _DUTY_AT = {duty: 4 + 3 * place for place, duty in enumerate(DUTIES)}
-_GRID_COUNTS = 4 + 3 * len(DUTIES)
+_GRID_WIDTH = 4 + 3 * len(DUTIES)
 
 
 class VisitFacts(NamedTuple):
@@ -156,7 +156,7 @@ class Changes:
         self._days: dict[DayKey, list[int]] = defaultdict(lambda: [0] * 3)
         self._weeks: dict[WeekKey, list[int]] = defaultdict(lambda: [0] * 14)
         self._cases: dict[CaseKey, list[int]] = defaultdict(lambda: [0] * 4)
-        self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * _GRID_COUNTS)
+        self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * _GRID_WIDTH)
         self._cadres: dict[CadreKey, list[int]] = defaultdict(lambda: [0] * 3)
         self._visited: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)  # (span, grid) -> household -> visits
         self._stock: dict[str, list[int]] = defaultdict(lambda: [0] * 2)

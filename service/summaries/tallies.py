@@ -9,7 +9,8 @@ from service.statements import Part, array, quoted, text_array
 from service.summaries.credit import Changes
 from sync_protocol.vocabulary import DUTIES
 
-DUTY_COUNTS = tuple(f"{name}_{duty}" for duty in DUTIES for name in ("visits", "raised", "resolved"))
+WORK_COUNTS = ("visits", "raised", "resolved")
+DUTY_COUNTS = tuple(f"{name}_{duty}" for duty in DUTIES for name in WORK_COUNTS)
 WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in range(1, 8))
 
 
@@ -37,15 +38,15 @@ def _on_conflict(keys: Iterable[str], counts: Iterable[str]) -> str:
     return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in counts)}"
 
 
-_DAYS = _upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, ("visits", "raised", "resolved"))
-_CADRES = _upsert("cadre_tally", {"span": "text", "village": "text", "cadre": "text"}, ("visits", "raised", "resolved"))
+_DAYS = _upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, WORK_COUNTS)
+_CADRES = _upsert("cadre_tally", {"span": "text", "village": "text", "cadre": "text"}, WORK_COUNTS)
 _WEEKS = _upsert("week_tally", {"week": "text", "grid": "text"}, WEEK_DAYS)
 _CASES = _upsert(
     "case_tally", {"every": "text", "span": "text", "village": "text", "severity": "text"}, ("raised", "closed", "lapsed", "cleared")
 )
 _STOCK = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
 
-_GRID_KEYS, _GRID_COUNTS = {"span": "text", "grid": "text"}, ("visits", "raised", "resolved", "late", *DUTY_COUNTS)
+_GRID_KEYS, _GRID_COUNTS = {"span": "text", "grid": "text"}, (*WORK_COUNTS, "late", *DUTY_COUNTS)
 _GRIDS_ALONE = _upsert("grid_tally", _GRID_KEYS, _GRID_COUNTS)
 
 _VISITED = """
