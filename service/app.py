@@ -1,5 +1,6 @@
 """The FastAPI service: one line a room."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from service.identity import routes as identity
 from service.identity.attempts import Attempts
 from service.identity.tokens import Tokens
 from service.inbox import routes as inbox
+from service.inbox.again import keep_releasing
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
 from service.privacy import routes as privacy
@@ -79,9 +81,12 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         app.state.gridloop = State(
             settings, database, Tokens(database, settings, now), Attempts(database, settings), Exchanges(database, settings), now
         )
+        releasing = asyncio.create_task(keep_releasing(database, settings, now))
         try:
             yield
         finally:
+            releasing.cancel()
+            await asyncio.gather(releasing, return_exceptions=True)
             await pool.close()
             await analysis.close()
             await sync.close()

@@ -141,7 +141,7 @@ def served_app() -> Door:
 @app.command()
 def migrate(data: Data = None) -> None:
     """Bring the database to the newest tables, and try again what was held because an older server did not know its kind."""
-    from service.inbox.upgrade import release_unknown_kinds
+    from service.inbox.again import release_unknown_kinds
 
     async def try_again(settings: Settings) -> int:
         pool = await open_pool(str(settings.database_url), 1)

@@ -215,9 +215,13 @@ async def release(request: Request, caller: Signed, id: Id, body: Release) -> di
 async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> dict[str, Any]:
     """Decides that it shall not be applied; it stays readable with the reason."""
     state = state_of(request)
-    async with state.database.transaction() as connection:
-        await _may_decide(connection, caller, id)
-        return await discard_held(connection, state.settings, caller, id, body.reason)
+
+    async def decide() -> dict[str, Any]:
+        async with state.database.transaction() as connection:
+            await _may_decide(connection, caller, id)
+            return await discard_held(connection, state.settings, caller, id, body.reason)
+
+    return await begin_again(decide)
 
 
 async def _may_decide(connection: Connection, caller: Caller, id: str) -> None:

@@ -81,10 +81,12 @@ async def _find(connection: Connection, items: Sequence[Ready | ReadyVisits], al
 
 async def release_waiting(connection: Connection, batch: Batch, now: datetime, settings: Settings) -> bool:
     """Releases what was held only because a record of this batch had not come yet, in the order in which it was written."""
-    if not (batch.awaited or batch.held):
+    if not (batch.awaited or batch.held or batch.held_again):
         return False
     born = batch.born_ids()
-    waiting = await held_queries.waiting_for(connection, born, settings.vault) if born else []
+    waiting = await held_queries.lock_waiting_for(connection, born, settings.vault) if born else []
+    through = batch.let_through()  # one of these may have waited for what it made itself
+    waiting = [row for row in waiting if row.id not in through]
     if not waiting:
         return False
     await release(connection, waiting, now + timedelta(microseconds=1), settings)
@@ -113,8 +115,6 @@ async def release(
         items.append(item)
     verdicts = (await apply(connection, items, now, settings)).verdicts
     for row, verdict in zip(rows, verdicts, strict=True):
-        if verdict.outcome == "held":
-            await held_queries.hold_again(connection, row, verdict)
-        else:
+        if verdict.outcome != "held":
             await held_queries.close_held(connection, row, "released", decided_by, note, now)
     return verdicts

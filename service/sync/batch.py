@@ -62,6 +62,7 @@ class Batch:
         self.log: list[queries.LogRow] = []
         self.conflicts: list[queries.ConflictEntry] = []
         self.held: list[held_queries.HeldEntry] = []
+        self.held_again: list[held_queries.HeldEntry] = []
         self.departures: list[tuple[str, int, str, str]] = []
 
     # ------------------------------------------------------------------------------------------------ reading
@@ -282,6 +283,8 @@ class Batch:
         verdict = Verdict(item.mutation.seq, "held", reason=flaw.reason, detail=flaw.detail)
         if item.origin is None:
             self.held.append(held_queries.HeldEntry(records.new_uuid(), item, flaw))
+        else:
+            self.held_again.append(held_queries.HeldEntry(item.origin, item, flaw))
         self._log(item, verdict)
         return verdict
 
@@ -379,6 +382,8 @@ class Batch:
             await tallies.settle_households(connection, self.changes)
         if self.held:
             await held_queries.write_held(connection, self.held, self.now, vault)
+        if self.held_again:
+            await held_queries.hold_again(connection, self.held_again)
         if self.conflicts:
             self.parts.append(queries.disputing(self.conflicts, self.now, vault))
         if self.departures:
@@ -391,6 +396,11 @@ class Batch:
     def born_ids(self) -> list[str]:
         """The ids of all records that were made."""
         return [*(id for _, id in self.born), *chain.from_iterable(new.visits.ids for new, _ in self.visits)]
+
+    def let_through(self) -> set[str]:
+        """The held mutations that were released and went through."""
+        origins = {item.origin for item in self._items if isinstance(item, Ready) and item.origin is not None}
+        return origins - {entry.id for entry in self.held_again}
 
     def loud(self) -> set[str]:
         """The devices that do not know by their verdicts alone what became of records by their mutations."""

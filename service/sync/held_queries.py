@@ -13,11 +13,12 @@ from service.sync.intake import Author, Flaw, Ready
 from service.sync.look import mailbox_of
 from service.sync.queries import printable, sealed_body
 from service.vault import Vault
-from sync_protocol.messages import Mutation, Verdict
+from sync_protocol.messages import Mutation
+from sync_protocol.records import KINDS, Kind
 
 
 class HeldEntry(msgspec.Struct):
-    """A newly held mutation."""
+    """A mutation that is held, anew or again."""
 
     id: str
     item: Ready
@@ -107,17 +108,36 @@ def held_row(row: Row, vault: Vault) -> HeldRow:
     )
 
 
-async def waiting_for(connection: Connection, ids: Collection[str], vault: Vault) -> list[HeldRow]:
-    """The open held mutations that wait for one of these records, in the order in which they were written."""
-    rows = await connection.fetch(_HELD + " WHERE waits_for = ANY($1::uuid[]) AND state = 'open' ORDER BY stamp, device, seq", list(ids))
+# In the order in which they were written; about what somebody has locked a person is deciding just now.
+_LOCKED_IN_ORDER = " ORDER BY stamp, device, seq FOR UPDATE SKIP LOCKED"
+
+
+async def lock_waiting_for(connection: Connection, ids: Collection[str], vault: Vault) -> list[HeldRow]:
+    """The open held mutations that wait for one of these records, locked."""
+    rows = await connection.fetch(_HELD + " WHERE waits_for = ANY($1::uuid[]) AND state = 'open'" + _LOCKED_IN_ORDER, list(ids))
     return [held_row(row, vault) for row in rows]
 
 
+def _is_there(kind: Kind) -> str:
+    """Whether there is what a held mutation of this kind waits for: its own record, or that which one of its fields names."""
+    ways = [("record = waits_for::text", kind.name)]
+    ways += [(f"body -> 'fields' ->> '{field}' = waits_for::text", refers) for field, refers in kind.references]
+    found = (f"{names} AND EXISTS (SELECT FROM {table} WHERE id = waits_for)" for names, table in ways)
+    return f"kind = '{kind.name}' AND ({' OR '.join(found)})"
+
+
+_OVERDUE = f" WHERE state = 'open' AND waits_for IS NOT NULL AND ({' OR '.join(map(_is_there, KINDS.values()))}){_LOCKED_IN_ORDER} LIMIT $1"
+
+
+async def lock_overdue(connection: Connection, limit: int, vault: Vault) -> list[HeldRow]:
+    """Open held mutations that wait for a record which is here, locked."""
+    return [held_row(row, vault) for row in await connection.fetch(_HELD + _OVERDUE, limit)]
+
+
 async def lock_open_of_kinds(connection: Connection, reason: str, kinds: Collection[str], limit: int, vault: Vault) -> list[HeldRow]:
-    """Open held mutations of these kinds with that reason, locked, in the order in which they were written."""
+    """Open held mutations of these kinds with that reason, locked."""
     rows = await connection.fetch(
-        _HELD
-        + " WHERE state = 'open' AND reason = $1 AND kind = ANY($2::text[]) ORDER BY stamp, device, seq LIMIT $3 FOR UPDATE SKIP LOCKED",
+        _HELD + " WHERE state = 'open' AND reason = $1 AND kind = ANY($2::text[])" + _LOCKED_IN_ORDER + " LIMIT $3",
         reason,
         list(kinds),
         limit,
@@ -131,12 +151,18 @@ async def lock_held(connection: Connection, held_id: str, vault: Vault) -> HeldR
     return held_row(row, vault) if row else None
 
 
-async def hold_again(connection: Connection, row: HeldRow, verdict: Verdict) -> None:
-    """A held mutation was tried and still has a flaw, perhaps another one."""
-    rev = await queries.next_in_mailbox(connection, row.mailbox, 1)
-    await connection.execute(
-        "UPDATE held SET reason = $2, detail = $3, rev = $4 WHERE id = $1", row.id, verdict.reason, verdict.detail, rev
-    )
+async def hold_again(connection: Connection, entries: Sequence[HeldEntry]) -> None:
+    """Held mutations were tried and still have a flaw, perhaps another one; from now on they wait for what would mend that."""
+    for entry in entries:
+        rev = await queries.next_in_mailbox(connection, mailbox_of(entry.item.author.staff_code), 1)
+        await connection.execute(
+            "UPDATE held SET reason = $2, detail = $3, waits_for = $4, rev = $5 WHERE id = $1",
+            entry.id,
+            entry.flaw.reason,
+            _printable_detail(entry.flaw.detail),
+            entry.flaw.waits_for,
+            rev,
+        )
 
 
 async def close_held(connection: Connection, row: HeldRow, state: str, decided_by: str | None, decision: str | None, now: datetime) -> None:

@@ -1,10 +1,18 @@
 """Promise 2: one bad mutation never blocks the rest, and is never thrown away."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from service.database import Database
+from service.inbox import again
+from service.inbox.again import release_overdue
+from service.settings import Settings
+from service.sync import seams
 from sync_protocol.records import KINDS
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, WORKER, World
 
@@ -134,6 +142,149 @@ async def test_what_comes_before_its_reference_is_released_by_itself(world: Worl
     answer = (await editor.send()).json()
     [notice] = [change for change in answer["changes"] if change["kind"] == "held"]
     assert notice["fields"]["state"] == "released"
+
+
+async def test_what_waits_for_two_records_waits_for_the_second_when_the_first_has_come(world: World) -> None:
+    maker, early = world.wire(), world.wire(SECRETARY)
+    household, visit = maker.mutation(1, "household", fields={"head_name": "王秀兰"}), maker.mutation(2)
+    named = {"household_id": household["id"], "visit_id": visit["id"]}
+    problem = {"title": "水管", "duty": "emergency", "raised_at": AT, **named}
+    [verdict] = (await early.send(early.mutation(1, "problem", fields=problem))).json()["verdicts"]
+    assert verdict["reason"] == "reference-missing"
+
+    await maker.send(household if household["id"] in verdict["detail"] else visit | {"seq": 1})
+    [item] = await held_of(world)
+    assert item["reason"] == "reference-missing"
+    assert item["detail"] != verdict["detail"]
+    world.clock.forward(seconds=1)
+    await maker.send((visit if household["id"] in verdict["detail"] else household) | {"seq": 2})
+
+    assert await held_of(world) == []
+    [row] = await world.fetch("SELECT household_id::text, visit_id::text FROM problem")
+    assert dict(row) == named
+
+
+async def test_what_is_released_for_one_record_and_then_waits_for_another_that_is_released_too(world: World) -> None:
+    """A problem waits for a household, and so does the visit that it names, which was written after it."""
+    maker, early = world.wire(), world.wire(SECRETARY)
+    household = maker.mutation(1, "household", fields={"head_name": "王秀兰"})
+    visit = early.mutation(2, fields={"visited_at": AT, "household_id": household["id"]})
+    named = {"household_id": household["id"], "visit_id": visit["id"]}
+    problem = early.mutation(1, "problem", fields={"title": "水管", "duty": "emergency", "raised_at": AT} | named)
+    verdicts = (await early.send(problem, visit)).json()["verdicts"]
+    assert [verdict["outcome"] for verdict in verdicts] == ["held", "held"]
+
+    await maker.send(household)
+
+    assert await held_of(world) == []
+    assert len(await world.fetch("SELECT FROM problem")) == 1
+
+
+async def test_what_is_released_does_not_wait_for_the_record_that_it_makes(world: World) -> None:
+    phone = world.wire()
+    wrong = phone.mutation(1, fields={"content": "看望"})
+    assert (await phone.send(wrong)).json()["verdicts"][0]["reason"] == "fields-missing"
+    [item] = await held_of(world)
+    answer = await world.post(f"/v1/held/{item['id']}/release", {"fields": {"visited_at": AT, "content": "看望老人"}}, SECRETARY)
+    assert answer.json()["outcome"] == "applied"
+    log = await world.fetch("SELECT body FROM mutation WHERE origin IS NOT NULL")
+    assert [json.loads(row["body"])["fields"]["content"] for row in log] == ["看望老人"]
+    [kept] = await held_of(world, state="released")
+    assert kept["decided_by"] == SECRETARY
+
+
+async def until(still: Callable[[], Awaitable[Any]]) -> None:
+    """Waits until there is nothing left, ten seconds at most."""
+    async with asyncio.timeout(10):
+        while await still():  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def _held_while_its_household_is_made(world: World) -> str:
+    """A visit in one grid is held for a household in another, which is made between the look and the commit; the household's id."""
+    visitor, maker = world.wire(), world.wire(SECRETARY)
+    await maker.send()
+    household = maker.mutation(1, "household", grid=OTHER_GRID, fields={"head_name": "王秀兰"})
+    written, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(reached: str) -> None:
+        if reached == seams.PUSH_WRITTEN and not written.is_set():
+            written.set()
+            await go_on.wait()
+
+    seams.install(hold)
+    try:
+        held = asyncio.create_task(visitor.send(visitor.mutation(1, fields={"visited_at": AT, "household_id": household["id"]})))
+        await written.wait()
+        [made] = (await maker.send(household)).json()["verdicts"]
+        go_on.set()
+        [verdict] = (await held).json()["verdicts"]
+    finally:
+        seams.install(None)
+    assert (made["outcome"], verdict["reason"]) == ("applied", "reference-missing")
+    assert len(await held_of(world)) == 1
+    return str(household["id"])
+
+
+async def test_what_was_held_while_its_reference_was_made_is_released_soon(world: World) -> None:
+    household = await _held_while_its_household_is_made(world)
+    world.clock.forward(minutes=1)
+    assert await release_overdue(world.state.database, world.state.settings, world.clock.now()) == 1
+    assert await held_of(world) == []
+    [visit] = await world.fetch("SELECT household_id::text FROM visit")
+    assert visit["household_id"] == household
+    assert await release_overdue(world.state.database, world.state.settings, world.clock.now()) == 0
+
+
+async def test_the_service_itself_releases_what_is_overdue_and_outlives_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _held_while_its_household_is_made(world)
+    world.clock.forward(minutes=1)
+    tries = []
+
+    async def fail_once(database: Database, settings: Settings, now: datetime) -> int:
+        tries.append(now)
+        if len(tries) == 1:
+            raise RuntimeError("at the first try")
+        return await release_overdue(database, settings, now)
+
+    monkeypatch.setattr(again, "release_overdue", fail_once)
+    releasing = asyncio.create_task(again.keep_releasing(world.state.database, world.state.settings, world.clock.now, every_s=0.01))
+    try:
+        await until(lambda: held_of(world))
+    finally:
+        releasing.cancel()
+    assert len(await world.fetch("SELECT FROM visit")) == 1
+
+
+async def test_what_waits_for_an_id_of_another_kind_is_not_tried_for_ever(world: World) -> None:
+    phone = world.wire()
+    visit = phone.mutation(1)
+    problem = {"title": "水管", "duty": "emergency", "raised_at": AT, "household_id": visit["id"]}
+    await phone.send(
+        visit,
+        phone.mutation(2, fields={"visited_at": AT, "household_id": visit["id"]}),
+        phone.mutation(3, "problem", fields=problem),
+    )
+    assert len(await held_of(world)) == 2
+    tried = "SELECT FROM mutation WHERE origin IS NOT NULL"
+    before = len(await world.fetch(tried))
+    assert await release_overdue(world.state.database, world.state.settings, world.clock.now()) == 0
+    assert len(await world.fetch(tried)) == before
+
+
+async def test_what_somebody_is_discarding_is_not_released_meanwhile(world: World) -> None:
+    """Its record comes just then: the discard counts."""
+    phone, maker = world.wire(), world.wire(SECRETARY)
+    household = maker.mutation(1, "household", fields={"head_name": "王秀兰"})
+    await phone.send(phone.mutation(1, fields={"visited_at": AT, "household_id": household["id"]}))
+    [item] = await held_of(world)
+    async with world.state.database.transaction() as connection:
+        await connection.execute("UPDATE held SET state = 'discarded' WHERE id = $1", item["id"])
+        [verdict] = (await maker.send(household)).json()["verdicts"]
+    assert verdict["outcome"] == "applied"
+    assert await world.fetch("SELECT FROM visit") == []
+    [row] = await world.fetch("SELECT state FROM held")
+    assert row["state"] == "discarded"
 
 
 async def test_a_discard_needs_a_reason_and_is_told_to_the_author(world: World) -> None:

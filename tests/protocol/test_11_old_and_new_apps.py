@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.inbox.upgrade import release_unknown_kinds
+from service.inbox.again import release_unknown_kinds
 from service.sync import exchange
 from sync_protocol import records
 from sync_protocol.ids import weekly_analysis_id
@@ -60,6 +60,27 @@ async def test_a_kind_that_the_server_learns_later_is_released_by_the_upgrade(wo
     assert [item.reason for item in phone.held() if item.id == records_id("2026-W46")]
     [still] = (await world.get("/v1/held")).json()["items"]
     assert still["reason"] == "fields-wrong"
+
+
+async def test_of_kinds_that_the_server_learns_later_one_may_name_what_was_written_after_it(world: World) -> None:
+    phone = world.wire()
+    visit = phone.mutation(2)
+    problem = {"title": "水管", "duty": "emergency", "raised_at": AT, "visit_id": visit["id"]}
+    every = dict(records.KINDS)
+    del records.KINDS["visit"], records.KINDS["problem"]
+    try:
+        answer = (await phone.send(phone.mutation(1, "problem", fields=problem), visit)).json()
+        assert [verdict["reason"] for verdict in answer["verdicts"]] == ["kind-unknown"] * 2
+    finally:
+        records.KINDS.clear()
+        records.KINDS.update(every)
+
+    world.clock.forward(days=1)
+    await release_unknown_kinds(world.state.database, world.state.settings, world.clock.now())
+
+    assert await world.fetch("SELECT FROM held WHERE state = 'open'") == []
+    [row] = await world.fetch("SELECT visit_id::text FROM problem")
+    assert row["visit_id"] == visit["id"]
 
 
 def records_id(week: str) -> str:

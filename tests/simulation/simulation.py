@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 
 from service.app import create_app
+from service.inbox.again import release_overdue
 from service.postgres import fresh_database
 from service.settings import Settings
 from service.summaries.check import differences
@@ -527,6 +528,7 @@ class Simulation:
         while self.network.strays:
             await self.network.deliver_stray()
         self.number += 1
+        self.counts["overdue"] += await self._release_overdue()
         for _ in range(FINAL_ROUNDS):
             self.now_ms += 25 * 3600 * 1000
             changes = 0
@@ -543,8 +545,13 @@ class Simulation:
                 return
         raise Failure("the devices do not come to rest")
 
+    async def _release_overdue(self) -> int:
+        """What the service does once a minute."""
+        return await release_overdue(self.app.state.gridloop.database, self.settings, from_ms(self.now_ms))
+
     async def _check(self) -> None:
         pool = self.app.state.gridloop.database.pool
+        check(not await self._release_overdue(), "promise 2: something that is held waits for a record which is here")
         log = [
             self._opened(row)
             for row in await pool.fetch(

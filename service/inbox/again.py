@@ -1,0 +1,72 @@
+"""What is held and can go through without anybody's decision is tried again: after an upgrade, and now and then while the service runs."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from service.database import Connection, Database, begin_again
+from service.errors import Problem
+from service.settings import Settings
+from service.sync.apply import release
+from service.sync.held_queries import HeldRow, lock_open_of_kinds, lock_overdue
+from sync_protocol.records import KINDS
+
+log = logging.getLogger("gridloop")
+
+EVERY_S = 60
+_AT_ONCE = 200
+
+
+async def release_unknown_kinds(database: Database, settings: Settings, now: datetime) -> int:
+    """Releases held mutations of kinds that are known by now (promise 11), in the order in which they were written; returns how many
+    went through. Those that still have a flaw stay held, with the newest reason."""
+
+    async def find(connection: Connection) -> list[HeldRow]:
+        return await lock_open_of_kinds(connection, "kind-unknown", list(KINDS), _AT_ONCE, settings.vault)
+
+    return await _release(database, settings, now, find)
+
+
+async def release_overdue(database: Database, settings: Settings, now: datetime) -> int:
+    """The same for those that wait for a record which is here.
+
+    What comes releases what waits for it. But of a mutation in one grid that is just being held, and the record in another that is just
+    being made, neither can see the other.
+    """
+
+    async def find(connection: Connection) -> list[HeldRow]:
+        return await lock_overdue(connection, _AT_ONCE, settings.vault)
+
+    return await _release(database, settings, now, find)
+
+
+async def _release(database: Database, settings: Settings, now: datetime, find: Callable[[Connection], Awaitable[list[HeldRow]]]) -> int:
+    async def some() -> tuple[int, int]:
+        async with database.transaction() as connection:
+            rows = await find(connection)
+            verdicts = await release(connection, rows, now, settings)
+            return len(rows), sum(verdict.outcome != "held" for verdict in verdicts)
+
+    released = 0
+    while True:
+        tried, through = await begin_again(some)
+        released += through
+        if not tried:
+            return released
+
+
+async def keep_releasing(database: Database, settings: Settings, now: Callable[[], datetime], every_s: float = EVERY_S) -> None:
+    """Releases what is overdue, about every `every_s` seconds for as long as the service runs."""
+    while True:
+        await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
+        try:
+            released = await release_overdue(database, settings, now())
+        except Problem:
+            continue  # the database is down, and said so
+        except Exception:
+            log.exception("what waits for a record that is here could not be released; it is tried again")
+            continue
+        if released:
+            log.info("%d held mutations went through: what they waited for is here", released)
