@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from service.database import Database, begin_again
 from service.identity.rights import PostHeld
@@ -16,6 +17,7 @@ from sync_protocol.messages import Mutation, canonical_json
 from sync_protocol.periods import to_ms
 
 _AT_ONCE = 500
+_AT_A_LOOK = 20_000  # half of what the city visits in a day; looking for them reads all visits that are older
 _SYSTEM = "purge"
 
 
@@ -63,35 +65,35 @@ async def _clear_places(database: Database, settings: Settings, before: datetime
     """Clears the locations of old visits, through the one write path: copies that still hold them hear of it."""
     done = 0
     while True:
-
-        async def batch() -> int:
-            async with database.transaction() as connection:
-                rows = await queries.located_visits(connection, before, _AT_ONCE)
-                if not rows:
-                    return 0
-                device = server_device_id(_SYSTEM)
-                await add_device(connection, device, _SYSTEM, now)
-                state = await lock_device(connection, device)
-                assert state is not None
-                mutations = [
-                    Mutation(
-                        state["acked_seq"] + place,
-                        "visit",
-                        row["id"],
-                        row["grid"],
-                        base=row["rev"],
-                        stamp=clock.make_stamp(to_ms(now)),
-                        fields={"location": None},
-                    )
-                    for place, row in enumerate(rows, 1)
-                ]
-                author = Author(device, _SYSTEM, [PostHeld("admin", "", before, None)], last_stamp=f"{state['last_stamp']:016x}")
-                items = ready(author, read_all(mutations), now)
-                done = acknowledging([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
-                await apply(connection, items, now, settings, also=[done])
-                return len(rows)
-
-        count = await begin_again(batch)
-        done += count
-        if count < _AT_ONCE:
+        async with database.reading() as connection:
+            found = await queries.located_visits(connection, before, _AT_A_LOOK)
+        for begin in range(0, len(found), _AT_ONCE):
+            done += await begin_again(partial(_clear_some, database, settings, found[begin : begin + _AT_ONCE], before, now))
+        if len(found) < _AT_A_LOOK:
             return done
+
+
+async def _clear_some(database: Database, settings: Settings, ids: list[str], before: datetime, now: datetime) -> int:
+    async with database.transaction() as connection:
+        device = server_device_id(_SYSTEM)
+        await add_device(connection, device, _SYSTEM, now)
+        state = await lock_device(connection, device)
+        assert state is not None
+        mutations = [
+            Mutation(
+                state["acked_seq"] + place,
+                "visit",
+                row["id"],
+                row["grid"],
+                base=row["rev"],
+                stamp=clock.make_stamp(to_ms(now)),
+                fields={"location": None},
+            )
+            for place, row in enumerate(await queries.still_located(connection, ids), 1)
+        ]
+        if mutations:
+            author = Author(device, _SYSTEM, [PostHeld("admin", "", before, None)], last_stamp=f"{state['last_stamp']:016x}")
+            items = ready(author, read_all(mutations), now)
+            done = acknowledging([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
+            await apply(connection, items, now, settings, also=[done])
+        return len(mutations)

@@ -1,6 +1,6 @@
 """The SQL of privacy: what is kept of a person, what is too old, what is sealed by an older key."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from service.database import Connection, Row
@@ -77,12 +77,21 @@ async def written_by(connection: Connection, staff_code: str) -> list[Row]:
 # -------------------------------------------------------------------------------------------------------- purging
 
 
-async def located_visits(connection: Connection, before: datetime, limit: int) -> list[Row]:
-    """Visits from before a moment that still have a location."""
+_LOCATED = "location IS NOT NULL AND NOT deleted"
+
+
+async def located_visits(connection: Connection, before: datetime, limit: int) -> list[str]:
+    """The ids of visits from before a moment that have a location, grid by grid."""
+    rows = await connection.fetch(
+        f"SELECT id::text FROM visit WHERE visited_at < $1 AND {_LOCATED} ORDER BY grid, visit.id LIMIT $2", before, limit
+    )
+    return [row["id"] for row in rows]
+
+
+async def still_located(connection: Connection, ids: Sequence[str]) -> list[Row]:
+    """Those of the visits that have a location still."""
     return await connection.fetch(
-        "SELECT id::text, grid, rev FROM visit WHERE visited_at < $1 AND location IS NOT NULL AND NOT deleted ORDER BY grid, id LIMIT $2",
-        before,
-        limit,
+        f"SELECT id::text, grid, rev FROM visit WHERE id = ANY($1::uuid[]) AND {_LOCATED} ORDER BY grid, visit.id", ids
     )
 
 
@@ -100,9 +109,7 @@ OLD = {
 
 async def count_located(connection: Connection, before: datetime) -> int:
     """How many visits from before a moment still have a location."""
-    count: int = await connection.fetchval(
-        "SELECT count(*) FROM visit WHERE visited_at < $1 AND location IS NOT NULL AND NOT deleted", before
-    )
+    count: int = await connection.fetchval(f"SELECT count(*) FROM visit WHERE visited_at < $1 AND {_LOCATED}", before)
     return count
 
 
@@ -145,20 +152,36 @@ async def delete_old(connection: Connection, what: str, before: datetime) -> int
 # ------------------------------------------------------------------------------------------------------ resealing
 
 
-async def sealed_rows(
-    connection: Connection, table: str, key: str, columns: Sequence[str], where: str, after: str, limit: int
+# Columns with their types.
+Columns = Mapping[str, str]
+
+
+async def lock_sealed(
+    connection: Connection, table: str, key: Columns, columns: Columns, where: str, after: Row | None, limit: int
 ) -> list[Row]:
-    """Rows of a table that hold sealed values, in order of key."""
+    """Rows of a table that hold sealed values, locked, in order of their key: its parts, then the columns, all as text.
+
+    `after`: the last row of those before. The key is compared as its index has it, so that each row is come by once.
+    """
+    parts = ", ".join(key)
+    begun = f"AND ({parts}) > ({', '.join(_given(key.values(), 2))})" if after is not None else ""
+    chosen = ", ".join(f"{name}::text AS {name}" for name in (*key, *columns))
+    ordered = f"ORDER BY {', '.join(f'{table}.{name}' for name in key)}"
     return await connection.fetch(
-        f"SELECT {key}::text AS key, {', '.join(columns)} FROM {table} WHERE {where} AND {key}::text > $1 ORDER BY {key}::text LIMIT $2",
-        after,
+        f"SELECT {chosen} FROM {table} WHERE ({where}) {begun} {ordered} LIMIT $1 FOR NO KEY UPDATE",
         limit,
+        *([after[name] for name in key] if after is not None else ()),
     )
 
 
-async def write_sealed(
-    connection: Connection, table: str, key: str, columns: Sequence[str], types: Sequence[str], rows: Sequence[tuple[str | None, ...]]
-) -> None:
-    """Writes sealed values back: key first, then the columns."""
-    sets = ", ".join(f"{name} = ${place}::text::{kind}" for place, (name, kind) in enumerate(zip(columns, types, strict=True), 2))
-    await connection.executemany(f"UPDATE {table} SET {sets} WHERE {key}::text = $1", rows)
+async def write_sealed(connection: Connection, table: str, key: Columns, columns: Columns, rows: Sequence[Sequence[str | None]]) -> None:
+    """Writes sealed values back: the parts of the key first, then the columns."""
+    values = _given([*key.values(), *columns.values()], 1)
+    where = " AND ".join(f"{name} = {value}" for name, value in zip(key, values, strict=False))
+    sets = ", ".join(f"{name} = {value}" for name, value in zip(columns, values[len(key) :], strict=True))
+    await connection.executemany(f"UPDATE {table} SET {sets} WHERE {where}", rows)
+
+
+def _given(types: Iterable[str], first: int) -> list[str]:
+    """Parameters that come as text, from the number `first` on."""
+    return [f"${place}::text::{kind}" for place, kind in enumerate(types, first)]

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-from service.database import Database
+from service.database import Database, Row, begin_again
 from service.privacy import queries
 from service.vault import Vault
 from sync_protocol.messages import canonical_json
@@ -15,12 +16,11 @@ Progress = Callable[[str, int], None]
 
 
 class Place(NamedTuple):
-    """A table with sealed values: its key, its columns with their types, and how a value there is sealed anew."""
+    """A table with sealed values: its key and those columns, with their types, and how a value there is sealed anew."""
 
     table: str
-    key: str
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
+    key: queries.Columns
+    columns: queries.Columns
     where: str
     anew: Callable[[Vault, str], str]
 
@@ -47,12 +47,12 @@ def _body(vault: Vault, value: str) -> str:
 _KINDS = "kind IN (" + ", ".join(f"'{kind}'" for kind in PERSONAL) + ")"
 _PAIRS = " OR ".join(f"kind = '{kind}' AND field = '{name}'" for kind, names in PERSONAL.items() for name in sorted(names))
 PLACES = (
-    *(Place(kind, "id", tuple(sorted(names)), ("text",) * len(names), "true", _text) for kind, names in PERSONAL.items()),
-    Place("cadre", "staff_code", ("phone",), ("text",), "phone <> ''", _text),
-    Place("signing_key", "kid", ("private_pem",), ("text",), "true", _text),
-    Place("held", "id", ("body",), ("json",), _KINDS, _body),
-    Place("conflict", "id", ("kept", "lost"), ("json", "json"), f"({_PAIRS})", _value),
-    Place("mutation", "device || ' ' || seq || ' ' || received_at", ("body",), ("text",), _KINDS, _body),
+    *(Place(kind, {"id": "uuid"}, dict.fromkeys(sorted(names), "text"), "true", _text) for kind, names in PERSONAL.items()),
+    Place("cadre", {"staff_code": "text"}, {"phone": "text"}, "phone <> ''", _text),
+    Place("signing_key", {"kid": "text"}, {"private_pem": "text"}, "true", _text),
+    Place("held", {"id": "uuid"}, {"body": "json"}, _KINDS, _body),
+    Place("conflict", {"id": "uuid"}, {"kept": "json", "lost": "json"}, _PAIRS, _value),
+    Place("mutation", {"device": "uuid", "seq": "bigint", "received_at": "timestamptz"}, {"body": "text"}, _KINDS, _body),
 )
 
 
@@ -60,22 +60,28 @@ async def reseal(database: Database, vault: Vault, progress: Progress = lambda w
     """Goes through every place, a few hundred rows a transaction; returns how many rows were sealed anew. May be run again at any time."""
     total = 0
     for place in PLACES:
-        after, done = "", 0
+        last, done = None, 0
         while True:
-            async with database.transaction() as connection:
-                rows = await queries.sealed_rows(connection, place.table, place.key, place.columns, place.where, after, _AT_ONCE)
-                changed = []
-                for row in rows:
-                    values = [row[name] for name in place.columns]
-                    sealed = [None if value is None else place.anew(vault, value) for value in values]
-                    if sealed != values:
-                        changed.append((row["key"], *sealed))
-                if changed:
-                    await queries.write_sealed(connection, place.table, place.key, place.columns, place.types, changed)
-            total += len(changed)
+            rows, changed = await begin_again(partial(_reseal_some, database, vault, place, last))
+            total += changed
             done += len(rows)
             progress(place.table, done)
             if len(rows) < _AT_ONCE:
                 break
-            after = rows[-1]["key"]
+            last = rows[-1]
     return total
+
+
+async def _reseal_some(database: Database, vault: Vault, place: Place, last: Row | None) -> tuple[list[Row], int]:
+    """The next rows of a place, and how many of them were sealed anew; somebody may edit them meanwhile, and does so before or after."""
+    async with database.transaction() as connection:
+        rows = await queries.lock_sealed(connection, place.table, place.key, place.columns, place.where, last, _AT_ONCE)
+        changed = []
+        for row in rows:
+            values = [row[name] for name in place.columns]
+            sealed = [None if value is None else place.anew(vault, value) for value in values]
+            if sealed != values:
+                changed.append((*(row[name] for name in place.key), *sealed))
+        if changed:
+            await queries.write_sealed(connection, place.table, place.key, place.columns, changed)
+        return rows, len(changed)

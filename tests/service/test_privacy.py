@@ -1,5 +1,6 @@
 """Personal data: sealed at rest, masked, audited, exported, corrected, cleared; and the history of a record."""
 
+import asyncio
 import base64
 import json
 from datetime import timedelta
@@ -8,6 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.privacy import purge as purging
+from service.privacy import reseal as resealing
 from service.privacy.purge import purge
 from service.privacy.reseal import reseal
 from service.vault import KeyMissing, Vault, new_key, read_keys
@@ -201,6 +204,48 @@ async def test_resealing_moves_everything_to_the_newest_key(world: World) -> Non
         old.open(row["phone"])
 
 
+async def test_resealing_goes_through_every_page_and_comes_by_each_row_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resealing, "_AT_ONCE", 2)
+    phones = [world.wire(), world.wire()]
+    for phone in phones:
+        houses = [phone.mutation(seq, "household", fields={"head_name": "王秀兰", "phone": f"1{seq}"}) for seq in range(1, 6)]
+        await phone.send(*houses, phone.mutation(6, "household", fields={"phone": "2"}))
+    both = Vault([base64.urlsafe_b64decode(new_key()), *read_keys(world.state.settings.secret_keys, world.state.settings.data)])
+    seen: dict[str, int] = {}
+    sealed = await reseal(world.state.database, both, lambda what, done: seen.update({what: done}))
+    there = {
+        "household": "SELECT count(*) FROM household",
+        "held": "SELECT count(*) FROM held",
+        "mutation": "SELECT count(*) FROM mutation WHERE kind = 'household'",
+    }
+    counts = {table: (await world.fetch(sql))[0]["count"] for table, sql in there.items()}
+    assert min(counts["household"] - 8, counts["held"], counts["mutation"] - 10) >= 2
+    assert {table: seen[table] for table in there} == counts
+    assert sealed >= sum(counts.values())
+    assert f"gl1.{world.state.settings.vault.kid}" not in await everything_kept(world)
+
+
+async def test_what_is_edited_while_it_is_resealed_stays_edited(world: World) -> None:
+    house = await house_with(world)
+    both = Vault([base64.urlsafe_b64decode(new_key()), *read_keys(world.state.settings.secret_keys, world.state.settings.data)])
+    async with world.state.database.transaction() as connection:
+        await connection.execute("UPDATE household SET phone = $2 WHERE id = $1", house, world.state.settings.vault.seal("13900000001"))
+        resealing_now = asyncio.create_task(reseal(world.state.database, both))
+        await until_blocked(world)
+    await resealing_now
+    [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
+    assert row["phone"].startswith(f"gl1.{both.kid}")
+    assert both.open(row["phone"]) == "13900000001"
+
+
+async def until_blocked(world: World) -> None:
+    """Until somebody waits for a lock, ten seconds at most."""
+    waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+    async with asyncio.timeout(10):
+        while not (await world.fetch(waiting))[0]["exists"]:  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
+
+
 async def test_resealing_takes_in_what_was_kept_before_there_was_a_key(world: World) -> None:
     house = await house_with(world)
     await world.fetch("UPDATE household SET phone = $2 WHERE id = $1", house, PHONE)
@@ -247,6 +292,19 @@ async def test_purging_clears_old_places_and_leaves_the_visit(world: World) -> N
     assert tuple(row) == (None, "x")
     assert "40.1" not in await everything_kept(world)
     assert ("locations of visits", "180 days", 0) in await purge(database, settings, later)
+
+
+async def test_purging_looks_as_often_as_it_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purging, "_AT_A_LOOK", 3)
+    monkeypatch.setattr(purging, "_AT_ONCE", 2)
+    phone = world.wire()
+    fields = {"visited_at": world.clock.now().isoformat(), "content": "x", "location": {"lat": 40.1, "lon": 109.6}}
+    await phone.send(*(phone.mutation(seq, fields=fields) for seq in range(1, 8)))
+    later = world.clock.now() + timedelta(days=181)
+    report = await purge(world.state.database, world.state.settings, later)
+    assert report[0] == ("locations of visits", "180 days", 7)
+    rows = await world.fetch("SELECT count(*) AS n, count(location) AS located FROM visit")
+    assert tuple(rows[0]) == (7, 0)
 
 
 async def test_purging_finds_places_in_what_no_table_could_take(world: World) -> None:
