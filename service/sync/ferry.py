@@ -48,6 +48,7 @@ class Ferry(Generic[L]):
         self._late_s = late_s
         self._linger_s = linger_s
         self._about = 0
+        self._leading = 0
         self._gathering: asyncio.Future[None] | None = None
         self._is_free = True
         self._waiting: deque[tuple[L, asyncio.Future[str]]] = deque()
@@ -60,7 +61,7 @@ class Ferry(Generic[L]):
         else:
             asked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._waiting.append((load, asked))
-            if self._gathering is not None and self._are_enough():
+            if self._gathering is not None and self._are_enough(self._leading):
                 _settle(self._gathering)
             turn = await self._turn(asked)
         if turn == _LEAD:
@@ -82,7 +83,7 @@ class Ferry(Generic[L]):
     async def _lead(self, load: L) -> None:
         """Whoever finds the boat takes the others along, in a task that is a request's own."""
         try:
-            await self._gather()
+            await self._gather(load)
         except asyncio.CancelledError:
             self._pass_on()
             raise
@@ -114,10 +115,11 @@ class Ferry(Generic[L]):
             late.cancel()
             pass_on()
 
-    async def _gather(self) -> None:
+    async def _gather(self, load: L) -> None:
         """Lets those come who will be there in a moment."""
-        if self._linger_s <= 0 or self._gathering is not None or self._are_enough():
+        if self._linger_s <= 0 or self._gathering is not None or self._are_enough(load.weight):
             return
+        self._leading = load.weight
         loop = asyncio.get_running_loop()
         self._gathering = loop.create_future()
         moment = loop.call_later(self._linger_s, _settle, self._gathering)
@@ -127,9 +129,10 @@ class Ferry(Generic[L]):
             moment.cancel()
             self._gathering = None
 
-    def _are_enough(self) -> bool:
-        """Whether as many wait as were about when the last crossing left, or as fit; as many as crossed would leave small ones small."""
-        return 1 + len(self._waiting) >= self._about or sum(load.weight for load, _ in self._waiting) >= self._weight
+    def _are_enough(self, leading: int) -> bool:
+        """Whether as many wait as were about when the last crossing left: as many as crossed would leave small ones small. Or whether one
+        more like that which leads would not fit."""
+        return 1 + len(self._waiting) >= self._about or 2 * leading + sum(load.weight for load, _ in self._waiting) > self._weight
 
     async def _alone(self, load: L) -> None:
         async def carry() -> None:

@@ -119,8 +119,8 @@ async def test_nobody_waits_longer_than_a_moment_for_others() -> None:
 
 
 async def test_a_boat_that_left_some_behind_waits_for_as_many_as_were_about() -> None:
-    river = River(weight=3, linger_s=60)
-    tasks = river.send(Load("a"), Load("b"), Load("c", 2), Load("d", 2))
+    river = River(weight=6, linger_s=60)
+    tasks = river.send(Load("a"), Load("b"), Load("c", 5), Load("d", 2))
     await settled()
     river.land()
     await settled()
@@ -128,10 +128,21 @@ async def test_a_boat_that_left_some_behind_waits_for_as_many_as_were_about() ->
     tasks += river.send(Load("e"))
     await settled()
     assert river.crossings[2:] == []
-    river.ferry._linger_s = 0  # for who stays behind then
     tasks += river.send(Load("f"))
     await asyncio.gather(*tasks)
-    assert river.crossings[2:] == [["d", "e"], ["f"]]
+    assert river.crossings[2:] == [["d", "e", "f"]]
+
+
+async def test_a_boat_with_no_room_for_one_more_like_the_first_waits_for_nobody() -> None:
+    river = River(weight=5, linger_s=60)
+    river.land()
+    river.ferry._about = 9
+    tasks = river.send(Load("a", 2))
+    await settled()
+    assert river.crossings == []
+    tasks += river.send(Load("b", 2))
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    assert river.crossings == [["a", "b"]]
 
 
 async def test_a_full_boat_waits_for_nobody() -> None:
