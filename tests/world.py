@@ -1,7 +1,10 @@
 """Builders for tests: a clock, phones, supervisors, and the mutations they send."""
 
+import asyncio
 import itertools
 import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +13,7 @@ import httpx
 from fastapi import FastAPI
 
 from service.state import State
+from service.sync import seams
 from sync_protocol import clock as clocks
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.ids import uuid7
@@ -17,6 +21,7 @@ from sync_protocol.periods import to_ms
 
 PASSWORD = "gridloop-demo"
 NOW = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)  # a Friday, 10:00 in Baotou
+WAITING_FOR_LOCKS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 VILLAGE = "150202100200"
 GRID = VILLAGE + "001"
 OTHER_GRID = VILLAGE + "002"
@@ -50,6 +55,30 @@ class Phone(Device):
     """A reference device whose clock may be wrong by `ahead_ms`."""
 
     ahead_ms = 0
+
+
+@contextmanager
+def first_held_at(seam: str) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """The first exchange that comes to a seam sets the first event, and waits there for the second."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(name: str) -> None:
+        if name == seam and not reached.is_set():
+            reached.set()
+            await go_on.wait()
+
+    seams.install(hold)
+    try:
+        yield reached, go_on
+    finally:
+        seams.install(None)
+
+
+async def until_none(still: Callable[[], Awaitable[Sequence[Any]]]) -> None:
+    """Asks again and again until nothing is left, ten seconds at most."""
+    async with asyncio.timeout(10):
+        while await still():  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def at_once(seconds: float) -> None:

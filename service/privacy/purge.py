@@ -8,13 +8,8 @@ from service.database import Database, begin_again
 from service.identity.rights import PostHeld
 from service.privacy import queries
 from service.settings import Settings
-from service.sync.apply import apply
-from service.sync.intake import Author, read_all, ready
-from service.sync.queries import Acknowledged, acknowledging, add_device, lock_device
-from sync_protocol import clock
-from sync_protocol.ids import server_device_id
+from service.sync.own import write_own
 from sync_protocol.messages import Mutation, canonical_json
-from sync_protocol.periods import to_ms
 
 _AT_ONCE = 500
 _AT_A_LOOK = 20_000  # half of what the city visits in a day; looking for them reads all visits that are older
@@ -75,25 +70,7 @@ async def _clear_places(database: Database, settings: Settings, before: datetime
 
 async def _clear_some(database: Database, settings: Settings, ids: list[str], before: datetime, now: datetime) -> int:
     async with database.transaction() as connection:
-        device = server_device_id(_SYSTEM)
-        await add_device(connection, device, _SYSTEM, now)
-        state = await lock_device(connection, device)
-        assert state is not None
-        mutations = [
-            Mutation(
-                state["acked_seq"] + place,
-                "visit",
-                row["id"],
-                row["grid"],
-                base=row["rev"],
-                stamp=clock.make_stamp(to_ms(now)),
-                fields={"location": None},
-            )
-            for place, row in enumerate(await queries.still_located(connection, ids), 1)
-        ]
-        if mutations:
-            author = Author(device, _SYSTEM, [PostHeld("admin", "", before, None)], last_stamp=f"{state['last_stamp']:016x}")
-            items = ready(author, read_all(mutations), now)
-            done = acknowledging([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
-            await apply(connection, items, now, settings, also=[done])
+        rows = await queries.still_located(connection, ids)
+        mutations = [Mutation(0, "visit", row["id"], row["grid"], base=row["rev"], fields={"location": None}) for row in rows]
+        await write_own(connection, settings, _SYSTEM, PostHeld("admin", "", before, None), mutations, now)
         return len(mutations)

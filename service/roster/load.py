@@ -10,14 +10,10 @@ from service.database import Connection, Database
 from service.identity.rights import PostHeld
 from service.roster import rule
 from service.settings import Settings
-from service.sync.apply import apply
-from service.sync.intake import Author, read_all, ready
-from service.sync.queries import Acknowledged, acknowledging, add_device, lock_device
+from service.sync.own import write_own
 from service.vault import Vault
-from sync_protocol import clock
-from sync_protocol.ids import NAMESPACE, household_id, server_device_id
+from sync_protocol.ids import NAMESPACE, household_id
 from sync_protocol.messages import Mutation
-from sync_protocol.periods import to_ms
 
 # Posts of the roster hold since before any log can have been written.
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
@@ -127,32 +123,17 @@ async def _load_households(
     for cadre in whole.cadres:
         if cadre.role in ("village_secretary", "village_committee"):
             by_village.setdefault(cadre.unit, []).append(cadre.staff_code)
-    posts = [PostHeld("admin", whole.units[0].code, SINCE, None)]
-    device = server_device_id("admin")
+    post = PostHeld("admin", whole.units[0].code, SINCE, None)
     every = [(grid, number) for grid in grids for number in range(1, settings.households_per_grid + 1)]
     for start in range(0, len(every), _HOUSEHOLDS_AT_ONCE):
         part = {household_id(grid, number): (grid, number) for grid, number in every[start : start + _HOUSEHOLDS_AT_ONCE]}
         async with database.transaction() as connection:
-            await add_device(connection, device, "admin", now)
             known = await connection.fetch("SELECT id::text FROM household WHERE id = ANY($1::uuid[])", list(part))
             for row in known:
                 part.pop(row["id"], None)
-            state = await lock_device(connection, device)
-            assert state is not None
             mutations = [
-                Mutation(
-                    state["acked_seq"] + place,
-                    "household",
-                    record_id,
-                    grid,
-                    stamp=clock.make_stamp(to_ms(now)),
-                    fields=rule.household_fields(grid, number, by_village.get(grid[:12], [])),
-                )
-                for place, (record_id, (grid, number)) in enumerate(part.items(), 1)
+                Mutation(0, "household", record_id, grid, fields=rule.household_fields(grid, number, by_village.get(grid[:12], [])))
+                for record_id, (grid, number) in part.items()
             ]
-            author = Author(device, "admin", posts, last_stamp=f"{state['last_stamp']:016x}")
-            items = ready(author, read_all(mutations), now)
-            if items:
-                done = acknowledging([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
-                await apply(connection, items, now, settings, also=[done])
+            await write_own(connection, settings, "admin", post, mutations, now)
         yield min(start + _HOUSEHOLDS_AT_ONCE, len(every)), len(part)

@@ -30,7 +30,7 @@ from sync_protocol.periods import to_ms
 from sync_protocol.version import MINIMUM
 
 SEEN_EVERY_S = 60
-# Mutations, and exchanges, that cross together at most: eight pushes of 500. More hold locks for longer than they gain.
+# Mutations, and exchanges, that cross together at most: eight pushes of 500.
 _TOGETHER = 4_100
 
 

@@ -108,14 +108,20 @@ def held_row(row: Row, vault: Vault) -> HeldRow:
     )
 
 
-# In the order in which they were written; about what somebody has locked a person is deciding just now.
-_LOCKED_IN_ORDER = " ORDER BY stamp, device, seq FOR UPDATE SKIP LOCKED"
+async def _lock_open(connection: Connection, vault: Vault, limit: int | None, condition: str, *values: object) -> list[HeldRow]:
+    """Open held mutations under a condition on $2 and on, locked, in the order in which they were written.
+
+    About those that somebody else has locked a person is deciding just now.
+    """
+    rows = await connection.fetch(
+        f"{_HELD} WHERE state = 'open' AND ({condition}) ORDER BY stamp, device, seq LIMIT $1 FOR UPDATE SKIP LOCKED", limit, *values
+    )
+    return [held_row(row, vault) for row in rows]
 
 
 async def lock_waiting_for(connection: Connection, ids: Collection[str], vault: Vault) -> list[HeldRow]:
     """The open held mutations that wait for one of these records, locked."""
-    rows = await connection.fetch(_HELD + " WHERE waits_for = ANY($1::uuid[]) AND state = 'open'" + _LOCKED_IN_ORDER, list(ids))
-    return [held_row(row, vault) for row in rows]
+    return await _lock_open(connection, vault, None, "waits_for = ANY($2::uuid[])", list(ids))
 
 
 def _is_there(kind: Kind) -> str:
@@ -126,23 +132,17 @@ def _is_there(kind: Kind) -> str:
     return f"kind = '{kind.name}' AND ({' OR '.join(found)})"
 
 
-_OVERDUE = f" WHERE state = 'open' AND waits_for IS NOT NULL AND ({' OR '.join(map(_is_there, KINDS.values()))}){_LOCKED_IN_ORDER} LIMIT $1"
+_OVERDUE = f"waits_for IS NOT NULL AND ({' OR '.join(map(_is_there, KINDS.values()))})"
 
 
 async def lock_overdue(connection: Connection, limit: int, vault: Vault) -> list[HeldRow]:
     """Open held mutations that wait for a record which is here, locked."""
-    return [held_row(row, vault) for row in await connection.fetch(_HELD + _OVERDUE, limit)]
+    return await _lock_open(connection, vault, limit, _OVERDUE)
 
 
 async def lock_open_of_kinds(connection: Connection, reason: str, kinds: Collection[str], limit: int, vault: Vault) -> list[HeldRow]:
     """Open held mutations of these kinds with that reason, locked."""
-    rows = await connection.fetch(
-        _HELD + " WHERE state = 'open' AND reason = $1 AND kind = ANY($2::text[])" + _LOCKED_IN_ORDER + " LIMIT $3",
-        reason,
-        list(kinds),
-        limit,
-    )
-    return [held_row(row, vault) for row in rows]
+    return await _lock_open(connection, vault, limit, "reason = $2 AND kind = ANY($3::text[])", reason, list(kinds))
 
 
 async def lock_held(connection: Connection, held_id: str, vault: Vault) -> HeldRow | None:

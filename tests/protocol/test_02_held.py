@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from service.inbox.again import release_overdue
 from service.settings import Settings
 from service.sync import seams
 from sync_protocol.records import KINDS
-from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, WORKER, World
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, WORKER, World, first_held_at, until_none
 
 AT = "2026-11-20T09:00:00+08:00"
 
@@ -193,34 +192,17 @@ async def test_what_is_released_does_not_wait_for_the_record_that_it_makes(world
     assert kept["decided_by"] == SECRETARY
 
 
-async def until(still: Callable[[], Awaitable[Any]]) -> None:
-    """Waits until there is nothing left, ten seconds at most."""
-    async with asyncio.timeout(10):
-        while await still():  # noqa: ASYNC110 - the database tells nobody
-            await asyncio.sleep(0.01)
-
-
 async def _held_while_its_household_is_made(world: World) -> str:
     """A visit in one grid is held for a household in another, which is made between the look and the commit; the household's id."""
     visitor, maker = world.wire(), world.wire(SECRETARY)
     await maker.send()
     household = maker.mutation(1, "household", grid=OTHER_GRID, fields={"head_name": "王秀兰"})
-    written, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(reached: str) -> None:
-        if reached == seams.PUSH_WRITTEN and not written.is_set():
-            written.set()
-            await go_on.wait()
-
-    seams.install(hold)
-    try:
+    with first_held_at(seams.PUSH_WRITTEN) as (written, go_on):
         held = asyncio.create_task(visitor.send(visitor.mutation(1, fields={"visited_at": AT, "household_id": household["id"]})))
         await written.wait()
         [made] = (await maker.send(household)).json()["verdicts"]
         go_on.set()
         [verdict] = (await held).json()["verdicts"]
-    finally:
-        seams.install(None)
     assert (made["outcome"], verdict["reason"]) == ("applied", "reference-missing")
     assert len(await held_of(world)) == 1
     return str(household["id"])
@@ -250,7 +232,7 @@ async def test_the_service_itself_releases_what_is_overdue_and_outlives_an_error
     monkeypatch.setattr(again, "release_overdue", fail_once)
     releasing = asyncio.create_task(again.keep_releasing(world.state.database, world.state.settings, world.clock.now, every_s=0.01))
     try:
-        await until(lambda: held_of(world))
+        await until_none(lambda: held_of(world))
     finally:
         releasing.cancel()
     assert len(await world.fetch("SELECT FROM visit")) == 1

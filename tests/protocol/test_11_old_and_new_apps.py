@@ -1,5 +1,8 @@
 """Promise 11: newer apps' fields are kept and given back; outdated apps get no data, but their work is taken in."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from service.inbox.again import release_unknown_kinds
@@ -9,6 +12,19 @@ from sync_protocol.ids import weekly_analysis_id
 from tests.world import GRID, SECRETARY, World
 
 AT = "2026-11-20T09:00:00+08:00"
+
+
+@contextmanager
+def server_without(*kinds: str) -> Iterator[None]:
+    """A server that is too old to know these kinds."""
+    every = dict(records.KINDS)
+    for kind in kinds:
+        del records.KINDS[kind]
+    try:
+        yield
+    finally:
+        records.KINDS.clear()
+        records.KINDS.update(every)
 
 
 async def test_unknown_fields_of_newer_apps_are_kept_and_given_back(world: World) -> None:
@@ -37,18 +53,13 @@ async def test_an_app_below_the_minimum_gets_no_data_but_its_work_is_taken_in(wo
 
 async def test_a_kind_that_the_server_learns_later_is_released_by_the_upgrade(world: World) -> None:
     phone = world.phone()
-    every = dict(records.KINDS)
-    del records.KINDS["weekly_analysis"]
-    try:
+    with server_without("weekly_analysis"):
         # The phone is newer than the server.
         phone.put_unchecked("weekly_analysis", {"week": "2026-W47", "situation": "甲"}, grid=GRID, id=records_id("2026-W47"))
         phone.put_unchecked("weekly_analysis", {"situation": "乙"}, grid=GRID, id=records_id("2026-W47"))
         phone.put_unchecked("weekly_analysis", {"week": "nonsense"}, grid=GRID, id=records_id("2026-W46"))
         report = await phone.sync()
         assert [verdict.reason for verdict in report.verdicts] == ["kind-unknown"] * 3
-    finally:
-        records.KINDS.clear()
-        records.KINDS.update(every)
 
     world.clock.forward(days=1)
     released = await release_unknown_kinds(world.state.database, world.state.settings, world.clock.now())
@@ -66,14 +77,9 @@ async def test_of_kinds_that_the_server_learns_later_one_may_name_what_was_writt
     phone = world.wire()
     visit = phone.mutation(2)
     problem = {"title": "水管", "duty": "emergency", "raised_at": AT, "visit_id": visit["id"]}
-    every = dict(records.KINDS)
-    del records.KINDS["visit"], records.KINDS["problem"]
-    try:
+    with server_without("visit", "problem"):
         answer = (await phone.send(phone.mutation(1, "problem", fields=problem), visit)).json()
         assert [verdict["reason"] for verdict in answer["verdicts"]] == ["kind-unknown"] * 2
-    finally:
-        records.KINDS.clear()
-        records.KINDS.update(every)
 
     world.clock.forward(days=1)
     await release_unknown_kinds(world.state.database, world.state.settings, world.clock.now())

@@ -8,7 +8,7 @@ from typing import Any
 from service.sync import seams
 from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import PAGE_BYTES
-from tests.world import GRID, SECRETARY, World
+from tests.world import GRID, SECRETARY, World, first_held_at
 
 
 async def pages(phone: Any, **envelope: Any) -> list[Any]:
@@ -88,23 +88,13 @@ async def test_a_pull_while_a_push_is_held_open_skips_nothing(world: World) -> N
     """A row that is committed late must not be skipped by a cursor: two connections, one held open."""
     first, second, reader = world.wire(), world.wire(), world.wire(SECRETARY)
     await reader.send()
-    written, release = asyncio.Event(), asyncio.Event()
-
-    async def hold(reached: str) -> None:
-        if reached == seams.PUSH_WRITTEN and not written.is_set():
-            written.set()
-            await release.wait()
-
-    seams.install(hold)
-    try:
+    with first_held_at(seams.PUSH_WRITTEN) as (written, release):
         slow = asyncio.create_task(first.send(first.mutation(1)))
         await written.wait()
         quick = asyncio.create_task(second.send(second.mutation(1)))
         before = (await reader.send()).json()["changes"]
         release.set()
         revs = [(await task).json()["verdicts"][0]["rev"] for task in (slow, quick)]
-    finally:
-        seams.install(None)
     after = (await reader.send()).json()["changes"]
     assert before == []
     assert [change["rev"] for change in after] == sorted(revs)

@@ -14,7 +14,7 @@ from service.privacy import reseal as resealing
 from service.privacy.purge import purge
 from service.privacy.reseal import reseal
 from service.vault import KeyMissing, Vault, new_key, read_keys
-from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WAITING_FOR_LOCKS, WORKER, World, until_none
 
 PHONE = "13812345678"
 
@@ -186,13 +186,18 @@ async def test_a_cadre_gets_all_that_is_kept_of_the_cadre_but_no_secret(world: W
 # ----------------------------------------------------------------------------------------------------- keys, purge
 
 
+def newer_key(world: World) -> tuple[bytes, Vault]:
+    """A new key, and the vault that seals with it and still opens what the keys before it sealed."""
+    key = base64.urlsafe_b64decode(new_key())
+    return key, Vault([key, *read_keys(world.state.settings.secret_keys, world.state.settings.data)])
+
+
 async def test_resealing_moves_everything_to_the_newest_key(world: World) -> None:
     house = await house_with(world)
     phone = world.wire()
     await phone.send(phone.mutation(1, "household", fields={"phone": "1"}))  # held: it has no name
     old = world.state.settings.vault
-    key = base64.urlsafe_b64decode(new_key())
-    both = Vault([key, *read_keys(world.state.settings.secret_keys, world.state.settings.data)])
+    key, both = newer_key(world)
     assert await reseal(world.state.database, both) > 0
     assert await reseal(world.state.database, both) == 0
     text = await everything_kept(world)
@@ -210,7 +215,7 @@ async def test_resealing_goes_through_every_page_and_comes_by_each_row_once(worl
     for phone in phones:
         houses = [phone.mutation(seq, "household", fields={"head_name": "王秀兰", "phone": f"1{seq}"}) for seq in range(1, 6)]
         await phone.send(*houses, phone.mutation(6, "household", fields={"phone": "2"}))
-    both = Vault([base64.urlsafe_b64decode(new_key()), *read_keys(world.state.settings.secret_keys, world.state.settings.data)])
+    _, both = newer_key(world)
     seen: dict[str, int] = {}
     sealed = await reseal(world.state.database, both, lambda what, done: seen.update({what: done}))
     there = {
@@ -227,7 +232,7 @@ async def test_resealing_goes_through_every_page_and_comes_by_each_row_once(worl
 
 async def test_what_is_edited_while_it_is_resealed_stays_edited(world: World) -> None:
     house = await house_with(world)
-    both = Vault([base64.urlsafe_b64decode(new_key()), *read_keys(world.state.settings.secret_keys, world.state.settings.data)])
+    _, both = newer_key(world)
     async with world.state.database.transaction() as connection:
         await connection.execute("UPDATE household SET phone = $2 WHERE id = $1", house, world.state.settings.vault.seal("13900000001"))
         resealing_now = asyncio.create_task(reseal(world.state.database, both))
@@ -240,10 +245,8 @@ async def test_what_is_edited_while_it_is_resealed_stays_edited(world: World) ->
 
 async def until_blocked(world: World) -> None:
     """Until somebody waits for a lock, ten seconds at most."""
-    waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
-    async with asyncio.timeout(10):
-        while not (await world.fetch(waiting))[0]["exists"]:  # noqa: ASYNC110 - the database tells nobody
-            await asyncio.sleep(0.01)
+    nobody = f"SELECT WHERE ({WAITING_FOR_LOCKS}) = 0"
+    await until_none(lambda: world.fetch(nobody))
 
 
 async def test_resealing_takes_in_what_was_kept_before_there_was_a_key(world: World) -> None:

@@ -36,7 +36,7 @@ from tests.simulation.history import (
     content_of_body,
 )
 from tests.simulation.network import Network
-from tests.world import PASSWORD, VILLAGE
+from tests.world import PASSWORD, VILLAGE, WAITING_FOR_LOCKS
 
 START = datetime(2026, 11, 16, 0, 0, tzinfo=UTC)
 GRIDS = [VILLAGE + "001", VILLAGE + "002", VILLAGE + "003"]
@@ -415,9 +415,7 @@ class Simulation:
         connection = await asyncpg.connect(self.url)
         try:
             while not task.done():
-                waiting = await connection.fetchval(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                )
+                waiting = await connection.fetchval(WAITING_FOR_LOCKS)
                 if waiting > beyond:
                     return
                 await asyncio.sleep(0.001)
