@@ -1,7 +1,7 @@
 """Builds the WHERE of a list from the filters that were asked for; every value goes in as a parameter."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def contains(text: str) -> str:
@@ -9,15 +9,40 @@ def contains(text: str) -> str:
     return "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
+class Reach(NamedTuple):
+    """What a list is about: every row of the units `whole`, and of the units `tied` those that are tied to the cadre."""
+
+    whole: Sequence[str]
+    tied: Sequence[str] = ()
+    staff_code: str = ""
+
+
 class Conditions:
     """`Conditions("c.grid", units)`, then `add("c.duty = {}", duty)` for each filter; `sql` and `values` make the statement."""
 
     def __init__(self, grid: str, units: Sequence[str]) -> None:
         """Begins with “the column `grid` lies in one of these units”."""
-        self.values: list[Any] = list(units)
-        places = range(1, len(units) + 1)
+        self.values: list[Any] = []
+        self._parts = [self._within(grid, units)]
+
+    @classmethod
+    def reaching(cls, grid: str, reach: Reach, tied: str, others: Sequence[str] = (), id: str = "") -> "Conditions":
+        """Begins with what a reach takes in: `tied` is the condition on rows that are tied to the cadre `{}`; and the rows with these
+        `others` as their `id`, wherever they lie."""
+        made = cls(grid, reach.whole)
+        ways = made._parts
+        if reach.tied:
+            within = made._within(grid, reach.tied)
+            ways.append(f"({within} AND {tied.format(made.parameter(reach.staff_code))})")
+        if others:
+            ways.append(f"{id} = ANY({made.parameter(list(others))}::uuid[])")
+        made._parts = ["(" + " OR ".join(ways) + ")"] if len(ways) > 1 else ways
+        return made
+
+    def _within(self, grid: str, units: Sequence[str]) -> str:
+        places = [self.parameter(unit) for unit in units]
         # No unit at all is nobody's: the list is empty.
-        self._parts = ["(" + (" OR ".join(f"({grid} >= ${n} AND {grid} < ${n} || ':')" for n in places) or "false") + ")"]
+        return "(" + (" OR ".join(f"({grid} >= {place} AND {grid} < {place} || ':')" for place in places) or "false") + ")"
 
     def parameter(self, value: Any) -> str:
         """Takes in a value and returns its place, `$3`."""

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
         None, description="Keys that seal personal data: 32 bytes in URL-safe Base64, the newest first, with commas between."
     )
     secret_file: Path | None = Field(None, description="File of these keys, a line each; empty: `secret.key` in the data folder.")
+    late_days: int = Field(
+        7, ge=0, le=3650, description="Days after a post's end, or a phone's revocation, in which what was written before still counts."
+    )
+    stamp_too_old_days: int = Field(
+        90, ge=1, le=36500, description="What is stamped so many days before its phone was registered waits for a person."
+    )
     location_days: int = Field(180, ge=1, le=3650, description="Days after which `gridloop purge` clears where a visit was made.")
     audit_days: int = Field(365, ge=180, le=36500, description="Days that the trail is kept; never under 180.")
     cors_origins: list[str] = Field([], description="Origins of web pages that may call the API, as a JSON list.")

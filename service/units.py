@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 from pydantic import BaseModel, Field
 
+from service.conditions import Reach
 from service.database import Connection, Lender, Row
 from service.errors import INVALID, NOT_FOUND, Problem
 from service.identity.access import Caller
+from service.identity.rights import covers
 from service.state import state_of
 from sync_protocol import periods
 from sync_protocol.periods import Period
@@ -99,6 +101,21 @@ def scope_of(caller: Caller, unit: str | None) -> list[str]:
         return caller.units()
     in_scope(caller, unit)
     return [unit]
+
+
+def reach_of(caller: Caller, unit: str | None) -> Reach:
+    """What a list of records is about: the unit that was asked for, if it is in scope, or the caller's; whole, or what is tied to the
+    caller."""
+    whole = caller.whole_units()
+    found: list[str] = []
+    tied: list[str] = []
+    for code in scope_of(caller, unit):
+        if any(covers(top, code) for top in whole):
+            found.append(code)
+        else:
+            found += [below for below in whole if covers(code, below)]
+            tied.append(code)
+    return Reach(found, tied, caller.staff_code)
 
 
 def named_period(parse: Callable[[str], Period], text: str) -> Period:

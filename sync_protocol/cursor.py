@@ -24,22 +24,29 @@ class Position(NamedTuple):
 
     `snapshot` is the head at which a first pull began that is still under way, 0 for none; the windows apply up to it. Own
     mutations from `own_since` on were made when the device had the whole grid, so that those applied as sent need not be sent back
-    (promise 14).
+    (promise 14). `view` says what the device was shown of the grid; the server begins anew when that has changed.
     """
 
     rev: int
     snapshot: int
     own_since: int
+    view: str = "f"
 
 
 class Cursor(msgspec.Struct, array_like=True):
-    """A decoded cursor. A device that shows it has taken in the answer in which its mutations up to `acked` were acknowledged."""
+    """A decoded cursor. A device that shows it has taken in the answer in which its mutations up to `acked` were acknowledged.
+
+    `staff_code` is its cadre's, and `registered_ms` when the device was registered (Unix ms): a server that was restored from a backup
+    learns both from here. Cursors of older servers hold neither.
+    """
 
     epoch: str
     device: str
     acked: int
     epoch_since_ms: int
     grids: dict[str, Position]
+    staff_code: str = ""
+    registered_ms: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
@@ -55,6 +62,12 @@ def sign_cursor(cursor: Cursor, key: bytes) -> str:
 
 def read_cursor(text: str | None, key: bytes, device: str) -> Cursor | None:
     """The cursor in `text`; None when there is none, or it was not signed with `key`, or it is another device's."""
+    cursor = verify_cursor(text, key)
+    return cursor if cursor is not None and cursor.device == device else None
+
+
+def verify_cursor(text: str | None, key: bytes) -> Cursor | None:
+    """The cursor of any device in `text`; None when there is none, or it was not signed with `key`."""
     if not text:
         return None
     try:
@@ -68,10 +81,9 @@ def read_cursor(text: str | None, key: bytes, device: str) -> Cursor | None:
         body = payload[1:]
         if payload[:1] == _FORMAT_DEFLATED:
             body = zlib.decompressobj().decompress(body, _MAX_INFLATED)
-        cursor = _decoder.decode(body)
+        return _decoder.decode(body)
     except (msgspec.DecodeError, zlib.error):
         return None
-    return cursor if cursor.device == device else None
 
 
 def _mac(payload: bytes, key: bytes) -> bytes:

@@ -53,10 +53,10 @@ class Draft(msgspec.Struct):
     duties: dict[str, DutyNumbers] = {}
 
 
-def draft(items: Iterable[Item], grid: str, period: Period) -> Draft:
+def draft(items: Iterable[Item], grid: str, period: Period, own_work_from: str | None = None) -> Draft:
     """The numbers of `grid` in `period` (days of Asia/Shanghai) from its living records; records of other grids are passed over.
 
-    The copy of a phone reaches back 62 days, so a draft of an older period is not whole.
+    The copy of a phone reaches back 62 days, so a draft of an older period is not whole. `own_work_from`: see `lifecycle.fold`.
     """
     mine = [item for item in items if item.grid == grid]
     result = Draft(grid, period.name, duties={duty: DutyNumbers() for duty in DUTIES})
@@ -75,11 +75,11 @@ def draft(items: Iterable[Item], grid: str, period: Period) -> Draft:
     houses = [item for item in mine if item.kind == "household"]
     result.households = len(houses)
     result.households_unvisited = sorted(item.id for item in houses if item.fields.get("tags") and item.id not in visited)
-    _count_problems(result, mine, period)
+    _count_problems(result, mine, period, own_work_from)
     return result
 
 
-def _count_problems(result: Draft, mine: list[Item], period: Period) -> None:
+def _count_problems(result: Draft, mine: list[Item], period: Period, own_work_from: str | None) -> None:
     steps: dict[str, list[Step]] = {}
     for item in mine:
         if item.kind == "step":
@@ -87,7 +87,7 @@ def _count_problems(result: Draft, mine: list[Item], period: Period) -> None:
     for item in mine:
         if item.kind != "problem" or "raised_at" not in item.fields:
             continue
-        case = fold(item.fields, item.grid, item.created_by, steps.get(item.id, ()))
+        case = fold(item.fields, item.grid, item.created_by, steps.get(item.id, ()), own_work_from=own_work_from)
         if case.state not in OPEN | DONE:
             continue
         numbers = result.duties[item.fields["duty"]]

@@ -63,7 +63,8 @@ class Case(msgspec.Struct):
     """Where a problem stands. `handler_unit` is who has to deal with it, `handler_cadre` in whose hands it is.
 
     `resolved_at`, `resolved_by` and `resolved_unit` are those of the resolve step that stands; None while none does. `due` is the
-    limit in wire form: by the rule for its severity, or as extended. Times are wire moments.
+    limit in wire form: by the rule for its severity, or as extended. `assigned`: the handlers are those of an assignment that stands.
+    Times are wire moments.
     """
 
     state: str
@@ -79,6 +80,7 @@ class Case(msgspec.Struct):
     duplicate_of: str | None = None
     due: str | None = None
     escalated: int = 0
+    assigned: bool = False
     history: list[Entry] = []
 
     @property
@@ -103,11 +105,13 @@ def fold(
     steps: Iterable[Step],
     limit: Limit | None = None,
     may_extend: MayExtend | None = None,
+    own_work_from: str | None = None,
 ) -> Case:
     """Where a problem with these fields, raised in `grid` by `raised_by`, stands after `steps` (in any order).
 
     `limit(raised_at, severity)` gives the due moment; a phone without the calendar leaves it out and `due` stays empty unless extended.
     `may_extend(staff_code, handler_unit)` says whether a cadre stands above the handler; left out, anyone does.
+    `own_work_from`: the stamp from which nobody verifies the own resolution, as the server tells; left out, the rule does not hold.
     """
     raised_at = fields.get("raised_at")
     severity = fields.get("severity") or "ordinary"
@@ -120,14 +124,14 @@ def fold(
     )
     below: list[str] = []
     for step in sorted(steps, key=lambda step: (step.stamp, step.id)):
-        why = _refusal(case, step, may_extend)
+        why = _refusal(case, step, may_extend, own_work_from)
         if why is None:
             _take(case, step, below)
         case.history.append(Entry(step, case.state, why))
     return case
 
 
-def _refusal(case: Case, step: Step, may_extend: MayExtend | None) -> str | None:
+def _refusal(case: Case, step: Step, may_extend: MayExtend | None, own_work_from: str | None) -> str | None:
     """Why a step has no effect; None when it has."""
     action = step.action
     allowed, _ = TRANSITIONS.get(action, (frozenset(), None))
@@ -135,6 +139,8 @@ def _refusal(case: Case, step: Step, may_extend: MayExtend | None) -> str | None
         if action == "resolve" and case.resolved_by:
             return f"superseded: already resolved by {case.resolved_by}"
         return f"not allowed: a problem that is {case.state} does not take {action}"
+    if action == "verify" and step.by == case.resolved_by and own_work_from is not None and step.stamp >= own_work_from:
+        return "own-work: a resolution is verified by somebody else than the one who resolved it"
     if action == "assign" and not (step.fields.get("to_unit") or step.fields.get("to_cadre")):
         return "incomplete: assign needs to_unit or to_cadre"
     if action == "escalate" and len(case.handler_unit) <= CODE_LENGTH["city"]:
@@ -160,6 +166,7 @@ def _take(case: Case, step: Step, below: list[str]) -> None:
         case "assign":
             case.handler_unit = fields.get("to_unit") or case.handler_unit
             case.handler_cadre = fields.get("to_cadre")
+            case.assigned = True
         case "resolve":
             case.resolved_at, case.resolved_by = at, step.by
         case "verify":
@@ -169,10 +176,12 @@ def _take(case: Case, step: Step, below: list[str]) -> None:
             if step.action == "return" and below:
                 case.handler_unit = below.pop()
             case.handler_cadre = None
+            case.assigned = False
         case "escalate":
             below.append(case.handler_unit)
             case.handler_unit = case.handler_unit[: _UP[_UP.index(len(case.handler_unit)) - 1]]
             case.handler_cadre = None
+            case.assigned = False
             case.escalated += 1
         case "extend":
             case.due = fields.get("until")

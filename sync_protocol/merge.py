@@ -33,7 +33,8 @@ class Edit(msgspec.Struct):
     """A mutation that was found readable and allowed: corrected stamp, canonical fields.
 
     `rebased`: its base belongs to another epoch and means nothing, so stamps decide. `override`: a person's decision on a conflict,
-    which no policy overrules. `base_grid`: the grid in which the base was seen, when that is not `grid`.
+    which no policy overrules. `base_grid`: the grid in which the base was seen, when that is not `grid`. `created_by`: whose the record
+    is that the edit makes, when it is not the author's: somebody corrected what another wrote.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Edit(msgspec.Struct):
     rebased: bool = False
     override: bool = False
     base_grid: str | None = None
+    created_by: str | None = None
 
 
 class Record(msgspec.Struct):
@@ -105,7 +107,8 @@ def _concurrent(clock: Clock, edit: Edit) -> bool:
 def create(kind: Kind, edit: Edit, rev: int) -> Record:
     """The record that a first edit makes."""
     clock = Clock(rev, edit.stamp, edit.device, edit.by)
-    return Record(edit.id, edit.grid, clock, clock, edit.by, edit.op == "delete", first_values(edit.fields))
+    creator = edit.created_by or edit.by
+    return Record(edit.id, edit.grid, clock, clock, creator, edit.op == "delete", first_values(edit.fields))
 
 
 def first_values(changes: dict[str, Any]) -> dict[str, Any]:

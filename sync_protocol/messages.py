@@ -121,8 +121,17 @@ class Change(msgspec.Struct, omit_defaults=True):
     created_by: str = ""
 
 
+class Rules(msgspec.Struct):
+    """What a phone must know of the server to fold problems as it does.
+
+    `own_work_from`: the stamp from which nobody verifies the own resolution.
+    """
+
+    own_work_from: str
+
+
 class SyncAnswer(msgspec.Struct):
-    """What the server answers."""
+    """What the server answers. `rules` (optional) stands there when a rule has not always held."""
 
     epoch: str
     server_time: str
@@ -133,6 +142,7 @@ class SyncAnswer(msgspec.Struct):
     cursor: str
     more: bool
     pending: int
+    rules: Rules | None = None
 
 
 class GridCopy(msgspec.Struct):

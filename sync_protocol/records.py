@@ -109,6 +109,16 @@ class Kind:
         """`(field, kind)` for the fields that hold the id of another record."""
         return tuple((field.name, field.refers) for field in self.fields if field.refers)
 
+    @cached_property
+    def cadre_fields(self) -> tuple[str, ...]:
+        """The fields that name a cadre by staff code."""
+        return tuple(field.name for field in self.fields if field.type is STAFF_CODE)
+
+    @cached_property
+    def unit_fields(self) -> tuple[str, ...]:
+        """The fields that name a unit by its code."""
+        return tuple(field.name for field in self.fields if field.type is UNIT_CODE)
+
     def policy_of(self, name: str) -> Policy:
         """A field's policy; a field that this version does not know is kept by `latest`."""
         field = self.by_name.get(name)

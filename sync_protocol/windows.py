@@ -32,10 +32,10 @@ def windows_on(today: date) -> Windows:
     )
 
 
-def in_first_pull(changes: Sequence[Change], today: date) -> set[tuple[str, str]]:
-    """`(kind, id)` of the live records of a copy that a first pull on `today` would give."""
+def in_first_pull(changes: Sequence[Change], today: date, own_work_from: str | None = None) -> set[tuple[str, str]]:
+    """`(kind, id)` of the live records of a copy that a first pull on `today` would give; `own_work_from`: see `lifecycle.fold`."""
     windows = windows_on(today)
-    over = _ended_problems(changes, windows.closed_problems)
+    over = _ended_problems(changes, windows.closed_problems, own_work_from)
     shown = set()
     for change in changes:
         if change.deleted:
@@ -58,7 +58,7 @@ def in_first_pull(changes: Sequence[Change], today: date) -> set[tuple[str, str]
     return shown
 
 
-def _ended_problems(changes: Iterable[Change], before: str) -> set[str]:
+def _ended_problems(changes: Iterable[Change], before: str, own_work_from: str | None) -> set[str]:
     """The problems that were closed, rejected or joined before a moment."""
     problems: dict[str, Change] = {}
     steps: dict[str, list[lifecycle.Step]] = {}
@@ -66,11 +66,12 @@ def _ended_problems(changes: Iterable[Change], before: str) -> set[str]:
         if change.kind == "problem":
             problems[change.id] = change
         elif change.kind == "step" and not change.deleted:
-            step = lifecycle.Step(change.id, change.stamp, change.by, change.fields)
+            step = lifecycle.Step(change.id, change.stamp, change.created_by or change.by, change.fields)
             steps.setdefault(str(change.fields.get("problem_id")), []).append(step)
     over = set()
     for problem_id, problem in problems.items():
-        case = lifecycle.fold(problem.fields, problem.grid, problem.created_by, steps.get(problem_id, ()))
+        some = steps.get(problem_id, ())
+        case = lifecycle.fold(problem.fields, problem.grid, problem.created_by, some, own_work_from=own_work_from)
         if case.ended_at is not None and case.ended_at < before:
             over.add(problem_id)
     return over

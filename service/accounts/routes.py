@@ -13,8 +13,8 @@ from service.database import Connection
 from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
 from service.identity import queries
 from service.identity.access import Caller, Signed
-from service.identity.masks import masked, sees_contacts
 from service.identity.routes import Ended, passwords, refuse_weak
+from service.identity.views import View, masked_phone
 from service.paging import After, Id, Limit, next_place, read_id, read_text
 from service.state import state_of
 from service.units import scope_of
@@ -111,13 +111,17 @@ async def cadres(
     async with state.database.transaction() as connection:
         rows = await queries.cadres(connection, units, role, text, caller.now, place, limit + 1)
         await note(connection, request, caller, "cadres", units, len(rows[:limit]))
-    plain = sees_contacts(caller)
-    items = [_cadre(row, state.settings.vault.open(row["phone"]), plain) for row in rows[:limit]]
+    items = [_cadre(row, state.settings.vault.open(row["phone"]), _works_with(caller, row)) for row in rows[:limit]]
     return CadrePage(items=items, next=next_place(items[-1].staff_code, "") if len(rows) > limit else None)
 
 
+def _works_with(caller: Caller, row: Any) -> bool:
+    """Whether the caller works in a unit of one of the cadre's posts; whoever only supervises sees phone numbers masked."""
+    return any(caller.view_of(post["unit"]) is View.FULL for post in json.loads(row["posts"]))
+
+
 def _cadre(row: Any, phone: str, plain: bool) -> CadreItem:
-    shown = phone if plain else masked(phone) or ""
+    shown = phone if plain else masked_phone(phone)
     return CadreItem(**{**dict(row), "phone": shown, "posts": json.loads(row["posts"])})
 
 

@@ -20,15 +20,30 @@ class Actor(Protocol):
 
 async def note(connection: Connection, request: Request, caller: Actor, action: str, subjects: Sequence[str], count: int) -> None:
     """Adds a line: what the caller read or did (`action`), of whom or where (`subjects`), and how many records were shown."""
+    address = request.client.host if request.client else ""
+    await record(connection, caller.now, caller.staff_code, action, subjects, count, address, request.scope.get("request_id", ""))
+
+
+async def record(
+    connection: Connection,
+    at: datetime,
+    staff_code: str,
+    action: str,
+    subjects: Sequence[str],
+    count: int,
+    address: str = "",
+    request_id: str = "",
+) -> None:
+    """Adds a line that comes of no REST request; see `note`."""
     named = [*subjects[:_NAMED], "…"] if len(subjects) > _NAMED else list(subjects)
     await connection.execute(
         "INSERT INTO audit (id, at, staff_code, action, subjects, count, address, request_id)"
         " VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7)",
-        caller.now,
-        caller.staff_code,
+        at,
+        staff_code,
         action,
         named,
         count,
-        request.client.host if request.client else "",
-        request.scope.get("request_id", ""),
+        address,
+        request_id,
     )

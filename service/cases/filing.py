@@ -29,6 +29,7 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("due", "timestamptz"),
     ("satisfied", "text"),
     ("escalated", "int"),
+    ("assigned", "bool"),
     ("received_at", "timestamptz"),
 )
 _NAMES = ", ".join(name for name, _ in _COLUMNS)
@@ -88,6 +89,7 @@ def writing(filed: Collection[Filed]) -> Part:
             item.case.due,
             item.case.satisfied,
             str(item.case.escalated),
+            str(item.case.assigned),
             item.received_at.isoformat(),
         )
         for item in filed
@@ -119,6 +121,7 @@ def _filed(row: Any) -> Filed:
         satisfied=row["satisfied"],
         due=_text(row["due"]),
         escalated=row["escalated"],
+        assigned=row["assigned"],
     )
     return Filed(str(row["problem"]), row["grid"], row["duty"], row["severity"], case, row["received_at"])
 

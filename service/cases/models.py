@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID as Uuid
 
-from sqlalchemy import Column, DateTime, Index, Integer, Text, text
+from sqlalchemy import Boolean, Column, DateTime, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import UUID
 from sqlmodel import Field, SQLModel
 
@@ -17,8 +17,15 @@ IS_OPEN = "state IN ('raised','accepted','assigned','handling','returned','reope
 IS_COUNTED = "state NOT IN ('rejected', 'joined')"
 
 
+# Assigned to a unit or a cadre, perhaps elsewhere, and not ended.
+IS_ASSIGNED = "assigned AND ended_at IS NULL"
+
+
 class CaseRow(SQLModel, table=True):
-    """A problem's case. Written only by the fold; times are those of the steps, `due` is the limit."""
+    """A problem's case. Written only by the fold; times are those of the steps, `due` is the limit.
+
+    `assigned`: whether the handlers are those of an assignment that stands.
+    """
 
     __tablename__ = "case_file"
     __table_args__ = (
@@ -29,6 +36,8 @@ class CaseRow(SQLModel, table=True):
         Index("case_due", "due", postgresql_include=["grid", "severity", "handler_cadre"], postgresql_where=text(IS_OPEN)),
         Index("case_resolved", "grid", "resolved_at"),
         Index("case_open", "grid", postgresql_where=text(IS_OPEN)),
+        Index("case_assigned_unit", "handler_unit", postgresql_where=text(IS_ASSIGNED)),
+        Index("case_assigned_cadre", "handler_cadre", postgresql_where=text(IS_ASSIGNED)),
         Index("case_escalated", "grid", "raised_at", postgresql_where=text(f"escalated > 0 AND {IS_OPEN}")),
     )
 
@@ -47,4 +56,5 @@ class CaseRow(SQLModel, table=True):
     due: datetime | None = Field(default=None, sa_column=Column(_MOMENT))
     satisfied: str | None = Field(default=None, sa_column=Column(Text))
     escalated: int = Field(default=0, sa_column=Column(Integer, nullable=False))
+    assigned: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default="false"))
     received_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))

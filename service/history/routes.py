@@ -11,7 +11,7 @@ from service.audit.trail import note
 from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
 from service.history import queries
 from service.identity.access import Signed
-from service.identity.masks import sees_contacts, veiled
+from service.identity.views import View, redact, redact_value
 from service.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.state import state_of
 from service.vault import Vault
@@ -77,8 +77,8 @@ async def history(
             raise Problem(NOT_FOUND, f"There is no {kind} {id} in your scope.")
         rows = await queries.mutations(connection, kind, id, place, limit + 1)
         await note(connection, request, caller, "history", [f"{kind} {id}"], len(rows[:limit]))
-    plain = sees_contacts(caller)
-    items = [change(row, kind, state.settings.vault, plain) for row in rows[:limit]]
+    view = caller.view_of(grid) or View.SUMMARISED
+    items = [change(row, kind, state.settings.vault, view) for row in rows[:limit]]
     last = rows[limit - 1] if len(rows) > limit else None
     return HistoryPage(items=items, next=next_place(f"{last['received_at'].isoformat()} {last['seq']}", last["device"]) if last else None)
 
@@ -93,16 +93,14 @@ def _read(after: str | None) -> tuple[datetime, str, int] | None:
     return read_moment(moment), place[1], int(seq)
 
 
-def change(row: Any, kind: str, vault: Vault, plain: bool) -> HistoryEntry:
-    """A line of the mutation log as it is shown."""
+def change(row: Any, kind: str, vault: Vault, view: View) -> HistoryEntry:
+    """A line of the mutation log as a view shows it."""
     body = json.loads(showable_json(vault.open_json(row["body"])))
     rest = json.loads(showable_json(vault.open_json(row["verdict"]))) if row["verdict"] else {}
     fields = body.get("fields") or {}
     lost = []
     for item in rest.get("conflicts") or ():
-        pair = {
-            name: item.get(name) if plain else veiled(kind, {item["field"]: item.get(name)})[item["field"]] for name in ("kept", "lost")
-        }
+        pair = {name: redact_value(kind, item["field"], item.get(name), view) for name in ("kept", "lost")}
         lost.append(LostValue(field=item["field"], rule=item["rule"], **pair))
     return HistoryEntry(
         at=from_ms(stamp_ms(f"{row['stamp']:016x}")),
@@ -113,7 +111,7 @@ def change(row: Any, kind: str, vault: Vault, plain: bool) -> HistoryEntry:
         device_name=row["device_name"],
         seq=row["seq"],
         op=body.get("op", "put"),
-        fields=fields if plain else veiled(kind, fields),
+        fields=redact(kind, fields, view),
         outcome=row["outcome"],
         rev=row["rev"],
         clock_offset_ms=row["offset_ms"],

@@ -1,10 +1,9 @@
 """The SQL of households: lists with the last visit."""
 
-from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
-from service.conditions import Conditions
+from service.conditions import Conditions, Reach
 from service.database import Connection, Row
 
 
@@ -43,11 +42,9 @@ async def household(connection: Connection, id: str) -> Row | None:
     return await connection.fetchrow(_COLUMNS + " WHERE h.id = $1 AND NOT h.deleted", id)
 
 
-async def households(
-    connection: Connection, units: Sequence[str], filters: Filters, after: tuple[str, str] | None, limit: int
-) -> list[Row]:
-    """Living households of these units in order of grid and id, with the moment of the last visit."""
-    where = Conditions("h.grid", units)
+async def households(connection: Connection, reach: Reach, filters: Filters, after: tuple[str, str] | None, limit: int) -> list[Row]:
+    """Living households of a reach in order of grid and id, with the moment of the last visit."""
+    where = Conditions.reaching("h.grid", reach, "h.contact_member = {}")
     where.add("NOT h.deleted")
     if filters.special is not None:
         where.add("coalesce(cardinality(h.tags), 0) > 0" if filters.special else "coalesce(cardinality(h.tags), 0) = 0")

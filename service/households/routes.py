@@ -1,5 +1,6 @@
 """Households with their last visit: `GET /v1/households`."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,12 +13,12 @@ from service.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, docum
 from service.households import queries
 from service.households.queries import Filters
 from service.identity.access import Caller, Signed
-from service.identity.masks import sees_contacts, veiled
 from service.identity.rights import may_write
+from service.identity.views import View, redact
 from service.paging import After, Id, Limit, next_place, read_place
 from service.state import state_of
 from service.sync.rest import write_as
-from service.units import scope_of
+from service.units import reach_of
 from service.vault import Vault
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
@@ -27,7 +28,7 @@ router = APIRouter(prefix="/v1", tags=["households"])
 
 
 class HouseholdItem(BaseModel):
-    """A household. Without the right to them phone and address are masked.
+    """A household. Who only supervises sees phone and address masked, and from above the township no tags.
 
     `days_unvisited` counts days of Asia/Shanghai, null: never visited.
     """
@@ -53,13 +54,11 @@ class HouseholdPage(BaseModel):
 
 
 def _item(row: Any, vault: Vault, caller: Caller) -> HouseholdItem:
-    contacts = {name: row[name] and vault.open(row[name]) for name in ("phone", "address")}
+    shown = {name: row[name] and vault.open(row[name]) for name in ("phone", "address")} | {"tags": row["tags"]}
     values = {name: row[name] for name in HouseholdItem.model_fields if name != "days_unvisited"}
     days = (local_day(caller.now) - local_day(row["last_visit"])).days if row["last_visit"] else None
-    return HouseholdItem(
-        **(values | (contacts if sees_contacts(caller) else veiled("household", contacts))),
-        days_unvisited=days,
-    )
+    view = caller.view_of(row["grid"]) or View.SUMMARISED
+    return HouseholdItem(**(values | {"tags": []} | redact("household", shown, view)), days_unvisited=days)
 
 
 @router.get("/households", summary="Households with their last visit", operation_id="list_households", responses=documented(*READING))
@@ -76,16 +75,25 @@ async def households(
     after: After = None,
 ) -> HouseholdPage:
     """In order of grid; whom nobody has visited for long is found with `not_visited_days`."""
-    units = scope_of(caller, unit)
+    reach = reach_of(caller, unit)
+    if special is not None or tag is not None:
+        _refuse_tags(caller, reach.whole)
     today = local_day(caller.now)
     silent_since = today - timedelta(days=not_visited_days) if not_visited_days else None
     filters = Filters(special, tag, contact_member, lead_member, silent_since)
     state = state_of(request)
     async with state.database.transaction() as connection:
-        rows = await queries.households(connection, units, filters, read_place(after), limit + 1)
-        await note(connection, request, caller, "households", units, len(rows[:limit]))
+        rows = await queries.households(connection, reach, filters, read_place(after), limit + 1)
+        await note(connection, request, caller, "households", [*reach.whole, *reach.tied], len(rows[:limit]))
     items = [_item(row, state.settings.vault, caller) for row in rows[:limit]]
     return HouseholdPage(items=items, next=next_place(items[-1].grid, items[-1].id) if len(rows) > limit else None)
+
+
+def _refuse_tags(caller: Caller, units: Sequence[str]) -> None:
+    """Raises `Problem` where tags are counted only: a filter by them would show them."""
+    for unit in units:
+        if caller.view_of(unit) is View.SUMMARISED:
+            raise Problem(NOT_ALLOWED, f"The tags of single households are shown from the township down, not for {unit}; ask without them.")
 
 
 class Correction(BaseModel):
@@ -126,6 +134,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
 
 async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:
     row = await queries.household(connection, id)
-    if row is None or not caller.reaches(row["grid"]):
+    tied_only = row is not None and caller.view_of(row["grid"]) is View.TIED
+    if row is None or not caller.reaches(row["grid"]) or (tied_only and row["contact_member"] != caller.staff_code):
         raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
     return row

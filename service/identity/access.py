@@ -12,6 +12,7 @@ from service.identity import queries
 from service.identity.queries import Session
 from service.identity.rights import ROUTES, PostHeld, Right, covers, holds, scope
 from service.identity.tokens import Claims
+from service.identity.views import WHOLE_GRID, View, present_views, view_in
 from service.logs import hashed
 from service.state import State, state_of
 
@@ -48,6 +49,14 @@ class Caller:
         """Whether the right of this route holds for a unit or grid; raises `Problem` when it holds nowhere."""
         return any(covers(top, code) for top in self.units())
 
+    def view_of(self, grid: str) -> View | None:
+        """What the posts at present show of a grid or unit; None if none of them does."""
+        return view_in(present_views(self.posts, self.now), grid)
+
+    def whole_units(self) -> list[str]:
+        """The units of which the posts at present show every record."""
+        return [unit for unit, view in present_views(self.posts, self.now) if view in WHOLE_GRID]
+
     def holds(self, roles: frozenset[str], unit: str | None = None) -> bool:
         """Whether the caller has a post with one of these roles at present, for all of `unit` if that is given."""
         return holds(self.posts, self.now, roles, unit)
@@ -66,8 +75,8 @@ def right_of(request: Request) -> Right:
     return ROUTES[request.scope["route"].operation_id]
 
 
-async def phone(request: Request, state: State) -> tuple[str, str, datetime]:
-    """The device, staff code and moment of a request by a phone."""
+async def phone(request: Request, state: State) -> tuple[Claims, str, datetime]:
+    """The claims, device and moment of a request by a phone."""
     now = state.now()
     claims = await state.tokens.read(await bearer(request), now)
     request.scope["staff"] = hashed(claims.staff_code, state.settings.vault.log_key)
@@ -78,7 +87,7 @@ async def phone(request: Request, state: State) -> tuple[str, str, datetime]:
             session = await queries.session(connection, claims.staff_code, claims.device, claims.session)
         _refuse_ended(session, request)
         state.tokens.looked_at(claims)
-    return claims.device, claims.staff_code, now
+    return claims, claims.device, now
 
 
 async def caller(request: Request, _: Annotated[str | None, Depends(scheme)]) -> Caller:

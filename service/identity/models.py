@@ -1,9 +1,9 @@
 """The tables of cadres, their posts and devices, refresh tokens and signing keys."""
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID as Uuid
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlmodel import Field, SQLModel
 
@@ -25,7 +25,7 @@ class Cadre(SQLModel, table=True):
 
 
 class Post(SQLModel, table=True):
-    """A role at a unit from `valid_from` until `valid_to`; empty means still."""
+    """A role at a unit from `valid_from` until `valid_to`; empty means still. `end_recorded_at`: when the end was entered."""
 
     id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
     staff_code: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
@@ -33,13 +33,15 @@ class Post(SQLModel, table=True):
     unit: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
     valid_from: datetime = Field(sa_type=DateTime(timezone=True))
     valid_to: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    end_recorded_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class Device(SQLModel, table=True):
     """A phone, or the server-side device of a cadre's REST writes.
 
     `acked_seq` counts the mutations taken in; `last_stamp` is the highest corrected stamp among them; `queued` is what the phone said
-    was still waiting on it.
+    was still waiting on it. `created_at` is when it was registered; `audited_on` the last day on which its pull was written into the audit
+    trail.
     """
 
     id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
@@ -54,6 +56,7 @@ class Device(SQLModel, table=True):
     created_at: datetime = Field(sa_type=DateTime(timezone=True))
     last_seen: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    audited_on: date | None = Field(default=None, sa_type=Date)
 
 
 class RefreshToken(SQLModel, table=True):

@@ -18,7 +18,7 @@ async def cadre(connection: Connection, staff_code: str) -> Row | None:
 
 async def posts_of(connection: Connection, staff_code: str) -> list[PostHeld]:
     """All posts that a cadre has or had."""
-    rows = await connection.fetch("SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1", staff_code)
+    rows = await connection.fetch("SELECT role, unit, valid_from, valid_to, end_recorded_at FROM post WHERE staff_code = $1", staff_code)
     return [PostHeld(*row) for row in rows]
 
 

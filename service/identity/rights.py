@@ -30,15 +30,15 @@ WRITES: dict[str, frozenset[str]] = {
 # The roles that read the records and summaries of their units.
 READS = frozenset(WRITES) - {"auditor", "app_client"}
 
+# Those of them that read every record of their units; a contact member reads what is about the tied households.
+READS_WHOLE = READS - {"contact_member"}
+
 # The roles that settle conflicts and decide on held mutations of their units.
 SETTLES = frozenset({"village_secretary", "first_secretary", "supervisor", "admin"})
 
 # The roles that keep accounts and devices; those that see which phone has handed in everything.
 ADMINISTERS = frozenset({"admin"})
 SEES_DEVICES = SETTLES
-
-# The roles that see phone numbers and addresses whole: those who go there. Whoever only supervises sees them masked.
-SEES_CONTACTS = frozenset({"grid_worker", "village_secretary", "first_secretary", "village_committee", "village_supervisor"})
 
 # The roles that edit articles.
 EDITS = frozenset({"village_secretary", "first_secretary", "supervisor", "admin"})
@@ -72,7 +72,7 @@ class Right(NamedTuple):
 
 
 _OPEN, _SIGNED = Right(), Right(signed=True)
-_READ, _SETTLE, _ADMIN = Right(READS), Right(SETTLES), Right(ADMINISTERS)
+_READ, _READ_WHOLE, _SETTLE, _ADMIN = Right(READS), Right(READS_WHOLE), Right(SETTLES), Right(ADMINISTERS)
 
 # operation id -> who may call it. A route that is not here answers nobody.
 ROUTES: Mapping[str, Right] = {
@@ -86,11 +86,11 @@ ROUTES: Mapping[str, Right] = {
     "sync": Right(device=True),
     "verify_copy": Right(device=True),
     # the inbox; one's own held mutations are shown to everybody
-    "list_conflicts": _READ,
+    "list_conflicts": _READ_WHOLE,
     "resolve_conflict": _SETTLE,
-    "list_held": Right(READS, signed=True),
+    "list_held": Right(READS_WHOLE, signed=True),
     "release_held": _SETTLE,
-    "discard_held": _SETTLE,
+    "discard_held": Right(SETTLES, signed=True),
     # reading
     "list_units": Right(READS | {"auditor"}, signed=True),
     "list_cadres": _READ,
@@ -99,8 +99,8 @@ ROUTES: Mapping[str, Right] = {
     "get_problem": _READ,
     "list_households": _READ,
     "get_household": _READ,
-    "list_analyses": _READ,
-    "list_monthly_summaries": _READ,
+    "list_analyses": _READ_WHOLE,
+    "list_monthly_summaries": _READ_WHOLE,
     "weekly_summary": _READ,
     "monthly_summary": _READ,
     "cadre_table": _READ,
@@ -108,10 +108,10 @@ ROUTES: Mapping[str, Right] = {
     "cadre_summary": Right(READS, signed=True),
     "list_seals": _READ,
     "loop": _READ,
-    "weekly_draft": _READ,
-    "monthly_draft": _READ,
-    "export_ledger": _READ,
-    "record_history": _READ,
+    "weekly_draft": _READ_WHOLE,
+    "monthly_draft": _READ_WHOLE,
+    "export_ledger": _READ_WHOLE,
+    "record_history": _READ_WHOLE,
     # writing over REST: the kind of record decides, see WRITES
     "raise_problem": _READ,
     "take_step": _READ,
@@ -147,12 +147,13 @@ ROUTES: Mapping[str, Right] = {
 
 
 class PostHeld(NamedTuple):
-    """A role at a unit, from `valid_from` (included) to `valid_to` (excluded; None: still)."""
+    """A role at a unit, from `valid_from` (included) to `valid_to` (excluded; None: still); the end was recorded at `end_recorded_at`."""
 
     role: str
     unit: str
     valid_from: datetime
     valid_to: datetime | None
+    end_recorded_at: datetime | None = None
 
     def valid_at(self, moment: datetime) -> bool:
         """Whether the post was held at a moment."""

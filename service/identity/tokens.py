@@ -38,6 +38,7 @@ class Claims(msgspec.Struct, frozen=True):
     session: str | None = None
     client: str | None = None
     scopes: tuple[str, ...] = ()
+    registered_ms: int | None = None
 
 
 class Tokens:

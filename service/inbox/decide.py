@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from service.database import Connection
-from service.errors import ALREADY_DECIDED, INVALID, NOT_FOUND, Problem
+from service.errors import ALREADY_DECIDED, INVALID, NOT_ALLOWED, NOT_FOUND, Problem
 from service.identity.access import Caller
+from service.identity.rights import may_write
 from service.inbox import queries
 from service.records.queries import load
 from service.settings import Settings
@@ -59,13 +60,29 @@ async def _write_choice(connection: Connection, settings: Settings, caller: Call
 async def release_held(
     connection: Connection, settings: Settings, caller: Caller, held_id: str, fields: dict[str, Any] | None, note: str
 ) -> dict[str, Any]:
-    """Releases a held mutation and answers its verdict; one that still has a flaw stays held."""
+    """Releases a held mutation and answers its verdict; one that still has a flaw stays held.
+
+    With other fields it is the decider's edit, within the decider's rights; the record that it makes is still its author's.
+    """
     row = await held_queries.lock_held(connection, held_id, settings.vault)
     if row is None or row.state != "open":
         raise _decided(held_id)
-    [verdict] = await release(connection, [row], caller.now, settings, caller.staff_code, note, fields)
+    if fields is None or fields == row.mutation.fields:
+        [verdict] = await release(connection, [row], caller.now, settings, caller, note)
+    else:
+        held = row.mutation
+        if not may_write(caller.posts, held.kind, held.grid, caller.now):
+            raise Problem(
+                NOT_ALLOWED,
+                f"With other words it is your own edit, and {caller.staff_code} has no post at present that writes a {held.kind[:40]} in"
+                f" {held.grid[:20]}; release it as it is, or discard it.",
+            )
+        mutation = msgspec.structs.replace(row.mutation, fields=fields, flaw=None)
+        verdict = await write_as(connection, settings, caller, mutation, origin=row)
+        if verdict.outcome != "held":
+            await held_queries.close_held(connection, row, "released", caller.staff_code, note, caller.now)
     answer: dict[str, Any] = msgspec.to_builtins(verdict)
-    return answer
+    return answer | {"seq": row.seq}
 
 
 async def discard_held(connection: Connection, settings: Settings, caller: Caller, held_id: str, reason: str) -> dict[str, Any]:

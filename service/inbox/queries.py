@@ -67,9 +67,9 @@ async def resolve_conflict(
 
 
 async def grid_of_held(connection: Connection, id: str) -> Row | None:
-    """The grid that a held mutation names, and whether there is such a grid."""
+    """The grid that a held mutation names, whether there is such a grid, and who wrote it."""
     return await connection.fetchrow(
-        "SELECT h.grid, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known FROM held h WHERE h.id = $1", id
+        "SELECT h.grid, h.staff_code, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known FROM held h WHERE h.id = $1", id
     )
 
 

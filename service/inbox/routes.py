@@ -11,8 +11,8 @@ from service.audit.trail import note
 from service.database import Connection, begin_again
 from service.errors import ALREADY_DECIDED, NOT_FOUND, READING, Problem, documented
 from service.identity.access import Caller, Signed
-from service.identity.masks import sees_contacts, veiled
 from service.identity.rights import ADMINISTERS, may_settle
+from service.identity.views import View, redact, redact_value
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
 from service.paging import After, Id, Limit, next_after, read_after
@@ -112,16 +112,11 @@ def _units(caller: Caller, unit: str | None) -> list[str]:
     return caller.units_or_none() if unit is None else scope_of(caller, unit)
 
 
-def _decides(caller: Caller, grid: str) -> bool:
-    """Who decides between two values must see them whole."""
-    return sees_contacts(caller) or may_settle(caller.posts, grid, caller.now)
-
-
 def _conflict(row: Any, vault: Vault, caller: Caller) -> ConflictOut:
     values = dict(row)
     for name in ("kept", "lost", "value"):
         value = json.loads(showable_json(vault.open_json(values[name]))) if values[name] is not None else None
-        values[name] = value if _decides(caller, row["grid"]) else veiled(row["kind"], {row["field"]: value})[row["field"]]
+        values[name] = redact_value(row["kind"], row["field"], value, caller.view_of(row["grid"]) or View.SUMMARISED)
     return ConflictOut(**values)
 
 
@@ -129,8 +124,8 @@ def _held(row: Any, vault: Vault, caller: Caller) -> HeldOut:
     values = dict(row)
     mutation = json.loads(showable_json(vault.open_json(values.pop("body"))))
     own = row["staff_code"] == caller.staff_code
-    if not (own or _decides(caller, row["grid"])) and isinstance(mutation.get("fields"), dict):
-        mutation["fields"] = veiled(row["kind"], mutation["fields"])
+    if not own and isinstance(mutation.get("fields"), dict):
+        mutation["fields"] = redact(row["kind"], mutation["fields"], caller.view_of(row["grid"]) or View.SUMMARISED)
     return HeldOut(mutation=mutation, **values)
 
 
@@ -218,15 +213,16 @@ async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> di
 
     async def decide() -> dict[str, Any]:
         async with state.database.transaction() as connection:
-            await _may_decide(connection, caller, id)
+            await _may_decide(connection, caller, id, or_author=True)
             return await discard_held(connection, state.settings, caller, id, body.reason)
 
     return await begin_again(decide)
 
 
-async def _may_decide(connection: Connection, caller: Caller, id: str) -> None:
+async def _may_decide(connection: Connection, caller: Caller, id: str, or_author: bool = False) -> None:
     row = await queries.grid_of_held(connection, id)
     # What names a grid that does not exist is nobody's but an administrator's.
     stray = row is not None and not row["known"] and caller.holds(ADMINISTERS)
-    if row is None or not (stray or may_settle(caller.posts, row["grid"], caller.now)):
+    own = row is not None and or_author and row["staff_code"] == caller.staff_code
+    if row is None or not (own or stray or may_settle(caller.posts, row["grid"], caller.now)):
         raise Problem(NOT_FOUND, f"There is no held mutation {id} in your scope.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.database import Connection, one_at_a_time
-from service.identity.masks import masked
+from service.identity.views import masked_phone
 from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet
 from service.settings import Settings
@@ -113,7 +113,7 @@ def _visit_row(vault: Vault, row: Any) -> Sequence[Any]:
     duties = "、".join(str(_label(DUTIES, duty)) for duty in row["duties"])
     role, state = _label(ROLES, row["role"]), _label(STATES, row["state"])
     place = (row["banner"], row["township"], row["village"], row["grid_name"])
-    household = (row["head_name"], masked(row["phone"] and vault.open(row["phone"])))
+    household = (row["head_name"], row["phone"] and masked_phone(vault.open(row["phone"])))
     return (row["visited_at"], *place, *household, row["author"], role, row["content"], duties, row["problem"], state, None)
 
 

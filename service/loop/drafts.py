@@ -4,6 +4,7 @@ import msgspec
 
 from service.database import Connection
 from service.loop import queries
+from service.sync import queries as sync_queries
 from sync_protocol.drafts import Draft, draft
 from sync_protocol.messages import Change
 from sync_protocol.periods import Period
@@ -11,6 +12,7 @@ from sync_protocol.periods import Period
 
 async def draft_of(connection: Connection, grid: str, period: Period) -> Draft:
     """The numbers of a grid's week or month."""
+    own_work_from = await sync_queries.own_work_from(connection)
     items = [
         Change(
             row["kind"],
@@ -24,4 +26,4 @@ async def draft_of(connection: Connection, grid: str, period: Period) -> Draft:
         )
         for row in await queries.records_of(connection, grid, period)
     ]
-    return draft(items, grid, period)
+    return draft(items, grid, period, own_work_from)

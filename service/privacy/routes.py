@@ -15,6 +15,7 @@ from service.history.routes import HistoryEntry, change
 from service.identity import queries as identity_queries
 from service.identity.access import Signed
 from service.identity.rights import ADMINISTERS
+from service.identity.views import View, redact
 from service.paging import Id
 from service.privacy import queries
 from service.state import state_of
@@ -58,7 +59,8 @@ class CadreExport(BaseModel):
     "/households/{id}/export", summary="What is kept of a household", operation_id="export_household", responses=documented(*READING)
 )
 async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport:
-    """For the people themselves, who may ask what is kept of them; whole, and noted in the trail."""
+    """For the people themselves, who may ask what is kept of them; noted in the trail. Who only supervises gets what the table of views
+    shows: the whole is handed out by those who work in the village."""
     state = state_of(request)
     vault = state.settings.vault
     async with state.database.transaction() as connection:
@@ -70,16 +72,18 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
         log = await history_queries.mutations(connection, "household", id, None, _MOST)
         await note(connection, request, caller, "household-exported", [id], 1 + len(visits) + len(problems))
 
-    def whole(item: Any) -> RecordOut:
-        fields = msgspec.json.decode(vault.open_json(item["fields"]))
+    view = caller.view_of(row["grid"]) or View.SUMMARISED
+
+    def shown(kind: str, item: Any) -> RecordOut:
+        fields = redact(kind, msgspec.json.decode(vault.open_json(item["fields"])), view)
         return RecordOut(**{name: item[name] for name in ("id", "grid", "created_by", "received_at")}, fields=fields)
 
     return HouseholdExport(
         exported_at=caller.now,
-        household=whole(row),
-        visits=[whole(item) for item in visits],
-        problems=[whole(item) for item in problems],
-        history=[change(item, "household", vault, plain=True) for item in log],
+        household=shown("household", row),
+        visits=[shown("visit", item) for item in visits],
+        problems=[shown("problem", item) for item in problems],
+        history=[change(item, "household", vault, view) for item in log],
     )
 
 

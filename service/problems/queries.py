@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from service.conditions import Conditions, contains
+from service.cases.models import IS_ASSIGNED
+from service.conditions import Conditions, Reach, contains
 from service.database import Connection, Row
 from service.records.columns import fields_json
+from service.visits.queries import OWN_OR_TIED
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.records import KINDS, PROBLEM, STEP
 
@@ -31,10 +33,16 @@ class Filters(NamedTuple):
 
 
 async def problems(
-    connection: Connection, units: Sequence[str], filters: Filters, now: datetime, after: tuple[datetime, str] | None, limit: int
+    connection: Connection,
+    reach: Reach,
+    assigned: Sequence[str],
+    filters: Filters,
+    now: datetime,
+    after: tuple[datetime, str] | None,
+    limit: int,
 ) -> list[Row]:
-    """Problems of these units, those raised last first."""
-    where = Conditions("c.grid", units)
+    """Problems of a reach, and those `assigned` to the reader from elsewhere, those raised last first."""
+    where = Conditions.reaching("c.grid", reach, OWN_OR_TIED.format("p"), assigned, "c.problem")
     if filters.state is not None:
         where.add("c.state = {}", filters.state)
     if filters.open is not None:
@@ -56,6 +64,29 @@ async def problems(
         where.add("(c.raised_at, c.problem) < ({}, {}::uuid)", *after)
     last = where.parameter(limit)
     return await connection.fetch(f"{_LISTED} WHERE {where.sql} ORDER BY c.raised_at DESC, c.problem DESC LIMIT {last}", *where.values)
+
+
+async def assigned_to(connection: Connection, staff_code: str, units: Sequence[str]) -> list[str]:
+    """The open problems that were assigned to a cadre, or to one of these units or a unit below from elsewhere."""
+    rows = await connection.fetch(
+        f"""
+        SELECT problem::text FROM case_file WHERE {IS_ASSIGNED} AND handler_cadre = $1
+        UNION
+        SELECT c.problem::text FROM unnest($2::text[]) AS u(code) JOIN case_file c ON {IS_ASSIGNED}
+            AND c.handler_unit >= u.code AND c.handler_unit < u.code || ':' AND NOT (c.grid >= u.code AND c.grid < u.code || ':')
+        """,
+        staff_code,
+        list(units),
+    )
+    return [row["problem"] for row in rows]
+
+
+async def is_tied(connection: Connection, id: str, staff_code: str) -> bool:
+    """Whether a problem is a contact member's own, or about a household that is tied to the member."""
+    found: bool = await connection.fetchval(
+        f"SELECT EXISTS (SELECT FROM problem p WHERE p.id = $1::uuid AND {OWN_OR_TIED.format('p').format('$2')})", id, staff_code
+    )
+    return found
 
 
 async def problem(connection: Connection, id: str) -> Row | None:

@@ -7,19 +7,21 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from service.audit.trail import note
 from service.cases import filing
-from service.database import begin_again
+from service.database import Connection, begin_again
 from service.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.http.ids import fresh_id
 from service.identity.access import Caller, Signed
-from service.identity.masks import sees_contacts, veiled
 from service.identity.rights import may_write
+from service.identity.views import View, redact
 from service.paging import After, Id, Limit, next_after, read_after
 from service.problems import queries
 from service.problems.queries import Filters
 from service.state import State, state_of
+from service.sync import queries as sync_queries
 from service.sync.rest import write_as
-from service.units import scope_of
+from service.units import reach_of
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.lifecycle import TRANSITIONS, Step, fold
@@ -131,11 +133,14 @@ async def problems(
     limit: Limit = 100,
     after: After = None,
 ) -> ProblemPage:
-    """Those raised last first."""
-    units = scope_of(caller, unit)
+    """Those raised last first; without `unit` also those that were assigned to the caller, or the caller's units, from elsewhere."""
+    reach = reach_of(caller, unit)
     filters = Filters(state, open, overdue, severity, duty, cadre, handler_unit, text)
-    async with state_of(request).database.reading() as connection:
-        rows = await queries.problems(connection, units, filters, caller.now, read_after(after), limit + 1)
+    place = read_after(after)
+    async with state_of(request).database.transaction() as connection:
+        assigned = await queries.assigned_to(connection, caller.staff_code, caller.units()) if unit is None else []
+        rows = await queries.problems(connection, reach, assigned, filters, caller.now, place, limit + 1)
+        await note(connection, request, caller, "problems", [*reach.whole, *reach.tied], len(rows[:limit]))
     items = [ProblemItem(**_item(row, caller.now)) for row in rows[:limit]]
     return ProblemPage(items=items, next=next_after(items[-1].raised_at, items[-1].id) if len(rows) > limit else None)
 
@@ -143,27 +148,47 @@ async def problems(
 @router.get("/{id}", summary="A problem with its timeline", operation_id="get_problem", responses=documented(*READING))
 async def problem(request: Request, caller: Signed, id: Id) -> ProblemDetail:
     """Every step, also those without effect, with the reason."""
-    return await _detail(state_of(request), caller, id)
+    return await _detail(request, caller, id)
 
 
-async def _detail(state: State, caller: Caller, id: str) -> ProblemDetail:
-    async with state.database.reading() as connection:
+async def _view_of(connection: Connection, caller: Caller, id: str, grid: str | None) -> View:
+    """What the caller sees of a problem that lies in a grid; raises `Problem` when that is nothing."""
+    view = caller.view_of(grid) if grid is not None and caller.reaches(grid) else None
+    if view is View.TIED and not await queries.is_tied(connection, id, caller.staff_code):
+        view = None
+    if view is None and grid is not None and id in await queries.assigned_to(connection, caller.staff_code, caller.units()):
+        view = View.ASSIGNED
+    if view is None:
+        raise _absent(id)
+    return view
+
+
+def _absent(id: str) -> Problem:
+    return Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
+
+
+async def _detail(request: Request, caller: Caller, id: str) -> ProblemDetail:
+    state = state_of(request)
+    async with state.database.transaction() as connection:
         row = await queries.problem(connection, id)
-        if row is None or not caller.reaches(row["grid"]):
-            raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
+        if row is None:
+            raise _absent(id)
+        view = await _view_of(connection, caller, id, row["grid"])
+        await note(connection, request, caller, "problem", [id], 1)
         rows = await queries.steps(connection, id)
+        own_work_from = await sync_queries.own_work_from(connection)
         fields = msgspec.json.decode(state.settings.vault.open_json(row["fields"]))
         by_id = {item["id"]: item for item in rows}
         steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
         may_extend = await filing.ranks_above(connection, {step.by for step in steps if step.action == "extend"})
-    case = fold(fields, row["grid"], row["created_by"], steps, filing.limit_rule_of(state.settings), may_extend)
+    case = fold(fields, row["grid"], row["created_by"], steps, filing.limit_rule_of(state.settings), may_extend, own_work_from)
     return ProblemDetail(
         **_item(row, caller.now),
-        fields=fields if sees_contacts(caller) else veiled("problem", fields),
+        fields=redact("problem", fields, view),
         reason=case.reason,
         duplicate_of=case.duplicate_of,
         received_at=row["received_at"],
-        steps=[_timeline(entry, by_id[entry.step.id]) for entry in case.history],
+        steps=[_timeline(entry, by_id[entry.step.id], view) for entry in case.history],
         next_actions=_next_actions(case.state),
     )
 
@@ -172,8 +197,8 @@ def _next_actions(state: str) -> list[str]:
     return [action for action, (states, _) in TRANSITIONS.items() if state in states]
 
 
-def _timeline(entry: Any, row: Any) -> TimelineStep:
-    fields = dict(entry.step.fields)
+def _timeline(entry: Any, row: Any, view: View) -> TimelineStep:
+    fields = redact("step", entry.step.fields, view)
     fields.pop("problem_id", None)
     return TimelineStep(
         id=entry.step.id,
@@ -198,7 +223,7 @@ async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> P
     id = body.id or fresh_id(request, caller.now)
     if not await _is_here(state, caller, "problem", id):
         await _write(state, caller, Mutation(0, "problem", id, body.grid, fields=fields))
-    return await _detail(state, caller, id)
+    return await _detail(request, caller, id)
 
 
 @router.post("/{id}/steps", status_code=201, summary="Take a step", operation_id="take_step", responses=documented(*READING, HELD))
@@ -207,13 +232,12 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     state = state_of(request)
     async with state.database.reading() as connection:
         grid = await queries.grid_of(connection, id)
-    if grid is None or not caller.reaches(grid):
-        raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
+        view = await _view_of(connection, caller, id, grid)
     fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
     step_id = body.id or fresh_id(request, caller.now)
     if not await _is_here(state, caller, "step", step_id):
-        await _write(state, caller, Mutation(0, "step", step_id, grid, fields=fields))
-    return await _detail(state, caller, id)
+        await _write(state, caller, Mutation(0, "step", step_id, str(grid), fields=fields), view is View.ASSIGNED)
+    return await _detail(request, caller, id)
 
 
 async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:
@@ -227,9 +251,9 @@ async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:
     return author is not None
 
 
-async def _write(state: State, caller: Caller, mutation: Mutation) -> None:
+async def _write(state: State, caller: Caller, mutation: Mutation, assigned: bool = False) -> None:
     """Writes it, or leaves nothing behind: what a phone would be told later, a caller of the API is told at once."""
-    if not may_write(caller.posts, mutation.kind, mutation.grid, caller.now):
+    if not assigned and not may_write(caller.posts, mutation.kind, mutation.grid, caller.now):
         raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that writes a {mutation.kind} in {mutation.grid}.")
 
     async def write() -> None:

@@ -3,7 +3,7 @@
 Everything here is derived from `sync_protocol.records`; nothing is declared twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -69,8 +69,9 @@ def column_of(field: Field) -> Column[Any]:
     return Column(field.name, storage_of(field).column(), nullable=True)
 
 
-def fields_json(kind: Kind, alias: str = "") -> str:
-    """SQL for a record's declared fields as one canonical JSON object, empty ones left out."""
+def fields_json(kind: Kind, alias: str = "", without: Container[str] = ()) -> str:
+    """SQL for a record's declared fields but those of `without` as one canonical JSON object, empty ones left out."""
     prefix = f"{alias}." if alias else ""
-    pairs = ", ".join(f"'{field.name}', {storage_of(field).json.format(prefix + field.name)}" for field in kind.fields)
+    shown = [field for field in kind.fields if field.name not in without]
+    pairs = ", ".join(f"'{field.name}', {storage_of(field).json.format(prefix + field.name)}" for field in shown)
     return f"json_strip_nulls(json_build_object({pairs}))"

@@ -28,9 +28,10 @@ class Stored(msgspec.Struct):
 
     @property
     def is_fresh(self) -> bool:
-        """Whether nobody has changed the record since it was made."""
+        """Whether nobody has changed the record since its author made it."""
         record = self.record
-        return record.first is record.last and not record.clocks and not record.elements and not record.deleted
+        untouched = record.first is record.last and not record.clocks and not record.elements and not record.deleted
+        return untouched and record.created_by == record.last.by
 
 
 class Column(NamedTuple):

@@ -170,9 +170,11 @@ async def posts(connection: Connection, staff_code: str) -> list[Row]:
 
 
 async def checks(connection: Connection, staff_code: str, period: Period) -> int:
-    """How many problems a cadre verified in a period."""
+    """How many problems that others had resolved a cadre verified in a period."""
     count: int = await connection.fetchval(
-        "SELECT count(DISTINCT problem_id) FROM step WHERE created_by = $1 AND at >= $2 AND at < $3 AND action = 'verify' AND NOT deleted",
+        "SELECT count(DISTINCT s.problem_id) FROM step s LEFT JOIN case_file c ON c.problem = s.problem_id"
+        " WHERE s.created_by = $1 AND s.at >= $2 AND s.at < $3 AND s.action = 'verify' AND NOT s.deleted"
+        " AND c.resolved_by IS DISTINCT FROM s.created_by",
         staff_code,
         period.begins,
         period.ends,

@@ -13,6 +13,7 @@ from service.settings import Settings
 from service.statements import write
 from service.summaries.credit import Changes, case_facts, household_facts, visit_facts
 from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
+from service.sync import queries as sync_queries
 from sync_protocol.lifecycle import fold
 from sync_protocol.records import KINDS
 
@@ -115,9 +116,10 @@ async def _recount_cases(connection: Connection, settings: Settings) -> dict[str
     by_problem = defaultdict(dict, filing.steps_from(steps))
     limit = filing.limit_rule_of(settings)
     may_extend = await filing.ranks_above(connection, filing.extending(by_problem.values()))
+    own_work_from = await sync_queries.own_work_from(connection)
     for row in problems:
         fields = msgspec.json.decode(row["fields"])
-        case = fold(fields, row["grid"], row["created_by"], by_problem[row["id"]].values(), limit, may_extend)
+        case = fold(fields, row["grid"], row["created_by"], by_problem[row["id"]].values(), limit, may_extend, own_work_from)
         case.history = []
         case.reason = case.duplicate_of = None  # which the case file does not keep: they stand in the steps
         filed[row["id"]] = filing.Filed(row["id"], row["grid"], fields["duty"], filing.severity_of(fields), case, row["received_at"])

@@ -35,7 +35,7 @@ class TiedHouseholds(BaseModel):
 
 
 class CadreSummary(BaseModel):
-    """What one cadre did in a period. `checks`: problems verified, as supervisory members do."""
+    """What one cadre did in a period. `checks`: problems verified that others had resolved."""
 
     staff_code: str
     name: str

@@ -7,12 +7,13 @@ the mutations touch is read in a few statements, judged and merged in memory, an
 
 from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Protocol
 
 import msgspec
 
 from service import statements
 from service.database import Connection
+from service.identity.rights import PostHeld
 from service.settings import Settings
 from service.statements import Part
 from service.sync import held_queries
@@ -93,28 +94,35 @@ async def release_waiting(connection: Connection, batch: Batch, now: datetime, s
     return True
 
 
+class Decider(Protocol):
+    """A person who decides: who, and by which posts."""
+
+    staff_code: str
+    posts: list[PostHeld]
+
+
 async def release(
     connection: Connection,
     rows: Sequence[held_queries.HeldRow],
     now: datetime,
     settings: Settings,
-    decided_by: str | None = None,
+    decided_by: Decider | None = None,
     note: str | None = None,
-    fields: dict[str, Any] | None = None,
 ) -> list[Verdict]:
-    """Sends held mutations through the write path again, judged at their original stamps, with corrected `fields` if given.
+    """Sends held mutations as they are through the write path again, judged at their original stamps; `decided_by`: the person who
+    releases them, None when what they waited for has come.
 
     Those that still have a flaw stay held, with the newest reason.
     """
     items = []
     for row in rows:
-        mutation = msgspec.structs.replace(row.mutation, fields=row.mutation.fields if fields is None else fields)
         author = await held_queries.author_of(connection, row)
-        item = ready_one(author, read(mutation), row.stamp, row.offset_ms, to_ms(now))
-        item.origin = row.id
+        item = ready_one(author, read(row.mutation), row.stamp, row.offset_ms, to_ms(now))
+        item.origin, item.received_at = row.id, row.received_at
+        item.decider = None if decided_by is None else decided_by.posts
         items.append(item)
     verdicts = (await apply(connection, items, now, settings)).verdicts
     for row, verdict in zip(rows, verdicts, strict=True):
         if verdict.outcome != "held":
-            await held_queries.close_held(connection, row, "released", decided_by, note, now)
+            await held_queries.close_held(connection, row, "released", decided_by.staff_code if decided_by else None, note, now)
     return verdicts

@@ -13,19 +13,19 @@ from typing import Any
 from service import statements
 from service.cases import filing
 from service.database import Connection
-from service.identity.rights import may_settle, writing_posts
 from service.records import queries as records
 from service.settings import Settings
 from service.statements import Copy, Part
 from service.summaries import credit, tallies
-from service.sync import held_queries, queries
-from service.sync.intake import Author, Flaw, Ready
+from service.sync import held_queries, queries, references
+from service.sync.intake import Flaw, Ready
+from service.sync.judge import Evidence, Judge, Validities, World
 from service.sync.look import Look
 from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
-from sync_protocol.merge import GRID, Edit, Loss, Record, create, destination, merge
+from sync_protocol.merge import Edit, Loss, Record, create, destination, merge
 from sync_protocol.messages import Conflict, Verdict
-from sync_protocol.records import KINDS, VISIT, Kind
+from sync_protocol.records import KINDS, PROBLEM, STEP, VISIT, Kind
 
 
 class GridUnlocked(Exception):
@@ -52,7 +52,8 @@ class Batch:
         self.parts: list[Part] = []
         self.shared: set[str] = set()
         self._takers: dict[str, str] = {}
-        self._writers: dict[tuple[int, str, str], list[tuple[str, str]]] = {}
+        self.own_work_from = ""
+        self._validities = Validities()
         self._items: list[Ready | ReadyVisits] = []
         self.visits: list[tuple[ReadyVisits, list[int]]] = []
         self.visits_before: dict[str, credit.VisitFacts | None] = {}
@@ -93,6 +94,20 @@ class Batch:
                     problems[str(stored.record.fields["problem_id"])] = None
         if problems:
             self.filed = await filing.load(connection, problems)
+        singles = [item for item in self._items if isinstance(item, Ready)]
+        self.own_work_from = look.own_work_from
+        if not self.own_work_from and any(item.kind in (PROBLEM, STEP) for item in singles):
+            self.own_work_from = await queries.own_work_from(connection)
+        self._judge = self._judge_with(Evidence())
+        for item in self._items:
+            if isinstance(item, ReadyVisits) and self._judge.may_have_flaw(item):
+                singles += item.apart()
+        evidence = await references.gather(connection, singles, self._grid_of, self._validities, self.settings)
+        self._judge = self._judge_with(evidence)
+
+    def _judge_with(self, evidence: Evidence) -> Judge:
+        world = World(self.heads, self._grid_of, self._record_of)
+        return Judge(self.now, self.settings, world, self._validities, evidence)
 
     # ----------------------------------------------------------------------------------------------- judging
 
@@ -108,7 +123,7 @@ class Batch:
 
     def _take(self, item: Ready) -> Verdict:
         """Judges and merges one mutation."""
-        flaw = item.flaw or self._flaw(item)
+        flaw = item.flaw or self._judge.flaw(item)
         if flaw is not None:
             return self._hold(item, flaw)
         assert item.kind is not None
@@ -150,7 +165,7 @@ class Batch:
 
     def _take_visits(self, some: ReadyVisits) -> list[Verdict]:
         """Takes in new visits, without what only a merge needs; one by one when one of them may have a flaw."""
-        if self._may_have_flaw(some):
+        if self._judge.may_have_flaw(some):
             return [self._take(item) for item in some.apart()]
         visits = some.visits
         revs = self._next_revs(visits.grids, some.author.device)
@@ -158,94 +173,13 @@ class Batch:
         self.visits.append((some, revs))
         return [Verdict(mutation.seq, "applied", rev) for mutation, rev in zip(visits.mutations, revs, strict=True)]
 
-    def _may_have_flaw(self, some: ReadyVisits) -> bool:
-        """Whether something may stand against one of the visits, as `_flaw` finds it; never wrong when it says no."""
-        author = some.author
-        if author.revoked_at is not None:
-            return True
-        for grid in {*some.visits.grids}:
-            spells = self._spells(author, VISIT.name, grid) if grid in self.heads else ()
-            if not any(begins <= some.first_stamp and some.last_stamp < ends for begins, ends in spells):
-                return True
-        named = {(refers, target) for name, refers in VISIT.references for target in {*some.fields[name]} if target is not None}
-        return not all(name in self.existing or name in self.stored for name in named)
-
-    def _flaw(self, item: Ready) -> Flaw | None:
-        """What stands against a readable mutation in the world as it is; None when nothing does."""
-        assert item.kind is not None
-        kind, mutation, author, fields = item.kind, item.mutation, item.author, item.fields
-        grid = mutation.grid
-        if grid not in self.heads:
-            return Flaw("grid-unknown", f"There is no grid ‘{grid[:20]}’.")
-        if author.revoked_at is not None and item.moment >= author.revoked_at:
-            return Flaw("device-revoked", "It was written after the device had been revoked.")
-        allowed = may_settle(author.posts, grid, item.moment) if item.override else None
-        if not (allowed or self._may_write(item, grid)):
-            when = item.moment.isoformat(timespec="minutes")
-            return Flaw("not-allowed", f"{author.staff_code} had no post that may write a {kind.name} in {grid} at {when}.")
-        stored = self.stored.get((kind.name, mutation.id))
-        if stored is None:
-            if mutation.op == "delete":
-                return Flaw("record-missing", f"There is no {kind.name} {mutation.id} to delete.", mutation.id)
-            for name in kind.required:
-                if fields.get(name) is None:
-                    return self._incomplete(kind, item)
-        else:
-            flaw = self._flaw_against(item, stored.record)
-            if flaw is not None:
-                return flaw
-        for name, refers in kind.references:
-            target = fields.get(name)
-            if target and (refers, target) not in self.existing and (refers, target) not in self.stored:
-                return Flaw("reference-missing", f"{name} names the {refers} {target}, which is not here yet.", target)
-        problem_id = fields.get("problem_id") if kind.name == "step" else None
-        if problem_id:
-            home = self._grid_of("problem", problem_id)
-            if home != grid:
-                return Flaw("grid-mismatch", f"The step's problem lies in grid {home}; send the step in that grid.")
-        return None
-
-    @staticmethod
-    def _incomplete(kind: Kind, item: Ready) -> Flaw:
-        id = item.mutation.id
-        if item.mutation.base > 0:
-            return Flaw("record-missing", f"There is no {kind.name} {id} here yet.", id)
-        missing = [name for name in kind.required if item.fields.get(name) is None]
-        return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", id)
-
-    def _may_write(self, item: Ready, grid: str) -> bool:
-        """Whether the author might write such a record in a grid when it was written (promise 7)."""
-        stamp = item.stamp
-        for begins, ends in self._spells(item.author, item.mutation.kind, grid):  # noqa: SIM110 - costs half of what any() does
-            if begins <= stamp < ends:
-                return True
-        return False
-
-    def _spells(self, author: Author, kind: str, grid: str) -> list[tuple[str, str]]:
-        """The stamps between which an author might write such records in a grid."""
-        key = (id(author), kind, grid)
-        spells = self._writers.get(key)
-        if spells is None:
-            spells = self._writers[key] = [post.spell() for post in writing_posts(author.posts, kind, grid)]
-        return spells
-
-    def _flaw_against(self, item: Ready, record: Record) -> Flaw | None:
-        assert item.kind is not None
-        kind, edit = item.kind, item.mutation
-        if kind.append_only and edit.op == "delete":
-            return Flaw("append-only", "Steps are facts; they are never deleted. Add a step that puts it right.")
-        former = record.elements.get(GRID, {})
-        if edit.grid != record.grid:
-            if not kind.movable:
-                return Flaw("grid-mismatch", f"The {kind.name} belongs to another grid and cannot move.")
-            stale = edit.grid in former and edit.base_grid is None
-            if not stale and not self._may_write(item, record.grid):
-                return Flaw("not-allowed", f"{item.author.staff_code} may not move the {kind.name} out of its grid.")
-        return None
-
     def _grid_of(self, kind: str, record_id: str) -> str | None:
         stored = self.stored.get((kind, record_id))
         return stored.record.grid if stored else self.existing.get((kind, record_id))
+
+    def _record_of(self, kind: str, record_id: str) -> Record | None:
+        stored = self.stored.get((kind, record_id))
+        return stored.record if stored else None
 
     def _next_rev(self, grid: str, device: str, count: int = 1) -> int:
         """The next revision of a grid, the first of `count` that are taken."""
@@ -334,7 +268,7 @@ class Batch:
                 self.changes.case(before, None)
                 continue
             all_steps = {**steps.get(problem, {}), **new_steps.get(problem, {})}
-            case = lifecycle.fold(record.fields, record.grid, record.created_by, all_steps.values(), limit, may_extend)
+            case = lifecycle.fold(record.fields, record.grid, record.created_by, all_steps.values(), limit, may_extend, self.own_work_from)
             received_at = self.stored["problem", problem].received_at
             filed = filing.Filed(problem, record.grid, record.fields["duty"], filing.severity_of(record.fields), case, received_at)
             kept.append(filed)

@@ -2,44 +2,54 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from service import metrics
 from service.database import Connection, Database
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
-from service.identity.queries import posts_of, read_device
-from service.identity.rights import PostHeld, scope
+from service.identity.rights import PostHeld
 from service.settings import Settings
-from service.sync import feed, queries, seams
+from service.sync import feed, queries, seams, views
 from service.sync import look as looking
 from service.sync.apply import Applied, apply
 from service.sync.ferry import Ferry
 from service.sync.intake import Author, Reading, Ready, read_all, ready
-from service.sync.look import DeviceState, Look, Names, mailbox_of
+from service.sync.look import DeviceState, FeedHead, Look, Names
 from service.sync.new_visits import ReadyVisits, read_new_visits, ready_visits
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import Conflict, SyncRequest, Verdict, VerifyRequest, encode
-from sync_protocol.periods import to_ms
+from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.version import MINIMUM
 
 SEEN_EVERY_S = 60
+# Sign-in and cursor tell the moment of registration in whole milliseconds.
+_REGISTRATION_ROUNDING = timedelta(milliseconds=2)
 # Mutations, and exchanges, that cross together at most: eight pushes of 500.
 _TOGETHER = 4_100
+
+
+class PhoneCaller(NamedTuple):
+    """Who syncs: a device and its cadre. `registered_ms`: when the device was registered, as its sign-in says; None if it does not."""
+
+    device: str
+    staff_code: str
+    registered_ms: int | None = None
 
 
 class Exchange:
     """One exchange on its way: what came, and what becomes of it. `error` is why it was refused."""
 
-    def __init__(self, device: str, staff_code: str, request: SyncRequest, now: datetime) -> None:
-        self.device = device
-        self.staff_code = staff_code
+    def __init__(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> None:
+        self.device = device = caller.device
+        self.staff_code = caller.staff_code
+        self.registered_ms = caller.registered_ms
         self.request = request
         self.now = now
         self.offset_ms = clock.effective_offset(to_ms(now), to_ms(request.sent_at))
@@ -57,7 +67,7 @@ class Exchange:
         self.names = Names.of(self.readings) if self.visits is None else Names.of_new_visits(self.visits)
         self.items: Sequence[Ready | ReadyVisits] = []
         self.fresh = 0
-        self.heads: dict[str, int] | None = None
+        self.heads: dict[str, FeedHead] | None = None
         self.own: dict[str, int] = {}
 
     @property
@@ -86,9 +96,9 @@ class Exchanges:
         # A look takes less than lingering would.
         self._looks: Ferry[Exchange] = Ferry(self._stand, _TOGETHER, linger_s=0)
 
-    async def answer(self, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
+    async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
-        exchange = Exchange(device, staff_code, request, now)
+        exchange = Exchange(caller, request, now)
         await (self._pushes if request.mutations else self._looks).cross(exchange)
         _refuse_after_push(exchange)
         answer = await self._pull(exchange)
@@ -101,7 +111,7 @@ class Exchanges:
             await _look(connection, exchanges, looking.stand)
             for exchange in exchanges:
                 exchange.acked = exchange.state.acked
-                exchange.heads = exchange.look.heads(exchange.staff_code, exchange.now)
+                exchange.heads = exchange.look.feeds(exchange.staff_code, exchange.now)
                 await _note_seen(connection, exchange)
 
     async def _push(self, exchanges: list[Exchange]) -> None:
@@ -160,6 +170,7 @@ class Exchanges:
             epoch_since_ms=_epoch_since(exchange),
             seen={grid: position.rev for grid, position in cursor.grids.items()} if cursor else {},
             revoked_at=exchange.state.revoked_at,
+            registered_at=exchange.state.registered_at,
         )
         exchange.fresh = len(mutations) - len(repeated)
         if exchange.visits is not None and not repeated:
@@ -174,12 +185,15 @@ class Exchanges:
         last_own = max(cursor.acked if cursor else 0, mutations[-1].seq if mutations else 0)
         if exchange.heads is None:
             async with self._database.syncing() as connection:
-                units = scope(exchange.posts, exchange.now)
-                exchange.heads = await feed.heads_in_scope(connection, units, mailbox_of(exchange.staff_code))
-        road = feed.Road(exchange.heads, cursor, exchange.device, (first_new, last_own), request.again, exchange.own)
+                # What was released by this push has moved feeds, ties and assignments on.
+                exchange.look = await looking.stand(connection, [(exchange.device, exchange.staff_code)], exchange.now)
+            exchange.heads = exchange.look.feeds(exchange.staff_code, exchange.now)
+        feeds, reader = await views.feeds_for(self._database, exchange.look, exchange.staff_code, exchange.heads, exchange.now)
+        road = feed.Road(feeds, cursor, exchange.device, (first_new, last_own), request.again, exchange.own)
         if road.behind:
             async with self._database.syncing() as connection:
-                page = await feed.page(connection, road, request.limit, exchange.now, self._settings.vault)
+                page = await feed.page(connection, road, reader, request.limit, exchange.now, self._settings.vault)
+            await views.audit_pull(self._database, exchange.look, exchange.device, exchange.staff_code, feeds, exchange.now)
         else:
             page = road.end()
         return _written(exchange, page)
@@ -190,19 +204,37 @@ async def _look(connection: Connection, exchanges: Sequence[Exchange], look_at: 
     now = min(exchange.now for exchange in exchanges)
     callers = [(exchange.device, exchange.staff_code) for exchange in exchanges]
     look = await look_at(connection, callers, now=now)
-    unknown = [caller for caller in callers if caller[0] not in look.devices]
-    if unknown:
-        for device, staff_code in unknown:
-            await queries.add_device(connection, device, staff_code, now)
+    for exchange in exchanges:
+        exchange.cursor = read_cursor(exchange.request.cursor, look.key, exchange.device)
+    if await _learn_devices(connection, exchanges, look, now):
         look = await look_at(connection, callers, now=now)
     epoch = look.epoch
     for exchange in exchanges:
         exchange.look = look
-        exchange.cursor = cursor = read_cursor(exchange.request.cursor, look.key, exchange.device)
+        cursor = exchange.cursor
         if cursor and cursor.epoch == look.epoch == epoch and await _is_ahead(connection, cursor, look):
             epoch = await queries.new_epoch(connection, epoch)
     for exchange in exchanges:
         exchange.epoch = epoch
+
+
+async def _learn_devices(connection: Connection, exchanges: Sequence[Exchange], look: Look, now: datetime) -> bool:
+    """Makes the rows of devices that the server does not know, and learns when devices were registered: after a restore it may have
+    forgotten both, but sign-in and cursor are genuine (promise 9). Whether anything was learned."""
+    learned = False
+    for exchange in exchanges:
+        known = look.devices.get(exchange.device)
+        cursor = exchange.cursor
+        told = [ms for ms in (exchange.registered_ms, cursor.registered_ms if cursor else None) if ms]
+        registered_at = min([now, *map(from_ms, told)])
+        if known is None:
+            await queries.add_device(connection, exchange.device, exchange.staff_code, registered_at)
+        elif told and registered_at < known.registered_at - _REGISTRATION_ROUNDING:
+            await queries.set_registered(connection, exchange.device, registered_at)
+        else:
+            continue
+        learned = True
+    return learned
 
 
 async def _is_ahead(connection: Connection, cursor: Cursor, look: Look) -> bool:
@@ -223,8 +255,9 @@ def _note_heads(exchange: Exchange, applied: Applied) -> None:
     if exchange.device in applied.elsewhere or exchange.fresh < len(exchange.verdicts):
         return
     # While the grids were locked nobody else wrote in them.
-    heads = exchange.look.heads(exchange.staff_code, exchange.now)
-    exchange.heads = {grid: head + applied.taken.get(grid, 0) for grid, head in heads.items()}
+    heads = exchange.look.feeds(exchange.staff_code, exchange.now)
+    taken = applied.taken
+    exchange.heads = {grid: FeedHead(head.rev + taken[grid], head.view) if grid in taken else head for grid, head in heads.items()}
     if exchange.device in applied.loud:
         return
     # What this device wrote alone, applied as sent, is no news to it.
@@ -309,7 +342,8 @@ def _written(exchange: Exchange, page: feed.Page) -> bytes:
         written = zip(request.mutations, exchange.verdicts, strict=False)
         dropped |= {mutation.grid for mutation, verdict in written if verdict.rev is not None} - page.grids.keys()
     since = cursor.epoch_since_ms if cursor else _epoch_since(exchange)
-    after = Cursor(exchange.epoch, exchange.device, exchange.acked, since, page.grids)
+    registered_ms = to_ms(exchange.state.registered_at)
+    after = Cursor(exchange.epoch, exchange.device, exchange.acked, since, page.grids, exchange.staff_code, registered_ms)
     head = encode(
         {
             "epoch": exchange.epoch,
@@ -318,8 +352,10 @@ def _written(exchange: Exchange, page: feed.Page) -> bytes:
             "verdicts": exchange.verdicts,
         }
     )
+    rules = {} if exchange.look.own_work_from == clock.ZERO else {"rules": {"own_work_from": exchange.look.own_work_from}}
     tail = encode(
         {
+            **rules,
             "dropped_grids": sorted(dropped),
             "cursor": request.cursor if after == exchange.cursor else sign_cursor(after, exchange.look.key),
             "more": page.more,
@@ -336,12 +372,13 @@ async def verify(database: Database, device: str, staff_code: str, request: Veri
     if len(named) != len(request.grids):
         raise Problem(INVALID, "grids names a grid twice; send each once.")
     async with database.syncing() as connection:
-        row = await read_device(connection, device)
-        if row is not None and row["revoked_at"] is not None:
-            raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")
-        posts = await posts_of(connection, staff_code)
-        heads = await feed.heads_in_scope(connection, scope(posts, now), "")
-        mine = [grid for grid in named if grid in heads]
-        truth = await feed.digests(connection, mine, now)
+        look = await looking.stand(connection, [(device, staff_code)], now)
+    state = look.devices.get(device)
+    if state is not None and state.revoked_at is not None:
+        raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")
+    heads = {grid: head for grid, head in look.feeds(staff_code, now).items() if grid in named and grid[0] != "@"}
+    feeds, reader = await views.feeds_for(database, look, staff_code, heads, now)
+    async with database.syncing() as connection:
+        truth = await feed.digests(connection, feeds, reader, now)
     empty = (0, "0" * 16)
     return [grid for grid, copy in named.items() if grid not in heads or truth.get(grid, empty) != (copy.count, copy.digest)]

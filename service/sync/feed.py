@@ -5,22 +5,23 @@ revisions become visible in order, nothing at or below the last rev of a page ca
 the windows of promise 13 apply, up to the head at which that first pull began.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from service.database import Connection
+from service.identity.views import WHOLE_GRID, View, absent_on_devices, shows_unknown
 from service.records.columns import MOMENT_JSON, fields_json
 from service.vault import Vault
 from sync_protocol.cursor import Cursor, Position
 from sync_protocol.messages import PAGE_BYTES, showable_json
 from sync_protocol.periods import local_day
 from sync_protocol.records import ARTICLE_DAYS, KINDS, VISIT, Kind
-from sync_protocol.vocabulary import CODE_LENGTH
 from sync_protocol.windows import Windows, windows_on
 
 
@@ -49,38 +50,96 @@ def within_window(kind: Kind) -> str:
     return _WINDOWS.get(kind.name, "true")
 
 
-def _kind_sql(kind: Kind) -> str:
+Views = frozenset[View]
+# Parts of a grid are shown by these conditions on a record `r`; $15 is the cadre, $16 are the problems assigned to the cadre or a unit.
+_TIED_HOUSEHOLD = "EXISTS (SELECT FROM household h WHERE h.id = {0}.household_id AND h.contact_member = $15 AND NOT h.deleted)"
+_OWN_OR_TIED = f"({{0}}.created_by = $15 OR {_TIED_HOUSEHOLD})"
+_TIED: Mapping[str, str] = {
+    "household": "r.contact_member = $15",
+    "visit": _OWN_OR_TIED.format("r"),
+    "problem": _OWN_OR_TIED.format("r"),
+    "step": "(r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id AND " + _OWN_OR_TIED.format("o") + "))",
+}
+_ASSIGNED: Mapping[str, str] = {"problem": "r.id = ANY($16::uuid[])", "step": "r.problem_id = ANY($16::uuid[])"}
+
+
+def _letters(views: Iterable[View]) -> str:
+    return ", ".join(f"'{view.value}'" for view in sorted(views))
+
+
+def shown_in(kind: Kind, views: Views) -> str:
+    """SQL that says whether a view `p.view`, one of `views`, shows a record `r`: the same for feed, count and digest."""
+    if views <= WHOLE_GRID:
+        return "true"
+    tied = f"p.view = 't' AND {_TIED.get(kind.name, 'r.created_by = $15')}"
+    ways = [f"p.view IN ({_letters(WHOLE_GRID)})", tied, _ASSIGNED.get(kind.name, "false")]
+    return f"coalesce({' OR '.join(f'({way})' for way in ways)}, false)"
+
+
+def _fields_sql(kind: Kind, views: Views) -> str:
+    """The fields of a record `r` that a device with the view `p.view` gets."""
+    by_absent: dict[frozenset[str], list[View]] = {}
+    for view in views:
+        by_absent.setdefault(absent_on_devices(kind, view), []).append(view)
+    shown = {absent: fields_json(kind, "r", absent) for absent in by_absent}
+    if len(shown) == 1:
+        return next(iter(shown.values()))
+    return "CASE " + " ".join(f"WHEN p.view IN ({_letters(by_absent[absent])}) THEN {sql}" for absent, sql in shown.items()) + " END"
+
+
+def _extra_sql(views: Views) -> str:
+    """The fields of newer apps, where the view shows them."""
+    showing = [view for view in views if shows_unknown(view)]
+    if len(showing) == len(views):
+        return "r.extra"
+    return f"CASE WHEN p.view IN ({_letters(showing)}) THEN r.extra END" if showing else "NULL::json"
+
+
+def _kind_sql(kind: Kind, views: Views) -> str:
     within = f"NOT r.deleted AND {within_window(kind)}"
     if kind is not VISIT:
-        return _part_sql(kind, f"r.rev > p.rev AND (r.rev > p.snapshot OR ({within}))")
+        return _part_sql(kind, views, f"r.rev > p.rev AND (r.rev > p.snapshot OR ({within}))")
     # Two ranges, of which each is one of the index: of all that a grid ever saw, most lies before the window.
     return (
-        _part_sql(kind, f"r.rev > p.rev AND r.rev <= p.snapshot AND {within}")
+        _part_sql(kind, views, f"r.rev > p.rev AND r.rev <= p.snapshot AND {within}")
         + " UNION ALL "
-        + _part_sql(kind, "r.rev > greatest(p.rev, p.snapshot)")
+        + _part_sql(kind, views, "r.rev > greatest(p.rev, p.snapshot)")
     )
 
 
-def _part_sql(kind: Kind, condition: str) -> str:
+def _part_sql(kind: Kind, views: Views, condition: str) -> str:
     return f"""
         (SELECT '{kind.name}' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by, r.created_by,
-               CASE WHEN r.deleted THEN '{{}}'::json ELSE {fields_json(kind, "r")} END AS fields, r.extra
+               CASE WHEN r.deleted THEN '{{}}'::json ELSE {_fields_sql(kind, views)} END AS fields, {_extra_sql(views)} AS extra
         FROM {kind.name} r
-        WHERE r.grid = p.grid AND {condition}
+        WHERE r.grid = p.grid AND {condition} AND {shown_in(kind, views)}
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10 AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
         ORDER BY r.rev LIMIT $11)
     """
 
 
-@cache
-def _feed_sql() -> str:
-    parts = " UNION ALL ".join(map(_kind_sql, KINDS.values()))
+def _left_sql(kind: Kind, views: Views) -> str:
+    """Records that were changed and that a view of a part of the grid does not show: perhaps it did before."""
     return f"""
-        SELECT p.grid, f.* FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
-             WITH ORDINALITY AS p(grid, rev, snapshot, own_since, place)
+        (SELECT '{kind.name}', r.id, r.rev, false, true, 0, '', '', '{{}}'::json, NULL::json
+         FROM {kind.name} r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot AND r.clocks IS NOT NULL
+           AND NOT {shown_in(kind, views)} ORDER BY r.rev LIMIT $11)
+    """
+
+
+@cache
+def _feed_sql(views: Views) -> str:
+    parts = [_kind_sql(kind, views) for kind in KINDS.values()]
+    if not views <= WHOLE_GRID:
+        parts += [_left_sql(kind, views) for kind in KINDS.values()]
+    every = " UNION ALL ".join(parts)
+    return f"""
+        WITH page AS MATERIALIZED (
+        SELECT p.grid, p.place, f.* FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $14::text[])
+             WITH ORDINALITY AS p(grid, rev, snapshot, own_since, view, place)
         CROSS JOIN LATERAL (
             SELECT * FROM (
-                {parts}
+                {every}
                 UNION ALL
                 (SELECT d.kind, d.id, d.rev, false, true, 0, '', '', '{{}}'::json, NULL
                  FROM departure d WHERE d.grid = p.grid AND d.rev > p.rev AND d.rev > p.snapshot ORDER BY d.rev LIMIT $11)
@@ -100,25 +159,27 @@ def _feed_sql() -> str:
             ) AS every ORDER BY rev LIMIT $11
         ) AS f
         ORDER BY p.place, f.rev LIMIT $11
+        )
+        SELECT * FROM (
+            SELECT page.*, count(*) OVER () AS total, octet_length(fields::text) AS size,
+                   sum(octet_length(fields::text)) OVER (ORDER BY place, rev ROWS UNBOUNDED PRECEDING) AS bytes FROM page
+        ) AS bounded WHERE bytes - size <= {PAGE_BYTES} ORDER BY place, rev
     """
 
 
-async def heads_in_scope(connection: Connection, units: Sequence[str], mailbox: str) -> dict[str, int]:
-    """The head revision of every grid under the units, of the mailbox, and of the articles of units above and below."""
-    above = {"#" + unit[:length] for unit in units for length in CODE_LENGTH.values() if length < len(unit)}
-    rows = await connection.fetch(
-        """
-        SELECT c.grid, c.rev FROM unnest($1::text[]) AS u(code)
-        JOIN counter c ON c.grid >= u.code AND c.grid < u.code || ':'
-        UNION ALL SELECT grid, rev FROM counter WHERE grid = ANY($2::text[])
-        UNION ALL SELECT c.grid, c.rev FROM unnest($1::text[]) AS u(code)
-        JOIN counter c ON c.grid >= '#' || u.code AND c.grid < '#' || u.code || ':'
-        ORDER BY grid
-        """,
-        list(units),
-        [mailbox, *sorted(above)],
-    )
-    return {row["grid"]: row["rev"] for row in rows}
+class Feed(NamedTuple):
+    """A feed to be pulled: its head, what the device is shown of it, and the view with the version of its ties, as the cursor keeps it."""
+
+    rev: int
+    view: View = View.FULL
+    version: str = View.FULL.value
+
+
+class Reader(NamedTuple):
+    """Who reads, where only a part of a grid is shown: the cadre, and the problems that were assigned to the cadre or a unit."""
+
+    staff_code: str
+    problems: Sequence[str] = ()
 
 
 class Road:
@@ -127,11 +188,14 @@ class Road:
     `own`: the first seq that is new with this request, and the last that the device is known to hold. Own mutations that were applied as
     sent are left out where the device holds the record that they changed: in grids that it had pulled whole before it sent them, and
     records that it has just made. `taken`: how many of the last revisions of a grid are mutations of this request, all applied as sent.
+
+    A grid of which the device is shown something else than its cursor says is dropped, and sent from the start with the next exchange:
+    a client may drop grids before or after it takes the changes of an answer.
     """
 
     def __init__(
         self,
-        heads: Mapping[str, int],
+        feeds: Mapping[str, Feed],
         cursor: Cursor | None,
         device: str,
         own: tuple[int, int],
@@ -139,31 +203,41 @@ class Road:
         taken: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         known = dict(cursor.grids) if cursor else {}
-        self.heads = heads
+        changed = {grid for grid, position in known.items() if grid in feeds and feeds[grid].version != position.view}
         self.device = device
         self.own = own
-        self.dropped = sorted(known.keys() - heads.keys())
-        for grid in again:
+        self.waiting = sum(feeds[grid].rev for grid in changed)
+        self.feeds = {grid: feed for grid, feed in feeds.items() if grid not in changed} if changed else feeds
+        self.dropped = sorted((known.keys() - feeds.keys()) | changed)
+        for grid in (*again, *changed):
             known.pop(grid, None)
-        self.positions = {grid: known.get(grid) or Position(0, head, 0) for grid, head in heads.items()}
+        self.positions = {grid: known.get(grid) or Position(0, feed.rev, 0, feed.version) for grid, feed in self.feeds.items()}
         for grid, position in self.positions.items():
             if position.snapshot or grid not in known:
                 self.positions[grid] = position._replace(own_since=own[1] + 1)
         for grid, count in taken.items():
             held = known.get(grid)
-            if held and grid in heads and held.rev == heads[grid] - count and not held.snapshot and held.own_since <= own[0]:
-                self.positions[grid] = held._replace(rev=heads[grid])
-        self.behind = [grid for grid, head in heads.items() if self.positions[grid].rev < head]
+            if held and grid in self.feeds and held.rev == feeds[grid].rev - count and not held.snapshot and held.own_since <= own[0]:
+                self.positions[grid] = held._replace(rev=feeds[grid].rev)
+        self.behind = [grid for grid, feed in self.feeds.items() if self.positions[grid].rev < feed.rev]
 
-    def end(self, changes: Sequence[str] = (), more: bool = False) -> Page:
-        """The page that leads to the positions as they stand now."""
-        pending = sum(max(0, head - self.positions[grid].rev) for grid, head in self.heads.items())
-        return Page(list(changes), self.positions, self.dropped, more, pending)
+    @property
+    def parts_behind(self) -> list[str]:
+        """The grids of which only a part is shown, and in which something may still come."""
+        return [grid for grid, feed in self.feeds.items() if feed.view not in WHOLE_GRID and self.positions[grid].rev < feed.rev]
+
+    def end(self, changes: Sequence[str] = (), more: bool = False, of_parts: int | None = None) -> Page:
+        """The page that leads to the positions as they stand now; `of_parts`: what is still to come of grids that are shown in part."""
+        counted = self.feeds.items()
+        if of_parts is not None:
+            counted = {grid: feed for grid, feed in counted if feed.view in WHOLE_GRID}.items()
+        pending = self.waiting + (of_parts or 0) + sum(max(0, feed.rev - self.positions[grid].rev) for grid, feed in counted)
+        return Page(list(changes), self.positions, self.dropped, more or self.waiting > 0, pending)
 
 
-async def page(connection: Connection, road: Road, limit: int, now: datetime, vault: Vault) -> Page:
+async def page(connection: Connection, road: Road, reader: Reader, limit: int, now: datetime, vault: Vault) -> Page:
     """The next page of a road on which something lies."""
-    rows = await _rows(connection, road.behind, road.positions, road.device, road.own, limit, now)
+    rows = await _rows(connection, road, reader, limit, now)
     changes: list[str] = []
     size = 0
     last: tuple[str, int] | None = None
@@ -174,33 +248,62 @@ async def page(connection: Connection, road: Road, limit: int, now: datetime, va
             break
         changes.append(text)
         last = (row["grid"], row["rev"])
-    full = len(changes) < len(rows)
-    _advance(road.positions, road.heads, road.behind, last if full else None, rows)
-    return road.end(changes, full)
+    full = bool(rows) and len(changes) < rows[0]["total"]
+    _advance(road.positions, road.feeds, road.behind, last if full else None, rows)
+    of_parts = await _count_parts(connection, road, reader, now) if road.parts_behind else None
+    return road.end(changes, full, of_parts)
 
 
-async def _rows(
-    connection: Connection,
-    behind: Sequence[str],
-    positions: Mapping[str, Position],
-    device: str,
-    own: tuple[int, int],
-    limit: int,
-    now: datetime,
-) -> list[Any]:
+@cache
+def _count_sql(views: Views) -> str:
+    """How many records of grids that are shown in part are still to come; $3 and $10 are revs and snapshots of the positions."""
+    parts = (
+        f"SELECT FROM {kind.name} r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND r.rev > p.rev"
+        f" AND (r.rev > p.snapshot OR (NOT r.deleted AND {within_window(kind)})) AND {shown_in(kind, views)}"
+        for kind in KINDS.values()
+    )
+    return (
+        "WITH p AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $10::bigint[]) AS p(grid, view, rev, snapshot))"
+        f" SELECT count(*) FROM ({_renumbered(' UNION ALL '.join(parts))}) AS coming"
+    )
+
+
+async def _count_parts(connection: Connection, road: Road, reader: Reader, now: datetime) -> int:
+    grids = road.parts_behind
+    views = [road.feeds[grid].view for grid in grids]
+    count: int = await connection.fetchval(
+        _count_sql(frozenset(views)),
+        grids,
+        [view.value for view in views],
+        [road.positions[grid].rev for grid in grids],
+        *window_values(windows_on(local_day(now))),
+        reader.staff_code,
+        list(reader.problems),
+        [road.positions[grid].snapshot for grid in grids],
+    )
+    return count
+
+
+async def _rows(connection: Connection, road: Road, reader: Reader, limit: int, now: datetime) -> list[Any]:
+    """One page of rows, and one more: at most about PAGE_BYTES of fields, and at least one row."""
     windows = windows_on(local_day(now))
+    positions = [road.positions[grid] for grid in road.behind]
+    views = [road.feeds[grid].view for grid in road.behind]
+    parts = () if WHOLE_GRID.issuperset(views) else (reader.staff_code, list(reader.problems))
     return await connection.fetch(
-        _feed_sql(),
-        list(behind),
-        [positions[grid].rev for grid in behind],
-        [positions[grid].snapshot for grid in behind],
-        [positions[grid].own_since for grid in behind],
-        device,
+        _feed_sql(frozenset(views)),
+        list(road.behind),
+        [position.rev for position in positions],
+        [position.snapshot for position in positions],
+        [position.own_since for position in positions],
+        road.device,
         *window_values(windows),
-        own[1],
+        road.own[1],
         limit + 1,
-        own[0],
+        road.own[0],
         now - timedelta(days=ARTICLE_DAYS),
+        [view.value for view in views],
+        *parts,
     )
 
 
@@ -216,7 +319,7 @@ def window_values(windows: Windows) -> tuple[datetime, datetime, str, str]:
 
 def _advance(
     positions: dict[str, Position],
-    heads: Mapping[str, int],
+    feeds: Mapping[str, Feed],
     behind: Sequence[str],
     stopped: tuple[str, int] | None,
     rows: Sequence[Any],
@@ -230,7 +333,7 @@ def _advance(
             positions[grid] = positions[grid]._replace(rev=stopped[1])
             return
         # Rows above the head that was read before them belong to the same snapshot, and were sent.
-        done = max(heads[grid], highest.get(grid, 0))
+        done = max(feeds[grid].rev, highest.get(grid, 0))
         positions[grid] = positions[grid]._replace(rev=done, snapshot=0)
 
 
@@ -251,25 +354,46 @@ def _change(row: Any, vault: Vault) -> str:
 
 
 @cache
-def _copies_sql() -> str:
-    parts = " UNION ALL ".join(
-        f"SELECT r.grid, r.id, r.rev FROM {kind.name} r WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND {within_window(kind)}"
+def _copies_sql(views: Views) -> str:
+    """Count and digest of copies; parameters as in the feed, $2 to $5 and $10 to $12 unused."""
+    parts = [
+        f"SELECT p.grid, r.id, r.rev FROM {kind.name} r JOIN p USING (grid)"
+        f" WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND {within_window(kind)} AND {shown_in(kind, views)}"
         for kind in KINDS.values()
+    ]
+    parts.append(
+        "SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[]) AND a.state = 'published' AND a.published_at >= $3"
     )
-    # The windows' conditions count their parameters from $6, as in the feed.
-    for index in range(6, 10):
-        parts = parts.replace(f"${index}", f"${index - 4}")
-    parts += " UNION ALL SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[])"
-    parts += " AND a.state = 'published' AND a.published_at >= $6"
+    every = " UNION ALL ".join(parts)
+    every = _renumbered(every)
     return f"""
+        WITH p AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[]) AS p(grid, view))
         SELECT grid, count(*) AS count,
                bit_xor(('x' || encode(substr(sha256(uuid_send(id) || int8send(rev)), 1, 8), 'hex'))::bit(64)) AS digest
-        FROM ({parts}) AS live GROUP BY grid
+        FROM ({every}) AS live GROUP BY grid
     """
 
 
-async def digests(connection: Connection, grids: Sequence[str], now: datetime) -> dict[str, tuple[int, str]]:
+# The conditions count their parameters as in the feed; here they stand closer together.
+_PARAMETER = re.compile(r"\$(\d+)")
+_DIGEST_PLACES = {15: 8, 16: 9, 6: 4, 7: 5, 8: 6, 9: 7}
+
+
+def _renumbered(sql: str) -> str:
+    return _PARAMETER.sub(lambda found: f"${_DIGEST_PLACES.get(int(found[1]), int(found[1]))}", sql)
+
+
+async def digests(connection: Connection, feeds: Mapping[str, Feed], reader: Reader, now: datetime) -> dict[str, tuple[int, str]]:
     """`grid -> (count, digest)` of what a first pull would give now."""
     windows = windows_on(local_day(now))
-    rows = await connection.fetch(_copies_sql(), list(grids), *window_values(windows), now - timedelta(days=ARTICLE_DAYS))
+    views = [feed.view for feed in feeds.values()]
+    parts = () if WHOLE_GRID.issuperset(views) else (reader.staff_code, list(reader.problems))
+    rows = await connection.fetch(
+        _copies_sql(frozenset(views)),
+        list(feeds),
+        [view.value for view in views],
+        now - timedelta(days=ARTICLE_DAYS),
+        *window_values(windows),
+        *parts,
+    )
     return {row["grid"]: (row["count"], f"{row['digest'].to_int(signed=False):016x}") for row in rows}

@@ -40,6 +40,7 @@ class HeldRow(msgspec.Struct):
     reason: str
     detail: str
     state: str
+    received_at: datetime
 
 
 async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, vault: Vault) -> None:
@@ -84,7 +85,8 @@ def _printable_detail(text: str) -> str:
 
 
 _HELD = """
-    SELECT id::text, device::text, seq, staff_code, mailbox, grid, stamp, offset_ms, body, reason, detail, state FROM held
+    SELECT id::text, device::text, seq, staff_code, mailbox, grid, stamp, offset_ms, body, reason, detail, state, received_at
+    FROM held
 """
 
 
@@ -105,6 +107,7 @@ def held_row(row: Row, vault: Vault) -> HeldRow:
         row["reason"],
         row["detail"],
         row["state"],
+        row["received_at"],
     )
 
 
@@ -154,7 +157,8 @@ async def lock_held(connection: Connection, held_id: str, vault: Vault) -> HeldR
 async def hold_again(connection: Connection, entries: Sequence[HeldEntry]) -> None:
     """Held mutations were tried and still have a flaw, perhaps another one; from now on they wait for what would mend that."""
     for entry in entries:
-        rev = await queries.next_in_mailbox(connection, mailbox_of(entry.item.author.staff_code), 1)
+        mailbox = await connection.fetchval("SELECT mailbox FROM held WHERE id = $1", entry.id)
+        rev = await queries.next_in_mailbox(connection, mailbox, 1)
         await connection.execute(
             "UPDATE held SET reason = $2, detail = $3, waits_for = $4, rev = $5 WHERE id = $1",
             entry.id,
@@ -182,12 +186,13 @@ async def close_held(connection: Connection, row: HeldRow, state: str, decided_b
 async def author_of(connection: Connection, row: HeldRow) -> Author:
     """The author of a held mutation, with the posts that the cadre has or had."""
     server = await queries.server_state(connection)
-    revoked_at = await connection.fetchval("SELECT revoked_at FROM device WHERE id = $1", row.device)
+    device = await connection.fetchrow("SELECT revoked_at, created_at FROM device WHERE id = $1", row.device)
     return Author(
         device=row.device,
         staff_code=row.staff_code,
         posts=await posts_of(connection, row.staff_code),
         offset_ms=row.offset_ms,
         epoch=str(server["epoch"]),
-        revoked_at=revoked_at,
+        revoked_at=device["revoked_at"] if device else None,
+        registered_at=device["created_at"] if device else None,
     )

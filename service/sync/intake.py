@@ -32,7 +32,8 @@ class Author(msgspec.Struct):
     """Whose mutations they are: the device, its cadre, all posts the cadre ever held, and what is known of the device's clock.
 
     `epoch` is the server's; `epoch_since_ms` is when this device is known to have learned of it, 0 if it always knew. `seen`: the rev
-    up to which it has pulled each grid. `revoked_at`: nothing made after that moment is applied.
+    up to which it has pulled each grid. `revoked_at`: nothing made after that moment is applied. `registered_at`: since when there is
+    such a device; None for the server's own.
     """
 
     device: str
@@ -44,6 +45,7 @@ class Author(msgspec.Struct):
     epoch_since_ms: int = 0
     seen: Mapping[str, int] = {}
     revoked_at: datetime | None = None
+    registered_at: datetime | None = None
 
 
 class Reading(msgspec.Struct):
@@ -65,7 +67,9 @@ class Reading(msgspec.Struct):
 class Ready(msgspec.Struct):
     """A mutation on its way through the write path: what was read, whose it is, and its corrected `stamp`.
 
-    `origin`: the held mutation it repeats. `rebased`, `override`: see `Edit`.
+    `origin`: the held mutation it repeats, and `received_at` when that came. `decider`: the posts of the person who released it as it is.
+    `created_by`: whose record it makes, if not the author's; `rights_at`: the stamp at which rights are judged, if not its own.
+    `rebased`, `override`: see `Edit`.
     """
 
     author: Author
@@ -79,11 +83,20 @@ class Ready(msgspec.Struct):
     rebased: bool = False
     override: bool = False
     origin: str | None = None
+    received_at: datetime | None = None
+    decider: Sequence[PostHeld] | None = None
+    created_by: str | None = None
+    rights_at: str | None = None
+
+    @property
+    def judged_at(self) -> str:
+        """The stamp at which its author must have had the right to it."""
+        return self.rights_at or self.stamp
 
     @property
     def moment(self) -> datetime:
-        """When it was made, by the server's clock."""
-        return from_ms(clock.stamp_ms(self.stamp))
+        """The same as a moment, by the server's clock."""
+        return from_ms(clock.stamp_ms(self.judged_at))
 
     @property
     def last_stamp(self) -> str:
@@ -105,6 +118,7 @@ class Ready(msgspec.Struct):
             self.rebased,
             self.override,
             mutation.base_grid,
+            self.created_by,
         )
 
 

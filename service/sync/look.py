@@ -1,19 +1,27 @@
 """The first look of an exchange: one statement that reads, and for a push locks, all that the rest needs to know."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from service.database import Connection
-from service.identity.rights import PostHeld, covers, scope
+from service.identity.rights import PostHeld, covers
+from service.identity.views import WHOLE_GRID, View, present_views, view_in
 from service.statements import array, text_array
 from service.sync.intake import Reading, Ready
 from service.sync.new_visits import NewVisits
+from sync_protocol.clock import make_stamp
+from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.records import KINDS, VISIT
 from sync_protocol.vocabulary import CODE_LENGTH
+
+
+def from_us(us: int) -> datetime:
+    """The moment of Unix microseconds, UTC."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
 
 
 def mailbox_of(staff_code: str) -> str:
@@ -22,13 +30,30 @@ def mailbox_of(staff_code: str) -> str:
 
 
 class DeviceState(msgspec.Struct):
-    """What the server knows of a device."""
+    """What the server knows of a device. `audited_on`: the last day on which its pull stands in the audit trail."""
 
     acked: int
     last_stamp: str
     revoked_at: datetime | None
     last_seen: datetime | None
     queued: int
+    registered_at: datetime
+    audited_on: date | None = None
+
+
+class FeedHead(NamedTuple):
+    """The head revision of a feed, and what somebody sees of it."""
+
+    rev: int
+    view: View = View.FULL
+
+
+class Assignment(NamedTuple):
+    """An open problem that was assigned `to` a unit, or to a cadre (`@` and the staff code)."""
+
+    problem: str
+    grid: str
+    to: str
 
 
 class Names(msgspec.Struct):
@@ -78,7 +103,8 @@ class Look(msgspec.Struct):
 
     `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them may read, and more; `locked`: those of
     the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist, tombstones included; `awaited`: whether a
-    held mutation waits for one of the named ids.
+    held mutation waits for one of the named ids; `assignments`: problems assigned to one of the cadres, or to their units from elsewhere;
+    `own_work_from`: the stamp from which nobody verifies the own resolution.
     """
 
     epoch: str = ""
@@ -89,18 +115,37 @@ class Look(msgspec.Struct):
     locked: dict[str, int] = {}
     there: dict[tuple[str, str], str] = {}
     awaited: bool = False
+    assignments: list[Assignment] = []
+    own_work_from: str = ""
 
-    def heads(self, staff_code: str, now: datetime) -> dict[str, int]:
-        """The head revision of every grid in a cadre's scope, of the mailbox, and of the articles of units above and below."""
-        units = scope(self.posts.get(staff_code, ()), now)
+    def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
+        """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to the cadre, the mailbox, and the articles
+        of units above and below."""
+        present = present_views(self.posts.get(staff_code, ()), now)
         mailbox = mailbox_of(staff_code)
-
-        def wanted(feed: str) -> bool:
+        assigned = self.assigned_to(staff_code, now) if self.assignments else {}
+        found: dict[str, FeedHead] = {}
+        for feed in sorted(self.counters):
             if feed[0] == "#":
-                return any(covers(unit, feed[1:]) or covers(feed[1:], unit) for unit in units)
-            return feed == mailbox or any(covers(unit, feed) for unit in units)
+                shown = any(covers(unit, feed[1:]) or covers(feed[1:], unit) for unit, _ in present)
+                view = View.FULL if shown else None
+            elif feed[0] == "@":
+                view = View.FULL if feed == mailbox else None
+            else:
+                view = view_in(present, feed) or (View.ASSIGNED if feed in assigned else None)
+            if view is not None:
+                found[feed] = FeedHead(self.counters[feed], view)
+        return found
 
-        return {feed: self.counters[feed] for feed in sorted(filter(wanted, self.counters))}
+    def assigned_to(self, staff_code: str, now: datetime) -> dict[str, list[str]]:
+        """The problems assigned to a cadre, or to a unit of one of the cadre's posts, by grid; only of grids that are not shown whole."""
+        present = present_views(self.posts.get(staff_code, ()), now)
+        found: dict[str, set[str]] = {}
+        for problem, grid, to in self.assignments:
+            mine = to == "@" + staff_code or any(covers(unit, to) for unit, _ in present)
+            if mine and present and view_in(present, grid) not in WHOLE_GRID:
+                found.setdefault(grid, set()).add(problem)
+        return {grid: sorted(problems) for grid, problems in found.items()}
 
 
 # Every row has these columns behind `what`, which says what they mean.
@@ -121,12 +166,13 @@ def _row(what: str, source: str, **values: str) -> str:
 
 
 _DEVICE = """
-    SELECT id, acked_seq, last_stamp, revoked_at, last_seen, queued FROM device
+    SELECT id, acked_seq, last_stamp, revoked_at, last_seen, queued, created_at, audited_on FROM device
     WHERE id = ANY((SELECT $1::text::uuid[])::uuid[]) ORDER BY id
 """
 _DEVICE_ROW = {
     "code": "id::text",
     "name": "queued::text",
+    "place": "concat_ws(' ', (extract(epoch FROM created_at) * 1000)::bigint, audited_on)",
     "n": "acked_seq",
     "m": "last_stamp",
     "since": "revoked_at",
@@ -134,16 +180,36 @@ _DEVICE_ROW = {
 }
 _POSTS = """
     every_post AS MATERIALIZED (
-        SELECT staff_code, role, unit, valid_from, valid_to FROM post WHERE staff_code = ANY((SELECT $2::text::text[])::text[])
+        SELECT staff_code, role, unit, valid_from, valid_to, end_recorded_at FROM post
+        WHERE staff_code = ANY((SELECT $2::text::text[])::text[])
     ),
-    current AS MATERIALIZED (SELECT DISTINCT unit FROM every_post WHERE valid_to IS NULL OR valid_to > $4::timestamptz)
+    current AS MATERIALIZED (SELECT DISTINCT unit FROM every_post WHERE valid_to IS NULL OR valid_to > $4::timestamptz),
+    assigned AS MATERIALIZED (
+        SELECT c.problem, c.grid, '@' || c.handler_cadre AS recipient FROM case_file c
+        WHERE c.assigned AND c.ended_at IS NULL AND c.handler_cadre = ANY((SELECT $2::text::text[])::text[])
+        UNION ALL
+        SELECT c.problem, c.grid, c.handler_unit FROM current p
+        JOIN case_file c ON c.assigned AND c.ended_at IS NULL AND c.handler_unit >= p.unit AND c.handler_unit < p.unit || ':'
+             AND NOT (c.grid >= p.unit AND c.grid < p.unit || ':')
+    )
 """
 # All grids under a unit: their codes begin with the unit's, and ‘:’ follows on ‘9’.
 _UNDER = "counter c ON c.grid >= {0}p.unit AND c.grid < {0}p.unit || ':'"
 _LENGTHS = "(VALUES " + ", ".join(f"({length})" for length in sorted(CODE_LENGTH.values())) + ") AS l(n)"
 _STANDING = (
-    _row("server", "server", code="epoch::text", name="encode(cursor_key, 'hex')"),
-    _row("post", "every_post", place="staff_code", code="unit", name="role", since="valid_from", until="valid_to"),
+    _row("server", "server", code="epoch::text", name="encode(cursor_key, 'hex')", since="own_work_from"),
+    _row(
+        "post",
+        "every_post",
+        place="staff_code",
+        code="unit",
+        name="role",
+        n="(extract(epoch FROM end_recorded_at) * 1000000)::bigint",
+        since="valid_from",
+        until="valid_to",
+    ),
+    _row("assigned", "assigned", code="problem::text", name="grid", place="recipient"),
+    _row("counter", "assigned a JOIN counter c USING (grid)", code="c.grid", n="c.rev"),
     _row("counter", "current p JOIN " + _UNDER.format(""), code="c.grid", n="c.rev"),
     _row("counter", "counter c WHERE c.grid = ANY((SELECT $3::text::text[])::text[])", code="c.grid", n="c.rev"),
     _row("counter", f"current p CROSS JOIN {_LENGTHS} JOIN counter c ON c.grid = '#' || left(p.unit, l.n)", code="c.grid", n="c.rev"),
@@ -240,11 +306,17 @@ def _look(rows: Sequence[Any]) -> tuple[Look, bool]:
                 look.locked[code] = n
                 stale = stale or n != m
             case "post":
-                look.posts.setdefault(place, []).append(PostHeld(name, code, since, until))
+                recorded = None if n is None else from_us(n)
+                look.posts.setdefault(place, []).append(PostHeld(name, code, since, until, recorded))
+            case "assigned":
+                look.assignments.append(Assignment(code, name, place))
             case "server":
                 look.epoch, look.key = code, bytes.fromhex(name)
+                look.own_work_from = make_stamp(max(0, to_ms(since)))
             case "device":
-                look.devices[code] = DeviceState(n, f"{m:016x}", since, until, int(name))
+                registered, _, audited = place.partition(" ")
+                day = date.fromisoformat(audited) if audited else None
+                look.devices[code] = DeviceState(n, f"{m:016x}", since, until, int(name), from_ms(int(registered)), day)
             case "awaited":
                 look.awaited = True
     return look, stale

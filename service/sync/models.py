@@ -13,12 +13,16 @@ _MOMENT = DateTime(timezone=True)
 
 
 class Server(SQLModel, table=True):
-    """One row: the epoch (the identity of the server's history) and the key that signs cursors."""
+    """One row: the epoch (the identity of the server's history) and the key that signs cursors.
+
+    `own_work_from`: since when nobody verifies the own resolution; long ago where no step was written before the rule.
+    """
 
     one: bool = Field(default=True, primary_key=True)
     epoch: Uuid = Field(sa_column=Column(UUID, nullable=False))
     epoch_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
     cursor_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    own_work_from: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
 
 
 class Counter(SQLModel, table=True):

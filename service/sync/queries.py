@@ -1,12 +1,13 @@
 """The SQL of the sync: counters, log, conflicts, the epoch, the device's row."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from service.database import Connection, Row
+from service.identity.rights import PostHeld
 from service.statements import NULL_CELL, Copy, Part, array, cell, text_array
 from service.sync.intake import Author, Ready
 from service.sync.new_visits import ReadyVisits
@@ -14,7 +15,7 @@ from service.vault import Vault
 from sync_protocol import clock
 from sync_protocol.merge import Loss
 from sync_protocol.messages import Mutation, Verdict, canonical_json
-from sync_protocol.periods import from_ms
+from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.records import PERSONAL
 
 # A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
@@ -201,6 +202,12 @@ async def server_state(connection: Connection) -> Row:
     return row
 
 
+async def own_work_from(connection: Connection) -> str:
+    """The stamp from which nobody verifies the own resolution."""
+    since: datetime = await connection.fetchval("SELECT own_work_from FROM server")
+    return clock.make_stamp(max(0, to_ms(since)))
+
+
 async def any_ahead(connection: Connection, revs: Mapping[str, int]) -> bool:
     """Whether one of these revisions of grids is above the grid's head."""
     found: bool = await connection.fetchval(
@@ -234,6 +241,49 @@ async def add_device(connection: Connection, device: str, staff_code: str, now: 
         staff_code,
         now,
     )
+
+
+async def set_registered(connection: Connection, device: str, registered_at: datetime) -> None:
+    """Moves a device's registration back to when it really was."""
+    await connection.execute("UPDATE device SET created_at = least(created_at, $2) WHERE id = $1", device, registered_at)
+
+
+async def audit_on(connection: Connection, device: str, day: date) -> bool:
+    """Notes that a device's pull is written into the audit trail on a day; False if it was already."""
+    status = await connection.execute("UPDATE device SET audited_on = $2 WHERE id = $1 AND audited_on IS DISTINCT FROM $2", device, day)
+    return status.endswith(" 1")
+
+
+async def units_of(connection: Connection, codes: Iterable[str]) -> set[str]:
+    """Those of the codes that are units."""
+    rows = await connection.fetch("SELECT code FROM unit WHERE code = ANY($1::text[])", list(codes))
+    return {row["code"] for row in rows}
+
+
+async def posts_of_cadres(connection: Connection, staff_codes: Iterable[str]) -> dict[str, list[PostHeld]]:
+    """All posts of those of the staff codes that are cadres, by staff code."""
+    rows = await connection.fetch(
+        "SELECT c.staff_code, p.role, p.unit, p.valid_from, p.valid_to FROM cadre c LEFT JOIN post p USING (staff_code)"
+        " WHERE c.staff_code = ANY($1::text[])",
+        list(staff_codes),
+    )
+    found: dict[str, list[PostHeld]] = {}
+    for staff_code, role, unit, valid_from, valid_to in rows:
+        posts = found.setdefault(staff_code, [])
+        if role is not None:
+            posts.append(PostHeld(role, unit, valid_from, valid_to))
+    return found
+
+
+async def tied_households(connection: Connection, staff_code: str, grids: Sequence[str]) -> dict[str, list[str]]:
+    """The living households of these grids that are tied to a contact member, by grid."""
+    rows = await connection.fetch(
+        "SELECT grid, array_agg(id::text ORDER BY id) AS ids FROM household"
+        " WHERE contact_member = $1 AND grid = ANY($2::text[]) AND NOT deleted GROUP BY grid",
+        staff_code,
+        list(grids),
+    )
+    return {row["grid"]: row["ids"] for row in rows}
 
 
 class Acknowledged(NamedTuple):

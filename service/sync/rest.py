@@ -6,7 +6,8 @@ from service.settings import Settings
 from service.sync import look as looking
 from service.sync import queries
 from service.sync.apply import apply
-from service.sync.intake import Author, read, ready_one
+from service.sync.held_queries import HeldRow
+from service.sync.intake import Author, Reading, read, ready_one
 from service.sync.look import Names
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
@@ -14,8 +15,18 @@ from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import to_ms
 
 
-async def write_as(connection: Connection, settings: Settings, caller: Caller, mutation: Mutation, override: bool = False) -> Verdict:
-    """A cadre's write over REST: a mutation of the cadre's server-side device, judged now."""
+async def write_as(
+    connection: Connection,
+    settings: Settings,
+    caller: Caller,
+    mutation: Mutation,
+    override: bool = False,
+    origin: HeldRow | None = None,
+) -> Verdict:
+    """A cadre's write over REST: a mutation of the cadre's server-side device, judged now.
+
+    `origin`: the held mutation that the cadre has corrected; it keeps its stamp, and what it makes is its author's.
+    """
     device = server_device_id(caller.staff_code)
     await queries.add_device(connection, device, caller.staff_code, caller.now)
     look = await looking.lock(connection, [(device, caller.staff_code)], Names.of([read(mutation)]), caller.now)
@@ -25,8 +36,20 @@ async def write_as(connection: Connection, settings: Settings, caller: Caller, m
     mutation.seq = state.acked + 1
     mutation.stamp = stamp
     author = Author(device, caller.staff_code, caller.posts, epoch=look.epoch)
-    item = ready_one(author, read(mutation), stamp, 0, now_ms)  # anew, for the stamp is part of what is kept
+    reading = read(mutation)  # anew, for the stamp is part of what is kept
+    if origin is None:
+        item = ready_one(author, reading, stamp, 0, now_ms)
+    else:
+        item = ready_one(author, reading, origin.stamp, _offset_of(origin, reading), now_ms)
+        item.origin, item.created_by, item.rights_at = origin.id, origin.staff_code, stamp
     item.override = override
     done = queries.acknowledging([queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now)
     [verdict] = (await apply(connection, [item], caller.now, settings, look, [done])).verdicts
     return verdict
+
+
+def _offset_of(origin: HeldRow, reading: Reading) -> int:
+    """The phone's clock offset for the times of events, if they still are as the phone sent them."""
+    kind = reading.kind
+    as_sent = kind is not None and all(reading.mutation.fields.get(name) == origin.mutation.fields.get(name) for name in kind.events)
+    return origin.offset_ms if as_sent else 0

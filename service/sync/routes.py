@@ -28,7 +28,7 @@ from service.http.body import read_body
 from service.identity.access import phone
 from service.state import state_of
 from service.sync import examples
-from service.sync.exchange import verify
+from service.sync.exchange import PhoneCaller, verify
 from sync_protocol.messages import MAX_MUTATIONS, BrokenEnvelope, VerifyAnswer, decode_request, decode_verify, encode
 
 router = APIRouter(tags=["sync"])
@@ -58,7 +58,7 @@ def _answer(schema: str, example: Any) -> dict[int | str, dict[str, Any]]:
 async def sync(request: Request) -> Response:
     """One exchange of a phone: it pushes what was written, then pulls what is new. See `sync_protocol/PROTOCOL.md`."""
     state = state_of(request)
-    device, staff_code, now = await phone(request, state)
+    claims, device, now = await phone(request, state)
     body = await read_body(request)
     try:
         message = decode_request(body)
@@ -66,7 +66,8 @@ async def sync(request: Request) -> Response:
         raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
     if len(message.mutations) > MAX_MUTATIONS:
         raise Problem(TOO_LARGE, f"{len(message.mutations)} mutations are over the limit of {MAX_MUTATIONS}; send fewer at a time.")
-    answer = await state.exchanges.answer(device, staff_code, message, now)
+    caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
+    answer = await state.exchanges.answer(caller, message, now)
     return Response(answer, media_type="application/json")
 
 
@@ -82,10 +83,10 @@ async def sync(request: Request) -> Response:
 async def prove(request: Request) -> Response:
     """Compares count and digest of the device's grids with what a first pull would give now; names those that differ."""
     state = state_of(request)
-    device, staff_code, now = await phone(request, state)
+    claims, device, now = await phone(request, state)
     try:
         message = decode_verify(await read_body(request))
     except BrokenEnvelope as error:
         raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
-    mismatched = await verify(state.database, device, staff_code, message, now)
+    mismatched = await verify(state.database, device, claims.staff_code, message, now)
     return Response(encode(VerifyAnswer(mismatched)), media_type="application/json")

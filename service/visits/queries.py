@@ -1,13 +1,18 @@
 """The SQL of visits: lists."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from service.conditions import Conditions
+from service.conditions import Conditions, Reach
 from service.database import Connection, Row
 from service.records.columns import fields_json
 from sync_protocol.records import VISIT
+
+# Whether a record is a contact member's own, or about a household that is tied to the member `{}`.
+OWN_OR_TIED = """
+    ({0}.created_by = {{0}} OR EXISTS (
+        SELECT FROM household t WHERE t.id = {0}.household_id AND t.contact_member = {{0}} AND NOT t.deleted))
+"""
 
 
 class Filters(NamedTuple):
@@ -20,11 +25,9 @@ class Filters(NamedTuple):
     until: datetime | None = None
 
 
-async def visits(
-    connection: Connection, units: Sequence[str], filters: Filters, after: tuple[datetime, str] | None, limit: int
-) -> list[Row]:
-    """Living visits of these units, the newest first."""
-    where = Conditions("r.grid", units)
+async def visits(connection: Connection, reach: Reach, filters: Filters, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
+    """Living visits of a reach, the newest first."""
+    where = Conditions.reaching("r.grid", reach, OWN_OR_TIED.format("r"))
     where.add("NOT r.deleted")
     if filters.household is not None:
         where.add("r.household_id = {}::uuid", filters.household)
@@ -42,7 +45,7 @@ async def visits(
     return await connection.fetch(
         f"""
         SELECT r.id::text, r.grid, r.rev, r.visited_at, r.created_by, coalesce(c.name, '') AS author, r.received_at, r.offset_ms,
-               h.head_name, {fields_json(VISIT, "r")} AS fields
+               h.head_name, h.grid AS household_grid, h.contact_member, {fields_json(VISIT, "r")} AS fields
         FROM visit r LEFT JOIN cadre c ON c.staff_code = r.created_by LEFT JOIN household h ON h.id = r.household_id
         WHERE {where.sql} ORDER BY r.visited_at DESC, r.id DESC LIMIT {last}
         """,

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from service.audit.trail import note
+from service.conditions import Reach
 from service.database import Connection
 from service.errors import INVALID, READING, Problem, documented
 from service.identity.access import Caller, Signed
-from service.identity.masks import sees_contacts
+from service.identity.views import View, redact
 from service.paging import After, Limit, next_after, read_after
 from service.state import state_of
-from service.units import First, Last, scope_of
+from service.units import First, Last, reach_of
 from service.visits import queries
 from service.visits.queries import Filters
 from sync_protocol import periods
@@ -25,8 +26,6 @@ router = APIRouter(prefix="/v1", tags=["visits"])
 
 # The newest visits of a large unit are looked for in so many days first, then in more: its years are not read for a page.
 _WINDOWS = (7, 60, 400)
-# A location is shown to two decimals, about a kilometre, to those who do not go there.
-_COARSE = 2
 
 
 class VisitItem(BaseModel):
@@ -69,39 +68,39 @@ async def visits(
     after: After = None,
 ) -> VisitPage:
     """The newest first."""
-    units = scope_of(caller, unit)
+    reach = reach_of(caller, unit)
     for day in (first, last):
         if day is not None and not periods.FIRST_YEAR <= day.year <= periods.LAST_YEAR:
             raise Problem(INVALID, f"from and to must lie in the years {periods.FIRST_YEAR} to {periods.LAST_YEAR}.")
     place = read_after(after)
     filters = Filters(household, cadre, duty, midnight(first) if first else None, midnight(last + timedelta(days=1)) if last else None)
     async with state_of(request).database.transaction() as connection:
-        rows = await _newest(connection, units, filters, place, limit + 1, caller.now)
-        await note(connection, request, caller, "visits", units, len(rows[:limit]))
+        rows = await _newest(connection, reach, filters, place, limit + 1, caller.now)
+        await note(connection, request, caller, "visits", [*reach.whole, *reach.tied], len(rows[:limit]))
     items = [_item(row, caller) for row in rows[:limit]]
     return VisitPage(items=items, next=next_after(items[-1].visited_at, items[-1].id) if len(rows) > limit else None)
 
 
 async def _newest(
-    connection: Connection, units: list[str], filters: Filters, place: tuple[datetime, str] | None, limit: int, now: datetime
+    connection: Connection, reach: Reach, filters: Filters, place: tuple[datetime, str] | None, limit: int, now: datetime
 ) -> list[Any]:
-    if filters.household is None and any(len(code) < CODE_LENGTH["village"] for code in units):
+    if filters.household is None and any(len(code) < CODE_LENGTH["village"] for code in reach.whole):
         newest = min(moment for moment in (now, filters.until, place and place[0]) if moment is not None)
         for days in _WINDOWS:
             since = newest - timedelta(days=days)
             if filters.since is not None and filters.since >= since:
                 break
-            rows = await queries.visits(connection, units, filters._replace(since=since), place, limit)
+            rows = await queries.visits(connection, reach, filters._replace(since=since), place, limit)
             if len(rows) == limit:
                 return rows
-    return await queries.visits(connection, units, filters, place, limit)
+    return await queries.visits(connection, reach, filters, place, limit)
 
 
 def _item(row: Any, caller: Caller) -> VisitItem:
-    fields = msgspec.json.decode(row["fields"])
-    place = fields.get("location")
-    if place is not None and not sees_contacts(caller):
-        place = {name: round(value, _COARSE) if isinstance(value, float) else value for name, value in place.items()}
+    fields = redact("visit", msgspec.json.decode(row["fields"]), caller.view_of(row["grid"]) or View.SUMMARISED)
+    # The head is shown as the household is: it may have moved out of sight since, or its tie may have ended.
+    view = row["household_grid"] and caller.view_of(row["household_grid"])
+    head_in_sight = view is not None and (view is not View.TIED or row["contact_member"] == caller.staff_code)
     return VisitItem(
         id=row["id"],
         grid=row["grid"],
@@ -109,11 +108,11 @@ def _item(row: Any, caller: Caller) -> VisitItem:
         created_by=row["created_by"],
         author=row["author"],
         household_id=fields.get("household_id"),
-        head_name=row["head_name"],
+        head_name=row["head_name"] if head_in_sight else None,
         duties=fields.get("duties", []),
         content=fields.get("content"),
         people_met=fields.get("people_met", []),
-        location=place,
+        location=fields.get("location"),
         photos=fields.get("photos", []),
         received_at=row["received_at"],
         clock_offset_ms=row["offset_ms"],

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from sync_protocol import ids
-from sync_protocol.clock import HybridClock
+from sync_protocol.clock import ZERO, HybridClock
 from sync_protocol.device.store import Held, Store, View
 from sync_protocol.device.transport import Account, DeviceRevoked, Refused, Transport, Unreachable
 from sync_protocol.digest import copy_digest
@@ -133,7 +133,12 @@ class Device:
 
     def draft(self, grid: str, period: Period) -> Draft:
         """The numbers of a grid's week or month from this phone's own records, to begin an analysis with."""
-        return draft(self.records(grid=grid), grid, period)
+        return draft(self.records(grid=grid), grid, period, self.own_work_from)
+
+    @property
+    def own_work_from(self) -> str:
+        """The stamp from which nobody verifies the own resolution, as the server told; always, where it told nothing."""
+        return self.store.get("own_work_from", ZERO)
 
     def held(self) -> list[Held]:
         """This phone's mutations that the server keeps aside, with the reason."""
@@ -283,7 +288,8 @@ class Device:
         """This phone's account of its copy: grid, highest rev, number of live records, digest."""
         pulled = self.store.pulled()
         # The windows are those of the server's day: this phone's clock may be years off.
-        shown = in_first_pull(pulled, local_day(from_ms(self._now() + self._server_offset_ms)))
+        today = local_day(from_ms(self._now() + self._server_offset_ms))
+        shown = in_first_pull(pulled, today, self.own_work_from)
         by_grid: dict[str, list[tuple[str, int]]] = {grid: [] for grid in self.store.grids() if grid.isdigit()}
         revs = dict.fromkeys(by_grid, 0)
         for change in pulled:

@@ -285,6 +285,7 @@ class Store:
                 self._db.execute("DELETE FROM grid WHERE stale = 1")
             server_ms = to_ms(datetime.fromisoformat(answer.server_time))
             self._set(cursor=answer.cursor, server_ms=str(server_ms))
+            self._set(own_work_from=answer.rules.own_work_from if answer.rules else ZERO)
             if restored:
                 self._trace_back(answer.acked)
             else:

@@ -194,7 +194,7 @@ async def test_what_is_released_does_not_wait_for_the_record_that_it_makes(world
 
 async def _held_while_its_household_is_made(world: World) -> str:
     """A visit in one grid is held for a household in another, which is made between the look and the commit; the household's id."""
-    visitor, maker = world.wire(), world.wire(SECRETARY)
+    visitor, maker = world.wire(SECRETARY), world.wire(SECRETARY)
     await maker.send()
     household = maker.mutation(1, "household", grid=OTHER_GRID, fields={"head_name": "王秀兰"})
     with first_held_at(seams.PUSH_WRITTEN) as (written, go_on):
@@ -288,11 +288,22 @@ async def test_who_may_decide_on_a_held_mutation(world: World) -> None:
     await phone.send(phone.mutation(1, kind="telegram"))
     [item] = await held_of(world)
     path = f"/v1/held/{item['id']}/discard"
-    assert (await world.post(path, {"reason": "x"}, WORKER)).status_code == 403
+    assert (await world.post(path, {"reason": "x"}, f"W{OTHER_GRID}-1")).status_code == 404
     assert (await world.post(path, {"reason": "x"}, f"S{FAR_GRID[:9]}")).status_code == 404
     assert await held_of(world, f"S{FAR_GRID[:9]}") == []
     assert [row["id"] for row in await held_of(world, WORKER)] == [item["id"]]
     assert (await world.post(path, {"reason": "x"}, SUPERVISOR)).status_code == 200
+
+
+async def test_the_author_may_discard_an_own_held_mutation_and_not_release_it(world: World) -> None:
+    phone = world.wire()
+    await phone.send(phone.mutation(1, kind="telegram"))
+    [item] = await held_of(world)
+    assert (await world.post(f"/v1/held/{item['id']}/release", {}, WORKER)).status_code == 403
+    answer = await world.post(f"/v1/held/{item['id']}/discard", {"reason": "写错了"}, WORKER)
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "discarded")
+    [kept] = await held_of(world, state="discarded")
+    assert (kept["decided_by"], kept["decision"]) == (WORKER, "写错了")
 
 
 async def test_a_held_mutation_of_a_sibling_grid_is_not_shown(world: World) -> None:

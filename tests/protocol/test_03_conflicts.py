@@ -20,7 +20,7 @@ def fields(phone: Phone, house: str) -> Any:
     return next(view.fields for view in phone.records("household") if view.id == house)
 
 
-async def conflicts(world: World, staff_code: str = SUPERVISOR, **query: Any) -> list[Any]:
+async def conflicts(world: World, staff_code: str = SECRETARY, **query: Any) -> list[Any]:
     items: list[Any] = (await world.get("/v1/conflicts", staff_code, **query)).json()["items"]
     return items
 

@@ -168,6 +168,9 @@ async def test_a_post_gives_what_the_table_says_in_its_unit_and_nothing_elsewher
     own = await populate(world, VILLAGE, GRID, WORKER)
     far = await populate(world, FAR_GRID[:12], FAR_GRID, FAR_WORKER)
     token = await appoint(world, role, VILLAGE)
+    if role == "contact_member":  # who sees the tied households and what is about them
+        await world.fetch("UPDATE household SET contact_member = $2 WHERE id = $1", own.household, SOMEBODY)
+        await world.fetch("UPDATE problem SET household_id = $2 WHERE id = $1", own.problem, own.household)
     for name, call in calls(own):
         status = (response := await ask(world, call, token)).status_code
         if may(name, role):

@@ -15,7 +15,7 @@ from service.settings import Settings
 from service.summaries import credit
 from service.summaries.check import differences
 from service.sync import exchange as exchange_module
-from service.sync.exchange import Exchange, Exchanges
+from service.sync.exchange import Exchange, Exchanges, PhoneCaller
 from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, uuid7, weekly_analysis_id
@@ -227,14 +227,14 @@ async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: st
         for _ in range(ROUNDS):
             now += timedelta(minutes=5)
             requests = mixture.requests(now)
-            one = [Exchange(phone.device, phone.staff_code, request, now) for phone, request in requests]
+            one = [Exchange(PhoneCaller(phone.device, phone.staff_code), request, now) for phone, request in requests]
             await together._push(one)
-            other = [Exchange(phone.device, phone.staff_code, request, now) for phone, request in requests]
+            other = [Exchange(PhoneCaller(phone.device, phone.staff_code), request, now) for phone, request in requests]
             for exchange in other:
                 await alone._push([exchange])
             with monkeypatch.context() as patch:
                 patch.setattr(exchange_module, "read_new_visits", lambda mutations: None)
-                third = [Exchange(phone.device, phone.staff_code, request, now) for phone, request in requests]
+                third = [Exchange(PhoneCaller(phone.device, phone.staff_code), request, now) for phone, request in requests]
                 before = quick
                 await slow._push(third)
                 assert quick == before
@@ -274,7 +274,9 @@ class Sender:
     def exchange(self, *mutations: Mutation) -> Exchange:
         """One exchange with these."""
         self.now += timedelta(minutes=1)
-        return Exchange(self.phone.device, self.phone.staff_code, SyncRequest(1, self.now, None, 500, 0, list(mutations)), self.now)
+        return Exchange(
+            PhoneCaller(self.phone.device, self.phone.staff_code), SyncRequest(1, self.now, None, 500, 0, list(mutations)), self.now
+        )
 
     async def send(self, *mutations: Mutation) -> list[Verdict]:
         """Hands them in alone."""

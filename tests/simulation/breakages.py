@@ -8,7 +8,7 @@ import pytest
 
 from service.statements import Part
 from service.summaries.credit import Changes
-from service.sync import exchange, feed, held_queries, intake, look, new_visits, queries
+from service.sync import exchange, feed, held_queries, intake, judge, look, new_visits, queries
 from sync_protocol import clock
 from sync_protocol.merge import Edit
 
@@ -126,12 +126,12 @@ def keep_the_epoch(patch: Patch) -> None:
 
 def judge_rights_at_the_sync(patch: Patch) -> None:
     """Asks whether a cadre may write now, not whether the cadre might then."""
-    plain = batch.writing_posts
+    plain = judge.writing_posts
 
     def writing_posts(posts: Any, kind: str, grid: str) -> Any:
         return plain([post for post in posts if post.valid_to is None], kind, grid)
 
-    patch.setattr(batch, "writing_posts", writing_posts)
+    patch.setattr(judge, "writing_posts", writing_posts)
 
 
 def take_forked_devices_for_honest(patch: Patch) -> None:
@@ -142,7 +142,7 @@ def take_forked_devices_for_honest(patch: Patch) -> None:
 
 def trust_new_visits(patch: Patch) -> None:
     """Takes in pushes of new visits without a look at rights and references."""
-    patch.setattr(batch.Batch, "_may_have_flaw", lambda *_: False)
+    patch.setattr(judge.Judge, "may_have_flaw", lambda *_: False)
 
 
 def forget_departures(patch: Patch) -> None:

@@ -1,0 +1,304 @@
+"""Whether a mutation may be applied: by the posts at its stamp, by how late it comes, by where it
+writes and what it refers to. Pure: all that it needs to know was read before."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+
+from service.identity.rights import PostHeld, covers, may_settle, writing_posts
+from service.settings import Settings
+from service.sync.intake import Author, Flaw, Ready
+from service.sync.new_visits import ReadyVisits
+from sync_protocol import clock, lifecycle
+from sync_protocol.merge import GRID, Record
+from sync_protocol.periods import to_ms
+from sync_protocol.records import HOUSEHOLD, VISIT, Kind
+from sync_protocol.vocabulary import CODE_LENGTH
+
+_CONTACT_MEMBER = "contact_member"
+
+
+class Assigned(msgspec.Struct):
+    """A problem with the steps that it had, for those who may act because it was assigned to them."""
+
+    grid: str
+    created_by: str
+    fields: Mapping[str, Any]
+    steps: Sequence[lifecycle.Step]
+
+
+class Evidence(msgspec.Struct):
+    """What rare judgements need: read only when a mutation calls for it, see `references`.
+
+    `left`: the grids that a record has left, each with the stamp of the move. `contacts`: the
+    contact members of households. `units`: those named units that exist. `cadres`: all posts of
+    those named cadres that exist. `assigned`: problems of grids in which an author has no post.
+    """
+
+    left: dict[tuple[str, str], Mapping[str, str]] = {}
+    contacts: dict[str, str | None] = {}
+    units: set[str] = set()
+    cadres: dict[str, list[PostHeld]] = {}
+    assigned: dict[str, Assigned] = {}
+
+
+# The stamps between which a post allows something, and the post.
+Validity = tuple[str, str, PostHeld]
+
+
+class Validities:
+    """When which posts of an author allow writing a kind in a grid; found once for each."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str, str], list[Validity]] = {}
+
+    def of(self, author: Author, kind: str, grid: str) -> list[Validity]:
+        """The stamps from which (included) and to which (excluded) each post allows it."""
+        key = (id(author), kind, grid)
+        found = self._known.get(key)
+        if found is None:
+            posts = writing_posts(author.posts, kind, grid)
+            found = self._known[key] = [(*post.spell(), post) for post in posts]
+        return found
+
+    def at(self, author: Author, kind: str, grid: str, stamp: str) -> list[PostHeld]:
+        """The posts that allowed it at a stamp."""
+        return [post for begins, ends, post in self.of(author, kind, grid) if begins <= stamp < ends]
+
+
+class World(NamedTuple):
+    """What one call of the write path touches.
+
+    `grids`: those that exist, of the named ones; `where(kind, id)`: the grid of a record, None if
+    it is not here; `record(kind, id)`: a record that a mutation changes.
+    """
+
+    grids: Mapping[str, int]
+    where: Callable[[str, str], str | None]
+    record: Callable[[str, str], Record | None]
+
+
+class Judge:
+    """Judges mutations against the world of one call of the write path."""
+
+    def __init__(self, now: datetime, settings: Settings, world: World, validities: Validities, evidence: Evidence) -> None:
+        self._now = now
+        self._grace = timedelta(days=settings.late_days)
+        self._oldest = timedelta(days=settings.stamp_too_old_days)
+        self._grids, self._where, self._record = world
+        self._validities = validities
+        self._evidence = evidence
+
+    # ------------------------------------------------------------------------- many visits at once
+
+    def may_have_flaw(self, some: ReadyVisits) -> bool:
+        """Whether something may stand against one of these new visits, as `flaw` finds it; never
+        wrong when it says no."""
+        author = some.author
+        if author.revoked_at is not None or some.first_stamp < self._oldest_stamp(author):
+            return True
+        named = {(refers, target) for name, refers in VISIT.references for target in {*some.fields[name]} if target is not None}
+        where = self._where
+        grids = {*some.visits.grids}
+        if not grids <= self._grids.keys():
+            return True
+        grids.update(grid for grid in {where(*name) for name in named} if grid is not None)
+        if not all(self._is_plainly_allowed(some, grid) for grid in grids):
+            return True
+        return any(where(*name) is None for name in named)
+
+    def _is_plainly_allowed(self, some: ReadyVisits, grid: str) -> bool:
+        """Whether one post that has not ended allowed all of them, and asks for no tie."""
+        return any(
+            begins <= some.first_stamp
+            and some.last_stamp < ends
+            and (post.valid_to is None or post.valid_to > self._now)
+            and post.role != _CONTACT_MEMBER
+            for begins, ends, post in self._validities.of(some.author, VISIT.name, grid)
+        )
+
+    # ------------------------------------------------------------------------------ one at a time
+
+    def flaw(self, item: Ready) -> Flaw | None:
+        """What stands against a readable mutation in the world as it is; None if nothing does."""
+        assert item.kind is not None
+        kind, mutation, author, fields = item.kind, item.mutation, item.author, item.fields
+        grid = mutation.grid
+        if grid not in self._grids:
+            return Flaw("grid-unknown", f"There is no grid ‘{grid[:20]}’.")
+        flaw = self._against_author(item, kind, grid)
+        if flaw is not None:
+            return flaw
+        record = self._record(kind.name, mutation.id)
+        if record is None:
+            if mutation.op == "delete":
+                detail = f"There is no {kind.name} {mutation.id} to delete."
+                return Flaw("record-missing", detail, mutation.id)
+            if any(fields.get(name) is None for name in kind.required):
+                return _incomplete(kind, item)
+        else:
+            flaw = self._against_record(item, kind, record)
+            if flaw is not None:
+                return flaw
+        for name, refers in kind.references:
+            target = fields.get(name)
+            if target and self._where(refers, target) is None:
+                detail = f"{name} names the {refers} {target}, which is not here yet."
+                return Flaw("reference-missing", detail, target)
+        problem_id = fields.get("problem_id") if kind.name == "step" else None
+        if problem_id and (home := self._where("problem", problem_id)) != grid:
+            detail = f"The step's problem lies in grid {home}; send the step in that grid."
+            return Flaw("grid-mismatch", detail)
+        return self._against_references(item, kind, author)
+
+    # --------------------------------------------------------------------------------- the author
+
+    def _against_author(self, item: Ready, kind: Kind, grid: str) -> Flaw | None:
+        """By the posts that were valid when it was written, and by how late it comes (promise 7)."""
+        author, decided = item.author, item.decider is not None
+        if author.revoked_at is not None and item.moment >= author.revoked_at and not decided:
+            return Flaw("device-revoked", "It was written after the device had been revoked.")
+        if item.override and may_settle(author.posts, grid, item.moment):
+            return None
+        posts = self._validities.at(author, kind.name, grid, item.judged_at)
+        if not posts and not self._is_assigned(item, kind):
+            when = item.moment.isoformat(timespec="minutes")
+            detail = f"{author.staff_code} had no post that may write a {kind.name} in {grid} at {when}."
+            return Flaw("not-allowed", detail)
+        if decided:
+            return None
+        if item.judged_at < self._oldest_stamp(author):
+            registered = author.registered_at.isoformat(timespec="minutes") if author.registered_at else ""
+            detail = f"It is stamped more than {self._oldest.days} days before its device was registered ({registered}); a person decides."
+            return Flaw("stamp-too-old", detail)
+        ends = [] if author.revoked_at is None else [(author.revoked_at, author.revoked_at)]
+        received = item.received_at or self._now
+        if posts and all(post.valid_to is not None and post.valid_to <= received for post in posts):
+            # The most lenient of them: whichever post allowed it is reason enough.
+            ended = [(post.valid_to, post.end_recorded_at) for post in posts]
+            ends.append(max((end, recorded or end) for end, recorded in ended if end is not None))
+        if all(self._is_timely(item, end, recorded, received) for end, recorded in ends):
+            return None
+        detail = (
+            f"It was written before a post ended or the device was revoked, but came more than"
+            f" {self._grace.days} days after, or from a device registered later, or out of the"
+            " device's order; a person decides."
+        )
+        return Flaw("late-after-post", detail)
+
+    def _is_timely(self, item: Ready, end: datetime, recorded: datetime, received: datetime) -> bool:
+        """Whether what was stamped before an end may count without a person's decision: a clock is
+        no proof."""
+        author = item.author
+        if received > max(end, recorded) + self._grace:
+            return False
+        if author.registered_at is not None and author.registered_at >= end:
+            return False
+        ms = clock.corrected_ms(clock.stamp_ms(item.mutation.stamp), author.offset_ms, to_ms(received))
+        return clock.make_stamp(ms, int(item.mutation.stamp[12:], 16)) >= author.last_stamp
+
+    def _oldest_stamp(self, author: Author) -> str:
+        if author.registered_at is None:
+            return clock.ZERO
+        return clock.make_stamp(max(0, to_ms(author.registered_at - self._oldest)))
+
+    def _is_assigned(self, item: Ready, kind: Kind) -> bool:
+        """Whether a step's problem was assigned to its author, or to a unit of the author's posts,
+        when the step was written."""
+        problem = self._evidence.assigned.get(str(item.fields.get("problem_id")))
+        if kind.name != "step" or problem is None:
+            return False
+        before = [step for step in problem.steps if step.stamp <= item.judged_at]
+        case = lifecycle.fold(problem.fields, problem.grid, problem.created_by, before)
+        if not case.assigned:
+            return False
+        units = [post.unit for post in item.author.posts if post.valid_at(item.moment)]
+        if not units:
+            return False
+        return case.handler_cadre == item.author.staff_code or any(covers(unit, case.handler_unit) for unit in units)
+
+    # --------------------------------------------------------------------------------- the record
+
+    def _against_record(self, item: Ready, kind: Kind, record: Record) -> Flaw | None:
+        edit = item.mutation
+        if kind.append_only and edit.op == "delete":
+            detail = "Steps are facts; they are never deleted. Add a step that puts it right."
+            return Flaw("append-only", detail)
+        if edit.grid == record.grid:
+            return None
+        if not kind.movable:
+            detail = f"The {kind.name} belongs to another grid and cannot move."
+            return Flaw("grid-mismatch", detail)
+        left = record.elements.get(GRID, {}).get(edit.grid)
+        # Who had not heard of the move saw nothing that came after it.
+        stale = left is not None and edit.base_grid is None and (edit.base <= left.rev or item.rebased)
+        if not stale and not self._validities.at(item.author, kind.name, record.grid, item.judged_at):
+            detail = f"{item.author.staff_code} may not move the {kind.name} out of its grid."
+            return Flaw("not-allowed", detail)
+        return None
+
+    # ----------------------------------------------------------------------------- the references
+
+    def _against_references(self, item: Ready, kind: Kind, author: Author) -> Flaw | None:
+        """What a mutation refers to must lie where its author may write; people and units must be
+        near: a reference shows what it names, and counts for it."""
+        for name, refers in kind.references:
+            target = item.fields.get(name)
+            if target and not self._may_refer(item, kind, refers, target):
+                detail = f"{name} names a {refers} that lies outside of what {author.staff_code} may write."
+                return Flaw("reference-outside", detail)
+        for name in kind.cadre_fields:
+            code = item.fields.get(name)
+            if code and not self._is_near_cadre(item, code):
+                detail = f"{name} names ‘{code}’, who has no post in, above or beside the grid within the township."
+                return Flaw("reference-outside", detail)
+        for name in kind.unit_fields:
+            unit = item.fields.get(name)
+            if unit and not (unit in self._evidence.units and self._is_near(item, unit)):
+                detail = f"{name} names ‘{unit}’, which is no unit above, below or beside within the township."
+                return Flaw("reference-outside", detail)
+        return None
+
+    def _may_refer(self, item: Ready, kind: Kind, refers: str, target: str) -> bool:
+        grid = self._where(refers, target)
+        if grid is None:
+            return True
+        if self._may_refer_in(item, kind, refers, target, grid):
+            return True
+        left = self._evidence.left.get((refers, target), {})
+        # A household that has moved since, or was split away, is no fault.
+        if any(moved > item.judged_at and self._may_refer_in(item, kind, refers, target, former) for former, moved in left.items()):
+            return True
+        decider = item.author.posts if item.override else item.decider
+        return decider is not None and may_settle(decider, grid, self._now)
+
+    def _may_refer_in(self, item: Ready, kind: Kind, refers: str, target: str, grid: str) -> bool:
+        posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
+        if refers == HOUSEHOLD.name and posts and all(post.role == _CONTACT_MEMBER for post in posts):
+            return self._evidence.contacts.get(target) == item.author.staff_code
+        # Who acts by an assignment has no post there: the step's own problem is all that it names.
+        return bool(posts) or (grid == item.mutation.grid and kind.name == "step" and target == item.fields.get("problem_id"))
+
+    def _is_near(self, item: Ready, unit: str) -> bool:
+        """Whether a unit lies above, below or beside the mutation's grid within the township, or in
+        the units of the author."""
+        grid = item.mutation.grid
+        if covers(unit, grid) or covers(grid[: CODE_LENGTH["township"]], unit):
+            return True
+        return any(covers(post.unit, unit) for post in item.author.posts if post.valid_at(item.moment))
+
+    def _is_near_cadre(self, item: Ready, code: str) -> bool:
+        return any(
+            (post.valid_at(item.moment) or post.valid_at(self._now)) and self._is_near(item, post.unit)
+            for post in self._evidence.cadres.get(code, ())
+        )
+
+
+def _incomplete(kind: Kind, item: Ready) -> Flaw:
+    id = item.mutation.id
+    if item.mutation.base > 0:
+        return Flaw("record-missing", f"There is no {kind.name} {id} here yet.", id)
+    missing = [name for name in kind.required if item.fields.get(name) is None]
+    return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", id)

@@ -1,0 +1,83 @@
+"""Reads what a `Judge` needs for rare cases: references to other grids, people and units, and steps
+by assignment. Most pushes call for nothing of it and cost no statement."""
+
+from collections.abc import Callable, Sequence
+
+from service.cases import filing
+from service.database import Connection
+from service.records import queries as records
+from service.settings import Settings
+from service.sync import queries
+from service.sync.intake import Ready
+from service.sync.judge import Assigned, Evidence, Validities
+from sync_protocol.merge import GRID
+from sync_protocol.records import HOUSEHOLD, KINDS
+
+
+class _Wanted:
+    """What has to be read for some mutations."""
+
+    def __init__(self) -> None:
+        self.moved: set[str] = set()
+        self.contacts: set[str] = set()
+        self.units: set[str] = set()
+        self.cadres: set[str] = set()
+        self.problems: set[str] = set()
+
+    def note(self, item: Ready, where: Callable[[str, str], str | None], validities: Validities) -> None:
+        """Notes what one mutation calls for."""
+        kind, fields, author = item.kind, item.fields, item.author
+        assert kind is not None
+        self.cadres.update(fields[name] for name in kind.cadre_fields if fields.get(name))
+        self.units.update(fields[name] for name in kind.unit_fields if fields.get(name))
+        problem = fields.get("problem_id") if kind.name == "step" else None
+        if problem and not validities.at(author, kind.name, item.mutation.grid, item.judged_at):
+            self.problems.add(problem)
+        for name, refers in kind.references:
+            target = fields.get(name)
+            grid = where(refers, target) if target else None
+            if target is None or grid is None or refers != HOUSEHOLD.name:
+                continue
+            posts = validities.at(author, kind.name, grid, item.judged_at)
+            if not posts:
+                self.moved.add(target)
+            if all(post.role == "contact_member" for post in posts):
+                self.contacts.add(target)
+
+
+async def gather(
+    connection: Connection,
+    items: Sequence[Ready],
+    where: Callable[[str, str], str | None],
+    validities: Validities,
+    settings: Settings,
+) -> Evidence:
+    """The evidence for these mutations."""
+    wanted = _Wanted()
+    for item in items:
+        if item.flaw is None and item.kind is not None:
+            wanted.note(item, where, validities)
+    evidence = Evidence()
+    if wanted.moved or wanted.contacts:
+        stored = await records.load(connection, HOUSEHOLD, wanted.moved | wanted.contacts, settings.vault)
+        for id, household in stored.items():
+            left = household.record.elements.get(GRID, {})
+            evidence.left[HOUSEHOLD.name, id] = {grid: clock.stamp for grid, clock in left.items()}
+            evidence.contacts[id] = household.record.fields.get("contact_member")
+    if wanted.units:
+        evidence.units = await queries.units_of(connection, wanted.units)
+    if wanted.cadres:
+        evidence.cadres = await queries.posts_of_cadres(connection, wanted.cadres)
+    if wanted.problems:
+        evidence.assigned = await _assigned(connection, wanted.problems, settings)
+    return evidence
+
+
+async def _assigned(connection: Connection, problems: set[str], settings: Settings) -> dict[str, Assigned]:
+    stored = await records.load(connection, KINDS["problem"], problems, settings.vault)
+    steps = filing.steps_from(await records.steps_of(connection, list(stored)))
+    found = {}
+    for id, problem in stored.items():
+        record = problem.record
+        found[id] = Assigned(record.grid, record.created_by, record.fields, [*steps.get(id, {}).values()])
+    return found

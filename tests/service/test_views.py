@@ -1,0 +1,309 @@
+"""What a phone is shown follows the same table of views as REST, and a changed view is sent anew."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sync_protocol.device import Device
+from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+
+PHONE, ADDRESS = "10087654321", "东组12号"
+PLACE = {"lat": 40.654321, "lon": 109.876543, "accuracy": 8.0}
+AT = "2026-11-20T09:00:00+08:00"
+SOMEBODY = "SOMEBODY"
+
+
+async def appoint(world: World, role: str, unit: str, code: str = SOMEBODY) -> str:
+    """Somebody with a post, from long ago on."""
+    await world.fetch(
+        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre WHERE staff_code = $2 ON CONFLICT DO NOTHING",
+        code,
+        WORKER,
+    )
+    await world.fetch(
+        "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES ($1, $2, $3, $4, $5)",
+        str(uuid.uuid4()), code, role, unit, NOW - timedelta(days=1000),
+    )  # fmt: skip
+    return code
+
+
+async def household(world: World) -> str:
+    """A household with everything, its visit and its problem with a step."""
+    phone = world.wire()
+    fields = {"head_name": "王秀兰", "phone": PHONE, "address": ADDRESS, "location": PLACE, "note": "门口有狗", "nickname": "王婶"}
+    house = phone.mutation(1, "household", fields=fields | {"tags": {"add": ["elderly_alone"]}})
+    about = {"household_id": house["id"], "location": PLACE}
+    problem = phone.mutation(3, "problem", fields={"title": "水管", "duty": "emergency", "raised_at": AT, "contact": PHONE} | about)
+    answer = await phone.send(
+        house,
+        phone.mutation(2, fields={"visited_at": AT, "content": "看望"} | about),
+        problem,
+        phone.mutation(4, "step", fields={"problem_id": problem["id"], "action": "accept", "at": AT}),
+    )
+    assert {verdict["outcome"] for verdict in answer.json()["verdicts"]} == {"applied"}
+    return str(house["id"])
+
+
+async def everything(world: World, staff_code: str) -> tuple[Device, dict[str, Any]]:
+    """A phone that has pulled all, and the fields of what it holds by id."""
+    phone = world.phone(staff_code)
+    await phone.sync()
+    return phone, {view.id: view.fields for view in phone.records()}
+
+
+@pytest.mark.parametrize(("unit", "tags"), [(TOWNSHIP, True), (TOWNSHIP[:6], False), (TOWNSHIP[:4], False)])
+@pytest.mark.parametrize("role", ["supervisor", "admin"])
+async def test_a_supervisors_phone_gets_no_personal_fields(world: World, role: str, unit: str, tags: bool) -> None:
+    house = await household(world)
+    phone, held = await everything(world, await appoint(world, role, unit))
+    assert held[house]["head_name"] == "王秀兰"
+    assert held[house]["note"] == "门口有狗"
+    assert ("tags" in held[house]) is tags
+    assert not held[house].keys() & {"phone", "address", "location", "nickname"}
+    whole = repr(held)
+    assert PHONE not in whole
+    assert ADDRESS not in whole
+    assert "109.87" not in whole
+    assert await phone.verify() == []
+
+
+async def test_every_pull_from_outside_the_village_leaves_one_line_a_day_and_phone(world: World) -> None:
+    await household(world)
+    phone = world.phone(SUPERVISOR)
+    for _ in range(3):
+        await phone.sync()
+        world.clock.forward(hours=1)
+    world.clock.forward(days=1)
+    other = world.phone(WORKER)
+    other.put("visit", {"visited_at": AT}, grid=GRID)
+    await other.sync()
+    await phone.sync()
+    lines = await world.fetch("SELECT staff_code, subjects, at FROM audit WHERE action = 'sync-pull' ORDER BY at")
+    assert [line["staff_code"] for line in lines] == [SUPERVISOR, SUPERVISOR]
+    assert lines[0]["subjects"] == [TOWNSHIP, phone.id]
+    assert lines[1]["at"] - lines[0]["at"] > timedelta(hours=20)
+
+
+async def test_a_workers_phone_gets_everything_of_its_grid(world: World) -> None:
+    house = await household(world)
+    _, held = await everything(world, WORKER)
+    assert (held[house]["phone"], held[house]["address"], held[house]["location"]) == (PHONE, ADDRESS, PLACE)
+    assert held[house]["nickname"] == "王婶"
+    assert await world.fetch("SELECT FROM audit WHERE action = 'sync-pull'") == []
+
+
+async def test_a_contact_members_phone_gets_the_tied_households_and_what_is_about_them(world: World) -> None:
+    house = await household(world)
+    member = await appoint(world, "contact_member", VILLAGE)
+    phone = world.phone(member)
+    await phone.sync()
+    assert phone.records() == []
+
+    secretary = world.phone(SECRETARY)
+    await secretary.sync()
+    secretary.put("household", {"contact_member": member}, grid=GRID, id=house)
+    await secretary.sync()
+    await phone.sync()
+
+    kinds = sorted(view.kind for view in phone.records())
+    assert kinds == ["household", "problem", "step", "visit"]
+    assert next(view.fields["phone"] for view in phone.records("household")) == PHONE
+    assert await phone.verify() == []
+
+    own = phone.put("visit", {"visited_at": AT, "household_id": house}, grid=GRID)
+    await phone.sync()
+    assert own in {view.id for view in phone.records("visit")}
+    assert await phone.verify() == []
+
+    await secretary.sync()
+    secretary.put("household", {"contact_member": None}, grid=GRID, id=house)
+    await secretary.sync()
+    await phone.sync()
+    assert {view.id for view in phone.records()} == {own}
+    assert await phone.verify() == []
+
+
+async def test_a_contact_member_reads_the_same_over_rest(world: World) -> None:
+    house = await household(world)
+    member = await appoint(world, "contact_member", VILLAGE)
+    for path in ("/v1/households", "/v1/visits", "/v1/problems"):
+        assert (await world.get(path, member)).json()["items"] == [], path
+    assert (await world.get(f"/v1/households/{house}", member)).status_code == 404
+    problem = (await world.fetch("SELECT id::text FROM problem"))[0]["id"]
+    assert (await world.get(f"/v1/problems/{problem}", member)).status_code == 404
+
+    await world.fetch("UPDATE household SET contact_member = $2 WHERE id = $1", house, member)
+    assert [item["phone"] for item in (await world.get("/v1/households", member)).json()["items"]] == [PHONE]
+    assert [item["head_name"] for item in (await world.get("/v1/visits", member)).json()["items"]] == ["王秀兰"]
+    assert [item["id"] for item in (await world.get("/v1/problems", member)).json()["items"]] == [problem]
+    assert (await world.get(f"/v1/problems/{problem}", member)).json()["fields"]["contact"] == PHONE
+
+
+async def test_a_promotion_drops_the_grid_and_sends_it_as_the_new_post_sees_it(world: World) -> None:
+    house = await household(world)
+    wire = world.wire(WORKER)
+    before = (await wire.send()).json()
+    assert next(change["fields"]["phone"] for change in before["changes"] if change["id"] == house) == PHONE
+    world.clock.forward(minutes=1)
+    await world.fetch("UPDATE post SET role = 'supervisor', unit = $2 WHERE staff_code = $1", WORKER, TOWNSHIP)
+
+    first = (await wire.send()).json()
+    assert GRID in first["dropped_grids"]
+    assert first["more"] is True
+    assert first["pending"] > 0
+    assert all(change["grid"] != GRID for change in first["changes"])
+    again = (await wire.send()).json()
+    assert GRID not in again["dropped_grids"]
+    assert next(change["fields"] for change in again["changes"] if change["id"] == house)["head_name"] == "王秀兰"
+    assert PHONE not in repr(again)
+
+
+async def test_a_reduced_copy_never_counts_as_whole(world: World) -> None:
+    house = await household(world)
+    code = await appoint(world, "supervisor", VILLAGE)
+    phone = world.phone(code)
+    await phone.sync()
+    await world.fetch("UPDATE post SET role = 'grid_worker', unit = $2 WHERE staff_code = $1", code, GRID)
+    await phone.sync()
+    assert next(view.fields["phone"] for view in phone.records("household") if view.id == house) == PHONE
+    assert await phone.verify() == []
+
+
+async def test_a_phone_with_the_cursor_of_an_older_server_loses_what_it_must_not_hold(world: World) -> None:
+    """Older servers showed supervisors everything, and their cursors name no view."""
+    house = await household(world)
+    code = await appoint(world, "grid_worker", VILLAGE)
+    phone = world.phone(code)
+    await phone.sync()
+    await world.fetch("UPDATE post SET role = 'supervisor' WHERE staff_code = $1", code)
+    await phone.sync()
+    assert "phone" not in next(view.fields for view in phone.records("household") if view.id == house)
+
+
+async def test_masks_follow_a_field_into_history_conflicts_held_and_timelines(world: World) -> None:
+    house = await household(world)
+    one, two = world.wire(), world.wire()
+    await one.send(one.mutation(1, "household", id=house, base=1, fields={"phone": "10011112222", "location": PLACE}))
+    await two.send(
+        two.mutation(1, "household", id=house, base=1, fields={"phone": "10033334444"}),
+        two.mutation(2, "household", id=house, base=1, fields={"phone": PHONE, "members": "viele"}),
+        two.mutation(3, "telegram", fields={"tel": PHONE}),
+    )
+    problem = (await world.fetch("SELECT id::text FROM problem"))[0]["id"]
+    paths = ["/v1/conflicts", "/v1/held", f"/v1/history/household/{house}", f"/v1/problems/{problem}", f"/v1/households/{house}/export"]
+    for path in [*paths, "/v1/households", "/v1/visits"]:
+        seen = (await world.get(path, SUPERVISOR)).text
+        for secret in (PHONE, "10011112222", "10033334444", ADDRESS, "109.876543"):
+            assert secret not in seen, (path, secret)
+    whole = "".join([(await world.get(path, SECRETARY)).text for path in paths])
+    for secret in (PHONE, "10011112222", "10033334444", ADDRESS, "109.876543"):
+        assert secret in whole
+
+
+async def test_tags_are_counted_only_above_the_township(world: World) -> None:
+    await household(world)
+    city = (await world.get("/v1/households", "S1502", unit=GRID)).json()["items"]
+    assert {tuple(item["tags"]) for item in city} == {()}
+    assert (await world.get("/v1/households", "S1502", unit=GRID, tag="elderly_alone")).status_code == 403
+    township = (await world.get("/v1/households", SUPERVISOR, unit=GRID, tag="elderly_alone")).json()["items"]
+    assert any(item["head_name"] == "王秀兰" for item in township)
+
+
+# ------------------------------------------------------------------------------------------ assigned
+
+
+async def assigned(world: World, **to: str) -> tuple[str, str]:
+    """A problem of the village that its secretary has assigned elsewhere; problem and household."""
+    house = await household(world)
+    problem = (await world.fetch("SELECT id::text FROM problem"))[0]["id"]
+    answer = await world.post(f"/v1/problems/{problem}/steps", {"action": "assign", "fields": to}, SECRETARY)
+    assert answer.status_code == 201, answer.text
+    return str(problem), house
+
+
+async def neighbour(world: World) -> str:
+    """Another village of the township."""
+    sql = "SELECT code FROM unit WHERE parent = $1 AND code <> $2 ORDER BY code LIMIT 1"
+    return str((await world.fetch(sql, TOWNSHIP, VILLAGE))[0]["code"])
+
+
+@pytest.mark.parametrize("by", ["unit", "cadre"])
+async def test_an_assigned_problem_becomes_visible_elsewhere_until_the_assignment_is_superseded(world: World, by: str) -> None:
+    village = await neighbour(world)
+    handler = f"C{village}-1"
+    problem, house = await assigned(world, **({"to_unit": village} if by == "unit" else {"to_cadre": handler}))
+
+    seen = (await world.get(f"/v1/problems/{problem}", handler)).json()
+    assert seen["title"] == "水管"
+    assert PHONE not in repr(seen)
+    assert [item["id"] for item in (await world.get("/v1/problems", handler)).json()["items"]] == [problem]
+    assert (await world.get(f"/v1/households/{house}", handler)).status_code == 404
+
+    phone = world.phone(handler)
+    await phone.sync()
+    records = [view for view in phone.records() if view.grid == GRID]
+    assert sorted(view.kind for view in records) == ["problem", "step", "step"]
+    assert PHONE not in repr(records)
+    assert await phone.verify() == []
+
+    phone.put("step", {"problem_id": problem, "action": "handle", "at": AT}, grid=GRID)
+    report = await phone.sync()
+    assert [verdict.outcome for verdict in report.verdicts] == ["applied"]
+    done = await world.post(f"/v1/problems/{problem}/steps", {"action": "resolve"}, handler)
+    assert (done.status_code, done.json()["state"]) == (201, "resolved")
+    await phone.sync()
+    assert await phone.verify() == []
+
+    world.clock.forward(minutes=1)
+    back = await world.post(f"/v1/problems/{problem}/steps", {"action": "return"}, SECRETARY)
+    assert back.json()["state"] == "returned"
+    report = await phone.sync()
+    assert GRID in report.dropped_grids
+    assert [view for view in phone.records() if view.grid == GRID] == []
+    assert (await world.get(f"/v1/problems/{problem}", handler)).status_code == 404
+    late = phone.put("step", {"problem_id": problem, "action": "note", "at": AT}, grid=GRID)
+    report = await phone.sync()
+    assert [(verdict.outcome, verdict.reason) for verdict in report.verdicts] == [("held", "not-allowed")], late
+
+
+async def test_a_step_written_while_the_assignment_stood_counts_though_it_comes_later(world: World) -> None:
+    village = await neighbour(world)
+    problem, _ = await assigned(world, to_unit=village)
+    phone = world.phone(f"C{village}-1")
+    await phone.sync()
+    world.clock.forward(minutes=1)
+    phone.put("step", {"problem_id": problem, "action": "handle", "at": AT}, grid=GRID)
+    world.clock.forward(minutes=1)
+    await world.post(f"/v1/problems/{problem}/steps", {"action": "return"}, SECRETARY)
+    world.clock.forward(minutes=1)
+    report = await phone.sync()
+    assert [verdict.outcome for verdict in report.verdicts] == ["applied"]
+
+
+async def test_nobody_else_takes_steps_of_a_problem_that_is_out_of_reach(world: World) -> None:
+    problem, _ = await assigned(world, to_unit=await neighbour(world))
+    stranger = f"W{FAR_GRID}-1"
+    assert (await world.post(f"/v1/problems/{problem}/steps", {"action": "note"}, stranger)).status_code == 404
+    wire = world.wire(stranger)
+    step = wire.mutation(1, "step", fields={"problem_id": problem, "action": "note", "at": AT})
+    [verdict] = (await wire.send(step)).json()["verdicts"]
+    assert (verdict["outcome"], verdict["reason"]) == ("held", "not-allowed")
+
+
+async def test_pending_counts_what_is_shown_of_a_grid(world: World) -> None:
+    problem, _ = await assigned(world, to_unit=await neighbour(world))
+    busy = world.wire()
+    await busy.send(*(busy.mutation(seq, fields={"visited_at": AT}) for seq in range(1, 40)))
+    village = await neighbour(world)
+    wire = world.wire(f"C{village}-1")
+    seen: list[str] = []
+    last = None
+    while last is None or last["more"]:
+        last = (await wire.send(limit=1)).json()
+        seen += [change["id"] for change in last["changes"] if change["grid"] == GRID]
+        assert last["pending"] < 20
+    assert problem in seen
+    assert len(seen) == 3
+    assert OTHER_GRID not in repr(last)
