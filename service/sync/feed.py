@@ -5,6 +5,7 @@ revisions become visible in order, nothing at or below the last rev of a page ca
 the windows of promise 13 apply, up to the head at which that first pull began.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,8 +15,9 @@ from typing import Any
 import msgspec
 
 from service.database import Connection
-from service.records.columns import MOMENT_JSON, fields_json
-from service.vault import Vault
+from service.encrypted_values import held_body, held_detail, whole_record
+from service.encryption import FieldCipher
+from service.records.columns import MOMENT_JSON, fields_json, personal_array
 from sync_protocol.cursor import Cursor, Position
 from sync_protocol.messages import PAGE_BYTES, showable_json
 from sync_protocol.periods import local_day
@@ -64,7 +66,8 @@ def _kind_sql(kind: Kind) -> str:
 def _part_sql(kind: Kind, condition: str) -> str:
     return f"""
         (SELECT '{kind.name}' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by, r.created_by,
-               CASE WHEN r.deleted THEN '{{}}'::json ELSE {fields_json(kind, "r")} END AS fields, r.extra
+               CASE WHEN r.deleted THEN '{{}}'::json ELSE {fields_json(kind, "r")} END AS fields,
+               r.extra, {personal_array(kind, "r")} AS personal
         FROM {kind.name} r
         WHERE r.grid = p.grid AND {condition}
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10 AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
@@ -82,19 +85,18 @@ def _feed_sql() -> str:
             SELECT * FROM (
                 {parts}
                 UNION ALL
-                (SELECT d.kind, d.id, d.rev, false, true, 0, '', '', '{{}}'::json, NULL
+                (SELECT d.kind, d.id, d.rev, false, true, 0, '', '', '{{}}'::json, NULL, NULL
                  FROM departure d WHERE d.grid = p.grid AND d.rev > p.rev AND d.rev > p.snapshot ORDER BY d.rev LIMIT $11)
                 UNION ALL
                 (SELECT 'held', h.id, h.rev, false, false, h.stamp, h.staff_code, h.staff_code,
                         json_build_object('seq', h.seq, 'kind', h.kind, 'record', h.record, 'grid', h.grid, 'reason', h.reason,
-                            'detail', h.detail, 'state', h.state, 'decision', h.decision, 'device', h.device,
-                            'mutation', h.body), NULL
+                            'state', h.state, 'decision', h.decision, 'device', h.device), h.body, ARRAY[h.detail]
                  FROM held h WHERE h.mailbox = p.grid AND h.rev > p.rev AND (h.rev > p.snapshot OR h.state = 'open')
                  ORDER BY h.rev LIMIT $11)
                 UNION ALL
                 (SELECT 'article', a.id, a.rev, a.state <> 'published', false, 0, a.author, a.author,
                         CASE WHEN a.state = 'published' THEN json_build_object('unit', a.unit, 'kind', a.kind, 'title', a.title,
-                            'body', a.body, 'published_at', {MOMENT_JSON.format("a.published_at")}) ELSE '{{}}'::json END, NULL
+                            'body', a.body, 'published_at', {MOMENT_JSON.format("a.published_at")}) ELSE '{{}}'::json END, NULL, NULL
                  FROM article a WHERE a.mailbox = p.grid AND a.rev > p.rev
                    AND (a.rev > p.snapshot OR (a.state = 'published' AND a.published_at >= $13)) ORDER BY a.rev LIMIT $11)
             ) AS every ORDER BY rev LIMIT $11
@@ -161,14 +163,14 @@ class Road:
         return Page(list(changes), self.positions, self.dropped, more, pending)
 
 
-async def page(connection: Connection, road: Road, limit: int, now: datetime, vault: Vault) -> Page:
+async def page(connection: Connection, road: Road, limit: int, now: datetime, cipher: FieldCipher) -> Page:
     """The next page of a road on which something lies."""
     rows = await _rows(connection, road.behind, road.positions, road.device, road.own, limit, now)
     changes: list[str] = []
     size = 0
     last: tuple[str, int] | None = None
     for row in rows[:limit]:
-        text = _change(row, vault)
+        text = _change(row, cipher)
         size += len(text)
         if changes and size > PAGE_BYTES:
             break
@@ -234,13 +236,12 @@ def _advance(
         positions[grid] = positions[grid]._replace(rev=done, snapshot=0)
 
 
-def _change(row: Any, vault: Vault) -> str:
-    fields = vault.open_json(row["fields"])
-    if row["extra"] is not None and not row["deleted"]:
-        joint = "," if fields != "{}" else ""
-        fields = fields[:-1] + joint + row["extra"][1:]
+def _change(row: Any, cipher: FieldCipher) -> str:
+    fields = row["fields"]
     if row["kind"] == "held":
-        fields = showable_json(fields)
+        fields = _held_fields(row, cipher)
+    elif (row["extra"] is not None or row["personal"]) and not row["deleted"]:
+        fields = whole_record(cipher, KINDS[row["kind"]], str(row["id"]), fields, row["personal"], row["extra"])
     text = f'{{"kind":"{row["kind"]}","id":"{row["id"]}","grid":"{row["grid"]}","rev":{row["rev"]}'
     if row["gone"]:
         return text + ',"deleted":false,"gone":true,"fields":{}}'
@@ -248,6 +249,15 @@ def _change(row: Any, vault: Vault) -> str:
         f'{text},"deleted":{"true" if row["deleted"] else "false"},"fields":{fields},'
         f'"stamp":"{row["stamp"]:016x}","by":"{row["by"]}","created_by":"{row["created_by"]}"}}'
     )
+
+
+def _held_fields(row: Any, cipher: FieldCipher) -> str:
+    """A notice of a held mutation: why, and the whole mutation."""
+    id = str(row["id"])
+    notice = json.loads(row["fields"])
+    notice["detail"] = held_detail(cipher, id, row["personal"][0])
+    body = held_body(cipher, id, row["extra"], notice["kind"], notice["record"], notice["grid"])
+    return showable_json(f'{json.dumps(notice, ensure_ascii=False)[:-1]},"mutation":{body.text}}}')
 
 
 @cache

@@ -78,11 +78,12 @@ class Look(msgspec.Struct):
 
     `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them may read, and more; `locked`: those of
     the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist, tombstones included; `awaited`: whether a
-    held mutation waits for one of the named ids.
+    held mutation waits for one of the named ids; `encryption`: see `service.encryption.State`.
     """
 
     epoch: str = ""
     key: bytes = b""
+    encryption: str = ""
     devices: dict[str, DeviceState] = {}
     posts: dict[str, list[PostHeld]] = {}
     counters: dict[str, int] = {}
@@ -141,8 +142,9 @@ _POSTS = """
 # All grids under a unit: their codes begin with the unit's, and ‘:’ follows on ‘9’.
 _UNDER = "counter c ON c.grid >= {0}p.unit AND c.grid < {0}p.unit || ':'"
 _LENGTHS = "(VALUES " + ", ".join(f"({length})" for length in sorted(CODE_LENGTH.values())) + ") AS l(n)"
+_SERVER = _row("server", "server", code="epoch::text", name="encode(cursor_key, 'hex')", place="encryption")
 _STANDING = (
-    _row("server", "server", code="epoch::text", name="encode(cursor_key, 'hex')"),
+    _SERVER,
     _row("post", "every_post", place="staff_code", code="unit", name="role", since="valid_from", until="valid_to"),
     _row("counter", "current p JOIN " + _UNDER.format(""), code="c.grid", n="c.rev"),
     _row("counter", "counter c WHERE c.grid = ANY((SELECT $3::text::text[])::text[])", code="c.grid", n="c.rev"),
@@ -185,7 +187,7 @@ def _named(kinds: Sequence[str]) -> list[str]:
 
 @cache
 def _find_sql(kinds: tuple[str, ...]) -> str:
-    return f"WITH {_lock(1)}, {_ids(2, kinds)} " + " UNION ALL ".join(_named(kinds))
+    return f"WITH {_lock(1)}, {_ids(2, kinds)} " + " UNION ALL ".join((_SERVER, *_named(kinds)))
 
 
 @cache
@@ -242,7 +244,7 @@ def _look(rows: Sequence[Any]) -> tuple[Look, bool]:
             case "post":
                 look.posts.setdefault(place, []).append(PostHeld(name, code, since, until))
             case "server":
-                look.epoch, look.key = code, bytes.fromhex(name)
+                look.epoch, look.key, look.encryption = code, bytes.fromhex(name), place
             case "device":
                 look.devices[code] = DeviceState(n, f"{m:016x}", since, until, int(name))
             case "awaited":

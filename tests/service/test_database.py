@@ -36,6 +36,9 @@ async def test_migrations_and_models_agree(database_url: str) -> None:
 
 
 async def test_the_counts_of_duties_survive_the_way_back_and_forth(world: World, database_url: str) -> None:
+    # Back goes only what the previous release could read.
+    await world.fetch("TRUNCATE mutation, mutation_body")
+    await world.fetch("UPDATE server SET encryption = 'compatible'")
     phone = world.phone()
     await phone.sync()
     at = {"visited_at": "2026-11-16T09:00:00+08:00"}
