@@ -53,7 +53,7 @@ def whole_record(
     if not more:
         return fields
     joint = "," if fields != "{}" else ""
-    return fields[:-1] + joint + json.dumps(more, ensure_ascii=False)[1:]
+    return fields[:-1] + joint + json.dumps(more, ensure_ascii=False, separators=(",", ":"))[1:]
 
 
 def encrypted_unknown(cipher: FieldCipher, kind: Kind, id: str, fields: Mapping[str, Any], lost: Sequence[Any] = ()) -> str | None:

@@ -156,7 +156,7 @@ async def _detail(state: State, caller: Caller, id: str) -> ProblemDetail:
             raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
         rows = await queries.steps(connection, id)
         cipher = await cipher_of(connection, state.settings)
-        fields = msgspec.json.decode(whole_record(cipher, PROBLEM, id, row["fields"], row["personal"]))
+        fields = msgspec.json.decode(whole_record(cipher, PROBLEM, row["id"], row["fields"], row["personal"]))
         by_id = {item["id"]: item for item in rows}
         steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
         may_extend = await filing.ranks_above(connection, {step.by for step in steps if step.action == "extend"})

@@ -11,7 +11,7 @@ from service.encryption import FieldCipher
 from service.identity.queries import posts_of
 from service.sync import queries
 from service.sync.intake import Author, Flaw, Ready
-from service.sync.log_queries import printable
+from service.sync.log_queries import held_names
 from service.sync.look import mailbox_of
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS, Kind
@@ -64,9 +64,7 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
                     entry.item.author.staff_code,
                     mailbox,
                     first + index,
-                    printable(entry.item.mutation.kind),
-                    printable(entry.item.mutation.id),
-                    printable(entry.item.mutation.grid),
+                    *held_names(entry.item.mutation),
                     int(entry.item.stamp, 16),
                     entry.item.author.offset_ms,
                     encrypted_held_body(cipher, entry.id, entry.item.mutation),

@@ -1,5 +1,6 @@
 """The SQL of the mutation log: a line for every mutation, and the blocks with their bodies."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -12,8 +13,10 @@ from service.statements import NULL_CELL, Copy, Part, array, cell
 from service.sync.intake import Author, Ready
 from service.sync.log_blocks import Block, blocks_of, bodies_in, may_be_located
 from service.sync.new_visits import ReadyVisits
-from sync_protocol.messages import Verdict
+from sync_protocol.ids import UUID_FORM
+from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.records import PERSONAL
+from sync_protocol.vocabulary import CODE_LENGTH
 
 # A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
 LogRow = tuple[Ready, Verdict, str]
@@ -65,7 +68,7 @@ def _line(item: Ready, verdict: Verdict, grid: str, digest: bytes, now: datetime
     mutation = item.mutation
     kind, id = mutation.kind, mutation.id
     if verdict.outcome == "held":  # it may have called itself anything
-        kind, id, grid = cell(printable(kind)), cell(printable(id)), cell(printable(grid))
+        kind, id, grid = held_names(mutation)
     rest = encrypted_verdict(cipher, mutation.kind, log_row(item.author.device, mutation.seq, now), verdict)
     return (
         f"{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest.hex()}\t{verdict.outcome}\t"
@@ -83,11 +86,21 @@ def _lines_of(new: ReadyVisits, revs: Sequence[int], now: datetime, cipher: Fiel
     ]
 
 
-def printable(text: str) -> str:
-    """What a mutation called its kind, id or grid, fit for a text column; the body keeps it as it came."""
-    if text.isascii() and text.isprintable() and len(text) <= 80:
-        return text
-    return text.encode("utf-8", "replace").decode().replace("\0", "�")[:80]
+def held_names(mutation: Mutation) -> tuple[str, str, str]:
+    """What a held mutation calls its kind, id and grid, as far as each has the form of one; anybody's number may stand in their place.
+
+    The body keeps them as they came, encrypted. Of what is no code of a unit the city is kept, so that somebody there is shown it.
+    """
+    kind = mutation.kind if _KIND_FORM.fullmatch(mutation.kind) else ""
+    id = mutation.id if UUID_FORM.fullmatch(mutation.id) else ""
+    grid = mutation.grid
+    if not _DIGITS.fullmatch(grid) or len(grid) not in CODE_LENGTH.values():
+        grid = grid[: CODE_LENGTH["city"]]
+    return kind, id, grid if _DIGITS.fullmatch(grid) else ""
+
+
+_KIND_FORM = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
+_DIGITS = re.compile(r"[1-9][0-9]{3,14}", re.ASCII)
 
 
 def _with_bodies(lines: Sequence[str], rows: Sequence[LogRow], visits: Sequence[TakenVisits], cipher: FieldCipher) -> bytes:
