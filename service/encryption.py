@@ -261,18 +261,23 @@ class FieldCipher:
         kid, key = self.keyring.newest.kid_bytes, self.keyring.newest.digest_key
         return [kid + _blake2b(digest, digest_size=_UNKEYED, key=key).digest() for digest in unkeyed]
 
+    @staticmethod
+    def is_unkeyed(stored: bytes) -> bool:
+        """Whether a digest is one of the previous release."""
+        return len(stored) == _UNKEYED
+
     def keyed(self, unkeyed: bytes) -> bytes:
         """The keyed digest for one of the previous release."""
         return _keyed(self.keyring.newest, unkeyed)
 
     def is_digest_current(self, stored: bytes) -> bool:
         """Whether a digest is keyed, by the newest key."""
-        return len(stored) > _UNKEYED and stored[:_KID] == self.keyring.newest.kid_bytes
+        return not self.is_unkeyed(stored) and stored[:_KID] == self.keyring.newest.kid_bytes
 
     def has_digest(self, stored: bytes, content: bytes) -> bool | None:
         """Whether a stored digest is that of a content; None when its key is not known."""
         unkeyed = _unkeyed(content)
-        if len(stored) == _UNKEYED:
+        if self.is_unkeyed(stored):
             return stored == unkeyed
         key = self.keyring.get(stored[:_KID].hex())
         return None if key is None else stored == _keyed(key, unkeyed)

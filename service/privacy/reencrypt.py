@@ -299,7 +299,7 @@ async def _log_rows(work: _Work, connection: Connection, after: queries.LogKey) 
 
 def _digest(cipher: FieldCipher, stored: bytes, content: bytes | None) -> bytes:
     """A digest by the newest key; one by an older key as it is, unless the content is there that it was made of."""
-    if len(stored) == len(cipher.keyring.all_digests(b"")[-1]):
+    if cipher.is_unkeyed(stored):
         return cipher.keyed(stored)
     if not cipher.is_digest_current(stored) and content is not None and cipher.has_digest(stored, content):
         return cipher.digests([content])[0]
