@@ -1,7 +1,7 @@
 # Gridloop against a PostgreSQL of one's own: set GRIDLOOP_DATABASE_URL.
 #   migrations: docker run --rm -e GRIDLOOP_DATABASE_URL=… gridloop migrate
 #   service:    docker run -p 8000:8000 -e GRIDLOOP_DATABASE_URL=… -e GRIDLOOP_SECRET_KEYS=… gridloop
-# The key (`gridloop keys secret` prints one) seals personal data: every container needs the same, and without it that data is lost.
+# The key (`gridloop keys secret` prints one) encrypts personal data: every container needs the same, and without it that data is lost.
 FROM python:3.11-slim AS build
 WORKDIR /src
 COPY requirements/run.txt requirements/dev.txt requirements/

@@ -77,7 +77,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         looked_up = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
         sync = await open_pool(settings.database_url, settings.sync_pool_size, server_settings=looked_up)
         database = Database(pool, analysis, sync)
-        _ = settings.vault  # a missing key is noticed now, and not with the first phone
+        _ = settings.keyring  # a missing key is noticed now, and not with the first phone
         app.state.gridloop = State(
             settings, database, Tokens(database, settings, now), Attempts(database, settings), Exchanges(database, settings), now
         )

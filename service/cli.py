@@ -26,13 +26,13 @@ from service import logs
 from service.app import create_app, utc_now
 from service.console import bars, console, load_roster, progress_bar
 from service.database import Database, open_pool
+from service.encryption import new_key
 from service.http.origins import cross_origin
 from service.listening import AddressTaken, Processes, can_spread
 from service.memory import keep_freed_memory
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
 from service.sync.door import AtTheDoor, Door
-from service.vault import new_key
 from sync_protocol.periods import local_day
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ roster_app = typer.Typer(no_args_is_help=True, help="Units, cadres and household
 epoch_app = typer.Typer(no_args_is_help=True, help="The identity of the server's history.")
 app.add_typer(roster_app, name="roster")
 app.add_typer(epoch_app, name="epoch")
-keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens, and those that seal personal data.")
+keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens, and those that encrypt personal data.")
 app.add_typer(keys_app, name="keys")
 account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accounts of apps.")
 app.add_typer(account_app, name="account")
@@ -208,14 +208,22 @@ def keys_rotate(
 
 @keys_app.command("secret")
 def keys_secret() -> None:
-    """Print a new key for GRIDLOOP_SECRET_KEYS or the key file: put it first, and run `gridloop keys reseal`."""
+    """Print a new key for GRIDLOOP_SECRET_KEYS or the key file: put it first, and run `gridloop keys reencrypt`."""
     typer.echo(new_key())
 
 
-@keys_app.command("reseal")
-def keys_reseal(data: Data = None) -> None:
-    """Seal personal data with the newest key, and what was kept before there was one; older keys can go afterwards."""
-    from service.privacy.reseal import reseal
+@keys_app.command("reencrypt")
+def keys_reencrypt(
+    data: Data = None,
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="Record completion even though a key is missing: what it encrypted stays unreadable.")
+    ] = False,
+) -> None:
+    """Encrypt everything by the newest key in the present form; older keys can go afterwards. May be run again at any time.
+
+    After an upgrade it is run once no process of the previous release is left: those cannot read what is written from then on.
+    """
+    from service.privacy.reencrypt import Outcome, reencrypt
 
     with database_url(chosen(data)) as settings, progress_bar() as progress:
         tasks: dict[str, TaskID] = {}
@@ -223,13 +231,27 @@ def keys_reseal(data: Data = None) -> None:
         def show(what: str, done: int) -> None:
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=None)
-            progress.update(tasks[what], completed=done)
+            progress.update(tasks[what], completed=abs(done))
 
-        async def work(database: Database) -> int:
-            return await reseal(database, settings.vault, show)
+        async def work(database: Database) -> Outcome:
+            return await reencrypt(database, settings, show, give_up)
 
-        count = asyncio.run(_with_database(settings, work))
-    console.print(f"{count} rows were sealed anew with key {settings.vault.kid}.")
+        outcome = asyncio.run(_with_database(settings, work))
+    console.print(f"{outcome.changed} rows were encrypted anew by key {settings.keyring.kid}.")
+    if outcome.lost:
+        console.print(f"[yellow]{outcome.lost} values could not be decrypted and were left as they are.[/yellow]")
+    if outcome.missing:
+        console.print(f"[red]Keys are missing: {', '.join(sorted(outcome.missing))}.[/red] Add them and run this again.")
+    if not outcome.complete:
+        console.print("Completion was not recorded: the previous release's form is still read, too. --give-up records it all the same.")
+        raise typer.Exit(1)
+
+
+@keys_app.command("reseal", hidden=True, deprecated=True)
+def keys_reseal(data: Data = None) -> None:
+    """The former name of `gridloop keys reencrypt`."""
+    console.print("[yellow]‘keys reseal’ is called ‘keys reencrypt’ now.[/yellow]")
+    keys_reencrypt(data, give_up=False)
 
 
 @account_app.command("password")

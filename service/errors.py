@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.vault import KeyMissing
+from service.encryption import KeyMissing
 
 log = logging.getLogger("gridloop")
 

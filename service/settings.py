@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.vault import Vault, read_keys
+from service.encryption import Keyring, read_keys
 
 
 class Settings(BaseSettings):
@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     attempts_account: str = Field("50/hour", description="Failed sign-ins of an account from anywhere.")
     attempts_address: str = Field("200/15minutes", description="Failed sign-ins from one address; a village may share one.")
     secret_keys: str | None = Field(
-        None, description="Keys that seal personal data: 32 bytes in URL-safe Base64, the newest first, with commas between."
+        None, description="Keys that encrypt personal data: 32 bytes in URL-safe Base64, the newest first, with commas between."
     )
     secret_file: Path | None = Field(None, description="File of these keys, a line each; empty: `secret.key` in the data folder.")
     late_days: int = Field(
@@ -54,6 +54,6 @@ class Settings(BaseSettings):
     rank: bool = Field(False, description="Whether cadre tables carry ranks.")
 
     @cached_property
-    def vault(self) -> Vault:
-        """What seals personal data."""
-        return Vault(read_keys(self.secret_keys, self.secret_file or self.data / "secret.key"))
+    def keyring(self) -> Keyring:
+        """The keys that encrypt personal data; `encryption_queries.cipher_of` gives what uses them."""
+        return Keyring(read_keys(self.secret_keys, self.secret_file or self.data / "secret.key"))

@@ -46,7 +46,7 @@ class Policy(StrEnum):
 class Field:
     """One field of a kind. `refers` names the kind that an id in it must belong to; `required` holds when the record is made.
 
-    `personal`: the server keeps it sealed, and shows it whole only to those who may see it.
+    `personal`: a text that the server keeps encrypted, and shows whole only to those who may see it.
     """
 
     name: str
@@ -86,8 +86,13 @@ class Kind:
 
     @cached_property
     def personal(self) -> frozenset[str]:
-        """The fields that the server keeps sealed."""
-        return frozenset(field.name for field in self.fields if field.personal)
+        """The fields that the server keeps encrypted."""
+        return frozenset(self.personal_names)
+
+    @cached_property
+    def personal_names(self) -> tuple[str, ...]:
+        """The same in order."""
+        return tuple(field.name for field in self.fields if field.personal)
 
     @cached_property
     def required(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +13,11 @@ from typing import Any, cast
 import httpx
 from fastapi import FastAPI
 
+from service.encryption import Place
+from service.encryption_queries import cipher_of
 from service.state import State
 from service.sync import seams
+from service.sync.log_queries import read_bodies
 from sync_protocol import clock as clocks
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.ids import uuid7
@@ -154,9 +158,18 @@ class World:
         """Rows straight from the database."""
         return cast(list[Any], await self.state.database.pool.fetch(sql, *values))
 
-    def opened(self, value: str) -> str:
-        """The plain text of what the database keeps sealed."""
-        return self.state.settings.vault.open(value)
+    def decrypted(self, table: str, column: str, row: str, value: str) -> str:
+        """The plain text of what the database keeps encrypted in a column."""
+        return str(self.state.settings.keyring.cipher("complete").shown(Place(table, column, row), value))
+
+    async def logged(self, condition: str = "true", *values: Any) -> list[dict[str, Any]]:
+        """The bodies of lines of the mutation log, in order of device, moment and seq."""
+        sql = (
+            f"SELECT device::text, seq, received_at, kind, id, grid, body FROM mutation WHERE {condition} ORDER BY device, received_at, seq"
+        )
+        async with self.state.database.reading() as connection:
+            bodies = await read_bodies(connection, await cipher_of(connection, self.state.settings), await connection.fetch(sql, *values))
+        return [json.loads(body.text) for body in bodies]
 
     def wire(self, staff_code: str = WORKER) -> "WirePhone":
         """A phone that speaks the wire by hand."""

@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 
 from service.audit.trail import note
 from service.database import Connection
+from service.encrypted_values import cadre_phone, encrypted_phone
+from service.encryption_queries import cipher_of
 from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
 from service.identity import queries
 from service.identity.access import Caller, Signed
@@ -111,7 +113,8 @@ async def cadres(
     async with state.database.transaction() as connection:
         rows = await queries.cadres(connection, units, role, text, caller.now, place, limit + 1)
         await note(connection, request, caller, "cadres", units, len(rows[:limit]))
-    items = [_cadre(row, state.settings.vault.open(row["phone"]), _works_with(caller, row)) for row in rows[:limit]]
+        cipher = await cipher_of(connection, state.settings)
+    items = [_cadre(row, cadre_phone(cipher, row), _works_with(caller, row)) for row in rows[:limit]]
     return CadrePage(items=items, next=next_place(items[-1].staff_code, "") if len(rows) > limit else None)
 
 
@@ -132,14 +135,15 @@ async def correct_cadre(request: Request, caller: Signed, staff_code: StaffCode,
     changes = body.model_dump(exclude_none=True)
     if not changes:
         raise Problem(INVALID, "Nothing is to be corrected; give name, phone or party_member.")
-    if "phone" in changes:
-        changes["phone"] = state.settings.vault.seal(changes["phone"])
     async with state.database.transaction() as connection:
+        cipher = await cipher_of(connection, state.settings)
+        if "phone" in changes:
+            changes["phone"] = encrypted_phone(cipher, staff_code, changes["phone"])
         await _require(connection, caller, staff_code)
         await queries.correct_cadre(connection, staff_code, changes)
         await note(connection, request, caller, "cadre-corrected", [staff_code], 1)
         row = await queries.cadre_with_posts(connection, staff_code)
-    return _cadre(row, state.settings.vault.open(row["phone"]), plain=True)
+    return _cadre(row, cadre_phone(cipher, row), plain=True)
 
 
 @router.put("/cadres/{staff_code}/password", summary="Give a first password", operation_id="set_password", responses=documented(*READING))

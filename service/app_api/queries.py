@@ -57,7 +57,7 @@ async def villages(
     return await connection.fetch(
         f"""
         SELECT v.code, v.name, t.name AS township, b.name AS banner,
-               coalesce(json_agg(json_build_object('name', c.name, 'role', p.role, 'phone', c.phone)
+               coalesce(json_agg(json_build_object('staff_code', c.staff_code, 'name', c.name, 'role', p.role, 'phone', c.phone)
                                  ORDER BY array_position({wanted}::text[], p.role), c.staff_code)
                         FILTER (WHERE c.staff_code IS NOT NULL), '[]') AS contacts
         FROM unit v JOIN unit t ON t.code = v.parent JOIN unit b ON b.code = t.parent

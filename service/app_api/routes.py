@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 
 from service.app_api import queries
 from service.database import begin_again
+from service.encrypted_values import cadre_phone
+from service.encryption_queries import cipher_of
 from service.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
 from service.http.ids import fresh_id
 from service.identity.access import Signed
@@ -40,7 +42,7 @@ class NewRequest(BaseModel):
     detail: str | None = Field(None, max_length=4000)
     duty: str = Field("public_service", pattern=f"^({'|'.join(DUTIES)})$")
     severity: str = Field("ordinary", pattern=f"^({'|'.join(SEVERITIES)})$")
-    contact: str | None = Field(None, max_length=100, description="Name and number to call back; sealed, and shown to those who go there")
+    contact: str | None = Field(None, max_length=100, description="Name and number to call back; encrypted, shown to those who go there")
 
 
 class RequestStep(BaseModel):
@@ -179,10 +181,14 @@ async def villages(
     state = state_of(request)
     async with state.database.reading() as connection:
         rows = await queries.villages(connection, units, _PUBLIC, caller.now, read_text(after), limit + 1)
+        cipher = await cipher_of(connection, state.settings)
     items = []
     for row in rows[:limit]:
-        people = json.loads(state.settings.vault.open_json(row["contacts"]))
-        contacts = [ContactOut(**person, label=ROLES[person["role"]].zh) for person in people]
+        people = json.loads(row["contacts"])
+        contacts = [
+            ContactOut(name=person["name"], role=person["role"], label=ROLES[person["role"]].zh, phone=cadre_phone(cipher, person))
+            for person in people
+        ]
         items.append(VillageItem(**{**dict(row), "contacts": contacts}))
     return VillagePage(items=items, next=next_place(items[-1].code, "") if len(rows) > limit else None)
 

@@ -8,13 +8,16 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
+from service.encrypted_values import Body, log_row, verdict_rest
+from service.encryption import FieldCipher
+from service.encryption_queries import cipher_of
 from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
 from service.history import queries
 from service.identity.access import Signed
 from service.identity.views import View, redact, redact_value
 from service.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.state import state_of
-from service.vault import Vault
+from service.sync.log_queries import read_bodies
 from sync_protocol.clock import stamp_ms
 from sync_protocol.messages import showable_json
 from sync_protocol.periods import from_ms
@@ -34,7 +37,7 @@ class LostValue(BaseModel):
 
 
 class HistoryEntry(BaseModel):
-    """A mutation of the record: the fields that it set, and what of it or before it lost."""
+    """A mutation of the record: the fields that it set, and what of it or before it lost. `undecryptable`: the server lacks its key."""
 
     at: datetime = Field(description="When it was written, by the corrected clock")
     received_at: datetime
@@ -50,6 +53,7 @@ class HistoryEntry(BaseModel):
     clock_offset_ms: int
     reason: str | None = Field(None, description="Why it is held, if it is")
     lost: list[LostValue]
+    undecryptable: bool = False
 
 
 class HistoryPage(BaseModel):
@@ -76,9 +80,11 @@ async def history(
         if grid is None or not caller.reaches(grid):
             raise Problem(NOT_FOUND, f"There is no {kind} {id} in your scope.")
         rows = await queries.mutations(connection, kind, id, place, limit + 1)
+        cipher = await cipher_of(connection, state.settings)
+        bodies = await read_bodies(connection, cipher, rows[:limit])
         await note(connection, request, caller, "history", [f"{kind} {id}"], len(rows[:limit]))
     view = caller.view_of(grid) or View.SUMMARISED
-    items = [change(row, kind, state.settings.vault, view) for row in rows[:limit]]
+    items = [change(row, body, kind, cipher, view) for row, body in zip(rows, bodies, strict=False)]
     last = rows[limit - 1] if len(rows) > limit else None
     return HistoryPage(items=items, next=next_place(f"{last['received_at'].isoformat()} {last['seq']}", last["device"]) if last else None)
 
@@ -93,10 +99,11 @@ def _read(after: str | None) -> tuple[datetime, str, int] | None:
     return read_moment(moment), place[1], int(seq)
 
 
-def change(row: Any, kind: str, vault: Vault, view: View) -> HistoryEntry:
+def change(row: Any, stored: Body, kind: str, cipher: FieldCipher, view: View) -> HistoryEntry:
     """A line of the mutation log as a view shows it."""
-    body = json.loads(showable_json(vault.open_json(row["body"])))
-    rest = json.loads(showable_json(vault.open_json(row["verdict"]))) if row["verdict"] else {}
+    body = json.loads(showable_json(stored.text))
+    rest = verdict_rest(cipher, kind, log_row(row["device"], row["seq"], row["received_at"]), row["verdict"])
+    rest = json.loads(showable_json(json.dumps(rest)))
     fields = body.get("fields") or {}
     lost = []
     for item in rest.get("conflicts") or ():
@@ -117,4 +124,5 @@ def change(row: Any, kind: str, vault: Vault, view: View) -> HistoryEntry:
         clock_offset_ms=row["offset_ms"],
         reason=rest.get("reason"),
         lost=lost,
+        undecryptable=not stored.is_whole,
     )

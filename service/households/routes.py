@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field
 
 from service.audit.trail import note
 from service.database import Connection, begin_again
+from service.encryption import FieldCipher, Place
+from service.encryption_queries import cipher_of
 from service.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.households import queries
 from service.households.queries import Filters
@@ -19,7 +21,6 @@ from service.paging import After, Id, Limit, next_place, read_place
 from service.state import state_of
 from service.sync.rest import write_as
 from service.units import reach_of
-from service.vault import Vault
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
 from sync_protocol.vocabulary import TAGS
@@ -53,8 +54,9 @@ class HouseholdPage(BaseModel):
     next: str | None
 
 
-def _item(row: Any, vault: Vault, caller: Caller) -> HouseholdItem:
-    shown = {name: row[name] and vault.open(row[name]) for name in ("phone", "address")} | {"tags": row["tags"]}
+def _item(row: Any, cipher: FieldCipher, caller: Caller) -> HouseholdItem:
+    contacts = {name: row[name] and cipher.shown(Place("household", name, row["id"]), row[name]) for name in ("phone", "address")}
+    shown = contacts | {"tags": row["tags"]}
     values = {name: row[name] for name in HouseholdItem.model_fields if name != "days_unvisited"}
     days = (local_day(caller.now) - local_day(row["last_visit"])).days if row["last_visit"] else None
     view = caller.view_of(row["grid"]) or View.SUMMARISED
@@ -85,7 +87,8 @@ async def households(
     async with state.database.transaction() as connection:
         rows = await queries.households(connection, reach, filters, read_place(after), limit + 1)
         await note(connection, request, caller, "households", [*reach.whole, *reach.tied], len(rows[:limit]))
-    items = [_item(row, state.settings.vault, caller) for row in rows[:limit]]
+        cipher = await cipher_of(connection, state.settings)
+    items = [_item(row, cipher, caller) for row in rows[:limit]]
     return HouseholdPage(items=items, next=next_place(items[-1].grid, items[-1].id) if len(rows) > limit else None)
 
 
@@ -109,7 +112,7 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdItem:
     async with state.database.transaction() as connection:
         row = await _in_scope(connection, caller, id)
         await note(connection, request, caller, "household", [id], 1)
-    return _item(row, state.settings.vault, caller)
+        return _item(row, await cipher_of(connection, state.settings), caller)
 
 
 @router.patch("/households/{id}", summary="Correct a household", operation_id="correct_household", responses=documented(*READING, HELD))
@@ -117,7 +120,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
     """A mutation of the cadre's server-side device: it reaches the phones, and the history keeps who corrected what."""
     state = state_of(request)
 
-    async def write() -> Any:
+    async def write() -> HouseholdItem:
         async with state.database.transaction() as connection:
             row = await _in_scope(connection, caller, id)
             if not may_write(caller.posts, "household", row["grid"], caller.now):
@@ -127,9 +130,10 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             if verdict.outcome == "held":
                 raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
             await note(connection, request, caller, "household-corrected", [id], 1)
-            return await _in_scope(connection, caller, id)
+            corrected = await _in_scope(connection, caller, id)
+            return _item(corrected, await cipher_of(connection, state.settings), caller)
 
-    return _item(await begin_again(write), state.settings.vault, caller)
+    return await begin_again(write)
 
 
 async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:

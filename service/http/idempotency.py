@@ -1,12 +1,13 @@
 """`Idempotency-Key` on POST: a client whose answer was lost sends again and gets the first answer, and nothing happens twice.
 
-The answer is kept for a day, sealed. A process that dies between the deed and the answer leaves the key without one; then the request is
+The answer is kept for a day, encrypted. A process that dies between the deed and the answer leaves the key without one; then the request is
 done again, and records that it makes get the same id as the first time, so that even then there is one record.
 """
 
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.encrypted_values import answer_place
+from service.encryption import FieldCipher, Place, Undecrypted
+from service.encryption_queries import cipher_of
 from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, Problem
 from service.http import queries
 from service.http.body import replayed
@@ -47,12 +51,14 @@ class Idempotency:
             return
         message = await receive()
         body: bytes = message.get("body", b"")
-        digest = hashlib.sha256(f"{scope['path']}?{scope['query_string'].decode('latin-1')}\0".encode() + body).digest()
+        content = f"{scope['path']}?{scope['query_string'].decode('latin-1')}\0".encode() + body
         now = state.now()
         async with state.database.transaction() as connection:
-            known = await queries.begin(connection, caller, key, digest, now, now - _UNDER_WAY)
+            cipher = await cipher_of(connection, state.settings)
+            digests = _digests(cipher, content)
+            known = await queries.begin(connection, caller, key, digests, now, now - _UNDER_WAY)
         if known is not None:
-            await _repeat(known, digest, state, send)
+            await _repeat(known, digests, cipher, answer_place(caller, key), send)
             return
         scope["idempotent_id"] = str(uuid.uuid5(NAMESPACE, f"idempotency:{caller}:{key}"))
         kept = _Kept(send)
@@ -61,8 +67,10 @@ class Idempotency:
         finally:
             async with state.database.transaction() as connection:
                 if kept.is_final:
-                    sealed = state.settings.vault.seal(kept.body.decode("utf-8", "surrogateescape"))
-                    await queries.finish(connection, caller, key, kept.status, json.dumps(kept.headers), sealed)
+                    cipher = await cipher_of(connection, state.settings)
+                    text = kept.body.decode("utf-8", "surrogateescape")
+                    encrypted = cipher.encrypt(answer_place(caller, key), text)
+                    await queries.finish(connection, caller, key, kept.status, json.dumps(kept.headers), encrypted)
                 else:  # nothing was done that a second try would repeat
                     await queries.forget(connection, caller, key)
 
@@ -103,12 +111,21 @@ async def _caller(scope: Scope, state: State) -> str | None:
     return f"app {claims.client}" if claims.client else claims.staff_code
 
 
-async def _repeat(known: Any, digest: bytes, state: State, send: Send) -> None:
-    if known["request"] != digest:
+def _digests(cipher: FieldCipher, content: bytes) -> list[bytes]:
+    """What a request may be known by: the digest to keep, and those by older keys or of the previous release."""
+    known = [*cipher.keyring.all_digests(content), hashlib.sha256(content).digest()]
+    return known[::-1] if cipher.writes_v1 else known
+
+
+async def _repeat(known: Any, digests: Sequence[bytes], cipher: FieldCipher, place: Place, send: Send) -> None:
+    if known["request"] not in digests:
         raise Problem(IDEMPOTENCY_OTHER, "This Idempotency-Key was used for another request; take a new one for a new request.")
     if known["status"] is None:
         raise Problem(IDEMPOTENCY_BUSY, "The first request with this key is still under way; ask again in a moment.", {"Retry-After": "2"})
-    body = state.settings.vault.open(known["body"]).encode("utf-8", "surrogateescape")
+    text = cipher.decrypt(place, known["body"])
+    if isinstance(text, Undecrypted):  # it was done, which the status says; what was answered cannot be told
+        text = json.dumps({"undecryptable": True, "detail": str(text)}, ensure_ascii=False)
+    body = text.encode("utf-8", "surrogateescape")
     headers = MutableHeaders(json.loads(known["headers"]) | {"content-length": str(len(body)), "idempotency-replayed": "true"})
     await send({"type": "http.response.start", "status": known["status"], "headers": headers.raw})
     await send({"type": "http.response.body", "body": body})

@@ -1,23 +1,28 @@
 """The SQL of answers that are kept for repeated requests."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from service.database import Connection, Row
 
 
-async def begin(connection: Connection, caller: str, key: str, digest: bytes, now: datetime, stale: datetime) -> Row | None:
-    """Takes a key, or returns what is known of it. One that has been without an answer since before `stale` is taken again."""
+async def begin(connection: Connection, caller: str, key: str, digests: Sequence[bytes], now: datetime, stale: datetime) -> Row | None:
+    """Takes a key, or returns what is known of it. One that has been without an answer since before `stale` is taken again.
+
+    `digests`: all that the request may be known by; the first is kept.
+    """
     taken = await connection.fetchval(
         """
         INSERT INTO idempotency AS i (caller, key, request, at) VALUES ($1, $2, $3, $4)
         ON CONFLICT (caller, key) DO UPDATE SET at = excluded.at
-        WHERE i.status IS NULL AND i.at < $5 AND i.request = excluded.request RETURNING true
+        WHERE i.status IS NULL AND i.at < $5 AND i.request = ANY($6::bytea[]) RETURNING true
         """,
         caller,
         key,
-        digest,
+        digests[0],
         now,
         stale,
+        list(digests),
     )
     if taken:
         return None

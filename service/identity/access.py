@@ -79,7 +79,7 @@ async def phone(request: Request, state: State) -> tuple[Claims, str, datetime]:
     """The claims, device and moment of a request by a phone."""
     now = state.now()
     claims = await state.tokens.read(await bearer(request), now)
-    request.scope["staff"] = hashed(claims.staff_code, state.settings.vault.log_key)
+    request.scope["staff"] = hashed(claims.staff_code, state.settings.keyring.log_key)
     if claims.device is None:
         raise Problem(DEVICE_NEEDED, "Sign in with a device_id: only a device can sync.")
     if state.tokens.is_due(claims):
@@ -100,7 +100,7 @@ async def caller(request: Request, _: Annotated[str | None, Depends(scheme)]) ->
         if claims.client is not None:
             return await _app(connection, claims, now, right)
         session = await queries.session(connection, claims.staff_code, claims.device, claims.session)
-    request.scope["staff"] = hashed(claims.staff_code, state.settings.vault.log_key)
+    request.scope["staff"] = hashed(claims.staff_code, state.settings.keyring.log_key)
     _refuse_ended(session, request)
     if session.revoked_at is not None:
         raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")

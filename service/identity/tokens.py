@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jose import ExpiredSignatureError, JWTError, jwk, jwt
 
 from service.database import Database
+from service.encryption import FieldCipher, KeyMissing, Place, Undecrypted
+from service.encryption_queries import cipher_of
 from service.errors import GRANT_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, Problem
 from service.identity import queries
 from service.settings import Settings
@@ -49,6 +51,7 @@ class Tokens:
         self._settings = settings
         self._now = now
         self._private: tuple[str, str] | None = None
+        self._missing: KeyMissing | None = None
         self._public: dict[str, str] = {}
         self._loaded = 0.0
         self._cache: dict[str, Claims] = {}
@@ -57,21 +60,28 @@ class Tokens:
 
     async def ready(self) -> None:
         """Reads the keys if they were not read yet. Call it before opening a transaction in which a token is made: reading them there
-        would wait for a second connection while holding the first.
+        would wait for a second connection while holding the first. Raises `KeyMissing` when the key that signs cannot be decrypted.
         """
         async with self._loading:
             if self._private is None or time.monotonic() - self._loaded > RELOADED_EVERY_S:
                 await self.load()
+        if self._missing is not None:
+            raise self._missing
 
     async def load(self) -> None:
-        """Reads the keys, and makes the first on a new database."""
+        """Reads the keys, and makes the first on a new database. Those that check tokens are good without the one that signs."""
         async with self._database.transaction() as connection:
+            cipher = await cipher_of(connection, self._settings)
             rows = await queries.signing_keys(connection, self._now())
             if not rows:
-                kid, private, public_pem = make_key()
-                await queries.add_signing_key(connection, kid, self._settings.vault.seal(private), public_pem, first=True)
+                made, private, public_pem = make_key()
+                await queries.add_signing_key(connection, made, cipher.encrypt(key_place(made), private), public_pem, first=True)
                 rows = await queries.signing_keys(connection, self._now())
-        self._private = (rows[0]["kid"], self._settings.vault.open(rows[0]["private_pem"]))
+        kid, self._private, self._missing = rows[0]["kid"], None, None
+        try:
+            self._private = (kid, decrypted_key(cipher, kid, rows[0]["private_pem"]))
+        except KeyMissing as error:
+            self._missing = error
         public = {row["kid"]: row["public_pem"] for row in rows}
         if public.keys() != self._public.keys():
             self._cache.clear()  # what a key signed that is gone now is no longer good
@@ -83,7 +93,8 @@ class Tokens:
         kid, private, public = make_key()
         last = timedelta() if at_once else timedelta(minutes=self._settings.access_minutes, seconds=LEEWAY_S + 2 * RELOADED_EVERY_S)
         async with self._database.transaction() as connection:
-            await queries.add_signing_key(connection, kid, self._settings.vault.seal(private), public, first=False)
+            cipher = await cipher_of(connection, self._settings)
+            await queries.add_signing_key(connection, kid, cipher.encrypt(key_place(kid), private), public, first=False)
             await queries.retire_signing_keys(connection, kid, now + last)
         return kid
 
@@ -182,6 +193,22 @@ class Tokens:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def key_place(kid: str) -> Place:
+    """Where the private half of a signing key stands."""
+    return Place("signing_key", "private_pem", kid)
+
+
+def decrypted_key(cipher: FieldCipher, kid: str, stored: str) -> str:
+    """The private half of a signing key; raises `KeyMissing`, for without it nobody can sign in."""
+    found = cipher.decrypt(key_place(kid), stored)
+    if isinstance(found, Undecrypted):
+        missing = cipher.missing_key(stored)
+        if missing is not None:
+            raise KeyMissing(f"No key {missing} is known, with which the signing key {kid} was encrypted; add it to GRIDLOOP_SECRET_KEYS.")
+        raise KeyMissing(f"The signing key {kid} was changed and cannot be decrypted; run ‘gridloop keys rotate --at-once’.")
+    return found
 
 
 def make_key() -> tuple[str, str, str]:

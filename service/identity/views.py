@@ -120,9 +120,14 @@ def absent_on_devices(kind: Kind, view: View) -> frozenset[str]:
     return frozenset(name for name in kind.names if TABLE[class_of(kind, name)][view] is not Shown.WHOLE)
 
 
+def goes_to_devices(field_class: FieldClass, view: View) -> bool:
+    """Whether fields of a class go to devices with a view."""
+    return TABLE[field_class][view] is Shown.WHOLE
+
+
 def shows_unknown(view: View) -> bool:
     """Whether fields of newer apps are shown."""
-    return TABLE[FieldClass.UNKNOWN][view] is Shown.WHOLE
+    return goes_to_devices(FieldClass.UNKNOWN, view)
 
 
 # --------------------------------------------------------------------------------------- redaction

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from service.database import Connection, Database, begin_again
+from service.encryption import FieldCipher
+from service.encryption_queries import cipher_of
 from service.errors import Problem
 from service.settings import Settings
 from service.sync.apply import release
-from service.sync.held_queries import HeldRow, lock_open_of_kinds, lock_overdue
+from service.sync.held_queries import HeldRow, Search, lock_open_of_kinds, lock_overdue
 from sync_protocol.records import KINDS
 
 log = logging.getLogger("gridloop")
@@ -23,8 +25,8 @@ async def release_unknown_kinds(database: Database, settings: Settings, now: dat
     """Releases held mutations of kinds that are known by now (promise 11), in the order in which they were written; returns how many
     went through. Those that still have a flaw stay held, with the newest reason."""
 
-    async def find(connection: Connection) -> list[HeldRow]:
-        return await lock_open_of_kinds(connection, "kind-unknown", list(KINDS), _AT_ONCE, settings.vault)
+    async def find(connection: Connection, search: Search, cipher: FieldCipher) -> list[HeldRow]:
+        return await lock_open_of_kinds(connection, "kind-unknown", list(KINDS), search, cipher)
 
     return await _release(database, settings, now, find)
 
@@ -36,16 +38,18 @@ async def release_overdue(database: Database, settings: Settings, now: datetime)
     being made, neither can see the other.
     """
 
-    async def find(connection: Connection) -> list[HeldRow]:
-        return await lock_overdue(connection, _AT_ONCE, settings.vault)
-
-    return await _release(database, settings, now, find)
+    return await _release(database, settings, now, lock_overdue)
 
 
-async def _release(database: Database, settings: Settings, now: datetime, find: Callable[[Connection], Awaitable[list[HeldRow]]]) -> int:
+_Find = Callable[[Connection, Search, FieldCipher], Awaitable[list[HeldRow]]]
+
+
+async def _release(database: Database, settings: Settings, now: datetime, find: _Find) -> int:
+    search = Search(_AT_ONCE)
+
     async def some() -> tuple[int, int]:
         async with database.transaction() as connection:
-            rows = await find(connection)
+            rows = await find(connection, search, await cipher_of(connection, settings))
             verdicts = await release(connection, rows, now, settings)
             return len(rows), sum(verdict.outcome != "held" for verdict in verdicts)
 

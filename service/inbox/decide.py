@@ -1,12 +1,14 @@
 """Decisions of people on conflicts and held mutations, each a mutation or a verdict of the one write path."""
 
-import json
 from typing import Any
 
 import msgspec
 
 from service.database import Connection
-from service.errors import ALREADY_DECIDED, INVALID, NOT_ALLOWED, NOT_FOUND, Problem
+from service.encrypted_values import conflict_value, encrypted_conflict_value
+from service.encryption import FieldCipher, Undecrypted
+from service.encryption_queries import cipher_of
+from service.errors import ALREADY_DECIDED, INVALID, NOT_ALLOWED, NOT_FOUND, NOT_NOW, Problem
 from service.identity.access import Caller
 from service.identity.rights import may_write
 from service.inbox import queries
@@ -29,17 +31,22 @@ async def settle(connection: Connection, settings: Settings, caller: Caller, con
         )
     if choice != "value" and value is not None:
         raise Problem(INVALID, "value goes with the choice ‘value’ only; leave it out.")
+    cipher = await cipher_of(connection, settings)
+    kind, field, record, id = (conflict[name] for name in ("kind", "field", "record", "id"))
     if choice != "kept":
-        chosen = json.loads(settings.vault.open_json(conflict["lost"])) if choice == "lost" else value
-        await _write_choice(connection, settings, caller, conflict, chosen)
-    sealed = settings.vault.seal_fields(conflict["kind"], {conflict["field"]: value})[conflict["field"]]
-    text = None if choice != "value" else json.dumps(sealed)
+        chosen = conflict_value(cipher, kind, field, record, id, "lost", conflict["lost"]) if choice == "lost" else value
+        if isinstance(chosen, Undecrypted):
+            raise Problem(NOT_NOW, "The value that lost cannot be decrypted at present; the server lacks a key. Set a value instead.")
+        await _write_choice(connection, settings, cipher, caller, conflict, chosen)
+    text = encrypted_conflict_value(cipher, kind, field, id, "value", value) if choice == "value" else None
     await queries.resolve_conflict(connection, conflict["id"], choice, text, note, caller.staff_code, caller.now)
 
 
-async def _write_choice(connection: Connection, settings: Settings, caller: Caller, conflict: Any, chosen: Any) -> None:
+async def _write_choice(
+    connection: Connection, settings: Settings, cipher: FieldCipher, caller: Caller, conflict: Any, chosen: Any
+) -> None:
     kind = KINDS[conflict["kind"]]
-    stored = (await load(connection, kind, [conflict["record"]], settings.vault)).get(conflict["record"])
+    stored = (await load(connection, kind, [conflict["record"]], cipher)).get(conflict["record"])
     if stored is None:
         raise Problem(NOT_FOUND, "The record of this conflict is not here any more.")
     record = stored.record
@@ -64,9 +71,13 @@ async def release_held(
 
     With other fields it is the decider's edit, within the decider's rights; the record that it makes is still its author's.
     """
-    row = await held_queries.lock_held(connection, held_id, settings.vault)
+    row = await held_queries.lock_held(connection, held_id, await cipher_of(connection, settings))
     if row is None or row.state != "open":
         raise _decided(held_id)
+    if not row.is_whole:
+        raise Problem(
+            NOT_NOW, f"The held mutation {held_id} cannot be decrypted at present, so that it cannot be released; the server lacks a key."
+        )
     if fields is None or fields == row.mutation.fields:
         [verdict] = await release(connection, [row], caller.now, settings, caller, note)
     else:
@@ -87,7 +98,7 @@ async def release_held(
 
 async def discard_held(connection: Connection, settings: Settings, caller: Caller, held_id: str, reason: str) -> dict[str, Any]:
     """Discards a held mutation with a reason."""
-    row = await held_queries.lock_held(connection, held_id, settings.vault)
+    row = await held_queries.lock_held(connection, held_id, await cipher_of(connection, settings))
     if row is None or row.state != "open":
         raise _decided(held_id)
     await held_queries.close_held(connection, row, "discarded", caller.staff_code, reason, caller.now)

@@ -9,6 +9,9 @@ from pydantic import BaseModel, Field
 
 from service.audit.trail import note
 from service.database import Connection, begin_again
+from service.encrypted_values import conflict_value, held_body, held_detail
+from service.encryption import FieldCipher
+from service.encryption_queries import cipher_of
 from service.errors import ALREADY_DECIDED, NOT_FOUND, READING, Problem, documented
 from service.identity.access import Caller, Signed
 from service.identity.rights import ADMINISTERS, may_settle
@@ -18,7 +21,6 @@ from service.inbox.decide import discard_held, release_held, settle
 from service.paging import After, Id, Limit, next_after, read_after
 from service.state import state_of
 from service.units import scope_of
-from service.vault import Vault
 from sync_protocol.messages import showable_json
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
@@ -112,17 +114,22 @@ def _units(caller: Caller, unit: str | None) -> list[str]:
     return caller.units_or_none() if unit is None else scope_of(caller, unit)
 
 
-def _conflict(row: Any, vault: Vault, caller: Caller) -> ConflictOut:
+def _conflict(row: Any, cipher: FieldCipher, caller: Caller) -> ConflictOut:
     values = dict(row)
     for name in ("kept", "lost", "value"):
-        value = json.loads(showable_json(vault.open_json(values[name]))) if values[name] is not None else None
+        value = None
+        if values[name] is not None:
+            found = conflict_value(cipher, row["kind"], row["field"], row["record"], row["id"], name, values[name])
+            value = json.loads(showable_json(json.dumps(found)))
         values[name] = redact_value(row["kind"], row["field"], value, caller.view_of(row["grid"]) or View.SUMMARISED)
     return ConflictOut(**values)
 
 
-def _held(row: Any, vault: Vault, caller: Caller) -> HeldOut:
+def _held(row: Any, cipher: FieldCipher, caller: Caller) -> HeldOut:
     values = dict(row)
-    mutation = json.loads(showable_json(vault.open_json(values.pop("body"))))
+    body = held_body(cipher, row["id"], values.pop("body"), row["kind"], row["record"], row["grid"])
+    mutation = json.loads(showable_json(body.text))
+    values["detail"] = held_detail(cipher, row["id"], row["detail"])
     own = row["staff_code"] == caller.staff_code
     if not own and isinstance(mutation.get("fields"), dict):
         mutation["fields"] = redact(row["kind"], mutation["fields"], caller.view_of(row["grid"]) or View.SUMMARISED)
@@ -143,9 +150,10 @@ async def conflicts(
     """The newest first; what lost is kept for ever."""
     units = _units(caller, unit)
     async with state_of(request).database.transaction() as connection:
+        cipher = await cipher_of(connection, state_of(request).settings)
         rows = await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1)
         await note(connection, request, caller, "conflicts", units, len(rows[:limit]))
-    items = [_conflict(row, state_of(request).settings.vault, caller) for row in rows[:limit]]
+    items = [_conflict(row, cipher, caller) for row in rows[:limit]]
     return ConflictPage(items=items, next=next_after(items[-1].created_at, items[-1].id) if len(rows) > limit else None)
 
 
@@ -160,15 +168,16 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
     state = state_of(request)
     units = caller.units()
 
-    async def decide() -> Any:
+    async def decide() -> ConflictOut:
         async with state.database.transaction() as connection:
             row = await queries.lock_conflict(connection, id, units)
             if row is None:
                 raise Problem(NOT_FOUND, f"There is no conflict {id} in your scope.")
             await settle(connection, state.settings, caller, row, body.choice, body.value, body.note)
-            return await queries.lock_conflict(connection, id, units)
+            settled = await queries.lock_conflict(connection, id, units)
+            return _conflict(settled, await cipher_of(connection, state.settings), caller)
 
-    return _conflict(await begin_again(decide), state.settings.vault, caller)
+    return await begin_again(decide)
 
 
 @router.get("/held", summary="Mutations kept aside", operation_id="list_held", responses=documented(*READING))
@@ -183,9 +192,10 @@ async def held(
     """Those of the units in scope, and the caller's own; the newest first."""
     units = _units(caller, unit)
     async with state_of(request).database.transaction() as connection:
+        cipher = await cipher_of(connection, state_of(request).settings)
         rows = await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1)
         await note(connection, request, caller, "held", units, len(rows[:limit]))
-    items = [_held(row, state_of(request).settings.vault, caller) for row in rows[:limit]]
+    items = [_held(row, cipher, caller) for row in rows[:limit]]
     return HeldPage(items=items, next=next_after(items[-1].received_at, items[-1].id) if len(rows) > limit else None)
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from service.database import Connection, one_at_a_time
+from service.encryption import FieldCipher, Place
+from service.encryption_queries import cipher_of
 from service.identity.views import masked_phone
 from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet
 from service.settings import Settings
 from service.summaries import cadre_queries
 from service.summaries.summary import Totals, summary
-from service.vault import Vault
 from sync_protocol.periods import Period
 from sync_protocol.vocabulary import DUTIES, ROLES, SATISFIED, SEVERITIES, SOURCES, STATES, Label
 
@@ -89,7 +90,8 @@ async def write(connection: Connection, settings: Settings, which: str, unit: An
         case "weekly" | "monthly":
             await _summary(connection, settings, which, unit, period, now, path, title)
         case "visits":
-            await _stream(connection, queries.VISITS, unit, period, Sheet(path, title, _VISIT_COLUMNS), partial(_visit_row, settings.vault))
+            row_of = partial(_visit_row, await cipher_of(connection, settings))
+            await _stream(connection, queries.VISITS, unit, period, Sheet(path, title, _VISIT_COLUMNS), row_of)
         case "problems":
             late = _ProblemRows(now)
             await _stream(connection, queries.PROBLEMS, unit, period, Sheet(path, title, _PROBLEM_COLUMNS), late)
@@ -109,11 +111,12 @@ def _label(table: dict[str, Label], word: str | None) -> str | None:
     return None if word is None else table[word].zh if word in table else word
 
 
-def _visit_row(vault: Vault, row: Any) -> Sequence[Any]:
+def _visit_row(cipher: FieldCipher, row: Any) -> Sequence[Any]:
     duties = "、".join(str(_label(DUTIES, duty)) for duty in row["duties"])
     role, state = _label(ROLES, row["role"]), _label(STATES, row["state"])
     place = (row["banner"], row["township"], row["village"], row["grid_name"])
-    household = (row["head_name"], row["phone"] and masked_phone(vault.open(row["phone"])))
+    phone = row["phone"] and cipher.shown(Place("household", "phone", row["household_id"]), row["phone"])
+    household = (row["head_name"], phone and masked_phone(phone))
     return (row["visited_at"], *place, *household, row["author"], role, row["content"], duties, row["problem"], state, None)
 
 

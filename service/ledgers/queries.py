@@ -11,6 +11,7 @@ _PLACES = """
 # $1 unit, $2 and $3 the period.
 VISITS = f"""
     SELECT r.visited_at, b.name AS banner, t.name AS township, v.name AS village, g.name AS grid_name, h.head_name, h.phone,
+           h.id::text AS household_id,
            coalesce(c.name, r.created_by) AS author,
            (SELECT p.role FROM post p WHERE p.staff_code = r.created_by ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC LIMIT 1)
                AS role,

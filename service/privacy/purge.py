@@ -5,13 +5,17 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from service.database import Database, begin_again
+from service.encryption_queries import cipher_of
 from service.identity.rights import PostHeld
 from service.privacy import queries
 from service.settings import Settings
+from service.sync.log_blocks import may_be_located, rewritten
+from service.sync.log_queries import rewrite_blocks
 from service.sync.own import write_own
 from sync_protocol.messages import Mutation, canonical_json
 
 _AT_ONCE = 500
+_BLOCKS_AT_ONCE = 100
 _AT_A_LOOK = 20_000  # half of what the city visits in a day; looking for them reads all visits that are older
 _SYSTEM = "purge"
 
@@ -26,7 +30,7 @@ async def purge(database: Database, settings: Settings, now: datetime, dry_run: 
             report.append(("locations of visits", age, await queries.count_located(connection, places)))
     else:
         report.append(("locations of visits", age, await _clear_places(database, settings, places, now)))
-    report.append(("locations in the mutation log", age, await _clear_logged_places(database, places, dry_run)))
+    report.append(("locations in the mutation log", age, await _clear_logged_places(database, settings, places, dry_run)))
     for what in queries.OLD:
         days = settings.audit_days if what == "lines of the trail" else 30 if what == "expired refresh tokens" else 1
         before = now - timedelta(days=days)
@@ -36,19 +40,63 @@ async def purge(database: Database, settings: Settings, now: datetime, dry_run: 
     return report
 
 
-async def _clear_logged_places(database: Database, before: datetime, dry_run: bool) -> int:
+_FIRST_DEVICE = "00000000-0000-0000-0000-000000000000"
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+async def _clear_logged_places(database: Database, settings: Settings, before: datetime, dry_run: bool) -> int:
     """Takes the locations out of old lines of the mutation log, or counts them."""
+    return await _clear_in_blocks(database, settings, before, dry_run) + await _clear_in_lines(database, before, dry_run)
+
+
+def _without_place(content: bytes | str) -> str | None:
+    """The body of a mutation of a visit without its location; None for one that has none."""
+    body = json.loads(content)
+    fields = body["fields"]
+    places = [fields]
+    if isinstance(fields.get("unreadable"), dict):  # a mutation that could not be read is kept within its own
+        places.append(fields["unreadable"].get("fields"))
+    found = [some.pop("location", None) for some in places if body["kind"] == "visit" and isinstance(some, dict)]
+    return canonical_json(body) if any(isinstance(place, dict) for place in found) else None
+
+
+async def _clear_in_blocks(database: Database, settings: Settings, before: datetime, dry_run: bool) -> int:
+    def change(content: bytes) -> bytes | None:
+        body = _without_place(content) if may_be_located(content) else None
+        return None if body is None else body.encode()
+
     done = 0
-    after: queries.LogKey = ("00000000-0000-0000-0000-000000000000", 0, datetime.min.replace(tzinfo=UTC))
+    after: queries.BlockKey = (_FIRST_DEVICE, _LONG_AGO, 0)
+    while True:
+        async with database.transaction() as connection:
+            cipher = await cipher_of(connection, settings)
+            rows = await queries.lock_located_blocks(connection, before, after, _BLOCKS_AT_ONCE)
+            blocks = []
+            for row in rows:
+                after = (row["device"], row["received_at"], row["first_seq"])
+                block, count = rewritten(row, change, cipher)
+                if block is not None:
+                    blocks.append(block._replace(located=False))
+                    done += count
+            if blocks and not dry_run:
+                await rewrite_blocks(connection, blocks)
+        if len(rows) < _BLOCKS_AT_ONCE:
+            return done
+
+
+async def _clear_in_lines(database: Database, before: datetime, dry_run: bool) -> int:
+    """The same in lines that hold their bodies themselves, as the previous release wrote them."""
+    done = 0
+    after: queries.LogKey = (_FIRST_DEVICE, 0, _LONG_AGO)
     while True:
         async with database.transaction() as connection:
             rows = await queries.logged_places(connection, before, after, _AT_ONCE)
             found = []
             for *key, text in rows:
                 after = (key[0], key[1], key[2])
-                body = json.loads(text)
-                if isinstance(body["fields"].pop("location", None), dict):
-                    found.append((after, canonical_json(body)))
+                body = _without_place(text)
+                if body is not None:
+                    found.append((after, body))
             if found and not dry_run:
                 await queries.write_logged(connection, found)
         done += len(found)

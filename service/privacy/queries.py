@@ -1,20 +1,23 @@
-"""The SQL of privacy: what is kept of a person, what is too old, what is sealed by an older key."""
+"""The SQL of privacy: what is kept of a person, what is too old."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from service.database import Connection, Row
-from service.records.columns import fields_json
+from service.records.columns import fields_json, personal_array
 from sync_protocol.records import KINDS
 
 # ------------------------------------------------------------------------------------------------------- exports
 
 
+def _whole(kind: str) -> str:
+    return f"{fields_json(KINDS[kind], 'r')} AS fields, {personal_array(KINDS[kind], 'r')} AS personal, extra"
+
+
 async def household_record(connection: Connection, id: str) -> Row | None:
     """A living household, whole."""
     return await connection.fetchrow(
-        f"SELECT id::text, grid, rev, created_by, received_at, {fields_json(KINDS['household'], 'r')} AS fields"
-        " FROM household r WHERE id = $1 AND NOT deleted",
+        f"SELECT id::text, grid, rev, created_by, received_at, {_whole('household')} FROM household r WHERE id = $1 AND NOT deleted",
         id,
     )
 
@@ -23,7 +26,7 @@ async def records_about(connection: Connection, kind: str, id: str, limit: int) 
     """The living visits or problems of a household, the newest first."""
     when = {"visit": "visited_at", "problem": "raised_at"}[kind]
     return await connection.fetch(
-        f"SELECT id::text, grid, created_by, received_at, {fields_json(KINDS[kind], 'r')} AS fields"
+        f"SELECT id::text, grid, created_by, received_at, {_whole(kind)}"
         f" FROM {kind} r WHERE household_id = $1 AND grid = ANY($2::text[]) AND NOT deleted ORDER BY {when} DESC LIMIT $3",
         id,
         await _grids_of(connection, id),
@@ -97,6 +100,8 @@ async def still_located(connection: Connection, ids: Sequence[str]) -> list[Row]
 
 # Where a line of the mutation log stands: device, seq, when it came in.
 LogKey = tuple[str, int, datetime]
+# Where a block of it stands: device, when it came in, its first seq.
+BlockKey = tuple[str, datetime, int]
 # what -> (table, condition on rows older than $1)
 OLD = {
     "lines of the trail": ("audit", "at < $1"),
@@ -114,7 +119,7 @@ async def count_located(connection: Connection, before: datetime) -> int:
 
 
 async def logged_places(connection: Connection, before: datetime, after: LogKey, limit: int) -> list[Row]:
-    """Mutations of visits that came in before a moment and seem to hold a location, in order of device, seq and moment."""
+    """Mutations of visits as the previous release logged them that came in before a moment and seem to hold a location, in order."""
     return await connection.fetch(
         """
         SELECT device::text, seq, received_at, body FROM mutation
@@ -134,6 +139,20 @@ async def write_logged(connection: Connection, rows: Sequence[tuple[LogKey, str]
     )
 
 
+async def lock_located_blocks(connection: Connection, before: datetime, after: BlockKey, limit: int) -> list[Row]:
+    """Blocks of the log that came in before a moment and may hold locations, locked, in order of device, moment and seq."""
+    return await connection.fetch(
+        """
+        SELECT device::text, received_at, first_seq, last_seq, located, body FROM mutation_body
+        WHERE located AND received_at < $1 AND (device, received_at, first_seq) > ($2::uuid, $3, $4)
+        ORDER BY device, received_at, first_seq LIMIT $5 FOR NO KEY UPDATE
+        """,
+        before,
+        *after,
+        limit,
+    )
+
+
 async def count_old(connection: Connection, what: str, before: datetime) -> int:
     """How many rows of `OLD` are from before a moment."""
     table, condition = OLD[what]
@@ -147,41 +166,3 @@ async def delete_old(connection: Connection, what: str, before: datetime) -> int
     # The trail's own guard lets nothing go but in such a transaction.
     await connection.execute("SELECT set_config('gridloop.purging', 'on', true)")
     return int((await connection.execute(f"DELETE FROM {table} WHERE {condition}", before)).split()[-1])
-
-
-# ------------------------------------------------------------------------------------------------------ resealing
-
-
-# Columns with their types.
-Columns = Mapping[str, str]
-
-
-async def lock_sealed(
-    connection: Connection, table: str, key: Columns, columns: Columns, where: str, after: Row | None, limit: int
-) -> list[Row]:
-    """Rows of a table that hold sealed values, locked, in order of their key: its parts, then the columns, all as text.
-
-    `after`: the last row of those before. The key is compared as its index has it, so that each row is come by once.
-    """
-    parts = ", ".join(key)
-    begun = f"AND ({parts}) > ({', '.join(_given(key.values(), 2))})" if after is not None else ""
-    chosen = ", ".join(f"{name}::text AS {name}" for name in (*key, *columns))
-    ordered = f"ORDER BY {', '.join(f'{table}.{name}' for name in key)}"
-    return await connection.fetch(
-        f"SELECT {chosen} FROM {table} WHERE ({where}) {begun} {ordered} LIMIT $1 FOR NO KEY UPDATE",
-        limit,
-        *([after[name] for name in key] if after is not None else ()),
-    )
-
-
-async def write_sealed(connection: Connection, table: str, key: Columns, columns: Columns, rows: Sequence[Sequence[str | None]]) -> None:
-    """Writes sealed values back: the parts of the key first, then the columns."""
-    values = _given([*key.values(), *columns.values()], 1)
-    where = " AND ".join(f"{name} = {value}" for name, value in zip(key, values, strict=False))
-    sets = ", ".join(f"{name} = {value}" for name, value in zip(columns, values[len(key) :], strict=True))
-    await connection.executemany(f"UPDATE {table} SET {sets} WHERE {where}", rows)
-
-
-def _given(types: Iterable[str], first: int) -> list[str]:
-    """Parameters that come as text, from the number `first` on."""
-    return [f"${place}::text::{kind}" for place, kind in enumerate(types, first)]

@@ -1,14 +1,16 @@
 """A person's data, to be handed to the person: `GET /v1/households/{id}/export`, `GET /v1/cadres/{staff_code}/export`."""
 
+import json
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from service.accounts.routes import StaffCode
 from service.audit.trail import note
+from service.encrypted_values import cadre_phone, whole_record
+from service.encryption_queries import cipher_of
 from service.errors import NOT_FOUND, READING, Problem, documented
 from service.history import queries as history_queries
 from service.history.routes import HistoryEntry, change
@@ -19,6 +21,8 @@ from service.identity.views import View, redact
 from service.paging import Id
 from service.privacy import queries
 from service.state import state_of
+from service.sync.log_queries import read_bodies
+from sync_protocol.records import KINDS
 
 router = APIRouter(prefix="/v1", tags=["privacy"])
 _MOST = 10_000
@@ -62,7 +66,6 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
     """For the people themselves, who may ask what is kept of them; noted in the trail. Who only supervises gets what the table of views
     shows: the whole is handed out by those who work in the village."""
     state = state_of(request)
-    vault = state.settings.vault
     async with state.database.transaction() as connection:
         row = await queries.household_record(connection, id)
         if row is None or not caller.reaches(row["grid"]):
@@ -70,12 +73,15 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
         visits = await queries.records_about(connection, "visit", id, _MOST)
         problems = await queries.records_about(connection, "problem", id, _MOST)
         log = await history_queries.mutations(connection, "household", id, None, _MOST)
+        cipher = await cipher_of(connection, state.settings)
+        bodies = await read_bodies(connection, cipher, log)
         await note(connection, request, caller, "household-exported", [id], 1 + len(visits) + len(problems))
 
     view = caller.view_of(row["grid"]) or View.SUMMARISED
 
     def shown(kind: str, item: Any) -> RecordOut:
-        fields = redact(kind, msgspec.json.decode(vault.open_json(item["fields"])), view)
+        fields = json.loads(whole_record(cipher, KINDS[kind], item["id"], item["fields"], item["personal"], item["extra"]))
+        fields = redact(kind, fields, view)
         return RecordOut(**{name: item[name] for name in ("id", "grid", "created_by", "received_at")}, fields=fields)
 
     return HouseholdExport(
@@ -83,7 +89,7 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
         household=shown("household", row),
         visits=[shown("visit", item) for item in visits],
         problems=[shown("problem", item) for item in problems],
-        history=[change(item, "household", vault, view) for item in log],
+        history=[change(item, body, "household", cipher, view) for item, body in zip(log, bodies, strict=True)],
     )
 
 
@@ -99,10 +105,11 @@ async def cadre(request: Request, caller: Signed, staff_code: StaffCode) -> Cadr
             raise Problem(NOT_FOUND, f"There is no cadre ‘{staff_code}’ in your scope.")
         posts, devices, sessions = await queries.posts_and_devices(connection, staff_code)
         written = await queries.written_by(connection, staff_code)
+        cipher = await cipher_of(connection, state.settings)
         await note(connection, request, caller, "cadre-exported", [staff_code], 1)
     return CadreExport(
         exported_at=caller.now,
-        cadre={**dict(row), "phone": state.settings.vault.open(row["phone"])},
+        cadre={**dict(row), "phone": cadre_phone(cipher, row)},
         posts=[dict(item) for item in posts],
         devices=[dict(item) for item in devices],
         sign_ins=[dict(item) for item in sessions],

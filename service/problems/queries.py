@@ -7,7 +7,7 @@ from typing import NamedTuple
 from service.cases.models import IS_ASSIGNED
 from service.conditions import Conditions, Reach, contains
 from service.database import Connection, Row
-from service.records.columns import fields_json
+from service.records.columns import fields_json, personal_array
 from service.visits.queries import OWN_OR_TIED
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.records import KINDS, PROBLEM, STEP
@@ -92,7 +92,8 @@ async def is_tied(connection: Connection, id: str, staff_code: str) -> bool:
 async def problem(connection: Connection, id: str) -> Row | None:
     """One problem as it is listed, with everything of its record."""
     return await connection.fetchrow(
-        f"SELECT listed.*, r.rev, r.received_at, {fields_json(PROBLEM, 'r')} AS fields, r.created_by"
+        f"SELECT listed.*, r.rev, r.received_at, {fields_json(PROBLEM, 'r')} AS fields,"
+        f" {personal_array(PROBLEM, 'r')} AS personal, r.created_by"
         f" FROM ({_LISTED} WHERE c.problem = $1::uuid) AS listed JOIN problem r ON r.id = $1::uuid",
         id,
     )

@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 from service.audit.trail import note
 from service.cases import filing
 from service.database import Connection, begin_again
+from service.encrypted_values import whole_record
+from service.encryption_queries import cipher_of
 from service.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.http.ids import fresh_id
 from service.identity.access import Caller, Signed
@@ -26,6 +28,7 @@ from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.lifecycle import TRANSITIONS, Step, fold
 from sync_protocol.messages import Mutation
+from sync_protocol.records import PROBLEM
 from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES, STATES
 
 router = APIRouter(prefix="/v1/problems", tags=["problems"])
@@ -177,7 +180,8 @@ async def _detail(request: Request, caller: Caller, id: str) -> ProblemDetail:
         await note(connection, request, caller, "problem", [id], 1)
         rows = await queries.steps(connection, id)
         own_work_from = await sync_queries.own_work_from(connection)
-        fields = msgspec.json.decode(state.settings.vault.open_json(row["fields"]))
+        cipher = await cipher_of(connection, state.settings)
+        fields = msgspec.json.decode(whole_record(cipher, PROBLEM, row["id"], row["fields"], row["personal"]))
         by_id = {item["id"]: item for item in rows}
         steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
         may_extend = await filing.ranks_above(connection, {step.by for step in steps if step.action == "extend"})

@@ -70,8 +70,16 @@ def column_of(field: Field) -> Column[Any]:
 
 
 def fields_json(kind: Kind, alias: str = "", without: Container[str] = ()) -> str:
-    """SQL for a record's declared fields but those of `without` as one canonical JSON object, empty ones left out."""
+    """SQL for a record's declared fields as one canonical JSON object, without empty ones, those of `without`, and the personal ones, which
+    are encrypted."""
     prefix = f"{alias}." if alias else ""
-    shown = [field for field in kind.fields if field.name not in without]
-    pairs = ", ".join(f"'{field.name}', {storage_of(field).json.format(prefix + field.name)}" for field in shown)
+    clear = [field for field in kind.fields if not field.personal and field.name not in without]
+    pairs = ", ".join(f"'{field.name}', {storage_of(field).json.format(prefix + field.name)}" for field in clear)
     return f"json_strip_nulls(json_build_object({pairs}))"
+
+
+def personal_array(kind: Kind, alias: str = "") -> str:
+    """SQL for the personal fields as they are stored, in the order of `Kind.personal_names`; NULL for a kind without any."""
+    prefix = f"{alias}." if alias else ""
+    names = ", ".join(prefix + name for name in kind.personal_names)
+    return f"ARRAY[{names}]::text[]" if names else "NULL::text[]"

@@ -10,21 +10,26 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.database import Connection
-from service.records.columns import fields_json, storage_of
+from service.encrypted_values import encrypted_fields, encrypted_unknown, personal_fields, unknown_fields
+from service.encryption import FieldCipher
+from service.records.columns import fields_json, personal_array, storage_of
 from service.statements import NULL_CELL, Copy, Part, array, cells, text_array
-from service.vault import Vault
 from sync_protocol.merge import Clock, Record
 from sync_protocol.records import KINDS, Kind
 
 
 class Stored(msgspec.Struct):
-    """A record with what the service keeps beside it; see `records.models`."""
+    """A record with what the service keeps beside it; see `records.models`.
+
+    `lost_extra`: what could not be decrypted of the fields of newer apps, as it is stored.
+    """
 
     record: Record
     seq: int
     received_at: datetime
     echo: bool = False
     offset_ms: int | None = None
+    lost_extra: Sequence[Any] = ()
 
     @property
     def is_fresh(self) -> bool:
@@ -96,9 +101,9 @@ def _update_sql(kind: Kind) -> str:
     return f"UPDATE {kind.name} AS t SET {sets} FROM {_source(kind)[1]} WHERE t.id = r.id"
 
 
-def writing(kind: Kind, records: Sequence[Stored], vault: Vault, are_new: bool = False) -> Part:
+def writing(kind: Kind, records: Sequence[Stored], cipher: FieldCipher, are_new: bool = False) -> Part:
     """Writes records of one kind as they stand now: such as are there already, or such as have been made and changed at once."""
-    values = columns_of(kind, records, vault)
+    values = columns_of(kind, records, cipher)
     values |= {
         "created_by": [stored.record.created_by for stored in records],
         "received_at": [stored.received_at for stored in records],
@@ -120,11 +125,13 @@ def adding(kind: Kind, values: Mapping[str, Sequence[Any]], received_at: datetim
     return Copy(kind.name, (*found, "received_at", "deleted"), (later.join(lines) + later).encode())
 
 
-def columns_of(kind: Kind, records: Sequence[Stored], vault: Vault) -> dict[str, Sequence[Any]]:
+def columns_of(kind: Kind, records: Sequence[Stored], cipher: FieldCipher) -> dict[str, Sequence[Any]]:
     """The values of records by column, without those of `_LATER`."""
     last = [stored.record.last for stored in records]
     fields = [stored.record.fields for stored in records]
-    shown = [vault.seal_fields(kind.name, some) for some in fields] if kind.personal else fields
+    kept = fields
+    if kind.personal:
+        kept = [encrypted_fields(cipher, kind, stored.record.id, stored.record.fields) for stored in records]
     return {
         "id": [stored.record.id for stored in records],
         "grid": [stored.record.grid for stored in records],
@@ -135,8 +142,8 @@ def columns_of(kind: Kind, records: Sequence[Stored], vault: Vault) -> dict[str,
         "device": [clock.device for clock in last],
         "by": [clock.by for clock in last],
         "offset_ms": [stored.offset_ms for stored in records],
-        **{name: [some.get(name) for some in shown] for name in kind.names},
-        "extra": [_extra(kind, some) for some in fields],
+        **{name: [some.get(name) for some in kept] for name in kind.names},
+        "extra": [encrypted_unknown(cipher, kind, stored.record.id, stored.record.fields, stored.lost_extra) for stored in records],
     }
 
 
@@ -163,13 +170,6 @@ def _texts(column: Column, some: Sequence[Any]) -> Sequence[str | None]:
     return some if text is str and type(some[0]) is str else [*map(text, some)]
 
 
-def _extra(kind: Kind, fields: Mapping[str, Any]) -> str | None:
-    """What newer apps know of a record."""
-    if fields.keys() <= kind.by_name.keys():
-        return None
-    return json.dumps({name: value for name, value in fields.items() if name not in kind.by_name}, sort_keys=True)
-
-
 def dump_clocks(record: Record) -> str | None:
     """The clocks of a record's fields as JSON; None for a fresh record, whose fields all have the record's own."""
     if not record.clocks and not record.elements and record.first == record.last:
@@ -181,20 +181,25 @@ def dump_clocks(record: Record) -> str | None:
 def _load_sql(kind: Kind) -> str:
     return (
         "SELECT id::text, grid, rev, deleted, device::text, seq, stamp, by, created_by, received_at, echo, offset_ms,"
-        f" clocks, extra, {fields_json(kind)} AS fields FROM {kind.name} WHERE id = ANY($1::uuid[])"
+        f" clocks, extra, {fields_json(kind)} AS fields, {personal_array(kind)} AS personal FROM {kind.name} WHERE id = ANY($1::uuid[])"
     )
 
 
-async def load(connection: Connection, kind: Kind, ids: Collection[str], vault: Vault) -> dict[str, Stored]:
+async def load(connection: Connection, kind: Kind, ids: Collection[str], cipher: FieldCipher) -> dict[str, Stored]:
     """The records with these ids, with their clocks, tombstones included."""
     rows = await connection.fetch(_load_sql(kind), list(ids))
-    return {row["id"]: _stored(row, vault) for row in rows}
+    return {row["id"]: stored_from(row, kind, cipher) for row in rows}
 
 
-def _stored(row: Any, vault: Vault) -> Stored:
-    fields: dict[str, Any] = msgspec.json.decode(vault.open_json(row["fields"]))
+def stored_from(row: Any, kind: Kind, cipher: FieldCipher) -> Stored:
+    """A record from a row of its table."""
+    fields: dict[str, Any] = msgspec.json.decode(row["fields"])
+    if row["personal"]:
+        fields |= personal_fields(cipher, kind, row["id"], row["personal"])
+    lost: list[Any] = []
     if row["extra"]:
-        fields.update(json.loads(row["extra"]))
+        unknown, lost = unknown_fields(cipher, kind, row["id"], row["extra"])
+        fields |= unknown
     last = Clock(row["rev"], f"{row['stamp']:016x}", row["device"], row["by"])
     first, clocks, elements = last, {}, {}
     if row["clocks"]:
@@ -203,7 +208,7 @@ def _stored(row: Any, vault: Vault) -> Stored:
         clocks = {name: tuple(Clock(*item) for item in items) for name, items in kept["fields"].items()}
         elements = {name: {element: Clock(*item) for element, item in items.items()} for name, items in kept["elements"].items()}
     record = Record(row["id"], row["grid"], first, last, row["created_by"], row["deleted"], fields, clocks, elements)
-    return Stored(record, row["seq"], row["received_at"], row["echo"], row["offset_ms"])
+    return Stored(record, row["seq"], row["received_at"], row["echo"], row["offset_ms"], lost)
 
 
 async def steps_of(connection: Connection, problems: Collection[str]) -> list[Any]:

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 import msgspec
 
 from service.database import Connection, Database
+from service.encrypted_values import encrypted_phone
+from service.encryption import FieldCipher
+from service.encryption_queries import cipher_of
 from service.identity.rights import PostHeld
 from service.roster import rule
 from service.settings import Settings
 from service.sync.own import write_own
-from service.vault import Vault
 from sync_protocol.ids import NAMESPACE, household_id
 from sync_protocol.messages import Mutation
 
@@ -49,7 +51,7 @@ async def load(
     whole = rule.roster()
     async with database.transaction() as connection:
         new_units = await _load_units(connection, whole.units)
-        new_cadres = await _load_cadres(connection, whole.cadres, password, settings.vault)
+        new_cadres = await _load_cadres(connection, whole.cadres, password, await cipher_of(connection, settings))
     progress("units and cadres", 1, 1)
     grids = [grid for grid in whole.grids if grid.startswith(below)]
     new_households = 0
@@ -79,7 +81,7 @@ async def _load_units(connection: Connection, units: Sequence[rule.UnitRow]) -> 
     return int(status.split()[-1])
 
 
-async def _load_cadres(connection: Connection, cadres: Sequence[rule.CadreRow], password: str | None, vault: Vault) -> int:
+async def _load_cadres(connection: Connection, cadres: Sequence[rule.CadreRow], password: str | None, cipher: FieldCipher) -> int:
     codes, names, phones, members, roles, units = map(list, zip(*cadres, strict=True))
     status = await connection.execute(
         """
@@ -89,7 +91,7 @@ async def _load_cadres(connection: Connection, cadres: Sequence[rule.CadreRow], 
         """,
         codes,
         names,
-        [vault.seal(phone) for phone in phones],
+        [encrypted_phone(cipher, code, phone) for code, phone in zip(codes, phones, strict=True)],
         members,
         password,
     )

@@ -85,7 +85,7 @@ async def release_waiting(connection: Connection, batch: Batch, now: datetime, s
     if not (batch.awaited or batch.held or batch.held_again):
         return False
     born = batch.born_ids()
-    waiting = await held_queries.lock_waiting_for(connection, born, settings.vault) if born else []
+    waiting = await held_queries.lock_waiting_for(connection, born, batch.cipher) if born else []
     through = batch.let_through()  # one of these may have waited for what it made itself
     waiting = [row for row in waiting if row.id not in through]
     if not waiting:

@@ -13,11 +13,12 @@ from typing import Any
 from service import statements
 from service.cases import filing
 from service.database import Connection
+from service.encryption import FieldCipher, Undecrypted
 from service.records import queries as records
 from service.settings import Settings
 from service.statements import Copy, Part
 from service.summaries import credit, tallies
-from service.sync import held_queries, queries, references
+from service.sync import held_queries, log_queries, queries, references
 from service.sync.intake import Flaw, Ready
 from service.sync.judge import Evidence, Judge, Validities, World
 from service.sync.look import Look
@@ -42,6 +43,7 @@ class Batch:
     def __init__(self, now: datetime, settings: Settings) -> None:
         self.now = now
         self.settings = settings
+        self._cipher: FieldCipher | None = None
         self.heads: dict[str, int] = {}
         self.taken: dict[str, int] = defaultdict(int)
         self.stored: dict[tuple[str, str], records.Stored] = {}
@@ -60,17 +62,24 @@ class Batch:
         self.households_before: dict[str, credit.HouseholdFacts | None] = {}
         self.filed: dict[str, filing.Filed] = {}
         self.changes = credit.Changes()
-        self.log: list[queries.LogRow] = []
+        self.log: list[log_queries.LogRow] = []
         self.conflicts: list[queries.ConflictEntry] = []
         self.held: list[held_queries.HeldEntry] = []
         self.held_again: list[held_queries.HeldEntry] = []
         self.departures: list[tuple[str, int, str, str]] = []
+
+    @property
+    def cipher(self) -> FieldCipher:
+        """What encrypts and decrypts for this database, as the transaction has found it."""
+        assert self._cipher is not None
+        return self._cipher
 
     # ------------------------------------------------------------------------------------------------ reading
 
     async def open(self, connection: Connection, items: Sequence[Ready | ReadyVisits], look: Look) -> None:
         """Reads whole what the mutations change, and notes what there is of all that they name."""
         self._items = _apart_where_needed(items, look)
+        self._cipher = self.settings.keyring.cipher(look.encryption)
         self.heads = look.locked
         self.existing = dict(look.there)
         self.awaited = look.awaited
@@ -86,7 +95,7 @@ class Batch:
             if problem and ("problem", problem) in look.there:
                 problems[problem] = None
         for name, ids in wanted.items():
-            for record_id, stored in (await records.load(connection, KINDS[name], ids, self.settings.vault)).items():
+            for record_id, stored in (await records.load(connection, KINDS[name], ids, self.cipher)).items():
                 if stored.record.grid not in self.heads:
                     raise GridUnlocked(stored.record.grid)
                 self.stored[name, record_id] = stored
@@ -102,7 +111,7 @@ class Batch:
         for item in self._items:
             if isinstance(item, ReadyVisits) and self._judge.may_have_flaw(item):
                 singles += item.apart()
-        evidence = await references.gather(connection, singles, self._grid_of, self._validities, self.settings)
+        evidence = await references.gather(connection, singles, self._grid_of, self._validities, self.cipher)
         self._judge = self._judge_with(evidence)
 
     def _judge_with(self, evidence: Evidence) -> Judge:
@@ -211,7 +220,7 @@ class Batch:
     def _conflict(self, kind: Kind, record: Record, loss: Loss, rev: int) -> Conflict:
         entry = queries.ConflictEntry(id=records.new_uuid(), grid=record.grid, kind=kind.name, record=record.id, rev=rev, loss=loss)
         self.conflicts.append(entry)
-        return Conflict(loss.field, loss.kept, loss.lost, loss.rule, entry.id)
+        return Conflict(loss.field, _showable(loss.kept), _showable(loss.lost), loss.rule, entry.id)
 
     def _hold(self, item: Ready, flaw: Flaw) -> Verdict:
         verdict = Verdict(item.mutation.seq, "held", reason=flaw.reason, detail=flaw.detail)
@@ -249,7 +258,7 @@ class Batch:
             return
         unread = [problem for problem in problems if ("problem", problem) not in self.stored]
         if unread:
-            for record_id, stored in (await records.load(connection, KINDS["problem"], unread, self.settings.vault)).items():
+            for record_id, stored in (await records.load(connection, KINDS["problem"], unread, self.cipher)).items():
                 self.stored["problem", record_id] = stored
         # Also those that have no case: one that comes back after it was deleted has the steps that it had.
         older = [problem for problem in problems if ("problem", problem) not in self.born]
@@ -285,7 +294,7 @@ class Batch:
 
         Households come before it, because their contact members count with the visits.
         """
-        vault = self.settings.vault
+        cipher = self.cipher
         by_kind: dict[str, list[records.Stored]] = defaultdict(list)
         for key in self.touched:
             by_kind[key[0]].append(self.stored[key])
@@ -303,23 +312,25 @@ class Batch:
                 else:
                     born.append(stored)
             if fresh:
-                copies.append(records.adding(KINDS[kind], records.columns_of(KINDS[kind], fresh, vault), self.now))
+                copies.append(records.adding(KINDS[kind], records.columns_of(KINDS[kind], fresh, cipher), self.now))
             for changed, are_new in ((born, True), (known, False)):
                 if changed:
-                    part = records.writing(KINDS[kind], changed, vault, are_new)
+                    part = records.writing(KINDS[kind], changed, cipher, are_new)
                     (households if kind == "household" else self.parts).append(part)
         if self.visits:
             copies.append(records.adding(VISIT, _columns_of(self.visits), self.now))
-        await statements.copy(connection, [*copies, queries.logging(self.log, self.visits, self.now, vault)])
+        lines, bodies = log_queries.logging(self.log, self.visits, self.now, cipher)
+        self.parts += bodies
+        await statements.copy(connection, [*copies, lines])
         if "household" in by_kind:
             await statements.write(connection, households)
             await tallies.settle_households(connection, self.changes)
         if self.held:
-            await held_queries.write_held(connection, self.held, self.now, vault)
+            await held_queries.write_held(connection, self.held, self.now, cipher)
         if self.held_again:
-            await held_queries.hold_again(connection, self.held_again)
+            await held_queries.hold_again(connection, self.held_again, cipher)
         if self.conflicts:
-            self.parts.append(queries.disputing(self.conflicts, self.now, vault))
+            self.parts.append(queries.disputing(self.conflicts, self.now, cipher))
         if self.departures:
             self.parts.append(queries.departing(self.departures))
         if self.taken:
@@ -375,6 +386,11 @@ def _columns_of(visits: Sequence[tuple[ReadyVisits, Sequence[int]]]) -> dict[str
         for name, column in new.fields.items():
             columns[name] += column
     return {**columns}
+
+
+def _showable(value: Any) -> Any:
+    """A value as an answer can hold it: the marker is a plain text."""
+    return str(value) if isinstance(value, Undecrypted) else value
 
 
 def _noteworthy(offset_ms: int) -> int | None:

@@ -1,6 +1,5 @@
 """One sync exchange: push, then pull. What `POST /v1/sync` does once the caller is known."""
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,10 +10,12 @@ import msgspec
 
 from service import metrics
 from service.database import Connection, Database
+from service.encrypted_values import log_row, verdict_rest
+from service.encryption import FieldCipher
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.rights import PostHeld
 from service.settings import Settings
-from service.sync import feed, queries, seams, views
+from service.sync import feed, log_queries, queries, seams, views
 from service.sync import look as looking
 from service.sync.apply import Applied, apply
 from service.sync.ferry import Ferry
@@ -154,7 +155,7 @@ class Exchanges:
             readings = exchange.readings = exchange.readings or read_all(mutations)
             repeated = [reading for reading in readings if reading.mutation.seq <= known]
             try:
-                exchange.verdicts = await _repeat(connection, exchange.device, repeated, self._settings)
+                exchange.verdicts = await _repeat(connection, exchange.device, repeated, self._cipher(exchange))
             except Problem as problem:
                 exchange.error = problem
                 return
@@ -178,6 +179,9 @@ class Exchanges:
         else:
             exchange.items = ready(author, exchange.readings[len(repeated) :], exchange.now)
 
+    def _cipher(self, exchange: Exchange) -> FieldCipher:
+        return self._settings.keyring.cipher(exchange.look.encryption)
+
     async def _pull(self, exchange: Exchange) -> bytes:
         request, cursor = exchange.request, exchange.valid_cursor
         mutations = request.mutations
@@ -192,7 +196,7 @@ class Exchanges:
         road = feed.Road(feeds, cursor, exchange.device, (first_new, last_own), request.again, exchange.own)
         if road.behind:
             async with self._database.syncing() as connection:
-                page = await feed.page(connection, road, reader, request.limit, exchange.now, self._settings.vault)
+                page = await feed.page(connection, road, reader, request.limit, exchange.now, self._cipher(exchange))
             await views.audit_pull(self._database, exchange.look, exchange.device, exchange.staff_code, feeds, exchange.now)
         else:
             page = road.end()
@@ -273,21 +277,21 @@ def _epoch_since(exchange: Exchange) -> int:
     return cursor.epoch_since_ms if cursor.epoch == exchange.epoch else to_ms(exchange.now)
 
 
-async def _repeat(connection: Connection, device: str, repeated: list[Reading], settings: Settings) -> list[Verdict]:
+async def _repeat(connection: Connection, device: str, repeated: list[Reading], cipher: FieldCipher) -> list[Verdict]:
     """The verdicts of mutations that were taken in before; refuses other content under the same number (promise 10)."""
-    known = await queries.first_outcomes(connection, device, repeated[0].mutation.seq, repeated[-1].mutation.seq)
+    known = await log_queries.first_outcomes(connection, device, repeated[0].mutation.seq, repeated[-1].mutation.seq)
     verdicts = []
     for reading in repeated:
         mutation = reading.mutation
         row = known.get(mutation.seq)
-        if row is None or row["digest"] != reading.digest:
+        if row is None or not await log_queries.is_content(connection, cipher, row, reading.content):
             raise Problem(
                 DEVICE_FORKED,
                 f"Mutation {mutation.seq} of this device is known with other content: the phone was restored or copied."
                 " Register a new device and number the mutations that were not acknowledged from 1.",
                 seq=mutation.seq,
             )
-        rest = json.loads(settings.vault.open_json(row["verdict"])) if row["verdict"] else {}
+        rest = verdict_rest(cipher, row["kind"], log_row(device, mutation.seq, row["received_at"]), row["verdict"])
         conflicts = [msgspec.convert(item, Conflict) for item in rest.get("conflicts") or ()]
         verdicts.append(
             Verdict(

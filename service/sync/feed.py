@@ -5,6 +5,7 @@ revisions become visible in order, nothing at or below the last rev of a page ca
 the windows of promise 13 apply, up to the head at which that first pull began.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -15,9 +16,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.database import Connection
-from service.identity.views import WHOLE_GRID, View, absent_on_devices, shows_unknown
-from service.records.columns import MOMENT_JSON, fields_json
-from service.vault import Vault
+from service.encrypted_values import held_body, held_detail, whole_record
+from service.encryption import FieldCipher
+from service.identity.views import WHOLE_GRID, FieldClass, View, absent_on_devices, goes_to_devices, shows_unknown
+from service.records.columns import MOMENT_JSON, fields_json, personal_array
 from sync_protocol.cursor import Cursor, Position
 from sync_protocol.messages import PAGE_BYTES, showable_json
 from sync_protocol.periods import local_day
@@ -95,6 +97,15 @@ def _extra_sql(views: Views) -> str:
     return f"CASE WHEN p.view IN ({_letters(showing)}) THEN r.extra END" if showing else "NULL::json"
 
 
+def _personal_sql(kind: Kind, views: Views) -> str:
+    """The personal fields, encrypted as they are, where the view shows them."""
+    showing = [view for view in views if goes_to_devices(FieldClass.CONTACT, view)]
+    if not kind.personal or not showing:
+        return "NULL::text[]"
+    array = personal_array(kind, "r")
+    return array if len(showing) == len(views) else f"CASE WHEN p.view IN ({_letters(showing)}) THEN {array} END"
+
+
 def _kind_sql(kind: Kind, views: Views) -> str:
     within = f"NOT r.deleted AND {within_window(kind)}"
     if kind is not VISIT:
@@ -110,7 +121,8 @@ def _kind_sql(kind: Kind, views: Views) -> str:
 def _part_sql(kind: Kind, views: Views, condition: str) -> str:
     return f"""
         (SELECT '{kind.name}' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by, r.created_by,
-               CASE WHEN r.deleted THEN '{{}}'::json ELSE {_fields_sql(kind, views)} END AS fields, {_extra_sql(views)} AS extra
+               CASE WHEN r.deleted THEN '{{}}'::json ELSE {_fields_sql(kind, views)} END AS fields, {_extra_sql(views)} AS extra,
+               {_personal_sql(kind, views)} AS personal
         FROM {kind.name} r
         WHERE r.grid = p.grid AND {condition} AND {shown_in(kind, views)}
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10 AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
@@ -121,7 +133,7 @@ def _part_sql(kind: Kind, views: Views, condition: str) -> str:
 def _left_sql(kind: Kind, views: Views) -> str:
     """Records that were changed and that a view of a part of the grid does not show: perhaps it did before."""
     return f"""
-        (SELECT '{kind.name}', r.id, r.rev, false, true, 0, '', '', '{{}}'::json, NULL::json
+        (SELECT '{kind.name}', r.id, r.rev, false, true, 0, '', '', '{{}}'::json, NULL::json, NULL::text[]
          FROM {kind.name} r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot AND r.clocks IS NOT NULL
            AND NOT {shown_in(kind, views)} ORDER BY r.rev LIMIT $11)
     """
@@ -141,19 +153,18 @@ def _feed_sql(views: Views) -> str:
             SELECT * FROM (
                 {every}
                 UNION ALL
-                (SELECT d.kind, d.id, d.rev, false, true, 0, '', '', '{{}}'::json, NULL
+                (SELECT d.kind, d.id, d.rev, false, true, 0, '', '', '{{}}'::json, NULL, NULL
                  FROM departure d WHERE d.grid = p.grid AND d.rev > p.rev AND d.rev > p.snapshot ORDER BY d.rev LIMIT $11)
                 UNION ALL
                 (SELECT 'held', h.id, h.rev, false, false, h.stamp, h.staff_code, h.staff_code,
                         json_build_object('seq', h.seq, 'kind', h.kind, 'record', h.record, 'grid', h.grid, 'reason', h.reason,
-                            'detail', h.detail, 'state', h.state, 'decision', h.decision, 'device', h.device,
-                            'mutation', h.body), NULL
+                            'state', h.state, 'decision', h.decision, 'device', h.device), h.body, ARRAY[h.detail]
                  FROM held h WHERE h.mailbox = p.grid AND h.rev > p.rev AND (h.rev > p.snapshot OR h.state = 'open')
                  ORDER BY h.rev LIMIT $11)
                 UNION ALL
                 (SELECT 'article', a.id, a.rev, a.state <> 'published', false, 0, a.author, a.author,
                         CASE WHEN a.state = 'published' THEN json_build_object('unit', a.unit, 'kind', a.kind, 'title', a.title,
-                            'body', a.body, 'published_at', {MOMENT_JSON.format("a.published_at")}) ELSE '{{}}'::json END, NULL
+                            'body', a.body, 'published_at', {MOMENT_JSON.format("a.published_at")}) ELSE '{{}}'::json END, NULL, NULL
                  FROM article a WHERE a.mailbox = p.grid AND a.rev > p.rev
                    AND (a.rev > p.snapshot OR (a.state = 'published' AND a.published_at >= $13)) ORDER BY a.rev LIMIT $11)
             ) AS every ORDER BY rev LIMIT $11
@@ -161,8 +172,8 @@ def _feed_sql(views: Views) -> str:
         ORDER BY p.place, f.rev LIMIT $11
         )
         SELECT * FROM (
-            SELECT page.*, count(*) OVER () AS total, octet_length(fields::text) AS size,
-                   sum(octet_length(fields::text)) OVER (ORDER BY place, rev ROWS UNBOUNDED PRECEDING) AS bytes FROM page
+            SELECT sized.*, count(*) OVER () AS total, sum(size) OVER (ORDER BY place, rev ROWS UNBOUNDED PRECEDING) AS bytes
+            FROM (SELECT page.*, octet_length(fields::text) + coalesce(octet_length(extra::text), 0) AS size FROM page) AS sized
         ) AS bounded WHERE bytes - size <= {PAGE_BYTES} ORDER BY place, rev
     """
 
@@ -235,14 +246,14 @@ class Road:
         return Page(list(changes), self.positions, self.dropped, more or self.waiting > 0, pending)
 
 
-async def page(connection: Connection, road: Road, reader: Reader, limit: int, now: datetime, vault: Vault) -> Page:
+async def page(connection: Connection, road: Road, reader: Reader, limit: int, now: datetime, cipher: FieldCipher) -> Page:
     """The next page of a road on which something lies."""
     rows = await _rows(connection, road, reader, limit, now)
     changes: list[str] = []
     size = 0
     last: tuple[str, int] | None = None
     for row in rows[:limit]:
-        text = _change(row, vault)
+        text = _change(row, cipher)
         size += len(text)
         if changes and size > PAGE_BYTES:
             break
@@ -337,13 +348,12 @@ def _advance(
         positions[grid] = positions[grid]._replace(rev=done, snapshot=0)
 
 
-def _change(row: Any, vault: Vault) -> str:
-    fields = vault.open_json(row["fields"])
-    if row["extra"] is not None and not row["deleted"]:
-        joint = "," if fields != "{}" else ""
-        fields = fields[:-1] + joint + row["extra"][1:]
+def _change(row: Any, cipher: FieldCipher) -> str:
+    fields = row["fields"]
     if row["kind"] == "held":
-        fields = showable_json(fields)
+        fields = _held_fields(row, cipher)
+    elif (row["extra"] is not None or row["personal"]) and not row["deleted"]:
+        fields = whole_record(cipher, KINDS[row["kind"]], str(row["id"]), fields, row["personal"], row["extra"])
     text = f'{{"kind":"{row["kind"]}","id":"{row["id"]}","grid":"{row["grid"]}","rev":{row["rev"]}'
     if row["gone"]:
         return text + ',"deleted":false,"gone":true,"fields":{}}'
@@ -351,6 +361,15 @@ def _change(row: Any, vault: Vault) -> str:
         f'{text},"deleted":{"true" if row["deleted"] else "false"},"fields":{fields},'
         f'"stamp":"{row["stamp"]:016x}","by":"{row["by"]}","created_by":"{row["created_by"]}"}}'
     )
+
+
+def _held_fields(row: Any, cipher: FieldCipher) -> str:
+    """A notice of a held mutation: why, and the whole mutation."""
+    id = str(row["id"])
+    notice = json.loads(row["fields"])
+    notice["detail"] = held_detail(cipher, id, row["personal"][0])
+    body = held_body(cipher, id, row["extra"], notice["kind"], notice["record"], notice["grid"])
+    return showable_json(f'{json.dumps(notice, ensure_ascii=False)[:-1]},"mutation":{body.text}}}')
 
 
 @cache

@@ -1,18 +1,18 @@
 """The SQL of held mutations: kept aside whole, found again, released or discarded."""
 
-import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
 
 from service.database import Connection, Row
+from service.encrypted_values import encrypted_detail, encrypted_held_body, held_body, held_detail, mutation_of
+from service.encryption import FieldCipher
 from service.identity.queries import posts_of
 from service.sync import queries
 from service.sync.intake import Author, Flaw, Ready
+from service.sync.log_queries import held_names
 from service.sync.look import mailbox_of
-from service.sync.queries import printable, sealed_body
-from service.vault import Vault
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS, Kind
 
@@ -26,7 +26,7 @@ class HeldEntry(msgspec.Struct):
 
 
 class HeldRow(msgspec.Struct):
-    """A held mutation as it is kept."""
+    """A held mutation as it is kept. One that is not `is_whole` could not be decrypted, and nobody can release it until it can."""
 
     id: str
     device: str
@@ -41,9 +41,10 @@ class HeldRow(msgspec.Struct):
     detail: str
     state: str
     received_at: datetime
+    is_whole: bool
 
 
-async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, vault: Vault) -> None:
+async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, cipher: FieldCipher) -> None:
     """Keeps mutations aside, each a notice in its author's mailbox."""
     by_mailbox: dict[str, list[HeldEntry]] = {}
     for entry in entries:
@@ -53,8 +54,8 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
         await connection.executemany(
             """
             INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
-                              waits_for, received_at, state)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 'open')
+                              waits_for, waits_for_kind, received_at, state)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 'open')
             """,
             [
                 (
@@ -64,15 +65,14 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
                     entry.item.author.staff_code,
                     mailbox,
                     first + index,
-                    printable(entry.item.mutation.kind),
-                    printable(entry.item.mutation.id),
-                    printable(entry.item.mutation.grid),
+                    *held_names(entry.item.mutation),
                     int(entry.item.stamp, 16),
                     entry.item.author.offset_ms,
-                    sealed_body(entry.item.mutation, vault).decode(),
+                    encrypted_held_body(cipher, entry.id, entry.item.mutation),
                     entry.flaw.reason,
-                    _printable_detail(entry.flaw.detail),
+                    encrypted_detail(cipher, entry.id, _printable_detail(entry.flaw.detail)),
                     entry.flaw.waits_for,
+                    entry.flaw.waits_for_kind,
                     now,
                 )
                 for index, entry in enumerate(some)
@@ -85,15 +85,14 @@ def _printable_detail(text: str) -> str:
 
 
 _HELD = """
-    SELECT id::text, device::text, seq, staff_code, mailbox, grid, stamp, offset_ms, body, reason, detail, state, received_at
+    SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, stamp, offset_ms, body, reason, detail, state, received_at
     FROM held
 """
 
 
-def held_row(row: Row, vault: Vault) -> HeldRow:
+def held_row(row: Row, cipher: FieldCipher) -> HeldRow:
     """A row of `held`, with the mutation read back from its body."""
-    body = json.loads(vault.open_json(row["body"]))
-    mutation = msgspec.convert({**body, "seq": row["seq"]}, Mutation)
+    body = held_body(cipher, row["id"], row["body"], row["kind"], row["record"], row["grid"])
     return HeldRow(
         row["id"],
         row["device"],
@@ -103,68 +102,94 @@ def held_row(row: Row, vault: Vault) -> HeldRow:
         row["grid"],
         f"{row['stamp']:016x}",
         row["offset_ms"],
-        mutation,
+        mutation_of(body.text, row["seq"]),
         row["reason"],
-        row["detail"],
+        held_detail(cipher, row["id"], row["detail"]),
         row["state"],
         row["received_at"],
+        body.is_whole,
     )
 
 
-async def _lock_open(connection: Connection, vault: Vault, limit: int | None, condition: str, *values: object) -> list[HeldRow]:
-    """Open held mutations under a condition on $2 and on, locked, in the order in which they were written.
+class Search(msgspec.Struct):
+    """A search for held mutations to release: at most `limit` at once. `passed_over`: those found so far that cannot be decrypted."""
+
+    limit: int | None = None
+    passed_over: set[str] = msgspec.field(default_factory=set)
+
+
+async def _lock_open(connection: Connection, cipher: FieldCipher, search: Search, condition: str, *values: object) -> list[HeldRow]:
+    """Open held mutations under a condition on $3 and on, locked, in the order in which they were written.
 
     About those that somebody else has locked a person is deciding just now.
     """
-    rows = await connection.fetch(
-        f"{_HELD} WHERE state = 'open' AND ({condition}) ORDER BY stamp, device, seq LIMIT $1 FOR UPDATE SKIP LOCKED", limit, *values
-    )
-    return [held_row(row, vault) for row in rows]
+    while True:
+        rows = await connection.fetch(
+            f"{_HELD} WHERE state = 'open' AND id <> ALL($2::uuid[]) AND ({condition}) ORDER BY stamp, device, seq LIMIT $1"
+            " FOR UPDATE SKIP LOCKED",
+            search.limit,
+            list(search.passed_over),
+            *values,
+        )
+        found = [held_row(row, cipher) for row in rows]
+        whole = [row for row in found if row.is_whole]
+        if whole or not found:
+            return whole
+        search.passed_over.update(row.id for row in found)
 
 
-async def lock_waiting_for(connection: Connection, ids: Collection[str], vault: Vault) -> list[HeldRow]:
+async def lock_waiting_for(connection: Connection, ids: Collection[str], cipher: FieldCipher) -> list[HeldRow]:
     """The open held mutations that wait for one of these records, locked."""
-    return await _lock_open(connection, vault, None, "waits_for = ANY($2::uuid[])", list(ids))
+    return await _lock_open(connection, cipher, Search(), "waits_for = ANY($3::uuid[])", list(ids))
 
 
 def _is_there(kind: Kind) -> str:
-    """Whether there is what a held mutation of this kind waits for: its own record, or that which one of its fields names."""
+    """Whether there is what a held mutation waits for: a record of this kind."""
+    return f"waits_for_kind = '{kind.name}' AND EXISTS (SELECT FROM {kind.name} WHERE id = waits_for)"
+
+
+def _is_there_v1(kind: Kind) -> str:
+    """The same for one of this kind that a process of the previous release held: its body says what it waits for."""
     ways = [("record = waits_for::text", kind.name)]
     ways += [(f"body -> 'fields' ->> '{field}' = waits_for::text", refers) for field, refers in kind.references]
     found = (f"{names} AND EXISTS (SELECT FROM {table} WHERE id = waits_for)" for names, table in ways)
-    return f"kind = '{kind.name}' AND ({' OR '.join(found)})"
+    return f"waits_for_kind IS NULL AND json_typeof(body) = 'object' AND kind = '{kind.name}' AND ({' OR '.join(found)})"
 
 
-_OVERDUE = f"waits_for IS NOT NULL AND ({' OR '.join(map(_is_there, KINDS.values()))})"
+_WAYS = [*map(_is_there, KINDS.values()), *map(_is_there_v1, KINDS.values())]
+_OVERDUE = f"waits_for IS NOT NULL AND ({' OR '.join(_WAYS)})"
 
 
-async def lock_overdue(connection: Connection, limit: int, vault: Vault) -> list[HeldRow]:
+async def lock_overdue(connection: Connection, search: Search, cipher: FieldCipher) -> list[HeldRow]:
     """Open held mutations that wait for a record which is here, locked."""
-    return await _lock_open(connection, vault, limit, _OVERDUE)
+    return await _lock_open(connection, cipher, search, _OVERDUE)
 
 
-async def lock_open_of_kinds(connection: Connection, reason: str, kinds: Collection[str], limit: int, vault: Vault) -> list[HeldRow]:
+async def lock_open_of_kinds(
+    connection: Connection, reason: str, kinds: Collection[str], search: Search, cipher: FieldCipher
+) -> list[HeldRow]:
     """Open held mutations of these kinds with that reason, locked."""
-    return await _lock_open(connection, vault, limit, "reason = $2 AND kind = ANY($3::text[])", reason, list(kinds))
+    return await _lock_open(connection, cipher, search, "reason = $3 AND kind = ANY($4::text[])", reason, list(kinds))
 
 
-async def lock_held(connection: Connection, held_id: str, vault: Vault) -> HeldRow | None:
+async def lock_held(connection: Connection, held_id: str, cipher: FieldCipher) -> HeldRow | None:
     """A held mutation, locked."""
     row = await connection.fetchrow(_HELD + " WHERE id = $1 FOR UPDATE", held_id)
-    return held_row(row, vault) if row else None
+    return held_row(row, cipher) if row else None
 
 
-async def hold_again(connection: Connection, entries: Sequence[HeldEntry]) -> None:
+async def hold_again(connection: Connection, entries: Sequence[HeldEntry], cipher: FieldCipher) -> None:
     """Held mutations were tried and still have a flaw, perhaps another one; from now on they wait for what would mend that."""
     for entry in entries:
         mailbox = await connection.fetchval("SELECT mailbox FROM held WHERE id = $1", entry.id)
         rev = await queries.next_in_mailbox(connection, mailbox, 1)
         await connection.execute(
-            "UPDATE held SET reason = $2, detail = $3, waits_for = $4, rev = $5 WHERE id = $1",
+            "UPDATE held SET reason = $2, detail = $3, waits_for = $4, waits_for_kind = $5, rev = $6 WHERE id = $1",
             entry.id,
             entry.flaw.reason,
-            _printable_detail(entry.flaw.detail),
+            encrypted_detail(cipher, entry.id, _printable_detail(entry.flaw.detail)),
             entry.flaw.waits_for,
+            entry.flaw.waits_for_kind,
             rev,
         )
 

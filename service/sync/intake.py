@@ -3,7 +3,6 @@
 What is wrong with a mutation is not an error: it becomes a `Flaw`, and the mutation is held (promise 2).
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -21,11 +20,12 @@ from sync_protocol.records import KINDS, Kind, UnfitFields, clean_fields, clean_
 
 
 class Flaw(NamedTuple):
-    """Why a mutation is held: a stable reason, a sentence, and the record whose arrival would mend it."""
+    """Why a mutation is held: a stable reason, a sentence, and the record whose arrival would mend it, with its kind."""
 
     reason: str
     detail: str
     waits_for: str | None = None
+    waits_for_kind: str | None = None
 
 
 class Author(msgspec.Struct):
@@ -51,13 +51,11 @@ class Author(msgspec.Struct):
 class Reading(msgspec.Struct):
     """A mutation read by its declaration: what can be known of it before the world is looked at.
 
-    `fields`: in canonical form, unless it has a `flaw`; `as_sent`: whether they say just what was sent; `content`: as it is logged;
-    `digest`: see `digest_of`.
+    `fields`: in canonical form, unless it has a `flaw`; `as_sent`: whether they say just what was sent; `content`: as it is logged.
     """
 
     mutation: Mutation
     content: bytes
-    digest: bytes
     kind: Kind | None = None
     fields: dict[str, Any] = {}
     flaw: Flaw | None = None
@@ -133,8 +131,7 @@ def read_all(mutations: Sequence[Mutation]) -> list[Reading]:
     readings = []
     by_kind: dict[str, list[Reading]] = {}
     for mutation in mutations:
-        content = mutation.canonical()
-        reading = Reading(mutation, content, digest_of(content))
+        reading = Reading(mutation, mutation.canonical())
         readings.append(reading)
         if mutation.flaw is None:
             by_kind.setdefault(mutation.kind, []).append(reading)
@@ -174,11 +171,6 @@ def _check_id(kind: Kind, key: str, reading: Reading) -> None:
         make_id = ids.weekly_analysis_id if kind.name == "weekly_analysis" else ids.monthly_summary_id
         if mutation.id != make_id(mutation.grid, reading.fields[key]):
             reading.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {key}; compute it.")
-
-
-def digest_of(content: bytes) -> bytes:
-    """What tells whether a repeated seq has the same content (promise 10)."""
-    return hashlib.blake2b(content, digest_size=12).digest()
 
 
 def ready(author: Author, readings: Sequence[Reading], now: datetime) -> list[Ready]:

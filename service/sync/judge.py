@@ -135,7 +135,7 @@ class Judge:
         if record is None:
             if mutation.op == "delete":
                 detail = f"There is no {kind.name} {mutation.id} to delete."
-                return Flaw("record-missing", detail, mutation.id)
+                return Flaw("record-missing", detail, mutation.id, kind.name)
             if any(fields.get(name) is None for name in kind.required):
                 return _incomplete(kind, item)
         else:
@@ -146,7 +146,7 @@ class Judge:
             target = fields.get(name)
             if target and self._where(refers, target) is None:
                 detail = f"{name} names the {refers} {target}, which is not here yet."
-                return Flaw("reference-missing", detail, target)
+                return Flaw("reference-missing", detail, target, refers)
         problem_id = fields.get("problem_id") if kind.name == "step" else None
         if problem_id and (home := self._where("problem", problem_id)) != grid:
             detail = f"The step's problem lies in grid {home}; send the step in that grid."
@@ -299,6 +299,6 @@ class Judge:
 def _incomplete(kind: Kind, item: Ready) -> Flaw:
     id = item.mutation.id
     if item.mutation.base > 0:
-        return Flaw("record-missing", f"There is no {kind.name} {id} here yet.", id)
+        return Flaw("record-missing", f"There is no {kind.name} {id} here yet.", id, kind.name)
     missing = [name for name in kind.required if item.fields.get(name) is None]
-    return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", id)
+    return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", id, kind.name)

@@ -104,11 +104,12 @@ class Look(msgspec.Struct):
     `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them may read, and more; `locked`: those of
     the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist, tombstones included; `awaited`: whether a
     held mutation waits for one of the named ids; `assignments`: problems assigned to one of the cadres, or to their units from elsewhere;
-    `own_work_from`: the stamp from which nobody verifies the own resolution.
+    `own_work_from`: the stamp from which nobody verifies the own resolution; `encryption`: see `service.encryption.State`.
     """
 
     epoch: str = ""
     key: bytes = b""
+    encryption: str = ""
     devices: dict[str, DeviceState] = {}
     posts: dict[str, list[PostHeld]] = {}
     counters: dict[str, int] = {}
@@ -196,8 +197,9 @@ _POSTS = """
 # All grids under a unit: their codes begin with the unit's, and ‘:’ follows on ‘9’.
 _UNDER = "counter c ON c.grid >= {0}p.unit AND c.grid < {0}p.unit || ':'"
 _LENGTHS = "(VALUES " + ", ".join(f"({length})" for length in sorted(CODE_LENGTH.values())) + ") AS l(n)"
+_SERVER = _row("server", "server", code="epoch::text", name="encode(cursor_key, 'hex')", place="encryption", since="own_work_from")
 _STANDING = (
-    _row("server", "server", code="epoch::text", name="encode(cursor_key, 'hex')", since="own_work_from"),
+    _SERVER,
     _row(
         "post",
         "every_post",
@@ -251,7 +253,7 @@ def _named(kinds: Sequence[str]) -> list[str]:
 
 @cache
 def _find_sql(kinds: tuple[str, ...]) -> str:
-    return f"WITH {_lock(1)}, {_ids(2, kinds)} " + " UNION ALL ".join(_named(kinds))
+    return f"WITH {_lock(1)}, {_ids(2, kinds)} " + " UNION ALL ".join((_SERVER, *_named(kinds)))
 
 
 @cache
@@ -311,7 +313,7 @@ def _look(rows: Sequence[Any]) -> tuple[Look, bool]:
             case "assigned":
                 look.assignments.append(Assignment(code, name, place))
             case "server":
-                look.epoch, look.key = code, bytes.fromhex(name)
+                look.epoch, look.key, look.encryption = code, bytes.fromhex(name), place
                 look.own_work_from = make_stamp(max(0, to_ms(since)))
             case "device":
                 registered, _, audited = place.partition(" ")

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID as Uuid
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, LargeBinary, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, LargeBinary, Text, text
 from sqlalchemy.dialects.postgresql import JSON, JSONB, UUID
 from sqlmodel import Field, SQLModel
 
@@ -13,9 +13,10 @@ _MOMENT = DateTime(timezone=True)
 
 
 class Server(SQLModel, table=True):
-    """One row: the epoch (the identity of the server's history) and the key that signs cursors.
+    """One row: the epoch (the identity of the server's history), the key that signs cursors, and how values are encrypted.
 
-    `own_work_from`: since when nobody verifies the own resolution; long ago where no step was written before the rule.
+    `encryption`: see `service.encryption.State`. `own_work_from`: since when nobody verifies the own resolution; long ago where no step
+    was written before the rule.
     """
 
     one: bool = Field(default=True, primary_key=True)
@@ -23,6 +24,7 @@ class Server(SQLModel, table=True):
     epoch_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
     cursor_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     own_work_from: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
+    encryption: str = Field(sa_column=Column(Text, nullable=False))
 
 
 class Counter(SQLModel, table=True):
@@ -35,8 +37,9 @@ class Counter(SQLModel, table=True):
 class LoggedMutation(SQLModel, table=True):
     """Every mutation that ever came in, whole, with what became of it.
 
-    `offset_ms` and `stamp` (corrected) say how its clock was judged; `body` is the canonical JSON as it came; `verdict` holds what the
-    outcome alone does not say; `origin` names the held mutation that a release repeats.
+    `offset_ms` and `stamp` (corrected) say how its clock was judged; `verdict` holds, encrypted, what the outcome alone does not say;
+    `origin` names the held mutation that a release repeats. `body` is its canonical JSON in rows of the previous release; all others
+    have theirs in `MutationBody`. `digest` is keyed, and outlives the body.
     """
 
     __tablename__ = "mutation"
@@ -52,17 +55,34 @@ class LoggedMutation(SQLModel, table=True):
     stamp: int = Field(sa_column=Column(BigInteger, nullable=False))
     offset_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    body: str = Field(sa_column=Column(Text, nullable=False))
+    body: str | None = Field(default=None, sa_column=Column(Text))
     outcome: str = Field(sa_column=Column(Text, nullable=False))
     rev: int | None = Field(default=None, sa_column=Column(BigInteger))
     verdict: Any = Field(default=None, sa_column=Column(JSON))
     origin: Uuid | None = Field(default=None, sa_column=Column(UUID))
 
 
+class MutationBody(SQLModel, table=True):
+    """The bodies of mutations of a device that came in together, from `first_seq` to `last_seq`: one compressed and encrypted block.
+
+    `located`: whether a body of a visit may hold a location. Several blocks of a push may stand side by side.
+    """
+
+    __tablename__ = "mutation_body"
+
+    device: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    received_at: datetime = Field(sa_column=Column(_MOMENT, primary_key=True))
+    first_seq: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    last_seq: int = Field(sa_column=Column(BigInteger, nullable=False))
+    located: bool = Field(sa_column=Column(Boolean, nullable=False))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
 class HeldMutation(SQLModel, table=True):
     """A mutation that could not be applied, kept whole until somebody releases or discards it.
 
-    `waits_for` is the record whose arrival releases it by itself; `stamp` is corrected; `state` is open, released or discarded.
+    `waits_for` is the record, of kind `waits_for_kind`, whose arrival releases it by itself; `stamp` is corrected; `state` is open,
+    released or discarded. `body` and `detail` are encrypted.
     """
 
     __tablename__ = "held"
@@ -87,6 +107,7 @@ class HeldMutation(SQLModel, table=True):
     reason: str = Field(sa_column=Column(Text, nullable=False))
     detail: str = Field(sa_column=Column(Text, nullable=False))
     waits_for: Uuid | None = Field(default=None, sa_column=Column(UUID))
+    waits_for_kind: str | None = Field(default=None, sa_column=Column(Text))
     received_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
     state: str = Field(default="open", sa_column=Column(Text, nullable=False))
     decided_by: str | None = Field(default=None, sa_column=Column(Text))

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from service.sync.intake import Author, Ready, corrected_event, digest_of, latest_event, read_all, ready
+from service.sync.intake import Author, Ready, corrected_event, latest_event, read_all, ready
 from sync_protocol import clock
 from sync_protocol.merge import first_value
 from sync_protocol.messages import Mutation
@@ -19,13 +19,12 @@ from sync_protocol.records import VISIT, clean_columns
 
 
 class NewVisits(msgspec.Struct):
-    """Visits as they were read. `fields`: the canonical values by field, None where there is none; contents and digests: see `Reading`."""
+    """Visits as they were read. `fields`: the canonical values by field, None where there is none; contents: see `Reading`."""
 
     mutations: Sequence[Mutation]
     ids: Sequence[str]
     grids: Sequence[str]
     contents: Sequence[bytes]
-    digests: Sequence[bytes]
     fields: dict[str, Sequence[Any]]
 
 
@@ -69,7 +68,7 @@ def read_new_visits(mutations: Sequence[Mutation]) -> NewVisits | None:
     for name in VISIT.sets:
         fields[name] = [*map(first_value, fields[name])]
     contents = [mutation.canonical() for mutation in mutations]
-    return NewVisits(mutations, ids, [mutation.grid for mutation in mutations], contents, [*map(digest_of, contents)], fields)
+    return NewVisits(mutations, ids, [mutation.grid for mutation in mutations], contents, fields)
 
 
 _NEW = {(VISIT.name, "put", 0, None)}

@@ -7,19 +7,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.database import Connection, Row
+from service.encrypted_values import encrypted_conflict_value
+from service.encryption import FieldCipher
 from service.identity.rights import PostHeld
-from service.statements import NULL_CELL, Copy, Part, array, cell, text_array
-from service.sync.intake import Author, Ready
-from service.sync.new_visits import ReadyVisits
-from service.vault import Vault
+from service.statements import Part, array, text_array
 from sync_protocol import clock
 from sync_protocol.merge import Loss
-from sync_protocol.messages import Mutation, Verdict, canonical_json
 from sync_protocol.periods import from_ms, to_ms
-from sync_protocol.records import PERSONAL
-
-# A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
-LogRow = tuple[Ready, Verdict, str]
 
 
 class ConflictEntry(msgspec.Struct):
@@ -59,85 +53,6 @@ async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> i
 # ------------------------------------------------------------------------------------------------------ writing
 
 
-_LOG_COLUMNS = (
-    *("received_at", "device", "staff_code", "offset_ms"),
-    *("seq", "kind", "id", "grid", "stamp", "digest", "outcome", "rev", "verdict", "origin", "body"),
-)
-
-
-def logging(rows: Sequence[LogRow], visits: Iterable[tuple[ReadyVisits, Sequence[int]]], now: datetime, vault: Vault) -> Copy:
-    """Keeps every mutation whole, with its outcome; `visits`: new visits, with the revisions that they took."""
-    lines: list[bytes] = []
-    for new, revs in visits:
-        lines += _lines_of(new, revs, now)
-    author, heading = None, ""
-    for item, verdict, grid in rows:
-        mutation = item.mutation
-        if item.author is not author:
-            author, heading = item.author, _heading(item.author, now)
-        body, digest = item.reading.content, item.reading.digest.hex()
-        kind, id = mutation.kind, mutation.id
-        if verdict.outcome == "held":  # it may have called itself anything
-            kind, id, grid = cell(printable(kind)), cell(printable(id)), cell(printable(grid))
-        if kind in PERSONAL:
-            body = sealed_body(mutation, vault)
-        if b"\\" in body:
-            body = body.replace(b"\\", b"\\\\")
-        rest = NULL_CELL if verdict.conflicts is None and verdict.reason is None else cell(_verdict_rest(verdict, mutation.kind, vault))
-        rev = NULL_CELL if verdict.rev is None else verdict.rev
-        line = (
-            f"{heading}{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest}\t{verdict.outcome}\t{rev}\t{rest}\t"
-            f"{item.origin or NULL_CELL}\t"
-        )
-        lines += (line.encode(), body, b"\n")
-    return Copy("mutation", _LOG_COLUMNS, b"".join(lines))
-
-
-def _heading(author: Author, now: datetime) -> str:
-    return f"{now.isoformat()}\t{author.device}\t{cell(author.staff_code)}\t{author.offset_ms}\t"
-
-
-def _lines_of(new: ReadyVisits, revs: Sequence[int], now: datetime) -> list[bytes]:
-    heading, visits = _heading(new.author, now), new.visits
-    rest = f"{NULL_CELL}\t{NULL_CELL}"
-    lines: list[bytes] = []
-    for mutation, stamp, digest, rev, content in zip(visits.mutations, new.numbers, visits.digests, revs, visits.contents, strict=True):
-        names = f"{mutation.kind}\t{mutation.id}\t{mutation.grid}"
-        line = f"{heading}{mutation.seq}\t{names}\t{stamp}\t\\\\x{digest.hex()}\tapplied\t{rev}\t{rest}\t"
-        lines += (line.encode(), content.replace(b"\\", b"\\\\"), b"\n")
-    return lines
-
-
-def printable(text: str) -> str:
-    """What a mutation called its kind, id or grid, fit for a text column; the body keeps it as it came."""
-    if text.isascii() and text.isprintable() and len(text) <= 80:
-        return text
-    return text.encode("utf-8", "replace").decode().replace("\0", "�")[:80]
-
-
-def sealed_body(mutation: Mutation, vault: Vault) -> bytes:
-    """The canonical JSON of a mutation with the personal fields sealed."""
-    if mutation.kind not in PERSONAL:
-        return mutation.canonical()
-    return msgspec.structs.replace(mutation, fields=vault.seal_fields(mutation.kind, mutation.fields)).canonical()
-
-
-def _sealed_value(kind: str, field: str, value: Any, vault: Vault) -> Any:
-    return vault.seal_fields(kind, {field: value})[field]
-
-
-def _verdict_rest(verdict: Verdict, kind: str, vault: Vault) -> str:
-    conflicts = verdict.conflicts
-    if conflicts and kind in PERSONAL:
-        conflicts = [
-            msgspec.structs.replace(
-                item, kept=_sealed_value(kind, item.field, item.kept, vault), lost=_sealed_value(kind, item.field, item.lost, vault)
-            )
-            for item in conflicts
-        ]
-    return canonical_json({"conflicts": conflicts, "reason": verdict.reason, "detail": verdict.detail})
-
-
 _DISPUTE = """
     INSERT INTO conflict (id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at,
                           lost, lost_by, lost_device, lost_at, created_at)
@@ -150,11 +65,11 @@ _DISPUTE = """
 """
 
 
-def disputing(entries: Sequence[ConflictEntry], now: datetime, vault: Vault) -> Part:
+def disputing(entries: Sequence[ConflictEntry], now: datetime, cipher: FieldCipher) -> Part:
     """Keeps what lost, for ever."""
 
-    def value(entry: ConflictEntry, given: Any) -> str:
-        return canonical_json(_sealed_value(entry.kind, entry.loss.field, given, vault))
+    def value(entry: ConflictEntry, column: str, given: Any) -> str:
+        return encrypted_conflict_value(cipher, entry.kind, entry.loss.field, entry.id, column, given)
 
     losses = [entry.loss for entry in entries]
     return Part(
@@ -169,11 +84,11 @@ def disputing(entries: Sequence[ConflictEntry], now: datetime, vault: Vault) -> 
             text_array([loss.field for loss in losses]),
             text_array([loss.rule for loss in losses]),
             array([entry.rev for entry in entries]),
-            text_array([value(entry, entry.loss.kept) for entry in entries]),
+            text_array([value(entry, "kept", entry.loss.kept) for entry in entries]),
             text_array([loss.kept_clock.by for loss in losses]),
             array([loss.kept_clock.device for loss in losses]),
             array([f'"{from_ms(clock.stamp_ms(loss.kept_clock.stamp))}"' for loss in losses]),
-            text_array([value(entry, entry.loss.lost) for entry in entries]),
+            text_array([value(entry, "lost", entry.loss.lost) for entry in entries]),
             text_array([loss.lost_clock.by for loss in losses]),
             array([loss.lost_clock.device for loss in losses]),
             array([f'"{from_ms(clock.stamp_ms(loss.lost_clock.stamp))}"' for loss in losses]),
@@ -315,14 +230,3 @@ async def seen(connection: Connection, device: str, queued: int, offset_ms: int,
     await connection.execute(
         "UPDATE device SET last_seen = $2, queued = $3, clock_offset_ms = $4 WHERE id = $1", device, now, queued, offset_ms
     )
-
-
-async def first_outcomes(connection: Connection, device: str, first: int, last: int) -> dict[int, Row]:
-    """What became of a device's mutations the first time, by seq."""
-    rows = await connection.fetch(
-        "SELECT seq, digest, outcome, rev, verdict FROM mutation WHERE device = $1 AND seq BETWEEN $2 AND $3 AND origin IS NULL",
-        device,
-        first,
-        last,
-    )
-    return {row["seq"]: row for row in rows}

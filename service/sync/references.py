@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 from service.cases import filing
 from service.database import Connection
+from service.encryption import FieldCipher
 from service.records import queries as records
-from service.settings import Settings
 from service.sync import queries
 from service.sync.intake import Ready
 from service.sync.judge import Assigned, Evidence, Validities
@@ -50,7 +50,7 @@ async def gather(
     items: Sequence[Ready],
     where: Callable[[str, str], str | None],
     validities: Validities,
-    settings: Settings,
+    cipher: FieldCipher,
 ) -> Evidence:
     """The evidence for these mutations."""
     wanted = _Wanted()
@@ -59,7 +59,7 @@ async def gather(
             wanted.note(item, where, validities)
     evidence = Evidence()
     if wanted.moved or wanted.contacts:
-        stored = await records.load(connection, HOUSEHOLD, wanted.moved | wanted.contacts, settings.vault)
+        stored = await records.load(connection, HOUSEHOLD, wanted.moved | wanted.contacts, cipher)
         for id, household in stored.items():
             left = household.record.elements.get(GRID, {})
             evidence.left[HOUSEHOLD.name, id] = {grid: clock.stamp for grid, clock in left.items()}
@@ -69,12 +69,12 @@ async def gather(
     if wanted.cadres:
         evidence.cadres = await queries.posts_of_cadres(connection, wanted.cadres)
     if wanted.problems:
-        evidence.assigned = await _assigned(connection, wanted.problems, settings)
+        evidence.assigned = await _assigned(connection, wanted.problems, cipher)
     return evidence
 
 
-async def _assigned(connection: Connection, problems: set[str], settings: Settings) -> dict[str, Assigned]:
-    stored = await records.load(connection, KINDS["problem"], problems, settings.vault)
+async def _assigned(connection: Connection, problems: set[str], cipher: FieldCipher) -> dict[str, Assigned]:
+    stored = await records.load(connection, KINDS["problem"], problems, cipher)
     steps = filing.steps_from(await records.steps_of(connection, list(stored)))
     found = {}
     for id, problem in stored.items():

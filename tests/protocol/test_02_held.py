@@ -186,8 +186,8 @@ async def test_what_is_released_does_not_wait_for_the_record_that_it_makes(world
     [item] = await held_of(world)
     answer = await world.post(f"/v1/held/{item['id']}/release", {"fields": {"visited_at": AT, "content": "看望老人"}}, SECRETARY)
     assert answer.json()["outcome"] == "applied"
-    log = await world.fetch("SELECT body FROM mutation WHERE origin IS NOT NULL")
-    assert [json.loads(row["body"])["fields"]["content"] for row in log] == ["看望老人"]
+    log = await world.logged("origin IS NOT NULL")
+    assert [body["fields"]["content"] for body in log] == ["看望老人"]
     [kept] = await held_of(world, state="released")
     assert kept["decided_by"] == SECRETARY
 

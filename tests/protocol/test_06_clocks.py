@@ -65,7 +65,7 @@ async def test_a_clock_that_jumps_between_two_edits_keeps_their_order(world: Wor
     assert stamps == sorted(set(stamps))
     assert stamp_ms(f"{stamps[-1]:016x}") <= world.clock.ms()
     [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
-    assert world.opened(row["phone"]) == "3"
+    assert world.decrypted("household", "phone", house, row["phone"]) == "3"
 
 
 async def test_nothing_is_ever_later_than_the_servers_now(world: World) -> None:

@@ -39,7 +39,8 @@ async def test_unsent_edits_of_a_dropped_grid_stay(world: World) -> None:
     await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", SECRETARY, world.clock.now())
     report = await phone.sync()
     assert [verdict.outcome for verdict in report.verdicts] == ["applied"]
-    assert [world.opened(row["phone"]) for row in await world.fetch("SELECT phone FROM household WHERE id = $1", house)] == ["1"]
+    [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
+    assert world.decrypted("household", "phone", house, row["phone"]) == "1"
 
 
 async def test_a_household_that_moves_leaves_the_first_phone_and_appears_on_the_other(world: World) -> None:
@@ -79,7 +80,7 @@ async def test_a_worker_who_had_not_heard_of_the_move_still_counts(world: World)
     report = await worker.sync()
     assert [verdict.outcome for verdict in report.verdicts] == ["merged"]
     [row] = await world.fetch("SELECT grid, phone FROM household WHERE id = $1", house)
-    assert (row["grid"], world.opened(row["phone"])) == (OTHER_GRID, "1")
+    assert (row["grid"], world.decrypted("household", "phone", house, row["phone"])) == (OTHER_GRID, "1")
     assert house not in houses(worker)
 
 

@@ -3,11 +3,14 @@
 import asyncio
 import multiprocessing
 import time
+import uuid
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import asyncpg
+import pytest
 from alembic import command
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import migrations
@@ -15,7 +18,7 @@ from service.app import create_app
 from service.models import metadata
 from service.postgres import embedded
 from service.settings import Settings
-from tests.conftest import running
+from tests.conftest import cloned, running
 from tests.world import GRID, Clock, World
 
 
@@ -36,6 +39,9 @@ async def test_migrations_and_models_agree(database_url: str) -> None:
 
 
 async def test_the_counts_of_duties_survive_the_way_back_and_forth(world: World, database_url: str) -> None:
+    # Back goes only what the previous release could read.
+    await world.fetch("TRUNCATE mutation, mutation_body")
+    await world.fetch("UPDATE server SET encryption = 'compatible'")
     phone = world.phone()
     await phone.sync()
     at = {"visited_at": "2026-11-16T09:00:00+08:00"}
@@ -54,6 +60,42 @@ async def test_the_counts_of_duties_survive_the_way_back_and_forth(world: World,
     assert [tuple(row) for row in rows] == [("", 3, 1), ("emergency", 2, 0), ("public_order", 1, 0), ("social_relief", 0, 1)]
     await asyncio.to_thread(command.upgrade, configuration, "head")
     assert [tuple(row) for row in await world.fetch("SELECT * FROM grid_tally ORDER BY span, grid")] == [tuple(row) for row in kept]
+
+
+@pytest.mark.parametrize(
+    ("rows", "state"), [("SELECT 1", "complete"), ("INSERT INTO cadre VALUES ('a', 'b', '', false, NULL, false)", "compatible")]
+)
+async def test_a_migrated_database_keeps_the_old_form_of_encryption_and_a_new_one_needs_none(server: str, rows: str, state: str) -> None:
+    async with cloned(server, "template0") as url:
+        configuration = migrations.configuration(url)
+        await asyncio.to_thread(command.upgrade, configuration, "0007")
+        connection = await asyncpg.connect(url)
+        await connection.execute(rows)
+        await connection.execute(
+            """
+            INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
+                              waits_for, received_at, state)
+            SELECT gen_random_uuid(), gen_random_uuid(), n, 'a', '@a', n, 'visit',
+                   CASE WHEN n = 2 THEN '' ELSE coalesce(w::text, '') END, '1', 0, 0,
+                   json_build_object('fields', json_build_object('household_id', w)), 'r', 'd', w, now(), 'open'
+            FROM (VALUES (1, $1::uuid), (2, $2::uuid), (3, NULL)) AS v(n, w)
+            """,
+            uuid.UUID(int=1),
+            uuid.UUID(int=2),
+        )
+        await asyncio.to_thread(command.upgrade, configuration, "head")
+        assert await connection.fetchval("SELECT encryption FROM server") == state
+        kinds = [row["waits_for_kind"] for row in await connection.fetch("SELECT waits_for_kind FROM held ORDER BY seq")]
+        assert kinds == ["visit", "household", None]
+        await asyncio.to_thread(command.downgrade, configuration, "0007")
+        await connection.close()
+
+
+async def test_what_the_previous_release_could_not_read_is_not_downgraded(world: World, database_url: str) -> None:
+    phone = world.wire()
+    await phone.send(phone.mutation(1))
+    with pytest.raises(DBAPIError, match="restore a backup"):
+        await asyncio.to_thread(command.downgrade, migrations.configuration(database_url), "0007")
 
 
 async def test_a_database_that_is_down_is_a_problem_and_comes_back(clock: Clock, settings: Settings) -> None:

@@ -1,7 +1,5 @@
 """Personal data: sealed at rest, masked, audited, exported, corrected, cleared; and the history of a record."""
 
-import asyncio
-import base64
 import json
 from datetime import timedelta
 from typing import Any
@@ -9,12 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.encryption import KeyMissing, read_keys
 from service.privacy import purge as purging
-from service.privacy import reseal as resealing
 from service.privacy.purge import purge
-from service.privacy.reseal import reseal
-from service.vault import KeyMissing, Vault, new_key, read_keys
-from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WAITING_FOR_LOCKS, WORKER, World, until_none
+from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
 
 PHONE = "13812345678"
 
@@ -186,90 +182,6 @@ async def test_a_cadre_gets_all_that_is_kept_of_the_cadre_but_no_secret(world: W
 # ----------------------------------------------------------------------------------------------------- keys, purge
 
 
-def newer_key(world: World) -> tuple[bytes, Vault]:
-    """A new key, and the vault that seals with it and still opens what the keys before it sealed."""
-    key = base64.urlsafe_b64decode(new_key())
-    return key, Vault([key, *read_keys(world.state.settings.secret_keys, world.state.settings.data)])
-
-
-async def test_resealing_moves_everything_to_the_newest_key(world: World) -> None:
-    house = await house_with(world)
-    phone = world.wire()
-    await phone.send(phone.mutation(1, "household", fields={"phone": "1"}))  # held: it has no name
-    old = world.state.settings.vault
-    key, both = newer_key(world)
-    assert await reseal(world.state.database, both) > 0
-    assert await reseal(world.state.database, both) == 0
-    text = await everything_kept(world)
-    assert f"gl1.{old.kid}" not in text
-    only_new = Vault([key])
-    [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
-    assert only_new.open(row["phone"]) == PHONE
-    with pytest.raises(KeyMissing):
-        old.open(row["phone"])
-
-
-async def test_resealing_goes_through_every_page_and_comes_by_each_row_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resealing, "_AT_ONCE", 2)
-    phones = [world.wire(), world.wire()]
-    for phone in phones:
-        houses = [phone.mutation(seq, "household", fields={"head_name": "王秀兰", "phone": f"1{seq}"}) for seq in range(1, 6)]
-        await phone.send(*houses, phone.mutation(6, "household", fields={"phone": "2"}))
-    _, both = newer_key(world)
-    seen: dict[str, int] = {}
-    sealed = await reseal(world.state.database, both, lambda what, done: seen.update({what: done}))
-    there = {
-        "household": "SELECT count(*) FROM household",
-        "held": "SELECT count(*) FROM held",
-        "mutation": "SELECT count(*) FROM mutation WHERE kind = 'household'",
-    }
-    counts = {table: (await world.fetch(sql))[0]["count"] for table, sql in there.items()}
-    assert min(counts["household"] - 8, counts["held"], counts["mutation"] - 10) >= 2
-    assert {table: seen[table] for table in there} == counts
-    assert sealed >= sum(counts.values())
-    assert f"gl1.{world.state.settings.vault.kid}" not in await everything_kept(world)
-
-
-async def test_what_is_edited_while_it_is_resealed_stays_edited(world: World) -> None:
-    house = await house_with(world)
-    _, both = newer_key(world)
-    async with world.state.database.transaction() as connection:
-        await connection.execute("UPDATE household SET phone = $2 WHERE id = $1", house, world.state.settings.vault.seal("13900000001"))
-        resealing_now = asyncio.create_task(reseal(world.state.database, both))
-        await until_blocked(world)
-    await resealing_now
-    [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
-    assert row["phone"].startswith(f"gl1.{both.kid}")
-    assert both.open(row["phone"]) == "13900000001"
-
-
-async def until_blocked(world: World) -> None:
-    """Until somebody waits for a lock, ten seconds at most."""
-    nobody = f"SELECT WHERE ({WAITING_FOR_LOCKS}) = 0"
-    await until_none(lambda: world.fetch(nobody))
-
-
-async def test_resealing_takes_in_what_was_kept_before_there_was_a_key(world: World) -> None:
-    house = await house_with(world)
-    await world.fetch("UPDATE household SET phone = $2 WHERE id = $1", house, PHONE)
-    await world.fetch("UPDATE mutation SET body = replace(body, 'gl1.', 'x') WHERE id = $1", house)
-    assert (await world.get(f"/v1/households/{house}", WORKER)).json()["phone"] == PHONE
-    await reseal(world.state.database, world.state.settings.vault)
-    [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
-    assert row["phone"].startswith("gl1.")
-    assert world.opened(row["phone"]) == PHONE
-
-
-def test_a_sealed_value_is_another_each_time_and_a_forged_one_stays_what_it_is() -> None:
-    vault = Vault([b"k" * 32])
-    one, two = vault.seal("苏和"), vault.seal("苏和")
-    assert one != two
-    assert vault.open(one) == vault.open(two) == "苏和"
-    forged = one[:-4] + ("AAAA" if not one.endswith("AAAA") else "BBBB")
-    assert vault.open(forged) == forged
-    assert vault.open_json(json.dumps({"a": one, "b": 'x"gl1.'})) == json.dumps({"a": "苏和", "b": 'x"gl1.'}, ensure_ascii=False)
-
-
 def test_keys_that_cannot_be_keys_are_refused_by_name(tmp_path: Any) -> None:
     with pytest.raises(KeyMissing, match="32 bytes"):
         read_keys("c2hvcnQ=", tmp_path / "k")
@@ -323,8 +235,7 @@ async def test_purging_finds_places_in_what_no_table_could_take(world: World) ->
     for dry_run, done in ((True, 1), (False, 1), (False, 0)):
         report = await purge(database, settings, later, dry_run)
         assert report[1] == ("locations in the mutation log", "180 days", done)
-    rows = await world.fetch("SELECT body FROM mutation WHERE device = $1::uuid ORDER BY seq", phone.device)
-    bodies = [json.loads(row["body"])["fields"] for row in rows]
+    bodies = [body["fields"] for body in await world.logged("device = $1::uuid", phone.device)]
     assert [fields.get("location") for fields in bodies] == [None, None]
     assert bodies[0]["content"] == "half \ud83d"
     assert bodies[1]["camera"] == {"location": {"lens": 3}}

@@ -197,11 +197,11 @@ async def test_a_key_that_leaked_goes_at_once(world: World) -> None:
     assert (await me(world, old)).json()["type"] == "/problems/token-invalid"
 
 
-async def test_private_keys_lie_sealed(world: World) -> None:
+async def test_private_keys_lie_encrypted(world: World) -> None:
     await sign_in(world)
-    [row] = await world.fetch("SELECT private_pem FROM signing_key")
-    assert re.fullmatch(r"gl1\.[0-9a-f]{8}\.[A-Za-z0-9_-]+", row["private_pem"])
-    assert world.opened(row["private_pem"]).startswith("-----BEGIN PRIVATE KEY-----")
+    [row] = await world.fetch("SELECT kid, private_pem FROM signing_key")
+    assert re.fullmatch(r"gl2\.[0-9a-f]{8}\.[A-Za-z0-9_-]+", row["private_pem"])
+    assert world.decrypted("signing_key", "private_pem", row["kid"], row["private_pem"]).startswith("-----BEGIN PRIVATE KEY-----")
 
 
 async def test_a_clock_a_minute_off_does_no_harm(world: World) -> None:

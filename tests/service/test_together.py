@@ -28,12 +28,12 @@ from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, SECRETARY, WORKER
 
 OTHER_WORKER = f"W{OTHER_GRID}-1"
 ROUNDS = 5
-# Columns that differ for a reason: ids made at random, moments of the database's own, values sealed with a fresh nonce.
+# Columns that differ for a reason: ids made at random, moments of the database's own, values encrypted with a fresh nonce.
 RANDOM = {
-    "conflict": {"id"},
-    "held": {"id"},
-    "mutation": {"verdict", "body"},
-    **{kind: set(names) for kind, names in PERSONAL.items()},
+    "conflict": {"id", "kept", "lost"},
+    "held": {"id", "body", "detail"},
+    "mutation": {"verdict"},
+    **{kind: {"extra", *PERSONAL.get(kind, ())} for kind in KINDS},
 }
 TABLES = (*KINDS, "mutation", "conflict", "held", "departure", "counter", "case_file", "tally", "week_tally", "case_tally", "cadre_tally",
           "grid_tally", "household_tally", "visited_household", "device")  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from service.identity import rights
 from service.statements import Part
 from service.summaries.credit import Changes
 from service.sync import exchange, feed, held_queries, intake, judge, look, new_visits, queries
@@ -126,7 +127,7 @@ def keep_the_epoch(patch: Patch) -> None:
 
 def judge_rights_at_the_sync(patch: Patch) -> None:
     """Asks whether a cadre may write now, not whether the cadre might then."""
-    plain = judge.writing_posts
+    plain = rights.writing_posts
 
     def writing_posts(posts: Any, kind: str, grid: str) -> Any:
         return plain([post for post in posts if post.valid_to is None], kind, grid)

@@ -15,15 +15,19 @@ import asyncpg
 import httpx
 
 from service.app import create_app
+from service.encrypted_values import conflict_value, log_row, verdict_rest
+from service.encryption import FieldCipher
+from service.encryption_queries import cipher_of
 from service.inbox.again import release_overdue
 from service.postgres import fresh_database
 from service.settings import Settings
 from service.summaries.check import differences
 from service.sync import seams
+from service.sync.log_queries import read_bodies
 from sync_protocol.clock import TOLERANCE_MS, stamp_ms
 from sync_protocol.device import Account, Device, Refused, Store, SyncReport, Transport, Unreachable
 from sync_protocol.device.device import moment_at
-from sync_protocol.messages import Change
+from sync_protocol.messages import Change, canonical_json
 from sync_protocol.periods import from_ms, local_day, to_ms
 from sync_protocol.windows import in_first_pull
 from tests.simulation.history import (
@@ -550,16 +554,17 @@ class Simulation:
     async def _check(self) -> None:
         pool = self.app.state.gridloop.database.pool
         check(not await self._release_overdue(), "promise 2: something that is held waits for a record which is here")
-        log = [
-            self._opened(row)
-            for row in await pool.fetch(
+        async with pool.acquire() as connection:
+            cipher = await cipher_of(connection, self.settings)
+            rows = await connection.fetch(
                 "SELECT m.received_at, m.device::text AS device, m.seq, m.staff_code, m.kind, m.id, m.grid, m.stamp, m.offset_ms, m.body,"
-                " m.outcome, m.rev, m.origin, d.name = '' AS server_side FROM mutation m LEFT JOIN device d ON d.id = m.device"
+                " m.outcome, m.rev, m.verdict, m.origin, d.name = '' AS server_side FROM mutation m LEFT JOIN device d ON d.id = m.device"
             )
-        ]
-        held = [self._opened(row) for row in await pool.fetch("SELECT * FROM held")]
-        conflicts = [self._opened(row) for row in await pool.fetch("SELECT * FROM conflict")]
-        records = await self._server_records(pool)
+            bodies = await read_bodies(connection, cipher, rows)
+        log = [_decrypted_line(cipher, row, body.text) for row, body in zip(rows, bodies, strict=True)]
+        held = await pool.fetch("SELECT device, seq FROM held")
+        conflicts = [_decrypted_conflict(cipher, row) for row in await pool.fetch("SELECT * FROM conflict")]
+        records = await self._server_records(pool, cipher)
         self._check_nothing_lost(log)
         check_accounted(log, held, conflicts, records)
         await self._check_revisions(pool, log)
@@ -572,19 +577,14 @@ class Simulation:
         self.counts["conflicts"] += len(conflicts)
         self.counts["held"] += len(held)
 
-    def _opened(self, row: Any) -> dict[str, Any]:
-        """A row with the personal data in its JSON opened."""
-        texts = {name: self.settings.vault.open_json(row[name]) for name in ("body", "kept", "lost") if isinstance(row.get(name), str)}
-        return {**dict(row), **texts}
-
-    async def _server_records(self, pool: Any) -> dict[tuple[str, str], Any]:
-        from service.records.queries import _load_sql, _stored
+    async def _server_records(self, pool: Any, cipher: FieldCipher) -> dict[tuple[str, str], Any]:
+        from service.records.queries import _load_sql, stored_from
         from sync_protocol.records import KINDS
 
         found = {}
         for kind in KINDS.values():
             for row in await pool.fetch(_load_sql(kind).partition(" WHERE ")[0]):
-                stored = _stored(row, self.settings.vault)
+                stored = stored_from(row, kind, cipher)
                 found[kind.name, row["id"]] = {
                     "grid": stored.record.grid,
                     "rev": stored.record.last.rev,
@@ -645,9 +645,7 @@ class Simulation:
             if row["outcome"] != "held":
                 check(had, f"promise 7: {row['staff_code']} wrote in {grid} without a post")
             else:
-                reason = await pool.fetchval("SELECT verdict ->> 'reason' FROM mutation WHERE device = $1 AND seq = $2 AND origin IS NULL",
-                                             row["device"], row["seq"])  # fmt: skip
-                check(not (had and reason == "not-allowed"), f"promise 7: {row['staff_code']} had a post in {grid} and was refused")
+                check(not (had and row["reason"] == "not-allowed"), f"promise 7: {row['staff_code']} had a post in {grid} and was refused")
 
     async def _check_copies(self, records: dict[tuple[str, str], Any]) -> None:
         """All devices hold the records of their scope as the server has them, and nothing else."""
@@ -668,3 +666,15 @@ class Simulation:
                     (change.grid, change.rev, change.fields) == (wanted[key]["grid"], wanted[key]["rev"], wanted[key]["fields"]),
                     f"converge: {device.name} has {change} and the server {wanted[key]}",
                 )
+
+
+def _decrypted_line(cipher: FieldCipher, row: Any, body: str) -> dict[str, Any]:
+    """A line of the log with its body, and the reason of its verdict."""
+    rest = verdict_rest(cipher, row["kind"], log_row(row["device"], row["seq"], row["received_at"]), row["verdict"])
+    return {**dict(row), "body": body, "reason": rest.get("reason")}
+
+
+def _decrypted_conflict(cipher: FieldCipher, row: Any) -> dict[str, Any]:
+    """A conflict with its values as JSON."""
+    names = (row["kind"], row["field"], str(row["record"]), str(row["id"]))
+    return {**dict(row), **{name: canonical_json(conflict_value(cipher, *names, name, row[name])) for name in ("kept", "lost")}}

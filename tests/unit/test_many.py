@@ -167,7 +167,7 @@ def test_new_visits_are_read_and_readied_together_as_one_by_one(data: st.DataObj
     assert [*found.stamps] == [item.stamp for item in singly]
     assert [*found.numbers] == [int(item.stamp, 16) for item in singly]
     assert [*found.echoes] == [not item.as_sent for item in singly]
-    assert [*together.digests] == [item.reading.digest for item in singly]
+    assert [*together.contents] == [item.reading.content for item in singly]
     for place, item in enumerate(singly):
         fields = {name: column[place] for name, column in found.fields.items() if column[place] is not None}
         assert fields == first_values(item.fields)
