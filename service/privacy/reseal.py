@@ -50,6 +50,7 @@ PLACES = (
     *(Place(kind, {"id": "uuid"}, dict.fromkeys(sorted(names), "text"), "true", _text) for kind, names in PERSONAL.items()),
     Place("cadre", {"staff_code": "text"}, {"phone": "text"}, "phone <> ''", _text),
     Place("signing_key", {"kid": "text"}, {"private_pem": "text"}, "true", _text),
+    Place("second_factor", {"staff_code": "text"}, {"secret": "text"}, "true", _text),
     Place("held", {"id": "uuid"}, {"body": "json"}, _KINDS, _body),
     Place("conflict", {"id": "uuid"}, {"kept": "json", "lost": "json"}, _PAIRS, _value),
     Place("mutation", {"device": "uuid", "seq": "bigint", "received_at": "timestamptz"}, {"body": "text"}, _KINDS, _body),

@@ -13,7 +13,7 @@ from service import metrics
 from service.database import Connection, Database
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.queries import posts_of, read_device
-from service.identity.rights import PostHeld, scope
+from service.identity.rights import PostHeld, any_present, scope
 from service.settings import Settings
 from service.sync import feed, queries, seams
 from service.sync import look as looking
@@ -175,7 +175,8 @@ class Exchanges:
         if exchange.heads is None:
             async with self._database.syncing() as connection:
                 units = scope(exchange.posts, exchange.now)
-                exchange.heads = await feed.heads_in_scope(connection, units, mailbox_of(exchange.staff_code))
+                mailbox = mailbox_of(exchange.staff_code) if any_present(exchange.posts, exchange.now) else ""
+                exchange.heads = await feed.heads_in_scope(connection, units, mailbox)
         road = feed.Road(exchange.heads, cursor, exchange.device, (first_new, last_own), request.again, exchange.own)
         if road.behind:
             async with self._database.syncing() as connection:

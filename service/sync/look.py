@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from service.database import Connection
-from service.identity.rights import PostHeld, covers, scope
+from service.identity.rights import PostHeld, any_present, covers, scope
 from service.statements import array, text_array
 from service.sync.intake import Reading, Ready
 from service.sync.new_visits import NewVisits
@@ -91,9 +91,13 @@ class Look(msgspec.Struct):
     awaited: bool = False
 
     def heads(self, staff_code: str, now: datetime) -> dict[str, int]:
-        """The head revision of every grid in a cadre's scope, of the mailbox, and of the articles of units above and below."""
-        units = scope(self.posts.get(staff_code, ()), now)
-        mailbox = mailbox_of(staff_code)
+        """The head revision of every grid in a cadre's scope, of the mailbox, and of the articles of units above and below.
+
+        A cadre without any post at present gets nothing at all.
+        """
+        posts = self.posts.get(staff_code, ())
+        units = scope(posts, now)
+        mailbox = mailbox_of(staff_code) if any_present(posts, now) else ""
 
         def wanted(feed: str) -> bool:
             if feed[0] == "#":
