@@ -100,8 +100,11 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
 
 
 # Not about a place: for everybody, for anybody signed in, or for devices; each has tests of its own.
-PLACELESS = {"issue_token", "list_keys", "healthz", "readyz", "metrics", "who_am_i", "change_password", "sign_out", "sync", "verify_copy",
-             "get_request", "recover_password", "list_own_sessions", "end_own_sessions", "start_otp", "confirm_otp", "renew_otp_codes"}  # fmt: skip
+PLACELESS = {
+    *("issue_token", "list_keys", "healthz", "readyz", "metrics", "who_am_i", "change_password", "sign_out", "sync"),
+    *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
+    *("start_otp", "confirm_otp", "renew_otp_codes"),
+}
 # Writes that the kind of record decides, beside the table of routes.
 KIND_WRITTEN = {"raise_problem": "problem", "take_step": "step", "correct_household": "household"}
 
