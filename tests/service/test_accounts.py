@@ -71,6 +71,13 @@ async def test_a_cadre_without_any_present_post_is_managed_where_all_former_ones
     assert (await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", token)).status_code == 404
 
 
+async def test_a_former_post_elsewhere_keeps_nobody_from_the_administrator_of_today(world: World) -> None:
+    token = await local_admin(world)
+    await appoint(world, WORKER, "supervisor", TOWNSHIP, ended=True)
+    await appoint(world, WORKER, "grid_worker", FAR_GRID, ended=True)
+    assert (await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", token)).status_code == 200
+
+
 async def test_a_transferred_cadres_phone_is_listed_where_the_cadre_is_now(world: World) -> None:
     phone = world.wire()
     await phone.send()
