@@ -23,8 +23,9 @@ from service.errors import (
 from service.identity import queries
 from service.identity import session_queries as sessions
 from service.identity.access import Signed
-from service.identity.grants import Grant, TokenAnswer, by_client, by_password, by_refresh_token
+from service.identity.grants import by_client, by_password, by_refresh_token
 from service.identity.rights import scope
+from service.identity.token_models import Grant, TokenAnswer
 from service.state import state_of
 
 router = APIRouter(tags=["identity"])

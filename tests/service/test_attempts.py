@@ -66,7 +66,7 @@ async def test_whoever_waits_too_long_for_a_hash_is_asked_to_come_again(world: W
 
 
 async def test_pauses_grow_before_an_account_locks(world: World) -> None:
-    waits = []
+    waits: list[int] = []
     while not waits or waits[-1] < 60:
         response = await sign_in(world, password="wrong")
         if response.status_code == 429:

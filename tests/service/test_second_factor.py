@@ -8,6 +8,7 @@ import pyotp
 import pytest
 from pydantic import ValidationError
 
+from service.identity.second_factor_queries import take_step
 from service.settings import Settings
 from tests.world import PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
 
@@ -87,6 +88,12 @@ async def test_a_code_sent_twice_at_once_is_taken_once(world: World) -> None:
     for code in (app.at(world.clock.now()), codes[0]):
         answers = await asyncio.gather(*(sign_in(world, otp=code) for _ in range(3)))
         assert sorted(answer.status_code for answer in answers) == [200, 401, 401]
+
+
+async def test_a_step_is_taken_once_whoever_else_has_read_it(world: World) -> None:
+    await enrol(world)
+    async with world.state.database.reading() as connection:
+        assert [await take_step(connection, SUPERVISOR, step) for step in (2**40, 2**40, 2**40 - 1)] == [True, False, False]
 
 
 async def test_a_phone_a_step_off_is_let_in_and_two_steps_off_not(world: World) -> None:
