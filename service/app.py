@@ -22,8 +22,10 @@ from service.http.bodies import Bodies
 from service.http.idempotency import Idempotency
 from service.http.origins import cross_origin
 from service.http.requests import Requests
+from service.identity import account_routes, otp_routes
 from service.identity import routes as identity
 from service.identity.attempts import Attempts
+from service.identity.passwords import Passwords
 from service.identity.tokens import Tokens
 from service.inbox import routes as inbox
 from service.inbox.again import keep_releasing
@@ -79,7 +81,13 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         database = Database(pool, analysis, sync)
         _ = settings.keyring  # a missing key is noticed now, and not with the first phone
         app.state.gridloop = State(
-            settings, database, Tokens(database, settings, now), Attempts(database, settings), Exchanges(database, settings), now
+            settings,
+            database,
+            Tokens(database, settings, now),
+            Attempts(database, settings),
+            Passwords(),
+            Exchanges(database, settings),
+            now,
         )
         releasing = asyncio.create_task(keep_releasing(database, settings, now))
         try:
@@ -109,6 +117,8 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.add_middleware(Requests)
     errors.install(app)
     app.include_router(identity.router)
+    app.include_router(account_routes.router)
+    app.include_router(otp_routes.router)
     app.include_router(accounts.router)
     app.include_router(sync.router)
     app.include_router(inbox.router)

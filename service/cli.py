@@ -263,24 +263,47 @@ def account_password(
     """Give a cadre a first password, which must be changed at the first sign-in: how the first administrator gets in."""
     from service.errors import Problem
     from service.identity import queries
-    from service.identity.routes import passwords, refuse_weak
-
-    async def give(database: Database) -> bool:
-        async with database.transaction() as connection:
-            known = await queries.set_password(connection, staff_code, passwords.hash(password), must_change=True)
-            await queries.end_sessions(connection, staff_code, utc_now())
-            return known
+    from service.identity.passwords import hasher, refuse_weak
+    from service.identity.session_queries import end_sessions
 
     with database_url(chosen(data)) as settings:
+
+        async def give(database: Database) -> bool:
+            now = utc_now()
+            expires_at = now + timedelta(hours=settings.first_password_hours)
+            async with database.transaction() as connection:
+                known = await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
+                await end_sessions(connection, staff_code, now, "password")
+                return known
+
         try:
-            refuse_weak(password, staff_code)
+            refuse_weak(password, [staff_code])
         except Problem as problem:
             console.print(f"[red]{problem.detail}[/red]")
             raise typer.Exit(1) from None
         if not asyncio.run(_with_database(settings, give)):
             console.print(f"[red]There is no cadre ‘{staff_code}’; load the roster first.[/red]")
             raise typer.Exit(1)
-        console.print(f"{staff_code} signs in with this password once and then chooses another.")
+        console.print(f"{staff_code} signs in with this password within {settings.first_password_hours} hours and then chooses another.")
+
+
+@account_app.command("reset-otp")
+def account_reset_otp(staff_code: str, data: Data = None) -> None:
+    """Take a cadre's second factor away: for an administrator who has lost the app and the recovery codes. Ends the sign-ins."""
+    from service.identity.second_factor_queries import forget_second_factor
+    from service.identity.session_queries import end_sessions
+
+    async def reset(database: Database) -> bool:
+        async with database.transaction() as connection:
+            known = await forget_second_factor(connection, staff_code)
+            await end_sessions(connection, staff_code, utc_now(), "second-factor")
+            return known
+
+    with database_url(chosen(data)) as settings:
+        if not asyncio.run(_with_database(settings, reset)):
+            console.print(f"[red]{staff_code} has no second factor.[/red]")
+            raise typer.Exit(1)
+    console.print(f"{staff_code} signs in without a code, and sets up another second factor where the role asks for one.")
 
 
 @account_app.command("app")
@@ -293,8 +316,8 @@ def account_app_client(
 ) -> None:
     """Make an app's account, or give it a new secret, which is shown once."""
     from service.identity import queries
+    from service.identity.passwords import hasher
     from service.identity.rights import SCOPES
-    from service.identity.routes import passwords
     from service.identity.tokens import new_refresh_token
 
     unknown = sorted(set(scope) - set(SCOPES))
@@ -312,7 +335,7 @@ def account_app_client(
                 return f"‘{client_id}’ is a cadre's staff code; choose another."
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM unit WHERE code = $1)", unit):
                 return f"There is no unit ‘{unit}’; load the roster first."
-            await queries.add_client(connection, client_id, name, passwords.hash(secret), sorted(set(scope)), unit, utc_now())
+            await queries.add_client(connection, client_id, name, hasher.hash(secret), sorted(set(scope)), unit, utc_now())
             return None
 
     with database_url(chosen(data)) as settings:

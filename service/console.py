@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from service.app import utc_now
 from service.database import Database, open_pool
-from service.identity.routes import passwords
+from service.identity.passwords import hasher
 from service.settings import Settings
 
 DEMO_PASSWORD = "gridloop-demo"
@@ -22,7 +22,7 @@ async def load_roster(settings: Settings) -> None:
     try:
         with progress_bar() as progress:
             show = bars(progress)
-            password = passwords.hash(DEMO_PASSWORD) if settings.demo else None
+            password = hasher.hash(DEMO_PASSWORD) if settings.demo else None
             loaded = await load(Database(pool), settings, utc_now(), show, password)
     finally:
         await pool.close()

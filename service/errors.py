@@ -34,10 +34,14 @@ TOKEN_MISSING = Type("token-missing", 401, "A bearer token is needed")
 TOKEN_INVALID = Type("token-invalid", 401, "The token is not valid here")
 TOKEN_EXPIRED = Type("token-expired", 401, "The token has expired")
 SIGN_IN_FAILED = Type("sign-in-failed", 401, "Staff code or password is wrong")
+OTP_NEEDED = Type("otp-needed", 401, "A code of the second factor is needed")
+PASSWORD_EXPIRED = Type("password-expired", 401, "The first password has expired")
 SESSION_ENDED = Type("session-ended", 401, "The sign-in was ended")
 DEVICE_REVOKED = Type("device-revoked", 401, "The device was revoked")
 DEVICE_NEEDED = Type("device-needed", 403, "The token is not bound to a device")
 PASSWORD_CHANGE_NEEDED = Type("password-change-needed", 403, "The first password must be changed")
+OTP_ENROLMENT_NEEDED = Type("otp-enrolment-needed", 403, "A second factor must be set up first")
+POSTS_ENDED = Type("posts-ended", 403, "All posts have ended")
 NOT_ALLOWED = Type("not-allowed", 403, "The role does not allow this")
 NOT_FOUND = Type("not-found", 404, "There is no such thing in your scope")
 METHOD = Type("method-not-allowed", 405, "The path does not take this method")
@@ -55,11 +59,15 @@ UNSUPPORTED = Type("unsupported-encoding", 415, "The body's encoding is not supp
 INVALID = Type("invalid", 422, "The request cannot be used as it is")
 UPGRADE = Type("upgrade-needed", 426, "The app is too old for this server")
 TOO_MANY = Type("too-many-attempts", 429, "Too many attempts")
+TOO_MANY_KEYS = Type("too-many-keys", 429, "Too many Idempotency-Keys")
 INTERNAL = Type("internal", 500, "Something went wrong on the server")
 UNAVAILABLE = Type("unavailable", 503, "The server cannot answer just now")
 
 # What every route for somebody signed in can end in, and every one that reads.
-SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED, DEVICE_REVOKED, PASSWORD_CHANGE_NEEDED, NOT_ALLOWED, UNAVAILABLE)
+SIGNED = (
+    *(TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED, DEVICE_REVOKED),
+    *(PASSWORD_CHANGE_NEEDED, OTP_ENROLMENT_NEEDED, POSTS_ENDED, NOT_ALLOWED, UNAVAILABLE),
+)
 READING = (*SIGNED, NOT_FOUND, INVALID)
 
 CATALOGUE = tuple(value for value in globals().values() if isinstance(value, Type))

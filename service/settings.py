@@ -3,10 +3,11 @@
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.encryption import Keyring, read_keys
+from sync_protocol.vocabulary import ROLES
 
 
 class Settings(BaseSettings):
@@ -25,9 +26,16 @@ class Settings(BaseSettings):
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
     access_minutes: int = Field(15, ge=1, le=24 * 60, description="Life of an access token, minutes.")
     refresh_days: int = Field(90, ge=1, le=3650, description="Life of a refresh token, days.")
-    attempts_here: str = Field("10/15minutes", description="Failed sign-ins of an account from one address.")
-    attempts_account: str = Field("50/hour", description="Failed sign-ins of an account from anywhere.")
-    attempts_address: str = Field("200/15minutes", description="Failed sign-ins from one address; a village may share one.")
+    attempts_here: str = Field("10/15minutes", description="Failed sign-ins of an account from one address or device.")
+    attempts_account: str = Field("50/hour", description="Failed sign-ins of an account from addresses that are new to it.")
+    attempts_address: str = Field("200/15minutes", description="Failed sign-ins from one address of accounts to which it is new.")
+    sign_in_days: int = Field(180, ge=1, le=3650, description="Days after which a sign-in ends, however often it was renewed.")
+    first_password_hours: int = Field(72, ge=1, le=24 * 60, description="Life of a first password, hours.")
+    recovery_minutes: int = Field(60, ge=1, le=24 * 60, description="Life of a one-time code for a forgotten password, minutes.")
+    otp_roles: list[str] = Field(
+        [], description="Roles that must sign in with a second factor, as a JSON list; best `supervisor` and `admin`."
+    )
+    idempotency_keys: int = Field(5_000, ge=1, le=10_000_000, description="Idempotency-Keys that a caller may use in a day.")
     secret_keys: str | None = Field(
         None, description="Keys that encrypt personal data: 32 bytes in URL-safe Base64, the newest first, with commas between."
     )
@@ -52,6 +60,14 @@ class Settings(BaseSettings):
     summary_due_day: int = Field(3, ge=1, le=28, description="A month's summary is due on this day of the next month …")
     summary_due_hour: int = Field(18, ge=0, le=23, description="… at this hour, Asia/Shanghai.")
     rank: bool = Field(False, description="Whether cadre tables carry ranks.")
+
+    @field_validator("otp_roles")
+    @classmethod
+    def _are_roles(cls, roles: list[str]) -> list[str]:
+        unknown = sorted(set(roles) - set(ROLES))
+        if unknown:
+            raise ValueError(f"there is no role {', '.join(unknown)}; there are {', '.join(ROLES)}")
+        return roles
 
     @cached_property
     def keyring(self) -> Keyring:

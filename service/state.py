@@ -12,6 +12,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.identity.attempts import Attempts
+    from service.identity.passwords import Passwords
     from service.identity.tokens import Tokens
     from service.sync.exchange import Exchanges
 
@@ -23,6 +24,7 @@ class State(msgspec.Struct):
     database: Database
     tokens: "Tokens"
     attempts: "Attempts"
+    passwords: "Passwords"
     exchanges: "Exchanges"
     now: Callable[[], datetime]
 

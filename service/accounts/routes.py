@@ -1,21 +1,26 @@
 """Cadres, their phones and passwords: `/v1/cadres`, `/v1/devices`, and what an administrator does with them."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
 from service.database import Connection
 from service.encrypted_values import cadre_phone, encrypted_phone
 from service.encryption_queries import cipher_of
-from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
+from service.errors import INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.identity import queries
+from service.identity import second_factor_queries as codes
+from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
-from service.identity.routes import Ended, passwords, refuse_weak
+from service.identity.account_routes import PURPOSE, known_of
+from service.identity.one_time_codes import hash_of_code, new_code
+from service.identity.passwords import RULE, refuse_weak
+from service.identity.rights import ADMINISTERS, RECOVERED, scope
+from service.identity.routes import Ended
 from service.identity.views import View, masked_phone
 from service.paging import After, Id, Limit, next_place, read_id, read_text
 from service.state import state_of
@@ -81,9 +86,16 @@ class DevicePage(BaseModel):
 
 
 class FirstPassword(BaseModel):
-    """A first password, which the cadre must change at the first sign-in."""
+    """A first password, which the cadre must change at the first sign-in, within 72 hours unless the server is set otherwise."""
 
-    password: str = Field(min_length=8, max_length=200)
+    password: str = Field(max_length=200, description=RULE)
+
+
+class RecoveryCode(BaseModel):
+    """A one-time code for a forgotten password; shown once. It is used at `POST /v1/auth/recover`."""
+
+    code: str = Field(examples=["7K3M9-Q2FXW"])
+    expires_at: datetime
 
 
 class CadreCorrection(BaseModel):
@@ -149,13 +161,69 @@ async def correct_cadre(request: Request, caller: Signed, staff_code: StaffCode,
 @router.put("/cadres/{staff_code}/password", summary="Give a first password", operation_id="set_password", responses=documented(*READING))
 async def set_password(request: Request, caller: Signed, staff_code: StaffCode, body: FirstPassword) -> Ended:
     """Ends the cadre's sign-ins; the first thing that the cadre does with the new password is to change it."""
-    refuse_weak(body.password, staff_code)
-    hashed = await run_in_threadpool(passwords.hash, body.password)
+    state = state_of(request)
+    _refuse_own(caller, staff_code)
+    async with state.database.reading() as connection:
+        await _require(connection, caller, staff_code)
+        cadre = await queries.cadre(connection, staff_code)
+    refuse_weak(body.password, await known_of(state, cadre) if cadre else [staff_code])
+    hashed = await state.passwords.hash(body.password)
+    expires_at = caller.now + timedelta(hours=state.settings.first_password_hours)
+    async with state.database.transaction() as connection:
+        await _require(connection, caller, staff_code)
+        await queries.set_password(connection, staff_code, hashed, expires_at)
+        await codes.delete_codes(connection, staff_code, PURPOSE)
+        await note(connection, request, caller, "password-set", [staff_code], 1)
+        return Ended(ended=await sessions.end_sessions(connection, staff_code, caller.now, "password"))
+
+
+@router.post(
+    "/cadres/{staff_code}/recovery-code",
+    status_code=201,
+    summary="Give a one-time code for a forgotten password",
+    operation_id="make_recovery_code",
+    responses=documented(*READING),
+)
+async def make_recovery_code(request: Request, caller: Signed, staff_code: StaffCode) -> RecoveryCode:
+    """To be read to the cadre, who must be known: with it they choose a password, once, within an hour. An older code is void."""
+    state = state_of(request)
+    code = new_code()
+    expires_at = caller.now + timedelta(minutes=state.settings.recovery_minutes)
+    async with state.database.transaction() as connection:
+        await _require_recoverable(connection, caller, staff_code)
+        hashed = hash_of_code(state.settings, staff_code, PURPOSE, code)
+        await codes.replace_codes(connection, staff_code, PURPOSE, [hashed], caller.now, expires_at)
+        await note(connection, request, caller, "recovery-code-given", [staff_code], 1)
+    return RecoveryCode(code=code, expires_at=expires_at)
+
+
+async def _require_recoverable(connection: Connection, caller: Caller, staff_code: str) -> None:
+    """Administrators help everybody in their unit, secretaries those who do field work in their village."""
+    _refuse_own(caller, staff_code)
+    administered = scope(caller.posts, caller.now, ADMINISTERS)
+    if await queries.is_cadre_in(connection, staff_code, administered, caller.now):
+        return
+    await _require(connection, caller, staff_code)
+    posts = await queries.posts_of(connection, staff_code)
+    present = [post for post in posts if post.valid_at(caller.now)] or posts
+    if any(post.role not in RECOVERED for post in present):
+        raise Problem(NOT_ALLOWED, f"To ‘{staff_code}’ only an administrator may give a code.")
+
+
+@router.delete(
+    "/cadres/{staff_code}/otp",
+    summary="Take a second factor away",
+    operation_id="reset_otp",
+    responses=documented(*READING),
+)
+async def reset_otp(request: Request, caller: Signed, staff_code: StaffCode) -> Ended:
+    """For who has lost the phone with the authenticator app and the recovery codes. Ends the cadre's sign-ins."""
+    _refuse_own(caller, staff_code)
     async with state_of(request).database.transaction() as connection:
         await _require(connection, caller, staff_code)
-        await queries.set_password(connection, staff_code, hashed, must_change=True)
-        await note(connection, request, caller, "password-set", [staff_code], 1)
-        return Ended(ended=await queries.end_sessions(connection, staff_code, caller.now))
+        await codes.forget_second_factor(connection, staff_code)
+        await note(connection, request, caller, "otp-reset", [staff_code], 1)
+        return Ended(ended=await sessions.end_sessions(connection, staff_code, caller.now, "second-factor"))
 
 
 @router.delete("/cadres/{staff_code}/sessions", summary="End all sign-ins", operation_id="end_sessions", responses=documented(*READING))
@@ -164,12 +232,18 @@ async def end_sessions(request: Request, caller: Signed, staff_code: StaffCode) 
     async with state_of(request).database.transaction() as connection:
         await _require(connection, caller, staff_code)
         await note(connection, request, caller, "sessions-ended", [staff_code], 1)
-        return Ended(ended=await queries.end_sessions(connection, staff_code, caller.now))
+        return Ended(ended=await sessions.end_sessions(connection, staff_code, caller.now, "administrator"))
 
 
 async def _require(connection: Connection, caller: Caller, staff_code: str) -> None:
-    if not await queries.is_cadre_in(connection, staff_code, caller.units()):
+    if not await queries.is_cadre_in(connection, staff_code, caller.units(), caller.now):
         raise Problem(NOT_FOUND, f"There is no cadre ‘{staff_code}’ in your scope.")
+
+
+def _refuse_own(caller: Caller, staff_code: str) -> None:
+    """Whoever has only a stolen token must not get round the password or the second factor."""
+    if staff_code == caller.staff_code:
+        raise Problem(NOT_ALLOWED, "Not for your own account: change your password at POST /v1/auth/password, or ask a colleague.")
 
 
 @router.get("/devices", summary="Phones and what waits on them", operation_id="list_devices", responses=documented(*READING))
@@ -185,7 +259,7 @@ async def devices(
     units = caller.units_or_none() if unit is None else scope_of(caller, unit)
     own = caller.staff_code if unit is None else ""
     async with state_of(request).database.reading() as connection:
-        rows = await queries.devices(connection, units, own, staff_code, read_id(after), limit + 1)
+        rows = await queries.devices(connection, units, caller.now, own, staff_code, read_id(after), limit + 1)
     items = [DeviceItem(**dict(row), handed_in=_handed_in(row)) for row in rows[:limit]]
     return DevicePage(items=items, next=next_place("", items[-1].id) if len(rows) > limit else None)
 
@@ -202,7 +276,7 @@ def _handed_in(row: Any) -> str:
 async def revoke_device(request: Request, caller: Signed, id: Id) -> DeviceItem:
     """From now on it gets no data; what it still has to hand in is taken, then it is told to delete its copy."""
     async with state_of(request).database.transaction() as connection:
-        row = await queries.device_in(connection, id, caller.units_or_none(), caller.staff_code)
+        row = await queries.device_in(connection, id, caller.units_or_none(), caller.now, caller.staff_code)
         if row is None:
             raise Problem(NOT_FOUND, f"There is no device {id} in your scope.")
         await queries.revoke_device(connection, id, caller.now)

@@ -9,9 +9,11 @@ from sqlmodel import Field, SQLModel
 
 
 class AuditEntry(SQLModel, table=True):
-    """One read of personal data, export, or act on an account. Rows are added and, after their time, purged; a trigger refuses the rest.
+    """One read of personal data, export, sign-in, or act on an account.
 
-    `subjects`: units, staff codes or a record's id; never what was read. `count`: how many records were shown.
+    Rows are added and, after their time, purged; a trigger refuses the rest.
+
+    `subjects`: units, staff codes or a record's id; never what was read. `count`: how many records were shown, or sign-ins failed.
     """
 
     __tablename__ = "audit"

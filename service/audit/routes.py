@@ -47,7 +47,10 @@ async def audit(
     limit: Limit = 100,
     after: After = None,
 ) -> AuditPage:
-    """Reads of households, visits, histories and cadres over the API, exports, and acts on accounts and devices."""
+    """Reads of households, visits, histories and cadres over the API, exports, sign-ins, and acts on accounts and devices.
+
+    Of failed sign-ins there is a line a minute, with their number.
+    """
     since = midnight(first) if first and first.year > 1 else None
     until = midnight(last + timedelta(days=1)) if last and last.year < 9999 else None
     async with state_of(request).database.reading() as connection:

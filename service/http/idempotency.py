@@ -2,6 +2,8 @@
 
 The answer is kept for a day, encrypted. A process that dies between the deed and the answer leaves the key without one; then the request is
 done again, and records that it makes get the same id as the first time, so that even then there is one record.
+
+Whoever repeats a request must still be signed in, and hold what posts or scopes they had.
 """
 
 import hashlib
@@ -18,16 +20,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.encrypted_values import answer_place
 from service.encryption import FieldCipher, Place, Undecrypted
 from service.encryption_queries import cipher_of
-from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, Problem
+from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, NOT_ALLOWED, TOO_MANY_KEYS, Problem
 from service.http import queries
 from service.http.body import replayed
-from service.identity.access import bearer
+from service.identity.access import bearer, standing
+from service.identity.tokens import Claims
 from service.state import State
 from sync_protocol.ids import NAMESPACE
 
 NO_KEYS = ("/v1/sync", "/v1/auth")
 # As long as a request may be under way; after that its key is free again.
 _UNDER_WAY = timedelta(seconds=90)
+_QUOTA_OF = timedelta(days=1)
 _KEPT_HEADERS = ("content-type", "location")
 
 
@@ -45,10 +49,11 @@ class Idempotency:
         if not (0 < len(key) <= 255 and key.isprintable()):
             raise Problem(INVALID, "Idempotency-Key must be 1 to 255 printable characters; a UUID does well.")
         state: State = scope["app"].state.gridloop
-        caller = await _caller(scope, state)
-        if caller is None:  # the route says what is wrong with the token
+        claims = await _claims(scope, state)
+        if claims is None:  # the route says what is wrong with the token
             await self._app(scope, receive, send)
             return
+        caller = f"app {claims.client}" if claims.client else claims.staff_code
         message = await receive()
         body: bytes = message.get("body", b"")
         content = f"{scope['path']}?{scope['query_string'].decode('latin-1')}\0".encode() + body
@@ -57,7 +62,16 @@ class Idempotency:
             cipher = await cipher_of(connection, state.settings)
             digests = _digests(cipher, content)
             known = await queries.begin(connection, caller, key, digests, now, now - _UNDER_WAY)
+            used = 0 if known is not None else await queries.count_since(connection, caller, now - _QUOTA_OF)
+            if used > state.settings.idempotency_keys:  # nothing is kept of the key
+                raise Problem(
+                    TOO_MANY_KEYS,
+                    f"{state.settings.idempotency_keys} Idempotency-Keys were used within a day, which is the limit; send without"
+                    " a key what may happen twice, or go on later.",
+                    {"Retry-After": "3600"},
+                )
         if known is not None:
+            await _check_rights(scope, state, claims, known)
             await _repeat(known, digests, cipher, answer_place(caller, key), send)
             return
         scope["idempotent_id"] = str(uuid.uuid5(NAMESPACE, f"idempotency:{caller}:{key}"))
@@ -70,7 +84,8 @@ class Idempotency:
                     cipher = await cipher_of(connection, state.settings)
                     text = kept.body.decode("utf-8", "surrogateescape")
                     encrypted = cipher.encrypt(answer_place(caller, key), text)
-                    await queries.finish(connection, caller, key, kept.status, json.dumps(kept.headers), encrypted)
+                    answer = queries.Answer(kept.status, json.dumps(kept.headers), encrypted, scope.get("rights", []))
+                    await queries.finish(connection, caller, key, answer)
                 else:  # nothing was done that a second try would repeat
                     await queries.forget(connection, caller, key)
 
@@ -99,16 +114,25 @@ class _Kept:
 
     @property
     def is_final(self) -> bool:
-        """Whether trying again would make no sense: it was done, or it is wrong in itself."""
-        return 200 <= self.status < 300 or self.status in (400, 404, 409, 422)
+        """Whether trying again would make no sense: it was done, or it is wrong in itself. What is not there yet may come."""
+        return 200 <= self.status < 300 or self.status in (400, 409, 422)
 
 
-async def _caller(scope: Scope, state: State) -> str | None:
+async def _claims(scope: Scope, state: State) -> Claims | None:
     try:
-        claims = await state.tokens.read(await bearer(Request(scope)), state.now())
+        return await state.tokens.read(await bearer(Request(scope)), state.now())
     except Problem:
         return None
-    return f"app {claims.client}" if claims.client else claims.staff_code
+
+
+async def _check_rights(scope: Scope, state: State, claims: Claims, known: Any) -> None:
+    """Raises `Problem` when the sign-in has ended, or the caller has lost a post or scope on which the kept answer may rest."""
+    await standing(Request(scope), state, claims, None)
+    if not set(known["rights"] or ()) <= set(scope["rights"]):
+        raise Problem(
+            NOT_ALLOWED,
+            "Your posts have changed since this request was first sent; its answer is not given again. Look for the record itself.",
+        )
 
 
 def _digests(cipher: FieldCipher, content: bytes) -> list[bytes]:

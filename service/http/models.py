@@ -4,12 +4,15 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, Text
-from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.dialects.postgresql import ARRAY, JSON
 from sqlmodel import Field, SQLModel
 
 
 class KeptAnswer(SQLModel, table=True):
-    """The answer to a POST with an `Idempotency-Key`; `request` is its digest, `status` is empty while it is under way."""
+    """The answer to a POST with an `Idempotency-Key`; `request` is its digest, `status` is empty while it is under way.
+
+    `rights`: the posts (or the app's scopes) that the caller had; who has lost one of them does not get the answer again.
+    """
 
     __tablename__ = "idempotency"
 
@@ -20,3 +23,4 @@ class KeptAnswer(SQLModel, table=True):
     status: int | None = Field(default=None, sa_column=Column(Integer))
     headers: Any = Field(default=None, sa_column=Column(JSON))
     body: str | None = Field(default=None, sa_column=Column(Text))
+    rights: list[str] | None = Field(default=None, sa_column=Column(ARRAY(Text)))

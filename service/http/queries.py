@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from service.database import Connection, Row
 
@@ -26,13 +27,36 @@ async def begin(connection: Connection, caller: str, key: str, digests: Sequence
     )
     if taken:
         return None
-    return await connection.fetchrow("SELECT request, status, headers, body FROM idempotency WHERE caller = $1 AND key = $2", caller, key)
+    return await connection.fetchrow(
+        "SELECT request, status, headers, body, rights FROM idempotency WHERE caller = $1 AND key = $2", caller, key
+    )
 
 
-async def finish(connection: Connection, caller: str, key: str, status: int, headers: str, body: str) -> None:
+async def count_since(connection: Connection, caller: str, since: datetime) -> int:
+    """How many keys a caller has taken since a moment."""
+    count: int = await connection.fetchval("SELECT count(*) FROM idempotency WHERE caller = $1 AND at >= $2", caller, since)
+    return count
+
+
+class Answer(NamedTuple):
+    """An answer to be kept; `rights`: what the caller could do at the time."""
+
+    status: int
+    headers: str
+    body: str
+    rights: Sequence[str]
+
+
+async def finish(connection: Connection, caller: str, key: str, answer: Answer) -> None:
     """Keeps the answer."""
     await connection.execute(
-        "UPDATE idempotency SET status = $3, headers = $4, body = $5 WHERE caller = $1 AND key = $2", caller, key, status, headers, body
+        "UPDATE idempotency SET status = $3, headers = $4, body = $5, rights = $6 WHERE caller = $1 AND key = $2",
+        caller,
+        key,
+        answer.status,
+        answer.headers,
+        answer.body,
+        list(answer.rights),
     )
 
 

@@ -7,10 +7,22 @@ from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
 from service.database import Connection
-from service.errors import DEVICE_NEEDED, DEVICE_REVOKED, NOT_ALLOWED, PASSWORD_CHANGE_NEEDED, SESSION_ENDED, TOKEN_MISSING, Problem
+from service.errors import (
+    DEVICE_NEEDED,
+    DEVICE_REVOKED,
+    NOT_ALLOWED,
+    OTP_ENROLMENT_NEEDED,
+    PASSWORD_CHANGE_NEEDED,
+    SESSION_ENDED,
+    TOKEN_MISSING,
+    Problem,
+)
 from service.identity import queries
-from service.identity.queries import Session
-from service.identity.rights import ROUTES, PostHeld, Right, covers, holds, scope
+from service.identity import session_queries as sessions
+from service.identity.grants import posts_ended
+from service.identity.rights import ROUTES, PostHeld, Right, any_present, covers, holds, scope
+from service.identity.second_factor import is_asked_for
+from service.identity.session_queries import Session
 from service.identity.tokens import Claims
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
 from service.logs import hashed
@@ -18,14 +30,16 @@ from service.state import State, state_of
 
 scheme = OAuth2PasswordBearer(tokenUrl="/v1/auth/token", auto_error=False)
 
-# The routes that a cadre who must change the password still may call.
-_BEFORE_THE_CHANGE = frozenset({"change_password", "sign_out", "who_am_i"})
+# The routes that a cadre still may call who has no post at present; who must change the password; who must set up a second factor.
+_WITHOUT_POSTS = frozenset({"sign_out", "end_own_sessions", "who_am_i"})
+_BEFORE_THE_CHANGE = _WITHOUT_POSTS | {"change_password"}
+_BEFORE_ENROLMENT = _BEFORE_THE_CHANGE | {"start_otp", "confirm_otp"}
 
 
 class Caller:
     """A signed-in cadre with the posts that the cadre has or had, or an app with its unit."""
 
-    def __init__(self, claims: Claims, posts: list[PostHeld], now: datetime, right: Right) -> None:
+    def __init__(self, claims: Claims, posts: list[PostHeld], now: datetime, right: Right, has_second_factor: bool = False) -> None:
         self.staff_code = claims.staff_code
         self.device = claims.device
         self.session = claims.session
@@ -33,6 +47,7 @@ class Caller:
         self.posts = posts
         self.now = now
         self.right = right
+        self.has_second_factor = has_second_factor
 
     def units(self) -> list[str]:
         """The topmost units for which the caller has the right of this route; raises `Problem` when there is none."""
@@ -84,49 +99,85 @@ async def phone(request: Request, state: State) -> tuple[Claims, str, datetime]:
         raise Problem(DEVICE_NEEDED, "Sign in with a device_id: only a device can sync.")
     if state.tokens.is_due(claims):
         async with state.database.syncing() as connection:
-            session = await queries.session(connection, claims.staff_code, claims.device, claims.session)
-        _refuse_ended(session, request)
+            session = await _session(connection, claims, now)
+        # A phone whose cadre has no post any more may hand in what it holds; it is in no scope, so it gets no data.
+        _refuse_ended(session, request, state, now)
         state.tokens.looked_at(claims)
     return claims, claims.device, now
+
+
+async def _session(connection: Connection, claims: Claims, now: datetime) -> Session:
+    """What a token is checked against; notes the first use of a token, from which on the refresh token before it is no longer good."""
+    family, generation = claims.session, claims.generation
+    session = await sessions.session(connection, claims.staff_code, claims.device, family, generation)
+    if session.is_first_use and family is not None and generation is not None:
+        await sessions.note_first_use(connection, family, generation, now)
+    return session
 
 
 async def caller(request: Request, _: Annotated[str | None, Depends(scheme)]) -> Caller:
     """The signed-in cadre or app, who has the right of this route somewhere or is asking for what is their own."""
     state = state_of(request)
-    now = state.now()
-    claims = await state.tokens.read(await bearer(request), now)
+    claims = await state.tokens.read(await bearer(request), state.now())
     right = right_of(request)
-    async with state.database.reading() as connection:
-        if claims.client is not None:
-            return await _app(connection, claims, now, right)
-        session = await queries.session(connection, claims.staff_code, claims.device, claims.session)
-    request.scope["staff"] = hashed(claims.staff_code, state.settings.keyring.log_key)
-    _refuse_ended(session, request)
-    if session.revoked_at is not None:
-        raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")
-    # What an app may do is given to apps, with a scope; no person has it by a post.
-    found = Caller(claims, [post for post in session.posts if post.role != "app_client"], now, right)
-    if not right.signed:
+    found = await standing(request, state, claims, right)
+    if claims.client is None and not right.signed:
         found.units()
     return found
 
 
-async def _app(connection: Connection, claims: Claims, now: datetime, right: Right) -> Caller:
+async def standing(request: Request, state: State, claims: Claims, right: Right | None) -> Caller:
+    """The caller of a token that is still good; raises `Problem` when the sign-in, the device or all posts have ended.
+
+    Leaves what the caller may at present in the request's scope as `rights`: roles or scopes, each with its unit.
+    """
+    now = state.now()
+    async with state.database.reading() as connection:
+        if claims.client is not None:
+            return await _app(request, connection, claims, now, right)
+        session = await _session(connection, claims, now)
+    request.scope["staff"] = hashed(claims.staff_code, state.settings.keyring.log_key)
+    _refuse_ended(session, request, state, now)
+    if session.revoked_at is not None:
+        raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")
+    # What an app may do is given to apps, with a scope; no person has it by a post.
+    posts = [post for post in session.posts if post.role != "app_client"]
+    if not any_present(posts, now) and operation_of(request) not in _WITHOUT_POSTS:
+        raise posts_ended()
+    request.scope["rights"] = sorted({f"{post.role} {post.unit}" for post in posts if post.valid_at(now)})
+    return Caller(claims, posts, now, right or Right(), session.has_second_factor)
+
+
+def operation_of(request: Request) -> str | None:
+    """The operation id of a request's route, once it was found."""
+    return getattr(request.scope.get("route"), "operation_id", None)
+
+
+async def _app(request: Request, connection: Connection, claims: Claims, now: datetime, right: Right | None) -> Caller:
     row = await queries.client(connection, str(claims.client))
     if row is None or row["revoked_at"] is not None:
         raise Problem(SESSION_ENDED, "This app's account was ended; ask the administrator.")
-    if right.scope is None or right.scope not in claims.scopes:
+    # What an app was once allowed and is no longer, its older tokens do not allow either.
+    scopes = set(claims.scopes) & set(row["scopes"])
+    request.scope["rights"] = sorted(f"{scope} {row['unit']}" for scope in scopes)
+    if right is not None and (right.scope is None or right.scope not in scopes):
         raise Problem(
             NOT_ALLOWED, f"The app's token lacks the scope {right.scope or 'for people'}; ask for a token with it, if it is allowed."
         )
-    return Caller(claims, [PostHeld("app_client", row["unit"], row["created_at"], None)], now, right)
+    return Caller(claims, [PostHeld("app_client", row["unit"], row["created_at"], None)], now, right or Right())
 
 
-def _refuse_ended(session: Session, request: Request) -> None:
+def _refuse_ended(session: Session, request: Request, state: State, now: datetime) -> None:
     if session.ended:
         raise Problem(SESSION_ENDED, "This sign-in was ended, by a change of the password or by an administrator; sign in again.")
-    if session.must_change and request.scope["route"].operation_id not in _BEFORE_THE_CHANGE:
+    operation = operation_of(request)
+    if session.must_change and operation not in _BEFORE_THE_CHANGE:
         raise Problem(PASSWORD_CHANGE_NEEDED, "This is a first password; choose your own at POST /v1/auth/password, then go on.")
+    if not session.has_second_factor and operation not in _BEFORE_ENROLMENT and is_asked_for(state.settings, session.posts, now):
+        raise Problem(
+            OTP_ENROLMENT_NEEDED,
+            "Your role asks for a second factor; set one up at POST /v1/auth/otp, then go on.",
+        )
 
 
 Signed = Annotated[Caller, Depends(caller)]

@@ -1,110 +1,182 @@
-"""Counts attempts to sign in, for all processes alike: the limits of the library `limits`, kept in PostgreSQL."""
+"""Attempts to sign in: counted before a password is looked at, given back when it was right, for all processes alike.
 
-import time
+A device that signed in as the cadre before, and an address from which the cadre did, have limits of their own: whoever attacks an
+account from elsewhere, or an address that a village shares, locks neither. How many attempts a window allows is a text of the
+library `limits`; before a window is full the pause between two attempts doubles.
+"""
 
-import asyncpg
+import ipaddress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import NamedTuple
+
 from limits import RateLimitItem, parse
-from limits.aio.storage import Storage
-from limits.aio.strategies import FixedWindowRateLimiter
 
 from service.database import Database
-from service.errors import TOO_MANY, Problem
+from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem, Type
+from service.identity import attempt_queries as queries
 from service.settings import Settings
 
+# So many attempts may follow on each other at once; after that they pause for 1, 2, 4, 8 … seconds.
+FREE_ATTEMPTS = 4
 
-class PostgresStorage(Storage):
-    """Windows of attempts in the table `attempt`, which needs no WAL: after a crash everybody may try again."""
 
-    STORAGE_SCHEME = ["gridloop+postgres"]  # noqa: RUF012 (the library asks for a list)
+class Window(NamedTuple):
+    """What an attempt counts in: a key, how many it may be in what time, and whether they must pause."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__()
-        self._database = database
+    key: str
+    item: RateLimitItem
+    pauses: bool = False
 
-    @property
-    def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
-        """What may be raised below."""
-        return asyncpg.PostgresError
 
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Counts in the window under way, or begins one of `expiry` seconds."""
-        now = time.time()
-        async with self._database.reading() as connection:
-            count: int = await connection.fetchval(
-                """
-                INSERT INTO attempt AS a (key, count, expires_at) VALUES ($1, $2, $3)
-                ON CONFLICT (key) DO UPDATE SET count = CASE WHEN a.expires_at <= $4 THEN excluded.count ELSE a.count + excluded.count END,
-                    expires_at = CASE WHEN a.expires_at <= $4 THEN excluded.expires_at ELSE a.expires_at END
-                RETURNING count
-                """,
-                key,
-                amount,
-                now + expiry,
-                now,
-            )
-        return count
+class Counted(NamedTuple):
+    """What a window holds: attempts, its end and its newest attempt, both Unix times."""
 
-    async def get(self, key: str) -> int:
-        """The count of the window under way."""
-        async with self._database.reading() as connection:
-            count: int | None = await connection.fetchval("SELECT count FROM attempt WHERE key = $1 AND expires_at > $2", key, time.time())
-        return count or 0
+    attempts: int
+    expires_at: float
+    last_at: float
 
-    async def get_expiry(self, key: str) -> float:
-        """When the window under way ends, Unix time."""
-        async with self._database.reading() as connection:
-            expires_at: float | None = await connection.fetchval("SELECT expires_at FROM attempt WHERE key = $1", key)
-        return expires_at or time.time()
 
-    async def check(self) -> bool:
-        """Whether the table can be reached."""
-        await self.get("check")
-        return True
+class Taken(NamedTuple):
+    """An attempt that was counted; one that was good is given back."""
 
-    async def reset(self) -> int | None:
-        """Forgets every window."""
-        async with self._database.reading() as connection:
-            return int((await connection.execute("DELETE FROM attempt")).split()[-1])
+    windows: tuple[Window, ...]
 
-    async def clear(self, key: str) -> None:
-        """Forgets one window."""
-        async with self._database.reading() as connection:
-            await connection.execute("DELETE FROM attempt WHERE key = $1", key)
+
+class Origin(NamedTuple):
+    """Whose attempt it is: the account, in one spelling, and from where. `device` and `is_known_address`: it signed in there before."""
+
+    account: str
+    address: str
+    device: str | None = None
+    is_known_address: bool = False
 
 
 class Attempts:
-    """Failed attempts, limited per account at an address, per account, and per address."""
+    """Counts attempts in the database."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        self._limiter = FixedWindowRateLimiter(PostgresStorage(database))
+        self._database = database
         self._here, self._account, self._address = (
             parse(text) for text in (settings.attempts_here, settings.attempts_account, settings.attempts_address)
         )
+        self._code = parse("10/hour")
 
-    def _windows(self, account: str, address: str) -> list[tuple[RateLimitItem, tuple[str, ...]]]:
-        return [
-            (self._here, ("here", account, address)),
-            (self._account, ("account", account)),
-            (self._address, ("address", address)),
-        ]
+    def of_cadre(self, origin: Origin) -> tuple[Window, ...]:
+        """The windows of an attempt to sign in as a cadre."""
+        account, address = origin.account, network_of(origin.address)
+        if origin.device is not None:
+            return (
+                Window(f"device {origin.device} {account} {address}", self._here, pauses=True),
+                Window(f"device {origin.device} {account}", self._account),
+            )
+        here = Window(f"here {account} {address}", self._here, pauses=True)
+        if origin.is_known_address:
+            return (here, Window(f"known {account}", self._account))
+        return (here, Window(f"account {account}", self._account), Window(f"address {address}", self._address))
 
-    async def check(self, account: str, address: str) -> None:
-        """Raises `Problem` while too many attempts have failed; says when to try again."""
-        for item, names in self._windows(account, address):
-            if not await self._limiter.test(item, *names):
-                ends, _ = await self._limiter.get_window_stats(item, *names)
-                wait = max(1, int(ends - time.time()) + 1)
-                raise Problem(
-                    TOO_MANY,
-                    f"Too many attempts have failed; try again in {wait} seconds, or ask the administrator for a new password.",
-                    {"Retry-After": str(wait)},
-                )
+    def of_app(self, client: str, address: str) -> tuple[Window, ...]:
+        """The windows of an app's attempt. Its secret cannot be guessed, so nobody may lock the app from elsewhere."""
+        network = network_of(address)
+        return (
+            Window(f"app {client} {network}", self._here, pauses=True),
+            Window(f"address {network}", self._address),
+        )
 
-    async def failed(self, account: str, address: str) -> None:
-        """Counts a failed attempt."""
-        for item, names in self._windows(account, address):
-            await self._limiter.hit(item, *names)
+    def of_session(self, session: str) -> tuple[Window, ...]:
+        """The windows of an attempt by somebody signed in."""
+        return (Window(f"session {session}", self._here, pauses=True),)
 
-    async def succeeded(self, account: str, address: str) -> None:
-        """Forgets the failures of an account at an address that have been made good."""
-        await self._limiter.clear(self._here, "here", account, address)
+    def of_code(self, account: str) -> tuple[Window, ...]:
+        """The windows of codes of six digits, which whoever knows the password could go through."""
+        return (Window(f"code {account}", self._code),)
+
+    async def take(self, windows: Sequence[Window], now: datetime) -> Taken:
+        """Counts an attempt in all windows, or in none: raises `Problem` while one of them allows no more; says when to come again."""
+        at = now.timestamp()
+        async with self._database.transaction() as connection:
+            rows = await queries.lock_windows(connection, [window.key for window in windows])
+            held = {window.key: Counted(row["count"], row["expires_at"], row["last_at"]) for window in windows if (row := rows[window.key])}
+            wait = max(seconds_to_wait(window, held[window.key], at) for window in windows)
+            if wait > 0:
+                raise too_many(wait)
+            await queries.write_windows(connection, {window.key: one_more(window, held[window.key], at) for window in windows})
+        return Taken(tuple(windows))
+
+    @asynccontextmanager
+    async def counted(self, windows: Sequence[Window], now: datetime, failure: Type = SIGN_IN_FAILED) -> AsyncIterator[None]:
+        """Counts what is done inside as an attempt; it failed if it raises a `Problem` of type `failure`.
+
+        Whatever else it raises says nothing of the password: then the attempt is given back.
+        """
+        taken = await self.take(windows, now)
+        try:
+            yield
+        except BaseException as error:
+            if not (isinstance(error, Problem) and error.type is failure):
+                await self.give_back(taken)
+            raise
+        await self.succeeded(taken)
+
+    async def give_back(self, *taken: Taken) -> None:
+        """Forgets attempts that came to nothing: nobody's password was looked at, or it was right and something else was missing."""
+        async with self._database.transaction() as connection:
+            await queries.give_back(connection, [window.key for item in taken for window in item.windows])
+
+    async def succeeded(self, *taken: Taken) -> None:
+        """Forgets good attempts, and the failures before them where they pause."""
+        windows = [window for item in taken for window in item.windows]
+        async with self._database.transaction() as connection:
+            await queries.give_back(
+                connection,
+                [window.key for window in windows],
+                [window.key for window in windows if window.pauses],
+            )
+
+
+def seconds_to_wait(window: Window, held: Counted, now: float) -> float:
+    """How long a window allows no attempt; 0 when it allows one. One that a wrong clock has set into the future is over."""
+    if not _is_under_way(window, held, now):
+        return 0
+    if held.attempts >= window.item.amount:
+        return held.expires_at - now
+    if not window.pauses or held.attempts <= FREE_ATTEMPTS or held.last_at > now:
+        return 0
+    pause: float = 2 ** (held.attempts - FREE_ATTEMPTS - 1)
+    return max(0, min(held.last_at + pause, held.expires_at) - now)
+
+
+def one_more(window: Window, held: Counted, now: float) -> Counted:
+    """A window with one attempt more; a new one begins with it when the last is over."""
+    if _is_under_way(window, held, now):
+        return Counted(held.attempts + 1, held.expires_at, now)
+    return Counted(1, now + window.item.get_expiry(), now)
+
+
+def _is_under_way(window: Window, held: Counted, now: float) -> bool:
+    return now < held.expires_at <= now + window.item.get_expiry()
+
+
+def too_many(wait: float) -> Problem:
+    """The answer to one attempt too many."""
+    seconds = max(1, int(wait) + 1)
+    return Problem(
+        TOO_MANY,
+        f"Too many attempts have failed; try again in {seconds} seconds, or ask your village secretary or the administrator"
+        " for a one-time code.",
+        {"Retry-After": str(seconds)},
+    )
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: of IPv6 the first half, which one line has to itself."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False).network_address) + "/64"
+    return str(found)

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID as Uuid
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlmodel import Field, SQLModel
 
@@ -13,7 +13,10 @@ def _code() -> Column[str]:
 
 
 class Cadre(SQLModel, table=True):
-    """A person who works with Gridloop. `password` is an argon2 hash; without one nobody signs in as this cadre."""
+    """A person who works with Gridloop. `password` is an argon2 hash; without one nobody signs in as this cadre.
+
+    `must_change`: it is a first password, which is good until `password_expires_at`.
+    """
 
     staff_code: str = Field(sa_column=_code())
     name: str = Field(sa_type=Text)
@@ -22,6 +25,7 @@ class Cadre(SQLModel, table=True):
     password: str | None = Field(default=None, sa_type=Text)
     demo: bool = False
     must_change: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default="false"))
+    password_expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class Post(SQLModel, table=True):
@@ -60,27 +64,71 @@ class Device(SQLModel, table=True):
 
 
 class RefreshToken(SQLModel, table=True):
-    """A refresh token, known by its hash. A family grows by rotation; using an old one again revokes the family."""
+    """A refresh token, known by its hash. A family is one sign-in, which began at `family_since` from `address`.
+
+    It grows by rotation: `generation` counts from 0. `first_used_at`: when the token, or an access token that was issued with it, was
+    first used; from then on the one before is no longer good, and its use revokes the family. `ended_by`: why it was revoked.
+    """
 
     __tablename__ = "refresh_token"
+    __table_args__ = (
+        Index("refresh_token_generation", "family", "generation"),
+        Index("refresh_token_staff_code", "staff_code"),
+    )
 
     hash: str = Field(sa_column=Column(Text, primary_key=True))
-    family: Uuid = Field(sa_column=Column(UUID, nullable=False, index=True))
+    family: Uuid = Field(sa_column=Column(UUID, nullable=False))
     staff_code: str = Field(sa_type=Text)
     device: Uuid | None = Field(default=None, sa_column=Column(UUID))
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
     used_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    generation: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
+    first_used_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    family_since: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("now()")))
+    ended_by: str | None = Field(default=None, sa_type=Text)
+    address: str = Field(sa_column=Column(Text, nullable=False, server_default=""))
+
+
+class SecondFactor(SQLModel, table=True):
+    """A cadre's authenticator app (TOTP). `secret` is encrypted; it counts from `confirmed_at` on.
+
+    `last_step`: the time step of the last code that was taken, so that no code is taken twice.
+    """
+
+    __tablename__ = "second_factor"
+
+    staff_code: str = Field(sa_column=_code())
+    secret: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    confirmed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    last_step: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+
+
+class OneTimeCode(SQLModel, table=True):
+    """A code that is good once: in place of a second factor, or (`purpose` = `password`) to set a new password until `expires_at`.
+
+    `hash` is an HMAC under a key outside the database: the codes are too short for a plain hash.
+    """
+
+    __tablename__ = "one_time_code"
+
+    staff_code: str = Field(sa_column=_code())
+    purpose: str = Field(sa_column=Column(Text, primary_key=True))
+    hash: str = Field(sa_column=Column(Text, primary_key=True))
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class Attempt(SQLModel, table=True):
-    """A window in which failed attempts to sign in are counted; `expires_at` is a Unix time."""
+    """A window in which failed attempts to sign in are counted; `expires_at` and `last_at`, of the newest attempt, are Unix times."""
 
     __table_args__ = {"prefixes": ["UNLOGGED"]}
 
     key: str = Field(sa_column=Column(Text, primary_key=True))
     count: int = Field(sa_column=Column(Integer, nullable=False))
     expires_at: float = Field(sa_column=Column(Double, nullable=False))
+    last_at: float = Field(sa_column=Column(Double, nullable=False, server_default="0"))
 
 
 class AppClient(SQLModel, table=True):

@@ -12,7 +12,8 @@ from service.identity.rights import PostHeld
 async def cadre(connection: Connection, staff_code: str) -> Row | None:
     """A cadre by staff code."""
     return await connection.fetchrow(
-        "SELECT staff_code, name, phone, party_member, password, demo, must_change FROM cadre WHERE staff_code = $1", staff_code
+        "SELECT staff_code, name, phone, party_member, password, demo, must_change, password_expires_at FROM cadre WHERE staff_code = $1",
+        staff_code,
     )
 
 
@@ -22,56 +23,21 @@ async def posts_of(connection: Connection, staff_code: str) -> list[PostHeld]:
     return [PostHeld(*row) for row in rows]
 
 
-class Session(NamedTuple):
-    """What decides whether a token is still good: posts, the device's revocation, whether the sign-in has ended, a password to change."""
-
-    posts: list[PostHeld]
-    revoked_at: datetime | None
-    ended: bool
-    must_change: bool
-
-
-async def session(connection: Connection, staff_code: str, device: str | None, session: str | None) -> Session:
-    """Everything that a request's token is checked against, in one look."""
-    rows = await connection.fetch(
-        """
-        SELECT p.role, p.unit, p.valid_from, p.valid_to, d.revoked_at, coalesce(c.must_change, false) AS must_change,
-               -- A sign-in that the server does not know was lost with its last hours (promise 9): its token is genuine all the same.
-               coalesce((SELECT bool_and(r.revoked_at IS NOT NULL) FROM refresh_token r WHERE r.family = $3::uuid), false) AS ended
-        FROM (SELECT $1::text AS staff_code) AS me LEFT JOIN cadre c ON c.staff_code = me.staff_code
-        LEFT JOIN device d ON d.id = $2::uuid LEFT JOIN post p ON p.staff_code = me.staff_code
-        """,
-        staff_code,
-        device,
-        session,
-    )
-    posts = [PostHeld(row["role"], row["unit"], row["valid_from"], row["valid_to"]) for row in rows if row["role"] is not None]
-    return Session(posts, rows[0]["revoked_at"], rows[0]["ended"], rows[0]["must_change"])
-
-
-async def set_password(connection: Connection, staff_code: str, hashed: str, must_change: bool) -> bool:
-    """Gives a cadre a password; False when there is no such cadre."""
+async def set_password(connection: Connection, staff_code: str, hashed: str, expires_at: datetime | None = None) -> bool:
+    """Gives a cadre a password; False when there is no such cadre. One that expires is a first password, to be changed."""
     status = await connection.execute(
-        "UPDATE cadre SET password = $2, must_change = $3, demo = false WHERE staff_code = $1", staff_code, hashed, must_change
+        "UPDATE cadre SET password = $2, must_change = $3, password_expires_at = $4, demo = false WHERE staff_code = $1",
+        staff_code,
+        hashed,
+        expires_at is not None,
+        expires_at,
     )
     return status.endswith(" 1")
 
 
-async def end_sessions(connection: Connection, staff_code: str, now: datetime, but: str | None = None) -> int:
-    """Ends the sign-ins of a cadre, all or all but one; returns how many were under way."""
-    count: int = await connection.fetchval(
-        """
-        WITH ended AS (
-            UPDATE refresh_token SET revoked_at = $2
-            WHERE staff_code = $1 AND revoked_at IS NULL AND ($3::uuid IS NULL OR family <> $3) RETURNING family
-        )
-        SELECT count(DISTINCT family) FROM ended
-        """,
-        staff_code,
-        now,
-        but,
-    )
-    return count
+async def set_hash(connection: Connection, staff_code: str, old: str, new: str) -> None:
+    """Keeps the same password under newer parameters, unless it was changed meanwhile."""
+    await connection.execute("UPDATE cadre SET password = $3 WHERE staff_code = $1 AND password = $2", staff_code, old, new)
 
 
 _DEVICE = """
@@ -89,40 +55,56 @@ async def device(connection: Connection, id: str) -> Row:
     return row
 
 
+# Whether a cadre is in units ($1) at a moment ($2): one of the posts at present lies there, or, of a cadre without any, one of the
+# former ones; and how many of them lie elsewhere.
+_POSTS_INSIDE = """
+    SELECT count(*) FILTER (WHERE u.code IS NOT NULL) AS inside, count(*) FILTER (WHERE u.code IS NULL) AS outside
+    FROM (
+        SELECT p.unit, p.valid_from <= $2 AND (p.valid_to IS NULL OR p.valid_to > $2) AS is_present,
+               bool_or(p.valid_from <= $2 AND (p.valid_to IS NULL OR p.valid_to > $2)) OVER () AS any_present
+        FROM post p WHERE p.staff_code = {staff_code}
+    ) AS q LEFT JOIN LATERAL (
+        SELECT t.code FROM unnest($1::text[]) AS t(code) WHERE q.unit >= t.code AND q.unit < t.code || ':' LIMIT 1
+    ) AS u ON true
+    WHERE q.is_present OR NOT q.any_present
+"""
+
+
 async def devices(
-    connection: Connection, units: Sequence[str], staff_code: str, only: str | None, after: str | None, limit: int
+    connection: Connection,
+    units: Sequence[str],
+    now: datetime,
+    staff_code: str,
+    only: str | None,
+    after: str | None,
+    limit: int,
 ) -> list[Row]:
-    """Phones of cadres with a post in these units, and the caller's own, in order of id."""
+    """Phones of cadres with a post in these units at present (or at last), and the caller's own, in order of id."""
     return await connection.fetch(
         _DEVICE
-        + """
-        WHERE d.platform <> 'server' AND (d.staff_code = $2 OR EXISTS (
-            SELECT FROM post p JOIN unnest($1::text[]) AS u(code) ON p.unit >= u.code AND p.unit < u.code || ':'
-            WHERE p.staff_code = d.staff_code))
+        + f"""
+        WHERE d.platform <> 'server' AND (d.staff_code = $6 OR (
+            SELECT inside > 0 FROM ({_POSTS_INSIDE.format(staff_code="d.staff_code")}) AS i))
           AND ($3::text IS NULL OR d.staff_code = $3) AND ($4::uuid IS NULL OR d.id > $4)
         ORDER BY d.id LIMIT $5
         """,
         list(units),
-        staff_code,
+        now,
         only,
         after,
         limit,
-    )
-
-
-async def device_in(connection: Connection, device: str, units: Sequence[str], staff_code: str) -> Row | None:
-    """One phone of a cadre with a post in these units, or one of the caller's own, locked."""
-    return await connection.fetchrow(
-        """
-        SELECT d.id::text, d.staff_code, d.revoked_at FROM device d
-        WHERE d.id = $1 AND d.platform <> 'server' AND (d.staff_code = $3 OR EXISTS (
-            SELECT FROM post p JOIN unnest($2::text[]) AS u(code) ON p.unit >= u.code AND p.unit < u.code || ':'
-            WHERE p.staff_code = d.staff_code)) FOR UPDATE OF d
-        """,
-        device,
-        list(units),
         staff_code,
     )
+
+
+async def device_in(connection: Connection, device: str, units: Sequence[str], now: datetime, staff_code: str) -> Row | None:
+    """One phone of a cadre who is wholly in these units (see `is_cadre_in`), or one of the caller's own, locked."""
+    row = await connection.fetchrow(
+        "SELECT id::text, staff_code, revoked_at FROM device WHERE id = $1 AND platform <> 'server' FOR UPDATE", device
+    )
+    if row is None or row["staff_code"] == staff_code:
+        return row
+    return row if await is_cadre_in(connection, row["staff_code"], units, now) else None
 
 
 async def revoke_device(connection: Connection, device: str, now: datetime) -> None:
@@ -172,15 +154,13 @@ async def cadre_with_posts(connection: Connection, staff_code: str) -> Row:
     return row
 
 
-async def is_cadre_in(connection: Connection, staff_code: str, units: Sequence[str]) -> bool:
-    """Whether a cadre has or had a post in these units."""
-    found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM post p JOIN unnest($2::text[]) AS u(code) ON p.unit >= u.code AND p.unit < u.code || ':'"
-        " WHERE p.staff_code = $1)",
-        staff_code,
-        list(units),
-    )
-    return found
+async def is_cadre_in(connection: Connection, staff_code: str, units: Sequence[str], now: datetime) -> bool:
+    """Whether every post that a cadre has at present lies in these units; of a cadre without any, every former one.
+
+    So nobody acts on the account of somebody who stands above, or elsewhere too.
+    """
+    row = await connection.fetchrow(_POSTS_INSIDE.format(staff_code="$3"), list(units), now, staff_code)
+    return row is not None and row["inside"] > 0 and row["outside"] == 0
 
 
 async def correct_cadre(connection: Connection, staff_code: str, changes: dict[str, object]) -> None:
@@ -217,6 +197,11 @@ async def add_client(connection: Connection, id: str, name: str, secret: str, sc
     )
 
 
+async def set_client_hash(connection: Connection, id: str, old: str, new: str) -> None:
+    """Keeps an app's same secret under newer parameters, unless it was changed meanwhile."""
+    await connection.execute("UPDATE app_client SET secret = $3 WHERE id = $1 AND secret = $2", id, old, new)
+
+
 async def revoke_client(connection: Connection, id: str, now: datetime) -> bool:
     """Ends an app's account; False when there is none."""
     return (await connection.execute("UPDATE app_client SET revoked_at = $2 WHERE id = $1", id, now)).endswith(" 1")
@@ -234,11 +219,16 @@ async def read_device(connection: Connection, device: str) -> Row | None:
     )
 
 
-async def bind_device(
-    connection: Connection, device: str, staff_code: str, name: str, platform: str, app_version: str, now: datetime
-) -> str:
-    """Makes or renews a device's row and returns whose device it is."""
-    owner: str = await connection.fetchval(
+class Bound(NamedTuple):
+    """Whose device it is, and since when it is registered."""
+
+    staff_code: str
+    registered_at: datetime
+
+
+async def bind_device(connection: Connection, device: str, staff_code: str, about: tuple[str, str, str], now: datetime) -> Bound:
+    """Makes or renews a device's row; `about`: its name, platform and version of the app."""
+    row = await connection.fetchrow(
         """
         INSERT INTO device AS d (id, staff_code, name, platform, app_version, acked_seq, last_stamp, queued, clock_offset_ms, created_at)
         VALUES ($1, $2, $3, $4, $5, 0, 0, 0, 0, $6)
@@ -246,49 +236,23 @@ async def bind_device(
             name = CASE WHEN d.staff_code = excluded.staff_code THEN excluded.name ELSE d.name END,
             platform = CASE WHEN d.staff_code = excluded.staff_code THEN excluded.platform ELSE d.platform END,
             app_version = CASE WHEN d.staff_code = excluded.staff_code THEN excluded.app_version ELSE d.app_version END
-        RETURNING staff_code
+        RETURNING staff_code, created_at
         """,
         device,
         staff_code,
-        name,
-        platform,
-        app_version,
+        *about,
         now,
     )
-    return owner
+    assert row is not None
+    return Bound(*row)
 
 
-async def add_refresh_token(
-    connection: Connection, hash: str, family: str, staff_code: str, device: str | None, expires_at: datetime
-) -> None:
-    """Keeps a new refresh token."""
-    await connection.execute(
-        "INSERT INTO refresh_token (hash, family, staff_code, device, expires_at) VALUES ($1, $2, $3, $4, $5)",
-        hash,
-        family,
-        staff_code,
-        device,
-        expires_at,
+async def inherit_registration(connection: Connection, device: str, registered_at: datetime) -> datetime:
+    """Lets a device count as registered since its predecessor was, if that is earlier; returns since when."""
+    since: datetime = await connection.fetchval(
+        "UPDATE device SET created_at = least(created_at, $2) WHERE id = $1 RETURNING created_at", device, registered_at
     )
-
-
-async def lock_refresh_token(connection: Connection, hash: str) -> Row | None:
-    """A refresh token, locked."""
-    return await connection.fetchrow(
-        "SELECT hash, family::text, staff_code, device::text, expires_at, used_at, revoked_at FROM refresh_token"
-        " WHERE hash = $1 FOR UPDATE",
-        hash,
-    )
-
-
-async def use_refresh_token(connection: Connection, hash: str, now: datetime) -> None:
-    """Marks a refresh token as used up."""
-    await connection.execute("UPDATE refresh_token SET used_at = $2 WHERE hash = $1", hash, now)
-
-
-async def revoke_family(connection: Connection, family: str, now: datetime) -> None:
-    """Revokes every token that grew from one sign-in."""
-    await connection.execute("UPDATE refresh_token SET revoked_at = $2 WHERE family = $1 AND revoked_at IS NULL", family, now)
+    return since
 
 
 async def signing_keys(connection: Connection, now: datetime) -> list[Row]:

@@ -40,6 +40,10 @@ SETTLES = frozenset({"village_secretary", "first_secretary", "supervisor", "admi
 ADMINISTERS = frozenset({"admin"})
 SEES_DEVICES = SETTLES
 
+# The roles that give a one-time code to who has forgotten the password, and the roles to which all but administrators may.
+RECOVERS = frozenset({"village_secretary", "first_secretary", "admin"})
+RECOVERED = frozenset({"grid_worker", "village_committee", "village_supervisor", "contact_member"})
+
 # The roles that edit articles.
 EDITS = frozenset({"village_secretary", "first_secretary", "supervisor", "admin"})
 
@@ -79,8 +83,14 @@ ROUTES: Mapping[str, Right] = {
     # signing in
     "issue_token": _OPEN,
     "list_keys": _OPEN,
+    "recover_password": _OPEN,
     "change_password": _SIGNED,
     "sign_out": _SIGNED,
+    "list_own_sessions": _SIGNED,
+    "end_own_sessions": _SIGNED,
+    "start_otp": _SIGNED,
+    "confirm_otp": _SIGNED,
+    "renew_otp_codes": _SIGNED,
     "who_am_i": _SIGNED,
     # the phone
     "sync": Right(device=True),
@@ -124,6 +134,8 @@ ROUTES: Mapping[str, Right] = {
     "set_password": _ADMIN,
     "correct_cadre": _ADMIN,
     "end_sessions": _ADMIN,
+    "make_recovery_code": Right(RECOVERS),
+    "reset_otp": _ADMIN,
     # personal data
     "export_household": _SETTLE,
     "export_cadre": Right(ADMINISTERS, signed=True),
@@ -186,6 +198,11 @@ def may_write(posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime)
 def writing_posts(posts: Iterable[PostHeld], kind: str, grid: str) -> list[PostHeld]:
     """Those of the posts that allow writing such a record in a grid while they are held."""
     return [post for post in posts if kind in WRITES.get(post.role, ()) and covers(post.unit, grid)]
+
+
+def any_present(posts: Iterable[PostHeld], moment: datetime) -> bool:
+    """Whether any of the posts is held at that moment."""
+    return any(post.valid_at(moment) for post in posts)
 
 
 def may_settle(posts: Iterable[PostHeld], grid: str, moment: datetime) -> bool:

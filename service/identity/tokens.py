@@ -1,7 +1,9 @@
 """Access tokens: JWT signed with ES256; and refresh tokens, which rotate."""
 
 import asyncio
+import base64
 import hashlib
+import hmac
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -11,16 +13,15 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from jose import ExpiredSignatureError, JWTError, jwk, jwt
 
 from service.database import Database
 from service.encryption import FieldCipher, KeyMissing, Place, Undecrypted
 from service.encryption_queries import cipher_of
 from service.errors import GRANT_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, Problem
-from service.identity import queries
+from service.identity import jwt, queries
 from service.settings import Settings
+from sync_protocol.periods import to_ms
 
-ALGORITHM = "ES256"
 LEEWAY_S = 60
 _CACHED = 20_000
 _UNKNOWN_KEY_RELOADS_AFTER_S = 5.0
@@ -31,7 +32,8 @@ RELOADED_EVERY_S = 30.0
 class Claims(msgspec.Struct, frozen=True):
     """Who a token speaks for: a staff code and the device it is bound to, if any; or an app (`client`) with its `scopes`.
 
-    `session` is the sign-in that it grew from; `expires` is a Unix time.
+    `session` is the sign-in that it grew from, `generation` the refresh token of it with which it was issued; `expires` is a Unix time.
+    `registered_ms`: when the device was registered, Unix milliseconds; a restored server learns it from here.
     """
 
     staff_code: str
@@ -40,7 +42,19 @@ class Claims(msgspec.Struct, frozen=True):
     session: str | None = None
     client: str | None = None
     scopes: tuple[str, ...] = ()
+    generation: int | None = None
     registered_ms: int | None = None
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """What an access token says beside its subject: the device, the sign-in, and the refresh token with which it is issued."""
+
+    device: str | None = None
+    session: str | None = None
+    generation: int | None = None
+    registered_at: datetime | None = None
+    client: str | None = None
+    scopes: Sequence[str] = ()
 
 
 class Tokens:
@@ -55,7 +69,7 @@ class Tokens:
         self._public: dict[str, str] = {}
         self._loaded = 0.0
         self._cache: dict[str, Claims] = {}
-        self._looked: dict[tuple[str, str | None], float] = {}
+        self._looked: dict[tuple[str, str | None, int | None], float] = {}
         self._loading = asyncio.Lock()
 
     async def ready(self) -> None:
@@ -99,25 +113,20 @@ class Tokens:
         return kid
 
     def is_due(self, claims: Claims) -> bool:
-        """Whether it is time to ask the database again whether a phone's sign-in still stands."""
-        at = self._looked.get((claims.staff_code, claims.session))
+        """Whether it is time to ask the database again whether a phone's sign-in still stands.
+
+        The first use of a refresh token's access token is always such a moment: it tells that the refresh token has arrived.
+        """
+        at = self._looked.get((claims.staff_code, claims.session, claims.generation))
         return at is None or time.monotonic() - at > RELOADED_EVERY_S
 
     def looked_at(self, claims: Claims) -> None:
         """The database was asked just now."""
         if len(self._looked) >= _CACHED:
             self._looked.clear()
-        self._looked[claims.staff_code, claims.session] = time.monotonic()
+        self._looked[claims.staff_code, claims.session, claims.generation] = time.monotonic()
 
-    def access_token(
-        self,
-        subject: str,
-        device: str | None,
-        now: datetime,
-        session: str | None = None,
-        client: str | None = None,
-        scopes: Sequence[str] = (),
-    ) -> str:
+    def access_token(self, subject: str, now: datetime, about: Issued) -> str:
         """A signed access token; `ready` comes first."""
         assert self._private is not None
         kid, pem = self._private
@@ -128,9 +137,16 @@ class Tokens:
             "exp": int((now + timedelta(minutes=self._settings.access_minutes)).timestamp()),
             "jti": secrets.token_hex(8),
         }
-        more = {"device": device, "sid": session, "client_id": client, "scope": " ".join(scopes) or None}
+        more = {
+            "device": about.device,
+            "sid": about.session,
+            "rt": about.generation,
+            "reg": None if about.registered_at is None else to_ms(about.registered_at),
+            "client_id": about.client,
+            "scope": " ".join(about.scopes) or None,
+        }
         claims |= {name: value for name, value in more.items() if value is not None}
-        return str(jwt.encode(claims, pem, algorithm=ALGORITHM, headers={"kid": kid}))
+        return jwt.sign(claims, pem, kid)
 
     async def read(self, token: str, now: datetime) -> Claims:
         """Who a token speaks for; raises `Problem`. A token that was read before is looked up until it expires."""
@@ -138,7 +154,7 @@ class Tokens:
             await self.load()
         known = self._cache.get(token)
         if known is None:
-            known = await self._verify(token, now)
+            known = await self._verify(token)
             if len(self._cache) >= _CACHED:
                 self._cache.clear()
             self._cache[token] = known
@@ -146,29 +162,16 @@ class Tokens:
             raise Problem(TOKEN_EXPIRED, "The access token has expired; get a new one with the refresh token.")
         return known
 
-    async def _verify(self, token: str, now: datetime) -> Claims:
+    async def _verify(self, token: str) -> Claims:
         try:
-            header = jwt.get_unverified_header(token)
-        except JWTError:
-            raise Problem(TOKEN_INVALID, "The token is no JWT; sign in at /v1/auth/token.") from None
-        kid = header.get("kid")
-        if kid not in self._public and time.monotonic() - self._loaded > _UNKNOWN_KEY_RELOADS_AFTER_S:
-            await self.load()
-        pem = self._public.get(str(kid))
-        if pem is None or header.get("alg") != ALGORITHM:
-            raise Problem(TOKEN_INVALID, "The token was not signed by this server; sign in at /v1/auth/token.")
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                pem,
-                algorithms=[ALGORITHM],
-                issuer=self._settings.issuer,
-                options={"verify_aud": False, "verify_exp": False, "verify_iat": False},
-            )
-        except ExpiredSignatureError:
-            raise Problem(TOKEN_EXPIRED, "The access token has expired; get a new one with the refresh token.") from None
-        except JWTError:
-            raise Problem(TOKEN_INVALID, "The token's signature or issuer is wrong; sign in at /v1/auth/token.") from None
+            kid = jwt.key_id(token)
+            if kid not in self._public and time.monotonic() - self._loaded > _UNKNOWN_KEY_RELOADS_AFTER_S:
+                await self.load()
+            if kid not in self._public:
+                raise jwt.NotOurs("The token was not signed by this server")
+            claims = jwt.verified(token, self._public[kid], self._settings.issuer)
+        except jwt.NotOurs as error:
+            raise Problem(TOKEN_INVALID, f"{error}; sign in at /v1/auth/token.") from None
         try:
             return Claims(
                 str(claims["sub"]),
@@ -177,6 +180,8 @@ class Tokens:
                 claims.get("sid"),
                 claims.get("client_id"),
                 tuple(str(claims.get("scope", "")).split()),
+                claims.get("rt"),
+                claims.get("reg"),
             )
         except (KeyError, TypeError, ValueError):
             raise Problem(TOKEN_INVALID, "The token lacks a claim; sign in at /v1/auth/token.") from None
@@ -184,15 +189,7 @@ class Tokens:
     async def jwks(self) -> dict[str, Any]:
         """The public keys, for others to check tokens with (RFC 7517)."""
         await self.ready()
-        keys = []
-        for kid, pem in self._public.items():
-            public = jwk.construct(pem, ALGORITHM).to_dict()
-            keys.append({key: _text(value) for key, value in public.items()} | {"kid": kid, "use": "sig"})
-        return {"keys": keys}
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+        return {"keys": [jwt.public_key(pem, kid) for kid, pem in self._public.items()]}
 
 
 def key_place(kid: str) -> Place:
@@ -222,6 +219,17 @@ def make_key() -> tuple[str, str, str]:
 def new_refresh_token() -> str:
     """256 random bits."""
     return secrets.token_urlsafe(32)
+
+
+def successor_of(refresh_token: str, settings: Settings) -> str:
+    """The refresh token that follows on one: the same however often it is asked for, and only the server can tell it."""
+    digest = hmac.digest(derived_key(settings, b"refresh"), refresh_token.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def derived_key(settings: Settings, purpose: bytes) -> bytes:
+    """A key of its own for a purpose, the same in all processes and as long as the oldest secret key is kept."""
+    return hmac.digest(settings.keyring.log_key, b"gridloop " + purpose, "sha256")
 
 
 def hash_of(refresh_token: str) -> str:

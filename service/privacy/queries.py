@@ -107,6 +107,7 @@ OLD = {
     "lines of the trail": ("audit", "at < $1"),
     "expired refresh tokens": ("refresh_token", "expires_at < $1"),
     "windows of attempts": ("attempt", "to_timestamp(expires_at) < $1"),
+    "one-time codes": ("one_time_code", "expires_at < $1"),
     "retired signing keys": ("signing_key", "retired_at < $1"),
     "answers kept for repeated requests": ("idempotency", "at < $1"),
 }

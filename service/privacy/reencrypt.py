@@ -21,6 +21,7 @@ from service import encrypted_values as values
 from service.database import Connection, Database, Row, begin_again
 from service.encryption import FieldCipher, Place, State, Undecrypted
 from service.encryption_queries import cipher_of, set_state, transactions_under_way
+from service.identity.second_factor import secret_place
 from service.privacy import queries
 from service.privacy import reencrypt_queries as sql
 from service.settings import Settings
@@ -192,6 +193,10 @@ def _signing_key(work: _Work, row: Row) -> list[str | None]:
     return [work.text(Place("signing_key", "private_pem", row["kid"]), row["private_pem"])]
 
 
+def _second_factor(work: _Work, row: Row) -> list[str | None]:
+    return [work.text(secret_place(row["staff_code"]), row["secret"])]
+
+
 def _answer(work: _Work, row: Row) -> list[str | None]:
     return [work.text(values.answer_place(row["caller"], row["key"]), row["body"])]
 
@@ -248,6 +253,7 @@ TABLES = (
     *map(_records, KINDS.values()),
     Table("cadre", {"staff_code": "text"}, {"phone": "text"}, "phone <> ''", _phone),
     Table("signing_key", {"kid": "text"}, {"private_pem": "text"}, "true", _signing_key),
+    Table("second_factor", {"staff_code": "text"}, {"secret": "text"}, "true", _second_factor),
     Table("idempotency", {"caller": "text", "key": "text"}, {"body": "text"}, "body IS NOT NULL", _answer),
     Table(
         "held",

@@ -101,7 +101,7 @@ async def cadre(request: Request, caller: Signed, staff_code: StaffCode) -> Cadr
         own = staff_code == caller.staff_code
         units = caller.units_or_none() if caller.holds(ADMINISTERS) else []
         row = await queries.cadre_record(connection, staff_code)
-        if row is None or not (own or await identity_queries.is_cadre_in(connection, staff_code, units)):
+        if row is None or not (own or await identity_queries.is_cadre_in(connection, staff_code, units, caller.now)):
             raise Problem(NOT_FOUND, f"There is no cadre ‘{staff_code}’ in your scope.")
         posts, devices, sessions = await queries.posts_and_devices(connection, staff_code)
         written = await queries.written_by(connection, staff_code)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.database import Connection
-from service.identity.rights import PostHeld, covers
+from service.identity.rights import PostHeld, any_present, covers
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
 from service.statements import array, text_array
 from service.sync.intake import Reading, Ready
@@ -121,9 +121,10 @@ class Look(msgspec.Struct):
 
     def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
         """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to the cadre, the mailbox, and the articles
-        of units above and below."""
-        present = present_views(self.posts.get(staff_code, ()), now)
-        mailbox = mailbox_of(staff_code)
+        of units above and below. A cadre without any post at present gets nothing at all."""
+        posts = self.posts.get(staff_code, ())
+        present = present_views(posts, now)
+        mailbox = mailbox_of(staff_code) if any_present(posts, now) else ""
         assigned = self.assigned_to(staff_code, now) if self.assignments else {}
         found: dict[str, FeedHead] = {}
         for feed in sorted(self.counters):

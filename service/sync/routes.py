@@ -11,6 +11,7 @@ from service.errors import (
     DEVICE_REVOKED,
     INVALID,
     MALFORMED,
+    OTP_ENROLMENT_NEEDED,
     PASSWORD_CHANGE_NEEDED,
     SEQ_GAP,
     SESSION_ENDED,
@@ -33,7 +34,10 @@ from sync_protocol.messages import MAX_MUTATIONS, BrokenEnvelope, VerifyAnswer, 
 
 router = APIRouter(tags=["sync"])
 
-_SIGNED = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED, PASSWORD_CHANGE_NEEDED, DEVICE_NEEDED, UNAVAILABLE)
+_SIGNED = (
+    *(TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED),
+    *(PASSWORD_CHANGE_NEEDED, OTP_ENROLMENT_NEEDED, DEVICE_NEEDED, UNAVAILABLE),
+)
 
 
 def _body(schema: str, example: Any) -> dict[str, Any]:

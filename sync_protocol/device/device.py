@@ -14,6 +14,7 @@ import msgspec
 
 from sync_protocol import ids
 from sync_protocol.clock import ZERO, HybridClock
+from sync_protocol.device.handover import Export, on_clock
 from sync_protocol.device.store import Held, Store, View
 from sync_protocol.device.transport import Account, DeviceRevoked, Refused, Transport, Unreachable
 from sync_protocol.digest import copy_digest
@@ -26,6 +27,7 @@ from sync_protocol.version import PROTOCOL
 from sync_protocol.windows import in_first_pull
 
 VERIFY_EVERY_MS = 24 * 3600 * 1000
+OFFSET_KEPT_FROM_MS = 1_000
 MAX_TRIES = 6
 MAX_MENDS = 8
 BACKOFF_S = 0.5
@@ -144,6 +146,25 @@ class Device:
         """This phone's mutations that the server keeps aside, with the reason."""
         return self.store.held()
 
+    # ----------------------------------------------------------------------------------- lost or broken phones
+
+    def export_outbox(self) -> bytes:
+        """What this phone has not handed in yet, to be carried to another phone of the same cadre; see PROTOCOL.md."""
+        unsent = self.store.unsent(self.store.count_unsent())
+        offset_ms = int(self.store.get("offset_ms", "0"))
+        return encode(Export(self.account.staff_code, self.store.get("cursor"), offset_ms, unsent))
+
+    def import_outbox(self, exported: bytes) -> int:
+        """Takes over what another phone of this cadre had not handed in, as a new device; returns how many mutations."""
+        export = msgspec.json.decode(exported, type=Export)
+        if export.staff_code != self.account.staff_code:
+            raise ValueError(f"this is the outbox of {export.staff_code}, not of {self.account.staff_code}")
+        others = on_clock(export.mutations, export.offset_ms - int(self.store.get("offset_ms", "0")))
+        self.store.import_outbox(others, export.predecessor, self._new_id())
+        self._clock = HybridClock(self._now, self.store.last_stamp())
+        self._access_token = ""
+        return len(export.mutations)
+
     # ------------------------------------------------------------------------------------------------- sync
 
     async def sync(self) -> SyncReport:
@@ -196,13 +217,18 @@ class Device:
             again=self.store.again,
         )
         answer = await self._transport.sync(encode(request), token)
-        self._server_offset_ms = to_ms(datetime.fromisoformat(answer.server_time)) - self._now()
+        self._note_offset(to_ms(datetime.fromisoformat(answer.server_time)) - self._now())
         self.store.take(answer, sent, from_start=cursor is None, again=request.again)
         report.exchanges += 1
         report.verdicts += answer.verdicts
         report.changes += len(answer.changes)
         report.dropped_grids += answer.dropped_grids
         return answer.more
+
+    def _note_offset(self, offset_ms: int) -> None:
+        self._server_offset_ms = offset_ms
+        if abs(offset_ms - int(self.store.get("offset_ms", "0"))) > OFFSET_KEPT_FROM_MS:
+            self.store.set(offset_ms=str(offset_ms))
 
     def _batch(self) -> list[Mutation]:
         """The next mutations, as many as fit a request."""
@@ -218,7 +244,7 @@ class Device:
     async def _mend(self, error: Refused) -> None:
         """Does what a refusal asks for, or raises it again."""
         match error.slug:
-            case "token-expired" | "token-invalid":
+            case "token-expired" | "token-invalid" | "session-ended":
                 self._access_token = ""
             case "seq-gap":
                 self.store.trace_back(int(error.problem["expected"]) - 1)
@@ -248,11 +274,14 @@ class Device:
             answer = None
             if refresh_token:
                 try:
-                    answer = await self._transport.refresh(refresh_token)
+                    answer = await self._transport.refresh(refresh_token, self.id)
                 except Refused:
                     self.store.set(refresh_token="")
             if answer is None:
-                answer = await self._transport.sign_in(self.account, self.id, self._name)
+                before = self.store.get("predecessor") or self.store.get("cursor")
+                answer = await self._transport.sign_in(self.account, self.id, self._name, before)
+                self.store.set(predecessor="")
+            # Kept before the access token is used: from then on the refresh token before it is no longer good.
             self.store.set(refresh_token=answer["refresh_token"], staff_code=self.account.staff_code)
             self._access_token = answer["access_token"]
         return self._access_token

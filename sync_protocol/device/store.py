@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from heapq import merge
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -228,12 +229,30 @@ class Store:
         """Starts anew as `device`, with the unacknowledged mutations as 1, 2, 3 … (promise 10)."""
         with self._transaction():
             kept = self._mutations("WHERE seq > ? OR outcome IS NULL ORDER BY seq", (self.acked,))
-            self._db.execute("DELETE FROM outbox")
-            for seq, mutation in enumerate(kept, 1):
-                mutation.seq = seq
-                self._insert(mutation)
-            self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="", tracing="", copied="")
-            self._set_stale()
+            self._number_anew(kept, device, self.get("refresh_token") or self.get("cursor"))
+
+    def import_outbox(self, others: Sequence[Mutation], predecessor: str, device: str) -> None:
+        """Starts anew as `device` with the mutations of another phone of the cadre among the own, by their stamps.
+
+        Those of one phone stay in their order, whatever its clock did.
+
+        `predecessor`: what proves since when that other phone was registered.
+        """
+        with self._transaction():
+            kept = self._mutations("WHERE seq > ? OR outcome IS NULL ORDER BY seq", (self.acked,))
+            both = list(merge(others, kept, key=lambda mutation: mutation.stamp))
+            self._number_anew(both, device, predecessor)
+            last = max([self.last_stamp(), *(mutation.stamp for mutation in others)])
+            self._set(stamp=last)
+
+    def _number_anew(self, kept: Sequence[Mutation], device: str, predecessor: str) -> None:
+        self._db.execute("DELETE FROM outbox")
+        for seq, mutation in enumerate(kept, 1):
+            mutation.seq = seq
+            self._insert(mutation)
+        self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="", tracing="", copied="")
+        self._set(predecessor=predecessor)
+        self._set_stale()
 
     def _forget_acked(self, server_ms: int) -> None:
         """Drops mutations acknowledged more than 30 days ago; by the server's clock, for the phone's may jump by years."""

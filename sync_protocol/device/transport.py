@@ -48,8 +48,11 @@ class Transport:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def sign_in(self, account: Account, device: str, name: str) -> dict[str, Any]:
-        """Tokens for an account on a device."""
+    async def sign_in(self, account: Account, device: str, name: str, predecessor: str = "") -> dict[str, Any]:
+        """Tokens for an account on a device.
+
+        `predecessor`: the last cursor or refresh token of the device in whose place it comes, or of itself.
+        """
         form = {
             "grant_type": "password",
             "username": account.staff_code,
@@ -59,11 +62,13 @@ class Transport:
             "platform": "reference",
             "app_version": "1.0",
         }
+        if predecessor:
+            form["predecessor"] = predecessor
         return await self._token(form)
 
-    async def refresh(self, refresh_token: str) -> dict[str, Any]:
-        """New tokens for a refresh token, which is used up."""
-        return await self._token({"grant_type": "refresh_token", "refresh_token": refresh_token})
+    async def refresh(self, refresh_token: str, device: str) -> dict[str, Any]:
+        """New tokens for a refresh token. When the answer is lost, ask again with the same one: the answer is the same."""
+        return await self._token({"grant_type": "refresh_token", "refresh_token": refresh_token, "device_id": device})
 
     async def _token(self, form: dict[str, str]) -> dict[str, Any]:
         response = await self._send("POST", "/v1/auth/token", data=form)

@@ -321,8 +321,13 @@ async def test_a_new_record_names_what_it_lacks(world: World, kind: str) -> None
         assert name in verdict["detail"]
 
 
-async def test_a_cadre_without_a_post_still_sees_the_own_held_mutations(world: World) -> None:
+async def test_a_cadre_without_a_post_hears_of_held_mutations_by_the_verdict_and_reads_nothing(world: World) -> None:
     phone = world.wire()
     await phone.send(phone.mutation(1, kind="telegram"))
+    token = await world.token(WORKER)
     await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", WORKER, world.clock.now())
-    assert [item["seq"] for item in await held_of(world, WORKER)] == [1]
+    [verdict] = (await phone.send(phone.mutation(2, kind="telegram"))).json()["verdicts"]
+    assert (verdict["outcome"], verdict["reason"]) == ("held", "kind-unknown")
+    response = await world.client.get("/v1/held", headers={"Authorization": f"Bearer {token}"})
+    assert (response.status_code, response.json()["type"]) == (403, "/problems/posts-ended")
+    assert [item["seq"] for item in await held_of(world, SECRETARY)] == [2, 1]

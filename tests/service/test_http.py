@@ -98,8 +98,8 @@ async def test_a_request_under_way_is_not_begun_twice_and_one_that_died_is_done_
 
 
 async def test_what_was_refused_for_the_moment_may_be_tried_again_with_the_same_key(world: World) -> None:
-    await world.fetch("UPDATE post SET valid_from = valid_from + interval '50 years' WHERE staff_code = $1", SECRETARY)
     headers = await headers_of(world, **{"Idempotency-Key": "k"})
+    await world.fetch("UPDATE post SET valid_from = valid_from + interval '50 years' WHERE staff_code = $1", SECRETARY)
     body = {"grid": GRID, "fields": FIELDS}
     assert (await world.client.post("/v1/problems", json=body, headers=headers)).status_code == 403
     await world.fetch("UPDATE post SET valid_from = '2020-01-01' WHERE staff_code = $1", SECRETARY)

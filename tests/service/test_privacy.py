@@ -246,4 +246,4 @@ async def test_purging_lets_the_trail_go_only_after_its_time(world: World) -> No
     settings, database = world.state.settings, world.state.database
     now = world.clock.now()
     assert ("lines of the trail", "365 days", 0) in await purge(database, settings, now + timedelta(days=364))
-    assert ("lines of the trail", "365 days", 1) in await purge(database, settings, now + timedelta(days=366))
+    assert ("lines of the trail", "365 days", 2) in await purge(database, settings, now + timedelta(days=366))

@@ -87,6 +87,8 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "correct_cadre", Call("PATCH", f"/v1/cadres/{place.cadre}", {}, {"name": "新名"})
     yield "end_sessions", Call("DELETE", f"/v1/cadres/{place.cadre}/sessions")
     yield "set_password", Call("PUT", f"/v1/cadres/{place.cadre}/password", {}, {"password": "走访要留痕但不为痕迹"})
+    yield "make_recovery_code", Call("POST", f"/v1/cadres/{place.cadre}/recovery-code")
+    yield "reset_otp", Call("DELETE", f"/v1/cadres/{place.cadre}/otp")
     yield "revoke_device", Call("POST", f"/v1/devices/{place.device}/revocation")
     yield "resolve_conflict", Call("POST", f"/v1/conflicts/{place.conflict}/resolution", {}, {"choice": "kept"})
     yield "discard_held", Call("POST", f"/v1/held/{place.held}/discard", {}, {"reason": "x"})
@@ -98,8 +100,11 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
 
 
 # Not about a place: for everybody, for anybody signed in, or for devices; each has tests of its own.
-PLACELESS = {"issue_token", "list_keys", "healthz", "readyz", "metrics", "who_am_i", "change_password", "sign_out", "sync", "verify_copy",
-             "get_request"}  # fmt: skip
+PLACELESS = {
+    *("issue_token", "list_keys", "healthz", "readyz", "metrics", "who_am_i", "change_password", "sign_out", "sync"),
+    *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
+    *("start_otp", "confirm_otp", "renew_otp_codes"),
+}
 # Writes that the kind of record decides, beside the table of routes.
 KIND_WRITTEN = {"raise_problem": "problem", "take_step": "step", "correct_household": "household"}
 
@@ -146,8 +151,10 @@ async def appoint(world: World, role: str, unit: str, until: datetime | None = N
     await world.fetch("INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre WHERE staff_code = $2", SOMEBODY, WORKER)
     since = datetime(2020, 1, 1, tzinfo=UTC)
     sql = "INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5, $6)"
-    await world.fetch(sql, str(uuid.uuid4()), SOMEBODY, role, unit, since, until)
-    return await world.token(SOMEBODY)
+    await world.fetch(sql, str(uuid.uuid4()), SOMEBODY, role, unit, since, None)
+    token = await world.token(SOMEBODY)  # nobody whose posts have all ended gets a new one
+    await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", SOMEBODY, until)
+    return token
 
 
 async def ask(world: World, call: Call, token: str) -> Any:

@@ -1,0 +1,44 @@
+"""Lines of the trail about sign-ins: each that succeeded, and failures in a number that no attack can drive up."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastapi import Request
+
+from service.audit.trail import note
+from service.database import Connection
+from service.identity import attempt_queries
+from service.identity.attempts import network_of
+from service.state import State
+
+log = logging.getLogger("gridloop")
+# Failures of an account from an address make a line at once, and then one a minute that counts those since.
+LINE_EVERY_S = 60
+
+
+@dataclass
+class Actor:
+    """Who signs in, or tries to, and when."""
+
+    staff_code: str
+    now: datetime
+
+
+async def note_act(connection: Connection, request: Request, staff_code: str, action: str, subject: str | None, now: datetime) -> None:
+    """Adds a line about an account, in the transaction of what it tells of."""
+    await note(connection, request, Actor(staff_code, now), action, [subject] if subject else [], 1)
+
+
+async def note_failure(state: State, request: Request, staff_code: str | None, action: str, now: datetime) -> None:
+    """Counts a failure, and adds a line when it is time for one; in a transaction of its own.
+
+    What was typed for an account that does not exist is not kept: it may be a password.
+    """
+    account = staff_code or ""
+    address = network_of(request.client.host if request.client else "")
+    async with state.database.transaction() as connection:
+        key = f"trail {action} {account} {address}"
+        count = await attempt_queries.count_once_a_while(connection, key, now.timestamp(), LINE_EVERY_S)
+        if count is not None:
+            await note(connection, request, Actor(account, now), action, [account] if account else [], count)

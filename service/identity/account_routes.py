@@ -1,0 +1,135 @@
+"""One's own password: changing it, and choosing another with a one-time code when it is forgotten."""
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from service.audit.sign_ins import note_act, note_failure
+from service.database import Row
+from service.encrypted_values import cadre_phone
+from service.encryption_queries import cipher_of
+from service.errors import (
+    INVALID,
+    PASSWORD_EXPIRED,
+    SIGN_IN_FAILED,
+    SIGNED,
+    TOO_MANY,
+    UNAVAILABLE,
+    Problem,
+    documented,
+)
+from service.identity import queries
+from service.identity import second_factor_queries as codes
+from service.identity import session_queries as sessions
+from service.identity.access import Caller, Signed
+from service.identity.grants import address_of, origin_of
+from service.identity.one_time_codes import hash_of_code
+from service.identity.passwords import RULE, refuse_weak
+from service.identity.routes import Ended
+from service.state import State, state_of
+
+router = APIRouter(tags=["identity"])
+
+# What a one-time code for a forgotten password is kept under.
+PURPOSE = "password"
+
+
+class PasswordChange(BaseModel):
+    """The password so far, and the new one."""
+
+    password: str = Field(max_length=200)
+    new_password: str = Field(max_length=200, description=RULE)
+
+
+class Recovery(BaseModel):
+    """A one-time code, and the new password that it allows to choose."""
+
+    staff_code: str = Field(max_length=80, pattern=r"^[^\x00]*$")
+    code: str = Field(max_length=20, examples=["7K3M9-Q2FXW"], description="Good once, for an hour")
+    new_password: str = Field(max_length=200, description=RULE)
+    device_id: str | None = Field(
+        None, pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="Of the phone, if it signed in before"
+    )
+
+
+@router.post(
+    "/v1/auth/password",
+    summary="Choose another password",
+    operation_id="change_password",
+    responses=documented(*SIGNED, SIGN_IN_FAILED, PASSWORD_EXPIRED, TOO_MANY, INVALID),
+)
+async def change_password(request: Request, caller: Signed, body: PasswordChange) -> Ended:
+    """Ends every other sign-in of the cadre; this one goes on."""
+    state = state_of(request)
+    cadre = await prove_password(state, request, caller, body.password)
+    refuse_weak(body.new_password, await known_of(state, cadre))
+    if body.new_password == body.password:
+        raise Problem(INVALID, "The new password is the old one; choose another.")
+    new = await state.passwords.hash(body.new_password)
+    async with state.database.transaction() as connection:
+        await queries.set_password(connection, caller.staff_code, new)
+        await codes.delete_codes(connection, caller.staff_code, PURPOSE)
+        ended = await sessions.end_sessions(connection, caller.staff_code, caller.now, "password", but=caller.session)
+        await note_act(connection, request, caller.staff_code, "password-changed", None, caller.now)
+    return Ended(ended=ended)
+
+
+async def prove_password(state: State, request: Request, caller: Caller, password: str) -> Row:
+    """The cadre of a caller who knows the password; raises `Problem`."""
+    async with state.database.reading() as connection:
+        cadre = await queries.cadre(connection, caller.staff_code)
+    windows = state.attempts.of_session(caller.session or caller.staff_code)
+    try:
+        async with state.attempts.counted(windows, caller.now):
+            right, _ = await state.passwords.verify(password, cadre["password"] if cadre else None)
+            if cadre is None or not right:
+                raise Problem(SIGN_IN_FAILED, "The password so far is not right; nothing was changed.")
+    except Problem as problem:
+        if problem.type in (SIGN_IN_FAILED, TOO_MANY):
+            await note_failure(state, request, caller.staff_code, "password-refused", caller.now)
+        raise
+    if cadre["password_expires_at"] is not None and cadre["password_expires_at"] <= caller.now:
+        raise Problem(PASSWORD_EXPIRED, "This first password was not changed in time; ask for another.")
+    return cadre
+
+
+@router.post(
+    "/v1/auth/recover",
+    summary="Choose a password with a one-time code",
+    operation_id="recover_password",
+    responses=documented(SIGN_IN_FAILED, TOO_MANY, INVALID, UNAVAILABLE),
+)
+async def recover(request: Request, body: Recovery) -> Ended:
+    """For a forgotten password: the code comes from the village's secretary or an administrator. Ends all sign-ins; sign in anew."""
+    state = state_of(request)
+    now = state.now()
+    origin = await origin_of(state, body.staff_code, body.device_id, address_of(request))
+    origin = origin._replace(account=f"recovery of {origin.account}")
+    async with state.database.reading() as connection:
+        cadre = await queries.cadre(connection, body.staff_code)
+    refuse_weak(body.new_password, await known_of(state, cadre) if cadre else [body.staff_code])
+    hashed_code = hash_of_code(state.settings, body.staff_code, PURPOSE, body.code)
+    try:
+        async with state.attempts.counted(state.attempts.of_cadre(origin), now):
+            new = await state.passwords.hash(body.new_password)
+            async with state.database.transaction() as connection:
+                await sessions.lock_sign_ins(connection, body.staff_code)
+                if not await codes.use_code(connection, body.staff_code, PURPOSE, hashed_code, now):
+                    raise Problem(
+                        SIGN_IN_FAILED,
+                        "No account has this staff code and one-time code, or its hour is over; check both, or ask for a new code.",
+                    )
+                await queries.set_password(connection, body.staff_code, new)
+                ended = await sessions.end_sessions(connection, body.staff_code, now, "password")
+                await note_act(connection, request, body.staff_code, "password-recovered", None, now)
+    except Problem as problem:
+        if problem.type in (SIGN_IN_FAILED, TOO_MANY):
+            await note_failure(state, request, cadre["staff_code"] if cadre else None, "recovery-failed", now)
+        raise
+    return Ended(ended=ended)
+
+
+async def known_of(state: State, cadre: Row) -> list[str]:
+    """What anybody may know of a cadre, and no password may rest on: the staff code first."""
+    async with state.database.reading() as connection:
+        cipher = await cipher_of(connection, state.settings)
+    return [cadre["staff_code"], cadre["name"], cadre_phone(cipher, cadre)]
