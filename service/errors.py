@@ -13,11 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.vault import KeyMissing
+from sync_protocol.limits import normalised
 
 log = logging.getLogger("gridloop")
 
 PREFIX = "/problems/"
 MEDIA_TYPE = "application/problem+json"
+# A refusal may carry a thousand verdicts; what it quotes of a request is no reason to fail at it.
+_MAX_BYTES = 4 * 1024 * 1024
 
 
 class Type(NamedTuple):
@@ -55,6 +58,7 @@ UNSUPPORTED = Type("unsupported-encoding", 415, "The body's encoding is not supp
 INVALID = Type("invalid", 422, "The request cannot be used as it is")
 UPGRADE = Type("upgrade-needed", 426, "The app is too old for this server")
 TOO_MANY = Type("too-many-attempts", 429, "Too many attempts")
+HELD_QUOTA = Type("held-quota", 429, "Too much of this device is held")
 INTERNAL = Type("internal", 500, "Something went wrong on the server")
 UNAVAILABLE = Type("unavailable", 503, "The server cannot answer just now")
 
@@ -87,7 +91,7 @@ class Problem(Exception):
         headers = dict(self.headers)
         if self.type.status == HTTPStatus.UNAUTHORIZED:
             headers.setdefault("WWW-Authenticate", "Bearer")
-        return Response(msgspec.json.encode(body), self.type.status, headers, MEDIA_TYPE)
+        return Response(msgspec.json.encode(normalised(body, _MAX_BYTES)), self.type.status, headers, MEDIA_TYPE)
 
 
 def catalogue() -> str:

@@ -1,6 +1,5 @@
 """`GET /v1/history/{kind}/{id}`: from the mutation log, which keeps everything that anybody wrote."""
 
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,7 @@ from service.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.state import state_of
 from service.vault import Vault
 from sync_protocol.clock import stamp_ms
-from sync_protocol.messages import showable_json
+from sync_protocol.messages import shown_json
 from sync_protocol.periods import from_ms
 
 router = APIRouter(prefix="/v1", tags=["history"])
@@ -95,8 +94,8 @@ def _read(after: str | None) -> tuple[datetime, str, int] | None:
 
 def change(row: Any, kind: str, vault: Vault, plain: bool) -> HistoryEntry:
     """A line of the mutation log as it is shown."""
-    body = json.loads(showable_json(vault.open_json(row["body"])))
-    rest = json.loads(showable_json(vault.open_json(row["verdict"]))) if row["verdict"] else {}
+    body = shown_json(vault.open_json(row["body"]))
+    rest = shown_json(vault.open_json(row["verdict"])) if row["verdict"] else {}
     fields = body.get("fields") or {}
     lost = []
     for item in rest.get("conflicts") or ():

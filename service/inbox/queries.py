@@ -12,7 +12,7 @@ _CONFLICT = """
 """
 _HELD = """
     SELECT h.id::text, h.device::text, h.seq, h.staff_code, h.kind, h.record, h.grid, h.reason, h.detail, h.state, h.received_at,
-           h.body, h.waits_for::text, h.decided_by, h.decided_at, h.decision
+           h.body, h.original IS NOT NULL AS normalised, h.waits_for::text, h.decided_by, h.decided_at, h.decision
     FROM held h
 """
 _IN_SCOPE = "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE {0}.grid >= u.code AND {0}.grid < u.code || ':')"
@@ -70,6 +70,15 @@ async def grid_of_held(connection: Connection, id: str) -> Row | None:
     """The grid that a held mutation names, and whether there is such a grid."""
     return await connection.fetchrow(
         "SELECT h.grid, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known FROM held h WHERE h.id = $1", id
+    )
+
+
+async def original_of(connection: Connection, id: str) -> Row | None:
+    """What came of a held mutation: its author, its grid and whether there is such a grid, its body, and the original of a copy."""
+    return await connection.fetchrow(
+        "SELECT h.staff_code, h.grid, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known, h.body, h.original FROM held h"
+        " WHERE h.id = $1",
+        id,
     )
 
 

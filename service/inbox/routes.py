@@ -1,10 +1,10 @@
 """What needs a decision: `/v1/conflicts` and `/v1/held`."""
 
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
@@ -17,11 +17,14 @@ from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
 from service.paging import After, Id, Limit, next_after, read_after
 from service.state import state_of
+from service.sync.originals import unpacked
 from service.units import scope_of
 from service.vault import Vault
-from sync_protocol.messages import showable_json
+from sync_protocol.limits import showable
+from sync_protocol.messages import shown_json
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
+_ORIGINAL = {"text/plain": {"schema": {"type": "string"}}}
 Unit = Annotated[str | None, Query(max_length=20, description="That unit and all below it", examples=["150221100"])]
 
 
@@ -73,6 +76,7 @@ class HeldOut(BaseModel):
     state: str
     received_at: datetime
     mutation: dict[str, Any]
+    normalised: bool = Field(False, description="Whether `mutation` is a copy that can be shown of something that cannot; see its original")
     waits_for: str | None = None
     decided_by: str | None = None
     decided_at: datetime | None = None
@@ -120,14 +124,14 @@ def _decides(caller: Caller, grid: str) -> bool:
 def _conflict(row: Any, vault: Vault, caller: Caller) -> ConflictOut:
     values = dict(row)
     for name in ("kept", "lost", "value"):
-        value = json.loads(showable_json(vault.open_json(values[name]))) if values[name] is not None else None
+        value = shown_json(vault.open_json(values[name])) if values[name] is not None else None
         values[name] = value if _decides(caller, row["grid"]) else veiled(row["kind"], {row["field"]: value})[row["field"]]
     return ConflictOut(**values)
 
 
 def _held(row: Any, vault: Vault, caller: Caller) -> HeldOut:
     values = dict(row)
-    mutation = json.loads(showable_json(vault.open_json(values.pop("body"))))
+    mutation = shown_json(vault.open_json(values.pop("body")))
     own = row["staff_code"] == caller.staff_code
     if not (own or _decides(caller, row["grid"])) and isinstance(mutation.get("fields"), dict):
         mutation["fields"] = veiled(row["kind"], mutation["fields"])
@@ -224,9 +228,36 @@ async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> di
     return await begin_again(decide)
 
 
+@router.get(
+    "/held/{id}/original",
+    summary="What came of a held mutation",
+    operation_id="held_original",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Just what was sent, or the mutation as it is kept", "content": _ORIGINAL}} | documented(*READING),
+)
+async def original(request: Request, caller: Signed, id: Id) -> PlainTextResponse:
+    """For its author and for who may decide: what is shown may be a normalised copy, of which this is the original."""
+    vault = state_of(request).settings.vault
+    async with state_of(request).database.transaction() as connection:
+        row = await queries.original_of(connection, id)
+        if row is None or not (row["staff_code"] == caller.staff_code or _decides_on(caller, row)):
+            raise _absent(id)
+        await note(connection, request, caller, "held-original", [id], 1)
+    if row["original"] is not None:
+        return PlainTextResponse(unpacked(row["original"], vault))
+    return PlainTextResponse(showable(vault.open_json(row["body"])))
+
+
 async def _may_decide(connection: Connection, caller: Caller, id: str) -> None:
     row = await queries.grid_of_held(connection, id)
-    # What names a grid that does not exist is nobody's but an administrator's.
-    stray = row is not None and not row["known"] and caller.holds(ADMINISTERS)
-    if row is None or not (stray or may_settle(caller.posts, row["grid"], caller.now)):
-        raise Problem(NOT_FOUND, f"There is no held mutation {id} in your scope.")
+    if row is None or not _decides_on(caller, row):
+        raise _absent(id)
+
+
+def _decides_on(caller: Caller, row: Any) -> bool:
+    """Whether the caller may decide on what is held in a grid: what names one that does not exist is nobody's but an administrator's."""
+    return may_settle(caller.posts, row["grid"], caller.now) or (not row["known"] and caller.holds(ADMINISTERS))
+
+
+def _absent(id: str) -> Problem:
+    return Problem(NOT_FOUND, f"There is no held mutation {id} in your scope.")

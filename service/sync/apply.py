@@ -18,7 +18,7 @@ from service.statements import Part
 from service.sync import held_queries
 from service.sync import look as looking
 from service.sync.batch import Batch, GridUnlocked
-from service.sync.intake import Ready, read, ready_one
+from service.sync.intake import Ready, read_again, ready_one
 from service.sync.look import Look, Names
 from service.sync.new_visits import ReadyVisits
 from sync_protocol.messages import Verdict
@@ -108,9 +108,8 @@ async def release(
     """
     items = []
     for row in rows:
-        mutation = msgspec.structs.replace(row.mutation, fields=row.mutation.fields if fields is None else fields)
         author = await held_queries.author_of(connection, row)
-        item = ready_one(author, read(mutation), row.stamp, row.offset_ms, to_ms(now))
+        item = ready_one(author, read_again(row.mutation, fields, row.is_copy), row.stamp, row.offset_ms, to_ms(now))
         item.origin = row.id
         items.append(item)
     verdicts = (await apply(connection, items, now, settings)).verdicts

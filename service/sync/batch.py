@@ -5,7 +5,7 @@ What a mutation does to a record is decided by `sync_protocol.merge` alone, whoe
 
 from collections import Counter as Tally
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain, groupby, repeat
 from typing import Any
@@ -23,9 +23,11 @@ from service.sync.intake import Author, Flaw, Ready
 from service.sync.look import Look
 from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
+from sync_protocol.fields import is_in_the_years
+from sync_protocol.limits import MAX_UNKNOWN_BYTES
 from sync_protocol.merge import GRID, Edit, Loss, Record, create, destination, merge
 from sync_protocol.messages import Conflict, Verdict
-from sync_protocol.records import KINDS, VISIT, Kind
+from sync_protocol.records import KINDS, VISIT, Kind, too_much_unknown, unknown_bytes
 
 
 class GridUnlocked(Exception):
@@ -161,7 +163,7 @@ class Batch:
     def _may_have_flaw(self, some: ReadyVisits) -> bool:
         """Whether something may stand against one of the visits, as `_flaw` finds it; never wrong when it says no."""
         author = some.author
-        if author.revoked_at is not None:
+        if author.revoked_at is not None or not is_in_the_years(min(some.fields["visited_at"])):
             return True
         for grid in {*some.visits.grids}:
             spells = self._spells(author, VISIT.name, grid) if grid in self.heads else ()
@@ -191,7 +193,7 @@ class Batch:
                 if fields.get(name) is None:
                     return self._incomplete(kind, item)
         else:
-            flaw = self._flaw_against(item, stored.record)
+            flaw = self._flaw_against(item, stored.record) or _too_much_unknown(kind, stored.record, fields)
             if flaw is not None:
                 return flaw
         for name, refers in kind.references:
@@ -381,7 +383,7 @@ class Batch:
             await statements.write(connection, households)
             await tallies.settle_households(connection, self.changes)
         if self.held:
-            await held_queries.write_held(connection, self.held, self.now, vault)
+            await held_queries.write_held(connection, self.held, self.now, self.settings)
         if self.held_again:
             await held_queries.hold_again(connection, self.held_again)
         if self.conflicts:
@@ -441,6 +443,16 @@ def _columns_of(visits: Sequence[tuple[ReadyVisits, Sequence[int]]]) -> dict[str
         for name, column in new.fields.items():
             columns[name] += column
     return {**columns}
+
+
+def _too_much_unknown(kind: Kind, record: Record, fields: Mapping[str, Any]) -> Flaw | None:
+    """Fields that this version does not know are kept within a bound for the whole record, in however many mutations they come."""
+    if fields.keys() <= kind.by_name.keys():
+        return None
+    size = unknown_bytes(kind, {name: value for name, value in {**record.fields, **fields}.items() if value is not None})
+    if size <= MAX_UNKNOWN_BYTES or size <= unknown_bytes(kind, record.fields):
+        return None
+    return Flaw("too-large", f"With this the record's fields {too_much_unknown(size)}.")
 
 
 def _noteworthy(offset_ms: int) -> int | None:

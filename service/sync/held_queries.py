@@ -1,16 +1,19 @@
 """The SQL of held mutations: kept aside whole, found again, released or discarded."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from service.database import Connection, Row
+from service.errors import HELD_QUOTA, Problem
 from service.identity.queries import posts_of
+from service.settings import Settings
 from service.sync import queries
 from service.sync.intake import Author, Flaw, Ready
 from service.sync.look import mailbox_of
+from service.sync.originals import packed
 from service.sync.queries import printable, sealed_body
 from service.vault import Vault
 from sync_protocol.messages import Mutation
@@ -26,7 +29,7 @@ class HeldEntry(msgspec.Struct):
 
 
 class HeldRow(msgspec.Struct):
-    """A held mutation as it is kept."""
+    """A held mutation as it is kept. `is_copy`: as a normalised copy of what came."""
 
     id: str
     device: str
@@ -40,10 +43,22 @@ class HeldRow(msgspec.Struct):
     reason: str
     detail: str
     state: str
+    is_copy: bool
 
 
-async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, vault: Vault) -> None:
-    """Keeps mutations aside, each a notice in its author's mailbox."""
+# What a row takes beside the mutation.
+_ROW_BYTES = 500
+
+
+async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, settings: Settings) -> None:
+    """Keeps mutations aside, each a notice in its author's mailbox; raises `Problem` when a device's share of space is used up."""
+    vault = settings.vault
+    originals = [None if entry.item.reading.original is None else packed(entry.item.reading.original, vault) for entry in entries]
+    kept = {
+        entry.id: (original, _ROW_BYTES + len(entry.item.reading.content) + len(original or b""))
+        for entry, original in zip(entries, originals, strict=True)
+    }
+    await _refuse_too_much(connection, entries, {id: size for id, (_, size) in kept.items()}, settings.held_quota_bytes)
     by_mailbox: dict[str, list[HeldEntry]] = {}
     for entry in entries:
         by_mailbox.setdefault(mailbox_of(entry.item.author.staff_code), []).append(entry)
@@ -52,8 +67,8 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
         await connection.executemany(
             """
             INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
-                              waits_for, received_at, state)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 'open')
+                              waits_for, received_at, original, size, state)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 'open')
             """,
             [
                 (
@@ -73,10 +88,33 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
                     _printable_detail(entry.flaw.detail),
                     entry.flaw.waits_for,
                     now,
+                    *kept[entry.id],
                 )
                 for index, entry in enumerate(some)
             ],
         )
+
+
+async def _refuse_too_much(connection: Connection, entries: Sequence[HeldEntry], sizes: Mapping[str, int], quota: int) -> None:
+    coming: dict[str, int] = {}
+    for entry in entries:
+        coming[entry.item.author.device] = coming.get(entry.item.author.device, 0) + sizes[entry.id]
+    rows = await connection.fetch(
+        "SELECT device::text, sum(size)::bigint AS size FROM held WHERE state = 'open' AND device = ANY($1::uuid[]) GROUP BY device",
+        list(coming),
+    )
+    there = {row["device"]: row["size"] for row in rows}
+    for device, size in coming.items():
+        if there.get(device, 0) + size > quota:
+            raise Problem(
+                HELD_QUOTA,
+                f"Of this device {there.get(device, 0)} bytes of mutations are held already and these would be {size} more; {quota} may be."
+                " Nothing of this request was taken in, and the phone keeps it. Have the held mutations of the device decided"
+                " (GET /v1/held), or send fewer at a time, then send again.",
+                {"Retry-After": "3600"},
+                held_bytes=there.get(device, 0),
+                limit=quota,
+            )
 
 
 def _printable_detail(text: str) -> str:
@@ -84,7 +122,8 @@ def _printable_detail(text: str) -> str:
 
 
 _HELD = """
-    SELECT id::text, device::text, seq, staff_code, mailbox, grid, stamp, offset_ms, body, reason, detail, state FROM held
+    SELECT id::text, device::text, seq, staff_code, mailbox, grid, stamp, offset_ms, body, reason, detail, state,
+           original IS NOT NULL AS is_copy FROM held
 """
 
 
@@ -105,6 +144,7 @@ def held_row(row: Row, vault: Vault) -> HeldRow:
         row["reason"],
         row["detail"],
         row["state"],
+        row["is_copy"],
     )
 
 

@@ -5,6 +5,7 @@ What is wrong with a mutation is not an error: it becomes a `Flaw`, and the muta
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,7 +14,9 @@ import msgspec
 
 from service.identity.rights import PostHeld
 from sync_protocol import clock, ids
-from sync_protocol.fields import canonical_moment
+from sync_protocol.decoding import OddMutation, flaw_of, shown
+from sync_protocol.fields import OUTSIDE_THE_YEARS, Unfit, canonical_moment, is_in_the_years
+from sync_protocol.limits import MAX_MUTATION_BYTES, showable
 from sync_protocol.merge import Edit
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import from_ms, to_ms
@@ -50,12 +53,13 @@ class Reading(msgspec.Struct):
     """A mutation read by its declaration: what can be known of it before the world is looked at.
 
     `fields`: in canonical form, unless it has a `flaw`; `as_sent`: whether they say just what was sent; `content`: as it is logged;
-    `digest`: see `digest_of`.
+    `digest`: see `digest_of`. `original`: what came, where `mutation` and `content` are a normalised copy of it.
     """
 
     mutation: Mutation
     content: bytes
     digest: bytes
+    original: bytes | None = None
     kind: Kind | None = None
     fields: dict[str, Any] = {}
     flaw: Flaw | None = None
@@ -122,13 +126,36 @@ def read_all(mutations: Sequence[Mutation]) -> list[Reading]:
         content = mutation.canonical()
         reading = Reading(mutation, content, digest_of(content))
         readings.append(reading)
-        if mutation.flaw is None:
+        if len(content) > MAX_MUTATION_BYTES:
+            detail = f"It has {len(content)} bytes, at most {MAX_MUTATION_BYTES} fit; write less, or in several records."
+            reading.flaw = Flaw("too-large", detail)
+        elif mutation.flaw is None:
             by_kind.setdefault(mutation.kind, []).append(reading)
         else:
             reading.flaw = Flaw("unreadable", mutation.flaw)
     for name, some in by_kind.items():
         _read_fields(name, some)
+    for reading in readings:
+        if reading.flaw is not None:
+            _make_showable(reading, reading.flaw)
     return readings
+
+
+# A sentence for people; what it quotes may be longer than it.
+_MAX_DETAIL = 1_000
+
+
+def _make_showable(reading: Reading, flaw: Flaw) -> None:
+    """Leaves in the place of what nobody could keep or show a normalised copy of it, and what came beside it."""
+    mutation = shown(reading.mutation, len(reading.content))
+    if isinstance(mutation, OddMutation):
+        if reading.mutation is mutation:
+            reading.digest = digest_of(mutation.as_sent)
+            flaw = flaw._replace(reason=mutation.reason)
+            if len(mutation.as_sent) > MAX_MUTATION_BYTES:
+                flaw = flaw._replace(reason="too-large")
+        reading.mutation, reading.content, reading.original = mutation, mutation.canonical(), mutation.original
+    reading.flaw = flaw._replace(detail=showable(flaw.detail)[:_MAX_DETAIL])
 
 
 def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
@@ -147,7 +174,7 @@ def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
             try:
                 reading.fields, reading.as_sent = clean_fields(kind, reading.mutation.fields)
             except UnfitFields as error:
-                reading.flaw = Flaw("fields-wrong", f"{error}.")
+                reading.flaw = Flaw(error.reason, f"{error}.")
                 continue
         if kind.key is not None:
             _check_id(kind, kind.key, reading)
@@ -156,10 +183,29 @@ def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
 def _check_id(kind: Kind, key: str, reading: Reading) -> None:
     """A record with a natural key has the id that follows from it (promise 5)."""
     mutation = reading.mutation
-    if mutation.op == "put" and key in reading.fields:
-        make_id = ids.weekly_analysis_id if kind.name == "weekly_analysis" else ids.monthly_summary_id
-        if mutation.id != make_id(mutation.grid, reading.fields[key]):
-            reading.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {key}; compute it.")
+    if mutation.op != "put" or key not in reading.fields:
+        return
+    if mutation.id != ids.natural_id(kind.name, mutation.grid, reading.fields[key]):
+        reading.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {key}; compute it.")
+
+
+def read_again(mutation: Mutation, fields: Mapping[str, Any] | None, is_copy: bool) -> Reading:
+    """Reads a held mutation for its release, with corrected fields if there are any; what is computed from them is computed anew.
+
+    `is_copy`: it is a normalised copy, of which nobody wrote what is in it, so that it is not applied as it stands.
+    """
+    mutation = msgspec.structs.replace(mutation, fields=mutation.fields if fields is None else dict(fields), flaw=None)
+    if not clock.is_stamp(mutation.stamp):
+        mutation.stamp = clock.ZERO  # it is judged at the stamp under which it was held
+    kind = KINDS.get(mutation.kind)
+    key = kind.key if kind is not None else None
+    if kind is not None and key is not None and mutation.op == "put" and mutation.fields.get(key) is not None:
+        with suppress(Unfit):  # reading the fields says so
+            mutation.id = ids.natural_id(kind.name, mutation.grid, kind.cleaners[key](mutation.fields[key]))
+    mutation.flaw = flaw_of(mutation)
+    if is_copy and fields is None:
+        mutation.flaw = "What is shown is a normalised copy of what was sent; release it with corrected fields."
+    return read(mutation)
 
 
 def digest_of(content: bytes) -> bytes:
@@ -188,10 +234,21 @@ def ready_one(author: Author, reading: Reading, stamp: str, offset_ms: int, now_
         corrected = _corrected_events(kind, fields, offset_ms, now_ms)
         if corrected:
             item.fields, item.as_sent = {**fields, **corrected}, False
+        if item.flaw is None:
+            item.flaw = _flaw_of_events(kind, item.fields)
     if kind.append_only and stamp != mutation.stamp:
         item.as_sent = False  # the order of steps must be the same on every phone
     item.rebased = mutation.base != 0 and _of_another_epoch(author, mutation, stamp)
     return item
+
+
+def _flaw_of_events(kind: Kind, fields: Mapping[str, Any]) -> Flaw | None:
+    """An event lies in the years that count, once the phone's clock is corrected."""
+    for name in kind.events:
+        value = fields.get(name)
+        if value is not None and not is_in_the_years(value):
+            return Flaw("fields-wrong", f"{name} {OUTSIDE_THE_YEARS}.")
+    return None
 
 
 def _corrected_events(kind: Kind, fields: Mapping[str, Any], offset_ms: int, now_ms: int) -> dict[str, str]:

@@ -89,6 +89,7 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "set_password", Call("PUT", f"/v1/cadres/{place.cadre}/password", {}, {"password": "走访要留痕但不为痕迹"})
     yield "revoke_device", Call("POST", f"/v1/devices/{place.device}/revocation")
     yield "resolve_conflict", Call("POST", f"/v1/conflicts/{place.conflict}/resolution", {}, {"choice": "kept"})
+    yield "held_original", Call("GET", f"/v1/held/{place.held}/original")
     yield "discard_held", Call("POST", f"/v1/held/{place.held}/discard", {}, {"reason": "x"})
     yield "release_held", Call("POST", f"/v1/held/{place.held}/release", {}, {})
     yield "get_article", Call("GET", f"/v1/articles/{place.article}")
