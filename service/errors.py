@@ -1,6 +1,7 @@
 """Every error that Gridloop gives, in one catalogue, as `application/problem+json` (RFC 9457)."""
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -134,6 +136,18 @@ def documented(*types: Type) -> dict[int | str, dict[str, Any]]:
     return answers
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"‘{name[:60]}’" for name in names)
+
+
+def _keys_of(request: Request) -> list[str]:
+    """The keys of the body that the request's route takes."""
+    route = request.scope.get("route")
+    fields = route.dependant.body_params if isinstance(route, APIRoute) else []
+    models = [field.field_info.annotation for field in fields]
+    return [key for model in models if isinstance(model, type) and issubclass(model, BaseModel) for key in model.model_fields]
+
+
 def install(app: FastAPI) -> None:
     """Turns every exception into problem+json, in this one place."""
 
@@ -145,6 +159,11 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         wrong = [{"where": ".".join(map(str, item["loc"])), "what": item["msg"]} for item in error.errors()]
         first = wrong[0]
+        unknown = [str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"]
+        if unknown:
+            known = _keys_of(request)
+            detail = f"The body has the unknown key{'s' if len(unknown) > 1 else ''} {_listed(unknown)}; it takes {_listed(known)}."
+            return Problem(INVALID, detail, errors=wrong, unknown=unknown, known=known).response()
         if any(item["type"] == "json_invalid" for item in error.errors()):
             return Problem(MALFORMED, f"The body is no JSON: {first['what']}.").response()
         return Problem(INVALID, f"{first['where']}: {first['what']}.", errors=wrong).response()

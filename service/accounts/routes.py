@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from service.audit.trail import note
 from service.database import Connection
 from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
+from service.http.strict import RequestBody
 from service.identity import queries
 from service.identity.access import Caller, Signed
 from service.identity.masks import masked, sees_contacts
@@ -78,13 +79,13 @@ class DevicePage(BaseModel):
     next: str | None
 
 
-class FirstPassword(BaseModel):
+class FirstPassword(RequestBody):
     """A first password, which the cadre must change at the first sign-in."""
 
     password: str = Field(min_length=8, max_length=200)
 
 
-class CadreCorrection(BaseModel):
+class CadreCorrection(RequestBody):
     """What is to be corrected of a cadre; what is left out stays."""
 
     name: str | None = Field(None, min_length=1, max_length=60, pattern=r"^[^\x00]+$")

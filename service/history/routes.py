@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
+from service.bounded import cut
 from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
 from service.history import queries
 from service.identity.access import Signed
@@ -74,11 +75,11 @@ async def history(
         grid = await queries.grid_of(connection, kind, id)
         if grid is None or not caller.reaches(grid):
             raise Problem(NOT_FOUND, f"There is no {kind} {id} in your scope.")
-        rows = await queries.mutations(connection, kind, id, place, limit + 1)
-        await note(connection, request, caller, "history", [f"{kind} {id}"], len(rows[:limit]))
+        rows, more = cut(await queries.mutations(connection, kind, id, place, limit + 1), limit)
+        await note(connection, request, caller, "history", [f"{kind} {id}"], len(rows))
     plain = sees_contacts(caller)
-    items = [change(row, kind, state.settings.vault, plain) for row in rows[:limit]]
-    last = rows[limit - 1] if len(rows) > limit else None
+    items = [change(row, kind, state.settings.vault, plain) for row in rows]
+    last = rows[-1] if more else None
     return HistoryPage(items=items, next=next_place(f"{last['received_at'].isoformat()} {last['seq']}", last["device"]) if last else None)
 
 

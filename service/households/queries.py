@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
+from service.bounded import bounded
 from service.conditions import Conditions
 from service.database import Connection, Row
 
@@ -62,4 +63,4 @@ async def households(
     if after is not None:
         where.add("(h.grid, h.id) > ({}, {}::uuid)", *after)
     last = where.parameter(limit)
-    return await connection.fetch(f"{_COLUMNS} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}", *where.values)
+    return await connection.fetch(bounded(f"{_COLUMNS} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}"), *where.values)

@@ -7,10 +7,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
+from service.bounded import cut
 from service.database import Connection, begin_again
 from service.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.households import queries
 from service.households.queries import Filters
+from service.http.strict import RequestBody, refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.masks import sees_contacts, veiled
 from service.identity.rights import may_write
@@ -82,13 +84,13 @@ async def households(
     filters = Filters(special, tag, contact_member, lead_member, silent_since)
     state = state_of(request)
     async with state.database.transaction() as connection:
-        rows = await queries.households(connection, units, filters, read_place(after), limit + 1)
-        await note(connection, request, caller, "households", units, len(rows[:limit]))
-    items = [_item(row, state.settings.vault, caller) for row in rows[:limit]]
-    return HouseholdPage(items=items, next=next_place(items[-1].grid, items[-1].id) if len(rows) > limit else None)
+        rows, more = cut(await queries.households(connection, units, filters, read_place(after), limit + 1), limit)
+        await note(connection, request, caller, "households", units, len(rows))
+    items = [_item(row, state.settings.vault, caller) for row in rows]
+    return HouseholdPage(items=items, next=next_place(items[-1].grid, items[-1].id) if more else None)
 
 
-class Correction(BaseModel):
+class Correction(RequestBody):
     """Fields of the record kind `household` to put right; null clears one, sets take `add` and `remove`."""
 
     fields: dict[str, Any] = Field(min_length=1, examples=[{"phone": "10012345678", "tags": {"add": ["veteran"]}}])
@@ -108,6 +110,7 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdItem:
 async def correct(request: Request, caller: Signed, id: Id, body: Correction) -> HouseholdItem:
     """A mutation of the cadre's server-side device: it reaches the phones, and the history keeps who corrected what."""
     state = state_of(request)
+    refuse_unknown_fields("household", body.fields)
 
     async def write() -> Any:
         async with state.database.transaction() as connection:

@@ -23,6 +23,8 @@ from service.errors import (
     Problem,
     documented,
 )
+from service.http.ids import MadeId
+from service.http.strict import RequestBody
 from service.identity import queries
 from service.identity.access import Signed
 from service.identity.rights import scope
@@ -72,7 +74,7 @@ class Grant(BaseModel):
     client_id: str | None = Field(None, max_length=80, description="Of an app")
     client_secret: str | None = Field(None, max_length=200)
     scope: str | None = Field(None, max_length=400, description="Of an app: what the token shall allow; left out: all that it may")
-    device_id: str | None = Field(None, max_length=36, description="A UUID that the phone made for itself; binds the tokens to it")
+    device_id: MadeId | None = Field(None, max_length=36, description="A UUID that the phone made for itself; binds the tokens to it")
     device_name: str = Field("", max_length=100)
     platform: str = Field("", max_length=40)
     app_version: str = Field("", max_length=40)
@@ -111,7 +113,7 @@ async def token(request: Request, grant: Annotated[Grant, Form()]) -> TokenAnswe
 
 async def _by_password(state: State, grant: Grant, address: str, now: datetime) -> TokenAnswer:
     if grant.device_id is not None and not is_uuid(grant.device_id):
-        raise Problem(INVALID, "device_id is no UUID in lower case; let the phone make one and keep it.")
+        raise Problem(INVALID, "device_id is no UUID; let the phone make one and keep it.")
     account = (grant.username or "").casefold()
     await state.attempts.check(account, address)
     async with state.database.reading() as connection:
@@ -213,7 +215,7 @@ class Me(BaseModel):
     password_change_needed: bool
 
 
-class PasswordChange(BaseModel):
+class PasswordChange(RequestBody):
     """The password so far, and the new one."""
 
     password: str = Field(max_length=200)

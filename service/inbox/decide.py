@@ -7,6 +7,7 @@ import msgspec
 
 from service.database import Connection
 from service.errors import ALREADY_DECIDED, INVALID, NOT_FOUND, Problem
+from service.http.strict import refuse_unknown_fields
 from service.identity.access import Caller
 from service.inbox import queries
 from service.records.queries import load
@@ -63,6 +64,9 @@ async def release_held(
     row = await held_queries.lock_held(connection, held_id, settings.vault)
     if row is None or row.state != "open":
         raise _decided(held_id)
+    if fields is not None:
+        # What the mutation brought itself may be a newer app's.
+        refuse_unknown_fields(row.mutation.kind, fields, row.mutation.fields)
     [verdict] = await release(connection, [row], caller.now, settings, caller.staff_code, note, fields)
     answer: dict[str, Any] = msgspec.to_builtins(verdict)
     return answer

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from service.bounded import bounded
 from service.database import Connection, Row
 
 _CONFLICT = """
@@ -29,13 +30,15 @@ async def conflicts(
 ) -> list[Row]:
     """Conflicts of these units, the newest first."""
     return await connection.fetch(
-        _CONFLICT
-        + f"""
+        bounded(
+            _CONFLICT
+            + f"""
         WHERE {_IN_SCOPE.format("c")} AND ($2::text IS NULL OR ($2 = 'open') = (c.resolved_at IS NULL))
           AND ($3::text IS NULL OR c.kind = $3) AND ($4::uuid IS NULL OR c.record = $4)
           AND ($5::timestamptz IS NULL OR (c.created_at, c.id) < ($5, $6::uuid))
         ORDER BY c.created_at DESC, c.id DESC LIMIT $7
-        """,
+        """
+        ),
         list(units),
         state,
         kind,
@@ -92,12 +95,14 @@ async def held(
 ) -> list[Row]:
     """Held mutations of these units and of the caller's own, the newest first."""
     return await connection.fetch(
-        _HELD
-        + f"""
+        bounded(
+            _HELD
+            + f"""
         WHERE ({_IN_SCOPE.format("h")} OR h.staff_code = $2) AND ($3::text IS NULL OR h.state = $3)
           AND ($4::timestamptz IS NULL OR (h.received_at, h.id) < ($4, $5::uuid))
         ORDER BY h.received_at DESC, h.id DESC LIMIT $6
-        """,
+        """
+        ),
         list(units),
         author,
         state,

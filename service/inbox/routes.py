@@ -8,14 +8,16 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
+from service.bounded import cut
 from service.database import Connection, begin_again
 from service.errors import ALREADY_DECIDED, NOT_FOUND, READING, Problem, documented
+from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.masks import sees_contacts, veiled
 from service.identity.rights import ADMINISTERS, may_settle
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
-from service.paging import After, Id, Limit, next_after, read_after
+from service.paging import After, GivenId, Id, Limit, next_after, read_after
 from service.state import state_of
 from service.sync.originals import unpacked
 from service.units import scope_of
@@ -90,7 +92,7 @@ class HeldPage(BaseModel):
     next: str | None
 
 
-class Resolution(BaseModel):
+class Resolution(RequestBody):
     """How a conflict is settled."""
 
     choice: Literal["kept", "lost", "value"] = Field(examples=["lost"])
@@ -98,14 +100,14 @@ class Resolution(BaseModel):
     note: str = Field("", max_length=1000)
 
 
-class Release(BaseModel):
+class Release(RequestBody):
     """How a held mutation is released: as it is, or with corrected fields."""
 
     fields: dict[str, Any] | None = None
     note: str = Field("", max_length=1000)
 
 
-class Discard(BaseModel):
+class Discard(RequestBody):
     """Why a held mutation is discarded."""
 
     reason: str = Field(min_length=1, max_length=1000)
@@ -145,17 +147,17 @@ async def conflicts(
     unit: Unit = None,
     state: Literal["open", "resolved"] | None = None,
     kind: Annotated[str | None, Query(max_length=40)] = None,
-    record: Annotated[str | None, Query(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] = None,
+    record: GivenId = None,
     limit: Limit = 100,
     after: After = None,
 ) -> ConflictPage:
     """The newest first; what lost is kept for ever."""
     units = _units(caller, unit)
     async with state_of(request).database.transaction() as connection:
-        rows = await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1)
-        await note(connection, request, caller, "conflicts", units, len(rows[:limit]))
-    items = [_conflict(row, state_of(request).settings.vault, caller) for row in rows[:limit]]
-    return ConflictPage(items=items, next=next_after(items[-1].created_at, items[-1].id) if len(rows) > limit else None)
+        rows, more = cut(await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1), limit)
+        await note(connection, request, caller, "conflicts", units, len(rows))
+    items = [_conflict(row, state_of(request).settings.vault, caller) for row in rows]
+    return ConflictPage(items=items, next=next_after(items[-1].created_at, items[-1].id) if more else None)
 
 
 @router.post(
@@ -192,10 +194,10 @@ async def held(
     """Those of the units in scope, and the caller's own; the newest first."""
     units = _units(caller, unit)
     async with state_of(request).database.transaction() as connection:
-        rows = await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1)
-        await note(connection, request, caller, "held", units, len(rows[:limit]))
-    items = [_held(row, state_of(request).settings.vault, caller) for row in rows[:limit]]
-    return HeldPage(items=items, next=next_after(items[-1].received_at, items[-1].id) if len(rows) > limit else None)
+        rows, more = cut(await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1), limit)
+        await note(connection, request, caller, "held", units, len(rows))
+    items = [_held(row, state_of(request).settings.vault, caller) for row in rows]
+    return HeldPage(items=items, next=next_after(items[-1].received_at, items[-1].id) if more else None)
 
 
 @router.post(
