@@ -96,7 +96,17 @@ def _members(body: bytes, list_name: str) -> tuple[dict[str, Any], list[lenient.
     try:
         return lenient.read_envelope(body, list_name)
     except ValueError as error:
-        raise BrokenEnvelope(f"The body is no JSON object: {limits.showable(str(error))[:200]}.", malformed=True) from None
+        if _is_other_json(body):
+            raise BrokenEnvelope("The body must be a JSON object.") from None
+        raise BrokenEnvelope(f"The body is no JSON: {limits.showable(str(error))[:200]}.", malformed=True) from None
+
+
+def _is_other_json(body: bytes) -> bool:
+    """Whether a body is JSON, but no object."""
+    try:
+        return not isinstance(lenient.parse(body), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _converted(members: dict[str, Any], kind: type[E]) -> E:

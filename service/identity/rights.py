@@ -89,7 +89,7 @@ ROUTES: Mapping[str, Right] = {
     "list_conflicts": _READ,
     "resolve_conflict": _SETTLE,
     "list_held": Right(READS, signed=True),
-    "held_original": Right(READS, signed=True),
+    "held_original": Right(SETTLES, signed=True),
     "release_held": _SETTLE,
     "discard_held": _SETTLE,
     # reading

@@ -26,7 +26,8 @@ from sync_protocol.limits import showable
 from sync_protocol.messages import shown_json
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
-_ORIGINAL = {"text/plain": {"schema": {"type": "string"}}}
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
+_ORIGINAL: dict[int | str, dict[str, Any]] = {200: {"description": "Just what was sent, or the mutation as it is kept", "content": _TEXT}}
 Unit = Annotated[str | None, Query(max_length=20, description="That unit and all below it", examples=["150221100"])]
 
 
@@ -235,7 +236,7 @@ async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> di
     summary="What came of a held mutation",
     operation_id="held_original",
     response_class=PlainTextResponse,
-    responses={200: {"description": "Just what was sent, or the mutation as it is kept", "content": _ORIGINAL}} | documented(*READING),
+    responses=_ORIGINAL | documented(*READING),
 )
 async def original(request: Request, caller: Signed, id: Id) -> PlainTextResponse:
     """For its author and for who may decide: what is shown may be a normalised copy, of which this is the original."""

@@ -88,7 +88,8 @@ async def test_half_a_character_in_an_epoch_does_not_stop_the_release_of_others(
 async def test_an_odd_text_in_the_envelope_is_refused_or_passed_over_but_never_fails(world: World, member: str) -> None:
     phone = world.wire()
     for odd in (HALF, "a\0b"):
-        response = await push(phone, phone.mutation(1), **{member: [odd] if member == "again" else odd})
+        envelope: dict[str, Any] = {member: [odd] if member == "again" else odd}
+        response = await push(phone, phone.mutation(1), **envelope)
         assert response.status_code in (200, 422), response.text
     verify = {"grids": [{"grid": HALF, "rev": 1, "count": 1, "digest": "0" * 16}]}
     assert (await phone.post(json.dumps(verify).encode(), "/v1/sync/verify")).status_code == 422

@@ -112,7 +112,8 @@ async def test_a_refusal_names_every_unknown_key_and_what_there_is(world: World)
 async def test_a_household_cannot_be_moved_or_mistyped_by_a_patch(world: World) -> None:
     [row] = await world.fetch("SELECT id::text FROM household WHERE grid = $1 LIMIT 1", GRID)
     token = await world.token(SECRETARY)
-    for body in ({"fields": {"note": "x"}, "grid": FAR_GRID}, {"fields": {"grid": FAR_GRID}}, {"fields": {"fone": "1"}}):
+    bodies: list[Any] = [{"fields": {"note": "x"}, "grid": FAR_GRID}, {"fields": {"grid": FAR_GRID}}, {"fields": {"fone": "1"}}]
+    for body in bodies:
         path = f"/v1/households/{row['id']}"
         response = await world.client.patch(path, json=body, headers={"Authorization": f"Bearer {token}"})
         assert response.status_code == 422, response.text
