@@ -146,7 +146,7 @@ async def test_odd_values_over_rest_stop_nobody(world: World) -> None:
             headers[header] = text.encode("utf-8", "replace").decode("latin-1").replace("\r", "").replace("\n", "")[:500]
         safe = {key: value.encode("utf-8", "surrogatepass") if isinstance(value, str) else str(value) for key, value in query.items()}
         headers = {"Authorization": f"Bearer {await world.token(SECRETARY)}", "Content-Type": "application/json"} | headers
-        raw = {key: value.encode("latin-1") for key, value in headers.items()}
+        raw = [(key.encode(), value.encode("latin-1")) for key, value in headers.items()]
         content = None if body is None else as_json(body)
         url = path + ("?" + "&".join(f"{key}={quote(value)}" for key, value in safe.items()) if safe else "")
         reads(await world.client.request(call.method, url, content=content, headers=raw))

@@ -103,8 +103,8 @@ async def test_a_refusal_names_every_unknown_key_and_what_there_is(world: World)
     body = {"action": "assign", "to_cadre": WORKER, "satisfied": "yes"}
     response = await world.post("/v1/problems/0192f3a1-0000-7000-8000-000000000000/steps", body, SECRETARY)
     assert response.json()["detail"] == "The body has the unknown keys ‘to_cadre’, ‘satisfied’; it takes ‘id’, ‘action’, ‘fields’."
-    body = {"action": "assign", "fields": {"to_cader": WORKER}}
-    response = await world.post("/v1/problems/0192f3a1-0000-7000-8000-000000000000/steps", body, SECRETARY)
+    mistyped = {"action": "assign", "fields": {"to_cader": WORKER}}
+    response = await world.post("/v1/problems/0192f3a1-0000-7000-8000-000000000000/steps", mistyped, SECRETARY)
     assert "‘to_cader’" in response.json()["detail"]
     assert "‘to_cadre’" in response.json()["detail"]
 
