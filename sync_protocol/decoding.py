@@ -65,16 +65,17 @@ _NAME_BYTES = 300
 
 def decode_request(body: bytes) -> SyncRequest:
     """The request in `body`; raises `BrokenEnvelope`."""
+    is_lenient = False
     try:
         request = _fast.decode(body)
-        for mutation in request.mutations:
-            mutation.flaw = None  # it never stands on the wire
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        request = _read_leniently(body)
+        request, is_lenient = _read_leniently(body), True
     _check_envelope(request)
     if not _are_usable(request.mutations):
         for mutation in request.mutations:
-            mutation.flaw = mutation.flaw or flaw_of(mutation)
+            # It never stands on the wire: what the typed decoder found of it a client made up.
+            read = mutation.flaw if is_lenient else None
+            mutation.flaw = read or flaw_of(mutation)
     return request
 
 
@@ -231,10 +232,12 @@ def _are_usable(mutations: Sequence[Mutation]) -> bool:
         and min(bases) == 0
         and max(bases) <= MAX_SEQ
         and "\0" not in "".join({mutation.grid for mutation in mutations})
-        and "\0" not in "".join({mutation.epoch or "" for mutation in mutations})
-        and "\0" not in "".join({mutation.base_grid or "" for mutation in mutations})
-        and {mutation.flaw for mutation in mutations} <= {None}
+        and all(_is_plain(*some) for some in {(mutation.flaw, mutation.epoch, mutation.base_grid) for mutation in mutations})
     )
+
+
+def _is_plain(flaw: str | None, epoch: str | None, base_grid: str | None) -> bool:
+    return flaw is None and "\0" not in (epoch or "") and "\0" not in (base_grid or "")
 
 
 def flaw_of(mutation: Mutation) -> str | None:

@@ -1,6 +1,6 @@
 """Reads a request that the typed decoder refuses as a whole, element by element.
 
-JSON allows what no text, number or reader can hold: half characters, 1e400, a hundred thousand brackets.
+JSON allows what no text, number or reader can hold: half characters, 1e400, a hundred thousand brackets; and some encoders write NaN.
 One such mutation must not block the rest (promise 2), and must be kept just as it came.
 """
 
@@ -28,12 +28,8 @@ def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else inf
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-_decoder = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant)
-_any = json.JSONDecoder(parse_int=_whole)
+# It reads NaN and Infinity, too, which are no JSON, but which some encoders write for a number.
+_decoder = json.JSONDecoder(parse_int=_whole)
 
 
 def read_envelope(body: bytes, list_name: str) -> tuple[dict[str, Any], list[Element] | None]:
@@ -66,7 +62,7 @@ def read_envelope(body: bytes, list_name: str) -> tuple[dict[str, Any], list[Ele
 
 def parse(body: bytes) -> Any:
     """Any JSON, as it came; raises `ValueError`, and `RecursionError` for what is nested deeper than a parser can go."""
-    return _any.decode(body.decode())
+    return _decoder.decode(body.decode())
 
 
 def _skip(text: str, at: int) -> int:

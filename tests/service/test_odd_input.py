@@ -91,6 +91,7 @@ async def test_an_odd_text_in_the_envelope_is_refused_or_passed_over_but_never_f
         envelope: dict[str, Any] = {member: [odd] if member == "again" else odd}
         response = await push(phone, phone.mutation(1), **envelope)
         assert response.status_code in (200, 422), response.text
+    assert (await push(phone, phone.mutation(2), queued=float("nan"))).status_code == 422
     verify = {"grids": [{"grid": HALF, "rev": 1, "count": 1, "digest": "0" * 16}]}
     assert (await phone.post(json.dumps(verify).encode(), "/v1/sync/verify")).status_code == 422
 
