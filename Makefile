@@ -29,7 +29,7 @@ bench: $(READY)
 
 # Requests made up from the OpenAPI document, ten minutes for each of three roles.
 fuzz: $(READY)
-	FUZZ_SECONDS=600 FUZZ_EXAMPLES=500 $(BIN)/python -m pytest -n $(WORKERS) tests/fuzz $(ARGS)
+	FUZZ_SECONDS=600 FUZZ_EXAMPLES=500 FUZZ_ODD_EXAMPLES=2000 $(BIN)/python -m pytest -n $(WORKERS) tests/fuzz $(ARGS)
 
 # Thousands of seeded histories.
 simulate: $(READY)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi_offline import FastAPIOffline
 
@@ -22,6 +22,7 @@ from service.http.bodies import Bodies
 from service.http.idempotency import Idempotency
 from service.http.origins import cross_origin
 from service.http.requests import Requests
+from service.http.strict import known_parameters
 from service.identity import account_routes, otp_routes
 from service.identity import routes as identity
 from service.identity.attempts import Attempts
@@ -105,6 +106,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         summary="Offline-first field work for village grids 村级网格工作闭环",
         description=_DESCRIPTION.format(catalogue=errors.catalogue()),
         lifespan=lifespan,
+        dependencies=[Depends(known_parameters)],
     )
     # From the inside out.
     app.add_middleware(Idempotency)

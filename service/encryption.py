@@ -235,6 +235,10 @@ class FieldCipher:
         key = self.keyring.newest
         return key.kid_bytes + _encrypted(key.ciphers[place.purpose], place, data)
 
+    def are_bytes_current(self, stored: bytes) -> bool:
+        """Whether bytes are encrypted by the newest key, if they are what they seem."""
+        return stored.startswith(self.keyring.newest.kid_bytes)
+
     def decrypt_bytes(self, place: Place, stored: bytes) -> bytes | None:
         """The plain bytes; None when there are none to be had, which is counted and logged."""
         kid = stored[:_KID].hex()

@@ -1,6 +1,7 @@
 """Every error that Gridloop gives, in one catalogue, as `application/problem+json` (RFC 9457)."""
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -8,16 +9,20 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.encryption import KeyMissing
+from sync_protocol.limits import normalised
 
 log = logging.getLogger("gridloop")
 
 PREFIX = "/problems/"
 MEDIA_TYPE = "application/problem+json"
+# A refusal may carry a thousand verdicts; what it quotes of a request is no reason to fail at it.
+_MAX_BYTES = 4 * 1024 * 1024
 
 
 class Type(NamedTuple):
@@ -60,6 +65,7 @@ INVALID = Type("invalid", 422, "The request cannot be used as it is")
 UPGRADE = Type("upgrade-needed", 426, "The app is too old for this server")
 TOO_MANY = Type("too-many-attempts", 429, "Too many attempts")
 TOO_MANY_KEYS = Type("too-many-keys", 429, "Too many Idempotency-Keys")
+HELD_QUOTA = Type("held-quota", 429, "Too much of this device is held")
 INTERNAL = Type("internal", 500, "Something went wrong on the server")
 UNAVAILABLE = Type("unavailable", 503, "The server cannot answer just now")
 
@@ -95,7 +101,7 @@ class Problem(Exception):
         headers = dict(self.headers)
         if self.type.status == HTTPStatus.UNAUTHORIZED:
             headers.setdefault("WWW-Authenticate", "Bearer")
-        return Response(msgspec.json.encode(body), self.type.status, headers, MEDIA_TYPE)
+        return Response(msgspec.json.encode(normalised(body, _MAX_BYTES)), self.type.status, headers, MEDIA_TYPE)
 
 
 def catalogue() -> str:
@@ -138,6 +144,18 @@ def documented(*types: Type) -> dict[int | str, dict[str, Any]]:
     return answers
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"‘{name[:60]}’" for name in names)
+
+
+def _keys_of(request: Request) -> list[str]:
+    """The keys of the body that the request's route takes."""
+    route = request.scope.get("route")
+    fields = route.dependant.body_params if isinstance(route, APIRoute) else []
+    models = [field.field_info.annotation for field in fields]
+    return [key for model in models if isinstance(model, type) and issubclass(model, BaseModel) for key in model.model_fields]
+
+
 def install(app: FastAPI) -> None:
     """Turns every exception into problem+json, in this one place."""
 
@@ -149,6 +167,11 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         wrong = [{"where": ".".join(map(str, item["loc"])), "what": item["msg"]} for item in error.errors()]
         first = wrong[0]
+        unknown = [str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"]
+        if unknown:
+            known = _keys_of(request)
+            detail = f"The body has the unknown key{'s' if len(unknown) > 1 else ''} {_listed(unknown)}; it takes {_listed(known)}."
+            return Problem(INVALID, detail, errors=wrong, unknown=unknown, known=known).response()
         if any(item["type"] == "json_invalid" for item in error.errors()):
             return Problem(MALFORMED, f"The body is no JSON: {first['what']}.").response()
         return Problem(INVALID, f"{first['where']}: {first['what']}.", errors=wrong).response()

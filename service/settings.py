@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     sync_at_once: int = Field(
         64, ge=1, le=10_000, description="Exchanges with phones that a service process has under way; more are asked to come again."
     )
+    held_quota_bytes: int = Field(
+        20 * 1024 * 1024, ge=64 * 1024, description="Bytes of a device's mutations that may be held at a time; beyond them its pushes wait."
+    )
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
     access_minutes: int = Field(15, ge=1, le=24 * 60, description="Life of an access token, minutes.")
     refresh_days: int = Field(90, ge=1, le=3650, description="Life of a refresh token, days.")

@@ -24,6 +24,8 @@ type_names = {str: "text", bool: "true or false", int: "a number", float: "a num
 STRIPPED = " \t\r\n\f\v\u3000"
 
 _CANONICAL_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII)
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?([Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
+_FIRST_MOMENT, _END_OF_MOMENTS = f"{periods.FIRST_YEAR}-", f"{periods.LAST_YEAR + 1}-"
 _PLACE_KEYS = frozenset({"lat", "lon", "accuracy"})
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -125,7 +127,8 @@ class Id(FieldType):
 class Moment(FieldType):
     """An RFC 3339 time with its offset, kept as UTC with milliseconds: `2026-11-24T01:00:00.123Z`.
 
-    `event` marks the time of something that happened, which is corrected by the phone's clock offset (promise 6).
+    `event` marks the time of something that happened, which is corrected by the phone's clock offset (promise 6): only then can it be
+    seen whether it lies in the years that count.
     """
 
     event: bool = False
@@ -135,19 +138,16 @@ class Moment(FieldType):
             raise unfit_type("a time", value)
         if _CANONICAL_MOMENT.fullmatch(value) and _is_day(value[:10]):
             return value
-        if len(value) < 20 or value[10] not in "Tt ":
+        found = _MOMENT.fullmatch(value)
+        if found is None:
             raise Unfit("is no time with an offset; write it like 2026-11-24T09:00:00+08:00")
-        try:
-            moment = datetime.fromisoformat(value.upper())
-            if moment.tzinfo is None:
-                raise Unfit("has no offset; write it like 2026-11-24T09:00:00+08:00")
-            moment = moment.astimezone(UTC)
-        except Unfit:
-            raise
-        except (ValueError, OverflowError):
-            raise Unfit("is no time that exists; write it like 2026-11-24T09:00:00+08:00") from None
-        if not periods.FIRST_YEAR <= moment.year <= periods.LAST_YEAR:
-            raise Unfit(f"lies outside the years {periods.FIRST_YEAR} to {periods.LAST_YEAR}")
+        if not found[1]:
+            raise Unfit("has no offset; write it like 2026-11-24T09:00:00+08:00")
+        moment = read_moment(value)
+        if moment is None:
+            raise Unfit("is no time that exists; write it like 2026-11-24T09:00:00+08:00")
+        if not self.event and not periods.FIRST_YEAR <= moment.year <= periods.LAST_YEAR:
+            raise Unfit(OUTSIDE_THE_YEARS)
         return canonical_moment(moment)
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -172,6 +172,26 @@ def _is_day(text: str) -> bool:
 def _is_hour(text: str) -> bool:
     """Whether there is such an hour, in the years that count; it has the form `2026-11-24T09`."""
     return text[11:] < "24" and _is_day(text[:10])
+
+
+OUTSIDE_THE_YEARS = f"lies outside the years {periods.FIRST_YEAR} to {periods.LAST_YEAR}"
+
+
+def is_in_the_years(moment: str) -> bool:
+    """Whether a canonical moment lies in the years that count."""
+    return _FIRST_MOMENT <= moment < _END_OF_MOMENTS
+
+
+def read_moment(text: str) -> datetime | None:
+    """An RFC 3339 time, its seconds may be left out, in UTC if it has an offset; None if it is none, or there is no such time."""
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        return moment.astimezone(UTC) if found[1] else moment
+    except (ValueError, OverflowError):
+        return None
 
 
 def canonical_moment(moment: datetime) -> str:
@@ -224,21 +244,21 @@ class Whole(FieldType):
 
 @dataclass(frozen=True, slots=True)
 class Place(FieldType):
-    """A WGS 84 position: `{"lat": 40.65, "lon": 109.84, "accuracy": 12}`, degrees to six decimals and metres (optional)."""
+    """A WGS 84 position: `{"lat": 40.65, "lon": 109.84, "accuracy": 12}`, degrees to six decimals and metres (optional).
+
+    Other keys, as newer apps may send them, are dropped; a negative accuracy says “unknown” on iOS and Android, and is left out.
+    """
 
     def clean(self, value: Any) -> dict[str, float]:
         if type(value) is not dict:
             raise unfit_type('an object like {"lat": 40.65, "lon": 109.84}', value)
-        if not value.keys() <= _PLACE_KEYS:
-            unknown = min(value.keys() - _PLACE_KEYS)
-            raise Unfit(f"has the unknown key ‘{_shorten(unknown)}’; use lat, lon and accuracy")
         place = {
             "lat": self._number(value.get("lat"), "lat", 90),
             "lon": self._number(value.get("lon"), "lon", 180),
         }
         accuracy = value.get("accuracy")
-        if accuracy is not None:
-            place["accuracy"] = abs(self._number(accuracy, "accuracy", 1_000_000))
+        if accuracy is not None and (metres := self._number(accuracy, "accuracy", 1_000_000)) >= 0:
+            place["accuracy"] = metres
         return place
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -287,18 +307,20 @@ def _degrees_or_metres(numbers: list[Any], least: int, most: int) -> list[float]
 
 @dataclass(frozen=True, slots=True)
 class Named(FieldType):
-    """Text in a fixed form, such as a week or a unit's code; `parse` raises ValueError for any other text."""
+    """Text in a fixed form, such as a unit's code; `lower`: upper case is brought to lower case before."""
 
     form: str
     pattern: str
     example: str
+    lower: bool = False
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
             raise unfit_type(self.form, value)
-        if not re.fullmatch(self.pattern, value, re.ASCII):
+        text = value.lower() if self.lower else str(value)
+        if not re.fullmatch(self.pattern, text, re.ASCII):
             raise Unfit(f"is no {self.form}; write it like {self.example}")
-        return str(value)
+        return text
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": f"^{self.pattern}$", "examples": [self.example]}
@@ -407,7 +429,7 @@ def _addition(items: tuple[str, ...]) -> SetChange:
     return SetChange(tuple(sorted({*items})))
 
 
-SHA256 = Named("sha-256 in hex", "[0-9a-f]{64}", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")
+SHA256 = Named("sha-256 in hex", "[0-9a-f]{64}", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", lower=True)
 UNIT_CODE = Named("unit code", r"\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?", "150221100201001")
 STAFF_CODE = Named("staff code", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", "W150221100201001-1")
 

@@ -24,6 +24,11 @@ def monthly_summary_id(grid: str, month: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"monthly_summary:{grid}:{month}"))
 
 
+def natural_id(kind: str, grid: str, key: str) -> str:
+    """The id of a record of a kind with a natural key."""
+    return weekly_analysis_id(grid, key) if kind == "weekly_analysis" else monthly_summary_id(grid, key)
+
+
 def household_id(grid: str, number: int) -> str:
     """The id of household `number` (from 1) of the made-up roster of a grid."""
     return str(uuid.uuid5(NAMESPACE, f"household:{grid}:{number}"))

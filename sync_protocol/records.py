@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from sync_protocol import vocabulary
+from sync_protocol import limits, vocabulary
 from sync_protocol.fields import (
     SET_CHANGE,
     SHA256,
@@ -137,14 +137,18 @@ class Kind:
 
 
 class UnfitFields(ValueError):
-    """Fields that cannot be taken: `problems` has a sentence for each field that is wrong."""
+    """Fields that cannot be taken: `problems` has a sentence for each field that is wrong, `reason` is why they are held."""
 
-    def __init__(self, problems: Mapping[str, str]) -> None:
+    def __init__(self, problems: Mapping[str, str], reason: str = "fields-wrong") -> None:
         self.problems = dict(problems)
+        self.reason = reason
         super().__init__("; ".join(f"{name} {text}" for name, text in problems.items()))
 
 
-# What an unknown field of a newer app may hold (promise 11): kept as it is, within these bounds.
+# Under this name a mutation keeps what could not be read of it.
+UNREADABLE = "unreadable"
+
+# What an unknown field of a newer app may hold (promise 11): kept as it is, within these bounds and those of `limits`.
 MAX_UNKNOWN_FIELDS = 30
 MAX_UNKNOWN_NAME = 60
 
@@ -173,8 +177,10 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
             unknown += 1
             if unknown > MAX_UNKNOWN_FIELDS or len(name) > MAX_UNKNOWN_NAME or not name.isidentifier():
                 problems[_printable(name)] = "is unknown and cannot be kept; leave it out"
-            elif not _storable(value):
-                problems[name] = "holds a character that cannot be stored (U+0000 or half of a character)"
+            elif name == UNREADABLE:
+                problems[name] = "names what could not be read, and is no field; leave it out"
+            elif (odd := limits.oddity(value)) is not None:
+                problems[name] = f"{odd}; leave it out"
             else:
                 cleaned[name] = value
         elif name in kind.sets:
@@ -185,7 +191,14 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
             cleaned[name] = None
     if problems:
         raise UnfitFields(problems)
+    if unknown and (size := unknown_bytes(kind, cleaned)) > limits.MAX_UNKNOWN_BYTES:
+        raise UnfitFields({"fields": too_much_unknown(size)}, "too-large")
     return cleaned, as_sent
+
+
+def too_much_unknown(size: int) -> str:
+    """Why fields that this version does not know are not kept."""
+    return f"hold {size} bytes that this server does not know, at most {limits.MAX_UNKNOWN_BYTES} fit a record"
 
 
 def clean_many(kind: Kind, many: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
@@ -243,14 +256,9 @@ def _printable(name: str) -> str:
     return name.encode("ascii", "backslashreplace").decode()[:MAX_UNKNOWN_NAME]
 
 
-def _storable(value: Any, depth: int = 0) -> bool:
-    if isinstance(value, str):
-        return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
-    if isinstance(value, dict):
-        return depth < 20 and all(_storable(key) and _storable(item, depth + 1) for key, item in value.items())
-    if isinstance(value, list):
-        return depth < 20 and all(_storable(item, depth + 1) for item in value)
-    return not isinstance(value, int) or abs(value) < 2**63
+def unknown_bytes(kind: Kind, fields: Mapping[str, Any]) -> int:
+    """The bytes of the fields that this version does not know, as JSON."""
+    return limits.json_size({name: value for name, value in fields.items() if name not in kind.by_name})
 
 
 L, T, S, F = Policy.LATEST, Policy.TEXT, Policy.SET, Policy.FIXED

@@ -12,6 +12,7 @@ from service.database import Connection
 from service.encrypted_values import cadre_phone, encrypted_phone
 from service.encryption_queries import cipher_of
 from service.errors import INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
+from service.http.strict import RequestBody
 from service.identity import queries
 from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
@@ -85,7 +86,7 @@ class DevicePage(BaseModel):
     next: str | None
 
 
-class FirstPassword(BaseModel):
+class FirstPassword(RequestBody):
     """A first password, which the cadre must change at the first sign-in, within 72 hours unless the server is set otherwise."""
 
     password: str = Field(max_length=200, description=RULE)
@@ -98,7 +99,7 @@ class RecoveryCode(BaseModel):
     expires_at: datetime
 
 
-class CadreCorrection(BaseModel):
+class CadreCorrection(RequestBody):
     """What is to be corrected of a cadre; what is left out stays."""
 
     name: str | None = Field(None, min_length=1, max_length=60, pattern=r"^[^\x00]+$")

@@ -13,7 +13,8 @@ from service.database import begin_again
 from service.encrypted_values import cadre_phone
 from service.encryption_queries import cipher_of
 from service.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
-from service.http.ids import fresh_id
+from service.http.ids import MadeId, fresh_id
+from service.http.strict import RequestBody
 from service.identity.access import Signed
 from service.paging import After, Limit, next_place, read_text
 from service.state import state_of
@@ -33,10 +34,10 @@ _PUBLIC = ("village_secretary", "first_secretary", "village_committee")
 _ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 
 
-class NewRequest(BaseModel):
+class NewRequest(RequestBody):
     """A herder's request. It becomes a problem of the grid; a village's goes to its first grid, whose workers pass it on."""
 
-    id: str | None = Field(None, description="A UUID made by the app, so that sending twice makes one request")
+    id: MadeId | None = Field(None, description="A UUID made by the app, so that sending twice makes one request")
     unit: str = Field(pattern=r"^(\d{12}|\d{15})$", description="Grid or village", examples=["150221100201"])
     title: str = Field(max_length=200, examples=["饮水管道冻裂"])
     detail: str | None = Field(None, max_length=4000)
@@ -114,7 +115,7 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
     in_scope(caller, body.unit)
     id = body.id or fresh_id(request, caller.now)
     if not is_uuid(id):
-        raise Problem(INVALID, "id is no UUID in lower case; make one or leave it out.")
+        raise Problem(INVALID, "id is no UUID; make one or leave it out.")
     fields: dict[str, Any] = {"title": body.title, "duty": body.duty, "severity": body.severity, "source": "app"}
     fields |= {name: value for name, value in (("detail", body.detail), ("contact", body.contact)) if value}
     fields["raised_at"] = canonical_moment(caller.now)

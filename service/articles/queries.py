@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from service.bounded import bounded
 from service.database import Connection, Row
 
 _COLUMNS = "id::text, unit, kind, title, body, state, author, created_at, updated_at, published_at, withdrawn_at"
@@ -23,13 +24,13 @@ async def articles(
 ) -> list[Row]:
     """Articles meant for these units, those changed last first; what is not published only where the caller edits."""
     return await connection.fetch(
-        f"""
+        bounded(f"""
         SELECT {_COLUMNS} FROM article a
         WHERE {_MEANT} AND ($3::text IS NULL OR a.kind = $3) AND ($4::text IS NULL OR a.state = $4)
           AND (a.state = 'published' OR EXISTS (SELECT FROM unnest($2::text[]) AS e(code) WHERE starts_with(a.unit, e.code)))
           AND ($5::timestamptz IS NULL OR (a.updated_at, a.id) < ($5, $6::uuid))
         ORDER BY a.updated_at DESC, a.id DESC LIMIT $7
-        """,
+        """),
         list(units),
         list(edited),
         kind,

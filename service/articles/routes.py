@@ -7,9 +7,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.articles import queries
+from service.bounded import cut
 from service.database import Connection
 from service.errors import INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
-from service.http.ids import fresh_id
+from service.http.ids import MadeId, fresh_id
+from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import EDITS, scope
 from service.paging import After, Id, Limit, next_after, read_after
@@ -49,17 +51,17 @@ class ArticlePage(BaseModel):
     next: str | None
 
 
-class NewArticle(BaseModel):
+class NewArticle(RequestBody):
     """A draft; nobody but editors of the unit sees it before it is published."""
 
-    id: str | None = Field(None, description="A UUID made by the client, so that sending twice makes one article")
+    id: MadeId | None = Field(None, description="A UUID made by the client, so that sending twice makes one article")
     unit: str = Field(pattern=r"^\d{4,15}$", examples=["150221"])
     kind: ArticleKind
     title: str = Field(max_length=200, examples=["春季接羔技术要点"])
     body: str = Field(max_length=20_000)
 
 
-class ArticleChange(BaseModel):
+class ArticleChange(RequestBody):
     """What is to change; what is left out stays."""
 
     kind: ArticleKind | None = None
@@ -88,9 +90,9 @@ async def articles(
     """Those changed last first; drafts and withdrawn ones only for who edits them."""
     units = scope_of(caller, unit)
     async with state_of(request).database.reading() as connection:
-        rows = await queries.articles(connection, units, _edited(caller), kind, state, read_after(after), limit + 1)
-    items = [ArticleOut(**dict(row)) for row in rows[:limit]]
-    return ArticlePage(items=items, next=next_after(items[-1].updated_at, items[-1].id) if len(rows) > limit else None)
+        rows, more = cut(await queries.articles(connection, units, _edited(caller), kind, state, read_after(after), limit + 1), limit)
+    items = [ArticleOut(**dict(row)) for row in rows]
+    return ArticlePage(items=items, next=next_after(items[-1].updated_at, items[-1].id) if more else None)
 
 
 @router.get("/{id}", summary="An article", operation_id="get_article", responses=documented(*READING))
@@ -108,7 +110,7 @@ async def create(request: Request, caller: Signed, body: NewArticle) -> ArticleO
     """Makes a draft for a unit that the caller edits."""
     id = body.id or fresh_id(request, caller.now)
     if not is_uuid(id):
-        raise Problem(INVALID, "id is no UUID in lower case; make one or leave it out.")
+        raise Problem(INVALID, "id is no UUID; make one or leave it out.")
     title, text = _clean("title", _TITLE, body.title), _clean("body", _BODY, body.body)
     async with state_of(request).database.transaction() as connection:
         allowed = caller.reaches(body.unit)

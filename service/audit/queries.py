@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from service.bounded import bounded
 from service.database import Connection, Row
 
 
@@ -16,13 +17,13 @@ async def entries(
 ) -> list[Row]:
     """Lines of the trail, the newest first."""
     return await connection.fetch(
-        """
+        bounded("""
         SELECT id::text, at, staff_code, action, subjects, count, address, request_id FROM audit
         WHERE ($1::text IS NULL OR staff_code = $1) AND ($2::text IS NULL OR action = $2)
           AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4)
           AND ($5::timestamptz IS NULL OR (at, id) < ($5, $6::uuid))
         ORDER BY at DESC, id DESC LIMIT $7
-        """,
+        """),
         staff_code,
         action,
         since,

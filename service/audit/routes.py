@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit import queries
+from service.bounded import cut
 from service.errors import READING, documented
 from service.identity.access import Signed
 from service.paging import After, Limit, next_after, read_after
@@ -54,6 +55,6 @@ async def audit(
     since = midnight(first) if first and first.year > 1 else None
     until = midnight(last + timedelta(days=1)) if last and last.year < 9999 else None
     async with state_of(request).database.reading() as connection:
-        rows = await queries.entries(connection, staff_code, action, since, until, read_after(after), limit + 1)
-    items = [AuditItem(**dict(row)) for row in rows[:limit]]
-    return AuditPage(items=items, next=next_after(items[-1].at, items[-1].id) if len(rows) > limit else None)
+        rows, more = cut(await queries.entries(connection, staff_code, action, since, until, read_after(after), limit + 1), limit)
+    items = [AuditItem(**dict(row)) for row in rows]
+    return AuditPage(items=items, next=next_after(items[-1].at, items[-1].id) if more else None)

@@ -1,6 +1,7 @@
 """`GET /v1/history/{kind}/{id}`: from the mutation log, which keeps everything that anybody wrote."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,8 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
+from service.bounded import PAGE_BYTES, cut
+from service.database import Connection, Row
 from service.encrypted_values import Body, log_row, verdict_rest
 from service.encryption import FieldCipher
 from service.encryption_queries import cipher_of
@@ -19,12 +22,15 @@ from service.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.state import state_of
 from service.sync.log_queries import read_bodies
 from sync_protocol.clock import stamp_ms
-from sync_protocol.messages import showable_json
+from sync_protocol.messages import shown_json
 from sync_protocol.periods import from_ms
 
 router = APIRouter(prefix="/v1", tags=["history"])
 
 KindName = Literal["household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"]
+
+
+_BODIES_AT_ONCE = 50
 
 
 class LostValue(BaseModel):
@@ -79,13 +85,15 @@ async def history(
         grid = await queries.grid_of(connection, kind, id)
         if grid is None or not caller.reaches(grid):
             raise Problem(NOT_FOUND, f"There is no {kind} {id} in your scope.")
-        rows = await queries.mutations(connection, kind, id, place, limit + 1)
+        rows, more = cut(await queries.mutations(connection, kind, id, place, limit + 1), limit)
         cipher = await cipher_of(connection, state.settings)
-        bodies = await read_bodies(connection, cipher, rows[:limit])
-        await note(connection, request, caller, "history", [f"{kind} {id}"], len(rows[:limit]))
+        bodies = await _bodies(connection, cipher, rows)
+        more = more or len(bodies) < len(rows)
+        rows = rows[: len(bodies)]
+        await note(connection, request, caller, "history", [f"{kind} {id}"], len(rows))
     view = caller.view_of(grid) or View.SUMMARISED
-    items = [change(row, body, kind, cipher, view) for row, body in zip(rows, bodies, strict=False)]
-    last = rows[limit - 1] if len(rows) > limit else None
+    items = [change(row, body, kind, cipher, view) for row, body in zip(rows, bodies, strict=True)]
+    last = rows[-1] if more else None
     return HistoryPage(items=items, next=next_place(f"{last['received_at'].isoformat()} {last['seq']}", last["device"]) if last else None)
 
 
@@ -99,11 +107,23 @@ def _read(after: str | None) -> tuple[datetime, str, int] | None:
     return read_moment(moment), place[1], int(seq)
 
 
+async def _bodies(connection: Connection, cipher: FieldCipher, rows: Sequence[Row]) -> list[Body]:
+    """The bodies of the first rows, about as many as a page may hold; at least one."""
+    found: list[Body] = []
+    size = 0
+    for begin in range(0, len(rows), _BODIES_AT_ONCE):
+        found += (some := await read_bodies(connection, cipher, rows[begin : begin + _BODIES_AT_ONCE]))
+        size += sum(len(body.text) for body in some)
+        if size > PAGE_BYTES:
+            break
+    return found
+
+
 def change(row: Any, stored: Body, kind: str, cipher: FieldCipher, view: View) -> HistoryEntry:
     """A line of the mutation log as a view shows it."""
-    body = json.loads(showable_json(stored.text))
+    body = shown_json(stored.text)
     rest = verdict_rest(cipher, kind, log_row(row["device"], row["seq"], row["received_at"]), row["verdict"])
-    rest = json.loads(showable_json(json.dumps(rest)))
+    rest = shown_json(json.dumps(rest))
     fields = body.get("fields") or {}
     lost = []
     for item in rest.get("conflicts") or ():

@@ -3,6 +3,7 @@
 from datetime import date
 from typing import NamedTuple
 
+from service.bounded import bounded
 from service.conditions import Conditions, Reach
 from service.database import Connection, Row
 
@@ -59,4 +60,4 @@ async def households(connection: Connection, reach: Reach, filters: Filters, aft
     if after is not None:
         where.add("(h.grid, h.id) > ({}, {}::uuid)", *after)
     last = where.parameter(limit)
-    return await connection.fetch(f"{_COLUMNS} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}", *where.values)
+    return await connection.fetch(bounded(f"{_COLUMNS} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}"), *where.values)

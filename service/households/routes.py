@@ -8,12 +8,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
+from service.bounded import cut
 from service.database import Connection, begin_again
 from service.encryption import FieldCipher, Place
 from service.encryption_queries import cipher_of
 from service.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.households import queries
 from service.households.queries import Filters
+from service.http.strict import RequestBody, refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_write
 from service.identity.views import View, redact
@@ -85,11 +87,11 @@ async def households(
     filters = Filters(special, tag, contact_member, lead_member, silent_since)
     state = state_of(request)
     async with state.database.transaction() as connection:
-        rows = await queries.households(connection, reach, filters, read_place(after), limit + 1)
-        await note(connection, request, caller, "households", [*reach.whole, *reach.tied], len(rows[:limit]))
+        rows, more = cut(await queries.households(connection, reach, filters, read_place(after), limit + 1), limit)
+        await note(connection, request, caller, "households", [*reach.whole, *reach.tied], len(rows))
         cipher = await cipher_of(connection, state.settings)
-    items = [_item(row, cipher, caller) for row in rows[:limit]]
-    return HouseholdPage(items=items, next=next_place(items[-1].grid, items[-1].id) if len(rows) > limit else None)
+    items = [_item(row, cipher, caller) for row in rows]
+    return HouseholdPage(items=items, next=next_place(items[-1].grid, items[-1].id) if more else None)
 
 
 def _refuse_tags(caller: Caller, units: Sequence[str]) -> None:
@@ -99,7 +101,7 @@ def _refuse_tags(caller: Caller, units: Sequence[str]) -> None:
             raise Problem(NOT_ALLOWED, f"The tags of single households are shown from the township down, not for {unit}; ask without them.")
 
 
-class Correction(BaseModel):
+class Correction(RequestBody):
     """Fields of the record kind `household` to put right; null clears one, sets take `add` and `remove`."""
 
     fields: dict[str, Any] = Field(min_length=1, examples=[{"phone": "10012345678", "tags": {"add": ["veteran"]}}])
@@ -119,6 +121,7 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdItem:
 async def correct(request: Request, caller: Signed, id: Id, body: Correction) -> HouseholdItem:
     """A mutation of the cadre's server-side device: it reaches the phones, and the history keeps who corrected what."""
     state = state_of(request)
+    refuse_unknown_fields("household", body.fields)
 
     async def write() -> HouseholdItem:
         async with state.database.transaction() as connection:

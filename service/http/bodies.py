@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import INVALID, Problem
 from service.http.body import read_body, replayed
+from service.http.strict import refuse_odd_json
 
 # U+0000 as it is, or escaped in JSON (and not behind a backslash that is escaped itself).
 _NUL = re.compile(rb"\0|(?<!\\)(?:\\\\)*\\u0000")
@@ -30,6 +31,8 @@ class Bodies:
         body = await read_body(Request(scope, receive), MAX_BODY_BYTES)
         if _NUL.search(body):
             raise Problem(INVALID, "The body holds the character U+0000, which no text here can; leave it out.")
+        if "json" in Headers(scope=scope).get("content-type", "json").lower():
+            refuse_odd_json(body)
         if Headers(scope=scope).get("content-encoding"):
             headers = MutableHeaders(raw=list(scope["headers"]))
             del headers["content-encoding"]

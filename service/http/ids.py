@@ -1,10 +1,15 @@
 """Ids of records that a REST request makes."""
 
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import Request
+from pydantic import AfterValidator
 
 from sync_protocol.ids import new_uuid7
+
+# An id that a client made for itself; in upper case, as some write it, it is the same one.
+MadeId = Annotated[str, AfterValidator(str.lower)]
 
 
 def fresh_id(request: Request, now: datetime) -> str:

@@ -9,6 +9,7 @@ from service.encrypted_values import conflict_value, encrypted_conflict_value
 from service.encryption import FieldCipher, Undecrypted
 from service.encryption_queries import cipher_of
 from service.errors import ALREADY_DECIDED, INVALID, NOT_ALLOWED, NOT_FOUND, NOT_NOW, Problem
+from service.http.strict import refuse_unknown_fields
 from service.identity.access import Caller
 from service.identity.rights import may_write
 from service.inbox import queries
@@ -16,6 +17,7 @@ from service.records.queries import load
 from service.settings import Settings
 from service.sync import held_queries
 from service.sync.apply import release
+from service.sync.intake import corrected
 from service.sync.rest import write_as
 from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Mutation
@@ -78,18 +80,19 @@ async def release_held(
         raise Problem(
             NOT_NOW, f"The held mutation {held_id} cannot be decrypted at present, so that it cannot be released; the server lacks a key."
         )
-    if fields is None or fields == row.mutation.fields:
+    if fields is None or (fields == row.mutation.fields and not row.is_copy):
         [verdict] = await release(connection, [row], caller.now, settings, caller, note)
     else:
         held = row.mutation
+        # What the mutation brought itself may be a newer app's.
+        refuse_unknown_fields(held.kind, fields, held.fields)
         if not may_write(caller.posts, held.kind, held.grid, caller.now):
             raise Problem(
                 NOT_ALLOWED,
                 f"With other words it is your own edit, and {caller.staff_code} has no post at present that writes a {held.kind[:40]} in"
                 f" {held.grid[:20]}; release it as it is, or discard it.",
             )
-        mutation = msgspec.structs.replace(row.mutation, fields=fields, flaw=None)
-        verdict = await write_as(connection, settings, caller, mutation, origin=row)
+        verdict = await write_as(connection, settings, caller, corrected(held, fields), origin=row)
         if verdict.outcome != "held":
             await held_queries.close_held(connection, row, "released", caller.staff_code, note, caller.now)
     answer: dict[str, Any] = msgspec.to_builtins(verdict)

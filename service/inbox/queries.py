@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from service.bounded import bounded
 from service.database import Connection, Row
 
 _CONFLICT = """
@@ -12,7 +13,7 @@ _CONFLICT = """
 """
 _HELD = """
     SELECT h.id::text, h.device::text, h.seq, h.staff_code, h.kind, h.record, h.grid, h.reason, h.detail, h.state, h.received_at,
-           h.body, h.waits_for::text, h.decided_by, h.decided_at, h.decision
+           h.body, h.original IS NOT NULL AS normalised, h.waits_for::text, h.decided_by, h.decided_at, h.decision
     FROM held h
 """
 _IN_SCOPE = "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE {0}.grid >= u.code AND {0}.grid < u.code || ':')"
@@ -29,13 +30,15 @@ async def conflicts(
 ) -> list[Row]:
     """Conflicts of these units, the newest first."""
     return await connection.fetch(
-        _CONFLICT
-        + f"""
+        bounded(
+            _CONFLICT
+            + f"""
         WHERE {_IN_SCOPE.format("c")} AND ($2::text IS NULL OR ($2 = 'open') = (c.resolved_at IS NULL))
           AND ($3::text IS NULL OR c.kind = $3) AND ($4::uuid IS NULL OR c.record = $4)
           AND ($5::timestamptz IS NULL OR (c.created_at, c.id) < ($5, $6::uuid))
         ORDER BY c.created_at DESC, c.id DESC LIMIT $7
-        """,
+        """
+        ),
         list(units),
         state,
         kind,
@@ -73,6 +76,15 @@ async def grid_of_held(connection: Connection, id: str) -> Row | None:
     )
 
 
+async def original_of(connection: Connection, id: str) -> Row | None:
+    """What came of a held mutation: its author, its grid and whether there is such a grid, its body, and the original of a copy."""
+    return await connection.fetchrow(
+        "SELECT h.staff_code, h.kind, h.record, h.grid, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known, h.body, h.original"
+        " FROM held h WHERE h.id = $1",
+        id,
+    )
+
+
 async def held(
     connection: Connection,
     units: Sequence[str],
@@ -83,12 +95,14 @@ async def held(
 ) -> list[Row]:
     """Held mutations of these units and of the caller's own, the newest first."""
     return await connection.fetch(
-        _HELD
-        + f"""
+        bounded(
+            _HELD
+            + f"""
         WHERE ({_IN_SCOPE.format("h")} OR h.staff_code = $2) AND ($3::text IS NULL OR h.state = $3)
           AND ($4::timestamptz IS NULL OR (h.received_at, h.id) < ($4, $5::uuid))
         ORDER BY h.received_at DESC, h.id DESC LIMIT $6
-        """,
+        """
+        ),
         list(units),
         author,
         state,

@@ -5,25 +5,32 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
+from service.bounded import cut
 from service.database import Connection, begin_again
 from service.encrypted_values import conflict_value, held_body, held_detail
 from service.encryption import FieldCipher
 from service.encryption_queries import cipher_of
 from service.errors import ALREADY_DECIDED, NOT_FOUND, READING, Problem, documented
+from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import ADMINISTERS, may_settle
 from service.identity.views import View, redact, redact_value
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
-from service.paging import After, Id, Limit, next_after, read_after
+from service.paging import After, GivenId, Id, Limit, next_after, read_after
 from service.state import state_of
+from service.sync.originals import unpacked
 from service.units import scope_of
-from sync_protocol.messages import showable_json
+from sync_protocol.limits import showable
+from sync_protocol.messages import shown_json
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
+_ORIGINAL: dict[int | str, dict[str, Any]] = {200: {"description": "Just what was sent, or the mutation as it is kept", "content": _TEXT}}
 Unit = Annotated[str | None, Query(max_length=20, description="That unit and all below it", examples=["150221100"])]
 
 
@@ -75,6 +82,7 @@ class HeldOut(BaseModel):
     state: str
     received_at: datetime
     mutation: dict[str, Any]
+    normalised: bool = Field(False, description="Whether `mutation` is a copy that can be shown of something that cannot; see its original")
     waits_for: str | None = None
     decided_by: str | None = None
     decided_at: datetime | None = None
@@ -88,7 +96,7 @@ class HeldPage(BaseModel):
     next: str | None
 
 
-class Resolution(BaseModel):
+class Resolution(RequestBody):
     """How a conflict is settled."""
 
     choice: Literal["kept", "lost", "value"] = Field(examples=["lost"])
@@ -96,14 +104,14 @@ class Resolution(BaseModel):
     note: str = Field("", max_length=1000)
 
 
-class Release(BaseModel):
+class Release(RequestBody):
     """How a held mutation is released: as it is, or with corrected fields."""
 
     fields: dict[str, Any] | None = None
     note: str = Field("", max_length=1000)
 
 
-class Discard(BaseModel):
+class Discard(RequestBody):
     """Why a held mutation is discarded."""
 
     reason: str = Field(min_length=1, max_length=1000)
@@ -120,7 +128,7 @@ def _conflict(row: Any, cipher: FieldCipher, caller: Caller) -> ConflictOut:
         value = None
         if values[name] is not None:
             found = conflict_value(cipher, row["kind"], row["field"], row["record"], row["id"], name, values[name])
-            value = json.loads(showable_json(json.dumps(found)))
+            value = shown_json(json.dumps(found))
         values[name] = redact_value(row["kind"], row["field"], value, caller.view_of(row["grid"]) or View.SUMMARISED)
     return ConflictOut(**values)
 
@@ -128,7 +136,7 @@ def _conflict(row: Any, cipher: FieldCipher, caller: Caller) -> ConflictOut:
 def _held(row: Any, cipher: FieldCipher, caller: Caller) -> HeldOut:
     values = dict(row)
     body = held_body(cipher, row["id"], values.pop("body"), row["kind"], row["record"], row["grid"])
-    mutation = json.loads(showable_json(body.text))
+    mutation = shown_json(body.text)
     values["detail"] = held_detail(cipher, row["id"], row["detail"])
     own = row["staff_code"] == caller.staff_code
     if not own and isinstance(mutation.get("fields"), dict):
@@ -143,7 +151,7 @@ async def conflicts(
     unit: Unit = None,
     state: Literal["open", "resolved"] | None = None,
     kind: Annotated[str | None, Query(max_length=40)] = None,
-    record: Annotated[str | None, Query(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] = None,
+    record: GivenId = None,
     limit: Limit = 100,
     after: After = None,
 ) -> ConflictPage:
@@ -151,10 +159,10 @@ async def conflicts(
     units = _units(caller, unit)
     async with state_of(request).database.transaction() as connection:
         cipher = await cipher_of(connection, state_of(request).settings)
-        rows = await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1)
-        await note(connection, request, caller, "conflicts", units, len(rows[:limit]))
-    items = [_conflict(row, cipher, caller) for row in rows[:limit]]
-    return ConflictPage(items=items, next=next_after(items[-1].created_at, items[-1].id) if len(rows) > limit else None)
+        rows, more = cut(await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1), limit)
+        await note(connection, request, caller, "conflicts", units, len(rows))
+    items = [_conflict(row, cipher, caller) for row in rows]
+    return ConflictPage(items=items, next=next_after(items[-1].created_at, items[-1].id) if more else None)
 
 
 @router.post(
@@ -193,10 +201,10 @@ async def held(
     units = _units(caller, unit)
     async with state_of(request).database.transaction() as connection:
         cipher = await cipher_of(connection, state_of(request).settings)
-        rows = await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1)
-        await note(connection, request, caller, "held", units, len(rows[:limit]))
-    items = [_held(row, cipher, caller) for row in rows[:limit]]
-    return HeldPage(items=items, next=next_after(items[-1].received_at, items[-1].id) if len(rows) > limit else None)
+        rows, more = cut(await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1), limit)
+        await note(connection, request, caller, "held", units, len(rows))
+    items = [_held(row, cipher, caller) for row in rows]
+    return HeldPage(items=items, next=next_after(items[-1].received_at, items[-1].id) if more else None)
 
 
 @router.post(
@@ -229,10 +237,42 @@ async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> di
     return await begin_again(decide)
 
 
+@router.get(
+    "/held/{id}/original",
+    summary="What came of a held mutation",
+    operation_id="held_original",
+    response_class=PlainTextResponse,
+    responses=_ORIGINAL | documented(*READING),
+)
+async def original(request: Request, caller: Signed, id: Id) -> PlainTextResponse:
+    """For its author, and for who may decide and works there: what is shown may be a normalised copy, of which this is the original."""
+    async with state_of(request).database.transaction() as connection:
+        cipher = await cipher_of(connection, state_of(request).settings)
+        row = await queries.original_of(connection, id)
+        if row is None or not (row["staff_code"] == caller.staff_code or _sees_original(caller, row)):
+            raise _absent(id)
+        await note(connection, request, caller, "held-original", [id], 1)
+    if row["original"] is not None:
+        return PlainTextResponse(unpacked(id, row["original"], cipher))
+    return PlainTextResponse(showable(held_body(cipher, id, row["body"], row["kind"], row["record"], row["grid"]).text))
+
+
 async def _may_decide(connection: Connection, caller: Caller, id: str, or_author: bool = False) -> None:
     row = await queries.grid_of_held(connection, id)
-    # What names a grid that does not exist is nobody's but an administrator's.
-    stray = row is not None and not row["known"] and caller.holds(ADMINISTERS)
     own = row is not None and or_author and row["staff_code"] == caller.staff_code
-    if row is None or not (own or stray or may_settle(caller.posts, row["grid"], caller.now)):
-        raise Problem(NOT_FOUND, f"There is no held mutation {id} in your scope.")
+    if row is None or not (own or _decides_on(caller, row)):
+        raise _absent(id)
+
+
+def _decides_on(caller: Caller, row: Any) -> bool:
+    """Whether the caller may decide on what is held in a grid: what names one that does not exist is nobody's but an administrator's."""
+    return may_settle(caller.posts, row["grid"], caller.now) or (not row["known"] and caller.holds(ADMINISTERS))
+
+
+def _sees_original(caller: Caller, row: Any) -> bool:
+    """Whether the caller sees all that came: it may hold anything, so that no mask can be laid over it."""
+    return _decides_on(caller, row) and caller.view_of(row["grid"]) is View.FULL
+
+
+def _absent(id: str) -> Problem:
+    return Problem(NOT_FOUND, f"There is no held mutation {id} in your scope.")

@@ -28,6 +28,7 @@ from service.settings import Settings
 from service.statements import write
 from service.sync.log_blocks import blocks_of, may_be_located, rewritten
 from service.sync.log_queries import adding_blocks, read_bodies, rewrite_blocks
+from service.sync.originals import is_plain, original_place
 from sync_protocol.records import KINDS, Kind
 
 _AT_ONCE = 500
@@ -220,7 +221,24 @@ def _held(work: _Work, row: Row) -> list[str | None]:
             work.lose(detail)
         else:
             detail = work.cipher.encrypt(place, plain)
-    return [body, detail, waits_for_kind]
+    return [body, detail, waits_for_kind, _original(work, id, row["original"])]
+
+
+def _original(work: _Work, id: str, stored: str | None) -> str | None:
+    """The original of a held mutation, in hex as PostgreSQL gives it."""
+    if stored is None:
+        return None
+    kept = bytes.fromhex(stored[2:])
+    if work.cipher.reads_v1 and is_plain(kept):
+        plain: bytes | None = kept
+    elif work.cipher.are_bytes_current(kept):
+        return stored
+    else:
+        plain = work.cipher.decrypt_bytes(original_place(id), kept)
+    if plain is None:
+        work.outcome.lost += 1
+        return stored
+    return "\\x" + work.cipher.encrypt_bytes(original_place(id), plain).hex()
 
 
 def _kind_waited_for(row: Row, body: dict[str, Any]) -> str | None:
@@ -258,7 +276,7 @@ TABLES = (
     Table(
         "held",
         {"id": "uuid"},
-        {"body": "json", "detail": "text", "waits_for_kind": "text"},
+        {"body": "json", "detail": "text", "waits_for_kind": "text", "original": "bytea"},
         "true",
         _held,
         read=("kind", "record", "grid", "waits_for"),

@@ -72,7 +72,7 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
             raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
         visits = await queries.records_about(connection, "visit", id, _MOST)
         problems = await queries.records_about(connection, "problem", id, _MOST)
-        log = await history_queries.mutations(connection, "household", id, None, _MOST)
+        log = await history_queries.mutations(connection, "household", id, None, _MOST, whole=True)
         cipher = await cipher_of(connection, state.settings)
         bodies = await read_bodies(connection, cipher, log)
         await note(connection, request, caller, "household-exported", [id], 1 + len(visits) + len(problems))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from service.bounded import bounded
 from service.cases.models import IS_ASSIGNED
 from service.conditions import Conditions, Reach, contains
 from service.database import Connection, Row
@@ -63,7 +64,8 @@ async def problems(
     if after is not None:
         where.add("(c.raised_at, c.problem) < ({}, {}::uuid)", *after)
     last = where.parameter(limit)
-    return await connection.fetch(f"{_LISTED} WHERE {where.sql} ORDER BY c.raised_at DESC, c.problem DESC LIMIT {last}", *where.values)
+    sql = f"{_LISTED} WHERE {where.sql} ORDER BY c.raised_at DESC, c.problem DESC LIMIT {last}"
+    return await connection.fetch(bounded(sql), *where.values)
 
 
 async def assigned_to(connection: Connection, staff_code: str, units: Sequence[str]) -> list[str]:

@@ -8,12 +8,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
+from service.bounded import cut
 from service.cases import filing
 from service.database import Connection, begin_again
 from service.encrypted_values import whole_record
 from service.encryption_queries import cipher_of
 from service.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
-from service.http.ids import fresh_id
+from service.http.ids import MadeId, fresh_id
+from service.http.strict import RequestBody, refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_write
 from service.identity.views import View, redact
@@ -98,18 +100,18 @@ class ProblemDetail(ProblemItem):
     next_actions: list[str] = Field(description="Actions that the state allows now")
 
 
-class NewProblem(BaseModel):
+class NewProblem(RequestBody):
     """A problem to raise; the fields are those of the record kind `problem`."""
 
     grid: str = Field(pattern=r"^\d{15}$", examples=["150221100201001"])
-    id: str | None = Field(None, description="A UUID made by the client, so that sending twice makes one problem")
+    id: MadeId | None = Field(None, description="A UUID made by the client, so that sending twice makes one problem")
     fields: dict[str, Any] = Field(examples=[{"title": "水管冻裂", "duty": "emergency", "severity": "urgent"}])
 
 
-class NewStep(BaseModel):
+class NewStep(RequestBody):
     """A step to take; the fields are those of the record kind `step`, without `problem_id`."""
 
-    id: str | None = Field(None, description="A UUID made by the client, so that sending twice makes one step")
+    id: MadeId | None = Field(None, description="A UUID made by the client, so that sending twice makes one step")
     action: str = Field(pattern=f"^({'|'.join(ACTIONS)})$", examples=["resolve"])
     fields: dict[str, Any] = Field({}, examples=[{"note": "已换新管"}])
 
@@ -142,10 +144,11 @@ async def problems(
     place = read_after(after)
     async with state_of(request).database.transaction() as connection:
         assigned = await queries.assigned_to(connection, caller.staff_code, caller.units()) if unit is None else []
-        rows = await queries.problems(connection, reach, assigned, filters, caller.now, place, limit + 1)
-        await note(connection, request, caller, "problems", [*reach.whole, *reach.tied], len(rows[:limit]))
-    items = [ProblemItem(**_item(row, caller.now)) for row in rows[:limit]]
-    return ProblemPage(items=items, next=next_after(items[-1].raised_at, items[-1].id) if len(rows) > limit else None)
+        found = await queries.problems(connection, reach, assigned, filters, caller.now, place, limit + 1)
+        rows, more = cut(found, limit)
+        await note(connection, request, caller, "problems", [*reach.whole, *reach.tied], len(rows))
+    items = [ProblemItem(**_item(row, caller.now)) for row in rows]
+    return ProblemPage(items=items, next=next_after(items[-1].raised_at, items[-1].id) if more else None)
 
 
 @router.get("/{id}", summary="A problem with its timeline", operation_id="get_problem", responses=documented(*READING))
@@ -223,6 +226,7 @@ def _timeline(entry: Any, row: Any, view: View) -> TimelineStep:
 async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> ProblemDetail:
     """Makes a mutation of the cadre's server-side device; `raised_at` is now unless it is given."""
     state = state_of(request)
+    refuse_unknown_fields("problem", body.fields)
     fields = {"raised_at": canonical_moment(caller.now), "source": "inspection", **body.fields}
     id = body.id or fresh_id(request, caller.now)
     if not await _is_here(state, caller, "problem", id):
@@ -234,6 +238,10 @@ async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> P
 async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> ProblemDetail:
     """Adds a step, as supervisors and village cadres do. One that the state does not allow stays in the history without effect."""
     state = state_of(request)
+    refuse_unknown_fields("step", body.fields)
+    for name, said in (("action", body.action), ("problem_id", id)):
+        if body.fields.get(name, said) != said:
+            raise Problem(INVALID, f"fields.{name} says something else than the request; leave it out of fields.")
     async with state.database.reading() as connection:
         grid = await queries.grid_of(connection, id)
         view = await _view_of(connection, caller, id, grid)
@@ -247,7 +255,7 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
 async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:
     """Whether the caller has written this record before: the answer was lost and the client sends again."""
     if not is_uuid(id):
-        raise Problem(INVALID, "id is no UUID in lower case; make one or leave it out.")
+        raise Problem(INVALID, "id is no UUID; make one or leave it out.")
     async with state.database.reading() as connection:
         author = await queries.author_of(connection, kind, id)
     if author is not None and author != caller.staff_code:

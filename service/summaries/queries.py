@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from service.bounded import bounded
 from service.cases.models import IS_COUNTED
 from service.database import Connection, Row
 from service.records.columns import fields_json
@@ -226,13 +227,13 @@ async def texts(connection: Connection, kind: str, name: str, units: list[str], 
     """The texts of a week or month of these units."""
     key = "week" if kind == "weekly_analysis" else "month"
     return await connection.fetch(
-        f"""
+        bounded(f"""
         SELECT r.id::text, r.grid, coalesce(u.name, '') AS grid_name, r.created_by, coalesce(c.name, '') AS author, r.by, r.received_at,
                {fields_json(KINDS[kind], "r")} AS fields
         FROM {kind} r LEFT JOIN unit u ON u.code = r.grid LEFT JOIN cadre c ON c.staff_code = r.created_by
         WHERE r.{key} = $2 AND EXISTS (SELECT FROM unnest($1::text[]) AS s(code) WHERE r.grid >= s.code AND r.grid < s.code || ':')
           AND NOT r.deleted AND r.grid > $3 ORDER BY r.grid LIMIT $4
-        """,
+        """),
         units,
         name,
         after,

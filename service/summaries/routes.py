@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.database import Connection, one_at_a_time
 from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, READING, Problem, documented
+from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_settle
 from service.state import state_of
@@ -98,7 +99,7 @@ class MemberTable(BaseModel):
     items: list[MemberRow]
 
 
-class Unseal(BaseModel):
+class Unseal(RequestBody):
     """Why a seal is lifted."""
 
     reason: str = Field(min_length=1, max_length=1000)

@@ -7,6 +7,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
+from service.bounded import cut
 from service.errors import READING, documented
 from service.identity.access import Caller, Signed
 from service.paging import After, Limit, next_place, read_place
@@ -70,6 +71,6 @@ async def _page(request: Request, caller: Caller, kind: str, name: str, unit: st
     units = scope_of(caller, unit)
     place = read_place(after)
     async with state_of(request).database.reading() as connection:
-        rows = await queries.texts(connection, kind, name, units, place[0] if place else "", limit + 1)
-    items = [TextItem(**{**dict(row), "fields": msgspec.json.decode(row["fields"])}) for row in rows[:limit]]
-    return TextPage(items=items, next=next_place(items[-1].grid, items[-1].id) if len(rows) > limit else None)
+        rows, more = cut(await queries.texts(connection, kind, name, units, place[0] if place else "", limit + 1), limit)
+    items = [TextItem(**{**dict(row), "fields": msgspec.json.decode(row["fields"])}) for row in rows]
+    return TextPage(items=items, next=next_place(items[-1].grid, items[-1].id) if more else None)

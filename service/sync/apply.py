@@ -19,7 +19,7 @@ from service.statements import Part
 from service.sync import held_queries
 from service.sync import look as looking
 from service.sync.batch import Batch, GridUnlocked
-from service.sync.intake import Ready, read, ready_one
+from service.sync.intake import Ready, read_again, ready_one
 from service.sync.look import Look, Names
 from service.sync.new_visits import ReadyVisits
 from sync_protocol.messages import Verdict
@@ -117,7 +117,7 @@ async def release(
     items = []
     for row in rows:
         author = await held_queries.author_of(connection, row)
-        item = ready_one(author, read(row.mutation), row.stamp, row.offset_ms, to_ms(now))
+        item = ready_one(author, read_again(row.mutation, row.is_copy), row.stamp, row.offset_ms, to_ms(now))
         item.origin, item.received_at = row.id, row.received_at
         item.decider = None if decided_by is None else decided_by.posts
         items.append(item)

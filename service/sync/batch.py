@@ -326,7 +326,7 @@ class Batch:
             await statements.write(connection, households)
             await tallies.settle_households(connection, self.changes)
         if self.held:
-            await held_queries.write_held(connection, self.held, self.now, cipher)
+            await held_queries.write_held(connection, self.held, self.now, self.settings.held_quota_bytes, cipher)
         if self.held_again:
             await held_queries.hold_again(connection, self.held_again, cipher)
         if self.conflicts:

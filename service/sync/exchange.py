@@ -284,7 +284,7 @@ async def _repeat(connection: Connection, device: str, repeated: list[Reading], 
     for reading in repeated:
         mutation = reading.mutation
         row = known.get(mutation.seq)
-        if row is None or not await log_queries.is_content(connection, cipher, row, reading.content):
+        if row is None or not await log_queries.is_content(connection, cipher, row, reading.identity):
             raise Problem(
                 DEVICE_FORKED,
                 f"Mutation {mutation.seq} of this device is known with other content: the phone was restored or copied."

@@ -1,6 +1,6 @@
 """The SQL of held mutations: kept aside whole, found again, released or discarded."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -8,11 +8,13 @@ import msgspec
 from service.database import Connection, Row
 from service.encrypted_values import encrypted_detail, encrypted_held_body, held_body, held_detail, mutation_of
 from service.encryption import FieldCipher
+from service.errors import HELD_QUOTA, Problem
 from service.identity.queries import posts_of
 from service.sync import queries
 from service.sync.intake import Author, Flaw, Ready
 from service.sync.log_queries import held_names
 from service.sync.look import mailbox_of
+from service.sync.originals import packed
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS, Kind
 
@@ -26,7 +28,10 @@ class HeldEntry(msgspec.Struct):
 
 
 class HeldRow(msgspec.Struct):
-    """A held mutation as it is kept. One that is not `is_whole` could not be decrypted, and nobody can release it until it can."""
+    """A held mutation as it is kept. One that is not `is_whole` could not be decrypted, and nobody can release it until it can.
+
+    `is_copy`: as a normalised copy of what came.
+    """
 
     id: str
     device: str
@@ -42,10 +47,21 @@ class HeldRow(msgspec.Struct):
     state: str
     received_at: datetime
     is_whole: bool
+    is_copy: bool
 
 
-async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, cipher: FieldCipher) -> None:
-    """Keeps mutations aside, each a notice in its author's mailbox."""
+# What a row takes beside the mutation.
+_ROW_BYTES = 500
+
+
+async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, quota_bytes: int, cipher: FieldCipher) -> None:
+    """Keeps mutations aside, each a notice in its author's mailbox; raises `Problem` when a device's share of space is used up."""
+    kept: dict[str, tuple[bytes | None, int]] = {}
+    for entry in entries:
+        reading = entry.item.reading
+        original = None if reading.original is None else packed(entry.id, reading.original, cipher)
+        kept[entry.id] = original, _ROW_BYTES + len(reading.content) + len(original or b"")
+    await _refuse_too_much(connection, entries, {id: size for id, (_, size) in kept.items()}, quota_bytes)
     by_mailbox: dict[str, list[HeldEntry]] = {}
     for entry in entries:
         by_mailbox.setdefault(mailbox_of(entry.item.author.staff_code), []).append(entry)
@@ -54,8 +70,8 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
         await connection.executemany(
             """
             INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
-                              waits_for, waits_for_kind, received_at, state)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 'open')
+                              waits_for, waits_for_kind, received_at, original, size, state)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'open')
             """,
             [
                 (
@@ -74,10 +90,33 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
                     entry.flaw.waits_for,
                     entry.flaw.waits_for_kind,
                     now,
+                    *kept[entry.id],
                 )
                 for index, entry in enumerate(some)
             ],
         )
+
+
+async def _refuse_too_much(connection: Connection, entries: Sequence[HeldEntry], sizes: Mapping[str, int], quota: int) -> None:
+    coming: dict[str, int] = {}
+    for entry in entries:
+        coming[entry.item.author.device] = coming.get(entry.item.author.device, 0) + sizes[entry.id]
+    rows = await connection.fetch(
+        "SELECT device::text, sum(size)::bigint AS size FROM held WHERE state = 'open' AND device = ANY($1::uuid[]) GROUP BY device",
+        list(coming),
+    )
+    there = {row["device"]: row["size"] for row in rows}
+    for device, size in coming.items():
+        if there.get(device, 0) + size > quota:
+            raise Problem(
+                HELD_QUOTA,
+                f"Of this device {there.get(device, 0)} bytes of mutations are held already and these would be {size} more; {quota} may be."
+                " Nothing of this request was taken in, and the phone keeps it. Have the held mutations of the device decided"
+                " (GET /v1/held), or send fewer at a time, then send again.",
+                {"Retry-After": "3600"},
+                held_bytes=there.get(device, 0),
+                limit=quota,
+            )
 
 
 def _printable_detail(text: str) -> str:
@@ -85,7 +124,8 @@ def _printable_detail(text: str) -> str:
 
 
 _HELD = """
-    SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, stamp, offset_ms, body, reason, detail, state, received_at
+    SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, stamp, offset_ms, body, reason, detail, state, received_at,
+           original IS NOT NULL AS is_copy
     FROM held
 """
 
@@ -108,6 +148,7 @@ def held_row(row: Row, cipher: FieldCipher) -> HeldRow:
         row["state"],
         row["received_at"],
         body.is_whole,
+        row["is_copy"],
     )
 
 

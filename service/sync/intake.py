@@ -4,6 +4,7 @@ What is wrong with a mutation is not an error: it becomes a `Flaw`, and the muta
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ import msgspec
 
 from service.identity.rights import PostHeld
 from sync_protocol import clock, ids
-from sync_protocol.fields import canonical_moment
+from sync_protocol.decoding import OddMutation, flaw_of, shown
+from sync_protocol.fields import OUTSIDE_THE_YEARS, Unfit, canonical_moment, is_in_the_years
+from sync_protocol.limits import MAX_MUTATION_BYTES, showable
 from sync_protocol.merge import Edit
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import from_ms, to_ms
@@ -52,14 +55,22 @@ class Reading(msgspec.Struct):
     """A mutation read by its declaration: what can be known of it before the world is looked at.
 
     `fields`: in canonical form, unless it has a `flaw`; `as_sent`: whether they say just what was sent; `content`: as it is logged.
+    `original`: what came, where `mutation` and `content` are a normalised copy of it; `sent`: the canonical JSON of that.
     """
 
     mutation: Mutation
     content: bytes
+    original: bytes | None = None
+    sent: bytes | None = None
     kind: Kind | None = None
     fields: dict[str, Any] = {}
     flaw: Flaw | None = None
     as_sent: bool = True
+
+    @property
+    def identity(self) -> bytes:
+        """What tells whether a repeated seq has the same content (promise 10)."""
+        return self.content if self.sent is None else self.sent
 
 
 class Ready(msgspec.Struct):
@@ -131,15 +142,40 @@ def read_all(mutations: Sequence[Mutation]) -> list[Reading]:
     readings = []
     by_kind: dict[str, list[Reading]] = {}
     for mutation in mutations:
-        reading = Reading(mutation, mutation.canonical())
+        content = mutation.canonical()
+        reading = Reading(mutation, content)
         readings.append(reading)
-        if mutation.flaw is None:
+        if len(content) > MAX_MUTATION_BYTES:
+            detail = f"It has {len(content)} bytes, at most {MAX_MUTATION_BYTES} fit; write less, or in several records."
+            reading.flaw = Flaw("too-large", detail)
+        elif mutation.flaw is None:
             by_kind.setdefault(mutation.kind, []).append(reading)
         else:
             reading.flaw = Flaw("unreadable", mutation.flaw)
     for name, some in by_kind.items():
         _read_fields(name, some)
+    for reading in readings:
+        if reading.flaw is not None:
+            _make_showable(reading, reading.flaw)
     return readings
+
+
+# A sentence for people; what it quotes may be longer than it.
+_MAX_DETAIL = 1_000
+
+
+def _make_showable(reading: Reading, flaw: Flaw) -> None:
+    """Leaves in the place of what nobody could keep or show a normalised copy of it, and what came beside it."""
+    mutation = shown(reading.mutation, len(reading.content))
+    if isinstance(mutation, OddMutation):
+        came_odd = reading.mutation is mutation
+        reading.sent = mutation.as_sent if came_odd else reading.content
+        if came_odd:
+            flaw = flaw._replace(reason=mutation.reason)
+            if len(mutation.as_sent) > MAX_MUTATION_BYTES:
+                flaw = flaw._replace(reason="too-large")
+        reading.mutation, reading.content, reading.original = mutation, mutation.canonical(), mutation.original
+    reading.flaw = flaw._replace(detail=showable(flaw.detail)[:_MAX_DETAIL])
 
 
 def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
@@ -158,7 +194,7 @@ def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
             try:
                 reading.fields, reading.as_sent = clean_fields(kind, reading.mutation.fields)
             except UnfitFields as error:
-                reading.flaw = Flaw("fields-wrong", f"{error}.")
+                reading.flaw = Flaw(error.reason, f"{error}.")
                 continue
         if kind.key is not None:
             _check_id(kind, kind.key, reading)
@@ -167,10 +203,35 @@ def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
 def _check_id(kind: Kind, key: str, reading: Reading) -> None:
     """A record with a natural key has the id that follows from it (promise 5)."""
     mutation = reading.mutation
-    if mutation.op == "put" and key in reading.fields:
-        make_id = ids.weekly_analysis_id if kind.name == "weekly_analysis" else ids.monthly_summary_id
-        if mutation.id != make_id(mutation.grid, reading.fields[key]):
-            reading.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {key}; compute it.")
+    if mutation.op != "put" or key not in reading.fields:
+        return
+    if mutation.id != ids.natural_id(kind.name, mutation.grid, reading.fields[key]):
+        reading.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {key}; compute it.")
+
+
+def read_again(mutation: Mutation, is_copy: bool) -> Reading:
+    """Reads a held mutation for its release; what is computed from its fields is computed anew.
+
+    `is_copy`: it is a normalised copy, of which nobody wrote what is in it, so that it is not applied as it stands.
+    """
+    mutation = corrected(mutation, mutation.fields)
+    if is_copy:
+        mutation.flaw = "What is shown is a normalised copy of what was sent; release it with corrected fields."
+    return read(mutation)
+
+
+def corrected(mutation: Mutation, fields: Mapping[str, Any]) -> Mutation:
+    """A held mutation with other fields; what is computed from them is computed anew."""
+    mutation = msgspec.structs.replace(mutation, fields=dict(fields), flaw=None)
+    if not clock.is_stamp(mutation.stamp):
+        mutation.stamp = clock.ZERO  # it is judged at the stamp under which it was held
+    kind = KINDS.get(mutation.kind)
+    key = kind.key if kind is not None else None
+    if kind is not None and key is not None and mutation.op == "put" and mutation.fields.get(key) is not None:
+        with suppress(Unfit):  # reading the fields says so
+            mutation.id = ids.natural_id(kind.name, mutation.grid, kind.cleaners[key](mutation.fields[key]))
+    mutation.flaw = flaw_of(mutation)
+    return mutation
 
 
 def ready(author: Author, readings: Sequence[Reading], now: datetime) -> list[Ready]:
@@ -194,10 +255,21 @@ def ready_one(author: Author, reading: Reading, stamp: str, offset_ms: int, now_
         corrected = _corrected_events(kind, fields, offset_ms, now_ms)
         if corrected:
             item.fields, item.as_sent = {**fields, **corrected}, False
+        if item.flaw is None:
+            item.flaw = _flaw_of_events(kind, item.fields)
     if kind.append_only and stamp != mutation.stamp:
         item.as_sent = False  # the order of steps must be the same on every phone
     item.rebased = mutation.base != 0 and _of_another_epoch(author, mutation, stamp)
     return item
+
+
+def _flaw_of_events(kind: Kind, fields: Mapping[str, Any]) -> Flaw | None:
+    """An event lies in the years that count, once the phone's clock is corrected."""
+    for name in kind.events:
+        value = fields.get(name)
+        if value is not None and not is_in_the_years(value):
+            return Flaw("fields-wrong", f"{name} {OUTSIDE_THE_YEARS}.")
+    return None
 
 
 def _corrected_events(kind: Kind, fields: Mapping[str, Any], offset_ms: int, now_ms: int) -> dict[str, str]:

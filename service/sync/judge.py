@@ -12,9 +12,11 @@ from service.settings import Settings
 from service.sync.intake import Author, Flaw, Ready
 from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
+from sync_protocol.fields import is_in_the_years
+from sync_protocol.limits import MAX_UNKNOWN_BYTES
 from sync_protocol.merge import GRID, Record
 from sync_protocol.periods import to_ms
-from sync_protocol.records import HOUSEHOLD, VISIT, Kind
+from sync_protocol.records import HOUSEHOLD, VISIT, Kind, too_much_unknown, unknown_bytes
 from sync_protocol.vocabulary import CODE_LENGTH
 
 _CONTACT_MEMBER = "contact_member"
@@ -99,6 +101,8 @@ class Judge:
         author = some.author
         if author.revoked_at is not None or some.first_stamp < self._oldest_stamp(author):
             return True
+        if not is_in_the_years(min(some.fields["visited_at"])):
+            return True
         named = {(refers, target) for name, refers in VISIT.references for target in {*some.fields[name]} if target is not None}
         where = self._where
         grids = {*some.visits.grids}
@@ -139,7 +143,7 @@ class Judge:
             if any(fields.get(name) is None for name in kind.required):
                 return _incomplete(kind, item)
         else:
-            flaw = self._against_record(item, kind, record)
+            flaw = self._against_record(item, kind, record) or _too_much_unknown(kind, record, fields)
             if flaw is not None:
                 return flaw
         for name, refers in kind.references:
@@ -302,3 +306,13 @@ def _incomplete(kind: Kind, item: Ready) -> Flaw:
         return Flaw("record-missing", f"There is no {kind.name} {id} here yet.", id, kind.name)
     missing = [name for name in kind.required if item.fields.get(name) is None]
     return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", id, kind.name)
+
+
+def _too_much_unknown(kind: Kind, record: Record, fields: Mapping[str, Any]) -> Flaw | None:
+    """Fields that this version does not know are kept within a bound for the whole record, in however many mutations they come."""
+    if fields.keys() <= kind.by_name.keys():
+        return None
+    size = unknown_bytes(kind, {name: value for name, value in {**record.fields, **fields}.items() if value is not None})
+    if size <= MAX_UNKNOWN_BYTES or size <= unknown_bytes(kind, record.fields):
+        return None
+    return Flaw("too-large", f"With this the record's fields {too_much_unknown(size)}.")

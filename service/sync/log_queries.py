@@ -44,7 +44,7 @@ def logging(rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: datetime
         bodies.setdefault(device, []).extend(zip([mutation.seq for mutation in new.visits.mutations], new.visits.contents, strict=True))
         if any(new.visits.fields["location"]):
             located.add(device)
-    digests = cipher.digests([item.reading.content for item, _, _ in rows])
+    digests = cipher.digests([item.reading.identity for item, _, _ in rows])
     author, heading = None, ""
     for (item, verdict, grid), digest in zip(rows, digests, strict=True):
         device, content = item.author.device, item.reading.content

@@ -82,7 +82,8 @@ class HeldMutation(SQLModel, table=True):
     """A mutation that could not be applied, kept whole until somebody releases or discards it.
 
     `waits_for` is the record, of kind `waits_for_kind`, whose arrival releases it by itself; `stamp` is corrected; `state` is open,
-    released or discarded. `body` and `detail` are encrypted.
+    released or discarded. `original`: what came, where `body` is a normalised copy of it, see `originals`; `size`: the bytes that count for
+    its device. `body`, `detail` and `original` are encrypted.
     """
 
     __tablename__ = "held"
@@ -90,6 +91,7 @@ class HeldMutation(SQLModel, table=True):
         Index("held_waiting", "waits_for", postgresql_where=text("state = 'open' AND waits_for IS NOT NULL")),
         Index("held_mailbox", "mailbox", "rev"),
         Index("held_grid", "grid", postgresql_where=text("state = 'open'")),
+        Index("held_device", "device", postgresql_where=text("state = 'open'")),
     )
 
     id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
@@ -104,6 +106,8 @@ class HeldMutation(SQLModel, table=True):
     stamp: int = Field(sa_column=Column(BigInteger, nullable=False))
     offset_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     body: Any = Field(sa_column=Column(JSON, nullable=False))
+    original: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    size: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     reason: str = Field(sa_column=Column(Text, nullable=False))
     detail: str = Field(sa_column=Column(Text, nullable=False))
     waits_for: Uuid | None = Field(default=None, sa_column=Column(UUID))

@@ -12,6 +12,7 @@ import msgspec
 
 from service.sync.intake import Author, Ready, corrected_event, latest_event, read_all, ready
 from sync_protocol import clock
+from sync_protocol.limits import MAX_MUTATION_BYTES
 from sync_protocol.merge import first_value
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import to_ms
@@ -68,6 +69,8 @@ def read_new_visits(mutations: Sequence[Mutation]) -> NewVisits | None:
     for name in VISIT.sets:
         fields[name] = [*map(first_value, fields[name])]
     contents = [mutation.canonical() for mutation in mutations]
+    if max(map(len, contents)) > MAX_MUTATION_BYTES:
+        return None
     return NewVisits(mutations, ids, [mutation.grid for mutation in mutations], contents, fields)
 
 

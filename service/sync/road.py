@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import answer_to
+from service.http.strict import known_parameters
 from service.sync.routes import router, sync
 
 _GZIP_ABOVE = 1_000
@@ -31,6 +32,7 @@ class Phones:
         scope["route"] = _ROUTE
         request = Request(scope, receive)
         try:
+            known_parameters(request)
             answer = await sync(request)
         except Exception as error:
             answer = answer_to(error, scope)

@@ -9,6 +9,7 @@ from service.errors import (
     DEVICE_FORKED,
     DEVICE_NEEDED,
     DEVICE_REVOKED,
+    HELD_QUOTA,
     INVALID,
     MALFORMED,
     OTP_ENROLMENT_NEEDED,
@@ -30,7 +31,8 @@ from service.identity.access import phone
 from service.state import state_of
 from service.sync import examples
 from service.sync.exchange import PhoneCaller, verify
-from sync_protocol.messages import MAX_MUTATIONS, BrokenEnvelope, VerifyAnswer, decode_request, decode_verify, encode
+from sync_protocol.decoding import BrokenEnvelope, decode_request, decode_verify
+from sync_protocol.messages import MAX_MUTATIONS, VerifyAnswer, encode
 
 router = APIRouter(tags=["sync"])
 
@@ -57,7 +59,7 @@ def _answer(schema: str, example: Any) -> dict[int | str, dict[str, Any]]:
     openapi_extra=_body("SyncRequest", examples.REQUEST),
     response_class=Response,
     responses=_answer("SyncAnswer", examples.ANSWER)
-    | documented(MALFORMED, *_SIGNED, DEVICE_REVOKED, SEQ_GAP, DEVICE_FORKED, TOO_LARGE, UNSUPPORTED, INVALID, UPGRADE),
+    | documented(MALFORMED, *_SIGNED, DEVICE_REVOKED, SEQ_GAP, DEVICE_FORKED, TOO_LARGE, UNSUPPORTED, INVALID, UPGRADE, HELD_QUOTA),
 )
 async def sync(request: Request) -> Response:
     """One exchange of a phone: it pushes what was written, then pulls what is new. See `sync_protocol/PROTOCOL.md`."""

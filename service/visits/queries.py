@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
+from service.bounded import bounded
 from service.conditions import Conditions, Reach
 from service.database import Connection, Row
 from service.records.columns import fields_json
@@ -43,11 +44,11 @@ async def visits(connection: Connection, reach: Reach, filters: Filters, after: 
         where.add("(r.visited_at, r.id) < ({}, {}::uuid)", *after)
     last = where.parameter(limit)
     return await connection.fetch(
-        f"""
+        bounded(f"""
         SELECT r.id::text, r.grid, r.rev, r.visited_at, r.created_by, coalesce(c.name, '') AS author, r.received_at, r.offset_ms,
                h.head_name, h.grid AS household_grid, h.contact_member, {fields_json(VISIT, "r")} AS fields
         FROM visit r LEFT JOIN cadre c ON c.staff_code = r.created_by LEFT JOIN household h ON h.id = r.household_id
         WHERE {where.sql} ORDER BY r.visited_at DESC, r.id DESC LIMIT {last}
-        """,
+        """),
         *where.values,
     )

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from service.audit.trail import note
+from service.bounded import cut
 from service.conditions import Reach
 from service.database import Connection
 from service.errors import INVALID, READING, Problem, documented
 from service.identity.access import Caller, Signed
 from service.identity.views import View, redact
-from service.paging import After, Limit, next_after, read_after
+from service.paging import After, GivenId, Limit, next_after, read_after
 from service.state import state_of
 from service.units import First, Last, reach_of
 from service.visits import queries
@@ -59,7 +60,7 @@ async def visits(
     request: Request,
     caller: Signed,
     unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
-    household: Annotated[str | None, Query(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] = None,
+    household: GivenId = None,
     cadre: Annotated[str | None, Query(max_length=40, pattern=r"^[^\x00]+$", description="Made by this cadre")] = None,
     duty: Annotated[str | None, Query(pattern=f"^({'|'.join(DUTIES)})$", examples=["emergency"])] = None,
     first: First = None,
@@ -75,10 +76,10 @@ async def visits(
     place = read_after(after)
     filters = Filters(household, cadre, duty, midnight(first) if first else None, midnight(last + timedelta(days=1)) if last else None)
     async with state_of(request).database.transaction() as connection:
-        rows = await _newest(connection, reach, filters, place, limit + 1, caller.now)
-        await note(connection, request, caller, "visits", [*reach.whole, *reach.tied], len(rows[:limit]))
-    items = [_item(row, caller) for row in rows[:limit]]
-    return VisitPage(items=items, next=next_after(items[-1].visited_at, items[-1].id) if len(rows) > limit else None)
+        rows, more = cut(await _newest(connection, reach, filters, place, limit + 1, caller.now), limit)
+        await note(connection, request, caller, "visits", [*reach.whole, *reach.tied], len(rows))
+    items = [_item(row, caller) for row in rows]
+    return VisitPage(items=items, next=next_after(items[-1].visited_at, items[-1].id) if more else None)
 
 
 async def _newest(
@@ -91,7 +92,7 @@ async def _newest(
             if filters.since is not None and filters.since >= since:
                 break
             rows = await queries.visits(connection, reach, filters._replace(since=since), place, limit)
-            if len(rows) == limit:
+            if rows and rows[0]["page_rows"] == limit:
                 return rows
     return await queries.visits(connection, reach, filters, place, limit)
 

@@ -19,7 +19,7 @@ from service.models import metadata
 from service.postgres import embedded
 from service.settings import Settings
 from tests.conftest import cloned, running
-from tests.world import GRID, Clock, World
+from tests.world import GRID, SECRETARY, Clock, World
 
 
 async def test_migrations_and_models_agree(database_url: str) -> None:
@@ -96,6 +96,30 @@ async def test_what_the_previous_release_could_not_read_is_not_downgraded(world:
     await phone.send(phone.mutation(1))
     with pytest.raises(DBAPIError, match="restore a backup"):
         await asyncio.to_thread(command.downgrade, migrations.configuration(database_url), "0007")
+
+
+async def test_what_was_held_before_and_made_every_reading_fail_is_a_copy_after_the_migration(world: World, database_url: str) -> None:
+    await world.fetch("UPDATE server SET encryption = 'compatible'")  # as the previous release writes
+    phone = world.wire()
+    await phone.send(*(phone.mutation(seq, kind="song", fields={"x": seq}) for seq in range(1, 6)))
+    deep = "[" * 300 + "]" * 300
+    bodies = {
+        1: '{"epoch":"\\ud83d","fields":{},"kind":"song"}',
+        2: '{"fields":{"x":"a\\u0000b"},"kind":"song"}',
+        3: '{"fields":{"x":' + deep + '},"kind":"song"}',
+        4: '{"fields":{"x":"' + "a" * 200_000 + '"},"kind":"song"}',
+    }
+    for seq, body in bodies.items():
+        await world.fetch("UPDATE held SET body = $2::text::json WHERE seq = $1", seq, body)
+    configuration = migrations.configuration(database_url)
+    await asyncio.to_thread(command.downgrade, configuration, "0007")
+    await asyncio.to_thread(command.upgrade, configuration, "head")
+    items = {item["seq"]: item for item in (await world.get("/v1/held", SECRETARY)).json()["items"]}
+    assert {seq for seq, item in items.items() if item["normalised"]} == set(bodies)
+    for seq, body in bodies.items():
+        assert (await world.get(f"/v1/held/{items[seq]['id']}/original", SECRETARY)).text == body
+    await world.fetch("SELECT body -> 'fields' ->> 'x' FROM held")
+    assert (await phone.send(cursor=None)).status_code == 200
 
 
 async def test_a_database_that_is_down_is_a_problem_and_comes_back(clock: Clock, settings: Settings) -> None:

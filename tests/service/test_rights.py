@@ -91,6 +91,7 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "reset_otp", Call("DELETE", f"/v1/cadres/{place.cadre}/otp")
     yield "revoke_device", Call("POST", f"/v1/devices/{place.device}/revocation")
     yield "resolve_conflict", Call("POST", f"/v1/conflicts/{place.conflict}/resolution", {}, {"choice": "kept"})
+    yield "held_original", Call("GET", f"/v1/held/{place.held}/original")
     yield "discard_held", Call("POST", f"/v1/held/{place.held}/discard", {}, {"reason": "x"})
     yield "release_held", Call("POST", f"/v1/held/{place.held}/release", {}, {})
     yield "get_article", Call("GET", f"/v1/articles/{place.article}")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.sync.intake import Author, Reading, read, read_all, ready
 from service.sync.new_visits import read_new_visits, ready_visits
-from sync_protocol import clock, ids, messages
+from sync_protocol import clock, decoding, ids
 from sync_protocol.fields import Choice, FieldType, Id, Moment, Month, Place, SetOf, Text, Unfit, Week, Whole
 from sync_protocol.merge import first_values
 from sync_protocol.messages import Mutation
@@ -223,8 +223,8 @@ def test_a_request_is_read_together_as_one_by_one(some: list[Mutation]) -> None:
     for seq, mutation in enumerate(some, 1):
         mutation.seq = seq
     body = {"protocol": 1, "sent_at": datetime(2026, 11, 24, tzinfo=UTC), "mutations": msgspec.to_builtins(some)}
-    request = messages.decode_request(msgspec.json.encode(body))
-    assert [mutation.flaw for mutation in request.mutations] == [messages.flaw_of(mutation) for mutation in some]
+    request = decoding.decode_request(msgspec.json.encode(body))
+    assert [mutation.flaw for mutation in request.mutations] == [decoding.flaw_of(mutation) for mutation in some]
 
     def shown(readings: list[Reading]) -> list[Any]:
         return [repr(reading) for reading in readings]
@@ -245,13 +245,13 @@ def test_a_request_is_read_together_as_one_by_one(some: list[Mutation]) -> None:
 )
 def test_numbers_that_do_not_follow_are_refused(numbers: tuple[int, ...], said: str) -> None:
     body = {"protocol": 1, "sent_at": "2026-11-24T00:00:00Z", "mutations": [{"seq": seq} for seq in numbers]}
-    with pytest.raises(messages.BrokenEnvelope, match=said):
-        messages.decode_request(json.dumps(body).encode())
+    with pytest.raises(decoding.BrokenEnvelope, match=said):
+        decoding.decode_request(json.dumps(body).encode())
 
 
 def test_the_last_number_is_taken() -> None:
     body = {"protocol": 1, "sent_at": "2026-11-24T00:00:00Z", "mutations": [{"seq": 2**53 - 1}, {"seq": 2**53}]}
-    assert [mutation.seq for mutation in messages.decode_request(json.dumps(body).encode()).mutations] == [2**53 - 1, 2**53]
+    assert [mutation.seq for mutation in decoding.decode_request(json.dumps(body).encode()).mutations] == [2**53 - 1, 2**53]
 
 
 def test_what_is_wrong_with_fields_is_told_for_each() -> None:
