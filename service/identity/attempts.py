@@ -18,7 +18,7 @@ from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem, Type
 from service.identity import attempt_queries as queries
 from service.settings import Settings
 
-# So many attempts may follow on each other at once; after that they pause for 1, 2, 4, 8 … seconds.
+# So many attempts may follow on each other at once; after that, and once one has failed, they pause for 1, 2, 4, 8 … seconds.
 FREE_ATTEMPTS = 4
 
 
@@ -31,7 +31,7 @@ class Window(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What a window holds: attempts, its end and its newest attempt, both Unix times."""
+    """What a window holds: attempts, failed or under way; its end and its last failure, both Unix times, 0 for none."""
 
     attempts: int
     expires_at: float
@@ -114,10 +114,18 @@ class Attempts:
         try:
             yield
         except BaseException as error:
-            if not (isinstance(error, Problem) and error.type is failure):
+            if isinstance(error, Problem) and error.type is failure:
+                await self._failed(taken, now)
+            else:
                 await self.give_back(taken)
             raise
         await self.succeeded(taken)
+
+    async def _failed(self, taken: Taken, now: datetime) -> None:
+        """Keeps when an attempt failed, where that brings pauses; it is counted already."""
+        async with self._database.transaction() as connection:
+            keys = [window.key for window in taken.windows if window.pauses]
+            await queries.note_failure(connection, keys, now.timestamp())
 
     async def give_back(self, *taken: Taken) -> None:
         """Forgets attempts that came to nothing: nobody's password was looked at, or it was right and something else was missing."""
@@ -141,7 +149,7 @@ def seconds_to_wait(window: Window, held: Counted, now: float) -> float:
         return 0
     if held.attempts >= window.item.amount:
         return held.expires_at - now
-    if not window.pauses or held.attempts <= FREE_ATTEMPTS or held.last_at > now:
+    if not window.pauses or held.attempts <= FREE_ATTEMPTS or not 0 < held.last_at <= now:
         return 0
     pause: float = 2 ** (held.attempts - FREE_ATTEMPTS - 1)
     return max(0, min(held.last_at + pause, held.expires_at) - now)
@@ -150,8 +158,8 @@ def seconds_to_wait(window: Window, held: Counted, now: float) -> float:
 def one_more(window: Window, held: Counted, now: float) -> Counted:
     """A window with one attempt more; a new one begins with it when the last is over."""
     if _is_under_way(window, held, now):
-        return Counted(held.attempts + 1, held.expires_at, now)
-    return Counted(1, now + window.item.get_expiry(), now)
+        return Counted(held.attempts + 1, held.expires_at, held.last_at)
+    return Counted(1, now + window.item.get_expiry(), 0)
 
 
 def _is_under_way(window: Window, held: Counted, now: float) -> bool:
