@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.faults import fault
+from service.localization import FOR_PROGRAMS, asked_for, localized
 from service.vault import KeyMissing
+from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
 
@@ -40,6 +43,7 @@ DEVICE_NEEDED = Type("device-needed", 403, "The token is not bound to a device")
 PASSWORD_CHANGE_NEEDED = Type("password-change-needed", 403, "The first password must be changed")
 NOT_ALLOWED = Type("not-allowed", 403, "The role does not allow this")
 NOT_FOUND = Type("not-found", 404, "There is no such thing in your scope")
+NO_SUCH_PATH = Type("no-such-path", 404, "There is no such path")
 METHOD = Type("method-not-allowed", 405, "The path does not take this method")
 SEQ_GAP = Type("seq-gap", 409, "Mutations are missing before this one")
 DEVICE_FORKED = Type("device-forked", 409, "The device numbered other mutations alike")
@@ -66,7 +70,10 @@ CATALOGUE = tuple(value for value in globals().values() if isinstance(value, Typ
 
 
 class Problem(Exception):
-    """An error on its way to the client. `detail` names the thing, what is wrong and what to do; `members` are extra keys."""
+    """An error on its way to the client. `detail` names the thing, what is wrong and what to do; `members` are extra keys.
+
+    A detail with something in it is a `Text`; a plain sentence is looked up in the catalogue as it is.
+    """
 
     def __init__(self, type: Type, detail: str, headers: dict[str, str] | None = None, **members: Any) -> None:
         super().__init__(f"{type.slug}: {detail}")
@@ -79,12 +86,13 @@ class Problem(Exception):
         """The problem as an answer."""
         body = {
             "type": PREFIX + self.type.slug,
-            "title": self.type.title,
+            "title": localized(self.type.title, FOR_PROGRAMS),
             "status": self.type.status,
-            "detail": self.detail,
+            "detail": localized(self.detail, FOR_PROGRAMS),
             **self.members,
         }
-        headers = dict(self.headers)
+        language = {"Content-Language": asked_for.get() or FOR_PROGRAMS, "Vary": "Accept-Language"}
+        headers = {**language, **self.headers}
         if self.type.status == HTTPStatus.UNAUTHORIZED:
             headers.setdefault("WWW-Authenticate", "Bearer")
         return Response(msgspec.json.encode(body), self.type.status, headers, MEDIA_TYPE)
@@ -139,18 +147,20 @@ def install(app: FastAPI) -> None:
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        wrong = [{"where": ".".join(map(str, item["loc"])), "what": item["msg"]} for item in error.errors()]
-        first = wrong[0]
+        found = [(".".join(map(str, item["loc"])), fault(item)) for item in error.errors()]
+        where, what = found[0]
         if any(item["type"] == "json_invalid" for item in error.errors()):
-            return Problem(MALFORMED, f"The body is no JSON: {first['what']}.").response()
-        return Problem(INVALID, f"{first['where']}: {first['what']}.", errors=wrong).response()
+            return Problem(MALFORMED, Text("The body is no JSON: {why}.", why=what)).response()
+        wrong = [{"where": where, "what": localized(what, FOR_PROGRAMS)} for where, what in found]
+        return Problem(INVALID, Text("{where}: {what}.", where=where, what=what), errors=wrong).response()
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == HTTPStatus.NOT_FOUND:
-            return Problem(NOT_FOUND, f"Nothing answers at {request.url.path}.").response()
+            return Problem(NO_SUCH_PATH, Text("Nothing answers at {path}; see /openapi.json.", path=request.url.path)).response()
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            return Problem(METHOD, f"{request.url.path} does not take {request.method}.", dict(error.headers or {})).response()
+            text = Text("{path} does not take {method}.", path=request.url.path, method=request.method)
+            return Problem(METHOD, text, dict(error.headers or {})).response()
         return Problem(Type("http", error.status_code, HTTPStatus(error.status_code).phrase), str(error.detail)).response()
 
     async def on_missing_key(request: Request, error: Exception) -> Response:
@@ -168,7 +178,7 @@ def answer_to(error: Exception, scope: Scope) -> Response:
         return error.response()
     if isinstance(error, KeyMissing):
         log.error("%s", error)
-        return Problem(UNAVAILABLE, f"The server lacks a key: {error}", {"Retry-After": "60"}).response()
+        return Problem(UNAVAILABLE, Text("The server lacks a key: {error}", error=error), {"Retry-After": "60"}).response()
     log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
     return Problem(INTERNAL, "The server failed at this; it was logged. Nothing of the request was kept.").response()
 

@@ -17,6 +17,7 @@ from sync_protocol.clock import are_stamps, is_stamp
 from sync_protocol.fields import Moment, Unfit
 from sync_protocol.ids import UUID_FORM, are_uuids
 from sync_protocol.periods import FIRST_YEAR, LAST_YEAR
+from sync_protocol.texts import Text, text_of
 
 MAX_MUTATIONS = 1_000
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
@@ -161,6 +162,7 @@ class BrokenEnvelope(ValueError):
 
     def __init__(self, detail: str, malformed: bool = False) -> None:
         super().__init__(detail)
+        self.detail = detail
         self.malformed = malformed
 
 
@@ -187,9 +189,9 @@ def decode_verify(body: bytes) -> VerifyRequest:
     try:
         return msgspec.json.decode(body, type=VerifyRequest)
     except msgspec.ValidationError as error:
-        raise BrokenEnvelope(str(error)) from None
+        raise BrokenEnvelope(Text("The envelope is wrong: {why}.", why=error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise BrokenEnvelope(f"The body is no JSON: {error}", malformed=True) from None
+        raise BrokenEnvelope(Text("The body is no JSON: {why}.", why=error), malformed=True) from None
 
 
 def parse_json(body: bytes) -> Any:
@@ -201,7 +203,7 @@ def parse_json(body: bytes) -> Any:
     try:
         return json.loads(body.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise BrokenEnvelope(f"The body is no JSON: {str(error)[:200]}", malformed=True) from None
+        raise BrokenEnvelope(Text("The body is no JSON: {why}.", why=str(error)[:200]), malformed=True) from None
 
 
 def _read_leniently(body: bytes) -> SyncRequest:
@@ -215,21 +217,24 @@ def _read_leniently(body: bytes) -> SyncRequest:
     try:
         request = msgspec.convert(raw, SyncRequest)
     except (msgspec.ValidationError, UnicodeError) as error:
-        raise BrokenEnvelope(f"The envelope is wrong: {error}") from None
+        raise BrokenEnvelope(Text("The envelope is wrong: {why}.", why=error)) from None
     request.mutations = [_mutation_from(item, index) for index, item in enumerate(mutations)]
     return request
 
 
+_WANTED = {str: Text("text"), int: Text("a whole number"), dict: Text("an object")}
+
+
 def _mutation_from(item: Any, index: int) -> Mutation:
     if not isinstance(item, dict) or type(item.get("seq")) is not int:
-        raise BrokenEnvelope(f"mutations[{index}] has no whole number seq, so it cannot be acknowledged.")
-    problems: list[str] = []
+        raise BrokenEnvelope(Text("mutations[{index}] has no whole number seq, so it cannot be acknowledged.", index=index))
+    problems: list[Text] = []
 
     def take(name: str, kind: type, default: Any) -> Any:
         value = item.get(name, default)
         if type(value) is kind:
             return value
-        problems.append(f"{name} must be {'text' if kind is str else 'a whole number' if kind is int else 'an object'}")
+        problems.append(Text("{field} must be {wanted}", field=name, wanted=_WANTED[kind]))
         return default
 
     mutation = Mutation(
@@ -248,7 +253,7 @@ def _mutation_from(item: Any, index: int) -> Mutation:
     if problems:
         # Stored whole: what could not be read is kept under its own name.
         mutation.fields = {"unreadable": item}
-        mutation.flaw = "; ".join(problems)
+        mutation.flaw = Text("{problems}", problems=problems)
     return mutation
 
 
@@ -259,9 +264,9 @@ def _check_envelope(request: SyncRequest) -> None:
         try:
             Moment().clean(request.sent_at.isoformat())
         except Unfit as error:
-            raise BrokenEnvelope(f"sent_at {error}.") from None
+            raise BrokenEnvelope(Text("sent_at {what}.", what=text_of(error))) from None
     if not 1 <= request.limit <= MAX_PAGE_RECORDS:
-        raise BrokenEnvelope(f"limit must lie from 1 to {MAX_PAGE_RECORDS}.")
+        raise BrokenEnvelope(Text("limit must lie from 1 to {max}.", max=MAX_PAGE_RECORDS))
     if request.queued < 0:
         raise BrokenEnvelope("queued cannot be negative.")
     if request.mutations:
@@ -271,10 +276,10 @@ def _check_envelope(request: SyncRequest) -> None:
 def _check_numbers(numbers: list[int]) -> None:
     first, after = numbers[0], numbers[0] + len(numbers)
     if first < 1 or after - 1 > MAX_SEQ:
-        raise BrokenEnvelope(f"seq counts from 1 to {MAX_SEQ}.")
+        raise BrokenEnvelope(Text("seq counts from 1 to {max}.", max=MAX_SEQ))
     if numbers != [*range(first, after)]:
         before, wrong = next((one, other) for one, other in pairwise(numbers) if other != one + 1)
-        raise BrokenEnvelope(f"seq {wrong} follows {before}; send mutations in order and without gaps.")
+        raise BrokenEnvelope(Text("seq {wrong} follows {before}; send mutations in order and without gaps.", wrong=wrong, before=before))
 
 
 def _are_usable(mutations: Sequence[Mutation]) -> bool:
@@ -293,13 +298,13 @@ def _are_usable(mutations: Sequence[Mutation]) -> bool:
 def flaw_of(mutation: Mutation) -> str | None:
     """Why a mutation cannot be used, beyond its fields; None when it can."""
     if UUID_FORM.fullmatch(mutation.id) is None:
-        return "id must be a UUID in lower case"
+        return Text("id must be a UUID in lower case")
     if not is_stamp(mutation.stamp):
-        return "stamp must be 16 hex digits"
+        return Text("stamp must be 16 hex digits")
     if mutation.op not in _OPS:
-        return "op must be put or delete"
+        return Text("op must be put or delete")
     if not 0 <= mutation.base <= MAX_SEQ:
-        return "base must be a rev, 0 for a new record"
+        return Text("base must be a rev, 0 for a new record")
     return None
 
 

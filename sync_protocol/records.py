@@ -30,6 +30,8 @@ from sync_protocol.fields import (
     Whole,
     unfit_type,
 )
+from sync_protocol.texts import Text as Sentence
+from sync_protocol.texts import Word, text_of
 
 
 class Policy(StrEnum):
@@ -122,11 +124,12 @@ class Kind:
 
 
 class UnfitFields(ValueError):
-    """Fields that cannot be taken: `problems` has a sentence for each field that is wrong."""
+    """Fields that cannot be taken: `problems` has a text for each field that is wrong, what the error says has them all."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = dict(problems)
-        super().__init__("; ".join(f"{name} {text}" for name, text in problems.items()))
+        found = [Sentence("{field} {what}", field=name, what=text) for name, text in problems.items()]
+        super().__init__(Sentence("{problems}.", problems=found))
 
 
 # What an unknown field of a newer app may hold (promise 11): kept as it is, within these bounds.
@@ -150,26 +153,27 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
             try:
                 result = cleaned[name] = clean(value)
             except Unfit as error:
-                problems[name] = str(error)
+                problems[name] = text_of(error)
                 continue
             if result is not value and as_sent:
                 as_sent = result == value or _says_the_same(kind.by_name[name], result, value)
         elif clean is None:
             unknown += 1
             if unknown > MAX_UNKNOWN_FIELDS or len(name) > MAX_UNKNOWN_NAME or not name.isidentifier():
-                problems[_printable(name)] = "is unknown and cannot be kept; leave it out"
+                problems[_printable(name)] = Sentence("is unknown and cannot be kept; leave it out")
             elif not _storable(value):
-                problems[name] = "holds a character that cannot be stored (U+0000 or half of a character)"
+                problems[name] = Sentence("holds a character that cannot be stored (U+0000 or half of a character)")
             else:
                 cleaned[name] = value
         elif name in kind.sets:
-            problems[name] = str(unfit_type(SET_CHANGE, None))
+            problems[name] = text_of(unfit_type(SET_CHANGE, None))
         else:
             if name in kind.required:
-                problems[name] = "is needed and cannot be cleared"
+                problems[name] = Sentence("is needed and cannot be cleared")
             cleaned[name] = None
     if problems:
-        raise UnfitFields(problems)
+        labels = {field.name: Word(field.name, field.zh) for field in kind.fields}
+        raise UnfitFields({labels.get(name, name): text for name, text in problems.items()})
     return cleaned, as_sent
 
 

@@ -127,7 +127,7 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
                 raise absent(caller, body.unit)
             verdict = await write_as(connection, state.settings, caller, Mutation(0, "problem", id, grid, fields=fields))
             if verdict.outcome == "held":
-                raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
+                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             if verdict.outcome == "merged" or verdict.rev is None:
                 raise Problem(INVALID, f"The id {id} is another record's; make a new one.")
             number = _new_receipt()

@@ -117,7 +117,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             mutation = Mutation(0, "household", id, row["grid"], base=row["rev"], fields=body.fields)
             verdict = await write_as(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
-                raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
+                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             await note(connection, request, caller, "household-corrected", [id], 1)
             return await _in_scope(connection, caller, id)
 

@@ -9,6 +9,7 @@ from service.database import Connection
 from service.errors import ALREADY_DECIDED, INVALID, NOT_FOUND, Problem
 from service.identity.access import Caller
 from service.inbox import queries
+from service.localization import localized
 from service.records.queries import load
 from service.settings import Settings
 from service.sync import held_queries
@@ -17,6 +18,7 @@ from service.sync.rest import write_as
 from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS
+from sync_protocol.texts import Text
 
 
 async def settle(connection: Connection, settings: Settings, caller: Caller, conflict: Any, choice: str, value: Any, note: str) -> None:
@@ -53,7 +55,7 @@ async def _write_choice(connection: Connection, settings: Settings, caller: Call
     # settles, whatever kinds that post writes otherwise.
     verdict = await write_as(connection, settings, caller, mutation, override=True)
     if verdict.outcome == "held":
-        raise Problem(INVALID, f"That value cannot be set: {verdict.detail}")
+        raise Problem(INVALID, Text("That value cannot be set: {why}", why=verdict.detail))
 
 
 async def release_held(
@@ -64,6 +66,8 @@ async def release_held(
     if row is None or row.state != "open":
         raise _decided(held_id)
     [verdict] = await release(connection, [row], caller.now, settings, caller.staff_code, note, fields)
+    if verdict.detail is not None:
+        verdict.detail = localized(verdict.detail)
     answer: dict[str, Any] = msgspec.to_builtins(verdict)
     return answer
 

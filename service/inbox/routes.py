@@ -15,6 +15,7 @@ from service.identity.masks import sees_contacts, veiled
 from service.identity.rights import ADMINISTERS, may_settle
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
+from service.localization import shown
 from service.paging import After, Id, Limit, next_after, read_after
 from service.state import state_of
 from service.units import scope_of
@@ -126,7 +127,7 @@ def _conflict(row: Any, vault: Vault, caller: Caller) -> ConflictOut:
 
 
 def _held(row: Any, vault: Vault, caller: Caller) -> HeldOut:
-    values = dict(row)
+    values = {**row, "detail": shown(row["detail"])}
     mutation = json.loads(showable_json(vault.open_json(values.pop("body"))))
     own = row["staff_code"] == caller.staff_code
     if not (own or _decides(caller, row["grid"])) and isinstance(mutation.get("fields"), dict):

@@ -14,6 +14,7 @@ from service.http.ids import fresh_id
 from service.identity.access import Caller, Signed
 from service.identity.masks import sees_contacts, veiled
 from service.identity.rights import may_write
+from service.localization import localized
 from service.paging import After, Id, Limit, next_after, read_after
 from service.problems import queries
 from service.problems.queries import Filters
@@ -183,7 +184,7 @@ def _timeline(entry: Any, row: Any) -> TimelineStep:
         by=entry.step.by,
         name=row["name"],
         state=entry.state,
-        ineffective=entry.ineffective,
+        ineffective=entry.ineffective and localized(entry.ineffective),
         fields=fields,
         received_at=row["received_at"],
         clock_offset_ms=row["offset_ms"],
@@ -236,6 +237,6 @@ async def _write(state: State, caller: Caller, mutation: Mutation) -> None:
         async with state.database.transaction() as connection:
             verdict = await write_as(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
-                raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
+                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
 
     await begin_again(write)

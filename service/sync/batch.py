@@ -25,7 +25,9 @@ from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
 from sync_protocol.merge import GRID, Edit, Loss, Record, create, destination, merge
 from sync_protocol.messages import Conflict, Verdict
+from sync_protocol.periods import SHANGHAI
 from sync_protocol.records import KINDS, VISIT, Kind
+from sync_protocol.texts import Text, Word
 
 
 class GridUnlocked(Exception):
@@ -176,17 +178,25 @@ class Batch:
         kind, mutation, author, fields = item.kind, item.mutation, item.author, item.fields
         grid = mutation.grid
         if grid not in self.heads:
-            return Flaw("grid-unknown", f"There is no grid ‘{grid[:20]}’.")
+            return Flaw("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
         if author.revoked_at is not None and item.moment >= author.revoked_at:
-            return Flaw("device-revoked", "It was written after the device had been revoked.")
+            return Flaw("device-revoked", Text("It was written after the device had been revoked."))
         allowed = may_settle(author.posts, grid, item.moment) if item.override else None
         if not (allowed or self._may_write(item, grid)):
-            when = item.moment.isoformat(timespec="minutes")
-            return Flaw("not-allowed", f"{author.staff_code} had no post that may write a {kind.name} in {grid} at {when}.")
+            when = item.moment.astimezone(SHANGHAI).isoformat(timespec="minutes")
+            text = Text(
+                "{cadre} had no post that may write a {kind} in {grid} at {when}.",
+                cadre=author.staff_code,
+                kind=_word(kind),
+                grid=grid,
+                when=when,
+            )
+            return Flaw("not-allowed", text)
         stored = self.stored.get((kind.name, mutation.id))
         if stored is None:
             if mutation.op == "delete":
-                return Flaw("record-missing", f"There is no {kind.name} {mutation.id} to delete.", mutation.id)
+                text = Text("There is no {kind} {id} to delete.", kind=_word(kind), id=mutation.id)
+                return Flaw("record-missing", text, mutation.id)
             for name in kind.required:
                 if fields.get(name) is None:
                     return self._incomplete(kind, item)
@@ -197,21 +207,28 @@ class Batch:
         for name, refers in kind.references:
             target = fields.get(name)
             if target and (refers, target) not in self.existing and (refers, target) not in self.stored:
-                return Flaw("reference-missing", f"{name} names the {refers} {target}, which is not here yet.", target)
+                text = Text(
+                    "{field} names the {kind} {id}, which is not here yet.",
+                    field=Word(name, kind.by_name[name].zh),
+                    kind=_word(KINDS[refers]),
+                    id=target,
+                )
+                return Flaw("reference-missing", text, target)
         problem_id = fields.get("problem_id") if kind.name == "step" else None
         if problem_id:
             home = self._grid_of("problem", problem_id)
             if home != grid:
-                return Flaw("grid-mismatch", f"The step's problem lies in grid {home}; send the step in that grid.")
+                text = Text("The step's problem lies in grid {grid}; send the step in that grid.", grid=home)
+                return Flaw("grid-mismatch", text)
         return None
 
     @staticmethod
     def _incomplete(kind: Kind, item: Ready) -> Flaw:
         id = item.mutation.id
         if item.mutation.base > 0:
-            return Flaw("record-missing", f"There is no {kind.name} {id} here yet.", id)
-        missing = [name for name in kind.required if item.fields.get(name) is None]
-        return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", id)
+            return Flaw("record-missing", Text("There is no {kind} {id} here yet.", kind=_word(kind), id=id), id)
+        missing = [Word(name, kind.by_name[name].zh) for name in kind.required if item.fields.get(name) is None]
+        return Flaw("fields-missing", Text("A new {kind} needs {fields}.", kind=_word(kind), fields=missing), id)
 
     def _may_write(self, item: Ready, grid: str) -> bool:
         """Whether the author might write such a record in a grid when it was written (promise 7)."""
@@ -233,14 +250,19 @@ class Batch:
         assert item.kind is not None
         kind, edit = item.kind, item.mutation
         if kind.append_only and edit.op == "delete":
-            return Flaw("append-only", "Steps are facts; they are never deleted. Add a step that puts it right.")
+            return Flaw("append-only", Text("Steps are facts; they are never deleted. Add a step that puts it right."))
         former = record.elements.get(GRID, {})
         if edit.grid != record.grid:
             if not kind.movable:
-                return Flaw("grid-mismatch", f"The {kind.name} belongs to another grid and cannot move.")
+                return Flaw("grid-mismatch", Text("The {kind} belongs to another grid and cannot move.", kind=_word(kind)))
             stale = edit.grid in former and edit.base_grid is None
             if not stale and not self._may_write(item, record.grid):
-                return Flaw("not-allowed", f"{item.author.staff_code} may not move the {kind.name} out of its grid.")
+                text = Text(
+                    "{cadre} may not move the {kind} out of its grid.",
+                    cadre=item.author.staff_code,
+                    kind=_word(kind),
+                )
+                return Flaw("not-allowed", text)
         return None
 
     def _grid_of(self, kind: str, record_id: str) -> str | None:
@@ -407,6 +429,11 @@ class Batch:
         found = {new.author.device for new, _ in self.visits if True in new.echoes}
         found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
         return found
+
+
+def _word(kind: Kind) -> Word:
+    """A kind as sentences name it."""
+    return Word(kind.name, kind.zh)
 
 
 def _apart_where_needed(items: Sequence[Ready | ReadyVisits], look: Look) -> list[Ready | ReadyVisits]:

@@ -14,6 +14,7 @@ from service.database import Connection, Database
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.queries import posts_of, read_device
 from service.identity.rights import PostHeld, scope
+from service.localization import localized
 from service.settings import Settings
 from service.sync import feed, queries, seams
 from service.sync import look as looking
@@ -27,6 +28,7 @@ from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import Conflict, SyncRequest, Verdict, VerifyRequest, encode
 from sync_protocol.periods import to_ms
+from sync_protocol.texts import Text, restored
 from sync_protocol.version import MINIMUM
 
 SEEN_EVERY_S = 60
@@ -90,6 +92,9 @@ class Exchanges:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
         exchange = Exchange(device, staff_code, request, now)
         await (self._pushes if request.mutations else self._looks).cross(exchange)
+        for verdict in exchange.verdicts:
+            if verdict.detail is not None:
+                verdict.detail = localized(verdict.detail)
         _refuse_after_push(exchange)
         answer = await self._pull(exchange)
         await seams.reach(seams.PULL_READ)
@@ -135,7 +140,7 @@ class Exchanges:
         if mutations[0].seq > known + 1:
             exchange.error = Problem(
                 SEQ_GAP,
-                f"The server holds this device's mutations up to {known}; send from {known + 1} on.",
+                Text("The server holds this device's mutations up to {acked}; send from {expected} on.", acked=known, expected=known + 1),
                 expected=known + 1,
             )
             return
@@ -250,8 +255,11 @@ async def _repeat(connection: Connection, device: str, repeated: list[Reading], 
         if row is None or row["digest"] != reading.digest:
             raise Problem(
                 DEVICE_FORKED,
-                f"Mutation {mutation.seq} of this device is known with other content: the phone was restored or copied."
-                " Register a new device and number the mutations that were not acknowledged from 1.",
+                Text(
+                    "Mutation {seq} of this device is known with other content: the phone was restored or copied."
+                    " Register a new device and number the mutations that were not acknowledged from 1.",
+                    seq=mutation.seq,
+                ),
                 seq=mutation.seq,
             )
         rest = json.loads(settings.vault.open_json(row["verdict"])) if row["verdict"] else {}
@@ -264,7 +272,7 @@ async def _repeat(connection: Connection, device: str, repeated: list[Reading], 
                 row["outcome"],
                 conflicts or None,
                 rest.get("reason"),
-                rest.get("detail"),
+                rest.get("detail") and restored(rest["detail"]),
             )
         )
     return verdicts
@@ -292,7 +300,11 @@ def _refuse_after_push(exchange: Exchange) -> None:
         )
     raise Problem(
         UPGRADE,
-        f"The app speaks protocol {request.protocol}; this server needs {MINIMUM}. Install the newest app; nothing was lost.",
+        Text(
+            "The app speaks protocol {protocol}; this server needs {minimum}. Install the newest app; nothing was lost.",
+            protocol=request.protocol,
+            minimum=MINIMUM,
+        ),
         minimum=MINIMUM,
         **members,
     )

@@ -5,6 +5,7 @@ revisions become visible in order, nothing at or below the last rev of a page ca
 the windows of promise 13 apply, up to the head at which that first pull began.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 
 from service.database import Connection
+from service.localization import shown
 from service.records.columns import MOMENT_JSON, fields_json
 from service.vault import Vault
 from sync_protocol.cursor import Cursor, Position
@@ -240,7 +242,8 @@ def _change(row: Any, vault: Vault) -> str:
         joint = "," if fields != "{}" else ""
         fields = fields[:-1] + joint + row["extra"][1:]
     if row["kind"] == "held":
-        fields = showable_json(fields)
+        held = json.loads(showable_json(fields))
+        fields = json.dumps({**held, "detail": shown(held["detail"])}, ensure_ascii=False)
     text = f'{{"kind":"{row["kind"]}","id":"{row["id"]}","grid":"{row["grid"]}","rev":{row["rev"]}'
     if row["gone"]:
         return text + ',"deleted":false,"gone":true,"fields":{}}'

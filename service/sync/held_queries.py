@@ -15,6 +15,7 @@ from service.sync.queries import printable, sealed_body
 from service.vault import Vault
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS, Kind
+from sync_protocol.texts import stored
 
 
 class HeldEntry(msgspec.Struct):
@@ -80,7 +81,7 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
 
 
 def _printable_detail(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "�")
+    return stored(text).encode("utf-8", "replace").decode().replace("\0", "�")
 
 
 _HELD = """

@@ -18,6 +18,7 @@ from sync_protocol.merge import Edit
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.records import KINDS, Kind, UnfitFields, clean_fields, clean_many
+from sync_protocol.texts import Text, Word, text_of
 
 
 class Flaw(NamedTuple):
@@ -136,7 +137,7 @@ def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
     kind = KINDS.get(kind_name)
     if kind is None:
         for reading in readings:
-            reading.flaw = Flaw("kind-unknown", f"This server does not know records of kind ‘{kind_name[:40]}’ yet.")
+            reading.flaw = Flaw("kind-unknown", Text("This server does not know records of kind ‘{kind}’ yet.", kind=kind_name[:40]))
         return
     cleaned = clean_many(kind, [reading.mutation.fields for reading in readings])
     for place, reading in enumerate(readings):
@@ -147,7 +148,7 @@ def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
             try:
                 reading.fields, reading.as_sent = clean_fields(kind, reading.mutation.fields)
             except UnfitFields as error:
-                reading.flaw = Flaw("fields-wrong", f"{error}.")
+                reading.flaw = Flaw("fields-wrong", text_of(error))
                 continue
         if kind.key is not None:
             _check_id(kind, kind.key, reading)
@@ -159,7 +160,12 @@ def _check_id(kind: Kind, key: str, reading: Reading) -> None:
     if mutation.op == "put" and key in reading.fields:
         make_id = ids.weekly_analysis_id if kind.name == "weekly_analysis" else ids.monthly_summary_id
         if mutation.id != make_id(mutation.grid, reading.fields[key]):
-            reading.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {key}; compute it.")
+            text = Text(
+                "The id of a {kind} follows from its grid and {key}; compute it.",
+                kind=Word(kind.name, kind.zh),
+                key=Word(key, kind.by_name[key].zh),
+            )
+            reading.flaw = Flaw("id-wrong", text)
 
 
 def digest_of(content: bytes) -> bytes:

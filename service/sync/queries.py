@@ -16,6 +16,7 @@ from sync_protocol.merge import Loss
 from sync_protocol.messages import Mutation, Verdict, canonical_json
 from sync_protocol.periods import from_ms
 from sync_protocol.records import PERSONAL
+from sync_protocol.texts import stored
 
 # A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
 LogRow = tuple[Ready, Verdict, str]
@@ -134,7 +135,7 @@ def _verdict_rest(verdict: Verdict, kind: str, vault: Vault) -> str:
             )
             for item in conflicts
         ]
-    return canonical_json({"conflicts": conflicts, "reason": verdict.reason, "detail": verdict.detail})
+    return canonical_json({"conflicts": conflicts, "reason": verdict.reason, "detail": verdict.detail and stored(verdict.detail)})
 
 
 _DISPUTE = """

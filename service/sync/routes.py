@@ -63,7 +63,7 @@ async def sync(request: Request) -> Response:
     try:
         message = decode_request(body)
     except BrokenEnvelope as error:
-        raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
+        raise Problem(MALFORMED if error.malformed else INVALID, error.detail) from None
     if len(message.mutations) > MAX_MUTATIONS:
         raise Problem(TOO_LARGE, f"{len(message.mutations)} mutations are over the limit of {MAX_MUTATIONS}; send fewer at a time.")
     answer = await state.exchanges.answer(device, staff_code, message, now)
@@ -86,6 +86,6 @@ async def prove(request: Request) -> Response:
     try:
         message = decode_verify(await read_body(request))
     except BrokenEnvelope as error:
-        raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
+        raise Problem(MALFORMED if error.malformed else INVALID, error.detail) from None
     mismatched = await verify(state.database, device, staff_code, message, now)
     return Response(encode(VerifyAnswer(mismatched)), media_type="application/json")
