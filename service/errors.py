@@ -8,8 +8,10 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.faults import fault
@@ -57,8 +59,10 @@ TOO_SLOW = Type("too-slow", 408, "The body did not come in time")
 TOO_LARGE = Type("too-large", 413, "The request is over the limit")
 UNSUPPORTED = Type("unsupported-encoding", 415, "The body's encoding is not supported")
 INVALID = Type("invalid", 422, "The request cannot be used as it is")
+HEAD_TOO_LARGE = Type("head-too-large", 431, "The address or the headers are too large")
 UPGRADE = Type("upgrade-needed", 426, "The app is too old for this server")
 TOO_MANY = Type("too-many-attempts", 429, "Too many attempts")
+TOO_MANY_REQUESTS = Type("too-many-requests", 429, "Too many requests at once")
 INTERNAL = Type("internal", 500, "Something went wrong on the server")
 UNAVAILABLE = Type("unavailable", 503, "The server cannot answer just now")
 
@@ -160,7 +164,7 @@ def install(app: FastAPI) -> None:
             return Problem(NO_SUCH_PATH, Text("Nothing answers at {path}; see /openapi.json.", path=request.url.path)).response()
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             text = Text("{path} does not take {method}.", path=request.url.path, method=request.method)
-            return Problem(METHOD, text, dict(error.headers or {})).response()
+            return Problem(METHOD, text, {"Allow": ", ".join(_methods_of(request))}).response()
         return Problem(Type("http", error.status_code, HTTPStatus(error.status_code).phrase), str(error.detail)).response()
 
     async def on_missing_key(request: Request, error: Exception) -> Response:
@@ -170,6 +174,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(KeyMissing, on_missing_key)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the path of a request takes, by all routes that have it."""
+    routes = [found.original_route for found in iter_route_contexts(request.app.routes)]
+    here = [route for route in routes if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE]
+    methods = {method for route in here for method in route.methods or ()}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def answer_to(error: Exception, scope: Scope) -> Response:
