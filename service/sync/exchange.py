@@ -34,6 +34,8 @@ from sync_protocol.version import MINIMUM
 SEEN_EVERY_S = 60
 # Mutations, and exchanges, that cross together at most: eight pushes of 500.
 _TOGETHER = 4_100
+# Pushes with more mutations wait for each other and not with the others, who would wait several times as long as they take.
+_LARGE = 250
 
 
 class Exchange:
@@ -85,13 +87,14 @@ class Exchanges:
         self._database = database
         self._settings = settings
         self._pushes: Ferry[Exchange] = Ferry(self._push, _TOGETHER)
+        self._large_pushes: Ferry[Exchange] = Ferry(self._push, _TOGETHER)
         # A look takes less than lingering would.
         self._looks: Ferry[Exchange] = Ferry(self._stand, _TOGETHER, linger_s=0)
 
     async def answer(self, device: str, staff_code: str, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
         exchange = Exchange(device, staff_code, request, now)
-        await (self._pushes if request.mutations else self._looks).cross(exchange)
+        await self._ferry_of(request).cross(exchange)
         for verdict in exchange.verdicts:
             if verdict.detail is not None:
                 verdict.detail = localized(verdict.detail)
@@ -99,6 +102,11 @@ class Exchanges:
         answer = await self._pull(exchange)
         await seams.reach(seams.PULL_READ)
         return answer
+
+    def _ferry_of(self, request: SyncRequest) -> Ferry[Exchange]:
+        if not request.mutations:
+            return self._looks
+        return self._pushes if len(request.mutations) <= _LARGE else self._large_pushes
 
     async def _stand(self, exchanges: list[Exchange]) -> None:
         """Looks where devices stand that hand in nothing."""
