@@ -59,6 +59,11 @@ class Field:
     refers: str | None = None
     personal: bool = False
 
+    @property
+    def word(self) -> Word:
+        """Its name, as sentences have it."""
+        return Word(self.name, self.zh)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -70,6 +75,11 @@ class Kind:
     movable: bool = False
     append_only: bool = False
     key: str | None = None
+
+    @cached_property
+    def word(self) -> Word:
+        """Its name, as sentences have it."""
+        return Word(self.name, self.zh)
 
     @cached_property
     def by_name(self) -> Mapping[str, Field]:
@@ -172,7 +182,7 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
                 problems[name] = Sentence("is needed and cannot be cleared")
             cleaned[name] = None
     if problems:
-        labels = {field.name: Word(field.name, field.zh) for field in kind.fields}
+        labels = {field.name: field.word for field in kind.fields}
         raise UnfitFields({labels.get(name, name): text for name, text in problems.items()})
     return cleaned, as_sent
 

@@ -18,6 +18,8 @@ from service.vault import Vault
 from sync_protocol.clock import stamp_ms
 from sync_protocol.messages import showable_json
 from sync_protocol.periods import from_ms
+from sync_protocol.records import KINDS
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["history"])
 
@@ -74,7 +76,7 @@ async def history(
     async with state.database.transaction() as connection:
         grid = await queries.grid_of(connection, kind, id)
         if grid is None or not caller.reaches(grid):
-            raise Problem(NOT_FOUND, f"There is no {kind} {id} in your scope.")
+            raise Problem(NOT_FOUND, Text("There is no {kind} {id} in your scope.", kind=KINDS[kind].word, id=id))
         rows = await queries.mutations(connection, kind, id, place, limit + 1)
         await note(connection, request, caller, "history", [f"{kind} {id}"], len(rows[:limit]))
     plain = sees_contacts(caller)

@@ -21,6 +21,7 @@ from service.units import scope_of
 from service.vault import Vault
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import TAGS
 
 router = APIRouter(prefix="/v1", tags=["households"])
@@ -113,7 +114,8 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
         async with state.database.transaction() as connection:
             row = await _in_scope(connection, caller, id)
             if not may_write(caller.posts, "household", row["grid"], caller.now):
-                raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that writes households in {row['grid']}.")
+                text = Text("{cadre} has no post at present that writes households in {grid}.", cadre=caller.staff_code, grid=row["grid"])
+                raise Problem(NOT_ALLOWED, text)
             mutation = Mutation(0, "household", id, row["grid"], base=row["rev"], fields=body.fields)
             verdict = await write_as(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
@@ -127,5 +129,5 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
 async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:
     row = await queries.household(connection, id)
     if row is None or not caller.reaches(row["grid"]):
-        raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
+        raise Problem(NOT_FOUND, Text("There is no household {id} in your scope.", id=id))
     return row

@@ -14,6 +14,7 @@ from service.identity.rights import ROUTES, PostHeld, Right, covers, holds, scop
 from service.identity.tokens import Claims
 from service.logs import hashed
 from service.state import State, state_of
+from sync_protocol.texts import Text
 
 scheme = OAuth2PasswordBearer(tokenUrl="/v1/auth/token", auto_error=False)
 
@@ -37,7 +38,7 @@ class Caller:
         """The topmost units for which the caller has the right of this route; raises `Problem` when there is none."""
         units = self.units_or_none()
         if not units:
-            raise Problem(NOT_ALLOWED, f"{self.staff_code} has no post at present that allows this.")
+            raise Problem(NOT_ALLOWED, Text("{cadre} has no post at present that allows this.", cadre=self.staff_code))
         return units
 
     def units_or_none(self) -> list[str]:
@@ -108,7 +109,11 @@ async def _app(connection: Connection, claims: Claims, now: datetime, right: Rig
         raise Problem(SESSION_ENDED, "This app's account was ended; ask the administrator.")
     if right.scope is None or right.scope not in claims.scopes:
         raise Problem(
-            NOT_ALLOWED, f"The app's token lacks the scope {right.scope or 'for people'}; ask for a token with it, if it is allowed."
+            NOT_ALLOWED,
+            Text(
+                "The app's token lacks the scope {scope}; ask for a token with it, if it is allowed.",
+                scope=right.scope or Text("for people"),
+            ),
         )
     return Caller(claims, [PostHeld("app_client", row["unit"], row["created_at"], None)], now, right)
 

@@ -10,6 +10,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from service.database import Database
 from service.errors import TOO_MANY, Problem
 from service.settings import Settings
+from sync_protocol.texts import Text
 
 
 class PostgresStorage(Storage):
@@ -96,7 +97,10 @@ class Attempts:
                 wait = max(1, int(ends - time.time()) + 1)
                 raise Problem(
                     TOO_MANY,
-                    f"Too many attempts have failed; try again in {wait} seconds, or ask the administrator for a new password.",
+                    Text(
+                        "Too many attempts have failed; try again in {seconds} seconds, or ask the administrator for a new password.",
+                        seconds=wait,
+                    ),
                     {"Retry-After": str(wait)},
                 )
 

@@ -29,6 +29,7 @@ from service.identity.rights import scope
 from service.identity.tokens import hash_of, new_refresh_token, refused
 from service.state import State, state_of
 from sync_protocol.ids import is_uuid
+from sync_protocol.texts import Text
 
 router = APIRouter(tags=["identity"])
 passwords = PasswordHash.recommended()
@@ -104,7 +105,9 @@ async def token(request: Request, grant: Annotated[Grant, Form()]) -> TokenAnswe
         case _:
             raise Problem(
                 GRANT_REFUSED,
-                f"grant_type ‘{grant.grant_type[:40]}’ is not offered; use password, refresh_token or client_credentials.",
+                Text(
+                    "grant_type ‘{grant}’ is not offered; use password, refresh_token or client_credentials.", grant=grant.grant_type[:40]
+                ),
                 error="unsupported_grant_type",
             )
 
@@ -144,7 +147,7 @@ async def _by_client(state: State, request: Request, grant: Grant, address: str,
     wanted = grant.scope.split() if grant.scope else row["scopes"]
     beyond = sorted(set(wanted) - set(row["scopes"]))
     if beyond:
-        raise Problem(GRANT_REFUSED, f"The app may not have the scope {' '.join(beyond)[:100]}.", error="invalid_scope")
+        raise Problem(GRANT_REFUSED, Text("The app may not have the scope {scope}.", scope=" ".join(beyond)[:100]), error="invalid_scope")
     return TokenAnswer(
         access_token=state.tokens.access_token(id, None, now, client=id, scopes=wanted),
         expires_in=state.settings.access_minutes * 60,
@@ -170,7 +173,7 @@ async def _bind(connection: Connection, grant: Grant, staff_code: str, now: date
         connection, str(grant.device_id), staff_code, grant.device_name, grant.platform, grant.app_version, now
     )
     if owner != staff_code:
-        raise refused("This device_id is another cadre's; the phone must make a new one.")
+        raise refused(Text("This device_id is another cadre's; the phone must make a new one."))
 
 
 async def _by_refresh_token(state: State, refresh_token: str, now: datetime) -> TokenAnswer:
@@ -178,7 +181,7 @@ async def _by_refresh_token(state: State, refresh_token: str, now: datetime) -> 
     async with state.database.transaction() as connection:
         row = await queries.lock_refresh_token(connection, hash_of(refresh_token))
         if row is None or row["revoked_at"] is not None or row["expires_at"] <= now:
-            raise refused("The refresh token is unknown, expired or revoked; sign in again.")
+            raise refused(Text("The refresh token is unknown, expired or revoked; sign in again."))
         if row["used_at"] is None:
             await queries.use_refresh_token(connection, row["hash"], now)
             return await _issue(state, connection, row["staff_code"], row["device"], row["family"], now)
@@ -186,7 +189,7 @@ async def _by_refresh_token(state: State, refresh_token: str, now: datetime) -> 
         await queries.revoke_family(connection, row["family"], now)
         reused = row
     assert reused is not None
-    raise refused("The refresh token was used before, so its whole sign-in has been ended; sign in again.")
+    raise refused(Text("The refresh token was used before, so its whole sign-in has been ended; sign in again."))
 
 
 async def _issue(state: State, connection: Connection, staff_code: str, device: str | None, family: str, now: datetime) -> TokenAnswer:

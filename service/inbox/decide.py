@@ -26,7 +26,11 @@ async def settle(connection: Connection, settings: Settings, caller: Caller, con
     if conflict["resolved_at"] is not None:
         raise Problem(
             ALREADY_DECIDED,
-            f"{conflict['resolved_by']} settled this conflict with ‘{conflict['choice']}’; edit the record if that was wrong.",
+            Text(
+                "{cadre} settled this conflict with ‘{choice}’; edit the record if that was wrong.",
+                cadre=conflict["resolved_by"],
+                choice=conflict["choice"],
+            ),
         )
     if choice != "value" and value is not None:
         raise Problem(INVALID, "value goes with the choice ‘value’ only; leave it out.")
@@ -82,4 +86,4 @@ async def discard_held(connection: Connection, settings: Settings, caller: Calle
 
 
 def _decided(held_id: str) -> Problem:
-    return Problem(ALREADY_DECIDED, f"The held mutation {held_id} was released or discarded before.")
+    return Problem(ALREADY_DECIDED, Text("The held mutation {id} was released or discarded before.", id=held_id))

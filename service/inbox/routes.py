@@ -21,6 +21,7 @@ from service.state import state_of
 from service.units import scope_of
 from service.vault import Vault
 from sync_protocol.messages import showable_json
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
 Unit = Annotated[str | None, Query(max_length=20, description="That unit and all below it", examples=["150221100"])]
@@ -170,7 +171,7 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
         async with state.database.transaction() as connection:
             row = await queries.lock_conflict(connection, id, units)
             if row is None:
-                raise Problem(NOT_FOUND, f"There is no conflict {id} in your scope.")
+                raise Problem(NOT_FOUND, Text("There is no conflict {id} in your scope.", id=id))
             await settle(connection, state.settings, caller, row, body.choice, body.value, body.note)
             return await queries.lock_conflict(connection, id, units)
 
@@ -230,4 +231,4 @@ async def _may_decide(connection: Connection, caller: Caller, id: str) -> None:
     # What names a grid that does not exist is nobody's but an administrator's.
     stray = row is not None and not row["known"] and caller.holds(ADMINISTERS)
     if row is None or not (stray or may_settle(caller.posts, row["grid"], caller.now)):
-        raise Problem(NOT_FOUND, f"There is no held mutation {id} in your scope.")
+        raise Problem(NOT_FOUND, Text("There is no held mutation {id} in your scope.", id=id))

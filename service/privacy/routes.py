@@ -18,6 +18,7 @@ from service.identity.rights import ADMINISTERS
 from service.paging import Id
 from service.privacy import queries
 from service.state import state_of
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["privacy"])
 _MOST = 10_000
@@ -64,7 +65,7 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
     async with state.database.transaction() as connection:
         row = await queries.household_record(connection, id)
         if row is None or not caller.reaches(row["grid"]):
-            raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
+            raise Problem(NOT_FOUND, Text("There is no household {id} in your scope.", id=id))
         visits = await queries.records_about(connection, "visit", id, _MOST)
         problems = await queries.records_about(connection, "problem", id, _MOST)
         log = await history_queries.mutations(connection, "household", id, None, _MOST)
@@ -92,7 +93,7 @@ async def cadre(request: Request, caller: Signed, staff_code: StaffCode) -> Cadr
         units = caller.units_or_none() if caller.holds(ADMINISTERS) else []
         row = await queries.cadre_record(connection, staff_code)
         if row is None or not (own or await identity_queries.is_cadre_in(connection, staff_code, units)):
-            raise Problem(NOT_FOUND, f"There is no cadre ‘{staff_code}’ in your scope.")
+            raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
         posts, devices, sessions = await queries.posts_and_devices(connection, staff_code)
         written = await queries.written_by(connection, staff_code)
         await note(connection, request, caller, "cadre-exported", [staff_code], 1)

@@ -25,6 +25,8 @@ from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.lifecycle import TRANSITIONS, Step, fold
 from sync_protocol.messages import Mutation
+from sync_protocol.records import KINDS
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES, STATES
 
 router = APIRouter(prefix="/v1/problems", tags=["problems"])
@@ -151,7 +153,7 @@ async def _detail(state: State, caller: Caller, id: str) -> ProblemDetail:
     async with state.database.reading() as connection:
         row = await queries.problem(connection, id)
         if row is None or not caller.reaches(row["grid"]):
-            raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
+            raise Problem(NOT_FOUND, Text("There is no problem {id} in your scope.", id=id))
         rows = await queries.steps(connection, id)
         fields = msgspec.json.decode(state.settings.vault.open_json(row["fields"]))
         by_id = {item["id"]: item for item in rows}
@@ -209,7 +211,7 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     async with state.database.reading() as connection:
         grid = await queries.grid_of(connection, id)
     if grid is None or not caller.reaches(grid):
-        raise Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
+        raise Problem(NOT_FOUND, Text("There is no problem {id} in your scope.", id=id))
     fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
     step_id = body.id or fresh_id(request, caller.now)
     if not await _is_here(state, caller, "step", step_id):
@@ -224,14 +226,18 @@ async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:
     async with state.database.reading() as connection:
         author = await queries.author_of(connection, kind, id)
     if author is not None and author != caller.staff_code:
-        raise Problem(INVALID, f"The id {id} is another record's; make a new one.")
+        raise Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
     return author is not None
 
 
 async def _write(state: State, caller: Caller, mutation: Mutation) -> None:
     """Writes it, or leaves nothing behind: what a phone would be told later, a caller of the API is told at once."""
     if not may_write(caller.posts, mutation.kind, mutation.grid, caller.now):
-        raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that writes a {mutation.kind} in {mutation.grid}.")
+        kind = KINDS[mutation.kind].word
+        text = Text(
+            "{cadre} has no post at present that writes a {kind} in {grid}.", cadre=caller.staff_code, kind=kind, grid=mutation.grid
+        )
+        raise Problem(NOT_ALLOWED, text)
 
     async def write() -> None:
         async with state.database.transaction() as connection:

@@ -27,7 +27,7 @@ from sync_protocol.merge import GRID, Edit, Loss, Record, create, destination, m
 from sync_protocol.messages import Conflict, Verdict
 from sync_protocol.periods import SHANGHAI
 from sync_protocol.records import KINDS, VISIT, Kind
-from sync_protocol.texts import Text, Word
+from sync_protocol.texts import Text
 
 
 class GridUnlocked(Exception):
@@ -187,7 +187,7 @@ class Batch:
             text = Text(
                 "{cadre} had no post that may write a {kind} in {grid} at {when}.",
                 cadre=author.staff_code,
-                kind=_word(kind),
+                kind=kind.word,
                 grid=grid,
                 when=when,
             )
@@ -195,7 +195,7 @@ class Batch:
         stored = self.stored.get((kind.name, mutation.id))
         if stored is None:
             if mutation.op == "delete":
-                text = Text("There is no {kind} {id} to delete.", kind=_word(kind), id=mutation.id)
+                text = Text("There is no {kind} {id} to delete.", kind=kind.word, id=mutation.id)
                 return Flaw("record-missing", text, mutation.id)
             for name in kind.required:
                 if fields.get(name) is None:
@@ -209,8 +209,8 @@ class Batch:
             if target and (refers, target) not in self.existing and (refers, target) not in self.stored:
                 text = Text(
                     "{field} names the {kind} {id}, which is not here yet.",
-                    field=Word(name, kind.by_name[name].zh),
-                    kind=_word(KINDS[refers]),
+                    field=kind.by_name[name].word,
+                    kind=KINDS[refers].word,
                     id=target,
                 )
                 return Flaw("reference-missing", text, target)
@@ -226,9 +226,9 @@ class Batch:
     def _incomplete(kind: Kind, item: Ready) -> Flaw:
         id = item.mutation.id
         if item.mutation.base > 0:
-            return Flaw("record-missing", Text("There is no {kind} {id} here yet.", kind=_word(kind), id=id), id)
-        missing = [Word(name, kind.by_name[name].zh) for name in kind.required if item.fields.get(name) is None]
-        return Flaw("fields-missing", Text("A new {kind} needs {fields}.", kind=_word(kind), fields=missing), id)
+            return Flaw("record-missing", Text("There is no {kind} {id} here yet.", kind=kind.word, id=id), id)
+        missing = [kind.by_name[name].word for name in kind.required if item.fields.get(name) is None]
+        return Flaw("fields-missing", Text("A new {kind} needs {fields}.", kind=kind.word, fields=missing), id)
 
     def _may_write(self, item: Ready, grid: str) -> bool:
         """Whether the author might write such a record in a grid when it was written (promise 7)."""
@@ -254,13 +254,13 @@ class Batch:
         former = record.elements.get(GRID, {})
         if edit.grid != record.grid:
             if not kind.movable:
-                return Flaw("grid-mismatch", Text("The {kind} belongs to another grid and cannot move.", kind=_word(kind)))
+                return Flaw("grid-mismatch", Text("The {kind} belongs to another grid and cannot move.", kind=kind.word))
             stale = edit.grid in former and edit.base_grid is None
             if not stale and not self._may_write(item, record.grid):
                 text = Text(
                     "{cadre} may not move the {kind} out of its grid.",
                     cadre=item.author.staff_code,
-                    kind=_word(kind),
+                    kind=kind.word,
                 )
                 return Flaw("not-allowed", text)
         return None
@@ -429,11 +429,6 @@ class Batch:
         found = {new.author.device for new, _ in self.visits if True in new.echoes}
         found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
         return found
-
-
-def _word(kind: Kind) -> Word:
-    """A kind as sentences name it."""
-    return Word(kind.name, kind.zh)
 
 
 def _apart_where_needed(items: Sequence[Ready | ReadyVisits], look: Look) -> list[Ready | ReadyVisits]:

@@ -18,7 +18,7 @@ from sync_protocol.merge import Edit
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.records import KINDS, Kind, UnfitFields, clean_fields, clean_many
-from sync_protocol.texts import Text, Word, text_of
+from sync_protocol.texts import Text, text_of
 
 
 class Flaw(NamedTuple):
@@ -162,8 +162,8 @@ def _check_id(kind: Kind, key: str, reading: Reading) -> None:
         if mutation.id != make_id(mutation.grid, reading.fields[key]):
             text = Text(
                 "The id of a {kind} follows from its grid and {key}; compute it.",
-                kind=Word(kind.name, kind.zh),
-                key=Word(key, kind.by_name[key].zh),
+                kind=kind.word,
+                key=kind.by_name[key].word,
             )
             reading.flaw = Flaw("id-wrong", text)
 

@@ -16,6 +16,7 @@ from sync_protocol.texts import Text, Word, parameters, restored, stored
 # Where a sentence stands as the first argument, and where as the second.
 _FIRST = {"Text", "Sentence"}
 _SECOND = {"Problem", "Flaw"}
+_ALONE = {"refused", "BrokenEnvelope"}
 _FOLDERS = [Path(str(package.__file__)).parent for package in (service, sync_protocol)]
 
 
@@ -26,7 +27,7 @@ def calls() -> Iterator[tuple[str, ast.expr, str]]:
             for node in ast.walk(ast.parse(file.read_text())):
                 if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                     continue
-                index = 0 if node.func.id in _FIRST else 1 if node.func.id in _SECOND else None
+                index = 0 if node.func.id in _FIRST | _ALONE else 1 if node.func.id in _SECOND else None
                 if index is not None and len(node.args) > index:
                     yield node.func.id, node.args[index], f"{file.relative_to(folder.parent)}:{node.lineno}"
 
@@ -42,6 +43,12 @@ def sentences() -> set[str]:
 
 def test_every_sentence_has_its_chinese_and_no_old_one_is_left() -> None:
     assert sentences() == chinese().keys()
+
+
+def test_no_sentence_is_put_together_outside_the_catalogue() -> None:
+    """An f-string or a sum is a different sentence every time, which no catalogue can hold."""
+    wrong = [where for _, argument, where in calls() if isinstance(argument, (ast.JoinedStr, ast.BinOp))]
+    assert wrong == []
 
 
 def test_a_chinese_sentence_has_the_parameters_of_the_english_one() -> None:
