@@ -17,11 +17,13 @@ async def test_a_small_push_does_not_wait_for_a_large_one(world: World) -> None:
     with first_held_at(seams.PUSH_LOCKED) as (reached, go_on):
         large = asyncio.create_task(greedy.send(*batch))
         await reached.wait()
-        async with asyncio.timeout(0.4):  # less than after which a crossing counts as late
-            answer = await ordinary.send(ordinary.mutation(1, grid=OTHER_GRID))
+        try:
+            async with asyncio.timeout(0.4):  # less than after which a crossing counts as late
+                answer = await ordinary.send(ordinary.mutation(1, grid=OTHER_GRID))
+            assert not large.done()
+        finally:
+            go_on.set()
         assert answer.json()["verdicts"][0]["outcome"] == "applied"
-        assert not large.done()
-        go_on.set()
         assert len((await large).json()["verdicts"]) == 300
 
 
