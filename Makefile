@@ -26,6 +26,7 @@ bench: $(READY)
 	$(BIN)/python -m tests.bench.sync --keep $(BENCH) --large 14000000 $(ARGS)
 	$(BIN)/python -m tests.bench.day --keep $(BENCH)
 	$(BIN)/python -m tests.bench.reads --keep $(BENCH)
+	$(BIN)/python -m tests.bench.fairness
 
 # Requests made up from the OpenAPI document, ten minutes for each of three roles.
 fuzz: $(READY)

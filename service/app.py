@@ -19,9 +19,13 @@ from service.history import routes as history
 from service.households import routes as households
 from service.http.answers import Answers
 from service.http.bodies import Bodies
+from service.http.forwarded import Strangers
+from service.http.heads import Heads
 from service.http.idempotency import Idempotency
 from service.http.origins import cross_origin
 from service.http.requests import Requests
+from service.http.retries import Retries
+from service.http.shares import Shares
 from service.http.strict import known_parameters
 from service.identity import account_routes, otp_routes
 from service.identity import routes as identity
@@ -41,6 +45,7 @@ from service.summaries import person, texts
 from service.summaries import routes as summaries
 from service.sync import routes as sync
 from service.sync.exchange import Exchanges
+from service.sync.places import Places
 from service.sync.road import Phones
 from service.visits import routes as visits
 
@@ -108,13 +113,19 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         lifespan=lifespan,
         dependencies=[Depends(known_parameters)],
     )
+    app.state.places = Places(settings.sync_at_once)
+    app.state.strangers = Strangers()
     # From the inside out.
+    app.add_middleware(Retries)
     app.add_middleware(Idempotency)
+    app.add_middleware(Retries)
+    app.add_middleware(Shares)
     app.add_middleware(Bodies)
     app.add_middleware(errors.CatchAll)
     app.add_middleware(Answers)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
     app.add_middleware(Phones)
+    app.add_middleware(Heads)
     app.add_middleware(cross_origin, settings.cors_origins)
     app.add_middleware(Requests)
     errors.install(app)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import os
 import re
 import sys
@@ -18,7 +19,6 @@ import typer
 import uvicorn
 from rich.progress import TaskID
 from rich.table import Table
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.supervisors import Multiprocess
 
 import migrations
@@ -27,6 +27,8 @@ from service.app import create_app, utc_now
 from service.console import bars, console, load_roster, progress_bar
 from service.database import Database, open_pool
 from service.encryption import new_key
+from service.http.connections import Limits, room_for_files
+from service.http.forwarded import Forwarded, checked, proxies_from
 from service.http.origins import cross_origin
 from service.listening import AddressTaken, Processes, can_spread
 from service.memory import keep_freed_memory
@@ -86,13 +88,23 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Service processes.")] = 1,
     data: Data = None,
     demo: Annotated[bool, typer.Option("--demo", help="Let the demo sign-ins in.")] = False,
+    proxy: Annotated[
+        list[str], typer.Option(help="Address or network of a proxy that may say where a request came from; give it several times.")
+    ] = [],  # noqa: B006 - typer reads it and changes nothing
 ) -> None:
     """Run the service until Ctrl-C."""
+    try:
+        proxies = [*map(checked, proxy)]
+    except ValueError as error:
+        console.print(f"[red]--proxy: {error}; write an address like 10.0.0.5 or a network like 10.0.0.0/24.[/red]")
+        raise typer.Exit(1) from None
     with database_url(chosen(data, demo)) as settings, ExitStack() as stack:
         # The workers are processes of their own and read the settings from the environment.
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
         os.environ["GRIDLOOP_DEMO"] = "1" if settings.demo else "0"
         os.environ["GRIDLOOP_DATA"] = str(settings.data.absolute())
+        if proxies:
+            os.environ["GRIDLOOP_PROXIES"] = json.dumps(proxies)
         logs.install(settings.log_level)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gridloop-metrics-"))
         if workers > 1:
@@ -105,6 +117,8 @@ def serve(
             workers=workers,
             loop="uvloop",
             http=AtTheDoor,
+            ws="none",
+            timeout_keep_alive=settings.keep_alive_seconds,
             proxy_headers=False,  # its layer stands behind the door, see `served_app`
             access_log=False,
             log_config=None,
@@ -129,13 +143,14 @@ def served_app() -> Door:
     settings = Settings()
     logs.install(settings.log_level)
     app = create_app(settings)
-    app.add_middleware(ProxyHeadersMiddleware, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))
+    app.add_middleware(Forwarded, proxies_from(settings.proxies), app.state.strangers)
     # What is there now stays: looking for garbage in it again and again would cost every phone a little.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER, 20, 50)
     keep_freed_memory()
-    return Door(app, settings.sync_at_once, partial(cross_origin, origins=settings.cors_origins))
+    limits = Limits(connections=room_for_files(settings.max_connections))
+    return Door(app, app.state.places, partial(cross_origin, origins=settings.cors_origins), limits)
 
 
 @app.command()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -23,6 +24,9 @@ else:
 T = TypeVar("T")
 
 log = logging.getLogger("gridloop")
+
+# The transactions that the request at hand has committed.
+commits: ContextVar[list[None] | None] = ContextVar("commits", default=None)
 
 ACQUIRE_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 60
@@ -98,6 +102,9 @@ class Database:
         """A connection in a transaction, which commits at the end or leaves nothing behind."""
         async with self._connection(self.pool) as connection, connection.transaction():
             yield connection
+        done = commits.get()
+        if done is not None:
+            done.append(None)
 
     @asynccontextmanager
     async def _connection(self, pool: Pool) -> AsyncIterator[Connection]:
@@ -122,12 +129,15 @@ UNREACHABLE = (
 )
 
 
-CONTENDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+# A statement was prepared before the tables changed. Whoever meets it has all connections forget their statements.
+OUTDATED = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+CONTENDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError, *OUTDATED)
 _TRIES = 5
 
 
 async def begin_again(work: Callable[[], Awaitable[T]]) -> T:
-    """Does a transaction's work, anew when it met another in an order that one of them must begin again; nothing of the first is kept."""
+    """Does a transaction's work, anew when it met another in an order that one of them must begin again, or tables that have changed;
+    nothing of the first is kept."""
     for _ in range(_TRIES - 1):
         try:
             return await work()

@@ -13,6 +13,7 @@ import msgspec
 
 from service import encryption_v1
 from service.encryption import PREFIX, FieldCipher, Place, Undecrypted
+from sync_protocol import texts
 from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Mutation, Verdict, canonical_json
 from sync_protocol.records import KINDS, PERSONAL, Kind
@@ -149,8 +150,8 @@ def held_body(cipher: FieldCipher, id: str, stored: str, kind: str, record: str,
 
 
 def encrypted_detail(cipher: FieldCipher, id: str, detail: str) -> str:
-    """The column `held.detail`, which may quote what was sent."""
-    return detail if cipher.writes_v1 else cipher.encrypt(held_place(id, "detail"), detail)
+    """The column `held.detail`, which may quote what was sent: the sentence and what stands in it, to be shown in any language."""
+    return str(detail) if cipher.writes_v1 else cipher.encrypt(held_place(id, "detail"), texts.stored(detail))
 
 
 def held_detail(cipher: FieldCipher, id: str, stored: str) -> str:
@@ -159,7 +160,7 @@ def held_detail(cipher: FieldCipher, id: str, stored: str) -> str:
     plain = cipher.try_decrypt(place, stored)
     if plain is None:
         plain = stored if cipher.reads_v1 else str(cipher.undecrypted(place, stored))
-    return plain
+    return texts.restored(plain)
 
 
 def log_row(device: str, seq: int, received_at: datetime) -> str:
@@ -174,7 +175,8 @@ def encrypted_verdict(cipher: FieldCipher, kind: str, row: str, verdict: Verdict
     conflicts = verdict.conflicts
     if cipher.writes_v1:
         conflicts = encryption_v1.encrypt_conflicts(cipher.keyring.v1, kind, conflicts)
-    text = canonical_json({"conflicts": conflicts, "reason": verdict.reason, "detail": verdict.detail})
+    detail = verdict.detail and (str(verdict.detail) if cipher.writes_v1 else texts.stored(verdict.detail))
+    text = canonical_json({"conflicts": conflicts, "reason": verdict.reason, "detail": detail})
     return text if cipher.writes_v1 else f'"{cipher.encrypt(Place("mutation", "verdict", row), text)}"'
 
 
@@ -205,6 +207,8 @@ def verdict_rest(cipher: FieldCipher, kind: str, row: str, stored: str | None) -
     if text is None:
         return {"detail": str(cipher.undecrypted(Place("mutation", "verdict", row), stored.strip('"')))}
     rest: dict[str, Any] = json.loads(text)
+    if rest.get("detail"):
+        rest["detail"] = texts.restored(rest["detail"])
     return rest
 
 

@@ -9,13 +9,17 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.encryption import KeyMissing
+from service.faults import fault
+from service.localization import FOR_PROGRAMS, asked_for, localized
 from sync_protocol.limits import normalised
+from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
 
@@ -49,6 +53,7 @@ OTP_ENROLMENT_NEEDED = Type("otp-enrolment-needed", 403, "A second factor must b
 POSTS_ENDED = Type("posts-ended", 403, "All posts have ended")
 NOT_ALLOWED = Type("not-allowed", 403, "The role does not allow this")
 NOT_FOUND = Type("not-found", 404, "There is no such thing in your scope")
+NO_SUCH_PATH = Type("no-such-path", 404, "There is no such path")
 METHOD = Type("method-not-allowed", 405, "The path does not take this method")
 SEQ_GAP = Type("seq-gap", 409, "Mutations are missing before this one")
 DEVICE_FORKED = Type("device-forked", 409, "The device numbered other mutations alike")
@@ -62,10 +67,12 @@ TOO_SLOW = Type("too-slow", 408, "The body did not come in time")
 TOO_LARGE = Type("too-large", 413, "The request is over the limit")
 UNSUPPORTED = Type("unsupported-encoding", 415, "The body's encoding is not supported")
 INVALID = Type("invalid", 422, "The request cannot be used as it is")
+HEAD_TOO_LARGE = Type("head-too-large", 431, "The address or the headers are too large")
 UPGRADE = Type("upgrade-needed", 426, "The app is too old for this server")
 TOO_MANY = Type("too-many-attempts", 429, "Too many attempts")
 TOO_MANY_KEYS = Type("too-many-keys", 429, "Too many Idempotency-Keys")
 HELD_QUOTA = Type("held-quota", 429, "Too much of this device is held")
+TOO_MANY_REQUESTS = Type("too-many-requests", 429, "Too many requests at once")
 INTERNAL = Type("internal", 500, "Something went wrong on the server")
 UNAVAILABLE = Type("unavailable", 503, "The server cannot answer just now")
 
@@ -80,7 +87,10 @@ CATALOGUE = tuple(value for value in globals().values() if isinstance(value, Typ
 
 
 class Problem(Exception):
-    """An error on its way to the client. `detail` names the thing, what is wrong and what to do; `members` are extra keys."""
+    """An error on its way to the client. `detail` names the thing, what is wrong and what to do; `members` are extra keys.
+
+    A detail with something in it is a `Text`; a plain sentence is looked up in the catalogue as it is.
+    """
 
     def __init__(self, type: Type, detail: str, headers: dict[str, str] | None = None, **members: Any) -> None:
         super().__init__(f"{type.slug}: {detail}")
@@ -93,12 +103,13 @@ class Problem(Exception):
         """The problem as an answer."""
         body = {
             "type": PREFIX + self.type.slug,
-            "title": self.type.title,
+            "title": localized(self.type.title, FOR_PROGRAMS),
             "status": self.type.status,
-            "detail": self.detail,
+            "detail": localized(self.detail, FOR_PROGRAMS),
             **self.members,
         }
-        headers = dict(self.headers)
+        language = {"Content-Language": asked_for.get() or FOR_PROGRAMS, "Vary": "Accept-Language"}
+        headers = {**language, **self.headers}
         if self.type.status == HTTPStatus.UNAUTHORIZED:
             headers.setdefault("WWW-Authenticate", "Bearer")
         return Response(msgspec.json.encode(normalised(body, _MAX_BYTES)), self.type.status, headers, MEDIA_TYPE)
@@ -165,23 +176,25 @@ def install(app: FastAPI) -> None:
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        wrong = [{"where": ".".join(map(str, item["loc"])), "what": item["msg"]} for item in error.errors()]
-        first = wrong[0]
+        found = [(".".join(map(str, item["loc"])), fault(item)) for item in error.errors()]
+        where, what = found[0]
+        wrong = [{"where": where, "what": localized(what, FOR_PROGRAMS)} for where, what in found]
         unknown = [str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"]
         if unknown:
             known = _keys_of(request)
-            detail = f"The body has the unknown key{'s' if len(unknown) > 1 else ''} {_listed(unknown)}; it takes {_listed(known)}."
-            return Problem(INVALID, detail, errors=wrong, unknown=unknown, known=known).response()
+            text = Text("The body has unknown keys: {unknown}; it takes {known}.", unknown=_listed(unknown), known=_listed(known))
+            return Problem(INVALID, text, errors=wrong, unknown=unknown, known=known).response()
         if any(item["type"] == "json_invalid" for item in error.errors()):
-            return Problem(MALFORMED, f"The body is no JSON: {first['what']}.").response()
-        return Problem(INVALID, f"{first['where']}: {first['what']}.", errors=wrong).response()
+            return Problem(MALFORMED, Text("The body is no JSON: {why}.", why=what)).response()
+        return Problem(INVALID, Text("{where}: {what}.", where=where, what=what), errors=wrong).response()
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == HTTPStatus.NOT_FOUND:
-            return Problem(NOT_FOUND, f"Nothing answers at {request.url.path}.").response()
+            return Problem(NO_SUCH_PATH, Text("Nothing answers at {path}; see /openapi.json.", path=request.url.path)).response()
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            return Problem(METHOD, f"{request.url.path} does not take {request.method}.", dict(error.headers or {})).response()
+            text = Text("{path} does not take {method}.", path=request.url.path, method=request.method)
+            return Problem(METHOD, text, {"Allow": ", ".join(_methods_of(request))}).response()
         return Problem(Type("http", error.status_code, HTTPStatus(error.status_code).phrase), str(error.detail)).response()
 
     async def on_missing_key(request: Request, error: Exception) -> Response:
@@ -193,13 +206,21 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http)
 
 
+def _methods_of(request: Request) -> list[str]:
+    """What the path of a request takes, by all routes that have it."""
+    routes = [found.original_route for found in iter_route_contexts(request.app.routes)]
+    here = [route for route in routes if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE]
+    methods = {method for route in here for method in route.methods or ()}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+
+
 def answer_to(error: Exception, scope: Scope) -> Response:
     """The answer to what a request ended in; what nobody foresaw is logged, and the client gets a problem without a stack trace."""
     if isinstance(error, Problem):
         return error.response()
     if isinstance(error, KeyMissing):
         log.error("%s", error)
-        return Problem(UNAVAILABLE, f"The server lacks a key: {error}", {"Retry-After": "60"}).response()
+        return Problem(UNAVAILABLE, Text("The server lacks a key: {error}", error=error), {"Retry-After": "60"}).response()
     log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
     return Problem(INTERNAL, "The server failed at this; it was logged. Nothing of the request was kept.").response()
 

@@ -8,15 +8,23 @@ from pydantic import BaseModel
 
 from service import metrics as figures
 from service.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented
+from service.localization import FOR_PROGRAMS, localized
 from service.state import state_of
+from sync_protocol.texts import Text
 
 router = APIRouter(tags=["operations"])
 
 
 class Health(BaseModel):
-    """Everything is well."""
+    """The process lives."""
 
     status: Literal["ok"] = "ok"
+
+
+class Readiness(Health):
+    """Everything that is needed is there. `warnings`: what somebody should look at all the same, a sentence each."""
+
+    warnings: list[str] = []
 
 
 @router.get("/healthz", summary="Whether the process lives", operation_id="healthz")
@@ -26,15 +34,20 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", summary="Whether the service can serve", operation_id="readyz", responses=documented(UNAVAILABLE))
-async def readyz(request: Request) -> Health:
+async def readyz(request: Request) -> Readiness:
     """Asks the database for the server's row, and opens the keys that sign tokens."""
     state = state_of(request)
     async with state.database.reading() as connection:
         await connection.fetchval("SELECT one FROM server")
     await state.tokens.ready()
-    return Health()
+    warnings = [localized(_FORWARDED, FOR_PROGRAMS)] if request.app.state.strangers.were_here else []
+    return Readiness(warnings=warnings)
 
 
+_FORWARDED = Text(
+    "Forwarded headers came from an address that may not speak for others, and were ignored; the log names it."
+    " If it is your proxy, start with gridloop serve --proxy and its address."
+)
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"description": "In the text format of Prometheus", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }

@@ -26,6 +26,15 @@ class Settings(BaseSettings):
     held_quota_bytes: int = Field(
         20 * 1024 * 1024, ge=64 * 1024, description="Bytes of a device's mutations that may be held at a time; beyond them its pushes wait."
     )
+    keep_alive_seconds: int = Field(
+        75, ge=1, le=3600, description="How long an idle connection stays open; longer than a proxy in front keeps it, so that none is cut."
+    )
+    max_connections: int = Field(
+        10_000, ge=64, le=1_000_000, description="Connections of a service process; idle ones are closed to make room beyond it."
+    )
+    proxies: list[str] = Field(
+        [], description="Addresses or networks that may say where a request came from (X-Forwarded-For and -Proto), as a JSON list."
+    )
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
     access_minutes: int = Field(15, ge=1, le=24 * 60, description="Life of an access token, minutes.")
     refresh_days: int = Field(90, ge=1, le=3650, description="Life of a refresh token, days.")

@@ -16,6 +16,7 @@ from service.identity.rights import covers
 from service.state import state_of
 from sync_protocol import periods
 from sync_protocol.periods import Period
+from sync_protocol.texts import Text, text_of
 from sync_protocol.vocabulary import CODE_LENGTH
 
 UnitCode = Annotated[str, Query(description="The unit and all below it", examples=["150221100"], max_length=20)]
@@ -86,7 +87,8 @@ async def unit_in_scope(request: Request, caller: Caller, code: str) -> AsyncIte
 
 def absent(caller: Caller, code: str) -> Problem:
     """A unit that does not exist and one out of scope look the same."""
-    return Problem(NOT_FOUND, f"There is no unit ‘{code}’ in your scope, which is {', '.join(caller.units())} and below.")
+    units = ", ".join(caller.units())
+    return Problem(NOT_FOUND, Text("There is no unit ‘{unit}’ in your scope, which is {units} and below.", unit=code, units=units))
 
 
 def in_scope(caller: Caller, code: str) -> None:
@@ -123,7 +125,7 @@ def named_period(parse: Callable[[str], Period], text: str) -> Period:
     try:
         return parse(text)
     except ValueError as error:
-        raise Problem(INVALID, f"{error}.") from None
+        raise Problem(INVALID, Text("{what}.", what=text_of(error))) from None
 
 
 def week_or_month(week: str | None, month: str | None) -> Period:
@@ -131,6 +133,12 @@ def week_or_month(week: str | None, month: str | None) -> Period:
     if (week is None) == (month is None):
         raise Problem(INVALID, "Name one period: week or month.")
     return named_period(periods.week, week) if week is not None else named_period(periods.month, str(month))
+
+
+def years_text() -> Text:
+    """What is said of days outside the years that count."""
+    first, last = periods.FIRST_YEAR, periods.LAST_YEAR
+    return Text("from and to must lie in the years {first} to {last}.", first=first, last=last)
 
 
 def chosen_period(week: str | None, month: str | None, first: date | None, last: date | None) -> Period:
@@ -143,8 +151,8 @@ def chosen_period(week: str | None, month: str | None, first: date | None, last:
     if first is None or last is None:
         raise Problem(INVALID, "A period of days needs both from and to.")
     if not (first.year >= periods.FIRST_YEAR and last.year <= periods.LAST_YEAR):
-        raise Problem(INVALID, f"from and to must lie in the years {periods.FIRST_YEAR} to {periods.LAST_YEAR}.")
+        raise Problem(INVALID, years_text())
     try:
         return periods.span(first, last)
     except ValueError as error:
-        raise Problem(INVALID, f"from, to: {error}.") from None
+        raise Problem(INVALID, Text("from, to: {what}.", what=text_of(error))) from None

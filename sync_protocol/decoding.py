@@ -17,6 +17,7 @@ from sync_protocol.fields import read_moment
 from sync_protocol.ids import UUID_FORM, are_uuids
 from sync_protocol.messages import MAX_PAGE_RECORDS, MAX_QUEUED, MAX_SEQ, Mutation, SyncRequest, VerifyRequest
 from sync_protocol.records import UNREADABLE
+from sync_protocol.texts import Text, text_of
 
 _OPS = frozenset({"put", "delete"})
 E = TypeVar("E")
@@ -28,6 +29,7 @@ class BrokenEnvelope(ValueError):
 
     def __init__(self, detail: str, malformed: bool = False) -> None:
         super().__init__(detail)
+        self.detail = detail
         self.malformed = malformed
 
 
@@ -99,7 +101,13 @@ def _members(body: bytes, list_name: str) -> tuple[dict[str, Any], list[lenient.
     except ValueError as error:
         if _is_other_json(body):
             raise BrokenEnvelope("The body must be a JSON object.") from None
-        raise BrokenEnvelope(f"The body is no JSON: {limits.showable(str(error))[:200]}.", malformed=True) from None
+        raise BrokenEnvelope(Text("The body is no JSON: {why}.", why=_why(error)), malformed=True) from None
+
+
+def _why(error: ValueError) -> str:
+    """What a parser says of a text that it cannot read."""
+    text = text_of(error)
+    return limits.showable(text if isinstance(text, Text) else text[:200])
 
 
 def _is_other_json(body: bytes) -> bool:
@@ -114,11 +122,11 @@ def _converted(members: dict[str, Any], kind: type[E]) -> E:
     """An envelope from its members; raises `BrokenEnvelope`."""
     odd = limits.oddity(members)
     if odd is not None:
-        raise BrokenEnvelope(f"The envelope {odd}; send whole characters and plain numbers.")
+        raise BrokenEnvelope(Text("The envelope {what}; send whole characters and plain numbers.", what=odd))
     try:
         return msgspec.convert(members, kind)
     except msgspec.ValidationError as error:
-        raise BrokenEnvelope(f"The envelope is wrong: {error}.") from None
+        raise BrokenEnvelope(Text("The envelope is wrong: {why}.", why=error)) from None
 
 
 def _read_leniently(body: bytes) -> SyncRequest:
@@ -140,20 +148,23 @@ def _read_leniently(body: bytes) -> SyncRequest:
     return request
 
 
+_WANTED = {str: Text("text"), int: Text("a whole number"), dict: Text("an object")}
+
+
 def _mutation_from(element: lenient.Element, index: int) -> Mutation:
     """A mutation as it can be read; with what nobody could keep or show in it, its normalised copy."""
     item = element.value
     seq = limits.whole(item.get("seq")) if isinstance(item, dict) else None
     if type(seq) is not int:
-        raise BrokenEnvelope(f"mutations[{index}] has no whole number seq, so it cannot be acknowledged.")
-    problems: list[str] = []
+        raise BrokenEnvelope(Text("mutations[{index}] has no whole number seq, so it cannot be acknowledged.", index=index))
+    problems: list[Text] = []
 
     def take(name: str, kind: type, default: Any) -> Any:
         value = item.get(name, default)
         value = limits.whole(value) if kind is int else value
         if type(value) is kind or (value is None and default is None):
             return value
-        problems.append(f"{name} must be {'text' if kind is str else 'a whole number' if kind is int else 'an object'}")
+        problems.append(Text("{field} must be {wanted}", field=name, wanted=_WANTED[kind]))
         return default
 
     mutation = Mutation(
@@ -171,17 +182,17 @@ def _mutation_from(element: lenient.Element, index: int) -> Mutation:
     if problems:
         # Stored whole: what could not be read is kept under its own name.
         mutation.fields = {UNREADABLE: item}
-        mutation.flaw = "; ".join(problems)
+        mutation.flaw = Text("{problems}", problems=problems)
     odd = _oddity_of(mutation)
     if odd is None:
         return mutation
     original = element.text.encode("utf-8", "surrogatepass")
     name, what = odd
     reason = "fields-wrong" if name.startswith("fields.") and not problems else "unreadable"
-    return OddMutation.of(mutation, mutation.flaw or f"{name} {what}", original, reason)
+    return OddMutation.of(mutation, mutation.flaw or Text("{field} {what}", field=name, what=what), original, reason)
 
 
-def _oddity_of(mutation: Mutation) -> tuple[str, str] | None:
+def _oddity_of(mutation: Mutation) -> tuple[str, Text] | None:
     """The member of a mutation, or the field, that nobody could keep or show, and what is wrong with it."""
     for name in (*_NAMES, "base"):
         if (odd := limits.oddity(getattr(mutation, name))) is not None:
@@ -199,16 +210,16 @@ def shown(mutation: Mutation, size: int) -> Mutation:
     odd = _oddity_of(mutation)
     if odd is None and size <= limits.MAX_MUTATION_BYTES:
         return mutation
-    return OddMutation.of(mutation, mutation.flaw or "" if odd is None else f"{odd[0]} {odd[1]}")
+    return OddMutation.of(mutation, mutation.flaw or "" if odd is None else Text("{field} {what}", field=odd[0], what=odd[1]))
 
 
 def _check_envelope(request: SyncRequest) -> None:
     if request.sent_at.tzinfo is None:
         raise BrokenEnvelope("sent_at has no offset; write it like 2026-11-24T09:00:00.123+08:00.")
     if not 1 <= request.limit <= MAX_PAGE_RECORDS:
-        raise BrokenEnvelope(f"limit must lie from 1 to {MAX_PAGE_RECORDS}.")
+        raise BrokenEnvelope(Text("limit must lie from 1 to {max}.", max=MAX_PAGE_RECORDS))
     if not 0 <= request.queued <= MAX_QUEUED:
-        raise BrokenEnvelope(f"queued must lie from 0 to {MAX_QUEUED}.")
+        raise BrokenEnvelope(Text("queued must lie from 0 to {max}.", max=MAX_QUEUED))
     if request.mutations:
         _check_numbers([mutation.seq for mutation in request.mutations])
 
@@ -216,10 +227,10 @@ def _check_envelope(request: SyncRequest) -> None:
 def _check_numbers(numbers: list[int]) -> None:
     first, after = numbers[0], numbers[0] + len(numbers)
     if first < 1 or after - 1 > MAX_SEQ:
-        raise BrokenEnvelope(f"seq counts from 1 to {MAX_SEQ}.")
+        raise BrokenEnvelope(Text("seq counts from 1 to {max}.", max=MAX_SEQ))
     if numbers != [*range(first, after)]:
         before, wrong = next((one, other) for one, other in pairwise(numbers) if other != one + 1)
-        raise BrokenEnvelope(f"seq {wrong} follows {before}; send mutations in order and without gaps.")
+        raise BrokenEnvelope(Text("seq {wrong} follows {before}; send mutations in order and without gaps.", wrong=wrong, before=before))
 
 
 def _are_usable(mutations: Sequence[Mutation]) -> bool:
@@ -244,19 +255,19 @@ def flaw_of(mutation: Mutation) -> str | None:
     """Why a mutation cannot be used, beyond its fields; None when it can. Brings an id or stamp in upper case to lower case."""
     if UUID_FORM.fullmatch(mutation.id) is None:
         if UUID_FORM.fullmatch(mutation.id.lower()) is None:
-            return "id must be a UUID, like 0192f3a1-0000-7000-8000-000000000000"
+            return Text("id must be a UUID, like 0192f3a1-0000-7000-8000-000000000000")
         mutation.id = mutation.id.lower()
     if not is_stamp(mutation.stamp):
         if not is_stamp(mutation.stamp.lower()):
-            return "stamp must be 16 hex digits"
+            return Text("stamp must be 16 hex digits")
         mutation.stamp = mutation.stamp.lower()
     if mutation.op not in _OPS:
-        return "op must be put or delete"
+        return Text("op must be put or delete")
     if not 0 <= mutation.base <= MAX_SEQ:
-        return "base must be a rev, 0 for a new record"
+        return Text("base must be a rev, 0 for a new record")
     for name in ("grid", "epoch", "base_grid"):
         if "\0" in (getattr(mutation, name) or ""):
-            return f"{name} holds the character U+0000"
+            return Text("{field} {what}", field=name, what=Text("holds the character U+0000"))
     if UNREADABLE in mutation.fields:
-        return f"what was sent cannot be read; it stands under ‘{UNREADABLE}’"
+        return Text("what was sent cannot be read; it stands under ‘{field}’", field=UNREADABLE)
     return None

@@ -17,8 +17,17 @@ from typing import Any, NamedTuple, Protocol
 from sync_protocol import periods
 from sync_protocol.ids import UUID_FORM, are_uuids
 from sync_protocol.shapes import have_form
+from sync_protocol.texts import Text as Sentence
+from sync_protocol.texts import text_of
 
-type_names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+type_names = {
+    str: Sentence("text"),
+    bool: Sentence("true or false"),
+    int: Sentence("a number"),
+    float: Sentence("a number"),
+    list: Sentence("a list"),
+    dict: Sentence("an object"),
+}
 
 # Only these are stripped: traditional Mongolian uses U+202F, U+180E and U+180B to U+180D inside and at the end of words.
 STRIPPED = " \t\r\n\f\v\u3000"
@@ -36,7 +45,8 @@ class Unfit(ValueError):
 
 def unfit_type(wanted: str, value: object) -> Unfit:
     """The error for a value of the wrong JSON type."""
-    return Unfit(f"must be {wanted}, but is {'null' if value is None else type_names.get(type(value), 'something else')}")
+    found = "null" if value is None else type_names.get(type(value), Sentence("something else"))
+    return Unfit(Sentence("must be {wanted}, but is {found}", wanted=wanted, found=found))
 
 
 class FieldType(Protocol):
@@ -69,22 +79,24 @@ class Text(FieldType):
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
-            raise unfit_type("text", value)
+            raise unfit_type(Sentence("text"), value)
         text: str = value
         if not text.isascii():
             try:
                 text.encode()
             except UnicodeEncodeError:
-                raise Unfit("has half of a character (a lone surrogate); send whole characters") from None
+                raise Unfit(Sentence("has half of a character (a lone surrogate); send whole characters")) from None
             if not unicodedata.is_normalized("NFC", text):
                 text = unicodedata.normalize("NFC", text)
         if "\0" in text:
-            raise Unfit("has the character U+0000, which cannot be stored; leave it out")
+            raise Unfit(Sentence("has the character U+0000, which cannot be stored; leave it out"))
         text = text.strip(STRIPPED)
         if len(text) > self.max:
-            raise Unfit(f"has {len(text)} characters, at most {self.max} fit; shorten it")
+            raise Unfit(Sentence("has {count} characters, at most {max} fit; shorten it", count=len(text), max=self.max))
         if len(text) < self.min:
-            raise Unfit("is empty; write something" if self.min == 1 else f"needs at least {self.min} characters")
+            raise Unfit(
+                Sentence("is empty; write something") if self.min == 1 else Sentence("needs at least {min} characters", min=self.min)
+            )
         return text
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -110,10 +122,10 @@ class Id(FieldType):
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
-            raise unfit_type("a UUID", value)
+            raise unfit_type(Sentence("a UUID"), value)
         text: str = value.lower()
         if UUID_FORM.fullmatch(text) is None:
-            raise Unfit("is no UUID; write it like 0192f3a1-0000-7000-8000-000000000000")
+            raise Unfit(Sentence("is no UUID; write it like 0192f3a1-0000-7000-8000-000000000000"))
         return text
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -135,17 +147,17 @@ class Moment(FieldType):
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
-            raise unfit_type("a time", value)
+            raise unfit_type(Sentence("a time"), value)
         if _CANONICAL_MOMENT.fullmatch(value) and _is_day(value[:10]):
             return value
         found = _MOMENT.fullmatch(value)
         if found is None:
-            raise Unfit("is no time with an offset; write it like 2026-11-24T09:00:00+08:00")
+            raise Unfit(Sentence("is no time with an offset; write it like 2026-11-24T09:00:00+08:00"))
         if not found[1]:
-            raise Unfit("has no offset; write it like 2026-11-24T09:00:00+08:00")
+            raise Unfit(Sentence("has no offset; write it like 2026-11-24T09:00:00+08:00"))
         moment = read_moment(value)
         if moment is None:
-            raise Unfit("is no time that exists; write it like 2026-11-24T09:00:00+08:00")
+            raise Unfit(Sentence("is no time that exists; write it like 2026-11-24T09:00:00+08:00"))
         if not self.event and not periods.FIRST_YEAR <= moment.year <= periods.LAST_YEAR:
             raise Unfit(OUTSIDE_THE_YEARS)
         return canonical_moment(moment)
@@ -174,7 +186,7 @@ def _is_hour(text: str) -> bool:
     return text[11:] < "24" and _is_day(text[:10])
 
 
-OUTSIDE_THE_YEARS = f"lies outside the years {periods.FIRST_YEAR} to {periods.LAST_YEAR}"
+OUTSIDE_THE_YEARS = Sentence("lies outside the years {first} to {last}", first=periods.FIRST_YEAR, last=periods.LAST_YEAR)
 
 
 def is_in_the_years(moment: str) -> bool:
@@ -207,9 +219,9 @@ class Choice(FieldType):
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
-            raise unfit_type("one of " + ", ".join(self.words), value)
+            raise unfit_type(Sentence("one of {words}", words=", ".join(self.words)), value)
         if value not in self.words:
-            raise Unfit(f"is ‘{_shorten(value)}’; use one of " + ", ".join(self.words))
+            raise Unfit(Sentence("is ‘{value}’; use one of {words}", value=_shorten(value), words=", ".join(self.words)))
         return str(value)
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -233,9 +245,9 @@ class Whole(FieldType):
         if type(value) is float and value.is_integer():
             value = int(value)
         if type(value) is not int:
-            raise unfit_type("a whole number", value)
+            raise unfit_type(Sentence("a whole number"), value)
         if not self.min <= value <= self.max:
-            raise Unfit(f"must lie from {self.min} to {self.max}")
+            raise Unfit(Sentence("must lie from {min} to {max}", min=self.min, max=self.max))
         return int(value)
 
     def schema(self) -> dict[str, Any]:
@@ -251,7 +263,7 @@ class Place(FieldType):
 
     def clean(self, value: Any) -> dict[str, float]:
         if type(value) is not dict:
-            raise unfit_type('an object like {"lat": 40.65, "lon": 109.84}', value)
+            raise unfit_type(Sentence('an object like {"lat": 40.65, "lon": 109.84}'), value)
         place = {
             "lat": self._number(value.get("lat"), "lat", 90),
             "lon": self._number(value.get("lon"), "lon", 180),
@@ -280,7 +292,7 @@ class Place(FieldType):
     @staticmethod
     def _number(number: Any, key: str, bound: int) -> float:
         if (type(number) is not float and type(number) is not int) or not -bound <= number <= bound:
-            raise Unfit(f"needs {key} as a number from {-bound} to {bound}")
+            raise Unfit(Sentence("needs {key} as a number from {min} to {max}", key=key, min=-bound, max=bound))
         # Rounding to six decimals is slow, and most numbers have no more.
         return (number if number == round(number * 1e6) / 1e6 else round(number, 6)) + 0.0
 
@@ -309,7 +321,7 @@ def _degrees_or_metres(numbers: list[Any], least: int, most: int) -> list[float]
 class Named(FieldType):
     """Text in a fixed form, such as a unit's code; `lower`: upper case is brought to lower case before."""
 
-    form: str
+    form: Sentence
     pattern: str
     example: str
     lower: bool = False
@@ -319,7 +331,7 @@ class Named(FieldType):
             raise unfit_type(self.form, value)
         text = value.lower() if self.lower else str(value)
         if not re.fullmatch(self.pattern, text, re.ASCII):
-            raise Unfit(f"is no {self.form}; write it like {self.example}")
+            raise Unfit(Sentence("is no {form}; write it like {example}", form=self.form, example=self.example))
         return text
 
     def schema(self) -> dict[str, Any]:
@@ -331,7 +343,7 @@ class Week(FieldType):
     """An ISO week, `2026-W47`."""
 
     def clean(self, value: Any) -> str:
-        return _period(value, periods.week, "an ISO week like 2026-W47")
+        return _period(value, periods.week, Sentence("an ISO week like 2026-W47"))
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": r"^\d{4}-W\d{2}$", "examples": ["2026-W47"]}
@@ -342,7 +354,7 @@ class Month(FieldType):
     """A month, `2026-11`."""
 
     def clean(self, value: Any) -> str:
-        return _period(value, periods.month, "a month like 2026-11")
+        return _period(value, periods.month, Sentence("a month like 2026-11"))
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": r"^\d{4}-\d{2}$", "examples": ["2026-11"]}
@@ -354,7 +366,7 @@ def _period(value: Any, parse: Any, wanted: str) -> str:
     try:
         return str(parse(value).name)
     except ValueError as error:
-        raise Unfit(f"is wrong: {error}") from None
+        raise Unfit(Sentence("is wrong: {why}", why=text_of(error))) from None
 
 
 class SetChange(NamedTuple):
@@ -370,7 +382,7 @@ class SetChange(NamedTuple):
 
 _ONLY_ADD = {("add",)}
 _SET_KEYS = frozenset({"add", "remove"})
-SET_CHANGE = 'an object like {"add": […], "remove": […]}'
+SET_CHANGE = Sentence('an object like {"add": […], "remove": […]}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,10 +400,10 @@ class SetOf(FieldType):
             return SetChange(self._items(value["add"]))
         if not value.keys() <= _SET_KEYS:
             unknown = min(value.keys() - _SET_KEYS)
-            raise Unfit(f"has the unknown key ‘{_shorten(unknown)}’; use add and remove")
+            raise Unfit(Sentence("has the unknown key ‘{key}’; use add and remove", key=_shorten(unknown)))
         change = SetChange(self._items(value.get("add", [])), self._items(value.get("remove", [])))
         if change.add and change.remove and (both := set(change.add) & set(change.remove)):
-            raise Unfit(f"adds and removes ‘{_shorten(min(both))}’ at once; do one of the two")
+            raise Unfit(Sentence("adds and removes ‘{value}’ at once; do one of the two", value=_shorten(min(both))))
         return change
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -408,9 +420,9 @@ class SetOf(FieldType):
 
     def _items(self, value: Any) -> tuple[str, ...]:
         if type(value) is not list:
-            raise unfit_type("a list", value)
+            raise unfit_type(Sentence("a list"), value)
         if len(value) > self.max:
-            raise Unfit(f"names {len(value)} elements, at most {self.max} fit")
+            raise Unfit(Sentence("names {count} elements, at most {max} fit", count=len(value), max=self.max))
         if len(value) < 2:
             return (self.item.clean(value[0]),) if value else ()
         return tuple(sorted({self.item.clean(item) for item in value}))
@@ -429,9 +441,10 @@ def _addition(items: tuple[str, ...]) -> SetChange:
     return SetChange(tuple(sorted({*items})))
 
 
-SHA256 = Named("sha-256 in hex", "[0-9a-f]{64}", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", lower=True)
-UNIT_CODE = Named("unit code", r"\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?", "150221100201001")
-STAFF_CODE = Named("staff code", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", "W150221100201001-1")
+_SHA256_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+SHA256 = Named(Sentence("sha-256 in hex"), "[0-9a-f]{64}", _SHA256_EXAMPLE, lower=True)
+UNIT_CODE = Named(Sentence("unit code"), r"\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?", "150221100201001")
+STAFF_CODE = Named(Sentence("staff code"), r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", "W150221100201001-1")
 
 
 def _shorten(text: str, limit: int = 40) -> str:

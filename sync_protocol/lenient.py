@@ -10,6 +10,8 @@ import re
 from math import inf
 from typing import Any, NamedTuple
 
+from sync_protocol.texts import Text
+
 _DEEPEST = 100
 _MAX_DIGITS = 400
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -44,7 +46,7 @@ def read_envelope(body: bytes, list_name: str) -> tuple[dict[str, Any], list[Ele
     while not text.startswith("}", at):
         name, at = _value(text, at)
         if not isinstance(name, str):
-            raise ValueError(f"a name is expected before character {at}")
+            raise ValueError(Text("a name is expected before character {at}", at=at))
         at = _expect(text, at, ":")
         if name == list_name and text.startswith("[", at):
             elements, at = _elements(text, at)
@@ -56,7 +58,7 @@ def read_envelope(body: bytes, list_name: str) -> tuple[dict[str, Any], list[Ele
                 members[name] = value
         at = _separator(text, at, "}")
     if _skip(text, at + 1) != len(text):
-        raise ValueError(f"something follows on the object, from character {at + 1} on")
+        raise ValueError(Text("something follows on the object, from character {at} on", at=at + 1))
     return members, elements
 
 
@@ -74,7 +76,7 @@ def _skip(text: str, at: int) -> int:
 def _expect(text: str, at: int, sign: str) -> int:
     at = _skip(text, at)
     if not text.startswith(sign, at):
-        raise ValueError(f"‘{sign}’ is expected at character {at}")
+        raise ValueError(Text("‘{sign}’ is expected at character {at}", sign=sign, at=at))
     return _skip(text, at + 1)
 
 
@@ -84,7 +86,7 @@ def _separator(text: str, at: int, end: str) -> int:
         return at
     at = _expect(text, at, ",")
     if text.startswith(end, at):
-        raise ValueError(f"something is expected behind the comma before character {at}")
+        raise ValueError(Text("something is expected behind the comma before character {at}", at=at))
     return at
 
 
@@ -120,7 +122,7 @@ def _end_of(text: str, at: int) -> int:
             if depth <= len(token[0]):
                 return token.start() + depth
             depth -= len(token[0])
-    raise ValueError("a bracket is never closed")
+    raise ValueError(Text("a bracket is never closed"))
 
 
 def _shallow(text: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from sync_protocol.vocabulary import CODE_LENGTH, STATES
+from sync_protocol.texts import Text, Word
+from sync_protocol.vocabulary import ACTIONS, CODE_LENGTH, STATES
 
 OPEN = frozenset({"raised", "accepted", "assigned", "handling", "returned", "reopened"})
 DONE = frozenset({"resolved", "verified", "closed"})
@@ -137,22 +138,26 @@ def _refusal(case: Case, step: Step, may_extend: MayExtend | None, own_work_from
     allowed, _ = TRANSITIONS.get(action, (frozenset(), None))
     if case.state not in allowed:
         if action == "resolve" and case.resolved_by:
-            return f"superseded: already resolved by {case.resolved_by}"
-        return f"not allowed: a problem that is {case.state} does not take {action}"
+            return Text("superseded: already resolved by {cadre}", cadre=case.resolved_by)
+        return Text(
+            "not allowed: a problem that is {state} does not take {action}",
+            state=Word(case.state, STATES[case.state].zh),
+            action=Word(action, ACTIONS[action].zh) if action in ACTIONS else action,
+        )
     if action == "verify" and step.by == case.resolved_by and own_work_from is not None and step.stamp >= own_work_from:
-        return "own-work: a resolution is verified by somebody else than the one who resolved it"
+        return Text("own-work: a resolution is verified by somebody else than the one who resolved it")
     if action == "assign" and not (step.fields.get("to_unit") or step.fields.get("to_cadre")):
-        return "incomplete: assign needs to_unit or to_cadre"
+        return Text("incomplete: assign needs to_unit or to_cadre")
     if action == "escalate" and len(case.handler_unit) <= CODE_LENGTH["city"]:
-        return "not allowed: there is no unit above"
+        return Text("not allowed: there is no unit above")
     if action == "join" and not step.fields.get("duplicate_of"):
-        return "incomplete: join needs duplicate_of"
+        return Text("incomplete: join needs duplicate_of")
     if action == "join" and step.fields.get("duplicate_of") == step.fields.get("problem_id"):
-        return "not allowed: a problem cannot be joined to itself"
+        return Text("not allowed: a problem cannot be joined to itself")
     if action == "extend" and not step.fields.get("until"):
-        return "incomplete: extend needs until"
+        return Text("incomplete: extend needs until")
     if action == "extend" and may_extend and not may_extend(step.by, case.handler_unit):
-        return "not allowed: a limit is extended by someone above the handler"
+        return Text("not allowed: a limit is extended by someone above the handler")
     return None
 
 

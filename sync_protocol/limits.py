@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sync_protocol.texts import Text, with_strings
+
 MAX_DEPTH = 20
 MAX_MUTATION_BYTES = 64 * 1024
 MAX_UNKNOWN_BYTES = 8 * 1024
@@ -29,13 +31,13 @@ _UNSHOWABLE = re.compile("[\0\ud800-\udfff]")
 T = TypeVar("T")
 
 
-def oddity(value: Any, depth: int = MAX_DEPTH) -> str | None:
+def oddity(value: Any, depth: int = MAX_DEPTH) -> Text | None:
     """What is wrong with a JSON value that is nested at most `depth` levels deep; None if nothing is."""
     if isinstance(value, str):
         return _text_oddity(value)
     if isinstance(value, dict):
         if depth <= 0:
-            return f"is nested deeper than {MAX_DEPTH} levels"
+            return Text("is nested deeper than {max} levels", max=MAX_DEPTH)
         for key, item in value.items():
             found = _text_oddity(key) or oddity(item, depth - 1)
             if found is not None:
@@ -43,19 +45,21 @@ def oddity(value: Any, depth: int = MAX_DEPTH) -> str | None:
         return None
     if isinstance(value, list):
         if depth <= 0:
-            return f"is nested deeper than {MAX_DEPTH} levels"
+            return Text("is nested deeper than {max} levels", max=MAX_DEPTH)
         return next((found for item in value if (found := oddity(item, depth - 1))), None)
     if isinstance(value, float) and not isfinite(value):
-        return "holds a number that is not finite"
+        return Text("holds a number that is not finite")
     if isinstance(value, int) and value.bit_length() > _WHOLE_BITS:
-        return "holds a whole number of more than 64 bits"
+        return Text("holds a whole number of more than 64 bits")
     return None
 
 
-def _text_oddity(text: str) -> str | None:
+def _text_oddity(text: str) -> Text | None:
     if _UNSHOWABLE.search(text) is None:
         return None
-    return "holds the character U+0000" if "\0" in text else "holds half of a character (a lone surrogate)"
+    if "\0" in text:
+        return Text("holds the character U+0000")
+    return Text("holds half of a character (a lone surrogate)")
 
 
 def json_size(value: Any) -> int:
@@ -65,6 +69,8 @@ def json_size(value: Any) -> int:
 
 def showable(text: str) -> str:
     """A text with U+FFFD in place of what is no character."""
+    if isinstance(text, Text):
+        return with_strings(text, showable)
     return _UNSHOWABLE.sub(REPLACEMENT, text)
 
 

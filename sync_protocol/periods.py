@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import NamedTuple
 
+from sync_protocol.texts import Text
+
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 _SHANGHAI_MS = 8 * 3600 * 1000
 
@@ -101,11 +103,11 @@ def week(name: str) -> Period:
     """The ISO week called `name`; ValueError says what is wrong with any other text."""
     found = _WEEK.fullmatch(name)
     if not found or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR:
-        raise ValueError(f"‘{name}’ is no ISO week; write it like 2026-W47")
+        raise ValueError(Text("‘{name}’ is no ISO week; write it like 2026-W47", name=name))
     try:
         first = date.fromisocalendar(int(found[1]), int(found[2]), 1)
     except ValueError:
-        raise ValueError(f"{found[1]} has no week {found[2]}; write an ISO week like 2026-W47") from None
+        raise ValueError(Text("{year} has no week {week}; write an ISO week like 2026-W47", year=found[1], week=found[2])) from None
     return Period(name, first, first + timedelta(days=6))
 
 
@@ -113,7 +115,7 @@ def month(name: str) -> Period:
     """The month called `name`; ValueError says what is wrong with any other text."""
     found = _MONTH.fullmatch(name)
     if not found or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR or not 1 <= int(found[2]) <= 12:
-        raise ValueError(f"‘{name}’ is no month; write it like 2026-11")
+        raise ValueError(Text("‘{name}’ is no month; write it like 2026-11", name=name))
     first = date(int(found[1]), int(found[2]), 1)
     return Period(name, first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
 
@@ -155,5 +157,5 @@ def previous(period: Period) -> Period:
 def span(first: date, last: date) -> Period:
     """Any run of days; ValueError when it ends before it begins."""
     if last < first:
-        raise ValueError(f"the period ends ({last}) before it begins ({first})")
+        raise ValueError(Text("the period ends ({last}) before it begins ({first})", first=first, last=last))
     return Period(f"{first}/{last}", first, last)

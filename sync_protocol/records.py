@@ -30,6 +30,8 @@ from sync_protocol.fields import (
     Whole,
     unfit_type,
 )
+from sync_protocol.texts import Text as Sentence
+from sync_protocol.texts import Word, text_of
 
 
 class Policy(StrEnum):
@@ -57,6 +59,11 @@ class Field:
     refers: str | None = None
     personal: bool = False
 
+    @property
+    def word(self) -> Word:
+        """Its name, as sentences have it."""
+        return Word(self.name, self.zh)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -68,6 +75,11 @@ class Kind:
     movable: bool = False
     append_only: bool = False
     key: str | None = None
+
+    @cached_property
+    def word(self) -> Word:
+        """Its name, as sentences have it."""
+        return Word(self.name, self.zh)
 
     @cached_property
     def by_name(self) -> Mapping[str, Field]:
@@ -137,12 +149,13 @@ class Kind:
 
 
 class UnfitFields(ValueError):
-    """Fields that cannot be taken: `problems` has a sentence for each field that is wrong, `reason` is why they are held."""
+    """Fields that cannot be taken: `problems` has a text for each field that is wrong, `reason` is why they are held; it says them all."""
 
     def __init__(self, problems: Mapping[str, str], reason: str = "fields-wrong") -> None:
         self.problems = dict(problems)
         self.reason = reason
-        super().__init__("; ".join(f"{name} {text}" for name, text in problems.items()))
+        found = [Sentence("{field} {what}", field=name, what=text) for name, text in problems.items()]
+        super().__init__(Sentence("{problems}.", problems=found))
 
 
 # Under this name a mutation keeps what could not be read of it.
@@ -169,36 +182,37 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
             try:
                 result = cleaned[name] = clean(value)
             except Unfit as error:
-                problems[name] = str(error)
+                problems[name] = text_of(error)
                 continue
             if result is not value and as_sent:
                 as_sent = result == value or _says_the_same(kind.by_name[name], result, value)
         elif clean is None:
             unknown += 1
             if unknown > MAX_UNKNOWN_FIELDS or len(name) > MAX_UNKNOWN_NAME or not name.isidentifier():
-                problems[_printable(name)] = "is unknown and cannot be kept; leave it out"
+                problems[_printable(name)] = Sentence("is unknown and cannot be kept; leave it out")
             elif name == UNREADABLE:
-                problems[name] = "names what could not be read, and is no field; leave it out"
+                problems[name] = Sentence("names what could not be read, and is no field; leave it out")
             elif (odd := limits.oddity(value)) is not None:
-                problems[name] = f"{odd}; leave it out"
+                problems[name] = Sentence("{what}; leave it out", what=odd)
             else:
                 cleaned[name] = value
         elif name in kind.sets:
-            problems[name] = str(unfit_type(SET_CHANGE, None))
+            problems[name] = text_of(unfit_type(SET_CHANGE, None))
         else:
             if name in kind.required:
-                problems[name] = "is needed and cannot be cleared"
+                problems[name] = Sentence("is needed and cannot be cleared")
             cleaned[name] = None
     if problems:
-        raise UnfitFields(problems)
+        labels = {field.name: field.word for field in kind.fields}
+        raise UnfitFields({labels.get(name, name): text for name, text in problems.items()})
     if unknown and (size := unknown_bytes(kind, cleaned)) > limits.MAX_UNKNOWN_BYTES:
         raise UnfitFields({"fields": too_much_unknown(size)}, "too-large")
     return cleaned, as_sent
 
 
-def too_much_unknown(size: int) -> str:
+def too_much_unknown(size: int) -> Sentence:
     """Why fields that this version does not know are not kept."""
-    return f"hold {size} bytes that this server does not know, at most {limits.MAX_UNKNOWN_BYTES} fit a record"
+    return Sentence("hold {size} bytes that this server does not know, at most {max} fit a record", size=size, max=limits.MAX_UNKNOWN_BYTES)
 
 
 def clean_many(kind: Kind, many: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:

@@ -26,6 +26,7 @@ from service.identity.views import View, masked_phone
 from service.paging import After, Id, Limit, next_place, read_id, read_text
 from service.state import state_of
 from service.units import scope_of
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ROLES
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
@@ -238,7 +239,7 @@ async def end_sessions(request: Request, caller: Signed, staff_code: StaffCode) 
 
 async def _require(connection: Connection, caller: Caller, staff_code: str) -> None:
     if not await queries.is_cadre_in(connection, staff_code, caller.units(), caller.now):
-        raise Problem(NOT_FOUND, f"There is no cadre ‘{staff_code}’ in your scope.")
+        raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
 
 
 def _refuse_own(caller: Caller, staff_code: str) -> None:
@@ -279,7 +280,7 @@ async def revoke_device(request: Request, caller: Signed, id: Id) -> DeviceItem:
     async with state_of(request).database.transaction() as connection:
         row = await queries.device_in(connection, id, caller.units_or_none(), caller.now, caller.staff_code)
         if row is None:
-            raise Problem(NOT_FOUND, f"There is no device {id} in your scope.")
+            raise Problem(NOT_FOUND, Text("There is no device {id} in your scope.", id=id))
         await queries.revoke_device(connection, id, caller.now)
         await note(connection, request, caller, "device-revoked", [row["staff_code"]], 1)
         found = await queries.device(connection, id)

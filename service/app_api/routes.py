@@ -24,6 +24,7 @@ from service.units import Month, PeriodOut, UnitOut, Week, absent, in_scope, len
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ACTIONS, CODE_LENGTH, DUTIES, ROLES, SEVERITIES, STATES
 
 router = APIRouter(prefix="/v1", tags=["app"])
@@ -130,9 +131,9 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
                 raise absent(caller, body.unit)
             verdict = await write_as(connection, state.settings, caller, Mutation(0, "problem", id, grid, fields=fields))
             if verdict.outcome == "held":
-                raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
+                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             if verdict.outcome == "merged" or verdict.rev is None:
-                raise Problem(INVALID, f"The id {id} is another record's; make a new one.")
+                raise Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
             number = _new_receipt()
             await queries.add_receipt(connection, number, id, caller.staff_code, caller.now)
             return number
@@ -159,7 +160,7 @@ async def _request(request: Request, client: str, receipt: str) -> RequestOut:
     async with state_of(request).database.reading() as connection:
         row = await queries.request(connection, receipt, client)
         if row is None:
-            raise Problem(NOT_FOUND, f"There is no request with the receipt {receipt}.")
+            raise Problem(NOT_FOUND, Text("There is no request with the receipt {receipt}.", receipt=receipt))
         steps = await queries.steps(connection, row["problem"])
     return RequestOut(
         receipt=receipt,

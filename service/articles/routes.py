@@ -20,6 +20,8 @@ from service.sync.queries import next_in_mailbox
 from service.units import find_unit, scope_of
 from sync_protocol.fields import Text, Unfit
 from sync_protocol.ids import is_uuid
+from sync_protocol.texts import Text as Sentence
+from sync_protocol.texts import text_of
 
 router = APIRouter(prefix="/v1/articles", tags=["articles"])
 
@@ -115,11 +117,11 @@ async def create(request: Request, caller: Signed, body: NewArticle) -> ArticleO
     async with state_of(request).database.transaction() as connection:
         allowed = caller.reaches(body.unit)
         if not allowed or await find_unit(connection, body.unit) is None:
-            raise Problem(NOT_FOUND, f"There is no unit ‘{body.unit}’ for which you write articles.")
+            raise Problem(NOT_FOUND, Sentence("There is no unit ‘{unit}’ for which you write articles.", unit=body.unit))
         await queries.add_article(connection, id, body.unit, body.kind, title, text, caller.staff_code, caller.now)
         row = await _locked(connection, caller, id)
         if (row["unit"], row["author"]) != (body.unit, caller.staff_code):
-            raise Problem(INVALID, f"The id {id} is another article's; make a new one.")
+            raise Problem(INVALID, Sentence("The id {id} is another article's; make a new one.", id=id))
     return ArticleOut(**dict(row))
 
 
@@ -155,7 +157,10 @@ async def _turn(request: Request, caller: Caller, id: str, before: str, after: s
         row = await _locked(connection, caller, id)
         if row["state"] != after:
             if row["state"] != before:
-                raise Problem(NOT_NOW, f"The article is {row['state']}; only one that is {before} can be {after}.")
+                text = Sentence(
+                    "The article is {state}; only one that is {before} can be {after}.", state=row["state"], before=before, after=after
+                )
+                raise Problem(NOT_NOW, text)
             await queries.turn_article(connection, id, after, caller.now)
             await _to_phones(connection, row)
         return ArticleOut(**dict(await _locked(connection, caller, id)))
@@ -176,8 +181,8 @@ def _clean(name: str, kind: Text, text: str) -> str:
     try:
         return str(kind.clean(text))
     except Unfit as error:
-        raise Problem(INVALID, f"{name} {error}.") from None
+        raise Problem(INVALID, Sentence("{field} {what}.", field=name, what=text_of(error))) from None
 
 
 def _absent(id: str) -> Problem:
-    return Problem(NOT_FOUND, f"There is no article {id} in your scope.")
+    return Problem(NOT_FOUND, Sentence("There is no article {id} in your scope.", id=id))

@@ -24,6 +24,8 @@ from service.sync.log_queries import read_bodies
 from sync_protocol.clock import stamp_ms
 from sync_protocol.messages import shown_json
 from sync_protocol.periods import from_ms
+from sync_protocol.records import KINDS
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["history"])
 
@@ -84,7 +86,7 @@ async def history(
     async with state.database.transaction() as connection:
         grid = await queries.grid_of(connection, kind, id)
         if grid is None or not caller.reaches(grid):
-            raise Problem(NOT_FOUND, f"There is no {kind} {id} in your scope.")
+            raise Problem(NOT_FOUND, Text("There is no {kind} {id} in your scope.", kind=KINDS[kind].word, id=id))
         rows, more = cut(await queries.mutations(connection, kind, id, place, limit + 1), limit)
         cipher = await cipher_of(connection, state.settings)
         bodies = await _bodies(connection, cipher, rows)

@@ -25,6 +25,7 @@ from service.sync.rest import write_as
 from service.units import reach_of
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import TAGS
 
 router = APIRouter(prefix="/v1", tags=["households"])
@@ -127,11 +128,12 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
         async with state.database.transaction() as connection:
             row = await _in_scope(connection, caller, id)
             if not may_write(caller.posts, "household", row["grid"], caller.now):
-                raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that writes households in {row['grid']}.")
+                text = Text("{cadre} has no post at present that writes households in {grid}.", cadre=caller.staff_code, grid=row["grid"])
+                raise Problem(NOT_ALLOWED, text)
             mutation = Mutation(0, "household", id, row["grid"], base=row["rev"], fields=body.fields)
             verdict = await write_as(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
-                raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
+                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             await note(connection, request, caller, "household-corrected", [id], 1)
             corrected = await _in_scope(connection, caller, id)
             return _item(corrected, await cipher_of(connection, state.settings), caller)
@@ -143,5 +145,5 @@ async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:
     row = await queries.household(connection, id)
     tied_only = row is not None and caller.view_of(row["grid"]) is View.TIED
     if row is None or not caller.reaches(row["grid"]) or (tied_only and row["contact_member"] != caller.staff_code):
-        raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
+        raise Problem(NOT_FOUND, Text("There is no household {id} in your scope.", id=id))
     return row

@@ -51,6 +51,7 @@ async def _finish(scope: Scope, send: Send, start: Message, body: bytes) -> None
     headers["ETag"] = tag
     headers["Cache-Control"] = "private, no-cache"
     headers.add_vary_header("Authorization")
+    headers.add_vary_header("Accept-Language")
     following = _next_of(body)
     if following is not None:
         query = [(name, value) for name, value in parse_qsl(scope["query_string"].decode("latin-1")) if name != "after"]

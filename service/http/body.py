@@ -1,6 +1,11 @@
-"""Reads a request's body within its limits: plain or gzip, never more than the inflated limit in memory."""
+"""Reads a request's body within its limits: plain or gzip, never more than the inflated limit in memory, and not for ever.
+
+A body that comes slowly costs nobody else anything: all that are being read hold `MAX_ARRIVING_BYTES` together at most, a device has
+two of them, and beyond that the one that has been coming for longest is given up. Its sender is asked to try again.
+"""
 
 import asyncio
+from collections.abc import Hashable
 from typing import Any
 
 from fastapi import Request
@@ -9,21 +14,98 @@ from starlette.types import Message, Receive
 
 from service.errors import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
 from sync_protocol.messages import MAX_REQUEST_BYTES
+from sync_protocol.texts import Text
 
-# A page of a push over a bad line takes seconds; whoever takes longer holds a place that others need.
+# A page of a push over a bad line takes seconds. After `FREE_S` a body must have come at `LEAST_RATE` bytes a second, and all of it after
+# `BODY_TIMEOUT_S`.
+FREE_S = 10
+LEAST_RATE = 1024
 BODY_TIMEOUT_S = 60
+MAX_ARRIVING_BYTES = 64 * 1024 * 1024
+AT_ONCE = 2
 
 
-async def read_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes:
-    """The inflated body; raises `Problem` when it is over `limit` bytes or not what its encoding says."""
+def body_seconds(received: int) -> float:
+    """How long a body may have been coming of which so many bytes are here."""
+    return min(BODY_TIMEOUT_S, FREE_S + received / LEAST_RATE)
+
+
+class _Body:
+    """A body on its way: how much of it is held, until when it may come."""
+
+    def __init__(self, owner: Hashable, began: float) -> None:
+        self.owner = owner
+        self.began = began
+        self.received = 0
+        self.held = 0
+        self.until = asyncio.timeout_at(began + body_seconds(0))
+
+
+class Arriving:
+    """The bodies that a process is reading, the oldest first."""
+
+    def __init__(self, max_bytes: int = MAX_ARRIVING_BYTES, at_once: int = AT_ONCE) -> None:
+        self._max_bytes = max_bytes
+        self._at_once = at_once
+        self._bodies: dict[_Body, None] = {}
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+    def begin(self, owner: Hashable | None) -> _Body:
+        """Begins to read a body; an owner who has too many of them loses the oldest: a phone that lost its line tries again."""
+        body = _Body(owner, asyncio.get_running_loop().time())
+        if owner is not None:
+            own = [other for other in self._bodies if other.owner == owner]
+            for other in own[: len(own) + 1 - self._at_once]:
+                self._give_up(other)
+        self._bodies[body] = None
+        return body
+
+    def take(self, body: _Body, received: int, held: int) -> None:
+        """Notes that some bytes have come, and how many are held for them."""
+        body.received += received
+        body.held += held
+        self.bytes += held
+        if body in self._bodies and not body.until.expired():
+            body.until.reschedule(body.began + body_seconds(body.received))
+            while self.bytes > self._max_bytes and len(self._bodies) > 1:
+                self._give_up(next(iter(self._bodies)))
+
+    def end(self, body: _Body) -> None:
+        """A body is there, or given up."""
+        self._bodies.pop(body, None)
+        self.bytes -= body.held
+        body.held = 0
+
+    def _give_up(self, body: _Body) -> None:
+        del self._bodies[body]
+        self.bytes -= body.held
+        body.held = 0
+        if not body.until.expired():
+            body.until.reschedule(asyncio.get_running_loop().time())
+
+
+ARRIVING = Arriving()
+
+
+async def read_body(
+    request: Request, limit: int = MAX_REQUEST_BYTES, owner: Hashable | None = None, arriving: Arriving = ARRIVING
+) -> bytes:
+    """The inflated body; raises `Problem` when it is over `limit` bytes, too slow, or not what its encoding says."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
-        raise Problem(UNSUPPORTED, f"Content-Encoding ‘{encoding[:20]}’ is not read here; use gzip or none.")
+        raise Problem(UNSUPPORTED, Text("Content-Encoding ‘{encoding}’ is not read here; use gzip or none.", encoding=encoding[:20]))
+    body = arriving.begin(owner)
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read(request, limit, isal_zlib.decompressobj(wbits=31) if encoding == "gzip" else None)
+        async with body.until:
+            return await _read(request, limit, isal_zlib.decompressobj(wbits=31) if encoding == "gzip" else None, body, arriving)
     except TimeoutError:
-        raise Problem(TOO_SLOW, f"The body did not come within {BODY_TIMEOUT_S} seconds; send it again where coverage is better.") from None
+        text = Text("The body came too slowly; send it again where coverage is better.")
+        raise Problem(TOO_SLOW, text, {"Connection": "close"}) from None
+    finally:
+        arriving.end(body)
 
 
 def replayed(first: Message, receive: Receive) -> Receive:
@@ -40,10 +122,11 @@ def replayed(first: Message, receive: Receive) -> Receive:
     return again
 
 
-async def _read(request: Request, limit: int, inflater: Any) -> bytes:
+async def _read(request: Request, limit: int, inflater: Any, body: _Body, arriving: Arriving) -> bytes:
     parts = []
     size = 0
     async for chunk in request.stream():
+        received = len(chunk)
         if inflater is not None:
             try:
                 chunk = inflater.decompress(chunk, limit - size + 1)
@@ -51,8 +134,10 @@ async def _read(request: Request, limit: int, inflater: Any) -> bytes:
                 raise Problem(MALFORMED, "The body is not gzip, as its Content-Encoding says.") from None
         size += len(chunk)
         if size > limit or (inflater is not None and inflater.unconsumed_tail):
-            raise Problem(TOO_LARGE, f"The body is over {limit} bytes inflated; send fewer mutations at a time.", limit=limit)
+            text = Text("The body is over {limit} bytes inflated; send fewer mutations at a time.", limit=limit)
+            raise Problem(TOO_LARGE, text, limit=limit)
         parts.append(chunk)
+        arriving.take(body, received, len(chunk))
     if inflater is not None and not inflater.eof and parts:
         raise Problem(MALFORMED, "The gzip body ends too early; send it again.")
     return b"".join(parts)

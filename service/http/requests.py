@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
 from service.http.deprecation import deprecation_headers
+from service.localization import asked_for, language_of
 from service.logs import request_id
 
 log = logging.getLogger("gridloop.requests")
@@ -50,7 +51,9 @@ class Requests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        language = asked_for.set(language_of(headers.get("accept-language", "")))
         id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         scope["request_id"] = id
         token = request_id.set(id)
@@ -76,6 +79,7 @@ class Requests:
             if log.isEnabledFor(logging.INFO):
                 log.info("%s %s %d", scope["method"], route, status, extra={"data": _line(scope, route, status, took)})
             request_id.reset(token)
+            asked_for.reset(language)
 
 
 def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from service.identity.tokens import Claims
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
 from service.logs import hashed
 from service.state import State, state_of
+from sync_protocol.texts import Text
 
 scheme = OAuth2PasswordBearer(tokenUrl="/v1/auth/token", auto_error=False)
 
@@ -53,7 +54,7 @@ class Caller:
         """The topmost units for which the caller has the right of this route; raises `Problem` when there is none."""
         units = self.units_or_none()
         if not units:
-            raise Problem(NOT_ALLOWED, f"{self.staff_code} has no post at present that allows this.")
+            raise Problem(NOT_ALLOWED, Text("{cadre} has no post at present that allows this.", cadre=self.staff_code))
         return units
 
     def units_or_none(self) -> list[str]:
@@ -162,7 +163,11 @@ async def _app(request: Request, connection: Connection, claims: Claims, now: da
     request.scope["rights"] = sorted(f"{scope} {row['unit']}" for scope in scopes)
     if right is not None and (right.scope is None or right.scope not in scopes):
         raise Problem(
-            NOT_ALLOWED, f"The app's token lacks the scope {right.scope or 'for people'}; ask for a token with it, if it is allowed."
+            NOT_ALLOWED,
+            Text(
+                "The app's token lacks the scope {scope}; ask for a token with it, if it is allowed.",
+                scope=right.scope or Text("for people"),
+            ),
         )
     return Caller(claims, [PostHeld("app_client", row["unit"], row["created_at"], None)], now, right or Right())
 

@@ -27,6 +27,7 @@ from service.identity.grants import by_client, by_password, by_refresh_token
 from service.identity.rights import scope
 from service.identity.token_models import Grant, TokenAnswer
 from service.state import state_of
+from sync_protocol.texts import Text
 
 router = APIRouter(tags=["identity"])
 
@@ -60,7 +61,9 @@ async def token(request: Request, grant: Annotated[Grant, Form()]) -> TokenAnswe
         case _:
             raise Problem(
                 GRANT_REFUSED,
-                f"grant_type ‘{grant.grant_type[:40]}’ is not offered; use password, refresh_token or client_credentials.",
+                Text(
+                    "grant_type ‘{grant}’ is not offered; use password, refresh_token or client_credentials.", grant=grant.grant_type[:40]
+                ),
                 error="unsupported_grant_type",
             )
 

@@ -13,6 +13,7 @@ from service.http.strict import refuse_unknown_fields
 from service.identity.access import Caller
 from service.identity.rights import may_write
 from service.inbox import queries
+from service.localization import localized
 from service.records.queries import load
 from service.settings import Settings
 from service.sync import held_queries
@@ -22,6 +23,7 @@ from service.sync.rest import write_as
 from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS
+from sync_protocol.texts import Text
 
 
 async def settle(connection: Connection, settings: Settings, caller: Caller, conflict: Any, choice: str, value: Any, note: str) -> None:
@@ -29,7 +31,11 @@ async def settle(connection: Connection, settings: Settings, caller: Caller, con
     if conflict["resolved_at"] is not None:
         raise Problem(
             ALREADY_DECIDED,
-            f"{conflict['resolved_by']} settled this conflict with ‘{conflict['choice']}’; edit the record if that was wrong.",
+            Text(
+                "{cadre} settled this conflict with ‘{choice}’; edit the record if that was wrong.",
+                cadre=conflict["resolved_by"],
+                choice=conflict["choice"],
+            ),
         )
     if choice != "value" and value is not None:
         raise Problem(INVALID, "value goes with the choice ‘value’ only; leave it out.")
@@ -63,7 +69,7 @@ async def _write_choice(
     # settles, whatever kinds that post writes otherwise.
     verdict = await write_as(connection, settings, caller, mutation, override=True)
     if verdict.outcome == "held":
-        raise Problem(INVALID, f"That value cannot be set: {verdict.detail}")
+        raise Problem(INVALID, Text("That value cannot be set: {why}", why=verdict.detail))
 
 
 async def release_held(
@@ -77,9 +83,10 @@ async def release_held(
     if row is None or row.state != "open":
         raise _decided(held_id)
     if not row.is_whole:
-        raise Problem(
-            NOT_NOW, f"The held mutation {held_id} cannot be decrypted at present, so that it cannot be released; the server lacks a key."
+        text = Text(
+            "The held mutation {id} cannot be decrypted at present, so that it cannot be released; the server lacks a key.", id=held_id
         )
+        raise Problem(NOT_NOW, text)
     if fields is None or (fields == row.mutation.fields and not row.is_copy):
         [verdict] = await release(connection, [row], caller.now, settings, caller, note)
     else:
@@ -87,14 +94,19 @@ async def release_held(
         # What the mutation brought itself may be a newer app's.
         refuse_unknown_fields(held.kind, fields, held.fields)
         if not may_write(caller.posts, held.kind, held.grid, caller.now):
-            raise Problem(
-                NOT_ALLOWED,
-                f"With other words it is your own edit, and {caller.staff_code} has no post at present that writes a {held.kind[:40]} in"
-                f" {held.grid[:20]}; release it as it is, or discard it.",
+            text = Text(
+                "With other words it is your own edit, and {cadre} has no post at present that writes a {kind} in {grid};"
+                " release it as it is, or discard it.",
+                cadre=caller.staff_code,
+                kind=KINDS[held.kind].word if held.kind in KINDS else held.kind[:40],
+                grid=held.grid[:20],
             )
+            raise Problem(NOT_ALLOWED, text)
         verdict = await write_as(connection, settings, caller, corrected(held, fields), origin=row)
         if verdict.outcome != "held":
             await held_queries.close_held(connection, row, "released", caller.staff_code, note, caller.now)
+    if verdict.detail is not None:
+        verdict.detail = localized(verdict.detail)
     answer: dict[str, Any] = msgspec.to_builtins(verdict)
     return answer | {"seq": row.seq}
 
@@ -109,4 +121,4 @@ async def discard_held(connection: Connection, settings: Settings, caller: Calle
 
 
 def _decided(held_id: str) -> Problem:
-    return Problem(ALREADY_DECIDED, f"The held mutation {held_id} was released or discarded before.")
+    return Problem(ALREADY_DECIDED, Text("The held mutation {id} was released or discarded before.", id=held_id))

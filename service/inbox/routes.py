@@ -21,12 +21,14 @@ from service.identity.rights import ADMINISTERS, may_settle
 from service.identity.views import View, redact, redact_value
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
+from service.localization import localized
 from service.paging import After, GivenId, Id, Limit, next_after, read_after
 from service.state import state_of
 from service.sync.originals import unpacked
 from service.units import scope_of
 from sync_protocol.limits import showable
 from sync_protocol.messages import shown_json
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
@@ -137,7 +139,7 @@ def _held(row: Any, cipher: FieldCipher, caller: Caller) -> HeldOut:
     values = dict(row)
     body = held_body(cipher, row["id"], values.pop("body"), row["kind"], row["record"], row["grid"])
     mutation = shown_json(body.text)
-    values["detail"] = held_detail(cipher, row["id"], row["detail"])
+    values["detail"] = localized(held_detail(cipher, row["id"], row["detail"]))
     own = row["staff_code"] == caller.staff_code
     if not own and isinstance(mutation.get("fields"), dict):
         mutation["fields"] = redact(row["kind"], mutation["fields"], caller.view_of(row["grid"]) or View.SUMMARISED)
@@ -180,7 +182,7 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
         async with state.database.transaction() as connection:
             row = await queries.lock_conflict(connection, id, units)
             if row is None:
-                raise Problem(NOT_FOUND, f"There is no conflict {id} in your scope.")
+                raise Problem(NOT_FOUND, Text("There is no conflict {id} in your scope.", id=id))
             await settle(connection, state.settings, caller, row, body.choice, body.value, body.note)
             settled = await queries.lock_conflict(connection, id, units)
             return _conflict(settled, await cipher_of(connection, state.settings), caller)
@@ -275,4 +277,4 @@ def _sees_original(caller: Caller, row: Any) -> bool:
 
 
 def _absent(id: str) -> Problem:
-    return Problem(NOT_FOUND, f"There is no held mutation {id} in your scope.")
+    return Problem(NOT_FOUND, Text("There is no held mutation {id} in your scope.", id=id))

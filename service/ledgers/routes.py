@@ -16,6 +16,7 @@ from service.identity.access import Signed
 from service.ledgers.ledgers import TITLES, write
 from service.state import state_of
 from service.units import First, Last, Month, UnitCode, Week, chosen_period, in_scope, unit_in_scope
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
 
@@ -44,7 +45,8 @@ async def export(
     """Title with unit and period, header row, total row, signature line; phones are masked. `weekly` takes a week, `monthly` a month."""
     period = chosen_period(week, month, first, last)
     if (which == "weekly" and week is None) or (which == "monthly" and month is None):
-        raise Problem(INVALID, f"The {which} ledger takes a {'week' if which == 'weekly' else 'month'}.")
+        weekly, monthly = Text("The weekly ledger takes a week."), Text("The monthly ledger takes a month.")
+        raise Problem(INVALID, weekly if which == "weekly" else monthly)
     in_scope(caller, unit)
     with tempfile.NamedTemporaryFile(prefix="gridloop-ledger-", suffix=".xlsx", delete=False) as file:
         path = FilePath(file.name)

@@ -23,6 +23,7 @@ from service.privacy import queries
 from service.state import state_of
 from service.sync.log_queries import read_bodies
 from sync_protocol.records import KINDS
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["privacy"])
 _MOST = 10_000
@@ -69,7 +70,7 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
     async with state.database.transaction() as connection:
         row = await queries.household_record(connection, id)
         if row is None or not caller.reaches(row["grid"]):
-            raise Problem(NOT_FOUND, f"There is no household {id} in your scope.")
+            raise Problem(NOT_FOUND, Text("There is no household {id} in your scope.", id=id))
         visits = await queries.records_about(connection, "visit", id, _MOST)
         problems = await queries.records_about(connection, "problem", id, _MOST)
         log = await history_queries.mutations(connection, "household", id, None, _MOST, whole=True)
@@ -102,7 +103,7 @@ async def cadre(request: Request, caller: Signed, staff_code: StaffCode) -> Cadr
         units = caller.units_or_none() if caller.holds(ADMINISTERS) else []
         row = await queries.cadre_record(connection, staff_code)
         if row is None or not (own or await identity_queries.is_cadre_in(connection, staff_code, units, caller.now)):
-            raise Problem(NOT_FOUND, f"There is no cadre ‘{staff_code}’ in your scope.")
+            raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
         posts, devices, sessions = await queries.posts_and_devices(connection, staff_code)
         written = await queries.written_by(connection, staff_code)
         cipher = await cipher_of(connection, state.settings)

@@ -19,6 +19,7 @@ from service.http.strict import RequestBody, refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_write
 from service.identity.views import View, redact
+from service.localization import localized
 from service.paging import After, Id, Limit, next_after, read_after
 from service.problems import queries
 from service.problems.queries import Filters
@@ -30,7 +31,8 @@ from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.lifecycle import TRANSITIONS, Step, fold
 from sync_protocol.messages import Mutation
-from sync_protocol.records import PROBLEM
+from sync_protocol.records import KINDS, PROBLEM
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES, STATES
 
 router = APIRouter(prefix="/v1/problems", tags=["problems"])
@@ -215,7 +217,7 @@ def _timeline(entry: Any, row: Any, view: View) -> TimelineStep:
         by=entry.step.by,
         name=row["name"],
         state=entry.state,
-        ineffective=entry.ineffective,
+        ineffective=entry.ineffective and localized(entry.ineffective),
         fields=fields,
         received_at=row["received_at"],
         clock_offset_ms=row["offset_ms"],
@@ -259,19 +261,23 @@ async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:
     async with state.database.reading() as connection:
         author = await queries.author_of(connection, kind, id)
     if author is not None and author != caller.staff_code:
-        raise Problem(INVALID, f"The id {id} is another record's; make a new one.")
+        raise Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
     return author is not None
 
 
 async def _write(state: State, caller: Caller, mutation: Mutation, assigned: bool = False) -> None:
     """Writes it, or leaves nothing behind: what a phone would be told later, a caller of the API is told at once."""
     if not assigned and not may_write(caller.posts, mutation.kind, mutation.grid, caller.now):
-        raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that writes a {mutation.kind} in {mutation.grid}.")
+        kind = KINDS[mutation.kind].word
+        text = Text(
+            "{cadre} has no post at present that writes a {kind} in {grid}.", cadre=caller.staff_code, kind=kind, grid=mutation.grid
+        )
+        raise Problem(NOT_ALLOWED, text)
 
     async def write() -> None:
         async with state.database.transaction() as connection:
             verdict = await write_as(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
-                raise Problem(HELD, f"{verdict.detail}", reason=verdict.reason)
+                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
 
     await begin_again(write)

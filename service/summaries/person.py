@@ -12,6 +12,7 @@ from service.identity.rights import covers
 from service.state import state_of
 from service.summaries import cadre_queries
 from service.units import First, Last, Month, PeriodOut, Week, chosen_period, period_out
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["summaries"])
 
@@ -73,7 +74,7 @@ async def cadre_summary(
         posts = await cadre_queries.posts(connection, staff_code)
         within = [top for top in units if any(covers(top, post["unit"]) for post in posts)]
         if cadre is None or not (own or within):
-            raise Problem(NOT_FOUND, f"There is no cadre ‘{staff_code}’ in your scope.")
+            raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
         counts = await cadre_queries.of_cadre(connection, staff_code, "" if own else within[0], period, caller.now)
         medians = await cadre_queries.median_hours(connection, "" if own else within[0], period, [staff_code])
         tied = await cadre_queries.tied_households(connection, staff_code, period)

@@ -36,6 +36,7 @@ from service.units import (
 )
 from sync_protocol import periods
 from sync_protocol.periods import Period
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/summaries", tags=["summaries"])
 
@@ -217,7 +218,7 @@ async def seal(request: Request, caller: Signed, which: Which, name: Name, unit:
     parse, log = PARSE[which]
     period = named_period(parse, name)
     if caller.now < period.ends:
-        raise Problem(NOT_OVER, f"{name} ends at {period.ends.isoformat()}; seal it after that.")
+        raise Problem(NOT_OVER, Text("{period} ends at {end}; seal it after that.", period=name, end=period.ends.isoformat()))
     async with state.database.transaction() as connection:
         await _unit_to_seal(connection, caller, unit)
         now = await summary(one_at_a_time(connection), state.settings, unit, period, caller.now, log)
@@ -226,7 +227,13 @@ async def seal(request: Request, caller: Signed, which: Which, name: Name, unit:
         kept = await queries.seal_in_force(connection, unit, name)
     if not new:
         raise Problem(
-            ALREADY_DECIDED, f"{name} of {unit} is sealed already, by {kept['sealed_by'] if kept else 'somebody'}; unseal it first."
+            ALREADY_DECIDED,
+            Text(
+                "{period} of {unit} is sealed already, by {cadre}; unseal it first.",
+                period=name,
+                unit=unit,
+                cadre=kept["sealed_by"] if kept else Text("somebody"),
+            ),
         )
     return as_sealed(now, kept)
 
@@ -239,7 +246,7 @@ async def unseal(request: Request, caller: Signed, which: Which, name: Name, uni
         await _unit_to_seal(connection, caller, unit)
         kept = await queries.seal_in_force(connection, unit, period.name, lock=True)
         if kept is None:
-            raise Problem(NOT_FOUND, f"{name} of {unit} is not sealed.")
+            raise Problem(NOT_FOUND, Text("{period} of {unit} is not sealed.", period=name, unit=unit))
         await queries.lift_seal(connection, kept["id"], caller.staff_code, caller.now, body.reason)
         return [SealEntry(**dict(row)) for row in await queries.seals(connection, unit, name)]
 
@@ -256,7 +263,7 @@ async def _unit_to_seal(connection: Connection, caller: Caller, unit: str) -> An
     """The unit, if the caller decides for the whole of it."""
     found = await find_unit(connection, unit) if caller.reaches(unit) else None
     if found is None:
-        raise Problem(NOT_FOUND, f"There is no unit ‘{unit}’ in your scope.")
+        raise Problem(NOT_FOUND, Text("There is no unit ‘{unit}’ in your scope.", unit=unit))
     if not may_settle(caller.posts, unit, caller.now):
-        raise Problem(NOT_ALLOWED, f"{caller.staff_code} has no post at present that seals for {unit}.")
+        raise Problem(NOT_ALLOWED, Text("{cadre} has no post at present that seals for {unit}.", cadre=caller.staff_code, unit=unit))
     return found

@@ -1,101 +1,85 @@
 """The door of phones: only so many exchanges are inside at once.
 
 Who comes above that is asked to come again, before anything of the request is read or written down: what is inside is answered in good
-time, memory stays bounded, the work goes on at its best pace, and a phone that waits loses nothing.
+time, memory stays bounded, the work goes on at its best pace, and a phone that waits loses nothing. A place inside is taken by the route
+once the request is here as a whole, see `Places`.
 """
 
 import asyncio
-import logging
-import random
-import time
 from collections.abc import Callable
 from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from service import metrics
-from service.errors import MEDIA_TYPE, UNAVAILABLE, Problem
-
-log = logging.getLogger("gridloop")
+from service.errors import MEDIA_TYPE, UNAVAILABLE
+from service.http.connections import LimitedConnection, Limits
+from service.localization import FOR_PROGRAMS, Language, asked_for, language_of
+from service.sync.places import COME_AGAIN_S, Places, come_again
 
 PATH = "/v1/sync"
-_COME_AGAIN_S = (2, 15)
+DEFAULT_LIMITS = Limits()
 _URL = PATH.encode()
-_TOLD_EVERY_S = 10.0
 
 
 class Door:
     """Stands around the whole app: who is sent away costs next to nothing, not even a line in the log.
 
-    `at_once`: how many may be inside. `around_refusals`: what else stands around the answer of those who may not.
+    `around_refusals`: what else stands around the answer of those who may not come in. `limits`: those of connections.
     """
 
-    def __init__(self, app: ASGIApp, at_once: int, around_refusals: Callable[[ASGIApp], ASGIApp] = lambda refusal: refusal) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        places: Places,
+        around_refusals: Callable[[ASGIApp], ASGIApp] = lambda refusal: refusal,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self._app = app
-        self._at_once = at_once
+        self.places = places
+        self.limits = limits
         self._refusal = around_refusals(self._refuse)
-        self._inside = 0
-        self._sent_away = 0
-        self._told = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A browser's OPTIONS only asks for the way to the door.
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-        elif self.is_full:
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST" and self.places.is_full:
             await self._refusal(scope, receive, send)
         else:
-            self._inside += 1
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._inside -= 1
+            await self._app(scope, receive, send)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no further exchange may come in."""
-        return self._inside >= self._at_once
-
-    def send_away(self) -> int:
-        """Counts one more who is sent away; the seconds to stay, which differ, so that they do not all come back together."""
-        metrics.sent_away.inc()
-        self._sent_away += 1
-        now = time.monotonic()
-        if now - self._told >= _TOLD_EVERY_S:
-            log.warning("%d exchanges were asked to come again: %d are under way", self._sent_away, self._inside)
-            self._told, self._sent_away = now, 0
-        return random.randint(*_COME_AGAIN_S)
-
-    async def _refuse(self, _: Scope, __: Receive, send: Send) -> None:
-        seconds = self.send_away()
-        await send({"type": "http.response.start", "status": UNAVAILABLE.status, "headers": [*_HEADERS[seconds]]})
-        await send({"type": "http.response.body", "body": _BODIES[seconds]})
+    async def _refuse(self, scope: Scope, __: Receive, send: Send) -> None:
+        headers, body = refusal(self.places.send_away(), scope["headers"])
+        await send({"type": "http.response.start", "status": UNAVAILABLE.status, "headers": [*headers]})
+        await send({"type": "http.response.body", "body": body})
 
 
-class AtTheDoor(HttpToolsProtocol):
-    """Uvicorn's protocol for an app behind a `Door`, which sends phones away as soon as their headers are there.
+class AtTheDoor(LimitedConnection):
+    """The protocol for an app behind a `Door`, which sends phones away as soon as their headers are there.
 
     The same answer by way of the app takes the process twice as long, and in a rush four of five requests may be such.
     Browsers, whose answer needs more, and whatever is not everyday go that way nevertheless.
     """
 
-    def on_headers_complete(self) -> None:
-        """All headers of a request are there."""
-        door = cast(Door, self.app)
-        if not (door.is_full and self._is_plain_push()):
-            super().on_headers_complete()
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.limits = cast(Door, self.app).limits
+
+    def begin_request(self) -> None:
+        """Hands a request to the app, or answers that it should come again."""
+        places = cast(Door, self.app).places
+        if not (places.is_full and self._is_plain_push()):
+            super().begin_request()
             return
-        seconds = door.send_away()
-        headers = (*self.server_state.default_headers, *_HEADERS[seconds])
+        refused, body = refusal(places.send_away(), self.headers)
+        headers = (*self.server_state.default_headers, *refused)
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[UNAVAILABLE.status], lines, _BODIES[seconds]))
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[UNAVAILABLE.status], lines, body))
         # Its body is still to come; nobody will read it.
         self.cycle = _ANSWERED
 
     def on_message_complete(self) -> None:
         """All of a request is there."""
-        if self.cycle is _ANSWERED:
+        if self.cycle is _ANSWERED and not self.offers_upgrade:
             self.on_response_complete()  # from here on the connection is idle
         super().on_message_complete()
 
@@ -112,20 +96,30 @@ class _Answered:
     message_event = asyncio.Event()
 
 
-def _body(seconds: int) -> bytes:
-    problem = Problem(UNAVAILABLE, f"More phones sync just now than the server can serve; try again in {seconds} seconds.")
-    return bytes(problem.response().body)
+def refusal(seconds: int, headers: list[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body of the answer to a request that shall come again after so many seconds."""
+    wanted = next((value for name, value in headers if name == b"accept-language"), b"")
+    return _REFUSALS[seconds, language_of(wanted.decode("latin-1")) or FOR_PROGRAMS]
 
 
-def _headers(seconds: int, body: bytes) -> list[tuple[bytes, bytes]]:
-    return [
+def _refusal(seconds: int, language: Language) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    token = asked_for.set(language)
+    try:
+        body = bytes(come_again(seconds).response().body)
+    finally:
+        asked_for.reset(token)
+    headers = [
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
+        (b"content-language", language.encode()),
         (b"retry-after", str(seconds).encode()),
         (b"cache-control", b"no-store"),
     ]
+    return headers, body
 
 
 _ANSWERED = cast(RequestResponseCycle, _Answered())
-_BODIES = {seconds: _body(seconds) for seconds in range(_COME_AGAIN_S[0], _COME_AGAIN_S[1] + 1)}
-_HEADERS = {seconds: _headers(seconds, body) for seconds, body in _BODIES.items()}
+_LANGUAGES: tuple[Language, ...] = ("en", "zh")
+_REFUSALS = {
+    (seconds, language): _refusal(seconds, language) for seconds in range(COME_AGAIN_S[0], COME_AGAIN_S[1] + 1) for language in _LANGUAGES
+}

@@ -14,6 +14,7 @@ from service.encrypted_values import log_row, verdict_rest
 from service.encryption import FieldCipher
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.rights import PostHeld
+from service.localization import localized
 from service.settings import Settings
 from service.sync import feed, log_queries, queries, seams, views
 from service.sync import look as looking
@@ -27,6 +28,7 @@ from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import Conflict, SyncRequest, Verdict, VerifyRequest, encode
 from sync_protocol.periods import from_ms, to_ms
+from sync_protocol.texts import Text
 from sync_protocol.version import MINIMUM
 
 SEEN_EVERY_S = 60
@@ -34,6 +36,8 @@ SEEN_EVERY_S = 60
 _REGISTRATION_ROUNDING = timedelta(milliseconds=2)
 # Mutations, and exchanges, that cross together at most: eight pushes of 500.
 _TOGETHER = 4_100
+# Pushes with more mutations wait for each other and not with the others, who would wait several times as long as they take.
+_LARGE = 250
 
 
 class PhoneCaller(NamedTuple):
@@ -94,17 +98,26 @@ class Exchanges:
         self._database = database
         self._settings = settings
         self._pushes: Ferry[Exchange] = Ferry(self._push, _TOGETHER)
+        self._large_pushes: Ferry[Exchange] = Ferry(self._push, _TOGETHER)
         # A look takes less than lingering would.
         self._looks: Ferry[Exchange] = Ferry(self._stand, _TOGETHER, linger_s=0)
 
     async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
         exchange = Exchange(caller, request, now)
-        await (self._pushes if request.mutations else self._looks).cross(exchange)
+        await self._ferry_of(request).cross(exchange)
+        for verdict in exchange.verdicts:
+            if verdict.detail is not None:
+                verdict.detail = localized(verdict.detail)
         _refuse_after_push(exchange)
         answer = await self._pull(exchange)
         await seams.reach(seams.PULL_READ)
         return answer
+
+    def _ferry_of(self, request: SyncRequest) -> Ferry[Exchange]:
+        if not request.mutations:
+            return self._looks
+        return self._pushes if len(request.mutations) <= _LARGE else self._large_pushes
 
     async def _stand(self, exchanges: list[Exchange]) -> None:
         """Looks where devices stand that hand in nothing."""
@@ -146,7 +159,7 @@ class Exchanges:
         if mutations[0].seq > known + 1:
             exchange.error = Problem(
                 SEQ_GAP,
-                f"The server holds this device's mutations up to {known}; send from {known + 1} on.",
+                Text("The server holds this device's mutations up to {acked}; send from {expected} on.", acked=known, expected=known + 1),
                 expected=known + 1,
             )
             return
@@ -287,8 +300,11 @@ async def _repeat(connection: Connection, device: str, repeated: list[Reading], 
         if row is None or not await log_queries.is_content(connection, cipher, row, reading.identity):
             raise Problem(
                 DEVICE_FORKED,
-                f"Mutation {mutation.seq} of this device is known with other content: the phone was restored or copied."
-                " Register a new device and number the mutations that were not acknowledged from 1.",
+                Text(
+                    "Mutation {seq} of this device is known with other content: the phone was restored or copied."
+                    " Register a new device and number the mutations that were not acknowledged from 1.",
+                    seq=mutation.seq,
+                ),
                 seq=mutation.seq,
             )
         rest = verdict_rest(cipher, row["kind"], log_row(device, mutation.seq, row["received_at"]), row["verdict"])
@@ -329,7 +345,11 @@ def _refuse_after_push(exchange: Exchange) -> None:
         )
     raise Problem(
         UPGRADE,
-        f"The app speaks protocol {request.protocol}; this server needs {MINIMUM}. Install the newest app; nothing was lost.",
+        Text(
+            "The app speaks protocol {protocol}; this server needs {minimum}. Install the newest app; nothing was lost.",
+            protocol=request.protocol,
+            minimum=MINIMUM,
+        ),
         minimum=MINIMUM,
         **members,
     )

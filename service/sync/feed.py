@@ -19,6 +19,7 @@ from service.database import Connection
 from service.encrypted_values import held_body, held_detail, whole_record
 from service.encryption import FieldCipher
 from service.identity.views import WHOLE_GRID, FieldClass, View, absent_on_devices, goes_to_devices, shows_unknown
+from service.localization import localized
 from service.records.columns import MOMENT_JSON, fields_json, personal_array
 from sync_protocol.cursor import Cursor, Position
 from sync_protocol.messages import PAGE_BYTES, showable_json
@@ -367,7 +368,7 @@ def _held_fields(row: Any, cipher: FieldCipher) -> str:
     """A notice of a held mutation: why, and the whole mutation."""
     id = str(row["id"])
     notice = json.loads(row["fields"])
-    notice["detail"] = held_detail(cipher, id, row["personal"][0])
+    notice["detail"] = localized(held_detail(cipher, id, row["personal"][0]))
     body = held_body(cipher, id, row["extra"], notice["kind"], notice["record"], notice["grid"])
     return showable_json(f'{json.dumps(notice, ensure_ascii=False)[:-1]},"mutation":{body.text}}}')
 

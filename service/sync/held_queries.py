@@ -15,6 +15,7 @@ from service.sync.intake import Author, Flaw, Ready
 from service.sync.log_queries import held_names
 from service.sync.look import mailbox_of
 from service.sync.originals import packed
+from sync_protocol.limits import showable
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS, Kind
 
@@ -86,7 +87,7 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
                     entry.item.author.offset_ms,
                     encrypted_held_body(cipher, entry.id, entry.item.mutation),
                     entry.flaw.reason,
-                    encrypted_detail(cipher, entry.id, _printable_detail(entry.flaw.detail)),
+                    encrypted_detail(cipher, entry.id, showable(entry.flaw.detail)),
                     entry.flaw.waits_for,
                     entry.flaw.waits_for_kind,
                     now,
@@ -117,10 +118,6 @@ async def _refuse_too_much(connection: Connection, entries: Sequence[HeldEntry],
                 held_bytes=there.get(device, 0),
                 limit=quota,
             )
-
-
-def _printable_detail(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "�")
 
 
 _HELD = """
@@ -228,7 +225,7 @@ async def hold_again(connection: Connection, entries: Sequence[HeldEntry], ciphe
             "UPDATE held SET reason = $2, detail = $3, waits_for = $4, waits_for_kind = $5, rev = $6 WHERE id = $1",
             entry.id,
             entry.flaw.reason,
-            encrypted_detail(cipher, entry.id, _printable_detail(entry.flaw.detail)),
+            encrypted_detail(cipher, entry.id, showable(entry.flaw.detail)),
             entry.flaw.waits_for,
             entry.flaw.waits_for_kind,
             rev,

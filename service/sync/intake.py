@@ -20,6 +20,7 @@ from sync_protocol.merge import Edit
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.records import KINDS, Kind, UnfitFields, clean_fields, clean_many
+from sync_protocol.texts import Text, fitted, text_of
 
 
 class Flaw(NamedTuple):
@@ -146,8 +147,10 @@ def read_all(mutations: Sequence[Mutation]) -> list[Reading]:
         reading = Reading(mutation, content)
         readings.append(reading)
         if len(content) > MAX_MUTATION_BYTES:
-            detail = f"It has {len(content)} bytes, at most {MAX_MUTATION_BYTES} fit; write less, or in several records."
-            reading.flaw = Flaw("too-large", detail)
+            text = Text(
+                "It has {size} bytes, at most {max} fit; write less, or in several records.", size=len(content), max=MAX_MUTATION_BYTES
+            )
+            reading.flaw = Flaw("too-large", text)
         elif mutation.flaw is None:
             by_kind.setdefault(mutation.kind, []).append(reading)
         else:
@@ -175,7 +178,7 @@ def _make_showable(reading: Reading, flaw: Flaw) -> None:
             if len(mutation.as_sent) > MAX_MUTATION_BYTES:
                 flaw = flaw._replace(reason="too-large")
         reading.mutation, reading.content, reading.original = mutation, mutation.canonical(), mutation.original
-    reading.flaw = flaw._replace(detail=showable(flaw.detail)[:_MAX_DETAIL])
+    reading.flaw = flaw._replace(detail=fitted(showable(flaw.detail), _MAX_DETAIL))
 
 
 def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
@@ -183,7 +186,7 @@ def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
     kind = KINDS.get(kind_name)
     if kind is None:
         for reading in readings:
-            reading.flaw = Flaw("kind-unknown", f"This server does not know records of kind ‘{kind_name[:40]}’ yet.")
+            reading.flaw = Flaw("kind-unknown", Text("This server does not know records of kind ‘{kind}’ yet.", kind=kind_name[:40]))
         return
     cleaned = clean_many(kind, [reading.mutation.fields for reading in readings])
     for place, reading in enumerate(readings):
@@ -194,7 +197,7 @@ def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
             try:
                 reading.fields, reading.as_sent = clean_fields(kind, reading.mutation.fields)
             except UnfitFields as error:
-                reading.flaw = Flaw(error.reason, f"{error}.")
+                reading.flaw = Flaw(error.reason, text_of(error))
                 continue
         if kind.key is not None:
             _check_id(kind, kind.key, reading)
@@ -206,7 +209,8 @@ def _check_id(kind: Kind, key: str, reading: Reading) -> None:
     if mutation.op != "put" or key not in reading.fields:
         return
     if mutation.id != ids.natural_id(kind.name, mutation.grid, reading.fields[key]):
-        reading.flaw = Flaw("id-wrong", f"The id of a {kind.name} follows from its grid and {key}; compute it.")
+        text = Text("The id of a {kind} follows from its grid and {key}; compute it.", kind=kind.word, key=kind.by_name[key].word)
+        reading.flaw = Flaw("id-wrong", text)
 
 
 def read_again(mutation: Mutation, is_copy: bool) -> Reading:
@@ -216,7 +220,7 @@ def read_again(mutation: Mutation, is_copy: bool) -> Reading:
     """
     mutation = corrected(mutation, mutation.fields)
     if is_copy:
-        mutation.flaw = "What is shown is a normalised copy of what was sent; release it with corrected fields."
+        mutation.flaw = Text("What is shown is a normalised copy of what was sent; release it with corrected fields.")
     return read(mutation)
 
 

@@ -15,8 +15,9 @@ from sync_protocol import clock, lifecycle
 from sync_protocol.fields import is_in_the_years
 from sync_protocol.limits import MAX_UNKNOWN_BYTES
 from sync_protocol.merge import GRID, Record
-from sync_protocol.periods import to_ms
-from sync_protocol.records import HOUSEHOLD, VISIT, Kind, too_much_unknown, unknown_bytes
+from sync_protocol.periods import SHANGHAI, to_ms
+from sync_protocol.records import HOUSEHOLD, KINDS, VISIT, Kind, too_much_unknown, unknown_bytes
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import CODE_LENGTH
 
 _CONTACT_MEMBER = "contact_member"
@@ -131,14 +132,14 @@ class Judge:
         kind, mutation, author, fields = item.kind, item.mutation, item.author, item.fields
         grid = mutation.grid
         if grid not in self._grids:
-            return Flaw("grid-unknown", f"There is no grid ‘{grid[:20]}’.")
+            return Flaw("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
         flaw = self._against_author(item, kind, grid)
         if flaw is not None:
             return flaw
         record = self._record(kind.name, mutation.id)
         if record is None:
             if mutation.op == "delete":
-                detail = f"There is no {kind.name} {mutation.id} to delete."
+                detail = Text("There is no {kind} {id} to delete.", kind=kind.word, id=mutation.id)
                 return Flaw("record-missing", detail, mutation.id, kind.name)
             if any(fields.get(name) is None for name in kind.required):
                 return _incomplete(kind, item)
@@ -149,11 +150,16 @@ class Judge:
         for name, refers in kind.references:
             target = fields.get(name)
             if target and self._where(refers, target) is None:
-                detail = f"{name} names the {refers} {target}, which is not here yet."
+                detail = Text(
+                    "{field} names the {kind} {id}, which is not here yet.",
+                    field=kind.by_name[name].word,
+                    kind=KINDS[refers].word,
+                    id=target,
+                )
                 return Flaw("reference-missing", detail, target, refers)
         problem_id = fields.get("problem_id") if kind.name == "step" else None
         if problem_id and (home := self._where("problem", problem_id)) != grid:
-            detail = f"The step's problem lies in grid {home}; send the step in that grid."
+            detail = Text("The step's problem lies in grid {grid}; send the step in that grid.", grid=home)
             return Flaw("grid-mismatch", detail)
         return self._against_references(item, kind, author)
 
@@ -163,19 +169,27 @@ class Judge:
         """By the posts that were valid when it was written, and by how late it comes (promise 7)."""
         author, decided = item.author, item.decider is not None
         if author.revoked_at is not None and item.moment >= author.revoked_at and not decided:
-            return Flaw("device-revoked", "It was written after the device had been revoked.")
+            return Flaw("device-revoked", Text("It was written after the device had been revoked."))
         if item.override and may_settle(author.posts, grid, item.moment):
             return None
         posts = self._validities.at(author, kind.name, grid, item.judged_at)
         if not posts and not self._is_assigned(item, kind):
-            when = item.moment.isoformat(timespec="minutes")
-            detail = f"{author.staff_code} had no post that may write a {kind.name} in {grid} at {when}."
+            detail = Text(
+                "{cadre} had no post that may write a {kind} in {grid} at {when}.",
+                cadre=author.staff_code,
+                kind=kind.word,
+                grid=grid,
+                when=_in_minutes(item.moment),
+            )
             return Flaw("not-allowed", detail)
         if decided:
             return None
         if item.judged_at < self._oldest_stamp(author):
-            registered = author.registered_at.isoformat(timespec="minutes") if author.registered_at else ""
-            detail = f"It is stamped more than {self._oldest.days} days before its device was registered ({registered}); a person decides."
+            detail = Text(
+                "It is stamped more than {days} days before its device was registered ({registered}); a person decides.",
+                days=self._oldest.days,
+                registered=_in_minutes(author.registered_at) if author.registered_at else "",
+            )
             return Flaw("stamp-too-old", detail)
         ends = [] if author.revoked_at is None else [(author.revoked_at, author.revoked_at)]
         received = item.received_at or self._now
@@ -185,10 +199,10 @@ class Judge:
             ends.append(max((end, recorded or end) for end, recorded in ended if end is not None))
         if all(self._is_timely(item, end, recorded, received) for end, recorded in ends):
             return None
-        detail = (
-            f"It was written before a post ended or the device was revoked, but came more than"
-            f" {self._grace.days} days after, or from a device registered later, or out of the"
-            " device's order; a person decides."
+        detail = Text(
+            "It was written before a post ended or the device was revoked, but came more than {days} days after,"
+            " or from a device registered later, or out of the device's order; a person decides.",
+            days=self._grace.days,
         )
         return Flaw("late-after-post", detail)
 
@@ -228,18 +242,18 @@ class Judge:
     def _against_record(self, item: Ready, kind: Kind, record: Record) -> Flaw | None:
         edit = item.mutation
         if kind.append_only and edit.op == "delete":
-            detail = "Steps are facts; they are never deleted. Add a step that puts it right."
+            detail = Text("Steps are facts; they are never deleted. Add a step that puts it right.")
             return Flaw("append-only", detail)
         if edit.grid == record.grid:
             return None
         if not kind.movable:
-            detail = f"The {kind.name} belongs to another grid and cannot move."
+            detail = Text("The {kind} belongs to another grid and cannot move.", kind=kind.word)
             return Flaw("grid-mismatch", detail)
         left = record.elements.get(GRID, {}).get(edit.grid)
         # Who had not heard of the move saw nothing that came after it.
         stale = left is not None and edit.base_grid is None and (edit.base <= left.rev or item.rebased)
         if not stale and not self._validities.at(item.author, kind.name, record.grid, item.judged_at):
-            detail = f"{item.author.staff_code} may not move the {kind.name} out of its grid."
+            detail = Text("{cadre} may not move the {kind} out of its grid.", cadre=item.author.staff_code, kind=kind.word)
             return Flaw("not-allowed", detail)
         return None
 
@@ -251,17 +265,30 @@ class Judge:
         for name, refers in kind.references:
             target = item.fields.get(name)
             if target and not self._may_refer(item, kind, refers, target):
-                detail = f"{name} names a {refers} that lies outside of what {author.staff_code} may write."
+                detail = Text(
+                    "{field} names a {kind} that lies outside of what {cadre} may write.",
+                    field=kind.by_name[name].word,
+                    kind=KINDS[refers].word,
+                    cadre=author.staff_code,
+                )
                 return Flaw("reference-outside", detail)
         for name in kind.cadre_fields:
             code = item.fields.get(name)
             if code and not self._is_near_cadre(item, code):
-                detail = f"{name} names ‘{code}’, who has no post in, above or beside the grid within the township."
+                detail = Text(
+                    "{field} names ‘{cadre}’, who has no post in, above or beside the grid within the township.",
+                    field=kind.by_name[name].word,
+                    cadre=code,
+                )
                 return Flaw("reference-outside", detail)
         for name in kind.unit_fields:
             unit = item.fields.get(name)
             if unit and not (unit in self._evidence.units and self._is_near(item, unit)):
-                detail = f"{name} names ‘{unit}’, which is no unit above, below or beside within the township."
+                detail = Text(
+                    "{field} names ‘{unit}’, which is no unit above, below or beside within the township.",
+                    field=kind.by_name[name].word,
+                    unit=unit,
+                )
                 return Flaw("reference-outside", detail)
         return None
 
@@ -300,12 +327,16 @@ class Judge:
         )
 
 
+def _in_minutes(moment: datetime) -> str:
+    return moment.astimezone(SHANGHAI).isoformat(timespec="minutes")
+
+
 def _incomplete(kind: Kind, item: Ready) -> Flaw:
     id = item.mutation.id
     if item.mutation.base > 0:
-        return Flaw("record-missing", f"There is no {kind.name} {id} here yet.", id, kind.name)
-    missing = [name for name in kind.required if item.fields.get(name) is None]
-    return Flaw("fields-missing", f"A new {kind.name} needs {', '.join(missing)}.", id, kind.name)
+        return Flaw("record-missing", Text("There is no {kind} {id} here yet.", kind=kind.word, id=id), id, kind.name)
+    missing = [kind.by_name[name].word for name in kind.required if item.fields.get(name) is None]
+    return Flaw("fields-missing", Text("A new {kind} needs {fields}.", kind=kind.word, fields=missing), id, kind.name)
 
 
 def _too_much_unknown(kind: Kind, record: Record, fields: Mapping[str, Any]) -> Flaw | None:
@@ -315,4 +346,4 @@ def _too_much_unknown(kind: Kind, record: Record, fields: Mapping[str, Any]) -> 
     size = unknown_bytes(kind, {name: value for name, value in {**record.fields, **fields}.items() if value is not None})
     if size <= MAX_UNKNOWN_BYTES or size <= unknown_bytes(kind, record.fields):
         return None
-    return Flaw("too-large", f"With this the record's fields {too_much_unknown(size)}.")
+    return Flaw("too-large", Text("With this the record's fields {what}.", what=too_much_unknown(size)))

@@ -46,5 +46,5 @@ def _start(answer: Response, request: Request) -> dict[str, object]:
         answer.body = isal_zlib.compress(answer.body, _GZIP_LEVEL if len(answer.body) < _PAGE_ABOVE else _GZIP_LEVEL_OF_PAGES, wbits=31)
         answer.headers["content-encoding"] = "gzip"
         answer.headers["content-length"] = str(len(answer.body))
-    answer.headers["vary"] = "Accept-Encoding"
+    answer.headers["vary"] = "Accept-Encoding, Accept-Language"
     return {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}

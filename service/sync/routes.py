@@ -1,6 +1,6 @@
 """`POST /v1/sync` and `POST /v1/sync/verify`."""
 
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -31,10 +31,18 @@ from service.identity.access import phone
 from service.state import state_of
 from service.sync import examples
 from service.sync.exchange import PhoneCaller, verify
+from service.sync.places import Places
 from sync_protocol.decoding import BrokenEnvelope, decode_request, decode_verify
 from sync_protocol.messages import MAX_MUTATIONS, VerifyAnswer, encode
+from sync_protocol.texts import Text
 
 router = APIRouter(tags=["sync"])
+
+
+def places_of(request: Request) -> Places:
+    """The places of exchanges in this process."""
+    return cast(Places, request.app.state.places)
+
 
 _SIGNED = (
     *(TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED),
@@ -65,15 +73,18 @@ async def sync(request: Request) -> Response:
     """One exchange of a phone: it pushes what was written, then pulls what is new. See `sync_protocol/PROTOCOL.md`."""
     state = state_of(request)
     claims, device, now = await phone(request, state)
-    body = await read_body(request)
-    try:
-        message = decode_request(body)
-    except BrokenEnvelope as error:
-        raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
-    if len(message.mutations) > MAX_MUTATIONS:
-        raise Problem(TOO_LARGE, f"{len(message.mutations)} mutations are over the limit of {MAX_MUTATIONS}; send fewer at a time.")
-    caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
-    answer = await state.exchanges.answer(caller, message, now)
+    body = await read_body(request, owner=device)
+    async with places_of(request).taken(device):
+        try:
+            message = decode_request(body)
+        except BrokenEnvelope as error:
+            raise Problem(MALFORMED if error.malformed else INVALID, error.detail) from None
+        count = len(message.mutations)
+        if count > MAX_MUTATIONS:
+            text = Text("{count} mutations are over the limit of {max}; send fewer at a time.", count=count, max=MAX_MUTATIONS)
+            raise Problem(TOO_LARGE, text)
+        caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
+        answer = await state.exchanges.answer(caller, message, now)
     return Response(answer, media_type="application/json")
 
 
@@ -91,8 +102,8 @@ async def prove(request: Request) -> Response:
     state = state_of(request)
     claims, device, now = await phone(request, state)
     try:
-        message = decode_verify(await read_body(request))
+        message = decode_verify(await read_body(request, owner=device))
     except BrokenEnvelope as error:
-        raise Problem(MALFORMED if error.malformed else INVALID, str(error)) from None
+        raise Problem(MALFORMED if error.malformed else INVALID, error.detail) from None
     mismatched = await verify(state.database, device, claims.staff_code, message, now)
     return Response(encode(VerifyAnswer(mismatched)), media_type="application/json")

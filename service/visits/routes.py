@@ -16,7 +16,7 @@ from service.identity.access import Caller, Signed
 from service.identity.views import View, redact
 from service.paging import After, GivenId, Limit, next_after, read_after
 from service.state import state_of
-from service.units import First, Last, reach_of
+from service.units import First, Last, reach_of, years_text
 from service.visits import queries
 from service.visits.queries import Filters
 from sync_protocol import periods
@@ -72,7 +72,7 @@ async def visits(
     reach = reach_of(caller, unit)
     for day in (first, last):
         if day is not None and not periods.FIRST_YEAR <= day.year <= periods.LAST_YEAR:
-            raise Problem(INVALID, f"from and to must lie in the years {periods.FIRST_YEAR} to {periods.LAST_YEAR}.")
+            raise Problem(INVALID, years_text())
     place = read_after(after)
     filters = Filters(household, cadre, duty, midnight(first) if first else None, midnight(last + timedelta(days=1)) if last else None)
     async with state_of(request).database.transaction() as connection:

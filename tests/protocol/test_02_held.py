@@ -318,7 +318,14 @@ async def test_a_new_record_names_what_it_lacks(world: World, kind: str) -> None
     [verdict] = (await phone.send(phone.mutation(1, kind, fields={}))).json()["verdicts"]
     assert (verdict["outcome"], verdict["reason"]) == ("held", "fields-missing")
     for name in KINDS[kind].required:
-        assert name in verdict["detail"]
+        assert KINDS[kind].by_name[name].zh in verdict["detail"]
+    [item] = (await world.client.get("/v1/held", headers=await english(world, WORKER))).json()["items"]
+    for name in KINDS[kind].required:
+        assert name in item["detail"]
+
+
+async def english(world: World, staff_code: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {await world.token(staff_code)}", "Accept-Language": "en"}
 
 
 async def test_a_cadre_without_a_post_hears_of_held_mutations_by_the_verdict_and_reads_nothing(world: World) -> None:

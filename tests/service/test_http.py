@@ -1,5 +1,6 @@
 """The manners of HTTP: ids, ETags, links, limits, repeated requests, headers, figures, logs."""
 
+import asyncio
 import gzip
 import json
 import logging
@@ -16,6 +17,7 @@ from service.http import body as body_module
 from service.http import deprecation
 from service.http.bodies import MAX_BODY_BYTES
 from service.logs import JsonLines
+from service.problems import queries as problem_queries
 from tests.conftest import running
 from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
 
@@ -130,8 +132,6 @@ async def test_a_body_that_does_not_come_is_not_waited_for(world: World, monkeyp
     monkeypatch.setattr(body_module, "BODY_TIMEOUT_S", 0.05)
 
     async def drip() -> Any:
-        import asyncio
-
         yield b"{"
         await asyncio.sleep(60)
 
@@ -224,3 +224,41 @@ async def test_the_database_being_down_is_a_problem_with_a_time_to_try_again(wor
     async with running(create_app(nowhere, world.clock.now)) as client:
         response: httpx.Response = await client.get("/readyz")
         assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+
+
+# ------------------------------------------------------------------------------------------------------------ shares
+
+
+async def test_one_sign_in_has_a_few_requests_under_way_and_the_others_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way = most = 0
+    reading = problem_queries.problems
+
+    async def slowly(*values: Any) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.02)
+        under_way -= 1
+        return await reading(*values)
+
+    monkeypatch.setattr(problem_queries, "problems", slowly)
+    one, other = await headers_of(world, SECRETARY), await headers_of(world, SUPERVISOR)
+    answers = await asyncio.gather(*[world.client.get("/v1/problems", headers=one) for _ in range(30)])
+    assert ([answer.status_code for answer in answers], most) == ([200] * 30, 4)
+    greedy = [asyncio.create_task(world.client.get("/v1/problems", headers=one)) for _ in range(80)]
+    await asyncio.sleep(0.01)
+    assert (await world.client.get("/v1/units", headers=other)).status_code == 200
+    assert not all(task.done() for task in greedy)
+    answers = await asyncio.gather(*greedy)
+    assert {answer.status_code for answer in answers} == {200, 429}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {(answer.json()["type"], answer.headers["Retry-After"]) for answer in refused} == {("/problems/too-many-requests", "2")}
+
+
+async def test_a_wrong_path_is_told_from_what_is_out_of_scope(world: World) -> None:
+    wrong = await world.get("/v1/householdz")
+    absent = await world.get(f"/v1/households/{uuid.uuid4()}")
+    method = await world.client.delete("/v1/problems", headers=await headers_of(world))
+    assert (wrong.status_code, wrong.json()["type"]) == (404, "/problems/no-such-path")
+    assert (absent.status_code, absent.json()["type"]) == (404, "/problems/not-found")
+    assert (method.status_code, method.json()["type"], method.headers["Allow"]) == (405, "/problems/method-not-allowed", "GET, HEAD, POST")

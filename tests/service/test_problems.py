@@ -49,7 +49,7 @@ async def test_a_problem_goes_its_way_and_the_timeline_shows_it(world: World) ->
 async def test_a_step_without_effect_stays_in_the_timeline_with_its_reason(world: World) -> None:
     problem = await raised(world)
     end = await step(world, problem["id"], "close")
-    assert (end["state"], end["steps"][0]["ineffective"]) == ("raised", "not allowed: a problem that is raised does not take close")
+    assert (end["state"], end["steps"][0]["ineffective"]) == ("raised", "不允许：问题“已上报”时不能“结案”")
 
 
 async def test_a_problem_is_escalated_a_level_and_comes_back(world: World) -> None:

@@ -192,7 +192,7 @@ async def side(server: str, template: str) -> AsyncIterator[Exchanges]:
 
 def plain(verdicts: list[Verdict]) -> Any:
     """Verdicts without the ids of conflicts, which are made at random."""
-    shown: Any = msgspec.to_builtins(verdicts)
+    shown: Any = msgspec.to_builtins(verdicts, enc_hook=str)
     for verdict in shown:
         for conflict in verdict.get("conflicts") or ():
             conflict.pop("id")

@@ -3,17 +3,17 @@
 import asyncio
 import json
 import logging
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import pytest
-import uvicorn
 
 from service.http.origins import cross_origin
-from service.sync.door import PATH, AtTheDoor, Door
+from service.sync.door import PATH, Door
+from service.sync.places import Places
+from tests.sockets import Wire, serving
 
 PAGES = "https://pages.example"
 
@@ -25,12 +25,13 @@ class House:
         self.open = asyncio.Event()
         self.entered = asyncio.Event()
         self.served = 0
-        self.door = Door(self.app, at_once, partial(cross_origin, origins=[PAGES]))
+        self.door = Door(self.app, Places(at_once), partial(cross_origin, origins=[PAGES]))
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         if (scope["path"], scope["method"]) == (PATH, "POST"):
-            self.entered.set()
-            await self.open.wait()
+            async with self.door.places.taken(str(scope["headers"])):
+                self.entered.set()
+                await self.open.wait()
         self.served += 1
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"{}"})
@@ -94,45 +95,14 @@ async def test_other_requests_pass_and_a_failure_leaves_its_place() -> None:
 # ----------------------------------------------------------------------------------------------------- over the wire
 
 
-class Wire:
-    """A connection on which requests are written by hand."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self.writer = writer
-
-    def post(self, *more: str, path: str = PATH, body: bytes = b"{}", method: str = "POST", version: str = "1.1") -> None:
-        lines = [f"{method} {path} HTTP/{version}", "Host: here", *more]
-        if not any(line.startswith("Transfer-Encoding") for line in more):
-            lines.append(f"Content-Length: {len(body)}")
-        self.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        async with asyncio.timeout(5):
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
-            headers = {name.lower(): value for name, value in re.findall(r"^([\w-]+): (.*?)\r$", head, re.M)}
-            length = headers.get("content-length")
-            return int(head.split()[1]), headers, await self._reader.readexactly(int(length)) if length else b""
-
-    async def is_over(self) -> bool:
-        async with asyncio.timeout(5):
-            return await self._reader.read() == b""
-
-
 @asynccontextmanager
 async def served(house: House) -> AsyncIterator[int]:
     """The port of a house that a real server serves."""
-    config = uvicorn.Config(house.door, port=0, http=AtTheDoor, proxy_headers=False, lifespan="off", log_config=None, timeout_keep_alive=1)
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
-        await asyncio.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        house.open.set()
-        server.should_exit = True
-        await running
+    async with serving(house.door) as port:
+        try:
+            yield port
+        finally:
+            house.open.set()
 
 
 @asynccontextmanager
@@ -230,7 +200,7 @@ async def test_a_page_may_ask_for_the_way_to_a_full_house() -> None:
             assert (await wire.answer())[0] == 200
         wire.post(path="/v1/visits")
         assert (await wire.answer())[0] == 200
-        assert house.door.is_full
+        assert house.door.places.is_full
 
 
 async def test_who_leaves_at_the_door_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
@@ -241,5 +211,5 @@ async def test_who_leaves_at_the_door_leaves_nothing_behind(caplog: pytest.LogCa
         wire.writer.transport.abort()
         house.open.set()
         assert (await inside.answer())[0] == 200
-        assert not house.door.is_full
+        assert not house.door.places.is_full
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

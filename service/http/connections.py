@@ -1,0 +1,221 @@
+"""Connections with limits: how long and how large a head may be, how slowly a body may come and an answer be taken, how many there may be.
+
+Uvicorn's own protocol has none of these: whoever sends or reads a byte a second would hold a connection, its memory and in the end all
+file descriptors for as long as they like. Times are looked after by one sweep over all connections, so that a request costs no timer.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
+from weakref import WeakSet
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.errors import HEAD_TOO_LARGE, MEDIA_TYPE, Problem
+from service.http.body import body_seconds
+
+log = logging.getLogger("gridloop")
+
+SWEEP_S = 5.0
+_SHED = 64
+# What an HTTP/2 or WebSocket client adds to a request that it would rather make otherwise; the request itself is a plain one.
+_OFFERS = (b"upgrade", b"http2-settings")
+
+
+class Limits(NamedTuple):
+    """`head_s`: until the head of a request is there; `grace_s`: beyond what the reader of a body allows, whose answer is better than
+    none; `answer_s`: until an answer has left, besides the time at `answer_rate` bytes a second; `connections`: how many there may be."""
+
+    head_s: float = 20.0
+    head_bytes: int = 32 * 1024
+    grace_s: float = 5.0
+    answer_s: float = 60.0
+    answer_rate: float = 1024.0
+    connections: int = 10_000
+
+
+class LimitedConnection(HttpToolsProtocol):
+    """A connection that ends when its client is too slow, and that ignores offers to speak another protocol."""
+
+    limits = Limits()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_since: float | None = None
+        self._head_bytes = 0
+        self._body_since: float | None = None
+        self._body_bytes = 0
+        self._drained = self.idle_since = self.loop.time()
+        self.offers_upgrade = False
+
+    # ------------------------------------------------------------------------------------------ what uvicorn calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected; makes room by closing idle connections where there are too many."""
+        if len(self.connections) >= self.limits.connections and not shed_idle(cast(Iterable[Any], self.connections)):
+            transport.abort()
+        super().connection_made(transport)
+        self._head_since = self.loop.time()
+        if self.server_state not in _swept:
+            _swept.add(self.server_state)
+            self.loop.call_later(SWEEP_S, sweep, self.server_state, self.loop)
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes have come."""
+        if self._head_since is None and self.is_idle:
+            self._head_since, self._head_bytes = self.loop.time(), 0
+        self._head_bytes += len(data)
+        self._feed(data)
+        if self._head_since is not None and self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
+            self._refuse_head()
+
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_plainly(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            log.info("a request was no HTTP")
+            self.send_400_response("Invalid HTTP request received.")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        if self._head_since is None:  # behind another request that came with it
+            self._head_since, self._head_bytes = self.loop.time(), 0
+
+    def on_headers_complete(self) -> None:
+        """All headers of a request are there."""
+        self._head_since = None
+        self.offers_upgrade = self.parser.should_upgrade()
+        if self.offers_upgrade:
+            return  # it comes again without the offer
+        self._body_since, self._body_bytes = self.loop.time(), 0
+        size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
+        if size > self.limits.head_bytes:
+            self._refuse_head()
+            return
+        self.begin_request()
+
+    def begin_request(self) -> None:
+        """Hands a request, whose head is there and within limits, to the app."""
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of a body has come."""
+        self._body_bytes += len(body)
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """All of a request is there."""
+        if self.offers_upgrade:
+            return
+        self._body_since = None
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer was handed over."""
+        self.idle_since = self.loop.time()
+        super().on_response_complete()
+
+    def resume_writing(self) -> None:
+        """Most of what was to be sent has left."""
+        self._drained = self.loop.time()
+        super().resume_writing()
+
+    # ------------------------------------------------------------------------------------------------------ limits
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way."""
+        return self._body_since is None and (self.cycle is None or self.cycle.response_complete)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the client has been too slow."""
+        limits = self.limits
+        if self._head_since is not None and now - self._head_since > limits.head_s:
+            return True
+        if self._body_since is not None and not self.flow.read_paused:
+            late = now - self._body_since - body_seconds(self._body_bytes)
+            if late > limits.grace_s:
+                return True
+        waits = self.transport.get_write_buffer_size()
+        if waits == 0:
+            self._drained = now
+        return now - self._drained > limits.answer_s + waits / limits.answer_rate
+
+    def _refuse_head(self) -> None:
+        body = bytes(Problem(HEAD_TOO_LARGE, "The address and headers are too large; send less of them.").response().body)
+        lines = [
+            *self.server_state.default_headers,
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        head = b"".join([b"%b: %b\r\n" % line for line in lines])
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[HEAD_TOO_LARGE.status], head, body))
+        self.transport.close()
+        self._head_since = None
+
+    def _go_on_plainly(self, rest: bytes) -> None:
+        """Reads a request anew that offered another protocol, without the offer, and what follows its head."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [word for word in value.split(b",") if word.strip().lower() not in _OFFERS]
+                if not kept:
+                    continue
+                value = b",".join(kept)
+            if name not in _OFFERS:
+                lines.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._feed(b"\r\n".join([*lines, b"", b""]) + rest)
+
+
+_swept: WeakSet[ServerState] = WeakSet()
+
+
+def sweep(server: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+    """Ends the connections whose clients are too slow, and comes again while there are any."""
+    now = loop.time()
+    slow = [one for one in server.connections if isinstance(one, LimitedConnection) and one.is_overdue(now)]
+    for connection in slow:
+        connection.transport.abort()
+    if slow:
+        log.info("%d connections were ended: their clients were too slow", len(slow))
+    if server.connections:
+        loop.call_later(SWEEP_S, sweep, server, loop)
+    else:
+        _swept.discard(server)
+
+
+def shed_idle(connections: Iterable[Any], count: int = _SHED) -> int:
+    """Closes the connections that have been idle for longest; how many."""
+    idle = sorted((connection for connection in connections if connection.is_idle), key=lambda connection: connection.idle_since)[:count]
+    for connection in idle:
+        connection.transport.abort()
+    log.warning("there are too many connections: %d idle ones were closed", len(idle))
+    return len(idle)
+
+
+def room_for_files(wanted: int) -> int:
+    """Lets the process open as many files as the system allows; how many connections that leaves, of those wanted."""
+    if sys.platform == "win32":
+        return wanted
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return wanted if most == resource.RLIM_INFINITY else max(64, min(wanted, most - 256))

@@ -1,0 +1,256 @@
+"""Connections as real clients and unfair ones use them, over a real socket: nobody who is slow shuts out anybody else."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from service.http import body as bodies
+from service.http import connections
+from service.http.connections import Limits
+from service.sync.door import Door
+from service.sync.places import Places
+from tests.sockets import Wire, serving
+from tests.world import SECRETARY, WORKER, World, until_none
+
+IMPATIENT = Limits(head_s=0.2, head_bytes=4096, grace_s=0.1, answer_s=0.5, answer_rate=1e9, connections=40)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times that a test can wait for."""
+    monkeypatch.setattr(connections, "SWEEP_S", 0.05)
+    monkeypatch.setattr(bodies, "FREE_S", 0.3)
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 1.5)
+
+
+@asynccontextmanager
+async def served(world: World, limits: Limits = IMPATIENT, places: int = 8) -> AsyncIterator[int]:
+    world.app.state.places = Places(places)
+    async with serving(Door(world.app, world.app.state.places, limits=limits), keep_alive_s=5) as port:
+        yield port
+
+
+async def wire_to(port: int, stack: AsyncExitStack) -> Wire:
+    wire = Wire(*await asyncio.open_connection("127.0.0.1", port))
+    stack.callback(wire.writer.close)
+    return wire
+
+
+async def phone_of(world: World, staff_code: str = WORKER, device: str | None = None) -> tuple[str, bytes]:
+    """The Authorization line of a phone, and the body of an exchange that hands in nothing."""
+    token = await world.token(staff_code, device or str(uuid.uuid4()))
+    return f"Authorization: Bearer {token}", exchange(world)
+
+
+def exchange(world: World) -> bytes:
+    body: dict[str, Any] = {"protocol": 1, "sent_at": world.clock.now().isoformat(), "cursor": None, "limit": 1}
+    return json.dumps(body).encode()
+
+
+# --------------------------------------------------------------------------------------------- slow, large, many
+
+
+async def test_a_head_that_does_not_come_ends_its_connection(world: World, impatient: None) -> None:
+    async with served(world) as port, AsyncExitStack() as stack:
+        silent, slow, blank, kept = [await wire_to(port, stack) for _ in range(4)]
+        slow.writer.write(b"GET /healthz HTTP/1.1\r\nHost: he")
+        kept.post(path="/healthz", method="GET", body=b"")
+        assert (await kept.answer())[0] == 200
+
+        async def drip() -> None:
+            while True:
+                for wire in (blank, kept):
+                    wire.writer.write(b"\r\n")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        for wire in (silent, slow, blank, kept):
+            assert await ends(wire)
+        dripping.cancel()
+
+
+async def ends(wire: Wire) -> bool:
+    try:
+        return await wire.is_over()
+    except ConnectionError:
+        return True
+
+
+async def test_a_head_that_is_too_large_is_refused_before_it_is_all_here(world: World, impatient: None) -> None:
+    async with served(world) as port, AsyncExitStack() as stack:
+        for part in (b"GET /" + b"a" * 100_000, b"GET / HTTP/1.1\r\nA: " + b"a" * 100_000):
+            wire = await wire_to(port, stack)
+            wire.writer.write(part)
+            await asyncio.sleep(0.02)
+            wire.writer.write(b"a")
+            status, _, body = await wire.answer()
+            assert (status, json.loads(body)["type"]) == (431, "/problems/head-too-large")
+        wire = await wire_to(port, stack)
+        wire.post(*[f"X-{number}: {'a' * 100}" for number in range(50)])
+        assert (await wire.answer())[0] == 431
+
+
+async def test_slow_bodies_of_one_account_take_no_place_and_end(world: World, impatient: None) -> None:
+    async with served(world, places=2) as port, AsyncExitStack() as stack:
+        slow = []
+        for _ in range(16):
+            line, _ = await phone_of(world, WORKER)
+            wire = await wire_to(port, stack)
+            wire.writer.write(f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 100000\r\n\r\n{{".encode())
+            slow.append(wire)
+        await asyncio.sleep(0.1)
+        line, body = await phone_of(world, SECRETARY)
+        wire = await wire_to(port, stack)
+        for _ in range(3):
+            wire.post(line, body=body)
+            assert (await wire.answer())[0] == 200
+        for one in slow:
+            status, headers, said = await one.answer()
+            assert (status, json.loads(said)["type"], headers["connection"]) == (408, "/problems/too-slow", "close")
+        assert len(bodies.ARRIVING) == 0
+        assert bodies.ARRIVING.bytes == 0
+
+
+async def test_a_body_that_comes_steadily_at_a_bad_line_is_taken(world: World, impatient: None) -> None:
+    async with served(world) as port, AsyncExitStack() as stack:
+        line, body = await phone_of(world)
+        body = body.ljust(2000)
+        wire = await wire_to(port, stack)
+        wire.writer.write(f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+        for begin in range(0, len(body), 200):  # for longer than a body may take that does not come
+            wire.writer.write(body[begin : begin + 200])
+            await asyncio.sleep(0.06)
+        assert (await wire.answer())[0] == 200
+
+
+async def test_who_was_refused_and_goes_on_dripping_is_hung_up_on(world: World, impatient: None) -> None:
+    async with served(world) as port, AsyncExitStack() as stack:
+        wire = await wire_to(port, stack)
+        wire.writer.write(b"POST /v1/sync HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n{")
+        assert (await wire.answer())[0] == 401
+
+        async def drip() -> None:
+            while True:
+                wire.writer.write(b" ")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        assert await ends(wire)
+        dripping.cancel()
+
+
+async def test_a_phone_that_lost_its_line_is_not_shut_out_by_its_own_old_requests(world: World) -> None:
+    device = str(uuid.uuid4())
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, body = await phone_of(world, WORKER, device)
+        lost = [await wire_to(port, stack) for _ in range(3)]
+        for wire in lost:
+            wire.writer.write(f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 5000\r\n\r\n{{".encode())
+            await asyncio.sleep(0.05)
+        assert len(bodies.ARRIVING) == 2
+        assert (await lost[0].answer())[0] == 408
+        wire = await wire_to(port, stack)
+        wire.post(line, body=body)
+        assert (await wire.answer())[0] == 200
+
+
+async def test_bodies_hold_no_more_memory_than_there_is_for_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 200_000)
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        wires = []
+        for _ in range(6):
+            line, _ = await phone_of(world)
+            wire = await wire_to(port, stack)
+            wire.writer.write(f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 90000\r\n\r\n".encode() + b" " * 80_000)
+            await asyncio.sleep(0.05)
+            wires.append(wire)
+        assert bodies.ARRIVING.bytes <= 200_000
+        assert [(await wire.answer())[0] for wire in wires[:4]] == [408] * 4
+        for wire in wires[4:]:
+            wire.writer.write(b" " * 10_000)
+            assert (await wire.answer())[0] == 400  # all of it is here, and it is no JSON
+
+
+async def test_idle_connections_make_room_for_new_ones(world: World) -> None:
+    async with served(world, Limits(connections=20)) as port, AsyncExitStack() as stack:
+        for _ in range(60):
+            await wire_to(port, stack)
+        wire = await wire_to(port, stack)
+        wire.post(path="/healthz", method="GET", body=b"")
+        assert (await wire.answer())[0] == 200
+
+
+async def test_an_answer_that_nobody_takes_ends_its_connection(world: World, impatient: None) -> None:
+    async with served(world) as port, AsyncExitStack() as stack:
+        wire = await wire_to(port, stack)
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(200):
+            wire.writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n")
+
+        async def still() -> list[Any]:
+            return [one for server in connections._swept for one in server.connections]
+
+        await until_none(still)
+
+
+async def test_a_slow_reader_who_goes_on_taking_is_not_cut(world: World, impatient: None) -> None:
+    async with served(world) as port, AsyncExitStack() as stack:
+        wire = await wire_to(port, stack)
+        for _ in range(30):
+            wire.writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n")
+        for _ in range(30):
+            status, _, body = await wire.answer()
+            assert (status, len(body) > 100_000) == (200, True)
+            await asyncio.sleep(0.03)
+
+
+# ---------------------------------------------------------------------------------------------- as clients speak
+
+
+async def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, body = await phone_of(world)
+        offers = (
+            ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"),
+            ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+        )
+        wire = await wire_to(port, stack)
+        for offer in offers:
+            for _ in range(2):
+                wire.post(line, *offer, body=body)
+                status, headers, said = await wire.answer()
+                assert (status, json.loads(said)["verdicts"], "upgrade" in headers) == (200, [], False)
+        chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        wire.post(line, *offers[0], "Transfer-Encoding: chunked", body=chunked)
+        assert (await wire.answer())[0] == 200
+        head = f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: {len(body)}\r\n" + "\r\n".join(offers[0]) + "\r\n\r\n"
+        for part in (head.encode(), body[:10], body[10:]):
+            wire.writer.write(part)
+            await asyncio.sleep(0.02)
+        assert (await wire.answer())[0] == 200
+        wire.post(line, "Connection: close, Upgrade", "Upgrade: h2c", body=body)
+        status, headers, _ = await wire.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await wire.is_over()
+
+
+async def test_a_head_has_the_headers_of_a_get_and_no_body(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world, SECRETARY)
+        wire = await wire_to(port, stack)
+        for path in ("/healthz", "/v1/units?limit=2", "/v1/problems", "/openapi.json"):
+            wire.post(line, path=path, method="GET", body=b"")
+            status, headers, body = await wire.answer()
+            assert (status, len(body) > 0) == (200, True)
+            wire.writer.write(f"HEAD {path} HTTP/1.1\r\nHost: here\r\n{line}\r\n\r\n".encode())
+            raw = (await wire.head()).lower()
+            for name in ("content-length", "content-type", "etag"):
+                if name in headers:
+                    assert f"{name}: {headers[name]}".lower() in raw
+        wire.writer.write(f"HEAD /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\n\r\n".encode())
+        assert "405" in await wire.head()

@@ -1,0 +1,74 @@
+"""Nobody is behind an unfair phone; counted, not timed (the times are in the bench of the same name)."""
+
+import asyncio
+
+import pytest
+
+from service.errors import Problem
+from service.sync import seams
+from service.sync.places import PER_DEVICE, WAITING_PER_DEVICE, Places
+from tests.world import OTHER_GRID, World, first_held_at
+
+
+async def test_a_small_push_does_not_wait_for_a_large_one(world: World) -> None:
+    greedy, ordinary = world.wire(), world.wire(f"W{OTHER_GRID}-1")
+    batch = [greedy.mutation(seq) for seq in range(1, 301)]
+    await asyncio.gather(greedy.send(), ordinary.send())
+    with first_held_at(seams.PUSH_LOCKED) as (reached, go_on):
+        large = asyncio.create_task(greedy.send(*batch))
+        await reached.wait()
+        try:
+            async with asyncio.timeout(0.4):  # less than after which a crossing counts as late
+                answer = await ordinary.send(ordinary.mutation(1, grid=OTHER_GRID))
+            assert not large.done()
+        finally:
+            go_on.set()
+        assert answer.json()["verdicts"][0]["outcome"] == "applied"
+        assert len((await large).json()["verdicts"]) == 300
+
+
+async def test_a_device_has_two_places_and_the_rest_of_what_it_sends_waits() -> None:
+    places = Places(8)
+    go_on = asyncio.Event()
+    inside: list[str] = []
+
+    async def exchange(device: str) -> None:
+        async with places.taken(device):
+            inside.append(device)
+            await go_on.wait()
+
+    greedy = [asyncio.create_task(exchange("greedy")) for _ in range(PER_DEVICE + WAITING_PER_DEVICE + 3)]
+    await asyncio.sleep(0)
+    assert inside == ["greedy"] * PER_DEVICE
+    others = [asyncio.create_task(exchange(f"phone {number}")) for number in range(6)]
+    await asyncio.sleep(0)
+    assert len(inside) == 8
+    assert places.is_full
+    go_on.set()
+    ends = await asyncio.gather(*greedy, *others, return_exceptions=True)
+    refused = [end for end in ends if end is not None]
+    assert [type(end) for end in refused] == [Problem] * 3
+    assert [end.headers["Retry-After"].isdigit() for end in refused if isinstance(end, Problem)] == [True] * 3
+    async with places.taken("greedy"):
+        assert not places.is_full
+
+
+async def test_who_gives_up_waiting_leaves_no_trace() -> None:
+    places = Places(1)
+    for _ in range(3):
+        tasks = [asyncio.create_task(hold(places)) for _ in range(4)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    async with places.taken("phone"):
+        assert places.is_full
+    with pytest.raises(asyncio.TimeoutError):
+        async with asyncio.timeout(0.01), places.taken("phone"):
+            await asyncio.sleep(1)
+    assert not places.is_full
+
+
+async def hold(places: Places) -> None:
+    async with places.taken("phone"):
+        await asyncio.sleep(60)

@@ -1,0 +1,74 @@
+"""Texts come in the language that a request asks for: errors in English if it does not say, texts for the field in Chinese."""
+
+from typing import Any
+
+import pytest
+
+from tests.world import GRID, SUPERVISOR, WORKER, World
+
+ZH, EN = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}, {"Accept-Language": "en-GB,en;q=0.9,zh;q=0.1"}
+UNKNOWN = "服务器还不认识“telegram”这种记录。"
+UNKNOWN_EN = "This server does not know records of kind ‘telegram’ yet."
+
+
+async def as_cadre(world: World, staff_code: str = SUPERVISOR, **more: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {await world.token(staff_code)}", **more}
+
+
+async def test_errors_are_english_unless_the_request_asks_for_chinese(world: World) -> None:
+    plain = await world.client.get("/v1/problems")
+    assert (plain.json()["title"], plain.headers["Content-Language"]) == ("A bearer token is needed", "en")
+    chinese = await world.client.get("/v1/problems", headers=ZH)
+    assert chinese.json()["title"] == "需要访问令牌"
+    assert "访问令牌" in chinese.json()["detail"]
+    assert chinese.headers["Content-Language"] == "zh"
+    assert "Accept-Language" in chinese.headers["Vary"]
+    other = await world.client.get("/v1/problems", headers={"Accept-Language": "mn"})
+    assert other.json() == plain.json()
+    assert plain.json()["type"] == chinese.json()["type"]
+
+
+async def test_the_sync_answers_errors_in_the_language_asked_for(world: World) -> None:
+    for headers, title in ((ZH, "需要访问令牌"), (EN, "A bearer token is needed")):
+        response = await world.client.post("/v1/sync", json={}, headers=headers)
+        assert (response.json()["title"], response.headers["Content-Language"]) == (title, headers["Accept-Language"][:2])
+        assert "Accept-Language" in response.headers["Vary"]
+
+
+async def test_what_is_wrong_with_a_request_is_said_in_chinese(world: World) -> None:
+    headers = await as_cadre(world)
+    body: dict[str, Any] = {"grid": GRID}
+    response = await world.client.post("/v1/problems", json=body, headers=headers | ZH)
+    assert response.json()["errors"] == [{"where": "body.fields", "what": "缺少这一项"}]
+    assert response.json()["detail"] == "body.fields：缺少这一项。"
+    assert (await world.client.post("/v1/problems", json=body, headers=headers)).json()["detail"] == "body.fields: Field required."
+    limit = await world.client.get("/v1/problems?limit=0", headers=headers | ZH)
+    assert limit.json()["detail"] == "query.limit：不能小于 1。"
+
+
+@pytest.mark.parametrize(("headers", "detail"), [({}, UNKNOWN), (ZH, UNKNOWN), (EN, UNKNOWN_EN)])
+async def test_why_a_mutation_is_held_is_said_in_chinese_unless_the_phone_asks_for_english(
+    world: World, headers: dict[str, str], detail: str
+) -> None:
+    phone = world.wire()
+    mutation = phone.mutation(1, "telegram")
+    world.client.headers.update(headers)
+    for _ in range(2):  # the second time it is a duplicate, told from what was kept
+        answer = (await phone.send(mutation)).json()
+        assert answer["verdicts"][0]["detail"] == detail
+    assert [change["fields"]["detail"] for change in answer["changes"] if change["kind"] == "held"] in ([detail], [])
+    pulled = (await phone.send(cursor=None)).json()["changes"]
+    assert [change["fields"]["detail"] for change in pulled if change["kind"] == "held"] == [detail]
+    [item] = (await world.client.get("/v1/held", headers=await as_cadre(world))).json()["items"]
+    assert item["detail"] == detail
+
+
+async def test_what_was_held_before_there_were_two_languages_is_shown_as_it_was_kept(world: World) -> None:
+    phone = world.wire()
+    await phone.send(phone.mutation(1, "telegram"))
+    await world.fetch("UPDATE held SET detail = $1", UNKNOWN_EN)
+    [item] = (await world.client.get("/v1/held", headers=await as_cadre(world, WORKER))).json()["items"]
+    assert item["detail"] == UNKNOWN_EN
+    await world.fetch("UPDATE held SET detail = 'There is no grid ‘7’.'")
+    [item] = (await world.client.get("/v1/held", headers=await as_cadre(world, WORKER))).json()["items"]
+    assert item["detail"] == "There is no grid ‘7’."

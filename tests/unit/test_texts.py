@@ -1,0 +1,93 @@
+"""Texts for people: every English sentence has its Chinese one."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import service
+import sync_protocol
+from service.errors import CATALOGUE
+from service.faults import FAULTS, SINGULAR
+from service.localization import chinese, in_language, language_of
+from sync_protocol.texts import Text, Word, parameters, restored, stored
+
+# Where a sentence stands as the first argument, and where as the second.
+_FIRST = {"Text", "Sentence"}
+_SECOND = {"Problem", "Flaw"}
+_ALONE = {"refused", "BrokenEnvelope"}
+_FOLDERS = [Path(str(package.__file__)).parent for package in (service, sync_protocol)]
+
+
+def calls() -> Iterator[tuple[str, ast.expr, str]]:
+    """Every place in the code that gives a text: the name called, the argument with the text, and where."""
+    for folder in _FOLDERS:
+        for file in sorted(folder.rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                    continue
+                index = 0 if node.func.id in _FIRST | _ALONE else 1 if node.func.id in _SECOND else None
+                if index is not None and len(node.args) > index:
+                    yield node.func.id, node.args[index], f"{file.relative_to(folder.parent)}:{node.lineno}"
+
+
+def sentences() -> set[str]:
+    """Every English sentence that people may be shown."""
+    found = {str(kind.title) for kind in CATALOGUE} | {*FAULTS.values(), *SINGULAR}
+    for _, argument, _ in calls():
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+            found.add(argument.value)
+    return found
+
+
+def test_every_sentence_has_its_chinese_and_no_old_one_is_left() -> None:
+    assert sentences() == chinese().keys()
+
+
+def test_no_sentence_is_put_together_outside_the_catalogue() -> None:
+    """An f-string or a sum is a different sentence every time, which no catalogue can hold."""
+    wrong = [where for _, argument, where in calls() if isinstance(argument, (ast.JoinedStr, ast.BinOp))]
+    assert wrong == []
+
+
+def test_a_chinese_sentence_has_the_parameters_of_the_english_one() -> None:
+    wrong = [english for english, zh in chinese().items() if parameters(english) != parameters(zh)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("zh", "zh"),
+        ("ZH-Hans-CN", "zh"),
+        ("en-GB, zh;q=0.5", "en"),
+        ("en;q=0.3, zh;q=0.9", "zh"),
+        ("mn-Mong", None),
+        ("mn, zh;q=0.1", "zh"),
+        ("zh;q=0", None),
+        ("*", None),
+        ("", None),
+        ("zh;q=9, ;;;, en", "en"),
+        ("x" * 100_000 + ",zh", None),
+    ],
+)
+def test_a_client_gets_the_language_that_it_prefers_among_ours(header: str, language: str | None) -> None:
+    assert language_of(header) == language
+
+
+def test_a_text_that_was_kept_is_shown_in_any_language_later() -> None:
+    text = Text(
+        "{field} names the {kind} {id}, which is not here yet.",
+        field=Word("household_id", "农牧户"),
+        kind=Word("household", "农牧户"),
+        id="7",
+    )
+    kept = stored(Text("{problems}.", problems=[Text("{field} {what}", field="phone", what=text), text]))
+    again = restored(kept)
+    assert again == f"phone {text}; {text}."
+    assert in_language(again, "zh").count("农牧户") == 4
+    assert in_language(again, "en") == again
+    for odd in ("", "plain", '{"text":', '{"text": 7}', '{"text": "x", "params": 3}'):
+        assert isinstance(restored(odd), str)
