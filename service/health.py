@@ -11,6 +11,7 @@ from service.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented
 from service.state import state_of
 
 router = APIRouter(tags=["operations"])
+figures_router = APIRouter(tags=["operations"])
 
 
 class Health(BaseModel):
@@ -31,6 +32,7 @@ async def readyz(request: Request) -> Health:
     state = state_of(request)
     async with state.database.reading() as connection:
         await connection.fetchval("SELECT one FROM server")
+        await request.app.state.database_rights.check(connection)
     await state.tokens.ready()
     return Health()
 
@@ -40,7 +42,7 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get(
+@figures_router.get(
     "/metrics",
     summary="Figures for Prometheus",
     operation_id="metrics",
