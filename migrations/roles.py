@@ -134,9 +134,9 @@ async def _set_right(connection: Connection, query: str, owner: str, service: st
     return [f"{statement};" for (statement,) in await connection.fetch(query, owner, service)]
 
 
-def scram_verifier(password: str) -> str:
-    """What PostgreSQL keeps of a password (RFC 5803), so that the password itself stands in no statement and no log."""
-    salt = os.urandom(16)
+def scram_verifier(password: str, salt: bytes | None = None) -> str:
+    """What PostgreSQL keeps of a password (RFC 5803): so the password itself is in no statement and no log."""
+    salt = salt or os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, _SCRAM_ROUNDS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     served = hmac.digest(salted, b"Server Key", "sha256")

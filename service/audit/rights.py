@@ -27,8 +27,12 @@ class DatabaseRights:
         """Logs a warning, the first time, if the connection may do what the service should not."""
         if self._checked:
             return
-        role = await may_change_trail(connection)
-        self._checked = True
+        self._checked = True  # at once: who asks meanwhile need not
+        try:
+            role = await may_change_trail(connection)
+        except BaseException:
+            self._checked = False
+            raise
         if role is not None:
             log.warning(WARNING, role)
 
