@@ -150,15 +150,15 @@ def hold(folder: Path, ready: Event, leave: Event) -> None:
         leave.wait(60)
 
 
-def test_two_processes_share_one_embedded_server_and_the_last_one_stops_it(tmp_path: Path) -> None:
+def test_two_processes_share_one_embedded_server_and_the_last_one_stops_it(data_folder: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, leave = context.Event(), context.Event()
-    other = context.Process(target=hold, args=(tmp_path, ready, leave))
+    other = context.Process(target=hold, args=(data_folder, ready, leave))
     other.start()
     assert ready.wait(60)
-    pid_file = tmp_path / "postgres" / "postmaster.pid"
+    pid_file = data_folder / "postgres" / "postmaster.pid"
     pid = pid_file.read_text().splitlines()[0]
-    with embedded(tmp_path):
+    with embedded(data_folder):
         assert pid_file.read_text().splitlines()[0] == pid
     assert pid_file.exists()
     leave.set()
@@ -166,18 +166,18 @@ def test_two_processes_share_one_embedded_server_and_the_last_one_stops_it(tmp_p
     assert not pid_file.exists()
 
 
-async def test_a_server_whose_owner_was_killed_is_found_and_used(tmp_path: Path) -> None:
+async def test_a_server_whose_owner_was_killed_is_found_and_used(data_folder: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, leave = context.Event(), context.Event()
-    other = context.Process(target=hold, args=(tmp_path, ready, leave))
+    other = context.Process(target=hold, args=(data_folder, ready, leave))
     other.start()
     assert ready.wait(60)
     other.kill()
     other.join(60)
     began = time.monotonic()
-    with embedded(tmp_path) as url:
+    with embedded(data_folder) as url:
         connection = await asyncpg.connect(url)
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
     assert time.monotonic() - began < 60
-    assert not (tmp_path / "postgres" / "postmaster.pid").exists()
+    assert not (data_folder / "postgres" / "postmaster.pid").exists()
