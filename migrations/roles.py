@@ -1,9 +1,10 @@
-"""The two roles of the database: the owner of the tables, and the one that the service connects as, which owns nothing.
+"""The two roles of the database: the owner of the tables, and the service's, which owns nothing.
 
-What a role may do is set right whenever the database is migrated: the catalogue is compared with what
-is wanted, and only what differs is changed. So later tables, too, have their grants, and a database
-that is right is not touched. The SQL here writes SQL: each query answers with the statements that are
-missing, which are then run, or shown to an administrator where this role may not run them.
+What a role may do is set right whenever the database is migrated: the catalogue is compared with
+what is wanted, and only what differs is changed. So later tables, too, have their grants, and a
+database that is right is not touched. The SQL here writes SQL: each query answers with the
+statements that are missing, which are then run, or shown to an administrator where this role may
+not run them.
 """
 
 import asyncio
@@ -25,10 +26,12 @@ APPEND_ONLY = ("audit",)
 READ_ONLY = ("alembic_version",)
 _SCRAM_ROUNDS = 4096  # PostgreSQL's own
 _LOCK = "SELECT pg_advisory_lock(hashtext('gridloop roles'))"
+_MYSELF = "SELECT current_user AS name, rolsuper FROM pg_roles WHERE rolname = current_user"
+_IS_THERE = "SELECT true FROM pg_roles WHERE rolname = $1"
 
 
 class Roles(NamedTuple):
-    """Their names. The owner's is used where a superuser migrates; another role that migrates owns the tables itself."""
+    """Their names. `owner` counts where a superuser migrates; another role owns the tables itself."""
 
     owner: str
     service: str
@@ -42,7 +45,10 @@ class Migrated(NamedTuple):
 
 
 class NotTheOwner(Exception):
-    """The role may make no tables, so nothing was changed; `missing` are the statements that an administrator may run."""
+    """The role may make no tables, so nothing was changed.
+
+    `missing`: the statements that an administrator may run.
+    """
 
     def __init__(self, role: str, missing: list[str]) -> None:
         super().__init__(f"The role ‘{role}’ may not change the tables of this database.")
@@ -50,7 +56,7 @@ class NotTheOwner(Exception):
 
 
 def migrate(url: str, roles: Roles, password: str | None = None) -> Migrated:
-    """Brings the database at `url` to the newest tables as their owner, and gives the service's role what it needs.
+    """Brings a database to the newest tables as their owner; gives the service's role its rights.
 
     `url` connects as a superuser or as the owner; raises `NotTheOwner` for another.
     `password` is what a new role of the service gets.
@@ -72,9 +78,8 @@ async def refuse_others_than_the_owner(url: str) -> None:
 
 
 async def _refuse(connection: Connection, role: str, missing: list[str]) -> None:
-    if not await connection.fetchval(
-        "SELECT has_schema_privilege(rolname, current_schema(), 'CREATE') FROM pg_roles WHERE rolname = $1", role
-    ):
+    may = "SELECT has_schema_privilege($1::name, current_schema(), 'CREATE')"
+    if not await connection.fetchval(may, role):
         raise NotTheOwner(role, missing)
 
 
@@ -82,13 +87,14 @@ async def _prepare(url: str, roles: Roles, password: str | None) -> tuple[str, l
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(_LOCK)
-        row = await connection.fetchrow("SELECT current_user AS name, rolsuper FROM pg_roles WHERE rolname = current_user")
+        row = await connection.fetchrow(_MYSELF)
         assert row is not None, "a role that has connected is there"
         owner = roles.owner if row["rolsuper"] else row["name"]
         missing = []
         for name in (owner, roles.service):
-            if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name):
-                missing += await _make_role(connection, name, password if name == roles.service else None)
+            if not await connection.fetchval(_IS_THERE, name):
+                given = password if name == roles.service else None
+                missing += await _make_role(connection, name, given)
         for query in (_DATABASE, _SCHEMA, _OWNERS):
             missing += await _set_right(connection, query, owner, roles.service)
         await _refuse(connection, owner, missing)
@@ -101,7 +107,7 @@ async def _grant(url: str, roles: Roles) -> list[str]:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(_LOCK)
-        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 AND NOT rolsuper)", roles.service):
+        if not await connection.fetchval(f"{_IS_THERE} AND NOT rolsuper", roles.service):
             return []
         missing = []
         for query in (_TABLES, _SEQUENCES, _DEFAULTS):
@@ -115,16 +121,18 @@ async def _make_role(connection: Connection, name: str, password: str | None) ->
     """Makes a role that can log in; without a password it can only where the server trusts."""
     statement = f"CREATE ROLE {_quoted(name)} LOGIN"
     try:
-        await connection.execute(f"{statement} PASSWORD '{scram_verifier(password)}'" if password else statement)
+        secret = f" PASSWORD '{scram_verifier(password)}'" if password else ""
+        await connection.execute(statement + secret)
     except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
         return []  # made meanwhile, for another database of the server
     except asyncpg.InsufficientPrivilegeError:
-        return [f"{statement} PASSWORD '(the one in GRIDLOOP_DATABASE_URL)';" if password else f"{statement};"]
+        shown = " PASSWORD '(the one in GRIDLOOP_DATABASE_URL)'" if password else ""
+        return [f"{statement}{shown};"]
     return []
 
 
 async def _set_right(connection: Connection, query: str, owner: str, service: str) -> list[str]:
-    """Runs the statements that a query answers with, and returns those that had no effect or were refused."""
+    """Runs the statements that a query answers with; returns those without effect, or refused."""
     for (statement,) in await connection.fetch(query, owner, service):
         try:
             async with connection.transaction():
@@ -135,21 +143,26 @@ async def _set_right(connection: Connection, query: str, owner: str, service: st
 
 
 def scram_verifier(password: str, salt: bytes | None = None) -> str:
-    """What PostgreSQL keeps of a password (RFC 5803): so the password itself is in no statement and no log."""
+    """What PostgreSQL keeps of a password (RFC 5803): so no statement and no log has it itself."""
     salt = salt or os.urandom(16)
-    salted = hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, _SCRAM_ROUNDS)
+    prepared = unicodedata.normalize("NFKC", password).encode()
+    salted = hashlib.pbkdf2_hmac("sha256", prepared, salt, _SCRAM_ROUNDS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     served = hmac.digest(salted, b"Server Key", "sha256")
-    salt64, stored64, served64 = (base64.b64encode(part).decode() for part in (salt, stored, served))
-    return f"SCRAM-SHA-256${_SCRAM_ROUNDS}:{salt64}${stored64}:{served64}"
+    parts = [base64.b64encode(part).decode() for part in (salt, stored, served)]
+    return f"SCRAM-SHA-256${_SCRAM_ROUNDS}:{parts[0]}${parts[1]}:{parts[2]}"
+
+
+def _names(tables: tuple[str, ...]) -> str:
+    return ", ".join(f"'{name}'" for name in tables)
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-# ------------------------------------------------------------------------------- what is wanted and is not so
-# Each takes the owner as $1 and the service's role as $2, and says nothing of a role that is not there.
+# ---------------------------------------------------------------------- what is wanted and is not so
+# Each takes the owner as $1 and the service's role as $2, and is silent on a role that is not there.
 
 # Everybody may make temporary tables, and with them functions, until that is taken away.
 _DATABASE = """
@@ -159,20 +172,24 @@ UNION ALL
 SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), rolname) FROM pg_roles
 WHERE rolname IN ($1, $2) AND NOT has_database_privilege(rolname, current_database(), 'CONNECT')
 UNION ALL
-SELECT format('REVOKE %I FROM %I', owner.rolname, service.rolname) FROM pg_roles AS owner, pg_roles AS service
+SELECT format('REVOKE %I FROM %I', owner.rolname, service.rolname)
+FROM pg_roles AS owner, pg_roles AS service
 WHERE owner.rolname = $1 AND service.rolname = $2 AND owner.oid <> service.oid
   AND NOT service.rolsuper AND pg_has_role(service.oid, owner.oid, 'MEMBER')
 """
 
 _SCHEMA = """
-SELECT 'REVOKE CREATE ON SCHEMA public FROM PUBLIC' WHERE has_schema_privilege('public', 'public', 'CREATE')
+SELECT 'REVOKE CREATE ON SCHEMA public FROM PUBLIC'
+WHERE has_schema_privilege('public', 'public', 'CREATE')
 UNION ALL
 SELECT format('GRANT %s ON SCHEMA public TO %I', kind, rolname)
 FROM pg_roles, unnest('{USAGE,CREATE}'::text[]) AS kind
-WHERE (rolname = $1 OR rolname = $2 AND kind = 'USAGE') AND NOT has_schema_privilege(rolname, 'public', kind)
+WHERE (rolname = $1 OR rolname = $2 AND kind = 'USAGE')
+  AND NOT has_schema_privilege(rolname, 'public', kind)
 UNION ALL
 SELECT format('REVOKE CREATE ON SCHEMA public FROM %I', rolname) FROM pg_roles
-WHERE rolname = $2 AND rolname <> $1 AND NOT rolsuper AND has_schema_privilege(rolname, 'public', 'CREATE')
+WHERE rolname = $2 AND rolname <> $1 AND NOT rolsuper
+  AND has_schema_privilege(rolname, 'public', 'CREATE')
   AND NOT has_schema_privilege('public', 'public', 'CREATE')
 """
 
@@ -180,37 +197,48 @@ WHERE rolname = $2 AND rolname <> $1 AND NOT rolsuper AND has_schema_privilege(r
 _OWNERS = """
 SELECT format(
     'ALTER %s public.%I OWNER TO %I',
-    CASE relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END,
+    CASE relkind
+        WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE'
+    END,
     relname, rolname
 )
 FROM pg_class, pg_roles
-WHERE rolname = $1 AND $2::name IS NOT NULL AND relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
-  AND relowner <> pg_roles.oid
+WHERE rolname = $1 AND $2::name IS NOT NULL AND relnamespace = 'public'::regnamespace
+  AND relkind IN ('r', 'p', 'v', 'm', 'S') AND relowner <> pg_roles.oid
   AND NOT EXISTS (
-    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype IN ('e', 'a', 'i')
+    SELECT FROM pg_depend
+    WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype IN ('e', 'a', 'i')
       AND refclassid IN ('pg_class'::regclass, 'pg_extension'::regclass)
   )
 UNION ALL
 SELECT format('ALTER ROUTINE %s OWNER TO %I', pg_proc.oid::regprocedure, rolname)
 FROM pg_proc, pg_roles
 WHERE rolname = $1 AND pronamespace = 'public'::regnamespace AND proowner <> pg_roles.oid
-  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e')
+  AND NOT EXISTS (
+    SELECT FROM pg_depend
+    WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e'
+  )
 """
 
 _TABLES = f"""
 WITH wanted AS (
     SELECT oid, relname, CASE
-        WHEN relname IN ({", ".join(f"'{name}'" for name in APPEND_ONLY)}) THEN '{{SELECT,INSERT}}'::text[]
-        WHEN relname IN ({", ".join(f"'{name}'" for name in READ_ONLY)}) THEN '{{SELECT}}'::text[]
+        WHEN relname IN ({_names(APPEND_ONLY)}) THEN '{{SELECT,INSERT}}'::text[]
+        WHEN relname IN ({_names(READ_ONLY)}) THEN '{{SELECT}}'::text[]
         ELSE '{{SELECT,INSERT,UPDATE,DELETE}}'::text[]
     END AS rights
-    FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') AND $1::name IS NOT NULL
+    FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+      AND $1::name IS NOT NULL
 ), each AS (
-    SELECT relname, kind, kind = ANY (rights) AS want, has_table_privilege($2::name, oid, kind) AS has
-    FROM wanted, unnest('{{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}}'::text[]) AS kind
+    SELECT relname, kind, kind = ANY (rights) AS want,
+        has_table_privilege($2::name, oid, kind) AS has
+    FROM wanted,
+        unnest('{{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}}'::text[]) AS kind
 )
 SELECT format('%s %s ON public.%I %s %I',
-    CASE WHEN want THEN 'GRANT' ELSE 'REVOKE' END, string_agg(kind, ', '), relname, CASE WHEN want THEN 'TO' ELSE 'FROM' END, $2::name)
+    CASE WHEN want THEN 'GRANT' ELSE 'REVOKE' END, string_agg(kind, ', '), relname,
+    CASE WHEN want THEN 'TO' ELSE 'FROM' END, $2::name)
 FROM each WHERE want <> has GROUP BY relname, want ORDER BY relname, want
 """
 
@@ -222,11 +250,14 @@ WHERE relnamespace = 'public'::regnamespace AND $1::name IS NOT NULL
 
 # For tables that are made by other means than `gridloop migrate`.
 _DEFAULTS = """
-SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA public GRANT %s TO %I', $1::name, wanted.rights, $2::name)
-FROM (VALUES ('r', 'SELECT, INSERT, UPDATE, DELETE ON TABLES'), ('S', 'USAGE ON SEQUENCES')) AS wanted (kind, rights)
+SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA public GRANT %s TO %I',
+    $1::name, wanted.rights, $2::name)
+FROM (VALUES ('r', 'SELECT, INSERT, UPDATE, DELETE ON TABLES'), ('S', 'USAGE ON SEQUENCES'))
+    AS wanted (kind, rights)
 WHERE NOT EXISTS (
     SELECT FROM pg_default_acl, aclexplode(defaclacl) AS entry
-    WHERE defaclrole = (SELECT oid FROM pg_roles WHERE rolname = $1) AND defaclnamespace = 'public'::regnamespace
-      AND defaclobjtype::text = kind AND entry.grantee = (SELECT oid FROM pg_roles WHERE rolname = $2)
+    WHERE defaclrole = (SELECT oid FROM pg_roles WHERE rolname = $1)
+      AND defaclnamespace = 'public'::regnamespace AND defaclobjtype::text = kind
+      AND entry.grantee = (SELECT oid FROM pg_roles WHERE rolname = $2)
 )
 """

@@ -1,4 +1,4 @@
-"""Brings a database to the newest tables, with the two roles that keep the service from changing them."""
+"""Migrates a database, with the two roles that keep the service from changing its tables."""
 
 import asyncio
 from urllib.parse import unquote, urlsplit
@@ -10,14 +10,18 @@ from service.settings import Settings
 
 
 def migrate_embedded(settings: Settings, url: str) -> Settings:
-    """Migrates a database of the embedded server, whose superuser `url` names, and returns settings that connect as the two roles."""
+    """Migrates a database of the embedded server; returns settings that connect as the two roles.
+
+    `url` is that of its superuser.
+    """
     roles = Roles(settings.owner_role, settings.service_role)
     migrate(url, roles)
-    return settings.model_copy(update={"database_url": as_role(url, roles.service), "owner_database_url": as_role(url, roles.owner)})
+    service, owner = as_role(url, roles.service), as_role(url, roles.owner)
+    return settings.model_copy(update={"database_url": service, "owner_database_url": owner})
 
 
 def migrate_given(settings: Settings) -> Migrated | None:
-    """Migrates the database of the settings: with an owner's URL both roles are set right, without one the tables alone.
+    """Migrates the database of the settings: with an owner's URL, both roles are set right, too.
 
     Raises `NotTheOwner` where the role that migrates may not.
     """
@@ -28,4 +32,5 @@ def migrate_given(settings: Settings) -> Migrated | None:
         return None
     service = role_of(url) or settings.service_role
     password = urlsplit(url).password
-    return migrate(settings.owner_database_url, Roles(settings.owner_role, service), unquote(password) if password else None)
+    roles = Roles(settings.owner_role, service)
+    return migrate(settings.owner_database_url, roles, unquote(password) if password else None)

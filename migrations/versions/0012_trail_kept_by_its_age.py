@@ -1,4 +1,4 @@
-"""No role deletes a line of the trail before its time: the guard looks at the age, and no longer at a setting of the session."""
+"""No role deletes a line of the trail before its time: its guard looks at the line's age."""
 
 from alembic import op
 

@@ -11,8 +11,9 @@ from service.errors import Problem
 log = logging.getLogger("gridloop")
 
 WARNING = (
-    "the service connects to the database as ‘%s’, which may change the audit trail and the tables: whoever slips SQL into the service"
-    " could, too. Keep that URL as GRIDLOOP_OWNER_DATABASE_URL, let GRIDLOOP_DATABASE_URL name a role of its own"
+    "the service connects to the database as ‘%s’, which may change the audit trail and the tables:"
+    " whoever slips SQL into the service could, too."
+    " Keep that URL as GRIDLOOP_OWNER_DATABASE_URL, let GRIDLOOP_DATABASE_URL name a role of its own"
     " (postgresql://gridloop_service:PASSWORD@…), and run ‘gridloop migrate’, which makes that role"
 )
 
@@ -37,7 +38,7 @@ class DatabaseRights:
             log.warning(WARNING, role)
 
     async def check_at_start(self, database: Database) -> None:
-        """The same over a connection of its own; a database that is down, or not migrated, is looked at by `/readyz` later."""
+        """The same over a connection of its own; a database that is down is for `/readyz` later."""
         try:
             async with database.reading() as connection:
                 await self.check(connection)

@@ -82,7 +82,9 @@ async def test_the_role_of_the_service_is_refused(service: asyncpg.Connection, s
     assert await service.fetchval("SELECT count(*) FROM audit") == 2
 
 
-async def test_the_role_of_the_service_owns_nothing_and_inherits_nothing(service: asyncpg.Connection) -> None:
+async def test_the_role_of_the_service_owns_nothing_and_inherits_nothing(
+    service: asyncpg.Connection,
+) -> None:
     owned = "SELECT count(*) FROM pg_shdepend WHERE refobjid = current_user::regrole AND deptype = 'o'"
     assert await service.fetchval(owned) == 0
     assert await service.fetchval("SELECT count(*) FROM pg_auth_members WHERE member = current_user::regrole") == 0
@@ -101,7 +103,9 @@ async def test_the_owner_itself_deletes_no_line_before_its_time(database_url: st
         await owner.close()
 
 
-async def test_every_table_is_readable_and_writable_but_for_those_that_only_grow(service: asyncpg.Connection) -> None:
+async def test_every_table_is_readable_and_writable_but_for_those_that_only_grow(
+    service: asyncpg.Connection,
+) -> None:
     rows = await service.fetch(
         """
         SELECT relname, array_agg(kind ORDER BY kind) AS rights FROM pg_class, unnest(
@@ -111,7 +115,10 @@ async def test_every_table_is_readable_and_writable_but_for_those_that_only_grow
     )
     rights = {row["relname"]: row["rights"] for row in rows}
     assert len(rights) > 20
-    assert (rights.pop("audit"), rights.pop("alembic_version")) == (["INSERT", "SELECT"], ["SELECT"])
+    assert (rights.pop("audit"), rights.pop("alembic_version")) == (
+        ["INSERT", "SELECT"],
+        ["SELECT"],
+    )
     assert {name for name, kinds in rights.items() if kinds != ["DELETE", "INSERT", "SELECT", "UPDATE"]} == set()
 
 
@@ -142,7 +149,9 @@ async def migrated(url: str, roles: Roles) -> Migrated:
     return await asyncio.to_thread(migrate, url, roles)
 
 
-async def test_migrating_takes_over_a_database_that_a_superuser_owned_and_again_changes_nothing(database_url: str) -> None:
+async def test_migrating_takes_over_a_database_that_a_superuser_owned_and_again_changes_nothing(
+    database_url: str,
+) -> None:
     roles = named(database_url, "a")
     superuser = await asyncpg.connect(database_url)
     tables = "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
@@ -235,7 +244,10 @@ async def test_a_new_role_has_the_password_of_the_url(database_url: str) -> None
         # What PostgreSQL itself makes of the password.
         await superuser.execute(f"ALTER ROLE {roles.service} PASSWORD 'p ä ss''word'")
         theirs = await superuser.fetchval(kept, roles.service)
-        assert [scram_verifier(password, salt_of(value)) for value in (ours, theirs)] == [ours, theirs]
+        assert [scram_verifier(password, salt_of(value)) for value in (ours, theirs)] == [
+            ours,
+            theirs,
+        ]
     finally:
         await superuser.close()
         await drop(database_url, *roles)

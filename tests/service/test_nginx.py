@@ -72,10 +72,21 @@ def certificate(folder: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(1))
+    builder = x509.CertificateBuilder(
+        name,
+        name,
+        key.public_key(),
+        x509.random_serial_number(),
+        now - timedelta(1),
+        now + timedelta(1),
+    )
     signed = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False).sign(key, hashes.SHA256())
     (folder / "fullchain.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = (
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
     (folder / "privkey.pem").write_bytes(key.private_bytes(*pem))
 
 
@@ -103,11 +114,20 @@ def written(folder: Path, front: Front) -> Path:
     return main
 
 
+def begun(command: list[str], log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as file:
+        return subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+
+
+def said(log: Path) -> str:
+    return log.read_text(errors="replace")[-3000:]
+
+
 async def until(what: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
     """Waits until something is so, 30 seconds at most, and not longer than the process lives."""
     async with asyncio.timeout(30):
         while not what():
-            assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+            assert process.poll() is None, said(log)
             await asyncio.sleep(0.05)
 
 
@@ -121,15 +141,14 @@ async def started(command: list[str], folder: Path, port: int, **environment: st
     """A process that listens at a port, ended at the end."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")}
     log = folder / f"{Path(command[0]).name}.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=clean | environment)
+    process = begun(command, log, clean | environment)
     try:
         await until(lambda: listens(port), process, log)
         yield
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, 30)
-        print(log.read_text(errors="replace")[-3000:])  # pytest shows it when a test fails
+        print(said(log))  # pytest shows it when a test fails
 
 
 @pytest.fixture
@@ -138,14 +157,35 @@ async def front(server: str, template: str) -> AsyncIterator[Front]:
     nginx = nginx_or_skip()
     with temporary_folder("gridloop-nginx-") as folder:
         certificate(folder)
-        front = Front(free_port(), free_port(), free_port(), ssl.create_default_context(cafile=str(folder / "fullchain.pem")))
+        front = Front(
+            free_port(),
+            free_port(),
+            free_port(),
+            ssl.create_default_context(cafile=str(folder / "fullchain.pem")),
+        )
         main = written(folder, front)
-        serve = [sys.executable, "-m", "service", "serve", "--demo", "--port", str(front.service), "--data", str(folder)]
+        serve = [
+            sys.executable,
+            "-m",
+            "service",
+            "serve",
+            "--demo",
+            "--port",
+            str(front.service),
+            "--data",
+            str(folder),
+        ]
         async with cloned(server, template) as url:
             # The tests' key, which encrypted the template's personal data.
             keys = os.environ["GRIDLOOP_SECRET_KEYS"]
-            given = {"GRIDLOOP_DATABASE_URL": as_role(url, ROLES.service), "GRIDLOOP_SECRET_KEYS": keys}
-            async with started(serve, folder, front.service, **given), started([nginx, "-c", str(main)], folder, front.tls):
+            given = {
+                "GRIDLOOP_DATABASE_URL": as_role(url, ROLES.service),
+                "GRIDLOOP_SECRET_KEYS": keys,
+            }
+            async with (
+                started(serve, folder, front.service, **given),
+                started([nginx, "-c", str(main)], folder, front.tls),
+            ):
                 yield front
 
 
@@ -194,7 +234,11 @@ async def a_phone_syncs_over_tls(client: httpx.AsyncClient, folder: Path) -> Non
 
 
 async def what_a_client_says_of_its_address_is_not_believed(client: httpx.AsyncClient) -> None:
-    claimed = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.7", "X-Real-IP": "203.0.113.7"}
+    claimed = {
+        "X-Forwarded-For": "203.0.113.7",
+        "Forwarded": "for=203.0.113.7",
+        "X-Real-IP": "203.0.113.7",
+    }
     bearer = {"Authorization": f"Bearer {await token(client, SUPERVISOR)}"}
     assert (await client.get("/v1/households", headers=bearer | claimed)).status_code == 200
     administrator = {"Authorization": f"Bearer {await token(client, 'admin')}"}
@@ -215,7 +259,9 @@ async def inner_paths_are_closed(client: httpx.AsyncClient) -> None:
         assert (await client.get(path)).status_code == 404, path
 
 
-async def a_body_that_is_too_large_is_refused_in_the_language_of_the_api(client: httpx.AsyncClient) -> None:
+async def a_body_that_is_too_large_is_refused_in_the_language_of_the_api(
+    client: httpx.AsyncClient,
+) -> None:
     answer = await client.post("/v1/sync", content=b"x" * 2_200_000)
     assert (answer.status_code, answer.headers["Content-Type"]) == (413, "application/problem+json")
     assert answer.json()["type"] == "/problems/too-large"
@@ -226,7 +272,10 @@ async def a_body_that_is_too_large_is_refused_in_the_language_of_the_api(client:
 async def plain_http_is_redirected_and_other_names_are_refused(front: Front) -> None:
     async with httpx.AsyncClient() as plain:
         answer = await plain.get(f"http://127.0.0.1:{front.plain}/v1/units?unit=1502", headers={"Host": NAME})
-    assert (answer.status_code, answer.headers["Location"]) == (301, f"https://{NAME}/v1/units?unit=1502")
+    assert (answer.status_code, answer.headers["Location"]) == (
+        301,
+        f"https://{NAME}/v1/units?unit=1502",
+    )
     anyone = ssl.create_default_context()
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     with pytest.raises(ssl.SSLError):

@@ -48,7 +48,10 @@ def works(url: str) -> bool:
 def test_a_closed_parent_keeps_its_mode_and_the_server_works(open_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     closed = open_folder / "closed"
     closed.mkdir(mode=0o700)
-    with caplog.at_level(logging.WARNING, "gridloop"), embedded(closed / "data", TEST_CONFIG) as url:
+    with (
+        caplog.at_level(logging.WARNING, "gridloop"),
+        embedded(closed / "data", TEST_CONFIG) as url,
+    ):
         assert works(url)
     assert mode(closed) == 0o700
     assert ((closed / "data" / "postgres").is_symlink(), str(closed) in caplog.text) == (ROOT, ROOT)
@@ -80,14 +83,19 @@ def test_binaries_in_a_closed_folder_are_copied_and_the_folder_keeps_its_mode(op
     assert bool(list((open_folder / "place").glob("binaries-*"))) == ROOT
 
 
-def test_data_that_has_come_out_of_reach_is_left_there_and_the_message_names_the_folder(open_folder: Path) -> None:
+def test_data_that_has_come_out_of_reach_is_left_there_and_the_message_names_the_folder(
+    open_folder: Path,
+) -> None:
     parent = open_folder / "parent"
     parent.mkdir(mode=0o755)
     with embedded(parent / "data", TEST_CONFIG) as url:
         assert works(url)
     parent.chmod(0o700)
     if ROOT:
-        with pytest.raises(PostgresFailed, match=f"cannot enter {parent}.*--data") as refused, embedded(parent / "data", TEST_CONFIG):
+        with (
+            pytest.raises(PostgresFailed, match=f"cannot enter {parent}.*--data") as refused,
+            embedded(parent / "data", TEST_CONFIG),
+        ):
             pass
         assert f"chmod o+x {parent}" in str(refused.value)
     else:
@@ -99,5 +107,8 @@ def test_data_that_has_come_out_of_reach_is_left_there_and_the_message_names_the
 def test_a_link_whose_data_is_gone_is_named(open_folder: Path) -> None:
     (open_folder / "data").mkdir(mode=0o711)
     (open_folder / "data" / "postgres").symlink_to(open_folder / "gone")
-    with pytest.raises(PostgresFailed, match="postgres"), embedded(open_folder / "data", TEST_CONFIG):
+    with (
+        pytest.raises(PostgresFailed, match="postgres"),
+        embedded(open_folder / "data", TEST_CONFIG),
+    ):
         pass
