@@ -20,7 +20,7 @@ async def lock_windows(connection: Connection, keys: Sequence[str]) -> dict[str,
 
 
 async def write_windows(connection: Connection, windows: Mapping[str, tuple[int, float, float]]) -> None:
-    """Writes counts, ends and newest attempts of windows that are locked."""
+    """Writes counts, ends and last failures of windows that are locked."""
     await connection.execute(
         "UPDATE attempt a SET count = t.count, expires_at = t.expires_at, last_at = t.last_at"
         " FROM unnest($1::text[], $2::int[], $3::float8[], $4::float8[]) AS t(key, count, expires_at, last_at)"
@@ -32,12 +32,25 @@ async def write_windows(connection: Connection, windows: Mapping[str, tuple[int,
     )
 
 
+async def note_failure(connection: Connection, keys: Sequence[str], at: float) -> None:
+    """Keeps the moment of a failure in some windows."""
+    await connection.execute(
+        """
+        WITH mine AS MATERIALIZED (SELECT key FROM attempt WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE)
+        UPDATE attempt a SET last_at = $2 FROM mine WHERE a.key = mine.key
+        """,
+        list(keys),
+        at,
+    )
+
+
 async def give_back(connection: Connection, keys: Sequence[str], forget: Sequence[str] = ()) -> None:
     """Takes an attempt out of the windows of `keys`; all attempts out of those of `forget`."""
     await connection.execute(
         """
         WITH mine AS MATERIALIZED (SELECT key FROM attempt WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE)
-        UPDATE attempt a SET count = CASE WHEN a.key = ANY($2::text[]) THEN 0 ELSE greatest(a.count - 1, 0) END
+        UPDATE attempt a SET count = CASE WHEN a.key = ANY($2::text[]) THEN 0 ELSE greatest(a.count - 1, 0) END,
+            last_at = CASE WHEN a.key = ANY($2::text[]) THEN 0 ELSE a.last_at END
         FROM mine WHERE a.key = mine.key
         """,
         sorted({*keys, *forget}),

@@ -16,10 +16,11 @@ from limits import RateLimitItem, parse
 from service.database import Database
 from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem, Type
 from service.identity import attempt_queries as queries
+from service.logs import hashed
 from service.settings import Settings
 from sync_protocol.texts import Text
 
-# So many attempts may follow on each other at once; after that they pause for 1, 2, 4, 8 … seconds.
+# So many attempts may follow on each other at once; after that, and once one has failed, they pause for 1, 2, 4, 8 … seconds.
 FREE_ATTEMPTS = 4
 
 
@@ -32,7 +33,7 @@ class Window(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What a window holds: attempts, its end and its newest attempt, both Unix times."""
+    """What a window holds: attempts, failed or under way; its end and its last failure, both Unix times, 0 for none."""
 
     attempts: int
     expires_at: float
@@ -63,6 +64,11 @@ class Attempts:
             parse(text) for text in (settings.attempts_here, settings.attempts_account, settings.attempts_address)
         )
         self._code = parse("10/hour")
+        self._secret = settings.keyring.log_key
+
+    def _stored(self, window: Window) -> str:
+        """A window's key as the database keeps it: whatever was typed as a staff code may be anybody's phone number."""
+        return f"{window.key.partition(' ')[0]} {hashed(window.key, self._secret)}"
 
     def of_cadre(self, origin: Origin) -> tuple[Window, ...]:
         """The windows of an attempt to sign in as a cadre."""
@@ -97,12 +103,17 @@ class Attempts:
         """Counts an attempt in all windows, or in none: raises `Problem` while one of them allows no more; says when to come again."""
         at = now.timestamp()
         async with self._database.transaction() as connection:
-            rows = await queries.lock_windows(connection, [window.key for window in windows])
-            held = {window.key: Counted(row["count"], row["expires_at"], row["last_at"]) for window in windows if (row := rows[window.key])}
-            wait = max(seconds_to_wait(window, held[window.key], at) for window in windows)
+            rows = await queries.lock_windows(connection, [self._stored(window) for window in windows])
+            held = {
+                self._stored(window): Counted(row["count"], row["expires_at"], row["last_at"])
+                for window in windows
+                if (row := rows[self._stored(window)])
+            }
+            wait = max(seconds_to_wait(window, held[self._stored(window)], at) for window in windows)
             if wait > 0:
                 raise too_many(wait)
-            await queries.write_windows(connection, {window.key: one_more(window, held[window.key], at) for window in windows})
+            more = {self._stored(window): one_more(window, held[self._stored(window)], at) for window in windows}
+            await queries.write_windows(connection, more)
         return Taken(tuple(windows))
 
     @asynccontextmanager
@@ -115,15 +126,23 @@ class Attempts:
         try:
             yield
         except BaseException as error:
-            if not (isinstance(error, Problem) and error.type is failure):
+            if isinstance(error, Problem) and error.type is failure:
+                await self._failed(taken, now)
+            else:
                 await self.give_back(taken)
             raise
         await self.succeeded(taken)
 
+    async def _failed(self, taken: Taken, now: datetime) -> None:
+        """Keeps when an attempt failed, where that brings pauses; it is counted already."""
+        async with self._database.transaction() as connection:
+            keys = [self._stored(window) for window in taken.windows if window.pauses]
+            await queries.note_failure(connection, keys, now.timestamp())
+
     async def give_back(self, *taken: Taken) -> None:
         """Forgets attempts that came to nothing: nobody's password was looked at, or it was right and something else was missing."""
         async with self._database.transaction() as connection:
-            await queries.give_back(connection, [window.key for item in taken for window in item.windows])
+            await queries.give_back(connection, [self._stored(window) for item in taken for window in item.windows])
 
     async def succeeded(self, *taken: Taken) -> None:
         """Forgets good attempts, and the failures before them where they pause."""
@@ -131,8 +150,8 @@ class Attempts:
         async with self._database.transaction() as connection:
             await queries.give_back(
                 connection,
-                [window.key for window in windows],
-                [window.key for window in windows if window.pauses],
+                [self._stored(window) for window in windows],
+                [self._stored(window) for window in windows if window.pauses],
             )
 
 
@@ -142,7 +161,7 @@ def seconds_to_wait(window: Window, held: Counted, now: float) -> float:
         return 0
     if held.attempts >= window.item.amount:
         return held.expires_at - now
-    if not window.pauses or held.attempts <= FREE_ATTEMPTS or held.last_at > now:
+    if not window.pauses or held.attempts <= FREE_ATTEMPTS or not 0 < held.last_at <= now:
         return 0
     pause: float = 2 ** (held.attempts - FREE_ATTEMPTS - 1)
     return max(0, min(held.last_at + pause, held.expires_at) - now)
@@ -151,8 +170,8 @@ def seconds_to_wait(window: Window, held: Counted, now: float) -> float:
 def one_more(window: Window, held: Counted, now: float) -> Counted:
     """A window with one attempt more; a new one begins with it when the last is over."""
     if _is_under_way(window, held, now):
-        return Counted(held.attempts + 1, held.expires_at, now)
-    return Counted(1, now + window.item.get_expiry(), now)
+        return Counted(held.attempts + 1, held.expires_at, held.last_at)
+    return Counted(1, now + window.item.get_expiry(), 0)
 
 
 def _is_under_way(window: Window, held: Counted, now: float) -> bool:

@@ -19,6 +19,7 @@ from service.errors import (
     POSTS_ENDED,
     SIGN_IN_FAILED,
     TOO_MANY,
+    UNAVAILABLE,
     Problem,
 )
 from service.identity import queries, second_factor, second_factor_queries
@@ -51,6 +52,10 @@ async def origin_of(state: State, staff_code: str, device: str | None, address: 
 # ------------------------------------------------------------------------------------------------- by password
 
 
+# How often a password is looked at whose hash others change meanwhile.
+_TRIES = 3
+
+
 class _Proven(NamedTuple):
     """A cadre whose password, and second factor, were right."""
 
@@ -70,7 +75,12 @@ async def by_password(state: State, request: Request, grant: Grant, now: datetim
     try:
         async with state.attempts.counted(state.attempts.of_cadre(origin), now):
             proven = await _prove(state, grant, cadre, now)
-            return await _begin(state, request, grant, proven, now)
+            for _ in range(_TRIES):
+                answer = await _begin(state, request, grant, proven, now)
+                if answer is not None:
+                    return answer
+                proven = await _prove_again(state, grant, proven)
+            raise Problem(UNAVAILABLE, "The account is being changed; try again in a moment.", {"Retry-After": "2"})
     except Problem as problem:
         if problem.type in (SIGN_IN_FAILED, TOO_MANY) or (problem.type is OTP_NEEDED and grant.otp):
             metrics.sign_in_failures.inc()
@@ -100,6 +110,16 @@ async def _prove(state: State, grant: Grant, cadre: Row | None, now: datetime) -
     return _Proven(cadre, newer, second_factor.is_asked_for(state.settings, posts, now))
 
 
+async def _prove_again(state: State, grant: Grant, proven: _Proven) -> _Proven:
+    """Checks the password once more when its hash was changed meanwhile, by another sign-in or by somebody else."""
+    async with state.database.reading() as connection:
+        cadre = await queries.cadre(connection, proven.cadre["staff_code"])
+    right, newer = await state.passwords.verify(grant.password or "", cadre["password"] if cadre else None)
+    if cadre is None or not right:
+        raise Problem(SIGN_IN_FAILED, "The password was changed just now; sign in with the new one.")
+    return proven._replace(cadre=cadre, newer_hash=newer)
+
+
 async def check_code(state: State, staff_code: str, code: str | None, now: datetime) -> None:
     """Raises `Problem` unless a code of the second factor, or a recovery code, is right and new."""
     if not code:
@@ -111,15 +131,15 @@ async def check_code(state: State, staff_code: str, code: str | None, now: datet
         raise Problem(OTP_NEEDED, "The code is wrong, or was used before; wait for the next one.")
 
 
-async def _begin(state: State, request: Request, grant: Grant, proven: _Proven, now: datetime) -> TokenAnswer:
-    """Begins a sign-in of who has proven to be the cadre."""
+async def _begin(state: State, request: Request, grant: Grant, proven: _Proven, now: datetime) -> TokenAnswer | None:
+    """Begins a sign-in of who has proven to be the cadre; None when the password's hash is another one by now."""
     cadre, registered_at = proven.cadre, None
     staff_code: str = cadre["staff_code"]
     async with state.database.transaction() as connection:
         await sessions.lock_sign_ins(connection, staff_code)
         current = await queries.cadre(connection, staff_code)
         if current is None or current["password"] != cadre["password"]:
-            raise Problem(SIGN_IN_FAILED, "The password was changed just now; sign in with the new one.")
+            return None
         if grant.device_id is not None:
             registered_at = await _bind(connection, grant, grant.device_id, staff_code, now)
         if proven.newer_hash is not None:

@@ -121,7 +121,7 @@ class OneTimeCode(SQLModel, table=True):
 
 
 class Attempt(SQLModel, table=True):
-    """A window in which failed attempts to sign in are counted; `expires_at` and `last_at`, of the newest attempt, are Unix times."""
+    """A window in which attempts to sign in are counted; `expires_at` and `last_at`, of the last failure, are Unix times."""
 
     __table_args__ = {"prefixes": ["UNLOGGED"]}
 

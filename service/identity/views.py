@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
+from service.encryption import MARKER
 from service.identity.rights import PostHeld, covers
 from sync_protocol.fields import Place
 from sync_protocol.records import KINDS, PERSONAL, Kind
@@ -163,8 +164,8 @@ _MASKS: Mapping[str, Callable[[str], str]] = {
 
 def mask(name: str, value: Any) -> Any:
     """A personal value, masked; what is no text is hidden whole."""
-    if value is None:
-        return None
+    if value is None or value == MARKER:
+        return value
     return _MASKS[name](value) if isinstance(value, str) else _HIDDEN
 
 

@@ -108,11 +108,11 @@ async def test_what_was_refused_for_the_moment_may_be_tried_again_with_the_same_
     assert (await world.client.post("/v1/problems", json=body, headers=headers)).status_code == 201
 
 
-async def test_kept_answers_are_sealed(world: World) -> None:
+async def test_kept_answers_are_encrypted(world: World) -> None:
     headers = await headers_of(world, **{"Idempotency-Key": "k"})
     await world.client.post("/v1/problems", json={"grid": GRID, "fields": FIELDS}, headers=headers)
     [row] = await world.fetch("SELECT body FROM idempotency")
-    assert row["body"].startswith("gl1.")
+    assert row["body"].startswith("gl2.")
 
 
 async def test_bodies_may_come_compressed_but_not_beyond_the_limit(world: World) -> None:

@@ -53,7 +53,7 @@ async def test_attempts_are_counted_for_all_processes_together(world: World) -> 
     from service.identity.attempts import Attempts, Origin
 
     elsewhere = Attempts(world.state.database, world.state.settings)
-    for _ in range(5):
+    for _ in range(10):
         await elsewhere.take(elsewhere.of_cadre(Origin(WORKER.casefold(), "127.0.0.1")), world.clock.now())
     assert (await sign_in(world)).status_code == 429
 
