@@ -182,7 +182,10 @@ def install(app: FastAPI) -> None:
         unknown = [str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"]
         if unknown:
             known = _keys_of(request)
-            text = Text("The body has unknown keys: {unknown}; it takes {known}.", unknown=_listed(unknown), known=_listed(known))
+            if len(unknown) == 1:
+                text = Text("The body has the unknown key {unknown}; it takes {known}.", unknown=_listed(unknown), known=_listed(known))
+            else:
+                text = Text("The body has the unknown keys {unknown}; it takes {known}.", unknown=_listed(unknown), known=_listed(known))
             return Problem(INVALID, text, errors=wrong, unknown=unknown, known=known).response()
         if any(item["type"] == "json_invalid" for item in error.errors()):
             return Problem(MALFORMED, Text("The body is no JSON: {why}.", why=what)).response()

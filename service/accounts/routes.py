@@ -209,7 +209,7 @@ async def _require_recoverable(connection: Connection, caller: Caller, staff_cod
     posts = await queries.posts_of(connection, staff_code)
     present = [post for post in posts if post.valid_at(caller.now)] or posts
     if any(post.role not in RECOVERED for post in present):
-        raise Problem(NOT_ALLOWED, f"To ‘{staff_code}’ only an administrator may give a code.")
+        raise Problem(NOT_ALLOWED, Text("To ‘{cadre}’ only an administrator may give a code.", cadre=staff_code))
 
 
 @router.delete(

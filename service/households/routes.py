@@ -99,7 +99,8 @@ def _refuse_tags(caller: Caller, units: Sequence[str]) -> None:
     """Raises `Problem` where tags are counted only: a filter by them would show them."""
     for unit in units:
         if caller.view_of(unit) is View.SUMMARISED:
-            raise Problem(NOT_ALLOWED, f"The tags of single households are shown from the township down, not for {unit}; ask without them.")
+            text = Text("The tags of single households are shown from the township down, not for {unit}; ask without them.", unit=unit)
+            raise Problem(NOT_ALLOWED, text)
 
 
 class Correction(RequestBody):

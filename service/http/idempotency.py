@@ -27,6 +27,7 @@ from service.identity.access import bearer, standing
 from service.identity.tokens import Claims
 from service.state import State
 from sync_protocol.ids import NAMESPACE
+from sync_protocol.texts import Text
 
 NO_KEYS = ("/v1/sync", "/v1/auth")
 # As long as a request may be under way; after that its key is free again.
@@ -66,8 +67,11 @@ class Idempotency:
             if used > state.settings.idempotency_keys:  # nothing is kept of the key
                 raise Problem(
                     TOO_MANY_KEYS,
-                    f"{state.settings.idempotency_keys} Idempotency-Keys were used within a day, which is the limit; send without"
-                    " a key what may happen twice, or go on later.",
+                    Text(
+                        "{max} Idempotency-Keys were used within a day, which is the limit; send without a key what may happen twice,"
+                        " or go on later.",
+                        max=state.settings.idempotency_keys,
+                    ),
                     {"Retry-After": "3600"},
                 )
         if known is not None:

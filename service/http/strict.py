@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from service.errors import INVALID, Problem
 from sync_protocol import lenient, limits
 from sync_protocol.records import KINDS
+from sync_protocol.texts import Text
 
 # A record's fields may be as deep as anywhere; they stand in `fields` of the body.
 _BODY_DEPTH = limits.MAX_DEPTH + 2
@@ -38,10 +39,10 @@ def known_parameters(request: Request) -> None:
     if not isinstance(route, APIRoute) or route.path in _WATCHED:
         return
     known = parameters_of(route.dependant)
-    refuse_unknown(given, known, f"{request.method} {route.path}", "query parameter")
+    refuse_unknown(given, known, f"{request.method} {route.path}", Text("query parameter"))
     twice = sorted(name for name, times in Counter(given).items() if times > 1)
     if twice:
-        raise Problem(INVALID, f"The query gives {_listed(twice)} more than once; give each one once.")
+        raise Problem(INVALID, Text("The query gives {names} more than once; give each one once.", names=_listed(twice)))
 
 
 def parameters_of(dependant: Dependant) -> list[str]:
@@ -50,14 +51,18 @@ def parameters_of(dependant: Dependant) -> list[str]:
     return [*dict.fromkeys([*(field.alias for field in dependant.query_params), *below])]
 
 
-def refuse_unknown(given: Any, known: Any, what: str, thing: str) -> None:
+def refuse_unknown(given: Any, known: Any, what: str, thing: Text) -> None:
     """Raises `Problem` that names what is given and not known, and all that is known."""
     unknown = sorted({*given} - {*known})
     if not unknown:
         return
-    exist = f"It has {_listed(known)}." if known else "It has none."
-    plural = "s" if len(unknown) > 1 else ""
-    raise Problem(INVALID, f"{what} has no {thing}{plural} {_listed(unknown)}. {exist}", unknown=unknown, known=list(known))
+    if known:
+        text = Text(
+            "{what} has no {thing} {unknown}. It has {known}.", what=what, thing=thing, unknown=_listed(unknown), known=_listed(known)
+        )
+    else:
+        text = Text("{what} has no {thing} {unknown}. It has none.", what=what, thing=thing, unknown=_listed(unknown))
+    raise Problem(INVALID, text, unknown=unknown, known=list(known))
 
 
 def refuse_unknown_fields(kind_name: str, fields: dict[str, Any], also: Any = ()) -> None:
@@ -67,7 +72,7 @@ def refuse_unknown_fields(kind_name: str, fields: dict[str, Any], also: Any = ()
     """
     kind = KINDS.get(kind_name)
     if kind is not None:
-        refuse_unknown({*fields} - {*also}, kind.names, f"fields: a {kind.name}", "field")
+        refuse_unknown({*fields} - {*also}, kind.names, Text("fields: a {kind}", kind=kind.word), Text("field"))
 
 
 def refuse_odd_json(body: bytes) -> None:
@@ -78,12 +83,14 @@ def refuse_odd_json(body: bytes) -> None:
         try:
             value = lenient.parse(body)
         except RecursionError:
-            raise Problem(INVALID, f"The body is nested deeper than {limits.MAX_DEPTH} levels; send less deep values.") from None
+            raise Problem(
+                INVALID, Text("The body is nested deeper than {max} levels; send less deep values.", max=limits.MAX_DEPTH)
+            ) from None
         except ValueError:
             return
     odd = limits.oddity(value, _BODY_DEPTH)
     if odd is not None:
-        raise Problem(INVALID, f"The body {odd}; send whole characters and plain numbers.")
+        raise Problem(INVALID, Text("The body {what}; send whole characters and plain numbers.", what=odd))
 
 
 def _listed(names: Any) -> str:

@@ -18,6 +18,7 @@ from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem, Type
 from service.identity import attempt_queries as queries
 from service.logs import hashed
 from service.settings import Settings
+from sync_protocol.texts import Text
 
 # So many attempts may follow on each other at once; after that, and once one has failed, they pause for 1, 2, 4, 8 … seconds.
 FREE_ATTEMPTS = 4
@@ -182,8 +183,11 @@ def too_many(wait: float) -> Problem:
     seconds = max(1, int(wait) + 1)
     return Problem(
         TOO_MANY,
-        f"Too many attempts have failed; try again in {seconds} seconds, or ask your village secretary or the administrator"
-        " for a one-time code.",
+        Text(
+            "Too many attempts have failed; try again in {seconds} seconds, or ask your village secretary or the administrator"
+            " for a one-time code.",
+            seconds=seconds,
+        ),
         {"Retry-After": str(seconds)},
     )
 

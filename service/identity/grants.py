@@ -32,6 +32,7 @@ from service.identity.tokens import Issued, hash_of, new_refresh_token, refused,
 from service.state import State
 from service.sync import predecessors
 from sync_protocol.ids import is_uuid
+from sync_protocol.texts import Text
 
 
 def address_of(request: Request) -> str:
@@ -291,7 +292,7 @@ async def by_client(state: State, request: Request, grant: Grant, now: datetime)
     wanted = grant.scope.split() if grant.scope else row["scopes"]
     beyond = sorted(set(wanted) - set(row["scopes"]))
     if beyond:
-        raise Problem(GRANT_REFUSED, f"The app may not have the scope {' '.join(beyond)[:100]}.", error="invalid_scope")
+        raise Problem(GRANT_REFUSED, Text("The app may not have the scope {scope}.", scope=" ".join(beyond)[:100]), error="invalid_scope")
     async with state.database.transaction() as connection:
         await note_act(connection, request, id, "signed-in", None, now)
     return TokenAnswer(

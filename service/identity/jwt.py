@@ -13,6 +13,8 @@ from typing import Any
 from jose import JWTError, jwk
 from jose import jwt as jose_jwt
 
+from sync_protocol.texts import Text
+
 ALGORITHM = "ES256"
 MAX_TOKEN = 8_000
 _MAX_HEADER = 1_000
@@ -32,20 +34,20 @@ def sign(claims: Mapping[str, Any], private_pem: str, kid: str) -> str:
 def key_id(token: str) -> str:
     """The key that a token names; raises `NotOurs` for a header that this server does not write."""
     if len(token) > MAX_TOKEN or not token.isascii():
-        raise NotOurs("The token is no JWT")
+        raise NotOurs(Text("The token is no JWT"))
     first, *rest = token.split(".")
     if len(rest) != 2 or not 0 < len(first) <= _MAX_HEADER:
-        raise NotOurs("The token is no JWT")
+        raise NotOurs(Text("The token is no JWT"))
     try:
         header = json.loads(base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)))
     except (binascii.Error, ValueError, RecursionError):
-        raise NotOurs("The token is no JWT") from None
+        raise NotOurs(Text("The token is no JWT")) from None
     if not isinstance(header, dict) or not header.keys() <= _HEADERS:
-        raise NotOurs("The token's header is not one of this server")
+        raise NotOurs(Text("The token's header is not one of this server"))
     if any(not isinstance(value, str) for value in header.values()):
-        raise NotOurs("The token's header holds what is no text")
+        raise NotOurs(Text("The token's header holds what is no text"))
     if header.get("alg") != ALGORITHM or header.get("typ", "JWT") != "JWT" or not header.get("kid"):
-        raise NotOurs("The token was not signed by this server")
+        raise NotOurs(Text("The token was not signed by this server"))
     return str(header["kid"])
 
 
@@ -63,7 +65,7 @@ def verified(token: str, public_pem: str, issuer: str) -> dict[str, Any]:
             options={"verify_aud": False, "verify_exp": False, "verify_iat": False},
         )
     except (JWTError, ValueError, TypeError, RecursionError):
-        raise NotOurs("The token's signature or issuer is wrong") from None
+        raise NotOurs(Text("The token's signature or issuer is wrong")) from None
 
 
 def public_key(pem: str, kid: str) -> dict[str, str]:

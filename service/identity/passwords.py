@@ -13,6 +13,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from zxcvbn import zxcvbn
 
 from service.errors import INVALID, UNAVAILABLE, Problem
+from sync_protocol.texts import Text
 
 # OWASP's choice for argon2id: 19 MiB, two passes, one lane.
 hasher = PasswordHash((Argon2Hasher(memory_cost=19 * 1024, time_cost=2, parallelism=1),))
@@ -24,7 +25,7 @@ MIN_LENGTH = 8
 _MIN_GUESSES = 10**8
 _LOOKED_AT = 72  # as far as the estimator reads
 
-RULE = (
+RULE = Text(
     "A password has at least 8 characters and is none that others would try first: no common word, name, date, phone number or"
     " row of keys, in letters or pinyin, and neither the staff code nor the code of a unit in it. Three words that do not"
     " belong together do well."
@@ -76,7 +77,7 @@ class Passwords:
 def refuse_weak(password: str, known: Sequence[str]) -> None:
     """Raises `Problem` for a password that is easy to guess; `known`: what anybody knows of the person, the staff code first."""
     if is_weak(password, known):
-        raise Problem(INVALID, f"The password is too easy to guess. {RULE}")
+        raise Problem(INVALID, Text("The password is too easy to guess. {rule}", rule=RULE))
 
 
 _SYLLABLE = (

@@ -21,6 +21,7 @@ from service.errors import GRANT_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, Problem
 from service.identity import jwt, queries
 from service.settings import Settings
 from sync_protocol.periods import to_ms
+from sync_protocol.texts import Text, text_of
 
 LEEWAY_S = 60
 _CACHED = 20_000
@@ -168,10 +169,10 @@ class Tokens:
             if kid not in self._public and time.monotonic() - self._loaded > _UNKNOWN_KEY_RELOADS_AFTER_S:
                 await self.load()
             if kid not in self._public:
-                raise jwt.NotOurs("The token was not signed by this server")
+                raise jwt.NotOurs(Text("The token was not signed by this server"))
             claims = jwt.verified(token, self._public[kid], self._settings.issuer)
         except jwt.NotOurs as error:
-            raise Problem(TOKEN_INVALID, f"{error}; sign in at /v1/auth/token.") from None
+            raise Problem(TOKEN_INVALID, Text("{what}; sign in at /v1/auth/token.", what=text_of(error))) from None
         try:
             return Claims(
                 str(claims["sub"]),

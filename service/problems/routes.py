@@ -172,7 +172,7 @@ async def _view_of(connection: Connection, caller: Caller, id: str, grid: str | 
 
 
 def _absent(id: str) -> Problem:
-    return Problem(NOT_FOUND, f"There is no problem {id} in your scope.")
+    return Problem(NOT_FOUND, Text("There is no problem {id} in your scope.", id=id))
 
 
 async def _detail(request: Request, caller: Caller, id: str) -> ProblemDetail:
@@ -243,7 +243,7 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     refuse_unknown_fields("step", body.fields)
     for name, said in (("action", body.action), ("problem_id", id)):
         if body.fields.get(name, said) != said:
-            raise Problem(INVALID, f"fields.{name} says something else than the request; leave it out of fields.")
+            raise Problem(INVALID, Text("fields.{name} says something else than the request; leave it out of fields.", name=name))
     async with state.database.reading() as connection:
         grid = await queries.grid_of(connection, id)
         view = await _view_of(connection, caller, id, grid)

@@ -18,6 +18,7 @@ from service.sync.originals import packed
 from sync_protocol.limits import showable
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS, Kind
+from sync_protocol.texts import Text
 
 
 class HeldEntry(msgspec.Struct):
@@ -111,9 +112,14 @@ async def _refuse_too_much(connection: Connection, entries: Sequence[HeldEntry],
         if there.get(device, 0) + size > quota:
             raise Problem(
                 HELD_QUOTA,
-                f"Of this device {there.get(device, 0)} bytes of mutations are held already and these would be {size} more; {quota} may be."
-                " Nothing of this request was taken in, and the phone keeps it. Have the held mutations of the device decided"
-                " (GET /v1/held), or send fewer at a time, then send again.",
+                Text(
+                    "Of this device {held} bytes of mutations are held already and these would be {size} more; {quota} may be."
+                    " Nothing of this request was taken in, and the phone keeps it. Have the held mutations of the device decided"
+                    " (GET /v1/held), or send fewer at a time, then send again.",
+                    held=there.get(device, 0),
+                    size=size,
+                    quota=quota,
+                ),
                 {"Retry-After": "3600"},
                 held_bytes=there.get(device, 0),
                 limit=quota,

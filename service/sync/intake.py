@@ -272,7 +272,7 @@ def _flaw_of_events(kind: Kind, fields: Mapping[str, Any]) -> Flaw | None:
     for name in kind.events:
         value = fields.get(name)
         if value is not None and not is_in_the_years(value):
-            return Flaw("fields-wrong", f"{name} {OUTSIDE_THE_YEARS}.")
+            return Flaw("fields-wrong", Text("{field} {what}.", field=kind.by_name[name].word, what=OUTSIDE_THE_YEARS))
     return None
 
 

@@ -16,26 +16,47 @@ from sync_protocol.texts import Text, Word, parameters, restored, stored
 # Where a sentence stands as the first argument, and where as the second.
 _FIRST = {"Text", "Sentence"}
 _SECOND = {"Problem", "Flaw"}
-_ALONE = {"refused", "BrokenEnvelope"}
+_ALONE = {"refused", "BrokenEnvelope", "Unfit", "unfit_type", "NotOurs"}
 _FOLDERS = [Path(str(package.__file__)).parent for package in (service, sync_protocol)]
 
 
-def calls() -> Iterator[tuple[str, ast.expr, str]]:
-    """Every place in the code that gives a text: the name called, the argument with the text, and where."""
+def calls() -> Iterator[tuple[ast.expr, str]]:
+    """Every place in the code that gives a text: the argument with the text, and where."""
     for folder in _FOLDERS:
         for file in sorted(folder.rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text())):
-                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                argument = _text_in(node)
+                if argument is not None and isinstance(node, ast.Call):
+                    yield argument, f"{file.relative_to(folder.parent)}:{node.lineno}"
+
+
+def variables() -> Iterator[tuple[ast.expr, str]]:
+    """Every place that gives a text by a variable which the same function has set: what it was set to, and where."""
+    for folder in _FOLDERS:
+        for file in sorted(folder.rglob("*.py")):
+            for function in ast.walk(ast.parse(file.read_text())):
+                if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
                     continue
-                index = 0 if node.func.id in _FIRST | _ALONE else 1 if node.func.id in _SECOND else None
-                if index is not None and len(node.args) > index:
-                    yield node.func.id, node.args[index], f"{file.relative_to(folder.parent)}:{node.lineno}"
+                nodes = [*ast.walk(function)]
+                given = {argument.id for node in nodes if (argument := _text_in(node)) and isinstance(argument, ast.Name)}
+                for node in nodes:
+                    if isinstance(node, ast.Assign) and any(isinstance(name, ast.Name) and name.id in given for name in node.targets):
+                        yield node.value, f"{file.relative_to(folder.parent)}:{node.lineno}"
+
+
+def _text_in(node: ast.AST) -> ast.expr | None:
+    """The argument of a call that is a text; None if the node is no such call."""
+    if not isinstance(node, ast.Call):
+        return None
+    name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    index = 0 if name in _FIRST | _ALONE else 1 if name in _SECOND else None
+    return node.args[index] if index is not None and len(node.args) > index else None
 
 
 def sentences() -> set[str]:
     """Every English sentence that people may be shown."""
     found = {str(kind.title) for kind in CATALOGUE} | {*FAULTS.values(), *SINGULAR}
-    for _, argument, _ in calls():
+    for argument, _ in calls():
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
             found.add(argument.value)
     return found
@@ -47,8 +68,9 @@ def test_every_sentence_has_its_chinese_and_no_old_one_is_left() -> None:
 
 def test_no_sentence_is_put_together_outside_the_catalogue() -> None:
     """An f-string or a sum is a different sentence every time, which no catalogue can hold."""
-    wrong = [where for _, argument, where in calls() if isinstance(argument, (ast.JoinedStr, ast.BinOp))]
-    assert wrong == []
+    together = (ast.JoinedStr, ast.BinOp)
+    assert [where for argument, where in calls() if isinstance(argument, together)] == []
+    assert [where for value, where in variables() if isinstance(value, (*together, ast.Constant))] == []
 
 
 def test_a_chinese_sentence_has_the_parameters_of_the_english_one() -> None:
