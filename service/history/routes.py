@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1", tags=["history"])
 KindName = Literal["household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"]
 
 
-_BODIES_AT_ONCE = 50
+_BODIES_AT_ONCE = 10
 
 
 class LostValue(BaseModel):
