@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from service import cli
 from service.app import create_app
@@ -41,7 +40,7 @@ def gridloop(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> Command:
                 monkeypatch.delenv(f"GRIDLOOP_{name}", raising=False)
             else:
                 monkeypatch.setenv(f"GRIDLOOP_{name}", value)
-        return await asyncio.to_thread(CliRunner().invoke, cli.app, list(arguments))
+        return await asyncio.to_thread(lambda: CliRunner().invoke(cli.app, list(arguments)))
 
     return run
 
@@ -111,7 +110,7 @@ async def test_with_the_two_roles_nothing_is_said(empty_url: str, clock: Clock, 
 async def test_as_root_one_line_says_so(gridloop: Command, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     for user, lines in ((0, 1), (1000, 0)):
         caplog.clear()
-        monkeypatch.setattr(cli.os, "geteuid", lambda user=user: user)
+        monkeypatch.setattr("os.geteuid", lambda user=user: user)
         with caplog.at_level(logging.WARNING, "gridloop"):
             assert (await gridloop("check")).exit_code == 0
         assert caplog.text.count("running as root") == lines

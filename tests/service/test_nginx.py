@@ -35,7 +35,9 @@ def nginx_or_skip() -> str:
     """The program; without it the tests are skipped, and where GRIDLOOP_NO_SKIPS is set (in CI) they fail."""
     if NGINX is None:
         why = "nginx is not installed; on Debian: apt-get install nginx-light"
-        pytest.fail(why) if os.environ.get("GRIDLOOP_NO_SKIPS") else pytest.skip(why)
+        if os.environ.get("GRIDLOOP_NO_SKIPS"):
+            pytest.fail(why)
+        pytest.skip(why)
     return NGINX
 
 
