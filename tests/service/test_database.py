@@ -119,7 +119,8 @@ async def test_what_was_held_before_and_made_every_reading_fail_is_a_copy_after_
                 """
                 INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
                                   received_at, state)
-                VALUES (gen_random_uuid(), gen_random_uuid(), $1, 'a', '@a', $1, 'song', '', '1', 0, 0, $2::text::json, 'r', 'd', now(), 'open')
+                VALUES (gen_random_uuid(), gen_random_uuid(), $1, 'a', '@a', $1, 'song', '', '1', 0, 0, $2::text::json, 'r', 'd',
+                        now(), 'open')
                 """,
                 seq,
                 body,
@@ -131,7 +132,7 @@ async def test_what_was_held_before_and_made_every_reading_fail_is_a_copy_after_
     for row in rows[:4]:
         assert zlib.decompress(row["original"]).decode() == bodies[row["seq"]]
         assert len(row["body"].encode()) <= MAX_MUTATION_BYTES
-        json.loads(row["body"])["kind"].encode()
+        json.dumps(json.loads(row["body"])["fields"], ensure_ascii=False).encode()
     assert rows[4]["body"] == bodies[5]
 
 
