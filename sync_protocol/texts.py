@@ -73,7 +73,7 @@ def fitted(text: str, size: int) -> str:
     """A text of at most `size` characters: what is quoted in it is cut, and of lists the beginning is left."""
     if len(text) <= size:
         return text
-    short = _short(text)
+    short = _short(text) if isinstance(text, Text) else text
     return short if len(short) <= size else str(short)[: size - 1] + "…"
 
 

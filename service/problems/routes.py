@@ -1,6 +1,7 @@
 """Problems: `GET /v1/problems`, `GET /v1/problems/{id}` with its timeline, and writes through the one write path."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -176,6 +177,11 @@ def _absent(id: str) -> Problem:
 
 
 async def _detail(request: Request, caller: Caller, id: str) -> ProblemDetail:
+    # Anew by itself when the tables have changed: something may have been written before.
+    return await begin_again(partial(_read_detail, request, caller, id))
+
+
+async def _read_detail(request: Request, caller: Caller, id: str) -> ProblemDetail:
     state = state_of(request)
     async with state.database.transaction() as connection:
         row = await queries.problem(connection, id)

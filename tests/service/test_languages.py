@@ -1,10 +1,13 @@
 """Texts come in the language that a request asks for: errors in English if it does not say, texts for the field in Chinese."""
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.world import GRID, SUPERVISOR, WORKER, World
+from service.encrypted_values import held_place
+from service.encryption_queries import cipher_of
+from tests.world import GRID, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
 
 ZH, EN = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}, {"Accept-Language": "en-GB,en;q=0.9,zh;q=0.1"}
 UNKNOWN = "服务器还不认识“telegram”这种记录。"
@@ -66,9 +69,67 @@ async def test_why_a_mutation_is_held_is_said_in_chinese_unless_the_phone_asks_f
 async def test_what_was_held_before_there_were_two_languages_is_shown_as_it_was_kept(world: World) -> None:
     phone = world.wire()
     await phone.send(phone.mutation(1, "telegram"))
+    await world.fetch("UPDATE server SET encryption = 'writing'")  # not all of it is in the present form yet
     await world.fetch("UPDATE held SET detail = $1", UNKNOWN_EN)
     [item] = (await world.client.get("/v1/held", headers=await as_cadre(world, WORKER))).json()["items"]
     assert item["detail"] == UNKNOWN_EN
     await world.fetch("UPDATE held SET detail = 'There is no grid ‘7’.'")
     [item] = (await world.client.get("/v1/held", headers=await as_cadre(world, WORKER))).json()["items"]
     assert item["detail"] == "There is no grid ‘7’."
+
+
+async def test_why_a_mutation_is_held_is_kept_encrypted_with_what_stands_in_it(world: World) -> None:
+    phone = world.wire()
+    await phone.send(phone.mutation(1, "telegram"))
+    [row] = await world.fetch("SELECT id::text, detail FROM held")
+    assert "telegram" not in row["detail"]
+    async with world.state.database.reading() as connection:
+        cipher = await cipher_of(connection, world.state.settings)
+    kept = json.loads(cipher.decrypt(held_place(row["id"], "detail"), row["detail"]))
+    assert kept == {"text": "This server does not know records of kind ‘{kind}’ yet.", "params": {"kind": "telegram"}}
+
+
+async def test_beside_processes_of_the_previous_release_a_sentence_is_kept_that_they_can_show(world: World) -> None:
+    await world.fetch("UPDATE server SET encryption = 'compatible'")
+    phone = world.wire()
+    await phone.send(phone.mutation(1, "telegram"))
+    assert [row["detail"] for row in await world.fetch("SELECT detail FROM held")] == [UNKNOWN_EN]
+
+
+ODD = {"half a character": "a\ud800", "U+0000": "a\0", "too deep": json.loads("[" * 21 + "]" * 21), "too large": 2**70}
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+async def test_why_odd_input_is_held_is_said_in_chinese(world: World, value: Any) -> None:
+    phone = world.wire()
+    mutation = phone.mutation(1)
+    mutation["fields"]["odd"] = value
+    body = {"protocol": 1, "sent_at": world.clock.now().isoformat(), "cursor": None, "limit": 500, "queued": 0, "mutations": [mutation]}
+    [verdict] = (await phone.post(json.dumps(body).encode())).json()["verdicts"]
+    assert (verdict["outcome"], has_chinese(verdict["detail"])) == ("held", True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "more"),
+    [
+        ("POST", "/v1/auth/token", {"data": {"grant_type": "password", "username": WORKER, "password": "wrong"}}),
+        ("POST", "/v1/auth/token", {"data": {"grant_type": "refresh_token", "refresh_token": "none"}}),
+        ("GET", "/v1/problems?form=2026-11", {}),
+        ("GET", "/v1/problems", {"headers": {"Authorization": "Bearer no.jwt.this"}}),
+        ("POST", "/v1/problems", {"json": {"grid": GRID, "fields": {"titel": "x"}}}),
+        ("POST", "/v1/problems", {"json": {"grid": GRID, "fields": {}, "more": 1}}),
+        ("POST", "/v1/problems", {"content": b'{"grid": "\\ud800"}', "headers": {"Content-Type": "application/json"}}),
+        ("POST", "/v1/auth/password", {"json": {"password": PASSWORD, "new_password": "12345678"}}),
+        ("DELETE", f"/v1/cadres/{SECRETARY}/otp", {}),
+    ],
+)
+async def test_errors_of_sign_in_and_of_unknown_input_come_in_chinese(world: World, method: str, path: str, more: dict[str, Any]) -> None:
+    headers = await as_cadre(world, SECRETARY, **ZH) | more.pop("headers", {})
+    response = await world.client.request(method, path, headers=headers, **more)
+    assert 400 <= response.status_code < 500
+    assert has_chinese(response.json()["title"])
+    assert has_chinese(response.json()["detail"])
+
+
+def has_chinese(text: str) -> bool:
+    return any("一" <= sign <= "鿿" for sign in text)

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 
 from service.sync import seams
-from tests.world import GRID, SECRETARY, SUPERVISOR, WORKER, World, first_held_at
+from tests.world import GRID, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World, first_held_at
 
 FIELDS = {"title": "水管冻裂", "duty": "emergency"}
 # Every statement that gives one of these columns was prepared for another type.
@@ -14,6 +14,9 @@ CHANGE = """
     ALTER TABLE problem ALTER COLUMN title TYPE varchar({length});
     ALTER TABLE household ALTER COLUMN head_name TYPE varchar({length});
     ALTER TABLE article ALTER COLUMN title TYPE varchar({length});
+    ALTER TABLE device ALTER COLUMN staff_code TYPE varchar({length});
+    ALTER TABLE refresh_token ALTER COLUMN address TYPE varchar({length});
+    ALTER TABLE cadre ALTER COLUMN name TYPE varchar({length});
     ALTER TABLE unit ALTER COLUMN name TYPE varchar({length})
 """
 
@@ -45,6 +48,17 @@ async def test_a_write_is_done_once(world: World) -> None:
         assert (await world.post("/v1/articles", article, SUPERVISOR)).status_code in (201, 403)
         await change_tables(world, round)
     assert len(await world.fetch("SELECT FROM problem")) == 3
+
+
+async def test_a_sign_in_goes_on(world: World) -> None:
+    form = {"grant_type": "password", "username": SECRETARY, "password": PASSWORD, "device_id": str(uuid.uuid4())}
+    for round in range(3):
+        signed_in = await world.client.post("/v1/auth/token", data=form)
+        assert signed_in.status_code == 200, signed_in.text
+        await change_tables(world, round)
+        renewal = {"grant_type": "refresh_token", "refresh_token": signed_in.json()["refresh_token"]}
+        renewed = await world.client.post("/v1/auth/token", data=renewal)
+        assert renewed.status_code == 200, renewed.text
 
 
 async def test_a_push_goes_on(world: World) -> None:

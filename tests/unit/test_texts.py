@@ -11,7 +11,8 @@ import sync_protocol
 from service.errors import CATALOGUE
 from service.faults import FAULTS, SINGULAR
 from service.localization import chinese, in_language, language_of
-from sync_protocol.texts import Text, Word, parameters, restored, stored
+from sync_protocol.limits import showable
+from sync_protocol.texts import Text, Word, fitted, parameters, restored, stored
 
 # Where a sentence stands as the first argument, and where as the second.
 _FIRST = {"Text", "Sentence"}
@@ -113,3 +114,19 @@ def test_a_text_that_was_kept_is_shown_in_any_language_later() -> None:
     assert in_language(again, "en") == again
     for odd in ("", "plain", '{"text":', '{"text": 7}', '{"text": "x", "params": 3}'):
         assert isinstance(restored(odd), str)
+
+
+def test_a_text_is_brought_to_a_size_and_stays_one_for_every_language() -> None:
+    many = [Text("{field} {what}", field="x" * 500, what=Text("is unknown and cannot be kept; leave it out"))] * 300
+    short = fitted(Text("{problems}.", problems=many), 1_000)
+    assert isinstance(short, Text)
+    assert len(short) <= 1_000
+    assert "请去掉" in in_language(short, "zh")
+    assert len(fitted("x" * 2_000, 1_000)) == 1_000
+    kept = fitted(Text("There is no grid ‘{grid}’.", grid="7"), 1_000)
+    assert in_language(kept, "zh") == "没有网格“7”。"
+
+
+def test_what_is_no_character_is_replaced_in_whatever_stands_in_a_text() -> None:
+    text = showable(Text("{problems}.", problems=[Text("There is no grid ‘{grid}’.", grid="\ud800\0")]))
+    assert in_language(text, "zh") == "没有网格“\ufffd\ufffd”。。"
