@@ -1,0 +1,1 @@
+"""What an outsider tries, where no other test tries it yet."""
