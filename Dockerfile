@@ -1,8 +1,16 @@
-# Gridloop against a PostgreSQL of one's own: set GRIDLOOP_DATABASE_URL.
-#   migrations: docker run --rm -e GRIDLOOP_DATABASE_URL=… gridloop migrate
-#   service:    docker run -p 8000:8000 -e GRIDLOOP_DATABASE_URL=… -e GRIDLOOP_SECRET_KEYS=… gridloop
+# Gridloop against a PostgreSQL of one's own: two roles, see "The database's two roles" in README.md.
+#   migrations: docker run --rm -e GRIDLOOP_OWNER_DATABASE_URL=… -e GRIDLOOP_DATABASE_URL=… -e GRIDLOOP_SECRET_KEYS=… gridloop migrate
+#   service:    docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 127.0.0.1:8000:8000 \
+#                   -e GRIDLOOP_DATABASE_URL=… -e GRIDLOOP_SECRET_KEYS=… gridloop
 # The key (`gridloop keys secret` prints one) encrypts personal data: every container needs the same, and without it that data is lost.
-FROM python:3.11-slim AS build
+# In front of it stands a proxy with TLS, see deploy/nginx; name its address with `serve --proxy`.
+#
+# BASE is to be pinned by its digest, so that the same sources give the same image:
+#   docker build --build-arg BASE=python:3.11-slim@sha256:… .
+# `docker buildx imagetools inspect python:3.11-slim` shows the digest of today.
+ARG BASE=python:3.11-slim
+
+FROM ${BASE} AS build
 WORKDIR /src
 COPY requirements/run.txt requirements/dev.txt requirements/
 RUN python -m venv /opt/gridloop && /opt/gridloop/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
@@ -13,13 +21,17 @@ COPY migrations migrations
 # The build backend comes from the pins, too: nothing is resolved here.
 RUN python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/dev.txt \
     && /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \
-    && /opt/gridloop/bin/pip install --no-deps --no-index /wheels/*.whl
+    && /opt/gridloop/bin/pip install --no-deps --no-index /wheels/*.whl \
+    && /opt/gridloop/bin/python -m compileall -q /opt/gridloop/lib
 
-FROM python:3.11-slim
-RUN useradd --system --create-home --uid 10001 gridloop
+FROM ${BASE}
+# The numbers are fixed, so that an orchestrator can check that it is not root; the user owns nothing but its home.
+RUN groupadd --system --gid 10001 gridloop \
+    && useradd --system --uid 10001 --gid 10001 --create-home --shell /usr/sbin/nologin gridloop
 COPY --from=build /opt/gridloop /opt/gridloop
-ENV PATH=/opt/gridloop/bin:$PATH PYTHONUNBUFFERED=1 GRIDLOOP_DATA=/home/gridloop/data
-USER gridloop
+# Nothing is written but to /tmp (metrics of several processes), so the root file system may be read-only.
+ENV PATH=/opt/gridloop/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRIDLOOP_DATA=/home/gridloop/data
+USER 10001:10001
 WORKDIR /home/gridloop
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD \

@@ -20,6 +20,9 @@ def configuration(url: str) -> Config:
     return config
 
 
-def upgrade(url: str) -> None:
-    """Migrates the database at `url` to the newest revision; does nothing when it is there."""
-    command.upgrade(configuration(url), "head")
+def upgrade(url: str, role: str | None = None) -> None:
+    """Migrates the database at `url` to the newest revision, as `role` if that is another than the URL's; does nothing when it is there."""
+    config = configuration(url)
+    if role is not None:
+        config.set_main_option("gridloop.role", role.replace("%", "%%"))
+    command.upgrade(config, "head")

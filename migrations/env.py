@@ -19,7 +19,9 @@ def run(connection: Connection) -> None:
 
 async def connect_and_run() -> None:
     """Opens a connection of its own and migrates."""
-    engine = create_async_engine(driver_url(str(context.config.get_main_option("sqlalchemy.url"))))
+    role = context.config.get_main_option("gridloop.role")
+    url = driver_url(str(context.config.get_main_option("sqlalchemy.url")))
+    engine = create_async_engine(url, connect_args={"server_settings": {"role": role}} if role else {})
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run)

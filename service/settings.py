@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.encryption import Keyring, read_keys
 from sync_protocol.vocabulary import ROLES
 
+_ROLE = r"^[a-z_][a-z0-9_]{0,62}$"
+
 
 class Settings(BaseSettings):
     """Everything that can be set from outside."""
@@ -16,6 +18,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GRIDLOOP_", env_file=None, extra="ignore")
 
     database_url: str | None = Field(None, description="PostgreSQL to use; empty: an embedded one is started in the data folder.")
+    owner_database_url: str | None = Field(
+        None, description="The same database as the role that owns its tables, for `gridloop migrate`, `purge` and `fill`; see README."
+    )
+    owner_role: str = Field(
+        "gridloop_owner", pattern=_ROLE, description="Role that owns the tables where a superuser migrates, as in the embedded PostgreSQL."
+    )
+    service_role: str = Field("gridloop_service", pattern=_ROLE, description="Role of the service in the embedded PostgreSQL.")
     data: Path = Field(Path(".gridloop"), description="Folder of the embedded PostgreSQL.")
     pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps.")
     analysis_pool_size: int = Field(4, ge=1, le=200, description="Database connections a service process keeps for summaries and ledgers.")
@@ -61,7 +70,9 @@ class Settings(BaseSettings):
     location_days: int = Field(180, ge=1, le=3650, description="Days after which `gridloop purge` clears where a visit was made.")
     audit_days: int = Field(365, ge=180, le=36500, description="Days that the trail is kept; never under 180.")
     cors_origins: list[str] = Field([], description="Origins of web pages that may call the API, as a JSON list.")
-    metrics_token: str | None = Field(None, description="Bearer token that /metrics asks for; empty: it asks for none.")
+    metrics_token: str | None = Field(None, description="Bearer token that opens /metrics.")
+    open_metrics: bool = Field(False, description="Whether /metrics is there for everybody; it is with `--demo`.")
+    open_docs: bool = Field(False, description="Whether /docs, /redoc and /openapi.json are there; they are with `--demo`.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged.")
     issuer: str = Field("gridloop", description="The `iss` of tokens.")
     households_per_grid: int = Field(30, ge=0, le=999, description="Households that `roster load` makes up for each grid.")
@@ -80,6 +91,11 @@ class Settings(BaseSettings):
         if unknown:
             raise ValueError(f"there is no role {', '.join(unknown)}; there are {', '.join(ROLES)}")
         return roles
+
+    @property
+    def owner_url(self) -> str:
+        """What connects as the owner of the tables: the service's own URL where none other is set."""
+        return str(self.owner_database_url or self.database_url)
 
     @cached_property
     def keyring(self) -> Keyring:

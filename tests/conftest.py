@@ -14,10 +14,10 @@ from fastapi import FastAPI
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-import migrations
+from migrations.roles import Roles, migrate
 from service.app import create_app
 from service.database import Database, open_pool
-from service.postgres import SERVICE_CONFIG, embedded, fresh_database
+from service.postgres import SERVICE_CONFIG, as_role, embedded, fresh_database, temporary_folder
 from service.roster.load import load
 from service.settings import Settings
 from tests.world import GRID, NOW, PASSWORD, Clock, World
@@ -25,24 +25,31 @@ from tests.world import GRID, NOW, PASSWORD, Clock, World
 # Tests are bounded by the disk without these; durability is tested where a server is killed, with fsync on.
 TEST_CONFIG = {**SERVICE_CONFIG, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "'128MB'"}
 TEMPLATE = "gridloop_template"
+ROLES = Roles("gridloop_owner", "gridloop_service")
 CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The embedded server of this test process."""
-    folder = tmp_path_factory.mktemp("postgres")
-    with embedded(folder, TEST_CONFIG) as url:
+    with temporary_folder("gridloop-test-") as folder, embedded(folder, TEST_CONFIG) as url:
         yield url
+
+
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    """A data folder for an embedded server of one's own; pytest's folders are closed to the user that root's server runs as."""
+    with temporary_folder("gridloop-test-") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
 def empty_template(server: str) -> str:
     """The name of a migrated database without any rows but the server's."""
     url = asyncio.run(fresh_database(server, "gridloop_empty"))
-    migrations.upgrade(url)
+    migrate(url, ROLES)
     return "gridloop_empty"
 
 
@@ -81,12 +88,20 @@ def empty_households(server: str, empty_template: str) -> str:
     return "gridloop_plain"
 
 
+async def keep_from_temporary_tables(url: str) -> None:
+    """What `gridloop migrate` takes from everybody in a database; a clone of that does not inherit it."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(f'REVOKE TEMPORARY ON DATABASE "{await connection.fetchval("SELECT current_database()")}" FROM PUBLIC')
+    await connection.close()
+
+
 @asynccontextmanager
 async def cloned(server: str, template: str) -> AsyncIterator[str]:
     """A database of one's own, dropped at the end."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     url = await fresh_database(server, name, template)
     try:
+        await keep_from_temporary_tables(url)
         yield url
     finally:
         connection = await asyncpg.connect(server)
@@ -109,8 +124,14 @@ def clock() -> Clock:
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    """The settings of the app under test."""
-    return Settings(database_url=database_url, demo=True, pool_size=6, households_per_grid=3)
+    """The settings of the app under test: it connects as the role that owns nothing, so that every test shows that this is enough."""
+    return Settings(
+        database_url=as_role(database_url, ROLES.service),
+        owner_database_url=as_role(database_url, ROLES.owner),
+        demo=True,
+        pool_size=6,
+        households_per_grid=3,
+    )
 
 
 @asynccontextmanager

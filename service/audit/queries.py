@@ -6,6 +6,33 @@ from service.bounded import bounded
 from service.database import Connection, Row
 
 
+async def may_change_trail(connection: Connection) -> str | None:
+    """The name of the connection's role if that may change lines of the trail, or what guards them."""
+    name: str | None = await connection.fetchval(
+        """
+        SELECT rolname FROM pg_roles, pg_class
+        WHERE rolname = current_user AND pg_class.oid = 'audit'::regclass
+          AND (rolsuper OR has_table_privilege('audit', 'UPDATE, DELETE, TRUNCATE, TRIGGER') OR pg_has_role(relowner, 'MEMBER'))
+        """
+    )
+    return name
+
+
+async def count_older(connection: Connection, before: datetime) -> int:
+    """How many lines are from before a moment and past the floor under which none may go."""
+    count: int = await connection.fetchval(f"SELECT count(*) FROM audit WHERE {_OLD}", before)
+    return count
+
+
+async def delete_older(connection: Connection, before: datetime) -> int:
+    """Deletes those lines; only the owner of the table may, and its guard looks at the age of each."""
+    return int((await connection.execute(f"DELETE FROM audit WHERE {_OLD}", before)).split()[-1])
+
+
+# By the database's clock, as its guard counts; see migration 0012.
+_OLD = "at < LEAST($1, now() - interval '180 days')"
+
+
 async def entries(
     connection: Connection,
     staff_code: str | None,

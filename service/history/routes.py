@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1", tags=["history"])
 KindName = Literal["household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"]
 
 
-_BODIES_AT_ONCE = 50
+_BODIES_AT_ONCE = 10
 
 
 class LostValue(BaseModel):
@@ -115,7 +115,7 @@ async def _bodies(connection: Connection, cipher: FieldCipher, rows: Sequence[Ro
     size = 0
     for begin in range(0, len(rows), _BODIES_AT_ONCE):
         found += (some := await read_bodies(connection, cipher, rows[begin : begin + _BODIES_AT_ONCE]))
-        size += sum(len(body.text) for body in some)
+        size += sum(len(body.text.encode()) for body in some)
         if size > PAGE_BYTES:
             break
     return found

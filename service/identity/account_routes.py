@@ -1,7 +1,7 @@
 """One's own password: changing it, and choosing another with a one-time code when it is forgotten."""
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from service.audit.sign_ins import note_act, note_failure
 from service.database import Row
@@ -17,6 +17,8 @@ from service.errors import (
     Problem,
     documented,
 )
+from service.http.ids import MadeId
+from service.http.strict import RequestBody
 from service.identity import queries
 from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
@@ -33,21 +35,21 @@ router = APIRouter(tags=["identity"])
 PURPOSE = "password"
 
 
-class PasswordChange(BaseModel):
+class PasswordChange(RequestBody):
     """The password so far, and the new one."""
 
     password: str = Field(max_length=200)
     new_password: str = Field(max_length=200, description=RULE)
 
 
-class Recovery(BaseModel):
+class Recovery(RequestBody):
     """A one-time code, and the new password that it allows to choose."""
 
     staff_code: str = Field(max_length=80, pattern=r"^[^\x00]*$")
     code: str = Field(max_length=20, examples=["7K3M9-Q2FXW"], description="Good once, for an hour")
     new_password: str = Field(max_length=200, description=RULE)
-    device_id: str | None = Field(
-        None, pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="Of the phone, if it signed in before"
+    device_id: MadeId | None = Field(
+        None, pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$", description="Of the phone, if it signed in before"
     )
 
 

@@ -16,6 +16,7 @@ from service.errors import (
     Problem,
     documented,
 )
+from service.http.strict import RequestBody
 from service.identity import second_factor
 from service.identity import second_factor_queries as queries
 from service.identity import session_queries as sessions
@@ -27,7 +28,7 @@ from service.state import state_of
 router = APIRouter(prefix="/v1/auth/otp", tags=["identity"])
 
 
-class OtpStart(BaseModel):
+class OtpStart(RequestBody):
     """The password, so that nobody else sets up a second factor."""
 
     password: str = Field(max_length=200)
@@ -40,7 +41,7 @@ class OtpSecret(BaseModel):
     uri: str = Field(examples=["otpauth://totp/gridloop:S1502?secret=…&issuer=gridloop"])
 
 
-class OtpCode(BaseModel):
+class OtpCode(RequestBody):
     """A code of the authenticator app, or a recovery code where there is one already."""
 
     otp: str = Field(min_length=6, max_length=20, pattern=r"^[0-9A-Za-z -]+$", examples=["287082"])

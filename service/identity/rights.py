@@ -99,7 +99,7 @@ ROUTES: Mapping[str, Right] = {
     "list_conflicts": _READ_WHOLE,
     "resolve_conflict": _SETTLE,
     "list_held": Right(READS_WHOLE, signed=True),
-    "held_original": Right(SETTLES, signed=True),
+    "held_original": Right(frozenset({"village_secretary", "first_secretary"}), signed=True),
     "release_held": _SETTLE,
     "discard_held": Right(SETTLES, signed=True),
     # reading

@@ -4,6 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.http.ids import MadeId
+
 _MOST_OF_A_CURSOR = 500_000
 
 
@@ -52,7 +54,7 @@ class Grant(BaseModel):
     client_id: str | None = Field(None, max_length=80, description="Of an app")
     client_secret: str | None = Field(None, max_length=200)
     scope: str | None = Field(None, max_length=400, description="Of an app: what the token shall allow; left out: all that it may")
-    device_id: str | None = Field(None, max_length=36, description="A UUID that the phone made for itself; binds the tokens to it")
+    device_id: MadeId | None = Field(None, max_length=36, description="A UUID that the phone made for itself; binds the tokens to it")
     device_name: str = Field("", max_length=100)
     platform: str = Field("", max_length=40)
     app_version: str = Field("", max_length=40)

@@ -4,6 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import asyncpg
+
+from service.audit import queries as audit
 from service.database import Database, begin_again
 from service.encryption_queries import cipher_of
 from service.identity.rights import PostHeld
@@ -18,6 +21,8 @@ _AT_ONCE = 500
 _BLOCKS_AT_ONCE = 100
 _AT_A_LOOK = 20_000  # half of what the city visits in a day; looking for them reads all visits that are older
 _SYSTEM = "purge"
+TRAIL = "lines of the trail"
+TRAIL_KEPT = "lines of the trail: kept, for this role may not delete them; set GRIDLOOP_OWNER_DATABASE_URL"
 
 
 async def purge(database: Database, settings: Settings, now: datetime, dry_run: bool = False) -> list[tuple[str, str, int]]:
@@ -31,8 +36,9 @@ async def purge(database: Database, settings: Settings, now: datetime, dry_run: 
     else:
         report.append(("locations of visits", age, await _clear_places(database, settings, places, now)))
     report.append(("locations in the mutation log", age, await _clear_logged_places(database, settings, places, dry_run)))
+    report.append(await _purge_trail(settings, now, dry_run))
     for what in queries.OLD:
-        days = settings.audit_days if what == "lines of the trail" else 30 if what == "expired refresh tokens" else 1
+        days = 30 if what == "expired refresh tokens" else 1
         before = now - timedelta(days=days)
         async with database.transaction() as connection:
             count = await (queries.count_old if dry_run else queries.delete_old)(connection, what, before)
@@ -42,6 +48,20 @@ async def purge(database: Database, settings: Settings, now: datetime, dry_run: 
 
 _FIRST_DEVICE = "00000000-0000-0000-0000-000000000000"
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+async def _purge_trail(settings: Settings, now: datetime, dry_run: bool) -> tuple[str, str, int]:
+    """Deletes old lines of the trail as the owner of the tables, or counts them: the service's own role can only add to it."""
+    before, age = now - timedelta(days=settings.audit_days), f"{settings.audit_days} days"
+    connection = await asyncpg.connect(settings.owner_url)
+    try:
+        if dry_run:
+            return TRAIL, age, await audit.count_older(connection, before)
+        return TRAIL, age, await audit.delete_older(connection, before)
+    except asyncpg.InsufficientPrivilegeError:
+        return TRAIL_KEPT, age, 0
+    finally:
+        await connection.close()
 
 
 async def _clear_logged_places(database: Database, settings: Settings, before: datetime, dry_run: bool) -> int:

@@ -104,7 +104,6 @@ LogKey = tuple[str, int, datetime]
 BlockKey = tuple[str, datetime, int]
 # what -> (table, condition on rows older than $1)
 OLD = {
-    "lines of the trail": ("audit", "at < $1"),
     "expired refresh tokens": ("refresh_token", "expires_at < $1"),
     "windows of attempts": ("attempt", "to_timestamp(expires_at) < $1"),
     "one-time codes": ("one_time_code", "expires_at < $1"),
@@ -164,6 +163,4 @@ async def count_old(connection: Connection, what: str, before: datetime) -> int:
 async def delete_old(connection: Connection, what: str, before: datetime) -> int:
     """Deletes rows of `OLD` from before a moment."""
     table, condition = OLD[what]
-    # The trail's own guard lets nothing go but in such a transaction.
-    await connection.execute("SELECT set_config('gridloop.purging', 'on', true)")
     return int((await connection.execute(f"DELETE FROM {table} WHERE {condition}", before)).split()[-1])

@@ -58,11 +58,12 @@ _ROW_BYTES = 500
 
 async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, quota_bytes: int, cipher: FieldCipher) -> None:
     """Keeps mutations aside, each a notice in its author's mailbox; raises `Problem` when a device's share of space is used up."""
+    bodies = {entry.id: encrypted_held_body(cipher, entry.id, entry.item.mutation) for entry in entries}
     kept: dict[str, tuple[bytes | None, int]] = {}
     for entry in entries:
-        reading = entry.item.reading
-        original = None if reading.original is None else packed(entry.id, reading.original, cipher)
-        kept[entry.id] = original, _ROW_BYTES + len(reading.content) + len(original or b"")
+        came = entry.item.reading.original
+        original = None if came is None else packed(entry.id, came, cipher)
+        kept[entry.id] = original, _ROW_BYTES + len(bodies[entry.id]) + len(original or b"")
     await _refuse_too_much(connection, entries, {id: size for id, (_, size) in kept.items()}, quota_bytes)
     by_mailbox: dict[str, list[HeldEntry]] = {}
     for entry in entries:
@@ -86,7 +87,7 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
                     *held_names(entry.item.mutation),
                     int(entry.item.stamp, 16),
                     entry.item.author.offset_ms,
-                    encrypted_held_body(cipher, entry.id, entry.item.mutation),
+                    bodies[entry.id],
                     entry.flaw.reason,
                     encrypted_detail(cipher, entry.id, showable(entry.flaw.detail)),
                     entry.flaw.waits_for,

@@ -8,7 +8,6 @@ every tally recounted. The clocks are the real ones: the day is as long as it ta
 import argparse
 import asyncio
 import random
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +23,7 @@ from rich.table import Table
 
 from service.console import bars, progress_bar
 from service.database import Database, open_pool
-from service.postgres import embedded, fresh_database
+from service.postgres import embedded, fresh_database, temporary_folder
 from service.settings import Settings
 from service.summaries.check import compare, recount
 from sync_protocol.device import Account, Device, Store, Transport
@@ -223,11 +222,11 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the city's phones and work")
     options = parser.parse_args()
     console = Console()
-    with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as temporary, embedded(options.keep or Path(temporary)) as server:
+    with temporary_folder("gridloop-bench-") as temporary, embedded(options.keep or temporary) as server:
         with progress_bar() as progress:
             show = bars(progress)
             began = time.perf_counter()
-            rows, good = uvloop.run(live(server, Path(temporary) / "service", options.share, show))
+            rows, good = uvloop.run(live(server, temporary / "service", options.share, show))
         rows = (*rows, ("wall time of all, s", f"{time.perf_counter() - began:.0f}"), ("all copies converged", "yes" if good else "NO"))
     table = Table(title="a day of the city")
     table.add_column("")

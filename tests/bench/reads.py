@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from service.app import create_app, utc_now
 from service.console import bars, progress_bar
 from service.database import Database, open_pool
 from service.demo.fill import fill
-from service.postgres import embedded, fresh_database
+from service.postgres import embedded, fresh_database, temporary_folder
 from service.roster.load import load
 from service.settings import Settings
 from sync_protocol.periods import Period, local_day, month, month_of, previous, week, week_of
@@ -226,7 +225,7 @@ def main() -> None:
         previous(month(month_of(yesterday))),
         ((yesterday - timedelta(days=364)).isoformat(), yesterday.isoformat()),
     )
-    with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as temporary, embedded(options.keep or Path(temporary)) as server:
+    with temporary_folder("gridloop-bench-") as temporary, embedded(options.keep or temporary) as server:
         results = []
         for visits in options.visits:
             console.print(f"{visits} visits")

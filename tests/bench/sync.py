@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import statistics
-import tempfile
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -28,7 +27,7 @@ import migrations
 from service.app import utc_now
 from service.console import progress_bar
 from service.database import Database, open_pool
-from service.postgres import embedded, fresh_database
+from service.postgres import embedded, fresh_database, temporary_folder
 from service.roster.load import load
 from service.settings import Settings
 from tests.bench import reads
@@ -225,8 +224,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often each measure is taken")
     parser.add_argument("--large", type=int, default=0, help="also over a database with so many visits; filling it takes minutes")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as temporary, embedded(options.keep or Path(temporary)) as server:
-        uvloop.run(run(server, Path(temporary) / "service", options, Console()))
+    with temporary_folder("gridloop-bench-") as temporary, embedded(options.keep or temporary) as server:
+        uvloop.run(run(server, temporary / "service", options, Console()))
 
 
 if __name__ == "__main__":

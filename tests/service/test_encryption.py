@@ -281,8 +281,8 @@ async def test_what_is_put_on_record_is_shown_whole_to_those_who_may_see_it(worl
     await phone.post(json.dumps({"protocol": 1, "sent_at": world.clock.now().isoformat(), "mutations": [unreadable, unknown]}).encode())
     items = {item["seq"]: item for item in (await world.get("/v1/held", WORKER)).json()["items"]}
     assert items[1]["mutation"]["fields"]["unreadable"]["fields"] == {"phone": [NUMBER]}
-    assert items[2]["mutation"]["fields"] == {"to": NUMBER, "half": "?"}
-    assert "telegram" in items[2]["detail"]
+    assert items[2]["mutation"]["fields"] == {"to": NUMBER, "half": "�"}
+    assert "fields.half" in items[2]["detail"]
 
 
 async def test_a_digest_tells_nothing_without_the_key(world: World) -> None:

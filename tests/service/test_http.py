@@ -18,8 +18,9 @@ from service.http import deprecation
 from service.http.bodies import MAX_BODY_BYTES
 from service.logs import JsonLines
 from service.problems import queries as problem_queries
+from service.settings import Settings
 from tests.conftest import running
-from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, Clock, World
 
 FIELDS = {"title": "水管冻裂", "duty": "emergency"}
 
@@ -207,6 +208,34 @@ async def test_the_figures_ask_for_a_token_where_one_is_set(world: World) -> Non
     world.state.settings.metrics_token = "t0ken"
     assert (await world.client.get("/metrics")).status_code == 401
     assert (await world.client.get("/metrics", headers={"Authorization": "Bearer t0ken"})).status_code == 200
+
+
+CLOSED = ("/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/static-offline-docs/swagger-ui.css")
+
+
+async def test_documents_and_figures_are_closed_outside_the_demo(settings: Settings, clock: Clock) -> None:
+    async with running(create_app(settings.model_copy(update={"demo": False}), clock.now)) as client:
+        for method in ("GET", "HEAD", "POST"):
+            absent = await client.request(method, "/nothing-of-this-name")
+            for path in CLOSED:
+                answer = await client.request(method, path)
+                assert (path, answer.status_code) == (path, 404)
+                assert answer.text.replace(path, "/nothing-of-this-name") == absent.text
+
+
+@pytest.mark.parametrize(("setting", "opened"), [("open_docs", CLOSED[1:]), ("open_metrics", CLOSED[:1]), ("demo", CLOSED)])
+async def test_a_setting_opens_them(settings: Settings, clock: Clock, setting: str, opened: tuple[str, ...]) -> None:
+    closed = {"demo": False, "open_docs": False, "open_metrics": False}
+    async with running(create_app(settings.model_copy(update=closed | {setting: True}), clock.now)) as client:
+        assert {path for path in CLOSED if (await client.get(path)).status_code == 200} == set(opened)
+
+
+async def test_a_token_opens_the_figures_to_those_who_send_it(settings: Settings, clock: Clock) -> None:
+    given = settings.model_copy(update={"demo": False, "metrics_token": "t0ken"})
+    async with running(create_app(given, clock.now)) as client:
+        assert (await client.get("/metrics")).status_code == 401
+        assert (await client.get("/metrics", headers={"Authorization": "Bearer t0ken"})).status_code == 200
+        assert (await client.get("/docs")).status_code == 404
 
 
 async def test_a_line_of_the_log_has_the_request_and_no_name(world: World, caplog: pytest.LogCaptureFixture) -> None:

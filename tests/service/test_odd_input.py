@@ -134,7 +134,7 @@ async def test_a_mutation_over_its_limit_is_held_with_a_copy_within_it(world: Wo
     [item] = await held_of(world)
     assert len(json.dumps(item["mutation"], ensure_ascii=False).encode()) <= MAX_MUTATION_BYTES
     assert item["mutation"]["fields"]["content"].startswith("长长")
-    assert json.loads((await world.get(f"/v1/held/{item['id']}/original")).text)["fields"]["content"] == long
+    assert json.loads((await world.get(f"/v1/held/{item['id']}/original", SECRETARY)).text)["fields"]["content"] == long
     assert (await world.post(f"/v1/held/{item['id']}/release", {}, SECRETARY)).json()["outcome"] == "held"
     fields = {"visited_at": AT, "content": "短"}
     assert (await world.post(f"/v1/held/{item['id']}/release", {"fields": fields}, SECRETARY)).json()["outcome"] == "applied"
@@ -166,7 +166,7 @@ async def test_what_could_not_be_read_is_never_taken_for_a_field(world: World) -
     house = phone.mutation(1, "household", fields={"head_name": "苏和"})
     bad = phone.mutation(2, "household", id=house["id"], fields=["phone", "13800000000"])
     assert [outcome for outcome, _ in await verdicts_of(phone, house, bad)] == ["applied", "held"]
-    [item] = await held_of(world)
+    [item] = await held_of(world, SECRETARY)
     path = f"/v1/held/{item['id']}/release"
     assert (await world.post(path, {}, SECRETARY)).json()["outcome"] == "held"
     as_shown = {"fields": item["mutation"]["fields"]}

@@ -13,7 +13,7 @@ from sync_protocol.describe import PROTOCOL_MD, written
 from tests.world import World
 
 EXPORTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
-DOCUMENT = create_app(Settings()).openapi()
+DOCUMENT = create_app(Settings(open_docs=True, open_metrics=True)).openapi()
 ROUTES = [(path, method, route) for path, methods in DOCUMENT["paths"].items() for method, route in methods.items()]
 
 

@@ -1,7 +1,7 @@
 """Personal data: sealed at rest, masked, audited, exported, corrected, cleared; and the history of a record."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -242,8 +242,23 @@ async def test_purging_finds_places_in_what_no_table_could_take(world: World) ->
 
 
 async def test_purging_lets_the_trail_go_only_after_its_time(world: World) -> None:
-    await world.get("/v1/households", SUPERVISOR)
+    """By the database's own clock: its guard believes nobody else's."""
+    for days in (179, 364, 366):
+        await world.fetch(
+            "INSERT INTO audit SELECT gen_random_uuid(), now() - make_interval(days => $1), 'admin', 'visits', '{}', 1, '', ''", days
+        )
     settings, database = world.state.settings, world.state.database
-    now = world.clock.now()
-    assert ("lines of the trail", "365 days", 0) in await purge(database, settings, now + timedelta(days=364))
-    assert ("lines of the trail", "365 days", 2) in await purge(database, settings, now + timedelta(days=366))
+    for dry_run, count in ((True, 1), (False, 1), (False, 0)):
+        assert ("lines of the trail", "365 days", count) in await purge(database, settings, datetime.now(UTC), dry_run)
+    # A clock that is years ahead takes nothing that the floor of 180 days protects.
+    assert ("lines of the trail", "365 days", 1) in await purge(database, settings, datetime.now(UTC) + timedelta(days=3_000))
+    assert len(await world.fetch("SELECT FROM audit WHERE at < now() - interval '178 days'")) == 1
+
+
+async def test_purging_without_the_owner_keeps_the_trail_and_clears_the_rest(world: World) -> None:
+    await world.fetch("INSERT INTO audit SELECT gen_random_uuid(), now() - interval '400 days', 'admin', 'visits', '{}', 1, '', ''")
+    alone = world.state.settings.model_copy(update={"owner_database_url": None})
+    report = await purge(world.state.database, alone, datetime.now(UTC))
+    assert (purging.TRAIL_KEPT, "365 days", 0) in report
+    assert len(report) > 3
+    assert len(await world.fetch("SELECT FROM audit WHERE at < now() - interval '399 days'")) == 1

@@ -26,8 +26,9 @@ def routes() -> list[tuple[str, str, dict[str, Any]]]:
 
 def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
     """The body of every route that has one, by operation id."""
-    for name in ("accounts", "app_api", "articles", "households", "identity", "inbox", "problems", "summaries"):
-        router = import_module(f"service.{name}.routes").router
+    domains = ("accounts", "app_api", "articles", "households", "identity", "inbox", "problems", "summaries")
+    for name in (*(f"{domain}.routes" for domain in domains), "identity.account_routes", "identity.otp_routes"):
+        router = import_module(f"service.{name}").router
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for field in route.dependant.body_params:

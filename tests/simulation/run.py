@@ -5,23 +5,21 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-import migrations
+from migrations.roles import migrate
 from service.console import progress_bar
 from service.database import Database, open_pool
-from service.postgres import embedded, fresh_database
+from service.postgres import embedded, fresh_database, temporary_folder
 from service.roster.load import load
 from service.settings import Settings
-from tests.conftest import CHEAP, TEST_CONFIG
+from tests.conftest import CHEAP, ROLES, TEST_CONFIG
 from tests.simulation.simulation import Simulation
 from tests.world import NOW, PASSWORD
 
@@ -40,7 +38,7 @@ class Outcome(NamedTuple):
 
 async def _template(server: str) -> None:
     empty = await fresh_database(server, PLAIN)
-    await asyncio.to_thread(migrations.upgrade, empty)
+    await asyncio.to_thread(migrate, empty, ROLES)
     pool = await open_pool(empty, 1)
     try:
         await load(Database(pool), Settings(households_per_grid=0), NOW, password=CHEAP.hash(PASSWORD))
@@ -78,7 +76,7 @@ def run(first: int, seeds: int, workers: int, console: Console) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     counts: Counter[str] = Counter()
     failed: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="gridloop-simulate-") as folder, embedded(Path(folder), TEST_CONFIG) as server:
+    with temporary_folder("gridloop-simulate-") as folder, embedded(folder, TEST_CONFIG) as server:
         asyncio.run(_template(server))
         context = multiprocessing.get_context("spawn")
         results: multiprocessing.Queue[Outcome | None] = context.Queue()

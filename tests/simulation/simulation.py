@@ -19,7 +19,7 @@ from service.encrypted_values import conflict_value, log_row, verdict_rest
 from service.encryption import FieldCipher
 from service.encryption_queries import cipher_of
 from service.inbox.again import release_overdue
-from service.postgres import fresh_database
+from service.postgres import as_role, fresh_database
 from service.settings import Settings
 from service.summaries.check import differences
 from service.sync import seams
@@ -30,6 +30,7 @@ from sync_protocol.device.device import moment_at
 from sync_protocol.messages import Change, canonical_json
 from sync_protocol.periods import from_ms, local_day, to_ms
 from sync_protocol.windows import in_first_pull
+from tests.conftest import ROLES
 from tests.simulation.history import (
     Failure,
     Written,
@@ -148,7 +149,7 @@ class Simulation:
 
     async def _start(self, url: str) -> None:
         self.url = url
-        self.settings = Settings(database_url=url, demo=True, pool_size=8)
+        self.settings = Settings(database_url=as_role(url, ROLES.service), demo=True, pool_size=8)
         self.app = create_app(self.settings, lambda: from_ms(self.now_ms))
         await self.stack.enter_async_context(self.app.router.lifespan_context(self.app))
         self.network.app = httpx.ASGITransport(self.app, raise_app_exceptions=True)

@@ -176,7 +176,7 @@ async def serving(folder: Path) -> AsyncIterator[Service]:
         await asyncio.to_thread(service.stop)
 
 
-async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(tmp_path: Path) -> None:
+async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(data_folder: Path) -> None:
     rng = random.Random(9)
     progress, total = 0, WRITERS * ROUNDS
     moved = asyncio.Event()
@@ -200,8 +200,8 @@ async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(tm
             await service.ready()
         return kills
 
-    async with serving(tmp_path) as service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
-        phones = [a_phone(client, tmp_path, place) for place in range(WRITERS)]
+    async with serving(data_folder) as service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+        phones = [a_phone(client, data_folder, place) for place in range(WRITERS)]
         pullers = [Puller(client, place) for place in range(2)]
         done = asyncio.Event()
         watching = [asyncio.create_task(puller.watch(done)) for puller in pullers]
@@ -217,7 +217,7 @@ async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(tm
                 pass
         assert [await phone.verify() for phone in phones] == [[]] * WRITERS
 
-    with embedded(tmp_path) as url:
+    with embedded(data_folder) as url:
         connection = await asyncpg.connect(url)
         try:
             await check(connection, url, phones, pullers)
