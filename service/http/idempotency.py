@@ -33,7 +33,7 @@ NO_KEYS = ("/v1/sync", "/v1/auth")
 # As long as a request may be under way; after that its key is free again.
 _UNDER_WAY = timedelta(seconds=90)
 _QUOTA_OF = timedelta(days=1)
-_KEPT_HEADERS = ("content-type", "location")
+_KEPT_HEADERS = ("content-type", "content-language", "location")
 
 
 class Idempotency:

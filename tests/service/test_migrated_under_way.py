@@ -23,8 +23,8 @@ CHANGE = """
 
 async def change_tables(world: World, round: int = 0) -> None:
     sql = CHANGE.format(type=("integer", "bigint")[round % 2], length=500 + round)
-    async with world.state.database.pool.acquire() as connection:
-        await connection.execute(sql)
+    for statement in sql.split(";"):
+        await world.fetch(statement)
 
 
 async def test_reads_go_on(world: World) -> None:
