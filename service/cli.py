@@ -46,6 +46,8 @@ keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens, an
 app.add_typer(keys_app, name="keys")
 account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accounts of apps.")
 app.add_typer(account_app, name="account")
+erase_app = typer.Typer(no_args_is_help=True, help="Erase the personal data of a household or a cadre, for good.")
+app.add_typer(erase_app, name="erase")
 
 T = TypeVar("T")
 _GARBAGE_AFTER = 100_000  # more than the objects that come and go with a full house
@@ -379,6 +381,45 @@ def purge(
         for what, age, count in asyncio.run(_with_database(settings, work)):
             table.add_row(what, age, str(count))
     console.print(table)
+
+
+Reason = Annotated[str, typer.Option(help="Why; it is kept, so say it without name and number.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
+
+
+@erase_app.command("household")
+def erase_household(id: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Erase a household from records, history and everything kept aside; counts stay. Run it again if it was interrupted."""
+    _erase("household", id.lower(), reason, data, yes, dry_run)
+
+
+@erase_app.command("cadre")
+def erase_cadre(staff_code: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Erase a cadre's account; the staff code stays as a pseudonym for the counts. Run it again if it was interrupted."""
+    _erase("cadre", staff_code, reason, data, yes, dry_run)
+
+
+def _erase(kind: str, subject: str, reason: str, data: Path | None, yes: bool, dry_run: bool) -> None:
+    from service.errors import Problem
+    from service.privacy.erasure import Asked, Done, Erasing, by_operator, erase, operators_act
+    from service.privacy.erasure_console import tables
+
+    asked = by_operator(Asked(kind, subject, reason, ""))
+    with database_url(chosen(data)) as settings:
+        if not (yes or dry_run):
+            typer.confirm(f"Erase the personal data of {kind} {subject}? There is no way back", abort=True)
+
+        async def work(database: Database) -> Done:
+            at = Erasing(database, settings, utc_now(), dry_run)
+            return await erase(at, asked, operators_act(asked, at.now))
+
+        try:
+            done = asyncio.run(_with_database(settings, work))
+        except Problem as problem:
+            console.print(f"[red]{problem.detail}[/red]")
+            raise typer.Exit(1) from None
+    console.print(*tables(done, dry_run), sep="\n")
 
 
 @app.command()
