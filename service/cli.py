@@ -24,6 +24,7 @@ from uvicorn.supervisors import Multiprocess
 import migrations
 from service import logs
 from service.app import create_app, utc_now
+from service.audit.trail import record_operator
 from service.console import bars, console, load_roster, progress_bar
 from service.database import Database, open_pool
 from service.encryption import new_key
@@ -167,6 +168,12 @@ def roster_load(
     with database_url(chosen(data, demo)) as settings:
         asyncio.run(load_roster(settings))
 
+        async def line(database: Database) -> None:
+            async with database.transaction() as connection:
+                await record_operator(connection, utc_now(), "roster-loaded", "roster")
+
+        asyncio.run(_with_database(settings, line))
+
 
 @epoch_app.command("new")
 def epoch_new(data: Data = None) -> None:
@@ -276,6 +283,7 @@ def account_password(
             async with database.transaction() as connection:
                 known = await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
                 await end_sessions(connection, staff_code, now, "password")
+                await record_operator(connection, now, "password-set", staff_code)
                 return known
 
         try:
@@ -299,6 +307,7 @@ def account_reset_otp(staff_code: str, data: Data = None) -> None:
         async with database.transaction() as connection:
             known = await forget_second_factor(connection, staff_code)
             await end_sessions(connection, staff_code, utc_now(), "second-factor")
+            await record_operator(connection, utc_now(), "otp-reset", staff_code)
             return known
 
     with database_url(chosen(data)) as settings:
@@ -338,6 +347,7 @@ def account_app_client(
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM unit WHERE code = $1)", unit):
                 return f"There is no unit ‘{unit}’; load the roster first."
             await queries.add_client(connection, client_id, name, hasher.hash(secret), sorted(set(scope)), unit, utc_now())
+            await record_operator(connection, utc_now(), "app-account-made", client_id)
             return None
 
     with database_url(chosen(data)) as settings:
@@ -355,6 +365,7 @@ def account_end_app(client_id: str, data: Data = None) -> None:
 
     async def end(database: Database) -> bool:
         async with database.transaction() as connection:
+            await record_operator(connection, utc_now(), "app-account-ended", client_id)
             return await queries.revoke_client(connection, client_id, utc_now())
 
     with database_url(chosen(data)) as settings:

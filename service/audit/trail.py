@@ -9,6 +9,8 @@ from fastapi import Request
 from service.database import Connection
 
 _NAMED = 20
+# Who acts by the command line.
+OPERATOR = "command line"
 # Something that is noted in the transaction that it is given.
 Act = Callable[[Connection], Awaitable[None]]
 
@@ -28,6 +30,11 @@ async def note(connection: Connection, request: Request, caller: Actor, action: 
     address = request.client.host if request.client else ""
     request_id = request.scope.get("request_id", "")
     await record(connection, caller.now, caller.staff_code, action, subjects, count, address, request_id, caller.units_or_none())
+
+
+async def record_operator(connection: Connection, at: datetime, action: str, subject: str) -> None:
+    """Adds a line about what was done by the command line: for no unit in particular, so that it is seen from the top."""
+    await record(connection, at, OPERATOR, action, [subject], 1)
 
 
 async def record(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.audit.trail import Act, record
+from service.audit.trail import OPERATOR, Act, record_operator
 from service.database import Connection, Database, begin_again
 from service.encryption_queries import cipher_of
 from service.errors import INVALID, NOT_FOUND, NOT_NOW, Problem
@@ -36,18 +36,14 @@ class Asked(NamedTuple):
     asked_by: str
 
 
-# Who erases by the command line.
-OPERATOR = "command line"
-
-
 def by_operator(asked: Asked) -> Asked:
     """What is asked for on the command line."""
     return asked._replace(asked_by=OPERATOR)
 
 
 def operators_act(asked: Asked, now: datetime) -> Act:
-    """The line in the trail of an erasure by the command line, which works for no unit in particular."""
-    return partial(record, at=now, staff_code=OPERATOR, action=f"{asked.kind}-erased", subjects=[asked.subject], count=1)
+    """The line in the trail of an erasure by the command line."""
+    return partial(record_operator, at=now, action=f"{asked.kind}-erased", subject=asked.subject)
 
 
 class Done(msgspec.Struct):
