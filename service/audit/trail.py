@@ -1,4 +1,5 @@
-"""Writes the trail: in the transaction of what it tells of, so that nothing is read or done without its line."""
+"""Writes the trail: in the transaction of what it tells of, so that nothing is read or done without
+its line."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -25,15 +26,34 @@ class Actor(Protocol):
         """The units for which it is done; none when it is for oneself."""
 
 
-async def note(connection: Connection, request: Request, caller: Actor, action: str, subjects: Sequence[str], count: int) -> None:
-    """Adds a line: what the caller read or did (`action`), of whom or where (`subjects`), and how many records were shown."""
+async def note(
+    connection: Connection,
+    request: Request,
+    caller: Actor,
+    action: str,
+    subjects: Sequence[str],
+    count: int,
+) -> None:
+    """Adds a line: what the caller read or did (`action`), of whom or where (`subjects`), and how
+    many records were shown."""
     address = request.client.host if request.client else ""
     request_id = request.scope.get("request_id", "")
-    await record(connection, caller.now, caller.staff_code, action, subjects, count, address, request_id, caller.units_or_none())
+    await record(
+        connection,
+        caller.now,
+        caller.staff_code,
+        action,
+        subjects,
+        count,
+        address,
+        request_id,
+        caller.units_or_none(),
+    )
 
 
 async def record_operator(connection: Connection, at: datetime, action: str, subject: str) -> None:
-    """Adds a line about what was done by the command line: for no unit in particular, so that it is seen from the top."""
+    """Adds a line about what was done by the command line: for no unit in particular, so that it is
+    seen from the top."""
     await record(connection, at, OPERATOR, action, [subject], 1)
 
 
@@ -48,7 +68,8 @@ async def record(
     request_id: str = "",
     units: Sequence[str] = (),
 ) -> None:
-    """Adds a line that comes of no REST request; see `note`. Without `units` it is for those of the cadre's posts at that moment."""
+    """Adds a line that comes of no REST request; see `note`. Without `units` it is for those of the
+    cadre's posts at that moment."""
     named = [*subjects[:_NAMED], "…"] if len(subjects) > _NAMED else list(subjects)
     await connection.execute(
         """

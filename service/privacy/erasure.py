@@ -1,7 +1,8 @@
-"""A person's erasure: `gridloop erase` and the routes of erasure; what goes and what stays is told in `docs/erasure.md`.
+"""A person's erasure: `gridloop erase` and the routes of erasure; what goes and what stays is told
+in `docs/erasure.md`.
 
-Every step is a few transactions of its own and does nothing twice: an erasure that was interrupted is
-run again, and goes on where it stopped.
+Every step is a few transactions of its own and does nothing twice: an erasure that was interrupted
+is run again, and goes on where it stopped.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,7 +29,8 @@ Work = Callable[[Connection], Awaitable[Counts]]
 
 
 class Asked(NamedTuple):
-    """What is to be erased (`kind`: household or cadre; `subject`: its id or staff code), by whom and why."""
+    """What is to be erased (`kind`: household or cadre; `subject`: its id or staff code), by whom
+    and why."""
 
     kind: str
     subject: str
@@ -47,7 +49,8 @@ def operators_act(asked: Asked, now: datetime) -> Act:
 
 
 class Done(msgspec.Struct):
-    """What came of it: `removed`: what went -> how many; `repeated`: it had been erased before, and nothing had come since."""
+    """What came of it: `removed`: what went -> how many; `repeated`: it had been erased before, and
+    nothing had come since."""
 
     kind: str
     subject: str
@@ -71,7 +74,8 @@ class Erasing(NamedTuple):
     dry_run: bool = False
 
     async def transact(self, work: Work) -> Counts:
-        """Does some work in a transaction, anew when it met another; a dry run leaves nothing behind."""
+        """Does some work in a transaction, anew when it met another; a dry run leaves nothing
+        behind."""
         found: Counts = {}
 
         async def once() -> None:
@@ -87,18 +91,28 @@ class Erasing(NamedTuple):
 
 
 async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
-    """Erases a person's data, or goes on with it; once it is done, what has come since. `act`: how it is noted in the trail.
+    """Erases a person's data, or goes on with it; once it is done, what has come since. `act`: how
+    it is noted in the trail.
 
-    Raises `Problem` when there is no such person, when somebody is at it just now, or when the reason names what is to be erased.
+    Raises `Problem` when there is no such person, when somebody is at it just now, or when the
+    reason names what is to be erased.
     """
     async with at.database.reading() as connection:
         await _refuse(connection, at.settings, asked)
         known = await sql.erasure(connection, asked.kind, asked.subject)
     async with sql.one_at_a_time(at.database, asked.kind, asked.subject) as free:
         if not free:
-            raise Problem(NOT_NOW, f"The {asked.kind} {asked.subject} is being erased just now; ask again in a minute.")
+            raise Problem(
+                NOT_NOW,
+                f"The {asked.kind} {asked.subject} is being erased just now; ask again in a minute.",
+            )
         if at.dry_run:
-            return await _answer(at, asked, await _all_steps(at, asked, []), known is not None and known["completed_at"] is not None)
+            return await _answer(
+                at,
+                asked,
+                await _all_steps(at, asked, []),
+                known is not None and known["completed_at"] is not None,
+            )
         if known is not None and known["completed_at"] is not None:
             trial = at._replace(dry_run=True)
             if not any((await _all_steps(trial, asked, [])).values()):
@@ -143,7 +157,10 @@ async def _refuse(connection: Connection, settings: Settings, asked: Asked) -> N
         raise Problem(NOT_FOUND, f"There is no {asked.kind} ‘{asked.subject}’.")
     cipher = await cipher_of(connection, settings)
     if any(text in asked.reason for text in await steps.told_by(connection, cipher, asked.kind, asked.subject)):
-        raise Problem(INVALID, f"reason names what is to be erased of the {asked.kind}, and is kept; say it without name and number.")
+        raise Problem(
+            INVALID,
+            f"reason names what is to be erased of the {asked.kind}, and is kept; say it without name and number.",
+        )
 
 
 async def _all_steps(at: Erasing, asked: Asked, done: Sequence[str]) -> dict[str, int]:

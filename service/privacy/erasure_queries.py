@@ -1,4 +1,5 @@
-"""The SQL of erasures: what is kept of a person beside the mutation log, and how far an erasure has come."""
+"""The SQL of erasures: what is kept of a person beside the mutation log, and how far an erasure has
+come."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -56,13 +57,21 @@ async def add_removed(connection: Connection, kind: str, subject: str, removed: 
     for what, count in removed.items():
         total[what] = total.get(what, 0) + count
     await connection.execute(
-        "UPDATE erasure SET removed = $3::text::jsonb WHERE kind = $1 AND subject = $2", kind, subject, json.dumps(total)
+        "UPDATE erasure SET removed = $3::text::jsonb WHERE kind = $1 AND subject = $2",
+        kind,
+        subject,
+        json.dumps(total),
     )
 
 
 async def keep_step(connection: Connection, kind: str, subject: str, step: str) -> None:
     """Keeps that a step is finished."""
-    await connection.execute("UPDATE erasure SET done = done || to_jsonb($3::text) WHERE kind = $1 AND subject = $2", kind, subject, step)
+    await connection.execute(
+        "UPDATE erasure SET done = done || to_jsonb($3::text) WHERE kind = $1 AND subject = $2",
+        kind,
+        subject,
+        step,
+    )
 
 
 async def complete(connection: Connection, kind: str, subject: str, now: datetime) -> None:
@@ -85,29 +94,39 @@ async def grid_of_household(connection: Connection, id: str) -> str | None:
 
 
 async def records_about(connection: Connection, household: str) -> dict[str, list[str]]:
-    """The ids of the records of a household, deleted ones included: itself, its visits, the problems about it, their steps.
+    """The ids of the records of a household, deleted ones included: itself, its visits, the
+    problems about it, their steps.
 
     Visits and problems may lie in any grid, for a household moves: all of them are gone through.
     """
     visits = await connection.fetch("SELECT id::text FROM visit WHERE household_id = $1 ORDER BY id", household)
     visit_ids = [row["id"] for row in visits]
     problems = await connection.fetch(
-        "SELECT id::text FROM problem WHERE household_id = $1 OR visit_id = ANY($2::uuid[]) ORDER BY id", household, visit_ids
+        "SELECT id::text FROM problem WHERE household_id = $1 OR visit_id = ANY($2::uuid[]) ORDER BY id",
+        household,
+        visit_ids,
     )
     problem_ids = [row["id"] for row in problems]
     steps = await connection.fetch("SELECT id::text FROM step WHERE problem_id = ANY($1::uuid[]) ORDER BY id", problem_ids)
-    return {"household": [household], "visit": visit_ids, "problem": problem_ids, "step": [row["id"] for row in steps]}
+    return {
+        "household": [household],
+        "visit": visit_ids,
+        "problem": problem_ids,
+        "step": [row["id"] for row in steps],
+    }
 
 
 async def lock_grids(connection: Connection, kind: str, ids: Sequence[str]) -> None:
     """Locks the grids of records, in one order for everybody."""
     await connection.execute(
-        f"SELECT FROM counter WHERE grid IN (SELECT grid FROM {kind} WHERE id = ANY($1::uuid[])) ORDER BY grid FOR NO KEY UPDATE", ids
+        f"SELECT FROM counter WHERE grid IN (SELECT grid FROM {kind} WHERE id = ANY($1::uuid[])) ORDER BY grid FOR NO KEY UPDATE",
+        ids,
     )
 
 
 async def clear_beside(connection: Connection, kind: str, rows: Sequence[tuple[str, str | None]]) -> None:
-    """Clears what no mutation clears: the fields of newer apps; `rows`: ids with the clocks that stay, see `Record`."""
+    """Clears what no mutation clears: the fields of newer apps; `rows`: ids with the clocks that
+    stay, see `Record`."""
     await connection.executemany(f"UPDATE {kind} SET extra = NULL, clocks = $2::text::jsonb WHERE id = $1", rows)
 
 
@@ -119,9 +138,11 @@ async def clear_deleted(connection: Connection, kind: Kind, ids: Sequence[str]) 
 
 
 async def clocks_of(connection: Connection, kind: str, ids: Sequence[str]) -> list[Row]:
-    """The clocks of records, whether they have fields of newer apps, and whether they are deleted."""
+    """The clocks of records, whether they have fields of newer apps, and whether they are
+    deleted."""
     return await connection.fetch(
-        f"SELECT id::text, deleted, extra IS NOT NULL AS has_extra, clocks FROM {kind} WHERE id = ANY($1::uuid[])", ids
+        f"SELECT id::text, deleted, extra IS NOT NULL AS has_extra, clocks FROM {kind} WHERE id = ANY($1::uuid[])",
+        ids,
     )
 
 
@@ -176,7 +197,8 @@ async def write_seal(connection: Connection, id: str, summary: str) -> None:
 
 
 async def clear_cadre(connection: Connection, staff_code: str, name: str, now: datetime) -> tuple[int, int]:
-    """Clears a cadre's account and ends the posts; how many accounts held anything, how many posts ended."""
+    """Clears a cadre's account and ends the posts; how many accounts held anything, how many posts
+    ended."""
     accounts = await connection.execute(
         "UPDATE cadre SET name = $2, phone = '', password = NULL, party_member = false, must_change = false, password_expires_at = NULL"
         " WHERE staff_code = $1 AND (name, phone, party_member, must_change) IS DISTINCT FROM ($2, '', false, false) OR"
@@ -206,7 +228,8 @@ async def delete_sign_ins(connection: Connection, staff_code: str) -> dict[str, 
 
 
 async def clear_devices(connection: Connection, staff_code: str, own: str, now: datetime) -> int:
-    """Clears the names of a cadre's devices and revokes them; how many were. `own`: the one of the writes over REST, which is no phone."""
+    """Clears the names of a cadre's devices and revokes them; how many were. `own`: the one of the
+    writes over REST, which is no phone."""
     return _count(
         await connection.execute(
             "UPDATE device SET name = '', app_version = '', revoked_at = coalesce(revoked_at, $2) WHERE staff_code = $1"

@@ -1,4 +1,5 @@
-"""What an erasure cannot reach, and until when: named in its answer, so that nobody believes more than is true."""
+"""What an erasure cannot reach, and until when: named in its answer, so that nobody believes more
+than is true."""
 
 from datetime import datetime
 
@@ -24,11 +25,21 @@ def _everywhere(settings: Settings) -> list[Remains]:
     kept = settings.backups_kept or _KEPT_UNKNOWN
     return [
         Remains("backups and WAL archives", "everything, as it was before the erasure", kept),
-        Remains("after a restore from such a backup", "everything again", "the erasure is run again right after the restore"),
         Remains(
-            "files of PostgreSQL, and of its standbys", "old versions of the rows", "the next VACUUM of the tables, by itself within days"
+            "after a restore from such a backup",
+            "everything again",
+            "the erasure is run again right after the restore",
         ),
-        Remains("ledgers and exports that were downloaded", "what was in scope at the time", "whoever holds them deletes them"),
+        Remains(
+            "files of PostgreSQL, and of its standbys",
+            "old versions of the rows",
+            "the next VACUUM of the tables, by itself within days",
+        ),
+        Remains(
+            "ledgers and exports that were downloaded",
+            "what was in scope at the time",
+            "whoever holds them deletes them",
+        ),
     ]
 
 
@@ -37,10 +48,26 @@ async def remains_of_household(connection: Connection, settings: Settings, house
     grid = await sql.grid_of_household(connection, household)
     phones = 0 if grid is None else await sql.phones_of(connection, grid, now)
     return [
-        Remains(f"phones, {phones} in use by cadres of grid {grid} and above", "their copies of the records", "each one's next sync"),
-        Remains("the phone on which a mutation was written", "its own mutations", "30 days after it sent them"),
-        Remains("phones that never sync again", "copies and what was not sent", "they are revoked, wiped or found"),
-        Remains("texts of other records", "a name that somebody wrote there", "somebody corrects them; they cannot be found by an id"),
+        Remains(
+            f"phones, {phones} in use by cadres of grid {grid} and above",
+            "their copies of the records",
+            "each one's next sync",
+        ),
+        Remains(
+            "the phone on which a mutation was written",
+            "its own mutations",
+            "30 days after it sent them",
+        ),
+        Remains(
+            "phones that never sync again",
+            "copies and what was not sent",
+            "they are revoked, wiped or found",
+        ),
+        Remains(
+            "texts of other records",
+            "a name that somebody wrote there",
+            "somebody corrects them; they cannot be found by an id",
+        ),
         *_everywhere(settings),
     ]
 
@@ -49,9 +76,25 @@ def remains_of_cadre(settings: Settings) -> list[Remains]:
     """What still holds something of a cadre."""
     days = settings.audit_days
     return [
-        Remains("records, history and tallies", "the staff code as a pseudonym, which the counts need", "they are kept"),
-        Remains("the trail", "the staff code and the addresses of sign-ins", f"{days} days after each line, by gridloop purge"),
-        Remains("the cadre's own phones", "copies and what was not sent", "they are taken back or wiped; they get no data any more"),
-        Remains("texts of records", "a name that somebody wrote there", "somebody corrects them; they cannot be found by a staff code"),
+        Remains(
+            "records, history and tallies",
+            "the staff code as a pseudonym, which the counts need",
+            "they are kept",
+        ),
+        Remains(
+            "the trail",
+            "the staff code and the addresses of sign-ins",
+            f"{days} days after each line, by gridloop purge",
+        ),
+        Remains(
+            "the cadre's own phones",
+            "copies and what was not sent",
+            "they are taken back or wiped; they get no data any more",
+        ),
+        Remains(
+            "texts of records",
+            "a name that somebody wrote there",
+            "somebody corrects them; they cannot be found by a staff code",
+        ),
         *_everywhere(settings),
     ]

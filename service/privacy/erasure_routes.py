@@ -1,4 +1,5 @@
-"""A person's erasure over REST: `POST /v1/households/{id}/erasure`, `POST /v1/cadres/{staff_code}/erasure`."""
+"""A person's erasure over REST: `POST /v1/households/{id}/erasure`, `POST
+/v1/cadres/{staff_code}/erasure`."""
 
 from datetime import datetime
 from functools import partial
@@ -35,7 +36,8 @@ class RemainsOut(BaseModel):
 
 
 class ErasureOut(BaseModel):
-    """What was removed, and what an erasure cannot reach. `repeated`: it was erased before, and nothing had come since."""
+    """What was removed, and what an erasure cannot reach. `repeated`: it was erased before, and
+    nothing had come since."""
 
     kind: str = Field(examples=["household"])
     subject: str
@@ -53,8 +55,9 @@ class ErasureOut(BaseModel):
     responses=documented(*READING, NOT_NOW),
 )
 async def erase_household(request: Request, caller: Signed, id: Id, body: ErasureReason) -> ErasureOut:
-    """Removes name, contacts, texts and places from the record, its visits and problems, their history and everything that was kept
-    aside; counts stay. There is no way back. One that was interrupted goes on when it is asked for again."""
+    """Removes name, contacts, texts and places from the record, its visits and problems, their
+    history and everything that was kept aside; counts stay. There is no way back. One that was
+    interrupted goes on when it is asked for again."""
     async with state_of(request).database.reading() as connection:
         grid = await queries.grid_of_household(connection, id)
     if grid is None or not caller.reaches(grid):
@@ -69,8 +72,9 @@ async def erase_household(request: Request, caller: Signed, id: Id, body: Erasur
     responses=documented(*READING, NOT_NOW),
 )
 async def erase_cadre(request: Request, caller: Signed, staff_code: StaffCode, body: ErasureReason) -> ErasureOut:
-    """Removes name, phone number, password, second factor, sign-ins and the names of devices, and ends the posts; the staff code stays as
-    a pseudonym by which the counts go. There is no way back."""
+    """Removes name, phone number, password, second factor, sign-ins and the names of devices, and
+    ends the posts; the staff code stays as a pseudonym by which the counts go. There is no way
+    back."""
     if staff_code == caller.staff_code:
         raise Problem(NOT_ALLOWED, "Not for your own account: ask another administrator.")
     async with state_of(request).database.reading() as connection:
@@ -81,7 +85,14 @@ async def erase_cadre(request: Request, caller: Signed, staff_code: StaffCode, b
 
 async def _erase(request: Request, caller: Caller, asked: Asked) -> ErasureOut:
     state = state_of(request)
-    act = partial(note, request=request, caller=caller, action=f"{asked.kind}-erased", subjects=[asked.subject], count=1)
+    act = partial(
+        note,
+        request=request,
+        caller=caller,
+        action=f"{asked.kind}-erased",
+        subjects=[asked.subject],
+        count=1,
+    )
     done = await erase(Erasing(state.database, state.settings, caller.now), asked, act)
     return _out(done)
 

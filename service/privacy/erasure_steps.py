@@ -1,4 +1,5 @@
-"""The steps of an erasure. Each is made of parts, every one a transaction that does nothing when it is done again."""
+"""The steps of an erasure. Each is made of parts, every one a transaction that does nothing when it
+is done again."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -50,7 +51,8 @@ async def told_by(connection: Connection, cipher: FieldCipher, kind: str, subjec
 
 
 def of_household(settings: Settings, subject: str, by: str, now: datetime) -> dict[str, Step]:
-    """The steps for a household, by name: first the record, from which no copy is made any more after that."""
+    """The steps for a household, by name: first the record, from which no copy is made any more
+    after that."""
     erasure = _Erasure(settings, subject, by, now)
     found = {f"{kind} records": partial(_records, erasure, KINDS[kind]) for kind in ("household", "visit", "problem", "step")}
     return {
@@ -92,7 +94,8 @@ async def _records(erasure: _Erasure, kind: Kind, database: Database) -> AsyncIt
 
 
 async def _erase_records(erasure: _Erasure, kind: Kind, ids: Sequence[str], connection: Connection) -> Mapping[str, int]:
-    """Clears records by the one write path, so that phones drop what they hold, and what that path leaves of them."""
+    """Clears records by the one write path, so that phones drop what they hold, and what that path
+    leaves of them."""
     await sql.lock_grids(connection, kind.name, ids)
     cipher = await cipher_of(connection, erasure.settings)
     stored = await load(connection, kind, ids, cipher)
@@ -124,7 +127,8 @@ def _is_clear(kind: Kind, stored: Stored, beside: Any) -> bool:
 
 
 def _mutations(kind: Kind, stored: Stored) -> list[Mutation]:
-    """What clears a living record: every field but those that are kept, empty ones too, so that the record takes a new revision."""
+    """What clears a living record: every field but those that are kept, empty ones too, so that the
+    record takes a new revision."""
     record = stored.record
     fields: dict[str, Any] = {}
     more: list[Mutation] = []
@@ -150,7 +154,8 @@ def _normal(clocks: str) -> str:
 
 
 def _without_names(kind: Kind, clocks: str | None) -> str | None:
-    """Clocks without the elements of sets that were erased, which may be people's names, and without the fields of newer apps."""
+    """Clocks without the elements of sets that were erased, which may be people's names, and
+    without the fields of newer apps."""
     if clocks is None:
         return None
     found = json.loads(clocks)
@@ -212,7 +217,11 @@ async def _answers(erasure: _Erasure, database: Database) -> AsyncIterator[Work]
     ids = await _ids(database, erasure.subject)
     every = [id for some in ids.values() for id in some]
     async with database.reading() as connection:
-        named = [*every, *await sql.receipts_of(connection, ids["problem"]), *await sql.conflict_ids(connection, every)]
+        named = [
+            *every,
+            *await sql.receipts_of(connection, ids["problem"]),
+            *await sql.conflict_ids(connection, every),
+        ]
     async for work in _answers_naming(erasure, {name.lower() for name in named}):
         yield work
 

@@ -11,9 +11,11 @@ _MOMENT = DateTime(timezone=True)
 
 
 class Erasure(SQLModel, table=True):
-    """That the personal data of a household or a cadre was erased: by whom and why, how far it has come, and what went.
+    """That the personal data of a household or a cadre was erased: by whom and why, how far it has
+    come, and what went.
 
-    `removed`: what has gone -> how many; `done`: the steps that are finished. One without `completed_at` is resumed.
+    `removed`: what has gone -> how many; `done`: the steps that are finished. One without
+    `completed_at` is resumed.
     """
 
     kind: str = Field(sa_column=Column(Text, primary_key=True))

@@ -1,5 +1,5 @@
-"""Erases what the mutation log, held mutations and conflicts keep of records: of each there stays what
-it was and what became of it. Digests stay, so that a repeated mutation is still known."""
+"""Erases what the mutation log, held mutations and conflicts keep of records: of each there stays
+what it was and what became of it. Digests stay, so that a repeated mutation is still known."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -39,7 +39,8 @@ def _is_erased(text: str) -> bool:
 
 
 async def erase_lines(connection: Connection, cipher: FieldCipher, rows: Sequence[Any]) -> int:
-    """Erases the bodies of lines of the log, and the values in their verdicts; how many had any, of those that were not held."""
+    """Erases the bodies of lines of the log, and the values in their verdicts; how many had any, of
+    those that were not held."""
     done: set[sql.LineKey] = set()
     changed = []
     for row in rows:
@@ -96,7 +97,8 @@ def _erased_verdict(cipher: FieldCipher, row: Any) -> str | None:
 
 
 async def erase_held(connection: Connection, cipher: FieldCipher, row: Any, by: str, now: datetime) -> bool:
-    """Erases what is held in a row, and its lines of the log; an open one is discarded. Whether there was anything."""
+    """Erases what is held in a row, and its lines of the log; an open one is discarded. Whether
+    there was anything."""
     body = values.held_body(cipher, row["id"], row["body"], row["kind"], row["record"], row["grid"])
     if row["state"] != "open" and row["original"] is None and _is_erased(body.text):
         return False
@@ -127,8 +129,16 @@ def names_any(cipher: FieldCipher, row: Any, ids: Collection[str]) -> bool:
 # ------------------------------------------------------------------------------------------- conflicts
 
 
-async def erase_conflicts(connection: Connection, cipher: FieldCipher, kind: str, ids: Sequence[str], by: str, now: datetime) -> int:
-    """Erases the values and notes of the conflicts of records; an open one is settled as it stands. How many had any."""
+async def erase_conflicts(
+    connection: Connection,
+    cipher: FieldCipher,
+    kind: str,
+    ids: Sequence[str],
+    by: str,
+    now: datetime,
+) -> int:
+    """Erases the values and notes of the conflicts of records; an open one is settled as it stands.
+    How many had any."""
     done = 0
     for row in await sql.conflicts_of(connection, kind, ids):
         note = WHY if row["note"] else row["note"]

@@ -1,4 +1,5 @@
-"""The SQL of what is erased of the mutation log, held mutations and conflicts; and which records were erased."""
+"""The SQL of what is erased of the mutation log, held mutations and conflicts; and which records
+were erased."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -74,9 +75,11 @@ async def lock_blocks_of(connection: Connection, keys: Sequence[LineKey]) -> lis
 
 
 async def write_lines(connection: Connection, rows: Sequence[tuple[str, int, datetime, str | None, str | None]]) -> None:
-    """Writes verdicts and bodies of lines back; their digests stay, so that a repeated mutation is still known."""
+    """Writes verdicts and bodies of lines back; their digests stay, so that a repeated mutation is
+    still known."""
     await connection.executemany(
-        "UPDATE mutation SET verdict = $4::text::json, body = $5 WHERE device = $1::uuid AND seq = $2 AND received_at = $3", rows
+        "UPDATE mutation SET verdict = $4::text::json, body = $5 WHERE device = $1::uuid AND seq = $2 AND received_at = $3",
+        rows,
     )
 
 
@@ -108,7 +111,11 @@ async def lock_held_row(connection: Connection, id: str) -> Row | None:
 async def write_erased_held(connection: Connection, id: str, body: str, detail: str, decision: str | None) -> None:
     """Leaves of a held mutation what it was and what became of it."""
     await connection.execute(
-        "UPDATE held SET body = $2, detail = $3, decision = $4, original = NULL, size = 500 WHERE id = $1", id, body, detail, decision
+        "UPDATE held SET body = $2, detail = $3, decision = $4, original = NULL, size = 500 WHERE id = $1",
+        id,
+        body,
+        detail,
+        decision,
     )
 
 

@@ -1,4 +1,5 @@
-"""A person's erasure: what goes, what stays, what comes late, and what happens when it is interrupted."""
+"""A person's erasure: what goes, what stays, what comes late, and what happens when it is
+interrupted."""
 
 import json
 from collections.abc import Callable
@@ -20,14 +21,36 @@ from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, 
 
 NAME, PHONE, ADDRESS = "苏和巴特尔", "13812345678", "东组三号院"
 TEXTS = {
-    *(NAME, PHONE, ADDRESS, "13899998888", "患慢性病", "送了两袋面", "塔娜高娃甲", "暖气不热", "管道冻裂", "找苏和本人", "已上门看过"),
-    *("wechat-suhe", "一个旧号码", "迟到的号码", "未到的走访", "关节炎", "写错的备注", "elderly_alone", "40.123456"),
+    *(
+        NAME,
+        PHONE,
+        ADDRESS,
+        "13899998888",
+        "患慢性病",
+        "送了两袋面",
+        "塔娜高娃甲",
+        "暖气不热",
+        "管道冻裂",
+        "找苏和本人",
+        "已上门看过",
+    ),
+    *(
+        "wechat-suhe",
+        "一个旧号码",
+        "迟到的号码",
+        "未到的走访",
+        "关节炎",
+        "写错的备注",
+        "elderly_alone",
+        "40.123456",
+    ),
 }
 PLACE = {"lat": 40.123456, "lon": 109.654321}
 
 
 class Told:
-    """A household about which everything was written that can be written, and the records about it."""
+    """A household about which everything was written that can be written, and the records about
+    it."""
 
     def __init__(self, phone: WirePhone, house: str, visit: str, problem: str) -> None:
         self.phone, self.house, self.visit, self.problem = phone, house, visit, problem
@@ -39,7 +62,13 @@ async def tell(world: World) -> Told:
     phone, other = world.wire(), world.wire(SECRETARY)
     told = Told(phone, phone.new_id(), phone.new_id(), phone.new_id())
     when = world.clock.now().isoformat()
-    fields: dict[str, Any] = {"head_name": NAME, "phone": PHONE, "address": ADDRESS, "members": 4, "note": "患慢性病"}
+    fields: dict[str, Any] = {
+        "head_name": NAME,
+        "phone": PHONE,
+        "address": ADDRESS,
+        "members": 4,
+        "note": "患慢性病",
+    }
     fields |= {"tags": {"add": ["elderly_alone"]}, "location": PLACE, "wechat": "wechat-suhe"}
     visit = {
         "visited_at": when,
@@ -48,20 +77,43 @@ async def tell(world: World) -> Told:
         "people_met": {"add": [NAME, "塔娜高娃甲"]},
         "location": PLACE,
     }
-    problem = {"title": "暖气不热", "detail": "管道冻裂", "duty": "emergency", "raised_at": when, "visit_id": told.visit, "contact": NAME}
+    problem = {
+        "title": "暖气不热",
+        "detail": "管道冻裂",
+        "duty": "emergency",
+        "raised_at": when,
+        "visit_id": told.visit,
+        "contact": NAME,
+    }
     told.puts = [
         phone.mutation(1, "household", id=told.house, fields=fields),
         phone.mutation(2, id=told.visit, fields=visit),
         phone.mutation(3, "problem", id=told.problem, fields=problem),
         # A visit of a household that is not here yet says the same of this one; it stays held.
-        phone.mutation(4, fields={"visited_at": when, "household_id": phone.new_id(), "content": f"未到的走访 {told.house}"}),
-        phone.mutation(5, "household", id=told.house, base=1, fields={"members": 1e400, "note": "关节炎", "head_name": NAME}),
+        phone.mutation(
+            4,
+            fields={
+                "visited_at": when,
+                "household_id": phone.new_id(),
+                "content": f"未到的走访 {told.house}",
+            },
+        ),
+        phone.mutation(
+            5,
+            "household",
+            id=told.house,
+            base=1,
+            fields={"members": 1e400, "note": "关节炎", "head_name": NAME},
+        ),
         phone.mutation(6, "household", id=told.house, base=99, fields={"phone": "13899998888"}),
         phone.mutation(7, id=told.visit, base=99, fields={"people_met": {"remove": ["塔娜高娃甲"]}}),
     ]
     body = {"protocol": 1, "sent_at": when, "mutations": told.puts}
     answer = (await phone.post(json.dumps(body).encode())).json()
-    assert [item["outcome"] for item in answer["verdicts"]] == ["applied"] * 3 + ["held", "held"] + ["applied"] * 2, answer
+    assert [item["outcome"] for item in answer["verdicts"]] == ["applied"] * 3 + [
+        "held",
+        "held",
+    ] + ["applied"] * 2, answer
     # Two phones that did not know of each other, so that there are conflicts.
     world.clock.forward(minutes=1)
     late = other.mutation(1, "household", id=told.house, base=1, fields={"phone": "一个旧号码", "note": "写错的备注"})
@@ -137,7 +189,14 @@ async def test_no_column_of_any_table_holds_a_trace_of_an_erased_household(world
     after = await everything_decrypted(world)
     assert [text for text in TEXTS if text in after] == []
     assert done["removed"]["households"] == done["removed"]["visits"] == done["removed"]["problems"] == 1
-    assert {"steps", "conflicts", "held mutations", "mutations in the log", "kept answers", "sealed summaries"} <= done["removed"].keys()
+    assert {
+        "steps",
+        "conflicts",
+        "held mutations",
+        "mutations in the log",
+        "kept answers",
+        "sealed summaries",
+    } <= done["removed"].keys()
 
 
 async def test_counts_stay_and_the_check_finds_no_difference(world: World) -> None:
@@ -191,12 +250,27 @@ def _late_edits(told: Told, sender: WirePhone, base: int) -> list[dict[str, Any]
         sender.mutation(2, id=told.visit, base=base, fields={"content": "迟到的号码"}),
         sender.mutation(3, "problem", id=told.problem, base=base, fields={"title": "迟到的号码"}),
         sender.mutation(4, fields={"visited_at": when, "household_id": told.house, "content": "迟到的号码"}),
-        sender.mutation(5, "step", fields={"problem_id": told.problem, "action": "note", "at": when, "note": "迟到的号码"}),
-        sender.mutation(6, "problem", fields={"household_id": told.house, "title": "迟到的号码", "duty": "emergency", "raised_at": when}),
+        sender.mutation(
+            5,
+            "step",
+            fields={"problem_id": told.problem, "action": "note", "at": when, "note": "迟到的号码"},
+        ),
+        sender.mutation(
+            6,
+            "problem",
+            fields={
+                "household_id": told.house,
+                "title": "迟到的号码",
+                "duty": "emergency",
+                "raised_at": when,
+            },
+        ),
     ]
 
 
-async def test_what_a_phone_wrote_before_it_heard_of_the_erasure_waits_for_a_person(world: World) -> None:
+async def test_what_a_phone_wrote_before_it_heard_of_the_erasure_waits_for_a_person(
+    world: World,
+) -> None:
     told = await tell(world)
     late = world.wire()
     edits = _late_edits(told, late, base=1)
@@ -210,7 +284,14 @@ async def test_what_a_phone_wrote_before_it_heard_of_the_erasure_waits_for_a_per
 async def test_new_visits_that_come_alone_wait_too(world: World) -> None:
     told = await tell(world)
     late = world.wire()
-    visit = late.mutation(1, fields={"visited_at": "2026-11-20T09:00:00+08:00", "household_id": told.house, "content": "迟到的号码"})
+    visit = late.mutation(
+        1,
+        fields={
+            "visited_at": "2026-11-20T09:00:00+08:00",
+            "household_id": told.house,
+            "content": "迟到的号码",
+        },
+    )
     await erase_house(world, told.house)
     assert (await late.send(visit)).json()["verdicts"][0]["reason"] == "erased"
 
@@ -221,7 +302,11 @@ async def test_what_is_written_of_the_record_as_it_is_now_is_applied(world: Worl
     phone = world.wire()
     await phone.send()
     [row] = await world.fetch("SELECT rev FROM household WHERE id = $1", told.house)
-    visit = {"visited_at": world.clock.now().isoformat(), "household_id": told.house, "content": "新住户"}
+    visit = {
+        "visited_at": world.clock.now().isoformat(),
+        "household_id": told.house,
+        "content": "新住户",
+    }
     edit = phone.mutation(1, "household", id=told.house, base=row["rev"], fields={"head_name": "新住户"})
     answer = (await phone.send(edit, phone.mutation(2, fields=visit))).json()
     assert [item["outcome"] for item in answer["verdicts"]] == ["applied", "applied"]
@@ -242,7 +327,9 @@ async def test_what_tells_of_nobody_is_applied_whenever_it_was_written(world: Wo
     assert (await late.send(edit)).json()["verdicts"][0]["outcome"] in ("applied", "merged")
 
 
-async def test_a_person_releases_or_discards_what_came_late_and_what_is_discarded_goes(world: World) -> None:
+async def test_a_person_releases_or_discards_what_came_late_and_what_is_discarded_goes(
+    world: World,
+) -> None:
     told = await tell(world)
     late = world.wire()
     edits = _late_edits(told, late, base=1)[:2]
@@ -346,7 +433,10 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(world: World) -> None
     assert await everything_decrypted(world) == before
     done: Done = await erase(Erasing(database, settings, now), asked)
     # The erasing mutations themselves are four lines of the log.
-    assert {**done.removed, "mutations in the log": done.removed["mutations in the log"] - 4} == trial.removed
+    assert {
+        **done.removed,
+        "mutations in the log": done.removed["mutations in the log"] - 4,
+    } == trial.removed
 
 
 async def test_the_answer_names_what_still_holds_the_data(world: World) -> None:
@@ -357,7 +447,9 @@ async def test_the_answer_names_what_still_holds_the_data(world: World) -> None:
     assert [item["until"] for item in remains if item["where"].startswith("backups")] == ["35 天"]
 
 
-async def test_only_an_administrator_of_the_unit_may_and_it_is_in_the_trail_without_a_name(world: World) -> None:
+async def test_only_an_administrator_of_the_unit_may_and_it_is_in_the_trail_without_a_name(
+    world: World,
+) -> None:
     told = await tell(world)
     for staff_code, status in ((WORKER, 403), (SECRETARY, 403), (SUPERVISOR, 403)):
         refused = await world.post(f"/v1/households/{told.house}/erasure", {"reason": "x"}, staff_code)

@@ -1,4 +1,5 @@
-"""The trail: every route that reads or changes personal data or accounts leaves its line, and each is shown where it was done."""
+"""The trail: every route that reads or changes personal data or accounts leaves its line, and each
+is shown where it was done."""
 
 import uuid
 from datetime import UTC, datetime
@@ -58,7 +59,11 @@ async def post_of(world: World, staff_code: str, role: str, unit: str) -> None:
 
 async def somebody(world: World, staff_code: str, *roles: str, unit: str = VILLAGE) -> str:
     """A cadre with posts, and a token."""
-    await world.fetch("INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre WHERE staff_code = $2", staff_code, WORKER)
+    await world.fetch(
+        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre WHERE staff_code = $2",
+        staff_code,
+        WORKER,
+    )
     for role in roles:
         await post_of(world, staff_code, role, unit)
     return await world.token(staff_code)
@@ -67,8 +72,20 @@ async def somebody(world: World, staff_code: str, *roles: str, unit: str = VILLA
 async def app_token(world: World) -> str:
     """A token of an app that may do everything an app may."""
     async with world.state.database.transaction() as connection:
-        await add_client(connection, "app-1", "包头农牧", hasher.hash("secret-of-the-app"), sorted(SCOPES), VILLAGE, world.clock.now())
-    form = {"grant_type": "client_credentials", "client_id": "app-1", "client_secret": "secret-of-the-app"}
+        await add_client(
+            connection,
+            "app-1",
+            "包头农牧",
+            hasher.hash("secret-of-the-app"),
+            sorted(SCOPES),
+            VILLAGE,
+            world.clock.now(),
+        )
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "app-1",
+        "client_secret": "secret-of-the-app",
+    }
     answer = await world.client.post("/v1/auth/token", data=form)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["access_token"])
@@ -105,9 +122,21 @@ async def walk_sign_ins(walk: Walk) -> None:
     await walk.call("change_password", token, "POST", "/v1/auth/password", json=body)
     secret = (await walk.call("start_otp", token, "POST", "/v1/auth/otp", json={"password": NEW})).json()["secret"]
     app = pyotp.TOTP(secret)
-    await walk.call("confirm_otp", token, "POST", "/v1/auth/otp/confirmation", json={"otp": app.at(world.clock.now())})
+    await walk.call(
+        "confirm_otp",
+        token,
+        "POST",
+        "/v1/auth/otp/confirmation",
+        json={"otp": app.at(world.clock.now())},
+    )
     world.clock.forward(seconds=60)
-    await walk.call("renew_otp_codes", token, "POST", "/v1/auth/otp/recovery-codes", json={"otp": app.at(world.clock.now())})
+    await walk.call(
+        "renew_otp_codes",
+        token,
+        "POST",
+        "/v1/auth/otp/recovery-codes",
+        json={"otp": app.at(world.clock.now())},
+    )
     await walk.call("end_own_sessions", token, "DELETE", "/v1/auth/sessions")
     other = await world.token(SUPERVISOR)
     await walk.call("sign_out", other, "POST", "/v1/auth/sign-out")
@@ -120,7 +149,9 @@ async def walk_app(walk: Walk, token: str) -> None:
     await walk.call("list_villages", token, "GET", "/v1/villages")
 
 
-async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(world: World) -> None:
+async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
+    world: World,
+) -> None:
     walk = Walk(world)
     place = await populate(world, VILLAGE, GRID, WORKER)
     another = await held_of(world, world.wire())
@@ -135,7 +166,11 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     code = (await walk.ask("make_recovery_code", token, every["make_recovery_code"])).json()["code"]
     body = {"staff_code": WORKER, "code": code, "new_password": PASSWORD + " 九月 麦田"}
     await walk.call("recover_password", None, "POST", "/v1/auth/recover", json=body)
-    await world.fetch("UPDATE cadre SET password = $2, must_change = false WHERE staff_code = $1", WORKER, hasher.hash(PASSWORD))
+    await world.fetch(
+        "UPDATE cadre SET password = $2, must_change = false WHERE staff_code = $1",
+        WORKER,
+        hasher.hash(PASSWORD),
+    )
     await walk_sign_ins(walk)
     for name in ("erase_household", "erase_cadre"):
         await walk.ask(name, token, every[name])
@@ -186,7 +221,9 @@ async def test_an_administrator_sees_the_acts_of_the_own_unit_and_below(world: W
     assert (FAR_WORKER, "households") not in here | town
 
 
-async def test_an_auditor_sees_the_trail_of_the_auditor_post_and_not_of_another_post(world: World) -> None:
+async def test_an_auditor_sees_the_trail_of_the_auditor_post_and_not_of_another_post(
+    world: World,
+) -> None:
     await somebody(world, "AUDIT", "auditor")
     await post_of(world, "AUDIT", "supervisor", TOWNSHIP)
     await world.get("/v1/households", SECRETARY)
@@ -213,7 +250,10 @@ async def test_a_failed_sign_in_is_seen_where_the_cadre_works(world: World) -> N
     assert (WORKER, "sign-in-failed") in await seen_by(world, "HERE")
 
 
-@pytest.mark.parametrize("path", ["/v1/households", "/v1/visits", "/v1/problems", "/v1/held", "/v1/analyses?week=2026-W47"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/households", "/v1/visits", "/v1/problems", "/v1/held", "/v1/analyses?week=2026-W47"],
+)
 async def test_a_list_leaves_one_line_a_request(world: World, path: str) -> None:
     await world.token(SECRETARY)
     before = len(await lines(world))
