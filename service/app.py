@@ -38,6 +38,7 @@ from service.inbox import routes as inbox
 from service.inbox.again import keep_releasing
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
+from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
 from service.problems import routes as problems
 from service.roster import routes as units
@@ -154,6 +155,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.include_router(articles.router)
     app.include_router(app_api.router)
     app.include_router(privacy.router)
+    app.include_router(erasures.router)
     app.include_router(audit.router)
     app.include_router(ledgers.router)
     app.include_router(health.router)

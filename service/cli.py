@@ -26,6 +26,7 @@ import migrations
 from migrations.roles import NotTheOwner
 from service import logs
 from service.app import create_app, utc_now
+from service.audit.trail import record_operator
 from service.console import bars, console, load_roster, progress_bar
 from service.database import Database, open_pool
 from service.encryption import new_key
@@ -51,6 +52,8 @@ keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens, an
 app.add_typer(keys_app, name="keys")
 account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accounts of apps.")
 app.add_typer(account_app, name="account")
+erase_app = typer.Typer(no_args_is_help=True, help="Erase the personal data of a household or a cadre, for good.")
+app.add_typer(erase_app, name="erase")
 
 T = TypeVar("T")
 log = logging.getLogger("gridloop")
@@ -207,6 +210,12 @@ def roster_load(
     with database_url(chosen(data, demo)) as settings:
         asyncio.run(load_roster(settings))
 
+        async def line(database: Database) -> None:
+            async with database.transaction() as connection:
+                await record_operator(connection, utc_now(), "roster-loaded", "roster")
+
+        asyncio.run(_with_database(settings, line))
+
 
 @epoch_app.command("new")
 def epoch_new(data: Data = None) -> None:
@@ -316,6 +325,8 @@ def account_password(
             async with database.transaction() as connection:
                 known = await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
                 await end_sessions(connection, staff_code, now, "password")
+                if known:
+                    await record_operator(connection, now, "password-set", staff_code)
                 return known
 
         try:
@@ -339,6 +350,8 @@ def account_reset_otp(staff_code: str, data: Data = None) -> None:
         async with database.transaction() as connection:
             known = await forget_second_factor(connection, staff_code)
             await end_sessions(connection, staff_code, utc_now(), "second-factor")
+            if known:
+                await record_operator(connection, utc_now(), "otp-reset", staff_code)
             return known
 
     with database_url(chosen(data)) as settings:
@@ -378,6 +391,7 @@ def account_app_client(
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM unit WHERE code = $1)", unit):
                 return f"There is no unit ‘{unit}’; load the roster first."
             await queries.add_client(connection, client_id, name, hasher.hash(secret), sorted(set(scope)), unit, utc_now())
+            await record_operator(connection, utc_now(), "app-account-made", client_id)
             return None
 
     with database_url(chosen(data)) as settings:
@@ -395,7 +409,10 @@ def account_end_app(client_id: str, data: Data = None) -> None:
 
     async def end(database: Database) -> bool:
         async with database.transaction() as connection:
-            return await queries.revoke_client(connection, client_id, utc_now())
+            known = await queries.revoke_client(connection, client_id, utc_now())
+            if known:
+                await record_operator(connection, utc_now(), "app-account-ended", client_id)
+            return known
 
     with database_url(chosen(data)) as settings:
         if not asyncio.run(_with_database(settings, end)):
@@ -425,6 +442,45 @@ def purge(
     console.print(table)
     if any(what == TRAIL_KEPT for what, _, _ in report):
         raise typer.Exit(1)
+
+
+Reason = Annotated[str, typer.Option(help="Why; it is kept, so say it without name and number.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
+
+
+@erase_app.command("household")
+def erase_household(id: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Erase a household from records, history and everything kept aside; counts stay. Run it again if it was interrupted."""
+    _erase("household", id.lower(), reason, data, yes, dry_run)
+
+
+@erase_app.command("cadre")
+def erase_cadre(staff_code: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Erase a cadre's account; the staff code stays as a pseudonym for the counts. Run it again if it was interrupted."""
+    _erase("cadre", staff_code, reason, data, yes, dry_run)
+
+
+def _erase(kind: str, subject: str, reason: str, data: Path | None, yes: bool, dry_run: bool) -> None:
+    from service.errors import Problem
+    from service.privacy.erasure import Asked, Done, Erasing, by_operator, erase, operators_act
+    from service.privacy.erasure_console import tables
+
+    asked = by_operator(Asked(kind, subject, reason, ""))
+    with database_url(chosen(data)) as settings:
+        if not (yes or dry_run):
+            typer.confirm(f"Erase the personal data of {kind} {subject}? There is no way back", abort=True)
+
+        async def work(database: Database) -> Done:
+            at = Erasing(database, settings, utc_now(), dry_run)
+            return await erase(at, asked, operators_act(asked, at.now))
+
+        try:
+            done = asyncio.run(_with_database(settings, work))
+        except Problem as problem:
+            console.print(f"[red]{problem.detail}[/red]")
+            raise typer.Exit(1) from None
+    console.print(*tables(done, dry_run), sep="\n")
 
 
 @app.command()

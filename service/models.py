@@ -7,10 +7,11 @@ from service.audit import models as audit
 from service.cases import models as cases
 from service.http import models as http
 from service.identity import models as identity
+from service.privacy import models as privacy
 from service.records import models as records
 from service.roster import models as roster
 from service.summaries import models as summaries
 from service.sync import models as sync
 
 metadata = SQLModel.metadata
-ROOMS = (articles, audit, http, identity, cases, records, roster, summaries, sync)
+ROOMS = (articles, audit, http, identity, cases, privacy, records, roster, summaries, sync)

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     )
     location_days: int = Field(180, ge=1, le=3650, description="Days after which `gridloop purge` clears where a visit was made.")
     audit_days: int = Field(365, ge=180, le=36500, description="Days that the trail is kept; never under 180.")
+    backups_kept: str = Field("", description="How long backups and WAL archives are kept, in words, for answers about erasures.")
     cors_origins: list[str] = Field([], description="Origins of web pages that may call the API, as a JSON list.")
     metrics_token: str | None = Field(None, description="Bearer token that opens /metrics.")
     open_metrics: bool = Field(False, description="Whether /metrics is there for everybody; it is with `--demo`.")

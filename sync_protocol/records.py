@@ -48,7 +48,8 @@ class Policy(StrEnum):
 class Field:
     """One field of a kind. `refers` names the kind that an id in it must belong to; `required` holds when the record is made.
 
-    `personal`: a text that the server keeps encrypted, and shows whole only to those who may see it.
+    `personal`: a text that the server keeps encrypted, and shows whole only to those who may see it. `kept`: it stays when the record's
+    personal data is erased: it counts, or orders, and tells of nobody.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Field:
     required: bool = False
     refers: str | None = None
     personal: bool = False
+    kept: bool = False
 
     @property
     def word(self) -> Word:
@@ -105,6 +107,11 @@ class Kind:
     def personal_names(self) -> tuple[str, ...]:
         """The same in order."""
         return tuple(field.name for field in self.fields if field.personal)
+
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """The fields that stay when the personal data of a record is erased."""
+        return frozenset(field.name for field in self.fields if field.kept)
 
     @cached_property
     def required(self) -> tuple[str, ...]:
@@ -287,8 +294,8 @@ HOUSEHOLD = Kind(
         Field("address", Text(200), L, "住址", personal=True),
         Field("members", Whole(0, 99), L, "人口"),
         Field("tags", SetOf(Choice(tuple(vocabulary.TAGS))), S, "类别"),
-        Field("contact_member", STAFF_CODE, L, "联系党员"),
-        Field("lead_member", STAFF_CODE, L, "包联干部"),
+        Field("contact_member", STAFF_CODE, L, "联系党员", kept=True),
+        Field("lead_member", STAFF_CODE, L, "包联干部", kept=True),
         Field("location", Place(), L, "位置"),
         Field("note", NOTE, T, "备注"),
     ),
@@ -299,9 +306,9 @@ VISIT = Kind(
     "visit",
     "日走访",
     (
-        Field("household_id", Id(), L, "农牧户", refers="household"),
-        Field("visited_at", Moment(event=True), L, "走访时间", required=True),
-        Field("duties", SetOf(Choice(tuple(vocabulary.DUTIES))), S, "职责类别"),
+        Field("household_id", Id(), L, "农牧户", refers="household", kept=True),
+        Field("visited_at", Moment(event=True), L, "走访时间", required=True, kept=True),
+        Field("duties", SetOf(Choice(tuple(vocabulary.DUTIES))), S, "职责类别", kept=True),
         Field("content", NOTE, T, "走访内容"),
         Field("people_met", SetOf(Text(60, min=1)), S, "见到的人"),
         Field("location", Place(), L, "位置"),
@@ -313,17 +320,17 @@ PROBLEM = Kind(
     "problem",
     "问题",
     (
-        Field("visit_id", Id(), L, "走访", refers="visit"),
-        Field("household_id", Id(), L, "农牧户", refers="household"),
-        Field("duty", Choice(tuple(vocabulary.DUTIES)), L, "职责类别", required=True),
+        Field("visit_id", Id(), L, "走访", refers="visit", kept=True),
+        Field("household_id", Id(), L, "农牧户", refers="household", kept=True),
+        Field("duty", Choice(tuple(vocabulary.DUTIES)), L, "职责类别", required=True, kept=True),
         Field("category", Text(60), L, "细类"),
         Field("title", Text(200, min=1), L, "标题", required=True),
         Field("detail", NOTE, T, "问题描述"),
-        Field("severity", Choice(tuple(vocabulary.SEVERITIES)), Policy.MOST_SEVERE, "紧急程度"),
-        Field("raised_at", Moment(event=True), F, "上报时间", required=True),
+        Field("severity", Choice(tuple(vocabulary.SEVERITIES)), Policy.MOST_SEVERE, "紧急程度", kept=True),
+        Field("raised_at", Moment(event=True), F, "上报时间", required=True, kept=True),
         Field("location", Place(), L, "位置"),
         Field("photos", SetOf(SHA256, max=20), S, "照片"),
-        Field("source", Choice(tuple(vocabulary.SOURCES)), F, "来源"),
+        Field("source", Choice(tuple(vocabulary.SOURCES)), F, "来源", kept=True),
         Field("contact", Text(100), L, "联系方式", personal=True),
     ),
 )
@@ -332,16 +339,16 @@ STEP = Kind(
     "step",
     "办理步骤",
     (
-        Field("problem_id", Id(), F, "问题", required=True, refers="problem"),
-        Field("action", Choice(tuple(vocabulary.ACTIONS)), F, "动作", required=True),
-        Field("at", Moment(event=True), F, "时间", required=True),
+        Field("problem_id", Id(), F, "问题", required=True, refers="problem", kept=True),
+        Field("action", Choice(tuple(vocabulary.ACTIONS)), F, "动作", required=True, kept=True),
+        Field("at", Moment(event=True), F, "时间", required=True, kept=True),
         Field("note", NOTE, F, "说明"),
-        Field("to_unit", UNIT_CODE, F, "承办单位"),
-        Field("to_cadre", STAFF_CODE, F, "承办人"),
-        Field("satisfied", Choice(tuple(vocabulary.SATISFIED)), F, "群众是否满意"),
-        Field("reason", Choice(tuple(vocabulary.REJECT_REASONS)), F, "不予受理原因"),
-        Field("duplicate_of", Id(), F, "并入的问题", refers="problem"),
-        Field("until", Moment(), F, "延期至"),
+        Field("to_unit", UNIT_CODE, F, "承办单位", kept=True),
+        Field("to_cadre", STAFF_CODE, F, "承办人", kept=True),
+        Field("satisfied", Choice(tuple(vocabulary.SATISFIED)), F, "群众是否满意", kept=True),
+        Field("reason", Choice(tuple(vocabulary.REJECT_REASONS)), F, "不予受理原因", kept=True),
+        Field("duplicate_of", Id(), F, "并入的问题", refers="problem", kept=True),
+        Field("until", Moment(), F, "延期至", kept=True),
         Field("photos", SetOf(SHA256, max=20), S, "照片"),
     ),
     append_only=True,
@@ -351,7 +358,7 @@ WEEKLY_ANALYSIS = Kind(
     "weekly_analysis",
     "周分析",
     (
-        Field("week", Week(), F, "周", required=True),
+        Field("week", Week(), F, "周", required=True, kept=True),
         Field("situation", NOTE, T, "本周情况"),
         Field("causes", NOTE, T, "原因分析"),
         Field("measures", NOTE, T, "措施"),
@@ -364,7 +371,7 @@ MONTHLY_SUMMARY = Kind(
     "monthly_summary",
     "月汇总",
     (
-        Field("month", Month(), F, "月", required=True),
+        Field("month", Month(), F, "月", required=True, kept=True),
         Field("results", NOTE, T, "成效"),
         Field("shortfalls", NOTE, T, "不足"),
         Field("measures", NOTE, T, "措施"),
@@ -377,6 +384,9 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM
 
 # kind -> its personal fields, for the kinds that have any
 PERSONAL: dict[str, frozenset[str]] = {kind.name: kind.personal for kind in KINDS.values() if kind.personal}
+
+# What stands for a text that a record must have, once the personal data of the record was erased.
+ERASED = "（已删除）"
 
 # The windows of a first pull (promise 13).
 VISIT_DAYS = 62

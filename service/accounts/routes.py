@@ -260,8 +260,9 @@ async def devices(
     """One's own phones and those of the cadres in scope; which of them have handed in everything before an upgrade or a transfer."""
     units = caller.units_or_none() if unit is None else scope_of(caller, unit)
     own = caller.staff_code if unit is None else ""
-    async with state_of(request).database.reading() as connection:
+    async with state_of(request).database.transaction() as connection:
         rows = await queries.devices(connection, units, caller.now, own, staff_code, read_id(after), limit + 1)
+        await note(connection, request, caller, "devices", units or [caller.staff_code], len(rows[:limit]))
     items = [DeviceItem(**dict(row), handed_in=_handed_in(row)) for row in rows[:limit]]
     return DevicePage(items=items, next=next_place("", items[-1].id) if len(rows) > limit else None)
 

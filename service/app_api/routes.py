@@ -9,13 +9,14 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from service.app_api import queries
+from service.audit.trail import note
 from service.database import begin_again
 from service.encrypted_values import cadre_phone
 from service.encryption_queries import cipher_of
 from service.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
 from service.http.ids import MadeId, fresh_id
 from service.http.strict import RequestBody
-from service.identity.access import Signed
+from service.identity.access import Caller, Signed
 from service.paging import After, Limit, next_place, read_text
 from service.state import state_of
 from service.summaries.summary import DutyTotals, summary
@@ -136,9 +137,10 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
                 raise Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
             number = _new_receipt()
             await queries.add_receipt(connection, number, id, caller.staff_code, caller.now)
+            await note(connection, request, caller, "request-created", [id], 1)
             return number
 
-    return await _request(request, caller.staff_code, await begin_again(write))
+    return await _request(request, caller, await begin_again(write))
 
 
 def _new_receipt() -> str:
@@ -153,15 +155,16 @@ async def get_request(
     receipt: Annotated[str, Path(pattern=r"^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$", examples=["7K3M-9Q2F-XW4T"])],
 ) -> RequestOut:
     """State and steps, without names and notes; only of requests that this app handed in."""
-    return await _request(request, caller.staff_code, receipt)
+    return await _request(request, caller, receipt)
 
 
-async def _request(request: Request, client: str, receipt: str) -> RequestOut:
-    async with state_of(request).database.reading() as connection:
-        row = await queries.request(connection, receipt, client)
+async def _request(request: Request, caller: Caller, receipt: str) -> RequestOut:
+    async with state_of(request).database.transaction() as connection:
+        row = await queries.request(connection, receipt, caller.staff_code)
         if row is None:
             raise Problem(NOT_FOUND, Text("There is no request with the receipt {receipt}.", receipt=receipt))
         steps = await queries.steps(connection, row["problem"])
+        await note(connection, request, caller, "request", [row["problem"]], 1)
     return RequestOut(
         receipt=receipt,
         label=STATES[row["state"]].zh,
@@ -181,8 +184,9 @@ async def villages(
     """In order of code, with secretary, first secretary and committee members."""
     units = scope_of(caller, unit)
     state = state_of(request)
-    async with state.database.reading() as connection:
+    async with state.database.transaction() as connection:
         rows = await queries.villages(connection, units, _PUBLIC, caller.now, read_text(after), limit + 1)
+        await note(connection, request, caller, "villages", units, len(rows[:limit]))
         cipher = await cipher_of(connection, state.settings)
     items = []
     for row in rows[:limit]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.articles import queries
+from service.audit.trail import note
 from service.bounded import cut
 from service.database import Connection
 from service.errors import INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
@@ -91,8 +92,9 @@ async def articles(
 ) -> ArticlePage:
     """Those changed last first; drafts and withdrawn ones only for who edits them."""
     units = scope_of(caller, unit)
-    async with state_of(request).database.reading() as connection:
+    async with state_of(request).database.transaction() as connection:
         rows, more = cut(await queries.articles(connection, units, _edited(caller), kind, state, read_after(after), limit + 1), limit)
+        await note(connection, request, caller, "articles", units, len(rows))
     items = [ArticleOut(**dict(row)) for row in rows]
     return ArticlePage(items=items, next=next_after(items[-1].updated_at, items[-1].id) if more else None)
 
@@ -100,10 +102,11 @@ async def articles(
 @router.get("/{id}", summary="An article", operation_id="get_article", responses=documented(*READING))
 async def article(request: Request, caller: Signed, id: Id) -> ArticleOut:
     """One article."""
-    async with state_of(request).database.reading() as connection:
+    async with state_of(request).database.transaction() as connection:
         row = await queries.article(connection, id, caller.units(), _edited(caller))
-    if row is None:
-        raise _absent(id)
+        if row is None:
+            raise _absent(id)
+        await note(connection, request, caller, "article", [id], 1)
     return ArticleOut(**dict(row))
 
 
@@ -122,6 +125,7 @@ async def create(request: Request, caller: Signed, body: NewArticle) -> ArticleO
         row = await _locked(connection, caller, id)
         if (row["unit"], row["author"]) != (body.unit, caller.staff_code):
             raise Problem(INVALID, Sentence("The id {id} is another article's; make a new one.", id=id))
+        await note(connection, request, caller, "article-written", [id], 1)
     return ArticleOut(**dict(row))
 
 
@@ -137,6 +141,7 @@ async def update(request: Request, caller: Signed, id: Id, body: ArticleChange) 
         await queries.change_article(connection, id, body.kind or row["kind"], title, text, caller.now)
         if row["state"] == "published":
             await _to_phones(connection, row)
+        await note(connection, request, caller, "article-changed", [id], 1)
         return ArticleOut(**dict(await _locked(connection, caller, id)))
 
 
@@ -163,6 +168,7 @@ async def _turn(request: Request, caller: Caller, id: str, before: str, after: s
                 raise Problem(NOT_NOW, text)
             await queries.turn_article(connection, id, after, caller.now)
             await _to_phones(connection, row)
+        await note(connection, request, caller, f"article-{after}", [id], 1)
         return ArticleOut(**dict(await _locked(connection, caller, id)))
 
 

@@ -9,11 +9,12 @@ from sqlmodel import Field, SQLModel
 
 
 class AuditEntry(SQLModel, table=True):
-    """One read of personal data, export, sign-in, or act on an account.
+    """One read of personal data, export, sign-in, decision, or act on an account.
 
     Rows are added and, after their time, purged; a trigger refuses the rest.
 
     `subjects`: units, staff codes or a record's id; never what was read. `count`: how many records were shown, or sign-ins failed.
+    `units`: for which units who did it acted; nobody else's administrators and auditors see it. Without any it is seen from the top only.
     """
 
     __tablename__ = "audit"
@@ -27,3 +28,4 @@ class AuditEntry(SQLModel, table=True):
     count: int = Field(sa_column=Column(Integer, nullable=False))
     address: str = Field(sa_column=Column(Text, nullable=False))
     request_id: str = Field(sa_column=Column(Text, nullable=False))
+    units: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))

@@ -1,5 +1,6 @@
 """The SQL of the trail."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from service.bounded import bounded
@@ -35,6 +36,7 @@ _OLD = "at < LEAST($1, now() - interval '180 days')"
 
 async def entries(
     connection: Connection,
+    units: Sequence[str],
     staff_code: str | None,
     action: str | None,
     since: datetime | None,
@@ -42,13 +44,15 @@ async def entries(
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[Row]:
-    """Lines of the trail, the newest first."""
+    """Lines of the trail about what was done for these units and all below, the newest first; for the topmost also those of no unit."""
     return await connection.fetch(
         bounded("""
-        SELECT id::text, at, staff_code, action, subjects, count, address, request_id FROM audit
+        SELECT id::text, at, staff_code, action, subjects, count, address, request_id, units FROM audit
         WHERE ($1::text IS NULL OR staff_code = $1) AND ($2::text IS NULL OR action = $2)
           AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4)
           AND ($5::timestamptz IS NULL OR (at, id) < ($5, $6::uuid))
+          AND (EXISTS (SELECT FROM unnest(units) AS u(code), unnest($8::text[]) AS mine(code) WHERE starts_with(u.code, mine.code))
+               OR cardinality(units) = 0 AND EXISTS (SELECT FROM unit t WHERE t.parent IS NULL AND t.code = ANY($8::text[])))
         ORDER BY at DESC, id DESC LIMIT $7
         """),
         staff_code,
@@ -58,4 +62,5 @@ async def entries(
         after[0] if after else None,
         after[1] if after else None,
         limit,
+        list(units),
     )

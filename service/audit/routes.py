@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit import queries
+from service.audit.trail import note
 from service.bounded import cut
 from service.errors import READING, documented
 from service.identity.access import Signed
@@ -28,6 +29,7 @@ class AuditItem(BaseModel):
     count: int = Field(description="How many records were shown")
     address: str
     request_id: str
+    units: list[str] = Field(description="The units for which it was done")
 
 
 class AuditPage(BaseModel):
@@ -48,13 +50,16 @@ async def audit(
     limit: Limit = 100,
     after: After = None,
 ) -> AuditPage:
-    """Reads of households, visits, histories and cadres over the API, exports, sign-ins, and acts on accounts and devices.
+    """Reads of personal data over the API, exports, sign-ins, decisions, erasures, and acts on accounts and devices, as far as they were
+    done for the caller's units or those below; what was done for no unit is shown at the top.
 
     Of failed sign-ins there is a line a minute, with their number.
     """
     since = midnight(first) if first and first.year > 1 else None
     until = midnight(last + timedelta(days=1)) if last and last.year < 9999 else None
-    async with state_of(request).database.reading() as connection:
-        rows, more = cut(await queries.entries(connection, staff_code, action, since, until, read_after(after), limit + 1), limit)
+    units = caller.units()
+    async with state_of(request).database.transaction() as connection:
+        rows, more = cut(await queries.entries(connection, units, staff_code, action, since, until, read_after(after), limit + 1), limit)
+        await note(connection, request, caller, "audit", [staff_code] if staff_code else units, len(rows))
     items = [AuditItem(**dict(row)) for row in rows]
     return AuditPage(items=items, next=next_after(items[-1].at, items[-1].id) if more else None)

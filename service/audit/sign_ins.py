@@ -24,6 +24,10 @@ class Actor:
     staff_code: str
     now: datetime
 
+    def units_or_none(self) -> list[str]:
+        """None: signing in is for oneself."""
+        return []
+
 
 async def note_act(connection: Connection, request: Request, staff_code: str, action: str, subject: str | None, now: datetime) -> None:
     """Adds a line about an account, in the transaction of what it tells of."""

@@ -62,6 +62,7 @@ class HistoryEntry(BaseModel):
     reason: str | None = Field(None, description="Why it is held, if it is")
     lost: list[LostValue]
     undecryptable: bool = False
+    erased: bool = Field(False, description="Whether its fields went with the erasure of a person's data")
 
 
 class HistoryPage(BaseModel):
@@ -147,4 +148,5 @@ def change(row: Any, stored: Body, kind: str, cipher: FieldCipher, view: View) -
         reason=rest.get("reason"),
         lost=lost,
         undecryptable=not stored.is_whole,
+        erased=body.get("erased") is True,
     )

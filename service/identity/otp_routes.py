@@ -68,6 +68,7 @@ async def start(request: Request, caller: Signed, body: OtpStart) -> OtpSecret:
         kept = cipher.encrypt(second_factor.secret_place(caller.staff_code), secret)
         if not await queries.begin_enrolment(connection, caller.staff_code, kept, caller.now):
             raise Problem(NOT_NOW, "There is a second factor already; an administrator can take it away.")
+        await note_act(connection, request, caller.staff_code, "otp-begun", None, caller.now)
     return OtpSecret(secret=secret, uri=second_factor.address_of(secret, caller.staff_code, state.settings.issuer))
 
 

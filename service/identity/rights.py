@@ -139,6 +139,8 @@ ROUTES: Mapping[str, Right] = {
     "reset_otp": _ADMIN,
     # personal data
     "export_household": _SETTLE,
+    "erase_household": _ADMIN,
+    "erase_cadre": _ADMIN,
     "export_cadre": Right(ADMINISTERS, signed=True),
     "list_audit": Right(frozenset({"admin", "auditor"})),
     # articles, requests and the app

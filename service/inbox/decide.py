@@ -16,7 +16,7 @@ from service.inbox import queries
 from service.localization import localized
 from service.records.queries import load
 from service.settings import Settings
-from service.sync import held_queries
+from service.sync import erased, erased_queries, held_queries
 from service.sync.apply import release
 from service.sync.intake import corrected
 from service.sync.rest import write_as
@@ -117,6 +117,10 @@ async def discard_held(connection: Connection, settings: Settings, caller: Calle
     if row is None or row.state != "open":
         raise _decided(held_id)
     await held_queries.close_held(connection, row, "discarded", caller.staff_code, reason, caller.now)
+    if row.reason == erased.REASON:
+        # It would have brought erased data back: it goes as the rest has gone.
+        whole = await erased_queries.lock_held_row(connection, held_id)
+        await erased.erase_held(connection, await cipher_of(connection, settings), whole, caller.staff_code, caller.now)
     return {"seq": row.seq, "outcome": "discarded", "reason": reason}
 
 

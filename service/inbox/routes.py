@@ -184,6 +184,7 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
             if row is None:
                 raise Problem(NOT_FOUND, Text("There is no conflict {id} in your scope.", id=id))
             await settle(connection, state.settings, caller, row, body.choice, body.value, body.note)
+            await note(connection, request, caller, "conflict-settled", [id], 1)
             settled = await queries.lock_conflict(connection, id, units)
             return _conflict(settled, await cipher_of(connection, state.settings), caller)
 
@@ -219,6 +220,7 @@ async def release(request: Request, caller: Signed, id: Id, body: Release) -> di
     async def decide() -> dict[str, Any]:
         async with state.database.transaction() as connection:
             await _may_decide(connection, caller, id)
+            await note(connection, request, caller, "held-released", [id], 1)
             return await release_held(connection, state.settings, caller, id, body.fields, body.note)
 
     return await begin_again(decide)
@@ -234,6 +236,7 @@ async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> di
     async def decide() -> dict[str, Any]:
         async with state.database.transaction() as connection:
             await _may_decide(connection, caller, id, or_author=True)
+            await note(connection, request, caller, "held-discarded", [id], 1)
             return await discard_held(connection, state.settings, caller, id, body.reason)
 
     return await begin_again(decide)

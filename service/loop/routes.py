@@ -6,6 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from service.audit.trail import note
 from service.errors import READING, documented
 from service.identity.access import Caller, Signed
 from service.identity.views import View
@@ -119,6 +120,7 @@ async def monthly_draft(request: Request, caller: Signed, grid: Grid, month: Ann
 
 async def _draft(request: Request, caller: Caller, grid: str, period: Period) -> DraftOut:
     async with unit_in_scope(request, caller, grid) as (connection, _):
+        await note(connection, request, caller, "draft", [grid, period.name], 1)
         found = await draft_of(connection, grid, period)
         if caller.view_of(grid) is View.SUMMARISED:
             found.households_unvisited = []  # they are named by their tags, which are counted only from above the township

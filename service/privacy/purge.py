@@ -11,6 +11,8 @@ from service.database import Database, begin_again
 from service.encryption_queries import cipher_of
 from service.identity.rights import PostHeld
 from service.privacy import queries
+from service.privacy.erasure import Erasing, resume_unfinished
+from service.privacy.erasure_queries import unfinished
 from service.settings import Settings
 from service.sync.log_blocks import may_be_located, rewritten
 from service.sync.log_queries import rewrite_blocks
@@ -43,7 +45,15 @@ async def purge(database: Database, settings: Settings, now: datetime, dry_run: 
         async with database.transaction() as connection:
             count = await (queries.count_old if dry_run else queries.delete_old)(connection, what, before)
         report.append((what, f"{days} day{'s' if days != 1 else ''}", count))
+    report.append(("interrupted erasures, finished", "any age", await _resume_erasures(database, settings, now, dry_run)))
     return report
+
+
+async def _resume_erasures(database: Database, settings: Settings, now: datetime, dry_run: bool) -> int:
+    if dry_run:
+        async with database.reading() as connection:
+            return len(await unfinished(connection))
+    return await resume_unfinished(Erasing(database, settings, now))
 
 
 _FIRST_DEVICE = "00000000-0000-0000-0000-000000000000"

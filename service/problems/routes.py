@@ -238,7 +238,7 @@ async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> P
     fields = {"raised_at": canonical_moment(caller.now), "source": "inspection", **body.fields}
     id = body.id or fresh_id(request, caller.now)
     if not await _is_here(state, caller, "problem", id):
-        await _write(state, caller, Mutation(0, "problem", id, body.grid, fields=fields))
+        await _write(request, caller, Mutation(0, "problem", id, body.grid, fields=fields))
     return await _detail(request, caller, id)
 
 
@@ -256,7 +256,7 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
     step_id = body.id or fresh_id(request, caller.now)
     if not await _is_here(state, caller, "step", step_id):
-        await _write(state, caller, Mutation(0, "step", step_id, str(grid), fields=fields), view is View.ASSIGNED)
+        await _write(request, caller, Mutation(0, "step", step_id, str(grid), fields=fields), view is View.ASSIGNED)
     return await _detail(request, caller, id)
 
 
@@ -271,7 +271,10 @@ async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:
     return author is not None
 
 
-async def _write(state: State, caller: Caller, mutation: Mutation, assigned: bool = False) -> None:
+_ACTS = {"problem": "problem-raised", "step": "step-taken"}
+
+
+async def _write(request: Request, caller: Caller, mutation: Mutation, assigned: bool = False) -> None:
     """Writes it, or leaves nothing behind: what a phone would be told later, a caller of the API is told at once."""
     if not assigned and not may_write(caller.posts, mutation.kind, mutation.grid, caller.now):
         kind = KINDS[mutation.kind].word
@@ -280,10 +283,14 @@ async def _write(state: State, caller: Caller, mutation: Mutation, assigned: boo
         )
         raise Problem(NOT_ALLOWED, text)
 
+    state = state_of(request)
+
     async def write() -> None:
         async with state.database.transaction() as connection:
             verdict = await write_as(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            subject = mutation.fields.get("problem_id", mutation.id)
+            await note(connection, request, caller, _ACTS[mutation.kind], [subject], 1)
 
     await begin_again(write)

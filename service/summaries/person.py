@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
+from service.audit.trail import note
 from service.errors import NOT_FOUND, READING, Problem, documented
 from service.identity.access import Signed
 from service.identity.rights import covers
@@ -69,12 +70,13 @@ async def cadre_summary(
     period = chosen_period(week, month, first, last)
     own = staff_code == caller.staff_code
     units = caller.units_or_none()
-    async with state_of(request).database.reading() as connection:
+    async with state_of(request).database.transaction() as connection:
         cadre = await cadre_queries.cadre(connection, staff_code)
         posts = await cadre_queries.posts(connection, staff_code)
         within = [top for top in units if any(covers(top, post["unit"]) for post in posts)]
         if cadre is None or not (own or within):
             raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
+        await note(connection, request, caller, "cadre-summary", [staff_code], 1)
         counts = await cadre_queries.of_cadre(connection, staff_code, "" if own else within[0], period, caller.now)
         medians = await cadre_queries.median_hours(connection, "" if own else within[0], period, [staff_code])
         tied = await cadre_queries.tied_households(connection, staff_code, period)

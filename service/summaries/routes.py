@@ -1,5 +1,6 @@
 """The summaries: `GET /v1/summaries/weekly`, `/monthly`, `/cadres`, `/members`, and sealing."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
+from service.audit.trail import note
 from service.database import Connection, one_at_a_time
 from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, READING, Problem, documented
 from service.http.strict import RequestBody
@@ -143,10 +145,20 @@ async def _summary(request: Request, caller: Caller, unit: str, which: str, name
     parse, log = PARSE[which]
     period = named_period(parse, name)
     in_scope(caller, unit)
-    found = await summary(lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log)
+    # Side by side, so that the line of the trail costs nobody any time.
+    found, _ = await asyncio.gather(
+        summary(lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log),
+        _note_summary(request, caller, unit, period),
+    )
     if found is None:
         raise absent(caller, unit)
     return found
+
+
+async def _note_summary(request: Request, caller: Caller, unit: str, period: Period) -> None:
+    """A line in the trail: a summary names escalated problems by their titles."""
+    async with state_of(request).database.reading() as connection:
+        await note(connection, request, caller, "summary", [unit, period.name], 1)
 
 
 @router.get("/cadres", summary="What each cadre did", operation_id="cadre_table", responses=documented(*READING))
@@ -167,6 +179,7 @@ async def cadres(
     async with unit_in_scope(request, caller, unit) as (connection, found):
         rows, groups = await cadre_queries.table(connection, unit, period, caller.now, sort, limit, party_member)
         medians = await cadre_queries.median_hours(connection, unit, period, [row["staff_code"] for row in rows])
+        await note(connection, request, caller, "cadre-table", [unit, period.name], len(rows))
     ranks = _ranks([row[sort] for row in rows]) if state_of(request).settings.rank else [None] * len(rows)
     items = [
         CadreRow(
@@ -201,6 +214,7 @@ async def members(
     period = week_or_month(week, month)
     async with unit_in_scope(request, caller, unit) as (connection, found):
         rows = await cadre_queries.members(connection, unit, period, role, limit)
+        await note(connection, request, caller, "member-table", [unit, period.name], len(rows))
     return MemberTable(unit=unit_out(found), period=period_out(period), items=[MemberRow(**dict(row)) for row in rows])
 
 
@@ -225,16 +239,17 @@ async def seal(request: Request, caller: Signed, which: Which, name: Name, unit:
         assert now is not None
         new = not now.sealed and await queries.seal(connection, unit, name, now.model_dump(mode="json"), caller.staff_code, caller.now)
         kept = await queries.seal_in_force(connection, unit, name)
-    if not new:
-        raise Problem(
-            ALREADY_DECIDED,
-            Text(
-                "{period} of {unit} is sealed already, by {cadre}; unseal it first.",
-                period=name,
-                unit=unit,
-                cadre=kept["sealed_by"] if kept else Text("somebody"),
-            ),
-        )
+        if not new:
+            raise Problem(
+                ALREADY_DECIDED,
+                Text(
+                    "{period} of {unit} is sealed already, by {cadre}; unseal it first.",
+                    period=name,
+                    unit=unit,
+                    cadre=kept["sealed_by"] if kept else Text("somebody"),
+                ),
+            )
+        await note(connection, request, caller, "summary-sealed", [unit, period.name], 1)
     return as_sealed(now, kept)
 
 
@@ -248,6 +263,7 @@ async def unseal(request: Request, caller: Signed, which: Which, name: Name, uni
         if kept is None:
             raise Problem(NOT_FOUND, Text("{period} of {unit} is not sealed.", period=name, unit=unit))
         await queries.lift_seal(connection, kept["id"], caller.staff_code, caller.now, body.reason)
+        await note(connection, request, caller, "summary-unsealed", [unit, period.name], 1)
         return [SealEntry(**dict(row)) for row in await queries.seals(connection, unit, name)]
 
 
@@ -256,7 +272,9 @@ async def seals(request: Request, caller: Signed, which: Which, name: Name, unit
     """Every seal that it ever had, the newest first."""
     period = named_period(PARSE[which][0], name)
     async with unit_in_scope(request, caller, unit) as (connection, _):
-        return [SealEntry(**dict(row)) for row in await queries.seals(connection, unit, period.name)]
+        rows = await queries.seals(connection, unit, period.name)
+        await note(connection, request, caller, "seals", [unit, period.name], len(rows))
+        return [SealEntry(**dict(row)) for row in rows]
 
 
 async def _unit_to_seal(connection: Connection, caller: Caller, unit: str) -> Any:

@@ -7,6 +7,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
+from service.audit.trail import note
 from service.bounded import cut
 from service.errors import READING, documented
 from service.identity.access import Caller, Signed
@@ -70,7 +71,9 @@ async def monthly_summaries(
 async def _page(request: Request, caller: Caller, kind: str, name: str, unit: str | None, limit: int, after: str | None) -> TextPage:
     units = scope_of(caller, unit)
     place = read_place(after)
-    async with state_of(request).database.reading() as connection:
+    async with state_of(request).database.transaction() as connection:
         rows, more = cut(await queries.texts(connection, kind, name, units, place[0] if place else "", limit + 1), limit)
+        action = "analyses" if kind == "weekly_analysis" else "monthly-summaries"
+        await note(connection, request, caller, action, [*units, name], len(rows))
     items = [TextItem(**{**dict(row), "fields": msgspec.json.decode(row["fields"])}) for row in rows]
     return TextPage(items=items, next=next_place(items[-1].grid, items[-1].id) if more else None)

@@ -21,7 +21,7 @@ from service.summaries import credit, tallies
 from service.sync import held_queries, log_queries, queries, references
 from service.sync.intake import Flaw, Ready
 from service.sync.judge import Evidence, Judge, Validities, World
-from service.sync.look import Look
+from service.sync.look import Erased, Look
 from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
 from sync_protocol.merge import Edit, Loss, Record, create, destination, merge
@@ -51,6 +51,7 @@ class Batch:
         self.existing: dict[tuple[str, str], str] = {}
         self.born: dict[tuple[str, str], None] = {}
         self.awaited = False
+        self.erased: dict[tuple[str, str], Erased] = {}
         self.parts: list[Part] = []
         self.shared: set[str] = set()
         self._takers: dict[str, str] = {}
@@ -83,6 +84,7 @@ class Batch:
         self.heads = look.locked
         self.existing = dict(look.there)
         self.awaited = look.awaited
+        self.erased = look.erased
         wanted: dict[str, dict[str, None]] = defaultdict(dict)
         problems: dict[str, None] = {}
         for item in self._items:
@@ -115,7 +117,7 @@ class Batch:
         self._judge = self._judge_with(evidence)
 
     def _judge_with(self, evidence: Evidence) -> Judge:
-        world = World(self.heads, self._grid_of, self._record_of)
+        world = World(self.heads, self._grid_of, self._record_of, self.erased)
         return Judge(self.now, self.settings, world, self._validities, evidence)
 
     # ----------------------------------------------------------------------------------------------- judging

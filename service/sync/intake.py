@@ -99,6 +99,11 @@ class Ready(msgspec.Struct):
     rights_at: str | None = None
 
     @property
+    def is_decided(self) -> bool:
+        """Whether a person has released it, as it is or with other words."""
+        return self.decider is not None or self.rights_at is not None
+
+    @property
     def judged_at(self) -> str:
         """The stamp at which its author must have had the right to it."""
         return self.rights_at or self.stamp

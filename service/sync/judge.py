@@ -10,6 +10,7 @@ import msgspec
 from service.identity.rights import PostHeld, covers, may_settle, writing_posts
 from service.settings import Settings
 from service.sync.intake import Author, Flaw, Ready
+from service.sync.look import Erased
 from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
 from sync_protocol.fields import is_in_the_years
@@ -75,12 +76,14 @@ class World(NamedTuple):
     """What one call of the write path touches.
 
     `grids`: those that exist, of the named ones; `where(kind, id)`: the grid of a record, None if
-    it is not here; `record(kind, id)`: a record that a mutation changes.
+    it is not here; `record(kind, id)`: a record that a mutation changes; `erased`: those of the
+    named records whose personal data was erased.
     """
 
     grids: Mapping[str, int]
     where: Callable[[str, str], str | None]
     record: Callable[[str, str], Record | None]
+    erased: Mapping[tuple[str, str], Erased] = {}
 
 
 class Judge:
@@ -90,7 +93,7 @@ class Judge:
         self._now = now
         self._grace = timedelta(days=settings.late_days)
         self._oldest = timedelta(days=settings.stamp_too_old_days)
-        self._grids, self._where, self._record = world
+        self._grids, self._where, self._record, self._erased = world
         self._validities = validities
         self._evidence = evidence
 
@@ -105,6 +108,8 @@ class Judge:
         if not is_in_the_years(min(some.fields["visited_at"])):
             return True
         named = {(refers, target) for name, refers in VISIT.references for target in {*some.fields[name]} if target is not None}
+        if self._erased and not named.isdisjoint(self._erased):
+            return True
         where = self._where
         grids = {*some.visits.grids}
         if not grids <= self._grids.keys():
@@ -161,7 +166,7 @@ class Judge:
         if problem_id and (home := self._where("problem", problem_id)) != grid:
             detail = Text("The step's problem lies in grid {grid}; send the step in that grid.", grid=home)
             return Flaw("grid-mismatch", detail)
-        return self._against_references(item, kind, author)
+        return self._against_references(item, kind, author) or self._against_erasure(item, kind, record)
 
     # --------------------------------------------------------------------------------- the author
 
@@ -312,6 +317,23 @@ class Judge:
         # Who acts by an assignment has no post there: the step's own problem is all that it names.
         return bool(posts) or (grid == item.mutation.grid and kind.name == "step" and target == item.fields.get("problem_id"))
 
+    # --------------------------------------------------------------------------------- the erasure
+
+    def _against_erasure(self, item: Ready, kind: Kind, record: Record | None) -> Flaw | None:
+        """What was written without knowing that a person's data was erased must not bring it back by
+        itself, neither in the record nor in another about the same person."""
+        if not self._erased or item.override or item.is_decided or item.fields.keys() <= kind.kept:
+            return None
+        erased = self._erased.get((kind.name, item.mutation.id))
+        if erased is not None and record is not None and not _knew_of(erased, item, record):
+            return _erased_since(kind.name, item.mutation.id, erased)
+        for name, refers in kind.references:
+            target = item.fields.get(name)
+            erased = self._erased.get((refers, target)) if target else None
+            if erased is not None and not _has_pulled(erased, item.author):
+                return _erased_since(refers, str(target), erased)
+        return None
+
     def _is_near(self, item: Ready, unit: str) -> bool:
         """Whether a unit lies above, below or beside the mutation's grid within the township, or in
         the units of the author."""
@@ -329,6 +351,35 @@ class Judge:
 
 def _in_minutes(moment: datetime) -> str:
     return moment.astimezone(SHANGHAI).isoformat(timespec="minutes")
+
+
+def _knew_of(erased: Erased, item: Ready, record: Record) -> bool:
+    """Whether an edit was made of the record as the erasure had left it."""
+    edit = item.mutation
+    seen_in = edit.base_grid or edit.grid
+    if item.rebased:
+        return False
+    if seen_in == erased.grid:
+        return edit.base >= erased.rev
+    arrived = record.clocks.get(GRID)
+    return seen_in == record.grid and arrived is not None and edit.base >= arrived[0].rev
+
+
+def _has_pulled(erased: Erased, author: Author) -> bool:
+    """Whether a device has pulled its grid since; what is written over REST is written by who reads it as it is."""
+    return author.registered_at is None or author.seen.get(erased.grid, 0) >= erased.rev
+
+
+def _erased_since(kind: str, id: str, erased: Erased) -> Flaw:
+    return Flaw(
+        "erased",
+        Text(
+            "The personal data of the {kind} {id} was erased at {when}, which this mutation does not know; a person decides.",
+            kind=KINDS[kind].word,
+            id=id,
+            when=_in_minutes(erased.at),
+        ),
+    )
 
 
 def _incomplete(kind: Kind, item: Ready) -> Flaw:

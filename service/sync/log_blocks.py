@@ -73,6 +73,21 @@ def bodies_in(block: Any, cipher: FieldCipher) -> dict[int, bytes] | None:
     return {int(seq): content for seq, _, content in lines}
 
 
+Change = Callable[[int, bytes], bytes | None]
+
+
+def with_bodies(block: Any, change: Change, cipher: FieldCipher) -> tuple[Block, list[int]] | None:
+    """A block with other bodies, and the seqs of those; `change` gets seq and body, and gives None for one that stays.
+
+    None when nothing changes, or when the block cannot be decrypted.
+    """
+    bodies = bodies_in(block, cipher)
+    changed = {seq: body for seq, content in (bodies or {}).items() if (body := change(seq, content)) is not None}
+    if bodies is None or not changed:
+        return None
+    return _with(block, bodies | changed, cipher), [*changed]
+
+
 def rewritten(block: Any, change: Callable[[bytes], bytes | None], cipher: FieldCipher) -> tuple[Block | None, int]:
     """A block whose bodies were changed, and how many of them were; `change` gives None for one that stays.
 
@@ -82,8 +97,11 @@ def rewritten(block: Any, change: Callable[[bytes], bytes | None], cipher: Field
     if bodies is None:
         return None, 0
     changed = {seq: body for seq, content in bodies.items() if (body := change(content)) is not None}
-    now = sorted((bodies | changed).items())
-    located = any(may_be_located(content) for _, content in now)
-    lines = [b"%d %s" % item for item in now]
+    return _with(block, bodies | changed, cipher), len(changed)
+
+
+def _with(block: Any, bodies: dict[int, bytes], cipher: FieldCipher) -> Block:
+    lines = [b"%d %s" % item for item in sorted(bodies.items())]
+    located = any(map(may_be_located, bodies.values()))
     first, last = block["first_seq"], block["last_seq"]
-    return _block(str(block["device"]), block["received_at"], first, last, located, lines, cipher), len(changed)
+    return _block(str(block["device"]), block["received_at"], first, last, located, lines, cipher)

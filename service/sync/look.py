@@ -48,6 +48,14 @@ class FeedHead(NamedTuple):
     view: View = View.FULL
 
 
+class Erased(NamedTuple):
+    """That the personal data of a record was erased: the revision of its grid, and when."""
+
+    grid: str
+    rev: int
+    at: datetime
+
+
 class Assignment(NamedTuple):
     """An open problem that was assigned `to` a unit, or to a cadre (`@` and the staff code)."""
 
@@ -104,7 +112,8 @@ class Look(msgspec.Struct):
     `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them may read, and more; `locked`: those of
     the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist, tombstones included; `awaited`: whether a
     held mutation waits for one of the named ids; `assignments`: problems assigned to one of the cadres, or to their units from elsewhere;
-    `own_work_from`: the stamp from which nobody verifies the own resolution; `encryption`: see `service.encryption.State`.
+    `own_work_from`: the stamp from which nobody verifies the own resolution; `encryption`: see `service.encryption.State`; `erased`: those
+    of the named records whose personal data was erased.
     """
 
     epoch: str = ""
@@ -118,6 +127,7 @@ class Look(msgspec.Struct):
     awaited: bool = False
     assignments: list[Assignment] = []
     own_work_from: str = ""
+    erased: dict[tuple[str, str], Erased] = {}
 
     def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
         """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to the cadre, the mailbox, and the articles
@@ -249,6 +259,15 @@ def _named(kinds: Sequence[str]) -> list[str]:
             for kind in kinds
         ),
         _row("awaited", f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT {every} FROM named)::uuid[]) LIMIT 1) AS w"),
+        _row(
+            "erased",
+            f"erased_record WHERE id = ANY((SELECT {every} FROM named)::uuid[])",
+            code="id::text",
+            name="kind",
+            place="grid",
+            n="rev",
+            since="at",
+        ),
     ]
 
 
@@ -322,4 +341,6 @@ def _look(rows: Sequence[Any]) -> tuple[Look, bool]:
                 look.devices[code] = DeviceState(n, f"{m:016x}", since, until, int(name), from_ms(int(registered)), day)
             case "awaited":
                 look.awaited = True
+            case "erased":
+                look.erased[name, code] = Erased(place, n, since)
     return look, stale

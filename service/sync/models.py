@@ -1,4 +1,4 @@
-"""The tables of the sync: counters, the mutation log, held mutations, conflicts, departures, and the server's epoch."""
+"""The tables of the sync: counters, the mutation log, held mutations, conflicts, departures, erased records, and the server's epoch."""
 
 from datetime import datetime
 from typing import Any
@@ -158,3 +158,18 @@ class Departure(SQLModel, table=True):
     rev: int = Field(sa_column=Column(BigInteger, primary_key=True))
     kind: str = Field(sa_column=Column(Text, nullable=False))
     id: Uuid = Field(sa_column=Column(UUID, nullable=False))
+
+
+class ErasedRecord(SQLModel, table=True):
+    """A record whose personal data was erased, as revision `rev` of its grid.
+
+    What was written without knowing of that must not bring the data back: it waits for a person.
+    """
+
+    __tablename__ = "erased_record"
+
+    id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    kind: str = Field(sa_column=Column(Text, primary_key=True))
+    grid: str = Field(sa_column=Column(_CODE, nullable=False))
+    rev: int = Field(sa_column=Column(BigInteger, nullable=False))
+    at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))

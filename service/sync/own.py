@@ -11,16 +11,22 @@ from service.sync.intake import Author, read_all, ready
 from service.sync.queries import Acknowledged, acknowledging, add_device, lock_device
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
-from sync_protocol.messages import Mutation
+from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import to_ms
 
 
 async def write_own(
-    connection: Connection, settings: Settings, name: str, post: PostHeld, mutations: Sequence[Mutation], now: datetime
-) -> None:
-    """Numbers, stamps and applies mutations as `name`, who holds that post; in the caller's transaction."""
+    connection: Connection,
+    settings: Settings,
+    name: str,
+    post: PostHeld,
+    mutations: Sequence[Mutation],
+    now: datetime,
+    override: bool = False,
+) -> list[Verdict]:
+    """Numbers, stamps and applies mutations as `name`, who holds that post; in the caller's transaction. `override`: see `Edit`."""
     if not mutations:
-        return
+        return []
     device = server_device_id(name)
     await add_device(connection, device, name, now)
     state = await lock_device(connection, device)
@@ -29,5 +35,7 @@ async def write_own(
         mutation.seq, mutation.stamp = seq, clock.make_stamp(to_ms(now))
     author = Author(device, name, [post], last_stamp=f"{state['last_stamp']:016x}")
     items = ready(author, read_all(mutations), now)
+    for item in items:
+        item.override = override
     done = acknowledging([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
-    await apply(connection, items, now, settings, also=[done])
+    return (await apply(connection, items, now, settings, also=[done])).verdicts

@@ -1,0 +1,296 @@
+"""The steps of an erasure. Each is made of parts, every one a transaction that does nothing when it
+is done again."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from service.database import Connection, Database
+from service.encrypted_values import answer_place, cadre_phone
+from service.encryption import FieldCipher
+from service.encryption_queries import cipher_of
+from service.identity.queries import cadre as cadre_row
+from service.identity.rights import PostHeld
+from service.privacy import erasure_queries as sql
+from service.records.queries import Stored, load
+from service.settings import Settings
+from service.sync import erased, erased_queries
+from service.sync.own import write_own
+from sync_protocol.fields import SetOf
+from sync_protocol.ids import server_device_id
+from sync_protocol.merge import GRID, LIFE
+from sync_protocol.messages import Mutation, canonical_json
+from sync_protocol.records import ERASED, HOUSEHOLD, KINDS, Kind
+
+_AT_ONCE = 200
+_SYSTEM = "erasure"
+Work = Callable[[Connection], Awaitable[Mapping[str, int]]]
+# The parts of a step, found as it goes on.
+Step = Callable[[Database], AsyncIterator[Work]]
+
+
+class _Erasure(NamedTuple):
+    settings: Settings
+    subject: str
+    by: str
+    now: datetime
+
+
+async def told_by(connection: Connection, cipher: FieldCipher, kind: str, subject: str) -> list[str]:
+    """The texts by which a person is known: name, phone, address."""
+    if kind == HOUSEHOLD.name:
+        stored = (await load(connection, HOUSEHOLD, [subject], cipher)).get(subject)
+        found = [stored.record.fields.get(name) for name in ("head_name", "phone", "address")] if stored else []
+    else:
+        row = await cadre_row(connection, subject)
+        phone = await connection.fetchrow("SELECT staff_code, phone FROM cadre WHERE staff_code = $1", subject)
+        found = [row["name"] if row else None, cadre_phone(cipher, phone) if phone else None]
+    return [str(text) for text in found if text and text != ERASED and text != subject]
+
+
+def of_household(settings: Settings, subject: str, by: str, now: datetime) -> dict[str, Step]:
+    """The steps for a household, by name: first the record, from which no copy is made any more
+    after that."""
+    erasure = _Erasure(settings, subject, by, now)
+    found = {f"{kind} records": partial(_records, erasure, KINDS[kind]) for kind in ("household", "visit", "problem", "step")}
+    return {
+        **found,
+        "conflicts": partial(_conflicts, erasure),
+        "held mutations": partial(_held, erasure),
+        "mutation log": partial(_log, erasure),
+        "kept answers": partial(_answers, erasure),
+        "sealed summaries": partial(_seals, erasure),
+    }
+
+
+def of_cadre(settings: Settings, subject: str, by: str, now: datetime) -> dict[str, Step]:
+    """The steps for a cadre, by name."""
+    erasure = _Erasure(settings, subject, by, now)
+    return {
+        "account": partial(_account, erasure),
+        "sign-ins": partial(_sign_ins, erasure),
+        "devices": partial(_devices, erasure),
+        "kept answers": partial(_answers_about_cadre, erasure),
+    }
+
+
+# ----------------------------------------------------------------------------------------------------- records
+
+
+async def _ids(database: Database, household: str) -> dict[str, list[str]]:
+    async with database.reading() as connection:
+        return await sql.records_about(connection, household)
+
+
+def _some(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[begin : begin + _AT_ONCE] for begin in range(0, len(ids), _AT_ONCE)]
+
+
+async def _records(erasure: _Erasure, kind: Kind, database: Database) -> AsyncIterator[Work]:
+    for ids in _some((await _ids(database, erasure.subject))[kind.name]):
+        yield partial(_erase_records, erasure, kind, ids)
+
+
+async def _erase_records(erasure: _Erasure, kind: Kind, ids: Sequence[str], connection: Connection) -> Mapping[str, int]:
+    """Clears records by the one write path, so that phones drop what they hold, and what that path
+    leaves of them."""
+    await sql.lock_grids(connection, kind.name, ids)
+    cipher = await cipher_of(connection, erasure.settings)
+    stored = await load(connection, kind, ids, cipher)
+    beside = {row["id"]: row for row in await sql.clocks_of(connection, kind.name, ids)}
+    known = await erased_queries.erased_among(connection, kind.name, ids)
+    wanted = [id for id in ids if id in stored and not (id in known and _is_clear(kind, stored[id], beside[id]))]
+    if not wanted:
+        return {}
+    post = PostHeld("admin", "", erasure.now - timedelta(days=1), None)
+    living = [mutation for id in wanted if not stored[id].record.deleted for mutation in _mutations(kind, stored[id])]
+    verdicts = await write_own(connection, erasure.settings, _SYSTEM, post, living, erasure.now, override=True)
+    refused = next((verdict for verdict in verdicts if verdict.outcome == "held"), None)
+    if refused is not None:
+        raise RuntimeError(f"a {kind.name} could not be erased: {refused.reason}: {refused.detail}")
+    await sql.clear_deleted(connection, kind, wanted)
+    rows = await sql.clocks_of(connection, kind.name, wanted)
+    await sql.clear_beside(connection, kind.name, [(row["id"], _without_names(kind, row["clocks"])) for row in rows])
+    await erased_queries.note_erased(connection, kind.name, wanted, erasure.now)
+    return {_PLURAL[kind.name]: len(wanted)}
+
+
+_PLURAL = {"household": "households", "visit": "visits", "problem": "problems", "step": "steps"}
+
+
+def _is_clear(kind: Kind, stored: Stored, beside: Any) -> bool:
+    kept = {name for name, value in stored.record.fields.items() if value != ERASED}
+    clocks = beside["clocks"]
+    return kept <= kind.kept and not beside["has_extra"] and (clocks is None or _without_names(kind, clocks) == _normal(clocks))
+
+
+def _mutations(kind: Kind, stored: Stored) -> list[Mutation]:
+    """What clears a living record: every field but those that are kept, empty ones too, so that the
+    record takes a new revision."""
+    record = stored.record
+    fields: dict[str, Any] = {}
+    more: list[Mutation] = []
+    for field in kind.fields:
+        if field.kept:
+            continue
+        if isinstance(field.type, SetOf):
+            elements, at_once = record.fields.get(field.name, []), field.type.max
+            groups = [elements[begin : begin + at_once] for begin in range(0, len(elements), at_once)]
+            if groups:
+                fields[field.name] = {"remove": groups[0]}
+            more += [Mutation(0, kind.name, record.id, record.grid, fields={field.name: {"remove": group}}) for group in groups[1:]]
+        else:
+            fields[field.name] = ERASED if field.required else None
+    found = [Mutation(0, kind.name, record.id, record.grid, fields=fields), *more]
+    for mutation in found:
+        mutation.base = record.last.rev
+    return found
+
+
+def _normal(clocks: str) -> str:
+    return json.dumps(json.loads(clocks), sort_keys=True)
+
+
+def _without_names(kind: Kind, clocks: str | None) -> str | None:
+    """Clocks without the elements of sets that were erased, which may be people's names, and
+    without the fields of newer apps."""
+    if clocks is None:
+        return None
+    found = json.loads(clocks)
+    found["fields"] = {name: held for name, held in found["fields"].items() if name in kind.by_name or name in (GRID, LIFE)}
+    found["elements"] = {name: held for name, held in found["elements"].items() if name in kind.kept or name == GRID}
+    return json.dumps(found, sort_keys=True)
+
+
+# --------------------------------------------------------------------------------- the log and what goes with it
+
+
+async def _conflicts(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+    for kind, every in (await _ids(database, erasure.subject)).items():
+        for ids in _some(every):
+
+            async def work(connection: Connection, kind: str = kind, ids: Sequence[str] = ids) -> Mapping[str, int]:
+                cipher = await cipher_of(connection, erasure.settings)
+                return {"conflicts": await erased.erase_conflicts(connection, cipher, kind, ids, erasure.by, erasure.now)}
+
+            yield work
+
+
+async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+    """Looks into everything that is held: only the content says whom it is about."""
+    ids = await _ids(database, erasure.subject)
+    named = {id for kind in ("household", "visit", "problem", "step") for id in ids[kind]}
+    last: list[str] = [erased_queries.FIRST_ID]
+
+    async def work(after: str, connection: Connection) -> Mapping[str, int]:
+        cipher = await cipher_of(connection, erasure.settings)
+        rows = await erased_queries.lock_held_after(connection, after, _AT_ONCE)
+        done = 0
+        for row in rows:
+            if erased.names_any(cipher, row, named):
+                done += await erased.erase_held(connection, cipher, row, erasure.by, erasure.now)
+        last[:] = [row["id"] for row in rows[_AT_ONCE - 1 :]]
+        return {"held mutations": done}
+
+    while last:
+        yield partial(work, last[0])
+
+
+async def _log(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+    for kind, every in (await _ids(database, erasure.subject)).items():
+        for ids in _some(every):
+
+            async def work(connection: Connection, kind: str = kind, ids: Sequence[str] = ids) -> Mapping[str, int]:
+                cipher = await cipher_of(connection, erasure.settings)
+                rows = await erased_queries.lines_of(connection, kind, ids)
+                return {"mutations in the log": await erased.erase_lines(connection, cipher, rows)}
+
+            yield work
+
+
+# ------------------------------------------------------------------------------------------- answers and seals
+
+
+async def _answers(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+    ids = await _ids(database, erasure.subject)
+    every = [id for some in ids.values() for id in some]
+    async with database.reading() as connection:
+        named = [
+            *every,
+            *await sql.receipts_of(connection, ids["problem"]),
+            *await sql.conflict_ids(connection, every),
+        ]
+    async for work in _answers_naming(erasure, {name.lower() for name in named}):
+        yield work
+
+
+async def _answers_about_cadre(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+    async for work in _answers_naming(erasure, {erasure.subject.lower()}, erasure.subject):
+        yield work
+
+
+async def _answers_naming(erasure: _Erasure, named: set[str], caller: str | None = None) -> AsyncIterator[Work]:
+    last = [("", "")]
+
+    async def work(after: tuple[str, str], connection: Connection) -> Mapping[str, int]:
+        cipher = await cipher_of(connection, erasure.settings)
+        rows = await sql.lock_answers_after(connection, after, _AT_ONCE)
+        empty = canonical_json({"erased": True, "detail": erased.WHY})
+        done = 0
+        for row in rows:
+            place = answer_place(row["caller"], row["key"])
+            text = cipher.shown(place, row["body"])
+            if text != empty and (row["caller"] == caller or any(name in text.lower() for name in named)):
+                await sql.write_answer(connection, row["caller"], row["key"], cipher.encrypt(place, empty))
+                done += 1
+        last[:] = [(row["caller"], row["key"]) for row in rows[_AT_ONCE - 1 :]]
+        return {"kept answers": done}
+
+    while last:
+        yield partial(work, last[0])
+
+
+async def _seals(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+    problems = (await _ids(database, erasure.subject))["problem"]
+
+    async def work(connection: Connection) -> Mapping[str, int]:
+        done = 0
+        for row in await sql.seals_naming(connection, problems):
+            summary = json.loads(row["summary"])
+            titles = [item for item in summary["decisions"]["escalated"] if item["id"] in problems and item["title"] != ERASED]
+            for item in titles:
+                item["title"] = ERASED
+            if titles:
+                await sql.write_seal(connection, row["id"], json.dumps(summary))
+                done += 1
+        return {"sealed summaries": done}
+
+    yield work
+
+
+# ------------------------------------------------------------------------------------------------------- a cadre
+
+
+async def _account(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+    async def work(connection: Connection) -> Mapping[str, int]:
+        accounts, posts = await sql.clear_cadre(connection, erasure.subject, ERASED, erasure.now)
+        return {"accounts": accounts, "posts ended": posts}
+
+    yield work
+
+
+async def _sign_ins(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+    async def work(connection: Connection) -> Mapping[str, int]:
+        return await sql.delete_sign_ins(connection, erasure.subject)
+
+    yield work
+
+
+async def _devices(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+    async def work(connection: Connection) -> Mapping[str, int]:
+        own = server_device_id(erasure.subject)
+        return {"devices": await sql.clear_devices(connection, erasure.subject, own, erasure.now)}
+
+    yield work
