@@ -8,6 +8,7 @@ import msgspec
 from service.database import Connection
 from service.privacy import erasure_queries as sql
 from service.settings import Settings
+from sync_protocol.texts import Text
 
 
 class Remains(msgspec.Struct):
@@ -18,27 +19,27 @@ class Remains(msgspec.Struct):
     until: str
 
 
-_KEPT_UNKNOWN = "not told to this server; set GRIDLOOP_BACKUPS_KEPT, and ask who makes the backups"
+_KEPT_UNKNOWN = Text("not told to this server; set GRIDLOOP_BACKUPS_KEPT, and ask who makes the backups")
 
 
 def _everywhere(settings: Settings) -> list[Remains]:
     kept = settings.backups_kept or _KEPT_UNKNOWN
     return [
-        Remains("backups and WAL archives", "everything, as it was before the erasure", kept),
+        Remains(Text("backups and WAL archives"), Text("everything, as it was before the erasure"), kept),
         Remains(
-            "after a restore from such a backup",
-            "everything again",
-            "the erasure is run again right after the restore",
+            Text("after a restore from such a backup"),
+            Text("everything again"),
+            Text("the erasure is run again right after the restore"),
         ),
         Remains(
-            "files of PostgreSQL, and of its standbys",
-            "old versions of the rows",
-            "the next VACUUM of the tables, by itself within days",
+            Text("files of PostgreSQL, and of its standbys"),
+            Text("old versions of the rows"),
+            Text("the next VACUUM of the tables, by itself within days"),
         ),
         Remains(
-            "ledgers and exports that were downloaded",
-            "what was in scope at the time",
-            "whoever holds them deletes them",
+            Text("ledgers and exports that were downloaded"),
+            Text("what was in scope at the time"),
+            Text("whoever holds them deletes them"),
         ),
     ]
 
@@ -49,24 +50,24 @@ async def remains_of_household(connection: Connection, settings: Settings, house
     phones = 0 if grid is None else await sql.phones_of(connection, grid, now)
     return [
         Remains(
-            f"phones, {phones} in use by cadres of grid {grid} and above",
-            "their copies of the records",
-            "each one's next sync",
+            Text("phones, {count} in use by cadres of grid {grid} and above", count=phones, grid=grid or ""),
+            Text("their copies of the records"),
+            Text("each one's next sync"),
         ),
         Remains(
-            "the phone on which a mutation was written",
-            "its own mutations",
-            "30 days after it sent them",
+            Text("the phone on which a mutation was written"),
+            Text("its own mutations"),
+            Text("30 days after it sent them"),
         ),
         Remains(
-            "phones that never sync again",
-            "copies and what was not sent",
-            "they are revoked, wiped or found",
+            Text("phones that never sync again"),
+            Text("copies and what was not sent"),
+            Text("they are revoked, wiped or found"),
         ),
         Remains(
-            "texts of other records",
-            "a name that somebody wrote there",
-            "somebody corrects them; they cannot be found by an id",
+            Text("texts of other records"),
+            Text("a name that somebody wrote there"),
+            Text("somebody corrects them; they cannot be found by an id"),
         ),
         *_everywhere(settings),
     ]
@@ -77,24 +78,24 @@ def remains_of_cadre(settings: Settings) -> list[Remains]:
     days = settings.audit_days
     return [
         Remains(
-            "records, history and tallies",
-            "the staff code as a pseudonym, which the counts need",
-            "they are kept",
+            Text("records, history and tallies"),
+            Text("the staff code as a pseudonym, which the counts need"),
+            Text("they are kept"),
         ),
         Remains(
-            "the trail",
-            "the staff code and the addresses of sign-ins",
-            f"{days} days after each line, by gridloop purge",
+            Text("the trail"),
+            Text("the staff code and the addresses of sign-ins"),
+            Text("{days} days after each line, by gridloop purge", days=days),
         ),
         Remains(
-            "the cadre's own phones",
-            "copies and what was not sent",
-            "they are taken back or wiped; they get no data any more",
+            Text("the cadre's own phones"),
+            Text("copies and what was not sent"),
+            Text("they are taken back or wiped; they get no data any more"),
         ),
         Remains(
-            "texts of records",
-            "a name that somebody wrote there",
-            "somebody corrects them; they cannot be found by a staff code",
+            Text("texts of records"),
+            Text("a name that somebody wrote there"),
+            Text("somebody corrects them; they cannot be found by a staff code"),
         ),
         *_everywhere(settings),
     ]

@@ -13,6 +13,7 @@ from service.errors import NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, do
 from service.http.strict import RequestBody
 from service.identity import queries as identity_queries
 from service.identity.access import Caller, Signed
+from service.localization import localized
 from service.paging import Id
 from service.privacy import erasure_queries as queries
 from service.privacy.erasure import Asked, Done, Erasing, erase
@@ -99,7 +100,7 @@ async def _erase(request: Request, caller: Caller, asked: Asked) -> ErasureOut:
 
 
 def _out(done: Done) -> ErasureOut:
-    remains = [RemainsOut(where=item.where, what=item.what, until=item.until) for item in done.remains]
+    remains = [RemainsOut(where=localized(item.where), what=localized(item.what), until=localized(item.until)) for item in done.remains]
     return ErasureOut(
         kind=done.kind,
         subject=done.subject,
