@@ -59,6 +59,11 @@ class Entry(msgspec.Struct, frozen=True):
     state: str
     ineffective: str | None = None
 
+    @property
+    def reason(self) -> str | None:
+        """The same in one stable word: `superseded`, `not-allowed`, `incomplete` or `own-work`."""
+        return None if self.ineffective is None else str(self.ineffective).partition(":")[0].replace(" ", "-")
+
 
 class Case(msgspec.Struct):
     """Where a problem stands. `handler_unit` is who has to deal with it, `handler_cadre` in whose hands it is.

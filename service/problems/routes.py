@@ -77,7 +77,10 @@ class ProblemPage(BaseModel):
 
 
 class TimelineStep(BaseModel):
-    """A step with the state after it; `ineffective` says why it changed nothing. `clock_offset_ms`: the phone's clock was off by that."""
+    """A step with the state after it. `ineffective` says why it changed nothing, `ineffective_reason` in one stable word.
+
+    `clock_offset_ms`: the phone's clock was off by that.
+    """
 
     id: str
     at: datetime | None
@@ -87,6 +90,7 @@ class TimelineStep(BaseModel):
     name: str
     state: str
     ineffective: str | None
+    ineffective_reason: str | None
     fields: dict[str, Any]
     received_at: datetime
     clock_offset_ms: int | None
@@ -224,6 +228,7 @@ def _timeline(entry: Any, row: Any, view: View) -> TimelineStep:
         name=row["name"],
         state=entry.state,
         ineffective=entry.ineffective and localized(entry.ineffective),
+        ineffective_reason=entry.reason,
         fields=fields,
         received_at=row["received_at"],
         clock_offset_ms=row["offset_ms"],

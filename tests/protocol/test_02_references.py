@@ -181,7 +181,8 @@ async def test_nobody_verifies_the_own_resolution(world: World) -> None:
     await take("resolve", WORKER)
     seen = await take("verify", WORKER)
     assert seen["state"] == "resolved"
-    assert seen["steps"][-1]["ineffective"].startswith("own-work")
+    assert seen["steps"][-1]["ineffective_reason"] == "own-work"
+    assert seen["steps"][-1]["ineffective"] == "自己办结的不能自己核查：办结要由办结人以外的人核查"
     assert (await take("verify", SECRETARY))["state"] == "verified"
     week = {"week": "2026-W47"}
     assert (await world.get(f"/v1/cadres/{WORKER}/summary", WORKER, **week)).json()["checks"] == 0
