@@ -27,7 +27,7 @@ from service.app import utc_now
 from service.database import Database, open_pool
 from service.http.connections import room_for_files
 from service.postgres import embedded, fresh_database
-from service.roster.load import load
+from service.roster.load import load as load_roster
 from service.settings import Settings
 from tests.bench.crowd import Phone, Unexpected, in_turn, packed, workers
 from tests.bench.measures import applied, new_phone
@@ -229,7 +229,7 @@ async def measured(service: Service, seconds: float, console: Console) -> list[t
     return found
 
 
-def report(found: list[tuple[str, list[float]]], processes: int, seconds: float, console: Console) -> None:
+def report(found: list[tuple[str, list[float]]], processes: int, seconds: float, load: float, console: Console) -> None:
     """The table, on the console and in the file."""
     alone = (at(found[0][1], 0.99) + at(found[-1][1], 0.99)) / 2
     table = Table("beside them", "exchanges", "median", "p99", "ratio", title="fairness")
@@ -239,7 +239,8 @@ def report(found: list[tuple[str, list[float]]], processes: int, seconds: float,
         f"{PHONES} ordinary phones, each handing in {VISITS} visits about every {EVERY_S} s over {seconds:.0f} s,",
         f"against {processes} service processes. The ratio is that of the p99 to the p99 alone (mean of before and after);",
         f"wanted: {WANTED:.0f} at most.",
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared by all, {platform.system()}, Python {platform.python_version()}.",
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared by all, {platform.system()}, Python {platform.python_version()};",
+        f"load average before it began: {load:.1f} (above 1 something else ran, and the figures mean little).",
         "",
         "| beside them | exchanges | median ms | p99 ms | ratio |",
         "|---|---:|---:|---:|---:|",
@@ -257,7 +258,7 @@ async def prepared(server: str) -> str:
     url = await fresh_database(server, "gridloop_fairness")
     await asyncio.to_thread(migrations.upgrade, url)
     pool = await open_pool(url, 2)
-    await load(Database(pool), Settings(database_url=url), utc_now(), password=CHEAP.hash(PASSWORD))
+    await load_roster(Database(pool), Settings(database_url=url), utc_now(), password=CHEAP.hash(PASSWORD))
     await pool.close()
     return url
 
@@ -270,13 +271,14 @@ def main() -> None:
     asked = parser.parse_args()
     console = Console()
     room_for_files(IDLE)
+    load = os.getloadavg()[0]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gridloop-fairness-")))
         server = stack.enter_context(embedded(folder / "data"))
         url = asyncio.run(prepared(server))
         service = stack.enter_context(serving(url, folder / "service", asked.processes))
         found = uvloop.run(measured(service, asked.seconds, console))
-    report(found, asked.processes, asked.seconds, console)
+    report(found, asked.processes, asked.seconds, load, console)
 
 
 if __name__ == "__main__":
