@@ -17,7 +17,7 @@ from service.sync.places import Places
 from tests.sockets import Wire, serving
 from tests.world import SECRETARY, WORKER, World, until_none
 
-IMPATIENT = Limits(head_s=0.2, head_bytes=4096, grace_s=0.1, answer_s=0.5, answer_rate=1e9, connections=40)
+IMPATIENT = Limits(head_s=0.2, head_bytes=4096, grace_s=1.0, answer_s=0.5, answer_rate=1e9, connections=40)
 
 
 @pytest.fixture
