@@ -259,7 +259,7 @@ def keys_rotate(
 
 @keys_app.command("secret")
 def keys_secret() -> None:
-    """Print a new key for GRIDLOOP_SECRET_KEYS or the key file: put it first, and run `gridloop keys reencrypt`."""
+    """Print a new key for GRIDLOOP_SECRET_KEYS or the key file: put it last and restart, then first and restart, then `keys reencrypt`."""
     typer.echo(new_key())
 
 

@@ -20,7 +20,7 @@ from service.identity.access import Caller, Signed
 from service.identity.account_routes import PURPOSE, known_of
 from service.identity.one_time_codes import hash_of_code, new_code
 from service.identity.passwords import RULE, refuse_weak
-from service.identity.rights import ADMINISTERS, RECOVERED, scope
+from service.identity.rights import ADMINISTERS, RECOVERED, SEES_DEVICES, scope
 from service.identity.routes import Ended
 from service.identity.views import View, masked_phone
 from service.paging import After, Id, Limit, next_place, read_id, read_text
@@ -207,7 +207,7 @@ async def _require_recoverable(connection: Connection, caller: Caller, staff_cod
         return
     await _require(connection, caller, staff_code)
     posts = await queries.posts_of(connection, staff_code)
-    present = [post for post in posts if post.valid_at(caller.now)] or posts
+    present = [post for post in posts if post.valid_to is None or post.valid_to > caller.now] or posts
     if any(post.role not in RECOVERED for post in present):
         raise Problem(NOT_ALLOWED, Text("To ‘{cadre}’ only an administrator may give a code.", cadre=staff_code))
 
@@ -281,6 +281,9 @@ async def revoke_device(request: Request, caller: Signed, id: Id) -> DeviceItem:
     async with state_of(request).database.transaction() as connection:
         row = await queries.device_in(connection, id, caller.units_or_none(), caller.now, caller.staff_code)
         if row is None:
+            shown = scope(caller.posts, caller.now, SEES_DEVICES)
+            if await queries.device_in(connection, id, shown, caller.now, caller.staff_code) is not None:
+                raise Problem(NOT_ALLOWED, "A phone is revoked by an administrator, or by who signed in on it.")
             raise Problem(NOT_FOUND, Text("There is no device {id} in your scope.", id=id))
         await queries.revoke_device(connection, id, caller.now)
         await note(connection, request, caller, "device-revoked", [row["staff_code"]], 1)

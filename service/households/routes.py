@@ -57,9 +57,12 @@ class HouseholdPage(BaseModel):
     next: str | None
 
 
+def _contacts(row: Any, cipher: FieldCipher) -> dict[str, Any]:
+    return {name: row[name] and cipher.shown(Place("household", name, row["id"]), row[name]) for name in ("phone", "address")}
+
+
 def _item(row: Any, cipher: FieldCipher, caller: Caller) -> HouseholdItem:
-    contacts = {name: row[name] and cipher.shown(Place("household", name, row["id"]), row[name]) for name in ("phone", "address")}
-    shown = contacts | {"tags": row["tags"]}
+    shown = _contacts(row, cipher) | {"tags": row["tags"]}
     values = {name: row[name] for name in HouseholdItem.model_fields if name != "days_unvisited"}
     days = (local_day(caller.now) - local_day(row["last_visit"])).days if row["last_visit"] else None
     view = caller.view_of(row["grid"]) or View.SUMMARISED
@@ -131,6 +134,9 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             if not may_write(caller.posts, "household", row["grid"], caller.now):
                 text = Text("{cadre} has no post at present that writes households in {grid}.", cadre=caller.staff_code, grid=row["grid"])
                 raise Problem(NOT_ALLOWED, text)
+            contacts = _contacts(row, await cipher_of(connection, state.settings))
+            for name in body.fields.keys() & contacts:
+                caller.refuse_disguise("household", name, body.fields[name], [contacts[name]], row["grid"])
             mutation = Mutation(0, "household", id, row["grid"], base=row["rev"], fields=body.fields)
             verdict = await write_as(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":

@@ -1,7 +1,8 @@
 """Who is calling: the dependency that every protected route takes. It asks the table of rights by the route's operation id."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
@@ -10,6 +11,7 @@ from service.database import Connection
 from service.errors import (
     DEVICE_NEEDED,
     DEVICE_REVOKED,
+    INVALID,
     NOT_ALLOWED,
     OTP_ENROLMENT_NEEDED,
     PASSWORD_CHANGE_NEEDED,
@@ -24,7 +26,7 @@ from service.identity.rights import ROUTES, PostHeld, Right, any_present, covers
 from service.identity.second_factor import is_asked_for
 from service.identity.session_queries import Session
 from service.identity.tokens import Claims
-from service.identity.views import WHOLE_GRID, View, present_views, view_in
+from service.identity.views import WHOLE_GRID, View, is_disguise, present_views, view_in
 from service.logs import hashed
 from service.state import State, state_of
 from sync_protocol.texts import Text
@@ -68,6 +70,12 @@ class Caller:
     def view_of(self, grid: str) -> View | None:
         """What the posts at present show of a grid or unit; None if none of them does."""
         return view_in(present_views(self.posts, self.now), grid)
+
+    def refuse_disguise(self, kind: str, name: str, value: Any, true: Iterable[Any], grid: str) -> None:
+        """Raises `Problem` for a value that is only what the caller was shown of a true one: a mask, or a place rounded."""
+        if is_disguise(kind, name, value, true, self.view_of(grid) or View.SUMMARISED):
+            text = Text("{name} is only how the value is shown to you; leave it as it is, or give the whole value.", name=name)
+            raise Problem(INVALID, text)
 
     def whole_units(self) -> list[str]:
         """The units of which the posts at present show every record."""
@@ -174,7 +182,11 @@ async def _app(request: Request, connection: Connection, claims: Claims, now: da
 
 def _refuse_ended(session: Session, request: Request, state: State, now: datetime) -> None:
     if session.ended:
-        raise Problem(SESSION_ENDED, "This sign-in was ended, by a change of the password or by an administrator; sign in again.")
+        raise Problem(
+            SESSION_ENDED,
+            "This sign-in was ended: by signing out, by a new password, by an administrator, or because its refresh token was used twice;"
+            " sign in again.",
+        )
     operation = operation_of(request)
     if session.must_change and operation not in _BEFORE_THE_CHANGE:
         raise Problem(PASSWORD_CHANGE_NEEDED, "This is a first password; choose your own at POST /v1/auth/password, then go on.")

@@ -24,6 +24,10 @@ from sync_protocol.texts import Text
 FREE_ATTEMPTS = 4
 
 
+# By so many seconds the times of attempts, and the clocks of machines, may differ.
+_APART_S = 60
+
+
 class Window(NamedTuple):
     """What an attempt counts in: a key, how many it may be in what time, and whether they must pause."""
 
@@ -161,7 +165,7 @@ def seconds_to_wait(window: Window, held: Counted, now: float) -> float:
         return 0
     if held.attempts >= window.item.amount:
         return held.expires_at - now
-    if not window.pauses or held.attempts <= FREE_ATTEMPTS or not 0 < held.last_at <= now:
+    if not window.pauses or held.attempts <= FREE_ATTEMPTS or not 0 < held.last_at <= now + _APART_S:
         return 0
     pause: float = 2 ** (held.attempts - FREE_ATTEMPTS - 1)
     return max(0, min(held.last_at + pause, held.expires_at) - now)
@@ -175,7 +179,8 @@ def one_more(window: Window, held: Counted, now: float) -> Counted:
 
 
 def _is_under_way(window: Window, held: Counted, now: float) -> bool:
-    return now < held.expires_at <= now + window.item.get_expiry()
+    # Attempts at once come in another order than their times: one that is a little older must not end the window of the newer.
+    return now < held.expires_at <= now + window.item.get_expiry() + _APART_S
 
 
 def too_many(wait: float) -> Problem:

@@ -55,13 +55,13 @@ async def device(connection: Connection, id: str) -> Row:
     return row
 
 
-# Whether a cadre is in units ($1) at a moment ($2): one of the posts at present lies there, or, of a cadre without any, one of the
-# former ones; and how many of them lie elsewhere.
+# Whether a cadre is in units ($1) at a moment ($2): one of the posts at present or to come lies there, or, of a cadre without any, one of
+# the former ones; and how many of them lie elsewhere.
 _POSTS_INSIDE = """
     SELECT count(*) FILTER (WHERE u.code IS NOT NULL) AS inside, count(*) FILTER (WHERE u.code IS NULL) AS outside
     FROM (
-        SELECT p.unit, p.valid_from <= $2 AND (p.valid_to IS NULL OR p.valid_to > $2) AS is_present,
-               bool_or(p.valid_from <= $2 AND (p.valid_to IS NULL OR p.valid_to > $2)) OVER () AS any_present
+        SELECT p.unit, (p.valid_to IS NULL OR p.valid_to > $2) AS is_present,
+               bool_or((p.valid_to IS NULL OR p.valid_to > $2)) OVER () AS any_present
         FROM post p WHERE p.staff_code = {staff_code}
     ) AS q LEFT JOIN LATERAL (
         SELECT t.code FROM unnest($1::text[]) AS t(code) WHERE q.unit >= t.code AND q.unit < t.code || ':' LIMIT 1
@@ -155,7 +155,7 @@ async def cadre_with_posts(connection: Connection, staff_code: str) -> Row:
 
 
 async def is_cadre_in(connection: Connection, staff_code: str, units: Sequence[str], now: datetime) -> bool:
-    """Whether every post that a cadre has at present lies in these units; of a cadre without any, every former one.
+    """Whether every post that a cadre has at present, or is to have, lies in these units; of a cadre without any, every former one.
 
     So nobody acts on the account of somebody who stands above, or elsewhere too.
     """

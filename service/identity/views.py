@@ -15,6 +15,7 @@ from typing import Any
 from service.encryption import MARKER
 from service.identity.rights import PostHeld, covers
 from sync_protocol.fields import Place
+from sync_protocol.merge import GRID, LIFE
 from sync_protocol.records import KINDS, PERSONAL, Kind
 from sync_protocol.vocabulary import CODE_LENGTH
 
@@ -86,7 +87,7 @@ def class_of(kind: Kind, name: str) -> FieldClass:
     """The class of a field of a record kind; a name that is not declared is an unknown field."""
     field = kind.by_name.get(name)
     if field is None:
-        return FieldClass.UNKNOWN
+        return FieldClass.PLAIN if name in (LIFE, GRID) else FieldClass.UNKNOWN
     if field.personal:
         return FieldClass.CONTACT
     if isinstance(field.type, Place):
@@ -191,6 +192,25 @@ def redact_value(kind: str, name: str, value: Any, view: View) -> Any:
             return coarse(value)
         case _:
             return None
+
+
+def for_device(kind: str, name: str, value: Any, view: View | None) -> Any:
+    """One field's value if devices with a view get it; else None."""
+    declared = KINDS.get(kind)
+    return value if view is not None and declared is not None and goes_to_devices(class_of(declared, name), view) else None
+
+
+def is_disguise(kind: str, name: str, value: Any, true: Iterable[Any], view: View) -> bool:
+    """Whether a value that somebody sends is what the view showed in place of one of the `true` ones.
+
+    Written back, a mask would become the data.
+    """
+    declared = KINDS.get(kind)
+    if declared is None or TABLE[class_of(declared, name)][view] not in (Shown.MASKED, Shown.COARSE):
+        return False
+    if isinstance(value, str) and "**" in value:
+        return True
+    return any(item is not None and item != value and redact_value(kind, name, item, view) == value for item in true)
 
 
 def redact(kind: str, fields: Mapping[str, Any], view: View) -> dict[str, Any]:

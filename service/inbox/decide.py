@@ -12,6 +12,7 @@ from service.errors import ALREADY_DECIDED, INVALID, NOT_ALLOWED, NOT_FOUND, NOT
 from service.http.strict import refuse_unknown_fields
 from service.identity.access import Caller
 from service.identity.rights import may_write
+from service.identity.views import View, redact_value
 from service.inbox import queries
 from service.localization import localized
 from service.records.queries import load
@@ -45,6 +46,9 @@ async def settle(connection: Connection, settings: Settings, caller: Caller, con
         chosen = conflict_value(cipher, kind, field, record, id, "lost", conflict["lost"]) if choice == "lost" else value
         if isinstance(chosen, Undecrypted):
             raise Problem(NOT_NOW, "The value that lost cannot be decrypted at present; the server lacks a key. Set a value instead.")
+        if choice == "value":
+            shown = (conflict_value(cipher, kind, field, record, id, name, conflict[name]) for name in ("kept", "lost"))
+            caller.refuse_disguise(kind, field, value, [*shown], conflict["grid"])
         await _write_choice(connection, settings, cipher, caller, conflict, chosen)
     text = encrypted_conflict_value(cipher, kind, field, id, "value", value) if choice == "value" else None
     await queries.resolve_conflict(connection, conflict["id"], choice, text, note, caller.staff_code, caller.now)
@@ -105,6 +109,10 @@ async def release_held(
         verdict = await write_as(connection, settings, caller, corrected(held, fields), origin=row)
         if verdict.outcome != "held":
             await held_queries.close_held(connection, row, "released", caller.staff_code, note, caller.now)
+    for conflict in verdict.conflicts or ():
+        view = caller.view_of(row.mutation.grid) or View.SUMMARISED
+        conflict.kept = redact_value(row.mutation.kind, conflict.field, conflict.kept, view)
+        conflict.lost = redact_value(row.mutation.kind, conflict.field, conflict.lost, view)
     if verdict.detail is not None:
         verdict.detail = localized(verdict.detail)
     answer: dict[str, Any] = msgspec.to_builtins(verdict)

@@ -14,6 +14,7 @@ from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, RE
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_settle
+from service.identity.views import WHOLE_GRID
 from service.state import state_of
 from service.summaries import cadre_queries, queries
 from service.summaries.summary import Summary, as_sealed, summary
@@ -152,6 +153,9 @@ async def _summary(request: Request, caller: Caller, unit: str, which: str, name
     )
     if found is None:
         raise absent(caller, unit)
+    if caller.view_of(unit) not in WHOLE_GRID:
+        # The numbers are for everybody; which problems they are, only for who sees every record of the unit.
+        found.decisions.escalated = []
     return found
 
 

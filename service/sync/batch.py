@@ -14,12 +14,13 @@ from service import statements
 from service.cases import filing
 from service.database import Connection
 from service.encryption import FieldCipher, Undecrypted
+from service.identity.views import for_device, present_views, view_in
 from service.records import queries as records
 from service.settings import Settings
 from service.statements import Copy, Part
 from service.summaries import credit, tallies
 from service.sync import held_queries, log_queries, queries, references
-from service.sync.intake import Flaw, Ready
+from service.sync.intake import Author, Flaw, Ready
 from service.sync.judge import Evidence, Judge, Validities, World
 from service.sync.look import Erased, Look
 from service.sync.new_visits import ReadyVisits
@@ -170,7 +171,7 @@ class Batch:
         self.touched[key] = None
         verdict = Verdict(item.mutation.seq, "merged" if merged else "applied", rev)
         if losses:
-            verdict.conflicts = [self._conflict(kind, stored.record, loss, rev) for loss in losses]
+            verdict.conflicts = [self._conflict(kind, stored.record, loss, rev, item.author) for loss in losses]
         self._log(item, verdict, rev_grid)
         return verdict
 
@@ -219,10 +220,13 @@ class Batch:
         elif kind == "household" and record_id not in self.households_before:
             self.households_before[record_id] = _household_facts(stored)
 
-    def _conflict(self, kind: Kind, record: Record, loss: Loss, rev: int) -> Conflict:
+    def _conflict(self, kind: Kind, record: Record, loss: Loss, rev: int, author: Author) -> Conflict:
         entry = queries.ConflictEntry(id=records.new_uuid(), grid=record.grid, kind=kind.name, record=record.id, rev=rev, loss=loss)
         self.conflicts.append(entry)
-        return Conflict(loss.field, _showable(loss.kept), _showable(loss.lost), loss.rule, entry.id)
+        # Whoever writes may not see what is there, or not any more.
+        view = view_in(present_views(author.posts, self.now), record.grid)
+        kept = for_device(kind.name, loss.field, _showable(loss.kept), view)
+        return Conflict(loss.field, kept, _showable(loss.lost), loss.rule, entry.id)
 
     def _hold(self, item: Ready, flaw: Flaw) -> Verdict:
         verdict = Verdict(item.mutation.seq, "held", reason=flaw.reason, detail=flaw.detail)

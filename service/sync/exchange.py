@@ -14,6 +14,7 @@ from service.encrypted_values import log_row, verdict_rest
 from service.encryption import FieldCipher
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.rights import PostHeld
+from service.identity.views import for_device, present_views, view_in
 from service.localization import localized
 from service.settings import Settings
 from service.sync import feed, log_queries, queries, seams, views
@@ -168,7 +169,7 @@ class Exchanges:
             readings = exchange.readings = exchange.readings or read_all(mutations)
             repeated = [reading for reading in readings if reading.mutation.seq <= known]
             try:
-                exchange.verdicts = await _repeat(connection, exchange.device, repeated, self._cipher(exchange))
+                exchange.verdicts = await _repeat(connection, exchange, repeated, self._cipher(exchange))
             except Problem as problem:
                 exchange.error = problem
                 return
@@ -290,8 +291,10 @@ def _epoch_since(exchange: Exchange) -> int:
     return cursor.epoch_since_ms if cursor.epoch == exchange.epoch else to_ms(exchange.now)
 
 
-async def _repeat(connection: Connection, device: str, repeated: list[Reading], cipher: FieldCipher) -> list[Verdict]:
+async def _repeat(connection: Connection, exchange: Exchange, repeated: list[Reading], cipher: FieldCipher) -> list[Verdict]:
     """The verdicts of mutations that were taken in before; refuses other content under the same number (promise 10)."""
+    device = exchange.device
+    present = present_views(exchange.posts, exchange.now)
     known = await log_queries.first_outcomes(connection, device, repeated[0].mutation.seq, repeated[-1].mutation.seq)
     verdicts = []
     for reading in repeated:
@@ -309,6 +312,9 @@ async def _repeat(connection: Connection, device: str, repeated: list[Reading], 
             )
         rest = verdict_rest(cipher, row["kind"], log_row(device, mutation.seq, row["received_at"]), row["verdict"])
         conflicts = [msgspec.convert(item, Conflict) for item in rest.get("conflicts") or ()]
+        for conflict in conflicts:
+            # What was shown at first may be hidden from the posts held now.
+            conflict.kept = for_device(row["kind"], conflict.field, conflict.kept, view_in(present, mutation.grid))
         verdicts.append(
             Verdict(
                 mutation.seq,

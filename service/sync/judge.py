@@ -15,7 +15,7 @@ from service.sync.new_visits import ReadyVisits
 from sync_protocol import clock, lifecycle
 from sync_protocol.fields import is_in_the_years
 from sync_protocol.limits import MAX_UNKNOWN_BYTES
-from sync_protocol.merge import GRID, Record
+from sync_protocol.merge import GRID, Clock, Record
 from sync_protocol.periods import SHANGHAI, to_ms
 from sync_protocol.records import HOUSEHOLD, KINDS, VISIT, Kind, too_much_unknown, unknown_bytes
 from sync_protocol.texts import Text
@@ -39,6 +39,8 @@ class Evidence(msgspec.Struct):
     `left`: the grids that a record has left, each with the stamp of the move. `contacts`: the
     contact members of households. `units`: those named units that exist. `cadres`: all posts of
     those named cadres that exist. `assigned`: problems of grids in which an author has no post.
+    `about`: of visits and problems that contact members name, who wrote them and to whom their
+    household is tied.
     """
 
     left: dict[tuple[str, str], Mapping[str, str]] = {}
@@ -46,10 +48,17 @@ class Evidence(msgspec.Struct):
     units: set[str] = set()
     cadres: dict[str, list[PostHeld]] = {}
     assigned: dict[str, Assigned] = {}
+    about: dict[tuple[str, str], set[str]] = {}
 
 
 # The stamps between which a post allows something, and the post.
 Validity = tuple[str, str, PostHeld]
+
+
+def written_of(id: str, fields: Mapping[str, Any], kind: Kind) -> tuple[str, str]:
+    """What a mutation is about: of a step its problem, else the record itself."""
+    problem = fields.get("problem_id") if kind.name == "step" else None
+    return ("problem", str(problem)) if problem else (kind.name, id)
 
 
 class Validities:
@@ -138,7 +147,7 @@ class Judge:
         grid = mutation.grid
         if grid not in self._grids:
             return Flaw("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
-        flaw = self._against_author(item, kind, grid)
+        flaw = self._against_author(item, kind, grid) or self._against_ties(item, kind)
         if flaw is not None:
             return flaw
         record = self._record(kind.name, mutation.id)
@@ -211,6 +220,29 @@ class Judge:
         )
         return Flaw("late-after-post", detail)
 
+    def _against_ties(self, item: Ready, kind: Kind) -> Flaw | None:
+        """A contact member writes only of the tied households, and what is the own."""
+        name = written_of(item.mutation.id, item.fields, kind)
+        if item.override or item.decider is not None or not self._by_contact_alone(item, kind, item.mutation.grid):
+            return None
+        if self._is_near_contact(item.author, name) or self._is_assigned(item, kind):
+            return None
+        detail = Text(
+            "{cadre} is a contact member, and the {kind} {id} is about no household that is tied to them.",
+            cadre=item.author.staff_code,
+            kind=KINDS[name[0]].word,
+            id=name[1],
+        )
+        return Flaw("not-allowed", detail)
+
+    def _by_contact_alone(self, item: Ready, kind: Kind, grid: str) -> bool:
+        posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
+        return bool(posts) and all(post.role == _CONTACT_MEMBER for post in posts)
+
+    def _is_near_contact(self, author: Author, name: tuple[str, str]) -> bool:
+        """Whether a visit or problem is the author's own, about a tied household, or new."""
+        return author.staff_code in self._evidence.about.get(name, {author.staff_code})
+
     def _is_timely(self, item: Ready, end: datetime, recorded: datetime, received: datetime) -> bool:
         """Whether what was stamped before an end may count without a person's decision: a clock is
         no proof."""
@@ -256,7 +288,7 @@ class Judge:
             return Flaw("grid-mismatch", detail)
         left = record.elements.get(GRID, {}).get(edit.grid)
         # Who had not heard of the move saw nothing that came after it.
-        stale = left is not None and edit.base_grid is None and (edit.base <= left.rev or item.rebased)
+        stale = left is not None and edit.base_grid is None and (edit.base <= left.rev or item.rebased) and _was_there(item.author, left)
         if not stale and not self._validities.at(item.author, kind.name, record.grid, item.judged_at):
             detail = Text("{cadre} may not move the {kind} out of its grid.", cadre=item.author.staff_code, kind=kind.word)
             return Flaw("not-allowed", detail)
@@ -312,8 +344,10 @@ class Judge:
 
     def _may_refer_in(self, item: Ready, kind: Kind, refers: str, target: str, grid: str) -> bool:
         posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
-        if refers == HOUSEHOLD.name and posts and all(post.role == _CONTACT_MEMBER for post in posts):
-            return self._evidence.contacts.get(target) == item.author.staff_code
+        if self._by_contact_alone(item, kind, grid):
+            if refers == HOUSEHOLD.name:
+                return self._evidence.contacts.get(target) == item.author.staff_code
+            return self._is_near_contact(item.author, (refers, target)) or self._is_assigned(item, kind)
         # Who acts by an assignment has no post there: the step's own problem is all that it names.
         return bool(posts) or (grid == item.mutation.grid and kind.name == "step" and target == item.fields.get("problem_id"))
 
@@ -351,6 +385,11 @@ class Judge:
 
 def _in_minutes(moment: datetime) -> str:
     return moment.astimezone(SHANGHAI).isoformat(timespec="minutes")
+
+
+def _was_there(author: Author, left: Clock) -> bool:
+    """Whether an author's device was in use before a record left its grid; a later one cannot have a copy from before."""
+    return author.registered_at is None or to_ms(author.registered_at) <= clock.stamp_ms(left.stamp)
 
 
 def _knew_of(erased: Erased, item: Ready, record: Record) -> bool:

@@ -175,6 +175,20 @@ async def units_of(connection: Connection, codes: Iterable[str]) -> set[str]:
     return {row["code"] for row in rows}
 
 
+async def written_by_or_tied(connection: Connection, named: Iterable[tuple[str, str]]) -> dict[tuple[str, str], set[str]]:
+    """Of those visits and problems that exist: who wrote each, and to whom its household is tied."""
+    ids = {id for _, id in named}
+    rows = await connection.fetch(
+        " UNION ALL ".join(
+            f"""SELECT '{kind}' AS kind, r.id::text, r.created_by, h.contact_member FROM {kind} r
+                LEFT JOIN household h ON h.id = r.household_id AND NOT h.deleted WHERE r.id = ANY($1::uuid[])"""
+            for kind in ("visit", "problem")
+        ),
+        list(ids),
+    )
+    return {(row["kind"], row["id"]): {row["created_by"], row["contact_member"]} - {None} for row in rows}
+
+
 async def posts_of_cadres(connection: Connection, staff_codes: Iterable[str]) -> dict[str, list[PostHeld]]:
     """All posts of those of the staff codes that are cadres, by staff code."""
     rows = await connection.fetch(

@@ -9,7 +9,7 @@ from service.encryption import FieldCipher
 from service.records import queries as records
 from service.sync import queries
 from service.sync.intake import Ready
-from service.sync.judge import Assigned, Evidence, Validities
+from service.sync.judge import Assigned, Evidence, Validities, written_of
 from sync_protocol.merge import GRID
 from sync_protocol.records import HOUSEHOLD, KINDS
 
@@ -23,6 +23,7 @@ class _Wanted:
         self.units: set[str] = set()
         self.cadres: set[str] = set()
         self.problems: set[str] = set()
+        self.about: set[tuple[str, str]] = set()
 
     def note(self, item: Ready, where: Callable[[str, str], str | None], validities: Validities) -> None:
         """Notes what one mutation calls for."""
@@ -31,8 +32,13 @@ class _Wanted:
         self.cadres.update(fields[name] for name in kind.cadre_fields if fields.get(name))
         self.units.update(fields[name] for name in kind.unit_fields if fields.get(name))
         problem = fields.get("problem_id") if kind.name == "step" else None
-        if problem and not validities.at(author, kind.name, item.mutation.grid, item.judged_at):
+        posts = validities.at(author, kind.name, item.mutation.grid, item.judged_at)
+        by_contact = all(post.role == "contact_member" for post in posts)
+        if problem and by_contact:
             self.problems.add(problem)
+        if posts and by_contact:
+            self.about.add(written_of(item.mutation.id, fields, kind))
+            self.about.update((refers, fields[name]) for name, refers in kind.references if fields.get(name))
         for name, refers in kind.references:
             target = fields.get(name)
             grid = where(refers, target) if target else None
@@ -68,6 +74,8 @@ async def gather(
         evidence.units = await queries.units_of(connection, wanted.units)
     if wanted.cadres:
         evidence.cadres = await queries.posts_of_cadres(connection, wanted.cadres)
+    if wanted.about:
+        evidence.about = await queries.written_by_or_tied(connection, wanted.about)
     if wanted.problems:
         evidence.assigned = await _assigned(connection, wanted.problems, cipher)
     return evidence

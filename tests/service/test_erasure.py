@@ -443,8 +443,8 @@ async def test_the_answer_names_what_still_holds_the_data(world: World) -> None:
     told = await tell(world)
     world.state.settings.backups_kept = "35 天"
     remains = (await erase_house(world, told.house))["remains"]
-    assert {"backups and WAL archives", "phones that never sync again"} <= {item["where"] for item in remains}
-    assert [item["until"] for item in remains if item["where"].startswith("backups")] == ["35 天"]
+    assert {"备份和 WAL 归档", "不再同步的手机"} <= {item["where"] for item in remains}
+    assert [item["until"] for item in remains if item["where"].startswith("备份")] == ["35 天"]
 
 
 async def test_only_an_administrator_of_the_unit_may_and_it_is_in_the_trail_without_a_name(
