@@ -307,3 +307,133 @@ async def test_pending_counts_what_is_shown_of_a_grid(world: World) -> None:
     assert problem in seen
     assert len(seen) == 3
     assert OTHER_GRID not in repr(last)
+
+
+# ------------------------------------------------------------------------------------------------ verdicts
+
+
+@pytest.mark.parametrize(("role", "unit"), [("supervisor", TOWNSHIP), ("admin", TOWNSHIP), ("admin", TOWNSHIP[:4])])
+async def test_a_write_that_loses_shows_its_author_no_more_than_the_view(world: World, role: str, unit: str) -> None:
+    """A stale edit of nothing changes nothing, and would read everything."""
+    await household(world)
+    problem = (await world.fetch("SELECT id::text FROM problem"))[0]["id"]
+    phone = world.wire(await appoint(world, role, unit))
+    stale = phone.mutation(1, "problem", id=problem, fields={"contact": "z", "location": {"lat": 1, "lon": 1}, "title": "x", "x_new": 1})
+    stale["stamp"] = f"{int((NOW - timedelta(hours=1)).timestamp() * 1000):012x}0000"
+    answers = [await phone.send(stale), await phone.send(stale)]
+    for answer in answers:
+        assert answer.json()["verdicts"][0]["outcome"] in ("merged", "duplicate")
+        kept = {item["field"]: item["kept"] for item in answer.json()["verdicts"][0]["conflicts"]}
+        assert kept == {"contact": None, "location": None, "title": "水管"}
+        for secret in (PHONE, "109.876543", "40.654321"):
+            assert secret not in answer.text
+
+
+async def test_a_write_repeated_after_a_promotion_shows_no_more_than_the_new_post(world: World) -> None:
+    house = await household(world)
+    phone = world.wire(WORKER)
+    stale = phone.mutation(1, "household", id=house, fields={"phone": "1"})
+    stale["stamp"] = f"{int((NOW - timedelta(hours=1)).timestamp() * 1000):012x}0000"
+    assert (await phone.send(stale)).json()["verdicts"][0]["conflicts"][0]["kept"] == PHONE
+    await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", WORKER, world.clock.now())
+    await appoint(world, "supervisor", TOWNSHIP, WORKER)
+    answer = (await phone.send(stale)).json()["verdicts"][0]
+    assert (answer["outcome"], answer["conflicts"][0]["kept"]) == ("duplicate", None)
+
+
+async def test_the_release_of_a_stale_edit_shows_its_decider_no_more_than_the_view(world: World) -> None:
+    house = await household(world)
+    phone = world.wire(await appoint(world, "grid_worker", GRID, "FORMER"))
+    stale = phone.mutation(1, "household", id=house, fields={"phone": "10099998888"})
+    stale["stamp"] = f"{int((NOW - timedelta(days=200)).timestamp() * 1000):012x}0000"
+    assert (await phone.send(stale)).json()["verdicts"][0]["outcome"] == "held"
+    [held] = (await world.get("/v1/held")).json()["items"]
+    answer = await world.post(f"/v1/held/{held['id']}/release", {}, SUPERVISOR)
+    assert answer.status_code == 200
+    assert [item["field"] for item in answer.json()["conflicts"]] == ["phone"]
+    assert PHONE not in answer.text
+    assert "10099998888" not in answer.text
+
+
+# ------------------------------------------------------------------------------- masks and ties
+
+
+async def test_a_mask_never_becomes_the_data(world: World) -> None:
+    house = await household(world)
+    one, two = world.wire(), world.wire()
+    await one.send(one.mutation(1, "household", id=house, base=1, fields={"phone": "10011112222", "location": PLACE}))
+    other = {"lat": 40.111111, "lon": 109.222222, "accuracy": 5.0}
+    await two.send(two.mutation(1, "household", id=house, base=1, fields={"phone": "10033334444", "location": other}))
+    shown = {item["field"]: item for item in (await world.get("/v1/conflicts")).json()["items"]}
+    assert set(shown) == {"phone", "location"}
+    for item in shown.values():
+        for value in (item["kept"], item["lost"]):
+            response = await world.post(f"/v1/conflicts/{item['id']}/resolution", {"choice": "value", "value": value})
+            assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid"), item["field"]
+    admin = await appoint(world, "admin", TOWNSHIP)
+    seen = (await world.get(f"/v1/households/{house}", admin)).json()
+    for name in ("phone", "address"):
+        headers = {"Authorization": f"Bearer {await world.token(admin)}"}
+        response = await world.client.patch(f"/v1/households/{house}", json={"fields": {name: seen[name]}}, headers=headers)
+        assert response.status_code == 422, name
+    assert (await world.get(f"/v1/households/{house}", SECRETARY)).json()["address"] == ADDRESS
+    decided = await world.post(f"/v1/conflicts/{shown['phone']['id']}/resolution", {"choice": "lost"})
+    assert decided.status_code == 200
+
+
+async def test_a_contact_member_writes_only_of_the_tied_households(world: World) -> None:
+    """Who knows an id must not come to the record by changing what it is about."""
+    house = await household(world)
+    ids = {kind: (await world.fetch(f"SELECT id::text FROM {kind}"))[0]["id"] for kind in ("visit", "problem")}
+    phone = world.wire(await appoint(world, "contact_member", VILLAGE))
+    attempts = [
+        phone.mutation(1, "problem", id=ids["problem"], base=99_999, fields={"title": "mine"}),
+        phone.mutation(2, "visit", id=ids["visit"], base=99_999, op="delete", fields={}),
+        phone.mutation(3, "step", fields={"problem_id": ids["problem"], "action": "accept", "at": AT}),
+        phone.mutation(4, "problem", fields={"title": "x", "duty": "emergency", "raised_at": AT, "visit_id": ids["visit"]}),
+        phone.mutation(5, fields={"visited_at": AT, "content": "看望", "household_id": house}),
+    ]
+    verdicts = (await phone.send(*attempts)).json()["verdicts"]
+    assert [verdict["outcome"] for verdict in verdicts] == ["held"] * 5
+    assert [verdict["reason"] for verdict in verdicts] == ["not-allowed"] * 3 + ["reference-outside"] * 2
+    own = phone.mutation(6, "problem", fields={"title": "own", "duty": "emergency", "raised_at": AT})
+    change = phone.mutation(7, "problem", id=own["id"], fields={"detail": "more"})
+    step = phone.mutation(8, "step", fields={"problem_id": own["id"], "action": "accept", "at": AT})
+    assert [verdict["outcome"] for verdict in (await phone.send(own, change, step)).json()["verdicts"]] == ["applied"] * 3
+    await world.fetch("UPDATE household SET contact_member = $2 WHERE id = $1", house, phone.staff_code)
+    again = [
+        phone.mutation(9, "problem", id=ids["problem"], base=99_999, fields={"detail": "tied now"}),
+        phone.mutation(10, "step", fields={"problem_id": ids["problem"], "action": "accept", "at": AT}),
+    ]
+    assert [verdict["outcome"] for verdict in (await phone.send(*again)).json()["verdicts"]] == ["applied"] * 2
+
+
+async def test_a_new_phone_does_not_reach_a_household_that_moved_before(world: World) -> None:
+    house = await household(world)
+    old = world.wire()
+    await old.send()
+    await world.fetch("UPDATE post SET valid_to = NULL WHERE staff_code = $1", WORKER)
+    admin = await appoint(world, "admin", TOWNSHIP[:4])
+    mover = world.wire(admin)
+    world.clock.forward(minutes=10)
+    moved = await mover.send(mover.mutation(1, "household", id=house, grid=OTHER_GRID, base_grid=GRID, base=99_999, fields={}))
+    assert moved.json()["verdicts"][0]["outcome"] == "applied"
+    world.clock.forward(minutes=10)
+    new = world.wire()
+    await new.send()
+    answer = await new.send(new.mutation(1, "household", id=house, grid=GRID, base=0, fields={"phone": "1"}))
+    verdict = answer.json()["verdicts"][0]
+    assert (verdict["outcome"], verdict["reason"]) == ("held", "not-allowed")
+    assert PHONE not in answer.text
+
+
+async def test_a_contact_member_reads_numbers_and_no_titles_in_summaries(world: World) -> None:
+    await household(world)
+    phone = world.wire()
+    problem = (await world.fetch("SELECT id::text FROM problem"))[0]["id"]
+    await phone.send(phone.mutation(1, "step", fields={"problem_id": problem, "action": "escalate", "at": AT}))
+    member = await appoint(world, "contact_member", VILLAGE)
+    path = f"/v1/summaries/weekly?unit={VILLAGE}&week=2026-W47"
+    whole, seen = (await world.get(path, SECRETARY)).json(), (await world.get(path, member)).json()
+    assert [item["id"] for item in whole["decisions"]["escalated"]] == [problem]
+    assert seen["decisions"] == whole["decisions"] | {"escalated": []}
