@@ -78,6 +78,26 @@ async def test_a_former_post_elsewhere_keeps_nobody_from_the_administrator_of_to
     assert (await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", token)).status_code == 200
 
 
+async def test_a_post_to_come_protects_an_account_already(world: World) -> None:
+    """Whoever could set the password now would have the coming post, too."""
+    token = await local_admin(world)
+    assert (await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", token)).status_code == 200
+    await appoint(world, WORKER, "admin", TOWNSHIP[:4])
+    await world.fetch("UPDATE post SET valid_from = $2 WHERE staff_code = $1 AND unit = $3", WORKER, NOW + timedelta(days=1), TOWNSHIP[:4])
+    for method, path, body in (("PUT", "password", {"password": NEW}), ("DELETE", "otp", None), ("POST", "recovery-code", None)):
+        assert (await send(world, method, f"/v1/cadres/{WORKER}/{path}", token, body)).status_code == 404, path
+    secretary = await world.token(SECRETARY)
+    assert (await send(world, "POST", f"/v1/cadres/{WORKER}/recovery-code", secretary)).status_code == 404
+
+
+async def test_who_sees_a_phone_and_may_not_revoke_it_is_told_who_may(world: World) -> None:
+    phone = world.wire()
+    await phone.send()
+    response = await send(world, "POST", f"/v1/devices/{phone.device}/revocation", await world.token(SUPERVISOR))
+    assert (response.status_code, response.json()["type"]) == (403, "/problems/not-allowed")
+    assert "administrator" in response.json()["detail"]
+
+
 async def test_a_transferred_cadres_phone_is_listed_where_the_cadre_is_now(world: World) -> None:
     phone = world.wire()
     await phone.send()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from service.errors import Problem
 from service.identity import passwords
-from service.identity.attempts import Counted, Window, network_of, one_more, seconds_to_wait
+from service.identity.attempts import Counted, Origin, Window, network_of, one_more, seconds_to_wait
 from service.identity.passwords import Passwords
 from tests.world import OTHER_GRID, PASSWORD, SECRETARY, WORKER, World
 
@@ -134,6 +135,8 @@ def test_a_window_is_over_at_its_end_and_when_its_end_lies_too_far_ahead() -> No
     assert seconds_to_wait(window, full, 1060.0) == 0
     assert seconds_to_wait(window, full, 900.0) == 0
     assert one_more(window, full, 900.0) == Counted(1, 960.0, 0)
+    # Attempts at once are counted in another order than their times have.
+    assert one_more(window, Counted(3, 1060.01, 0), 1000.0) == Counted(4, 1060.01, 0)
 
 
 def test_an_ipv6_line_is_one_address() -> None:
@@ -179,3 +182,17 @@ async def test_an_app_is_not_locked_by_attempts_from_elsewhere(world: World) -> 
         world.clock.forward(seconds=70)
     form = {"grant_type": "client_credentials", "client_id": "nongmu", "client_secret": "s3cret"}
     assert (await world.client.post("/v1/auth/token", data=form)).status_code == 200
+
+
+async def test_attempts_at_once_of_different_moments_count_in_one_window(world: World) -> None:
+    """What came a little earlier may be counted after what came later: it must not begin the window anew."""
+    attempts = world.state.attempts
+    windows = attempts.of_cadre(Origin("SOMEBODY", "192.0.2.7"))
+    now = world.clock.now()
+    refused = 0
+    for number in range(30):
+        try:
+            await attempts.take(windows, now - timedelta(milliseconds=20 * number))
+        except Problem:
+            refused += 1
+    assert refused >= 20
