@@ -28,7 +28,7 @@ from service.sync.originals import unpacked
 from service.units import scope_of
 from sync_protocol.limits import showable
 from sync_protocol.messages import shown_json
-from sync_protocol.texts import Text
+from sync_protocol.texts import Text, with_strings
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
@@ -119,6 +119,10 @@ class Discard(RequestBody):
     reason: str = Field(min_length=1, max_length=1000)
 
 
+# The reasons whose details quote what was sent, of which a view may show nothing.
+_QUOTING = frozenset({"unreadable", "too-large", "fields-wrong", "id-wrong"})
+
+
 def _units(caller: Caller, unit: str | None) -> list[str]:
     """The units that a list is about; none for a cadre without a post, who still sees the own held mutations."""
     return caller.units_or_none() if unit is None else scope_of(caller, unit)
@@ -139,10 +143,14 @@ def _held(row: Any, cipher: FieldCipher, caller: Caller) -> HeldOut:
     values = dict(row)
     body = held_body(cipher, row["id"], values.pop("body"), row["kind"], row["record"], row["grid"])
     mutation = shown_json(body.text)
-    values["detail"] = localized(held_detail(cipher, row["id"], row["detail"]))
-    own = row["staff_code"] == caller.staff_code
-    if not own and isinstance(mutation.get("fields"), dict):
-        mutation["fields"] = redact(row["kind"], mutation["fields"], caller.view_of(row["grid"]) or View.SUMMARISED)
+    detail = held_detail(cipher, row["id"], row["detail"])
+    view = View.FULL if row["staff_code"] == caller.staff_code else caller.view_of(row["grid"]) or View.SUMMARISED
+    if view is not View.FULL:
+        if isinstance(mutation.get("fields"), dict):
+            mutation["fields"] = redact(row["kind"], mutation["fields"], view)
+        if row["reason"] in _QUOTING:
+            detail = with_strings(detail, lambda _: "…")
+    values["detail"] = localized(detail)
     return HeldOut(mutation=mutation, **values)
 
 

@@ -197,6 +197,10 @@ async def test_masks_follow_a_field_into_history_conflicts_held_and_timelines(wo
         seen = (await world.get(path, SUPERVISOR)).text
         for secret in (PHONE, "10011112222", "10033334444", ADDRESS, "109.876543"):
             assert secret not in seen, (path, secret)
+    wrong = world.wire()
+    await wrong.send(wrong.mutation(1, "household", id=house, base=1, fields={"tags": {"add": [PHONE]}}))
+    assert PHONE not in (await world.get("/v1/held", await appoint(world, "supervisor", TOWNSHIP[:6]))).text
+    assert PHONE in next(item for item in (await world.get("/v1/held", SECRETARY)).json()["items"] if item["seq"] == 1)["detail"]
     whole = "".join([(await world.get(path, SECRETARY)).text for path in paths])
     for secret in (PHONE, "10011112222", "10033334444", ADDRESS, "109.876543"):
         assert secret in whole
