@@ -137,12 +137,18 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
 
 
 async def resume_unfinished(at: Erasing) -> int:
-    """Goes on with erasures that were interrupted; how many there were."""
+    """Finishes erasures that were interrupted; how many. One that somebody is at is left to them."""
     async with at.database.reading() as connection:
         rows = await sql.unfinished(connection)
+    done = 0
     for row in rows:
-        await erase(at, Asked(row["kind"], row["subject"], row["reason"], row["asked_by"]))
-    return len(rows)
+        try:
+            await erase(at, Asked(row["kind"], row["subject"], row["reason"], row["asked_by"]))
+            done += 1
+        except Problem as problem:
+            if problem.type is not NOT_NOW:
+                raise
+    return done
 
 
 async def _note(act: Act | None, connection: Connection) -> Counts:

@@ -16,7 +16,8 @@ from sync_protocol.records import ERASED, Kind
 async def one_at_a_time(database: Database, kind: str, subject: str) -> AsyncIterator[bool]:
     """Whether nobody else is erasing the same just now; nobody begins to before the end."""
     key = f"gridloop erasure {kind} {subject}"
-    async with database.reading() as connection:
+    # Of another pool than that of the work, so that the two never wait for each other.
+    async with database.analysing() as connection:
         free: bool = await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key)
         try:
             yield free

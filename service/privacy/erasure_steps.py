@@ -11,9 +11,9 @@ from service.database import Connection, Database
 from service.encrypted_values import answer_place, cadre_phone
 from service.encryption import FieldCipher
 from service.encryption_queries import cipher_of
-from service.identity.queries import cadre as cadre_row
 from service.identity.rights import PostHeld
 from service.privacy import erasure_queries as sql
+from service.privacy.queries import cadre_record
 from service.records.queries import Stored, load
 from service.settings import Settings
 from service.sync import erased, erased_queries
@@ -36,6 +36,7 @@ class _Erasure(NamedTuple):
     subject: str
     by: str
     now: datetime
+    ids: dict[str, list[str]]
 
 
 async def told_by(connection: Connection, cipher: FieldCipher, kind: str, subject: str) -> list[str]:
@@ -44,16 +45,16 @@ async def told_by(connection: Connection, cipher: FieldCipher, kind: str, subjec
         stored = (await load(connection, HOUSEHOLD, [subject], cipher)).get(subject)
         found = [stored.record.fields.get(name) for name in ("head_name", "phone", "address")] if stored else []
     else:
-        row = await cadre_row(connection, subject)
-        phone = await connection.fetchrow("SELECT staff_code, phone FROM cadre WHERE staff_code = $1", subject)
-        found = [row["name"] if row else None, cadre_phone(cipher, phone) if phone else None]
-    return [str(text) for text in found if text and text != ERASED and text != subject]
+        row = await cadre_record(connection, subject)
+        found = [row["name"], cadre_phone(cipher, row)] if row else []
+    # A text of one letter is in too many others.
+    return [str(text) for text in found if text and len(text) > 1 and text not in (ERASED, subject)]
 
 
 def of_household(settings: Settings, subject: str, by: str, now: datetime) -> dict[str, Step]:
     """The steps for a household, by name: first the record, from which no copy is made any more
     after that."""
-    erasure = _Erasure(settings, subject, by, now)
+    erasure = _Erasure(settings, subject, by, now, {})
     found = {f"{kind} records": partial(_records, erasure, KINDS[kind]) for kind in ("household", "visit", "problem", "step")}
     return {
         **found,
@@ -67,7 +68,7 @@ def of_household(settings: Settings, subject: str, by: str, now: datetime) -> di
 
 def of_cadre(settings: Settings, subject: str, by: str, now: datetime) -> dict[str, Step]:
     """The steps for a cadre, by name."""
-    erasure = _Erasure(settings, subject, by, now)
+    erasure = _Erasure(settings, subject, by, now, {})
     return {
         "account": partial(_account, erasure),
         "sign-ins": partial(_sign_ins, erasure),
@@ -79,9 +80,13 @@ def of_cadre(settings: Settings, subject: str, by: str, now: datetime) -> dict[s
 # ----------------------------------------------------------------------------------------------------- records
 
 
-async def _ids(database: Database, household: str) -> dict[str, list[str]]:
-    async with database.reading() as connection:
-        return await sql.records_about(connection, household)
+async def _ids(erasure: _Erasure, database: Database) -> dict[str, list[str]]:
+    """The ids of the household's records; looked for once, and after the household is marked as
+    erased: from then on what is not known of here is held."""
+    if not erasure.ids:
+        async with database.reading() as connection:
+            erasure.ids.update(await sql.records_about(connection, erasure.subject))
+    return erasure.ids
 
 
 def _some(ids: Sequence[str]) -> list[Sequence[str]]:
@@ -89,7 +94,8 @@ def _some(ids: Sequence[str]) -> list[Sequence[str]]:
 
 
 async def _records(erasure: _Erasure, kind: Kind, database: Database) -> AsyncIterator[Work]:
-    for ids in _some((await _ids(database, erasure.subject))[kind.name]):
+    every = [erasure.subject] if kind is HOUSEHOLD else (await _ids(erasure, database))[kind.name]
+    for ids in _some(every):
         yield partial(_erase_records, erasure, kind, ids)
 
 
@@ -168,7 +174,7 @@ def _without_names(kind: Kind, clocks: str | None) -> str | None:
 
 
 async def _conflicts(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
-    for kind, every in (await _ids(database, erasure.subject)).items():
+    for kind, every in (await _ids(erasure, database)).items():
         for ids in _some(every):
 
             async def work(connection: Connection, kind: str = kind, ids: Sequence[str] = ids) -> Mapping[str, int]:
@@ -180,7 +186,7 @@ async def _conflicts(erasure: _Erasure, database: Database) -> AsyncIterator[Wor
 
 async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
     """Looks into everything that is held: only the content says whom it is about."""
-    ids = await _ids(database, erasure.subject)
+    ids = await _ids(erasure, database)
     named = {id for kind in ("household", "visit", "problem", "step") for id in ids[kind]}
     last: list[str] = [erased_queries.FIRST_ID]
 
@@ -199,7 +205,7 @@ async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
 
 
 async def _log(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
-    for kind, every in (await _ids(database, erasure.subject)).items():
+    for kind, every in (await _ids(erasure, database)).items():
         for ids in _some(every):
 
             async def work(connection: Connection, kind: str = kind, ids: Sequence[str] = ids) -> Mapping[str, int]:
@@ -214,7 +220,7 @@ async def _log(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
 
 
 async def _answers(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
-    ids = await _ids(database, erasure.subject)
+    ids = await _ids(erasure, database)
     every = [id for some in ids.values() for id in some]
     async with database.reading() as connection:
         named = [
@@ -253,7 +259,7 @@ async def _answers_naming(erasure: _Erasure, named: set[str], caller: str | None
 
 
 async def _seals(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
-    problems = (await _ids(database, erasure.subject))["problem"]
+    problems = (await _ids(erasure, database))["problem"]
 
     async def work(connection: Connection) -> Mapping[str, int]:
         done = 0

@@ -97,7 +97,8 @@ async def _load_cadres(connection: Connection, cadres: Sequence[rule.CadreRow], 
     )
     if password is not None:
         await connection.execute(
-            "UPDATE cadre SET password = $2, demo = true WHERE staff_code = ANY($1::text[]) AND (password IS NULL OR demo)",
+            "UPDATE cadre SET password = $2, demo = true WHERE staff_code = ANY($1::text[]) AND (password IS NULL OR demo)"
+            " AND NOT EXISTS (SELECT FROM erasure WHERE kind = 'cadre' AND subject = staff_code)",
             codes,
             password,
         )
