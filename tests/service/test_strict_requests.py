@@ -27,7 +27,7 @@ def routes() -> list[tuple[str, str, dict[str, Any]]]:
 def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
     """The body of every route that has one, by operation id."""
     domains = ("accounts", "app_api", "articles", "households", "identity", "inbox", "problems", "summaries")
-    for name in (*(f"{domain}.routes" for domain in domains), "identity.account_routes", "identity.otp_routes"):
+    for name in (*(f"{domain}.routes" for domain in domains), "identity.account_routes", "identity.otp_routes", "privacy.erasure_routes"):
         router = import_module(f"service.{name}").router
         for route in router.routes:
             assert isinstance(route, APIRoute)
