@@ -395,6 +395,7 @@ STEPS = [
     "held mutations",
     "mutation log",
     "kept answers",
+    "sealed summaries",
 ]
 
 
