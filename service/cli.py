@@ -26,7 +26,7 @@ import migrations
 from migrations.roles import NotTheOwner
 from service import logs
 from service.app import create_app, utc_now
-from service.audit.trail import record_operator
+from service.audit.trail import OPERATOR, record_operator
 from service.console import bars, console, load_roster, progress_bar
 from service.database import Database, open_pool
 from service.encryption import new_key
@@ -241,6 +241,13 @@ async def _with_database(settings: Settings, work: Callable[[Database], Awaitabl
         await pool.close()
 
 
+def _run_or_refuse(settings: Settings, work: Callable[[Database], Awaitable[bool]], unknown: str) -> None:
+    """Runs work that tells whether there was what it is about; ends the command with `unknown` if not."""
+    if not asyncio.run(_with_database(settings, work)):
+        console.print(f"[red]{unknown}[/red]")
+        raise typer.Exit(1)
+
+
 @keys_app.command("rotate")
 def keys_rotate(
     data: Data = None,
@@ -282,7 +289,7 @@ def keys_reencrypt(
         def show(what: str, done: int) -> None:
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=None)
-            progress.update(tasks[what], completed=abs(done))
+            progress.update(tasks[what], completed=done)
 
         async def work(database: Database) -> Outcome:
             return await reencrypt(database, settings, show, give_up)
@@ -334,9 +341,7 @@ def account_password(
         except Problem as problem:
             console.print(f"[red]{problem.detail}[/red]")
             raise typer.Exit(1) from None
-        if not asyncio.run(_with_database(settings, give)):
-            console.print(f"[red]There is no cadre ‘{staff_code}’; load the roster first.[/red]")
-            raise typer.Exit(1)
+        _run_or_refuse(settings, give, f"There is no cadre ‘{staff_code}’; load the roster first.")
         console.print(f"{staff_code} signs in with this password within {settings.first_password_hours} hours and then chooses another.")
 
 
@@ -355,9 +360,7 @@ def account_reset_otp(staff_code: str, data: Data = None) -> None:
             return known
 
     with database_url(chosen(data)) as settings:
-        if not asyncio.run(_with_database(settings, reset)):
-            console.print(f"[red]{staff_code} has no second factor.[/red]")
-            raise typer.Exit(1)
+        _run_or_refuse(settings, reset, f"{staff_code} has no second factor.")
     console.print(f"{staff_code} signs in without a code, and sets up another second factor where the role asks for one.")
 
 
@@ -415,9 +418,7 @@ def account_end_app(client_id: str, data: Data = None) -> None:
             return known
 
     with database_url(chosen(data)) as settings:
-        if not asyncio.run(_with_database(settings, end)):
-            console.print(f"[red]There is no app ‘{client_id}’.[/red]")
-            raise typer.Exit(1)
+        _run_or_refuse(settings, end, f"There is no app ‘{client_id}’.")
     console.print(f"{client_id} was ended.")
 
 
@@ -463,10 +464,10 @@ def erase_cadre(staff_code: str, reason: Reason, data: Data = None, yes: Yes = F
 
 def _erase(kind: str, subject: str, reason: str, data: Path | None, yes: bool, dry_run: bool) -> None:
     from service.errors import Problem
-    from service.privacy.erasure import Asked, Done, Erasing, by_operator, erase, operators_act
+    from service.privacy.erasure import Asked, Done, Erasing, erase, operators_act
     from service.privacy.erasure_console import tables
 
-    asked = by_operator(Asked(kind, subject, reason, ""))
+    asked = Asked(kind, subject, reason, OPERATOR)
     with database_url(chosen(data)) as settings:
         if not (yes or dry_run):
             typer.confirm(f"Erase the personal data of {kind} {subject}? There is no way back", abort=True)

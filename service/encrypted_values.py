@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service import encryption_v1
-from service.encryption import PREFIX, FieldCipher, Place, Undecrypted
+from service.encryption import FieldCipher, Place, Undecrypted
 from sync_protocol import texts
 from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Mutation, Verdict, canonical_json
@@ -121,6 +121,11 @@ def v1_body(cipher: FieldCipher, place: Place, stored: str) -> Body:
     return Body(encryption_v1.decrypt_body(stored, plain), whole)
 
 
+def encrypted_json(cipher: FieldCipher, place: Place, text: str) -> str:
+    """A text for a JSON column, encrypted: as one JSON text."""
+    return f'"{cipher.encrypt(place, text)}"'
+
+
 def held_place(id: str, column: str = "body") -> Place:
     """Where a held mutation keeps something."""
     return Place("held", column, id)
@@ -130,7 +135,7 @@ def encrypted_held_body(cipher: FieldCipher, id: str, mutation: Mutation) -> str
     """The column `held.body`."""
     if cipher.writes_v1:
         return encryption_v1.encrypt_body(cipher.keyring.v1, mutation).decode()
-    return f'"{cipher.encrypt(held_place(id), mutation.canonical().decode())}"'
+    return encrypted_json(cipher, held_place(id), mutation.canonical().decode())
 
 
 def held_body(cipher: FieldCipher, id: str, stored: str, kind: str, record: str, grid: str) -> Body:
@@ -177,7 +182,7 @@ def encrypted_verdict(cipher: FieldCipher, kind: str, row: str, verdict: Verdict
         conflicts = encryption_v1.encrypt_conflicts(cipher.keyring.v1, kind, conflicts)
     detail = verdict.detail and (str(verdict.detail) if cipher.writes_v1 else texts.stored(verdict.detail))
     text = canonical_json({"conflicts": conflicts, "reason": verdict.reason, "detail": detail})
-    return text if cipher.writes_v1 else f'"{cipher.encrypt(Place("mutation", "verdict", row), text)}"'
+    return text if cipher.writes_v1 else encrypted_json(cipher, Place("mutation", "verdict", row), text)
 
 
 def verdict_text(cipher: FieldCipher, kind: str, row: str, stored: str) -> str | None:
@@ -229,7 +234,7 @@ def encrypted_conflict_value(cipher: FieldCipher, kind: str, field: str, id: str
         return canonical_json(value)
     if cipher.writes_v1:
         return canonical_json(encryption_v1.encrypt_field(cipher.keyring.v1, kind, field, value))
-    return f'"{cipher.encrypt(Place("conflict", column, id), canonical_json(value))}"'
+    return encrypted_json(cipher, Place("conflict", column, id), canonical_json(value))
 
 
 def conflict_value(cipher: FieldCipher, kind: str, field: str, record: str, id: str, column: str, stored: str) -> Any:
@@ -238,20 +243,18 @@ def conflict_value(cipher: FieldCipher, kind: str, field: str, record: str, id: 
     if not is_private(kind, field):
         return value
     place = Place("conflict", column, id)
-    if isinstance(value, str):
-        text = cipher.try_decrypt(place, value)
-        if text is not None:
-            return json.loads(text)
-        # It stood in the record when it could not be decrypted, and was kept as it was.
-        text = cipher.try_decrypt(Place(kind, field, record), value)
-        if text is not None:
-            return text
-    if not cipher.reads_v1 or (isinstance(value, str) and value.startswith(PREFIX) and field in PERSONAL.get(kind, ())):
-        return cipher.undecrypted(place, value if isinstance(value, str) else "")
-    if isinstance(value, str) and field in PERSONAL.get(kind, ()):
-        plain = encryption_v1.decrypt(cipher.keyring.v1, value)
-        return cipher.undecrypted(place, value) if plain is None else plain
-    return value
+    if not isinstance(value, str):
+        return value if cipher.reads_v1 else cipher.undecrypted(place, "")
+    text = cipher.try_decrypt(place, value)
+    if text is not None:
+        return json.loads(text)
+    # It stood in the record when it could not be decrypted, and was kept as it was.
+    text = cipher.try_decrypt(Place(kind, field, record), value)
+    if text is not None:
+        return text
+    if field in PERSONAL.get(kind, ()):
+        return cipher.decrypt(place, value)
+    return value if cipher.reads_v1 else cipher.undecrypted(place, value)
 
 
 # ------------------------------------------------------------------------------------------------ cadres, answers

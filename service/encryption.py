@@ -166,10 +166,6 @@ class FieldCipher:
             return text.raw
         if self.writes_v1:
             return encryption_v1.encrypt(self.keyring.v1, text)
-        return self.encrypt_v2(place, text)
-
-    def encrypt_v2(self, place: Place, text: str) -> str:
-        """The same in the present form, whatever the state."""
         key = self.keyring.newest
         sealed = _encrypted(key.ciphers[place.purpose], place, text.encode("utf-8", "surrogatepass"))
         return f"{PREFIX}{key.kid}.{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode()}"

@@ -5,7 +5,7 @@ Every step is a few transactions of its own and does nothing twice: an erasure t
 is run again, and goes on where it stopped.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.audit.trail import OPERATOR, Act, record_operator
+from service.audit.trail import Act, record_operator
 from service.database import Connection, Database, begin_again
 from service.encryption_queries import cipher_of
 from service.errors import INVALID, NOT_FOUND, NOT_NOW, Problem
@@ -27,8 +27,6 @@ from sync_protocol.texts import Text, Word
 
 Counts = Mapping[str, int]
 _WORDS = {"household": HOUSEHOLD.word, "cadre": Word("cadre", "干部")}
-# What a step does in one transaction, several of them one after the other.
-Work = Callable[[Connection], Awaitable[Counts]]
 
 
 class Asked(NamedTuple):
@@ -39,11 +37,6 @@ class Asked(NamedTuple):
     subject: str
     reason: str
     asked_by: str
-
-
-def by_operator(asked: Asked) -> Asked:
-    """What is asked for on the command line."""
-    return asked._replace(asked_by=OPERATOR)
 
 
 def operators_act(asked: Asked, now: datetime) -> Act:
@@ -76,7 +69,7 @@ class Erasing(NamedTuple):
     now: datetime
     dry_run: bool = False
 
-    async def transact(self, work: Work) -> Counts:
+    async def transact(self, work: steps.Work) -> Counts:
         """Does some work in a transaction, anew when it met another; a dry run leaves nothing
         behind."""
         found: Counts = {}
@@ -188,7 +181,7 @@ async def _all_steps(at: Erasing, asked: Asked, done: Sequence[str]) -> dict[str
     return removed
 
 
-async def _kept(at: Erasing, asked: Asked, work: Work, connection: Connection) -> Counts:
+async def _kept(at: Erasing, asked: Asked, work: steps.Work, connection: Connection) -> Counts:
     """Does a part of a step, and keeps in the same transaction how much it removed."""
     removed = await work(connection)
     if not at.dry_run and any(removed.values()):

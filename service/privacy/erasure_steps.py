@@ -58,9 +58,9 @@ def of_household(settings: Settings, subject: str, by: str, now: datetime) -> di
     found = {f"{kind} records": partial(_records, erasure, KINDS[kind]) for kind in ("household", "visit", "problem", "step")}
     return {
         **found,
-        "conflicts": partial(_conflicts, erasure),
+        "conflicts": partial(_by_kind, erasure, _erase_conflicts),
         "held mutations": partial(_held, erasure),
-        "mutation log": partial(_log, erasure),
+        "mutation log": partial(_by_kind, erasure, _erase_lines),
         "kept answers": partial(_answers, erasure),
         "sealed summaries": partial(_seals, erasure),
     }
@@ -173,21 +173,31 @@ def _without_names(kind: Kind, clocks: str | None) -> str | None:
 # --------------------------------------------------------------------------------- the log and what goes with it
 
 
-async def _conflicts(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+# What is done to some records of a kind.
+OfKind = Callable[[_Erasure, str, Sequence[str], Connection], Awaitable[Mapping[str, int]]]
+
+
+async def _by_kind(erasure: _Erasure, work: OfKind, database: Database) -> AsyncIterator[Work]:
     for kind, every in (await _ids(erasure, database)).items():
         for ids in _some(every):
+            yield partial(work, erasure, kind, ids)
 
-            async def work(connection: Connection, kind: str = kind, ids: Sequence[str] = ids) -> Mapping[str, int]:
-                cipher = await cipher_of(connection, erasure.settings)
-                return {"conflicts": await erased.erase_conflicts(connection, cipher, kind, ids, erasure.by, erasure.now)}
 
-            yield work
+async def _erase_conflicts(erasure: _Erasure, kind: str, ids: Sequence[str], connection: Connection) -> Mapping[str, int]:
+    cipher = await cipher_of(connection, erasure.settings)
+    return {"conflicts": await erased.erase_conflicts(connection, cipher, kind, ids, erasure.by, erasure.now)}
+
+
+async def _erase_lines(erasure: _Erasure, kind: str, ids: Sequence[str], connection: Connection) -> Mapping[str, int]:
+    cipher = await cipher_of(connection, erasure.settings)
+    rows = await erased_queries.lines_of(connection, kind, ids)
+    return {"mutations in the log": await erased.erase_lines(connection, cipher, rows)}
 
 
 async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
     """Looks into everything that is held: only the content says whom it is about."""
     ids = await _ids(erasure, database)
-    named = {id for kind in ("household", "visit", "problem", "step") for id in ids[kind]}
+    named = {id for some in ids.values() for id in some}
     last: list[str] = [erased_queries.FIRST_ID]
 
     async def work(after: str, connection: Connection) -> Mapping[str, int]:
@@ -202,18 +212,6 @@ async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
 
     while last:
         yield partial(work, last[0])
-
-
-async def _log(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
-    for kind, every in (await _ids(erasure, database)).items():
-        for ids in _some(every):
-
-            async def work(connection: Connection, kind: str = kind, ids: Sequence[str] = ids) -> Mapping[str, int]:
-                cipher = await cipher_of(connection, erasure.settings)
-                rows = await erased_queries.lines_of(connection, kind, ids)
-                return {"mutations in the log": await erased.erase_lines(connection, cipher, rows)}
-
-            yield work
 
 
 # ------------------------------------------------------------------------------------------- answers and seals

@@ -1,7 +1,7 @@
 """Clears what was kept for its time; `gridloop purge` runs it, daily."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import asyncpg
@@ -56,10 +56,6 @@ async def _resume_erasures(database: Database, settings: Settings, now: datetime
     return await resume_unfinished(Erasing(database, settings, now))
 
 
-_FIRST_DEVICE = "00000000-0000-0000-0000-000000000000"
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
 async def _purge_trail(settings: Settings, now: datetime, dry_run: bool) -> tuple[str, str, int]:
     """Deletes old lines of the trail as the owner of the tables, or counts them: the service's own role can only add to it."""
     before, age = now - timedelta(days=settings.audit_days), f"{settings.audit_days} days"
@@ -91,12 +87,12 @@ def _without_place(content: bytes | str) -> str | None:
 
 
 async def _clear_in_blocks(database: Database, settings: Settings, before: datetime, dry_run: bool) -> int:
-    def change(content: bytes) -> bytes | None:
+    def change(_: int, content: bytes) -> bytes | None:
         body = _without_place(content) if may_be_located(content) else None
         return None if body is None else body.encode()
 
     done = 0
-    after: queries.BlockKey = (_FIRST_DEVICE, _LONG_AGO, 0)
+    after = queries.FIRST_BLOCK
     while True:
         async with database.transaction() as connection:
             cipher = await cipher_of(connection, settings)
@@ -104,10 +100,10 @@ async def _clear_in_blocks(database: Database, settings: Settings, before: datet
             blocks = []
             for row in rows:
                 after = (row["device"], row["received_at"], row["first_seq"])
-                block, count = rewritten(row, change, cipher)
-                if block is not None:
-                    blocks.append(block._replace(located=False))
-                    done += count
+                cleared = rewritten(row, change, cipher)
+                if cleared is not None:
+                    blocks.append(cleared[0]._replace(located=False))
+                    done += len(cleared[1])
             if blocks and not dry_run:
                 await rewrite_blocks(connection, blocks)
         if len(rows) < _BLOCKS_AT_ONCE:
@@ -117,7 +113,7 @@ async def _clear_in_blocks(database: Database, settings: Settings, before: datet
 async def _clear_in_lines(database: Database, before: datetime, dry_run: bool) -> int:
     """The same in lines that hold their bodies themselves, as the previous release wrote them."""
     done = 0
-    after: queries.LogKey = (_FIRST_DEVICE, 0, _LONG_AGO)
+    after = queries.FIRST_LINE
     while True:
         async with database.transaction() as connection:
             rows = await queries.logged_places(connection, before, after, _AT_ONCE)

@@ -1,10 +1,11 @@
 """The SQL of privacy: what is kept of a person, what is too old."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from service.database import Connection, Row
 from service.records.columns import fields_json, personal_array
+from service.sync.erased_queries import FIRST_ID, LineKey
 from sync_protocol.records import KINDS
 
 # ------------------------------------------------------------------------------------------------------- exports
@@ -98,10 +99,12 @@ async def still_located(connection: Connection, ids: Sequence[str]) -> list[Row]
     )
 
 
-# Where a line of the mutation log stands: device, seq, when it came in.
-LogKey = tuple[str, int, datetime]
-# Where a block of it stands: device, when it came in, its first seq.
+# Where a block of the mutation log stands: device, when it came in, its first seq.
 BlockKey = tuple[str, datetime, int]
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# Before every line, and before every block.
+FIRST_LINE: LineKey = (FIRST_ID, 0, _LONG_AGO)
+FIRST_BLOCK: BlockKey = (FIRST_ID, _LONG_AGO, 0)
 # what -> (table, condition on rows older than $1)
 OLD = {
     "expired refresh tokens": ("refresh_token", "expires_at < $1"),
@@ -118,7 +121,7 @@ async def count_located(connection: Connection, before: datetime) -> int:
     return count
 
 
-async def logged_places(connection: Connection, before: datetime, after: LogKey, limit: int) -> list[Row]:
+async def logged_places(connection: Connection, before: datetime, after: LineKey, limit: int) -> list[Row]:
     """Mutations of visits as the previous release logged them that came in before a moment and seem to hold a location, in order."""
     return await connection.fetch(
         """
@@ -132,7 +135,7 @@ async def logged_places(connection: Connection, before: datetime, after: LogKey,
     )
 
 
-async def write_logged(connection: Connection, rows: Sequence[tuple[LogKey, str]]) -> None:
+async def write_logged(connection: Connection, rows: Sequence[tuple[LineKey, str]]) -> None:
     """Writes mutations back; their digests stay, so that a repeated one is still known."""
     await connection.executemany(
         "UPDATE mutation SET body = $4 WHERE device = $1::uuid AND seq = $2 AND received_at = $3", [(*key, body) for key, body in rows]

@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from service.privacy import queries
 from service.privacy import reencrypt_queries as sql
 from service.settings import Settings
 from service.statements import write
+from service.sync.erased_queries import LineKey
 from service.sync.log_blocks import blocks_of, may_be_located, rewritten
 from service.sync.log_queries import adding_blocks, read_bodies, rewrite_blocks
 from service.sync.originals import is_plain, original_place
@@ -34,8 +35,6 @@ from sync_protocol.records import KINDS, Kind
 _AT_ONCE = 500
 _BLOCKS_AT_ONCE = 100
 _ASKED_EVERY_S = 0.2
-_FIRST_DEVICE = "00000000-0000-0000-0000-000000000000"
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 Progress = Callable[[str, int], None]
 
 
@@ -56,11 +55,9 @@ async def reencrypt(database: Database, settings: Settings, progress: Progress =
     outcome = Outcome(complete=state is State.COMPLETE)
     work = _Work(settings.keyring.cipher(state), outcome)
     for table in TABLES:
-        await _go_through(database, partial(_table_rows, work, table), _AT_ONCE, partial(progress, table.name), None)
-    start: Any = (_FIRST_DEVICE, 0, _LONG_AGO)
-    await _go_through(database, partial(_log_rows, work), _AT_ONCE, partial(progress, "mutation"), start)
-    start = (_FIRST_DEVICE, _LONG_AGO, 0)
-    await _go_through(database, partial(_block_rows, work), _BLOCKS_AT_ONCE, partial(progress, "mutation_body"), start)
+        await _go_through(database, work, partial(_table_rows, table), _AT_ONCE, partial(progress, table.name), None)
+    await _go_through(database, work, _log_rows, _AT_ONCE, partial(progress, "mutation"), queries.FIRST_LINE)
+    await _go_through(database, work, _block_rows, _BLOCKS_AT_ONCE, partial(progress, "mutation_body"), queries.FIRST_BLOCK)
     if not outcome.complete and (give_up or not outcome.missing):
         async with database.transaction() as connection:
             await set_state(connection, State.COMPLETE)
@@ -82,7 +79,7 @@ async def _wait_for_older(database: Database, progress: Progress) -> None:
     async with database.reading() as connection:
         older = await transactions_under_way(connection)
         while older:
-            progress("transactions that began before", -len(older))
+            progress("transactions that began before", len(older))
             await asyncio.sleep(_ASKED_EVERY_S)
             older &= await transactions_under_way(connection)
 
@@ -101,10 +98,6 @@ class _Work(NamedTuple):
             return stored
         return self.cipher.encrypt(place, plain)
 
-    def json_text(self, place: Place, plain: str) -> str:
-        """A value for a JSON column in the present form."""
-        return f'"{self.cipher.encrypt(place, plain)}"'
-
     def is_current(self, stored: str) -> bool:
         """Whether a value of a JSON column is in the present form, by the newest key."""
         return stored.startswith('"') and self.cipher.is_current(stored[1:])
@@ -116,21 +109,29 @@ class _Work(NamedTuple):
         if missing is not None:
             self.outcome.missing.add(missing)
 
+    def lose_bytes(self, stored: bytes) -> None:
+        """The same for bytes, which begin with the name of their key."""
+        self.outcome.lost += 1
+        kid = stored[:4].hex()
+        if self.cipher.keyring.get(kid) is None:
+            self.outcome.missing.add(kid)
+
 
 # One pass: the rows after a place, how many of them were changed, and the place of the last.
-_Pass = Callable[[Connection, Any], Awaitable[tuple[Sequence[Row], int, Any]]]
+_Pass = Callable[[_Work, Connection, Any], Awaitable[tuple[Sequence[Row], int, Any]]]
 
 
-async def _go_through(database: Database, some: _Pass, limit: int, progress: Callable[[int], None], after: Any) -> None:
+async def _go_through(database: Database, work: _Work, some: _Pass, limit: int, progress: Callable[[int], None], after: Any) -> None:
     """Pass by pass, each a transaction; somebody may edit the rows meanwhile, and does so before or after."""
     done = 0
     while True:
 
         async def one(after: Any = after) -> tuple[Sequence[Row], int, Any]:
             async with database.transaction() as connection:
-                return await some(connection, after)
+                return await some(work, connection, after)
 
-        rows, _, after = await begin_again(one)
+        rows, changed, after = await begin_again(one)
+        work.outcome.changed += changed
         done += len(rows)
         progress(done)
         if len(rows) < limit:
@@ -151,7 +152,7 @@ class Table(NamedTuple):
     read: Sequence[str] = ()
 
 
-async def _table_rows(work: _Work, table: Table, connection: Connection, after: Row | None) -> tuple[Sequence[Row], int, Row | None]:
+async def _table_rows(table: Table, work: _Work, connection: Connection, after: Row | None) -> tuple[Sequence[Row], int, Row | None]:
     rows = await sql.lock_encrypted(connection, table.name, table.key, (*table.columns, *table.read), table.where, after, _AT_ONCE)
     changed = []
     for row in rows:
@@ -160,7 +161,6 @@ async def _table_rows(work: _Work, table: Table, connection: Connection, after: 
             changed.append((*(row[name] for name in table.key), *anew))
     if changed:
         await sql.write_encrypted(connection, table.name, table.key, table.columns, changed)
-    work.outcome.changed += len(changed)
     return rows, len(changed), rows[-1] if rows else after
 
 
@@ -207,7 +207,7 @@ def _held(work: _Work, row: Row) -> list[str | None]:
     if not work.is_current(body):
         found = values.held_body(work.cipher, id, body, row["kind"], row["record"], row["grid"])
         if found.is_whole:
-            body = work.json_text(values.held_place(id), found.text)
+            body = values.encrypted_json(work.cipher, values.held_place(id), found.text)
             if row["waits_for"] is not None and waits_for_kind is None:
                 waits_for_kind = _kind_waited_for(row, json.loads(found.text))
         else:
@@ -236,7 +236,7 @@ def _original(work: _Work, id: str, stored: str | None) -> str | None:
     else:
         plain = work.cipher.decrypt_bytes(original_place(id), kept)
     if plain is None:
-        work.outcome.lost += 1
+        work.lose_bytes(kept)
         return stored
     return "\\x" + work.cipher.encrypt_bytes(original_place(id), plain).hex()
 
@@ -290,7 +290,7 @@ TABLES = (
 # -------------------------------------------------------------------------------------------------- the mutation log
 
 
-async def _log_rows(work: _Work, connection: Connection, after: queries.LogKey) -> tuple[Sequence[Row], int, queries.LogKey]:
+async def _log_rows(work: _Work, connection: Connection, after: LineKey) -> tuple[Sequence[Row], int, LineKey]:
     """Lines whose body, verdict or digest is not in the present form by the newest key."""
     cipher = work.cipher
     rows = await sql.lock_log(connection, cipher.keyring.kid, after, _AT_ONCE)
@@ -316,7 +316,6 @@ async def _log_rows(work: _Work, connection: Connection, after: queries.LogKey) 
         await write(connection, [adding_blocks(blocks)])
     if changed:
         await sql.write_log(connection, changed)
-    work.outcome.changed += len(changed)
     last = rows[-1] if rows else None
     return rows, len(changed), after if last is None else (last["device"], last["seq"], last["received_at"])
 
@@ -340,7 +339,7 @@ def _verdict(work: _Work, row: Row) -> str | None:
     if text is None:
         work.lose(stored)
         return stored
-    return work.json_text(place, text)
+    return values.encrypted_json(work.cipher, place, text)
 
 
 def _lose_v1_body(work: _Work, stored: str) -> None:
@@ -356,16 +355,12 @@ async def _block_rows(work: _Work, connection: Connection, after: queries.BlockK
     rows = await sql.lock_blocks(connection, work.cipher.keyring.kid, after, _BLOCKS_AT_ONCE)
     blocks = []
     for row in rows:
-        block, _ = rewritten(row, lambda content: None, work.cipher)
-        if block is None:
-            work.outcome.lost += 1
-            kid = row["body"][:4].hex()
-            if work.cipher.keyring.get(kid) is None:
-                work.outcome.missing.add(kid)
+        anew = rewritten(row, lambda seq, content: None, work.cipher)
+        if anew is None:
+            work.lose_bytes(row["body"])
         else:
-            blocks.append(block._replace(located=row["located"] and block.located))
+            blocks.append(anew[0]._replace(located=row["located"] and anew[0].located))
     if blocks:
         await rewrite_blocks(connection, blocks)
-    work.outcome.changed += len(blocks)
     last = rows[-1] if rows else None
     return rows, len(blocks), after if last is None else (last["device"], last["received_at"], last["first_seq"])

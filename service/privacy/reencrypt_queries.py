@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from service.database import Connection, Row
-from service.privacy.queries import LogKey
+from service.privacy.queries import BlockKey
+from service.sync.erased_queries import LineKey
 
 # Columns with their types.
 Columns = Mapping[str, str]
@@ -41,7 +42,7 @@ def _given(types: Iterable[str], first: int) -> list[str]:
     return [f"${place}::text::{kind}" for place, kind in enumerate(types, first)]
 
 
-async def lock_log(connection: Connection, kid: str, after: LogKey, limit: int) -> list[Row]:
+async def lock_log(connection: Connection, kid: str, after: LineKey, limit: int) -> list[Row]:
     """Lines of the mutation log with a body of their own, or a verdict or digest that is not by the key `kid`, locked, in order."""
     return await connection.fetch(
         """
@@ -65,7 +66,7 @@ async def write_log(connection: Connection, rows: Sequence[tuple[str, int, datet
     )
 
 
-async def lock_blocks(connection: Connection, kid: str, after: tuple[str, datetime, int], limit: int) -> list[Row]:
+async def lock_blocks(connection: Connection, kid: str, after: BlockKey, limit: int) -> list[Row]:
     """Blocks of the log that another key than `kid` encrypted, locked, in order."""
     return await connection.fetch(
         """

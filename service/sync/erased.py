@@ -14,7 +14,7 @@ from service.database import Connection
 from service.encryption import FieldCipher
 from service.sync import erased_queries as sql
 from service.sync import queries
-from service.sync.log_blocks import with_bodies
+from service.sync.log_blocks import rewritten
 from service.sync.log_queries import rewrite_blocks
 from service.sync.originals import unpacked
 from sync_protocol.merge import GRID, LIFE
@@ -56,8 +56,8 @@ async def erase_lines(connection: Connection, cipher: FieldCipher, rows: Sequenc
     by_key = {(row["device"], row["seq"], row["received_at"]): row for row in rows if row["body"] is None}
     blocks = []
     for block in await sql.lock_blocks_of(connection, [*by_key]):
-        erased = with_bodies(block, partial(_anew, by_key, block), cipher)
-        if erased is not None:
+        erased = rewritten(block, partial(_anew, by_key, block), cipher)
+        if erased is not None and erased[1]:
             blocks.append(erased[0])
             done.update((block["device"], seq, block["received_at"]) for seq in erased[1])
     if blocks:
@@ -105,7 +105,7 @@ async def erase_held(connection: Connection, cipher: FieldCipher, row: Any, by: 
     mutation = Mutation(row["seq"], row["kind"], row["record"], row["grid"])
     text = canonical_json({**json.loads(mutation.canonical()), "erased": True})
     place = values.held_place(row["id"])
-    stored = text if cipher.writes_v1 else f'"{cipher.encrypt(place, text)}"'
+    stored = text if cipher.writes_v1 else values.encrypted_json(cipher, place, text)
     detail = values.encrypted_detail(cipher, row["id"], WHY)
     await sql.write_erased_held(connection, row["id"], stored, detail, None if row["decision"] is None else WHY)
     if row["state"] == "open":

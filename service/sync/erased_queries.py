@@ -86,26 +86,21 @@ async def write_lines(connection: Connection, rows: Sequence[tuple[str, int, dat
 # ------------------------------------------------------------------------------------------------- held mutations
 
 
+_HELD = """
+    SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, reason, detail, state, received_at, body, original,
+           decision
+    FROM held
+"""
+
+
 async def lock_held_after(connection: Connection, after: str, limit: int) -> list[Row]:
     """Held mutations, decided or not, in order of id, locked."""
-    return await connection.fetch(
-        """
-        SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, reason, detail, state, received_at, body, original,
-               decision
-        FROM held WHERE id > $1::uuid ORDER BY id LIMIT $2 FOR UPDATE
-        """,
-        after,
-        limit,
-    )
+    return await connection.fetch(_HELD + " WHERE id > $1::uuid ORDER BY id LIMIT $2 FOR UPDATE", after, limit)
 
 
 async def lock_held_row(connection: Connection, id: str) -> Row | None:
     """One held mutation, locked."""
-    return await connection.fetchrow(
-        "SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, reason, detail, state, received_at, body, original,"
-        " decision FROM held WHERE id = $1 FOR UPDATE",
-        id,
-    )
+    return await connection.fetchrow(_HELD + " WHERE id = $1 FOR UPDATE", id)
 
 
 async def write_erased_held(connection: Connection, id: str, body: str, detail: str, decision: str | None) -> None:

@@ -76,28 +76,16 @@ def bodies_in(block: Any, cipher: FieldCipher) -> dict[int, bytes] | None:
 Change = Callable[[int, bytes], bytes | None]
 
 
-def with_bodies(block: Any, change: Change, cipher: FieldCipher) -> tuple[Block, list[int]] | None:
+def rewritten(block: Any, change: Change, cipher: FieldCipher) -> tuple[Block, list[int]] | None:
     """A block with other bodies, and the seqs of those; `change` gets seq and body, and gives None for one that stays.
 
-    None when nothing changes, or when the block cannot be decrypted.
-    """
-    bodies = bodies_in(block, cipher)
-    changed = {seq: body for seq, content in (bodies or {}).items() if (body := change(seq, content)) is not None}
-    if bodies is None or not changed:
-        return None
-    return _with(block, bodies | changed, cipher), [*changed]
-
-
-def rewritten(block: Any, change: Callable[[bytes], bytes | None], cipher: FieldCipher) -> tuple[Block | None, int]:
-    """A block whose bodies were changed, and how many of them were; `change` gives None for one that stays.
-
-    None in place of the block when it cannot be decrypted. The digests of what is changed stay, so that a repeated one is still known.
+    None when the block cannot be decrypted. The digests of what is changed stay, so that a repeated one is still known.
     """
     bodies = bodies_in(block, cipher)
     if bodies is None:
-        return None, 0
-    changed = {seq: body for seq, content in bodies.items() if (body := change(content)) is not None}
-    return _with(block, bodies | changed, cipher), len(changed)
+        return None
+    changed = {seq: body for seq, content in bodies.items() if (body := change(seq, content)) is not None}
+    return _with(block, bodies | changed, cipher), [*changed]
 
 
 def _with(block: Any, bodies: dict[int, bytes], cipher: FieldCipher) -> Block:

@@ -46,7 +46,7 @@ REFUSED = (
     "UPDATE alembic_version SET version_num = '0001'",
     "COPY audit TO PROGRAM 'cat'",
     "COPY visit FROM PROGRAM 'true'",
-    "COPY visit TO '/tmp/visits'",
+    "COPY visit TO '/visits'",
     "SELECT pg_read_file('/etc/passwd')",
     "SELECT lo_import('/etc/passwd')",
     "SELECT * FROM pg_authid",
