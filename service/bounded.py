@@ -7,8 +7,8 @@ from service.database import Row
 PAGE_BYTES = 2 * 1024 * 1024
 
 
-def bounded(sql: str, page_bytes: int = PAGE_BYTES) -> str:
-    """The statement of a list, with ORDER BY and LIMIT, whose rows stop after about `page_bytes`, and never before the first.
+def bounded(sql: str) -> str:
+    """The statement of a list, with ORDER BY and LIMIT, whose rows stop after about `PAGE_BYTES`, and never before the first.
 
     Each row says in `page_rows` how many there were within the LIMIT. The rows are numbered as they come, which is their order.
     """
@@ -16,7 +16,7 @@ def bounded(sql: str, page_bytes: int = PAGE_BYTES) -> str:
         SELECT * FROM (
             SELECT p.*, sum(octet_length(p::text)) OVER (ORDER BY p.page_row) AS page_bytes, count(*) OVER () AS page_rows
             FROM (SELECT row_number() OVER () AS page_row, q.* FROM ({sql}) AS q) AS p
-        ) AS b WHERE b.page_row = 1 OR b.page_bytes <= {page_bytes} ORDER BY b.page_row
+        ) AS b WHERE b.page_row = 1 OR b.page_bytes <= {PAGE_BYTES} ORDER BY b.page_row
     """
 
 

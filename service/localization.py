@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from babel.messages.pofile import read_po
 
-from sync_protocol.texts import Text, Word, filled, restored
+from sync_protocol.texts import Text, Word, filled
 
 Language = Literal["en", "zh"]
 
@@ -23,7 +23,7 @@ FOR_PEOPLE: Language = "zh"
 # What the request at hand asks for; None when it does not say, or asks for a language that is not here.
 asked_for: ContextVar[Language | None] = ContextVar("asked_for", default=None)
 
-_BETWEEN = {"en": "; ", "zh": "；"}
+_BETWEEN = "；"
 _RANGE = re.compile(r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)(?:\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?))?")
 _MAX_HEADER = 500
 
@@ -56,11 +56,6 @@ def localized(text: str, default: Language = FOR_PEOPLE) -> str:
     return in_language(text, asked_for.get() or default)
 
 
-def shown(kept: str) -> str:
-    """A text for people as it was kept, in the language of the request at hand."""
-    return localized(restored(kept))
-
-
 def in_language(text: Any, language: Language) -> str:
     """A text, or a parameter of one, in a language."""
     if language == "en":
@@ -69,5 +64,5 @@ def in_language(text: Any, language: Language) -> str:
         return text.zh
     if isinstance(text, Text):
         sentence = chinese().get(text.id, text.id)
-        return filled(sentence, text.params, _BETWEEN[language], lambda value: in_language(value, language))
+        return filled(sentence, text.params, _BETWEEN, lambda value: in_language(value, language))
     return chinese().get(text, text) if isinstance(text, str) else str(text)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from service.audit.trail import note
 from service.database import Connection
 from service.encrypted_values import cadre_phone, encrypted_phone
+from service.encryption import FieldCipher
 from service.encryption_queries import cipher_of
 from service.errors import INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.http.strict import RequestBody
@@ -128,18 +129,16 @@ async def cadres(
         rows = await queries.cadres(connection, units, role, text, caller.now, place, limit + 1)
         await note(connection, request, caller, "cadres", units, len(rows[:limit]))
         cipher = await cipher_of(connection, state.settings)
-    items = [_cadre(row, cadre_phone(cipher, row), _works_with(caller, row)) for row in rows[:limit]]
+    items = [_cadre(cipher, row, caller) for row in rows[:limit]]
     return CadrePage(items=items, next=next_place(items[-1].staff_code, "") if len(rows) > limit else None)
 
 
-def _works_with(caller: Caller, row: Any) -> bool:
-    """Whether the caller works in a unit of one of the cadre's posts; whoever only supervises sees phone numbers masked."""
-    return any(caller.view_of(post["unit"]) is View.FULL for post in json.loads(row["posts"]))
-
-
-def _cadre(row: Any, phone: str, plain: bool) -> CadreItem:
-    shown = phone if plain else masked_phone(phone)
-    return CadreItem(**{**dict(row), "phone": shown, "posts": json.loads(row["posts"])})
+def _cadre(cipher: FieldCipher, row: Any, caller: Caller | None = None) -> CadreItem:
+    """As it is listed. To a caller who only supervises the units of the posts the phone is masked; without one it is whole."""
+    posts, phone = json.loads(row["posts"]), cadre_phone(cipher, row)
+    if caller is not None and not any(caller.view_of(post["unit"]) is View.FULL for post in posts):
+        phone = masked_phone(phone)
+    return CadreItem(**{**dict(row), "phone": phone, "posts": posts})
 
 
 @router.patch("/cadres/{staff_code}", summary="Correct a cadre", operation_id="correct_cadre", responses=documented(*READING))
@@ -157,7 +156,7 @@ async def correct_cadre(request: Request, caller: Signed, staff_code: StaffCode,
         await queries.correct_cadre(connection, staff_code, changes)
         await note(connection, request, caller, "cadre-corrected", [staff_code], 1)
         row = await queries.cadre_with_posts(connection, staff_code)
-    return _cadre(row, cadre_phone(cipher, row), plain=True)
+    return _cadre(cipher, row)
 
 
 @router.put("/cadres/{staff_code}/password", summary="Give a first password", operation_id="set_password", responses=documented(*READING))
@@ -167,8 +166,8 @@ async def set_password(request: Request, caller: Signed, staff_code: StaffCode, 
     _refuse_own(caller, staff_code)
     async with state.database.reading() as connection:
         await _require(connection, caller, staff_code)
-        cadre = await queries.cadre(connection, staff_code)
-    refuse_weak(body.password, await known_of(state, cadre) if cadre else [staff_code])
+        known = await known_of(connection, state.settings, staff_code, await queries.cadre(connection, staff_code))
+    refuse_weak(body.password, known)
     hashed = await state.passwords.hash(body.password)
     expires_at = caller.now + timedelta(hours=state.settings.first_password_hours)
     async with state.database.transaction() as connection:

@@ -1,13 +1,16 @@
 """Lines of the trail about sign-ins: each that succeeded, and failures in a number that no attack can drive up."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import Request
 
-from service.audit.trail import note
+from service.audit.trail import address_of, note
 from service.database import Connection
+from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem
 from service.identity import attempt_queries
 from service.identity.attempts import network_of
 from service.state import State
@@ -40,9 +43,20 @@ async def note_failure(state: State, request: Request, staff_code: str | None, a
     What was typed for an account that does not exist is not kept: it may be a password.
     """
     account = staff_code or ""
-    address = network_of(request.client.host if request.client else "")
+    address = network_of(address_of(request))
     async with state.database.transaction() as connection:
         key = f"trail {action} {account} {address}"
         count = await attempt_queries.count_once_a_while(connection, key, now.timestamp(), LINE_EVERY_S)
         if count is not None:
             await note(connection, request, Actor(account, now), action, [account] if account else [], count)
+
+
+@asynccontextmanager
+async def failures_noted(state: State, request: Request, staff_code: str | None, action: str, now: datetime) -> AsyncIterator[None]:
+    """Notes when what is done inside fails for a wrong password, secret or code, or for too many of them."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.type in (SIGN_IN_FAILED, TOO_MANY):
+            await note_failure(state, request, staff_code, action, now)
+        raise

@@ -16,6 +16,11 @@ OPERATOR = "command line"
 Act = Callable[[Connection], Awaitable[None]]
 
 
+def address_of(request: Request) -> str:
+    """Where a request comes from."""
+    return request.client.host if request.client else ""
+
+
 class Actor(Protocol):
     """Who does it, and when."""
 
@@ -36,7 +41,7 @@ async def note(
 ) -> None:
     """Adds a line: what the caller read or did (`action`), of whom or where (`subjects`), and how
     many records were shown."""
-    address = request.client.host if request.client else ""
+    address = address_of(request)
     request_id = request.scope.get("request_id", "")
     await record(
         connection,

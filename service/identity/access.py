@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -67,19 +68,27 @@ class Caller:
         """Whether the right of this route holds for a unit or grid; raises `Problem` when it holds nowhere."""
         return any(covers(top, code) for top in self.units())
 
+    @cached_property
+    def _present_views(self) -> list[tuple[str, View]]:
+        return present_views(self.posts, self.now)
+
     def view_of(self, grid: str) -> View | None:
         """What the posts at present show of a grid or unit; None if none of them does."""
-        return view_in(present_views(self.posts, self.now), grid)
+        return view_in(self._present_views, grid)
+
+    def shown_of(self, grid: str) -> View:
+        """How a record of a grid is shown that the caller may read: where no post shows the grid, as to those far above it."""
+        return self.view_of(grid) or View.SUMMARISED
 
     def refuse_disguise(self, kind: str, name: str, value: Any, true: Iterable[Any], grid: str) -> None:
         """Raises `Problem` for a value that is only what the caller was shown of a true one: a mask, or a place rounded."""
-        if is_disguise(kind, name, value, true, self.view_of(grid) or View.SUMMARISED):
+        if is_disguise(kind, name, value, true, self.shown_of(grid)):
             text = Text("{name} is only how the value is shown to you; leave it as it is, or give the whole value.", name=name)
             raise Problem(INVALID, text)
 
     def whole_units(self) -> list[str]:
         """The units of which the posts at present show every record."""
-        return [unit for unit, view in present_views(self.posts, self.now) if view in WHOLE_GRID]
+        return [unit for unit, view in self._present_views if view in WHOLE_GRID]
 
     def holds(self, roles: frozenset[str], unit: str | None = None) -> bool:
         """Whether the caller has a post with one of these roles at present, for all of `unit` if that is given."""

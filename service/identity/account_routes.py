@@ -3,8 +3,9 @@
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from service.audit.sign_ins import note_act, note_failure
-from service.database import Row
+from service.audit.sign_ins import failures_noted, note_act
+from service.audit.trail import address_of
+from service.database import Connection, Row
 from service.encrypted_values import cadre_phone
 from service.encryption_queries import cipher_of
 from service.errors import (
@@ -23,10 +24,11 @@ from service.identity import queries
 from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
-from service.identity.grants import address_of, origin_of
+from service.identity.grants import origin_of
 from service.identity.one_time_codes import hash_of_code
 from service.identity.passwords import RULE, refuse_weak
 from service.identity.routes import Ended
+from service.settings import Settings
 from service.state import State, state_of
 
 router = APIRouter(tags=["identity"])
@@ -63,7 +65,9 @@ async def change_password(request: Request, caller: Signed, body: PasswordChange
     """Ends every other sign-in of the cadre; this one goes on."""
     state = state_of(request)
     cadre = await prove_password(state, request, caller, body.password)
-    refuse_weak(body.new_password, await known_of(state, cadre))
+    async with state.database.reading() as connection:
+        known = await known_of(connection, state.settings, caller.staff_code, cadre)
+    refuse_weak(body.new_password, known)
     if body.new_password == body.password:
         raise Problem(INVALID, "The new password is the old one; choose another.")
     new = await state.passwords.hash(body.new_password)
@@ -80,15 +84,11 @@ async def prove_password(state: State, request: Request, caller: Caller, passwor
     async with state.database.reading() as connection:
         cadre = await queries.cadre(connection, caller.staff_code)
     windows = state.attempts.of_session(caller.session or caller.staff_code)
-    try:
-        async with state.attempts.counted(windows, caller.now):
-            right, _ = await state.passwords.verify(password, cadre["password"] if cadre else None)
-            if cadre is None or not right:
-                raise Problem(SIGN_IN_FAILED, "The password so far is not right; nothing was changed.")
-    except Problem as problem:
-        if problem.type in (SIGN_IN_FAILED, TOO_MANY):
-            await note_failure(state, request, caller.staff_code, "password-refused", caller.now)
-        raise
+    noted = failures_noted(state, request, caller.staff_code, "password-refused", caller.now)
+    async with noted, state.attempts.counted(windows, caller.now):
+        right, _ = await state.passwords.verify(password, cadre["password"] if cadre else None)
+        if cadre is None or not right:
+            raise Problem(SIGN_IN_FAILED, "The password so far is not right; nothing was changed.")
     if cadre["password_expires_at"] is not None and cadre["password_expires_at"] <= caller.now:
         raise Problem(PASSWORD_EXPIRED, "This first password was not changed in time; ask for another.")
     return cadre
@@ -104,34 +104,32 @@ async def recover(request: Request, body: Recovery) -> Ended:
     """For a forgotten password: the code comes from the village's secretary or an administrator. Ends all sign-ins; sign in anew."""
     state = state_of(request)
     now = state.now()
-    origin = await origin_of(state, body.staff_code, body.device_id, address_of(request))
-    origin = origin._replace(account=f"recovery of {origin.account}")
     async with state.database.reading() as connection:
+        origin = await origin_of(connection, body.staff_code, body.device_id, address_of(request))
         cadre = await queries.cadre(connection, body.staff_code)
-    refuse_weak(body.new_password, await known_of(state, cadre) if cadre else [body.staff_code])
+        known = await known_of(connection, state.settings, body.staff_code, cadre)
+    origin = origin._replace(account=f"recovery of {origin.account}")
+    refuse_weak(body.new_password, known)
     hashed_code = hash_of_code(state.settings, body.staff_code, PURPOSE, body.code)
-    try:
-        async with state.attempts.counted(state.attempts.of_cadre(origin), now):
-            new = await state.passwords.hash(body.new_password)
-            async with state.database.transaction() as connection:
-                await sessions.lock_sign_ins(connection, body.staff_code)
-                if not await codes.use_code(connection, body.staff_code, PURPOSE, hashed_code, now):
-                    raise Problem(
-                        SIGN_IN_FAILED,
-                        "No account has this staff code and one-time code, or its hour is over; check both, or ask for a new code.",
-                    )
-                await queries.set_password(connection, body.staff_code, new)
-                ended = await sessions.end_sessions(connection, body.staff_code, now, "password")
-                await note_act(connection, request, body.staff_code, "password-recovered", None, now)
-    except Problem as problem:
-        if problem.type in (SIGN_IN_FAILED, TOO_MANY):
-            await note_failure(state, request, cadre["staff_code"] if cadre else None, "recovery-failed", now)
-        raise
+    noted = failures_noted(state, request, cadre["staff_code"] if cadre else None, "recovery-failed", now)
+    async with noted, state.attempts.counted(state.attempts.of_cadre(origin), now):
+        new = await state.passwords.hash(body.new_password)
+        async with state.database.transaction() as connection:
+            await sessions.lock_sign_ins(connection, body.staff_code)
+            if not await codes.use_code(connection, body.staff_code, PURPOSE, hashed_code, now):
+                raise Problem(
+                    SIGN_IN_FAILED,
+                    "No account has this staff code and one-time code, or its hour is over; check both, or ask for a new code.",
+                )
+            await queries.set_password(connection, body.staff_code, new)
+            ended = await sessions.end_sessions(connection, body.staff_code, now, "password")
+            await note_act(connection, request, body.staff_code, "password-recovered", None, now)
     return Ended(ended=ended)
 
 
-async def known_of(state: State, cadre: Row) -> list[str]:
+async def known_of(connection: Connection, settings: Settings, staff_code: str, cadre: Row | None) -> list[str]:
     """What anybody may know of a cadre, and no password may rest on: the staff code first."""
-    async with state.database.reading() as connection:
-        cipher = await cipher_of(connection, state.settings)
+    if cadre is None:
+        return [staff_code]
+    cipher = await cipher_of(connection, settings)
     return [cadre["staff_code"], cadre["name"], cadre_phone(cipher, cadre)]

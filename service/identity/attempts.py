@@ -44,12 +44,6 @@ class Counted(NamedTuple):
     last_at: float
 
 
-class Taken(NamedTuple):
-    """An attempt that was counted; one that was good is given back."""
-
-    windows: tuple[Window, ...]
-
-
 class Origin(NamedTuple):
     """Whose attempt it is: the account, in one spelling, and from where. `device` and `is_known_address`: it signed in there before."""
 
@@ -103,22 +97,17 @@ class Attempts:
         """The windows of codes of six digits, which whoever knows the password could go through."""
         return (Window(f"code {account}", self._code),)
 
-    async def take(self, windows: Sequence[Window], now: datetime) -> Taken:
+    async def take(self, windows: Sequence[Window], now: datetime) -> None:
         """Counts an attempt in all windows, or in none: raises `Problem` while one of them allows no more; says when to come again."""
         at = now.timestamp()
+        keyed = {self._stored(window): window for window in windows}
         async with self._database.transaction() as connection:
-            rows = await queries.lock_windows(connection, [self._stored(window) for window in windows])
-            held = {
-                self._stored(window): Counted(row["count"], row["expires_at"], row["last_at"])
-                for window in windows
-                if (row := rows[self._stored(window)])
-            }
-            wait = max(seconds_to_wait(window, held[self._stored(window)], at) for window in windows)
+            rows = await queries.lock_windows(connection, [*keyed])
+            held = {key: Counted(row["count"], row["expires_at"], row["last_at"]) for key, row in rows.items()}
+            wait = max(seconds_to_wait(window, held[key], at) for key, window in keyed.items())
             if wait > 0:
                 raise too_many(wait)
-            more = {self._stored(window): one_more(window, held[self._stored(window)], at) for window in windows}
-            await queries.write_windows(connection, more)
-        return Taken(tuple(windows))
+            await queries.write_windows(connection, {key: one_more(window, held[key], at) for key, window in keyed.items()})
 
     @asynccontextmanager
     async def counted(self, windows: Sequence[Window], now: datetime, failure: Type = SIGN_IN_FAILED) -> AsyncIterator[None]:
@@ -126,31 +115,30 @@ class Attempts:
 
         Whatever else it raises says nothing of the password: then the attempt is given back.
         """
-        taken = await self.take(windows, now)
+        await self.take(windows, now)
         try:
             yield
         except BaseException as error:
             if isinstance(error, Problem) and error.type is failure:
-                await self._failed(taken, now)
+                await self._failed(windows, now)
             else:
-                await self.give_back(taken)
+                await self._give_back(windows)
             raise
-        await self.succeeded(taken)
+        await self._succeeded(windows)
 
-    async def _failed(self, taken: Taken, now: datetime) -> None:
+    async def _failed(self, windows: Sequence[Window], now: datetime) -> None:
         """Keeps when an attempt failed, where that brings pauses; it is counted already."""
         async with self._database.transaction() as connection:
-            keys = [self._stored(window) for window in taken.windows if window.pauses]
+            keys = [self._stored(window) for window in windows if window.pauses]
             await queries.note_failure(connection, keys, now.timestamp())
 
-    async def give_back(self, *taken: Taken) -> None:
-        """Forgets attempts that came to nothing: nobody's password was looked at, or it was right and something else was missing."""
+    async def _give_back(self, windows: Sequence[Window]) -> None:
+        """Forgets an attempt that came to nothing: nobody's password was looked at, or it was right and something else was missing."""
         async with self._database.transaction() as connection:
-            await queries.give_back(connection, [self._stored(window) for item in taken for window in item.windows])
+            await queries.give_back(connection, [self._stored(window) for window in windows])
 
-    async def succeeded(self, *taken: Taken) -> None:
-        """Forgets good attempts, and the failures before them where they pause."""
-        windows = [window for item in taken for window in item.windows]
+    async def _succeeded(self, windows: Sequence[Window]) -> None:
+        """Forgets a good attempt, and the failures before it where they pause."""
         async with self._database.transaction() as connection:
             await queries.give_back(
                 connection,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from fastapi import Request
 
 from service import metrics
-from service.audit.sign_ins import note_act, note_failure
+from service.audit.sign_ins import failures_noted, note_act, note_failure
+from service.audit.trail import address_of
 from service.database import Connection, Row
 from service.errors import (
     GRANT_REFUSED,
@@ -35,17 +36,11 @@ from sync_protocol.ids import is_uuid
 from sync_protocol.texts import Text
 
 
-def address_of(request: Request) -> str:
-    """Where a request comes from."""
-    return request.client.host if request.client else ""
-
-
-async def origin_of(state: State, staff_code: str, device: str | None, address: str) -> Origin:
+async def origin_of(connection: Connection, staff_code: str, device: str | None, address: str) -> Origin:
     """Whose attempt it is, and whether the device or the address is known to the account."""
     network = network_of(address)
-    async with state.database.reading() as connection:
-        known_device = device is not None and await sessions.is_known_device(connection, device, staff_code)
-        known_address = not known_device and await sessions.is_known_address(connection, staff_code, network)
+    known_device = device is not None and await sessions.is_known_device(connection, device, staff_code)
+    known_address = not known_device and await sessions.is_known_address(connection, staff_code, network)
     return Origin(staff_code.casefold(), address, device if known_device else None, known_address)
 
 
@@ -69,8 +64,8 @@ async def by_password(state: State, request: Request, grant: Grant, now: datetim
     if grant.device_id is not None and not is_uuid(grant.device_id):
         raise Problem(INVALID, "device_id is no UUID in lower case; let the phone make one and keep it.")
     staff_code = grant.username or ""
-    origin = await origin_of(state, staff_code, grant.device_id, address_of(request))
     async with state.database.reading() as connection:
+        origin = await origin_of(connection, staff_code, grant.device_id, address_of(request))
         cadre = await queries.cadre(connection, staff_code)
     try:
         async with state.attempts.counted(state.attempts.of_cadre(origin), now):
@@ -210,9 +205,10 @@ async def by_refresh_token(state: State, request: Request, grant: Grant, now: da
             raise refused("The refresh token is unknown, expired or revoked; sign in again.")
         if grant.device_id is not None and grant.device_id != row["device"]:
             raise refused("The refresh token belongs to another device; sign in on this one.")
-        problem = await _reason_to_end(connection, request, row, now)
+        successor = await sessions.successor_of(connection, row["family"], row["generation"])
+        problem = await _reason_to_end(connection, request, row, successor, now)
         if problem is None:
-            return await _renew(state, connection, row, refresh_token, now)
+            return await _renew(state, connection, row, successor, refresh_token, now)
     # Raised only now, so that the end of the sign-in is kept.
     raise problem
 
@@ -222,9 +218,8 @@ def _is_good(state: State, row: Row, now: datetime) -> bool:
     return row["revoked_at"] is None and row["expires_at"] > now and end > now
 
 
-async def _reason_to_end(connection: Connection, request: Request, row: Row, now: datetime) -> Problem | None:
+async def _reason_to_end(connection: Connection, request: Request, row: Row, successor: Row | None, now: datetime) -> Problem | None:
     """Ends the sign-in of a refresh token if its time is over, and returns why."""
-    successor = await sessions.successor_of(connection, row["family"], row["generation"])
     if successor is not None and successor["first_used_at"] is not None:
         # The phone has the successor; so somebody else has a copy of this one, and nobody keeps the sign-in.
         await sessions.revoke_family(connection, row["family"], now, "theft")
@@ -238,9 +233,8 @@ async def _reason_to_end(connection: Connection, request: Request, row: Row, now
     return None
 
 
-async def _renew(state: State, connection: Connection, row: Row, refresh_token: str, now: datetime) -> TokenAnswer:
+async def _renew(state: State, connection: Connection, row: Row, successor: Row | None, refresh_token: str, now: datetime) -> TokenAnswer:
     following = successor_of(refresh_token, state.settings)
-    known = await sessions.successor_of(connection, row["family"], row["generation"])
     token = NewToken(
         hash_of(following),
         row["family"],
@@ -251,10 +245,10 @@ async def _renew(state: State, connection: Connection, row: Row, refresh_token: 
         row["family_since"],
         row["address"],
     )
-    if known is None:
+    if successor is None:
         await sessions.add_refresh_token(connection, token)
-    elif known["hash"] != token.hash:
-        await sessions.replace_hash(connection, known["hash"], token.hash)
+    elif successor["hash"] != token.hash:
+        await sessions.replace_hash(connection, successor["hash"], token.hash)
     await sessions.use_refresh_token(connection, row["hash"], now)
     return _answer(state, token, following, row["registered_at"], now)
 
@@ -282,13 +276,9 @@ def _answer(state: State, token: NewToken, refresh_token: str, registered_at: da
 async def by_client(state: State, request: Request, grant: Grant, now: datetime) -> TokenAnswer:
     """An app's token (RFC 6749, section 4.4); its id and secret come as a form or by HTTP Basic."""
     id, secret = _basic(request) or (grant.client_id or "", grant.client_secret or "")
-    try:
-        async with state.attempts.counted(state.attempts.of_app(id, address_of(request)), now):
-            row = await _app(state, id, secret)
-    except Problem as problem:
-        if problem.type in (SIGN_IN_FAILED, TOO_MANY):
-            await note_failure(state, request, None, "sign-in-failed", now)
-        raise
+    windows = state.attempts.of_app(id, address_of(request))
+    async with failures_noted(state, request, None, "sign-in-failed", now), state.attempts.counted(windows, now):
+        row = await _app(state, id, secret)
     wanted = grant.scope.split() if grant.scope else row["scopes"]
     beyond = sorted(set(wanted) - set(row["scopes"]))
     if beyond:

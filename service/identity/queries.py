@@ -212,13 +212,6 @@ async def retire_signing_keys(connection: Connection, but: str, at: datetime) ->
     await connection.execute("UPDATE signing_key SET retired_at = least(coalesce(retired_at, $2), $2) WHERE kid <> $1", but, at)
 
 
-async def read_device(connection: Connection, device: str) -> Row | None:
-    """A device's row."""
-    return await connection.fetchrow(
-        "SELECT staff_code, acked_seq, last_stamp, revoked_at, queued, last_seen FROM device WHERE id = $1", device
-    )
-
-
 class Bound(NamedTuple):
     """Whose device it is, and since when it is registered."""
 

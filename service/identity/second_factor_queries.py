@@ -42,7 +42,7 @@ async def take_step(connection: Connection, staff_code: str, step: int) -> bool:
 
 async def forget_second_factor(connection: Connection, staff_code: str) -> bool:
     """Takes a cadre's second factor and its recovery codes away; False when there was none."""
-    await connection.execute("DELETE FROM one_time_code WHERE staff_code = $1 AND purpose = 'second-factor'", staff_code)
+    await delete_codes(connection, staff_code, "second-factor")
     return (await connection.execute("DELETE FROM second_factor WHERE staff_code = $1", staff_code)).endswith(" 1")
 
 
@@ -55,7 +55,7 @@ async def replace_codes(
     expires_at: datetime | None = None,
 ) -> None:
     """Keeps new one-time codes in place of all that a cadre has for that purpose."""
-    await connection.execute("DELETE FROM one_time_code WHERE staff_code = $1 AND purpose = $2", staff_code, purpose)
+    await delete_codes(connection, staff_code, purpose)
     await connection.execute(
         "INSERT INTO one_time_code (staff_code, purpose, hash, created_at, expires_at)"
         " SELECT $1, $2, hash, $4, $5 FROM unnest($3::text[]) AS t(hash)",

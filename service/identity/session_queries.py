@@ -101,7 +101,7 @@ async def refresh_token(connection: Connection, hash: str) -> Row | None:
     """A refresh token with the registration time of its device."""
     return await connection.fetchrow(
         """
-        SELECT r.hash, r.family::text, r.staff_code, r.device::text, r.expires_at, r.used_at, r.revoked_at, r.generation,
+        SELECT r.hash, r.family::text, r.staff_code, r.device::text, r.expires_at, r.revoked_at, r.generation,
                r.family_since, r.ended_by, r.address, d.created_at AS registered_at
         FROM refresh_token r LEFT JOIN device d ON d.id = r.device WHERE r.hash = $1
         """,
@@ -130,15 +130,14 @@ async def use_refresh_token(connection: Connection, hash: str, now: datetime) ->
     )
 
 
-async def revoke_family(connection: Connection, family: str, now: datetime, why: str) -> bool:
-    """Revokes every token that grew from one sign-in; whether it was still under way."""
-    status = await connection.execute(
+async def revoke_family(connection: Connection, family: str, now: datetime, why: str) -> None:
+    """Revokes every token that grew from one sign-in."""
+    await connection.execute(
         "UPDATE refresh_token SET revoked_at = $2, ended_by = $3 WHERE family = $1 AND revoked_at IS NULL",
         family,
         now,
         why,
     )
-    return not status.endswith(" 0")
 
 
 async def end_sessions(connection: Connection, staff_code: str, now: datetime, why: str, but: str | None = None) -> int:
