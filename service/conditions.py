@@ -9,6 +9,15 @@ def contains(text: str) -> str:
     return "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
+def own_or_tied(record: str, member: str) -> str:
+    """SQL that says whether a visit or problem, by its alias, is a contact member's own or about a household that is tied to the member.
+
+    `member`: the place of the staff code, `$3`, or `{0}` for `Conditions`.
+    """
+    tied = f"SELECT FROM household t WHERE t.id = {record}.household_id AND t.contact_member = {member} AND NOT t.deleted"
+    return f"({record}.created_by = {member} OR EXISTS ({tied}))"
+
+
 class Reach(NamedTuple):
     """What a list is about: every row of the units `whole`, and of the units `tied` those that are tied to the cadre."""
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sync_protocol import periods
 from sync_protocol.ids import UUID_FORM, are_uuids
+from sync_protocol.limits import whole
 from sync_protocol.shapes import have_form
 from sync_protocol.texts import Text as Sentence
 from sync_protocol.texts import text_of
@@ -242,8 +243,7 @@ class Whole(FieldType):
     max: int
 
     def clean(self, value: Any) -> int:
-        if type(value) is float and value.is_integer():
-            value = int(value)
+        value = whole(value)
         if type(value) is not int:
             raise unfit_type(Sentence("a whole number"), value)
         if not self.min <= value <= self.max:

@@ -162,6 +162,17 @@ class World:
         self.clock.forward(milliseconds=1)
         return await self.client.post(path, json=body, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
 
+    async def transfer(self, staff_code: str, unit: str, recorded_at: datetime | None = None) -> None:
+        """Ends a cadre's posts now, as was recorded at a moment, and begins another as grid worker."""
+        now = self.clock.now()
+        await self.fetch(
+            "UPDATE post SET valid_to = $2, end_recorded_at = $3 WHERE staff_code = $1 AND valid_to IS NULL", staff_code, now, recorded_at
+        )
+        await self.fetch(
+            "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
+            staff_code, unit, now,
+        )  # fmt: skip
+
     async def fetch(self, sql: str, *values: Any) -> list[Any]:
         """Rows straight from the database, as its superuser: the service's own role may not do what tests do behind its back."""
         connection = await asyncpg.connect(as_role(str(self.state.settings.database_url), SUPERUSER))

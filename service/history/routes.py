@@ -94,7 +94,7 @@ async def history(
         more = more or len(bodies) < len(rows)
         rows = rows[: len(bodies)]
         await note(connection, request, caller, "history", [f"{kind} {id}"], len(rows))
-    view = caller.view_of(grid) or View.SUMMARISED
+    view = caller.shown_of(grid)
     items = [change(row, body, kind, cipher, view) for row, body in zip(rows, bodies, strict=True)]
     last = rows[-1] if more else None
     return HistoryPage(items=items, next=next_place(f"{last['received_at'].isoformat()} {last['seq']}", last["device"]) if last else None)

@@ -65,7 +65,7 @@ def _item(row: Any, cipher: FieldCipher, caller: Caller) -> HouseholdItem:
     shown = _contacts(row, cipher) | {"tags": row["tags"]}
     values = {name: row[name] for name in HouseholdItem.model_fields if name != "days_unvisited"}
     days = (local_day(caller.now) - local_day(row["last_visit"])).days if row["last_visit"] else None
-    view = caller.view_of(row["grid"]) or View.SUMMARISED
+    view = caller.shown_of(row["grid"])
     return HouseholdItem(**(values | {"tags": []} | redact("household", shown, view)), days_unvisited=days)
 
 
@@ -134,7 +134,8 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             if not may_write(caller.posts, "household", row["grid"], caller.now):
                 text = Text("{cadre} has no post at present that writes households in {grid}.", cadre=caller.staff_code, grid=row["grid"])
                 raise Problem(NOT_ALLOWED, text)
-            contacts = _contacts(row, await cipher_of(connection, state.settings))
+            cipher = await cipher_of(connection, state.settings)
+            contacts = _contacts(row, cipher)
             for name in body.fields.keys() & contacts:
                 caller.refuse_disguise("household", name, body.fields[name], [contacts[name]], row["grid"])
             mutation = Mutation(0, "household", id, row["grid"], base=row["rev"], fields=body.fields)
@@ -142,8 +143,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             await note(connection, request, caller, "household-corrected", [id], 1)
-            corrected = await _in_scope(connection, caller, id)
-            return _item(corrected, await cipher_of(connection, state.settings), caller)
+            return _item(await _in_scope(connection, caller, id), cipher, caller)
 
     return await begin_again(write)
 

@@ -12,7 +12,7 @@ from service.errors import ALREADY_DECIDED, INVALID, NOT_ALLOWED, NOT_FOUND, NOT
 from service.http.strict import refuse_unknown_fields
 from service.identity.access import Caller
 from service.identity.rights import may_write
-from service.identity.views import View, redact_value
+from service.identity.views import redact_value
 from service.inbox import queries
 from service.localization import localized
 from service.records.queries import load
@@ -27,7 +27,9 @@ from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
 
 
-async def settle(connection: Connection, settings: Settings, caller: Caller, conflict: Any, choice: str, value: Any, note: str) -> None:
+async def settle(
+    connection: Connection, settings: Settings, cipher: FieldCipher, caller: Caller, conflict: Any, choice: str, value: Any, note: str
+) -> None:
     """Settles a conflict; `kept` changes no record, the others write the record by a mutation that no policy overrules."""
     if conflict["resolved_at"] is not None:
         raise Problem(
@@ -40,7 +42,6 @@ async def settle(connection: Connection, settings: Settings, caller: Caller, con
         )
     if choice != "value" and value is not None:
         raise Problem(INVALID, "value goes with the choice ‘value’ only; leave it out.")
-    cipher = await cipher_of(connection, settings)
     kind, field, record, id = (conflict[name] for name in ("kind", "field", "record", "id"))
     if choice != "kept":
         chosen = conflict_value(cipher, kind, field, record, id, "lost", conflict["lost"]) if choice == "lost" else value
@@ -110,7 +111,7 @@ async def release_held(
         if verdict.outcome != "held":
             await held_queries.close_held(connection, row, "released", caller.staff_code, note, caller.now)
     for conflict in verdict.conflicts or ():
-        view = caller.view_of(row.mutation.grid) or View.SUMMARISED
+        view = caller.shown_of(row.mutation.grid)
         conflict.kept = redact_value(row.mutation.kind, conflict.field, conflict.kept, view)
         conflict.lost = redact_value(row.mutation.kind, conflict.field, conflict.lost, view)
     if verdict.detail is not None:
@@ -121,14 +122,15 @@ async def release_held(
 
 async def discard_held(connection: Connection, settings: Settings, caller: Caller, held_id: str, reason: str) -> dict[str, Any]:
     """Discards a held mutation with a reason."""
-    row = await held_queries.lock_held(connection, held_id, await cipher_of(connection, settings))
+    cipher = await cipher_of(connection, settings)
+    row = await held_queries.lock_held(connection, held_id, cipher)
     if row is None or row.state != "open":
         raise _decided(held_id)
     await held_queries.close_held(connection, row, "discarded", caller.staff_code, reason, caller.now)
     if row.reason == erased.REASON:
         # It would have brought erased data back: it goes as the rest has gone.
         whole = await erased_queries.lock_held_row(connection, held_id)
-        await erased.erase_held(connection, await cipher_of(connection, settings), whole, caller.staff_code, caller.now)
+        await erased.erase_held(connection, cipher, whole, caller.staff_code, caller.now)
     return {"seq": row.seq, "outcome": "discarded", "reason": reason}
 
 

@@ -129,13 +129,13 @@ def _units(caller: Caller, unit: str | None) -> list[str]:
 
 
 def _conflict(row: Any, cipher: FieldCipher, caller: Caller) -> ConflictOut:
-    values = dict(row)
+    values, view = dict(row), caller.shown_of(row["grid"])
     for name in ("kept", "lost", "value"):
         value = None
         if values[name] is not None:
             found = conflict_value(cipher, row["kind"], row["field"], row["record"], row["id"], name, values[name])
             value = shown_json(json.dumps(found))
-        values[name] = redact_value(row["kind"], row["field"], value, caller.view_of(row["grid"]) or View.SUMMARISED)
+        values[name] = redact_value(row["kind"], row["field"], value, view)
     return ConflictOut(**values)
 
 
@@ -144,7 +144,7 @@ def _held(row: Any, cipher: FieldCipher, caller: Caller) -> HeldOut:
     body = held_body(cipher, row["id"], values.pop("body"), row["kind"], row["record"], row["grid"])
     mutation = shown_json(body.text)
     detail = held_detail(cipher, row["id"], row["detail"])
-    view = View.FULL if row["staff_code"] == caller.staff_code else caller.view_of(row["grid"]) or View.SUMMARISED
+    view = View.FULL if row["staff_code"] == caller.staff_code else caller.shown_of(row["grid"])
     if view is not View.FULL:
         if isinstance(mutation.get("fields"), dict):
             mutation["fields"] = redact(row["kind"], mutation["fields"], view)
@@ -191,10 +191,11 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
             row = await queries.lock_conflict(connection, id, units)
             if row is None:
                 raise Problem(NOT_FOUND, Text("There is no conflict {id} in your scope.", id=id))
-            await settle(connection, state.settings, caller, row, body.choice, body.value, body.note)
+            cipher = await cipher_of(connection, state.settings)
+            await settle(connection, state.settings, cipher, caller, row, body.choice, body.value, body.note)
             await note(connection, request, caller, "conflict-settled", [id], 1)
             settled = await queries.lock_conflict(connection, id, units)
-            return _conflict(settled, await cipher_of(connection, state.settings), caller)
+            return _conflict(settled, cipher, caller)
 
     return await begin_again(decide)
 

@@ -17,7 +17,7 @@ from service.history.routes import HistoryEntry, change
 from service.identity import queries as identity_queries
 from service.identity.access import Signed
 from service.identity.rights import ADMINISTERS
-from service.identity.views import View, redact
+from service.identity.views import redact
 from service.paging import Id
 from service.privacy import queries
 from service.state import state_of
@@ -78,7 +78,7 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
         bodies = await read_bodies(connection, cipher, log)
         await note(connection, request, caller, "household-exported", [id], 1 + len(visits) + len(problems))
 
-    view = caller.view_of(row["grid"]) or View.SUMMARISED
+    view = caller.shown_of(row["grid"])
 
     def shown(kind: str, item: Any) -> RecordOut:
         fields = json.loads(whole_record(cipher, KINDS[kind], item["id"], item["fields"], item["personal"], item["extra"]))

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from service.bounded import bounded
 from service.cases.models import IS_ASSIGNED
-from service.conditions import Conditions, Reach, contains
+from service.conditions import Conditions, Reach, contains, own_or_tied
 from service.database import Connection, Row
 from service.records.columns import fields_json, personal_array
-from service.visits.queries import OWN_OR_TIED
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.records import KINDS, PROBLEM, STEP
 
@@ -43,7 +42,7 @@ async def problems(
     limit: int,
 ) -> list[Row]:
     """Problems of a reach, and those `assigned` to the reader from elsewhere, those raised last first."""
-    where = Conditions.reaching("c.grid", reach, OWN_OR_TIED.format("p"), assigned, "c.problem")
+    where = Conditions.reaching("c.grid", reach, own_or_tied("p", "{0}"), assigned, "c.problem")
     if filters.state is not None:
         where.add("c.state = {}", filters.state)
     if filters.open is not None:
@@ -86,7 +85,7 @@ async def assigned_to(connection: Connection, staff_code: str, units: Sequence[s
 async def is_tied(connection: Connection, id: str, staff_code: str) -> bool:
     """Whether a problem is a contact member's own, or about a household that is tied to the member."""
     found: bool = await connection.fetchval(
-        f"SELECT EXISTS (SELECT FROM problem p WHERE p.id = $1::uuid AND {OWN_OR_TIED.format('p').format('$2')})", id, staff_code
+        f"SELECT EXISTS (SELECT FROM problem p WHERE p.id = $1::uuid AND {own_or_tied('p', '$2')})", id, staff_code
     )
     return found
 

@@ -48,7 +48,7 @@ class Door:
             await self._app(scope, receive, send)
 
     async def _refuse(self, scope: Scope, __: Receive, send: Send) -> None:
-        headers, body = refusal(self.places.send_away(), scope["headers"])
+        headers, body = refusal(self.places.count_refusal(), scope["headers"])
         await send({"type": "http.response.start", "status": UNAVAILABLE.status, "headers": [*headers]})
         await send({"type": "http.response.body", "body": body})
 
@@ -70,7 +70,7 @@ class AtTheDoor(LimitedConnection):
         if not (places.is_full and self._is_plain_push()):
             super().begin_request()
             return
-        refused, body = refusal(places.send_away(), self.headers)
+        refused, body = refusal(places.count_refusal(), self.headers)
         headers = (*self.server_state.default_headers, *refused)
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[UNAVAILABLE.status], lines, body))

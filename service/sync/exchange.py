@@ -106,7 +106,7 @@ class Exchanges:
     async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
         exchange = Exchange(caller, request, now)
-        await self._ferry_of(request).cross(exchange)
+        await self._group_for(request).cross(exchange)
         for verdict in exchange.verdicts:
             if verdict.detail is not None:
                 verdict.detail = localized(verdict.detail)
@@ -115,7 +115,7 @@ class Exchanges:
         await seams.reach(seams.PULL_READ)
         return answer
 
-    def _ferry_of(self, request: SyncRequest) -> Ferry[Exchange]:
+    def _group_for(self, request: SyncRequest) -> Ferry[Exchange]:
         if not request.mutations:
             return self._looks
         return self._pushes if len(request.mutations) <= _LARGE else self._large_pushes

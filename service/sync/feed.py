@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from service.conditions import own_or_tied
 from service.database import Connection
 from service.encrypted_values import held_body, held_detail, whole_record
 from service.encryption import FieldCipher
@@ -55,13 +56,11 @@ def within_window(kind: Kind) -> str:
 
 Views = frozenset[View]
 # Parts of a grid are shown by these conditions on a record `r`; $15 is the cadre, $16 are the problems assigned to the cadre or a unit.
-_TIED_HOUSEHOLD = "EXISTS (SELECT FROM household h WHERE h.id = {0}.household_id AND h.contact_member = $15 AND NOT h.deleted)"
-_OWN_OR_TIED = f"({{0}}.created_by = $15 OR {_TIED_HOUSEHOLD})"
 _TIED: Mapping[str, str] = {
     "household": "r.contact_member = $15",
-    "visit": _OWN_OR_TIED.format("r"),
-    "problem": _OWN_OR_TIED.format("r"),
-    "step": "(r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id AND " + _OWN_OR_TIED.format("o") + "))",
+    "visit": own_or_tied("r", "$15"),
+    "problem": own_or_tied("r", "$15"),
+    "step": f"(r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id AND {own_or_tied('o', '$15')}))",
 }
 _ASSIGNED: Mapping[str, str] = {"problem": "r.id = ANY($16::uuid[])", "step": "r.problem_id = ANY($16::uuid[])"}
 

@@ -55,6 +55,11 @@ class Evidence(msgspec.Struct):
 Validity = tuple[str, str, PostHeld]
 
 
+def by_ties_alone(posts: Sequence[PostHeld]) -> bool:
+    """Whether none of the posts allows more than what is tied to a contact member."""
+    return all(post.role == _CONTACT_MEMBER for post in posts)
+
+
 def written_of(id: str, fields: Mapping[str, Any], kind: Kind) -> tuple[str, str]:
     """What a mutation is about: of a step its problem, else the record itself."""
     problem = fields.get("problem_id") if kind.name == "step" else None
@@ -223,9 +228,10 @@ class Judge:
     def _against_ties(self, item: Ready, kind: Kind) -> Flaw | None:
         """A contact member writes only of the tied households, and what is the own."""
         name = written_of(item.mutation.id, item.fields, kind)
-        if item.override or item.decider is not None or not self._by_contact_alone(item, kind, item.mutation.grid):
+        if self._is_near_contact(item.author, name) or item.override or item.decider is not None:
             return None
-        if self._is_near_contact(item.author, name) or self._is_assigned(item, kind):
+        posts = self._validities.at(item.author, kind.name, item.mutation.grid, item.judged_at)
+        if not posts or not by_ties_alone(posts) or self._is_assigned(item, kind):
             return None
         detail = Text(
             "{cadre} is a contact member, and the {kind} {id} is about no household that is tied to them.",
@@ -235,13 +241,10 @@ class Judge:
         )
         return Flaw("not-allowed", detail)
 
-    def _by_contact_alone(self, item: Ready, kind: Kind, grid: str) -> bool:
-        posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
-        return bool(posts) and all(post.role == _CONTACT_MEMBER for post in posts)
-
     def _is_near_contact(self, author: Author, name: tuple[str, str]) -> bool:
         """Whether a visit or problem is the author's own, about a tied household, or new."""
-        return author.staff_code in self._evidence.about.get(name, {author.staff_code})
+        about = self._evidence.about.get(name)
+        return about is None or author.staff_code in about
 
     def _is_timely(self, item: Ready, end: datetime, recorded: datetime, received: datetime) -> bool:
         """Whether what was stamped before an end may count without a person's decision: a clock is
@@ -344,7 +347,7 @@ class Judge:
 
     def _may_refer_in(self, item: Ready, kind: Kind, refers: str, target: str, grid: str) -> bool:
         posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
-        if self._by_contact_alone(item, kind, grid):
+        if posts and by_ties_alone(posts):
             if refers == HOUSEHOLD.name:
                 return self._evidence.contacts.get(target) == item.author.staff_code
             return self._is_near_contact(item.author, (refers, target)) or self._is_assigned(item, kind)

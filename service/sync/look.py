@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from service.cases.models import IS_ASSIGNED
 from service.database import Connection
 from service.identity.rights import PostHeld, any_present, covers
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
@@ -190,7 +191,7 @@ _DEVICE_ROW = {
     "since": "revoked_at",
     "until": "last_seen",
 }
-_POSTS = """
+_POSTS = f"""
     every_post AS MATERIALIZED (
         SELECT staff_code, role, unit, valid_from, valid_to, end_recorded_at FROM post
         WHERE staff_code = ANY((SELECT $2::text::text[])::text[])
@@ -198,10 +199,10 @@ _POSTS = """
     current AS MATERIALIZED (SELECT DISTINCT unit FROM every_post WHERE valid_to IS NULL OR valid_to > $4::timestamptz),
     assigned AS MATERIALIZED (
         SELECT c.problem, c.grid, '@' || c.handler_cadre AS recipient FROM case_file c
-        WHERE c.assigned AND c.ended_at IS NULL AND c.handler_cadre = ANY((SELECT $2::text::text[])::text[])
+        WHERE {IS_ASSIGNED} AND c.handler_cadre = ANY((SELECT $2::text::text[])::text[])
         UNION ALL
         SELECT c.problem, c.grid, c.handler_unit FROM current p
-        JOIN case_file c ON c.assigned AND c.ended_at IS NULL AND c.handler_unit >= p.unit AND c.handler_unit < p.unit || ':'
+        JOIN case_file c ON {IS_ASSIGNED} AND c.handler_unit >= p.unit AND c.handler_unit < p.unit || ':'
              AND NOT (c.grid >= p.unit AND c.grid < p.unit || ':')
     )
 """

@@ -32,7 +32,7 @@ class Places:
         self._taken = 0
         self._of_device: dict[str, int] = {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        self._sent_away = 0
+        self._refused = 0
         self._told = 0.0
 
     @property
@@ -49,7 +49,7 @@ class Places:
             self._of_device[device] = self._of_device.get(device, 0) + 1
         try:
             if self.is_full:
-                raise come_again(self.send_away())
+                raise come_again(self.count_refusal())
             self._taken += 1
             try:
                 yield
@@ -58,21 +58,21 @@ class Places:
         finally:
             self._leave(device)
 
-    def send_away(self) -> int:
-        """Counts one more who is sent away; the seconds to stay, which differ, so that they do not all come back together."""
+    def count_refusal(self) -> int:
+        """Counts a refused exchange; the seconds after which to retry, which differ, so that not all retry together."""
         metrics.sent_away.inc()
-        self._sent_away += 1
+        self._refused += 1
         now = time.monotonic()
         if now - self._told >= _TOLD_EVERY_S:
-            log.warning("%d exchanges were asked to come again: %d are under way", self._sent_away, self._taken)
-            self._told, self._sent_away = now, 0
+            log.warning("%d exchanges were asked to come again: %d are under way", self._refused, self._taken)
+            self._told, self._refused = now, 0
         return random.randint(*COME_AGAIN_S)
 
     async def _wait(self, device: str) -> None:
         """Waits until another exchange of the device hands on its turn."""
         waiting = self._waiting.setdefault(device, deque())
         if len(waiting) >= WAITING_PER_DEVICE:
-            raise come_again(self.send_away())
+            raise come_again(self.count_refusal())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(turn)
         try:
@@ -97,6 +97,6 @@ class Places:
 
 
 def come_again(seconds: int) -> Problem:
-    """What one who is sent away is told."""
+    """The answer to a refused exchange: retry later."""
     text = Text("More phones sync just now than the server can serve; try again in {seconds} seconds.", seconds=seconds)
     return Problem(UNAVAILABLE, text, {"Retry-After": str(seconds), "Cache-Control": "no-store"})

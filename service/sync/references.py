@@ -9,7 +9,7 @@ from service.encryption import FieldCipher
 from service.records import queries as records
 from service.sync import queries
 from service.sync.intake import Ready
-from service.sync.judge import Assigned, Evidence, Validities, written_of
+from service.sync.judge import Assigned, Evidence, Validities, by_ties_alone, written_of
 from sync_protocol.merge import GRID
 from sync_protocol.records import HOUSEHOLD, KINDS
 
@@ -33,10 +33,9 @@ class _Wanted:
         self.units.update(fields[name] for name in kind.unit_fields if fields.get(name))
         problem = fields.get("problem_id") if kind.name == "step" else None
         posts = validities.at(author, kind.name, item.mutation.grid, item.judged_at)
-        by_contact = all(post.role == "contact_member" for post in posts)
-        if problem and by_contact:
+        if problem and by_ties_alone(posts):
             self.problems.add(problem)
-        if posts and by_contact:
+        if posts and by_ties_alone(posts):
             self.about.add(written_of(item.mutation.id, fields, kind))
             self.about.update((refers, fields[name]) for name, refers in kind.references if fields.get(name))
         for name, refers in kind.references:
@@ -47,7 +46,7 @@ class _Wanted:
             posts = validities.at(author, kind.name, grid, item.judged_at)
             if not posts:
                 self.moved.add(target)
-            if all(post.role == "contact_member" for post in posts):
+            if by_ties_alone(posts):
                 self.contacts.add(target)
 
 

@@ -4,16 +4,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from service.bounded import bounded
-from service.conditions import Conditions, Reach
+from service.conditions import Conditions, Reach, own_or_tied
 from service.database import Connection, Row
 from service.records.columns import fields_json
 from sync_protocol.records import VISIT
-
-# Whether a record is a contact member's own, or about a household that is tied to the member `{}`.
-OWN_OR_TIED = """
-    ({0}.created_by = {{0}} OR EXISTS (
-        SELECT FROM household t WHERE t.id = {0}.household_id AND t.contact_member = {{0}} AND NOT t.deleted))
-"""
 
 
 class Filters(NamedTuple):
@@ -28,7 +22,7 @@ class Filters(NamedTuple):
 
 async def visits(connection: Connection, reach: Reach, filters: Filters, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
     """Living visits of a reach, the newest first."""
-    where = Conditions.reaching("r.grid", reach, OWN_OR_TIED.format("r"))
+    where = Conditions.reaching("r.grid", reach, own_or_tied("r", "{0}"))
     where.add("NOT r.deleted")
     if filters.household is not None:
         where.add("r.household_id = {}::uuid", filters.household)

@@ -98,7 +98,7 @@ async def _newest(
 
 
 def _item(row: Any, caller: Caller) -> VisitItem:
-    fields = redact("visit", msgspec.json.decode(row["fields"]), caller.view_of(row["grid"]) or View.SUMMARISED)
+    fields = redact("visit", msgspec.json.decode(row["fields"]), caller.shown_of(row["grid"]))
     # The head is shown as the household is: it may have moved out of sight since, or its tie may have ended.
     view = row["household_grid"] and caller.view_of(row["household_grid"])
     head_in_sight = view is not None and (view is not View.TIED or row["contact_member"] == caller.staff_code)

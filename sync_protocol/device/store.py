@@ -228,7 +228,7 @@ class Store:
     def renumber(self, device: str) -> None:
         """Starts anew as `device`, with the unacknowledged mutations as 1, 2, 3 … (promise 10)."""
         with self._transaction():
-            kept = self._mutations("WHERE seq > ? OR outcome IS NULL ORDER BY seq", (self.acked,))
+            kept = self._unsettled()
             self._number_anew(kept, device, self.get("refresh_token") or self.get("cursor"))
 
     def import_outbox(self, others: Sequence[Mutation], predecessor: str, device: str) -> None:
@@ -239,11 +239,15 @@ class Store:
         `predecessor`: what proves since when that other phone was registered.
         """
         with self._transaction():
-            kept = self._mutations("WHERE seq > ? OR outcome IS NULL ORDER BY seq", (self.acked,))
+            kept = self._unsettled()
             both = list(merge(others, kept, key=lambda mutation: mutation.stamp))
             self._number_anew(both, device, predecessor)
             last = max([self.last_stamp(), *(mutation.stamp for mutation in others)])
             self._set(stamp=last)
+
+    def _unsettled(self) -> list[Mutation]:
+        """The own mutations that are not acknowledged, or whose verdict has not come."""
+        return self._mutations("WHERE seq > ? OR outcome IS NULL ORDER BY seq", (self.acked,))
 
     def _number_anew(self, kept: Sequence[Mutation], device: str, predecessor: str) -> None:
         self._db.execute("DELETE FROM outbox")

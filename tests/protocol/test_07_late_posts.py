@@ -30,31 +30,27 @@ def stamp_before(world: World, **span: float) -> str:
 
 async def end_post(world: World, recorded_later: timedelta | None = None) -> None:
     """The worker's post ends now, and another begins elsewhere."""
-    now = world.clock.now()
-    recorded = None if recorded_later is None else now + recorded_later
-    await world.fetch("UPDATE post SET valid_to = $2, end_recorded_at = $3 WHERE staff_code = $1", WORKER, now, recorded)
-    await world.fetch(
-        "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
-        WORKER, OTHER_GRID, now,
-    )  # fmt: skip
+    await world.transfer(WORKER, OTHER_GRID, None if recorded_later is None else world.clock.now() + recorded_later)
 
 
-async def test_old_logs_count_when_they_come_within_the_days_of_grace(world: World) -> None:
+async def written_before_the_end(world: World, recorded_later: timedelta | None = None) -> tuple[WirePhone, str]:
+    """A phone whose cadre's post has just ended, and the stamp of something written an hour before."""
     wire = world.wire()
     await wire.send()
     written = stamp_before(world, minutes=-1)
     world.clock.forward(hours=1)
-    await end_post(world)
+    await end_post(world, recorded_later)
+    return wire, written
+
+
+async def test_old_logs_count_when_they_come_within_the_days_of_grace(world: World) -> None:
+    wire, written = await written_before_the_end(world)
     world.clock.forward(days=6, hours=23)
     assert await verdict_of(wire, stamp=written) == ("applied", None)
 
 
 async def test_old_logs_that_come_later_wait_for_a_person_whose_decision_lets_them_through(world: World) -> None:
-    wire = world.wire()
-    await wire.send()
-    written = stamp_before(world, minutes=-1)
-    world.clock.forward(hours=1)
-    await end_post(world)
+    wire, written = await written_before_the_end(world)
     world.clock.forward(days=7, hours=1)
     assert await verdict_of(wire, stamp=written) == ("held", "late-after-post")
 
@@ -65,11 +61,7 @@ async def test_old_logs_that_come_later_wait_for_a_person_whose_decision_lets_th
 
 
 async def test_the_days_of_grace_begin_when_the_end_was_recorded(world: World) -> None:
-    wire = world.wire()
-    await wire.send()
-    written = stamp_before(world, minutes=-1)
-    world.clock.forward(hours=1)
-    await end_post(world, recorded_later=timedelta(days=30))
+    wire, written = await written_before_the_end(world, recorded_later=timedelta(days=30))
     world.clock.forward(days=36)
     assert await verdict_of(wire, stamp=written) == ("applied", None)
     world.clock.forward(days=2)
@@ -127,11 +119,7 @@ async def test_what_is_stamped_long_before_its_device_was_registered_waits_for_a
 
 
 async def test_a_restored_server_learns_from_the_cursor_when_a_device_was_registered(world: World) -> None:
-    wire = world.wire()
-    await wire.send()
-    written = stamp_before(world, minutes=-1)
-    world.clock.forward(hours=1)
-    await end_post(world)
+    wire, written = await written_before_the_end(world)
     world.clock.forward(hours=1)
     await world.fetch("DELETE FROM device WHERE id = $1", wire.device)  # as a backup from before does not know it
     assert await verdict_of(wire, stamp=written) == ("applied", None)

@@ -8,22 +8,12 @@ from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER, World
 AT = {"visited_at": "2026-11-20T09:00:00+08:00"}
 
 
-async def transfer(world: World, staff_code: str, unit: str) -> None:
-    """Ends a cadre's post now and begins another."""
-    now = world.clock.now()
-    await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1 AND valid_to IS NULL", staff_code, now)
-    await world.fetch(
-        "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
-        staff_code, unit, now,
-    )  # fmt: skip
-
-
 async def test_a_transferred_workers_old_logs_count_and_later_ones_are_held(world: World) -> None:
     phone = world.phone()
     await phone.sync()
     phone.put("visit", AT | {"content": "以前"}, grid=GRID)
     world.clock.forward(hours=1)
-    await transfer(world, WORKER, OTHER_GRID)
+    await world.transfer(WORKER, OTHER_GRID)
     world.clock.forward(hours=1)
     phone.put("visit", AT | {"content": "以后"}, grid=GRID)
     phone.put("visit", AT | {"content": "新网格"}, grid=OTHER_GRID)
@@ -45,7 +35,7 @@ async def test_a_post_that_began_while_offline_counts_from_its_first_moment(worl
     await phone.sync()
     phone.put("visit", AT, grid=OTHER_GRID)
     world.clock.forward(hours=1)
-    await transfer(world, WORKER, OTHER_GRID)
+    await world.transfer(WORKER, OTHER_GRID)
     phone.put("visit", AT, grid=OTHER_GRID)
     report = await phone.sync()
     assert [verdict.outcome for verdict in report.verdicts] == ["held", "applied"]

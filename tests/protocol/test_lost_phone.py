@@ -86,13 +86,7 @@ async def test_a_broken_phone_whose_clock_was_a_day_ahead_does_no_harm(world: Wo
 async def test_the_outbox_of_a_transferred_cadre_counts_in_the_old_grid(world: World) -> None:
     old, _, new = await broken_phone(world)
     world.clock.forward(hours=1)
-    await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", WORKER, world.clock.now())
-    await world.fetch(
-        "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
-        WORKER,
-        OTHER_GRID,
-        world.clock.now(),
-    )
+    await world.transfer(WORKER, OTHER_GRID)
     refresh_token = old.store.get("refresh_token")
     phone = world.phone()
     phone.import_outbox(old.export_outbox())
