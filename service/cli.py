@@ -321,7 +321,9 @@ def account_password(
     """Give a cadre a first password, which must be changed at the first sign-in: how the first administrator gets in."""
     from service.errors import Problem
     from service.identity import queries
+    from service.identity.account_routes import PURPOSE
     from service.identity.passwords import hasher, refuse_weak
+    from service.identity.second_factor_queries import delete_codes
     from service.identity.session_queries import end_sessions
 
     with database_url(chosen(data)) as settings:
@@ -330,8 +332,9 @@ def account_password(
             now = utc_now()
             expires_at = now + timedelta(hours=settings.first_password_hours)
             async with database.transaction() as connection:
-                known = await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
                 await end_sessions(connection, staff_code, now, "password")
+                known = await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
+                await delete_codes(connection, staff_code, PURPOSE)
                 if known:
                     await record_operator(connection, now, "password-set", staff_code)
                 return known

@@ -23,7 +23,7 @@ from service.identity.one_time_codes import hash_of_code, new_code
 from service.identity.passwords import RULE, refuse_weak
 from service.identity.rights import ADMINISTERS, RECOVERED, SEES_DEVICES, scope
 from service.identity.routes import Ended
-from service.identity.views import View, masked_phone
+from service.identity.views import View, mask
 from service.paging import After, Id, Limit, next_place, read_id, read_text
 from service.state import state_of
 from service.units import scope_of
@@ -137,7 +137,7 @@ def _cadre(cipher: FieldCipher, row: Any, caller: Caller | None = None) -> Cadre
     """As it is listed. To a caller who only supervises the units of the posts the phone is masked; without one it is whole."""
     posts, phone = json.loads(row["posts"]), cadre_phone(cipher, row)
     if caller is not None and not any(caller.view_of(post["unit"]) is View.FULL for post in posts):
-        phone = masked_phone(phone)
+        phone = mask("phone", phone)
     return CadreItem(**{**dict(row), "phone": phone, "posts": posts})
 
 
@@ -172,10 +172,11 @@ async def set_password(request: Request, caller: Signed, staff_code: StaffCode, 
     expires_at = caller.now + timedelta(hours=state.settings.first_password_hours)
     async with state.database.transaction() as connection:
         await _require(connection, caller, staff_code)
+        ended = await sessions.end_sessions(connection, staff_code, caller.now, "password")
         await queries.set_password(connection, staff_code, hashed, expires_at)
         await codes.delete_codes(connection, staff_code, PURPOSE)
         await note(connection, request, caller, "password-set", [staff_code], 1)
-        return Ended(ended=await sessions.end_sessions(connection, staff_code, caller.now, "password"))
+        return Ended(ended=ended)
 
 
 @router.post(

@@ -72,9 +72,10 @@ async def change_password(request: Request, caller: Signed, body: PasswordChange
         raise Problem(INVALID, "The new password is the old one; choose another.")
     new = await state.passwords.hash(body.new_password)
     async with state.database.transaction() as connection:
+        # First, as everywhere: it locks the account's sign-ins, and two that lock in different orders wait for each other.
+        ended = await sessions.end_sessions(connection, caller.staff_code, caller.now, "password", but=caller.session)
         await queries.set_password(connection, caller.staff_code, new)
         await codes.delete_codes(connection, caller.staff_code, PURPOSE)
-        ended = await sessions.end_sessions(connection, caller.staff_code, caller.now, "password", but=caller.session)
         await note_act(connection, request, caller.staff_code, "password-changed", None, caller.now)
     return Ended(ended=ended)
 

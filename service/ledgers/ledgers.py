@@ -10,7 +10,7 @@ from typing import Any
 from service.database import Connection, one_at_a_time
 from service.encryption import FieldCipher, Place
 from service.encryption_queries import cipher_of
-from service.identity.views import masked_phone
+from service.identity.views import mask
 from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet
 from service.settings import Settings
@@ -116,7 +116,7 @@ def _visit_row(cipher: FieldCipher, row: Any) -> Sequence[Any]:
     role, state = _label(ROLES, row["role"]), _label(STATES, row["state"])
     place = (row["banner"], row["township"], row["village"], row["grid_name"])
     phone = row["phone"] and cipher.shown(Place("household", "phone", row["household_id"]), row["phone"])
-    household = (row["head_name"], phone and masked_phone(phone))
+    household = (row["head_name"], phone and mask("phone", phone))
     return (row["visited_at"], *place, *household, row["author"], role, row["content"], duties, row["problem"], state, None)
 
 

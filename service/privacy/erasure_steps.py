@@ -2,6 +2,7 @@
 is done again."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -226,16 +227,19 @@ async def _answers(erasure: _Erasure, database: Database) -> AsyncIterator[Work]
             *await sql.receipts_of(connection, ids["problem"]),
             *await sql.conflict_ids(connection, every),
         ]
-    async for work in _answers_naming(erasure, {name.lower() for name in named}):
+    names = {name.lower() for name in named}
+    async for work in _answers_naming(erasure, lambda text: any(name in text.lower() for name in names)):
         yield work
 
 
 async def _answers_about_cadre(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
-    async for work in _answers_naming(erasure, {erasure.subject.lower()}, erasure.subject):
+    # A staff code may be the beginning of another one.
+    code = re.compile(rf"(?<![\w.-]){re.escape(erasure.subject)}(?![\w.-])", re.IGNORECASE)
+    async for work in _answers_naming(erasure, lambda text: code.search(text) is not None, erasure.subject):
         yield work
 
 
-async def _answers_naming(erasure: _Erasure, named: set[str], caller: str | None = None) -> AsyncIterator[Work]:
+async def _answers_naming(erasure: _Erasure, names: Callable[[str], bool], caller: str | None = None) -> AsyncIterator[Work]:
     last = [("", "")]
 
     async def work(after: tuple[str, str], connection: Connection) -> Mapping[str, int]:
@@ -246,7 +250,7 @@ async def _answers_naming(erasure: _Erasure, named: set[str], caller: str | None
         for row in rows:
             place = answer_place(row["caller"], row["key"])
             text = cipher.shown(place, row["body"])
-            if text != empty and (row["caller"] == caller or any(name in text.lower() for name in named)):
+            if text != empty and (row["caller"] == caller or names(text)):
                 await sql.write_answer(connection, row["caller"], row["key"], cipher.encrypt(place, empty))
                 done += 1
         last[:] = [(row["caller"], row["key"]) for row in rows[_AT_ONCE - 1 :]]

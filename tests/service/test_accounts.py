@@ -1,9 +1,16 @@
 """What administrators and secretaries do with accounts of others: only of those who stand wholly below them."""
 
+import asyncio
 import uuid
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.encryption import MARKER
 from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, PASSWORD, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
 
 ADMIN = "admin"
@@ -232,3 +239,30 @@ async def test_a_code_of_one_cadre_is_none_of_another(world: World) -> None:
     code = await code_for(world)
     assert (await recover(world, code, f"W{GRID}-2")).status_code == 401
     assert (await recover(world, "", "nobody")).status_code == 401
+
+
+async def test_a_number_that_cannot_be_decrypted_is_the_marker_and_not_masked(world: World) -> None:
+    await world.fetch("UPDATE cadre SET phone = 'gl2.00000000.AAAA' WHERE staff_code = $1", WORKER)
+    for reader in (SECRETARY, SUPERVISOR):
+        page = (await world.get(f"/v1/cadres?text={WORKER}", reader)).json()
+        assert [item["phone"] for item in page["items"]] == [MARKER], reader
+
+
+def test_a_first_password_from_the_command_line_voids_codes_given_before(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+    monkeypatch.setenv("GRIDLOOP_DATABASE_URL", database_url)
+
+    async def codes(sql: str) -> list[Any]:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return list(await connection.fetch(sql))
+        finally:
+            await connection.close()
+
+    asyncio.run(
+        codes(
+            f"INSERT INTO one_time_code (staff_code, purpose, hash, created_at) VALUES ('{WORKER}', 'password', 'hash', now()) RETURNING 1"
+        )
+    )
+    done = CliRunner().invoke(app, ["account", "password", WORKER, "--password", "a long and unusual one"])
+    assert done.exit_code == 0, done.output
+    assert asyncio.run(codes(f"SELECT FROM one_time_code WHERE staff_code = '{WORKER}'")) == []

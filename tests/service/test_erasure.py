@@ -494,6 +494,28 @@ async def test_no_column_of_any_table_holds_a_trace_of_an_erased_cadre(world: Wo
     assert again.json()["repeated"]
 
 
+async def test_answers_about_others_whose_code_begins_alike_are_kept(world: World) -> None:
+    """`…-10` is not `…-1`, and a supervisor's code is the beginning of others'."""
+    longer = SECRETARY + "0"
+    await world.fetch("INSERT INTO cadre SELECT $1, '另一人', '', false, NULL, false FROM cadre WHERE staff_code = $2", longer, SECRETARY)
+    async with world.state.database.transaction() as connection:
+        cipher = await cipher_of(connection, world.state.settings)
+        for key, code in (("own", SECRETARY), ("other", longer)):
+            body = cipher.encrypt(answer_place("admin", key), json.dumps({"staff_code": code, "name": "x"}))
+            await connection.execute(
+                "INSERT INTO idempotency (caller, key, request, at, status, body) VALUES ('admin', $1, '', $2, 200, $3)",
+                key,
+                world.clock.now(),
+                body,
+            )
+    done = await world.post(f"/v1/cadres/{SECRETARY}/erasure", {"reason": "离职申请"}, "admin")
+    assert done.json()["removed"]["kept answers"] == 1, done.text
+    kept = {row["key"]: row["body"] for row in await world.fetch("SELECT key, body FROM idempotency WHERE caller = 'admin'")}
+    plain = {key: cipher.shown(answer_place("admin", key), body) for key, body in kept.items()}
+    assert longer in plain["other"]
+    assert SECRETARY not in plain["own"]
+
+
 async def test_an_erased_cadre_has_no_access_and_the_counts_stay(world: World) -> None:
     phone = world.wire()
     visit = phone.mutation(1, fields={"visited_at": world.clock.now().isoformat(), "content": "x"})
