@@ -86,12 +86,13 @@ def _is_in_order(stamps: Sequence[str], last: str, latest: str) -> bool:
     return True
 
 
-def correct_stamps(stamps: Sequence[str], offset_ms: int, server_now_ms: int, last: str) -> list[str]:
+def correct_stamps(stamps: Sequence[str], offset_ms: int, server_now_ms: int, last: str, oldest: str = ZERO) -> list[str]:
     """The stamps of one phone's mutations, in the order of `seq`, by the server's clock.
 
     No result lies after the server's now (but for a count-up within one millisecond), and each lies above the one before and above
     `last`, the phone's highest corrected stamp so far. Where the phone's clock was put back between two edits, the earlier one is
-    drawn to the later one, which was made with the better clock.
+    drawn to the later one, which was made with the better clock; but a stamp below `oldest`, from long before there was such a device,
+    comes from no better clock and draws none back.
     """
     latest = server_now_ms * _COUNTERS + _COUNTERS - 1
     if offset_ms == 0 and _is_in_order(stamps, last, f"{latest:016x}"):
@@ -101,9 +102,11 @@ def correct_stamps(stamps: Sequence[str], offset_ms: int, server_now_ms: int, la
         value = int(stamp, 16)
         ms = corrected_ms(value // _COUNTERS, offset_ms, server_now_ms)
         values.append(ms * _COUNTERS + value % _COUNTERS)
-    ceiling = latest
+    ceiling, plausible = latest, int(oldest, 16)
     for index in range(len(values) - 1, -1, -1):
-        ceiling = values[index] = min(values[index], ceiling)
+        values[index] = min(values[index], ceiling)
+        if values[index] >= plausible:
+            ceiling = values[index]
     floor = int(last, 16)
     for index, value in enumerate(values):
         floor = values[index] = max(value, floor + 1)

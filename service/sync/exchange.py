@@ -21,7 +21,7 @@ from service.sync import feed, log_queries, queries, seams, views
 from service.sync import look as looking
 from service.sync.apply import Applied, apply
 from service.sync.ferry import Ferry
-from service.sync.intake import Author, Reading, Ready, read_all, ready
+from service.sync.intake import Author, Reading, Ready, oldest_stamp, read_all, ready
 from service.sync.look import DeviceState, FeedHead, Look, Names
 from service.sync.new_visits import ReadyVisits, read_new_visits, ready_visits
 from sync_protocol import clock
@@ -186,6 +186,7 @@ class Exchanges:
             seen={grid: position.rev for grid, position in cursor.grids.items()} if cursor else {},
             revoked_at=exchange.state.revoked_at,
             registered_at=exchange.state.registered_at,
+            oldest_stamp=oldest_stamp(exchange.state.registered_at, self._settings),
         )
         exchange.fresh = len(mutations) - len(repeated)
         if exchange.visits is not None and not repeated:

@@ -10,11 +10,13 @@ from service.encrypted_values import encrypted_detail, encrypted_held_body, held
 from service.encryption import FieldCipher
 from service.errors import HELD_QUOTA, Problem
 from service.identity.queries import posts_of
+from service.settings import Settings
 from service.sync import queries
-from service.sync.intake import Author, Flaw, Ready
+from service.sync.intake import Author, Flaw, Ready, oldest_stamp
 from service.sync.log_queries import held_names
 from service.sync.look import mailbox_of
 from service.sync.originals import packed
+from sync_protocol.clock import ZERO
 from sync_protocol.limits import showable
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS, Kind
@@ -253,7 +255,7 @@ async def close_held(connection: Connection, row: HeldRow, state: str, decided_b
     )
 
 
-async def author_of(connection: Connection, row: HeldRow) -> Author:
+async def author_of(connection: Connection, row: HeldRow, settings: Settings) -> Author:
     """The author of a held mutation, with the posts that the cadre has or had."""
     server = await queries.server_state(connection)
     device = await connection.fetchrow("SELECT revoked_at, created_at FROM device WHERE id = $1", row.device)
@@ -265,4 +267,5 @@ async def author_of(connection: Connection, row: HeldRow) -> Author:
         epoch=str(server["epoch"]),
         revoked_at=device["revoked_at"] if device else None,
         registered_at=device["created_at"] if device else None,
+        oldest_stamp=oldest_stamp(device["created_at"], settings) if device else ZERO,
     )

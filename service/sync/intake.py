@@ -5,13 +5,14 @@ What is wrong with a mutation is not an error: it becomes a `Flaw`, and the muta
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from service.identity.rights import PostHeld
+from service.settings import Settings
 from sync_protocol import clock, ids
 from sync_protocol.decoding import OddMutation, flaw_of, shown
 from sync_protocol.fields import OUTSIDE_THE_YEARS, Unfit, canonical_moment, is_in_the_years
@@ -37,7 +38,7 @@ class Author(msgspec.Struct):
 
     `epoch` is the server's; `epoch_since_ms` is when this device is known to have learned of it, 0 if it always knew. `seen`: the rev
     up to which it has pulled each grid. `revoked_at`: nothing made after that moment is applied. `registered_at`: since when there is
-    such a device; None for the server's own.
+    such a device; None for the server's own. What is stamped before `oldest_stamp` was made long before that.
     """
 
     device: str
@@ -50,6 +51,12 @@ class Author(msgspec.Struct):
     seen: Mapping[str, int] = {}
     revoked_at: datetime | None = None
     registered_at: datetime | None = None
+    oldest_stamp: str = clock.ZERO
+
+
+def oldest_stamp(registered_at: datetime, settings: Settings) -> str:
+    """The stamp before which nothing of a device registered then is believed."""
+    return clock.make_stamp(max(0, to_ms(registered_at - timedelta(days=settings.stamp_too_old_days))))
 
 
 class Reading(msgspec.Struct):
@@ -250,7 +257,7 @@ def ready(author: Author, readings: Sequence[Reading], now: datetime) -> list[Re
         reading.mutation.stamp if reading.mutation.flaw is None or clock.is_stamp(reading.mutation.stamp) else clock.make_stamp(now_ms)
         for reading in readings
     ]
-    stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp)
+    stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp)
     return [ready_one(author, reading, stamp, author.offset_ms, now_ms) for reading, stamp in zip(readings, stamps, strict=True)]
 
 

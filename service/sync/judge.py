@@ -106,7 +106,7 @@ class Judge:
     def __init__(self, now: datetime, settings: Settings, world: World, validities: Validities, evidence: Evidence) -> None:
         self._now = now
         self._grace = timedelta(days=settings.late_days)
-        self._oldest = timedelta(days=settings.stamp_too_old_days)
+        self._oldest_days = settings.stamp_too_old_days
         self._grids, self._where, self._record, self._erased = world
         self._validities = validities
         self._evidence = evidence
@@ -117,7 +117,7 @@ class Judge:
         """Whether something may stand against one of these new visits, as `flaw` finds it; never
         wrong when it says no."""
         author = some.author
-        if author.revoked_at is not None or some.first_stamp < self._oldest_stamp(author):
+        if author.revoked_at is not None or some.first_stamp < author.oldest_stamp:
             return True
         if not is_in_the_years(min(some.fields["visited_at"])):
             return True
@@ -203,10 +203,10 @@ class Judge:
             return Flaw("not-allowed", detail)
         if decided:
             return None
-        if item.judged_at < self._oldest_stamp(author):
+        if item.judged_at < author.oldest_stamp:
             detail = Text(
                 "It is stamped more than {days} days before its device was registered ({registered}); a person decides.",
-                days=self._oldest.days,
+                days=self._oldest_days,
                 registered=_in_minutes(author.registered_at) if author.registered_at else "",
             )
             return Flaw("stamp-too-old", detail)
@@ -256,11 +256,6 @@ class Judge:
             return False
         ms = clock.corrected_ms(clock.stamp_ms(item.mutation.stamp), author.offset_ms, to_ms(received))
         return clock.make_stamp(ms, int(item.mutation.stamp[12:], 16)) >= author.last_stamp
-
-    def _oldest_stamp(self, author: Author) -> str:
-        if author.registered_at is None:
-            return clock.ZERO
-        return clock.make_stamp(max(0, to_ms(author.registered_at - self._oldest)))
 
     def _is_assigned(self, item: Ready, kind: Kind) -> bool:
         """Whether a step's problem was assigned to its author, or to a unit of the author's posts,

@@ -80,7 +80,8 @@ _NEW = {(VISIT.name, "put", 0, None)}
 def ready_visits(author: Author, visits: NewVisits, now: datetime) -> ReadyVisits:
     """An author's new visits, ready to be applied at `now`."""
     now_ms = to_ms(now)
-    stamps = clock.correct_stamps([mutation.stamp for mutation in visits.mutations], author.offset_ms, now_ms, author.last_stamp)
+    raw = [mutation.stamp for mutation in visits.mutations]
+    stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp)
     fields = {**visits.fields}
     echoes = [False] * len(stamps)
     for name in VISIT.events:

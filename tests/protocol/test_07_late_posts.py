@@ -118,6 +118,18 @@ async def test_what_is_stamped_long_before_its_device_was_registered_waits_for_a
     assert await verdict_of(wire, stamp=stamp_before(world, days=89)) == ("applied", None)
 
 
+@pytest.mark.parametrize("parts", [[3], [1, 1, 1], [2, 1], [1, 2]])
+async def test_a_stamp_that_is_too_old_holds_nothing_that_came_before_it(world: World, parts: list[int]) -> None:
+    wire = world.wire()
+    stamps = [stamp_before(world, minutes=9), stamp_before(world, days=800), stamp_before(world, minutes=3)]
+    mutations = [wire.mutation(place, stamp=stamp) for place, stamp in enumerate(stamps, 1)]
+    outcomes = []
+    for count in parts:
+        sent, mutations = mutations[:count], mutations[count:]
+        outcomes += [verdict["outcome"] for verdict in (await hand_in(wire, *sent))["verdicts"]]
+    assert set(outcomes) <= {"applied", "merged"}
+
+
 async def test_a_restored_server_learns_from_the_cursor_when_a_device_was_registered(world: World) -> None:
     wire, written = await written_before_the_end(world)
     world.clock.forward(hours=1)

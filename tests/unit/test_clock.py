@@ -53,6 +53,24 @@ def test_an_edit_before_the_clock_was_put_back_is_drawn_to_the_one_after() -> No
     assert stamp_ms(first) == stamp_ms(second) == NOW - 3_600_000
 
 
+def test_a_stamp_from_before_there_was_the_device_draws_no_other_back() -> None:
+    right, stale, after = (make_stamp(NOW - ms) for ms in (3_600_000, 3_000 * 86_400_000, 1_800_000))
+    oldest = make_stamp(NOW - 90 * 86_400_000)
+    assert correct_stamps([right, stale, after], 0, NOW, ZERO, oldest) == [right, clock.successor(right), after]
+    assert correct_stamps([stale, right], 0, NOW, ZERO, oldest) == [stale, right]
+
+
+@given(st.lists(st.integers(0, 2**41).map(make_stamp), max_size=12), st.integers(0, NOW).map(make_stamp), st.data())
+def test_what_is_too_old_does_not_depend_on_how_a_phone_parts_its_mutations(made: list[str], oldest: str, data: st.DataObject) -> None:
+    """Nothing that came before a stamp is held for it; a clock put back within the plausible is another matter."""
+    made = [stamp for stamp in made if stamp < oldest or not any(oldest <= later < stamp for later in made)]
+    cut = data.draw(st.integers(0, len(made)))
+    whole = correct_stamps(made, 0, NOW, ZERO, oldest)
+    first = correct_stamps(made[:cut], 0, NOW, ZERO, oldest)
+    second = correct_stamps(made[cut:], 0, NOW, first[-1] if first else ZERO, oldest)
+    assert [stamp < oldest for stamp in whole] == [stamp < oldest for stamp in first + second]
+
+
 stamps = st.lists(st.builds(make_stamp, st.integers(0, 2**47), st.integers(0, 65535)), max_size=30)
 
 
