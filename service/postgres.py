@@ -115,9 +115,12 @@ def as_role(url: str, role: str) -> str:
 
 
 @contextmanager
-def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A folder for a server that lives as long as this process needs it; other users may pass through it, so that root's server can."""
-    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A folder for a server that lives as long as this process needs it; other users may pass through it, so that root's server can.
+
+    `parent`: where to make it, else where the system keeps temporary files.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
 

@@ -19,7 +19,7 @@ from service.database import Database, open_pool
 from service.postgres import embedded, fresh_database, temporary_folder
 from service.roster.load import load
 from service.settings import Settings
-from tests.conftest import CHEAP, ROLES, TEST_CONFIG
+from tests.conftest import CHEAP, ROLES, TEST_CONFIG, quickest_disk
 from tests.simulation.simulation import Simulation
 from tests.world import NOW, PASSWORD
 
@@ -76,7 +76,7 @@ def run(first: int, seeds: int, workers: int, console: Console) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     counts: Counter[str] = Counter()
     failed: list[Outcome] = []
-    with temporary_folder("gridloop-simulate-") as folder, embedded(folder, TEST_CONFIG) as server:
+    with temporary_folder("gridloop-simulate-", quickest_disk()) as folder, embedded(folder, TEST_CONFIG) as server:
         asyncio.run(_template(server))
         context = multiprocessing.get_context("spawn")
         results: multiprocessing.Queue[Outcome | None] = context.Queue()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.simulation import Simulation
 
-SEEDS = int(os.environ.get("GRIDLOOP_TEST_SEEDS", "50"))
+SEEDS = int(os.environ.get("GRIDLOOP_TEST_SEEDS", "20"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

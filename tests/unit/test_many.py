@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.sync.intake import Author, Reading, read, read_all, ready
@@ -111,6 +111,7 @@ def fields_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", KINDS)
 @given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first draw builds the strategies
 def test_fields_cleaned_for_many_are_as_cleaned_for_each(name: str, data: st.DataObject) -> None:
     kind = KINDS[name]
     many = data.draw(st.lists(fields_of(name), min_size=1, max_size=3))
