@@ -155,7 +155,7 @@ class Look(msgspec.Struct):
         present = present_views(self.posts.get(staff_code, ()), now)
         found: dict[str, set[str]] = {}
         for problem, grid, to in self.assignments:
-            mine = to == "@" + staff_code or any(covers(unit, to) for unit, _ in present)
+            mine = to == "@" + staff_code or any(covers(unit, to) and not covers(unit, grid) for unit, _ in present)
             if mine and present and view_in(present, grid) not in WHOLE_GRID:
                 found.setdefault(grid, set()).add(problem)
         return {grid: sorted(problems) for grid, problems in found.items()}
