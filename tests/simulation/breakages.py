@@ -9,7 +9,7 @@ import pytest
 from service.identity import rights
 from service.statements import Part
 from service.summaries.credit import Changes
-from service.sync import exchange, feed, held_queries, judge, log_queries, look, queries
+from service.sync import exchange, feed, held_queries, judge, log_queries, look, queries, views
 from sync_protocol import clock
 from sync_protocol.merge import Edit
 
@@ -155,6 +155,47 @@ def forget_departures(patch: Patch) -> None:
     patch.setattr(queries, "departing", lambda *_: _NOTHING)
 
 
+def _without_caches(patch: Patch) -> None:
+    """The statements of the feed are made anew."""
+    for name in ("_feed_sql", "_count_sql", "_copies_sql"):
+        patch.setattr(feed, name, getattr(feed, name).__wrapped__)
+
+
+def show_supervisors_every_field(patch: Patch) -> None:
+    """Gives every phone the personal fields and exact places."""
+    _without_caches(patch)
+    patch.setattr(feed, "absent_on_devices", lambda *_: frozenset())
+    patch.setattr(feed, "goes_to_devices", lambda *_: True)
+
+
+def show_contact_members_every_record(patch: Patch) -> None:
+    """Gives whom a part is shown the whole grid."""
+    _without_caches(patch)
+    plain = feed.shown_in
+    patch.setattr(feed, "shown_in", lambda *given: f"({plain(*given)} OR true)")
+
+
+def forget_assignments(patch: Patch) -> None:
+    """Does not show a problem where it was assigned."""
+    patch.setattr(look.Look, "assigned_to", lambda *_: {})
+
+
+def keep_what_a_former_view_showed(patch: Patch) -> None:
+    """Sends nothing anew when a post, a tie or an assignment changes what is shown."""
+    plain = views.feeds_for
+
+    async def feeds_for(*given: Any) -> Any:
+        feeds, reader = await plain(*given)
+        return {grid: one._replace(version="") for grid, one in feeds.items()}, reader
+
+    patch.setattr(views, "feeds_for", feeds_for)
+
+
+def believe_every_late_stamp(patch: Patch) -> None:
+    """Applies what comes long after a post's end."""
+    patch.setattr(judge.Judge, "_is_timely", lambda *_: True)
+
+
 BREAKAGES: dict[str, Break] = {
     action.__name__: action
     for action in (
@@ -173,5 +214,10 @@ BREAKAGES: dict[str, Break] = {
         take_forked_devices_for_honest,
         trust_new_visits,
         forget_departures,
+        show_supervisors_every_field,
+        show_contact_members_every_record,
+        forget_assignments,
+        keep_what_a_former_view_showed,
+        believe_every_late_stamp,
     )
 }

@@ -1,52 +1,37 @@
 """One simulated history: devices, the real app, the real PostgreSQL, and everything that can go wrong, all from one seed."""
 
 import asyncio
-import json
 import random
 import shutil
 import tempfile
 from collections import Counter
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import httpx
 
 from service.app import create_app
-from service.encrypted_values import conflict_value, log_row, verdict_rest
-from service.encryption import FieldCipher
-from service.encryption_queries import cipher_of
+from service.database import Database
 from service.inbox.again import release_overdue
 from service.postgres import as_role, fresh_database
 from service.settings import Settings
-from service.summaries.check import differences
 from service.sync import seams
-from service.sync.log_queries import read_bodies
-from sync_protocol.clock import TOLERANCE_MS, stamp_ms
-from sync_protocol.device import Account, Device, Refused, Store, SyncReport, Transport, Unreachable
+from sync_protocol.device import Refused, SyncReport, Unreachable
 from sync_protocol.device.device import moment_at
-from sync_protocol.messages import Change, canonical_json
-from sync_protocol.periods import from_ms, local_day, to_ms
-from sync_protocol.windows import in_first_pull
+from sync_protocol.periods import from_ms, to_ms
 from tests.conftest import ROLES
-from tests.simulation.history import (
-    Failure,
-    Written,
-    check,
-    check_accounted,
-    check_revisions,
-    content_of,
-    content_of_body,
-)
+from tests.simulation.devices import CADRES, COMMITTEE, CONTACT, GRIDS, SECRETARY, WORKERS, SimDevice
+from tests.simulation.ending import Ending
+from tests.simulation.history import Failure, Written, check, content_of
 from tests.simulation.network import Network
-from tests.world import PASSWORD, VILLAGE, WAITING_FOR_LOCKS
+from tests.simulation.visible import HIDDEN, Post, view_of
+from tests.simulation.writing import Writer, new_id
+from tests.world import PASSWORD, TOWNSHIP, VILLAGE, WAITING_FOR_LOCKS
 
 START = datetime(2026, 11, 16, 0, 0, tzinfo=UTC)
-GRIDS = [VILLAGE + "001", VILLAGE + "002", VILLAGE + "003"]
-CADRES = [f"W{GRIDS[0]}-1", f"W{GRIDS[1]}-1", f"C{VILLAGE}-1", f"C{VILLAGE}-3"]
-WEEKS = ["2026-W46", "2026-W47"]
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 FINAL_ROUNDS = 12
 
 
@@ -59,46 +44,10 @@ class ServerKilled(BaseException):
     """The service process died at a seam."""
 
 
-class SimDevice:
-    """A phone of the simulation: its file survives the death of its process."""
-
-    def __init__(self, sim: "Simulation", name: str, staff_code: str, ahead_ms: int) -> None:
-        self.sim = sim
-        self.name = name
-        self.staff_code = staff_code
-        self.ahead_ms = ahead_ms
-        self.jumped = False
-        self.path = sim.folder / f"{name}.sqlite3"
-        self.backup: Path | None = None
-        self.restored = False
-        self.revs: dict[tuple[str, str], tuple[str, int]] = {}
-        self.open()
-
-    def open(self) -> None:
-        """Starts the phone's process."""
-        rng = random.Random(self.sim.rng.getrandbits(64))
-        self.device = Device(
-            Store(self.path),
-            Transport(self.sim.client),
-            Account(self.staff_code, PASSWORD),
-            now=lambda: self.sim.now_ms + self.ahead_ms,
-            rng=rng,
-            sleep=self.sim.no_sleep,
-            page=self.sim.rng.choice((3, 10, 500)),
-            max_tries=2,
-            name=self.name,
-        )
-
-    def kill(self) -> None:
-        """Ends the phone's process and starts it again."""
-        self.device.store.close()
-        self.open()
-
-
 class Simulation:
     """`await Simulation(seed, server, template).run()` raises `Failure` when a promise did not hold."""
 
-    def __init__(self, seed: int, server: str, template: str, steps: int = 90) -> None:
+    def __init__(self, seed: int, server: str, template: str, steps: int = 110) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.server = server
@@ -108,7 +57,11 @@ class Simulation:
         self.counts: Counter[str] = Counter()
         self.trace: list[str] = []
         self.written: list[Written] = []
+        # What each cadre wrote itself: the staff code, the record and the field.
+        self.own: set[tuple[str, str, str]] = set()
         self.stray_moments: set[int] = set()
+        # From here on nobody verifies the own resolution.
+        self.own_work_from = START + timedelta(days=self.rng.randint(0, 6))
         self.databases: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="gridloop-sim-"))
         self.network = Network(self.rng, self.counts)
@@ -128,19 +81,47 @@ class Simulation:
         """Lives through the history and checks it."""
         try:
             await self._start(await self._clone(self.template, "live"))
-            self.devices = [
-                SimDevice(self, f"phone{place}", staff_code, self._wrong_by()) for place, staff_code in enumerate([*CADRES, CADRES[0]])
-            ]
+            await self._appoint()
+            self.devices = [SimDevice(self, f"phone{place}", cadre, self._wrong_by()) for place, cadre in enumerate(CADRES)]
             for number in range(self.steps):
                 self.number = number
                 self.now_ms += self.rng.randint(1, 4 * 3600 * 1000)
                 self.network.fault_rate = 0.25
                 await self._step()
             await self._settle()
-            await self._check()
+            await self._end()
         finally:
             seams.install(None)
             await self._close()
+
+    async def _appoint(self) -> None:
+        """A contact member, who has no post in the roster."""
+        pool = self.database.pool
+        await pool.execute(
+            "INSERT INTO cadre SELECT $1, '联系人', '', true, password, true FROM cadre WHERE staff_code = $2", CONTACT, SECRETARY
+        )
+        await self._post(CONTACT, "contact_member", VILLAGE, LONG_AGO)
+        owner = await asyncpg.connect(self.url)
+        await owner.execute("UPDATE server SET own_work_from = $1", self.own_work_from)
+        await owner.close()
+
+    async def _post(self, staff_code: str, role: str, unit: str, since: datetime) -> None:
+        """A cadre's posts end, and another begins."""
+        pool = self.database.pool
+        await pool.execute("UPDATE post SET valid_to = $2 WHERE staff_code = $1 AND valid_to IS NULL", staff_code, since)
+        await pool.execute(
+            "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, $2, $3, $4)",
+            staff_code,
+            role,
+            unit,
+            since,
+        )
+
+    @property
+    def database(self) -> Database:
+        """The service's database."""
+        database: Database = self.app.state.gridloop.database
+        return database
 
     async def _clone(self, template: str, what: str) -> str:
         name = f"sim_{self.seed}_{what}_{len(self.databases)}"
@@ -185,7 +166,7 @@ class Simulation:
     # ------------------------------------------------------------------------------------------------- the steps
 
     async def _step(self) -> None:
-        device = self.rng.choice(self.devices)
+        device = self.rng.choices(self.devices, [device.cadre.weight for device in self.devices])[0]
         actions = {
             self._edit: 40,
             self._sync: 26,
@@ -195,6 +176,7 @@ class Simulation:
             self._stray: 5,
             self._jump_clock: 2,
             self._change_post: 3,
+            self._pause: 0.8,
             self._decide: 5,
             self._backup_device: 2,
             self._restore_device: 1.2,
@@ -207,94 +189,18 @@ class Simulation:
 
     async def _edit(self, device: SimDevice) -> None:
         for _ in range(self.rng.randint(1, 3)):
-            self._write_something(device)
+            before = int(device.device.store.get("next_seq", "1"))
+            Writer(self, device).write()
+            self._remember(device, before)
 
-    def _write_something(self, device: SimDevice) -> None:
-        phone, rng = device.device, self.rng
-        views = [view for view in phone.records() if view.kind != "held"]
-        grid = rng.choice(GRIDS)
-        at = moment_at(self.now_ms + device.ahead_ms)
-        before = phone.store.get("next_seq", "1")
-        match rng.choices(
-            ("visit", "household", "edit", "delete", "problem", "step", "analysis", "move", "bad"), (4, 1, 6, 1.5, 2, 4, 1.5, 0.7, 0.8)
-        )[0]:
-            case "visit":
-                duties = {"add": [rng.choice(("emergency", "public_order"))]}
-                phone.put_unchecked("visit", {"visited_at": at, "duties": duties, "content": self._word()}, grid=grid, id=self._id(phone))
-            case "household":
-                phone.put("household", {"head_name": self._word(), "tags": {"add": [self._tag()]}}, grid=grid)
-            case "edit" if views:
-                self._edit_record(phone, rng.choice(views))
-            case "delete" if views:
-                view = rng.choice(views)
-                if view.kind in ("household", "visit"):
-                    phone.delete(view.kind, view.id, grid=view.grid)
-            case "problem":
-                fields = {"title": self._word(), "duty": "emergency", "severity": self._severity(), "raised_at": at}
-                phone.put_unchecked("problem", fields, grid=grid, id=self._id(phone))
-            case "step":
-                problems = [view for view in views if view.kind == "problem"]
-                if problems:
-                    problem = rng.choice(problems)
-                    action = rng.choice(
-                        ("accept", "handle", "resolve", "resolve", "reopen", "return", "reject", "escalate", "close", "note")
-                    )
-                    fields = {"problem_id": problem.id, "action": action, "at": at, "note": self._word()}
-                    phone.put_unchecked("step", fields, grid=problem.grid, id=self._id(phone))
-            case "analysis":
-                phone.put("weekly_analysis", {"week": rng.choice(WEEKS), rng.choice(("situation", "measures")): self._word()}, grid=grid)
-            case "move":
-                houses = [view for view in views if view.kind == "household"]
-                if houses:
-                    phone.put("household", {}, grid=rng.choice(GRIDS), id=rng.choice(houses).id)
-            case "bad":
-                kind, fields = rng.choice(
-                    (
-                        ("visit", {"visited_at": "昨天"}),
-                        ("telegram", {"text": self._word()}),
-                        ("visit", {"visited_at": at, "household_id": self._id(phone)}),
-                    )
-                )
-                phone.put_unchecked(kind, fields, grid=grid, id=self._id(phone))
-        self._remember(device, int(before))
-
-    def _edit_record(self, phone: Device, view: Any) -> None:
-        rng = self.rng
-        match view.kind:
-            case "household":
-                change: dict[str, Any] = rng.choice(
-                    ({"phone": self._word()}, {"phone": "100"}, {"members": rng.randint(1, 3)}, {"phone": None},
-                     {"tags": {"add": [self._tag()]}}, {"tags": {"remove": [self._tag()]}}, {"note": self._word()})
-                )  # fmt: skip
-            case "visit":
-                change = rng.choice(({"content": self._word()}, {"duties": {"add": ["emergency"]}}, {"duties": {"remove": ["emergency"]}}))
-            case "problem":
-                change = rng.choice(({"severity": self._severity()}, {"title": self._word()}, {"mood": self._word()}))
-            case "weekly_analysis":
-                change = {rng.choice(("situation", "measures")): self._word()}
-            case _:
-                return
-        phone.put_unchecked(view.kind, change, grid=view.grid, id=view.id)
-        shown = next((item for item in phone.records(view.kind) if item.id == view.id), None)
-        name, value = next(iter(change.items()))
-        if not isinstance(value, dict):
-            check(shown is not None and shown.fields.get(name) == value, f"read your writes: {view.kind} {name}")
-
-    def _id(self, phone: Device) -> str:
-        return phone._id_for("visit", {}, GRIDS[0])
-
-    def _word(self) -> str:
+    def word(self) -> str:
+        """A text that stands for itself: no other is like it."""
         return f"w{self.rng.getrandbits(24):06x}"
-
-    def _tag(self) -> str:
-        return self.rng.choice(("veteran", "disabled"))
-
-    def _severity(self) -> str:
-        return self.rng.choice(("ordinary", "urgent", "emergency"))
 
     def _remember(self, device: SimDevice, first: int) -> None:
         for mutation in device.device.store._mutations("WHERE seq >= ? ORDER BY seq", (first,)):
             self.written.append(Written(content_of(mutation), self.now_ms, not device.jumped))
+            self.own.update((device.staff_code, mutation.id, name) for name in mutation.fields)
             self.counts["mutations"] += 1
             self._note(f"{device.name} writes {mutation.seq} {mutation.op} {mutation.kind} {mutation.id[-6:]} {mutation.fields}")
 
@@ -316,16 +222,19 @@ class Simulation:
         self._check_monotonic(device)
 
     async def _check_scope(self, device: SimDevice) -> None:
-        """After a sync a device holds nothing of grids that are not in its scope (promise 8)."""
-        units = await self._units(device.staff_code)
-        kept = {change.grid for change in device.device.store.pulled() if change.grid.isdigit() and not change.grid.startswith(units)}
-        check(not kept, f"promise 8: {device.name} keeps records of {kept} though its scope is {units}")
-
-    async def _units(self, staff_code: str) -> tuple[str, ...]:
-        rows = await self.app.state.gridloop.database.pool.fetch(
-            "SELECT unit FROM post WHERE staff_code = $1 AND valid_to IS NULL", staff_code
+        """After a sync a device holds nothing that its cadre's present posts do not show (promise 8)."""
+        rows = await self.database.pool.fetch(
+            "SELECT role, unit, valid_from, valid_to, end_recorded_at FROM post WHERE staff_code = $1", device.staff_code
         )
-        return tuple(row["unit"] for row in rows)
+        posts, now = [Post(*row) for row in rows], from_ms(self.now_ms)
+        for change in device.device.store.pulled():
+            if not change.grid.isdigit():
+                continue
+            view = view_of(posts, change.grid, now)
+            # What was assigned is shown from elsewhere, too; which problems that are is checked at the end.
+            check(view or change.kind in ("problem", "step"), f"promise 8: {device.name} keeps {change} beyond its scope")
+            shown = {name for name in change.fields.keys() & HIDDEN if (device.staff_code, change.id, name) not in self.own}
+            check(not shown or view in ("full", "tied"), f"promise 8: {device.name} was shown {shown} of {change}")
 
     def _check_monotonic(self, device: SimDevice) -> None:
         """A device never sees an older state of a record than before, within one history of the server."""
@@ -363,7 +272,9 @@ class Simulation:
 
         Who goes first is settled at every point, so that a seed always lives through the same history.
         """
-        others = [item for item in self.devices if item is not device]
+        workers = [item for item in self.devices if item.cadre.writes == "logs"]
+        device = device if device in workers else workers[0]
+        others = [item for item in workers if item is not device]
         second, third = self.rng.sample(others, 2)
         for item in (device, second):
             self._write_visit(item)
@@ -412,7 +323,7 @@ class Simulation:
     def _write_visit(self, device: SimDevice) -> None:
         before = int(device.device.store.get("next_seq", "1"))
         at = moment_at(self.now_ms + device.ahead_ms)
-        device.device.put_unchecked("visit", {"visited_at": at, "content": self._word()}, grid=GRIDS[0], id=self._id(device.device))
+        device.device.put_unchecked("visit", {"visited_at": at, "content": self.word()}, grid=GRIDS[0], id=new_id(device.device))
         self._remember(device, before)
 
     async def _until_blocked(self, task: "asyncio.Task[None]", beyond: int = 0) -> None:
@@ -428,25 +339,26 @@ class Simulation:
             await connection.close()
 
     async def _change_post(self, device: SimDevice) -> None:
-        """Transfers a worker to another grid, or back, while the phone may be offline."""
+        """Transfers a worker to another grid, or back, while the phone may be offline; or makes a cadre of the village one who
+        supervises, or a contact member of grids that the cadre did not have, so that the view changes."""
         self.counts["post changed"] += 1
-        staff_code = self.rng.choice(CADRES[:2])
-        unit = self.rng.choice(GRIDS)
-        pool = self.app.state.gridloop.database.pool
-        now = from_ms(self.now_ms)
-        await pool.execute("UPDATE post SET valid_to = $2 WHERE staff_code = $1 AND valid_to IS NULL", staff_code, now)
-        await pool.execute(
-            "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
-            staff_code,
-            unit,
-            now,
+        staff_code, role, unit = self.rng.choice(
+            [(worker, "grid_worker", grid) for worker in WORKERS for grid in GRIDS]
+            + [(COMMITTEE, "village_committee", VILLAGE), (COMMITTEE, "supervisor", TOWNSHIP), (CONTACT, "contact_member", VILLAGE)]
+            + [(CONTACT, "contact_member", GRIDS[0]), (CONTACT, "village_committee", VILLAGE)]
         )
-        self._note(f"{staff_code} is transferred to {unit}")
+        await self._post(staff_code, role, unit, from_ms(self.now_ms))
+        self._note(f"{staff_code} is {role} of {unit} now")
+
+    async def _pause(self, device: SimDevice) -> None:
+        """Days pass, so that what a phone still holds may come too late."""
+        self.counts["days passed"] += 1
+        self.now_ms += self.rng.randint(1, 8) * 24 * 3600 * 1000
 
     async def _decide(self, device: SimDevice) -> None:
         """A supervisor settles a conflict, or releases or discards a held mutation."""
         self.network.fault_rate = 0
-        form = {"grant_type": "password", "username": f"C{VILLAGE}-1", "password": PASSWORD}
+        form = {"grant_type": "password", "username": SECRETARY, "password": PASSWORD}
         token = (await self.client.post("/v1/auth/token", data=form)).json()["access_token"]
         headers = {"Authorization": f"Bearer {token}"}
         conflicts = (await self.client.get("/v1/conflicts", params={"state": "open"}, headers=headers)).json()["items"]
@@ -490,14 +402,14 @@ class Simulation:
 
     async def _clone_device(self, device: SimDevice) -> None:
         """A second phone is set up from the first one's data: both think they are the same device."""
-        if len(self.devices) > 7:
+        if len(self.devices) > len(CADRES) + 2:
             return
         self.counts["device cloned"] += 1
         device.device.store.close()
         name = f"phone{len(self.devices)}"
         shutil.copy(device.path, self.folder / f"{name}.sqlite3")
         device.open()
-        twin = SimDevice(self, name, device.staff_code, device.ahead_ms)
+        twin = SimDevice(self, name, device.cadre, device.ahead_ms)
         twin.jumped = device.jumped
         self.devices.append(twin)
         self._note(f"{name} is a copy of {device.name}")
@@ -550,132 +462,9 @@ class Simulation:
 
     async def _release_overdue(self) -> int:
         """What the service does once a minute."""
-        return await release_overdue(self.app.state.gridloop.database, self.settings, from_ms(self.now_ms))
+        return await release_overdue(self.database, self.settings, from_ms(self.now_ms))
 
-    async def _check(self) -> None:
-        pool = self.app.state.gridloop.database.pool
+    async def _end(self) -> None:
+        """Every promise is checked."""
         check(not await self._release_overdue(), "promise 2: something that is held waits for a record which is here")
-        async with pool.acquire() as connection:
-            cipher = await cipher_of(connection, self.settings)
-            rows = await connection.fetch(
-                "SELECT m.received_at, m.device::text AS device, m.seq, m.staff_code, m.kind, m.id, m.grid, m.stamp, m.offset_ms, m.body,"
-                " m.outcome, m.rev, m.verdict, m.origin, d.name = '' AS server_side FROM mutation m LEFT JOIN device d ON d.id = m.device"
-            )
-            bodies = await read_bodies(connection, cipher, rows)
-        log = [_decrypted_line(cipher, row, body.text) for row, body in zip(rows, bodies, strict=True)]
-        held = await pool.fetch("SELECT device, seq FROM held")
-        conflicts = [_decrypted_conflict(cipher, row) for row in await pool.fetch("SELECT * FROM conflict")]
-        records = await self._server_records(pool, cipher)
-        self._check_nothing_lost(log)
-        check_accounted(log, held, conflicts, records)
-        await self._check_revisions(pool, log)
-        self._check_clocks(log)
-        await self._check_rights(pool, log)
-        await self._check_copies(records)
-        async with pool.acquire() as connection:
-            found = await differences(connection, self.settings)
-        check(not found, f"tallies and cases differ from a recount: {found[:3]}")
-        self.counts["conflicts"] += len(conflicts)
-        self.counts["held"] += len(held)
-
-    async def _server_records(self, pool: Any, cipher: FieldCipher) -> dict[tuple[str, str], Any]:
-        from service.records.queries import _load_sql, stored_from
-        from sync_protocol.records import KINDS
-
-        found = {}
-        for kind in KINDS.values():
-            for row in await pool.fetch(_load_sql(kind).partition(" WHERE ")[0]):
-                stored = stored_from(row, kind, cipher)
-                found[kind.name, row["id"]] = {
-                    "grid": stored.record.grid,
-                    "rev": stored.record.last.rev,
-                    "deleted": stored.record.deleted,
-                    "fields": stored.record.fields,
-                    "stamp": stored.record.last.stamp,
-                    "by": stored.record.last.by,
-                    "created_by": stored.record.created_by,
-                }
-        return found
-
-    def _check_nothing_lost(self, log: list[Any]) -> None:
-        """Every mutation that any device ever made is known to the server, but for those that a phone's own restore took with it."""
-        known = {content_of_body(row["body"]) for row in log}
-        holding = {content_of(mutation) for device in self.devices for mutation in device.device.store._mutations("", ())}
-        gone_with_phones = any(device.restored for device in self.devices)
-        for item in self.written:
-            if item.content not in known:
-                check(item.content not in holding, f"promise 9: a phone holds what the server has not: {item.content[:200]}")
-                check(gone_with_phones, f"nothing is lost: {item.content[:200]}")
-
-    async def _check_revisions(self, pool: Any, log: list[Any]) -> None:
-        heads = {row["grid"]: row["rev"] for row in await pool.fetch("SELECT grid, rev FROM counter WHERE grid = ANY($1)", GRIDS)}
-        taken = [(row["grid"], row["rev"]) for row in log if row["rev"] is not None and row["grid"] in heads]
-        taken += [(row["grid"], row["rev"]) for row in await pool.fetch("SELECT grid, rev FROM departure WHERE grid = ANY($1)", GRIDS)]
-        check_revisions(heads, taken)
-
-    def _check_clocks(self, log: list[Any]) -> None:
-        """Corrected stamps never lie after the server's now, and are the true time for clocks that were wrong by the same all along."""
-        true = {item.content: item.true_ms for item in self.written if item.honest_clock}
-        jumped = {device.staff_code for device in self.devices if device.jumped}
-        for row in log:
-            ms = stamp_ms(f"{row['stamp']:016x}")
-            check(ms <= to_ms(row["received_at"]) + 1, f"promise 6: a stamp lies after the server's now: {row['id']}")
-            made = true.get(content_of_body(row["body"]))
-            if made is not None and row["staff_code"] not in jumped and row["origin"] is None and not row["server_side"]:
-                # A request that was under way for long looks like a clock that is behind: then a stamp may come out later, never earlier.
-                delayed = to_ms(row["received_at"]) in self.stray_moments and ms > made
-                check(
-                    delayed or abs(ms - made) <= TOLERANCE_MS + 1000, f"promise 6: {row['staff_code']} {row['id']} is off by {ms - made} ms"
-                )
-
-    async def _check_rights(self, pool: Any, log: list[Any]) -> None:
-        """A cadre's work counts if a post allowed it when it was made, whatever the posts are at the sync (promise 7)."""
-        posts = await pool.fetch("SELECT staff_code, unit, valid_from, valid_to FROM post WHERE staff_code = ANY($1)", CADRES)
-        for row in log:
-            if row["kind"] != "visit" or row["server_side"] or row["origin"] is not None:
-                continue
-            moment = from_ms(stamp_ms(f"{row['stamp']:016x}"))
-            grid = json.loads(row["body"])["grid"]
-            had = any(
-                post["staff_code"] == row["staff_code"]
-                and grid.startswith(post["unit"])
-                and post["valid_from"] <= moment
-                and (post["valid_to"] is None or moment < post["valid_to"])
-                for post in posts
-            )
-            if row["outcome"] != "held":
-                check(had, f"promise 7: {row['staff_code']} wrote in {grid} without a post")
-            else:
-                check(not (had and row["reason"] == "not-allowed"), f"promise 7: {row['staff_code']} had a post in {grid} and was refused")
-
-    async def _check_copies(self, records: dict[tuple[str, str], Any]) -> None:
-        """All devices hold the records of their scope as the server has them, and nothing else."""
-        changes = [Change(kind, id, **item) for (kind, id), item in records.items()]
-        within = in_first_pull(changes, local_day(from_ms(self.now_ms)))
-        for device in self.devices:
-            units = await self._units(device.staff_code)
-            mine = {
-                (change.kind, change.id): change for change in device.device.store.pulled() if change.kind != "held" and not change.deleted
-            }
-            # Beyond the windows of a first pull a phone may keep what it has, or not.
-            mine = {key: change for key, change in mine.items() if key in within or key not in records}
-            wanted = {key: records[key] for key in within if records[key]["grid"].startswith(units)}
-            check(mine.keys() - wanted.keys() == set(), f"promise 8: {device.name} keeps {list(mine.keys() - wanted.keys())[:3]}")
-            check(wanted.keys() - mine.keys() == set(), f"converge: {device.name} lacks {list(wanted.keys() - mine.keys())[:3]}")
-            for key, change in mine.items():
-                check(
-                    (change.grid, change.rev, change.fields) == (wanted[key]["grid"], wanted[key]["rev"], wanted[key]["fields"]),
-                    f"converge: {device.name} has {change} and the server {wanted[key]}",
-                )
-
-
-def _decrypted_line(cipher: FieldCipher, row: Any, body: str) -> dict[str, Any]:
-    """A line of the log with its body, and the reason of its verdict."""
-    rest = verdict_rest(cipher, row["kind"], log_row(row["device"], row["seq"], row["received_at"]), row["verdict"])
-    return {**dict(row), "body": body, "reason": rest.get("reason")}
-
-
-def _decrypted_conflict(cipher: FieldCipher, row: Any) -> dict[str, Any]:
-    """A conflict with its values as JSON."""
-    names = (row["kind"], row["field"], str(row["record"]), str(row["id"]))
-    return {**dict(row), **{name: canonical_json(conflict_value(cipher, *names, name, row[name])) for name in ("kept", "lost")}}
+        await Ending(self).check()
