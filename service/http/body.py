@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Request
 from isal import isal_zlib
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from service.errors import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
@@ -125,7 +126,14 @@ def replayed(first: Message, receive: Receive) -> Receive:
 async def _read(request: Request, limit: int, inflater: Any, body: _Body, arriving: Arriving) -> bytes:
     parts = []
     size = 0
-    async for chunk in request.stream():
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        if not chunk:
+            continue
         received = len(chunk)
         if inflater is not None:
             try:
@@ -137,7 +145,8 @@ async def _read(request: Request, limit: int, inflater: Any, body: _Body, arrivi
             text = Text("The body is over {limit} bytes inflated; send fewer mutations at a time.", limit=limit)
             raise Problem(TOO_LARGE, text, limit=limit)
         parts.append(chunk)
-        arriving.take(body, received, len(chunk))
+        if more:
+            arriving.take(body, received, len(chunk))
     if inflater is not None and not inflater.eof and parts:
         raise Problem(MALFORMED, "The gzip body ends too early; send it again.")
     return b"".join(parts)

@@ -71,6 +71,7 @@ class Validities:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, str, str], list[Validity]] = {}
+        self._plain: dict[tuple[int, str, str], list[tuple[str, str]]] = {}
 
     def of(self, author: Author, kind: str, grid: str) -> list[Validity]:
         """The stamps from which (included) and to which (excluded) each post allows it."""
@@ -80,6 +81,16 @@ class Validities:
             posts = writing_posts(author.posts, kind, grid)
             found = self._known[key] = [(*post.spell(), post) for post in posts]
         return found
+
+    def plainly(self, author: Author, kind: str, grid: str, stamp: str) -> bool:
+        """Whether a post allowed it at a stamp that goes on until now and asks for no tie: then nothing else of the posts matters."""
+        key = (id(author), kind, grid)
+        spells = self._plain.get(key)
+        if spells is None:
+            some = self.of(author, kind, grid)
+            spells = [(begins, ends) for begins, ends, post in some if post.valid_to is None and post.role != _CONTACT_MEMBER]
+            self._plain[key] = spells
+        return any(begins <= stamp < ends for begins, ends in spells)
 
     def at(self, author: Author, kind: str, grid: str, stamp: str) -> list[PostHeld]:
         """The posts that allowed it at a stamp."""
@@ -152,7 +163,9 @@ class Judge:
         grid = mutation.grid
         if grid not in self._grids:
             return Flaw("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
-        flaw = self._against_author(item, kind, grid) or self._against_ties(item, kind)
+        stamp = item.judged_at
+        plainly = author.revoked_at is None and stamp >= author.oldest_stamp and self._validities.plainly(author, kind.name, grid, stamp)
+        flaw = None if plainly else self._against_author(item, kind, grid) or self._against_ties(item, kind)
         if flaw is not None:
             return flaw
         record = self._record(kind.name, mutation.id)
@@ -341,6 +354,8 @@ class Judge:
         return decider is not None and may_settle(decider, grid, self._now)
 
     def _may_refer_in(self, item: Ready, kind: Kind, refers: str, target: str, grid: str) -> bool:
+        if self._validities.plainly(item.author, kind.name, grid, item.judged_at):
+            return True
         posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
         if posts and by_ties_alone(posts):
             if refers == HOUSEHOLD.name:

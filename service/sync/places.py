@@ -9,8 +9,6 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from service import metrics
 from service.errors import UNAVAILABLE, Problem
@@ -40,23 +38,23 @@ class Places:
         """Whether no further exchange may begin."""
         return self._taken >= self._at_once
 
-    @asynccontextmanager
-    async def taken(self, device: str) -> AsyncIterator[None]:
-        """Takes a place for an exchange of a device; raises `Problem` when there is none."""
+    def taken(self, device: str) -> "_Place":
+        """A place for an exchange of a device, to be held by `async with`; raises `Problem` when there is none."""
+        return _Place(self, device)
+
+    async def _enter(self, device: str) -> None:
         if self._of_device.get(device, 0) >= PER_DEVICE:
             await self._wait(device)
         else:
             self._of_device[device] = self._of_device.get(device, 0) + 1
-        try:
-            if self.is_full:
-                raise come_again(self.count_refusal())
-            self._taken += 1
-            try:
-                yield
-            finally:
-                self._taken -= 1
-        finally:
-            self._leave(device)
+        if self.is_full:
+            self._hand_on(device)
+            raise come_again(self.count_refusal())
+        self._taken += 1
+
+    def _leave(self, device: str) -> None:
+        self._taken -= 1
+        self._hand_on(device)
 
     def count_refusal(self) -> int:
         """Counts a refused exchange; the seconds after which to retry, which differ, so that not all retry together."""
@@ -79,10 +77,10 @@ class Places:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave(device)
+                self._hand_on(device)
             raise
 
-    def _leave(self, device: str) -> None:
+    def _hand_on(self, device: str) -> None:
         """Hands a device's turn on to its next exchange."""
         waiting = self._waiting.get(device)
         while waiting:
@@ -94,6 +92,22 @@ class Places:
         self._of_device[device] -= 1
         if not self._of_device[device]:
             del self._of_device[device]
+
+
+class _Place:
+    """Holds a place while it is entered."""
+
+    __slots__ = ("_device", "_places")
+
+    def __init__(self, places: Places, device: str) -> None:
+        self._places = places
+        self._device = device
+
+    async def __aenter__(self) -> None:
+        await self._places._enter(self._device)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._places._leave(self._device)
 
 
 def come_again(seconds: int) -> Problem:

@@ -29,8 +29,20 @@ class _Wanted:
         """Notes what one mutation calls for."""
         kind, fields, author = item.kind, item.fields, item.author
         assert kind is not None
-        self.cadres.update(fields[name] for name in kind.cadre_fields if fields.get(name))
-        self.units.update(fields[name] for name in kind.unit_fields if fields.get(name))
+        for name in kind.cadre_fields:
+            if fields.get(name):
+                self.cadres.add(fields[name])
+        for name in kind.unit_fields:
+            if fields.get(name):
+                self.units.add(fields[name])
+        home, stamp = item.mutation.grid, item.judged_at
+        if validities.plainly(author, kind.name, home, stamp):
+            for name, refers in kind.references:
+                target = fields.get(name) if refers == HOUSEHOLD.name else None
+                if target and (where(refers, target) or home) != home:
+                    break
+            else:
+                return
         problem = fields.get("problem_id") if kind.name == "step" else None
         posts = validities.at(author, kind.name, item.mutation.grid, item.judged_at)
         if problem and by_ties_alone(posts):
