@@ -37,6 +37,7 @@ class Type(NamedTuple):
     title: str
 
 
+NO_HTTP = Type("no-http", 400, "This is no HTTP request")
 MALFORMED = Type("malformed", 400, "The body is no JSON")
 GRANT_REFUSED = Type("grant-refused", 400, "No token for this request")
 TOKEN_MISSING = Type("token-missing", 401, "A bearer token is needed")

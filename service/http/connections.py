@@ -15,8 +15,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.errors import HEAD_TOO_LARGE, MEDIA_TYPE, Problem
+from service.errors import HEAD_TOO_LARGE, NO_HTTP, Problem
 from service.http.body import body_seconds
+from service.http.security_headers import secured
 
 log = logging.getLogger("gridloop")
 
@@ -71,7 +72,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._head_bytes += len(data)
         self._feed(data)
         if self._head_since is not None and self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
-            self._refuse_head()
+            self._refuse(Problem(HEAD_TOO_LARGE, "The address and headers are too large; send less of them."))
 
     def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -98,7 +99,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._body_since, self._body_bytes = self.loop.time(), 0
         size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         if size > self.limits.head_bytes:
-            self._refuse_head()
+            self._refuse(Problem(HEAD_TOO_LARGE, "The address and headers are too large; send less of them."))
             return
         self.begin_request()
 
@@ -151,16 +152,16 @@ class LimitedConnection(HttpToolsProtocol):
             self._drained = now
         return now - self._drained > limits.answer_s + waits / limits.answer_rate
 
-    def _refuse_head(self) -> None:
-        body = bytes(Problem(HEAD_TOO_LARGE, "The address and headers are too large; send less of them.").response().body)
-        lines = [
-            *self.server_state.default_headers,
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP gets an answer like everything else that is refused."""
+        self._refuse(Problem(NO_HTTP, "What came is no HTTP request, or is cut off; send it again."))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answers before there is a request that the app could see, and hangs up."""
+        answer = problem.response()
+        lines = [*self.server_state.default_headers, *secured(answer.raw_headers), (b"connection", b"close")]
         head = b"".join([b"%b: %b\r\n" % line for line in lines])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[HEAD_TOO_LARGE.status], head, body))
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status_code], head, bytes(answer.body)))
         self.transport.close()
         self._head_since = None
 

@@ -4,7 +4,6 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -12,33 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
 from service.http.deprecation import deprecation_headers
+from service.http.security_headers import ON_DATA, ON_PAGES, secured
 from service.localization import asked_for, language_of
 from service.logs import request_id
 
 log = logging.getLogger("gridloop.requests")
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "geolocation=(), camera=(), microphone=()",
-}
-# What the API answers is data; the docs pages bring their own scripts, from this server.
-_DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
-_PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
-)
 _PAGES = ("/docs", "/redoc", "/static-offline-docs")
-
-
-def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-_ON_PAGES = _raw({**_ALWAYS, "Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"})
-_ON_DATA = _raw({**_ALWAYS, "Content-Security-Policy": _DATA_POLICY, "Cache-Control": "no-store"})
 
 
 class Requests:
@@ -91,9 +71,8 @@ def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:
 
 def _add_headers(raw: list[tuple[bytes, bytes]], scope: Scope, id: str) -> None:
     page = scope["path"].startswith(_PAGES)
-    given = {name for name, _ in raw}
-    raw += [pair for pair in (_ON_PAGES if page else _ON_DATA) if pair[0] not in given]
+    raw[:] = secured(raw, ON_PAGES if page else ON_DATA)
     raw.append((b"x-request-id", id.encode()))
-    if scope["scheme"] == "https" and b"strict-transport-security" not in given:
+    if scope["scheme"] == "https" and not any(name == b"strict-transport-security" for name, _ in raw):
         raw.append((b"strict-transport-security", b"max-age=31536000"))
     raw += [(name.lower().encode(), value.encode()) for name, value in deprecation_headers(scope.get("route")).items()]

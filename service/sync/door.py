@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from service.errors import MEDIA_TYPE, UNAVAILABLE
 from service.http.connections import LimitedConnection, Limits
+from service.http.security_headers import secured
 from service.localization import FOR_PROGRAMS, Language, asked_for, language_of
 from service.sync.places import COME_AGAIN_S, Places, come_again
 
@@ -113,9 +114,8 @@ def _refusal(seconds: int, language: Language) -> tuple[list[tuple[bytes, bytes]
         (b"content-length", str(len(body)).encode()),
         (b"content-language", language.encode()),
         (b"retry-after", str(seconds).encode()),
-        (b"cache-control", b"no-store"),
     ]
-    return headers, body
+    return secured(headers), body
 
 
 _ANSWERED = cast(RequestResponseCycle, _Answered())

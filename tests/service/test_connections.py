@@ -254,3 +254,20 @@ async def test_a_head_has_the_headers_of_a_get_and_no_body(world: World) -> None
                     assert f"{name}: {headers[name]}".lower() in raw
         wire.writer.write(f"HEAD /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\n\r\n".encode())
         assert "405" in await wire.head()
+
+
+async def test_what_is_refused_before_the_app_has_the_same_headers(world: World) -> None:
+    async with served(world, Limits(), places=0) as port, AsyncExitStack() as stack:
+        line, body = await phone_of(world)
+        full = await wire_to(port, stack)
+        full.post(line, body=body)
+        odd = await wire_to(port, stack)
+        odd.writer.write(b"hello there\r\n\r\n")
+        large = await wire_to(port, stack)
+        large.writer.write(b"GET / HTTP/1.1\r\nA: " + b"a" * 100_000)
+        for wire, wanted in ((full, 503), (odd, 400), (large, 431)):
+            status, headers, said = await wire.answer()
+            assert (status, headers["content-type"]) == (wanted, "application/problem+json")
+            assert json.loads(said)["detail"]
+            assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]

@@ -269,14 +269,19 @@ async def a_body_that_is_too_large_is_refused_in_the_language_of_the_api(
     assert answer.json()["type"] == "/problems/too-large"
     large = await client.get("/healthz", headers={"X-Large": "x" * 40_000})
     assert large.status_code in (400, 431)
+    for own in (answer, large, await client.get("/metrics"), await client.get("/healthz")):
+        assert own.headers.get_list("X-Content-Type-Options") == ["nosniff"]
+        assert len(own.headers.get_list("Content-Security-Policy")) == 1
 
 
 async def plain_http_is_redirected_and_other_names_are_refused(front: Front) -> None:
     async with httpx.AsyncClient() as plain:
-        answer = await plain.get(f"http://127.0.0.1:{front.plain}/v1/units?unit=1502", headers={"Host": NAME})
+        answer = await plain.get(f"http://127.0.0.1:{front.plain}/week?unit=1502", headers={"Host": NAME})
+        program = await plain.get(f"http://127.0.0.1:{front.plain}/v1/units", headers={"Host": NAME})
+    assert (program.status_code, program.json()["type"]) == (403, "/problems/tls-needed")
     assert (answer.status_code, answer.headers["Location"]) == (
         301,
-        f"https://{NAME}/v1/units?unit=1502",
+        f"https://{NAME}/week?unit=1502",
     )
     anyone = ssl.create_default_context()
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
