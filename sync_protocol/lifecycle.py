@@ -137,6 +137,16 @@ def fold(
     return case
 
 
+def next_actions(case: Case, by: str, stamp: str, may_extend: MayExtend | None = None, own_work_from: str | None = None) -> list[str]:
+    """The actions that a cadre could take at a stamp so that they would have an effect; what they need besides is left open."""
+    given = {"to_unit": "-", "duplicate_of": "-", "until": "-"}
+    return [
+        action
+        for action in TRANSITIONS
+        if _refusal(case, Step("", stamp, by, {"action": action, **given}), may_extend, own_work_from) is None
+    ]
+
+
 def _refusal(case: Case, step: Step, may_extend: MayExtend | None, own_work_from: str | None) -> str | None:
     """Why a step has no effect; None when it has."""
     action = step.action

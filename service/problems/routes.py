@@ -28,10 +28,12 @@ from service.state import State, state_of
 from service.sync import queries as sync_queries
 from service.sync.rest import write_as
 from service.units import reach_of
+from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
-from sync_protocol.lifecycle import TRANSITIONS, Step, fold
+from sync_protocol.lifecycle import Step, fold, next_actions
 from sync_protocol.messages import Mutation
+from sync_protocol.periods import to_ms
 from sync_protocol.records import KINDS, PROBLEM
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES, STATES
@@ -104,7 +106,7 @@ class ProblemDetail(ProblemItem):
     duplicate_of: str | None
     received_at: datetime
     steps: list[TimelineStep]
-    next_actions: list[str] = Field(description="Actions that the state allows now")
+    next_actions: list[str] = Field(description="Actions that would have an effect now if the caller took them")
 
 
 class NewProblem(RequestBody):
@@ -199,7 +201,7 @@ async def _read_detail(request: Request, caller: Caller, id: str) -> ProblemDeta
         fields = msgspec.json.decode(whole_record(cipher, PROBLEM, row["id"], row["fields"], row["personal"]))
         by_id = {item["id"]: item for item in rows}
         steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
-        may_extend = await filing.ranks_above(connection, {step.by for step in steps if step.action == "extend"})
+        may_extend = await filing.ranks_above(connection, {caller.staff_code, *(step.by for step in steps if step.action == "extend")})
     case = fold(fields, row["grid"], row["created_by"], steps, filing.limit_rule_of(state.settings), may_extend, own_work_from)
     return ProblemDetail(
         **_item(row, caller.now),
@@ -208,12 +210,8 @@ async def _read_detail(request: Request, caller: Caller, id: str) -> ProblemDeta
         duplicate_of=case.duplicate_of,
         received_at=row["received_at"],
         steps=[_timeline(entry, by_id[entry.step.id], view) for entry in case.history],
-        next_actions=_next_actions(case.state),
+        next_actions=next_actions(case, caller.staff_code, make_stamp(to_ms(caller.now)), may_extend, own_work_from),
     )
-
-
-def _next_actions(state: str) -> list[str]:
-    return [action for action, (states, _) in TRANSITIONS.items() if state in states]
 
 
 def _timeline(entry: Any, row: Any, view: View) -> TimelineStep:

@@ -46,6 +46,17 @@ async def test_a_problem_goes_its_way_and_the_timeline_shows_it(world: World) ->
     assert set(end["next_actions"]) == {"close", "reopen", "note"}
 
 
+async def test_the_next_actions_are_those_that_would_have_an_effect_for_who_asks(world: World) -> None:
+    await world.fetch("UPDATE server SET own_work_from = $1", world.clock.now())
+    problem = await raised(world)
+    world.clock.forward(minutes=1)
+    assert "extend" not in (await step(world, problem["id"], "accept", WORKER))["next_actions"]
+    assert "extend" in (await world.get(f"/v1/problems/{problem['id']}", SUPERVISOR)).json()["next_actions"]
+    world.clock.forward(minutes=1)
+    assert "verify" not in (await step(world, problem["id"], "resolve", WORKER))["next_actions"]
+    assert "verify" in (await world.get(f"/v1/problems/{problem['id']}", SECRETARY)).json()["next_actions"]
+
+
 async def test_a_step_without_effect_stays_in_the_timeline_with_its_reason(world: World) -> None:
     problem = await raised(world)
     end = await step(world, problem["id"], "close")
