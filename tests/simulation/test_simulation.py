@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.simulation import Simulation
 
-SEEDS = int(os.environ.get("GRIDLOOP_TEST_SEEDS", "20"))
+SEEDS = int(os.environ.get("GRIDLOOP_TEST_SEEDS", "15"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
