@@ -1,7 +1,8 @@
 """The places in the limit of exchanges that a process has under way: who takes one, and who waits for it.
 
 A place is taken once the request is here as a whole, so that slow lines take none. A device has `PER_DEVICE` of them at most; what else it
-sends waits for its own, and nobody waits for it.
+sends waits for its own, and nobody waits for it. After a large push it rests for as long as the push took, several times, while others
+are about: else one phone with much to hand in is felt by all the others.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 import random
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from service import metrics
 from service.errors import UNAVAILABLE, Problem
@@ -19,14 +21,30 @@ log = logging.getLogger("gridloop")
 PER_DEVICE = 2
 WAITING_PER_DEVICE = 6
 COME_AGAIN_S = (2, 15)
+LARGE = 500  # mutations; what is above that is followed by a rest
+RESTS = 8.0  # times what the push took
+_MAX_REST_S = 2.0
+_ABOUT_S = 1.0  # who exchanged so lately is about
 _TOLD_EVERY_S = 10.0
+_RESTING = 10_000
 
 
 class Places:
     """`async with places.taken(device)` while an exchange is under way."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(
+        self,
+        at_once: int,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._at_once = at_once
+        self._clock = clock
+        self._sleep = sleep
+        self._resting: dict[str, float] = {}
+        # Who exchanged last and when, and when somebody else did before.
+        self._latest = ("", -_ABOUT_S)
+        self._other_at = -_ABOUT_S
         self._taken = 0
         self._of_device: dict[str, int] = {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
@@ -47,10 +65,34 @@ class Places:
             await self._wait(device)
         else:
             self._of_device[device] = self._of_device.get(device, 0) + 1
+        if device in self._resting:
+            await self._rest(device)
         if self.is_full:
             self._hand_on(device)
             raise come_again(self.count_refusal())
         self._taken += 1
+        former, at = self._latest
+        if former != device:
+            self._other_at = at
+        self._latest = (device, self._clock())
+
+    async def _rest(self, device: str) -> None:
+        try:
+            await self._sleep(self._resting.pop(device) - self._clock())
+        except BaseException:
+            self._hand_on(device)
+            raise
+
+    def took(self, device: str, mutations: int, seconds: float) -> None:
+        """Notes what a push took; after a large one the device's next exchange begins later, if others are about."""
+        if mutations <= LARGE:
+            return
+        now = self._clock()
+        latest, at = self._latest
+        if now - (at if latest != device else self._other_at) < _ABOUT_S + seconds:
+            if len(self._resting) >= _RESTING:
+                self._resting.clear()
+            self._resting[device] = now + min(RESTS * seconds, _MAX_REST_S)
 
     def _leave(self, device: str) -> None:
         self._taken -= 1

@@ -1,5 +1,6 @@
 """`POST /v1/sync` and `POST /v1/sync/verify`."""
 
+import time
 from typing import Any, cast
 
 from fastapi import APIRouter, Request
@@ -74,7 +75,8 @@ async def sync(request: Request) -> Response:
     state = state_of(request)
     claims, device, now = await phone(request, state)
     body = await read_body(request, owner=device)
-    async with places_of(request).taken(device):
+    places = places_of(request)
+    async with places.taken(device):
         try:
             message = decode_request(body)
         except BrokenEnvelope as error:
@@ -84,7 +86,9 @@ async def sync(request: Request) -> Response:
             text = Text("{count} mutations are over the limit of {max}; send fewer at a time.", count=count, max=MAX_MUTATIONS)
             raise Problem(TOO_LARGE, text)
         caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
+        began = time.monotonic()
         answer = await state.exchanges.answer(caller, message, now)
+        places.took(device, count, time.monotonic() - began)
     return Response(answer, media_type="application/json")
 
 

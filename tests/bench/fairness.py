@@ -41,7 +41,7 @@ PHONES = 50
 EVERY_S = 0.5  # of each phone
 VISITS = 3
 GREEDY_BATCH = 1_000
-GREEDY_BATCHES = 60
+GREEDY_BATCHES = 160
 READERS = 200
 PAGES = 2  # that each of them asks for
 SETTLE_S = 2  # until what they ask for is answered, and only the taking is left
@@ -104,6 +104,7 @@ class Crowd:
         self.batches[phone.device] = []
 
         async def push() -> None:
+            await asyncio.sleep(SETTLE_S)  # alone it would be done before it is measured
             line = await Line.open(self.service.url)
             for batch in batches:
                 answer = inflated(await line.send(phone.request(batch)))
@@ -111,6 +112,7 @@ class Crowd:
                     raise Unexpected(f"the greedy phone: {answer.status} {answer.body[:300]!r}")
                 phone.take(answer)
                 self.pushed += GREEDY_BATCH
+            raise Unexpected("the greedy phone has nothing more to push; prepare more batches")
 
         async with running(push()):
             yield

@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import Problem
 from service.sync import seams
-from service.sync.places import PER_DEVICE, WAITING_PER_DEVICE, Places
+from service.sync.places import LARGE, PER_DEVICE, RESTS, WAITING_PER_DEVICE, Places
 from tests.world import OTHER_GRID, World, first_held_at
 
 
@@ -67,6 +67,64 @@ async def test_who_gives_up_waiting_leaves_no_trace() -> None:
         async with asyncio.timeout(0.01), places.taken("phone"):
             await asyncio.sleep(1)
     assert not places.is_full
+
+
+class Slept:
+    """A clock, and a sleep that takes no time but moves it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(round(seconds, 3))
+        self.now += seconds
+
+
+async def begin(places: Places, device: str) -> None:
+    async with places.taken(device):
+        pass
+
+
+async def test_a_device_rests_after_a_large_push_while_others_are_about() -> None:
+    time = Slept()
+    places = Places(4, lambda: time.now, time.sleep)
+    await begin(places, "ordinary")
+    await begin(places, "greedy")
+    places.took("greedy", LARGE + 1, 0.2)
+    time.now += 0.1
+    await begin(places, "greedy")
+    assert time.slept == [pytest.approx(0.2 * RESTS - 0.1)]
+    places.took("greedy", LARGE, 0.2)  # as large as a phone should make them
+    await begin(places, "greedy")
+    await begin(places, "ordinary")
+    places.took("greedy", LARGE + 1, 20)
+    await begin(places, "greedy")
+    assert time.slept[1:] == [2.0]  # and no longer than that
+
+
+async def test_a_device_that_is_alone_does_not_rest() -> None:
+    time = Slept()
+    places = Places(4, lambda: time.now, time.sleep)
+    await begin(places, "ordinary")
+    time.now += 5
+    for _ in range(3):
+        await begin(places, "recovering")
+        places.took("recovering", 1_000, 0.2)
+        time.now += 0.2
+    assert time.slept == []
+
+
+async def test_who_gives_up_resting_leaves_its_turn() -> None:
+    places = Places(4)
+    await begin(places, "ordinary")
+    await begin(places, "greedy")
+    places.took("greedy", 1_000, 10)
+    with pytest.raises(asyncio.TimeoutError):
+        async with asyncio.timeout(0.01):
+            await begin(places, "greedy")
+    for _ in range(PER_DEVICE + 1):
+        await begin(places, "greedy")
 
 
 async def hold(places: Places) -> None:
