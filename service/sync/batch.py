@@ -57,7 +57,7 @@ class Batch:
         self.shared: set[str] = set()
         self._takers: dict[str, str] = {}
         self.own_work_from = ""
-        self._validities = Validities()
+        self._validities = Validities(now)
         self._items: list[Ready | ReadyVisits] = []
         self.visits: list[tuple[ReadyVisits, list[int]]] = []
         self.visits_before: dict[str, credit.VisitFacts | None] = {}

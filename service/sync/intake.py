@@ -291,12 +291,9 @@ def _flaw_of_events(kind: Kind, fields: Mapping[str, Any]) -> Flaw | None:
 def _corrected_events(kind: Kind, fields: Mapping[str, Any], offset_ms: int, now_ms: int) -> dict[str, str]:
     """The times of events that move."""
     moved = {}
-    latest = latest_event(now_ms)
     for name in kind.events:
         value = fields.get(name)
-        if value is None or (offset_ms == 0 and value <= latest):
-            continue
-        if (corrected := corrected_event(value, offset_ms, now_ms)) != value:
+        if value is not None and (corrected := corrected_event(value, offset_ms, now_ms)) != value:
             moved[name] = corrected
     return moved
 

@@ -67,9 +67,10 @@ def written_of(id: str, fields: Mapping[str, Any], kind: Kind) -> tuple[str, str
 
 
 class Validities:
-    """When which posts of an author allow writing a kind in a grid; found once for each."""
+    """When which posts of an author allow writing a kind in a grid, as seen at `now`; found once for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: datetime) -> None:
+        self._now = now
         self._known: dict[tuple[int, str, str], list[Validity]] = {}
         self._plain: dict[tuple[int, str, str], list[tuple[str, str]]] = {}
 
@@ -82,15 +83,18 @@ class Validities:
             found = self._known[key] = [(*post.spell(), post) for post in posts]
         return found
 
-    def plainly(self, author: Author, kind: str, grid: str, stamp: str) -> bool:
-        """Whether a post allowed it at a stamp that goes on until now and asks for no tie: then nothing else of the posts matters."""
+    def plainly(self, author: Author, kind: str, grid: str, first: str, last: str) -> bool:
+        """Whether one post that has not ended allowed it at all stamps from `first` to `last`, and asks for no tie: then nothing else of
+        the posts matters."""
         key = (id(author), kind, grid)
         spells = self._plain.get(key)
         if spells is None:
-            some = self.of(author, kind, grid)
-            spells = [(begins, ends) for begins, ends, post in some if post.valid_to is None and post.role != _CONTACT_MEMBER]
-            self._plain[key] = spells
-        return any(begins <= stamp < ends for begins, ends in spells)
+            spells = self._plain[key] = [
+                (begins, ends)
+                for begins, ends, post in self.of(author, kind, grid)
+                if (post.valid_to is None or post.valid_to > self._now) and post.role != _CONTACT_MEMBER
+            ]
+        return any(begins <= first and last < ends for begins, ends in spells)
 
     def at(self, author: Author, kind: str, grid: str, stamp: str) -> list[PostHeld]:
         """The posts that allowed it at a stamp."""
@@ -140,19 +144,9 @@ class Judge:
         if not grids <= self._grids.keys():
             return True
         grids.update(grid for grid in {where(*name) for name in named} if grid is not None)
-        if not all(self._is_plainly_allowed(some, grid) for grid in grids):
+        if not all(self._validities.plainly(author, VISIT.name, grid, some.first_stamp, some.last_stamp) for grid in grids):
             return True
         return any(where(*name) is None for name in named)
-
-    def _is_plainly_allowed(self, some: ReadyVisits, grid: str) -> bool:
-        """Whether one post that has not ended allowed all of them, and asks for no tie."""
-        return any(
-            begins <= some.first_stamp
-            and some.last_stamp < ends
-            and (post.valid_to is None or post.valid_to > self._now)
-            and post.role != _CONTACT_MEMBER
-            for begins, ends, post in self._validities.of(some.author, VISIT.name, grid)
-        )
 
     # ------------------------------------------------------------------------------ one at a time
 
@@ -164,7 +158,8 @@ class Judge:
         if grid not in self._grids:
             return Flaw("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
         stamp = item.judged_at
-        plainly = author.revoked_at is None and stamp >= author.oldest_stamp and self._validities.plainly(author, kind.name, grid, stamp)
+        is_trusted = author.revoked_at is None and stamp >= author.oldest_stamp
+        plainly = is_trusted and self._validities.plainly(author, kind.name, grid, stamp, stamp)
         flaw = None if plainly else self._against_author(item, kind, grid) or self._against_ties(item, kind)
         if flaw is not None:
             return flaw
@@ -354,7 +349,7 @@ class Judge:
         return decider is not None and may_settle(decider, grid, self._now)
 
     def _may_refer_in(self, item: Ready, kind: Kind, refers: str, target: str, grid: str) -> bool:
-        if self._validities.plainly(item.author, kind.name, grid, item.judged_at):
+        if self._validities.plainly(item.author, kind.name, grid, item.judged_at, item.judged_at):
             return True
         posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
         if posts and by_ties_alone(posts):

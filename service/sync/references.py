@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from service.cases import filing
 from service.database import Connection
 from service.encryption import FieldCipher
+from service.identity.rights import PostHeld
 from service.records import queries as records
 from service.sync import queries
 from service.sync.intake import Ready
 from service.sync.judge import Assigned, Evidence, Validities, by_ties_alone, written_of
 from sync_protocol.merge import GRID
-from sync_protocol.records import HOUSEHOLD, KINDS
+from sync_protocol.records import HOUSEHOLD, KINDS, Kind
 
 
 class _Wanted:
@@ -29,37 +30,32 @@ class _Wanted:
         """Notes what one mutation calls for."""
         kind, fields, author = item.kind, item.fields, item.author
         assert kind is not None
-        for name in kind.cadre_fields:
-            if fields.get(name):
-                self.cadres.add(fields[name])
-        for name in kind.unit_fields:
-            if fields.get(name):
-                self.units.add(fields[name])
+        self.cadres.update(fields[name] for name in kind.cadre_fields if fields.get(name))
+        self.units.update(fields[name] for name in kind.unit_fields if fields.get(name))
         home, stamp = item.mutation.grid, item.judged_at
-        if validities.plainly(author, kind.name, home, stamp):
-            for name, refers in kind.references:
-                target = fields.get(name) if refers == HOUSEHOLD.name else None
-                if target and (where(refers, target) or home) != home:
-                    break
-            else:
-                return
-        problem = fields.get("problem_id") if kind.name == "step" else None
-        posts = validities.at(author, kind.name, item.mutation.grid, item.judged_at)
-        if problem and by_ties_alone(posts):
-            self.problems.add(problem)
-        if posts and by_ties_alone(posts):
-            self.about.add(written_of(item.mutation.id, fields, kind))
-            self.about.update((refers, fields[name]) for name, refers in kind.references if fields.get(name))
+        if not validities.plainly(author, kind.name, home, stamp, stamp):
+            self._note_ties(item, kind, validities.at(author, kind.name, home, stamp))
         for name, refers in kind.references:
             target = fields.get(name)
             grid = where(refers, target) if target else None
-            if target is None or grid is None or refers != HOUSEHOLD.name:
+            if target is None or grid is None or refers != HOUSEHOLD.name or validities.plainly(author, kind.name, grid, stamp, stamp):
                 continue
-            posts = validities.at(author, kind.name, grid, item.judged_at)
+            posts = validities.at(author, kind.name, grid, stamp)
             if not posts:
                 self.moved.add(target)
             if by_ties_alone(posts):
                 self.contacts.add(target)
+
+    def _note_ties(self, item: Ready, kind: Kind, posts: Sequence[PostHeld]) -> None:
+        """Notes what the rights of somebody without a post here, or with ties alone, rest on."""
+        if not by_ties_alone(posts):
+            return
+        problem = item.fields.get("problem_id") if kind.name == "step" else None
+        if problem:
+            self.problems.add(problem)
+        if posts:
+            self.about.add(written_of(item.mutation.id, item.fields, kind))
+            self.about.update((refers, item.fields[name]) for name, refers in kind.references if item.fields.get(name))
 
 
 async def gather(
