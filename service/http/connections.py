@@ -72,7 +72,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._head_bytes += len(data)
         self._feed(data)
         if self._head_since is not None and self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
-            self._refuse(Problem(HEAD_TOO_LARGE, "The address and headers are too large; send less of them."))
+            self._refuse_head()
 
     def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -99,7 +99,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._body_since, self._body_bytes = self.loop.time(), 0
         size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         if size > self.limits.head_bytes:
-            self._refuse(Problem(HEAD_TOO_LARGE, "The address and headers are too large; send less of them."))
+            self._refuse_head()
             return
         self.begin_request()
 
@@ -156,14 +156,20 @@ class LimitedConnection(HttpToolsProtocol):
         """What is no HTTP gets an answer like everything else that is refused."""
         self._refuse(Problem(NO_HTTP, "What came is no HTTP request, or is cut off; send it again."))
 
+    def _refuse_head(self) -> None:
+        self._refuse(Problem(HEAD_TOO_LARGE, "The address and headers are too large; send less of them."))
+
     def _refuse(self, problem: Problem) -> None:
         """Answers before there is a request that the app could see, and hangs up."""
         answer = problem.response()
-        lines = [*self.server_state.default_headers, *secured(answer.raw_headers), (b"connection", b"close")]
-        head = b"".join([b"%b: %b\r\n" % line for line in lines])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status_code], head, bytes(answer.body)))
+        self.write_answer(answer.status_code, [*secured(answer.raw_headers), (b"connection", b"close")], bytes(answer.body))
         self.transport.close()
         self._head_since = None
+
+    def write_answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Writes a whole answer that the app does not see."""
+        lines = b"".join([b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)])
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body))
 
     def _go_on_plainly(self, rest: bytes) -> None:
         """Reads a request anew that offered another protocol, without the offer, and what follows its head."""

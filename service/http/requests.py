@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
 from service.http.deprecation import deprecation_headers
-from service.http.security_headers import ON_DATA, ON_PAGES, secured
+from service.http.security_headers import ON_DATA, ON_PAGES, OVER_TLS, secured
 from service.localization import asked_for, language_of
 from service.logs import request_id
 
@@ -71,8 +71,7 @@ def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:
 
 def _add_headers(raw: list[tuple[bytes, bytes]], scope: Scope, id: str) -> None:
     page = scope["path"].startswith(_PAGES)
-    raw[:] = secured(raw, ON_PAGES if page else ON_DATA)
+    wanted = ON_PAGES if page else ON_DATA
+    raw[:] = secured(raw, [*wanted, OVER_TLS] if scope["scheme"] == "https" else wanted)
     raw.append((b"x-request-id", id.encode()))
-    if scope["scheme"] == "https" and not any(name == b"strict-transport-security" for name, _ in raw):
-        raw.append((b"strict-transport-security", b"max-age=31536000"))
     raw += [(name.lower().encode(), value.encode()) for name, value in deprecation_headers(scope.get("route")).items()]

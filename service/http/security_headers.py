@@ -25,6 +25,7 @@ def _raw(headers: Mapping[str, str]) -> Raw:
 
 ON_PAGES = _raw({**_ALWAYS, "Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"})
 ON_DATA = _raw({**_ALWAYS, "Content-Security-Policy": _DATA_POLICY, "Cache-Control": "no-store"})
+OVER_TLS = (b"strict-transport-security", b"max-age=31536000")
 
 
 def secured(headers: Iterable[tuple[bytes, bytes]], wanted: Raw = ON_DATA) -> Raw:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.errors import MEDIA_TYPE, UNAVAILABLE
 from service.http.connections import LimitedConnection, Limits
@@ -71,10 +71,7 @@ class AtTheDoor(LimitedConnection):
         if not (places.is_full and self._is_plain_push()):
             super().begin_request()
             return
-        refused, body = refusal(places.count_refusal(), self.headers)
-        headers = (*self.server_state.default_headers, *refused)
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[UNAVAILABLE.status], lines, body))
+        self.write_answer(UNAVAILABLE.status, *refusal(places.count_refusal(), self.headers))
         # Its body is still to come; nobody will read it.
         self.cycle = _ANSWERED
 
