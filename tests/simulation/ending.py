@@ -18,7 +18,7 @@ from sync_protocol.records import KINDS
 from sync_protocol.windows import in_first_pull
 from tests.simulation.devices import EVERY_GRID
 from tests.simulation.history import check, check_accounted, check_revisions, content_of, content_of_body
-from tests.simulation.visible import Post, expected_copy
+from tests.simulation.visible import EVERY_POST, Post, expected_copy
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -52,7 +52,7 @@ class Ending:
         check_accounted(self._log, held, conflicts, self._records)
         await self._revisions()
         self._clocks()
-        await self._rights()
+        self._rights()
         self._copies()
         async with self._pool.acquire() as connection:
             found = await differences(connection, sim.settings)
@@ -68,7 +68,7 @@ class Ending:
         )
         bodies = await read_bodies(connection, cipher, rows)
         self._log = [_decrypted_line(cipher, row, body.text) for row, body in zip(rows, bodies, strict=True)]
-        for row in await connection.fetch("SELECT staff_code, role, unit, valid_from, valid_to, end_recorded_at FROM post"):
+        for row in await connection.fetch(EVERY_POST):
             self._posts[row["staff_code"]].append(Post(*row[1:]))
         for kind in KINDS.values():
             for row in await connection.fetch(_load_sql(kind).partition(" WHERE ")[0]):
@@ -115,7 +115,7 @@ class Ending:
                     delayed or abs(ms - made) <= TOLERANCE_MS + 1000, f"promise 6: {row['staff_code']} {row['id']} is off by {ms - made} ms"
                 )
 
-    async def _rights(self) -> None:
+    def _rights(self) -> None:
         """A cadre's work counts if a post allowed it when it was made, whatever the posts are at the sync (promise 7), unless it comes
         too late."""
         jumped = {device.staff_code for device in self._sim.devices if device.jumped}

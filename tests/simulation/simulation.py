@@ -26,7 +26,7 @@ from tests.simulation.devices import CADRES, COMMITTEE, CONTACT, GRIDS, SECRETAR
 from tests.simulation.ending import Ending
 from tests.simulation.history import Failure, Written, check, content_of
 from tests.simulation.network import Network
-from tests.simulation.visible import HIDDEN, Post, view_of
+from tests.simulation.visible import EVERY_POST, HIDDEN, Post, view_of
 from tests.simulation.writing import Writer, new_id
 from tests.world import PASSWORD, TOWNSHIP, VILLAGE, WAITING_FOR_LOCKS
 
@@ -223,10 +223,8 @@ class Simulation:
 
     async def _check_scope(self, device: SimDevice) -> None:
         """After a sync a device holds nothing that its cadre's present posts do not show (promise 8)."""
-        rows = await self.database.pool.fetch(
-            "SELECT role, unit, valid_from, valid_to, end_recorded_at FROM post WHERE staff_code = $1", device.staff_code
-        )
-        posts, now = [Post(*row) for row in rows], from_ms(self.now_ms)
+        rows = await self.database.pool.fetch(f"{EVERY_POST} WHERE staff_code = $1", device.staff_code)
+        posts, now = [Post(*row[1:]) for row in rows], from_ms(self.now_ms)
         for change in device.device.store.pulled():
             if not change.grid.isdigit():
                 continue

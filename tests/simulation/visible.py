@@ -13,6 +13,8 @@ _SUPERVISES = {"supervisor", "admin"}
 # No phone of a supervisor holds these: personal data, exact places, and fields that only a newer app knows.
 HIDDEN = {"phone", "address", "contact", "location", "mood"}
 _LATE = timedelta(days=7)
+# The staff code, and the columns of a `Post`.
+EVERY_POST = "SELECT staff_code, role, unit, valid_from, valid_to, end_recorded_at FROM post"
 
 
 class Post(NamedTuple):
@@ -71,15 +73,11 @@ def expected_copy(records: Records, staff_code: str, posts: Iterable[Post], now:
             continue
         fields = record["fields"]
         view = view_of(posts, record["grid"], now)
-        by_tie = view == "tied" and _is_tied(records, kind, record, staff_code)
         problem = id if kind == "problem" else fields.get("problem_id") if kind == "step" else None
-        if view == "full":
-            found[kind, id] = dict(fields)
-        elif by_tie:
-            found[kind, id] = {name: value for name, value in fields.items() if name != "mood"}
-        elif view == "reduced" or problem in assigned:
+        is_tied = view == "tied" and _is_tied(records, kind, record, staff_code)
+        if view in ("full", "reduced") or is_tied or problem in assigned:
             # Who is tied and handles a problem as well sees it as one who is tied.
-            hidden = {"mood"} if view == "tied" else HIDDEN
+            hidden = set() if view == "full" else {"mood"} if view == "tied" else HIDDEN
             found[kind, id] = {name: value for name, value in fields.items() if name not in hidden}
     return found
 
