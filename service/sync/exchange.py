@@ -20,7 +20,7 @@ from service.settings import Settings
 from service.sync import feed, log_queries, queries, seams, views
 from service.sync import look as looking
 from service.sync.apply import Applied, apply
-from service.sync.ferry import Ferry
+from service.sync.group_commit import GroupCommitter
 from service.sync.intake import Author, Reading, Ready, oldest_stamp, read_all, ready
 from service.sync.look import DeviceState, FeedHead, Look, Names
 from service.sync.new_visits import ReadyVisits, read_new_visits, ready_visits
@@ -35,7 +35,7 @@ from sync_protocol.version import MINIMUM
 SEEN_EVERY_S = 60
 # Sign-in and cursor tell the moment of registration in whole milliseconds.
 _REGISTRATION_ROUNDING = timedelta(milliseconds=2)
-# Mutations, and exchanges, that cross together at most: eight pushes of 500.
+# Mutations, and exchanges, that are committed together at most: eight pushes of 500.
 _TOGETHER = 4_100
 # Pushes with more mutations wait for each other and not with the others, who would wait several times as long as they take.
 _LARGE = 250
@@ -67,7 +67,7 @@ class Exchange:
         self.cursor: Cursor | None = None
         self.verdicts: list[Verdict] = []
         self.acked = 0
-        # Read before it waits for a crossing, which holds locks.
+        # Read before it waits for a batch, which holds locks.
         self.visits = read_new_visits(request.mutations)
         self.readings = read_all(request.mutations) if self.visits is None else []
         self.names = Names.of(self.readings) if self.visits is None else Names.of_new_visits(self.visits)
@@ -93,20 +93,20 @@ class Exchange:
 
 
 class Exchanges:
-    """The exchanges of a service process: `await exchanges.answer(…)` for each. Several that wait cross to the database together."""
+    """The exchanges of a service process: `await exchanges.answer(…)` for each. Several that wait share a round to the database."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._pushes: Ferry[Exchange] = Ferry(self._push, _TOGETHER)
-        self._large_pushes: Ferry[Exchange] = Ferry(self._push, _TOGETHER)
-        # A look takes less than lingering would.
-        self._looks: Ferry[Exchange] = Ferry(self._stand, _TOGETHER, linger_s=0)
+        self._pushes: GroupCommitter[Exchange] = GroupCommitter(self._push, _TOGETHER)
+        self._large_pushes: GroupCommitter[Exchange] = GroupCommitter(self._push, _TOGETHER)
+        # Reading where they stand takes less than a delay would.
+        self._looks: GroupCommitter[Exchange] = GroupCommitter(self._stand, _TOGETHER, max_delay_s=0)
 
     async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
         exchange = Exchange(caller, request, now)
-        await self._group_for(request).cross(exchange)
+        await self._group_for(request).submit(exchange)
         for verdict in exchange.verdicts:
             if verdict.detail is not None:
                 verdict.detail = localized(verdict.detail)
@@ -115,7 +115,7 @@ class Exchanges:
         await seams.reach(seams.PULL_READ)
         return answer
 
-    def _group_for(self, request: SyncRequest) -> Ferry[Exchange]:
+    def _group_for(self, request: SyncRequest) -> GroupCommitter[Exchange]:
         if not request.mutations:
             return self._looks
         return self._pushes if len(request.mutations) <= _LARGE else self._large_pushes

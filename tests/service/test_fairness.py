@@ -18,7 +18,7 @@ async def test_a_small_push_does_not_wait_for_a_large_one(world: World) -> None:
         large = asyncio.create_task(greedy.send(*batch))
         await reached.wait()
         try:
-            async with asyncio.timeout(0.4):  # less than after which a crossing counts as late
+            async with asyncio.timeout(0.4):  # less than after which batches overlap
                 answer = await ordinary.send(ordinary.mutation(1, grid=OTHER_GRID))
             assert not large.done()
         finally:

@@ -290,10 +290,10 @@ async def test_a_visit_that_somebody_else_made_merges_though_it_comes_as_new(ser
         one, two, three = Sender(exchanges, WORKER), Sender(exchanges, SECRETARY), Sender(exchanges, OTHER_WORKER)
         first = one.visit(GRID, content="甲")
         assert [verdict.outcome for verdict in await one.send(first, one.visit(GRID))] == ["applied", "applied"]
-        crossing = [two.exchange(two.visit(GRID), two.visit(GRID, first.id, content="乙")), three.exchange(three.visit(OTHER_GRID))]
-        assert all(exchange.visits is not None for exchange in crossing)
-        await exchanges._push(crossing)
-        assert [[verdict.outcome for verdict in exchange.verdicts] for exchange in crossing] == [["applied", "merged"], ["applied"]]
+        together = [two.exchange(two.visit(GRID), two.visit(GRID, first.id, content="乙")), three.exchange(three.visit(OTHER_GRID))]
+        assert all(exchange.visits is not None for exchange in together)
+        await exchanges._push(together)
+        assert [[verdict.outcome for verdict in exchange.verdicts] for exchange in together] == [["applied", "merged"], ["applied"]]
         (row,) = await exchanges._database.pool.fetch("SELECT content FROM visit WHERE id = $1", first.id)
         assert row["content"] == "乙"  # the later one; the other is kept as a conflict
         async with exchanges._database.reading() as connection:
