@@ -149,9 +149,10 @@ class Ending:
         """All devices hold the records that they are shown as the server has them, and nothing else (promise 8)."""
         now = from_ms(self._sim.now_ms)
         changes = [Change(kind, id, **item) for (kind, id), item in self._records.items()]
-        within = in_first_pull(changes, local_day(now), make_stamp(to_ms(self._sim.own_work_from)))
+        own_work_from = make_stamp(to_ms(self._sim.own_work_from))
+        within = in_first_pull(changes, local_day(now), own_work_from)
         for device in self._sim.devices:
-            shown = expected_copy(self._records, device.staff_code, self._posts[device.staff_code], now)
+            shown = expected_copy(self._records, device.staff_code, self._posts[device.staff_code], now, own_work_from)
             mine = {
                 (change.kind, change.id): change for change in device.device.store.pulled() if change.kind != "held" and not change.deleted
             }

@@ -43,8 +43,11 @@ def view_of(posts: Iterable[Post], grid: str, now: datetime) -> str | None:
     return "reduced" if roles & _SUPERVISES else "tied" if "contact_member" in roles else None
 
 
-def assigned_to(records: Records, staff_code: str, posts: Iterable[Post], now: datetime) -> set[str]:
-    """The problems in the hands of a cadre, or of a unit below one of the cadre's posts elsewhere, by an assignment that stands."""
+def assigned_to(records: Records, staff_code: str, posts: Iterable[Post], now: datetime, own_work_from: str) -> set[str]:
+    """The problems in the hands of a cadre, or of a unit below one of the cadre's posts elsewhere, by an assignment that stands.
+
+    `own_work_from`: the stamp from which nobody verifies the own resolution.
+    """
     units = tuple(post.unit for post in posts if post.at(now))
     found = set()
     for (kind, id), record in records.items():
@@ -55,7 +58,7 @@ def assigned_to(records: Records, staff_code: str, posts: Iterable[Post], now: d
             for (of, step), other in records.items()
             if of == "step" and other["fields"].get("problem_id") == id
         ]
-        case = lifecycle.fold(record["fields"], record["grid"], record["created_by"], steps)
+        case = lifecycle.fold(record["fields"], record["grid"], record["created_by"], steps, own_work_from=own_work_from)
         elsewhere = tuple(unit for unit in units if not record["grid"].startswith(unit))
         mine = case.handler_cadre == staff_code or case.handler_unit.startswith(elsewhere)
         if mine and case.assigned and case.ended_at is None:
@@ -63,10 +66,12 @@ def assigned_to(records: Records, staff_code: str, posts: Iterable[Post], now: d
     return found
 
 
-def expected_copy(records: Records, staff_code: str, posts: Iterable[Post], now: datetime) -> dict[tuple[str, str], dict[str, Any]]:
-    """The fields of every living record that a cadre's phone is shown, by kind and id."""
+def expected_copy(
+    records: Records, staff_code: str, posts: Iterable[Post], now: datetime, own_work_from: str
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The fields of every living record that a cadre's phone is shown, by kind and id; `own_work_from` as in `assigned_to`."""
     posts = list(posts)
-    assigned = assigned_to(records, staff_code, posts, now)
+    assigned = assigned_to(records, staff_code, posts, now, own_work_from)
     found = {}
     for (kind, id), record in records.items():
         if record["deleted"]:
