@@ -3,8 +3,13 @@
 A record carries, for each field, the clock of the mutation that last set it: rev, stamp, device and author. An edit whose `base` is below
 that rev, made on another device, is concurrent with it: the field's policy decides, and the value that loses is returned as a `Loss`,
 to be kept for ever. Base at or above that rev, or the same device: the edit knew what it replaced, and there is no conflict.
+
+A base that the device cannot have seen of this record (`_is_foreign`) knows nothing of what others did. A base of another epoch means
+nothing either, but what its device saw there, it saw: an edit replaces, deletes and removes what others did before its stamp (promise 9).
 """
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,7 +39,8 @@ class Edit(msgspec.Struct):
 
     `rebased`: its base belongs to another epoch and means nothing, so stamps decide. `override`: a person's decision on a conflict,
     which no policy overrules. `base_grid`: the grid in which the base was seen, when that is not `grid`. `created_by`: whose the record
-    is that the edit makes, when it is not the author's: somebody corrected what another wrote.
+    is that the edit makes, when it is not the author's: somebody corrected what another wrote. `seen`: the rev of the base's grid above
+    which the device can have seen nothing but what it wrote itself; None if that is not known.
     """
 
     id: str
@@ -49,12 +55,14 @@ class Edit(msgspec.Struct):
     override: bool = False
     base_grid: str | None = None
     created_by: str | None = None
+    seen: int | None = None
 
 
 class Record(msgspec.Struct):
     """A record with the clocks of its fields. A field without an entry in `clocks` has the clock `first`.
 
-    `clocks` holds more than one clock for a field when several devices set the same value without knowing of each other.
+    `clocks` holds more than one clock for a field when several devices set the same value without knowing of each other; of `GRID`, the
+    first is that of the move by which the record came where it stands.
     `elements` holds the clocks of set elements that changed since the record was made.
     """
 
@@ -72,13 +80,16 @@ class Record(msgspec.Struct):
         """The clocks of those who claim a field's value; nobody claims a field that was never set."""
         return self.clocks.get(name) or ((self.first,) if name in self.fields or name == LIFE else ())
 
+    def every_clock(self) -> Iterator[Clock]:
+        """The clocks of all that was done to it and stands, but for the moves out of other grids."""
+        yield self.first
+        yield self.last
+        yield from chain.from_iterable(self.clocks.values())
+        yield from chain.from_iterable(clocks.values() for name, clocks in self.elements.items() if name != GRID)
+
     def changed_by_others(self, edit: Edit) -> bool:
         """Whether another device changed anything since the edit's base."""
-        if _concurrent(self.last, edit) or _concurrent(self.first, edit):
-            return True
-        return any(_concurrent(clock, edit) for clocks in self.clocks.values() for clock in clocks) or any(
-            _concurrent(clock, edit) for name, clocks in self.elements.items() if name != GRID for clock in clocks.values()
-        )
+        return any(_concurrent(clock, edit) for clock in self.every_clock())
 
 
 class Loss(NamedTuple):
@@ -125,7 +136,9 @@ def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
     """What becomes of `record` when `edit` arrives as revision `rev` of its grid. Changes and returns `record`."""
     clock = Clock(rev, edit.stamp, edit.device, edit.by)
     left = record.elements.get(GRID, {}).get(edit.base_grid or edit.grid)
-    if left is not None:
+    if _is_foreign(record, edit):
+        edit = msgspec.structs.replace(edit, base=0)
+    elif left is not None:
         edit = _translate(record, edit, left)
     unseen = [held for held in record.clocks.get(GRID, ()) if left is not None and held.device != edit.device]
     merged = bool(unseen) or record.changed_by_others(edit)
@@ -135,15 +148,32 @@ def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
     else:
         if record.deleted:
             _revive(record, edit, clock, losses)
-        if edit.grid != record.grid:
-            _settle_grid(record, edit, clock, losses)
+        # Fields first: their clocks still count as the base does, and a move gives all of them new revs.
         for name, value in edit.fields.items():
             if isinstance(value, SetChange):
                 _settle_set(record, edit, clock, name, value, losses)
             else:
                 _settle(kind, record, edit, clock, name, value, losses)
+        if edit.grid != record.grid:
+            _settle_grid(record, edit, clock, losses)
+        elif edit.base_grid not in (None, edit.grid) and GRID in record.clocks:
+            # It asks for a move to where another has moved it: like an equal value, it keeps its claim against a third.
+            others = (held for held in record.clocks[GRID][1:] if held.device != edit.device)
+            record.clocks[GRID] = (record.clocks[GRID][0], *others, clock)
     record.last = clock
     return Merge(record, merged or bool(losses), losses)
+
+
+def _is_foreign(record: Record, edit: Edit) -> bool:
+    """Whether the device cannot have seen the record at the edit's base: it had not pulled so far, or the record was never in that grid."""
+    if edit.base == 0 or edit.rebased or edit.override:
+        return False
+    home = edit.base_grid or edit.grid
+    if home != record.grid and home not in record.elements.get(GRID, ()):
+        return True
+    if edit.seen is None or edit.base <= edit.seen:
+        return False
+    return not any(held.device == edit.device and held.rev == edit.base for held in record.every_clock())
 
 
 def _translate(record: Record, edit: Edit, left: Clock) -> Edit:
@@ -153,9 +183,7 @@ def _translate(record: Record, edit: Edit, left: Clock) -> Edit:
     """
     arrived = record.clocks[GRID][0]
     straight = (left.stamp, left.device) == (arrived.stamp, arrived.device)
-    if straight and edit.base >= left.rev and not edit.rebased:
-        return msgspec.structs.replace(edit, base=arrived.rev)
-    return msgspec.structs.replace(edit, rebased=True)
+    return msgspec.structs.replace(edit, base=arrived.rev if straight and edit.base >= left.rev else 0)
 
 
 def _settle(kind: Kind, record: Record, edit: Edit, clock: Clock, name: str, value: Any, losses: list[Loss]) -> None:
@@ -177,10 +205,11 @@ def _settle(kind: Kind, record: Record, edit: Edit, clock: Clock, name: str, val
         wins, rule = True, ""
     elif policy is Policy.MOST_SEVERE:
         order = kind.severity_order(name)
-        wins = _rank(order, value) > _rank(order, current)
+        wins = _rank(order, value) > _rank(order, current) or _is_later(clock, rivals, edit)
         rule = "most_severe: the more severe value stays"
     else:
-        wins, rule = _later(clock, rivals, policy)
+        wins = _seniority(clock) > max(map(_seniority, rivals))
+        rule = f"{policy.value}: the later stamp stays, ties by device"
     if wins:
         losses.extend(Loss(name, value, current, rule, clock, rival) for rival in rivals)
         if value is None:
@@ -196,12 +225,17 @@ def destination(record: Record, edit: Edit) -> str:
     """The grid in which the record will stand after the edit; its counter gives the edit's rev."""
     if edit.grid == record.grid or edit.op == "delete":
         return record.grid
-    if edit.base_grid is None and edit.grid in record.elements.get(GRID, ()) and not edit.override:
+    if edit.base_grid is None and edit.grid in record.elements.get(GRID, ()) and not edit.override and not _moves_back(record, edit):
         return record.grid  # the device had not heard that the record left; it did not ask for a move
     rivals = [held for held in record.clocks.get(GRID, ()) if held.device != edit.device and edit.base_grid != record.grid]
     if rivals and not edit.override and (edit.stamp, edit.device) < max(map(_seniority, rivals)):
         return record.grid  # another device moved it later
     return edit.grid
+
+
+def _moves_back(record: Record, edit: Edit) -> bool:
+    """Whether the device takes back its own move, which its copy did not show yet: from where it saw the record it is moved there again."""
+    return any(moved.device == edit.device and moved.stamp < edit.stamp for moved in record.clocks[GRID])
 
 
 def _settle_grid(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -> None:
@@ -241,6 +275,9 @@ def _settle_set(record: Record, edit: Edit, clock: Clock, name: str, change: Set
         if element not in present:
             removed = clocks.get(element)
             if removed and _concurrent(removed, edit) and not edit.override:
+                if edit.rebased and not _is_later(clock, [removed], edit):
+                    losses.append(Loss(name, {"remove": [element]}, {"add": [element]}, _BY_STAMPS, removed, clock))
+                    continue
                 losses.append(Loss(name, {"add": [element]}, {"remove": [element]}, rule, clock, removed))
             present.add(element)
         clocks[element] = clock
@@ -248,10 +285,15 @@ def _settle_set(record: Record, edit: Edit, clock: Clock, name: str, change: Set
         if element in present:
             added = clocks.get(element) or record.first
             if _concurrent(added, edit) and not edit.override:
-                losses.append(Loss(name, {"add": [element]}, {"remove": [element]}, rule, added, clock))
-                continue
+                if not _is_later(clock, [added], edit):
+                    losses.append(Loss(name, {"add": [element]}, {"remove": [element]}, rule, added, clock))
+                    continue
+                losses.append(Loss(name, {"remove": [element]}, {"add": [element]}, _BY_STAMPS, clock, added))
             present.discard(element)
             clocks[element] = clock
+        elif edit.rebased:
+            # What it removed may be handed in again only after it.
+            clocks[element] = max(clock, clocks.get(element, clock), key=_seniority)
     if present:
         record.fields[name] = sorted(present)
     else:
@@ -263,27 +305,37 @@ def _delete(record: Record, edit: Edit, clock: Clock, losses: list[Loss], unseen
     if record.deleted:
         record.clocks[LIFE] = (*(held for held in record.holders(LIFE) if held.device != edit.device), clock)
         return
-    rivals = {record.first, *(held for clocks in record.clocks.values() for held in clocks)}
+    rivals = {record.first, *chain.from_iterable(record.clocks.values())}
     rivals |= {held for name, clocks in record.elements.items() if name != GRID for held in clocks.values()}
     known = [*unseen, *(held for held in rivals if _concurrent(held, edit))]
+    if known and not edit.override and not _is_later(clock, known, edit):
+        losses.append(Loss(LIFE, False, True, _EDIT_WINS, max(known), clock))
+        return
     if known and not edit.override:
-        rule = "delete: an edit made without knowing of the deletion wins"
-        losses.append(Loss(LIFE, False, True, rule, max(known), clock))
-    else:
-        record.deleted = True
-        record.clocks[LIFE] = (clock,)
+        losses.append(Loss(LIFE, True, False, _BY_STAMPS, clock, max(known, key=_seniority)))
+    record.deleted = True
+    record.clocks[LIFE] = (clock,)
 
 
 def _revive(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -> None:
-    rule = "delete: an edit made without knowing of the deletion wins"
+    """Brings a record back, unless it was deleted after an edit of another epoch."""
+    unknown = [held for held in record.holders(LIFE) if _concurrent(held, edit)]
     if not edit.override:
-        losses.extend(Loss(LIFE, False, True, rule, clock, held) for held in record.holders(LIFE) if _concurrent(held, edit))
+        if edit.rebased and unknown and not _is_later(clock, unknown, edit):
+            losses.append(Loss(LIFE, True, False, _BY_STAMPS, max(unknown, key=_seniority), clock))
+            return
+        losses.extend(Loss(LIFE, False, True, _EDIT_WINS, clock, held) for held in unknown)
     record.deleted = False
     record.clocks[LIFE] = (clock,)
 
 
-def _later(clock: Clock, rivals: list[Clock], policy: Policy) -> tuple[bool, str]:
-    return _seniority(clock) > max(map(_seniority, rivals)), f"{policy.value}: the later stamp stays, ties by device"
+_EDIT_WINS = "delete: an edit made without knowing of the deletion wins"
+_BY_STAMPS = "epoch: what was done later stays, for the base is of another history"
+
+
+def _is_later(clock: Clock, others: Iterable[Clock], edit: Edit) -> bool:
+    """Whether an edit of another epoch was made after all that it would undo: what its device had seen there, it had seen."""
+    return edit.rebased and _seniority(clock) > max(map(_seniority, others))
 
 
 def _seniority(clock: Clock) -> tuple[str, str]:

@@ -143,6 +143,7 @@ class Batch:
         key = (kind.name, item.mutation.id)
         stored = self.stored.get(key)
         edit = item.edit()
+        edit.seen = self._seen_by(item)
         self._remember(key, stored, edit)
         losses: list[Loss] = []
         if stored is None:
@@ -174,6 +175,13 @@ class Batch:
             verdict.conflicts = [self._conflict(kind, stored.record, loss, rev, item.author) for loss in losses]
         self._log(item, verdict, rev_grid)
         return verdict
+
+    def _seen_by(self, item: Ready) -> int | None:
+        """The rev above which the author's device can have seen nothing of the grid in which it saw the record."""
+        grid = item.mutation.base_grid or item.mutation.grid
+        head = self.heads[grid] + self.taken[grid] if grid in self.heads else None
+        pulled = item.author.seen_whole.get(grid)
+        return min(head, pulled) if head is not None and pulled is not None else pulled if head is None else head
 
     def _take_visits(self, some: ReadyVisits) -> list[Verdict]:
         """Takes in new visits, without what only a merge needs; one by one when one of them may have a flaw."""

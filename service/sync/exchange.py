@@ -184,6 +184,7 @@ class Exchanges:
             epoch=exchange.epoch,
             epoch_since_ms=_epoch_since(exchange),
             seen={grid: position.rev for grid, position in cursor.grids.items()} if cursor else {},
+            seen_whole={grid: position.rev for grid, position in cursor.grids.items() if not position.snapshot} if cursor else {},
             revoked_at=exchange.state.revoked_at,
             registered_at=exchange.state.registered_at,
             oldest_stamp=oldest_stamp(exchange.state.registered_at, self._settings),

@@ -37,7 +37,8 @@ class Author(msgspec.Struct):
     """Whose mutations they are: the device, its cadre, all posts the cadre ever held, and what is known of the device's clock.
 
     `epoch` is the server's; `epoch_since_ms` is when this device is known to have learned of it, 0 if it always knew. `seen`: the rev
-    up to which it has pulled each grid. `revoked_at`: nothing made after that moment is applied. `registered_at`: since when there is
+    up to which it has pulled each grid, and `seen_whole` the same without those that it is pulling from the start, of which it may have
+    seen more before. `revoked_at`: nothing made after that moment is applied. `registered_at`: since when there is
     such a device; None for the server's own. What is stamped before `oldest_stamp` was made long before that.
     """
 
@@ -49,6 +50,7 @@ class Author(msgspec.Struct):
     epoch: str = ""
     epoch_since_ms: int = 0
     seen: Mapping[str, int] = {}
+    seen_whole: Mapping[str, int] = {}
     revoked_at: datetime | None = None
     registered_at: datetime | None = None
     oldest_stamp: str = clock.ZERO
@@ -273,9 +275,9 @@ def ready_one(author: Author, reading: Reading, stamp: str, offset_ms: int, now_
             item.fields, item.as_sent = {**fields, **corrected}, False
         if item.flaw is None:
             item.flaw = _flaw_of_events(kind, item.fields)
-    if kind.append_only and stamp != mutation.stamp:
-        item.as_sent = False  # the order of steps must be the same on every phone
-    item.rebased = mutation.base != 0 and _of_another_epoch(author, mutation, stamp)
+    if stamp != mutation.stamp:
+        item.as_sent = False  # the order of steps, and who wrote last, must be the same on every phone
+    item.rebased = _of_another_epoch(author, mutation, stamp)
     return item
 
 

@@ -83,7 +83,7 @@ def ready_visits(author: Author, visits: NewVisits, now: datetime) -> ReadyVisit
     raw = [mutation.stamp for mutation in visits.mutations]
     stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp)
     fields = {**visits.fields}
-    echoes = [False] * len(stamps)
+    echoes = [False] * len(stamps) if stamps == raw else [one != other for one, other in zip(raw, stamps, strict=True)]
     for name in VISIT.events:
         sent = fields[name]
         if author.offset_ms == 0 and max(sent) <= latest_event(now_ms):

@@ -12,6 +12,7 @@ from service.inbox import again
 from service.inbox.again import release_overdue
 from service.settings import Settings
 from service.sync import seams
+from sync_protocol.clock import make_stamp
 from sync_protocol.records import KINDS
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, WORKER, World, first_held_at, until_none
 
@@ -133,7 +134,7 @@ async def test_what_comes_before_its_reference_is_released_by_itself(world: Worl
     """Another phone syncs first: its edit of a record that is not here yet waits for the record."""
     maker, editor = world.wire(), world.wire(SECRETARY)
     visit = maker.mutation(1)
-    early = editor.mutation(1, id=visit["id"], base=9, fields={"content": "补充"})
+    early = editor.mutation(1, id=visit["id"], base=9, stamp=make_stamp(world.clock.ms(), 2), fields={"content": "补充"})
     assert (await editor.send(early)).json()["verdicts"][0]["reason"] == "record-missing"
     await maker.send(visit)
     [row] = await world.fetch("SELECT content FROM visit")

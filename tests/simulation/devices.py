@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sync_protocol.device import Account, Device, Store, Transport
+from tests.simulation.knowledge import Knowledge
 from tests.world import PASSWORD, SUPERVISOR, TOWNSHIP, VILLAGE
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class SimDevice:
         self.backup: Path | None = None
         self.restored = False
         self.revs: dict[tuple[str, str], tuple[str, int]] = {}
+        self.knowledge = Knowledge()
+        self.knew_at_backup = Knowledge()
         self.open()
 
     @property

@@ -2,7 +2,8 @@
 
 import json
 from collections import defaultdict
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from sync_protocol.messages import Mutation, canonical_json
 from sync_protocol.records import KINDS
@@ -10,14 +11,6 @@ from sync_protocol.records import KINDS
 
 class Failure(AssertionError):
     """A promise that did not hold."""
-
-
-class Written(NamedTuple):
-    """A mutation that a device made, and when that truly was."""
-
-    content: str
-    true_ms: int
-    honest_clock: bool
 
 
 def content_of(mutation: Mutation) -> str:
@@ -42,8 +35,13 @@ def check(condition: object, promise: str) -> None:
         raise Failure(promise)
 
 
-def check_accounted(log: list[Any], held: list[Any], conflicts: list[Any], records: dict[tuple[str, str], Any]) -> None:
-    """Every logged mutation is applied, merged with its losers kept, held, or decided on by a person; no seq was taken twice."""
+def check_accounted(
+    log: list[Any], held: list[Any], conflicts: list[Any], records: dict[tuple[str, str], Any], knew: Mapping[str, frozenset[str]]
+) -> None:
+    """Every logged mutation is applied, merged with its losers kept, held, or decided on by a person; no seq was taken twice.
+
+    `knew`: the mutations of which the author of a mutation knew, by their contents.
+    """
     seen = set()
     for row in log:
         if row["origin"] is None:
@@ -54,10 +52,10 @@ def check_accounted(log: list[Any], held: list[Any], conflicts: list[Any], recor
     for row in log:
         if row["outcome"] == "held" and row["origin"] is None:
             check((row["device"], row["seq"]) in kept_aside, f"promise 2: held mutation {row['device']} {row['seq']} is not kept")
-    check_values(log, conflicts, records)
+    check_values(log, conflicts, records, knew)
 
 
-def check_values(log: list[Any], conflicts: list[Any], records: dict[tuple[str, str], Any]) -> None:
+def check_values(log: list[Any], conflicts: list[Any], records: dict[tuple[str, str], Any], knew: Mapping[str, frozenset[str]]) -> None:
     """Each scalar value that was ever applied is there, or lost with a conflict, or replaced by someone who knew it."""
     writes: dict[tuple[str, str, str], list[tuple[Any, Any]]] = defaultdict(list)
     for row in sorted((row for row in log if row["rev"] is not None), key=lambda row: (row["received_at"], row["rev"])):
@@ -77,14 +75,12 @@ def check_values(log: list[Any], conflicts: list[Any], records: dict[tuple[str, 
                 continue
             if (kind, record, name, row["device"], canonical_json(canonical(kind, name, value))) in lost:
                 continue
-            knew = any(
-                later["device"] == row["device"]
-                or later["grid"] != row["grid"]
-                or json.loads(later["body"])["base"] >= row["rev"]
-                or resolved(later)
+            content = content_of_body(row["body"])
+            replaced = any(
+                later["device"] == row["device"] or content in knew.get(content_of_body(later["body"]), ()) or resolved(later)
                 for later, _ in line[place + 1 :]
             )
-            check(knew, f"promise 3: {kind} {record} {name}: the value {value!r} of {row['staff_code']} vanished without a conflict")
+            check(replaced, f"promise 3: {kind} {record} {name}: the value {value!r} of {row['staff_code']} vanished without a conflict")
 
 
 def resolved(row: Any) -> bool:

@@ -24,7 +24,8 @@ from sync_protocol.periods import from_ms, to_ms
 from tests.conftest import ROLES
 from tests.simulation.devices import CADRES, COMMITTEE, CONTACT, GRIDS, SECRETARY, WORKERS, SimDevice
 from tests.simulation.ending import Ending
-from tests.simulation.history import Failure, Written, check, content_of
+from tests.simulation.history import Failure, check
+from tests.simulation.knowledge import Written, written_by
 from tests.simulation.network import Network
 from tests.simulation.visible import EVERY_POST, HIDDEN, Post, view_of
 from tests.simulation.writing import Writer, new_id
@@ -190,16 +191,21 @@ class Simulation:
     async def _edit(self, device: SimDevice) -> None:
         for _ in range(self.rng.randint(1, 3)):
             before = int(device.device.store.get("next_seq", "1"))
+            places = {(view.kind, view.id): view.grid for view in device.device.records()}
             Writer(self, device).write()
-            self._remember(device, before)
+            self._remember(device, before, places)
 
     def word(self) -> str:
         """A text that stands for itself: no other is like it."""
         return f"w{self.rng.getrandbits(24):06x}"
 
-    def _remember(self, device: SimDevice, first: int) -> None:
+    def _remember(self, device: SimDevice, first: int, places: dict[tuple[str, str], str]) -> None:
+        """Notes what a phone has written; `places`: where it showed its records before."""
         for mutation in device.device.store._mutations("WHERE seq >= ? ORDER BY seq", (first,)):
-            self.written.append(Written(content_of(mutation), self.now_ms, not device.jumped))
+            key = mutation.kind, mutation.id
+            moves = mutation.op == "put" and places.get(key, mutation.grid) != mutation.grid
+            places[key] = mutation.grid
+            self.written.append(written_by(device, mutation, self.now_ms, moves))
             self.own.update((device.staff_code, mutation.id, name) for name in mutation.fields)
             self.counts["mutations"] += 1
             self._note(f"{device.name} writes {mutation.seq} {mutation.op} {mutation.kind} {mutation.id[-6:]} {mutation.fields}")
@@ -219,7 +225,12 @@ class Simulation:
             self.counts[f"server killed: {killed}"] += 1
             await self._stop()
             await self._start(self.url)
+        await self._look_around(device)
+
+    async def _look_around(self, device: SimDevice) -> None:
+        """Notes what a phone has seen now."""
         self._check_monotonic(device)
+        await device.knowledge.update(device, self.database, self.settings)
 
     async def _check_scope(self, device: SimDevice) -> None:
         """After a sync a device holds nothing that its cadre's present posts do not show (promise 8)."""
@@ -316,13 +327,13 @@ class Simulation:
     async def _exchange(self, device: SimDevice) -> None:
         """One exchange; what remains comes with a later sync."""
         await device.device._exchange(SyncReport())
-        self._check_monotonic(device)
+        await self._look_around(device)
 
     def _write_visit(self, device: SimDevice) -> None:
         before = int(device.device.store.get("next_seq", "1"))
         at = moment_at(self.now_ms + device.ahead_ms)
         device.device.put_unchecked("visit", {"visited_at": at, "content": self.word()}, grid=GRIDS[0], id=new_id(device.device))
-        self._remember(device, before)
+        self._remember(device, before, {})
 
     async def _until_blocked(self, task: "asyncio.Task[None]", beyond: int = 0) -> None:
         """Until a task has run into another's lock, or is done; `beyond` others wait already."""
@@ -381,6 +392,7 @@ class Simulation:
     async def _backup_device(self, device: SimDevice) -> None:
         device.device.store.close()
         device.backup = device.path.with_suffix(".backup")
+        device.knew_at_backup = device.knowledge.copy()
         shutil.copy(device.path, device.backup)
         device.open()
 
@@ -395,6 +407,7 @@ class Simulation:
         shutil.copy(device.backup, device.path)
         device.restored = True
         device.revs = {}
+        device.knowledge = device.knew_at_backup.copy()
         device.open()
         self._note(f"{device.name} is restored from its backup")
 
@@ -409,6 +422,7 @@ class Simulation:
         device.open()
         twin = SimDevice(self, name, device.cadre, device.ahead_ms)
         twin.jumped = device.jumped
+        twin.knowledge = device.knowledge.copy()
         self.devices.append(twin)
         self._note(f"{name} is a copy of {device.name}")
 
@@ -453,7 +467,7 @@ class Simulation:
                     raise Failure(f"{device.name} cannot sync though all is well: {error}") from error
                 changes += report.changes + len(report.verdicts) + len(report.healed)
                 self._note(f"{device.name} settles: {len(report.verdicts)} verdicts, {report.changes} changes, healed {report.healed}")
-                self._check_monotonic(device)
+                await self._look_around(device)
             if not changes:
                 return
         raise Failure("the devices do not come to rest")

@@ -101,8 +101,12 @@ class Writer:
 
     def _move(self) -> None:
         house = self._some("household")
-        if house is not None:
-            self._phone.put("household", {}, grid=self._rng.choice(GRIDS), id=house.id)
+        if house is None:
+            return
+        self._phone.put("household", {}, grid=self._rng.choice(GRIDS), id=house.id)
+        if self._rng.random() < 0.4:
+            # Its copy shows the record where it was before: it takes its own move back.
+            self._phone.put("household", {}, grid=house.grid, id=house.id)
 
     def _bad(self) -> None:
         kind, fields = self._rng.choice(

@@ -11,6 +11,7 @@ from sync_protocol.records import HOUSEHOLD, PROBLEM, STEP, VISIT, WEEKLY_ANALYS
 A, B, C = "aaaaaaaa", "bbbbbbbb", "cccccccc"
 X = "150202100200001"
 Y = "150202100200002"
+Z = "150202100200003"
 
 
 def edit(device: str, base: int, stamp: int, op: str = "put", grid: str = X, **fields: Any) -> Edit:
@@ -214,3 +215,117 @@ def test_a_move_wins_over_a_deletion_that_did_not_know_of_it() -> None:
     line = household().then(edit(A, 1, 5, grid=Y), edit(B, 1, 6, op="delete", grid=X))
     assert (line.record.deleted, line.record.grid) == (False, Y)
     assert [loss.field for loss in line.losses] == ["deleted"]
+
+
+# ------------------------------------------------------------------------------------ bases that cannot have been seen
+
+
+def seen(item: Edit, rev: int) -> Edit:
+    """An edit of a device that has pulled up to this rev."""
+    item.seen = rev
+    return item
+
+
+def of_old_epoch(item: Edit) -> Edit:
+    """An edit whose base belongs to a history that the server no longer has."""
+    item.rebased = True
+    return item
+
+
+def test_a_base_that_the_device_cannot_have_seen_knows_nothing() -> None:
+    for stamp, stays in ((9, "b"), (3, "a")):
+        line = household(phone="0").then(edit(A, 1, 5, phone="a"), seen(edit(B, 193, stamp, phone="b"), 3))
+        assert (line.fields["phone"], line.merged) == (stays, True)
+        assert {loss.lost for loss in line.losses} == {"a", "b"} - {stays}
+
+
+def test_the_rev_of_an_own_mutation_was_seen_though_the_cursor_is_behind_it() -> None:
+    line = household(phone="0").then(edit(A, 1, 5, phone="a"), edit(B, 2, 6, phone="b"), seen(edit(B, 3, 7, phone="c"), 1))
+    assert (line.fields["phone"], line.losses, line.merged) == ("c", [], False)
+
+
+def test_a_base_of_a_grid_where_the_record_never_was_knows_nothing() -> None:
+    line = household(phone="0").then(edit(A, 1, 5, phone="a"), edit(B, 99, 4, grid=X, phone="b"))
+    assert line.fields["phone"] == "b"
+    stranger = edit(B, 99, 4, grid=X, phone="b")
+    stranger.base_grid = Y
+    line = household(phone="0").then(edit(A, 1, 5, phone="a"), stranger)
+    assert (line.fields["phone"], [loss.lost for loss in line.losses]) == ("a", ["b"])
+
+
+def moved(item: Edit, base_grid: str) -> Edit:
+    """An edit whose base was seen in another grid."""
+    item.base_grid = base_grid
+    return item
+
+
+def test_an_edit_after_an_own_move_overwrites_nothing_that_another_wrote_where_it_went() -> None:
+    """Another moves the record to the same grid and writes there; an edit that says nothing of the former grid has not seen that."""
+    line = household(note="0").then(
+        moved(edit(A, 1, 2, grid=Y), X),
+        edit(A, 2, 3, grid=Y, note="甲"),
+        moved(edit(B, 1, 4, grid=Y), X),
+        seen(edit(B, 193, 5, grid=Y, note="乙"), 4),
+    )
+    assert (line.record.grid, line.fields["note"], [loss.lost for loss in line.losses]) == (Y, "乙", ["甲"])
+
+
+def test_a_record_that_is_moved_and_moved_back_offline_stands_where_it_was() -> None:
+    line = household(note="0").then(moved(edit(A, 1, 5, grid=Y), X), edit(A, 1, 6, grid=X))
+    assert (line.record.grid, line.losses) == (X, [])
+
+
+def test_an_edit_made_before_the_own_move_does_not_move_the_record_back() -> None:
+    line = household(note="0").then(moved(edit(A, 1, 5, grid=Y), X), edit(A, 1, 4, grid=X, note="1"))
+    assert (line.record.grid, line.fields["note"]) == (Y, "1")
+
+
+def test_a_move_back_stands_against_anothers_later_move_as_any_move_does() -> None:
+    line = household().then(moved(edit(A, 1, 5, grid=Y), X), moved(edit(B, 1, 8, grid=Z), X), edit(A, 1, 6, grid=X))
+    assert (line.record.grid, line.merged) == (Z, True)
+
+
+def test_two_who_move_a_record_to_one_grid_both_claim_it() -> None:
+    line = household().then(moved(edit(A, 1, 3, grid=Y), X), moved(edit(B, 1, 9, grid=Y), X), moved(edit(C, 1, 5, grid=Z), X))
+    assert (line.record.grid, [(loss.field, loss.kept, loss.lost) for loss in line.losses]) == (Y, [("grid", Y, Z)])
+
+
+def test_a_move_that_also_edits_conflicts_with_nothing_that_it_saw() -> None:
+    line = household(phone="0").then(edit(A, 1, 5, phone="1"), moved(edit(B, 2, 4, grid=Y, phone="2", members=3), X))
+    assert (line.record.grid, line.fields["phone"], line.losses, line.merged) == (Y, "2", [], False)
+    line.then(edit(A, 3, 9, grid=Y, phone="3"))
+    assert (line.fields["phone"], line.losses) == ("3", [])
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_restore_undoes_no_deletion_whoever_hands_in_first(order: tuple[int, int]) -> None:
+    again = [of_old_epoch(edit(A, 7, 5, note="甲")), of_old_epoch(edit(B, 8, 6, "delete"))]
+    line = household(note="0").then(*(again[place] for place in order))
+    assert line.record.deleted
+    assert {loss.field for loss in line.losses} <= {"deleted", "note"}
+
+
+def test_what_was_written_after_a_deletion_of_another_epoch_brings_the_record_back() -> None:
+    for order in ((0, 1), (1, 0)):
+        again = [of_old_epoch(edit(A, 7, 9, note="甲")), of_old_epoch(edit(B, 8, 6, "delete"))]
+        line = household(note="0").then(*(again[place] for place in order))
+        assert (line.record.deleted, line.fields["note"]) == (False, "甲")
+        assert ("deleted", False, True) in {(loss.field, loss.kept, loss.lost) for loss in line.losses}
+
+
+def test_a_restore_undoes_no_removal() -> None:
+    added = of_old_epoch(edit(A, 7, 5, tags=SetChange(("veteran",), ())))
+    removed = of_old_epoch(edit(B, 8, 6, tags=SetChange((), ("veteran",))))
+    for order in ((added, removed), (removed, added)):
+        assert "veteran" not in household().then(*order).fields.get("tags", [])
+    early = of_old_epoch(edit(B, 8, 4, tags=SetChange((), ("veteran",))))
+    for order in ((added, early), (early, added)):
+        assert household().then(*order).fields["tags"] == ["veteran"]
+
+
+def test_a_restore_raises_no_severity_that_was_lowered() -> None:
+    for stamp, stays in ((6, "ordinary"), (4, "emergency")):
+        line = Line(PROBLEM, edit(C, 0, 1, severity="urgent")).then(
+            edit(A, 1, 5, severity="emergency"), of_old_epoch(edit(B, 8, stamp, severity="ordinary"))
+        )
+        assert line.fields["severity"] == stays
