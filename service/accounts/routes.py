@@ -19,7 +19,7 @@ from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
 from service.identity.account_routes import PURPOSE, known_of
-from service.identity.one_time_codes import hash_of_code, new_code
+from service.identity.one_time_codes import Kept, keep_codes, new_code
 from service.identity.passwords import RULE, refuse_weak
 from service.identity.rights import ADMINISTERS, RECOVERED, SEES_DEVICES, scope
 from service.identity.routes import Ended
@@ -187,14 +187,14 @@ async def set_password(request: Request, caller: Signed, staff_code: StaffCode, 
     responses=documented(*READING),
 )
 async def make_recovery_code(request: Request, caller: Signed, staff_code: StaffCode) -> RecoveryCode:
-    """To be read to the cadre, who must be known: with it they choose a password, once, within an hour. An older code is void."""
+    """To be read to the cadre, who must be known: with it they choose a password, once, before `expires_at`. An older code is void."""
     state = state_of(request)
     code = new_code()
     expires_at = caller.now + timedelta(minutes=state.settings.recovery_minutes)
     async with state.database.transaction() as connection:
         await _require_recoverable(connection, caller, staff_code)
-        hashed = hash_of_code(state.settings, staff_code, PURPOSE, code)
-        await codes.replace_codes(connection, staff_code, PURPOSE, [hashed], caller.now, expires_at)
+        await queries.refuse_erased(connection, staff_code)
+        await keep_codes(connection, state.settings, Kept(staff_code, PURPOSE), [code], caller.now, expires_at)
         await note(connection, request, caller, "recovery-code-given", [staff_code], 1)
     return RecoveryCode(code=code, expires_at=expires_at)
 
