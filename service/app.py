@@ -18,6 +18,7 @@ from service.app_api import routes as app_api
 from service.articles import routes as articles
 from service.audit import routes as audit
 from service.audit.rights import DatabaseRights
+from service.audit.sign_ins import keep_noting
 from service.database import Database, open_pool
 from service.encryption_queries import refuse_unknown_keys
 from service.errors import Problem
@@ -124,13 +125,14 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
             now,
         )
         releasing = asyncio.create_task(keep_releasing(database, settings, now))
+        noting = asyncio.create_task(keep_noting(database, now))
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         try:
             yield
         finally:
-            releasing.cancel()
-            checking.cancel()
-            await asyncio.gather(releasing, checking, return_exceptions=True)
+            for task in (releasing, noting, checking):
+                task.cancel()
+            await asyncio.gather(releasing, noting, checking, return_exceptions=True)
             await pool.close()
             await analysis.close()
             await sync.close()

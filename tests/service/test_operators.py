@@ -18,7 +18,7 @@ from service.encryption import new_key
 from service.postgres import as_role, fresh_database
 from service.settings import WrongSetting, read_settings
 from tests.conftest import ROLES, cloned, running
-from tests.world import GRID, WORKER, Clock, World
+from tests.world import GRID, SECRETARY, WORKER, Clock, World
 
 Command = Callable[..., Awaitable[Result]]
 PASSWORD = ["--password", "a long and unusual one"]
@@ -220,6 +220,19 @@ def test_a_service_that_cannot_start_ends_with_3_however_many_its_processes(work
 
 async def test_an_id_that_is_none_is_told_before_anything_is_erased(gridloop: Command) -> None:
     assert_told(await gridloop("erase", "household", "123", "--reason", "x", "--yes"), 1, "123", "UUID")
+
+
+async def test_no_password_is_given_to_who_has_no_post_or_was_erased(gridloop: Command, world: World) -> None:
+    urls = {"DATABASE_URL": world.state.settings.database_url, "OWNER_DATABASE_URL": world.state.settings.owner_database_url}
+    await world.fetch("UPDATE post SET valid_to = now() WHERE staff_code = $1", WORKER)
+    assert_told(await gridloop("account", "password", WORKER, *PASSWORD, **urls), 1, WORKER)
+    assert_told(await gridloop("account", "password", "nobody", *PASSWORD), 1, "nobody")
+    assert (await gridloop("erase", "cadre", SECRETARY, "--reason", "x", "--yes")).exit_code == 0
+    told = await gridloop("account", "password", SECRETARY, *PASSWORD)
+    assert_told(told, 1, SECRETARY)
+    assert "was erased" in told.output
+    assert await world.fetch("SELECT FROM audit WHERE action = 'password-set'") == []
+    assert_told(await gridloop("erase", "cadre", "admin", "--reason", "x", "--yes"), 1, "admin")
 
 
 async def test_taking_away_what_is_not_there_changes_nothing(gridloop: Command, world: World) -> None:
