@@ -29,6 +29,18 @@ Counts = Mapping[str, int]
 _WORDS = {"household": HOUSEHOLD.word, "cadre": Word("cadre", "干部")}
 
 
+# What an erasure removes, as people are told.
+LABELS = {
+    str(text): text
+    for text in (
+        *(Text("households"), Text("visits"), Text("problems"), Text("steps"), Text("conflicts"), Text("held mutations")),
+        *(Text("mutations in the log"), Text("kept answers"), Text("sealed summaries")),
+        *(Text("accounts"), Text("posts ended"), Text("sign-ins"), Text("second factors"), Text("recovery codes")),
+        *(Text("counted attempts"), Text("devices")),
+    )
+}
+
+
 class Asked(NamedTuple):
     """What is to be erased (`kind`: household or cadre; `subject`: its id or staff code), by whom
     and why."""
