@@ -145,8 +145,7 @@ def serve(
                 if any(process.exitcode == STARTUP_FAILURE for process in processes.processes):
                     raise typer.Exit(STARTUP_FAILURE)
         except AddressTaken as error:
-            console.print(f"[red]{error}[/red]")
-            raise typer.Exit(1) from None
+            raise Refusal(text_of(error)) from None
 
 
 def served_app() -> Door:
@@ -523,7 +522,7 @@ def fill(
         try:
             asyncio.run(write(settings))
         except FillRefused as error:
-            raise Refusal(str(error)) from None
+            raise Refusal(text_of(error)) from None
 
 
 @app.command()
@@ -565,7 +564,7 @@ def openapi(path: Annotated[Path, typer.Argument(help="File to write.")] = Path(
     from sync_protocol.describe import PROTOCOL_MD, written
     from sync_protocol.schema import write_schema
 
-    changed = write(create_app(Settings(open_docs=True, open_metrics=True)), path)
+    changed = write(create_app(read_settings().model_copy(update={"open_docs": True, "open_metrics": True})), path)
     console.print(f"{path} {'written' if changed else 'is up to date'}.")
     write_schema()
     PROTOCOL_MD.write_text(written(PROTOCOL_MD.read_text(encoding="utf-8")), encoding="utf-8")

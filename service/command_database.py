@@ -47,7 +47,7 @@ def database_url(settings: Settings, makes: bool = False, migrate: bool = True) 
 
 
 def _refuse_empty(folder: Path) -> None:
-    if not (folder / "postgres").exists():
+    if not os.path.lexists(folder / "postgres"):  # a link that leads nowhere is told of where the database is started
         raise Refusal(
             Text(
                 "There is no database in the folder {folder}. Name its folder with --data or GRIDLOOP_DATA, or a database with"

@@ -12,7 +12,7 @@ from fastapi import Request
 
 from service.audit.trail import address_of, note, record
 from service.database import Connection, Database
-from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem
+from service.errors import SIGN_IN_FAILED, TOO_MANY, WITHOUT_TABLES, Problem
 from service.identity import attempt_queries
 from service.identity.attempts import network_of
 from service.state import State
@@ -84,7 +84,7 @@ async def keep_noting(database: Database, now: Callable[[], datetime], every_s: 
         await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
         try:
             await note_counted(database, now())
-        except Problem:
-            continue  # the database is down, and said so
+        except (Problem, *WITHOUT_TABLES):
+            continue  # the database is down, or lacks its tables, and said so
         except Exception:
             log.exception("counted failures could not be written into the trail; it is tried again")

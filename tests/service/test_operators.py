@@ -295,3 +295,25 @@ async def test_a_migration_and_tallies_that_were_mended_stand_in_the_trail(gridl
         ("roster-loaded", ["roster"], 1),
         ("tallies-mended", ["tallies"], 1),
     ]
+
+
+def test_a_data_folder_without_its_key_is_not_served_and_gets_no_other_key(data_folder: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")}
+    environment = clean | {"GRIDLOOP_HOUSEHOLDS_PER_GRID": "0", "GRIDLOOP_DATA": str(data_folder)}
+
+    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        whole = [sys.executable, "-m", "service", *arguments]
+        return subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    loaded = command("roster", "load")
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    key = data_folder / "secret.key"
+    key.rename(data_folder / "elsewhere.key")
+    for arguments, code in ((["serve", "--port", "0"], 3), (["serve", "--port", "0", "--workers", "2"], 3), (["roster", "load"], 1)):
+        refused = command(*arguments)
+        assert refused.returncode == code, (arguments, refused.stdout, refused.stderr)
+        assert str(key) in refused.stdout
+        assert "Traceback" not in refused.stdout + refused.stderr
+        assert not key.exists()
+    (data_folder / "elsewhere.key").rename(key)
+    assert command("keys", "rotate").returncode == 0
