@@ -1,9 +1,11 @@
 """The migrations, run by Alembic: `upgrade(url)` brings a database to the newest tables."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 
 def driver_url(url: str) -> str:
@@ -26,3 +28,9 @@ def upgrade(url: str, role: str | None = None) -> None:
     if role is not None:
         config.set_main_option("gridloop.role", role.replace("%", "%%"))
     command.upgrade(config, "head")
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """Every revision that this release knows, the newest first."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(configuration("")).walk_revisions())

@@ -52,6 +52,7 @@ class NotTheOwner(Exception):
 
     def __init__(self, role: str, missing: list[str]) -> None:
         super().__init__(f"The role ‘{role}’ may not change the tables of this database.")
+        self.role = role
         self.missing = missing
 
 

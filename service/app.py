@@ -1,11 +1,13 @@
 """The FastAPI service: one line a room."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
 from fastapi import Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi_offline import FastAPIOffline
@@ -16,7 +18,10 @@ from service.app_api import routes as app_api
 from service.articles import routes as articles
 from service.audit import routes as audit
 from service.audit.rights import DatabaseRights
+from service.audit.sign_ins import keep_noting
 from service.database import Database, open_pool
+from service.encryption_queries import refuse_unknown_keys
+from service.errors import Problem
 from service.history import routes as history
 from service.households import routes as households
 from service.http.answers import Answers
@@ -38,6 +43,7 @@ from service.inbox import routes as inbox
 from service.inbox.again import keep_releasing
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
+from service.migrating import tables_missing
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
 from service.problems import routes as problems
@@ -51,6 +57,8 @@ from service.sync.exchange import Exchanges
 from service.sync.places import Places
 from service.sync.road import Phones
 from service.visits import routes as visits
+
+log = logging.getLogger("gridloop")
 
 VERSION = "0.1.0"
 _DESCRIPTION = """
@@ -73,6 +81,24 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+async def look_at_database(database: Database, settings: Settings) -> None:
+    """Raises `KeyMissing` now, and not with the first phone; says in the log when the tables are missing.
+
+    A database that is down, or has no tables yet, is asked again at the first sign-in.
+    """
+    if settings.has_keys:
+        _ = settings.keyring
+    try:
+        async with database.transaction() as connection:
+            missing = await tables_missing(connection)
+            if missing is not None:
+                log.error("%s", missing)
+                return
+            await refuse_unknown_keys(connection, settings)
+    except (Problem, asyncpg.PostgresError):
+        log.info("whether the database has its tables, and the keys are its own, is asked later")
+
+
 def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> FastAPI:
     """The service over the database of the settings, whose tables are migrated already."""
 
@@ -88,7 +114,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         looked_up = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
         sync = await open_pool(settings.database_url, settings.sync_pool_size, server_settings=looked_up)
         database = Database(pool, analysis, sync)
-        _ = settings.keyring  # a missing key is noticed now, and not with the first phone
+        await look_at_database(database, settings)
         app.state.gridloop = State(
             settings,
             database,
@@ -99,13 +125,14 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
             now,
         )
         releasing = asyncio.create_task(keep_releasing(database, settings, now))
+        noting = asyncio.create_task(keep_noting(database, now))
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         try:
             yield
         finally:
-            releasing.cancel()
-            checking.cancel()
-            await asyncio.gather(releasing, checking, return_exceptions=True)
+            for task in (releasing, noting, checking):
+                task.cancel()
+            await asyncio.gather(releasing, noting, checking, return_exceptions=True)
             await pool.close()
             await analysis.close()
             await sync.close()

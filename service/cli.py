@@ -8,18 +8,18 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import asyncpg
 import typer
 import uvicorn
 from rich.progress import TaskID
 from rich.table import Table
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 import migrations
@@ -27,22 +27,30 @@ from migrations.roles import NotTheOwner
 from service import logs
 from service.app import create_app, utc_now
 from service.audit.trail import OPERATOR, record_operator
+from service.command_database import OWNER, SERVICE, database_url, look_before_start, reach, run
 from service.console import bars, console, load_roster, progress_bar
 from service.database import Database, open_pool
-from service.encryption import new_key
+from service.encryption import KeyMissing, new_key
 from service.http.connections import Limits, room_for_files
 from service.http.forwarded import Forwarded, checked, proxies_from
 from service.http.origins import cross_origin
 from service.listening import AddressTaken, Processes, can_spread
 from service.memory import keep_freed_memory
 from service.migrating import migrate_embedded, migrate_given
-from service.postgres import PostgresFailed, embedded, fresh_database
-from service.settings import Settings
+from service.postgres import fresh_database
+from service.refusals import Commands, Refusal, say
+from service.settings import Settings, read_settings
 from service.sync.door import AtTheDoor, Door
+from sync_protocol.ids import is_uuid
 from sync_protocol.periods import local_day
+from sync_protocol.texts import Text, text_of
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Gridloop: offline-first field work for village grids."
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Gridloop: offline-first field work for village grids.",
 )
 roster_app = typer.Typer(no_args_is_help=True, help="Units, cadres and households.")
 epoch_app = typer.Typer(no_args_is_help=True, help="The identity of the server's history.")
@@ -55,11 +63,9 @@ app.add_typer(account_app, name="account")
 erase_app = typer.Typer(no_args_is_help=True, help="Erase the personal data of a household or a cadre, for good.")
 app.add_typer(erase_app, name="erase")
 
-T = TypeVar("T")
 log = logging.getLogger("gridloop")
-AS_ROOT = "running as root: better start Gridloop as an ordinary user; an embedded PostgreSQL runs as the user gridloop-postgres"
-OWNER_NEEDED = "To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of a superuser."
-STATEMENTS_NEEDED = (
+OWNER_NEEDED = Text("To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of a superuser.")
+STATEMENTS_NEEDED = Text(
     "The role of GRIDLOOP_OWNER_DATABASE_URL may not do all that is needed."
     " Ask an administrator of the database to run these statements in it, then run ‘gridloop migrate’ again:"
 )
@@ -67,28 +73,9 @@ _GARBAGE_AFTER = 100_000  # more than the objects that come and go with a full h
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
 
 
-@contextmanager
-def database_url(settings: Settings, migrate: bool = True) -> Iterator[Settings]:
-    """The settings with a database: the server's own, or the embedded one, which is migrated when it starts.
-
-    Without `migrate` the URL of the embedded one is its superuser's.
-    """
-    if os.geteuid() == 0:
-        log.warning(AS_ROOT)
-    if settings.database_url:
-        yield settings
-        return
-    try:
-        with embedded(settings.data) as url:
-            yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
-    except PostgresFailed as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from None
-
-
 def chosen(data: Path | None, demo: bool = False) -> Settings:
     """Settings from the environment, with what the command line says on top."""
-    settings = Settings()
+    settings = read_settings()
     updates: dict[str, object] = {}
     if data is not None:
         updates["data"] = data
@@ -109,12 +96,14 @@ def serve(
     ] = [],  # noqa: B006 - typer reads it and changes nothing
 ) -> None:
     """Run the service until Ctrl-C."""
+    given = chosen(data, demo)
+    named = "--proxy" if proxy else "FORWARDED_ALLOW_IPS"
     try:
         proxies = [*map(checked, proxy)]
+        proxies_from(proxies or given.proxies)
     except ValueError as error:
-        console.print(f"[red]--proxy: {error}; write an address like 10.0.0.5 or a network like 10.0.0.0/24.[/red]")
-        raise typer.Exit(1) from None
-    with database_url(chosen(data, demo)) as settings, ExitStack() as stack:
+        raise Refusal(Text("{setting}: {what}.", setting=named, what=text_of(error))) from None
+    with database_url(given, makes=True) as settings, ExitStack() as stack:
         # The workers are processes of their own and read the settings from the environment.
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
         os.environ.pop("GRIDLOOP_OWNER_DATABASE_URL", None)  # what serves requests does not know how to be the owner
@@ -123,6 +112,10 @@ def serve(
         if proxies:
             os.environ["GRIDLOOP_PROXIES"] = json.dumps(proxies)
         logs.install(settings.log_level)
+        try:
+            asyncio.run(look_before_start(settings))
+        except (Refusal, KeyMissing) as error:
+            raise Refusal(text_of(error), STARTUP_FAILURE) from None
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gridloop-metrics-"))
         if workers > 1:
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
@@ -145,19 +138,19 @@ def serve(
                 server = uvicorn.Server(config)
                 server.run()
                 if not server.started:
-                    raise typer.Exit(1)
-            elif can_spread():
-                Processes(config).run()
+                    raise typer.Exit(STARTUP_FAILURE)
             else:
-                Multiprocess(config, [config.bind_socket()]).run()
+                processes = Processes(config) if can_spread() else Multiprocess(config, [config.bind_socket()])
+                processes.run()
+                if any(process.exitcode == STARTUP_FAILURE for process in processes.processes):
+                    raise typer.Exit(STARTUP_FAILURE)
         except AddressTaken as error:
-            console.print(f"[red]{error}[/red]")
-            raise typer.Exit(1) from None
+            raise Refusal(text_of(error)) from None
 
 
 def served_app() -> Door:
     """The app of a service process, behind the door of phones."""
-    settings = Settings()
+    settings = read_settings()
     logs.install(settings.log_level)
     app = create_app(settings)
     app.add_middleware(Forwarded, proxies_from(settings.proxies), app.state.strangers)
@@ -175,29 +168,33 @@ def migrate(data: Data = None) -> None:
     """Bring the database to the newest tables, and try again what was held because an older server did not know its kind."""
     from service.inbox.again import release_unknown_kinds
 
-    async def try_again(settings: Settings) -> int:
-        pool = await open_pool(str(settings.database_url), 1)
-        try:
-            return await release_unknown_kinds(Database(pool), settings, utc_now())
-        finally:
-            await pool.close()
+    async def try_again(database: Database) -> int:
+        return await release_unknown_kinds(database, settings, utc_now())
 
     given = chosen(data)
-    with database_url(given) as settings:
+    with database_url(given, makes=True) as settings:
         if given.database_url:
+            asyncio.run(reach(settings.owner_url, SERVICE if settings.owner_database_url is None else OWNER))
             try:
                 migrated = migrate_given(settings)
                 missing = migrated.missing if migrated else []
             except NotTheOwner as error:
-                console.print(f"[red]{error}[/red] {OWNER_NEEDED}", highlight=False)
+                say(
+                    console,
+                    Text("The role ‘{role}’ may not change the tables of this database. {owner}", role=error.role, owner=OWNER_NEEDED),
+                )
                 missing = error.missing
                 if not missing:
                     raise typer.Exit(1) from None
             if missing:
-                console.print(f"[red]{STATEMENTS_NEEDED}[/red]")
+                say(console, STATEMENTS_NEEDED)
                 typer.echo("\n".join(missing))
                 raise typer.Exit(1)
-        released = asyncio.run(try_again(settings))
+        released = 0
+        try:
+            released = run(settings, try_again, keys=True)
+        except KeyMissing as error:  # where one migrates, the keys of the service need not lie
+            say(console, Text("What was held for want of newer tables was not tried again. {why}", why=text_of(error)), "yellow")
         console.print("The database is at the newest revision.", f"{released} held mutations went through." if released else "")
 
 
@@ -207,14 +204,15 @@ def roster_load(
     demo: Annotated[bool, typer.Option("--demo", help="Make the demo sign-ins, too.")] = False,
 ) -> None:
     """Load Baotou's units, and the made-up cadres and households below; what is there stays as it is."""
-    with database_url(chosen(data, demo)) as settings:
+
+    async def line(database: Database) -> None:
+        async with database.transaction() as connection:
+            await record_operator(connection, utc_now(), "roster-loaded", "roster")
+
+    with database_url(chosen(data, demo), makes=True) as settings:
+        run(settings, _nothing, keys=True)
         asyncio.run(load_roster(settings))
-
-        async def line(database: Database) -> None:
-            async with database.transaction() as connection:
-                await record_operator(connection, utc_now(), "roster-loaded", "roster")
-
-        asyncio.run(_with_database(settings, line))
+        run(settings, line)
 
 
 @epoch_app.command("new")
@@ -222,30 +220,18 @@ def epoch_new(data: Data = None) -> None:
     """Take a new epoch: run this after restoring the database from a backup, before phones sync again."""
     from service.sync.queries import new_epoch, server_state
 
-    async def renew(url: str) -> str:
-        pool = await open_pool(url, 1)
-        async with Database(pool).transaction() as connection:
+    async def renew(database: Database) -> str:
+        async with database.transaction() as connection:
             epoch = await new_epoch(connection, str((await server_state(connection))["epoch"]))
-        await pool.close()
-        return epoch
+            await record_operator(connection, utc_now(), "epoch-renewed", epoch)
+            return epoch
 
     with database_url(chosen(data)) as settings:
-        console.print(f"The epoch is now {asyncio.run(renew(str(settings.database_url)))}.")
+        console.print(f"The epoch is now {run(settings, renew)}.")
 
 
-async def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
-    pool = await open_pool(str(settings.database_url), 2, command_timeout=None)
-    try:
-        return await work(Database(pool))
-    finally:
-        await pool.close()
-
-
-def _run_or_refuse(settings: Settings, work: Callable[[Database], Awaitable[bool]], unknown: str) -> None:
-    """Runs work that tells whether there was what it is about; ends the command with `unknown` if not."""
-    if not asyncio.run(_with_database(settings, work)):
-        console.print(f"[red]{unknown}[/red]")
-        raise typer.Exit(1)
+async def _nothing(_: Database) -> None:
+    """For a command whose own work begins later."""
 
 
 @keys_app.command("rotate")
@@ -259,9 +245,11 @@ def keys_rotate(
     with database_url(chosen(data)) as settings:
 
         async def rotate(database: Database) -> str:
-            return await Tokens(database, settings).rotate(utc_now(), at_once)
+            now = utc_now()
+            act = partial(record_operator, at=now, action="signing-keys-rotated", subject="at once" if at_once else "")
+            return await Tokens(database, settings).rotate(now, at_once, act)
 
-        console.print(f"Key {asyncio.run(_with_database(settings, rotate))} signs from now on; running processes take it within a minute.")
+        console.print(f"Key {run(settings, rotate)} signs from now on; running processes take it within a minute.")
 
 
 @keys_app.command("secret")
@@ -292,9 +280,12 @@ def keys_reencrypt(
             progress.update(tasks[what], completed=done)
 
         async def work(database: Database) -> Outcome:
-            return await reencrypt(database, settings, show, give_up)
+            outcome = await reencrypt(database, settings, show, give_up)
+            async with database.transaction() as connection:
+                await record_operator(connection, utc_now(), "reencrypted", settings.keyring.kid, outcome.changed)
+            return outcome
 
-        outcome = asyncio.run(_with_database(settings, work))
+        outcome = run(settings, work)
     console.print(f"{outcome.changed} rows were encrypted anew by key {settings.keyring.kid}.")
     if outcome.lost:
         console.print(f"[yellow]{outcome.lost} values could not be decrypted and were left as they are.[/yellow]")
@@ -302,6 +293,7 @@ def keys_reencrypt(
         console.print(f"[red]Keys are missing: {', '.join(sorted(outcome.missing))}.[/red] Add them and run this again.")
     if not outcome.complete:
         console.print("Completion was not recorded: the previous release's form is still read, too. --give-up records it all the same.")
+    if (outcome.lost or outcome.missing or not outcome.complete) and not give_up:
         raise typer.Exit(1)
 
 
@@ -319,32 +311,31 @@ def account_password(
     password: Annotated[str, typer.Option(prompt=True, confirmation_prompt=True, hide_input=True, help="Asked for when left out.")] = "",
 ) -> None:
     """Give a cadre a first password, which must be changed at the first sign-in: how the first administrator gets in."""
-    from service.errors import Problem
     from service.identity import queries
     from service.identity.account_routes import PURPOSE
     from service.identity.passwords import hasher, refuse_weak
     from service.identity.second_factor_queries import delete_codes
-    from service.identity.session_queries import end_sessions
+    from service.identity.session_queries import end_sessions, lock_sign_ins
+
+    async def give(database: Database) -> None:
+        now = utc_now()
+        expires_at = now + timedelta(hours=settings.first_password_hours)
+        async with database.transaction() as connection:
+            await lock_sign_ins(connection, staff_code)
+            await queries.refuse_erased(connection, staff_code)
+            if await queries.cadre(connection, staff_code) is None:
+                raise Refusal(Text("There is no cadre ‘{cadre}’; load the roster first.", cadre=staff_code))
+            posts = await queries.posts_of(connection, staff_code)
+            if all(post.valid_to is not None and post.valid_to <= now for post in posts):
+                raise Refusal(Text("‘{cadre}’ has no post any more, so that no password would let them in.", cadre=staff_code))
+            await end_sessions(connection, staff_code, now, "password")
+            await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
+            await delete_codes(connection, staff_code, PURPOSE)
+            await record_operator(connection, now, "password-set", staff_code)
 
     with database_url(chosen(data)) as settings:
-
-        async def give(database: Database) -> bool:
-            now = utc_now()
-            expires_at = now + timedelta(hours=settings.first_password_hours)
-            async with database.transaction() as connection:
-                await end_sessions(connection, staff_code, now, "password")
-                known = await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
-                await delete_codes(connection, staff_code, PURPOSE)
-                if known:
-                    await record_operator(connection, now, "password-set", staff_code)
-                return known
-
-        try:
-            refuse_weak(password, [staff_code])
-        except Problem as problem:
-            console.print(f"[red]{problem.detail}[/red]")
-            raise typer.Exit(1) from None
-        _run_or_refuse(settings, give, f"There is no cadre ‘{staff_code}’; load the roster first.")
+        refuse_weak(password, [staff_code])
+        run(settings, give)
         console.print(f"{staff_code} signs in with this password within {settings.first_password_hours} hours and then chooses another.")
 
 
@@ -352,18 +343,18 @@ def account_password(
 def account_reset_otp(staff_code: str, data: Data = None) -> None:
     """Take a cadre's second factor away: for an administrator who has lost the app and the recovery codes. Ends the sign-ins."""
     from service.identity.second_factor_queries import forget_second_factor
-    from service.identity.session_queries import end_sessions
+    from service.identity.session_queries import end_sessions, lock_sign_ins
 
-    async def reset(database: Database) -> bool:
+    async def reset(database: Database) -> None:
         async with database.transaction() as connection:
-            known = await forget_second_factor(connection, staff_code)
+            await lock_sign_ins(connection, staff_code)
+            if not await forget_second_factor(connection, staff_code):
+                raise Refusal(Text("‘{cadre}’ has no second factor; nothing was changed.", cadre=staff_code))
             await end_sessions(connection, staff_code, utc_now(), "second-factor")
-            if known:
-                await record_operator(connection, utc_now(), "otp-reset", staff_code)
-            return known
+            await record_operator(connection, utc_now(), "otp-reset", staff_code)
 
     with database_url(chosen(data)) as settings:
-        _run_or_refuse(settings, reset, f"{staff_code} has no second factor.")
+        run(settings, reset)
     console.print(f"{staff_code} signs in without a code, and sets up another second factor where the role asks for one.")
 
 
@@ -383,28 +374,22 @@ def account_app_client(
 
     unknown = sorted(set(scope) - set(SCOPES))
     if unknown:
-        console.print(f"[red]There is no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}.[/red]")
-        raise typer.Exit(1)
+        raise Refusal(Text("There is no scope {unknown}; there are {scopes}.", unknown=", ".join(unknown), scopes=", ".join(SCOPES)))
     if not re.fullmatch(r"[a-z][a-z0-9_-]{2,39}", client_id):
-        console.print("[red]A client_id is 3 to 40 small letters, digits, - and _, and begins with a letter.[/red]")
-        raise typer.Exit(1)
+        raise Refusal(Text("A client_id is 3 to 40 small letters, digits, - and _, and begins with a letter."))
     secret = new_refresh_token()
 
-    async def add(database: Database) -> str | None:
+    async def add(database: Database) -> None:
         async with database.transaction() as connection:
             if await queries.cadre(connection, client_id) is not None:
-                return f"‘{client_id}’ is a cadre's staff code; choose another."
+                raise Refusal(Text("‘{client}’ is a cadre's staff code; choose another.", client=client_id))
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM unit WHERE code = $1)", unit):
-                return f"There is no unit ‘{unit}’; load the roster first."
+                raise Refusal(Text("There is no unit ‘{unit}’; load the roster first.", unit=unit))
             await queries.add_client(connection, client_id, name, hasher.hash(secret), sorted(set(scope)), unit, utc_now())
             await record_operator(connection, utc_now(), "app-account-made", client_id)
-            return None
 
     with database_url(chosen(data)) as settings:
-        refusal = asyncio.run(_with_database(settings, add))
-    if refusal is not None:
-        console.print(f"[red]{refusal}[/red]")
-        raise typer.Exit(1)
+        run(settings, add)
     console.print(f"client_id: {client_id}\nclient_secret (shown once): {secret}")
 
 
@@ -413,15 +398,14 @@ def account_end_app(client_id: str, data: Data = None) -> None:
     """End an app's account: its tokens stop being good."""
     from service.identity import queries
 
-    async def end(database: Database) -> bool:
+    async def end(database: Database) -> None:
         async with database.transaction() as connection:
-            known = await queries.revoke_client(connection, client_id, utc_now())
-            if known:
-                await record_operator(connection, utc_now(), "app-account-ended", client_id)
-            return known
+            if not await queries.revoke_client(connection, client_id, utc_now()):
+                raise Refusal(Text("There is no app ‘{client}’, or it was ended before.", client=client_id))
+            await record_operator(connection, utc_now(), "app-account-ended", client_id)
 
     with database_url(chosen(data)) as settings:
-        _run_or_refuse(settings, end, f"There is no app ‘{client_id}’.")
+        run(settings, end)
     console.print(f"{client_id} was ended.")
 
 
@@ -437,10 +421,15 @@ def purge(
     with database_url(chosen(data)) as settings:
 
         async def work(database: Database) -> list[tuple[str, str, int]]:
-            return await clear(database, settings, utc_now(), dry_run)
+            report = await clear(database, settings, utc_now(), dry_run)
+            async with database.transaction() as connection:
+                for what, _, count in report:
+                    if count and not dry_run:
+                        await record_operator(connection, utc_now(), "purged", what, count)
+            return report
 
         table = Table("what", "older than", "would go" if dry_run else "cleared", title="purge")
-        report = asyncio.run(_with_database(settings, work))
+        report = run(settings, work, keys=not dry_run, owner=True)
         for what, age, count in report:
             table.add_row(what, age, str(count))
     console.print(table)
@@ -456,6 +445,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.
 @erase_app.command("household")
 def erase_household(id: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Erase a household from records, history and everything kept aside; counts stay. Run it again if it was interrupted."""
+    if not is_uuid(id.lower()):
+        raise Refusal(Text("‘{id}’ is no id of a household; give its UUID, as GET /v1/households shows it.", id=id))
     _erase("household", id.lower(), reason, data, yes, dry_run)
 
 
@@ -466,7 +457,6 @@ def erase_cadre(staff_code: str, reason: Reason, data: Data = None, yes: Yes = F
 
 
 def _erase(kind: str, subject: str, reason: str, data: Path | None, yes: bool, dry_run: bool) -> None:
-    from service.errors import Problem
     from service.privacy.erasure import Asked, Done, Erasing, erase, operators_act
     from service.privacy.erasure_console import tables
 
@@ -479,11 +469,7 @@ def _erase(kind: str, subject: str, reason: str, data: Path | None, yes: bool, d
             at = Erasing(database, settings, utc_now(), dry_run)
             return await erase(at, asked, operators_act(asked, at.now))
 
-        try:
-            done = asyncio.run(_with_database(settings, work))
-        except Problem as problem:
-            console.print(f"[red]{problem.detail}[/red]")
-            raise typer.Exit(1) from None
+        done = run(settings, work, keys=True)
     console.print(*tables(done, dry_run), sep="\n")
 
 
@@ -531,12 +517,12 @@ def fill(
             f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps, {filled.texts} analyses and summaries."
         )
 
-    with database_url(chosen(data)) as settings:
+    with database_url(chosen(data), makes=True) as settings:
+        run(settings, _nothing, keys=True, owner=True)
         try:
             asyncio.run(write(settings))
         except FillRefused as error:
-            console.print(f"[red]{error}[/red]")
-            raise typer.Exit(1) from None
+            raise Refusal(text_of(error)) from None
 
 
 @app.command()
@@ -547,24 +533,21 @@ def check(
     """Recount cases and tallies from the records; exit code 1 when anything differs and was not mended."""
     from service.summaries import check as checking
 
-    async def compare(settings: Settings) -> list[checking.Difference]:
-        pool = await open_pool(str(settings.database_url), 1)
-        try:
-            # While it mends, nobody writes; a plain check sees one state of the records while others go on.
-            async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
-                if mend:
-                    await connection.execute("LOCK TABLE counter IN EXCLUSIVE MODE")
-                with console.status("counting") as status:
-                    truth = await checking.recount(connection, settings, lambda what, done: status.update(f"{what}: {done}"))
-                    found = await checking.compare(connection, truth)
-                if found and mend:
-                    await checking.mend(connection, truth)
-        finally:
-            await pool.close()
+    async def compare(database: Database) -> list[checking.Difference]:
+        # While it mends, nobody writes; a plain check sees one state of the records while others go on.
+        async with database.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+            if mend:
+                await connection.execute("LOCK TABLE counter IN EXCLUSIVE MODE")
+            with console.status("counting") as status:
+                truth = await checking.recount(connection, settings, lambda what, done: status.update(f"{what}: {done}"))
+                found = await checking.compare(connection, truth)
+            if found and mend:
+                await checking.mend(connection, truth)
+                await record_operator(connection, utc_now(), "tallies-mended", "tallies", len(found))
         return found
 
     with database_url(chosen(data)) as settings:
-        found = asyncio.run(compare(settings))
+        found = run(settings, compare)
     for item in found[:50]:
         console.print(f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}", highlight=False)
     if not found:
@@ -581,7 +564,7 @@ def openapi(path: Annotated[Path, typer.Argument(help="File to write.")] = Path(
     from sync_protocol.describe import PROTOCOL_MD, written
     from sync_protocol.schema import write_schema
 
-    changed = write(create_app(Settings(open_docs=True, open_metrics=True)), path)
+    changed = write(create_app(read_settings().model_copy(update={"open_docs": True, "open_metrics": True})), path)
     console.print(f"{path} {'written' if changed else 'is up to date'}.")
     write_schema()
     PROTOCOL_MD.write_text(written(PROTOCOL_MD.read_text(encoding="utf-8")), encoding="utf-8")
@@ -599,14 +582,13 @@ def demo(
     settings = chosen(data, demo=True)
     if data is None:
         settings = settings.model_copy(update={"data": Path(".gridloop-demo")})
-    with database_url(settings, migrate=False) as settings:
+    with database_url(settings, makes=True, migrate=False) as settings:
         url = str(settings.database_url)
         if chosen(data).database_url is None:
             try:
                 url = asyncio.run(fresh_database(url, "gridloop_demo"))
             except asyncpg.ObjectInUseError:
-                console.print("[red]Another demo uses this data folder.[/red] Stop it first, or name another: ARGS='--data FOLDER'")
-                raise typer.Exit(1) from None
+                raise Refusal(Text("Another demo uses this data folder. Stop it first, or name another: ARGS='--data FOLDER'")) from None
             settings = migrate_embedded(settings, url)
         else:
             migrate_given(settings)

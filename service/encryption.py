@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from service import encryption_v1, metrics
+from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
 
@@ -34,12 +35,13 @@ MARKER = "〔无法解密 · cannot be decrypted〕"
 PREFIX = "gl2."
 _NONCE = 12
 _KID = 4  # bytes of a master key's name in front of bytes
+_KEY = 32  # bytes of a master key
 _UNKEYED = 12  # bytes of a digest without a key
 _LOGGED_EVERY_S = 60.0
 
 
 class KeyMissing(Exception):
-    """A key is not known without which the service cannot work, or the keys cannot be read."""
+    """A key is not known without which the service cannot work, or the keys cannot be read. Its text is for whoever runs the server."""
 
 
 class State(StrEnum):
@@ -111,12 +113,18 @@ def _derived(key: bytes, purpose: Purpose) -> bytes:
 
 
 class Keyring:
-    """The master keys, the newest first; `cipher(state)` encrypts and decrypts for a database in that state."""
+    """The master keys, the newest first; `cipher(state)` encrypts and decrypts for a database in that state.
+
+    `foreign`: set while the database is encrypted by a key that is not among these. Then nothing is encrypted: it could not be read any
+    more once the right key is back.
+    """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._master = {key.kid: key for key in map(_MasterKey, keys)}
         self.kid = next(iter(self._master))
-        self.log_key = hashlib.sha256(b"gridloop log" + keys[-1]).digest()
+        self.log_keys = [hashlib.sha256(b"gridloop log" + key).digest() for key in keys]
+        self.log_key = self.log_keys[0]
+        self.foreign: KeyMissing | None = None
         self._ciphers = {state: FieldCipher(self, state) for state in State}
 
     def cipher(self, state: str) -> "FieldCipher":
@@ -127,6 +135,11 @@ class Keyring:
     def newest(self) -> _MasterKey:
         """The key that encrypts."""
         return self._master[self.kid]
+
+    def refuse_foreign(self) -> None:
+        """Raises `KeyMissing` while the database is encrypted by another key."""
+        if self.foreign is not None:
+            raise KeyMissing(*self.foreign.args)
 
     def get(self, kid: str) -> _MasterKey | None:
         """A key by its name."""
@@ -161,9 +174,10 @@ class FieldCipher:
         return self.state is not State.COMPLETE
 
     def encrypt(self, place: Place, text: str) -> str:
-        """A text, encrypted for a place; what could not be decrypted is given back as it was stored."""
+        """A text, encrypted for a place; what could not be decrypted is given back as it was stored. Raises `KeyMissing`."""
         if isinstance(text, Undecrypted):
             return text.raw
+        self.keyring.refuse_foreign()
         if self.writes_v1:
             return encryption_v1.encrypt(self.keyring.v1, text)
         key = self.keyring.newest
@@ -227,7 +241,8 @@ class FieldCipher:
     # ------------------------------------------------------------------------------------------------- bytes
 
     def encrypt_bytes(self, place: Place, data: bytes) -> bytes:
-        """Bytes, encrypted for a place: the key's name in four bytes, the nonce, the ciphertext."""
+        """Bytes, encrypted for a place: the key's name in four bytes, the nonce, the ciphertext. Raises `KeyMissing`."""
+        self.keyring.refuse_foreign()
         key = self.keyring.newest
         return key.kid_bytes + _encrypted(key.ciphers[place.purpose], place, data)
 
@@ -301,26 +316,48 @@ def _keyed(key: _MasterKey, unkeyed: bytes) -> bytes:
 
 
 def read_keys(text: str | None, file: Path) -> list[bytes]:
-    """The keys of the settings, or of the key file, which is made with a first key where there is none. Raises `KeyMissing`."""
-    if text is None:
-        if not file.exists():
-            _make(file)
-        text = file.read_text()
-    keys = []
-    for part in text.replace(",", "\n").split():
-        try:
-            keys.append(base64.urlsafe_b64decode(part))
-        except (binascii.Error, ValueError):
-            raise KeyMissing("A secret key is no Base64; make one with ‘gridloop keys secret’.") from None
-    if not keys or any(len(key) != 32 for key in keys):
+    """The keys of GRIDLOOP_SECRET_KEYS (`text`), or else of the key file. Raises `KeyMissing`, which says where what is wrong."""
+    if text is not None:
+        parts = [part.strip() for part in text.replace(",", "\n").split()]
+        found = [_key(part, Text("key {number} of GRIDLOOP_SECRET_KEYS", number=number)) for number, part in enumerate(parts, 1)]
+        if not found:
+            raise KeyMissing(Text("There is no key in GRIDLOOP_SECRET_KEYS; ‘gridloop keys secret’ makes one."))
+        return found
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
         raise KeyMissing(
-            f"Secret keys are 32 bytes in URL-safe Base64, the newest first; {file} or GRIDLOOP_SECRET_KEYS has none, or others."
+            Text("The key file {file} is not there. Put it back from its copy, or name it by GRIDLOOP_SECRET_FILE.", file=file)
+        ) from None
+    except OSError as error:
+        raise KeyMissing(Text("The key file {file} cannot be read: {why}.", file=file, why=error.strerror or "")) from None
+    found = [
+        _key(part, Text("line {number} of the key file {file}", number=number, file=file))
+        for number, line in enumerate(lines, 1)
+        for part in line.replace(",", " ").split()
+    ]
+    if not found:
+        raise KeyMissing(Text("There is no key in the key file {file}; put it back from its copy.", file=file))
+    return found
+
+
+def _key(part: str, where: Text) -> bytes:
+    try:
+        key = base64.b64decode(part, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY:
+        raise KeyMissing(
+            Text(
+                "There is no key in {where}: a key is 32 bytes in URL-safe Base64, 44 characters; ‘gridloop keys secret’ makes one.",
+                where=where,
+            )
         )
-    return keys
+    return key
 
 
-def _make(file: Path) -> None:
-    """Makes a key file whole, so that no other process ever reads half of one."""
+def make_key_file(file: Path) -> None:
+    """Makes a key file with a first key, whole, so that no other process ever reads half of one; one that is there stays."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
@@ -336,4 +373,4 @@ def _make(file: Path) -> None:
 
 def new_key() -> str:
     """A new key as settings take it."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    return base64.urlsafe_b64encode(secrets.token_bytes(_KEY)).decode()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+import asyncpg
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -83,6 +84,10 @@ SIGNED = (
     *(PASSWORD_CHANGE_NEEDED, OTP_ENROLMENT_NEEDED, POSTS_ENDED, NOT_ALLOWED, UNAVAILABLE),
 )
 READING = (*SIGNED, NOT_FOUND, INVALID)
+
+# What PostgreSQL says where ‘gridloop migrate’ was forgotten.
+WITHOUT_TABLES = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+TABLES_NEEDED = Text("The database has no tables of Gridloop, or those of another release; the operator runs ‘gridloop migrate’.")
 
 CATALOGUE = tuple(value for value in globals().values() if isinstance(value, Type))
 
@@ -223,9 +228,11 @@ def answer_to(error: Exception, scope: Scope) -> Response:
     if isinstance(error, Problem):
         return error.response()
     if isinstance(error, KeyMissing):
-        log.error("%s", error)
-        return Problem(UNAVAILABLE, Text("The server lacks a key: {error}", error=error), {"Retry-After": "60"}).response()
+        log.error("%s", error)  # which key, and where it should be, is for who runs the server
+        return Problem(UNAVAILABLE, "The server lacks a key; its log says which. Nothing was changed.", {"Retry-After": "60"}).response()
     log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+    if isinstance(error, WITHOUT_TABLES):
+        return Problem(UNAVAILABLE, TABLES_NEEDED, {"Retry-After": "60"}).response()
     return Problem(INTERNAL, "The server failed at this; it was logged. Nothing of the request was kept.").response()
 
 

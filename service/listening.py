@@ -10,6 +10,8 @@ import sys
 from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 
+from sync_protocol.texts import Text
+
 
 class AddressTaken(Exception):
     """Somebody else listens there."""
@@ -52,6 +54,11 @@ def _bound(config: Config, share: bool) -> socket.socket:
         made.bind((config.host, config.port))
     except OSError as error:
         made.close()
-        raise AddressTaken(f"{config.host}:{config.port} cannot be listened at: {error.strerror}; name another --host or --port.") from None
+        text = Text(
+            "{address} cannot be listened at: {why}; name another --host or --port.",
+            address=f"{config.host}:{config.port}",
+            why=error.strerror or "",
+        )
+        raise AddressTaken(text) from None
     made.set_inheritable(True)
     return made

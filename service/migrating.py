@@ -1,12 +1,41 @@
 """Migrates a database, with the two roles that keep the service from changing its tables."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
+
+import asyncpg
 
 import migrations
 from migrations.roles import Migrated, Roles, migrate, refuse_others_than_the_owner
+from service.audit.trail import record_operator
+from service.database import Connection
 from service.postgres import as_role, role_of
 from service.settings import Settings
+from sync_protocol.texts import Text
+
+
+async def revision_of(connection: Connection) -> str | None:
+    """The revision of a database's tables; None when it has none."""
+    if await connection.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
+        return None
+    found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return found
+
+
+async def tables_missing(connection: Connection) -> Text | None:
+    """What is to be said of a database that was not migrated; None where its tables are of this release, or of a newer one: during an
+    upgrade processes of the release before go on over them."""
+    revision = await revision_of(connection)
+    if revision is None:
+        return Text("The database has no tables of Gridloop yet; run ‘gridloop migrate’ first.")
+    if revision in migrations.revisions()[1:]:
+        return Text(
+            "The tables of the database are those of an older release ({revision}); run ‘gridloop migrate’ first.", revision=revision
+        )
+    return None
 
 
 def migrate_embedded(settings: Settings, url: str) -> Settings:
@@ -15,7 +44,8 @@ def migrate_embedded(settings: Settings, url: str) -> Settings:
     `url` is that of its superuser.
     """
     roles = Roles(settings.owner_role, settings.service_role)
-    migrate(url, roles)
+    with _noted(url):
+        migrate(url, roles)
     service, owner = as_role(url, roles.service), as_role(url, roles.owner)
     return settings.model_copy(update={"database_url": service, "owner_database_url": owner})
 
@@ -28,9 +58,37 @@ def migrate_given(settings: Settings) -> Migrated | None:
     url = str(settings.database_url)
     if settings.owner_database_url is None:
         asyncio.run(refuse_others_than_the_owner(url))
-        migrations.upgrade(url)
+        with _noted(url):
+            migrations.upgrade(url)
         return None
     service = role_of(url) or settings.service_role
     password = urlsplit(url).password
     roles = Roles(settings.owner_role, service)
-    return migrate(settings.owner_database_url, roles, unquote(password) if password else None)
+    with _noted(settings.owner_database_url):
+        return migrate(settings.owner_database_url, roles, unquote(password) if password else None)
+
+
+@contextmanager
+def _noted(url: str) -> Iterator[None]:
+    """Leaves a line in the trail if what is done inside changes the revision of the tables."""
+    before = asyncio.run(_revision_at(url))
+    yield
+    asyncio.run(_note_revision(url, before))
+
+
+async def _revision_at(url: str) -> str | None:
+    connection = await asyncpg.connect(url)
+    try:
+        return await revision_of(connection)
+    finally:
+        await connection.close()
+
+
+async def _note_revision(url: str, before: str | None) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        after = await revision_of(connection)
+        if after is not None and after != before:
+            await record_operator(connection, datetime.now(UTC), "migrated", after)
+    finally:
+        await connection.close()

@@ -1,21 +1,41 @@
 """Settings, each from an environment variable `GRIDLOOP_…`, with a default that suits a laptop."""
 
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import limits
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.encryption import Keyring, read_keys
+from service.faults import fault
+from service.http.forwarded import checked
+from sync_protocol.texts import Text, text_of
 from sync_protocol.vocabulary import ROLES
 
+PREFIX = "GRIDLOOP_"
 _ROLE = r"^[a-z_][a-z0-9_]{0,62}$"
+# What tests and CI read, and what Kubernetes sets in every pod beside a service of that name.
+_NO_SETTING = re.compile(r"GRIDLOOP_(TEST_.*|BENCH_.*|NO_SKIPS|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_.*)?)")
+
+# A list that is read as JSON by `Settings` itself, so that it can say what is wrong with it.
+Listed = Annotated[list[str], NoDecode]
+
+
+class WrongSetting(Exception):
+    """A setting cannot be used; its text names it, and says what to write instead."""
 
 
 class Settings(BaseSettings):
     """Everything that can be set from outside."""
 
-    model_config = SettingsConfigDict(env_prefix="GRIDLOOP_", env_file=None, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=None, extra="ignore")
 
     database_url: str | None = Field(None, description="PostgreSQL to use; empty: an embedded one is started in the data folder.")
     owner_database_url: str | None = Field(
@@ -41,7 +61,7 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         10_000, ge=64, le=1_000_000, description="Connections of a service process; idle ones are closed to make room beyond it."
     )
-    proxies: list[str] = Field(
+    proxies: Listed = Field(
         [], description="Addresses or networks that may say where a request came from (X-Forwarded-For and -Proto), as a JSON list."
     )
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
@@ -53,7 +73,7 @@ class Settings(BaseSettings):
     sign_in_days: int = Field(180, ge=1, le=3650, description="Days after which a sign-in ends, however often it was renewed.")
     first_password_hours: int = Field(72, ge=1, le=24 * 60, description="Life of a first password, hours.")
     recovery_minutes: int = Field(60, ge=1, le=24 * 60, description="Life of a one-time code for a forgotten password, minutes.")
-    otp_roles: list[str] = Field(
+    otp_roles: Listed = Field(
         [], description="Roles that must sign in with a second factor, as a JSON list; best `supervisor` and `admin`."
     )
     idempotency_keys: int = Field(5_000, ge=1, le=10_000_000, description="Idempotency-Keys that a caller may use in a day.")
@@ -70,7 +90,7 @@ class Settings(BaseSettings):
     location_days: int = Field(180, ge=1, le=3650, description="Days after which `gridloop purge` clears where a visit was made.")
     audit_days: int = Field(365, ge=180, le=36500, description="Days that the trail is kept; never under 180.")
     backups_kept: str = Field("", description="How long backups and WAL archives are kept, in words, for answers about erasures.")
-    cors_origins: list[str] = Field([], description="Origins of web pages that may call the API, as a JSON list.")
+    cors_origins: Listed = Field([], description="Origins of web pages that may call the API, as a JSON list.")
     metrics_token: str | None = Field(None, description="Bearer token that opens /metrics.")
     open_metrics: bool = Field(False, description="Whether /metrics is there for everybody; it is with `--demo`.")
     open_docs: bool = Field(False, description="Whether /docs, /redoc and /openapi.json are there; they are with `--demo`.")
@@ -85,20 +105,92 @@ class Settings(BaseSettings):
     summary_due_hour: int = Field(18, ge=0, le=23, description="… at this hour, Asia/Shanghai.")
     rank: bool = Field(False, description="Whether cadre tables carry ranks.")
 
+    @field_validator("otp_roles", "proxies", "cors_origins", mode="before")
+    @classmethod
+    def _is_json(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        try:
+            found = json.loads(given)
+        except ValueError:
+            found = None
+        if not isinstance(found, list):
+            raise ValueError(Text('this is no JSON list; write ["one", "another"], with the quotes and the brackets'))
+        return found
+
     @field_validator("otp_roles")
     @classmethod
     def _are_roles(cls, roles: list[str]) -> list[str]:
         unknown = sorted(set(roles) - set(ROLES))
         if unknown:
-            raise ValueError(f"there is no role {', '.join(unknown)}; there are {', '.join(ROLES)}")
+            raise ValueError(Text("there is no role {unknown}; there are {roles}", unknown=", ".join(unknown), roles=", ".join(ROLES)))
         return roles
+
+    @field_validator("proxies")
+    @classmethod
+    def _are_addresses(cls, proxies: list[str]) -> list[str]:
+        return [checked(proxy) for proxy in proxies]
+
+    @field_validator("attempts_here", "attempts_account", "attempts_address")
+    @classmethod
+    def _is_a_rate(cls, rate: str) -> str:
+        try:
+            limits.parse(rate)
+        except ValueError:
+            raise ValueError(Text("this is no number of attempts in a time; write one like 10/15minutes or 50/hour")) from None
+        return rate
 
     @property
     def owner_url(self) -> str:
         """What connects as the owner of the tables: the service's own URL where none other is set."""
         return str(self.owner_database_url or self.database_url)
 
+    @property
+    def key_file(self) -> Path:
+        """Where the keys lie that encrypt personal data, unless they are given as a setting."""
+        return self.secret_file or self.data / "secret.key"
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there are keys, or something that should be them."""
+        return "keyring" in self.__dict__ or self.secret_keys is not None or self.key_file.exists()
+
     @cached_property
     def keyring(self) -> Keyring:
-        """The keys that encrypt personal data; `encryption_queries.cipher_of` gives what uses them."""
-        return Keyring(read_keys(self.secret_keys, self.secret_file or self.data / "secret.key"))
+        """The keys that encrypt personal data; `encryption_queries.cipher_of` gives what uses them, and makes the first."""
+        return Keyring(read_keys(self.secret_keys, self.key_file))
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of the environment; raises `WrongSetting`, also for a name that is none: it may be a misspelt one."""
+    refuse_unknown(os.environ if environment is None else environment)
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [Text("{setting}: {what}", setting=name_of(str(item["loc"][0])), what=_what(item)) for item in error.errors()]
+        raise WrongSetting(Text("{wrong}.", wrong=wrong)) from None
+
+
+def name_of(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def _what(item: Any) -> str:
+    """What is wrong with a setting; never its value, which may be a secret."""
+    error = item.get("ctx", {}).get("error")
+    return text_of(error) if isinstance(error, ValueError) else fault(item)
+
+
+def refuse_unknown(environment: Mapping[str, str]) -> None:
+    """Raises `WrongSetting` for a variable `GRIDLOOP_…` that is no setting."""
+    known = [name_of(field) for field in Settings.model_fields]
+    for name in sorted(environment):
+        if not name.upper().startswith(PREFIX) or name.upper() in known or _NO_SETTING.fullmatch(name.upper()):
+            continue
+        nearest = difflib.get_close_matches(name.upper(), known, 1)
+        if nearest:
+            raise WrongSetting(
+                Text("There is no setting {name}; is {nearest} meant? Rename it, or leave it out.", name=name, nearest=nearest[0])
+            )
+        raise WrongSetting(Text("There is no setting {name}; leave it out. README.md lists all settings.", name=name))

@@ -12,14 +12,14 @@ from service.database import Connection
 from service.encrypted_values import cadre_phone, encrypted_phone
 from service.encryption import FieldCipher
 from service.encryption_queries import cipher_of
-from service.errors import INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
+from service.errors import INVALID, NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.http.strict import RequestBody
 from service.identity import queries
 from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
 from service.identity.account_routes import PURPOSE, known_of
-from service.identity.one_time_codes import hash_of_code, new_code
+from service.identity.one_time_codes import Kept, keep_codes, new_code
 from service.identity.passwords import RULE, refuse_weak
 from service.identity.rights import ADMINISTERS, RECOVERED, SEES_DEVICES, scope
 from service.identity.routes import Ended
@@ -141,7 +141,7 @@ def _cadre(cipher: FieldCipher, row: Any, caller: Caller | None = None) -> Cadre
     return CadreItem(**{**dict(row), "phone": phone, "posts": posts})
 
 
-@router.patch("/cadres/{staff_code}", summary="Correct a cadre", operation_id="correct_cadre", responses=documented(*READING))
+@router.patch("/cadres/{staff_code}", summary="Correct a cadre", operation_id="correct_cadre", responses=documented(*READING, NOT_NOW))
 async def correct_cadre(request: Request, caller: Signed, staff_code: StaffCode, body: CadreCorrection) -> CadreItem:
     """Name, phone number, membership: what is recorded of a person can be put right."""
     state = state_of(request)
@@ -153,13 +153,16 @@ async def correct_cadre(request: Request, caller: Signed, staff_code: StaffCode,
         if "phone" in changes:
             changes["phone"] = encrypted_phone(cipher, staff_code, changes["phone"])
         await _require(connection, caller, staff_code)
+        await queries.refuse_erased(connection, staff_code)
         await queries.correct_cadre(connection, staff_code, changes)
         await note(connection, request, caller, "cadre-corrected", [staff_code], 1)
         row = await queries.cadre_with_posts(connection, staff_code)
     return _cadre(cipher, row)
 
 
-@router.put("/cadres/{staff_code}/password", summary="Give a first password", operation_id="set_password", responses=documented(*READING))
+@router.put(
+    "/cadres/{staff_code}/password", summary="Give a first password", operation_id="set_password", responses=documented(*READING, NOT_NOW)
+)
 async def set_password(request: Request, caller: Signed, staff_code: StaffCode, body: FirstPassword) -> Ended:
     """Ends the cadre's sign-ins; the first thing that the cadre does with the new password is to change it."""
     state = state_of(request)
@@ -173,6 +176,7 @@ async def set_password(request: Request, caller: Signed, staff_code: StaffCode, 
     async with state.database.transaction() as connection:
         await _require(connection, caller, staff_code)
         ended = await sessions.end_sessions(connection, staff_code, caller.now, "password")
+        await queries.refuse_erased(connection, staff_code)
         await queries.set_password(connection, staff_code, hashed, expires_at)
         await codes.delete_codes(connection, staff_code, PURPOSE)
         await note(connection, request, caller, "password-set", [staff_code], 1)
@@ -184,17 +188,17 @@ async def set_password(request: Request, caller: Signed, staff_code: StaffCode, 
     status_code=201,
     summary="Give a one-time code for a forgotten password",
     operation_id="make_recovery_code",
-    responses=documented(*READING),
+    responses=documented(*READING, NOT_NOW),
 )
 async def make_recovery_code(request: Request, caller: Signed, staff_code: StaffCode) -> RecoveryCode:
-    """To be read to the cadre, who must be known: with it they choose a password, once, within an hour. An older code is void."""
+    """To be read to the cadre, who must be known: with it they choose a password, once, before `expires_at`. An older code is void."""
     state = state_of(request)
     code = new_code()
     expires_at = caller.now + timedelta(minutes=state.settings.recovery_minutes)
     async with state.database.transaction() as connection:
         await _require_recoverable(connection, caller, staff_code)
-        hashed = hash_of_code(state.settings, staff_code, PURPOSE, code)
-        await codes.replace_codes(connection, staff_code, PURPOSE, [hashed], caller.now, expires_at)
+        await queries.refuse_erased(connection, staff_code)
+        await keep_codes(connection, state.settings, Kept(staff_code, PURPOSE), [code], caller.now, expires_at)
         await note(connection, request, caller, "recovery-code-given", [staff_code], 1)
     return RecoveryCode(code=code, expires_at=expires_at)
 
@@ -216,16 +220,19 @@ async def _require_recoverable(connection: Connection, caller: Caller, staff_cod
     "/cadres/{staff_code}/otp",
     summary="Take a second factor away",
     operation_id="reset_otp",
-    responses=documented(*READING),
+    responses=documented(*READING, NOT_NOW),
 )
 async def reset_otp(request: Request, caller: Signed, staff_code: StaffCode) -> Ended:
     """For who has lost the phone with the authenticator app and the recovery codes. Ends the cadre's sign-ins."""
     _refuse_own(caller, staff_code)
     async with state_of(request).database.transaction() as connection:
         await _require(connection, caller, staff_code)
-        await codes.forget_second_factor(connection, staff_code)
+        # First, as everywhere: it locks the account's sign-ins. Rolled back where there is no second factor.
+        ended = await sessions.end_sessions(connection, staff_code, caller.now, "second-factor")
+        if not await codes.forget_second_factor(connection, staff_code):
+            raise Problem(NOT_NOW, Text("‘{cadre}’ has no second factor; nothing was changed.", cadre=staff_code))
         await note(connection, request, caller, "otp-reset", [staff_code], 1)
-        return Ended(ended=await sessions.end_sessions(connection, staff_code, caller.now, "second-factor"))
+        return Ended(ended=ended)
 
 
 @router.delete("/cadres/{staff_code}/sessions", summary="End all sign-ins", operation_id="end_sessions", responses=documented(*READING))
@@ -233,8 +240,10 @@ async def end_sessions(request: Request, caller: Signed, staff_code: StaffCode) 
     """Every token of the cadre stops being good."""
     async with state_of(request).database.transaction() as connection:
         await _require(connection, caller, staff_code)
-        await note(connection, request, caller, "sessions-ended", [staff_code], 1)
-        return Ended(ended=await sessions.end_sessions(connection, staff_code, caller.now, "administrator"))
+        ended = await sessions.end_sessions(connection, staff_code, caller.now, "administrator")
+        if ended:
+            await note(connection, request, caller, "sessions-ended", [staff_code], ended)
+        return Ended(ended=ended)
 
 
 async def _require(connection: Connection, caller: Caller, staff_code: str) -> None:
@@ -285,7 +294,8 @@ async def revoke_device(request: Request, caller: Signed, id: Id) -> DeviceItem:
             if await queries.device_in(connection, id, shown, caller.now, caller.staff_code) is not None:
                 raise Problem(NOT_ALLOWED, "A phone is revoked by an administrator, or by who signed in on it.")
             raise Problem(NOT_FOUND, Text("There is no device {id} in your scope.", id=id))
-        await queries.revoke_device(connection, id, caller.now)
-        await note(connection, request, caller, "device-revoked", [row["staff_code"]], 1)
+        if row["revoked_at"] is None:
+            await queries.revoke_device(connection, id, caller.now)
+            await note(connection, request, caller, "device-revoked", [row["staff_code"], id], 1)
         found = await queries.device(connection, id)
     return DeviceItem(**dict(found), handed_in=_handed_in(found))

@@ -19,14 +19,15 @@ router = APIRouter(prefix="/v1", tags=["audit"])
 
 
 class AuditItem(BaseModel):
-    """A line of the trail. `subjects`: units, staff codes or record ids; never what was read."""
+    """A line of the trail. `subjects`: units, staff codes, ids of records and phones, or in a word how somebody signed in (`password`,
+    `otp`, `recovery-code`, `client-secret`); never what was read."""
 
     id: str
     at: datetime
     staff_code: str
     action: str = Field(examples=["households"])
     subjects: list[str]
-    count: int = Field(description="How many records were shown")
+    count: int = Field(description="How many records were shown, or cleared, or sign-ins failed")
     address: str
     request_id: str
     units: list[str] = Field(description="The units for which it was done")

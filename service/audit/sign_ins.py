@@ -1,16 +1,18 @@
 """Lines of the trail about sign-ins: each that succeeded, and failures in a number that no attack can drive up."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import Request
 
-from service.audit.trail import address_of, note
-from service.database import Connection
-from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem
+from service.audit.trail import address_of, note, record
+from service.database import Connection, Database
+from service.errors import SIGN_IN_FAILED, TOO_MANY, WITHOUT_TABLES, Problem
 from service.identity import attempt_queries
 from service.identity.attempts import network_of
 from service.state import State
@@ -18,6 +20,7 @@ from service.state import State
 log = logging.getLogger("gridloop")
 # Failures of an account from an address make a line at once, and then one a minute that counts those since.
 LINE_EVERY_S = 60
+_PREFIX = "trail "
 
 
 @dataclass
@@ -32,9 +35,11 @@ class Actor:
         return []
 
 
-async def note_act(connection: Connection, request: Request, staff_code: str, action: str, subject: str | None, now: datetime) -> None:
-    """Adds a line about an account, in the transaction of what it tells of."""
-    await note(connection, request, Actor(staff_code, now), action, [subject] if subject else [], 1)
+async def note_act(
+    connection: Connection, request: Request, staff_code: str, action: str, subject: str | None, now: datetime, how: str | None = None
+) -> None:
+    """Adds a line about an account, in the transaction of what it tells of; `how` it was done, in a word."""
+    await note(connection, request, Actor(staff_code, now), action, [word for word in (subject, how) if word], 1)
 
 
 async def note_failure(state: State, request: Request, staff_code: str | None, action: str, now: datetime) -> None:
@@ -45,7 +50,7 @@ async def note_failure(state: State, request: Request, staff_code: str | None, a
     account = staff_code or ""
     address = network_of(address_of(request))
     async with state.database.transaction() as connection:
-        key = f"trail {action} {account} {address}"
+        key = f"{_PREFIX}{action} {account} {address}"
         count = await attempt_queries.count_once_a_while(connection, key, now.timestamp(), LINE_EVERY_S)
         if count is not None:
             await note(connection, request, Actor(account, now), action, [account] if account else [], count)
@@ -60,3 +65,26 @@ async def failures_noted(state: State, request: Request, staff_code: str | None,
         if problem.type in (SIGN_IN_FAILED, TOO_MANY):
             await note_failure(state, request, staff_code, action, now)
         raise
+
+
+async def note_counted(database: Database, now: datetime) -> int:
+    """Adds the lines of failures that were counted and after which none came: an attack that ended within its minute. How many."""
+    async with database.transaction() as connection:
+        rows = await attempt_queries.take_counts(connection, _PREFIX, now.timestamp(), LINE_EVERY_S)
+        for row in rows:
+            action, _, rest = row["key"].removeprefix(_PREFIX).partition(" ")
+            account, _, address = rest.rpartition(" ")
+            await record(connection, now, account, action, [account] if account else [], row["count"], address)
+    return len(rows)
+
+
+async def keep_noting(database: Database, now: Callable[[], datetime], every_s: float = LINE_EVERY_S) -> None:
+    """Does so about every `every_s` seconds for as long as the service runs."""
+    while True:
+        await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
+        try:
+            await note_counted(database, now())
+        except (Problem, *WITHOUT_TABLES):
+            continue  # the database is down, or lacks its tables, and said so
+        except Exception:
+            log.exception("counted failures could not be written into the trail; it is tried again")

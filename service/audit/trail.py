@@ -56,10 +56,10 @@ async def note(
     )
 
 
-async def record_operator(connection: Connection, at: datetime, action: str, subject: str) -> None:
+async def record_operator(connection: Connection, at: datetime, action: str, subject: str, count: int = 1) -> None:
     """Adds a line about what was done by the command line: for no unit in particular, so that it is
     seen from the top."""
-    await record(connection, at, OPERATOR, action, [subject], 1)
+    await record(connection, at, OPERATOR, action, [subject] if subject else [], count)
 
 
 async def record(

@@ -25,6 +25,7 @@ from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, monthly_summary_id, weekly_analysis_id
 from sync_protocol.lifecycle import Step, fold
 from sync_protocol.periods import SHANGHAI, midnight, month_of, to_ms, week_of
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import DUTIES, SEVERITIES
 
 Progress = Callable[[str, int, int], None]
@@ -58,11 +59,13 @@ async def fill(
     """
     async with database.transaction() as connection:
         if await connection.fetchval("SELECT EXISTS (SELECT FROM visit)"):
-            raise FillRefused("There are visits already; fill takes a database that holds the roster only. Name another --data folder.")
+            raise FillRefused(
+                Text("There are visits already; fill takes a database that holds the roster only. Name another --data folder.")
+            )
         rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid ~ '^[0-9]{15}$'")
         heads: dict[str, int] = {row["grid"]: row["rev"] for row in rows}
         if not heads:
-            raise FillRefused("There is no roster yet; run ‘gridloop roster load’ first.")
+            raise FillRefused(Text("There is no roster yet; run ‘gridloop roster load’ first."))
         year = _Year(settings, heads, last, days, seed)
         definitions = await _drop_indexes(connection)
         await _copy(connection, "visit", _VISIT_COLUMNS, year.visits(visits), visits, progress)

@@ -18,6 +18,7 @@ from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
 from service.history import queries
 from service.identity.access import Signed
 from service.identity.views import View, redact, redact_value
+from service.inbox.rules import shown_rule
 from service.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.state import state_of
 from service.sync.log_queries import read_bodies
@@ -131,7 +132,7 @@ def change(row: Any, stored: Body, kind: str, cipher: FieldCipher, view: View) -
     lost = []
     for item in rest.get("conflicts") or ():
         pair = {name: redact_value(kind, item["field"], item.get(name), view) for name in ("kept", "lost")}
-        lost.append(LostValue(field=item["field"], rule=item["rule"], **pair))
+        lost.append(LostValue(field=item["field"], rule=shown_rule(item["rule"]), **pair))
     return HistoryEntry(
         at=from_ms(stamp_ms(f"{row['stamp']:016x}")),
         received_at=row["received_at"],

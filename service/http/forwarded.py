@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from sync_protocol.texts import Text
+
 log = logging.getLogger("gridloop")
 
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
@@ -55,14 +57,21 @@ class Forwarded(ProxyHeadersMiddleware):
 
 
 def checked(address: str) -> str:
-    """An address or network that may be named as a proxy; ValueError for anything else."""
-    if address != "*":
-        ipaddress.ip_network(address)
+    """An address or network that may be named as a proxy; ValueError, with a `Text`, for anything else."""
+    try:
+        if address != "*":
+            ipaddress.ip_network(address)
+    except ValueError:
+        text = Text("‘{address}’ is no address; write one like 10.0.0.5, or a network like 10.0.0.0/24", address=address)
+        raise ValueError(text) from None
     return address
 
 
 def proxies_from(settings: Sequence[str]) -> list[str]:
-    """The proxies of the settings; else those of FORWARDED_ALLOW_IPS, as uvicorn has it; else this machine's."""
+    """The proxies of the settings; else those of FORWARDED_ALLOW_IPS, as uvicorn has it; else this machine's.
+
+    Raises ValueError for one of those that is no address.
+    """
     if settings:
         return list(settings)
-    return [part.strip() for part in os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1").split(",") if part.strip()]
+    return [checked(part.strip()) for part in os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1").split(",") if part.strip()]

@@ -25,7 +25,7 @@ from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
 from service.identity.grants import origin_of
-from service.identity.one_time_codes import hash_of_code
+from service.identity.one_time_codes import Kept, use_code
 from service.identity.passwords import RULE, refuse_weak
 from service.identity.routes import Ended
 from service.settings import Settings
@@ -48,7 +48,7 @@ class Recovery(RequestBody):
     """A one-time code, and the new password that it allows to choose."""
 
     staff_code: str = Field(max_length=80, pattern=r"^[^\x00]*$")
-    code: str = Field(max_length=20, examples=["7K3M9-Q2FXW"], description="Good once, for an hour")
+    code: str = Field(max_length=20, examples=["7K3M9-Q2FXW"], description="Good once, until the `expires_at` that came with it")
     new_password: str = Field(max_length=200, description=RULE)
     device_id: MadeId | None = Field(
         None, pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$", description="Of the phone, if it signed in before"
@@ -111,16 +111,15 @@ async def recover(request: Request, body: Recovery) -> Ended:
         known = await known_of(connection, state.settings, body.staff_code, cadre)
     origin = origin._replace(account=f"recovery of {origin.account}")
     refuse_weak(body.new_password, known)
-    hashed_code = hash_of_code(state.settings, body.staff_code, PURPOSE, body.code)
     noted = failures_noted(state, request, cadre["staff_code"] if cadre else None, "recovery-failed", now)
     async with noted, state.attempts.counted(state.attempts.of_cadre(origin), now):
         new = await state.passwords.hash(body.new_password)
         async with state.database.transaction() as connection:
             await sessions.lock_sign_ins(connection, body.staff_code)
-            if not await codes.use_code(connection, body.staff_code, PURPOSE, hashed_code, now):
+            if not await use_code(connection, state.settings, Kept(body.staff_code, PURPOSE), body.code, now):
                 raise Problem(
                     SIGN_IN_FAILED,
-                    "No account has this staff code and one-time code, or its hour is over; check both, or ask for a new code.",
+                    "No account has this staff code and one-time code, or its time is over; check both, or ask for a new code.",
                 )
             await queries.set_password(connection, body.staff_code, new)
             ended = await sessions.end_sessions(connection, body.staff_code, now, "password")

@@ -69,3 +69,19 @@ async def count_once_a_while(connection: Connection, key: str, now: float, secon
         return None
     await write_windows(connection, {key: (0, now + seconds, now)})
     return count
+
+
+async def take_counts(connection: Connection, prefix: str, now: float, seconds: float) -> list[Row]:
+    """What `count_once_a_while` has counted under keys with a prefix, and returned to nobody, in windows that are over; from now on 0."""
+    return await connection.fetch(
+        """
+        WITH over AS MATERIALIZED (
+            SELECT key, count FROM attempt WHERE starts_with(key, $1) AND count > 0 AND NOT (expires_at > $2 AND expires_at <= $2 + $3)
+            ORDER BY key FOR UPDATE SKIP LOCKED
+        )
+        UPDATE attempt a SET count = 0 FROM over WHERE a.key = over.key RETURNING over.key, over.count
+        """,
+        prefix,
+        now,
+        seconds,
+    )

@@ -62,11 +62,11 @@ class Attempts:
             parse(text) for text in (settings.attempts_here, settings.attempts_account, settings.attempts_address)
         )
         self._code = parse("10/hour")
-        self._secret = settings.keyring.log_key
+        self._settings = settings
 
     def _stored(self, window: Window) -> str:
         """A window's key as the database keeps it: whatever was typed as a staff code may be anybody's phone number."""
-        return f"{window.key.partition(' ')[0]} {hashed(window.key, self._secret)}"
+        return f"{window.key.partition(' ')[0]} {hashed(window.key, self._settings.keyring.log_key)}"
 
     def of_cadre(self, origin: Origin) -> tuple[Window, ...]:
         """The windows of an attempt to sign in as a cadre."""

@@ -57,6 +57,7 @@ class _Proven(NamedTuple):
     cadre: Row
     newer_hash: str | None
     needs_enrolment: bool
+    how: str = "password"
 
 
 async def by_password(state: State, request: Request, grant: Grant, now: datetime) -> TokenAnswer:
@@ -100,8 +101,8 @@ async def _prove(state: State, grant: Grant, cadre: Row | None, now: datetime) -
     if grant.device_id is None and not any_present(posts, now):
         raise posts_ended()
     if factor is not None and factor["confirmed_at"] is not None:
-        await check_code(state, cadre["staff_code"], grant.otp, now)
-        return _Proven(cadre, newer, needs_enrolment=False)
+        taken = await check_code(state, cadre["staff_code"], grant.otp, now)
+        return _Proven(cadre, newer, needs_enrolment=False, how=taken.value)
     return _Proven(cadre, newer, second_factor.is_asked_for(state.settings, posts, now))
 
 
@@ -115,14 +116,15 @@ async def _prove_again(state: State, grant: Grant, proven: _Proven) -> _Proven:
     return proven._replace(cadre=cadre, newer_hash=newer)
 
 
-async def check_code(state: State, staff_code: str, code: str | None, now: datetime) -> None:
-    """Raises `Problem` unless a code of the second factor, or a recovery code, is right and new."""
+async def check_code(state: State, staff_code: str, code: str | None, now: datetime) -> second_factor.Taken:
+    """Raises `Problem` unless a code of the second factor, or a recovery code, is right and new; which of them it was."""
     if not code:
         raise Problem(OTP_NEEDED, "The password is right; send the code of the authenticator app, too, as otp.")
     async with state.attempts.counted(state.attempts.of_code(staff_code.casefold()), now, OTP_NEEDED):
         async with state.database.transaction() as connection:
-            if await second_factor.takes(connection, state.settings, staff_code, code, now):
-                return
+            taken = await second_factor.takes(connection, state.settings, staff_code, code, now)
+            if taken is not None:
+                return taken
         raise Problem(OTP_NEEDED, "The code is wrong, or was used before; wait for the next one.")
 
 
@@ -151,7 +153,7 @@ async def _begin(state: State, request: Request, grant: Grant, proven: _Proven, 
             network_of(address_of(request)),
         )
         await sessions.add_refresh_token(connection, token)
-        await note_act(connection, request, staff_code, "signed-in", grant.device_id, now)
+        await note_act(connection, request, staff_code, "signed-in", grant.device_id, now, proven.how)
     answer = _answer(state, token, refresh_token, registered_at, now)
     answer.password_change_needed = cadre["must_change"]
     answer.otp_enrolment_needed = proven.needs_enrolment
@@ -284,7 +286,7 @@ async def by_client(state: State, request: Request, grant: Grant, now: datetime)
     if beyond:
         raise Problem(GRANT_REFUSED, Text("The app may not have the scope {scope}.", scope=" ".join(beyond)[:100]), error="invalid_scope")
     async with state.database.transaction() as connection:
-        await note_act(connection, request, id, "signed-in", None, now)
+        await note_act(connection, request, id, "signed-in", None, now, "client-secret")
     return TokenAnswer(
         access_token=state.tokens.access_token(id, now, Issued(client=id, scopes=wanted)),
         expires_in=state.settings.access_minutes * 60,

@@ -108,7 +108,7 @@ class SecondFactor(SQLModel, table=True):
 class OneTimeCode(SQLModel, table=True):
     """A code that is good once: in place of a second factor, or (`purpose` = `password`) to set a new password until `expires_at`.
 
-    `hash` is an HMAC under a key outside the database: the codes are too short for a plain hash.
+    `hash` is encrypted: the codes are too short for a plain hash. See `one_time_codes`.
     """
 
     __tablename__ = "one_time_code"

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from service.conditions import Conditions, contains
 from service.database import Connection, Row
+from service.errors import NOT_NOW, Problem
 from service.identity.rights import PostHeld
+from sync_protocol.texts import Text
 
 
 async def cadre(connection: Connection, staff_code: str) -> Row | None:
@@ -33,6 +35,23 @@ async def set_password(connection: Connection, staff_code: str, hashed: str, exp
         expires_at,
     )
     return status.endswith(" 1")
+
+
+async def refuse_erased(connection: Connection, staff_code: str) -> None:
+    """Raises `Problem` for a cadre who was erased, or is being erased; until the transaction ends no erasure goes past the account.
+
+    Nothing is put into such an account again: it would outlive the erasure.
+    """
+    await connection.execute("SELECT FROM cadre WHERE staff_code = $1 FOR NO KEY UPDATE", staff_code)
+    erased = "SELECT EXISTS (SELECT FROM erasure WHERE kind = 'cadre' AND subject = $1)"
+    if await connection.fetchval(erased, staff_code):
+        raise Problem(
+            NOT_NOW,
+            Text(
+                "The data of ‘{cadre}’ was erased, and the account stays empty; a person who comes back gets a new staff code.",
+                cadre=staff_code,
+            ),
+        )
 
 
 async def set_hash(connection: Connection, staff_code: str, old: str, new: str) -> None:
@@ -203,8 +222,9 @@ async def set_client_hash(connection: Connection, id: str, old: str, new: str) -
 
 
 async def revoke_client(connection: Connection, id: str, now: datetime) -> bool:
-    """Ends an app's account; False when there is none."""
-    return (await connection.execute("UPDATE app_client SET revoked_at = $2 WHERE id = $1", id, now)).endswith(" 1")
+    """Ends an app's account; False when there is none, or it has ended before."""
+    status = await connection.execute("UPDATE app_client SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", id, now)
+    return status.endswith(" 1")
 
 
 async def retire_signing_keys(connection: Connection, but: str, at: datetime) -> None:

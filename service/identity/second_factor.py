@@ -4,6 +4,7 @@ import hmac
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from enum import StrEnum
 
 import pyotp
 
@@ -11,7 +12,7 @@ from service.database import Connection
 from service.encryption import Place, Undecrypted
 from service.encryption_queries import cipher_of
 from service.identity import second_factor_queries as queries
-from service.identity.one_time_codes import hash_of_code, new_code
+from service.identity.one_time_codes import Kept, keep_codes, new_code, use_code
 from service.identity.rights import PostHeld
 from service.settings import Settings
 
@@ -37,29 +38,34 @@ def matching_step(secret: str, code: str, now: datetime, after: int) -> int | No
     return None
 
 
-async def takes(connection: Connection, settings: Settings, staff_code: str, code: str, now: datetime) -> bool:
-    """Whether a code of the app, or a recovery code, is right; it is used up."""
+class Taken(StrEnum):
+    """What a code was: one of the app, or a recovery code."""
+
+    APP = "otp"
+    RECOVERY = "recovery-code"
+
+
+async def takes(connection: Connection, settings: Settings, staff_code: str, code: str, now: datetime) -> Taken | None:
+    """What a code was, which is used up now; None when it is wrong."""
     found = await queries.second_factor(connection, staff_code)
     if found is None:
-        return False
+        return None
     digits = code.replace(" ", "")
     if re.fullmatch(r"[0-9]{6}", digits):
         secret = (await cipher_of(connection, settings)).decrypt(secret_place(staff_code), found["secret"])
         if isinstance(secret, Undecrypted):
-            return False
+            return None
         step = matching_step(secret, digits, now, found["last_step"])
-        return step is not None and await queries.take_step(connection, staff_code, step)
+        return Taken.APP if step is not None and await queries.take_step(connection, staff_code, step) else None
     if found["confirmed_at"] is None:
-        return False
-    hashed = hash_of_code(settings, staff_code, PURPOSE, code)
-    return await queries.use_code(connection, staff_code, PURPOSE, hashed, now)
+        return None
+    return Taken.RECOVERY if await use_code(connection, settings, Kept(staff_code, PURPOSE), code, now) else None
 
 
 async def new_recovery_codes(connection: Connection, settings: Settings, staff_code: str, now: datetime) -> list[str]:
     """Ten new recovery codes; the older ones are no longer good."""
     codes = [new_code() for _ in range(RECOVERY_CODES)]
-    hashes = [hash_of_code(settings, staff_code, PURPOSE, code) for code in codes]
-    await queries.replace_codes(connection, staff_code, PURPOSE, hashes, now)
+    await keep_codes(connection, settings, Kept(staff_code, PURPOSE), codes, now)
     return codes
 
 

@@ -67,16 +67,21 @@ async def replace_codes(
     )
 
 
-async def use_code(connection: Connection, staff_code: str, purpose: str, hash: str, now: datetime) -> bool:
-    """Uses a one-time code up; False when there is none like it, or its time is over."""
-    status = await connection.execute(
-        "DELETE FROM one_time_code WHERE staff_code = $1 AND purpose = $2 AND hash = $3 AND (expires_at IS NULL OR expires_at > $4)",
+async def lock_codes(connection: Connection, staff_code: str, purpose: str, now: datetime) -> list[str]:
+    """The one-time codes that a cadre has for a purpose and whose time is not over, as they are kept, locked."""
+    rows = await connection.fetch(
+        "SELECT hash FROM one_time_code WHERE staff_code = $1 AND purpose = $2 AND (expires_at IS NULL OR expires_at > $3)"
+        " ORDER BY hash FOR UPDATE",
         staff_code,
         purpose,
-        hash,
         now,
     )
-    return status.endswith(" 1")
+    return [row["hash"] for row in rows]
+
+
+async def delete_code(connection: Connection, staff_code: str, purpose: str, stored: str) -> None:
+    """Deletes one of them, by how it is kept."""
+    await connection.execute("DELETE FROM one_time_code WHERE staff_code = $1 AND purpose = $2 AND hash = $3", staff_code, purpose, stored)
 
 
 async def delete_codes(connection: Connection, staff_code: str, purpose: str) -> None:

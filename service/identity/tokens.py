@@ -14,9 +14,10 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from service.audit.trail import Act
 from service.database import Database
 from service.encryption import FieldCipher, KeyMissing, Place, Undecrypted
-from service.encryption_queries import cipher_of
+from service.encryption_queries import cipher_of, missing_key_text, refuse_unknown_keys
 from service.errors import GRANT_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, Problem
 from service.identity import jwt, queries
 from service.settings import Settings
@@ -89,28 +90,41 @@ class Tokens:
             cipher = await cipher_of(connection, self._settings)
             rows = await queries.signing_keys(connection, self._now())
             if not rows:
+                await refuse_unknown_keys(connection, self._settings)
                 made, private, public_pem = make_key()
                 await queries.add_signing_key(connection, made, cipher.encrypt(key_place(made), private), public_pem, first=True)
                 rows = await queries.signing_keys(connection, self._now())
         kid, self._private, self._missing = rows[0]["kid"], None, None
+        keyring = self._settings.keyring
         try:
-            self._private = (kid, decrypted_key(cipher, kid, rows[0]["private_pem"]))
-        except KeyMissing as error:
+            self._private = (kid, decrypted_key(self._settings, cipher, kid, rows[0]["private_pem"]))
+            keyring.foreign = None
+        except SigningKeyChanged as error:
             self._missing = error
+        except KeyMissing as error:
+            self._missing = keyring.foreign = error
         public = {row["kid"]: row["public_pem"] for row in rows}
         if public.keys() != self._public.keys():
             self._cache.clear()  # what a key signed that is gone now is no longer good
         self._public = public
         self._loaded = time.monotonic()
 
-    async def rotate(self, now: datetime, at_once: bool = False) -> str:
-        """Adds a new key, which signs from now on; the older ones go when all that they signed has expired, or at once."""
+    async def rotate(self, now: datetime, at_once: bool = False, act: Act | None = None) -> str:
+        """Adds a new key, which signs from now on; the older ones go when all that they signed has expired, or at once.
+
+        Raises `KeyMissing` where the present one is encrypted by a key that is not known. With `at_once` it is given up. `act`: how it is
+        noted in the trail.
+        """
         kid, private, public = make_key()
         last = timedelta() if at_once else timedelta(minutes=self._settings.access_minutes, seconds=LEEWAY_S + 2 * RELOADED_EVERY_S)
         async with self._database.transaction() as connection:
+            if not at_once:
+                await refuse_unknown_keys(connection, self._settings)
             cipher = await cipher_of(connection, self._settings)
             await queries.add_signing_key(connection, kid, cipher.encrypt(key_place(kid), private), public, first=False)
             await queries.retire_signing_keys(connection, kid, now + last)
+            if act is not None:
+                await act(connection)
         return kid
 
     def is_due(self, claims: Claims) -> bool:
@@ -198,14 +212,20 @@ def key_place(kid: str) -> Place:
     return Place("signing_key", "private_pem", kid)
 
 
-def decrypted_key(cipher: FieldCipher, kid: str, stored: str) -> str:
+class SigningKeyChanged(KeyMissing):
+    """The newest signing key cannot be decrypted although its key is known: somebody changed it."""
+
+
+def decrypted_key(settings: Settings, cipher: FieldCipher, kid: str, stored: str) -> str:
     """The private half of a signing key; raises `KeyMissing`, for without it nobody can sign in."""
     found = cipher.decrypt(key_place(kid), stored)
     if isinstance(found, Undecrypted):
         missing = cipher.missing_key(stored)
         if missing is not None:
-            raise KeyMissing(f"No key {missing} is known, with which the signing key {kid} was encrypted; add it to GRIDLOOP_SECRET_KEYS.")
-        raise KeyMissing(f"The signing key {kid} was changed and cannot be decrypted; run ‘gridloop keys rotate --at-once’.")
+            raise KeyMissing(missing_key_text(settings, missing))
+        raise SigningKeyChanged(
+            Text("The signing key {kid} was changed and cannot be decrypted; run ‘gridloop keys rotate --at-once’.", kid=kid)
+        )
     return found
 
 
@@ -229,7 +249,7 @@ def successor_of(refresh_token: str, settings: Settings) -> str:
 
 
 def derived_key(settings: Settings, purpose: bytes) -> bytes:
-    """A key of its own for a purpose, the same in all processes and as long as the oldest secret key is kept."""
+    """A key of its own for a purpose, the same in all processes as long as the secret keys keep their order."""
     return hmac.digest(settings.keyring.log_key, b"gridloop " + purpose, "sha256")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from service.database import Connection, Database, begin_again
-from service.encryption import FieldCipher
+from service.encryption import FieldCipher, KeyMissing
 from service.encryption_queries import cipher_of
-from service.errors import Problem
+from service.errors import WITHOUT_TABLES, Problem
 from service.settings import Settings
 from service.sync.apply import release
 from service.sync.held_queries import HeldRow, Search, lock_open_of_kinds, lock_overdue
@@ -67,8 +67,8 @@ async def keep_releasing(database: Database, settings: Settings, now: Callable[[
         await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
         try:
             released = await release_overdue(database, settings, now())
-        except Problem:
-            continue  # the database is down, and said so
+        except (Problem, KeyMissing, *WITHOUT_TABLES):
+            continue  # the database is down, lacks its tables or its key, and said so
         except Exception:
             log.exception("what waits for a record that is here could not be released; it is tried again")
             continue

@@ -21,6 +21,7 @@ from service.identity.rights import ADMINISTERS, may_settle
 from service.identity.views import View, redact, redact_value
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
+from service.inbox.rules import shown_rule
 from service.localization import localized
 from service.paging import After, GivenId, Id, Limit, next_after, read_after
 from service.state import state_of
@@ -44,7 +45,7 @@ class ConflictOut(BaseModel):
     kind: str
     record: str
     field: str
-    rule: str = Field(description="The rule that chose, in words")
+    rule: str = Field(description="The rule that chose: its name, a colon, and in words, in the language of the request")
     rev: int
     kept: Any
     kept_by: str
@@ -136,7 +137,7 @@ def _conflict(row: Any, cipher: FieldCipher, caller: Caller) -> ConflictOut:
             found = conflict_value(cipher, row["kind"], row["field"], row["record"], row["id"], name, values[name])
             value = shown_json(json.dumps(found))
         values[name] = redact_value(row["kind"], row["field"], value, view)
-    return ConflictOut(**values)
+    return ConflictOut(**{**values, "rule": shown_rule(row["rule"])})
 
 
 def _held(row: Any, cipher: FieldCipher, caller: Caller) -> HeldOut:

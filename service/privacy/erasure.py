@@ -29,6 +29,18 @@ Counts = Mapping[str, int]
 _WORDS = {"household": HOUSEHOLD.word, "cadre": Word("cadre", "干部")}
 
 
+# What an erasure removes, as people are told.
+LABELS = {
+    str(text): text
+    for text in (
+        *(Text("households"), Text("visits"), Text("problems"), Text("steps"), Text("conflicts"), Text("held mutations")),
+        *(Text("mutations in the log"), Text("kept answers"), Text("sealed summaries")),
+        *(Text("accounts"), Text("posts ended"), Text("sign-ins"), Text("second factors"), Text("recovery codes")),
+        *(Text("counted attempts"), Text("devices")),
+    )
+}
+
+
 class Asked(NamedTuple):
     """What is to be erased (`kind`: household or cadre; `subject`: its id or staff code), by whom
     and why."""
@@ -94,7 +106,7 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
     reason names what is to be erased.
     """
     async with at.database.reading() as connection:
-        await _refuse(connection, at.settings, asked)
+        await _refuse(connection, at, asked)
         known = await sql.erasure(connection, asked.kind, asked.subject)
     async with sql.one_at_a_time(at.database, asked.kind, asked.subject) as free:
         if not free:
@@ -112,7 +124,6 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
         if known is not None and known["completed_at"] is not None:
             trial = at._replace(dry_run=True)
             if not any((await _all_steps(trial, asked, [])).values()):
-                await at.transact(partial(_note, act))
                 return await _answer(at, asked, None, repeated=True)
 
         async def begin(connection: Connection) -> Counts:
@@ -150,14 +161,23 @@ async def _note(act: Act | None, connection: Connection) -> Counts:
     return {}
 
 
-async def _refuse(connection: Connection, settings: Settings, asked: Asked) -> None:
+async def _refuse(connection: Connection, at: Erasing, asked: Asked) -> None:
     if asked.kind == "household":
         known = await sql.grid_of_household(connection, asked.subject) is not None
     else:
         known = await cadre_row(connection, asked.subject) is not None
     if not known:
         raise Problem(NOT_FOUND, Text("There is no {kind} ‘{id}’.", kind=_WORDS[asked.kind], id=asked.subject))
-    cipher = await cipher_of(connection, settings)
+    if asked.kind == "cadre" and await sql.is_last_administrator(connection, asked.subject, at.now):
+        raise Problem(
+            NOT_NOW,
+            Text(
+                "‘{id}’ is the last administrator of a unit, and without one nobody gives passwords there. Give somebody else a post"
+                " as administrator first.",
+                id=asked.subject,
+            ),
+        )
+    cipher = await cipher_of(connection, at.settings)
     if any(text in asked.reason for text in await steps.told_by(connection, cipher, asked.kind, asked.subject)):
         raise Problem(
             INVALID,

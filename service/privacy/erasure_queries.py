@@ -217,6 +217,23 @@ async def clear_cadre(connection: Connection, staff_code: str, name: str, now: d
     return _count(accounts), _count(posts)
 
 
+async def is_last_administrator(connection: Connection, staff_code: str, now: datetime) -> bool:
+    """Whether a cadre administers a unit at present that nobody else does, there or from above."""
+    found: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM post mine WHERE mine.staff_code = $1 AND mine.role = 'admin'
+              AND mine.valid_from <= $2 AND (mine.valid_to IS NULL OR mine.valid_to > $2)
+              AND NOT EXISTS (
+                SELECT FROM post other WHERE other.staff_code <> $1 AND other.role = 'admin' AND starts_with(mine.unit, other.unit)
+                  AND other.valid_from <= $2 AND (other.valid_to IS NULL OR other.valid_to > $2)))
+        """,
+        staff_code,
+        now,
+    )
+    return found
+
+
 async def delete_sign_ins(connection: Connection, staff_code: str) -> dict[str, int]:
     """Deletes what signing in has left, and what it needs."""
     found = {

@@ -16,7 +16,7 @@ from service.identity.access import Caller, Signed
 from service.localization import localized
 from service.paging import Id
 from service.privacy import erasure_queries as queries
-from service.privacy.erasure import Asked, Done, Erasing, erase
+from service.privacy.erasure import LABELS, Asked, Done, Erasing, erase
 from service.state import state_of
 from sync_protocol.texts import Text
 
@@ -46,6 +46,9 @@ class ErasureOut(BaseModel):
     begun_at: datetime
     completed_at: datetime | None
     removed: dict[str, int] = Field(examples=[{"households": 1, "visits": 12, "mutations in the log": 31}])
+    labels: dict[str, str] = Field(
+        description="What is counted in `removed`, in the language of the request", examples=[{"visits": "走访"}]
+    )
     remains: list[RemainsOut]
     repeated: bool
 
@@ -107,6 +110,7 @@ def _out(done: Done) -> ErasureOut:
         begun_at=done.begun_at,
         completed_at=done.completed_at,
         removed=done.removed,
+        labels={what: localized(LABELS[what]) for what in done.removed},
         remains=remains,
         repeated=done.repeated,
     )

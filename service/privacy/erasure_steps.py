@@ -192,7 +192,11 @@ async def _erase_conflicts(erasure: _Erasure, kind: str, ids: Sequence[str], con
 async def _erase_lines(erasure: _Erasure, kind: str, ids: Sequence[str], connection: Connection) -> Mapping[str, int]:
     cipher = await cipher_of(connection, erasure.settings)
     rows = await erased_queries.lines_of(connection, kind, ids)
-    return {"mutations in the log": await erased.erase_lines(connection, cipher, rows)}
+    # What the erasure itself has just written is none of what there was.
+    own = server_device_id(_SYSTEM)
+    await erased.erase_lines(connection, cipher, [row for row in rows if row["device"] == own])
+    others = [row for row in rows if row["device"] != own]
+    return {"mutations in the log": await erased.erase_lines(connection, cipher, others)}
 
 
 async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:

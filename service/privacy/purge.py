@@ -7,6 +7,7 @@ from functools import partial
 import asyncpg
 
 from service.audit import queries as audit
+from service.audit.sign_ins import note_counted
 from service.database import Database, begin_again
 from service.encryption_queries import cipher_of
 from service.identity.rights import PostHeld
@@ -39,6 +40,8 @@ async def purge(database: Database, settings: Settings, now: datetime, dry_run: 
         report.append(("locations of visits", age, await _clear_places(database, settings, places, now)))
     report.append(("locations in the mutation log", age, await _clear_logged_places(database, settings, places, dry_run)))
     report.append(await _purge_trail(settings, now, dry_run))
+    if not dry_run:
+        await note_counted(database, now)  # before the windows go that hold the counts
     for what in queries.OLD:
         days = 30 if what == "expired refresh tokens" else 1
         before = now - timedelta(days=days)

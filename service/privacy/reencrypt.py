@@ -21,6 +21,7 @@ from service import encrypted_values as values
 from service.database import Connection, Database, Row, begin_again
 from service.encryption import FieldCipher, Place, State, Undecrypted
 from service.encryption_queries import cipher_of, set_state, transactions_under_way
+from service.identity.one_time_codes import Kept, reencrypted
 from service.identity.second_factor import secret_place
 from service.privacy import queries
 from service.privacy import reencrypt_queries as sql
@@ -198,6 +199,16 @@ def _second_factor(work: _Work, row: Row) -> list[str | None]:
     return [work.text(secret_place(row["staff_code"]), row["secret"])]
 
 
+def _code(work: _Work, row: Row) -> list[str | None]:
+    stored: str = row["hash"]
+    if work.cipher.is_current(stored):
+        return [stored]
+    anew = reencrypted(work.cipher, Kept(row["staff_code"], row["purpose"]), stored)
+    if anew is None:
+        work.lose(stored)
+    return [anew or stored]
+
+
 def _answer(work: _Work, row: Row) -> list[str | None]:
     return [work.text(values.answer_place(row["caller"], row["key"]), row["body"])]
 
@@ -272,6 +283,7 @@ TABLES = (
     Table("cadre", {"staff_code": "text"}, {"phone": "text"}, "phone <> ''", _phone),
     Table("signing_key", {"kid": "text"}, {"private_pem": "text"}, "true", _signing_key),
     Table("second_factor", {"staff_code": "text"}, {"secret": "text"}, "true", _second_factor),
+    Table("one_time_code", {"staff_code": "text", "purpose": "text", "hash": "text"}, {"hash": "text"}, "true", _code),
     Table("idempotency", {"caller": "text", "key": "text"}, {"body": "text"}, "body IS NOT NULL", _answer),
     Table(
         "held",

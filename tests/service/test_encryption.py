@@ -298,14 +298,17 @@ async def test_a_digest_tells_nothing_without_the_key(world: World) -> None:
     assert other.has_digest(row["digest"], content.encode()) is None
 
 
-async def test_a_signing_key_that_cannot_be_decrypted_stops_sign_ins_by_name_and_nobody_who_is_signed_in(world: World) -> None:
+async def test_a_signing_key_that_cannot_be_decrypted_is_named_in_the_log_and_stops_sign_ins_and_nobody_who_is_signed_in(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     token = await world.token(SECRETARY)
     [key] = await world.fetch("SELECT kid, private_pem FROM signing_key")
     for stored, named in (("gl2.0badc0de." + "A" * 60, "0badc0de"), ("-----BEGIN PRIVATE KEY-----", key["kid"])):
         await world.fetch("UPDATE signing_key SET private_pem = $1", stored)
         world.state.tokens._loaded = -1e9
-        ready = await world.client.get("/readyz")
-        assert (ready.status_code, named in ready.json()["detail"]) == (503, True), ready.text
+        with caplog.at_level(logging.ERROR):
+            ready = await world.client.get("/readyz")
+        assert (ready.status_code, named in ready.text, named in caplog.text) == (503, False, True), ready.text
         form = {"grant_type": "password", "username": WORKER, "password": "gridloop-demo"}
         assert (await world.client.post("/v1/auth/token", data=form)).status_code == 503
         mine = await world.client.get("/v1/households", headers={"Authorization": f"Bearer {token}"})

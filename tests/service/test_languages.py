@@ -1,12 +1,21 @@
 """Texts come in the language that a request asks for: errors in English if it does not say, texts for the field in Chinese."""
 
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.app import create_app
 from service.encrypted_values import held_place
 from service.encryption_queries import cipher_of
+from service.faults import form_in_words
+from service.inbox.rules import shown_rule
+from service.localization import asked_for, in_language
+from service.settings import Settings
+from sync_protocol import merge
 from tests.world import GRID, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
 
 ZH, EN = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}, {"Accept-Language": "en-GB,en;q=0.9,zh;q=0.1"}
@@ -129,6 +138,91 @@ async def test_errors_of_sign_in_and_of_unknown_input_come_in_chinese(world: Wor
     assert 400 <= response.status_code < 500
     assert has_chinese(response.json()["title"])
     assert has_chinese(response.json()["detail"])
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/v1/audit?from=2026-13-01", "2026-11-24"),
+        ("/v1/audit?from=x", "2026-11-24"),
+        ("/v1/audit?action=Signed_In", "signed-in"),
+        ("/v1/cadres?role=boss", "grid_worker"),
+        ("/v1/problems?severity=x", "urgent"),
+        ("/v1/households/123", "UUID"),
+        ("/v1/units?parent=x", "150202100"),
+    ],
+)
+async def test_what_a_value_should_look_like_is_said_in_words(world: World, path: str, wanted: str) -> None:
+    for more in (ZH, EN):
+        response = await world.client.get(path, headers=await as_cadre(world, "admin", **more))
+        assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid"), response.text
+        detail = response.json()["detail"]
+        assert wanted in detail
+        assert not {*"^$\\*[{"} & {*detail}, detail
+        assert has_chinese(detail) == (more is ZH)
+        assert more is EN or "（" not in detail
+
+
+def patterns_in(document: Any) -> Iterator[str]:
+    """Every pattern of a JSON document's schemas."""
+    for item in document.values() if isinstance(document, dict) else document if isinstance(document, list) else ():
+        yield from patterns_in(item)
+    if isinstance(document, dict) and isinstance(document.get("pattern"), str):
+        yield document["pattern"]
+
+
+def test_every_pattern_that_a_client_or_an_operator_can_meet_has_its_words() -> None:
+    found = {*patterns_in(create_app(Settings(open_metrics=True)).openapi()), *patterns_in(Settings.model_json_schema())}
+    assert len(found) > 15
+    for pattern in found:
+        words = form_in_words(pattern)
+        assert "the form that is wanted here" not in words, pattern
+        assert pattern not in words
+        assert has_chinese(in_language(words, "zh"))
+
+
+async def test_the_rule_of_a_conflict_is_said_in_the_language_asked_for(world: World) -> None:
+    one, two = world.wire(), world.wire(SECRETARY)
+    house = one.new_id()
+    await one.send(one.mutation(1, "household", id=house, fields={"head_name": "苏和"}))
+    for number, phone in enumerate((one, two), 2):
+        world.clock.forward(minutes=1)
+        await phone.send(phone.mutation(number if phone is one else 1, "household", id=house, base=0, fields={"phone": str(number)}))
+    for headers, words in ((ZH, "保留时间较晚的"), (EN, "the later stamp stays"), ({}, "the later stamp stays")):
+        bearer = await as_cadre(world, SECRETARY, **headers)
+        [item] = (await world.client.get("/v1/conflicts", headers=bearer)).json()["items"]
+        name, _, said = item["rule"].partition(": ")
+        assert (name, said.startswith(words)) == ("latest", True), item
+        history = (await world.client.get(f"/v1/history/household/{house}", headers=bearer)).json()["items"]
+        assert item["rule"] in [lost["rule"] for entry in history for lost in entry.get("lost") or ()]
+
+
+def test_every_rule_of_the_merge_has_its_words() -> None:
+    found = {*re.findall(r'"(?:\{[\w.]+\}|\w+): ([^"]+)"', Path(str(merge.__file__)).read_text())}
+    assert len(found) >= 5
+    assert [words for words in found if not has_chinese(in_chinese(words))] == []
+
+
+def in_chinese(words: str) -> str:
+    token = asked_for.set("zh")
+    try:
+        return shown_rule(f"latest: {words}")
+    finally:
+        asked_for.reset(token)
+
+
+async def test_what_an_erasure_removed_is_named_in_the_language_of_what_remains(world: World) -> None:
+    for headers, label in ((ZH, "账号"), (EN, "accounts")):
+        bearer = await as_cadre(world, "admin", **headers)
+        answer = (await world.client.post(f"/v1/cadres/{WORKER}/erasure", json={"reason": "x"}, headers=bearer)).json()
+        assert answer["removed"].keys() == answer["labels"].keys()
+        assert answer["labels"]["accounts"] == label
+        assert has_chinese(answer["remains"][0]["where"]) == (headers is ZH)
+
+
+async def test_a_path_stands_apart_from_the_words_around_it(world: World) -> None:
+    response = await world.client.get("/v1/problems?x=1", headers=await as_cadre(world, **ZH))
+    assert response.json()["detail"].startswith("GET /v1/problems 没有查询参数")
 
 
 def has_chinese(text: str) -> bool:

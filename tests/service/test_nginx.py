@@ -267,11 +267,35 @@ async def a_body_that_is_too_large_is_refused_in_the_language_of_the_api(
     answer = await client.post("/v1/sync", content=b"x" * 2_200_000)
     assert (answer.status_code, answer.headers["Content-Type"]) == (413, "application/problem+json")
     assert answer.json()["type"] == "/problems/too-large"
+    assert_bilingual(answer)
+    assert_bilingual(await client.get("/metrics"))
     large = await client.get("/healthz", headers={"X-Large": "x" * 40_000})
     assert large.status_code in (400, 431)
     for own in (answer, large, await client.get("/metrics"), await client.get("/healthz")):
         assert own.headers.get_list("X-Content-Type-Options") == ["nosniff"]
         assert len(own.headers.get_list("Content-Security-Policy")) == 1
+
+
+def assert_bilingual(answer: httpx.Response) -> None:
+    """A problem of nginx itself: its status is that of the answer, and it says in both languages what to do."""
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["detail"][:20].isascii(), body
+    assert any("一" <= character <= "鿿" for character in body["detail"]), body
+
+
+async def test_while_the_service_is_down_clients_are_asked_to_come_again() -> None:
+    nginx = nginx_or_skip()
+    with temporary_folder("gridloop-nginx-") as folder:
+        certificate(folder)
+        trust = ssl.create_default_context(cafile=str(folder / "fullchain.pem"))
+        front = Front(free_port(), free_port(), free_port(), trust)
+        async with started([nginx, "-c", str(written(folder, front))], folder, front.tls), front.client() as client:
+            answer = await client.get("/v1/units", headers={"Accept-Language": "zh"})
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+        assert answer.headers["Retry-After"] == "5"
+        assert_bilingual(answer)
 
 
 async def plain_http_is_redirected_and_other_names_are_refused(front: Front) -> None:

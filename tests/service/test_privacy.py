@@ -7,7 +7,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.encryption import KeyMissing, read_keys
 from service.privacy import purge as purging
 from service.privacy.purge import purge
 from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
@@ -180,15 +179,6 @@ async def test_a_cadre_gets_all_that_is_kept_of_the_cadre_but_no_secret(world: W
 
 
 # ----------------------------------------------------------------------------------------------------- keys, purge
-
-
-def test_keys_that_cannot_be_keys_are_refused_by_name(tmp_path: Any) -> None:
-    with pytest.raises(KeyMissing, match="32 bytes"):
-        read_keys("c2hvcnQ=", tmp_path / "k")
-    with pytest.raises(KeyMissing, match="Base64"):
-        read_keys("$", tmp_path / "k")
-    assert read_keys(None, tmp_path / "k") == read_keys(None, tmp_path / "k")
-    assert (tmp_path / "k").stat().st_mode & 0o777 == 0o600
 
 
 async def test_purging_clears_old_places_and_leaves_the_visit(world: World) -> None:

@@ -1,17 +1,20 @@
 """The trail: every route that reads or changes personal data or accounts leaves its line, and each
 is shown where it was done."""
 
+import asyncio
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyotp
 import pytest
 
 from service.app import create_app
+from service.audit.sign_ins import keep_noting, note_counted
 from service.identity.passwords import hasher
 from service.identity.queries import add_client
 from service.identity.rights import ROUTES, SCOPES
+from service.privacy.purge import purge
 from service.settings import Settings
 from tests.service.encrypted import FAR_WORKER
 from tests.service.test_rights import PLACELESS, Call, Place, calls, populate
@@ -158,6 +161,7 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     token = await somebody(world, EVERYBODY, "village_secretary", "admin", "auditor")
     late = ("erase_household", "erase_cadre", "discard_held")
     every = dict(calls(place))
+    await world.fetch("INSERT INTO second_factor (staff_code, secret, created_at, confirmed_at) VALUES ($1, '', now(), now())", WORKER)
     for name, call in every.items():
         if name not in late and name not in WITHOUT and name not in ("create_request", "list_villages"):
             await walk.ask(name, token, call)
@@ -269,3 +273,112 @@ async def test_the_trail_names_no_data(world: World) -> None:
     assert "苏和" not in text
     names = [row["name"] for row in await world.fetch("SELECT name FROM cadre WHERE staff_code = $1", WORKER)]
     assert names[0] not in text
+
+
+# ----------------------------------------------------------------------------------------- nothing done, no line
+
+
+async def actions(world: World, action: str) -> list[Any]:
+    return await world.fetch("SELECT staff_code, subjects, count FROM audit WHERE action = $1 ORDER BY at, id", action)
+
+
+async def send(world: World, method: str, path: str, staff_code: str = "admin", body: Any = None) -> Any:
+    headers = {"Authorization": f"Bearer {await world.token(staff_code)}"}
+    return await world.client.request(method, path, json=body, headers=headers)
+
+
+async def test_taking_a_second_factor_away_that_is_not_there_ends_nothing_and_leaves_no_line(world: World) -> None:
+    mine = await world.token(WORKER)
+    for _ in range(2):
+        answer = await send(world, "DELETE", f"/v1/cadres/{WORKER}/otp")
+        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-now")
+    assert await actions(world, "otp-reset") == []
+    assert (await world.client.get("/v1/auth/me", headers={"Authorization": f"Bearer {mine}"})).status_code == 200
+
+
+async def test_a_revoked_phone_is_named_once(world: World) -> None:
+    phone = world.wire()
+    await phone.send()
+    for _ in range(2):
+        assert (await send(world, "POST", f"/v1/devices/{phone.device}/revocation")).status_code == 200
+    assert [(line["subjects"], line["count"]) for line in await actions(world, "device-revoked")] == [([WORKER, phone.device], 1)]
+
+
+async def test_ending_sign_ins_that_are_not_there_leaves_no_line(world: World) -> None:
+    await world.token(WORKER)
+    assert [(await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions")).json()["ended"] for _ in range(2)] == [1, 0]
+    assert len(await actions(world, "sessions-ended")) == 1
+
+
+async def test_an_erasure_that_finds_nothing_new_leaves_no_second_line(world: World) -> None:
+    for repeated in (False, True):
+        answer = await send(world, "POST", f"/v1/cadres/{WORKER}/erasure", body={"reason": "x"})
+        assert (answer.status_code, answer.json().get("repeated")) == (200, repeated), answer.text
+    assert len(await actions(world, "cadre-erased")) == 1
+
+
+async def test_a_sign_in_says_how(world: World) -> None:
+    token = await world.token(WORKER)
+    headers = {"Authorization": f"Bearer {token}"}
+    begun = await world.client.post("/v1/auth/otp", json={"password": PASSWORD}, headers=headers)
+    app = pyotp.TOTP(begun.json()["secret"])
+    confirmed = await world.client.post("/v1/auth/otp/confirmation", json={"otp": app.at(world.clock.now())}, headers=headers)
+    [first, *_] = confirmed.json()["recovery_codes"]
+    world.clock.forward(minutes=1)
+    form = {"grant_type": "password", "username": WORKER, "password": PASSWORD}
+    for code in (first, app.at(world.clock.now())):
+        assert (await world.client.post("/v1/auth/token", data=form | {"otp": code})).status_code == 200
+        world.clock.forward(seconds=1)
+    device = world.wire(SECRETARY)
+    await device.send()
+    await app_token(world)
+    found = {tuple(line["subjects"]) for line in await actions(world, "signed-in")}
+    assert found == {("password",), ("recovery-code",), ("otp",), (device.device, "password"), ("client-secret",)}
+
+
+# --------------------------------------------------------------------------------------- failures, to the last one
+
+
+async def tries(world: World, count: int) -> None:
+    form = {"grant_type": "password", "username": WORKER, "password": "wrong"}
+    for _ in range(count):
+        await world.client.post("/v1/auth/token", data=form)
+
+
+async def counted(world: World) -> list[Any]:
+    return [(line["staff_code"], line["count"]) for line in await actions(world, "sign-in-failed")]
+
+
+async def test_failures_are_all_counted_when_the_attack_ends_within_its_minute(world: World) -> None:
+    await tries(world, 13)
+    assert await counted(world) == [(WORKER, 1)]
+    assert await note_counted(world.state.database, world.clock.now()) == 0  # its minute is not over
+    world.clock.forward(seconds=61)
+    assert await note_counted(world.state.database, world.clock.now()) == 1
+    assert await note_counted(world.state.database, world.clock.now()) == 0
+    assert await counted(world) == [(WORKER, 1), (WORKER, 12)]
+    [line] = await world.fetch("SELECT address, subjects, units FROM audit WHERE action = 'sign-in-failed' AND count = 12")
+    assert (line["address"], line["subjects"], line["units"]) == ("127.0.0.1", [WORKER], [GRID])
+    world.clock.forward(hours=1)
+    await tries(world, 1)
+    assert await counted(world) == [(WORKER, 1), (WORKER, 12), (WORKER, 1)]
+
+
+async def test_a_running_service_writes_the_counts_itself(world: World) -> None:
+    await tries(world, 3)
+    world.clock.forward(seconds=61)
+    noting = [asyncio.create_task(keep_noting(world.state.database, world.clock.now, every_s=0.01)) for _ in range(3)]
+    try:
+        async with asyncio.timeout(10):
+            while len(await counted(world)) < 2:  # noqa: ASYNC110 - the database tells nobody
+                await asyncio.sleep(0.01)
+    finally:
+        for task in noting:
+            task.cancel()
+    assert await counted(world) == [(WORKER, 1), (WORKER, 2)]
+
+
+async def test_purging_loses_no_count(world: World) -> None:
+    await tries(world, 3)
+    await purge(world.state.database, world.state.settings, world.clock.now() + timedelta(days=3))
+    assert await counted(world) == [(WORKER, 1), (WORKER, 2)]
