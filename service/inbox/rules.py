@@ -12,6 +12,7 @@ _WORDS = {
         Text("the later stamp stays, ties by device"),
         Text("an addition wins over a removal made without knowing of it"),
         Text("an edit made without knowing of the deletion wins"),
+        Text("what was done later stays, for the base is of another history"),
     )
 }
 
