@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ import typer
 import uvicorn
 from rich.progress import TaskID
 from rich.table import Table
-from uvicorn.supervisors import Multiprocess
 
 import migrations
 from migrations.roles import NotTheOwner
@@ -33,11 +32,12 @@ from service.encryption import new_key
 from service.http.connections import Limits, room_for_files
 from service.http.forwarded import Forwarded, checked, proxies_from
 from service.http.origins import cross_origin
-from service.listening import AddressTaken, Processes, can_spread
+from service.listening import AddressTaken, Processes, Workers, can_spread
 from service.memory import keep_freed_memory
 from service.migrating import migrate_embedded, migrate_given
 from service.postgres import PostgresFailed, embedded, fresh_database
 from service.settings import Settings
+from service.stopping import Stopped, follow_first_process, stopping_in_order
 from service.sync.door import AtTheDoor, Door
 from sync_protocol.periods import local_day
 
@@ -75,12 +75,13 @@ def database_url(settings: Settings, migrate: bool = True) -> Iterator[Settings]
     """
     if os.geteuid() == 0:
         log.warning(AS_ROOT)
-    if settings.database_url:
-        yield settings
-        return
     try:
-        with embedded(settings.data) as url:
-            yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
+        with stopping_in_order():
+            if settings.database_url:
+                yield settings
+                return
+            with embedded(settings.data) as url:
+                yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
     except PostgresFailed as error:
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(1) from None
@@ -108,13 +109,14 @@ def serve(
         list[str], typer.Option(help="Address or network of a proxy that may say where a request came from; give it several times.")
     ] = [],  # noqa: B006 - typer reads it and changes nothing
 ) -> None:
-    """Run the service until Ctrl-C."""
+    """Run the service until Ctrl-C, SIGTERM or SIGHUP."""
     try:
         proxies = [*map(checked, proxy)]
     except ValueError as error:
         console.print(f"[red]--proxy: {error}; write an address like 10.0.0.5 or a network like 10.0.0.0/24.[/red]")
         raise typer.Exit(1) from None
-    with database_url(chosen(data, demo)) as settings, ExitStack() as stack:
+    # Asked to end, it has done what it should.
+    with suppress(Stopped), database_url(chosen(data, demo)) as settings, ExitStack() as stack:
         # The workers are processes of their own and read the settings from the environment.
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
         os.environ.pop("GRIDLOOP_OWNER_DATABASE_URL", None)  # what serves requests does not know how to be the owner
@@ -149,7 +151,7 @@ def serve(
             elif can_spread():
                 Processes(config).run()
             else:
-                Multiprocess(config, [config.bind_socket()]).run()
+                Workers(config, [config.bind_socket()]).run()
         except AddressTaken as error:
             console.print(f"[red]{error}[/red]")
             raise typer.Exit(1) from None
@@ -157,6 +159,7 @@ def serve(
 
 def served_app() -> Door:
     """The app of a service process, behind the door of phones."""
+    follow_first_process()
     settings = Settings()
     logs.install(settings.log_level)
     app = create_app(settings)
