@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ import uvicorn
 from rich.progress import TaskID
 from rich.table import Table
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 import migrations
 from migrations.roles import NotTheOwner
@@ -34,12 +33,13 @@ from service.encryption import KeyMissing, new_key
 from service.http.connections import Limits, room_for_files
 from service.http.forwarded import Forwarded, checked, proxies_from
 from service.http.origins import cross_origin
-from service.listening import AddressTaken, Processes, can_spread
+from service.listening import AddressTaken, Processes, Workers, can_spread
 from service.memory import keep_freed_memory
 from service.migrating import migrate_embedded, migrate_given
 from service.postgres import fresh_database
 from service.refusals import Commands, Refusal, say
 from service.settings import Settings, read_settings
+from service.stopping import Stopped, follow_first_process
 from service.sync.door import AtTheDoor, Door
 from sync_protocol.ids import is_uuid
 from sync_protocol.periods import local_day
@@ -95,7 +95,7 @@ def serve(
         list[str], typer.Option(help="Address or network of a proxy that may say where a request came from; give it several times.")
     ] = [],  # noqa: B006 - typer reads it and changes nothing
 ) -> None:
-    """Run the service until Ctrl-C."""
+    """Run the service until Ctrl-C, SIGTERM or SIGHUP."""
     given = chosen(data, demo)
     named = "--proxy" if proxy else "FORWARDED_ALLOW_IPS"
     try:
@@ -103,7 +103,8 @@ def serve(
         proxies_from(proxies or given.proxies)
     except ValueError as error:
         raise Refusal(Text("{setting}: {what}.", setting=named, what=text_of(error))) from None
-    with database_url(given, makes=True) as settings, ExitStack() as stack:
+    # Asked to end, it has done what it should.
+    with suppress(Stopped), database_url(given, makes=True) as settings, ExitStack() as stack:
         # The workers are processes of their own and read the settings from the environment.
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
         os.environ.pop("GRIDLOOP_OWNER_DATABASE_URL", None)  # what serves requests does not know how to be the owner
@@ -140,7 +141,7 @@ def serve(
                 if not server.started:
                     raise typer.Exit(STARTUP_FAILURE)
             else:
-                processes = Processes(config) if can_spread() else Multiprocess(config, [config.bind_socket()])
+                processes = Processes(config) if can_spread() else Workers(config, [config.bind_socket()])
                 processes.run()
                 if any(process.exitcode == STARTUP_FAILURE for process in processes.processes):
                     raise typer.Exit(STARTUP_FAILURE)
@@ -150,6 +151,7 @@ def serve(
 
 def served_app() -> Door:
     """The app of a service process, behind the door of phones."""
+    follow_first_process()
     settings = read_settings()
     logs.install(settings.log_level)
     app = create_app(settings)

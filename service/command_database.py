@@ -16,6 +16,7 @@ from service.migrating import migrate_embedded, tables_missing
 from service.postgres import PostgresFailed, embedded
 from service.refusals import WRONG_USE, Refusal
 from service.settings import Settings
+from service.stopping import stopping_in_order
 from sync_protocol.texts import Text
 
 T = TypeVar("T")
@@ -34,14 +35,15 @@ def database_url(settings: Settings, makes: bool = False, migrate: bool = True) 
     """
     if os.geteuid() == 0:
         log.warning(AS_ROOT)
-    if settings.database_url:
-        yield settings
-        return
-    if not makes:
+    if not settings.database_url and not makes:
         _refuse_empty(settings.data)
     try:
-        with embedded(settings.data) as url:
-            yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
+        with stopping_in_order():
+            if settings.database_url:
+                yield settings
+                return
+            with embedded(settings.data) as url:
+                yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
     except PostgresFailed as error:
         raise Refusal(str(error)) from None
 

@@ -41,6 +41,7 @@ class Type(NamedTuple):
 NO_HTTP = Type("no-http", 400, "This is no HTTP request")
 MALFORMED = Type("malformed", 400, "The body is no JSON")
 GRANT_REFUSED = Type("grant-refused", 400, "No token for this request")
+PROTOCOL_UNKNOWN = Type("protocol-unknown", 400, "The server does not speak this protocol yet")
 TOKEN_MISSING = Type("token-missing", 401, "A bearer token is needed")
 TOKEN_INVALID = Type("token-invalid", 401, "The token is not valid here")
 TOKEN_EXPIRED = Type("token-expired", 401, "The token has expired")

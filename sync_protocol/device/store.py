@@ -179,8 +179,13 @@ class Store:
     def take_refusal(self, problem: Mapping[str, Any]) -> None:
         """Takes `acked` and `verdicts` from a refusal that took the mutations in all the same."""
         with self._transaction():
-            self._set_acked(int(problem.get("acked", self.acked)))
-            for verdict in msgspec.convert(problem.get("verdicts", []), list[Verdict]):
+            acked = int(problem.get("acked", self.acked))
+            verdicts = msgspec.convert(problem.get("verdicts", []), list[Verdict])
+            if acked < self.acked:
+                self._trace_back(acked)
+                return
+            self._acknowledge(acked, [verdict.seq for verdict in verdicts])
+            for verdict in verdicts:
                 self._note_verdict(verdict)
 
     @property
@@ -195,15 +200,27 @@ class Store:
 
     def _trace_back(self, acked: int) -> None:
         self._set_acked(min(acked, self._unbroken_since() - 1))
-        self._set(tracing="1")
+        self._set(tracing="1", parts_at="")
+
+    def part_at(self, seq: int) -> None:
+        """Keeps that from `seq` on the server holds other content: what lies before is shown again, the rest starts as a new device."""
+        self.set(parts_at=str(seq))
+
+    @property
+    def parts_at(self) -> int:
+        """The seq from which on the server holds other content, as it said while this phone was tracing; 0 if it did not."""
+        return int(self.get("parts_at") or 0)
 
     def out_of_step(self) -> bool:
         """Whether the numbers here cannot go on from what the server has acknowledged: then this phone must start as a new device.
 
         Either the server holds more than this phone ever numbered, so the phone was restored from a backup or copied (promise 10); or
-        the server was restored and asks for mutations that this phone no longer keeps (promise 9).
+        the server was restored and asks for mutations that this phone no longer keeps (promise 9); or all was shown again up to where
+        the two histories part.
         """
-        return self.get("copied") == "1" or int(self.get("next_seq", "1")) - 1 - self.acked != self.count_unsent()
+        if self.get("copied") == "1" or 0 < self.parts_at <= self.acked + 1:
+            return True
+        return int(self.get("next_seq", "1")) - 1 - self.acked != self.count_unsent()
 
     def _unbroken_since(self) -> int:
         """The lowest seq from which on every mutation is still kept."""
@@ -224,6 +241,19 @@ class Store:
         self._db.execute("UPDATE outbox SET outcome = NULL, rev = NULL, acked_ms = NULL WHERE seq > ?", (acked,))
         self._db.execute("UPDATE outbox SET acked_ms = ? WHERE seq <= ? AND acked_ms IS NULL", (int(self.get("server_ms", "0")), acked))
         self._set(acked=str(acked))
+
+    def _acknowledge(self, acked: int, sent: Sequence[int]) -> None:
+        """Takes the server's word for what it holds, as far as this phone has shown it.
+
+        While tracing, what the server holds beyond the last seq that was `sent` may be a copy's, and must be shown, too.
+        """
+        own = min(acked, sent[-1] if sent else self.acked) if self.tracing else acked
+        self._set_acked(own)
+        if self.tracing and self.count_unsent():
+            return
+        self._set(tracing="")
+        if acked >= int(self.get("next_seq", "1")):
+            self._set(copied="1")
 
     def renumber(self, device: str) -> None:
         """Starts anew as `device`, with the unacknowledged mutations as 1, 2, 3 … (promise 10)."""
@@ -254,8 +284,8 @@ class Store:
         for seq, mutation in enumerate(kept, 1):
             mutation.seq = seq
             self._insert(mutation)
-        self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="", tracing="", copied="")
-        self._set(predecessor=predecessor)
+        self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="")
+        self._set(predecessor=predecessor, tracing="", copied="", parts_at="")
         self._set_stale()
 
     def _forget_acked(self, server_ms: int) -> None:
@@ -312,11 +342,7 @@ class Store:
             if restored:
                 self._trace_back(answer.acked)
             else:
-                self._set_acked(answer.acked)
-                if answer.acked >= int(self.get("next_seq", "1")):
-                    self._set(copied="1")
-                if self.tracing and not self.count_unsent():
-                    self._set(tracing="")
+                self._acknowledge(answer.acked, [mutation.seq for mutation in sent])
             self._forget_acked(server_ms)
 
     def _set_stale(self) -> None:

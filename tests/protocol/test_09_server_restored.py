@@ -1,6 +1,6 @@
 """Promise 9: the server may lose its last hours; nothing that any phone still holds is lost."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from service.app import create_app
 from service.postgres import fresh_database
 from service.settings import Settings
-from sync_protocol.device import Transport
+from sync_protocol.device import DeviceRevoked, Transport
 from tests.conftest import running
 from tests.world import GRID, SECRETARY, WORKER, Clock, Phone, World
 
@@ -186,3 +186,112 @@ async def test_server_and_phone_restored_both_at_once_lose_only_what_nobody_hold
     # The worker's 2 was on the worker's phone and the server only: both lost it.
     assert contents(worker) == contents(secretary) == ["1", "3", "4"]
     assert await worker.verify() == await secretary.verify() == []
+
+
+# ------------------------------------------------------------------------------------- more than a request can hold
+
+
+KEPT = 3_500
+
+
+def write_many(phone: Phone, name: str, first: int, last: int) -> None:
+    """Visits with these numbers, each with a content of its own."""
+    for number in range(first, last + 1):
+        phone.put("visit", AT | {"content": f"{name}{number}"}, grid=GRID)
+
+
+async def numbers_of(service: Restorable, device: str) -> list[int]:
+    return [row["seq"] for row in await service.world.fetch("SELECT seq FROM mutation WHERE device = $1 ORDER BY seq", device)]
+
+
+async def kept_contents(service: Restorable) -> set[str]:
+    return {row["content"] for row in await service.world.fetch("SELECT content FROM visit WHERE content ~ '^[ab][0-9]+$'")}
+
+
+def named(name: str, first: int, last: int) -> set[str]:
+    return {f"{name}{number}" for number in range(first, last + 1)}
+
+
+async def test_a_phone_that_keeps_more_than_a_request_holds_shows_all_of_it_again(service: Restorable) -> None:
+    phone = service.phone(WORKER)
+    write_many(phone, "a", 1, 2_000)
+    await phone.sync()
+    backup = await service.backup()
+    write_many(phone, "a", 2_001, KEPT)
+    await phone.sync()
+    device = phone.id
+
+    await service.restore(backup)
+    report = await phone.sync()
+
+    again = [verdict.seq for verdict in report.verdicts if verdict.outcome == "duplicate"]
+    assert sorted({*again}) == list(range(1, 2_001))
+    assert await numbers_of(service, device) == list(range(1, KEPT + 1))
+    assert await kept_contents(service) == named("a", 1, KEPT)
+    assert (phone.id, phone.store.acked, phone.store.count_unsent(), phone.store.tracing) == (device, KEPT, 0, False)
+    assert await phone.verify() == []
+
+
+async def test_what_a_copy_of_the_phone_wrote_under_later_numbers_is_found_and_nothing_is_skipped(service: Restorable) -> None:
+    phone = service.phone(WORKER)
+    write_many(phone, "a", 1, 1_500)
+    await phone.sync()
+    backup = await service.backup()
+    copy = service.phone(WORKER)
+    copy.store.close()
+    copy.store = phone.store.copy_to(service.folder / "copy.sqlite3")
+    write_many(phone, "a", 1_501, KEPT)
+    await phone.sync()
+    device = phone.id
+
+    await service.restore(backup)
+    service.clock.forward(hours=1)
+    write_many(copy, "b", 1_501, 2_500)
+    await copy.sync()
+    await phone.sync()
+
+    assert await numbers_of(service, device) == list(range(1, 2_501))
+    assert phone.id != device
+    # The two histories part at 1501: just what lies from there on is the new device's.
+    assert await numbers_of(service, phone.id) == list(range(1, KEPT - 1_500 + 1))
+    assert await kept_contents(service) == named("a", 1, KEPT) | named("b", 1_501, 2_500)
+    assert await service.world.fetch("SELECT FROM conflict") == []
+    assert await phone.verify() == []
+
+
+async def test_what_the_server_lost_in_the_middle_is_handed_in_again(service: Restorable) -> None:
+    phone = service.phone(WORKER)
+    write_many(phone, "a", 1, KEPT)
+    await phone.sync()
+    device = phone.id
+    await service.world.fetch(
+        "DELETE FROM visit USING mutation m WHERE m.id = visit.id::text AND m.device = $1 AND m.seq BETWEEN 1200 AND 1300", device
+    )
+    await service.world.fetch("DELETE FROM mutation WHERE device = $1 AND seq BETWEEN 1200 AND 1300", device)
+    await service.world.fetch("UPDATE server SET epoch = gen_random_uuid()")
+
+    await phone.sync()
+
+    assert await kept_contents(service) == named("a", 1, KEPT)
+    assert await numbers_of(service, phone.id) == list(range(1, KEPT - 1_199 + 1))
+    assert await phone.verify() == []
+
+
+async def test_a_revoked_phone_that_shows_all_again_is_wiped_only_when_all_was_shown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = world.phone()
+    write_many(phone, "a", 1, 1_500)
+    await phone.sync()
+    await world.fetch("UPDATE device SET revoked_at = $2 WHERE id = $1", phone.id, world.clock.now())
+    phone.store.trace_back(0)
+    shown: list[int] = []
+    take_refusal = phone.store.take_refusal
+
+    def note(problem: Mapping[str, Any]) -> None:
+        shown.extend(verdict["seq"] for verdict in problem["verdicts"])
+        take_refusal(problem)
+
+    monkeypatch.setattr(phone.store, "take_refusal", note)
+    with pytest.raises(DeviceRevoked):
+        await phone.sync()
+    assert shown == list(range(1, 1_501))
+    assert phone.records() == []

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from service.inbox.again import release_unknown_kinds
-from service.sync import exchange
+from service.sync import exchange, feed
 from sync_protocol import records
+from sync_protocol.device import Refused, device
 from sync_protocol.ids import weekly_analysis_id
-from tests.world import GRID, SECRETARY, World
+from tests.world import GRID, SECRETARY, WORKER, World
 
 AT = "2026-11-20T09:00:00+08:00"
 
@@ -25,6 +27,9 @@ def server_without(*kinds: str) -> Iterator[None]:
     finally:
         records.KINDS.clear()
         records.KINDS.update(every)
+        # Statements that were put together meanwhile lack the kinds.
+        feed._feed_sql.cache_clear()
+        feed._copies_sql.cache_clear()
 
 
 async def test_unknown_fields_of_newer_apps_are_kept_and_given_back(world: World) -> None:
@@ -91,3 +96,79 @@ async def test_of_kinds_that_the_server_learns_later_one_may_name_what_was_writt
 
 def records_id(week: str) -> str:
     return weekly_analysis_id(GRID, week)
+
+
+# ------------------------------------------------------------------------------------------- apps newer than the server
+
+
+NEWER: dict[str, dict[str, Any]] = {
+    "of a known form": {},
+    "of a form that nobody here knows": {"mutations": {"1": "?"}, "sent_at": 7},
+    "with too many": {},
+}
+
+
+@pytest.mark.parametrize("what", NEWER)
+async def test_an_app_newer_than_the_server_is_refused_by_name_and_nothing_is_taken_in(world: World, what: str) -> None:
+    phone = world.wire()
+    mutations = [phone.mutation(seq) for seq in range(1, 1_002 if what == "with too many" else 3)]
+    response = await phone.send(*mutations, **{"protocol": 2, **NEWER[what]})
+    problem = response.json()
+    assert (response.status_code, problem["type"]) == (400, "/problems/protocol-unknown")
+    assert (problem["protocol"], problem["speaks"]) == (2, [1])
+    assert "acked" not in problem
+    assert await world.fetch("SELECT FROM mutation WHERE device = $1", phone.device) == []
+    # The same in a protocol that the server speaks is new to it.
+    answer = (await phone.send(phone.mutation(1))).json()
+    assert [verdict["outcome"] for verdict in answer["verdicts"]] == ["applied"]
+
+
+async def test_the_refusal_of_a_newer_app_says_in_both_languages_what_to_do(world: World) -> None:
+    phone = world.wire()
+    token = await world.token(WORKER, phone.device)
+    for language, wanted in (("en", "keep everything"), ("zh", "请保留手机上的全部内容")):
+        headers = {"Authorization": f"Bearer {token}", "Accept-Language": language}
+        body = {"protocol": 7, "sent_at": world.clock.now().isoformat()}
+        assert wanted in (await world.client.post("/v1/sync", json=body, headers=headers)).json()["detail"]
+
+
+@pytest.mark.parametrize("protocol", [0, -1, 2**31, 2**63, 2**80, 1.5, True, "1", None, [1], {}])
+async def test_what_is_no_protocol_is_a_broken_envelope(world: World, protocol: object) -> None:
+    phone = world.wire()
+    claims: dict[str, object] = {"grids": [], "protocol": protocol}
+    for response in (await phone.send(phone.mutation(1), protocol=protocol), await phone.post(claims, "/v1/sync/verify")):
+        assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid"), protocol
+    assert await world.fetch("SELECT FROM mutation WHERE device = $1", phone.device) == []
+
+
+async def test_a_protocol_may_be_written_as_a_whole_float(world: World) -> None:
+    phone = world.wire()
+    assert (await phone.send(phone.mutation(1), protocol=1.0)).status_code == 200
+    assert (await phone.send(phone.mutation(2), protocol=2.0)).json()["protocol"] == 2
+
+
+async def test_a_proof_of_a_copy_that_names_a_protocol_is_answered_in_that_or_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = world.wire()
+    known: list[dict[str, Any]] = [{}, {"protocol": 1}, {"protocol": 1.0}]
+    for member in known:
+        assert (await phone.post({"grids": []} | member, "/v1/sync/verify")).json() == {"mismatched": []}
+    newer = await phone.post({"grids": "in another form", "protocol": 2}, "/v1/sync/verify")
+    assert (newer.status_code, newer.json()["type"], newer.json()["speaks"]) == (400, "/problems/protocol-unknown", [1])
+    monkeypatch.setattr(exchange, "MINIMUM", 2)
+    older = await phone.post({"grids": [], "protocol": 1}, "/v1/sync/verify")
+    assert (older.status_code, older.json()["type"], older.json()["minimum"]) == (426, "/problems/upgrade-needed", 2)
+
+
+async def test_a_phone_newer_than_the_server_keeps_everything_and_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = world.phone()
+    await phone.sync()
+    phone.put("visit", {"visited_at": AT, "content": "甲"}, grid=GRID)
+    before = (phone.records(), phone.store.unsent(10), phone.store.get("cursor"))
+    with monkeypatch.context() as newer:
+        newer.setattr(device, "PROTOCOL", 2)
+        with pytest.raises(Refused, match="protocol-unknown"):
+            await phone.sync()
+    assert (phone.records(), phone.store.unsent(10), phone.store.get("cursor")) == before
+    assert [verdict.outcome for verdict in (await phone.sync()).verdicts] == ["applied"]

@@ -4,6 +4,8 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from tests.world import GRID, NOW, OTHER_GRID, PASSWORD, SUPERVISOR, WORKER, World
 
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"
@@ -88,6 +90,48 @@ async def test_a_refresh_token_is_good_on_its_own_device_only_and_a_try_elsewher
     other = await refresh(world, first["refresh_token"], device_id=NEXT_DEVICE)
     assert (other.status_code, other.json()["type"]) == (400, "/problems/grant-refused")
     assert (await refresh(world, first["refresh_token"], device_id=DEVICE)).status_code == 200
+
+
+@pytest.mark.parametrize("device", [NEXT_DEVICE, "00000000-0000-0000-0000-000000000000", "no device", "0" * 36])
+async def test_a_refresh_for_another_device_is_refused_and_neither_uses_the_token_up_nor_ends_the_sign_in(
+    world: World, device: str
+) -> None:
+    first = await sign_in(world)
+    before = await world.fetch("SELECT * FROM refresh_token ORDER BY generation")
+    other = await refresh(world, first["refresh_token"], device_id=device)
+    assert (other.status_code, other.json()["type"]) == (400, "/problems/grant-refused")
+    assert "access_token" not in other.json()
+    assert await world.fetch("SELECT * FROM refresh_token ORDER BY generation") == before
+    assert (await me(world, first["access_token"])).status_code == 200
+    second = (await refresh(world, first["refresh_token"], device_id=DEVICE)).json()
+    assert (await sync(world, second["access_token"])).status_code == 200
+
+
+async def test_a_used_token_that_is_shown_for_another_device_ends_nothing(world: World) -> None:
+    first = await sign_in(world)
+    second = (await refresh(world, first["refresh_token"], device_id=DEVICE)).json()
+    await me(world, second["access_token"])
+    assert (await refresh(world, first["refresh_token"], device_id=NEXT_DEVICE)).json()["type"] == "/problems/grant-refused"
+    assert (await me(world, second["access_token"])).status_code == 200
+    assert (await refresh(world, second["refresh_token"], device_id=DEVICE)).status_code == 200
+
+
+@pytest.mark.parametrize("form", [{}, {"device_id": ""}, {"device_id": DEVICE.upper()}])
+async def test_a_refresh_without_a_device_or_with_its_own_in_upper_case_stays_on_its_device(world: World, form: dict[str, str]) -> None:
+    first = await sign_in(world)
+    second = await refresh(world, first["refresh_token"], **form)
+    assert second.status_code == 200
+    assert (await me(world, second.json()["access_token"])).json()["device"] == DEVICE
+
+
+async def test_a_token_without_a_device_is_refreshed_without_one_only(world: World) -> None:
+    desk = await sign_in(world, None)
+    bound = await refresh(world, desk["refresh_token"], device_id=DEVICE)
+    assert (bound.status_code, bound.json()["type"]) == (400, "/problems/grant-refused")
+    assert await world.fetch("SELECT FROM device WHERE id = $1", DEVICE) == []
+    renewed = (await refresh(world, desk["refresh_token"])).json()
+    assert (await me(world, renewed["access_token"])).json()["device"] is None
+    assert (await sync(world, renewed["access_token"])).json()["type"] == "/problems/device-needed"
 
 
 async def test_a_sign_in_ends_after_its_time_however_often_it_was_renewed(world: World) -> None:

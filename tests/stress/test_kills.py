@@ -36,10 +36,11 @@ STARTUP_TRIES = 600
 
 
 class Service:
-    """`gridloop serve` with two processes over an embedded PostgreSQL in `folder`."""
+    """`gridloop serve` with two processes, or another number, over an embedded PostgreSQL in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: int = 2) -> None:
         self.folder = folder
+        self.workers = workers
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -54,7 +55,7 @@ class Service:
 
     def start(self) -> None:
         """Starts the processes."""
-        command = ["serve", "--demo", "--workers", "2", "--port", str(self.port), "--data", str(self.folder)]
+        command = ["serve", "--demo", "--workers", str(self.workers), "--port", str(self.port), "--data", str(self.folder)]
         self._log = (self.folder / "serve.log").open("wb")
         self._process = subprocess.Popen([sys.executable, "-m", "service", *command], env=self._env, stdout=self._log, stderr=self._log)
 

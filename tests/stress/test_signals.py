@@ -1,0 +1,296 @@
+"""`gridloop serve` ends in order, whichever signal ends it and whenever it comes. Real processes, loopback only, each wait bounded."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from service.postgres import embedded, temporary_folder
+from tests.stress.test_kills import Service, serving
+
+# What is left in a data folder on purpose: the database, the files that its users lock, and the key.
+LASTING = {"postgres", "starting.lock", "users.lock", "secret.key", "serve.log"}
+# A start on two busy cores: initdb, and every migration.
+LONGEST_S = 90
+
+
+class SignalledService(Service):
+    """A service whose temporary files lie in a folder of their own."""
+
+    def __init__(self, folder: Path, workers: int, temporary: Path) -> None:
+        super().__init__(folder, workers)
+        self._temporary = temporary
+        self._env["TMPDIR"] = str(temporary)
+        self._family: set[psutil.Process] = set()
+
+    @property
+    def pid(self) -> int:
+        """The first process."""
+        return self._process.pid
+
+    def know_family(self) -> None:
+        """Keeps which processes belong to the service and its PostgreSQL now."""
+        self._family.update([*psutil.Process(self.pid).children(recursive=True), *postgres_of(self.folder)])
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the first process alone, as a service manager does."""
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Until the first process has ended; its exit status."""
+        status = self._process.wait(LONGEST_S)
+        self._log.close()
+        return status
+
+    def end(self) -> None:
+        """Kills what a failed test left running."""
+        for process in {*self._family, *postgres_of(self.folder)}:
+            if process.is_running():
+                process.kill()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(LONGEST_S)
+        self._log.close()
+
+    def said(self) -> str:
+        """The end of its log."""
+        return (self.folder / "serve.log").read_text()[-3_000:]
+
+    def assert_nothing_is_left(self) -> None:
+        """No process, socket, pid file or folder of the service."""
+        said = self.said()
+        _, alive = psutil.wait_procs(self._family, 10)
+        assert [process.as_dict(["pid", "ppid", "cmdline", "create_time"]) for process in alive] == [], said
+        assert postgres_of(self.folder) == [], said
+        assert not (self.folder / "postgres" / "postmaster.pid").exists(), said
+        assert [path for path in self.folder.rglob("*") if path.is_socket()] == []
+        assert {path.name for path in self.folder.iterdir()} <= LASTING
+        assert [*self._temporary.iterdir()] == []
+
+
+def postgres_of(folder: Path) -> list[psutil.Process]:
+    """PostgreSQL's first process on the data in a folder, wherever it came from."""
+    data = str((folder / "postgres").resolve())
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.name() == "postgres" and data in process.cmdline():
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def workers_of(service: SignalledService) -> list[psutil.Process]:
+    """The service processes below the first one."""
+    found = []
+    for child in psutil.Process(service.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+@asynccontextmanager
+async def usable(folder: Path) -> AsyncIterator[asyncpg.Connection]:
+    """The data of a folder, served anew."""
+    with embedded(folder) as url:
+        connection = await asyncpg.connect(url)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="module")
+def used_folder() -> Iterator[Path]:
+    """A data folder that was in use before: a start is short."""
+    with temporary_folder("gridloop-test-") as folder:
+        with asyncio.Runner() as runner:
+            runner.run(_use(folder))
+        yield folder
+
+
+async def _use(folder: Path) -> None:
+    async with serving(folder):
+        pass
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files."""
+    with temporary_folder("gridloop-test-") as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_ends_the_service_and_its_database_and_leaves_nothing(
+    used_folder: Path, temporary: Path, number: signal.Signals, workers: int
+) -> None:
+    service = SignalledService(used_folder, workers, temporary)
+    service.start()
+    try:
+        await service.ready()
+        service.know_family()
+        service.send(number)
+        status = service.wait()
+        service.assert_nothing_is_left()
+    finally:
+        service.end()
+    assert number == signal.SIGINT or status == 0, service.said()
+    async with usable(used_folder) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM unit") > 3_000
+
+
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
+async def test_who_sends_a_second_signal_does_not_keep_the_database_from_stopping(
+    used_folder: Path, temporary: Path, again: signal.Signals
+) -> None:
+    service = SignalledService(used_folder, 1, temporary)
+    service.start()
+    try:
+        await service.ready()
+        service.know_family()
+        service.send(signal.SIGTERM)
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            if service._process.poll() is None:
+                service.send(again)
+        service.wait()
+        service.assert_nothing_is_left()
+    finally:
+        service.end()
+
+
+def begun(folder: Path) -> bool:
+    return (folder / "users.lock").exists()
+
+
+def making_the_data(folder: Path) -> bool:
+    return (folder / "postgres").exists() and any((folder / "postgres").iterdir())
+
+
+def starting_the_database(folder: Path) -> bool:
+    return (folder / "postgres" / "postmaster.pid").exists()
+
+
+def migrating(folder: Path) -> bool:
+    """The database is ready since half a second."""
+    try:
+        about = folder / "postgres" / "postmaster.pid"
+        return "ready" in about.read_text() and about.stat().st_mtime < time.time() - 0.5
+    except FileNotFoundError:
+        return False
+
+
+MOMENTS = (begun, making_the_data, starting_the_database, migrating)
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        *((moment, signal.SIGTERM) for moment in MOMENTS),
+        (making_the_data, signal.SIGINT),
+        (migrating, signal.SIGINT),
+        (migrating, signal.SIGHUP),
+    ],
+)
+async def test_a_signal_that_comes_while_the_service_starts_leaves_nothing_and_data_that_can_be_used(
+    data_folder: Path, temporary: Path, moment: Callable[[Path], bool], number: signal.Signals
+) -> None:
+    service = SignalledService(data_folder, 1, temporary)
+    service.start()
+    try:
+        deadline = time.monotonic() + LONGEST_S
+        while not moment(data_folder):
+            assert service._process.poll() is None, "the service ended before"
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.001)
+        service.know_family()
+        service.send(number)
+        status = service.wait()
+        service.assert_nothing_is_left()
+    finally:
+        service.end()
+    assert number == signal.SIGINT or status == 0, service.said()
+    async with usable(data_folder) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_an_ignored_hang_up_stays_ignored(used_folder: Path, temporary: Path) -> None:
+    """As under nohup."""
+    for workers in (1, 2):
+        service = SignalledService(used_folder, workers, temporary)
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            service.start()
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        try:
+            await service.ready()
+            service.know_family()
+            for worker in workers_of(service):
+                worker.send_signal(signal.SIGHUP)
+            service.send(signal.SIGHUP)
+            await asyncio.sleep(1.5)  # twice as long as the first process looks for signals
+            assert service._process.poll() is None
+            await service.ready()
+            service.send(signal.SIGTERM)
+            assert service.wait() == 0
+            service.assert_nothing_is_left()
+        finally:
+            service.end()
+
+
+async def test_workers_whose_first_process_was_killed_end_and_free_the_port(used_folder: Path, temporary: Path) -> None:
+    service = SignalledService(used_folder, 2, temporary)
+    service.start()
+    try:
+        await service.ready()
+        children = psutil.Process(service.pid).children(recursive=True)
+        service.know_family()
+        service.send(signal.SIGKILL)
+        assert service.wait() == -signal.SIGKILL
+        _, alive = psutil.wait_procs([child for child in children if child.name() != "postgres"], 15)
+        assert alive == []
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", service.port))
+            other.listen()
+    finally:
+        # PostgreSQL goes on; whoever uses the data next finds it, and stops it.
+        with embedded(used_folder):
+            pass
+        service.end()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
+async def test_workers_whose_first_process_is_killed_while_they_start_end_too(used_folder: Path, temporary: Path, seconds: float) -> None:
+    service = SignalledService(used_folder, 2, temporary)
+    service.start()
+    try:
+        children: list[psutil.Process] = []
+        deadline = time.monotonic() + LONGEST_S
+        while not children:
+            assert time.monotonic() < deadline
+            children = workers_of(service)
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(seconds)
+        service.know_family()
+        children = [child for child in psutil.Process(service.pid).children(recursive=True) if child.name() != "postgres"]
+        service.send(signal.SIGKILL)
+        service.wait()
+        _, alive = psutil.wait_procs(children, 30)
+        assert alive == []
+    finally:
+        with embedded(used_folder):
+            pass
+        service.end()
