@@ -1,7 +1,7 @@
 """The server of a transcript: it answers each request as the step at hand says, gives tokens, and keeps what it was sent."""
 
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from service.conformance.loopback import Reply, Request, json_reply
@@ -85,6 +85,15 @@ class Tokens:
         self.given.pop(authorization.removeprefix("Bearer "), None)
 
 
+class Seen(NamedTuple):
+    """A request that came: from which device, what it held, and the cursor that the device had received last."""
+
+    path: str
+    device: str
+    body: Any
+    last: str | None
+
+
 class FakeServer:
     """Answers as the step at hand says; `requests` and `forms` are what came in that step, `faults` what was wrong with how it came."""
 
@@ -96,7 +105,7 @@ class FakeServer:
         self._number = 0
         self._step: Step | None = None
         self._forms: list[Step] = []
-        self.requests: list[tuple[str, str, Any]] = []
+        self.requests: list[Seen] = []
         self.faults: list[Text] = []
 
     def begin(self, step: Step) -> None:
@@ -135,7 +144,7 @@ class FakeServer:
         if path != wanted or request.method != "POST":
             self.faults.append(Text("sends {method} {path}, where the step has none of it", method=request.method, path=path))
             return json_reply(404, {"type": "/problems/not-found", "title": "Not found", "status": 404})
-        self.requests.append((path, device, request.json))
+        self.requests.append(Seen(path, device, request.json, self._cursors.get(device)))
         if len(self.requests) > 1:
             self.faults.append(Text("makes one exchange, and waits for the next step"))
             return json_reply(503, {"title": "not now", "status": 503}, {"retry-after": "1"})
@@ -157,6 +166,8 @@ class FakeServer:
     def _reply(self, step: Step, device: str, request: Request) -> Reply | None:
         if step.get("lost") == "request":
             return None
+        if "status" not in step:  # the step has no request
+            return json_reply(503, {"title": "not now", "status": 503}, {"retry-after": "1"})
         if step["status"] != 200:
             if step["status"] == 401 and "/device-revoked" not in step["answer"].get("type", ""):
                 self.tokens.end(request.headers["authorization"])
