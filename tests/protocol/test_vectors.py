@@ -24,7 +24,7 @@ from sync_protocol.messages import Change
 from sync_protocol.records import KINDS, UnfitFields, clean_fields
 from sync_protocol.schema import SCHEMA_JSON, messages_schema
 from sync_protocol.windows import in_first_pull
-from tests.protocol.transcripts import Player, Service
+from tests.protocol.transcripts import NOT_YET, Player, Service
 
 VECTORS = Path(__file__).parents[2] / "sync_protocol" / "vectors"
 GRID = "150202100200001"
@@ -149,14 +149,6 @@ async def test_the_service_answers_as_a_transcript_says(stem: str, server: str, 
     transcript = played_by(SERVICE)[stem]
     async with Service(server, empty_households, f"played_{os.getpid()}") as service:
         assert await Player(service, transcript).play() == transcript.steps
-
-
-# What the reference device does not do yet as PROTOCOL.md says.
-NOT_YET = {
-    "27-a-ghost": "it keeps what a duplicate names, though the pull from the start did not bring it",
-    "51-session-ended": "it sends its refresh token once more",
-    "56-a-fork-after-many": "its new device hands in also what the server holds of the former one",
-}
 
 
 @pytest.mark.parametrize(
