@@ -493,6 +493,29 @@ def simulate(
 
 
 @app.command()
+def conformance(
+    command: Annotated[str | None, typer.Option("--command", help="Starts the client: it reads hooks from standard input.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Where a client that is running takes hooks, on this machine.")] = None,
+    only: Annotated[
+        list[str], typer.Option(help="Play these transcripts, by the names of their files, and no history; several times.")
+    ] = [],  # noqa: B006 - typer reads it and changes nothing
+    seeds: Annotated[int, typer.Option(min=0, help="How many seeded histories against a real service.")] = 3,
+    first: Annotated[int, typer.Option(help="The first seed.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of a history.")] = 80,
+    language: Annotated[str | None, typer.Option(help="zh or en; left out: as the terminal's locale says.")] = None,
+) -> None:
+    """Test any client of the sync protocol: transcripts, then histories with faults. Without a client, the reference device. Exit code 1
+    when it got anything wrong; docs/conformance.md describes the hooks."""
+    from service.conformance.command import Wanted, language_of_the_terminal, run
+
+    if (command and url) or language not in (None, "zh", "en"):
+        console.print("[red]Give --command or --url, not both; --language is zh or en.[/red]")
+        raise typer.Exit(1)
+    spoken = "zh" if language == "zh" else "en" if language == "en" else language_of_the_terminal()
+    raise typer.Exit(run(command, url, Wanted(only, first, 0 if only else seeds, steps), console, spoken))
+
+
+@app.command()
 def fill(
     visits: Annotated[int, typer.Option(min=1, help="How many visits.")] = 1_000_000,
     problems: Annotated[int | None, typer.Option(min=0, help="How many problems; left out: a plausible share.")] = None,

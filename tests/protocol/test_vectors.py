@@ -1,29 +1,33 @@
 """The vectors and the JSON Schema beside PROTOCOL.md: what other clients are tested with holds for this code, too."""
 
 import json
-from collections.abc import AsyncIterator
-from datetime import datetime
+import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import httpx
 import jsonschema
+import msgspec
 import pytest
 
-from service.app import create_app
-from service.settings import Settings
+from service.conformance.fake_server import FakeServer
+from service.conformance.loopback import Request
+from service.conformance.playing import Playing
+from service.conformance.reference import Phones
+from service.conformance.transcripts import CLIENT, FOLDER, SERVICE, load, played_by, written
 from sync_protocol import clock, ids, lifecycle
 from sync_protocol.digest import copy_digest
 from sync_protocol.fields import SetChange
 from sync_protocol.merge import Edit, create, merge, overlay
+from sync_protocol.messages import Change
 from sync_protocol.records import KINDS, UnfitFields, clean_fields
 from sync_protocol.schema import SCHEMA_JSON, messages_schema
-from tests.conftest import cloned, running
-from tests.world import PASSWORD, Clock
+from sync_protocol.windows import in_first_pull
+from tests.protocol.transcripts import NOT_YET, Player, Service
 
 VECTORS = Path(__file__).parents[2] / "sync_protocol" / "vectors"
 GRID = "150202100200001"
-SCRUBBED = {"epoch", "cursor", "server_time"}
 
 
 class Wall:
@@ -119,11 +123,19 @@ def test_digest(case: Any) -> None:
     assert copy_digest(case["records"]) == case["digest"]
 
 
+@cases("windows")
+def test_windows(case: Any) -> None:
+    changes = [msgspec.convert(record, Change) for record in case["records"]]
+    shown = in_first_pull(changes, date.fromisoformat(case["today"]), case.get("own_work_from", clock.ZERO))
+    assert sorted(id for _, id in shown) == case["shown"]
+
+
 @cases("lifecycle")
 def test_lifecycle(case: Any) -> None:
     problem = case["problem"]
     steps = [lifecycle.Step(item["id"], item["stamp"], item["by"], item["fields"]) for item in case["steps"]]
-    found = lifecycle.fold(problem["fields"], problem["grid"], problem["created_by"], steps)
+    own_work_from = case.get("own_work_from", clock.ZERO)
+    found = lifecycle.fold(problem["fields"], problem["grid"], problem["created_by"], steps, own_work_from=own_work_from)
     history = [{"id": item.step.id, "state": item.state, "effective": item.ineffective is None} for item in found.history]
     assert history == case["history"]
     assert {name: getattr(found, name) for name in case["case"]} == case["case"]
@@ -132,52 +144,43 @@ def test_lifecycle(case: Any) -> None:
 # ------------------------------------------------------------------------------------------------ transcripts
 
 
-@pytest.fixture
-async def fresh(server: str, empty_households: str) -> AsyncIterator[tuple[httpx.AsyncClient, Clock]]:
-    """A service over units and cadres, without any record."""
-    clock = Clock()
-    async with cloned(server, empty_households) as url:
-        async with running(create_app(Settings(database_url=url, demo=True), clock.now)) as client:
-            yield client, clock
+@pytest.mark.parametrize("stem", played_by(SERVICE))
+async def test_the_service_answers_as_a_transcript_says(stem: str, server: str, empty_households: str) -> None:
+    transcript = played_by(SERVICE)[stem]
+    async with Service(server, empty_households, f"played_{os.getpid()}") as service:
+        assert await Player(service, transcript).play() == transcript.steps
 
 
-def scrubbed(answer: Any) -> Any:
-    """An answer without what differs from server to server."""
-    plain = {name: value for name, value in answer.items() if name not in SCRUBBED}
-    for verdict in plain.get("verdicts", ()):
-        for conflict in verdict.get("conflicts", ()):
-            conflict.pop("id")
-    for change in plain.get("changes", ()):
-        if change["kind"] == "held":
-            change.pop("id")
-    return plain
+@pytest.mark.parametrize(
+    "stem",
+    [
+        pytest.param(stem, marks=pytest.mark.xfail(reason=NOT_YET[stem], strict=True)) if stem in NOT_YET else stem
+        for stem in played_by(CLIENT)
+    ],
+)
+async def test_the_reference_device_does_as_a_transcript_says(stem: str, tmp_path: Path) -> None:
+    transcript = played_by(CLIENT)[stem]
+    fake = FakeServer(transcript)
+    phones = Phones(tmp_path, lambda url: httpx.AsyncClient(transport=httpx.MockTransport(over(fake)), base_url=url))
+    assert await Playing(transcript, fake, phones, "http://gridloop.test").play() == []
 
 
-async def play(client: httpx.AsyncClient, clock: Clock, exchanges: list[Any]) -> list[Any]:
-    """Sends the requests of a transcript and returns the answers; `cursor` is `last`: the one that the device received last."""
-    tokens: dict[str, str] = {}
-    cursors: dict[str, Any] = {}
-    answers = []
-    for item in exchanges:
-        device = item["device"]
-        clock._now = datetime.fromisoformat(item["server_time"])
-        if device not in tokens:
-            form = {"grant_type": "password", "username": item["staff_code"], "password": PASSWORD, "device_id": device}
-            tokens[device] = (await client.post("/v1/auth/token", data=form)).json()["access_token"]
-        request = dict(item["request"])
-        if request.get("cursor") == "last":
-            request["cursor"] = cursors.get(device)
-        response = await client.post(item.get("path", "/v1/sync"), json=request, headers={"Authorization": f"Bearer {tokens[device]}"})
-        answer = response.json()
-        cursors[device] = answer.get("cursor", cursors.get(device))
-        answers.append({"status": response.status_code, "answer": scrubbed(answer)})
-    return answers
+def over(fake: FakeServer) -> Any:
+    """What passes the requests of an HTTP client to a server of a transcript."""
+
+    async def pass_on(request: httpx.Request) -> httpx.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        reply = await fake.handle(Request(request.method, request.url.path, headers, request.content))
+        if reply is None:
+            raise httpx.ReadError("lost")
+        return httpx.Response(reply.status, content=reply.body, headers=dict(reply.headers))
+
+    return pass_on
 
 
-@cases("exchange")
-async def test_exchange(case: Any, fresh: tuple[httpx.AsyncClient, Clock]) -> None:
-    answers = await play(*fresh, case["exchanges"])
-    assert answers == [{"status": item["status"], "answer": item["answer"]} for item in case["exchanges"]]
+def test_a_transcript_is_written_as_it_is_recorded() -> None:
+    for stem, transcript in load().items():
+        assert (FOLDER / f"{stem}.json").read_text(encoding="utf-8") == written(transcript), stem
 
 
 # ----------------------------------------------------------------------------------------------------- schema
@@ -194,13 +197,23 @@ def test_every_message_of_the_transcripts_fits_the_schema() -> None:
     def fit(name: str, value: Any) -> None:
         jsonschema.Draft202012Validator({**schema, "$ref": f"#/$defs/{name}"}).validate(value)
 
-    for case in json.loads((VECTORS / "exchange.json").read_text(encoding="utf-8"))["cases"]:
-        for item in case["exchanges"]:
-            verify = item.get("path") == "/v1/sync/verify"
-            fit("VerifyRequest" if verify else "SyncRequest", item["request"])
-            if item["status"] == 200:
-                whole = dict.fromkeys(() if verify else SCRUBBED, "…") | item["answer"]
-                fit("VerifyAnswer" if verify else "SyncAnswer", whole | {"changes": [{"id": "…", **change} for change in whole["changes"]]}
-                    if not verify else whole)  # fmt: skip
-            else:
-                fit("Problem", item["answer"])
+    for stem, transcript in load().items():
+        for step in transcript.steps:
+            if step.get("request") and "answer" in step:
+                fit(*message_of(step, "request"))
+                fit(*message_of(step, "answer"))
+                assert stem
+
+
+def message_of(step: Any, side: str) -> tuple[str, Any]:
+    """The name of a step's message in the schema, and the message with what a transcript leaves out of it."""
+    kind = "Verify" if step["do"] == "verify" or step.get("path") == "/v1/sync/verify" else "Sync"
+    if side == "request":
+        return f"{kind}Request", step["request"]
+    if step["status"] != 200:
+        return "Problem", step["answer"]
+    if kind == "Verify":
+        return "VerifyAnswer", step["answer"]
+    left_out = {"epoch": "…", "cursor": "…", "server_time": "…"}
+    changes = [{"id": "…", **change} for change in step["answer"]["changes"]]
+    return "SyncAnswer", left_out | step["answer"] | {"changes": changes}
