@@ -247,8 +247,11 @@ class Device:
     async def _mend(self, error: Refused) -> None:
         """Does what a refusal asks for, or raises it again."""
         match error.slug:
-            case "token-expired" | "token-invalid" | "session-ended":
+            case "token-expired" | "token-invalid":
                 self._access_token = ""
+            case "session-ended":
+                self._access_token = ""
+                self.store.set(refresh_token="")
             case "seq-gap":
                 self.store.trace_back(int(error.problem["expected"]) - 1)
             case "device-forked":

@@ -27,7 +27,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, grid TEXT, op TEXT, base INTEGER, stamp TEXT, fields TEXT, epoch TEXT,
-    base_grid TEXT, acked_ms INTEGER, outcome TEXT, rev INTEGER, reason TEXT, detail TEXT);
+    base_grid TEXT, acked_ms INTEGER, outcome TEXT, rev INTEGER, reason TEXT, detail TEXT, laid INTEGER DEFAULT 0);
 CREATE INDEX IF NOT EXISTS outbox_record ON outbox (kind, id);
 CREATE TABLE IF NOT EXISTS record (
     kind TEXT, id TEXT, grid TEXT, rev INTEGER, deleted INTEGER, fields TEXT, stamp TEXT, by TEXT, created_by TEXT,
@@ -81,6 +81,8 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.executescript(_SCHEMA)
+        if "laid" not in {row[1] for row in self._db.execute("PRAGMA table_info(outbox)")}:
+            self._db.execute("ALTER TABLE outbox ADD COLUMN laid INTEGER DEFAULT 0")
 
     def close(self) -> None:
         """Closes the file."""
@@ -314,6 +316,7 @@ class Store:
         """
         with self._transaction():
             restored = answer.epoch != self.epoch != "" or answer.acked < self.acked
+            begins_anew = from_start or answer.epoch != self.epoch
             if answer.epoch != self.epoch:
                 # Revs of another history mean nothing, and the server has begun from the start: the old copy shows until it is through.
                 self._set(epoch=answer.epoch)
@@ -327,7 +330,7 @@ class Store:
             self._set(again="[]")
             by_seq = {mutation.seq: mutation for mutation in sent}
             for verdict in answer.verdicts:
-                self._take_verdict(verdict, by_seq[verdict.seq])
+                self._take_verdict(verdict, by_seq[verdict.seq], begins_anew)
             for change in answer.changes:
                 self._take_change(change)
             for grid in answer.dropped_grids:
@@ -350,10 +353,13 @@ class Store:
         self._db.execute("UPDATE record SET stale = 1")
         self._db.execute("UPDATE grid SET stale = 1")
 
-    def _take_verdict(self, verdict: Verdict, mutation: Mutation) -> None:
+    def _take_verdict(self, verdict: Verdict, mutation: Mutation, begins_anew: bool) -> None:
+        [(laid,)] = self._db.execute("SELECT laid FROM outbox WHERE seq = ?", (verdict.seq,)).fetchall()
         outcome = self._note_verdict(verdict)
-        if outcome == "applied" and verdict.rev is not None:
-            self._fold_in(mutation, verdict.rev)
+        self._db.execute("UPDATE outbox SET laid = 1 WHERE seq = ?", (verdict.seq,))
+        is_repeated = verdict.outcome == "duplicate"
+        if outcome == "applied" and verdict.rev is not None and not (is_repeated and laid):
+            self._fold_in(mutation, verdict.rev, waits=is_repeated and begins_anew)
 
     def _note_verdict(self, verdict: Verdict) -> str:
         outcome = verdict.first or verdict.outcome
@@ -363,14 +369,17 @@ class Store:
         )
         return outcome
 
-    def _fold_in(self, mutation: Mutation, rev: int) -> None:
-        """A mutation that was applied as it was sent is not sent back: it moves into the pulled record."""
+    def _fold_in(self, mutation: Mutation, rev: int, waits: bool) -> None:
+        """A mutation that was applied as it was sent is not sent back: it moves into the pulled record.
+
+        `waits`: a pull from the start begins, which brings the record unless it was deleted since.
+        """
         row = self._db.execute(
             "SELECT rev, fields, created_by, grid, stale FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)
         ).fetchone()
         if row and row[4]:
             row = None  # an old copy, which a pull from the start is about to replace
-        if row is None and mutation.base > 0:
+        if row is None and (mutation.base > 0 or waits):
             return  # the feed brings the record, if it belongs here
         if row and row[3] == mutation.grid and row[0] >= rev:
             return  # newer already; revs of another grid say nothing

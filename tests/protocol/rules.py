@@ -350,15 +350,19 @@ class Merging:
         self.base, self.rebased = edit["base"], edit["rebased"]
         self.base_grid = edit["base_grid"]
         seen_before_the_move: list[Json] = []
-        left = self.left.get(edit["base_grid"] or edit["grid"])
+        home = edit["base_grid"] or edit["grid"]
+        left = self.left.get(home)
         if left is not None:
             moved = self.clocks["grid"][0]
             seen_before_the_move = [clock for clock in self.clocks["grid"] if clock["device"] != edit["device"]]
-            if left["stamp"] == moved["stamp"] and left["device"] == moved["device"] and edit["base"] >= left["rev"] and not self.rebased:
-                self.base = moved["rev"]
-            else:
-                self.rebased = True
+            straight = left["stamp"] == moved["stamp"] and left["device"] == moved["device"]
+            self.base = moved["rev"] if straight and edit["base"] >= left["rev"] else 0
         clocks = [self.first, self.last, *(clock for some in self.clocks.values() for clock in some), *self.elements.values()]
+        own = [clock["rev"] for clock in clocks if clock["device"] == edit["device"]]
+        if home != self.grid and left is None:
+            self.base = 0  # the record was never there
+        if edit["seen"] is not None and edit["base"] > edit["seen"] and edit["base"] not in own:
+            self.base = 0  # the device had not pulled so far
         merged = bool(seen_before_the_move) or any(map(self.concurrent, clocks))
         lost_before = len(self.losses)
         if edit["op"] == "delete":
@@ -368,13 +372,19 @@ class Merging:
         self.last = self.clock
         return merged or len(self.losses) > lost_before
 
+    def is_later(self, others: list[Json]) -> bool:
+        """Whether an edit of another epoch was made after what it would undo."""
+        return bool(self.rebased and seniority(self.clock) > max(map(seniority, others)))
+
     def delete(self, moves: list[Json]) -> None:
         if self.deleted:
             self.clocks["deleted"] = [clock for clock in self.holders("deleted") if clock["device"] != self.clock["device"]] + [self.clock]
             return
         clocks = [self.first, *(clock for some in self.clocks.values() for clock in some), *self.elements.values()]
         edits = moves + [clock for clock in clocks if self.concurrent(clock)]
-        if edits:
+        if edits and self.is_later(edits):
+            self.lose("deleted", True, False, "epoch", self.clock, max(edits, key=seniority))
+        elif edits:
             newest = max(edits, key=lambda clock: (clock["rev"], clock["stamp"]))
             self.lose("deleted", False, True, "delete", newest, self.clock)
             return
@@ -382,24 +392,30 @@ class Merging:
         self.clocks["deleted"] = [self.clock]
 
     def put(self, edit: Json) -> None:
-        if self.deleted:
-            for clock in self.holders("deleted"):
-                if self.concurrent(clock):
-                    self.lose("deleted", False, True, "delete", self.clock, clock)
+        unknown = [clock for clock in self.holders("deleted") if self.concurrent(clock)]
+        if self.deleted and self.rebased and unknown and not self.is_later(unknown):
+            self.lose("deleted", True, False, "epoch", max(unknown, key=seniority), self.clock)
+        elif self.deleted:
+            for clock in unknown:
+                self.lose("deleted", False, True, "delete", self.clock, clock)
             self.deleted = False
             self.clocks["deleted"] = [self.clock]
-        if edit["grid"] != self.grid:
-            self.move(edit["grid"])
         for name, value in edit["fields"].items():
             if policy_of(self.kind, name) == "set":
                 self.change_set(name, value)
             else:
                 self.set_field(name, value)
+        if edit["grid"] != self.grid:
+            self.move(edit["grid"])
+        elif self.base_grid not in (None, self.grid) and "grid" in self.clocks:
+            arrived, *others = self.clocks["grid"]
+            self.clocks["grid"] = [arrived, *(clock for clock in others if clock["device"] != self.clock["device"]), self.clock]
 
     def move(self, grid: str) -> None:
-        if self.base_grid is None and grid in self.left:
-            return  # the device had not heard that the record left
         moves = self.clocks.get("grid", [])
+        own = [clock for clock in moves if clock["device"] == self.clock["device"] and clock["stamp"] < self.clock["stamp"]]
+        if self.base_grid is None and grid in self.left and not own:
+            return  # the device had not heard that the record left
         rivals = [clock for clock in moves if clock["device"] != self.clock["device"] and self.base_grid != self.grid]
         if rivals and seniority(self.clock) < max(map(seniority, rivals)):
             self.lose("grid", self.grid, grid, "latest", max(rivals, key=seniority), self.clock)
@@ -429,7 +445,7 @@ class Merging:
         elif not rivals:
             wins = True
         elif policy == "most_severe":
-            wins = severity(value) > severity(current)
+            wins = severity(value) > severity(current) or self.is_later(rivals)
         else:
             wins = seniority(self.clock) > max(map(seniority, rivals))
         if not wins:
@@ -448,14 +464,21 @@ class Merging:
         for element in change.get("add", []):
             removed = self.elements.get((name, element))
             if element not in elements and removed and self.concurrent(removed):
+                if self.rebased and not self.is_later([removed]):
+                    self.lose(name, {"remove": [element]}, {"add": [element]}, "epoch", removed, self.clock)
+                    continue
                 self.lose(name, {"add": [element]}, {"remove": [element]}, "set", self.clock, removed)
             elements.add(element)
             self.elements[name, element] = self.clock
         for element in change.get("remove", []):
             if element not in elements:
+                if self.rebased:
+                    self.elements[name, element] = max(self.clock, self.elements.get((name, element), self.clock), key=seniority)
                 continue
             added = self.elements.get((name, element), self.first)
-            if self.concurrent(added):
+            if self.concurrent(added) and self.is_later([added]):
+                self.lose(name, {"remove": [element]}, {"add": [element]}, "epoch", self.clock, added)
+            elif self.concurrent(added):
                 self.lose(name, {"add": [element]}, {"remove": [element]}, "set", added, self.clock)
                 continue
             elements.discard(element)
@@ -668,6 +691,7 @@ class Phone:
             "predecessor": None,
             "tracing": False,
             "copied": False,
+            "parts_at": 0,
             "again": [],
             "own_work_from": ZERO,
             "outbox": [],
@@ -704,7 +728,8 @@ class Phone:
     def request(self) -> Json:
         """The next request of the exchange."""
         unsent = self.unsent()
-        batch = unsent[:1000]
+        parts_at = self.memory["parts_at"]
+        batch = [mutation for mutation in unsent[:1000] if not parts_at or mutation["seq"] < parts_at]
         sent_at = datetime.fromtimestamp(self.wall / 1000, UTC).isoformat()
         request = {"protocol": 1, "sent_at": sent_at, "cursor": self.memory["cursor"], "limit": self.start["limit"]}
         request |= {"queued": len(unsent) - len(batch), "mutations": batch}
@@ -773,15 +798,17 @@ class Phone:
             return {"next": "at once"}
         if slug == "device-forked":
             if memory["tracing"]:
-                self.set_acked(problem["seq"] - 1, keep=True)
-                self.start_anew()
+                memory["parts_at"] = problem["seq"]
             else:
                 self.trace_back(problem["seq"] - 1)
             return {"next": "at once"}
         if slug in ("device-revoked", "upgrade-needed"):
-            for verdict in problem["verdicts"]:
-                self.note_verdict(verdict)
-            self.set_acked(problem["acked"])
+            if problem["acked"] < memory["acked"]:
+                self.trace_back(problem["acked"])
+            else:
+                self.acknowledge(problem["acked"], [verdict["seq"] for verdict in problem["verdicts"]])
+                for verdict in problem["verdicts"]:
+                    self.note_verdict(verdict)
             if slug == "upgrade-needed":
                 return {"next": "stopped"}
             if problem["wipe"]:
@@ -795,16 +822,23 @@ class Phone:
     def out_of_step(self) -> bool:
         """Whether the numbers here cannot go on from what the server has acknowledged."""
         memory = self.memory
+        if 0 < memory["parts_at"] <= memory["acked"] + 1:
+            return True
         return memory["copied"] or [item["seq"] for item in self.unsent()] != [*range(memory["acked"] + 1, memory["next_seq"])]
 
-    def set_acked(self, acked: int, keep: bool = False) -> None:
+    def acknowledge(self, acked: int, sent: list[int]) -> None:
+        """What the server holds beyond what was sent may be a copy's: while tracing that is shown, too."""
+        memory = self.memory
+        self.set_acked(min(acked, sent[-1] if sent else memory["acked"]) if memory["tracing"] else acked)
+        if not (memory["tracing"] and self.unsent()):
+            memory |= {"tracing": False, "copied": memory["copied"] or acked >= memory["next_seq"]}
+
+    def set_acked(self, acked: int) -> None:
         for item in self.memory["outbox"]:
             if item["mutation"]["seq"] > acked:
                 item |= {"outcome": None, "rev": None, "acked_ms": None, "reason": None}
             elif item["acked_ms"] is None:
                 item["acked_ms"] = self.memory.get("server_ms", 0)
-            if keep and item["mutation"]["seq"] <= acked:
-                item["outcome"] = item["outcome"] or "duplicate"
         self.memory["acked"] = acked
 
     def trace_back(self, acked: int) -> None:
@@ -815,7 +849,7 @@ class Phone:
                 break
             first -= 1
         self.set_acked(min(acked, first - 1))
-        self.memory["tracing"] = True
+        self.memory |= {"tracing": True, "parts_at": 0}
 
     def start_anew(self) -> None:
         """Starts as a new device with the mutations that the server does not hold."""
@@ -824,7 +858,7 @@ class Phone:
         before = memory["refresh"] or memory["cursor"]
         device = self.start["devices"][memory["devices_used"]]
         memory |= {"device": device, "devices_used": memory["devices_used"] + 1, "predecessor": before}
-        memory |= {"acked": 0, "cursor": None, "refresh": None, "tracing": False, "copied": False, "next_seq": len(kept) + 1}
+        memory |= {"acked": 0, "cursor": None, "refresh": None, "tracing": False, "copied": False, "parts_at": 0, "next_seq": len(kept) + 1}
         memory["outbox"] = [
             {"mutation": mutation | {"seq": seq}, "outcome": None, "rev": None, "acked_ms": None, "reason": None}
             for seq, mutation in enumerate(kept, 1)
@@ -870,10 +904,7 @@ class Phone:
         if restored:
             self.trace_back(answer["acked"])
         else:
-            self.set_acked(answer["acked"])
-            memory["copied"] = answer["acked"] >= memory["next_seq"]
-            if not self.unsent():
-                memory["tracing"] = False
+            self.acknowledge(answer["acked"], [*sent])
         memory["outbox"] = [item for item in memory["outbox"] if not self.may_go(item)]
 
     def may_go(self, item: Json) -> bool:

@@ -136,7 +136,7 @@ def _same_numbers(one: Any, other: Any) -> bool:
 
 
 def _merges(rules: ModuleType, case: Any) -> bool:
-    plain = {"grid": GRID, "op": "put", "rebased": False, "base_grid": None}
+    plain = {"grid": GRID, "op": "put", "rebased": False, "base_grid": None, "seen": None}
     edits = [plain | edit | {"fields": rules.canonical(case["kind"], edit["fields"])[0]} for edit in case["edits"]]
     record = rules.Merging(case["kind"], edits[0])
     merged = [False, *(record.apply(edit, rev) for rev, edit in enumerate(edits[1:], 2))]

@@ -83,8 +83,8 @@ def test_fields(case: Any) -> None:
 def edit_of(kind: str, item: Any) -> Edit:
     fields, _ = clean_fields(KINDS[kind], item["fields"])
     grid, op = item.get("grid", GRID), item.get("op", "put")
-    rebased, base_grid = item.get("rebased", False), item.get("base_grid")
-    return Edit("id", grid, op, item["base"], item["stamp"], item["device"], "by", fields, rebased=rebased, base_grid=base_grid)
+    more = {"rebased": item.get("rebased", False), "base_grid": item.get("base_grid"), "seen": item.get("seen")}
+    return Edit("id", grid, op, item["base"], item["stamp"], item["device"], "by", fields, **more)
 
 
 @cases("merge")
