@@ -28,14 +28,17 @@ _OFFERS = (b"upgrade", b"http2-settings")
 
 
 class Limits(NamedTuple):
-    """`head_s`: until the head of a request is there; `grace_s`: beyond what the reader of a body allows, whose answer is better than
-    none; `answer_s`: until an answer has left, besides the time at `answer_rate` bytes a second; `connections`: how many there may be."""
+    """`head_s`: until the head of a request is there; `head_bytes`: of a head, and of what frames a body (sizes and extensions of
+    chunks, trailers) between two pieces of it; `grace_s`: beyond what the reader of a body allows, whose answer is better than none;
+    `answer_s`: until an answer has left, besides the time at `answer_rate` bytes a second; `linger_s`: for which what a refused client
+    still sends is passed over; `connections`: how many there may be."""
 
     head_s: float = 20.0
     head_bytes: int = 32 * 1024
     grace_s: float = 5.0
     answer_s: float = 60.0
     answer_rate: float = 1024.0
+    linger_s: float = 2.0
     connections: int = 10_000
 
 
@@ -47,9 +50,12 @@ class LimitedConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_since: float | None = None
-        self._head_bytes = 0
+        # What has come of a head, or beside the body since its last piece.
+        self._framing_bytes = 0
         self._body_since: float | None = None
         self._body_bytes = 0
+        self._refusal: Problem | None = None
+        self._hung_up_at: float | None = None
         self._drained = self.idle_since = self.loop.time()
         self.offers_upgrade = False
 
@@ -67,12 +73,14 @@ class LimitedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come."""
+        if self._refusal is not None:
+            return
         if self._head_since is None and self.is_idle:
-            self._head_since, self._head_bytes = self.loop.time(), 0
-        self._head_bytes += len(data)
+            self._head_since, self._framing_bytes = self.loop.time(), 0
+        self._framing_bytes += len(data)
         self._feed(data)
-        if self._head_since is not None and self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
-            self._refuse_head()
+        if self._framing_bytes > self.limits.head_bytes:
+            self._refuse(_head_too_large())
 
     def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -81,14 +89,20 @@ class LimitedConnection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on_plainly(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            log.info("a request was no HTTP")
-            self.send_400_response("Invalid HTTP request received.")
+            if self._refusal is None:
+                log.info("a request was no HTTP")
+                self._refuse(_no_http())
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
         if self._head_since is None:  # behind another request that came with it
-            self._head_since, self._head_bytes = self.loop.time(), 0
+            self._head_since, self._framing_bytes = self.loop.time(), 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header of a request, or a trailer behind its body: that is none, whatever its name (RFC 9110, 6.5.1)."""
+        if self._body_since is None:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """All headers of a request are there."""
@@ -96,12 +110,12 @@ class LimitedConnection(HttpToolsProtocol):
         self.offers_upgrade = self.parser.should_upgrade()
         if self.offers_upgrade:
             return  # it comes again without the offer
-        self._body_since, self._body_bytes = self.loop.time(), 0
         size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         if size > self.limits.head_bytes:
-            self._refuse_head()
-            return
+            self._refuse(_head_too_large())
+            raise _Refused
         self.begin_request()
+        self._body_since, self._body_bytes, self._framing_bytes = self.loop.time(), 0, 0
 
     def begin_request(self) -> None:
         """Hands a request, whose head is there and within limits, to the app."""
@@ -110,6 +124,7 @@ class LimitedConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Some of a body has come."""
         self._body_bytes += len(body)
+        self._framing_bytes = 0
         if self.cycle is not None:
             super().on_body(body)
 
@@ -117,14 +132,17 @@ class LimitedConnection(HttpToolsProtocol):
         """All of a request is there."""
         if self.offers_upgrade:
             return
-        self._body_since = None
+        self._body_since, self._framing_bytes = None, 0
         if self.cycle is not None:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer was handed over."""
         self.idle_since = self.loop.time()
+        is_last = not self.pipeline
         super().on_response_complete()
+        if is_last:
+            self._answer_refusal()
 
     def resume_writing(self) -> None:
         """Most of what was to be sent has left."""
@@ -150,21 +168,48 @@ class LimitedConnection(HttpToolsProtocol):
         waits = self.transport.get_write_buffer_size()
         if waits == 0:
             self._drained = now
+            if self._hung_up_at is not None:
+                return now - self._hung_up_at > limits.linger_s
         return now - self._drained > limits.answer_s + waits / limits.answer_rate
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets an answer like everything else that is refused."""
-        self._refuse(Problem(NO_HTTP, "What came is no HTTP request, or is cut off; send it again."))
-
-    def _refuse_head(self) -> None:
-        self._refuse(Problem(HEAD_TOO_LARGE, "The address and headers are too large; send less of them."))
+        self._refuse(_no_http())
 
     def _refuse(self, problem: Problem) -> None:
+        """Takes nothing more from the client; what came last is answered with a problem, after all that came before it."""
+        if self._refusal is not None or self.transport.is_closing():
+            return
+        self._refusal = problem
+        is_in_body, self._head_since, self._body_since = self._body_since is not None, None, None
+        if self.cycle is None or (self.cycle.response_complete and not is_in_body):
+            self._answer_refusal()
+        elif is_in_body and self.pipeline:
+            self.pipeline.popleft()  # it has not begun
+        elif is_in_body:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self._hang_up()
+            else:
+                self._answer_refusal()
+
+    def _answer_refusal(self) -> None:
         """Answers before there is a request that the app could see, and hangs up."""
-        answer = problem.response()
+        if self._refusal is None or self.transport.is_closing():
+            return
+        answer = self._refusal.response()
         self.write_answer(answer.status_code, [*secured(answer.raw_headers), (b"connection", b"close")], bytes(answer.body))
-        self.transport.close()
-        self._head_since = None
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Sends no more. Closed at once, with bytes that nobody has read, the connection would take the answer with it."""
+        self._unset_keepalive_if_required()
+        self._hung_up_at = self.loop.time()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def write_answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Writes a whole answer that the app does not see."""
@@ -189,6 +234,18 @@ class LimitedConnection(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._feed(b"\r\n".join([*lines, b"", b""]) + rest)
+
+
+class _Refused(Exception):
+    """Stops the parser where a request was refused."""
+
+
+def _no_http() -> Problem:
+    return Problem(NO_HTTP, "What came is no HTTP request, or is cut off; send it again.")
+
+
+def _head_too_large() -> Problem:
+    return Problem(HEAD_TOO_LARGE, "The address and headers are too large; send less of them.")
 
 
 _swept: WeakSet[ServerState] = WeakSet()

@@ -90,7 +90,7 @@ class AtTheDoor(LimitedConnection):
 class _Answered:
     """What uvicorn wants to know of a request that has got its answer."""
 
-    response_complete = True
+    response_started = response_complete = disconnected = True
     message_event = asyncio.Event()
 
 

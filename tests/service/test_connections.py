@@ -17,7 +17,7 @@ from service.sync.places import Places
 from tests.sockets import Wire, serving
 from tests.world import SECRETARY, WORKER, World, until_none
 
-IMPATIENT = Limits(head_s=0.2, head_bytes=4096, grace_s=1.0, answer_s=0.5, answer_rate=1e9, connections=40)
+IMPATIENT = Limits(head_s=0.2, head_bytes=4096, grace_s=1.0, answer_s=0.5, answer_rate=1e9, linger_s=0.2, connections=40)
 
 
 @pytest.fixture
@@ -74,6 +74,10 @@ async def test_a_head_that_does_not_come_ends_its_connection(world: World, impat
         dripping.cancel()
 
 
+async def connected() -> list[Any]:
+    return [one for server in connections._swept for one in server.connections]
+
+
 async def ends(wire: Wire) -> bool:
     try:
         return await wire.is_over()
@@ -93,6 +97,57 @@ async def test_a_head_that_is_too_large_is_refused_before_it_is_all_here(world: 
         wire = await wire_to(port, stack)
         wire.post(*[f"X-{number}: {'a' * 100}" for number in range(50)])
         assert (await wire.answer())[0] == 431
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@pytest.mark.parametrize("pieces", ["x: %b\r\n", "%b", ";%b", "0%b"], ids=["trailers", "one trailer", "an extension", "a size"])
+@pytest.mark.parametrize("signed_in", [False, True], ids=["anybody", "a phone"])
+async def test_what_frames_a_body_has_a_limit(world: World, impatient: None, pieces: str, signed_in: bool) -> None:
+    last = {"x: %b\r\n": b"0\r\n", "%b": b"0\r\nx: ", ";%b": b"1", "0%b": b""}[pieces]
+    async with served(world) as port, AsyncExitStack() as stack:
+        line = (await phone_of(world))[0] if signed_in else "X: none"
+        wire = await wire_to(port, stack)
+        wire.post(line, CHUNKED, body=b"2\r\n{}\r\n" + last)
+        if not signed_in:
+            assert (await wire.answer())[0] == 401
+        filler = (b"0" if pieces == "0%b" else b"y") * 60
+        for _ in range(IMPATIENT.head_bytes // 20):
+            wire.writer.write(pieces.encode() % filler)
+            await asyncio.sleep(0)
+        if signed_in:
+            status, _, body = await wire.answer()
+            assert (status, json.loads(body)["type"]) == (431, "/problems/head-too-large")
+        assert await ends(wire)
+        assert len(bodies.ARRIVING) == 0
+        await until_none(connected)  # although the client has not hung up
+
+
+async def test_a_body_in_many_small_chunks_is_taken(world: World, impatient: None) -> None:
+    async with served(world) as port, AsyncExitStack() as stack:
+        line, body = await phone_of(world)
+        chunks = b"".join(b"1;of=one\r\n%c\r\n" % byte for byte in body.ljust(2000))
+        wire = await wire_to(port, stack)
+        wire.post(line, CHUNKED, body=chunks + b"0\r\nDigest: none\r\n\r\n")
+        assert (await wire.answer())[0] == 200
+
+
+async def test_trailers_are_no_headers(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world, SECRETARY)
+        trailers = [line, "X-Request-ID: trailer", "Accept-Language: zh", "X-Forwarded-For: 10.9.9.9", ""]
+        wire = await wire_to(port, stack)
+        for sent_in_parts in (False, True):
+            wire.post(CHUNKED, path="/v1/auth/me", method="GET", body=b"" if sent_in_parts else b"0\r\n")
+            if sent_in_parts:
+                await asyncio.sleep(0.02)
+                wire.writer.write(b"0\r\n")
+            wire.writer.write("\r\n".join([*trailers, ""]).encode())
+            status, headers, _ = await wire.answer()
+            assert (status, headers["content-language"], headers["x-request-id"] == "trailer") == (401, "en", False)
+        wire.post(line, path="/v1/auth/me", method="GET", body=b"")  # and what comes next is not read as a part of it
+        assert (await wire.answer())[0] == 200
 
 
 async def test_slow_bodies_of_one_account_take_no_place_and_end(world: World, impatient: None) -> None:
@@ -192,10 +247,7 @@ async def test_an_answer_that_nobody_takes_ends_its_connection(world: World, imp
         for _ in range(200):
             wire.writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n")
 
-        async def still() -> list[Any]:
-            return [one for server in connections._swept for one in server.connections]
-
-        await until_none(still)
+        await until_none(connected)
 
 
 async def test_a_slow_reader_who_goes_on_taking_is_not_cut(world: World, impatient: None) -> None:
