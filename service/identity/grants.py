@@ -160,8 +160,14 @@ async def _begin(state: State, request: Request, grant: Grant, proven: _Proven, 
     return answer
 
 
+# The version of the UUIDs of server-side devices, see `server_device_id`.
+_OF_THE_SERVER = 5
+
+
 async def _bind(connection: Connection, grant: Grant, device: str, staff_code: str, now: datetime) -> datetime:
     """Registers the device, or renews what is known of it; returns since when it is registered."""
+    if uuid.UUID(device).version == _OF_THE_SERVER:
+        raise refused("This device_id is of the kind that the server makes from names; the phone must make a random one.")
     about = (grant.device_name, grant.platform, grant.app_version)
     bound = await queries.bind_device(connection, device, staff_code, about, now)
     if bound.staff_code != staff_code:

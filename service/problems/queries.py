@@ -119,6 +119,12 @@ async def author_of(connection: Connection, kind: str, id: str) -> str | None:
     return author
 
 
+async def problem_of(connection: Connection, step: str) -> str | None:
+    """The problem to which a step belongs."""
+    problem: str | None = await connection.fetchval("SELECT problem_id::text FROM step WHERE id = $1::uuid", step)
+    return problem
+
+
 async def grid_of(connection: Connection, id: str) -> str | None:
     """The grid in which a living problem lies."""
     grid: str | None = await connection.fetchval("SELECT grid FROM problem WHERE id = $1::uuid AND NOT deleted", id)

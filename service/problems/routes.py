@@ -182,18 +182,24 @@ def _absent(id: str) -> Problem:
     return Problem(NOT_FOUND, Text("There is no problem {id} in your scope.", id=id))
 
 
-async def _detail(request: Request, caller: Caller, id: str) -> ProblemDetail:
+async def _detail(request: Request, caller: Caller, id: str, shown: View | None = None) -> ProblemDetail:
     # Anew by itself when the tables have changed: something may have been written before.
-    return await begin_again(partial(_read_detail, request, caller, id))
+    return await begin_again(partial(_read_detail, request, caller, id, shown))
 
 
-async def _read_detail(request: Request, caller: Caller, id: str) -> ProblemDetail:
+async def _read_detail(request: Request, caller: Caller, id: str, shown: View | None) -> ProblemDetail:
+    """`shown`: what the caller is shown of it if no view allows more, for an answer to the step by which the caller gave it away."""
     state = state_of(request)
     async with state.database.transaction() as connection:
         row = await queries.problem(connection, id)
         if row is None:
             raise _absent(id)
-        view = await _view_of(connection, caller, id, row["grid"])
+        try:
+            view = await _view_of(connection, caller, id, row["grid"])
+        except Problem:
+            if shown is None:
+                raise
+            view = shown
         await note(connection, request, caller, "problem", [id], 1)
         rows = await queries.steps(connection, id)
         own_work_from = await sync_queries.own_work_from(connection)
@@ -253,14 +259,18 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     for name, said in (("action", body.action), ("problem_id", id)):
         if body.fields.get(name, said) != said:
             raise Problem(INVALID, Text("fields.{name} says something else than the request; leave it out of fields.", name=name))
+    step_id = body.id or fresh_id(request, caller.now)
+    is_here = await _is_here(state, caller, "step", step_id)
     async with state.database.reading() as connection:
+        if is_here and await queries.problem_of(connection, step_id) == id:
+            return await _detail(request, caller, id, View.ASSIGNED)
         grid = await queries.grid_of(connection, id)
         view = await _view_of(connection, caller, id, grid)
     fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
-    step_id = body.id or fresh_id(request, caller.now)
-    if not await _is_here(state, caller, "step", step_id):
+    if not is_here:
         await _write(request, caller, Mutation(0, "step", step_id, str(grid), fields=fields), view is View.ASSIGNED)
-    return await _detail(request, caller, id)
+    # What was shown before the step, which may have passed the problem on to others.
+    return await _detail(request, caller, id, view)
 
 
 async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:

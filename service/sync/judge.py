@@ -106,13 +106,14 @@ class World(NamedTuple):
 
     `grids`: those that exist, of the named ones; `where(kind, id)`: the grid of a record, None if
     it is not here; `record(kind, id)`: a record that a mutation changes; `erased`: those of the
-    named records whose personal data was erased.
+    named records whose personal data was erased; `own_work_from`: see `lifecycle.fold`.
     """
 
     grids: Mapping[str, int]
     where: Callable[[str, str], str | None]
     record: Callable[[str, str], Record | None]
     erased: Mapping[tuple[str, str], Erased] = {}
+    own_work_from: str = ""
 
 
 class Judge:
@@ -122,7 +123,7 @@ class Judge:
         self._now = now
         self._grace = timedelta(days=settings.late_days)
         self._oldest_days = settings.stamp_too_old_days
-        self._grids, self._where, self._record, self._erased = world
+        self._grids, self._where, self._record, self._erased, self._own_work_from = world
         self._validities = validities
         self._evidence = evidence
 
@@ -272,8 +273,9 @@ class Judge:
         if kind.name != "step" or problem is None:
             return False
         before = [step for step in problem.steps if step.stamp <= item.judged_at]
-        case = lifecycle.fold(problem.fields, problem.grid, problem.created_by, before)
-        if not case.assigned:
+        own_work_from = self._own_work_from or None
+        case = lifecycle.fold(problem.fields, problem.grid, problem.created_by, before, own_work_from=own_work_from)
+        if not case.assigned or case.ended_at is not None:
             return False
         units = [post.unit for post in item.author.posts if post.valid_at(item.moment)]
         if not units:

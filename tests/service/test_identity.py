@@ -7,7 +7,8 @@ import pytest
 from jose import jwt
 
 from service.identity.tokens import make_key
-from tests.world import NOW, PASSWORD, SUPERVISOR, WORKER, World
+from sync_protocol.ids import server_device_id
+from tests.world import NOW, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
 
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"
 
@@ -110,3 +111,11 @@ async def test_a_form_that_cannot_be_used_is_a_problem_not_a_crash(world: World,
     response = await sign_in(world, **form)
     assert response.status_code in (400, 422)
     assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_no_phone_takes_the_id_of_a_server_side_device(world: World) -> None:
+    """Anyone can compute it; whoever signed in with it would stand between a cadre's writes over REST."""
+    form = {"grant_type": "password", "username": WORKER, "password": PASSWORD, "device_id": server_device_id(SECRETARY)}
+    answer = await world.client.post("/v1/auth/token", data=form)
+    assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (400, "grant-refused")
+    assert await world.fetch("SELECT FROM device WHERE id = $1", server_device_id(SECRETARY)) == []

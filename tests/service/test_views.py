@@ -288,6 +288,50 @@ async def test_a_step_written_while_the_assignment_stood_counts_though_it_comes_
     assert [verdict.outcome for verdict in report.verdicts] == ["applied"]
 
 
+@pytest.mark.parametrize("action", ["return", "escalate", "reject", "assign"])
+async def test_a_step_that_ends_an_assignment_is_answered_also_when_it_is_sent_again(world: World, action: str) -> None:
+    village = await neighbour(world)
+    handler = f"C{village}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    assert (await world.post(f"/v1/problems/{problem}/steps", {"action": "accept"}, handler)).status_code == 201
+    fields = {"return": {}, "escalate": {}, "reject": {"reason": "unfounded"}, "assign": {"to_unit": VILLAGE}}[action]
+    world.clock.forward(minutes=1)
+    body = {"id": "0192f3a1-0000-7000-8000-000000000077", "action": action, "fields": fields}
+    for _ in range(2):
+        answer = await world.post(f"/v1/problems/{problem}/steps", body, handler)
+        assert answer.status_code == 201, answer.text
+        assert PHONE not in answer.text
+    assert len(await world.fetch("SELECT FROM step WHERE id = $1", body["id"])) == 1
+
+
+async def late_step(world: World, handler: str, problem: str, action: str) -> Any:
+    """What becomes of a step that a phone writes now, without coverage of what was done since."""
+    world.clock.forward(minutes=1)
+    phone = world.wire(handler)
+    [verdict] = (await phone.send(phone.mutation(1, "step", fields={"problem_id": problem, "action": action, "at": AT}))).json()["verdicts"]
+    return verdict.get("reason")
+
+
+async def test_who_verified_the_own_work_keeps_no_right_to_what_was_taken_back(world: World) -> None:
+    """The fold that decides on rights has every rule of the fold that decides on the state."""
+    await world.fetch("UPDATE server SET own_work_from = $1", world.clock.now())
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    for action, author in (("resolve", handler), ("verify", handler), ("return", SECRETARY)):
+        world.clock.forward(minutes=1)
+        assert (await world.post(f"/v1/problems/{problem}/steps", {"action": action}, author)).status_code == 201
+    assert await late_step(world, handler, problem, "resolve") == "not-allowed"
+
+
+async def test_who_handled_a_problem_that_has_ended_does_not_open_it_again(world: World) -> None:
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    for action in ("resolve", "close"):
+        world.clock.forward(minutes=1)
+        assert (await world.post(f"/v1/problems/{problem}/steps", {"action": action}, SECRETARY)).status_code == 201
+    assert await late_step(world, handler, problem, "reopen") == "not-allowed"
+
+
 async def test_nobody_else_takes_steps_of_a_problem_that_is_out_of_reach(world: World) -> None:
     problem, _ = await assigned(world, to_unit=await neighbour(world))
     stranger = f"W{FAR_GRID}-1"
