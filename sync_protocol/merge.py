@@ -80,16 +80,15 @@ class Record(msgspec.Struct):
         """The clocks of those who claim a field's value; nobody claims a field that was never set."""
         return self.clocks.get(name) or ((self.first,) if name in self.fields or name == LIFE else ())
 
-    def every_clock(self) -> Iterator[Clock]:
+    def standing(self) -> Iterator[Clock]:
         """The clocks of all that was done to it and stands, but for the moves out of other grids."""
         yield self.first
-        yield self.last
         yield from chain.from_iterable(self.clocks.values())
         yield from chain.from_iterable(clocks.values() for name, clocks in self.elements.items() if name != GRID)
 
     def changed_by_others(self, edit: Edit) -> bool:
         """Whether another device changed anything since the edit's base."""
-        return any(_concurrent(clock, edit) for clock in self.every_clock())
+        return any(_concurrent(clock, edit) for clock in (self.last, *self.standing()))
 
 
 class Loss(NamedTuple):
@@ -173,7 +172,7 @@ def _is_foreign(record: Record, edit: Edit) -> bool:
         return True
     if edit.seen is None or edit.base <= edit.seen:
         return False
-    return not any(held.device == edit.device and held.rev == edit.base for held in record.every_clock())
+    return not any(held.device == edit.device and held.rev == edit.base for held in (record.last, *record.standing()))
 
 
 def _translate(record: Record, edit: Edit, left: Clock) -> Edit:
@@ -305,9 +304,7 @@ def _delete(record: Record, edit: Edit, clock: Clock, losses: list[Loss], unseen
     if record.deleted:
         record.clocks[LIFE] = (*(held for held in record.holders(LIFE) if held.device != edit.device), clock)
         return
-    rivals = {record.first, *chain.from_iterable(record.clocks.values())}
-    rivals |= {held for name, clocks in record.elements.items() if name != GRID for held in clocks.values()}
-    known = [*unseen, *(held for held in rivals if _concurrent(held, edit))]
+    known = [*unseen, *(held for held in record.standing() if _concurrent(held, edit))]
     if known and not edit.override and not _is_later(clock, known, edit):
         losses.append(Loss(LIFE, False, True, _EDIT_WINS, max(known), clock))
         return

@@ -165,7 +165,7 @@ class Batch:
                 self.shared.add(before)
             # What was corrected for this device must still reach it, even when the device has edited on since: its base says only that
             # it has the verdict.
-            stored.echo = echoed and last.device == edit.device and last.rev > item.author.seen.get(before, 0)
+            stored.echo = echoed and last.device == edit.device and last.rev > item.author.seen(before)
         stored.seq = item.mutation.seq
         stored.echo = stored.echo or merged or not item.as_sent or item.origin is not None
         stored.offset_ms = _noteworthy(item.author.offset_ms) or stored.offset_ms
@@ -179,9 +179,12 @@ class Batch:
     def _seen_by(self, item: Ready) -> int | None:
         """The rev above which the author's device can have seen nothing of the grid in which it saw the record."""
         grid = item.mutation.base_grid or item.mutation.grid
-        head = self.heads[grid] + self.taken[grid] if grid in self.heads else None
-        pulled = item.author.seen_whole.get(grid)
-        return min(head, pulled) if head is not None and pulled is not None else pulled if head is None else head
+        bounds = [self.heads[grid] + self.taken[grid]] if grid in self.heads else []
+        position = item.author.pulled.get(grid)
+        # Of a grid that it is pulling from the start it may have seen more before.
+        if position is not None and not position.snapshot:
+            bounds.append(position.rev)
+        return min(bounds, default=None)
 
     def _take_visits(self, some: ReadyVisits) -> list[Verdict]:
         """Takes in new visits, without what only a merge needs; one by one when one of them may have a flaw."""

@@ -14,6 +14,7 @@ import msgspec
 from service.identity.rights import PostHeld
 from service.settings import Settings
 from sync_protocol import clock, ids
+from sync_protocol.cursor import Position
 from sync_protocol.decoding import OddMutation, flaw_of, shown
 from sync_protocol.fields import OUTSIDE_THE_YEARS, Unfit, canonical_moment, is_in_the_years
 from sync_protocol.limits import MAX_MUTATION_BYTES, showable
@@ -36,9 +37,8 @@ class Flaw(NamedTuple):
 class Author(msgspec.Struct):
     """Whose mutations they are: the device, its cadre, all posts the cadre ever held, and what is known of the device's clock.
 
-    `epoch` is the server's; `epoch_since_ms` is when this device is known to have learned of it, 0 if it always knew. `seen`: the rev
-    up to which it has pulled each grid, and `seen_whole` the same without those that it is pulling from the start, of which it may have
-    seen more before. `revoked_at`: nothing made after that moment is applied. `registered_at`: since when there is
+    `epoch` is the server's; `epoch_since_ms` is when this device is known to have learned of it, 0 if it always knew. `pulled`: how
+    far it has pulled each grid. `revoked_at`: nothing made after that moment is applied. `registered_at`: since when there is
     such a device; None for the server's own. What is stamped before `oldest_stamp` was made long before that.
     """
 
@@ -49,11 +49,15 @@ class Author(msgspec.Struct):
     last_stamp: str = clock.ZERO
     epoch: str = ""
     epoch_since_ms: int = 0
-    seen: Mapping[str, int] = {}
-    seen_whole: Mapping[str, int] = {}
+    pulled: Mapping[str, Position] = {}
     revoked_at: datetime | None = None
     registered_at: datetime | None = None
     oldest_stamp: str = clock.ZERO
+
+    def seen(self, grid: str) -> int:
+        """The rev up to which it has pulled a grid."""
+        position = self.pulled.get(grid)
+        return position.rev if position is not None else 0
 
 
 def oldest_stamp(registered_at: datetime, settings: Settings) -> str:

@@ -416,7 +416,7 @@ def _knew_of(erased: Erased, item: Ready, record: Record) -> bool:
 
 def _has_pulled(erased: Erased, author: Author) -> bool:
     """Whether a device has pulled its grid since; what is written over REST is written by who reads it as it is."""
-    return author.registered_at is None or author.seen.get(erased.grid, 0) >= erased.rev
+    return author.registered_at is None or author.seen(erased.grid) >= erased.rev
 
 
 def _erased_since(kind: str, id: str, erased: Erased) -> Flaw:
