@@ -24,7 +24,7 @@ from sync_protocol.messages import Change
 from sync_protocol.records import KINDS, UnfitFields, clean_fields
 from sync_protocol.schema import SCHEMA_JSON, messages_schema
 from sync_protocol.windows import in_first_pull
-from tests.protocol.transcripts import NOT_YET, Player, Service
+from tests.protocol.transcripts import Player, Service
 
 VECTORS = Path(__file__).parents[2] / "sync_protocol" / "vectors"
 GRID = "150202100200001"
@@ -151,13 +151,7 @@ async def test_the_service_answers_as_a_transcript_says(stem: str, server: str, 
         assert await Player(service, transcript).play() == transcript.steps
 
 
-@pytest.mark.parametrize(
-    "stem",
-    [
-        pytest.param(stem, marks=pytest.mark.xfail(reason=NOT_YET[stem], strict=True)) if stem in NOT_YET else stem
-        for stem in played_by(CLIENT)
-    ],
-)
+@pytest.mark.parametrize("stem", played_by(CLIENT))
 async def test_the_reference_device_does_as_a_transcript_says(stem: str, tmp_path: Path) -> None:
     transcript = played_by(CLIENT)[stem]
     fake = FakeServer(transcript)

@@ -1,8 +1,7 @@
 """Plays transcripts against the real service, and records them anew: `python -m tests.protocol.transcripts [stem …]`.
 
 Recording keeps what a transcript says is done and writes down what the reference device sends, what the service answers, and what
-the phone then holds. Whoever records reads the difference: what changes there changes for every client. What the reference device does
-not do yet as PROTOCOL.md says is only recorded when it is named.
+the phone then holds. Whoever records reads the difference: what changes there changes for every client.
 """
 
 import asyncio
@@ -38,9 +37,6 @@ from tests.world import NOW, PASSWORD, Clock
 TOKEN_S = 600
 _exchange: Any = importlib.import_module("service.sync.exchange")
 _UNUSED = "http://gridloop.test"
-
-# What the reference device does not do yet as PROTOCOL.md says.
-NOT_YET: dict[str, str] = {}
 
 
 class Service:
@@ -321,7 +317,7 @@ async def _plain_template(server: str) -> str:
 async def _record(server: str, stems: list[str]) -> None:
     template = await _plain_template(server)
     for stem, transcript in transcripts.load().items():
-        if stem not in stems if stems else stem in NOT_YET:
+        if stems and stem not in stems:
             continue
         path = FOLDER / f"{stem}.json"
         before = path.read_text(encoding="utf-8")

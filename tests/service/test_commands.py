@@ -1,21 +1,18 @@
 """The commands over a database with its two roles: each finds the rights that it needs, and says which are missing."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from service import cli
 from service.app import create_app
 from service.postgres import as_role
 from service.settings import Settings
+from tests.commands import Command, run_command
 from tests.conftest import ROLES, cloned, running
 from tests.world import Clock
-
-Command = Callable[..., Awaitable[Result]]
 
 
 @pytest.fixture
@@ -35,12 +32,7 @@ def gridloop(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> Command:
             "OWNER_DATABASE_URL": as_role(empty_url, ROLES.owner),
             "HOUSEHOLDS_PER_GRID": "0",
         }
-        for name, value in (urls | variables).items():
-            if value is None:
-                monkeypatch.delenv(f"GRIDLOOP_{name}", raising=False)
-            else:
-                monkeypatch.setenv(f"GRIDLOOP_{name}", value)
-        return await asyncio.to_thread(lambda: CliRunner().invoke(cli.app, list(arguments)))
+        return await run_command(monkeypatch, arguments, urls | variables)
 
     return run
 

@@ -1,26 +1,24 @@
 """What operators do wrong is told in a sentence or two, in English and Chinese, with what to do; and nothing is done."""
 
-import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import migrations
-from service import cli
 from service.app import create_app
 from service.encryption import new_key
 from service.postgres import as_role, fresh_database
 from service.settings import WrongSetting, read_settings
+from tests.commands import Command, run_command
 from tests.conftest import ROLES, cloned, running
 from tests.world import GRID, SECRETARY, WORKER, Clock, World
 
-Command = Callable[..., Awaitable[Result]]
 PASSWORD = ["--password", "a long and unusual one"]
 
 
@@ -29,12 +27,7 @@ def gridloop(monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command; keywords set GRIDLOOP_…, None unsets."""
 
     async def run(*arguments: str, **variables: str | None) -> Result:
-        for name, value in variables.items():
-            if value is None:
-                monkeypatch.delenv(f"GRIDLOOP_{name}", raising=False)
-            else:
-                monkeypatch.setenv(f"GRIDLOOP_{name}", value)
-        return await asyncio.to_thread(lambda: CliRunner().invoke(cli.app, list(arguments)))
+        return await run_command(monkeypatch, arguments, variables)
 
     return run
 

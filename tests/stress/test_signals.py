@@ -64,6 +64,14 @@ class SignalledService(Service):
         """The end of its log."""
         return (self.folder / "serve.log").read_text()[-3_000:]
 
+    def ended_by(self, number: signal.Signals) -> int:
+        """Its exit status after a signal that ends it in order; asserts that nothing of it is left."""
+        self.know_family()
+        self.send(number)
+        status = self.wait()
+        self.assert_nothing_is_left()
+        return status
+
     def assert_nothing_is_left(self) -> None:
         """No process, socket, pid file or folder of the service."""
         said = self.said()
@@ -140,10 +148,7 @@ async def test_a_signal_ends_the_service_and_its_database_and_leaves_nothing(
     service.start()
     try:
         await service.ready()
-        service.know_family()
-        service.send(number)
-        status = service.wait()
-        service.assert_nothing_is_left()
+        status = service.ended_by(number)
     finally:
         service.end()
     assert number == signal.SIGINT or status == 0, service.said()
@@ -215,10 +220,7 @@ async def test_a_signal_that_comes_while_the_service_starts_leaves_nothing_and_d
             assert service._process.poll() is None, "the service ended before"
             assert time.monotonic() < deadline
             await asyncio.sleep(0.001)
-        service.know_family()
-        service.send(number)
-        status = service.wait()
-        service.assert_nothing_is_left()
+        status = service.ended_by(number)
     finally:
         service.end()
     assert number == signal.SIGINT or status == 0, service.said()
