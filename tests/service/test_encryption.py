@@ -193,7 +193,7 @@ async def test_tampered_bodies_of_held_and_logged_mutations_leave_every_list_rea
     for each, weather in ((one, "rain"), (two, "snow")):
         world.clock.forward(minutes=1)
         await each.send(each.mutation(1, "household", id=house, base=0, fields={"weather": weather, "phone": weather}))
-    await world.fetch("UPDATE mutation_body SET body = overlay(body PLACING '\\x00'::bytea FROM 30)")
+    await world.fetch("UPDATE mutation_body SET body = set_byte(body, 29, get_byte(body, 29) # 1)")
     await world.fetch("UPDATE mutation SET verdict = to_json('gl2.00000000.AAAA'::text) WHERE verdict IS NOT NULL")
     swap = "UPDATE held h SET body = o.body, detail = o.detail FROM held o WHERE o.id <> h.id"
     await world.fetch(swap)
