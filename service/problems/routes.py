@@ -1,6 +1,6 @@
 """Problems: `GET /v1/problems`, `GET /v1/problems/{id}` with its timeline, and writes through the one write path."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -39,6 +39,9 @@ from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES, STATES
 
 router = APIRouter(prefix="/v1/problems", tags=["problems"])
+
+# For so long who ended an assignment by an own step, and no longer sees the problem, may ask for a lost answer again.
+_ANSWERED_AGAIN = timedelta(days=1)
 
 State_ = Annotated[str | None, Query(pattern=f"^({'|'.join(STATES)})$", examples=["raised"])]
 Severity = Annotated[str | None, Query(pattern=f"^({'|'.join(SEVERITIES)})$", examples=["urgent"])]
@@ -166,15 +169,13 @@ async def problem(request: Request, caller: Signed, id: Id) -> ProblemDetail:
     return await _detail(request, caller, id)
 
 
-async def _view_of(connection: Connection, caller: Caller, id: str, grid: str | None) -> View:
-    """What the caller sees of a problem that lies in a grid; raises `Problem` when that is nothing."""
+async def _view_of(connection: Connection, caller: Caller, id: str, grid: str | None) -> View | None:
+    """What the caller sees of a problem that lies in a grid; None when that is nothing."""
     view = caller.view_of(grid) if grid is not None and caller.reaches(grid) else None
     if view is View.TIED and not await queries.is_tied(connection, id, caller.staff_code):
         view = None
     if view is None and grid is not None and id in await queries.assigned_to(connection, caller.staff_code, caller.units()):
         view = View.ASSIGNED
-    if view is None:
-        raise _absent(id)
     return view
 
 
@@ -182,18 +183,19 @@ def _absent(id: str) -> Problem:
     return Problem(NOT_FOUND, Text("There is no problem {id} in your scope.", id=id))
 
 
-async def _detail(request: Request, caller: Caller, id: str) -> ProblemDetail:
+async def _detail(request: Request, caller: Caller, id: str, view: View | None = None) -> ProblemDetail:
     # Anew by itself when the tables have changed: something may have been written before.
-    return await begin_again(partial(_read_detail, request, caller, id))
+    return await begin_again(partial(_read_detail, request, caller, id, view))
 
 
-async def _read_detail(request: Request, caller: Caller, id: str) -> ProblemDetail:
+async def _read_detail(request: Request, caller: Caller, id: str, view: View | None) -> ProblemDetail:
+    """`view`: the one that held before the caller's own step, which may have ended it."""
     state = state_of(request)
     async with state.database.transaction() as connection:
         row = await queries.problem(connection, id)
-        if row is None:
+        view = view or (None if row is None else await _view_of(connection, caller, id, row["grid"]))
+        if row is None or view is None:
             raise _absent(id)
-        view = await _view_of(connection, caller, id, row["grid"])
         await note(connection, request, caller, "problem", [id], 1)
         rows = await queries.steps(connection, id)
         own_work_from = await sync_queries.own_work_from(connection)
@@ -240,7 +242,7 @@ async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> P
     refuse_unknown_fields("problem", body.fields)
     fields = {"raised_at": canonical_moment(caller.now), "source": "inspection", **body.fields}
     id = body.id or fresh_id(request, caller.now)
-    if not await _is_here(state, caller, "problem", id):
+    if not await _is_here(state, caller, id):
         await _write(request, caller, Mutation(0, "problem", id, body.grid, fields=fields))
     return await _detail(request, caller, id)
 
@@ -253,25 +255,41 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     for name, said in (("action", body.action), ("problem_id", id)):
         if body.fields.get(name, said) != said:
             raise Problem(INVALID, Text("fields.{name} says something else than the request; leave it out of fields.", name=name))
+    step_id = body.id or fresh_id(request, caller.now)
     async with state.database.reading() as connection:
         grid = await queries.grid_of(connection, id)
         view = await _view_of(connection, caller, id, grid)
-    fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
-    step_id = body.id or fresh_id(request, caller.now)
-    if not await _is_here(state, caller, "step", step_id):
+        known = await queries.step_with(connection, _checked(step_id))
+    own = known if known is not None and (known["created_by"], known["problem_id"]) == (caller.staff_code, id) else None
+    if own is not None and view is None and own["received_at"] > caller.now - _ANSWERED_AGAIN:
+        view = View.ASSIGNED
+    if view is None:
+        raise _absent(id)
+    if known is not None and own is None:
+        raise _taken(step_id)
+    if own is None:
+        fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
         await _write(request, caller, Mutation(0, "step", step_id, str(grid), fields=fields), view is View.ASSIGNED)
-    return await _detail(request, caller, id)
+    return await _detail(request, caller, id, view)
 
 
-async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:
-    """Whether the caller has written this record before: the answer was lost and the client sends again."""
+async def _is_here(state: State, caller: Caller, id: str) -> bool:
+    """Whether the caller has raised this problem before: the answer was lost and the client sends again."""
+    async with state.database.reading() as connection:
+        author = await queries.author_of(connection, _checked(id))
+    if author is not None and author != caller.staff_code:
+        raise _taken(id)
+    return author is not None
+
+
+def _checked(id: str) -> str:
     if not is_uuid(id):
         raise Problem(INVALID, "id is no UUID; make one or leave it out.")
-    async with state.database.reading() as connection:
-        author = await queries.author_of(connection, kind, id)
-    if author is not None and author != caller.staff_code:
-        raise Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
-    return author is not None
+    return id
+
+
+def _taken(id: str) -> Problem:
+    return Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
 
 
 _ACTS = {"problem": "problem-raised", "step": "step-taken"}

@@ -274,6 +274,53 @@ async def test_an_assigned_problem_becomes_visible_elsewhere_until_the_assignmen
     assert [(verdict.outcome, verdict.reason) for verdict in report.verdicts] == [("held", "not-allowed")], late
 
 
+@pytest.mark.parametrize("action", ["return", "assign", "escalate", "reject", "close", "reopen"])
+async def test_who_ends_an_assignment_by_a_step_is_answered_also_again_and_then_sees_nothing(world: World, action: str) -> None:
+    village = await neighbour(world)
+    handler = f"C{village}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    path = f"/v1/problems/{problem}/steps"
+    headers = {"Authorization": f"Bearer {await world.token(handler)}", "Idempotency-Key": action}
+    for earlier in ["resolve"] if action in ("close", "reopen") else []:
+        world.clock.forward(minutes=1)
+        assert (await world.post(path, {"action": earlier}, handler)).status_code == 201
+    world.clock.forward(minutes=1)
+    to = {"to_cadre": SECRETARY} if action == "assign" else {"reason": "unfounded"} if action == "reject" else {}
+    body = {"action": action, "fields": to}
+    first = await world.client.post(path, json=body, headers=headers)
+    assert first.status_code == 201, first.text
+    assert [item["action"] for item in first.json()["steps"] if item["by"] == handler and not item["ineffective"]][-1] == action
+    assert PHONE not in first.text
+    again = await world.client.post(path, json=body, headers=headers)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+
+    steps = [item["id"] for item in first.json()["steps"]]
+    step = steps[-1]
+    world.clock.forward(hours=1)
+    repeated = await world.post(path, body | {"id": step}, handler)
+    assert (repeated.status_code, [item["id"] for item in repeated.json()["steps"]]) == (201, steps)
+    for refused in (
+        await world.get(f"/v1/problems/{problem}", handler),
+        await world.post(path, {"action": "note"}, handler),
+        await world.post(path, body | {"id": step}, f"C{village}-2"),
+    ):
+        assert refused.status_code == 404
+    world.clock.forward(days=1)
+    assert (await world.post(path, body | {"id": step}, handler)).status_code == 404
+
+
+async def test_the_id_of_an_own_step_opens_no_other_problem(world: World) -> None:
+    problem, _ = await assigned(world, to_unit=await neighbour(world))
+    [step] = await world.fetch("SELECT id::text FROM step WHERE created_by = $1", SECRETARY)
+    body = {"action": "assign", "id": step["id"]}
+    far = await world.post("/v1/problems", {"grid": FAR_GRID, "fields": {"title": "远", "duty": "emergency"}}, f"W{FAR_GRID}-1")
+    near = await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "近", "duty": "emergency"}}, SECRETARY)
+    assert (await world.post(f"/v1/problems/{far.json()['id']}/steps", body, SECRETARY)).status_code == 404
+    other = await world.post(f"/v1/problems/{near.json()['id']}/steps", body, SECRETARY)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/invalid")
+    assert (await world.post(f"/v1/problems/{problem}/steps", body, SECRETARY)).status_code == 201
+
+
 async def test_a_step_written_while_the_assignment_stood_counts_though_it_comes_later(world: World) -> None:
     village = await neighbour(world)
     problem, _ = await assigned(world, to_unit=village)
