@@ -309,6 +309,57 @@ async def test_who_ends_an_assignment_by_a_step_is_answered_also_again_and_then_
     assert (await world.post(path, body | {"id": step}, handler)).status_code == 404
 
 
+async def steps_of(world: World, problem: str, *taken: tuple[str, str]) -> None:
+    """Steps over REST, each a minute after the one before."""
+    for staff_code, action in taken:
+        world.clock.forward(minutes=1)
+        fields = {"reason": "unfounded"} if action == "reject" else {}
+        answer = await world.post(f"/v1/problems/{problem}/steps", {"action": action, "fields": fields}, staff_code)
+        assert answer.status_code == 201, answer.text
+
+
+async def test_who_verified_the_own_work_keeps_no_right_when_the_problem_is_returned(world: World) -> None:
+    await world.fetch("UPDATE server SET own_work_from = $1", world.clock.now())
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    await steps_of(world, problem, (handler, "resolve"), (handler, "verify"), (SUPERVISOR, "return"))
+    assert (await world.get(f"/v1/problems/{problem}", handler)).status_code == 404
+    world.clock.forward(minutes=1)
+    wire = world.wire(handler)
+    verdict = (await wire.send(wire.mutation(1, "step", fields={"problem_id": problem, "action": "resolve", "at": AT}))).json()["verdicts"][
+        0
+    ]
+    assert (verdict["outcome"], verdict.get("reason")) == ("held", "not-allowed")
+
+
+@pytest.mark.parametrize("ends", [("resolve", "close"), ("reject",)], ids="-".join)
+async def test_an_assignment_ends_with_its_problem_and_what_was_written_before_counts(world: World, ends: tuple[str, ...]) -> None:
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    phone = world.phone(handler)
+    await phone.sync()
+    world.clock.forward(minutes=1)
+    phone.put("step", {"problem_id": problem, "action": "note", "at": AT}, grid=GRID)
+    await steps_of(world, problem, *((SUPERVISOR, action) for action in ends))
+    world.clock.forward(minutes=1)
+    phone.put("step", {"problem_id": problem, "action": "reopen", "at": AT}, grid=GRID)
+    report = await phone.sync()
+    assert [(verdict.outcome, verdict.reason) for verdict in report.verdicts] == [("applied", None), ("held", "not-allowed")]
+
+
+async def test_a_step_that_ends_an_assignment_ends_it_for_the_rest_of_its_push(world: World) -> None:
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    world.clock.forward(minutes=1)
+    wire = world.wire(handler)
+    steps = [
+        wire.mutation(seq, "step", fields={"problem_id": problem, "action": action, "at": AT})
+        for seq, action in enumerate(["handle", "return", "handle"], 1)
+    ]
+    verdicts = (await wire.send(*steps)).json()["verdicts"]
+    assert [verdict["outcome"] for verdict in verdicts] == ["applied", "applied", "held"]
+
+
 async def test_the_id_of_an_own_step_opens_no_other_problem(world: World) -> None:
     problem, _ = await assigned(world, to_unit=await neighbour(world))
     [step] = await world.fetch("SELECT id::text FROM step WHERE created_by = $1", SECRETARY)
