@@ -32,7 +32,8 @@ from service.identity.token_models import Grant, TokenAnswer
 from service.identity.tokens import Issued, hash_of, new_refresh_token, refused, successor_of
 from service.state import State
 from service.sync import predecessors
-from sync_protocol.ids import is_uuid
+from service.sync.queries import SERVER_PLATFORM
+from sync_protocol.ids import is_computed, is_uuid
 from sync_protocol.texts import Text
 
 
@@ -63,6 +64,7 @@ async def by_password(state: State, request: Request, grant: Grant, now: datetim
     """Signs a cadre in; raises `Problem`."""
     if grant.device_id is not None and not is_uuid(grant.device_id):
         raise Problem(INVALID, "device_id is no UUID in lower case; let the phone make one and keep it.")
+    _refuse_the_servers(grant)
     staff_code = grant.username or ""
     async with state.database.reading() as connection:
         origin = await origin_of(connection, staff_code, grant.device_id, address_of(request))
@@ -81,6 +83,14 @@ async def by_password(state: State, request: Request, grant: Grant, now: datetim
             metrics.sign_in_failures.inc()
             await note_failure(state, request, cadre["staff_code"] if cadre else None, "sign-in-failed", now)
         raise
+
+
+def _refuse_the_servers(grant: Grant) -> None:
+    """Raises `Problem` for a phone that says to be a server-side device: anybody can compute the id of somebody else's."""
+    if grant.device_id is not None and is_computed(grant.device_id):
+        raise Problem(INVALID, "device_id is a UUID of version 5, as the server makes them for itself; let the phone make a random one.")
+    if grant.platform.strip().lower() == SERVER_PLATFORM:
+        raise Problem(INVALID, Text("platform ‘{platform}’ is the server's own; name that of the phone.", platform=SERVER_PLATFORM))
 
 
 async def _prove(state: State, grant: Grant, cadre: Row | None, now: datetime) -> _Proven:
@@ -201,7 +211,7 @@ async def by_refresh_token(state: State, request: Request, grant: Grant, now: da
         if row is not None:
             await sessions.lock_sign_ins(connection, row["staff_code"])
             row = await sessions.refresh_token(connection, hash_of(refresh_token))
-        if row is None or not _is_good(state, row, now):
+        if row is None or not _is_good(state, row, now) or is_computed(row["device"] or ""):
             raise refused("The refresh token is unknown, expired or revoked; sign in again.")
         if grant.device_id is not None and grant.device_id != row["device"]:
             raise refused("The refresh token belongs to another device; sign in on this one.")
