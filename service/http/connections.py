@@ -15,7 +15,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.errors import HEAD_TOO_LARGE, NO_HTTP, Problem
+from service.errors import HEAD_TOO_LARGE, NO_HTTP, TOO_MANY_REQUESTS, Problem
 from service.http.body import body_seconds
 from service.http.security_headers import secured
 
@@ -31,7 +31,8 @@ class Limits(NamedTuple):
     """`head_s`: until the head of a request is there; `head_bytes`: of a head, and of what frames a body (sizes and extensions of
     chunks, trailers) between two pieces of it; `grace_s`: beyond what the reader of a body allows, whose answer is better than none;
     `answer_s`: until an answer has left, besides the time at `answer_rate` bytes a second; `linger_s`: for which what a refused client
-    still sends is passed over; `connections`: how many there may be."""
+    still sends is passed over; `pipelined`: how many requests of a connection may wait behind one; `connections`: how many there may be.
+    """
 
     head_s: float = 20.0
     head_bytes: int = 32 * 1024
@@ -39,6 +40,7 @@ class Limits(NamedTuple):
     answer_s: float = 60.0
     answer_rate: float = 1024.0
     linger_s: float = 2.0
+    pipelined: int = 32
     connections: int = 10_000
 
 
@@ -84,14 +86,18 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_plainly(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            if self._refusal is None:
-                log.info("a request was no HTTP")
-                self._refuse(_no_http())
+        waiting: list[bytes | memoryview] = [data]
+        while waiting and self._refusal is None:
+            some = waiting.pop()
+            try:
+                self.parser.feed_data(some)
+            except httptools.HttpParserUpgrade as upgrade:
+                waiting += memoryview(some)[upgrade.args[0] :], self._head_without_offer()
+            except httptools.HttpParserError:
+                if self._refusal is None:
+                    log.info("a request was no HTTP")
+                    self._refuse(_no_http())
+                return
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -113,6 +119,9 @@ class LimitedConnection(HttpToolsProtocol):
         size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         if size > self.limits.head_bytes:
             self._refuse(_head_too_large())
+            raise _Refused
+        if len(self.pipeline) >= self.limits.pipelined:
+            self._refuse(Problem(TOO_MANY_REQUESTS, "Too many requests of this connection wait for their turn; send fewer at once."))
             raise _Refused
         self.begin_request()
         self._body_since, self._body_bytes, self._framing_bytes = self.loop.time(), 0, 0
@@ -216,12 +225,12 @@ class LimitedConnection(HttpToolsProtocol):
         lines = b"".join([b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)])
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body))
 
-    def _go_on_plainly(self, rest: bytes) -> None:
-        """Reads a request anew that offered another protocol, without the offer, and what follows its head."""
+    def _head_without_offer(self) -> bytes:
+        """The head of a request that offered another protocol, to be read anew, by a parser that knows nothing of the offer."""
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self.send_400_response("Invalid HTTP request received.")
-            return
+            self._refuse(_no_http())
+            return b""
         lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         for name, value in self.headers:
             if name == b"connection":
@@ -233,7 +242,7 @@ class LimitedConnection(HttpToolsProtocol):
                 lines.append(b"%b: %b" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._feed(b"\r\n".join([*lines, b"", b""]) + rest)
+        return b"\r\n".join([*lines, b"", b""])
 
 
 class _Refused(Exception):

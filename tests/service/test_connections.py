@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -289,6 +290,26 @@ async def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(world: 
         status, headers, _ = await wire.answer()
         assert (status, headers["connection"]) == (200, "close")
         assert await wire.is_over()
+
+
+OFFER = b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n"
+PLAIN = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+@pytest.mark.parametrize("request_", [OFFER, PLAIN], ids=["offers", "plain"])
+async def test_requests_without_end_in_one_piece_are_answered_up_to_a_number(
+    world: World, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    limits = Limits()
+    async with served(world, limits) as port, AsyncExitStack() as stack:
+        wire = await wire_to(port, stack)
+        wire.writer.write(request_ * 500)
+        for _ in range(1 + limits.pipelined):
+            assert (await wire.answer())[0] == 200
+        status, _, body = await wire.answer()
+        assert (status, json.loads(body)["type"]) == (429, "/problems/too-many-requests")
+        assert await wire.is_over()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_head_has_the_headers_of_a_get_and_no_body(world: World) -> None:
