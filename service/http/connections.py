@@ -99,6 +99,12 @@ class LimitedConnection(HttpToolsProtocol):
                     self._refuse(_no_http())
                 return
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; one that still listens is told what was cut off. Returns whether an answer is still to come."""
+        if self._body_since is not None or (self._head_since is not None and self._framing_bytes):
+            self._refuse(_no_http())
+        return self._refusal is not None and self._hung_up_at is None
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
@@ -215,10 +221,13 @@ class LimitedConnection(HttpToolsProtocol):
         """Sends no more. Closed at once, with bytes that nobody has read, the connection would take the answer with it."""
         self._unset_keepalive_if_required()
         self._hung_up_at = self.loop.time()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:
+                self.transport.close()
+        except OSError:  # the client has gone
+            self.transport.abort()
 
     def write_answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Writes a whole answer that the app does not see."""

@@ -296,6 +296,31 @@ OFFER = b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: upgrade\r\nUpgrade:
 PLAIN = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
+@pytest.mark.parametrize("path", ["/v1/auth/token", "/v1/sync"])
+async def test_a_body_that_is_cut_off_is_the_clients_doing(world: World, caplog: pytest.LogCaptureFixture, path: str) -> None:
+    caplog.set_level(logging.INFO, "gridloop")
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world)
+        begun = f"POST {path} HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 40\r\n\r\nabc".encode()
+        gone = await wire_to(port, stack)
+        gone.writer.write(begun)
+        await asyncio.sleep(0.05)
+        gone.writer.close()
+        await until_none(connected)
+        listening = await wire_to(port, stack)
+        listening.writer.write(PLAIN + begun)
+        listening.writer.write_eof()
+        assert (await listening.answer())[0] == 200
+        status, _, body = await listening.answer()
+        assert (status, json.loads(body)["type"]) == (400, "/problems/no-http")
+        assert await listening.is_over()
+    lines: list[Any] = [record for record in caplog.records if record.name == "gridloop.requests"]
+    counted = [line.data["status"] for line in lines if line.data["route"] != "/healthz"]
+    assert set(counted) <= {200, 499}
+    assert 499 in counted
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 @pytest.mark.parametrize("request_", [OFFER, PLAIN], ids=["offers", "plain"])
 async def test_requests_without_end_in_one_piece_are_answered_up_to_a_number(
     world: World, caplog: pytest.LogCaptureFixture, request_: bytes
