@@ -74,7 +74,7 @@ async def sync(request: Request) -> Response:
     """One exchange of a phone: it pushes what was written, then pulls what is new. See `sync_protocol/PROTOCOL.md`."""
     state = state_of(request)
     claims, device, now = await phone(request, state)
-    body = await read_body(request, owner=device)
+    body = await read_body(request, owner=device, account=claims.staff_code)
     places = places_of(request)
     async with places.taken(device):
         try:
@@ -106,7 +106,7 @@ async def prove(request: Request) -> Response:
     state = state_of(request)
     claims, device, now = await phone(request, state)
     try:
-        message = decode_verify(await read_body(request, owner=device))
+        message = decode_verify(await read_body(request, owner=device, account=claims.staff_code))
     except BrokenEnvelope as error:
         raise Problem(MALFORMED if error.malformed else INVALID, error.detail) from None
     mismatched = await verify(state.database, device, claims.staff_code, message, now)

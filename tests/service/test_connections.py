@@ -232,6 +232,64 @@ async def test_bodies_hold_no_more_memory_than_there_is_for_them(world: World, m
             assert (await wire.answer())[0] == 400  # all of it is here, and it is no JSON
 
 
+BEGUN = "POST {} HTTP/1.1\r\nHost: here\r\n{}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n"
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+
+
+async def test_what_needs_no_body_or_a_token_is_answered_before_the_body_is_here(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world, SECRETARY)
+        for path, given, wanted in (
+            ("/nothing", "X: none", 404),
+            ("/v1/syncs", line, 404),
+            ("/healthz", "X: none", 405),
+            ("/v1/problems", "X: none", 401),
+            ("/v1/problems", "Authorization: Bearer a.b.c", 401),
+            ("/v1/auth/sign-out", line, 200),
+        ):
+            wire = await wire_to(port, stack)
+            wire.writer.write(BEGUN.format(path, given, JSON, 1_000_000).encode() + b" " * 500_000)
+            assert (await wire.answer())[0] == wanted, path
+            assert (len(bodies.ARRIVING), len(bodies.ANONYMOUS)) == (0, 0)
+
+
+async def test_forms_of_anybody_are_small_and_push_out_no_phone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 100_000)
+    monkeypatch.setattr(bodies.ANONYMOUS, "_max_bytes", 100_000)
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, body = await phone_of(world)
+        phone = await wire_to(port, stack)
+        phone.writer.write(BEGUN.format("/v1/sync", line, JSON, 80_000).encode() + body.ljust(79_999))
+        await asyncio.sleep(0.05)
+        large = await wire_to(port, stack)
+        large.post("X: none", f"Content-Type: {FORM}", path="/v1/auth/token", body=b"a=" + b"a" * 70_000)
+        status, _, said = await large.answer()
+        assert (status, json.loads(said)["type"]) == (413, "/problems/too-large")
+        for _ in range(10):
+            wire = await wire_to(port, stack)
+            wire.writer.write(BEGUN.format("/v1/auth/token", "X: none", FORM, 60_001).encode() + b"a" * 60_000)
+            await asyncio.sleep(0.02)
+        assert bodies.ANONYMOUS.bytes <= 100_000
+        phone.writer.write(b" ")
+        assert (await phone.answer())[0] == 200
+
+
+async def test_an_account_with_many_devices_pushes_out_its_own_bodies(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 200_000)
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, body = await phone_of(world, SECRETARY)
+        slow = await wire_to(port, stack)
+        slow.writer.write(BEGUN.format("/v1/sync", line, JSON, 50_000).encode() + body.ljust(49_999))
+        for _ in range(10):
+            line, _ = await phone_of(world, WORKER)
+            wire = await wire_to(port, stack)
+            wire.writer.write(BEGUN.format("/v1/sync", line, JSON, 60_001).encode() + b" " * 60_000)
+            await asyncio.sleep(0.02)
+        assert bodies.ARRIVING.bytes <= 200_000
+        slow.writer.write(b" ")
+        assert (await slow.answer())[0] == 200
+
+
 async def test_idle_connections_make_room_for_new_ones(world: World) -> None:
     async with served(world, Limits(connections=20)) as port, AsyncExitStack() as stack:
         for _ in range(60):
