@@ -1,5 +1,6 @@
 """Problems: `GET /v1/problems`, `GET /v1/problems/{id}` with its timeline, and writes through the one write path."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
@@ -47,6 +48,9 @@ State_ = Annotated[str | None, Query(pattern=f"^({'|'.join(STATES)})$", examples
 Severity = Annotated[str | None, Query(pattern=f"^({'|'.join(SEVERITIES)})$", examples=["urgent"])]
 Duty = Annotated[str | None, Query(pattern=f"^({'|'.join(DUTIES)})$", examples=["emergency"])]
 StaffCode = Annotated[str | None, Query(max_length=40, description="Raised by, in the hands of, or resolved by this cadre")]
+
+# Who acts by an assignment refers to no other problem of the grid, see `Judge`.
+_BY_ASSIGNMENT = ACTIONS.keys() - {"join"}
 
 
 class ProblemItem(BaseModel):
@@ -188,12 +192,13 @@ async def _detail(request: Request, caller: Caller, id: str, view: View | None =
     return await begin_again(partial(_read_detail, request, caller, id, view))
 
 
-async def _read_detail(request: Request, caller: Caller, id: str, view: View | None) -> ProblemDetail:
-    """`view`: the one that held before the caller's own step, which may have ended it."""
+async def _read_detail(request: Request, caller: Caller, id: str, before: View | None) -> ProblemDetail:
+    """`before`: the view that held before the caller's own step, which may have ended it."""
     state = state_of(request)
     async with state.database.transaction() as connection:
         row = await queries.problem(connection, id)
-        view = view or (None if row is None else await _view_of(connection, caller, id, row["grid"]))
+        now = None if row is None else await _view_of(connection, caller, id, row["grid"])
+        view = before or now
         if row is None or view is None:
             raise _absent(id)
         await note(connection, request, caller, "problem", [id], 1)
@@ -204,7 +209,9 @@ async def _read_detail(request: Request, caller: Caller, id: str, view: View | N
         by_id = {item["id"]: item for item in rows}
         steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
         may_extend = await filing.ranks_above(connection, {caller.staff_code, *(step.by for step in steps if step.action == "extend")})
+    takes: Collection[str] = [] if now is None else _BY_ASSIGNMENT if now is View.ASSIGNED else ACTIONS
     case = fold(fields, row["grid"], row["created_by"], steps, filing.limit_rule_of(state.settings), may_extend, own_work_from)
+    by, stamp = caller.staff_code, make_stamp(to_ms(caller.now))
     return ProblemDetail(
         **_item(row, caller.now),
         fields=redact("problem", fields, view),
@@ -212,7 +219,7 @@ async def _read_detail(request: Request, caller: Caller, id: str, view: View | N
         duplicate_of=case.duplicate_of,
         received_at=row["received_at"],
         steps=[_timeline(entry, by_id[entry.step.id], view) for entry in case.history],
-        next_actions=next_actions(case, caller.staff_code, make_stamp(to_ms(caller.now)), may_extend, own_work_from),
+        next_actions=[action for action in next_actions(case, by, stamp, may_extend, own_work_from) if action in takes],
     )
 
 

@@ -332,6 +332,21 @@ async def test_who_verified_the_own_work_keeps_no_right_when_the_problem_is_retu
     assert (verdict["outcome"], verdict.get("reason")) == ("held", "not-allowed")
 
 
+async def test_an_assignee_from_elsewhere_is_offered_what_an_assignee_can_take(world: World) -> None:
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    offered = (await world.get(f"/v1/problems/{problem}", handler)).json()["next_actions"]
+    assert set(offered) == {"assign", "handle", "resolve", "return", "escalate", "reject", "note"}
+    assert "join" in (await world.get(f"/v1/problems/{problem}", SECRETARY)).json()["next_actions"]
+    world.clock.forward(minutes=1)
+    other = await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "近", "duty": "emergency"}}, SECRETARY)
+    body = {"action": "join", "fields": {"duplicate_of": other.json()["id"]}}
+    assert (await world.post(f"/v1/problems/{problem}/steps", body, handler)).status_code == 422
+    world.clock.forward(minutes=1)
+    ended = await world.post(f"/v1/problems/{problem}/steps", {"action": "return"}, handler)
+    assert (ended.status_code, ended.json()["next_actions"]) == (201, [])
+
+
 @pytest.mark.parametrize("ends", [("resolve", "close"), ("reject",)], ids="-".join)
 async def test_an_assignment_ends_with_its_problem_and_what_was_written_before_counts(world: World, ends: tuple[str, ...]) -> None:
     handler = f"C{await neighbour(world)}-1"
