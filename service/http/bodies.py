@@ -15,10 +15,9 @@ from service.audit.trail import address_of
 from service.errors import INVALID, Problem
 from service.http.body import ANONYMOUS, read_body, replayed
 from service.http.strict import refuse_odd_json
-from service.identity.access import bearer
+from service.identity.access import account_of
 from service.identity.attempts import network_of
 from service.identity.rights import ROUTES
-from service.state import state_of
 
 # U+0000 as it is, or escaped in JSON (and not behind a backslash that is escaped itself).
 _NUL = re.compile(rb"\0|(?<!\\)(?:\\\\)*\\u0000")
@@ -43,7 +42,7 @@ class Bodies:
             return None
         if ROUTES[str(route.operation_id)].open:
             return await read_body(request, MAX_FORM_BYTES, account=network_of(address_of(request)), arriving=ANONYMOUS)
-        account = await _account_of(request)
+        account = await account_of(request)
         return None if account is None else await read_body(request, MAX_BODY_BYTES, account=account)
 
     def _route_of(self, request: Request) -> APIRoute | None:
@@ -73,13 +72,3 @@ class Bodies:
             scope["headers"] = headers.raw
         whole: Message = {"type": "http.request", "body": body, "more_body": False}
         await self._app(scope, replayed(whole, receive), send)
-
-
-async def _account_of(request: Request) -> str | None:
-    """Whose valid token a request carries; None when the route will say what is wrong with it."""
-    state = state_of(request)
-    try:
-        claims = await state.tokens.read(await bearer(request), state.now())
-    except Problem:
-        return None
-    return claims.client or claims.staff_code

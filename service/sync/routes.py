@@ -76,7 +76,7 @@ async def sync(request: Request) -> Response:
     claims, device, now = await phone(request, state)
     body = await read_body(request, owner=device, account=claims.staff_code)
     places = places_of(request)
-    async with places.taken(device):
+    async with places.taken(device, claims.staff_code):
         try:
             message = decode_request(body)
         except BrokenEnvelope as error:
@@ -88,7 +88,7 @@ async def sync(request: Request) -> Response:
         caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
         began = time.monotonic()
         answer = await state.exchanges.answer(caller, message, now)
-        places.took(device, count, time.monotonic() - began)
+        places.took(claims.staff_code, count, time.monotonic() - began)
     return Response(answer, media_type="application/json")
 
 

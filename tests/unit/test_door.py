@@ -29,7 +29,7 @@ class House:
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         if (scope["path"], scope["method"]) == (PATH, "POST"):
-            async with self.door.places.taken(str(scope["headers"])):
+            async with self.door.places.taken(str(scope["headers"]), "account"):
                 self.entered.set()
                 await self.open.wait()
         self.served += 1
