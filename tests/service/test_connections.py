@@ -16,7 +16,7 @@ from service.http.connections import Limits
 from service.sync.door import Door
 from service.sync.places import Places
 from tests.sockets import Wire, serving
-from tests.world import SECRETARY, WORKER, World, until_none
+from tests.world import GRID, SECRETARY, WORKER, World, until_none
 
 IMPATIENT = Limits(head_s=0.2, head_bytes=4096, grace_s=1.0, answer_s=0.5, answer_rate=1e9, linger_s=0.2, connections=40)
 
@@ -412,6 +412,78 @@ async def test_a_head_has_the_headers_of_a_get_and_no_body(world: World) -> None
         assert "405" in await wire.head()
 
 
+async def test_what_cannot_be_read_is_answered_after_what_came_before_it(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world, SECRETARY)
+        body = json.dumps({"grid": GRID, "fields": {"title": "水管", "duty": "emergency"}}).encode()
+        wire = await wire_to(port, stack)
+        wire.writer.write(BEGUN.format("/v1/problems", line, JSON, len(body)).encode() + body + b"\0\0")
+        assert (await wire.answer())[0] == 201
+        assert (await wire.answer())[0] == 400
+        assert await wire.is_over()
+    assert len(await world.fetch("SELECT FROM problem")) == 1
+
+
+@pytest.mark.parametrize(("lines", "wanted"), [([], 400), (["Host: a", "Host: b"], 400), (["Host: a"], 200)], ids=["none", "two", "one"])
+async def test_a_request_has_one_host(world: World, lines: list[str], wanted: int) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        wire = await wire_to(port, stack)
+        wire.writer.write("\r\n".join(["GET /healthz HTTP/1.1", *lines, "", ""]).encode())
+        assert (await wire.answer())[0] == wanted
+        old = await wire_to(port, stack)
+        old.writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")  # which knew of no hosts
+        assert (await old.answer())[0] == 200
+
+
+async def test_headers_have_a_number_and_count_with_what_stands_around_them(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        for head in (b"a:\r\n" * 30_000, b"a:\r\n" * Limits().headers):
+            wire = await wire_to(port, stack)
+            wire.writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\n" + head + b"\r\n")
+            status, _, body = await wire.answer()
+            assert (status, json.loads(body)["type"]) == (431, "/problems/head-too-large")
+        wire = await wire_to(port, stack)
+        wire.writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\n" + b"a:\r\n" * (Limits().headers - 1) + b"\r\n")
+        assert (await wire.answer())[0] == 200
+
+
+async def test_a_refused_head_has_no_body(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        wire = await wire_to(port, stack)
+        wire.writer.write(b"HEAD / HTTP/1.1\r\nA: " + b"a" * 100_000)
+        assert " 431 " in await wire.head()
+        assert await wire.is_over()
+
+
+async def test_one_connection_too_many_is_told_so_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async with served(world, Limits(connections=2)) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world)
+        busy = [await wire_to(port, stack) for _ in range(2)]
+        for wire in busy:
+            wire.writer.write(BEGUN.format("/v1/sync", line, JSON, 100).encode())
+        await asyncio.sleep(0.05)
+        for asks in [True, False] * 10:
+            wire = await wire_to(port, stack)
+            if asks:
+                wire.writer.write(PLAIN)
+            status, headers, body = await wire.answer()
+            assert (status, json.loads(body)["type"], headers["retry-after"]) == (503, "/problems/unavailable", "5")
+            assert headers["content-type"] == "application/problem+json"
+            wire.writer.close()
+        assert len([record for record in caplog.records if "too many connections" in record.getMessage()]) <= 1
+        busy[0].writer.close()
+        await asyncio.sleep(0.05)
+        wire = await wire_to(port, stack)
+        wire.writer.write(PLAIN)
+        assert (await wire.answer())[0] == 200
+
+
+async def test_a_path_with_a_slash_too_many_is_no_path(world: World) -> None:
+    for path in ("/readyz/", "/v1/problems/"):
+        answer = await world.client.get(path)
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/no-such-path"), path
+
+
 async def test_what_is_refused_before_the_app_has_the_same_headers(world: World) -> None:
     async with served(world, Limits(), places=0) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world)
@@ -427,3 +499,7 @@ async def test_what_is_refused_before_the_app_has_the_same_headers(world: World)
             assert json.loads(said)["detail"]
             assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
             assert "frame-ancestors 'none'" in headers["content-security-policy"]
+            assert headers["x-request-id"]
+        again = await wire_to(port, stack)
+        again.post(line, "X-Request-ID: of-the-phone", body=body)
+        assert (await again.answer())[1]["x-request-id"] == "of-the-phone"
