@@ -68,8 +68,8 @@ access token as `Authorization: Bearer …`.
 - Lists come in pages: `limit`, and `after` with the `next` of the page before; the next page also stands in the header `Link`.
 - Reads carry an `ETag`; with `If-None-Match` what has not changed is answered 304.
 - A POST with an `Idempotency-Key` can be sent again when its answer was lost: it happens once.
-- Bodies may come, and answers go, as gzip; a body has at most 1 MiB, the sync 2 MiB, inflated.
-- Every answer has an `X-Request-ID`, which the server's log knows.
+- Bodies may come, and answers go, as gzip; a body has at most 1 MiB, the sync 2 MiB, the form of a sign-in 64 KiB, inflated.
+- Every answer has an `X-Request-ID`, which the server's log knows, but for exchanges that are only asked to come again.
 - Errors are `application/problem+json` (RFC 9457). The `type` is `/problems/` and one of these:
 
 {catalogue}
@@ -143,6 +143,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         "summary": "Offline-first field work for village grids 村级网格工作闭环",
         "description": _DESCRIPTION.format(catalogue=errors.catalogue()),
         "lifespan": lifespan,
+        "redirect_slashes": False,
         "dependencies": [Depends(known_parameters)],
     }
     # Closed, a page is not there at all: its path is answered like any other that does not exist.

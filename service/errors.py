@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,6 +27,8 @@ log = logging.getLogger("gridloop")
 
 PREFIX = "/problems/"
 MEDIA_TYPE = "application/problem+json"
+# How a request is counted whose client left before it was here as a whole; nobody gets that answer.
+CLIENT_LEFT = 499
 # A refusal may carry a thousand verdicts; what it quotes of a request is no reason to fail at it.
 _MAX_BYTES = 4 * 1024 * 1024
 
@@ -231,6 +234,9 @@ def answer_to(error: Exception, scope: Scope) -> Response:
     if isinstance(error, KeyMissing):
         log.error("%s", error)  # which key, and where it should be, is for who runs the server
         return Problem(UNAVAILABLE, "The server lacks a key; its log says which. Nothing was changed.", {"Retry-After": "60"}).response()
+    if isinstance(error, ClientDisconnect):
+        log.info("the client left before its request was here as a whole")
+        return Response(status_code=CLIENT_LEFT)
     log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
     if isinstance(error, WITHOUT_TABLES):
         return Problem(UNAVAILABLE, TABLES_NEEDED, {"Retry-After": "60"}).response()

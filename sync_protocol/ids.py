@@ -57,6 +57,11 @@ def is_uuid(text: object) -> bool:
     return type(text) is str and UUID_FORM.fullmatch(text) is not None
 
 
+def is_computed(id: str) -> bool:
+    """Whether a UUID is of version 5: computed from a name, as `server_device_id` does, so that anybody who knows the name has it."""
+    return id[14:15] == "5"
+
+
 def are_uuids(values: Sequence[Any]) -> bool:
     """Whether all values are."""
     return have_form(values, b"00000000-0000-0000-0000-000000000000", is_hex=True)

@@ -1,10 +1,12 @@
 """Reads a request's body within its limits: plain or gzip, never more than the inflated limit in memory, and not for ever.
 
 A body that comes slowly costs nobody else anything: all that are being read hold `MAX_ARRIVING_BYTES` together at most, a device has
-two of them, and beyond that the one that has been coming for longest is given up. Its sender is asked to try again.
+two of them, and beyond that the account that holds most gives up the one that has been coming for longest. Its sender is asked to try
+again. Bodies of those who have not signed in are counted apart, by their addresses.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable
 from typing import Any
 
@@ -23,6 +25,7 @@ FREE_S = 10
 LEAST_RATE = 1024
 BODY_TIMEOUT_S = 60
 MAX_ARRIVING_BYTES = 64 * 1024 * 1024
+MAX_ANONYMOUS_BYTES = 8 * 1024 * 1024
 AT_ONCE = 2
 
 
@@ -34,8 +37,9 @@ def body_seconds(received: int) -> float:
 class _Body:
     """A body on its way: how much of it is held, until when it may come."""
 
-    def __init__(self, owner: Hashable, began: float) -> None:
+    def __init__(self, owner: Hashable, account: Hashable, began: float) -> None:
         self.owner = owner
+        self.account = account
         self.began = began
         self.received = 0
         self.held = 0
@@ -54,9 +58,10 @@ class Arriving:
     def __len__(self) -> int:
         return len(self._bodies)
 
-    def begin(self, owner: Hashable | None) -> _Body:
-        """Begins to read a body; an owner who has too many of them loses the oldest: a phone that lost its line tries again."""
-        body = _Body(owner, asyncio.get_running_loop().time())
+    def begin(self, owner: Hashable | None, account: Hashable | None = None) -> _Body:
+        """Begins to read a body of an account; an owner who has too many of them loses the oldest: a phone that lost its line tries
+        again."""
+        body = _Body(owner, account, asyncio.get_running_loop().time())
         if owner is not None:
             own = [other for other in self._bodies if other.owner == owner]
             for other in own[: len(own) + 1 - self._at_once]:
@@ -72,7 +77,15 @@ class Arriving:
         if body in self._bodies and not body.until.expired():
             body.until.reschedule(body.began + body_seconds(body.received))
             while self.bytes > self._max_bytes and len(self._bodies) > 1:
-                self._give_up(next(iter(self._bodies)))
+                self._give_up(self._oldest_of_most())
+
+    def _oldest_of_most(self) -> _Body:
+        """The oldest body of the account whose bodies hold most: whoever sends much makes room, and not who is slow."""
+        held: Counter[Hashable] = Counter()
+        for body in self._bodies:
+            held[body.account] += body.held
+        [(most, _)] = held.most_common(1)
+        return next(body for body in self._bodies if body.account == most)
 
     def end(self, body: _Body) -> None:
         """A body is there, or given up."""
@@ -89,16 +102,21 @@ class Arriving:
 
 
 ARRIVING = Arriving()
+ANONYMOUS = Arriving(MAX_ANONYMOUS_BYTES)
 
 
 async def read_body(
-    request: Request, limit: int = MAX_REQUEST_BYTES, owner: Hashable | None = None, arriving: Arriving = ARRIVING
+    request: Request,
+    limit: int = MAX_REQUEST_BYTES,
+    owner: Hashable | None = None,
+    account: Hashable | None = None,
+    arriving: Arriving = ARRIVING,
 ) -> bytes:
     """The inflated body; raises `Problem` when it is over `limit` bytes, too slow, or not what its encoding says."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
         raise Problem(UNSUPPORTED, Text("Content-Encoding ‘{encoding}’ is not read here; use gzip or none.", encoding=encoding[:20]))
-    body = arriving.begin(owner)
+    body = arriving.begin(owner, account)
     try:
         async with body.until:
             return await _read(request, limit, isal_zlib.decompressobj(wbits=31) if encoding == "gzip" else None, body, arriving)

@@ -7,6 +7,7 @@ file descriptors for as long as they like. Times are looked after by one sweep o
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 from weakref import WeakSet
@@ -15,30 +16,40 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.errors import HEAD_TOO_LARGE, NO_HTTP, Problem
+from service.errors import HEAD_TOO_LARGE, NO_HTTP, TOO_MANY_REQUESTS, UNAVAILABLE, Problem
 from service.http.body import body_seconds
+from service.http.requests import id_of_request
 from service.http.security_headers import secured
+from service.logs import request_id
+from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
 
 SWEEP_S = 5.0
 _SHED = 64
+_TOLD_EVERY_S = 10.0
+_AROUND_HEADER = len(b": \r\n")
 # What an HTTP/2 or WebSocket client adds to a request that it would rather make otherwise; the request itself is a plain one.
 _OFFERS = (b"upgrade", b"http2-settings")
 
 
 class Limits(NamedTuple):
-    """`head_s`: until the head of a request is there; `head_bytes`: of a head, and of what frames a body (sizes and extensions of
-    chunks, trailers) between two pieces of it; `grace_s`: beyond what the reader of a body allows, whose answer is better than none;
-    `answer_s`: until an answer has left, besides the time at `answer_rate` bytes a second; `linger_s`: for which what a refused client
-    still sends is passed over; `connections`: how many there may be."""
+    """What a connection may take.
+
+    `head_s`: until the head of a request is there; `head_bytes`: of a head, and of what frames a body (sizes and extensions of chunks,
+    trailers) between two pieces of it; `headers`: of a head. `grace_s`: beyond what the reader of a body allows, whose answer is better
+    than none. `answer_s`: until an answer has left, besides the time at `answer_rate` bytes a second. `linger_s`: for which what a
+    refused client still sends is passed over. `pipelined`: requests that wait behind one. `connections`: how many there may be.
+    """
 
     head_s: float = 20.0
     head_bytes: int = 32 * 1024
+    headers: int = 100
     grace_s: float = 5.0
     answer_s: float = 60.0
     answer_rate: float = 1024.0
     linger_s: float = 2.0
+    pipelined: int = 32
     connections: int = 10_000
 
 
@@ -54,7 +65,9 @@ class LimitedConnection(HttpToolsProtocol):
         self._framing_bytes = 0
         self._body_since: float | None = None
         self._body_bytes = 0
+        self.url = b""
         self._refusal: Problem | None = None
+        self._refused_head = False
         self._hung_up_at: float | None = None
         self._drained = self.idle_since = self.loop.time()
         self.offers_upgrade = False
@@ -63,13 +76,18 @@ class LimitedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected; makes room by closing idle connections where there are too many."""
-        if len(self.connections) >= self.limits.connections and not shed_idle(cast(Iterable[Any], self.connections)):
-            transport.abort()
+        is_full = len(self.connections) >= self.limits.connections and not shed_idle(cast(Iterable[Any], self.connections))
         super().connection_made(transport)
         self._head_since = self.loop.time()
         if self.server_state not in _swept:
             _swept.add(self.server_state)
             self.loop.call_later(SWEEP_S, sweep, self.server_state, self.loop)
+        if is_full:
+            _crowd.note(refused=1)
+            if len(self.connections) > self.limits.connections + _SHED:
+                transport.abort()
+            else:
+                self._refuse(Problem(UNAVAILABLE, "The server has as many connections as it can; try again soon.", {"Retry-After": "5"}))
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come."""
@@ -84,14 +102,22 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_plainly(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            if self._refusal is None:
-                log.info("a request was no HTTP")
+        waiting: list[bytes | memoryview] = [data]
+        while waiting and self._refusal is None:
+            some = waiting.pop()
+            try:
+                self.parser.feed_data(some)
+            except httptools.HttpParserUpgrade as upgrade:
+                waiting += memoryview(some)[upgrade.args[0] :], self._head_without_offer()
+            except httptools.HttpParserError:
                 self._refuse(_no_http())
+                return
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; one that still listens is told what was cut off. Returns whether an answer is still to come."""
+        if self._body_since is not None or (self._head_since is not None and self._framing_bytes):
+            self._refuse(_no_http())
+        return self._refusal is not None and self._hung_up_at is None
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -101,8 +127,12 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header of a request, or a trailer behind its body: that is none, whatever its name (RFC 9110, 6.5.1)."""
-        if self._body_since is None:
-            super().on_header(name, value)
+        if self._body_since is not None:
+            return
+        if len(self.headers) >= self.limits.headers:
+            self._refuse(Problem(HEAD_TOO_LARGE, Text("There are more than {max} headers; send fewer.", max=self.limits.headers)))
+            raise _Refused
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """All headers of a request are there."""
@@ -110,9 +140,18 @@ class LimitedConnection(HttpToolsProtocol):
         self.offers_upgrade = self.parser.should_upgrade()
         if self.offers_upgrade:
             return  # it comes again without the offer
-        size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
+        size, hosts = len(self.url), 0
+        for name, value in self.headers:
+            size += len(name) + len(value) + _AROUND_HEADER
+            hosts += name == b"host"
         if size > self.limits.head_bytes:
             self._refuse(_head_too_large())
+            raise _Refused
+        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+            self._refuse(Problem(NO_HTTP, "A request has one Host header; send just one."))
+            raise _Refused
+        if len(self.pipeline) >= self.limits.pipelined:
+            self._refuse(Problem(TOO_MANY_REQUESTS, "Too many requests of this connection wait for their turn; send fewer at once."))
             raise _Refused
         self.begin_request()
         self._body_since, self._body_bytes, self._framing_bytes = self.loop.time(), 0, 0
@@ -132,7 +171,7 @@ class LimitedConnection(HttpToolsProtocol):
         """All of a request is there."""
         if self.offers_upgrade:
             return
-        self._body_since, self._framing_bytes = None, 0
+        self._body_since, self._framing_bytes, self.url = None, 0, b""
         if self.cycle is not None:
             super().on_message_complete()
 
@@ -153,8 +192,8 @@ class LimitedConnection(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way."""
-        return self._body_since is None and (self.cycle is None or self.cycle.response_complete)
+        """Whether no request is under way, nor refused."""
+        return self._refusal is None and self._body_since is None and (self.cycle is None or self.cycle.response_complete)
 
     def is_overdue(self, now: float) -> bool:
         """Whether the client has been too slow."""
@@ -181,6 +220,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self._refusal is not None or self.transport.is_closing():
             return
         self._refusal = problem
+        self._refused_head = bool(self.url) and self.parser.get_method() == b"HEAD"
         is_in_body, self._head_since, self._body_since = self._body_since is not None, None, None
         if self.cycle is None or (self.cycle.response_complete and not is_in_body):
             self._answer_refusal()
@@ -198,30 +238,38 @@ class LimitedConnection(HttpToolsProtocol):
         """Answers before there is a request that the app could see, and hangs up."""
         if self._refusal is None or self.transport.is_closing():
             return
+        id = id_of_request("")
+        token = request_id.set(id)
+        log.info("a request was refused before the app: %s", self._refusal.type.slug)
+        request_id.reset(token)
         answer = self._refusal.response()
-        self.write_answer(answer.status_code, [*secured(answer.raw_headers), (b"connection", b"close")], bytes(answer.body))
+        headers = [*secured(answer.raw_headers), (b"x-request-id", id.encode()), (b"connection", b"close")]
+        self.write_answer(answer.status_code, headers, b"" if self._refused_head else bytes(answer.body))
         self._hang_up()
 
     def _hang_up(self) -> None:
         """Sends no more. Closed at once, with bytes that nobody has read, the connection would take the answer with it."""
         self._unset_keepalive_if_required()
         self._hung_up_at = self.loop.time()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:
+                self.transport.close()
+        except OSError:  # the client has gone
+            self.transport.abort()
 
     def write_answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Writes a whole answer that the app does not see."""
         lines = b"".join([b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)])
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body))
 
-    def _go_on_plainly(self, rest: bytes) -> None:
-        """Reads a request anew that offered another protocol, without the offer, and what follows its head."""
+    def _head_without_offer(self) -> bytes:
+        """The head of a request that offered another protocol, to be read anew, by a parser that knows nothing of the offer."""
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self.send_400_response("Invalid HTTP request received.")
-            return
+            self._refuse(_no_http())
+            return b""
         lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         for name, value in self.headers:
             if name == b"connection":
@@ -233,7 +281,7 @@ class LimitedConnection(HttpToolsProtocol):
                 lines.append(b"%b: %b" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._feed(b"\r\n".join([*lines, b"", b""]) + rest)
+        return b"\r\n".join([*lines, b"", b""])
 
 
 class _Refused(Exception):
@@ -267,11 +315,32 @@ def sweep(server: ServerState, loop: asyncio.AbstractEventLoop) -> None:
 
 def shed_idle(connections: Iterable[Any], count: int = _SHED) -> int:
     """Closes the connections that have been idle for longest; how many."""
-    idle = sorted((connection for connection in connections if connection.is_idle), key=lambda connection: connection.idle_since)[:count]
+    idle = [connection for connection in connections if connection.is_idle and not connection.transport.is_closing()]
+    idle = sorted(idle, key=lambda connection: connection.idle_since)[:count]
     for connection in idle:
         connection.transport.abort()
-    log.warning("there are too many connections: %d idle ones were closed", len(idle))
+    _crowd.note(closed=len(idle))
     return len(idle)
+
+
+class _Crowd:
+    """Says in the log now and then that there are more connections than there may be."""
+
+    def __init__(self) -> None:
+        self._told = -_TOLD_EVERY_S
+        self._closed = self._refused = 0
+
+    def note(self, closed: int = 0, refused: int = 0) -> None:
+        """Counts idle connections that were closed, and new ones that were refused."""
+        self._closed += closed
+        self._refused += refused
+        now = time.monotonic()
+        if now - self._told >= _TOLD_EVERY_S and (self._closed or self._refused):
+            log.warning("there are too many connections: %d idle ones were closed, %d new ones refused", self._closed, self._refused)
+            self._told, self._closed, self._refused = now, 0, 0
+
+
+_crowd = _Crowd()
 
 
 def room_for_files(wanted: int) -> int:

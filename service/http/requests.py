@@ -32,9 +32,8 @@ class Requests:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
         language = asked_for.set(language_of(headers.get("accept-language", "")))
-        id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        id = id_of_request(headers.get("x-request-id", ""))
         scope["request_id"] = id
         token = request_id.set(id)
         began = time.perf_counter()
@@ -60,6 +59,11 @@ class Requests:
                 log.info("%s %s %d", scope["method"], route, status, extra={"data": _line(scope, route, status, took)})
             request_id.reset(token)
             asked_for.reset(language)
+
+
+def id_of_request(given: str) -> str:
+    """The id of a request: the one that came with it, if it looks like one, else a new one."""
+    return given if _ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A fair share of the REST API for each sign-in: so many of its requests are under way at once, the others wait behind them.
+"""A fair share of the REST API for each account: so many of its requests are under way at once, the others wait behind them.
 
 Without it one page that asks for everything at once, or one account that means harm, would have all database connections.
 """
@@ -6,10 +6,11 @@ Without it one page that asks for everything at once, or one account that means 
 import asyncio
 from collections import deque
 
-from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import TOO_MANY_REQUESTS, Problem
+from service.identity.access import account_of
 
 AT_ONCE = 4
 WAITING = 60
@@ -29,33 +30,33 @@ class Shares:
         self._shares: dict[str, _Share] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = Headers(scope=scope).get("authorization") if scope["type"] == "http" else None
-        if token is None:
+        account = await account_of(Request(scope)) if scope["type"] == "http" else None
+        if account is None:
             await self._app(scope, receive, send)
             return
-        share = self._shares.setdefault(token, _Share())
-        await self._enter(token, share)
+        share = self._shares.setdefault(account, _Share())
+        await self._enter(account, share)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._leave(token, share)
+            self._leave(account, share)
 
-    async def _enter(self, token: str, share: _Share) -> None:
+    async def _enter(self, account: str, share: _Share) -> None:
         if share.under_way < AT_ONCE:
             share.under_way += 1
             return
         if len(share.waiting) >= WAITING:
-            raise Problem(TOO_MANY_REQUESTS, "Too many requests of this sign-in are waiting; send fewer at once.", {"Retry-After": "2"})
+            raise Problem(TOO_MANY_REQUESTS, "Too many requests of this account are waiting; send fewer at once.", {"Retry-After": "2"})
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         share.waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave(token, share)
+                self._leave(account, share)
             raise
 
-    def _leave(self, token: str, share: _Share) -> None:
+    def _leave(self, account: str, share: _Share) -> None:
         """Hands the place on to the one who has waited for longest."""
         while share.waiting:
             turn = share.waiting.popleft()
@@ -64,4 +65,4 @@ class Shares:
                 return
         share.under_way -= 1
         if not share.under_way:
-            self._shares.pop(token, None)
+            self._shares.pop(account, None)

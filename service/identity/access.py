@@ -103,6 +103,18 @@ async def bearer(request: Request) -> str:
     return token.strip()
 
 
+async def account_of(request: Request) -> str | None:
+    """The cadre or app whose valid token a request carries; None when the route will say what is wrong with it."""
+    if "authorization" not in request.headers:
+        return None
+    state = state_of(request)
+    try:
+        claims = await state.tokens.read(await bearer(request), state.now())
+    except Problem:
+        return None
+    return f"app {claims.client}" if claims.client else claims.staff_code
+
+
 def right_of(request: Request) -> Right:
     """The right that the table gives the route of a request."""
     return ROUTES[request.scope["route"].operation_id]

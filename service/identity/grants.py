@@ -32,7 +32,8 @@ from service.identity.token_models import Grant, TokenAnswer
 from service.identity.tokens import Issued, hash_of, new_refresh_token, refused, successor_of
 from service.state import State
 from service.sync import predecessors
-from sync_protocol.ids import is_uuid
+from service.sync.queries import SERVER_PLATFORM
+from sync_protocol.ids import is_computed, is_uuid
 from sync_protocol.texts import Text
 
 
@@ -64,6 +65,7 @@ async def by_password(state: State, request: Request, grant: Grant, now: datetim
     """Signs a cadre in; raises `Problem`."""
     if grant.device_id is not None and not is_uuid(grant.device_id):
         raise Problem(INVALID, "device_id is no UUID in lower case; let the phone make one and keep it.")
+    _refuse_the_servers(grant)
     staff_code = grant.username or ""
     async with state.database.reading() as connection:
         origin = await origin_of(connection, staff_code, grant.device_id, address_of(request))
@@ -82,6 +84,14 @@ async def by_password(state: State, request: Request, grant: Grant, now: datetim
             metrics.sign_in_failures.inc()
             await note_failure(state, request, cadre["staff_code"] if cadre else None, "sign-in-failed", now)
         raise
+
+
+def _refuse_the_servers(grant: Grant) -> None:
+    """Raises `Problem` for a phone that says to be a server-side device: anybody can compute the id of somebody else's."""
+    if grant.device_id is not None and is_computed(grant.device_id):
+        raise Problem(INVALID, "device_id is a UUID of version 5, as the server makes them for itself; let the phone make a random one.")
+    if grant.platform.strip().lower() == SERVER_PLATFORM:
+        raise Problem(INVALID, Text("platform ‘{platform}’ is the server's own; name that of the phone.", platform=SERVER_PLATFORM))
 
 
 async def _prove(state: State, grant: Grant, cadre: Row | None, now: datetime) -> _Proven:
@@ -160,14 +170,8 @@ async def _begin(state: State, request: Request, grant: Grant, proven: _Proven, 
     return answer
 
 
-# The version of the UUIDs of server-side devices, see `server_device_id`.
-_OF_THE_SERVER = 5
-
-
 async def _bind(connection: Connection, grant: Grant, device: str, staff_code: str, now: datetime) -> datetime:
     """Registers the device, or renews what is known of it; returns since when it is registered."""
-    if uuid.UUID(device).version == _OF_THE_SERVER:
-        raise refused("This device_id is of the kind that the server makes from names; the phone must make a random one.")
     about = (grant.device_name, grant.platform, grant.app_version)
     bound = await queries.bind_device(connection, device, staff_code, about, now)
     if bound.staff_code != staff_code:
@@ -209,7 +213,7 @@ async def by_refresh_token(state: State, request: Request, grant: Grant, now: da
         if row is not None:
             await sessions.lock_sign_ins(connection, row["staff_code"])
             row = await sessions.refresh_token(connection, hash_of(refresh_token))
-        if row is None or not _is_good(state, row, now):
+        if row is None or not _is_good(state, row, now) or is_computed(row["device"] or ""):
             raise refused("The refresh token is unknown, expired or revoked; sign in again.")
         if grant.device_id is not None and grant.device_id != row["device"]:
             raise refused("The refresh token belongs to another device; sign in on this one.")

@@ -10,7 +10,7 @@ from service.conditions import Conditions, Reach, contains, own_or_tied
 from service.database import Connection, Row
 from service.records.columns import fields_json, personal_array
 from sync_protocol.lifecycle import OPEN
-from sync_protocol.records import KINDS, PROBLEM, STEP
+from sync_protocol.records import PROBLEM, STEP
 
 _LISTED = """
     SELECT c.problem::text AS id, c.grid, c.state, p.title, p.detail, c.duty, p.category, c.severity, p.source, c.raised_at, c.raised_by,
@@ -113,16 +113,15 @@ async def steps(connection: Connection, id: str) -> list[Row]:
     )
 
 
-async def author_of(connection: Connection, kind: str, id: str) -> str | None:
-    """Who made the problem or step with this id; None when there is none."""
-    author: str | None = await connection.fetchval(f"SELECT created_by FROM {KINDS[kind].name} WHERE id = $1::uuid", id)
+async def author_of(connection: Connection, id: str) -> str | None:
+    """Who made the problem with this id; None when there is none."""
+    author: str | None = await connection.fetchval("SELECT created_by FROM problem WHERE id = $1::uuid", id)
     return author
 
 
-async def problem_of(connection: Connection, step: str) -> str | None:
-    """The problem to which a step belongs."""
-    problem: str | None = await connection.fetchval("SELECT problem_id::text FROM step WHERE id = $1::uuid", step)
-    return problem
+async def step_with(connection: Connection, id: str) -> Row | None:
+    """Who took the step with this id, of which problem, and when it came; None when there is none."""
+    return await connection.fetchrow("SELECT created_by, problem_id::text, received_at FROM step WHERE id = $1::uuid", id)
 
 
 async def grid_of(connection: Connection, id: str) -> str | None:

@@ -1,6 +1,7 @@
 """Problems: `GET /v1/problems`, `GET /v1/problems/{id}` with its timeline, and writes through the one write path."""
 
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -40,10 +41,16 @@ from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES, STATES
 
 router = APIRouter(prefix="/v1/problems", tags=["problems"])
 
+# For so long who ended an assignment by an own step, and no longer sees the problem, may ask for a lost answer again.
+_ANSWERED_AGAIN = timedelta(days=1)
+
 State_ = Annotated[str | None, Query(pattern=f"^({'|'.join(STATES)})$", examples=["raised"])]
 Severity = Annotated[str | None, Query(pattern=f"^({'|'.join(SEVERITIES)})$", examples=["urgent"])]
 Duty = Annotated[str | None, Query(pattern=f"^({'|'.join(DUTIES)})$", examples=["emergency"])]
 StaffCode = Annotated[str | None, Query(max_length=40, description="Raised by, in the hands of, or resolved by this cadre")]
+
+# Who acts by an assignment refers to no other problem of the grid, see `Judge`.
+_BY_ASSIGNMENT = ACTIONS.keys() - {"join"}
 
 
 class ProblemItem(BaseModel):
@@ -166,15 +173,13 @@ async def problem(request: Request, caller: Signed, id: Id) -> ProblemDetail:
     return await _detail(request, caller, id)
 
 
-async def _view_of(connection: Connection, caller: Caller, id: str, grid: str | None) -> View:
-    """What the caller sees of a problem that lies in a grid; raises `Problem` when that is nothing."""
+async def _view_of(connection: Connection, caller: Caller, id: str, grid: str | None) -> View | None:
+    """What the caller sees of a problem that lies in a grid; None when that is nothing."""
     view = caller.view_of(grid) if grid is not None and caller.reaches(grid) else None
     if view is View.TIED and not await queries.is_tied(connection, id, caller.staff_code):
         view = None
     if view is None and grid is not None and id in await queries.assigned_to(connection, caller.staff_code, caller.units()):
         view = View.ASSIGNED
-    if view is None:
-        raise _absent(id)
     return view
 
 
@@ -182,24 +187,20 @@ def _absent(id: str) -> Problem:
     return Problem(NOT_FOUND, Text("There is no problem {id} in your scope.", id=id))
 
 
-async def _detail(request: Request, caller: Caller, id: str, shown: View | None = None) -> ProblemDetail:
+async def _detail(request: Request, caller: Caller, id: str, view: View | None = None) -> ProblemDetail:
     # Anew by itself when the tables have changed: something may have been written before.
-    return await begin_again(partial(_read_detail, request, caller, id, shown))
+    return await begin_again(partial(_read_detail, request, caller, id, view))
 
 
-async def _read_detail(request: Request, caller: Caller, id: str, shown: View | None) -> ProblemDetail:
-    """`shown`: what the caller is shown of it if no view allows more, for an answer to the step by which the caller gave it away."""
+async def _read_detail(request: Request, caller: Caller, id: str, before: View | None) -> ProblemDetail:
+    """`before`: the view that held before the caller's own step, which may have ended it."""
     state = state_of(request)
     async with state.database.transaction() as connection:
         row = await queries.problem(connection, id)
-        if row is None:
+        now = None if row is None else await _view_of(connection, caller, id, row["grid"])
+        view = before or now
+        if row is None or view is None:
             raise _absent(id)
-        try:
-            view = await _view_of(connection, caller, id, row["grid"])
-        except Problem:
-            if shown is None:
-                raise
-            view = shown
         await note(connection, request, caller, "problem", [id], 1)
         rows = await queries.steps(connection, id)
         own_work_from = await sync_queries.own_work_from(connection)
@@ -208,7 +209,9 @@ async def _read_detail(request: Request, caller: Caller, id: str, shown: View | 
         by_id = {item["id"]: item for item in rows}
         steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
         may_extend = await filing.ranks_above(connection, {caller.staff_code, *(step.by for step in steps if step.action == "extend")})
+    takes: Collection[str] = [] if now is None else _BY_ASSIGNMENT if now is View.ASSIGNED else ACTIONS
     case = fold(fields, row["grid"], row["created_by"], steps, filing.limit_rule_of(state.settings), may_extend, own_work_from)
+    by, stamp = caller.staff_code, make_stamp(to_ms(caller.now))
     return ProblemDetail(
         **_item(row, caller.now),
         fields=redact("problem", fields, view),
@@ -216,7 +219,7 @@ async def _read_detail(request: Request, caller: Caller, id: str, shown: View | 
         duplicate_of=case.duplicate_of,
         received_at=row["received_at"],
         steps=[_timeline(entry, by_id[entry.step.id], view) for entry in case.history],
-        next_actions=next_actions(case, caller.staff_code, make_stamp(to_ms(caller.now)), may_extend, own_work_from),
+        next_actions=[action for action in next_actions(case, by, stamp, may_extend, own_work_from) if action in takes],
     )
 
 
@@ -246,7 +249,7 @@ async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> P
     refuse_unknown_fields("problem", body.fields)
     fields = {"raised_at": canonical_moment(caller.now), "source": "inspection", **body.fields}
     id = body.id or fresh_id(request, caller.now)
-    if not await _is_here(state, caller, "problem", id):
+    if not await _is_here(state, caller, id):
         await _write(request, caller, Mutation(0, "problem", id, body.grid, fields=fields))
     return await _detail(request, caller, id)
 
@@ -260,28 +263,40 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
         if body.fields.get(name, said) != said:
             raise Problem(INVALID, Text("fields.{name} says something else than the request; leave it out of fields.", name=name))
     step_id = body.id or fresh_id(request, caller.now)
-    is_here = await _is_here(state, caller, "step", step_id)
     async with state.database.reading() as connection:
-        if is_here and await queries.problem_of(connection, step_id) == id:
-            return await _detail(request, caller, id, View.ASSIGNED)
         grid = await queries.grid_of(connection, id)
         view = await _view_of(connection, caller, id, grid)
-    fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
-    if not is_here:
+        known = await queries.step_with(connection, _checked(step_id))
+    own = known if known is not None and (known["created_by"], known["problem_id"]) == (caller.staff_code, id) else None
+    if own is not None and view is None and own["received_at"] > caller.now - _ANSWERED_AGAIN:
+        view = View.ASSIGNED
+    if view is None:
+        raise _absent(id)
+    if known is not None and own is None:
+        raise _taken(step_id)
+    if own is None:
+        fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
         await _write(request, caller, Mutation(0, "step", step_id, str(grid), fields=fields), view is View.ASSIGNED)
-    # What was shown before the step, which may have passed the problem on to others.
     return await _detail(request, caller, id, view)
 
 
-async def _is_here(state: State, caller: Caller, kind: str, id: str) -> bool:
-    """Whether the caller has written this record before: the answer was lost and the client sends again."""
+async def _is_here(state: State, caller: Caller, id: str) -> bool:
+    """Whether the caller has raised this problem before: the answer was lost and the client sends again."""
+    async with state.database.reading() as connection:
+        author = await queries.author_of(connection, _checked(id))
+    if author is not None and author != caller.staff_code:
+        raise _taken(id)
+    return author is not None
+
+
+def _checked(id: str) -> str:
     if not is_uuid(id):
         raise Problem(INVALID, "id is no UUID; make one or leave it out.")
-    async with state.database.reading() as connection:
-        author = await queries.author_of(connection, kind, id)
-    if author is not None and author != caller.staff_code:
-        raise Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
-    return author is not None
+    return id
+
+
+def _taken(id: str) -> Problem:
+    return Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
 
 
 _ACTS = {"problem": "problem-raised", "step": "step-taken"}

@@ -118,7 +118,7 @@ class Batch:
         self._judge = self._judge_with(evidence)
 
     def _judge_with(self, evidence: Evidence) -> Judge:
-        world = World(self.heads, self._grid_of, self._record_of, self.erased, self.own_work_from)
+        world = World(self.heads, self._grid_of, self._record_of, self.erased)
         return Judge(self.now, self.settings, world, self._validities, evidence)
 
     # ----------------------------------------------------------------------------------------------- judging

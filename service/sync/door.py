@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.errors import MEDIA_TYPE, UNAVAILABLE
 from service.http.connections import LimitedConnection, Limits
+from service.http.requests import id_of_request
 from service.http.security_headers import secured
 from service.localization import FOR_PROGRAMS, Language, asked_for, language_of
 from service.sync.places import COME_AGAIN_S, Places, come_again
@@ -21,6 +22,7 @@ from service.sync.places import COME_AGAIN_S, Places, come_again
 PATH = "/v1/sync"
 DEFAULT_LIMITS = Limits()
 _URL = PATH.encode()
+_SAID = frozenset({b"accept-language", b"x-request-id"})
 
 
 class Door:
@@ -96,8 +98,9 @@ class _Answered:
 
 def refusal(seconds: int, headers: list[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body of the answer to a request that shall come again after so many seconds."""
-    wanted = next((value for name, value in headers if name == b"accept-language"), b"")
-    return _REFUSALS[seconds, language_of(wanted.decode("latin-1")) or FOR_PROGRAMS]
+    said = {name: value.decode("latin-1") for name, value in headers if name in _SAID}
+    fixed, body = _REFUSALS[seconds, language_of(said.get(b"accept-language", "")) or FOR_PROGRAMS]
+    return [*fixed, (b"x-request-id", id_of_request(said.get(b"x-request-id", "")).encode())], body
 
 
 def _refusal(seconds: int, language: Language) -> tuple[list[tuple[bytes, bytes]], bytes]:

@@ -25,12 +25,21 @@ _CONTACT_MEMBER = "contact_member"
 
 
 class Assigned(msgspec.Struct):
-    """A problem with the steps that it had, for those who may act because it was assigned to them."""
+    """A problem with the steps that it has, for those who may act because it was assigned to them.
+
+    `own_work_from`: see `lifecycle.fold`. Who may extend a limit says nothing about an assignment.
+    """
 
     grid: str
     created_by: str
     fields: Mapping[str, Any]
-    steps: Sequence[lifecycle.Step]
+    steps: list[lifecycle.Step]
+    own_work_from: str
+
+    def case_before(self, stamp: str, id: str) -> lifecycle.Case:
+        """How the problem stood when a step with this id was stamped; the same step sent again is none of those before it."""
+        before = [step for step in self.steps if step.stamp < stamp or (step.stamp == stamp and step.id != id)]
+        return lifecycle.fold(self.fields, self.grid, self.created_by, before, own_work_from=self.own_work_from)
 
 
 class Evidence(msgspec.Struct):
@@ -106,14 +115,13 @@ class World(NamedTuple):
 
     `grids`: those that exist, of the named ones; `where(kind, id)`: the grid of a record, None if
     it is not here; `record(kind, id)`: a record that a mutation changes; `erased`: those of the
-    named records whose personal data was erased; `own_work_from`: see `lifecycle.fold`.
+    named records whose personal data was erased.
     """
 
     grids: Mapping[str, int]
     where: Callable[[str, str], str | None]
     record: Callable[[str, str], Record | None]
     erased: Mapping[tuple[str, str], Erased] = {}
-    own_work_from: str = ""
 
 
 class Judge:
@@ -123,7 +131,7 @@ class Judge:
         self._now = now
         self._grace = timedelta(days=settings.late_days)
         self._oldest_days = settings.stamp_too_old_days
-        self._grids, self._where, self._record, self._erased, self._own_work_from = world
+        self._grids, self._where, self._record, self._erased = world
         self._validities = validities
         self._evidence = evidence
 
@@ -189,7 +197,12 @@ class Judge:
         if problem_id and (home := self._where("problem", problem_id)) != grid:
             detail = Text("The step's problem lies in grid {grid}; send the step in that grid.", grid=home)
             return Flaw("grid-mismatch", detail)
-        return self._against_references(item, kind, author) or self._against_erasure(item, kind, record)
+        flaw = self._against_references(item, kind, author) or self._against_erasure(item, kind, record)
+        if flaw is None and problem_id in self._evidence.assigned:
+            # What the same push brings later is judged by it, too.
+            step = lifecycle.Step(mutation.id, item.stamp, item.created_by or author.staff_code, fields)
+            self._evidence.assigned[problem_id].steps.append(step)
+        return flaw
 
     # --------------------------------------------------------------------------------- the author
 
@@ -272,9 +285,7 @@ class Judge:
         problem = self._evidence.assigned.get(str(item.fields.get("problem_id")))
         if kind.name != "step" or problem is None:
             return False
-        before = [step for step in problem.steps if step.stamp <= item.judged_at]
-        own_work_from = self._own_work_from or None
-        case = lifecycle.fold(problem.fields, problem.grid, problem.created_by, before, own_work_from=own_work_from)
+        case = problem.case_before(item.judged_at, item.mutation.id)
         if not case.assigned or case.ended_at is not None:
             return False
         units = [post.unit for post in item.author.posts if post.valid_at(item.moment)]

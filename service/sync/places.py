@@ -1,8 +1,9 @@
 """The places in the limit of exchanges that a process has under way: who takes one, and who waits for it.
 
-A place is taken once the request is here as a whole, so that slow lines take none. A device has `PER_DEVICE` of them at most; what else it
-sends waits for its own, and nobody waits for it. After a large push it rests for as long as the push took, several times, while others
-are about: else one phone with much to hand in is felt by all the others.
+A place is taken once the request is here as a whole, so that slow lines take none. A device has `PER_DEVICE` of them at most, and an
+account `PER_ACCOUNT`, for it may sign in as many devices as it likes; what else they send waits for their own, and nobody waits for it.
+After a large push the account rests for as long as the push took, several times, while others are about: else one phone with much to hand
+in is felt by all the others.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ log = logging.getLogger("gridloop")
 
 PER_DEVICE = 2
 WAITING_PER_DEVICE = 6
+PER_ACCOUNT = 8
+WAITING_PER_ACCOUNT = 24
 COME_AGAIN_S = (2, 15)
 LARGE = 500  # mutations; what is above that is followed by a rest
 RESTS = 8.0  # times what the push took
@@ -29,8 +32,57 @@ _TOLD_EVERY_S = 10.0
 _RESTING = 10_000
 
 
+class _Full(Exception):
+    """So many wait already that nobody else may."""
+
+
+class _Turns:
+    """So many at once of each key; what else comes of it waits for its own, in order."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._at_once = at_once
+        self._may_wait = waiting
+        self._under_way: dict[str, int] = {}
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def begins(self, key: str) -> bool:
+        """Takes a turn if there is one; else `wait` for it."""
+        count = self._under_way.get(key, 0)
+        if count >= self._at_once:
+            return False
+        self._under_way[key] = count + 1
+        return True
+
+    async def wait(self, key: str) -> None:
+        """Waits until another of the key hands on its turn; raises `_Full` when too many wait."""
+        waiting = self._waiting.setdefault(key, deque())
+        if len(waiting) >= self._may_wait:
+            raise _Full
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.hand_on(key)
+            raise
+
+    def hand_on(self, key: str) -> None:
+        """Hands a turn on to the next of the key."""
+        waiting = self._waiting.get(key)
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._waiting.pop(key, None)
+        self._under_way[key] -= 1
+        if not self._under_way[key]:
+            del self._under_way[key]
+
+
 class Places:
-    """`async with places.taken(device)` while an exchange is under way."""
+    """`async with places.taken(device, account)` while an exchange is under way."""
 
     def __init__(
         self,
@@ -41,13 +93,14 @@ class Places:
         self._at_once = at_once
         self._clock = clock
         self._sleep = sleep
+        # Until when accounts rest.
         self._resting: dict[str, float] = {}
-        # Who exchanged last and when, and when somebody else did before.
+        # Which account exchanged last and when, and when another one did before.
         self._latest = ("", -_ABOUT_S)
         self._other_at = -_ABOUT_S
         self._taken = 0
-        self._of_device: dict[str, int] = {}
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._devices = _Turns(PER_DEVICE, WAITING_PER_DEVICE)
+        self._accounts = _Turns(PER_ACCOUNT, WAITING_PER_ACCOUNT)
         self._refused = 0
         self._told = 0.0
 
@@ -56,47 +109,60 @@ class Places:
         """Whether no further exchange may begin."""
         return self._taken >= self._at_once
 
-    def taken(self, device: str) -> "_Place":
-        """A place for an exchange of a device, to be held by `async with`; raises `Problem` when there is none."""
-        return _Place(self, device)
+    def taken(self, device: str, account: str) -> "_Place":
+        """A place for an exchange of an account's device, to be held by `async with`; raises `Problem` when there is none."""
+        return _Place(self, device, account)
 
-    async def _enter(self, device: str) -> None:
-        if self._of_device.get(device, 0) >= PER_DEVICE:
-            await self._wait(device)
-        else:
-            self._of_device[device] = self._of_device.get(device, 0) + 1
-        if device in self._resting:
-            await self._rest(device)
-        if self.is_full:
-            self._hand_on(device)
-            raise come_again(self.count_refusal())
+    async def _enter(self, device: str, account: str) -> None:
+        try:
+            if not self._devices.begins(device):
+                await self._devices.wait(device)
+            try:
+                if not self._accounts.begins(account):
+                    await self._accounts.wait(account)
+                try:
+                    if account in self._resting:
+                        await self._rest(account)
+                    if self.is_full:
+                        raise _Full
+                except BaseException:
+                    self._accounts.hand_on(account)
+                    raise
+            except BaseException:
+                self._devices.hand_on(device)
+                raise
+        except _Full:
+            raise come_again(self.count_refusal()) from None
         self._taken += 1
         former, at = self._latest
-        if former != device:
+        if former != account:
             self._other_at = at
-        self._latest = (device, self._clock())
+        self._latest = (account, self._clock())
 
-    async def _rest(self, device: str) -> None:
-        try:
-            await self._sleep(self._resting.pop(device) - self._clock())
-        except BaseException:
-            self._hand_on(device)
-            raise
+    async def _rest(self, account: str) -> None:
+        """Waits until an account has rested; what else it sends meanwhile waits, too."""
+        until = self._resting[account]
+        left = until - self._clock()
+        if left > 0:
+            await self._sleep(left)
+        if self._resting.get(account) == until:
+            del self._resting[account]
 
-    def took(self, device: str, mutations: int, seconds: float) -> None:
-        """Notes what a push took; after a large one the device's next exchange begins later, if others are about."""
+    def took(self, account: str, mutations: int, seconds: float) -> None:
+        """Notes what a push took; after a large one the account's next exchange begins later, if others are about."""
         if mutations <= LARGE:
             return
         now = self._clock()
         latest, at = self._latest
-        if now - (at if latest != device else self._other_at) < _ABOUT_S + seconds:
+        if now - (at if latest != account else self._other_at) < _ABOUT_S + seconds:
             if len(self._resting) >= _RESTING:
-                self._resting.clear()
-            self._resting[device] = now + min(RESTS * seconds, _MAX_REST_S)
+                self._resting = {other: until for other, until in self._resting.items() if until > now}
+            self._resting[account] = max(self._resting.get(account, 0.0), now + min(RESTS * seconds, _MAX_REST_S))
 
-    def _leave(self, device: str) -> None:
+    def _leave(self, device: str, account: str) -> None:
         self._taken -= 1
-        self._hand_on(device)
+        self._accounts.hand_on(account)
+        self._devices.hand_on(device)
 
     def count_refusal(self) -> int:
         """Counts a refused exchange; the seconds after which to retry, which differ, so that not all retry together."""
@@ -108,48 +174,22 @@ class Places:
             self._told, self._refused = now, 0
         return random.randint(*COME_AGAIN_S)
 
-    async def _wait(self, device: str) -> None:
-        """Waits until another exchange of the device hands on its turn."""
-        waiting = self._waiting.setdefault(device, deque())
-        if len(waiting) >= WAITING_PER_DEVICE:
-            raise come_again(self.count_refusal())
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._hand_on(device)
-            raise
-
-    def _hand_on(self, device: str) -> None:
-        """Hands a device's turn on to its next exchange."""
-        waiting = self._waiting.get(device)
-        while waiting:
-            turn = waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._waiting.pop(device, None)
-        self._of_device[device] -= 1
-        if not self._of_device[device]:
-            del self._of_device[device]
-
 
 class _Place:
     """Holds a place while it is entered."""
 
-    __slots__ = ("_device", "_places")
+    __slots__ = ("_account", "_device", "_places")
 
-    def __init__(self, places: Places, device: str) -> None:
+    def __init__(self, places: Places, device: str, account: str) -> None:
         self._places = places
         self._device = device
+        self._account = account
 
     async def __aenter__(self) -> None:
-        await self._places._enter(self._device)
+        await self._places._enter(self._device, self._account)
 
     async def __aexit__(self, *_: object) -> None:
-        self._places._leave(self._device)
+        self._places._leave(self._device, self._account)
 
 
 def come_again(seconds: int) -> Problem:

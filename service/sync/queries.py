@@ -12,6 +12,7 @@ from service.encryption import FieldCipher
 from service.identity.rights import PostHeld
 from service.statements import Part, array, text_array
 from sync_protocol import clock
+from sync_protocol.ids import server_device_id
 from sync_protocol.merge import Loss
 from sync_protocol.periods import from_ms, to_ms
 
@@ -145,16 +146,28 @@ async def lock_device(connection: Connection, device: str) -> Row | None:
     return await connection.fetchrow("SELECT acked_seq, last_stamp FROM device WHERE id = $1 FOR NO KEY UPDATE", device)
 
 
+# The platform of server-side devices: no sign-in is bound to one, they are neither listed nor revoked.
+SERVER_PLATFORM = "server"
+
+
 async def add_device(connection: Connection, device: str, staff_code: str, now: datetime) -> None:
-    """Makes a device's row where there is none: after a restore, a genuine token proves that there was one."""
+    """Makes a device's row where there is none: after a restore, a genuine token proves that there was one.
+
+    The server-side device of a cadre is the cadre's, whoever had signed in with its id before that was refused.
+    """
+    is_servers = device == server_device_id(staff_code)
     await connection.execute(
         """
-        INSERT INTO device (id, staff_code, name, platform, app_version, acked_seq, last_stamp, queued, clock_offset_ms, created_at)
-        VALUES ($1, $2, '', '', '', 0, 0, 0, 0, $3) ON CONFLICT (id) DO NOTHING
+        INSERT INTO device AS d (id, staff_code, name, platform, app_version, acked_seq, last_stamp, queued, clock_offset_ms, created_at)
+        VALUES ($1, $2, '', $4, '', 0, 0, 0, 0, $3)
+        ON CONFLICT (id) DO UPDATE SET staff_code = excluded.staff_code, platform = excluded.platform
+        WHERE $5 AND (d.staff_code, d.platform) <> (excluded.staff_code, excluded.platform)
         """,
         device,
         staff_code,
         now,
+        SERVER_PLATFORM if is_servers else "",
+        is_servers,
     )
 
 

@@ -91,8 +91,9 @@ async def gather(
 async def _assigned(connection: Connection, problems: set[str], cipher: FieldCipher) -> dict[str, Assigned]:
     stored = await records.load(connection, KINDS["problem"], problems, cipher)
     steps = filing.steps_from(await records.steps_of(connection, list(stored)))
+    own_work_from = await queries.own_work_from(connection)
     found = {}
     for id, problem in stored.items():
         record = problem.record
-        found[id] = Assigned(record.grid, record.created_by, record.fields, [*steps.get(id, {}).values()])
+        found[id] = Assigned(record.grid, record.created_by, record.fields, [*steps.get(id, {}).values()], own_work_from)
     return found

@@ -101,9 +101,9 @@ async def sync(request: Request) -> Response:
     """One exchange of a phone: it pushes what was written, then pulls what is new. See `sync_protocol/PROTOCOL.md`."""
     state = state_of(request)
     claims, device, now = await phone(request, state)
-    body = await read_body(request, owner=device)
+    body = await read_body(request, owner=device, account=claims.staff_code)
     places = places_of(request)
-    async with places.taken(device):
+    async with places.taken(device, claims.staff_code):
         message = _read(decode_request, body)
         count = len(message.mutations)
         if count > MAX_MUTATIONS:
@@ -112,7 +112,7 @@ async def sync(request: Request) -> Response:
         caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
         began = time.monotonic()
         answer = await state.exchanges.answer(caller, message, now)
-        places.took(device, count, time.monotonic() - began)
+        places.took(claims.staff_code, count, time.monotonic() - began)
     return Response(answer, media_type="application/json")
 
 
@@ -129,6 +129,6 @@ async def prove(request: Request) -> Response:
     """Compares count and digest of the device's grids with what a first pull would give now; names those that differ."""
     state = state_of(request)
     claims, device, now = await phone(request, state)
-    message = _read(decode_verify, await read_body(request, owner=device))
+    message = _read(decode_verify, await read_body(request, owner=device, account=claims.staff_code))
     mismatched = await verify(state.database, device, claims.staff_code, message, now)
     return Response(encode(VerifyAnswer(mismatched)), media_type="application/json")

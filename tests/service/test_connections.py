@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,7 +16,7 @@ from service.http.connections import Limits
 from service.sync.door import Door
 from service.sync.places import Places
 from tests.sockets import Wire, serving
-from tests.world import SECRETARY, WORKER, World, until_none
+from tests.world import GRID, SECRETARY, WORKER, World, until_none
 
 IMPATIENT = Limits(head_s=0.2, head_bytes=4096, grace_s=1.0, answer_s=0.5, answer_rate=1e9, linger_s=0.2, connections=40)
 
@@ -231,6 +232,64 @@ async def test_bodies_hold_no_more_memory_than_there_is_for_them(world: World, m
             assert (await wire.answer())[0] == 400  # all of it is here, and it is no JSON
 
 
+BEGUN = "POST {} HTTP/1.1\r\nHost: here\r\n{}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n"
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+
+
+async def test_what_needs_no_body_or_a_token_is_answered_before_the_body_is_here(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world, SECRETARY)
+        for path, given, wanted in (
+            ("/nothing", "X: none", 404),
+            ("/v1/syncs", line, 404),
+            ("/healthz", "X: none", 405),
+            ("/v1/problems", "X: none", 401),
+            ("/v1/problems", "Authorization: Bearer a.b.c", 401),
+            ("/v1/auth/sign-out", line, 200),
+        ):
+            wire = await wire_to(port, stack)
+            wire.writer.write(BEGUN.format(path, given, JSON, 1_000_000).encode() + b" " * 500_000)
+            assert (await wire.answer())[0] == wanted, path
+            assert (len(bodies.ARRIVING), len(bodies.ANONYMOUS)) == (0, 0)
+
+
+async def test_forms_of_anybody_are_small_and_push_out_no_phone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 100_000)
+    monkeypatch.setattr(bodies.ANONYMOUS, "_max_bytes", 100_000)
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, body = await phone_of(world)
+        phone = await wire_to(port, stack)
+        phone.writer.write(BEGUN.format("/v1/sync", line, JSON, 80_000).encode() + body.ljust(79_999))
+        await asyncio.sleep(0.05)
+        large = await wire_to(port, stack)
+        large.post("X: none", f"Content-Type: {FORM}", path="/v1/auth/token", body=b"a=" + b"a" * 70_000)
+        status, _, said = await large.answer()
+        assert (status, json.loads(said)["type"]) == (413, "/problems/too-large")
+        for _ in range(10):
+            wire = await wire_to(port, stack)
+            wire.writer.write(BEGUN.format("/v1/auth/token", "X: none", FORM, 60_001).encode() + b"a" * 60_000)
+            await asyncio.sleep(0.02)
+        assert bodies.ANONYMOUS.bytes <= 100_000
+        phone.writer.write(b" ")
+        assert (await phone.answer())[0] == 200
+
+
+async def test_an_account_with_many_devices_pushes_out_its_own_bodies(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 200_000)
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, body = await phone_of(world, SECRETARY)
+        slow = await wire_to(port, stack)
+        slow.writer.write(BEGUN.format("/v1/sync", line, JSON, 50_000).encode() + body.ljust(49_999))
+        for _ in range(10):
+            line, _ = await phone_of(world, WORKER)
+            wire = await wire_to(port, stack)
+            wire.writer.write(BEGUN.format("/v1/sync", line, JSON, 60_001).encode() + b" " * 60_000)
+            await asyncio.sleep(0.02)
+        assert bodies.ARRIVING.bytes <= 200_000
+        slow.writer.write(b" ")
+        assert (await slow.answer())[0] == 200
+
+
 async def test_idle_connections_make_room_for_new_ones(world: World) -> None:
     async with served(world, Limits(connections=20)) as port, AsyncExitStack() as stack:
         for _ in range(60):
@@ -291,6 +350,51 @@ async def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(world: 
         assert await wire.is_over()
 
 
+OFFER = b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n"
+PLAIN = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+@pytest.mark.parametrize("path", ["/v1/auth/token", "/v1/sync"])
+async def test_a_body_that_is_cut_off_is_the_clients_doing(world: World, caplog: pytest.LogCaptureFixture, path: str) -> None:
+    caplog.set_level(logging.INFO, "gridloop")
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world)
+        begun = f"POST {path} HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 40\r\n\r\nabc".encode()
+        gone = await wire_to(port, stack)
+        gone.writer.write(begun)
+        await asyncio.sleep(0.05)
+        gone.writer.close()
+        await until_none(connected)
+        listening = await wire_to(port, stack)
+        listening.writer.write(PLAIN + begun)
+        listening.writer.write_eof()
+        assert (await listening.answer())[0] == 200
+        status, _, body = await listening.answer()
+        assert (status, json.loads(body)["type"]) == (400, "/problems/no-http")
+        assert await listening.is_over()
+    lines: list[Any] = [record for record in caplog.records if record.name == "gridloop.requests"]
+    counted = [line.data["status"] for line in lines if line.data["route"] != "/healthz"]
+    assert set(counted) <= {200, 499}
+    assert 499 in counted
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("request_", [OFFER, PLAIN], ids=["offers", "plain"])
+async def test_requests_without_end_in_one_piece_are_answered_up_to_a_number(
+    world: World, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    limits = Limits()
+    async with served(world, limits) as port, AsyncExitStack() as stack:
+        wire = await wire_to(port, stack)
+        wire.writer.write(request_ * 500)
+        for _ in range(1 + limits.pipelined):
+            assert (await wire.answer())[0] == 200
+        status, _, body = await wire.answer()
+        assert (status, json.loads(body)["type"]) == (429, "/problems/too-many-requests")
+        assert await wire.is_over()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 async def test_a_head_has_the_headers_of_a_get_and_no_body(world: World) -> None:
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, _ = await phone_of(world, SECRETARY)
@@ -308,6 +412,78 @@ async def test_a_head_has_the_headers_of_a_get_and_no_body(world: World) -> None
         assert "405" in await wire.head()
 
 
+async def test_what_cannot_be_read_is_answered_after_what_came_before_it(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world, SECRETARY)
+        body = json.dumps({"grid": GRID, "fields": {"title": "水管", "duty": "emergency"}}).encode()
+        wire = await wire_to(port, stack)
+        wire.writer.write(BEGUN.format("/v1/problems", line, JSON, len(body)).encode() + body + b"\0\0")
+        assert (await wire.answer())[0] == 201
+        assert (await wire.answer())[0] == 400
+        assert await wire.is_over()
+    assert len(await world.fetch("SELECT FROM problem")) == 1
+
+
+@pytest.mark.parametrize(("lines", "wanted"), [([], 400), (["Host: a", "Host: b"], 400), (["Host: a"], 200)], ids=["none", "two", "one"])
+async def test_a_request_has_one_host(world: World, lines: list[str], wanted: int) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        wire = await wire_to(port, stack)
+        wire.writer.write("\r\n".join(["GET /healthz HTTP/1.1", *lines, "", ""]).encode())
+        assert (await wire.answer())[0] == wanted
+        old = await wire_to(port, stack)
+        old.writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")  # which knew of no hosts
+        assert (await old.answer())[0] == 200
+
+
+async def test_headers_have_a_number_and_count_with_what_stands_around_them(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        for head in (b"a:\r\n" * 30_000, b"a:\r\n" * Limits().headers):
+            wire = await wire_to(port, stack)
+            wire.writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\n" + head + b"\r\n")
+            status, _, body = await wire.answer()
+            assert (status, json.loads(body)["type"]) == (431, "/problems/head-too-large")
+        wire = await wire_to(port, stack)
+        wire.writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\n" + b"a:\r\n" * (Limits().headers - 1) + b"\r\n")
+        assert (await wire.answer())[0] == 200
+
+
+async def test_a_refused_head_has_no_body(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        wire = await wire_to(port, stack)
+        wire.writer.write(b"HEAD / HTTP/1.1\r\nA: " + b"a" * 100_000)
+        assert " 431 " in await wire.head()
+        assert await wire.is_over()
+
+
+async def test_one_connection_too_many_is_told_so_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async with served(world, Limits(connections=2)) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world)
+        busy = [await wire_to(port, stack) for _ in range(2)]
+        for wire in busy:
+            wire.writer.write(BEGUN.format("/v1/sync", line, JSON, 100).encode())
+        await asyncio.sleep(0.05)
+        for asks in [True, False] * 10:
+            wire = await wire_to(port, stack)
+            if asks:
+                wire.writer.write(PLAIN)
+            status, headers, body = await wire.answer()
+            assert (status, json.loads(body)["type"], headers["retry-after"]) == (503, "/problems/unavailable", "5")
+            assert headers["content-type"] == "application/problem+json"
+            wire.writer.close()
+        assert len([record for record in caplog.records if "too many connections" in record.getMessage()]) <= 1
+        busy[0].writer.close()
+        await asyncio.sleep(0.05)
+        wire = await wire_to(port, stack)
+        wire.writer.write(PLAIN)
+        assert (await wire.answer())[0] == 200
+
+
+async def test_a_path_with_a_slash_too_many_is_no_path(world: World) -> None:
+    for path in ("/readyz/", "/v1/problems/"):
+        answer = await world.client.get(path)
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/no-such-path"), path
+
+
 async def test_what_is_refused_before_the_app_has_the_same_headers(world: World) -> None:
     async with served(world, Limits(), places=0) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world)
@@ -323,3 +499,7 @@ async def test_what_is_refused_before_the_app_has_the_same_headers(world: World)
             assert json.loads(said)["detail"]
             assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
             assert "frame-ancestors 'none'" in headers["content-security-policy"]
+            assert headers["x-request-id"]
+        again = await wire_to(port, stack)
+        again.post(line, "X-Request-ID: of-the-phone", body=body)
+        assert (await again.answer())[1]["x-request-id"] == "of-the-phone"

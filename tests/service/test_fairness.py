@@ -1,13 +1,16 @@
 """Nobody is behind an unfair phone; counted, not timed (the times are in the bench of the same name)."""
 
 import asyncio
+import uuid
+from typing import Any
 
 import pytest
 
 from service.errors import Problem
+from service.http.shares import AT_ONCE, Shares
 from service.sync import seams
-from service.sync.places import LARGE, PER_DEVICE, RESTS, WAITING_PER_DEVICE, Places
-from tests.world import OTHER_GRID, World, first_held_at
+from service.sync.places import LARGE, PER_ACCOUNT, PER_DEVICE, RESTS, WAITING_PER_ACCOUNT, WAITING_PER_DEVICE, Places
+from tests.world import OTHER_GRID, SUPERVISOR, WORKER, World, first_held_at
 
 
 async def test_a_small_push_does_not_wait_for_a_large_one(world: World) -> None:
@@ -33,7 +36,7 @@ async def test_a_device_has_two_places_and_the_rest_of_what_it_sends_waits() -> 
     inside: list[str] = []
 
     async def exchange(device: str) -> None:
-        async with places.taken(device):
+        async with places.taken(device, device):
             inside.append(device)
             await go_on.wait()
 
@@ -49,8 +52,54 @@ async def test_a_device_has_two_places_and_the_rest_of_what_it_sends_waits() -> 
     refused = [end for end in ends if end is not None]
     assert [type(end) for end in refused] == [Problem] * 3
     assert [end.headers["Retry-After"].isdigit() for end in refused if isinstance(end, Problem)] == [True] * 3
-    async with places.taken("greedy"):
+    async with places.taken("greedy", "greedy"):
         assert not places.is_full
+
+
+async def test_an_account_has_no_more_places_for_having_many_devices() -> None:
+    places = Places(64)
+    go_on = asyncio.Event()
+    inside: list[str] = []
+
+    async def exchange(device: str, account: str) -> None:
+        async with places.taken(device, account):
+            inside.append(account)
+            await go_on.wait()
+
+    greedy = [asyncio.create_task(exchange(f"device {number}", "greedy")) for number in range(60)]
+    await asyncio.sleep(0)
+    assert inside == ["greedy"] * PER_ACCOUNT
+    family = [asyncio.create_task(exchange(device, "family")) for device in ("phone", "tablet") for _ in range(PER_DEVICE)]
+    await asyncio.sleep(0)
+    assert inside[PER_ACCOUNT:] == ["family"] * 2 * PER_DEVICE
+    go_on.set()
+    ends = await asyncio.gather(*greedy, *family, return_exceptions=True)
+    assert len([end for end in ends if isinstance(end, Problem)]) == 60 - PER_ACCOUNT - WAITING_PER_ACCOUNT
+    assert (places._taken, places._devices._under_way, places._accounts._under_way) == (0, {}, {})
+
+
+async def test_an_account_has_no_more_requests_under_way_for_having_signed_in_often(world: World) -> None:
+    go_on = asyncio.Event()
+    inside: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        inside.append(scope["path"])
+        await go_on.wait()
+
+    shares = Shares(app)
+
+    def ask(path: str, token: str) -> asyncio.Task[None]:
+        scope = {"type": "http", "app": world.app, "path": path, "headers": [(b"authorization", f"Bearer {token}".encode())]}
+        return asyncio.create_task(shares(scope, None, None))  # type: ignore[arg-type]
+
+    greedy = [await world.token(WORKER, str(uuid.uuid4())) for _ in range(AT_ONCE + 2)]
+    tasks = [ask("greedy", token) for token in greedy] + [ask("other", await world.token(SUPERVISOR)), ask("nobody", "a.b.c")]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sorted(inside) == ["greedy"] * AT_ONCE + ["nobody", "other"]
+    go_on.set()
+    await asyncio.gather(*tasks)
+    assert len(inside) == len(tasks)
 
 
 async def test_who_gives_up_waiting_leaves_no_trace() -> None:
@@ -61,10 +110,10 @@ async def test_who_gives_up_waiting_leaves_no_trace() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    async with places.taken("phone"):
+    async with places.taken("phone", "phone"):
         assert places.is_full
     with pytest.raises(asyncio.TimeoutError):
-        async with asyncio.timeout(0.01), places.taken("phone"):
+        async with asyncio.timeout(0.01), places.taken("phone", "phone"):
             await asyncio.sleep(1)
     assert not places.is_full
 
@@ -81,8 +130,8 @@ class Slept:
         self.now += seconds
 
 
-async def begin(places: Places, device: str) -> None:
-    async with places.taken(device):
+async def begin(places: Places, account: str, device: str = "phone") -> None:
+    async with places.taken(f"{device} of {account}", account):
         pass
 
 
@@ -103,6 +152,35 @@ async def test_a_device_rests_after_a_large_push_while_others_are_about() -> Non
     assert time.slept[1:] == [2.0]  # and no longer than that
 
 
+@pytest.mark.parametrize("device", ["phone", "tablet"])
+async def test_whatever_an_account_sends_waits_until_it_has_rested(device: str) -> None:
+    """Else an exchange of nothing rested in place of the next large push, or the push came from another device."""
+    time = Slept()
+    waking: list[asyncio.Future[None]] = []
+
+    async def sleep(seconds: float) -> None:
+        time.slept.append(round(seconds, 3))
+        waking.append(asyncio.get_running_loop().create_future())
+        await waking[-1]
+
+    places = Places(8, lambda: time.now, sleep)
+    await begin(places, "ordinary")
+    await begin(places, "greedy")
+    places.took("greedy", LARGE + 1, 0.2)
+    decoy = asyncio.create_task(begin(places, "greedy"))
+    await asyncio.sleep(0)
+    time.now += 0.05
+    large = asyncio.create_task(begin(places, "greedy", device))
+    await asyncio.sleep(0)
+    assert time.slept == [pytest.approx(0.2 * RESTS), pytest.approx(0.2 * RESTS - 0.05)]
+    time.now += 0.2 * RESTS
+    for turn in waking:
+        turn.set_result(None)
+    await asyncio.gather(decoy, large)
+    await begin(places, "greedy")
+    assert len(time.slept) == 2
+
+
 async def test_a_device_that_is_alone_does_not_rest() -> None:
     time = Slept()
     places = Places(4, lambda: time.now, time.sleep)
@@ -116,17 +194,19 @@ async def test_a_device_that_is_alone_does_not_rest() -> None:
 
 
 async def test_who_gives_up_resting_leaves_its_turn() -> None:
-    places = Places(4)
+    now = 100.0
+    places = Places(4, lambda: now)
     await begin(places, "ordinary")
     await begin(places, "greedy")
     places.took("greedy", 1_000, 10)
     with pytest.raises(asyncio.TimeoutError):
         async with asyncio.timeout(0.01):
             await begin(places, "greedy")
+    now += 3
     for _ in range(PER_DEVICE + 1):
         await begin(places, "greedy")
 
 
 async def hold(places: Places) -> None:
-    async with places.taken("phone"):
+    async with places.taken("phone", "phone"):
         await asyncio.sleep(60)

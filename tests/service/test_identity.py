@@ -8,7 +8,7 @@ from jose import jwt
 
 from service.identity.tokens import make_key
 from sync_protocol.ids import server_device_id
-from tests.world import NOW, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
+from tests.world import GRID, NOW, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
 
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"
 
@@ -113,9 +113,27 @@ async def test_a_form_that_cannot_be_used_is_a_problem_not_a_crash(world: World,
     assert response.headers["content-type"] == "application/problem+json"
 
 
-async def test_no_phone_takes_the_id_of_a_server_side_device(world: World) -> None:
-    """Anyone can compute it; whoever signed in with it would stand between a cadre's writes over REST."""
-    form = {"grant_type": "password", "username": WORKER, "password": PASSWORD, "device_id": server_device_id(SECRETARY)}
-    answer = await world.client.post("/v1/auth/token", data=form)
-    assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (400, "grant-refused")
-    assert await world.fetch("SELECT FROM device WHERE id = $1", server_device_id(SECRETARY)) == []
+async def test_nobody_signs_in_as_the_device_that_carries_somebody_elses_writes(world: World) -> None:
+    device = server_device_id(SECRETARY)
+    known: list[dict[str, str]] = [{"device_id": device}, {"device_id": device.upper()}]
+    for form in [*known, {"platform": "server"}, {"device_id": DEVICE, "platform": "Server "}]:
+        refused = await sign_in(world, **form)
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid"), form
+    assert await world.fetch("SELECT FROM device WHERE id = ANY($1)", [device, DEVICE]) == []
+
+
+async def test_the_server_side_device_is_the_cadres_whoever_bound_it_before(world: World) -> None:
+    signed_in = (await sign_in(world, device_id=DEVICE)).json()
+    device = server_device_id(SECRETARY)
+    await world.fetch("UPDATE refresh_token SET device = NULL")
+    await world.fetch("UPDATE device SET id = $1, acked_seq = 7 WHERE id = $2", device, DEVICE)
+    await world.fetch("UPDATE refresh_token SET device = $1", device)
+
+    fields = {"title": "水管", "duty": "emergency"}
+    raised = await world.post("/v1/problems", {"grid": GRID, "fields": fields}, SECRETARY)
+    assert raised.status_code == 201, raised.text
+    [row] = await world.fetch("SELECT staff_code, platform, acked_seq::int FROM device WHERE id = $1", device)
+    assert tuple(row) == (SECRETARY, "server", 8)
+    assert device not in [item["id"] for item in (await world.get("/v1/devices")).json()["items"]]
+    renewed = await world.client.post("/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": signed_in["refresh_token"]})
+    assert (renewed.status_code, renewed.json()["type"]) == (400, "/problems/grant-refused")

@@ -274,6 +274,119 @@ async def test_an_assigned_problem_becomes_visible_elsewhere_until_the_assignmen
     assert [(verdict.outcome, verdict.reason) for verdict in report.verdicts] == [("held", "not-allowed")], late
 
 
+@pytest.mark.parametrize("action", ["return", "assign", "escalate", "reject", "close", "reopen"])
+async def test_who_ends_an_assignment_by_a_step_is_answered_also_again_and_then_sees_nothing(world: World, action: str) -> None:
+    village = await neighbour(world)
+    handler = f"C{village}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    path = f"/v1/problems/{problem}/steps"
+    headers = {"Authorization": f"Bearer {await world.token(handler)}", "Idempotency-Key": action}
+    for earlier in ["resolve"] if action in ("close", "reopen") else []:
+        world.clock.forward(minutes=1)
+        assert (await world.post(path, {"action": earlier}, handler)).status_code == 201
+    world.clock.forward(minutes=1)
+    to = {"to_cadre": SECRETARY} if action == "assign" else {"reason": "unfounded"} if action == "reject" else {}
+    body = {"action": action, "fields": to}
+    first = await world.client.post(path, json=body, headers=headers)
+    assert first.status_code == 201, first.text
+    assert [item["action"] for item in first.json()["steps"] if item["by"] == handler and not item["ineffective"]][-1] == action
+    assert PHONE not in first.text
+    again = await world.client.post(path, json=body, headers=headers)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+
+    steps = [item["id"] for item in first.json()["steps"]]
+    step = steps[-1]
+    world.clock.forward(hours=1)
+    repeated = await world.post(path, body | {"id": step}, handler)
+    assert (repeated.status_code, [item["id"] for item in repeated.json()["steps"]]) == (201, steps)
+    for refused in (
+        await world.get(f"/v1/problems/{problem}", handler),
+        await world.post(path, {"action": "note"}, handler),
+        await world.post(path, body | {"id": step}, f"C{village}-2"),
+    ):
+        assert refused.status_code == 404
+    world.clock.forward(days=1)
+    assert (await world.post(path, body | {"id": step}, handler)).status_code == 404
+
+
+async def steps_of(world: World, problem: str, *taken: tuple[str, str]) -> None:
+    """Steps over REST, each a minute after the one before."""
+    for staff_code, action in taken:
+        world.clock.forward(minutes=1)
+        fields = {"reason": "unfounded"} if action == "reject" else {}
+        answer = await world.post(f"/v1/problems/{problem}/steps", {"action": action, "fields": fields}, staff_code)
+        assert answer.status_code == 201, answer.text
+
+
+async def test_who_verified_the_own_work_keeps_no_right_when_the_problem_is_returned(world: World) -> None:
+    await world.fetch("UPDATE server SET own_work_from = $1", world.clock.now())
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    await steps_of(world, problem, (handler, "resolve"), (handler, "verify"), (SUPERVISOR, "return"))
+    assert (await world.get(f"/v1/problems/{problem}", handler)).status_code == 404
+    world.clock.forward(minutes=1)
+    wire = world.wire(handler)
+    verdict = (await wire.send(wire.mutation(1, "step", fields={"problem_id": problem, "action": "resolve", "at": AT}))).json()["verdicts"][
+        0
+    ]
+    assert (verdict["outcome"], verdict.get("reason")) == ("held", "not-allowed")
+
+
+async def test_an_assignee_from_elsewhere_is_offered_what_an_assignee_can_take(world: World) -> None:
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    offered = (await world.get(f"/v1/problems/{problem}", handler)).json()["next_actions"]
+    assert set(offered) == {"assign", "handle", "resolve", "return", "escalate", "reject", "note"}
+    assert "join" in (await world.get(f"/v1/problems/{problem}", SECRETARY)).json()["next_actions"]
+    world.clock.forward(minutes=1)
+    other = await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "近", "duty": "emergency"}}, SECRETARY)
+    body = {"action": "join", "fields": {"duplicate_of": other.json()["id"]}}
+    assert (await world.post(f"/v1/problems/{problem}/steps", body, handler)).status_code == 422
+    world.clock.forward(minutes=1)
+    ended = await world.post(f"/v1/problems/{problem}/steps", {"action": "return"}, handler)
+    assert (ended.status_code, ended.json()["next_actions"]) == (201, [])
+
+
+@pytest.mark.parametrize("ends", [("resolve", "close"), ("reject",)], ids="-".join)
+async def test_an_assignment_ends_with_its_problem_and_what_was_written_before_counts(world: World, ends: tuple[str, ...]) -> None:
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    phone = world.phone(handler)
+    await phone.sync()
+    world.clock.forward(minutes=1)
+    phone.put("step", {"problem_id": problem, "action": "note", "at": AT}, grid=GRID)
+    await steps_of(world, problem, *((SUPERVISOR, action) for action in ends))
+    world.clock.forward(minutes=1)
+    phone.put("step", {"problem_id": problem, "action": "reopen", "at": AT}, grid=GRID)
+    report = await phone.sync()
+    assert [(verdict.outcome, verdict.reason) for verdict in report.verdicts] == [("applied", None), ("held", "not-allowed")]
+
+
+async def test_a_step_that_ends_an_assignment_ends_it_for_the_rest_of_its_push(world: World) -> None:
+    handler = f"C{await neighbour(world)}-1"
+    problem, _ = await assigned(world, to_cadre=handler)
+    world.clock.forward(minutes=1)
+    wire = world.wire(handler)
+    steps = [
+        wire.mutation(seq, "step", fields={"problem_id": problem, "action": action, "at": AT})
+        for seq, action in enumerate(["handle", "return", "handle"], 1)
+    ]
+    verdicts = (await wire.send(*steps)).json()["verdicts"]
+    assert [verdict["outcome"] for verdict in verdicts] == ["applied", "applied", "held"]
+
+
+async def test_the_id_of_an_own_step_opens_no_other_problem(world: World) -> None:
+    problem, _ = await assigned(world, to_unit=await neighbour(world))
+    [step] = await world.fetch("SELECT id::text FROM step WHERE created_by = $1", SECRETARY)
+    body = {"action": "assign", "id": step["id"]}
+    far = await world.post("/v1/problems", {"grid": FAR_GRID, "fields": {"title": "远", "duty": "emergency"}}, f"W{FAR_GRID}-1")
+    near = await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "近", "duty": "emergency"}}, SECRETARY)
+    assert (await world.post(f"/v1/problems/{far.json()['id']}/steps", body, SECRETARY)).status_code == 404
+    other = await world.post(f"/v1/problems/{near.json()['id']}/steps", body, SECRETARY)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/invalid")
+    assert (await world.post(f"/v1/problems/{problem}/steps", body, SECRETARY)).status_code == 201
+
+
 async def test_a_step_written_while_the_assignment_stood_counts_though_it_comes_later(world: World) -> None:
     village = await neighbour(world)
     problem, _ = await assigned(world, to_unit=village)
@@ -286,50 +399,6 @@ async def test_a_step_written_while_the_assignment_stood_counts_though_it_comes_
     world.clock.forward(minutes=1)
     report = await phone.sync()
     assert [verdict.outcome for verdict in report.verdicts] == ["applied"]
-
-
-@pytest.mark.parametrize("action", ["return", "escalate", "reject", "assign"])
-async def test_a_step_that_ends_an_assignment_is_answered_also_when_it_is_sent_again(world: World, action: str) -> None:
-    village = await neighbour(world)
-    handler = f"C{village}-1"
-    problem, _ = await assigned(world, to_cadre=handler)
-    assert (await world.post(f"/v1/problems/{problem}/steps", {"action": "accept"}, handler)).status_code == 201
-    fields = {"return": {}, "escalate": {}, "reject": {"reason": "unfounded"}, "assign": {"to_unit": VILLAGE}}[action]
-    world.clock.forward(minutes=1)
-    body = {"id": "0192f3a1-0000-7000-8000-000000000077", "action": action, "fields": fields}
-    for _ in range(2):
-        answer = await world.post(f"/v1/problems/{problem}/steps", body, handler)
-        assert answer.status_code == 201, answer.text
-        assert PHONE not in answer.text
-    assert len(await world.fetch("SELECT FROM step WHERE id = $1", body["id"])) == 1
-
-
-async def late_step(world: World, handler: str, problem: str, action: str) -> Any:
-    """What becomes of a step that a phone writes now, without coverage of what was done since."""
-    world.clock.forward(minutes=1)
-    phone = world.wire(handler)
-    [verdict] = (await phone.send(phone.mutation(1, "step", fields={"problem_id": problem, "action": action, "at": AT}))).json()["verdicts"]
-    return verdict.get("reason")
-
-
-async def test_who_verified_the_own_work_keeps_no_right_to_what_was_taken_back(world: World) -> None:
-    """The fold that decides on rights has every rule of the fold that decides on the state."""
-    await world.fetch("UPDATE server SET own_work_from = $1", world.clock.now())
-    handler = f"C{await neighbour(world)}-1"
-    problem, _ = await assigned(world, to_cadre=handler)
-    for action, author in (("resolve", handler), ("verify", handler), ("return", SECRETARY)):
-        world.clock.forward(minutes=1)
-        assert (await world.post(f"/v1/problems/{problem}/steps", {"action": action}, author)).status_code == 201
-    assert await late_step(world, handler, problem, "resolve") == "not-allowed"
-
-
-async def test_who_handled_a_problem_that_has_ended_does_not_open_it_again(world: World) -> None:
-    handler = f"C{await neighbour(world)}-1"
-    problem, _ = await assigned(world, to_cadre=handler)
-    for action in ("resolve", "close"):
-        world.clock.forward(minutes=1)
-        assert (await world.post(f"/v1/problems/{problem}/steps", {"action": action}, SECRETARY)).status_code == 201
-    assert await late_step(world, handler, problem, "reopen") == "not-allowed"
 
 
 async def test_nobody_else_takes_steps_of_a_problem_that_is_out_of_reach(world: World) -> None:
