@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sync_protocol import lifecycle, periods
 from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import Change
-from sync_protocol.records import ANALYSIS_WEEKS, CLOSED_PROBLEM_DAYS, SUMMARY_MONTHS, VISIT_DAYS
+from sync_protocol.records import ANALYSIS_WEEKS, ARTICLE_DAYS, CLOSED_PROBLEM_DAYS, SUMMARY_MONTHS, VISIT_DAYS
 
 
 class Windows(NamedTuple):
@@ -17,6 +17,7 @@ class Windows(NamedTuple):
     closed_problems: str
     week: str
     month: str
+    articles: str
 
 
 def windows_on(today: date) -> Windows:
@@ -29,6 +30,7 @@ def windows_on(today: date) -> Windows:
         closed_problems=canonical_moment(periods.midnight(today - timedelta(days=CLOSED_PROBLEM_DAYS))),
         week=periods.week_of(today - timedelta(weeks=ANALYSIS_WEEKS)),
         month=periods.month_of(month),
+        articles=canonical_moment(periods.midnight(today - timedelta(days=ARTICLE_DAYS))),
     )
 
 
@@ -51,6 +53,10 @@ def in_first_pull(changes: Sequence[Change], today: date, own_work_from: str | N
                 within = change.fields.get("week", "") >= windows.week
             case "monthly_summary":
                 within = change.fields.get("month", "") >= windows.month
+            case "article":
+                within = change.fields.get("published_at", "") >= windows.articles
+            case "held":
+                within = change.fields.get("state") == "open"
             case _:
                 within = True
         if within:

@@ -22,7 +22,7 @@ from service.sync import look as looking
 from service.sync.apply import Applied, apply
 from service.sync.group_commit import GroupCommitter
 from service.sync.intake import Author, Reading, Ready, oldest_stamp, read_all, ready
-from service.sync.look import DeviceState, FeedHead, Look, Names
+from service.sync.look import DeviceState, FeedHead, Look, Names, is_mailbox
 from service.sync.new_visits import ReadyVisits, read_new_visits, ready_visits
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
@@ -410,7 +410,9 @@ async def verify(database: Database, device: str, staff_code: str, request: Veri
     state = look.devices.get(device)
     if state is not None and state.revoked_at is not None:
         raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")
-    heads = {grid: head for grid, head in look.feeds(staff_code, now).items() if grid in named and grid[0] != "@"}
+    for mailbox in filter(is_mailbox, named):
+        look.counters.setdefault(mailbox, 0)  # one in which nothing ever lay is counted nowhere
+    heads = {grid: head for grid, head in look.feeds(staff_code, now).items() if grid in named}
     feeds, reader = await views.feeds_for(database, look, staff_code, heads, now)
     async with database.syncing() as connection:
         truth = await feed.digests(connection, feeds, reader, now)

@@ -8,7 +8,7 @@ the windows of promise 13 apply, up to the head at which that first pull began.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from service.records.columns import MOMENT_JSON, fields_json, personal_array
 from sync_protocol.cursor import Cursor, Position
 from sync_protocol.messages import PAGE_BYTES, showable_json
 from sync_protocol.periods import local_day
-from sync_protocol.records import ARTICLE_DAYS, KINDS, VISIT, Kind
+from sync_protocol.records import KINDS, VISIT, Kind
 from sync_protocol.windows import Windows, windows_on
 
 
@@ -47,6 +47,10 @@ _WINDOWS: Mapping[str, str] = {
     "weekly_analysis": "r.week >= $8",
     "monthly_summary": "r.month >= $9",
 }
+
+# The same of what lies in mailboxes: held mutations `h` and articles `a`, with the parameter that `_windows` gives as the fifth.
+_OPEN_HELD = "h.state = 'open'"
+_SHOWN_ARTICLE = "a.state = 'published' AND a.published_at >= $13"
 
 
 def within_window(kind: Kind) -> str:
@@ -159,14 +163,14 @@ def _feed_sql(views: Views) -> str:
                 (SELECT 'held', h.id, h.rev, false, false, h.stamp, h.staff_code, h.staff_code,
                         json_build_object('seq', h.seq, 'kind', h.kind, 'record', h.record, 'grid', h.grid, 'reason', h.reason,
                             'state', h.state, 'decision', h.decision, 'device', h.device), h.body, ARRAY[h.detail]
-                 FROM held h WHERE h.mailbox = p.grid AND h.rev > p.rev AND (h.rev > p.snapshot OR h.state = 'open')
+                 FROM held h WHERE h.mailbox = p.grid AND h.rev > p.rev AND (h.rev > p.snapshot OR {_OPEN_HELD})
                  ORDER BY h.rev LIMIT $11)
                 UNION ALL
                 (SELECT 'article', a.id, a.rev, a.state <> 'published', false, 0, a.author, a.author,
                         CASE WHEN a.state = 'published' THEN json_build_object('unit', a.unit, 'kind', a.kind, 'title', a.title,
                             'body', a.body, 'published_at', {MOMENT_JSON.format("a.published_at")}) ELSE '{{}}'::json END, NULL, NULL
                  FROM article a WHERE a.mailbox = p.grid AND a.rev > p.rev
-                   AND (a.rev > p.snapshot OR (a.state = 'published' AND a.published_at >= $13)) ORDER BY a.rev LIMIT $11)
+                   AND (a.rev > p.snapshot OR ({_SHOWN_ARTICLE})) ORDER BY a.rev LIMIT $11)
             ) AS every ORDER BY rev LIMIT $11
         ) AS f
         ORDER BY p.place, f.rev LIMIT $11
@@ -312,7 +316,7 @@ async def _rows(connection: Connection, road: Road, reader: Reader, limit: int, 
         road.own[1],
         limit + 1,
         road.own[0],
-        now - timedelta(days=ARTICLE_DAYS),
+        datetime.fromisoformat(windows.articles),
         [view.value for view in views],
         *parts,
     )
@@ -374,15 +378,16 @@ def _held_fields(row: Any, cipher: FieldCipher) -> str:
 
 @cache
 def _copies_sql(views: Views) -> str:
-    """Count and digest of copies; parameters as in the feed, $2 to $5 and $10 to $12 unused."""
+    """Count and digest of copies, grids and mailboxes; the conditions are those of the feed."""
     parts = [
         f"SELECT p.grid, r.id, r.rev FROM {kind.name} r JOIN p USING (grid)"
         f" WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND {within_window(kind)} AND {shown_in(kind, views)}"
         for kind in KINDS.values()
     ]
-    parts.append(
-        "SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[]) AND a.state = 'published' AND a.published_at >= $3"
-    )
+    parts += [
+        f"SELECT h.mailbox, h.id, h.rev FROM held h WHERE h.mailbox = ANY($1::text[]) AND {_OPEN_HELD}",
+        f"SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[]) AND {_SHOWN_ARTICLE}",
+    ]
     every = " UNION ALL ".join(parts)
     every = _renumbered(every)
     return f"""
@@ -395,7 +400,7 @@ def _copies_sql(views: Views) -> str:
 
 # The conditions count their parameters as in the feed; here they stand closer together.
 _PARAMETER = re.compile(r"\$(\d+)")
-_DIGEST_PLACES = {15: 8, 16: 9, 6: 4, 7: 5, 8: 6, 9: 7}
+_DIGEST_PLACES = {13: 3, 15: 8, 16: 9, 6: 4, 7: 5, 8: 6, 9: 7}
 
 
 def _renumbered(sql: str) -> str:
@@ -411,7 +416,7 @@ async def digests(connection: Connection, feeds: Mapping[str, Feed], reader: Rea
         _copies_sql(frozenset(views)),
         list(feeds),
         [view.value for view in views],
-        now - timedelta(days=ARTICLE_DAYS),
+        datetime.fromisoformat(windows.articles),
         *window_values(windows),
         *parts,
     )

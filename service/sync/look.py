@@ -30,6 +30,11 @@ def mailbox_of(staff_code: str) -> str:
     return "@" + staff_code
 
 
+def is_mailbox(feed: str) -> bool:
+    """Whether a name is that of a mailbox: of a cadre's notices, or of the articles of a unit."""
+    return feed.startswith("@") or (feed.startswith("#") and _may_be_code(feed[1:]))
+
+
 class DeviceState(msgspec.Struct):
     """What the server knows of a device. `audited_on`: the last day on which its pull stands in the audit trail."""
 

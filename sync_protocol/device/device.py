@@ -318,12 +318,12 @@ class Device:
         return answer.mismatched
 
     def copies(self) -> list[dict[str, Any]]:
-        """This phone's account of its copy: grid, highest rev, number of live records, digest."""
+        """This phone's account of its copy, grid by grid and mailbox by mailbox: highest rev, number of live records, digest."""
         pulled = self.store.pulled()
         # The windows are those of the server's day: this phone's clock may be years off.
         today = local_day(from_ms(self._now() + self._server_offset_ms))
         shown = in_first_pull(pulled, today, self.own_work_from)
-        by_grid: dict[str, list[tuple[str, int]]] = {grid: [] for grid in self.store.grids() if grid.isdigit()}
+        by_grid: dict[str, list[tuple[str, int]]] = {grid: [] for grid in self.store.grids()}
         revs = dict.fromkeys(by_grid, 0)
         for change in pulled:
             if change.grid not in by_grid:

@@ -339,6 +339,7 @@ class Store:
             if not answer.more:
                 self._db.execute("DELETE FROM record WHERE stale = 1")
                 self._db.execute("DELETE FROM grid WHERE stale = 1")
+                self._note_decided()
             server_ms = to_ms(datetime.fromisoformat(answer.server_time))
             self._set(cursor=answer.cursor, server_ms=str(server_ms))
             self._set(own_work_from=answer.rules.own_work_from if answer.rules else ZERO)
@@ -347,6 +348,14 @@ class Store:
             else:
                 self._acknowledge(answer.acked, [mutation.seq for mutation in sent])
             self._forget_acked(server_ms)
+
+    def _note_decided(self) -> None:
+        """Whatever is held has an open notice when all was pulled: what has none was decided, though that notice never came."""
+        self._db.execute(
+            "UPDATE outbox SET outcome = 'decided' WHERE outcome = 'held' AND seq NOT IN (SELECT json_extract(fields, '$.seq') FROM record"
+            " WHERE kind = 'held' AND json_extract(fields, '$.device') = ? AND json_extract(fields, '$.state') = 'open')",
+            (self.get("device"),),
+        )
 
     def _set_stale(self) -> None:
         """Whatever a pull from the start does not bring again is gone when it ends."""

@@ -262,7 +262,25 @@ BREAKS = [
         "today = datetime.fromtimestamp((self.wall + self.offset) / 1000, SHANGHAI).date()",
         "today = datetime.fromtimestamp(self.wall / 1000, SHANGHAI).date()",
     ),
-    Break("mailboxes are proved, too", 'if record["grid"].isdigit()]', "]"),
+    Break(
+        "mailboxes are not proved",
+        'records = list(self.memory["records"].values())',
+        'records = [record for record in self.memory["records"].values() if record["grid"].isdigit()]',
+    ),
+    Break("notices that were decided are proved, too", 'inside = inside and fields["state"] == "open"', "pass"),
+    Break("articles of any age", 'inside = inside and fields.get("published_at", "") >= begins(today - timedelta(days=365))', "pass"),
+    Break("articles of a day less", "timedelta(days=365)", "timedelta(days=364)"),
+    Break(
+        "what has no notice stays held",
+        '            if item["outcome"] == "held" and item["mutation"]["seq"] not in open_:',
+        "            if False:",
+    ),
+    Break("held without a notice on a page is decided", "            self.note_decided()\n", "        self.note_decided()\n"),
+    Break(
+        "an earlier device's notices keep own ones held",
+        'notice["state"] == "open" and notice["device"] == self.memory["device"]',
+        'notice["state"] == "open"',
+    ),
     Break(
         "the rev of a copy leaves tombstones out",
         'for record in records if record["grid"] == grid)\n            grids',

@@ -564,6 +564,10 @@ def in_first_pull(records: list[Json], today: date, own_work_from: str) -> list[
             inside = inside and fields.get("week", "") >= week_of(today - timedelta(weeks=26))
         elif record["kind"] == "monthly_summary":
             inside = inside and fields.get("month", "") >= months_before(today, 13)
+        elif record["kind"] == "article":
+            inside = inside and fields.get("published_at", "") >= begins(today - timedelta(days=365))
+        elif record["kind"] == "held":
+            inside = inside and fields["state"] == "open"
         if inside:
             shown.append(record)
     return shown
@@ -897,6 +901,7 @@ class Phone:
             memory["records"] = {key: record for key, record in memory["records"].items() if record["grid"] != grid}
         if not answer["more"]:
             memory["records"] = {key: record for key, record in memory["records"].items() if not record.get("stale")}
+            self.note_decided()
         server_ms = round(datetime.fromisoformat(answer["server_time"]).timestamp() * 1000)
         memory |= {"cursor": answer["cursor"], "server_ms": server_ms}
         memory["own_work_from"] = answer["rules"]["own_work_from"] if answer.get("rules") else ZERO
@@ -906,6 +911,14 @@ class Phone:
         else:
             self.acknowledge(answer["acked"], [*sent])
         memory["outbox"] = [item for item in memory["outbox"] if not self.may_go(item)]
+
+    def note_decided(self) -> None:
+        """All was pulled: what is held and has no open notice was decided."""
+        notices = [record["fields"] for record in self.memory["records"].values() if record["kind"] == "held"]
+        open_ = {notice["seq"] for notice in notices if notice["state"] == "open" and notice["device"] == self.memory["device"]}
+        for item in self.memory["outbox"]:
+            if item["outcome"] == "held" and item["mutation"]["seq"] not in open_:
+                item["outcome"] = "decided"
 
     def may_go(self, item: Json) -> bool:
         """Whether a mutation was acknowledged more than 30 days ago."""
@@ -956,7 +969,7 @@ class Phone:
         return {"mismatched": came[2]["mismatched"]}
 
     def account(self) -> list[Json]:
-        records = [record for record in self.memory["records"].values() if record["grid"].isdigit()]
+        records = list(self.memory["records"].values())
         today = datetime.fromtimestamp((self.wall + self.offset) / 1000, SHANGHAI).date()
         shown = in_first_pull(records, today, self.memory["own_work_from"])
         grids = []

@@ -56,11 +56,24 @@ class Ending:
         self._clocks()
         self._rights()
         self._copies()
+        await self._mailboxes()
         async with self._pool.acquire() as connection:
             found = await differences(connection, sim.settings)
         check(not found, f"tallies and cases differ from a recount: {found[:3]}")
         sim.counts["conflicts"] += len(conflicts)
         sim.counts["held"] += len(held)
+
+    async def _mailboxes(self) -> None:
+        """Every phone shows the open notices of its cadre, and no other mutation as held (promise 12)."""
+        rows = await self._pool.fetch("SELECT id::text, mailbox, device::text, seq FROM held WHERE state = 'open'")
+        for device in self._sim.devices:
+            mailbox = f"@{device.staff_code}"
+            pulled = {change.id for change in device.device.store.pulled() if change.kind == "held" and change.fields["state"] == "open"}
+            shown = len(device.device.held())
+            if device.device.store.grids().count(mailbox):
+                open_notices = [row for row in rows if row["mailbox"] == mailbox]
+                check(pulled == {row["id"] for row in open_notices}, f"promise 12: {device.name} lacks notices, or has others")
+                check(shown == len(open_notices), f"{device.name} shows {shown} mutations as held, and {len(open_notices)} are")
 
     async def _read(self, connection: Any, cipher: FieldCipher) -> None:
         rows = await connection.fetch(
