@@ -35,7 +35,8 @@ PHONES: dict[str, tuple[str, list[str], bool]] = {
     "other-2": (f"C{VILLAGE}-1", GRIDS, False),
     "other-3": (f"W{GRIDS[1]}-1", GRIDS[1:2], False),
 }
-WRONG_BY_MS = (0, 0, 0, 900, -7_000, 2 * 24 * 3600 * 1000, -3 * 24 * 3600 * 1000)
+_DAY_MS = 24 * 3600 * 1000
+WRONG_BY_MS = (0, 0, 0, 900, -7_000, 2 * _DAY_MS, -3 * _DAY_MS)
 FAULT_RATE = 0.25
 MAX_EXCHANGES = 400
 FINAL_ROUNDS = 6
@@ -66,7 +67,7 @@ class Simulated:
         self._service = service
         self._url = url
         self._prefix = prefix
-        self._ahead = {name: self._rng.choice(WRONG_BY_MS) for name in PHONES}
+        self._ahead = {name: self._wrong_by() for name in PHONES}
         self._written: list[tuple[str, Step]] = []
         self._number = 0
         self.findings: list[Finding] = []
@@ -147,7 +148,11 @@ class Simulated:
                 self._found(Text("a phone that is switched off forgets nothing: {key}", key=key), before.get(key), after.get(key))
 
     async def _jump(self, name: str) -> None:
-        self._ahead[name] = self._rng.choice(WRONG_BY_MS)
+        self._ahead[name] = self._wrong_by()
+
+    def _wrong_by(self) -> int:
+        # An empty battery: the phone begins again on 2 January 1970.
+        return self._rng.choice((*WRONG_BY_MS, _DAY_MS - self._service.now_ms))
 
     async def _back_up(self, name: str) -> None:
         await self._service.back_up()
@@ -207,7 +212,7 @@ class Simulated:
         duty = self._rng.choice([*DUTIES])
         match kind:
             case "household":
-                fields: Step = {"head_name": word, "tags": {"add": self._rng.sample([*TAGS], 2)}, "members": self._rng.randint(1, 9)}
+                fields: Step = {"head_name": word, "tags": {"add": self._rng.sample([*TAGS], 2)}, "members": self._members()}
             case "visit":
                 people = {"add": [word, "\uff21" + word, "\U00020000" + word]}
                 fields = {"visited_at": at, "content": word, "duties": {"add": [duty]}, "people_met": people}
@@ -271,6 +276,11 @@ class Simulated:
                 is_seen = value == wanted
             if not is_seen:
                 self._found(Text("the own edit shows at once: {field}", field=field), value, wanted)
+
+    def _members(self) -> int | float:
+        """A whole number, now and then as languages have it that know floats only."""
+        number = self._rng.randint(1, 9)
+        return float(number) if self._rng.random() < 0.3 else number
 
     def _new(self) -> str:
         return uuid7(self._service.now_ms, self._rng)

@@ -45,6 +45,11 @@ async def test_the_reference_device_passes() -> None:
     assert outcome.histories == 2
 
 
+async def test_a_client_that_shares_nothing_with_the_reference_device_passes() -> None:
+    outcome = await outcome_of(f"{sys.executable} -m tests.protocol.rules_adapter", Wanted([FIRST], seeds=3, steps=60))
+    assert (outcome.findings, outcome.histories) == ([], 3)
+
+
 @pytest.mark.parametrize("name", NOTICED_BY)
 async def test_a_broken_client_fails(name: str) -> None:
     outcome = await outcome_of(broken(name), Wanted([NOTICED_BY[name]], seeds=0))

@@ -1,11 +1,14 @@
 """The simulated network between the devices and the real ASGI app: it drops, duplicates, delays and reorders."""
 
+import json
 import random
 from collections import Counter
+from typing import Any
 
 import httpx
 
 FAULTS = ("drop request", "drop answer", "duplicate", "delay")
+_WITH_POINTS = 0.1
 
 
 class Network(httpx.AsyncBaseTransport):
@@ -22,6 +25,9 @@ class Network(httpx.AsyncBaseTransport):
         """One request, with whatever happens to it on the way."""
         assert self.app is not None
         body = await request.aread()
+        if request.url.path.startswith("/v1/sync") and "content-encoding" not in request.headers and self._rng.random() < _WITH_POINTS:
+            self.counts["whole numbers written with a point"] += 1
+            body = json.dumps(_with_points(json.loads(body)), ensure_ascii=False).encode()
         fault = self._rng.choice(FAULTS) if request.url.path == "/v1/sync" and self._rng.random() < self.fault_rate else None
         if fault is not None:
             self.counts[fault] += 1
@@ -53,4 +59,14 @@ class Network(httpx.AsyncBaseTransport):
 
     @staticmethod
     def _copy(request: httpx.Request, body: bytes) -> httpx.Request:
-        return httpx.Request(request.method, request.url, headers=request.headers, content=body)
+        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+        return httpx.Request(request.method, request.url, headers=headers, content=body)
+
+
+def _with_points(value: Any) -> Any:
+    """The same JSON as languages write it whose whole numbers are floats."""
+    if isinstance(value, dict):
+        return {name: _with_points(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_points(item) for item in value]
+    return float(value) if type(value) is int else value

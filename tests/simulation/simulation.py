@@ -159,7 +159,8 @@ class Simulation:
 
     def _wrong_by(self) -> int:
         day = 24 * 3600 * 1000
-        return self.rng.choice((0, 0, 900, -7_000, 2 * day, -3 * day, 4 * 365 * day, -10 * 365 * day))
+        # The last is a phone whose battery was empty: it begins again on 2 January 1970.
+        return self.rng.choice((0, 0, 900, -7_000, 2 * day, -3 * day, 4 * 365 * day, -10 * 365 * day, day - self.now_ms))
 
     def _note(self, text: str) -> None:
         self.trace.append(f"{self.number:4} {from_ms(self.now_ms):%m-%d %H:%M} {text}")
