@@ -5,7 +5,7 @@ What a mutation does to a record is decided by `sync_protocol.merge` alone, whoe
 
 from collections import Counter as Tally
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime
 from itertools import chain, groupby, repeat
 from typing import Any
@@ -68,6 +68,7 @@ class Batch:
         self.conflicts: list[queries.ConflictEntry] = []
         self.held: list[held_queries.HeldEntry] = []
         self.held_again: list[held_queries.HeldEntry] = []
+        self._own_bases: Set[log_queries.Base] = frozenset()
         self.departures: list[tuple[str, int, str, str]] = []
 
     @property
@@ -107,6 +108,10 @@ class Batch:
         if problems:
             self.filed = await filing.load(connection, problems)
         singles = [item for item in self._items if isinstance(item, Ready)]
+        # A base above what was pulled is either foreign or the rev of an own mutation, of which the record tells the newest only.
+        ahead = {_base_of(item) for item in singles if self._is_ahead(item)}
+        if ahead:
+            self._own_bases = await log_queries.own_revs(connection, ahead)
         self.own_work_from = look.own_work_from
         if not self.own_work_from and any(item.kind in (PROBLEM, STEP) for item in singles):
             self.own_work_from = await queries.own_work_from(connection)
@@ -176,8 +181,13 @@ class Batch:
         self._log(item, verdict, rev_grid)
         return verdict
 
-    def _seen_by(self, item: Ready) -> int | None:
-        """The rev above which the author's device can have seen nothing of the grid in which it saw the record."""
+    def _is_ahead(self, item: Ready) -> bool:
+        """Whether the base is above what the author's device has pulled, in this history of the server."""
+        pulled = self._pulled_by(item)
+        return not item.rebased and pulled is not None and item.mutation.base > pulled
+
+    def _pulled_by(self, item: Ready) -> int | None:
+        """The rev above which the author's device has pulled nothing of the grid in which it saw the record."""
         grid = item.mutation.base_grid or item.mutation.grid
         bounds = [self.heads[grid] + self.taken[grid]] if grid in self.heads else []
         position = item.author.pulled.get(grid)
@@ -185,6 +195,11 @@ class Batch:
         if position is not None and not position.snapshot:
             bounds.append(position.rev)
         return min(bounds, default=None)
+
+    def _seen_by(self, item: Ready) -> int | None:
+        """The rev above which the author's device can have seen nothing of the grid in which it saw the record."""
+        base = _base_of(item)
+        return base[-1] if base in self._own_bases else self._pulled_by(item)
 
     def _take_visits(self, some: ReadyVisits) -> list[Verdict]:
         """Takes in new visits, without what only a merge needs; one by one when one of them may have a flaw."""
@@ -384,6 +399,11 @@ def _apart_where_needed(items: Sequence[Ready | ReadyVisits], look: Look) -> lis
         else:
             found += item.apart()
     return found
+
+
+def _base_of(item: Ready) -> log_queries.Base:
+    mutation = item.mutation
+    return item.author.device, mutation.id, mutation.base_grid or mutation.grid, mutation.base
 
 
 def _columns_of(visits: Sequence[tuple[ReadyVisits, Sequence[int]]]) -> dict[str, Sequence[Any]]:

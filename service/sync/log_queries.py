@@ -1,7 +1,7 @@
 """The SQL of the mutation log: a line for every mutation, and the blocks with their bodies."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,8 @@ from sync_protocol.vocabulary import CODE_LENGTH
 
 # A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
 LogRow = tuple[Ready, Verdict, str]
+# What a device says to have seen: its id, the record, the grid in which the record lay, the rev.
+Base = tuple[str, str, str, int]
 # New visits, with the revisions that they took.
 TakenVisits = tuple[ReadyVisits, Sequence[int]]
 
@@ -180,6 +182,23 @@ def _body(cipher: FieldCipher, row: Any, content: bytes | None) -> Body:
             return v1_body(cipher, place, row["body"])
         cipher.note_undecryptable(place, None)
     return undecryptable_body(row["kind"], row["id"], row["grid"])
+
+
+async def own_revs(connection: Connection, bases: Iterable[Base]) -> set[Base]:
+    """Those bases that are revs which mutations of the same device took."""
+    devices, records, grids, revs = zip(*bases, strict=True)
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT m.device::text, m.id, m.grid, m.rev
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[]) AS base (device, id, grid, rev)
+        JOIN mutation m USING (device, id, grid, rev)
+        """,
+        devices,
+        records,
+        grids,
+        revs,
+    )
+    return {(row["device"], row["id"], row["grid"], row["rev"]) for row in rows}
 
 
 async def first_outcomes(connection: Connection, device: str, first: int, last: int) -> dict[int, Any]:

@@ -1,5 +1,9 @@
 """Promise 14: a device's own mutations that were applied as sent are not sent back."""
 
+from typing import Any
+
+import pytest
+
 from tests.world import GRID, SECRETARY, WORKER, World
 
 AT = {"visited_at": "2026-11-20T09:00:00+08:00"}
@@ -53,3 +57,25 @@ async def test_a_deletion_stays_deleted(world: World) -> None:
     assert visit not in {view.id for view in secretary.records("visit")}
     [row] = await world.fetch("SELECT deleted FROM visit")
     assert row["deleted"]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_the_rev_of_an_own_mutation_stays_known_when_the_own_next_one_has_replaced_it(world: World, together: bool) -> None:
+    """The cursor is behind it, and the record's clocks tell of the newest mutation only: the log knows."""
+    other, wire = world.wire(SECRETARY), world.wire()
+    created = other.mutation(1)
+    base = (await other.send(created)).json()["verdicts"][0]["rev"]
+    await wire.send()
+    behind = wire.cursor
+    about: dict[str, Any] = {"id": created["id"]}
+    [verdict] = (await wire.send(wire.mutation(1, base=base, fields={"content": "一"}, **about))).json()["verdicts"]
+    assert verdict["outcome"] == "applied"
+    wire.cursor = behind  # that answer was taken, and the cursor of an earlier one kept: two exchanges that overlapped
+    about["base"] = verdict["rev"]
+    edit = wire.mutation(2, fields={"content": "二"}, **about)
+    delete = wire.mutation(3, op="delete", fields={}, **about)
+    for pushed in [[edit, delete]] if together else [[edit], [delete]]:
+        verdicts = (await wire.send(*pushed, cursor=behind)).json()["verdicts"]
+        assert [verdict["outcome"] for verdict in verdicts] == ["applied"] * len(pushed)
+    await other.send()
+    assert await world.fetch("SELECT FROM visit WHERE id = $1 AND deleted", created["id"])
