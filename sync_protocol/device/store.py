@@ -54,10 +54,12 @@ class View(NamedTuple):
 def _has_come(place: tuple[str, int] | None, grid: str, base_grid: str | None, rev: int | None) -> bool:
     """Whether the pulled record at `place` holds an acknowledged edit; until then the edit stays visible (read your writes).
 
-    A record that is gone from the copy, or that has moved on to another grid, has left the edit behind it.
+    A record that has moved on to another grid has left the edit behind it. `rev` is None when all was pulled and no such record came.
     """
-    if place is None or rev is None:
+    if rev is None:
         return True
+    if place is None:
+        return False
     return place[1] >= rev if place[0] == grid else place[0] != base_grid
 
 
@@ -339,6 +341,7 @@ class Store:
             if not answer.more:
                 self._db.execute("DELETE FROM record WHERE stale = 1")
                 self._db.execute("DELETE FROM grid WHERE stale = 1")
+                self._await_no_longer()
                 self._note_decided()
             server_ms = to_ms(datetime.fromisoformat(answer.server_time))
             self._set(cursor=answer.cursor, server_ms=str(server_ms))
@@ -348,6 +351,13 @@ class Store:
             else:
                 self._acknowledge(answer.acked, [mutation.seq for mutation in sent])
             self._forget_acked(server_ms)
+
+    def _await_no_longer(self) -> None:
+        """All was pulled: a record that an acknowledged edit waits for, and that is not in the copy, is gone."""
+        self._db.execute(
+            "UPDATE outbox SET rev = NULL WHERE outcome IN ('applied', 'merged')"
+            " AND NOT EXISTS (SELECT 1 FROM record r WHERE r.kind = outbox.kind AND r.id = outbox.id)"
+        )
 
     def _note_decided(self) -> None:
         """Whatever is held has an open notice when all was pulled: what has none was decided, though that notice never came."""

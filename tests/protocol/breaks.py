@@ -455,15 +455,15 @@ BREAKS = [
     Break("what is pending is not shown", "            if not self.is_pending(item,", "            if True or not self.is_pending(item,"),
     Break(
         "an own edit is shown until it is acknowledged, not longer",
-        '        if item["outcome"] not in ("applied", "merged") or record is None:\n',
+        '        if item["outcome"] not in ("applied", "merged") or item["rev"] is None:\n',
         "        if True:\n",
     ),
     Break("a merged edit is shown for ever", 'return bool(record["rev"] < item["rev"])', 'return item["outcome"] == "merged"'),
     Break(
         "what is held is shown like what is pending",
-        'if item["outcome"] not in ("applied", "merged") or record is None:',
+        'if item["outcome"] not in ("applied", "merged") or item["rev"] is None:',
         'if item["outcome"] == "held":\n            return True\n'
-        '        if item["outcome"] not in ("applied", "merged") or record is None:',
+        '        if item["outcome"] not in ("applied", "merged") or item["rev"] is None:',
     ),
     Break("a deletion does not hide", "                shown[key] = None\n                continue\n", "                continue\n"),
     Break("what lies below a deletion comes back", "under = shown.get(key)\n", 'under = memory["records"].get(key)\n'),

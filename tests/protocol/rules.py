@@ -901,6 +901,7 @@ class Phone:
             memory["records"] = {key: record for key, record in memory["records"].items() if record["grid"] != grid}
         if not answer["more"]:
             memory["records"] = {key: record for key, record in memory["records"].items() if not record.get("stale")}
+            self.await_no_longer()
             self.note_decided()
         server_ms = round(datetime.fromisoformat(answer["server_time"]).timestamp() * 1000)
         memory |= {"cursor": answer["cursor"], "server_ms": server_ms}
@@ -911,6 +912,12 @@ class Phone:
         else:
             self.acknowledge(answer["acked"], [*sent])
         memory["outbox"] = [item for item in memory["outbox"] if not self.may_go(item)]
+
+    def await_no_longer(self) -> None:
+        """All was pulled: what is awaited and did not come is gone."""
+        for item in self.memory["outbox"]:
+            if item["rev"] is not None and f"{item['mutation']['kind']} {item['mutation']['id']}" not in self.memory["records"]:
+                item["rev"] = None
 
     def note_decided(self) -> None:
         """All was pulled: what is held and has no open notice was decided."""
@@ -1007,8 +1014,10 @@ class Phone:
         mutation = item["mutation"]
         if mutation["seq"] > self.memory["acked"] or item["outcome"] is None:
             return True
-        if item["outcome"] not in ("applied", "merged") or record is None:
+        if item["outcome"] not in ("applied", "merged") or item["rev"] is None:
             return False
+        if record is None:
+            return True
         if record["grid"] != mutation["grid"]:
             return bool(record["grid"] == mutation.get("base_grid"))
         return bool(record["rev"] < item["rev"])

@@ -24,6 +24,18 @@ async def test_what_was_changed_on_the_way_is_sent_back(world: World) -> None:
     assert change["fields"]["content"] == "看望"
 
 
+SPELLINGS = {"00:00+08:00": False, "00:00.123Z": False, "00:00.123000Z": False, "00:00,123+0800": False, "00+08": False}
+SPELLINGS |= {"00:00.1234Z": True, "00:00.123456Z": True, "00:00.1230001+08:00": True, "00:00,12345Z": True, "00:00.123456789+08": True}
+
+
+@pytest.mark.parametrize(("spelling", "is_cut"), SPELLINGS.items())
+async def test_a_time_is_sent_back_if_something_of_it_was_cut(world: World, spelling: str, is_cut: bool) -> None:
+    phone = world.wire()
+    await phone.send()
+    answer = (await phone.send(phone.mutation(1, fields={"visited_at": f"2026-11-19T09:{spelling}"}))).json()
+    assert (answer["verdicts"][0]["outcome"], len(answer["changes"])) == ("applied", int(is_cut))
+
+
 async def test_what_was_merged_is_sent_back(world: World) -> None:
     one, two = world.wire(), world.wire(SECRETARY)
     house = (await one.send()).json()["changes"][0]
