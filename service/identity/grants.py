@@ -262,7 +262,12 @@ async def _renew(state: State, connection: Connection, row: Row, successor: Row 
     elif successor["hash"] != token.hash:
         await sessions.replace_hash(connection, successor["hash"], token.hash)
     await sessions.use_refresh_token(connection, row["hash"], now)
-    return _answer(state, token, following, row["registered_at"], now)
+    answer = _answer(state, token, following, row["registered_at"], now)
+    answer.password_change_needed = row["must_change"]
+    factor = await second_factor_queries.second_factor(connection, row["staff_code"])
+    if factor is None or factor["confirmed_at"] is None:
+        answer.otp_enrolment_needed = second_factor.is_asked_for(state.settings, await queries.posts_of(connection, row["staff_code"]), now)
+    return answer
 
 
 def _end_of(state: State, since: datetime, now: datetime) -> datetime:

@@ -98,12 +98,12 @@ async def add_refresh_token(connection: Connection, token: NewToken) -> None:
 
 
 async def refresh_token(connection: Connection, hash: str) -> Row | None:
-    """A refresh token with the registration time of its device."""
+    """A refresh token with the registration time of its device, and whether the cadre still has a first password."""
     return await connection.fetchrow(
         """
         SELECT r.hash, r.family::text, r.staff_code, r.device::text, r.expires_at, r.revoked_at, r.generation,
-               r.family_since, r.ended_by, r.address, d.created_at AS registered_at
-        FROM refresh_token r LEFT JOIN device d ON d.id = r.device WHERE r.hash = $1
+               r.family_since, r.ended_by, r.address, d.created_at AS registered_at, c.must_change
+        FROM refresh_token r JOIN cadre c USING (staff_code) LEFT JOIN device d ON d.id = r.device WHERE r.hash = $1
         """,
         hash,
     )

@@ -47,6 +47,9 @@ async def enrol(world: World, staff_code: str = SUPERVISOR) -> tuple[pyotp.TOTP,
 async def test_the_first_sign_in_of_a_role_that_needs_one_sets_it_up_before_anything_else(world: World) -> None:
     answer = (await sign_in(world)).json()
     assert answer["otp_enrolment_needed"]
+    form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
+    answer = (await world.client.post("/v1/auth/token", data=form)).json()
+    assert answer["otp_enrolment_needed"]
     for path in ("/v1/problems", "/v1/held", "/v1/devices", "/v1/units"):
         refused = await send(world, "GET", path, answer["access_token"])
         assert (refused.status_code, refused.json()["type"]) == (403, "/problems/otp-enrolment-needed"), path

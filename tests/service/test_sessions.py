@@ -119,6 +119,8 @@ async def test_a_first_password_must_be_changed_before_anything_else(world: Worl
     assert (await me(world, old)).status_code == 401
     answer = (await sign_in(world, password="第一次登录用的口令")).json()
     assert answer["password_change_needed"]
+    renewed = await world.client.post("/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]})
+    assert renewed.json()["password_change_needed"]
     token = answer["access_token"]
     refused = await send(world, "GET", "/v1/problems", token)
     assert (refused.status_code, refused.json()["type"]) == (403, "/problems/password-change-needed")
