@@ -11,13 +11,15 @@ PATIENCE = 40
 FIRST = 1000
 # Where the histories begin of those that the first does not notice, so that a run does not live through the others each time.
 LATER = {
+    "accept_a_repeated_seq": 1001,
+    "forget_departures": 1001,
     "never_take_credit_back": 1001,
-    "forget_departures": 1002,
-    "forget_assignments": 1002,
+    "keep_the_epoch": 1002,
     "judge_rights_at_the_sync": 1003,
-    "believe_every_late_stamp": 1021,
-    "keep_dropped_grids": 1030,
-    "keep_the_epoch": 1034,
+    "forget_assignments": 1005,
+    "keep_what_a_former_view_showed": 1010,
+    "keep_dropped_grids": 1024,
+    "believe_every_late_stamp": 1025,
 }
 
 
