@@ -17,6 +17,7 @@ from service.postgres import PostgresFailed, embedded
 from service.refusals import WRONG_USE, Refusal
 from service.settings import Settings
 from service.stopping import stopping_in_order
+from service.sync import timelines
 from sync_protocol.texts import Text
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ async def with_database(settings: Settings, work: Callable[[Database], Awaitable
     await reach(str(settings.database_url), SERVICE)
     if owner and settings.owner_database_url is not None:
         await reach(settings.owner_database_url, OWNER)
-    pool = await open_pool(str(settings.database_url), 2, command_timeout=None)
+    pool = await open_pool(str(settings.database_url), 2, command_timeout=None, init=timelines.keep)
     try:
         database = Database(pool)
         async with database.transaction() as connection:

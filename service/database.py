@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -33,9 +33,16 @@ COMMAND_TIMEOUT_S = 60
 
 
 async def open_pool(
-    url: str, size: int, command_timeout: float | None = COMMAND_TIMEOUT_S, server_settings: Mapping[str, str] = MappingProxyType({})
+    url: str,
+    size: int,
+    command_timeout: float | None = COMMAND_TIMEOUT_S,
+    server_settings: Mapping[str, str] = MappingProxyType({}),
+    init: Callable[[Connection], Coroutine[Any, Any, None]] | None = None,
 ) -> Pool:
-    """A pool of at most `size` connections; none is opened before it is needed, so a service starts while its database is down."""
+    """A pool of at most `size` connections; none is opened before it is needed, so a service starts while its database is down.
+
+    `init` is called with each new connection before anybody else has it.
+    """
     return await asyncpg.create_pool(
         url,
         min_size=0,
@@ -43,6 +50,7 @@ async def open_pool(
         command_timeout=command_timeout,
         timeout=ACQUIRE_TIMEOUT_S,
         reset=_leave_as_it_is,
+        init=init,
         server_settings={"application_name": "gridloop", "timezone": "UTC", **server_settings},
     )
 

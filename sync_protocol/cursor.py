@@ -37,7 +37,7 @@ class Cursor(msgspec.Struct, array_like=True):
     """A decoded cursor. A device that shows it has taken in the answer in which its mutations up to `acked` were acknowledged.
 
     `staff_code` is its cadre's, and `registered_ms` when the device was registered (Unix ms): a server that was restored from a backup
-    learns both from here. Cursors of older servers hold neither.
+    learns both from here. `timeline`: under which history of the database's log it was signed. Cursors of older servers hold none of these.
     """
 
     epoch: str
@@ -47,6 +47,7 @@ class Cursor(msgspec.Struct, array_like=True):
     grids: dict[str, Position]
     staff_code: str = ""
     registered_ms: int = 0
+    timeline: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -17,13 +17,14 @@ from service.identity.rights import PostHeld
 from service.identity.views import for_device, present_views, view_in
 from service.localization import localized
 from service.settings import Settings
-from service.sync import feed, log_queries, queries, seams, views
+from service.sync import feed, log_queries, queries, seams, timelines, views
 from service.sync import look as looking
 from service.sync.apply import Applied, apply
 from service.sync.group_commit import GroupCommitter
 from service.sync.intake import Author, Reading, Ready, oldest_stamp, read_all, ready
 from service.sync.look import DeviceState, FeedHead, Look, Names, is_mailbox
 from service.sync.new_visits import ReadyVisits, read_new_visits, ready_visits
+from service.sync.timelines import TimelineChanged
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
@@ -98,10 +99,11 @@ class Exchanges:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._pushes: GroupCommitter[Exchange] = GroupCommitter(self._push, _TOGETHER)
-        self._large_pushes: GroupCommitter[Exchange] = GroupCommitter(self._push, _TOGETHER)
+        push, stand = partial(self._on_this_timeline, self._push), partial(self._on_this_timeline, self._stand)
+        self._pushes: GroupCommitter[Exchange] = GroupCommitter(push, _TOGETHER)
+        self._large_pushes: GroupCommitter[Exchange] = GroupCommitter(push, _TOGETHER)
         # Reading where they stand takes less than a delay would.
-        self._looks: GroupCommitter[Exchange] = GroupCommitter(self._stand, _TOGETHER, max_delay_s=0)
+        self._looks: GroupCommitter[Exchange] = GroupCommitter(stand, _TOGETHER, max_delay_s=0)
 
     async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
@@ -119,6 +121,15 @@ class Exchanges:
         if not request.mutations:
             return self._looks
         return self._pushes if len(request.mutations) <= _LARGE else self._large_pushes
+
+    async def _on_this_timeline(self, work: Callable[[list[Exchange]], Awaitable[None]], exchanges: list[Exchange]) -> None:
+        """Does the work, anew when another database server has taken over unnoticed by the connection."""
+        try:
+            await work(exchanges)
+        except TimelineChanged:
+            async with self._database.syncing() as connection:
+                await timelines.keep(connection)
+            await work(exchanges)
 
     async def _stand(self, exchanges: list[Exchange]) -> None:
         """Looks where devices stand that hand in nothing."""
@@ -223,6 +234,8 @@ async def _look(connection: Connection, exchanges: Sequence[Exchange], look_at: 
     now = min(exchange.now for exchange in exchanges)
     callers = [(exchange.device, exchange.staff_code) for exchange in exchanges]
     look = await look_at(connection, callers, now=now)
+    if look.timeline_changed:
+        raise TimelineChanged
     for exchange in exchanges:
         exchange.cursor = read_cursor(exchange.request.cursor, look.key, exchange.device)
     if await _learn_devices(connection, exchanges, look, now):
@@ -231,7 +244,7 @@ async def _look(connection: Connection, exchanges: Sequence[Exchange], look_at: 
     for exchange in exchanges:
         exchange.look = look
         cursor = exchange.cursor
-        if cursor and cursor.epoch == look.epoch == epoch and await _is_ahead(connection, cursor, look):
+        if cursor and cursor.epoch == look.epoch == epoch and await _has_lost(connection, cursor, look):
             epoch = await queries.new_epoch(connection, epoch)
     for exchange in exchanges:
         exchange.epoch = epoch
@@ -256,8 +269,13 @@ async def _learn_devices(connection: Connection, exchanges: Sequence[Exchange], 
     return learned
 
 
+async def _has_lost(connection: Connection, cursor: Cursor, look: Look) -> bool:
+    """Whether a genuine cursor knows what the server does not: it was restored, or a replica took over that lacked it (promise 9)."""
+    return await _is_ahead(connection, cursor, look) or (cursor.timeline != look.timeline and await timelines.has_lost(connection, cursor))
+
+
 async def _is_ahead(connection: Connection, cursor: Cursor, look: Look) -> bool:
-    """Whether a genuine cursor knows more than the server: then the server was restored from a backup (promise 9)."""
+    """Whether a genuine cursor is above what the server has now."""
     if cursor.acked > look.devices[cursor.device].acked:
         return True
     unseen = [grid for grid, position in cursor.grids.items() if position.rev > look.counters.get(grid, -1)]
@@ -375,7 +393,9 @@ def _written(exchange: Exchange, page: feed.Page) -> bytes:
         dropped |= {mutation.grid for mutation, verdict in written if verdict.rev is not None} - page.grids.keys()
     since = cursor.epoch_since_ms if cursor else _epoch_since(exchange)
     registered_ms = to_ms(exchange.state.registered_at)
-    after = Cursor(exchange.epoch, exchange.device, exchange.acked, since, page.grids, exchange.staff_code, registered_ms)
+    after = Cursor(
+        exchange.epoch, exchange.device, exchange.acked, since, page.grids, exchange.staff_code, registered_ms, exchange.look.timeline
+    )
     head = encode(
         {
             "epoch": exchange.epoch,

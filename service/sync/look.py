@@ -12,6 +12,7 @@ from service.database import Connection
 from service.identity.rights import PostHeld, any_present, covers
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
 from service.statements import array, text_array
+from service.sync import timelines
 from service.sync.intake import Reading, Ready
 from service.sync.new_visits import NewVisits
 from sync_protocol.clock import make_stamp
@@ -119,7 +120,8 @@ class Look(msgspec.Struct):
     the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist, tombstones included; `awaited`: whether a
     held mutation waits for one of the named ids; `assignments`: problems assigned to one of the cadres, or to their units from elsewhere;
     `own_work_from`: the stamp from which nobody verifies the own resolution; `encryption`: see `service.encryption.State`; `erased`: those
-    of the named records whose personal data was erased.
+    of the named records whose personal data was erased; `timeline`: under which the database was last written, `timeline_changed`: whether
+    the database server has begun another one.
     """
 
     epoch: str = ""
@@ -133,6 +135,8 @@ class Look(msgspec.Struct):
     awaited: bool = False
     assignments: list[Assignment] = []
     own_work_from: str = ""
+    timeline: str = ""
+    timeline_changed: bool = False
     erased: dict[tuple[str, str], Erased] = {}
 
     def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
@@ -217,6 +221,7 @@ _LENGTHS = "(VALUES " + ", ".join(f"({length})" for length in sorted(CODE_LENGTH
 _SERVER = _row("server", "server", code="epoch::text", name="encode(cursor_key, 'hex')", place="encryption", since="own_work_from")
 _STANDING = (
     _SERVER,
+    _row("timeline", "server", code="timeline", name=f"split_part(timeline, '/', 1) || '/' || {timelines.NUMBER}"),
     _row(
         "post",
         "every_post",
@@ -345,6 +350,8 @@ def _look(rows: Sequence[Any]) -> tuple[Look, bool]:
                 registered, _, audited = place.partition(" ")
                 day = date.fromisoformat(audited) if audited else None
                 look.devices[code] = DeviceState(n, f"{m:016x}", since, until, int(name), from_ms(int(registered)), day)
+            case "timeline":
+                look.timeline, look.timeline_changed = code, name is not None and code != name
             case "awaited":
                 look.awaited = True
             case "erased":

@@ -16,7 +16,8 @@ class Server(SQLModel, table=True):
     """One row: the epoch (the identity of the server's history), the key that signs cursors, and how values are encrypted.
 
     `encryption`: see `service.encryption.State`. `own_work_from`: since when nobody verifies the own resolution; long ago where no step
-    was written before the rule.
+    was written before the rule. `timeline`: that under which the database was last written, see `service.sync.timelines`; empty before
+    the first use.
     """
 
     one: bool = Field(default=True, primary_key=True)
@@ -25,6 +26,35 @@ class Server(SQLModel, table=True):
     cursor_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     own_work_from: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
     encryption: str = Field(sa_column=Column(Text, nullable=False))
+    timeline: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+
+
+class Timeline(SQLModel, table=True):
+    """A timeline under which the database was written, by name and in order."""
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    number: int = Field(sa_column=Column(BigInteger, nullable=False, unique=True))
+    begun_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
+
+
+class TimelineHead(SQLModel, table=True):
+    """The head of a grid, or of a mailbox, as the timeline `number` began."""
+
+    __tablename__ = "timeline_head"
+
+    number: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    grid: str = Field(sa_column=Column(_CODE, primary_key=True))
+    rev: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class TimelineAcked(SQLModel, table=True):
+    """The acknowledged seq of a device as the timeline `number` began."""
+
+    __tablename__ = "timeline_acked"
+
+    number: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    device: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    acked_seq: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class Counter(SQLModel, table=True):

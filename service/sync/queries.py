@@ -11,6 +11,7 @@ from service.encrypted_values import encrypted_conflict_value
 from service.encryption import FieldCipher
 from service.identity.rights import PostHeld
 from service.statements import Part, array, text_array
+from service.sync import timelines
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
 from sync_protocol.merge import Loss
@@ -137,6 +138,7 @@ async def any_ahead(connection: Connection, revs: Mapping[str, int]) -> bool:
 
 async def new_epoch(connection: Connection, current: str) -> str:
     """Takes a new epoch, unless another process just did; returns the one in force."""
+    await timelines.forget(connection)
     await connection.execute("UPDATE server SET epoch = gen_random_uuid(), epoch_at = now() WHERE epoch = $1::uuid", current)
     return str(await connection.fetchval("SELECT epoch::text FROM server"))
 
