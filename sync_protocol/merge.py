@@ -2,13 +2,14 @@
 
 A record carries, for each field, the clock of the mutation that last set it: rev, stamp, device and author. An edit whose `base` is below
 that rev, made on another device, is concurrent with it: the field's policy decides, and the value that loses is returned as a `Loss`,
-to be kept for ever. Base at or above that rev, or the same device: the edit knew what it replaced, and there is no conflict.
+to be kept for ever. Base at or above that rev, or the same device: the edit knew what it replaced, and there is no conflict. Several who
+did the same without knowing of each other keep a claim each: who undoes it must know of all of them.
 
-A base that the device cannot have seen of this record (`_is_foreign`) knows nothing of what others did. A base of another epoch means
+A base that the device cannot have seen of this record (`_known`) knows nothing of what others did. A base of another epoch means
 nothing either, but what its device saw there, it saw: an edit replaces, deletes and removes what others did before its stamp (promise 9).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -39,8 +40,9 @@ class Edit(msgspec.Struct):
 
     `rebased`: its base belongs to another epoch and means nothing, so stamps decide. `override`: a person's decision on a conflict,
     which no policy overrules. `base_grid`: the grid in which the base was seen, when that is not `grid`. `created_by`: whose the record
-    is that the edit makes, when it is not the author's: somebody corrected what another wrote. `seen`: the rev of the base's grid above
-    which the device can have seen nothing but what it wrote itself; None if that is not known.
+    is that the edit makes, when it is not the author's: somebody corrected what another wrote. `seen`: the highest rev of the base's grid
+    that the device can have seen of the record; None if that is not known. `unseen`: stamp and device of a move that the base, in the
+    count of the grid where the record stands, does not know, though the fields that the move set have the rev of the base.
     """
 
     id: str
@@ -56,14 +58,16 @@ class Edit(msgspec.Struct):
     base_grid: str | None = None
     created_by: str | None = None
     seen: int | None = None
+    unseen: tuple[str, str] | None = None
 
 
 class Record(msgspec.Struct):
     """A record with the clocks of its fields. A field without an entry in `clocks` has the clock `first`.
 
     `clocks` holds more than one clock for a field when several devices set the same value without knowing of each other; of `GRID`, the
-    first is that of the move by which the record came where it stands.
-    `elements` holds the clocks of set elements that changed since the record was made.
+    first is that of the move by which the record came where it stands, if it ever moved.
+    `elements` holds the clocks of set elements that changed since the record was made; if several devices added or removed one without
+    knowing of each other, the clocks of all but the last stand in `clocks`, under the field's and the element's name.
     """
 
     id: str
@@ -79,6 +83,21 @@ class Record(msgspec.Struct):
     def holders(self, name: str) -> tuple[Clock, ...]:
         """The clocks of those who claim a field's value; nobody claims a field that was never set."""
         return self.clocks.get(name) or ((self.first,) if name in self.fields or name == LIFE else ())
+
+    def claims(self, name: str, element: str) -> tuple[Clock, ...]:
+        """The clocks of those who added a set's element that is in it, or removed one that is not."""
+        last = self.elements.get(name, {}).get(element)
+        if last is None:
+            return (self.first,) if element in self.fields.get(name, ()) else ()
+        return (*self.clocks.get(_claims_on(name, element), ()), last)
+
+    def claim(self, name: str, element: str, clocks: Sequence[Clock]) -> None:
+        """Notes who added or removed a set's element."""
+        *others, last = clocks
+        self.elements.setdefault(name, {})[element] = last
+        self.clocks.pop(_claims_on(name, element), None)
+        if others:
+            self.clocks[_claims_on(name, element)] = tuple(others)
 
     def standing(self) -> Iterator[Clock]:
         """The clocks of all that was done to it and stands, but for the moves out of other grids."""
@@ -110,8 +129,12 @@ class Merge(NamedTuple):
     losses: list[Loss]
 
 
+def _claims_on(name: str, element: str) -> str:
+    return f"{name}={element}"  # no field's name holds this sign
+
+
 def _concurrent(clock: Clock, edit: Edit) -> bool:
-    return clock.device != edit.device and (clock.rev > edit.base or edit.rebased)
+    return clock.device != edit.device and (clock.rev > edit.base or edit.rebased or (clock.stamp, clock.device) == edit.unseen)
 
 
 def create(kind: Kind, edit: Edit, rev: int) -> Record:
@@ -134,16 +157,11 @@ def first_value(change: Any) -> Any:
 def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
     """What becomes of `record` when `edit` arrives as revision `rev` of its grid. Changes and returns `record`."""
     clock = Clock(rev, edit.stamp, edit.device, edit.by)
-    left = record.elements.get(GRID, {}).get(edit.base_grid or edit.grid)
-    if _is_foreign(record, edit):
-        edit = msgspec.structs.replace(edit, base=0)
-    elif left is not None:
-        edit = _translate(record, edit, left)
-    unseen = [held for held in record.clocks.get(GRID, ()) if left is not None and held.device != edit.device]
-    merged = bool(unseen) or record.changed_by_others(edit)
+    edit = _known(record, edit)
+    merged = record.changed_by_others(edit)
     losses: list[Loss] = []
     if edit.op == "delete":
-        _delete(record, edit, clock, losses, unseen)
+        _delete(record, edit, clock, losses)
     else:
         if record.deleted:
             _revive(record, edit, clock, losses)
@@ -155,34 +173,36 @@ def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
                 _settle(kind, record, edit, clock, name, value, losses)
         if edit.grid != record.grid:
             _settle_grid(record, edit, clock, losses)
-        elif edit.base_grid not in (None, edit.grid) and GRID in record.clocks:
-            # It asks for a move to where another has moved it: like an equal value, it keeps its claim against a third.
-            others = (held for held in record.clocks[GRID][1:] if held.device != edit.device)
-            record.clocks[GRID] = (record.clocks[GRID][0], *others, clock)
+        elif edit.base_grid not in (None, edit.grid):
+            # It asks for a move to where the record stands already: like an equal value, it keeps its claim against a third.
+            moves = record.clocks.get(GRID, ())
+            record.clocks[GRID] = (*moves[:1], *(held for held in moves[1:] if held.device != edit.device), clock)
+        if not record.deleted and clock not in record.standing():
+            # Nothing that it brought stands, but it was an edit: a deletion that does not know of it must not delete.
+            record.clocks[LIFE] = (*(held for held in record.holders(LIFE) if _concurrent(held, edit)), clock)
     record.last = clock
     return Merge(record, merged or bool(losses), losses)
 
 
-def _is_foreign(record: Record, edit: Edit) -> bool:
-    """Whether the device cannot have seen the record at the edit's base: it had not pulled so far, or the record was never in that grid."""
-    if edit.base == 0 or edit.rebased or edit.override:
-        return False
-    home = edit.base_grid or edit.grid
-    if home != record.grid and home not in record.elements.get(GRID, ()):
-        return True
-    if edit.seen is None or edit.base <= edit.seen:
-        return False
-    return not any(held.device == edit.device and held.rev == edit.base for held in (record.last, *record.standing()))
+def _known(record: Record, edit: Edit) -> Edit:
+    """The edit with what its device knew of the record, in the count of the grid where that stands now; base 0 where nothing is known.
 
-
-def _translate(record: Record, edit: Edit, left: Clock) -> Edit:
-    """An edit whose base is a rev of a grid that the record has left: what it saw there, in the count of the grid where it stands now.
-
-    If it saw all there was before the record came straight here, it saw all up to the move; else nothing is known of what it saw.
+    Nothing is known of a base that the device cannot have seen: it had not pulled so far, or the record was not in that grid at that rev.
+    If it saw all there was before the record came straight here from that grid, it knows all but the move and what that brought.
     """
+    home = edit.base_grid or edit.grid
+    if edit.base == 0 or edit.rebased:
+        return edit
+    left = record.elements.get(GRID, {}).get(home)
+    if (home != record.grid and left is None) or (edit.seen is not None and edit.base > edit.seen):
+        return msgspec.structs.replace(edit, base=0)
+    if left is None:
+        return edit
     arrived = record.clocks[GRID][0]
-    straight = (left.stamp, left.device) == (arrived.stamp, arrived.device)
-    return msgspec.structs.replace(edit, base=arrived.rev if straight and edit.base >= left.rev else 0)
+    move = arrived.stamp, arrived.device
+    if (left.stamp, left.device) != move or edit.base != left.rev:
+        return msgspec.structs.replace(edit, base=0)
+    return msgspec.structs.replace(edit, base=arrived.rev, unseen=move)
 
 
 def _settle(kind: Kind, record: Record, edit: Edit, clock: Clock, name: str, value: Any, losses: list[Loss]) -> None:
@@ -190,13 +210,12 @@ def _settle(kind: Kind, record: Record, edit: Edit, clock: Clock, name: str, val
     holders = record.holders(name)
     rivals = [held for held in holders if _concurrent(held, edit)]
     policy = kind.policy_of(name)
-    if current == value:
+    if _same(current, value):
         # Both wrote the same: no conflict, but each keeps its claim against a third.
         record.clocks[name] = (*(held for held in rivals if held.device != edit.device), clock)
         return
     if edit.override:
-        wins, rule = True, "resolution"
-        rivals = []
+        wins, rule = True, _RESOLUTION
     elif policy is Policy.FIXED and current is not None:
         wins, rule = False, "fixed: the first value stays"
         rivals = rivals or list(holders)
@@ -220,16 +239,36 @@ def _settle(kind: Kind, record: Record, edit: Edit, clock: Clock, name: str, val
         losses.append(Loss(name, current, value, rule, max(rivals, key=_seniority), clock))
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Whether two canonical values are the same JSON; Python takes true for 1."""
+    if one != other:
+        return False
+    return (type(one) in _PLAIN and type(other) in _PLAIN) or msgspec.json.encode(one, order="sorted") == msgspec.json.encode(
+        other, order="sorted"
+    )
+
+
+_PLAIN = (str, int, float, type(None))
+
+
 def destination(record: Record, edit: Edit) -> str:
     """The grid in which the record will stand after the edit; its counter gives the edit's rev."""
+    return _destination(record, _known(record, edit))
+
+
+def _destination(record: Record, edit: Edit) -> str:
     if edit.grid == record.grid or edit.op == "delete":
         return record.grid
     if edit.base_grid is None and edit.grid in record.elements.get(GRID, ()) and not edit.override and not _moves_back(record, edit):
         return record.grid  # the device had not heard that the record left; it did not ask for a move
-    rivals = [held for held in record.clocks.get(GRID, ()) if held.device != edit.device and edit.base_grid != record.grid]
+    rivals = _rival_moves(record, edit)
     if rivals and not edit.override and (edit.stamp, edit.device) < max(map(_seniority, rivals)):
         return record.grid  # another device moved it later
     return edit.grid
+
+
+def _rival_moves(record: Record, edit: Edit) -> list[Clock]:
+    return [held for held in record.clocks.get(GRID, ()) if _concurrent(held, edit)]
 
 
 def _moves_back(record: Record, edit: Edit) -> bool:
@@ -240,14 +279,13 @@ def _moves_back(record: Record, edit: Edit) -> bool:
 def _settle_grid(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -> None:
     """Moves a record to the edit's grid, or keeps it where another device's later move put it."""
     former = record.elements.get(GRID, {})
-    rivals = [held for held in record.clocks.get(GRID, ()) if held.device != edit.device and edit.base_grid != record.grid]
-    rule = f"{Policy.LATEST.value}: the later stamp stays, ties by device"
-    if destination(record, edit) == record.grid:
-        if edit.base_grid is not None or edit.grid not in former:
+    rivals = _rival_moves(record, edit)
+    rule = _RESOLUTION if edit.override else f"{Policy.LATEST.value}: the later stamp stays, ties by device"
+    if _destination(record, edit) == record.grid:
+        if edit.base_grid is not None or edit.grid not in former or _moves_back(record, edit):
             losses.append(Loss(GRID, record.grid, edit.grid, rule, max(rivals, key=_seniority), clock))
         return
-    if not edit.override:
-        losses.extend(Loss(GRID, edit.grid, record.grid, rule, clock, rival) for rival in rivals)
+    losses.extend(Loss(GRID, edit.grid, record.grid, rule, clock, rival) for rival in rivals)
     record.elements[GRID] = {**former, record.grid: clock._replace(rev=record.last.rev)}
     _rebase(record, clock.rev)
     record.elements[GRID].pop(edit.grid, None)
@@ -268,48 +306,48 @@ def _rebase(record: Record, rev: int) -> None:
 def _settle_set(record: Record, edit: Edit, clock: Clock, name: str, change: SetChange, losses: list[Loss]) -> None:
     """Adds win over concurrent removes, element by element."""
     present = set(record.fields.get(name, ()))
-    clocks = record.elements.setdefault(name, {})
-    rule = "set: an addition wins over a removal made without knowing of it"
+    rule = _RESOLUTION if edit.override else "set: an addition wins over a removal made without knowing of it"
     for element in change.add:
+        rivals = [held for held in record.claims(name, element) if _concurrent(held, edit)]
         if element not in present:
-            removed = clocks.get(element)
-            if removed and _concurrent(removed, edit) and not edit.override:
-                if edit.rebased and not _is_later(clock, [removed], edit):
-                    losses.append(Loss(name, {"remove": [element]}, {"add": [element]}, _BY_STAMPS, removed, clock))
-                    continue
-                losses.append(Loss(name, {"add": [element]}, {"remove": [element]}, rule, clock, removed))
+            if edit.rebased and rivals and not edit.override and not _is_later(clock, rivals, edit):
+                losses.append(Loss(name, {"remove": [element]}, {"add": [element]}, _BY_STAMPS, max(rivals, key=_seniority), clock))
+                continue
+            losses.extend(Loss(name, {"add": [element]}, {"remove": [element]}, rule, clock, rival) for rival in rivals)
             present.add(element)
-        clocks[element] = clock
+            rivals = []
+        record.claim(name, element, (*rivals, clock))
     for element in change.remove:
+        rivals = [held for held in record.claims(name, element) if _concurrent(held, edit)]
         if element in present:
-            added = clocks.get(element) or record.first
-            if _concurrent(added, edit) and not edit.override:
-                if not _is_later(clock, [added], edit):
-                    losses.append(Loss(name, {"add": [element]}, {"remove": [element]}, rule, added, clock))
-                    continue
-                losses.append(Loss(name, {"remove": [element]}, {"add": [element]}, _BY_STAMPS, clock, added))
+            if rivals and not edit.override and not _is_later(clock, rivals, edit):
+                losses.append(Loss(name, {"add": [element]}, {"remove": [element]}, rule, max(rivals, key=_seniority), clock))
+                continue
+            why = _RESOLUTION if edit.override else _BY_STAMPS
+            losses.extend(Loss(name, {"remove": [element]}, {"add": [element]}, why, clock, rival) for rival in rivals)
             present.discard(element)
-            clocks[element] = clock
-        elif edit.rebased:
-            # What it removed may be handed in again only after it.
-            clocks[element] = max(clock, clocks.get(element, clock), key=_seniority)
+            record.claim(name, element, (clock,))
+        else:
+            # Another removed it, or has not handed in yet what added it.
+            record.claim(name, element, (*rivals, clock))
     if present:
         record.fields[name] = sorted(present)
     else:
         record.fields.pop(name, None)
 
 
-def _delete(record: Record, edit: Edit, clock: Clock, losses: list[Loss], unseen: list[Clock]) -> None:
-    """Deletes, unless somebody edited the record, or moved it (`unseen`), without the deletion's knowledge."""
+def _delete(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -> None:
+    """Deletes, unless somebody edited the record, or moved it, without the deletion's knowledge."""
     if record.deleted:
         record.clocks[LIFE] = (*(held for held in record.holders(LIFE) if held.device != edit.device), clock)
         return
-    known = [*unseen, *(held for held in record.standing() if _concurrent(held, edit))]
-    if known and not edit.override and not _is_later(clock, known, edit):
-        losses.append(Loss(LIFE, False, True, _EDIT_WINS, max(known), clock))
+    unknown = [held for held in record.standing() if _concurrent(held, edit)]
+    if unknown and not edit.override and not _is_later(clock, unknown, edit):
+        losses.append(Loss(LIFE, False, True, _EDIT_WINS, max(unknown), clock))
         return
-    if known and not edit.override:
-        losses.append(Loss(LIFE, True, False, _BY_STAMPS, clock, max(known, key=_seniority)))
+    if unknown:
+        rule = _RESOLUTION if edit.override else _BY_STAMPS
+        losses.append(Loss(LIFE, True, False, rule, clock, max(unknown, key=_seniority)))
     record.deleted = True
     record.clocks[LIFE] = (clock,)
 
@@ -317,15 +355,16 @@ def _delete(record: Record, edit: Edit, clock: Clock, losses: list[Loss], unseen
 def _revive(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) -> None:
     """Brings a record back, unless it was deleted after an edit of another epoch."""
     unknown = [held for held in record.holders(LIFE) if _concurrent(held, edit)]
-    if not edit.override:
-        if edit.rebased and unknown and not _is_later(clock, unknown, edit):
-            losses.append(Loss(LIFE, True, False, _BY_STAMPS, max(unknown, key=_seniority), clock))
-            return
-        losses.extend(Loss(LIFE, False, True, _EDIT_WINS, clock, held) for held in unknown)
+    if edit.rebased and unknown and not edit.override and not _is_later(clock, unknown, edit):
+        losses.append(Loss(LIFE, True, False, _BY_STAMPS, max(unknown, key=_seniority), clock))
+        return
+    rule = _RESOLUTION if edit.override else _EDIT_WINS
+    losses.extend(Loss(LIFE, False, True, rule, clock, held) for held in unknown)
     record.deleted = False
     record.clocks[LIFE] = (clock,)
 
 
+_RESOLUTION = "resolution"
 _EDIT_WINS = "delete: an edit made without knowing of the deletion wins"
 _BY_STAMPS = "epoch: what was done later stays, for the base is of another history"
 

@@ -1,4 +1,4 @@
-"""Under which timelines of PostgreSQL the database was written, and where it stood when each began."""
+"""Under which timelines of PostgreSQL the database was written and where it stood when each began; what held mutations had seen."""
 
 from alembic import op
 
@@ -10,6 +10,7 @@ depends_on = None
 
 def upgrade() -> None:
     """A database that knows of no timeline takes the one under which it is first used, and compares nothing with what was before."""
+    op.execute("ALTER TABLE held ADD COLUMN seen BIGINT")
     op.execute("ALTER TABLE server ADD COLUMN timeline TEXT NOT NULL DEFAULT ''")
     op.execute("CREATE TABLE timeline (name TEXT PRIMARY KEY, number BIGINT NOT NULL UNIQUE, begun_at TIMESTAMP WITH TIME ZONE NOT NULL)")
     op.execute(
@@ -24,3 +25,4 @@ def downgrade() -> None:
     """The next upgrade begins anew with the timeline of its day."""
     op.execute("DROP TABLE timeline_acked, timeline_head, timeline")
     op.execute("ALTER TABLE server DROP COLUMN timeline")
+    op.execute("ALTER TABLE held DROP COLUMN seen")

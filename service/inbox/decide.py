@@ -63,7 +63,9 @@ async def _write_choice(
     if stored is None:
         raise Problem(NOT_FOUND, "The record of this conflict is not here any more.")
     record = stored.record
-    mutation = Mutation(0, kind.name, record.id, record.grid, base=record.last.rev)
+    # What came after the conflict gives way to the decision, and is kept as a conflict of its own.
+    base = conflict["rev"] if record.grid == conflict["grid"] else 0
+    mutation = Mutation(0, kind.name, record.id, record.grid, base=base)
     if conflict["field"] == LIFE:
         mutation.op = "delete" if chosen is True else "put"
     elif conflict["field"] == GRID:

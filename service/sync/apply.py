@@ -118,7 +118,7 @@ async def release(
     for row in rows:
         author = await held_queries.author_of(connection, row, settings)
         item = ready_one(author, read_again(row.mutation, row.is_copy), row.stamp, row.offset_ms, to_ms(now))
-        item.origin, item.received_at = row.id, row.received_at
+        item.origin, item.received_at, item.seen = row.id, row.received_at, row.seen
         item.decider = None if decided_by is None else decided_by.posts
         items.append(item)
     verdicts = (await apply(connection, items, now, settings)).verdicts

@@ -108,7 +108,7 @@ class Batch:
         if problems:
             self.filed = await filing.load(connection, problems)
         singles = [item for item in self._items if isinstance(item, Ready)]
-        # A base above what was pulled is either foreign or the rev of an own mutation, of which the record tells the newest only.
+        # A base above what was pulled is either foreign or the rev of an own mutation.
         ahead = {_base_of(item) for item in singles if self._is_ahead(item)}
         if ahead:
             self._own_bases = await log_queries.own_revs(connection, ahead)
@@ -160,7 +160,7 @@ class Batch:
             self.stored[key] = stored
             self.born[key] = None
         else:
-            before, last, echoed = stored.record.grid, stored.record.last, stored.echo
+            before, last, echoed, was_deleted = stored.record.grid, stored.record.last, stored.echo, stored.record.deleted
             rev_grid = destination(stored.record, edit)
             rev = self._next_rev(rev_grid, edit.device)
             outcome = merge(kind, stored.record, edit, rev)
@@ -171,6 +171,8 @@ class Batch:
             # What was corrected for this device must still reach it, even when the device has edited on since: its base says only that
             # it has the verdict.
             stored.echo = echoed and last.device == edit.device and last.rev > item.author.seen(before)
+            # A tombstone has no fields, so that who brings the record back does not have those that it had.
+            stored.echo = stored.echo or (was_deleted and not stored.record.deleted)
         stored.seq = item.mutation.seq
         stored.echo = stored.echo or merged or not item.as_sent or item.origin is not None
         stored.offset_ms = _noteworthy(item.author.offset_ms) or stored.offset_ms
@@ -187,7 +189,9 @@ class Batch:
         return not item.rebased and pulled is not None and item.mutation.base > pulled
 
     def _pulled_by(self, item: Ready) -> int | None:
-        """The rev above which the author's device has pulled nothing of the grid in which it saw the record."""
+        """The rev above which the author's device had pulled nothing of the grid in which it saw the record."""
+        if item.seen is not None:
+            return item.seen
         grid = item.mutation.base_grid or item.mutation.grid
         bounds = [self.heads[grid] + self.taken[grid]] if grid in self.heads else []
         position = item.author.pulled.get(grid)
@@ -197,7 +201,7 @@ class Batch:
         return min(bounds, default=None)
 
     def _seen_by(self, item: Ready) -> int | None:
-        """The rev above which the author's device can have seen nothing of the grid in which it saw the record."""
+        """The rev up to which the author's device can have seen the record, in the grid in which it saw it."""
         base = _base_of(item)
         return base[-1] if base in self._own_bases else self._pulled_by(item)
 
@@ -257,7 +261,7 @@ class Batch:
     def _hold(self, item: Ready, flaw: Flaw) -> Verdict:
         verdict = Verdict(item.mutation.seq, "held", reason=flaw.reason, detail=flaw.detail)
         if item.origin is None:
-            self.held.append(held_queries.HeldEntry(records.new_uuid(), item, flaw))
+            self.held.append(held_queries.HeldEntry(records.new_uuid(), item, flaw, self._seen_by(item)))
         else:
             self.held_again.append(held_queries.HeldEntry(item.origin, item, flaw))
         self._log(item, verdict)
@@ -403,7 +407,7 @@ def _apart_where_needed(items: Sequence[Ready | ReadyVisits], look: Look) -> lis
 
 def _base_of(item: Ready) -> log_queries.Base:
     mutation = item.mutation
-    return item.author.device, mutation.id, mutation.base_grid or mutation.grid, mutation.base
+    return item.author.device, mutation.kind, mutation.id, mutation.base_grid or mutation.grid, mutation.base
 
 
 def _columns_of(visits: Sequence[tuple[ReadyVisits, Sequence[int]]]) -> dict[str, Sequence[Any]]:

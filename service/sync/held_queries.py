@@ -24,17 +24,18 @@ from sync_protocol.texts import Text
 
 
 class HeldEntry(msgspec.Struct):
-    """A mutation that is held, anew or again."""
+    """A mutation that is held, anew or again. `seen`: the rev up to which its device can have seen the record, None if that is unknown."""
 
     id: str
     item: Ready
     flaw: Flaw
+    seen: int | None = None
 
 
 class HeldRow(msgspec.Struct):
     """A held mutation as it is kept. One that is not `is_whole` could not be decrypted, and nobody can release it until it can.
 
-    `is_copy`: as a normalised copy of what came.
+    `is_copy`: as a normalised copy of what came. `seen`: see `HeldEntry`.
     """
 
     id: str
@@ -52,6 +53,7 @@ class HeldRow(msgspec.Struct):
     received_at: datetime
     is_whole: bool
     is_copy: bool
+    seen: int | None = None
 
 
 # What a row takes beside the mutation.
@@ -75,8 +77,8 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
         await connection.executemany(
             """
             INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
-                              waits_for, waits_for_kind, received_at, original, size, state)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'open')
+                              waits_for, waits_for_kind, received_at, original, size, seen, state)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'open')
             """,
             [
                 (
@@ -96,6 +98,7 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
                     entry.flaw.waits_for_kind,
                     now,
                     *kept[entry.id],
+                    entry.seen,
                 )
                 for index, entry in enumerate(some)
             ],
@@ -131,7 +134,7 @@ async def _refuse_too_much(connection: Connection, entries: Sequence[HeldEntry],
 
 _HELD = """
     SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, stamp, offset_ms, body, reason, detail, state, received_at,
-           original IS NOT NULL AS is_copy
+           original IS NOT NULL AS is_copy, seen
     FROM held
 """
 
@@ -155,6 +158,7 @@ def held_row(row: Row, cipher: FieldCipher) -> HeldRow:
         row["received_at"],
         body.is_whole,
         row["is_copy"],
+        row["seen"],
     )
 
 

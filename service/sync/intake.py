@@ -92,7 +92,7 @@ class Ready(msgspec.Struct):
 
     `origin`: the held mutation it repeats, and `received_at` when that came. `decider`: the posts of the person who released it as it is.
     `created_by`: whose record it makes, if not the author's; `rights_at`: the stamp at which rights are judged, if not its own.
-    `rebased`, `override`: see `Edit`.
+    `rebased`, `override`: see `Edit`. `seen`: the rev up to which its device could have seen the record when the mutation was held.
     """
 
     author: Author
@@ -110,6 +110,7 @@ class Ready(msgspec.Struct):
     decider: Sequence[PostHeld] | None = None
     created_by: str | None = None
     rights_at: str | None = None
+    seen: int | None = None
 
     @property
     def is_decided(self) -> bool:

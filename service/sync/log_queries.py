@@ -20,8 +20,8 @@ from sync_protocol.vocabulary import CODE_LENGTH
 
 # A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
 LogRow = tuple[Ready, Verdict, str]
-# What a device says to have seen: its id, the record, the grid in which the record lay, the rev.
-Base = tuple[str, str, str, int]
+# What a device says to have seen: its id, the record's kind and id, the grid in which the record lay, the rev.
+Base = tuple[str, str, str, str, int]
 # New visits, with the revisions that they took.
 TakenVisits = tuple[ReadyVisits, Sequence[int]]
 
@@ -185,20 +185,22 @@ def _body(cipher: FieldCipher, row: Any, content: bytes | None) -> Body:
 
 
 async def own_revs(connection: Connection, bases: Iterable[Base]) -> set[Base]:
-    """Those bases that are revs which mutations of the same device took."""
-    devices, records, grids, revs = zip(*bases, strict=True)
+    """Those bases that are revs which mutations of the same device took as they were: their device has laid them into its copy."""
+    devices, kinds, records, grids, revs = zip(*bases, strict=True)
     rows = await connection.fetch(
         """
-        SELECT DISTINCT m.device::text, m.id, m.grid, m.rev
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[]) AS base (device, id, grid, rev)
-        JOIN mutation m USING (device, id, grid, rev)
+        SELECT DISTINCT m.device::text, m.kind, m.id, m.grid, m.rev
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS base (device, kind, id, grid, rev)
+        JOIN mutation m USING (device, kind, id, grid, rev)
+        WHERE m.outcome = 'applied'
         """,
         devices,
+        kinds,
         records,
         grids,
         revs,
     )
-    return {(row["device"], row["id"], row["grid"], row["rev"]) for row in rows}
+    return {(row["device"], row["kind"], row["id"], row["grid"], row["rev"]) for row in rows}
 
 
 async def first_outcomes(connection: Connection, device: str, first: int, last: int) -> dict[int, Any]:

@@ -33,7 +33,7 @@ def mailbox_of(staff_code: str) -> str:
 
 def is_mailbox(feed: str) -> bool:
     """Whether a name is that of a mailbox: of a cadre's notices, or of the articles of a unit."""
-    return feed.startswith("@") or (feed.startswith("#") and _may_be_code(feed[1:]))
+    return feed.startswith("@") or (feed.startswith("#") and _may_be_code(feed[1:]) and len(feed) - 1 in CODE_LENGTH.values())
 
 
 class DeviceState(msgspec.Struct):

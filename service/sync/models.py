@@ -113,7 +113,7 @@ class HeldMutation(SQLModel, table=True):
 
     `waits_for` is the record, of kind `waits_for_kind`, whose arrival releases it by itself; `stamp` is corrected; `state` is open,
     released or discarded. `original`: what came, where `body` is a normalised copy of it, see `originals`; `size`: the bytes that count for
-    its device. `body`, `detail` and `original` are encrypted.
+    its device. `body`, `detail` and `original` are encrypted. `seen`: the rev up to which its device could have seen the record.
     """
 
     __tablename__ = "held"
@@ -147,6 +147,7 @@ class HeldMutation(SQLModel, table=True):
     decided_by: str | None = Field(default=None, sa_column=Column(Text))
     decided_at: datetime | None = Field(default=None, sa_column=Column(_MOMENT))
     decision: str | None = Field(default=None, sa_column=Column(Text))
+    seen: int | None = Field(default=None, sa_column=Column(BigInteger))
 
 
 class ConflictRow(SQLModel, table=True):

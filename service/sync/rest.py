@@ -41,7 +41,7 @@ async def write_as(
         item = ready_one(author, reading, stamp, 0, now_ms)
     else:
         item = ready_one(author, reading, origin.stamp, _offset_of(origin, reading), now_ms)
-        item.origin, item.created_by, item.rights_at = origin.id, origin.staff_code, stamp
+        item.origin, item.created_by, item.rights_at, item.seen = origin.id, origin.staff_code, stamp, origin.seen
     item.override = override
     done = queries.acknowledging([queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now)
     [verdict] = (await apply(connection, [item], caller.now, settings, look, [done])).verdicts

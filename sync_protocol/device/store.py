@@ -54,7 +54,7 @@ class View(NamedTuple):
 def _has_come(place: tuple[str, int] | None, grid: str, base_grid: str | None, rev: int | None) -> bool:
     """Whether the pulled record at `place` holds an acknowledged edit; until then the edit stays visible (read your writes).
 
-    A record that has moved on to another grid has left the edit behind it. `rev` is None when all was pulled and no such record came.
+    A record that has moved on to another grid has left the edit behind it. `rev` is None when all was pulled since: what there is has come.
     """
     if rev is None:
         return True
@@ -353,11 +353,8 @@ class Store:
             self._forget_acked(server_ms)
 
     def _await_no_longer(self) -> None:
-        """All was pulled: a record that an acknowledged edit waits for, and that is not in the copy, is gone."""
-        self._db.execute(
-            "UPDATE outbox SET rev = NULL WHERE outcome IN ('applied', 'merged')"
-            " AND NOT EXISTS (SELECT 1 FROM record r WHERE r.kind = outbox.kind AND r.id = outbox.id)"
-        )
+        """All was pulled: what acknowledged edits waited for has come, or is gone."""
+        self._db.execute("UPDATE outbox SET rev = NULL WHERE outcome IN ('applied', 'merged')")
 
     def _note_decided(self) -> None:
         """Whatever is held has an open notice when all was pulled: what has none was decided, though that notice never came."""

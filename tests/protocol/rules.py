@@ -323,7 +323,8 @@ class Merging:
         self.deleted = edit["op"] == "delete"
         self.first = self.last = {"rev": 1, "stamp": edit["stamp"], "device": edit["device"]}
         self.clocks: dict[str, list[Json]] = {}
-        self.elements: dict[tuple[str, str], Json] = {}
+        # who added an element that is there, or removed one that is not
+        self.claims: dict[tuple[str, str], list[Json]] = {}
         # the grids that the record has left: by which move, and its last rev there
         self.left: dict[str, Json] = {}
         self.losses: list[Json] = []
@@ -342,31 +343,38 @@ class Merging:
         """Whether the edit at hand did not know of what another device did."""
         if clock["device"] == self.clock["device"]:
             return False
-        return bool(self.rebased or clock["rev"] > self.base)
+        return bool(self.rebased or clock["rev"] > self.base or (clock["stamp"], clock["device"]) == self.unknown_move)
+
+    def locate(self, edit: Json) -> None:
+        """What the edit's device knew, in the count of the grid where the record stands; 0 for nothing."""
+        self.base, self.unknown_move = edit["base"], None
+        home = edit["base_grid"] or edit["grid"]
+        if self.base == 0 or self.rebased:
+            return
+        if edit["seen"] is not None and edit["base"] > edit["seen"]:
+            self.base = 0  # the device had not pulled so far
+        elif home in self.left:
+            left, moved = self.left[home], self.clocks["grid"][0]
+            self.base = 0
+            if (left["stamp"], left["device"]) == (moved["stamp"], moved["device"]) and edit["base"] == left["rev"]:
+                self.base, self.unknown_move = moved["rev"], (moved["stamp"], moved["device"])
+        elif home != self.grid:
+            self.base = 0  # the record was never there
+
+    def standing(self) -> list[Json]:
+        """What was done to it and stands."""
+        claims = [clock for some in self.claims.values() for clock in some]
+        return [self.first, *(clock for some in self.clocks.values() for clock in some), *claims]
 
     def apply(self, edit: Json, rev: int) -> bool:
         """Takes an edit in; whether it was merged with what others did."""
         self.clock = {"rev": rev, "stamp": edit["stamp"], "device": edit["device"]}
-        self.base, self.rebased = edit["base"], edit["rebased"]
-        self.base_grid = edit["base_grid"]
-        seen_before_the_move: list[Json] = []
-        home = edit["base_grid"] or edit["grid"]
-        left = self.left.get(home)
-        if left is not None:
-            moved = self.clocks["grid"][0]
-            seen_before_the_move = [clock for clock in self.clocks["grid"] if clock["device"] != edit["device"]]
-            straight = left["stamp"] == moved["stamp"] and left["device"] == moved["device"]
-            self.base = moved["rev"] if straight and edit["base"] >= left["rev"] else 0
-        clocks = [self.first, self.last, *(clock for some in self.clocks.values() for clock in some), *self.elements.values()]
-        own = [clock["rev"] for clock in clocks if clock["device"] == edit["device"]]
-        if home != self.grid and left is None:
-            self.base = 0  # the record was never there
-        if edit["seen"] is not None and edit["base"] > edit["seen"] and edit["base"] not in own:
-            self.base = 0  # the device had not pulled so far
-        merged = bool(seen_before_the_move) or any(map(self.concurrent, clocks))
+        self.rebased, self.base_grid = edit["rebased"], edit["base_grid"]
+        self.locate(edit)
+        merged = any(map(self.concurrent, [self.last, *self.standing()]))
         lost_before = len(self.losses)
         if edit["op"] == "delete":
-            self.delete(seen_before_the_move)
+            self.delete()
         else:
             self.put(edit)
         self.last = self.clock
@@ -376,12 +384,11 @@ class Merging:
         """Whether an edit of another epoch was made after what it would undo."""
         return bool(self.rebased and seniority(self.clock) > max(map(seniority, others)))
 
-    def delete(self, moves: list[Json]) -> None:
+    def delete(self) -> None:
         if self.deleted:
             self.clocks["deleted"] = [clock for clock in self.holders("deleted") if clock["device"] != self.clock["device"]] + [self.clock]
             return
-        clocks = [self.first, *(clock for some in self.clocks.values() for clock in some), *self.elements.values()]
-        edits = moves + [clock for clock in clocks if self.concurrent(clock)]
+        edits = [clock for clock in self.standing() if self.concurrent(clock)]
         if edits and self.is_later(edits):
             self.lose("deleted", True, False, "epoch", self.clock, max(edits, key=seniority))
         elif edits:
@@ -407,16 +414,18 @@ class Merging:
                 self.set_field(name, value)
         if edit["grid"] != self.grid:
             self.move(edit["grid"])
-        elif self.base_grid not in (None, self.grid) and "grid" in self.clocks:
-            arrived, *others = self.clocks["grid"]
-            self.clocks["grid"] = [arrived, *(clock for clock in others if clock["device"] != self.clock["device"]), self.clock]
+        elif self.base_grid not in (None, self.grid):
+            moves = self.clocks.get("grid", [])
+            self.clocks["grid"] = [*moves[:1], *(clock for clock in moves[1:] if clock["device"] != self.clock["device"]), self.clock]
+        if not self.deleted and self.clock not in self.standing():
+            self.clocks["deleted"] = [*filter(self.concurrent, self.holders("deleted")), self.clock]
 
     def move(self, grid: str) -> None:
         moves = self.clocks.get("grid", [])
         own = [clock for clock in moves if clock["device"] == self.clock["device"] and clock["stamp"] < self.clock["stamp"]]
         if self.base_grid is None and grid in self.left and not own:
             return  # the device had not heard that the record left
-        rivals = [clock for clock in moves if clock["device"] != self.clock["device"] and self.base_grid != self.grid]
+        rivals = [*filter(self.concurrent, moves)]
         if rivals and seniority(self.clock) < max(map(seniority, rivals)):
             self.lose("grid", self.grid, grid, "latest", max(rivals, key=seniority), self.clock)
             return
@@ -427,7 +436,7 @@ class Merging:
         rev = {"rev": self.clock["rev"]}
         self.first = {**self.first, **rev}
         self.clocks = {name: [{**clock, **rev} for clock in some] for name, some in self.clocks.items()}
-        self.elements = {element: {**clock, **rev} for element, clock in self.elements.items()}
+        self.claims = {element: [{**clock, **rev} for clock in some] for element, some in self.claims.items()}
         self.grid = grid
         self.clocks["grid"] = [self.clock]
 
@@ -436,7 +445,7 @@ class Merging:
         holders = self.holders(name)
         rivals = [clock for clock in holders if self.concurrent(clock)]
         policy = policy_of(self.kind, name)
-        if value == current:
+        if json.dumps(value, sort_keys=True) == json.dumps(current, sort_keys=True):
             self.clocks[name] = [*rivals, self.clock]
             return
         if policy == "fixed" and current is not None:
@@ -459,30 +468,35 @@ class Merging:
         else:
             self.fields[name] = value
 
+    def rivals(self, name: str, element: str, elements: set[str]) -> list[Json]:
+        """Who added an element, or removed it, unknown to the edit."""
+        made = [self.first] if element in elements else []
+        return [*filter(self.concurrent, self.claims.get((name, element), made))]
+
     def change_set(self, name: str, change: Json) -> None:
         elements = set(self.fields.get(name, []))
         for element in change.get("add", []):
-            removed = self.elements.get((name, element))
-            if element not in elements and removed and self.concurrent(removed):
-                if self.rebased and not self.is_later([removed]):
-                    self.lose(name, {"remove": [element]}, {"add": [element]}, "epoch", removed, self.clock)
-                    continue
-                self.lose(name, {"add": [element]}, {"remove": [element]}, "set", self.clock, removed)
-            elements.add(element)
-            self.elements[name, element] = self.clock
-        for element in change.get("remove", []):
+            rivals = self.rivals(name, element, elements)
             if element not in elements:
-                if self.rebased:
-                    self.elements[name, element] = max(self.clock, self.elements.get((name, element), self.clock), key=seniority)
-                continue
-            added = self.elements.get((name, element), self.first)
-            if self.concurrent(added) and self.is_later([added]):
-                self.lose(name, {"remove": [element]}, {"add": [element]}, "epoch", self.clock, added)
-            elif self.concurrent(added):
-                self.lose(name, {"add": [element]}, {"remove": [element]}, "set", added, self.clock)
-                continue
-            elements.discard(element)
-            self.elements[name, element] = self.clock
+                if rivals and self.rebased and not self.is_later(rivals):
+                    self.lose(name, {"remove": [element]}, {"add": [element]}, "epoch", max(rivals, key=seniority), self.clock)
+                    continue
+                for rival in rivals:
+                    self.lose(name, {"add": [element]}, {"remove": [element]}, "set", self.clock, rival)
+                elements.add(element)
+                rivals = []
+            self.claims[name, element] = [*rivals, self.clock]
+        for element in change.get("remove", []):
+            rivals = self.rivals(name, element, elements)
+            if element in elements:
+                if rivals and not self.is_later(rivals):
+                    self.lose(name, {"add": [element]}, {"remove": [element]}, "set", max(rivals, key=seniority), self.clock)
+                    continue
+                for rival in rivals:
+                    self.lose(name, {"remove": [element]}, {"add": [element]}, "epoch", self.clock, rival)
+                elements.discard(element)
+                rivals = []
+            self.claims[name, element] = [*rivals, self.clock]
         if elements:
             self.fields[name] = sorted(elements)
         else:

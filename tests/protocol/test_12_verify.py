@@ -162,7 +162,7 @@ async def test_a_damaged_copy_of_a_mailbox_is_noticed_and_healed(world: World, d
 
 async def test_an_own_mailbox_in_which_nothing_ever_lay_is_matched_by_an_empty_copy(world: World) -> None:
     wire = world.wire()
-    mailboxes = [MAILBOX, ARTICLES, "#15", f"#{GRID}"]
+    mailboxes = [MAILBOX, ARTICLES, "#1502", f"#{GRID}"]
     claims = [{"grid": mailbox} | EMPTY for mailbox in mailboxes]
     assert (await wire.post({"grids": claims}, "/v1/sync/verify")).json() == {"mismatched": []}
     claims = [claim | {"count": 1} for claim in claims]
@@ -175,7 +175,7 @@ async def test_somebody_elses_mailbox_tells_nothing(world: World) -> None:
     stranger = world.wire(SECRETARY)
     right = next(claim for claim in phone.copies() if claim["grid"] == MAILBOX)
     far = f"#{FAR_GRID[:9]}"
-    odd = ["@", "#", "", f"@{WORKER}x", "@nobody", f"{ARTICLES}\0", "#一", "#1502-"]
+    odd = ["@", "#", "", f"@{WORKER}x", "@nobody", f"{ARTICLES}\0", "#一", "#1502-", "#1", "#15"]
     claims: list[dict[str, Any]] = [right]
     claims += [{"grid": name} | EMPTY for name in (far, *odd)]
     answer = await stranger.post({"grids": claims}, "/v1/sync/verify")

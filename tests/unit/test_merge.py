@@ -239,11 +239,6 @@ def test_a_base_that_the_device_cannot_have_seen_knows_nothing() -> None:
         assert {loss.lost for loss in line.losses} == {"a", "b"} - {stays}
 
 
-def test_the_rev_of_an_own_mutation_was_seen_though_the_cursor_is_behind_it() -> None:
-    line = household(phone="0").then(edit(A, 1, 5, phone="a"), edit(B, 2, 6, phone="b"), seen(edit(B, 3, 7, phone="c"), 1))
-    assert (line.fields["phone"], line.losses, line.merged) == ("c", [], False)
-
-
 def test_a_base_of_a_grid_where_the_record_never_was_knows_nothing() -> None:
     line = household(phone="0").then(edit(A, 1, 5, phone="a"), edit(B, 99, 4, grid=X, phone="b"))
     assert line.fields["phone"] == "b"
