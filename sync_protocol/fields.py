@@ -244,6 +244,8 @@ class Whole(FieldType):
 
     def clean(self, value: Any) -> int:
         value = whole(value)
+        if type(value) is float:
+            raise Unfit(Sentence("must be a whole number, but is {value}", value=repr(value)))
         if type(value) is not int:
             raise unfit_type(Sentence("a whole number"), value)
         if not self.min <= value <= self.max:

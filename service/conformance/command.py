@@ -103,17 +103,23 @@ async def _histories(client: Client, wanted: Wanted, show: Callable[[str, int, i
 
 
 def report(outcome: Outcome, console: Console, language: Language) -> None:
-    """A table of what went wrong, and a line that sums up."""
-    if outcome.findings:
+    """A table of what went wrong, plain lines where there is no terminal, and a line that sums up."""
+    if console.is_terminal and outcome.findings:
         heads = (Text("case"), Text("step"), Text("PROTOCOL.md"), Text("what it says"), Text("wanted"), Text("came"))
         table = Table(*[in_language(head, language) for head in heads], show_lines=True)
         for one in outcome.findings:
             table.add_row(one.case, str(one.step), one.section, in_language(one.rule, language), one.wanted, one.came)
         console.print(table)
+    elif outcome.findings:
+        for one in outcome.findings:
+            told = {Text("wanted"): one.wanted, Text("came"): one.came}
+            lines = [f"{one.case}, {one.step}, {one.section}: {in_language(one.rule, language)}"]
+            lines += [f"  {in_language(name, language)}: {value}" for name, value in told.items() if value]
+            console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
     wrong = len({one.case for one in outcome.findings})
     parts = {"transcripts": outcome.transcripts, "histories": outcome.histories, "wrong": wrong}
     if wrong:
-        summary = Text("{wrong} of {transcripts} transcripts and {histories} histories went wrong.", **parts)
+        summary = Text("{wrong} went wrong, of {transcripts} transcripts and {histories} histories.", **parts)
     else:
         summary = Text("All {transcripts} transcripts and {histories} histories went as PROTOCOL.md says.", **parts)
     console.print(in_language(summary, language), style="red" if wrong else "green")

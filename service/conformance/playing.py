@@ -107,7 +107,8 @@ class Playing:
         return self.findings
 
     def _found(self, rule: str, wanted: Any = "", came: Any = "") -> None:
-        self.findings.append(Finding(self._transcript.name, self._transcript.section, self._number, rule, _short(wanted), _short(came)))
+        pair = map(_short, differing(wanted, came))
+        self.findings.append(Finding(self._transcript.name, self._transcript.section, self._number, rule, *pair))
 
     async def _do(self, step: Step) -> None:
         name = self._prefix + step["phone"]
@@ -241,6 +242,26 @@ def _plain(key: str, value: Any) -> Any:
     if key == "grids":
         return sorted(value or [], key=lambda item: str(item.get("grid")))
     return value
+
+
+def differing(one: Any, other: Any) -> tuple[Any, Any]:
+    """Two JSON values without what is the same in both: members of objects, and elements of lists."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        pairs = {name: differing(one.get(name, ABSENT), other.get(name, ABSENT)) for name in {**one, **other}}
+        named = {name: one[name] for name in ("seq", "kind", "id") if name in one and one.get(name) == other.get(name)}
+        parts = [{name: pair[place] for name, pair in pairs.items() if pair != (None, None)} for place in (0, 1)]
+        return (named | parts[0], named | parts[1]) if any(pair != (None, None) for pair in pairs.values()) else (None, None)
+    if isinstance(one, list) and isinstance(other, list):
+        if len(one) == len(other):
+            some = [pair for pair in map(differing, one, other) if pair != (None, None)]
+        else:
+            some = [(item, ABSENT) for item in one if item not in other] + [(ABSENT, item) for item in other if item not in one]
+        lists = [[item for item in items if item != ABSENT] for items in zip(*some, strict=True)] if some else None
+        return (lists[0], lists[1]) if lists else (None, None)
+    return (None, None) if one == other else (one, other)
+
+
+ABSENT = "–"
 
 
 def _short(value: Any) -> str:

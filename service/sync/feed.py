@@ -158,7 +158,8 @@ def _feed_sql(views: Views) -> str:
                 {every}
                 UNION ALL
                 (SELECT d.kind, d.id, d.rev, false, true, 0, '', '', '{{}}'::json, NULL, NULL
-                 FROM departure d WHERE d.grid = p.grid AND d.rev > p.rev AND d.rev > p.snapshot ORDER BY d.rev LIMIT $11)
+                 FROM departure d WHERE d.grid = p.grid AND d.rev > p.rev AND d.rev > p.snapshot
+                   AND NOT EXISTS (SELECT FROM household h WHERE h.id = d.id AND h.grid = d.grid) ORDER BY d.rev LIMIT $11)
                 UNION ALL
                 (SELECT 'held', h.id, h.rev, false, false, h.stamp, h.staff_code, h.staff_code,
                         json_build_object('seq', h.seq, 'kind', h.kind, 'record', h.record, 'grid', h.grid, 'reason', h.reason,

@@ -418,7 +418,9 @@ class Store:
     def _take_change(self, change: Change) -> None:
         row = self._db.execute("SELECT rev, grid, stale FROM record WHERE kind = ? AND id = ?", (change.kind, change.id)).fetchone()
         if change.gone:
-            self._db.execute("DELETE FROM record WHERE kind = ? AND id = ? AND grid = ?", (change.kind, change.id, change.grid))
+            # A higher rev is that of a record which has come back since.
+            gone = (change.kind, change.id, change.grid, change.rev)
+            self._db.execute("DELETE FROM record WHERE kind = ? AND id = ? AND grid = ? AND (stale OR rev <= ?)", gone)
         elif row is None or row[1] != change.grid or row[2] or row[0] <= change.rev:
             self._put_record(change)
 

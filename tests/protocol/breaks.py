@@ -304,6 +304,34 @@ BREAKS = [
         '            if item["outcome"] == "held" and item["mutation"]["seq"] not in open_:',
         "            if False:",
     ),
+    Break(
+        "what was acknowledged and has no record is not shown",
+        "        if record is None:\n            return True\n",
+        "        if record is None:\n            return False\n",
+    ),
+    Break("what is gone stays shown", "            self.await_no_longer()\n", ""),
+    Break(
+        "what is awaited on a later page is gone",
+        "            self.await_no_longer()\n            self.note_decided()\n",
+        "            self.note_decided()\n        self.await_no_longer()\n",
+    ),
+    Break("a duplicate is laid in again", ' or (taken and verdict["outcome"] == "duplicate"):', ":"),
+    Break(
+        "a grid that a record left loses it though it came back",
+        ' and (record.get("stale") or record["rev"] <= change["rev"]):\n                del',
+        ":\n                del",
+    ),
+    Break("a grid that has lost everything is not proved", 'named = sorted({*self.memory["grids"], ', "named = sorted({"),
+    Break(
+        "kinds that nobody knows are not kept",
+        '        if change.get("gone"):\n',
+        '        if change["kind"] not in {*KINDS, "held", "article"}:\n            return\n        if change.get("gone"):\n',
+    ),
+    Break(
+        "the copy holds what the user typed",
+        '                fields, wrong = canonical(hook["kind"], hook["fields"])\n',
+        '                fields, wrong = hook["fields"], []\n',
+    ),
     Break("held without a notice on a page is decided", "            self.note_decided()\n", "        self.note_decided()\n"),
     Break(
         "an earlier device's notices keep own ones held",
@@ -312,8 +340,8 @@ BREAKS = [
     ),
     Break(
         "the rev of a copy leaves tombstones out",
-        'for record in records if record["grid"] == grid)\n            grids',
-        'for record in shown if record["grid"] == grid)\n            grids',
+        'for record in records if record["grid"] == grid)])\n            grids',
+        'for record in shown if record["grid"] == grid)])\n            grids',
     ),
     Break("every own verification counts", 'return own_work_from is None or step["stamp"] < own_work_from', "return True"),
     Break("no own verification ever counts", 'return own_work_from is None or step["stamp"] < own_work_from', "return False"),
@@ -375,7 +403,7 @@ BREAKS = [
     Break("base is always 0", 'mutation["base"] = copied["rev"]\n', "pass\n"),
     Break("where the base was seen is not said", '                mutation["base_grid"] = copied["grid"]\n', "                pass\n"),
     Break("the epoch is not said", '            mutation["epoch"] = memory["epoch"]\n', "            pass\n"),
-    Break("a base of the old epoch in the new one", 'record |= {"stale": True, "rev": 0}', 'record |= {"stale": True}'),
+    Break("a base of the old epoch in the new one", '                record["rev"] = 0\n', "                pass\n"),
     # -------------------------------------------------------------------------------------------------- requests
     Break("the cursor is never sent", '"cursor": self.memory["cursor"], "limit"', '"cursor": None, "limit"'),
     Break("queued counts what is sent", '"queued": len(unsent) - len(batch)', '"queued": len(unsent)'),
@@ -391,7 +419,11 @@ BREAKS = [
     Break("Retry-After is not kept", 'float(headers.get("retry-after", 0)) + min', "min"),
     # ---------------------------------------------------------------------------------------------------- taking
     Break("an older change replaces", 'or record["rev"] <= change["rev"]:', "or True:"),
-    Break("a change of the same rev does not replace", 'record["rev"] <= change["rev"]', 'record["rev"] < change["rev"]'),
+    Break(
+        "a change of the same rev does not replace",
+        'record["rev"] <= change["rev"]:\n            self',
+        'record["rev"] < change["rev"]:\n            self',
+    ),
     Break(
         "a record of another grid is compared by rev",
         'record is None or record["grid"] != change["grid"] or record.get("stale")',
@@ -402,8 +434,8 @@ BREAKS = [
     ),
     Break(
         "gone takes the record wherever it is",
-        'if record and record["grid"] == change["grid"]:\n                del',
-        "if record:\n                del",
+        'if record and record["grid"] == change["grid"] and (',
+        "if record and (",
     ),
     Break("gone is a change like others", 'if change.get("gone"):', "if False:"),
     Break(
@@ -414,7 +446,7 @@ BREAKS = [
         'item["outcome"] = verdict.get("first") or verdict["outcome"]',
         'item["outcome"] = verdict["outcome"]',
     ),
-    Break("a merged edit is laid into the copy", '        if first != "applied":\n', '        if first not in ("applied", "merged"):\n'),
+    Break("a merged edit is laid into the copy", '        if first != "applied" or', '        if first not in ("applied", "merged") or'),
     Break("what was deleted since comes back with a duplicate", 'or (from_start and verdict["outcome"] == "duplicate")', ""),
     Break(
         "an own edit of a record that is not here makes one",
@@ -422,21 +454,16 @@ BREAKS = [
         "if record is None and (False or",
     ),
     Break(
-        "an old verdict is laid over a newer record",
-        'if record and record["grid"] == mutation["grid"] and record["rev"] >= verdict["rev"]:',
-        "if False:",
-    ),
-    Break(
         "revs of two grids are compared",
         'if record and record["grid"] == mutation["grid"] and record["rev"] >= verdict["rev"]:',
         'if record and record["rev"] >= verdict["rev"]:',
     ),
     Break("the own deletion is laid in as a change", 'whole |= {"deleted": mutation["op"] == "delete",', 'whole |= {"deleted": False,'),
-    Break("dropped grids stay", 'if record["grid"] != grid}\n        if not', "if True}\n        if not"),
+    Break("dropped grids stay", 'if record["grid"] != grid}\n', "if True}\n"),
     Break(
         "mailboxes are not dropped",
-        'if record["grid"] != grid}\n        if not',
-        'if record["grid"] != grid or not grid.isdigit()}\n        if not',
+        'if record["grid"] != grid}\n',
+        'if record["grid"] != grid or not grid.isdigit()}\n',
     ),
     Break("grids are dropped before the verdicts", '        for grid in answer["dropped_grids"]:\n', "        for grid in []:\n"),
     Break(

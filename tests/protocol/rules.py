@@ -714,6 +714,8 @@ class Phone:
             "own_work_from": ZERO,
             "outbox": [],
             "records": {},
+            "grids": [],
+            "stale_grids": [],
         }
 
     def restarted(self) -> "Phone":
@@ -885,6 +887,7 @@ class Phone:
         self.access = ""
 
     def make_stale(self, which: Callable[[Json], bool]) -> None:
+        self.memory["stale_grids"] += [grid for grid in self.memory["grids"] if which({"grid": grid})]
         for record in self.memory["records"].values():
             if which(record):
                 record["stale"] = True
@@ -897,8 +900,9 @@ class Phone:
         restored = answer["acked"] < memory["acked"] or (memory["epoch"] not in (None, answer["epoch"]))
         if answer["epoch"] != memory["epoch"]:
             memory["epoch"] = answer["epoch"]
+            self.make_stale(lambda record: True)
             for record in memory["records"].values():
-                record |= {"stale": True, "rev": 0}
+                record["rev"] = 0
         again = request.get("again", [])
         self.make_stale(lambda record: record["grid"] in again)
         memory["again"] = []
@@ -913,8 +917,11 @@ class Phone:
             self.take_change(change)
         for grid in answer["dropped_grids"]:
             memory["records"] = {key: record for key, record in memory["records"].items() if record["grid"] != grid}
+            memory["grids"] = [code for code in memory["grids"] if code != grid]
         if not answer["more"]:
             memory["records"] = {key: record for key, record in memory["records"].items() if not record.get("stale")}
+            memory["grids"] = [grid for grid in memory["grids"] if grid not in memory["stale_grids"]]
+            memory["stale_grids"] = []
             self.await_no_longer()
             self.note_decided()
         server_ms = round(datetime.fromisoformat(answer["server_time"]).timestamp() * 1000)
@@ -928,10 +935,9 @@ class Phone:
         memory["outbox"] = [item for item in memory["outbox"] if not self.may_go(item)]
 
     def await_no_longer(self) -> None:
-        """All was pulled: what is awaited and did not come is gone."""
+        """All was pulled: what is awaited has come, or is gone."""
         for item in self.memory["outbox"]:
-            if item["rev"] is not None and f"{item['mutation']['kind']} {item['mutation']['id']}" not in self.memory["records"]:
-                item["rev"] = None
+            item["rev"] = None
 
     def note_decided(self) -> None:
         """All was pulled: what is held and has no open notice was decided."""
@@ -955,7 +961,9 @@ class Phone:
     def fold_in(self, mutation: Json, verdict: Json, from_start: bool) -> None:
         """What was applied as it was sent is not sent back: it moves into the copy."""
         first = verdict.get("first") or verdict["outcome"]
-        if first != "applied":
+        [item] = [item for item in self.memory["outbox"] if item["mutation"]["seq"] == mutation["seq"]]
+        taken, item["taken"] = item.get("taken"), True
+        if first != "applied" or (taken and verdict["outcome"] == "duplicate"):
             return
         key = f"{mutation['kind']} {mutation['id']}"
         record = self.memory["records"].get(key)
@@ -968,16 +976,23 @@ class Phone:
         fields = overlay(record["fields"] if record else {}, mutation["fields"], sets_of(mutation["kind"]))
         whole = {"kind": mutation["kind"], "id": mutation["id"], "grid": mutation["grid"], "rev": verdict["rev"], "fields": fields}
         whole |= {"deleted": mutation["op"] == "delete", "stamp": mutation["stamp"], "by": self.start["staff_code"]}
+        self.name_grid(mutation["grid"])
         self.memory["records"][key] = whole | {"created_by": (record or {}).get("created_by", self.start["staff_code"])}
 
     def take_change(self, change: Json) -> None:
         key = f"{change['kind']} {change['id']}"
         record = self.memory["records"].get(key)
         if change.get("gone"):
-            if record and record["grid"] == change["grid"]:
+            if record and record["grid"] == change["grid"] and (record.get("stale") or record["rev"] <= change["rev"]):
                 del self.memory["records"][key]
         elif record is None or record["grid"] != change["grid"] or record.get("stale") or record["rev"] <= change["rev"]:
             self.memory["records"][key] = dict(change)
+            self.name_grid(change["grid"])
+
+    def name_grid(self, grid: str) -> None:
+        """A grid of which the copy has something is named in proofs even when it has lost all of it."""
+        self.memory["grids"] = [*{*self.memory["grids"], grid}]
+        self.memory["stale_grids"] = [code for code in self.memory["stale_grids"] if code != grid]
 
     # -------------------------------------------------------------------------------------------------- proving
 
@@ -991,12 +1006,13 @@ class Phone:
 
     def account(self) -> list[Json]:
         records = list(self.memory["records"].values())
+        named = sorted({*self.memory["grids"], *(record["grid"] for record in records)})
         today = datetime.fromtimestamp((self.wall + self.offset) / 1000, SHANGHAI).date()
         shown = in_first_pull(records, today, self.memory["own_work_from"])
         grids = []
-        for grid in sorted({record["grid"] for record in records}):
+        for grid in named:
             pairs = [(record["id"], record["rev"]) for record in shown if record["grid"] == grid]
-            rev = max(record["rev"] for record in records if record["grid"] == grid)
+            rev = max([0, *(record["rev"] for record in records if record["grid"] == grid)])
             grids.append({"grid": grid, "rev": rev, "count": len(pairs), "digest": digest(pairs)})
         return grids
 
