@@ -167,6 +167,8 @@ class Ending:
         own_work_from = make_stamp(to_ms(self._sim.own_work_from))
         within = in_first_pull(changes, local_day(now), own_work_from)
         for device in self._sim.devices:
+            pending = [view for view in device.device.records() if view.pending]
+            check(not pending, f"{device.name} still waits for what came long ago: {pending[:3]}")
             shown = expected_copy(self._records, device.staff_code, self._posts[device.staff_code], now, own_work_from)
             mine = {
                 (change.kind, change.id): change for change in device.device.store.pulled() if change.kind != "held" and not change.deleted

@@ -19,6 +19,7 @@ _ACTIONS += ["assign"]  # so that much lies in other hands
 _OFTEN: Mapping[str, Mapping[str, float]] = {
     "logs": {
         "visit": 4, "household": 1, "edit": 6, "tie": 0.7, "delete": 1.5, "problem": 2, "step": 4, "analysis": 1.5, "move": 0.7, "bad": 0.8,
+        "again": 0.6,
     },
     "problems": {"problem": 2, "step": 6, "edit": 2, "visit": 0.4},
     "ties": {"visit": 3, "problem": 2, "step": 2, "edit": 2},
@@ -77,6 +78,14 @@ class Writer:
         if view is not None and view.kind in ("household", "visit"):
             self._phone.delete(view.kind, view.id, grid=view.grid)
 
+    def _again(self) -> None:
+        """Brings back what was deleted."""
+        gone = [change for change in self._phone.store.pulled() if change.deleted and change.kind in ("household", "visit")]
+        if gone:
+            change = self._rng.choice(gone)
+            name = "note" if change.kind == "household" else "content"
+            self._put(change.kind, {name: self._sim.word()}, change.grid, change.id)
+
     def _problem(self) -> None:
         grid, about = self._about()
         fields = {"title": self._sim.word(), "duty": "emergency", "severity": self._severity(), "raised_at": self._at, "contact": "100"}
@@ -103,7 +112,8 @@ class Writer:
         house = self._some("household")
         if house is None:
             return
-        self._phone.put("household", {}, grid=self._rng.choice(GRIDS), id=house.id)
+        carried: dict[str, Any] = {"note": self._sim.word()} if self._rng.random() < 0.4 else {}
+        self._phone.put("household", carried, grid=self._rng.choice(GRIDS), id=house.id)
         if self._rng.random() < 0.4:
             # Its copy shows the record where it was before: it takes its own move back.
             self._phone.put("household", {}, grid=house.grid, id=house.id)
