@@ -241,14 +241,9 @@ def _settle(kind: Kind, record: Record, edit: Edit, clock: Clock, name: str, val
 
 def _same(one: Any, other: Any) -> bool:
     """Whether two canonical values are the same JSON; Python takes true for 1."""
-    if one != other:
-        return False
-    return (type(one) in _PLAIN and type(other) in _PLAIN) or msgspec.json.encode(one, order="sorted") == msgspec.json.encode(
-        other, order="sorted"
-    )
-
-
-_PLAIN = (str, int, float, type(None))
+    if one != other or not any(isinstance(value, (bool, dict, list)) for value in (one, other)):
+        return bool(one == other)
+    return msgspec.json.encode(one, order="sorted") == msgspec.json.encode(other, order="sorted")
 
 
 def destination(record: Record, edit: Edit) -> str:

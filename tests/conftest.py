@@ -22,6 +22,7 @@ from service.database import Database, open_pool
 from service.postgres import SERVICE_CONFIG, as_role, embedded, fresh_database, temporary_folder
 from service.roster.load import load
 from service.settings import Settings
+from service.sync import timelines
 from tests.world import GRID, NOW, PASSWORD, Clock, World
 
 # Tests are bounded by the disk without these; durability is tested where a server is killed, with fsync on.
@@ -79,7 +80,7 @@ def template(server: str, empty_template: str) -> str:
     async def fill() -> None:
         url = await fresh_database(server, TEMPLATE, empty_template)
         settings = Settings(database_url=url, households_per_grid=3)
-        pool = await open_pool(url, 1)
+        pool = await open_pool(url, 1, init=timelines.keep)
         try:
             await load(Database(pool), settings, NOW, password=CHEAP.hash(PASSWORD), below=GRID[:12])
             async with pool.acquire() as connection:
@@ -97,7 +98,7 @@ def empty_households(server: str, empty_template: str) -> str:
 
     async def fill() -> None:
         url = await fresh_database(server, "gridloop_plain", empty_template)
-        pool = await open_pool(url, 1)
+        pool = await open_pool(url, 1, init=timelines.keep)
         try:
             await load(Database(pool), Settings(households_per_grid=0), NOW, password=CHEAP.hash(PASSWORD))
         finally:

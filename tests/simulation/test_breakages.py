@@ -11,15 +11,15 @@ PATIENCE = 40
 FIRST = 1000
 # Where the histories begin of those that the first does not notice, so that a run does not live through the others each time.
 LATER = {
-    "accept_a_repeated_seq": 1001,
-    "forget_departures": 1001,
     "never_take_credit_back": 1001,
-    "keep_the_epoch": 1002,
-    "judge_rights_at_the_sync": 1003,
-    "forget_assignments": 1005,
-    "keep_what_a_former_view_showed": 1010,
-    "keep_dropped_grids": 1024,
-    "believe_every_late_stamp": 1025,
+    "trust_new_visits": 1001,
+    "ignore_base": 1002,
+    "drop_conflicts": 1004,
+    "keep_what_a_former_view_showed": 1007,
+    "believe_every_late_stamp": 1007,
+    "forget_departures": 1010,
+    "keep_the_epoch": 1010,
+    "keep_dropped_grids": 1017,
 }
 
 
