@@ -27,7 +27,7 @@ from service import logs
 from service.app import create_app, utc_now
 from service.audit.trail import OPERATOR, record_operator
 from service.command_database import OWNER, SERVICE, database_url, look_before_start, reach, run
-from service.console import bars, console, load_roster, progress_bar
+from service.console import bars, console, load_roster, progress_bar, steps
 from service.database import Database, open_pool
 from service.encryption import KeyMissing, new_key
 from service.http.connections import Limits, room_for_files
@@ -69,6 +69,7 @@ STATEMENTS_NEEDED = Text(
     "The role of GRIDLOOP_OWNER_DATABASE_URL may not do all that is needed."
     " Ask an administrator of the database to run these statements in it, then run ‘gridloop migrate’ again:"
 )
+_INTERRUPTED = 130  # as a shell counts a Ctrl-C
 _GARBAGE_AFTER = 100_000  # more than the objects that come and go with a full house
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
 
@@ -550,35 +551,51 @@ def fill(
             raise Refusal(text_of(error)) from None
 
 
+def _stopped(done: int, parts: int, found: int, mend: bool) -> Text:
+    """What is said of a check that was interrupted."""
+    if mend:
+        return Text(
+            "Stopped after {done} of {parts} parts: {found} differences in them were mended, and nothing else was changed."
+            " Run ‘gridloop check --mend’ again for the rest.",
+            done=done,
+            parts=parts,
+            found=found,
+        )
+    return Text(
+        "Stopped after {done} of {parts} parts: {found} differences were found in them. Run ‘gridloop check’ again to look at all.",
+        done=done,
+        parts=parts,
+        found=found,
+    )
+
+
 @app.command()
 def check(
     data: Data = None,
     mend: Annotated[bool, typer.Option("--mend", help="Put the recounted rows in place of those that differ.")] = False,
 ) -> None:
-    """Recount cases and tallies from the records; exit code 1 when anything differs and was not mended."""
-    from service.summaries import check as checking
+    """Recount cases and tallies from the records, part by part, while the service goes on; exit code 1 when anything differs and was not
+    mended."""
+    from service.summaries.checking import Checked, go_through
 
-    async def compare(database: Database) -> list[checking.Difference]:
-        # While it mends, nobody writes; a plain check sees one state of the records while others go on.
-        async with database.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
-            if mend:
-                await connection.execute("LOCK TABLE counter IN EXCLUSIVE MODE")
-            with console.status("counting") as status:
-                truth = await checking.recount(connection, settings, lambda what, done: status.update(f"{what}: {done}"))
-                found = await checking.compare(connection, truth)
-            if found and mend:
-                await checking.mend(connection, truth)
-                await record_operator(connection, utc_now(), "tallies-mended", "tallies", len(found))
-        return found
-
-    with database_url(chosen(data)) as settings:
-        found = run(settings, compare)
-    for item in found[:50]:
-        console.print(f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}", highlight=False)
-    if not found:
+    checked = Checked()
+    try:
+        with database_url(chosen(data)) as settings:
+            run(settings, _nothing)
+            try:
+                with steps("parts checked") as show:
+                    go_through(settings, mend, checked, show)
+            except KeyboardInterrupt:
+                say(console, _stopped(checked.done, checked.parts, len(checked.found), mend), "yellow")
+                raise
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+    for item in checked.found[:50]:
+        console.print(f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}", highlight=False, markup=False)
+    if not checked.found:
         console.print("All cases and tallies are what the records say.")
     else:
-        console.print(f"{len(found)} differences{', mended' if mend else ''}.")
+        console.print(f"{len(checked.found)} differences{', mended' if mend else ''}.")
         raise typer.Exit(0 if mend else 1)
 
 
