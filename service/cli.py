@@ -95,9 +95,14 @@ def serve(
     proxy: Annotated[
         list[str], typer.Option(help="Address or network of a proxy that may say where a request came from; give it several times.")
     ] = [],  # noqa: B006 - typer reads it and changes nothing
+    trust_clock: Annotated[
+        bool, typer.Option("--trust-clock", help="Serve although the clock lies behind the newest stamp in the database.")
+    ] = False,
 ) -> None:
     """Run the service until Ctrl-C, SIGTERM or SIGHUP."""
     given = chosen(data, demo)
+    if trust_clock:
+        given = given.model_copy(update={"trust_clock": True})
     named = "--proxy" if proxy else "FORWARDED_ALLOW_IPS"
     try:
         proxies = [*map(checked, proxy)]
@@ -111,6 +116,7 @@ def serve(
         os.environ.pop("GRIDLOOP_OWNER_DATABASE_URL", None)  # what serves requests does not know how to be the owner
         os.environ["GRIDLOOP_DEMO"] = "1" if settings.demo else "0"
         os.environ["GRIDLOOP_DATA"] = str(settings.data.absolute())
+        os.environ["GRIDLOOP_TRUST_CLOCK"] = "1" if settings.trust_clock else "0"
         if proxies:
             os.environ["GRIDLOOP_PROXIES"] = json.dumps(proxies)
         logs.install(settings.log_level)
@@ -155,7 +161,7 @@ def served_app() -> Door:
     follow_first_process()
     settings = read_settings()
     logs.install(settings.log_level)
-    app = create_app(settings)
+    app = create_app(settings, utc_now)
     app.add_middleware(Forwarded, proxies_from(settings.proxies), app.state.strangers)
     # What is there now stays: looking for garbage in it again and again would cost every phone a little.
     gc.collect()
@@ -581,7 +587,7 @@ def check(
     checked = Checked()
     try:
         with database_url(chosen(data)) as settings:
-            run(settings, _nothing)
+            run(settings, _nothing, clock=mend)  # who only looks stores nothing by the clock
             try:
                 with steps("parts checked") as show:
                     go_through(settings, mend, checked, show)
