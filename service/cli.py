@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from functools import partial
@@ -33,6 +32,7 @@ from service.encryption import KeyMissing, new_key
 from service.http.connections import Limits, room_for_files
 from service.http.forwarded import Forwarded, checked, proxies_from
 from service.http.origins import cross_origin
+from service.leftovers import own_folder, temporary_files_in
 from service.listening import AddressTaken, Processes, Workers, can_spread
 from service.memory import keep_freed_memory
 from service.migrating import migrate_embedded, migrate_given
@@ -124,9 +124,11 @@ def serve(
             asyncio.run(look_before_start(settings))
         except (Refusal, KeyMissing) as error:
             raise Refusal(text_of(error), STARTUP_FAILURE) from None
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gridloop-metrics-"))
+        folder = stack.enter_context(own_folder("serve"))
+        # Whatever its processes put down for a moment lies in it, too: of one that is killed nothing stays.
+        stack.enter_context(temporary_files_in(folder))
         if workers > 1:
-            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(folder))
         config = uvicorn.Config(
             "service.cli:served_app",
             factory=True,

@@ -19,7 +19,7 @@ from service.postgres import PostgresFailed, embedded
 from service.refusals import WRONG_USE, Refusal
 from service.settings import Settings
 from service.stopping import stopping_in_order
-from sync_protocol.texts import Text
+from sync_protocol.texts import Text, text_of
 
 T = TypeVar("T")
 log = logging.getLogger("gridloop")
@@ -47,7 +47,7 @@ def database_url(settings: Settings, makes: bool = False, migrate: bool = True) 
             with embedded(settings.data) as url:
                 yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
     except PostgresFailed as error:
-        raise Refusal(str(error)) from None
+        raise Refusal(text_of(error)) from None
 
 
 def _refuse_empty(folder: Path) -> None:

@@ -65,7 +65,7 @@ def main() -> None:
     for column in ("run", "seconds", "exit code", "writes meanwhile", "longest, ms", "median, ms"):
         table.add_column(column, justify="right")
     good = True
-    with temporary_folder("gridloop-bench-") as temporary, embedded(options.keep or temporary) as server:
+    with temporary_folder("bench") as temporary, embedded(options.keep or temporary) as server:
         url = asyncio.run(kept(server, options.visits)) or asyncio.run(prepare(server, options.visits))
         for run in range(1, 4):
             took, code, waits = asyncio.run(measure(url))

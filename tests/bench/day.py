@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the city's phones and work")
     options = parser.parse_args()
     console = Console()
-    with temporary_folder("gridloop-bench-") as temporary, embedded(options.keep or temporary) as server:
+    with temporary_folder("bench") as temporary, embedded(options.keep or temporary) as server:
         with progress_bar() as progress:
             show = bars(progress)
             began = time.perf_counter()

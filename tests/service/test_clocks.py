@@ -248,7 +248,7 @@ async def test_a_start_behind_the_newest_stamp_is_refused_unless_told(settings: 
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", "serve", "--port", str(port), "--trust-clock", "--workers", "2"),
+        *(sys.executable, "-m", "service", "serve", "--port", str(port), "--trust-clock"),
         env=environment_of(settings),
     )
     try:
