@@ -16,7 +16,7 @@ def driver_url(url: str) -> str:
 def configuration(url: str) -> Config:
     """Alembic's configuration for a database."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config

@@ -21,6 +21,7 @@ from service.articles import routes as articles
 from service.audit import routes as audit
 from service.audit.rights import DatabaseRights
 from service.audit.sign_ins import keep_noting
+from service.clocks import ClockWatch, RightClock
 from service.database import Database, open_pool
 from service.encryption_queries import refuse_unknown_keys
 from service.errors import Problem
@@ -84,8 +85,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def look_at_database(database: Database, settings: Settings) -> None:
-    """Raises `KeyMissing` now, and not with the first phone; says in the log when the tables are missing.
+async def look_at_database(database: Database, settings: Settings, clock: ClockWatch | None = None) -> None:
+    """Raises `KeyMissing` now, and not with the first phone; says in the log when the tables are missing, or the clock is wrong.
 
     A database that is down, or has no tables yet, is asked again at the first sign-in.
     """
@@ -98,6 +99,8 @@ async def look_at_database(database: Database, settings: Settings) -> None:
                 log.error("%s", missing)
                 return
             await refuse_unknown_keys(connection, settings)
+        if clock is not None:
+            await clock.look_if_possible(database)
     except (Problem, asyncpg.PostgresError):
         log.info("whether the database has its tables, and the keys are its own, is asked later")
 
@@ -137,8 +140,13 @@ def _routes() -> list[BaseRoute]:
     return api.routes
 
 
-def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> FastAPI:
-    """The service over the database of the settings, whose tables are migrated already."""
+def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock: ClockWatch | None = None) -> FastAPI:
+    """The service over the database of the settings, whose tables are migrated already.
+
+    `clock` watches the clock; this machine's is watched anyway, and another is what somebody wants it to be.
+    """
+    if clock is None and now is utc_now:
+        clock = ClockWatch(now, settings.trust_clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -152,7 +160,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         looked_up = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
         sync = await open_pool(settings.database_url, settings.sync_pool_size, server_settings=looked_up, init=timelines.keep)
         database = Database(pool, analysis, sync)
-        await look_at_database(database, settings)
+        await look_at_database(database, settings, clock)
         app.state.gridloop = State(
             settings,
             database,
@@ -162,15 +170,18 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
             Exchanges(database, settings),
             now,
         )
-        releasing = asyncio.create_task(keep_releasing(database, settings, now))
-        noting = asyncio.create_task(keep_noting(database, now))
+        releasing = asyncio.create_task(keep_releasing(database, settings, now if clock is None else clock.stamp))
+        noting = asyncio.create_task(keep_noting(database, now if clock is None else clock.stamp))
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
+        tasks: list[asyncio.Task[None]] = [releasing, noting, checking]
+        if clock is not None:
+            tasks.append(asyncio.create_task(clock.keep(database)))
         try:
             yield
         finally:
-            for task in (releasing, noting, checking):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(releasing, noting, checking, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await pool.close()
             await analysis.close()
             await sync.close()
@@ -190,6 +201,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.state.database_rights = DatabaseRights()
     app.state.places = Places(settings.sync_at_once)
     app.state.strangers = Strangers()
+    app.state.clock = clock
     # From the inside out.
     app.add_middleware(Retries)
     app.add_middleware(Idempotency)
@@ -200,6 +212,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.add_middleware(Answers)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
     app.add_middleware(Phones)
+    app.add_middleware(RightClock)
     app.add_middleware(Heads)
     app.add_middleware(cross_origin, settings.cors_origins)
     app.add_middleware(Requests)

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from functools import partial
@@ -27,12 +26,13 @@ from service import logs
 from service.app import create_app, utc_now
 from service.audit.trail import OPERATOR, record_operator
 from service.command_database import OWNER, SERVICE, database_url, look_before_start, reach, run
-from service.console import bars, console, load_roster, progress_bar
+from service.console import bars, console, load_roster, progress_bar, steps
 from service.database import Database, open_pool
 from service.encryption import KeyMissing, new_key
 from service.http.connections import Limits, room_for_files
 from service.http.forwarded import Forwarded, checked, proxies_from
 from service.http.origins import cross_origin
+from service.leftovers import own_folder, temporary_files_in
 from service.listening import AddressTaken, Processes, Workers, can_spread
 from service.memory import keep_freed_memory
 from service.migrating import migrate_embedded, migrate_given
@@ -69,6 +69,7 @@ STATEMENTS_NEEDED = Text(
     "The role of GRIDLOOP_OWNER_DATABASE_URL may not do all that is needed."
     " Ask an administrator of the database to run these statements in it, then run ‘gridloop migrate’ again:"
 )
+_INTERRUPTED = 130  # as a shell counts a Ctrl-C
 _GARBAGE_AFTER = 100_000  # more than the objects that come and go with a full house
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
 
@@ -94,9 +95,14 @@ def serve(
     proxy: Annotated[
         list[str], typer.Option(help="Address or network of a proxy that may say where a request came from; give it several times.")
     ] = [],  # noqa: B006 - typer reads it and changes nothing
+    trust_clock: Annotated[
+        bool, typer.Option("--trust-clock", help="Serve although the clock lies behind the newest stamp in the database.")
+    ] = False,
 ) -> None:
     """Run the service until Ctrl-C, SIGTERM or SIGHUP."""
     given = chosen(data, demo)
+    if trust_clock:
+        given = given.model_copy(update={"trust_clock": True})
     named = "--proxy" if proxy else "FORWARDED_ALLOW_IPS"
     try:
         proxies = [*map(checked, proxy)]
@@ -110,6 +116,7 @@ def serve(
         os.environ.pop("GRIDLOOP_OWNER_DATABASE_URL", None)  # what serves requests does not know how to be the owner
         os.environ["GRIDLOOP_DEMO"] = "1" if settings.demo else "0"
         os.environ["GRIDLOOP_DATA"] = str(settings.data.absolute())
+        os.environ["GRIDLOOP_TRUST_CLOCK"] = "1" if settings.trust_clock else "0"
         if proxies:
             os.environ["GRIDLOOP_PROXIES"] = json.dumps(proxies)
         logs.install(settings.log_level)
@@ -117,9 +124,11 @@ def serve(
             asyncio.run(look_before_start(settings))
         except (Refusal, KeyMissing) as error:
             raise Refusal(text_of(error), STARTUP_FAILURE) from None
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gridloop-metrics-"))
+        folder = stack.enter_context(own_folder("serve"))
+        # Whatever its processes put down for a moment lies in it, too: of one that is killed nothing stays.
+        stack.enter_context(temporary_files_in(folder))
         if workers > 1:
-            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(folder))
         config = uvicorn.Config(
             "service.cli:served_app",
             factory=True,
@@ -154,7 +163,7 @@ def served_app() -> Door:
     follow_first_process()
     settings = read_settings()
     logs.install(settings.log_level)
-    app = create_app(settings)
+    app = create_app(settings, utc_now)
     app.add_middleware(Forwarded, proxies_from(settings.proxies), app.state.strangers)
     # What is there now stays: looking for garbage in it again and again would cost every phone a little.
     gc.collect()
@@ -550,35 +559,51 @@ def fill(
             raise Refusal(text_of(error)) from None
 
 
+def _stopped(done: int, parts: int, found: int, mend: bool) -> Text:
+    """What is said of a check that was interrupted."""
+    if mend:
+        return Text(
+            "Stopped after {done} of {parts} parts: {found} differences in them were mended, and nothing else was changed."
+            " Run ‘gridloop check --mend’ again for the rest.",
+            done=done,
+            parts=parts,
+            found=found,
+        )
+    return Text(
+        "Stopped after {done} of {parts} parts: {found} differences were found in them. Run ‘gridloop check’ again to look at all.",
+        done=done,
+        parts=parts,
+        found=found,
+    )
+
+
 @app.command()
 def check(
     data: Data = None,
     mend: Annotated[bool, typer.Option("--mend", help="Put the recounted rows in place of those that differ.")] = False,
 ) -> None:
-    """Recount cases and tallies from the records; exit code 1 when anything differs and was not mended."""
-    from service.summaries import check as checking
+    """Recount cases and tallies from the records, part by part, while the service goes on; exit code 1 when anything differs and was not
+    mended."""
+    from service.summaries.checking import Checked, go_through
 
-    async def compare(database: Database) -> list[checking.Difference]:
-        # While it mends, nobody writes; a plain check sees one state of the records while others go on.
-        async with database.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
-            if mend:
-                await connection.execute("LOCK TABLE counter IN EXCLUSIVE MODE")
-            with console.status("counting") as status:
-                truth = await checking.recount(connection, settings, lambda what, done: status.update(f"{what}: {done}"))
-                found = await checking.compare(connection, truth)
-            if found and mend:
-                await checking.mend(connection, truth)
-                await record_operator(connection, utc_now(), "tallies-mended", "tallies", len(found))
-        return found
-
-    with database_url(chosen(data)) as settings:
-        found = run(settings, compare)
-    for item in found[:50]:
-        console.print(f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}", highlight=False)
-    if not found:
+    checked = Checked()
+    try:
+        with database_url(chosen(data)) as settings:
+            run(settings, _nothing, clock=mend)  # who only looks stores nothing by the clock
+            try:
+                with steps("parts checked") as show:
+                    go_through(settings, mend, checked, show)
+            except KeyboardInterrupt:
+                say(console, _stopped(checked.done, checked.parts, len(checked.found), mend), "yellow")
+                raise
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+    for item in checked.found[:50]:
+        console.print(f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}", highlight=False, markup=False)
+    if not checked.found:
         console.print("All cases and tallies are what the records say.")
     else:
-        console.print(f"{len(found)} differences{', mended' if mend else ''}.")
+        console.print(f"{len(checked.found)} differences{', mended' if mend else ''}.")
         raise typer.Exit(0 if mend else 1)
 
 

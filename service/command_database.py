@@ -10,7 +10,9 @@ from typing import TypeVar
 
 import asyncpg
 
-from service.database import UNREACHABLE, Database, open_pool
+from service import app
+from service.clocks import read_clocks
+from service.database import UNREACHABLE, Connection, Database, open_pool
 from service.encryption_queries import refuse_unknown_keys
 from service.migrating import migrate_embedded, tables_missing
 from service.postgres import PostgresFailed, embedded
@@ -18,7 +20,7 @@ from service.refusals import WRONG_USE, Refusal
 from service.settings import Settings
 from service.stopping import stopping_in_order
 from service.sync import timelines
-from sync_protocol.texts import Text
+from sync_protocol.texts import Text, text_of
 
 T = TypeVar("T")
 log = logging.getLogger("gridloop")
@@ -46,7 +48,7 @@ def database_url(settings: Settings, makes: bool = False, migrate: bool = True) 
             with embedded(settings.data) as url:
                 yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
     except PostgresFailed as error:
-        raise Refusal(str(error)) from None
+        raise Refusal(text_of(error)) from None
 
 
 def _refuse_empty(folder: Path) -> None:
@@ -87,10 +89,13 @@ async def reach(url: str, setting: str) -> None:
         ) from None
 
 
-async def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]], keys: bool = False, owner: bool = False) -> T:
+async def with_database(
+    settings: Settings, work: Callable[[Database], Awaitable[T]], keys: bool = False, owner: bool = False, clock: bool = True
+) -> T:
     """Does a command's work over a database that can be reached and has its tables; raises `Refusal`.
 
     `keys`: also that its keys are known, for a command that encrypts something. `owner`: that its owner can connect, if one is set.
+    `clock`: that the clock is right, for all that store something by it, or clear what is old.
     """
     await reach(str(settings.database_url), SERVICE)
     if owner and settings.owner_database_url is not None:
@@ -104,9 +109,21 @@ async def with_database(settings: Settings, work: Callable[[Database], Awaitable
                 raise Refusal(missing)
             if keys:
                 await refuse_unknown_keys(connection, settings)
+            if clock:
+                await refuse_wrong_clock(connection, settings)
         return await work(database)
     finally:
         await pool.close()
+
+
+async def refuse_wrong_clock(connection: Connection, settings: Settings) -> None:
+    """Raises `Refusal` where the clock differs from the database's, or lies behind what stands there; warns where phones say otherwise."""
+    clocks = await read_clocks(connection, app.utc_now)
+    wrong = clocks.apart or (None if settings.trust_clock else clocks.behind)
+    if wrong is not None:
+        raise Refusal(wrong)
+    if clocks.phones_differ is not None:
+        log.warning("%s", clocks.phones_differ)
 
 
 async def look_before_start(settings: Settings) -> None:
@@ -125,12 +142,13 @@ async def look_before_start(settings: Settings) -> None:
     try:
         if await tables_missing(connection) is None:
             await refuse_unknown_keys(connection, settings)
+            await refuse_wrong_clock(connection, settings)
     except asyncpg.PostgresError:
         pass  # each process looks again
     finally:
         await connection.close()
 
 
-def run(settings: Settings, work: Callable[[Database], Awaitable[T]], keys: bool = False, owner: bool = False) -> T:
+def run(settings: Settings, work: Callable[[Database], Awaitable[T]], keys: bool = False, owner: bool = False, clock: bool = True) -> T:
     """The same for a command that is no coroutine."""
-    return asyncio.run(with_database(settings, work, keys, owner))
+    return asyncio.run(with_database(settings, work, keys, owner, clock))

@@ -1,6 +1,7 @@
 """What the commands share: the screen, progress bars, and loading the roster with one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -47,3 +48,23 @@ def bars(progress: Progress) -> Callable[[str, int, int], None]:
         progress.update(tasks[what], completed=done, total=total)
 
     return show
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[int, int], None]]:
+    """What shows how far one long work has come, `show(done, total)`: a bar, or where nobody sees one a line for every tenth."""
+    if console.is_terminal:
+        with progress_bar() as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+        return
+    told = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        tenth = 10 * done // max(total, 1)
+        if tenth > told:
+            told = tenth
+            console.print(f"{what}: {done} of {total}", highlight=False)
+
+    yield tell

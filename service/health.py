@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from service import metrics as figures
+from service.clocks import RETRY_AFTER_S, ClockWatch
 from service.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented
 from service.localization import FOR_PROGRAMS, localized
 from service.state import state_of
@@ -36,14 +37,19 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Whether the service can serve", operation_id="readyz", responses=documented(UNAVAILABLE))
 async def readyz(request: Request) -> Readiness:
-    """Asks the database for the server's row, and opens the keys that sign tokens."""
+    """Asks the database for the server's row, compares the clocks, and opens the keys that sign tokens."""
     state = state_of(request)
+    clock: ClockWatch | None = request.app.state.clock
     async with state.database.reading() as connection:
         await connection.fetchval("SELECT one FROM server")
         await request.app.state.database_rights.check(connection)
+        if clock is not None:
+            await clock.look(connection)
+    if clock is not None and clock.wrong is not None:
+        raise Problem(UNAVAILABLE, clock.wrong, {"Retry-After": str(RETRY_AFTER_S)})
     await state.tokens.ready()
-    warnings = [localized(_FORWARDED, FOR_PROGRAMS)] if request.app.state.strangers.were_here else []
-    return Readiness(warnings=warnings)
+    warnings: list[Text] = [_FORWARDED] if request.app.state.strangers.were_here else []
+    return Readiness(warnings=[localized(text, FOR_PROGRAMS) for text in (*warnings, *(clock.warnings if clock is not None else ()))])
 
 
 _FORWARDED = Text(

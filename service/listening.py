@@ -11,6 +11,7 @@ import sys
 from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 
+from service import metrics
 from sync_protocol.texts import Text
 
 _HANG_UP = getattr(signal, "SIGHUP", None)
@@ -33,6 +34,14 @@ class Workers(Multiprocess):
         super().__init__(config, sockets)
         if _HANG_UP is not None and ignored:
             signal.signal(_HANG_UP, signal.SIG_IGN)
+
+    def keep_subprocess_alive(self) -> None:
+        """Starts others in place of processes that have died, and forgets what those said of themselves."""
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            if pid is not None:
+                metrics.forget_process(pid)
 
     def handle_hup(self) -> None:
         """The terminal has gone away."""

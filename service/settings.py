@@ -64,6 +64,10 @@ class Settings(BaseSettings):
     proxies: Listed = Field(
         [], description="Addresses or networks that may say where a request came from (X-Forwarded-For and -Proto), as a JSON list."
     )
+    trust_clock: bool = Field(
+        False,
+        description="Whether to serve although the clock lies behind the newest stamp in the database, when a wrong one wrote that.",
+    )
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
     access_minutes: int = Field(15, ge=1, le=24 * 60, description="Life of an access token, minutes.")
     refresh_days: int = Field(90, ge=1, le=3650, description="Life of a refresh token, days.")

@@ -54,14 +54,14 @@ def quickest_disk() -> Path | None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The embedded server of this test process."""
-    with temporary_folder("gridloop-test-", quickest_disk()) as folder, embedded(folder, TEST_CONFIG) as url:
+    with temporary_folder("test", quickest_disk()) as folder, embedded(folder, TEST_CONFIG) as url:
         yield url
 
 
 @pytest.fixture
 def data_folder() -> Iterator[Path]:
     """A data folder for an embedded server of one's own; pytest's folders are closed to the user that root's server runs as."""
-    with temporary_folder("gridloop-test-") as folder:
+    with temporary_folder("test") as folder:
         yield folder
 
 

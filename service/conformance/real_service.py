@@ -6,7 +6,6 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -146,8 +145,8 @@ class Services:
 @asynccontextmanager
 async def services(template: str = "conformance") -> AsyncIterator[Services]:
     """Starts PostgreSQL and fills the database with the roster; households in one village only."""
-    with temporary_folder("gridloop-conformance-") as folder:
-        context = embedded(Path(folder), _CONFIG)
+    with temporary_folder("conformance") as folder:
+        context = embedded(folder, _CONFIG)
         server = await asyncio.to_thread(context.__enter__)
         try:
             url = await fresh_database(server, template)

@@ -7,13 +7,13 @@ import asyncio
 import json
 import random
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from service.leftovers import own_folder
 from sync_protocol.device import Account, Device, DeviceRevoked, Refused, Store, SyncReport, Transport, Unreachable
 from sync_protocol.messages import Verdict
 
@@ -197,8 +197,8 @@ async def serve(phones: Phones) -> None:
 
 def main() -> None:
     """The process of the reference adapter."""
-    with tempfile.TemporaryDirectory(prefix="gridloop-reference-") as folder:
-        asyncio.run(serve(Phones(Path(folder), lambda server: httpx.AsyncClient(base_url=server, timeout=_TIMEOUT_S, trust_env=False))))
+    with own_folder("reference") as folder:
+        asyncio.run(serve(Phones(folder, lambda server: httpx.AsyncClient(base_url=server, timeout=_TIMEOUT_S, trust_env=False))))
 
 
 if __name__ == "__main__":

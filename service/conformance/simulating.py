@@ -6,9 +6,7 @@ and the server everything that anybody wrote.
 
 import json
 import random
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +17,7 @@ from service.conformance.playing import Client, ClientFailed, Finding, canonical
 from service.conformance.real_service import VILLAGE, RealService, Services
 from service.conformance.reference import Phones
 from service.conformance.transcripts import Step, complete, live
+from service.leftovers import own_folder
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import monthly_summary_id, uuid7, weekly_analysis_id
 from sync_protocol.periods import from_ms, local_day, month_of, week_of
@@ -356,8 +355,8 @@ def _content(mutation: Step) -> str:
 async def simulate(seed: int, steps: int, client: Client, some: Services, prefix: str = "") -> list[Finding]:
     """One history on a service of its own."""
     async with some.running(seed) as service, serving(service.handle) as url:
-        with tempfile.TemporaryDirectory(prefix="gridloop-simulated-") as folder:
-            others = Phones(Path(folder), lambda server: httpx.AsyncClient(base_url=server, timeout=20, trust_env=False))
+        with own_folder("simulated") as folder:
+            others = Phones(folder, lambda server: httpx.AsyncClient(base_url=server, timeout=20, trust_env=False))
             try:
                 return await Simulated(seed, steps, client, service, url, others, prefix).live()
             finally:

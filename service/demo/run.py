@@ -2,10 +2,8 @@
 
 import asyncio
 import socket
-import tempfile
 import time
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +14,7 @@ from rich.table import Table
 from service.app import create_app
 from service.console import DEMO_PASSWORD, load_roster, progress_bar
 from service.demo.phones import Clock, Week, last_week
+from service.leftovers import own_folder
 from service.roster import rule
 from service.settings import Settings
 from sync_protocol.vocabulary import DUTIES
@@ -86,8 +85,8 @@ async def _wait_until_ready(base_url: str, serving: "asyncio.Task[None]") -> Non
 async def _week(base_url: str, console: Console, clock: Clock, began: float) -> None:
     township, workers = township_and_workers()
     name = last_week(clock.now())
-    with tempfile.TemporaryDirectory(prefix="gridloop-demo-") as folder:
-        week = Week(base_url, Path(folder), workers, DEMO_PASSWORD, clock)
+    with own_folder("demo") as folder:
+        week = Week(base_url, folder, workers, DEMO_PASSWORD, clock)
         with progress_bar() as progress:
             task = progress.add_task(f"{name}: {PHONES} phones", total=6)
             await week.live(name, lambda day: progress.update(task, completed=day))

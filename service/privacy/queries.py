@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from service.database import Connection, Row
 from service.records.columns import fields_json, personal_array
 from service.sync.erased_queries import FIRST_ID, LineKey
+from service.sync.queries import SERVER_PLATFORM
 from sync_protocol.records import KINDS
 
 # ------------------------------------------------------------------------------------------------------- exports
@@ -57,9 +58,10 @@ async def posts_and_devices(connection: Connection, staff_code: str) -> tuple[li
         "SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1 ORDER BY valid_from", staff_code
     )
     devices = await connection.fetch(
-        "SELECT id::text, name, platform, app_version, created_at, last_seen, revoked_at FROM device WHERE staff_code = $1"
-        " ORDER BY created_at",
+        "SELECT id::text, name, platform, app_version, created_at, last_seen, revoked_at FROM device"
+        " WHERE staff_code = $1 AND platform <> $2 ORDER BY created_at",
         staff_code,
+        SERVER_PLATFORM,
     )
     sessions = await connection.fetch(
         "SELECT family::text AS session, device::text, max(expires_at) AS expires_at, bool_and(revoked_at IS NOT NULL) AS ended"

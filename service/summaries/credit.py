@@ -12,7 +12,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sync_protocol.clock import make_stamp, stamp_ms
-from sync_protocol.periods import Period, day_of, day_of_ms, midnight, month_around, month_of, quarter_of, to_ms, week_around, week_of
+from sync_protocol.periods import (
+    Period,
+    day_of,
+    day_of_ms,
+    local_day,
+    midnight,
+    month_around,
+    month_of,
+    quarter_of,
+    to_ms,
+    week_around,
+    week_of,
+)
 from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
 
 if TYPE_CHECKING:
@@ -197,6 +209,15 @@ class Changes:
         for rows, count in touched.items():
             rows.count(count, received_at)
 
+    def stored_visits(self, visits: Iterable[Iterable[Any]]) -> None:
+        """The same as `visit` for many that are there already, as rows of the table: grid, cadre, stamp of the latest mutation, that of
+        the first if it is another, when it came in, moment, duties and household of each."""
+        for grid, by, stamp, first, received_at, visited_at, duties, household in visits:
+            rows = self._rows_of(grid, by, local_day(visited_at))
+            written = stamp if first is None else int(first, 16)
+            rows.note(1, rows.begins <= written < rows.ends, duties or (), household)
+            rows.count(1, received_at)
+
     def _visit(self, facts: VisitFacts | None, sign: int) -> None:
         if facts is not None:
             rows = self._rows_of(facts.grid, facts.by, facts.day)
@@ -296,6 +317,12 @@ class Changes:
         self._spread()
         found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n > 0]
         return dict.fromkeys(sorted(found), (1,))
+
+    def visited_in(self) -> dict[GridKey, set[str]]:
+        """The same by span and grid."""
+        self._spread()
+        found = {key: {household for household, n in visits.items() if n > 0} for key, visits in self._visited.items()}
+        return {key: households for key, households in found.items() if households}
 
     def left(self) -> dict[VisitedKey, Period]:
         """Households that have lost a visit in a span, each with the span: perhaps they have no other there."""

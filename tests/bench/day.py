@@ -25,7 +25,7 @@ from service.console import bars, progress_bar
 from service.database import Database, open_pool
 from service.postgres import embedded, fresh_database, temporary_folder
 from service.settings import Settings
-from service.summaries.check import compare, recount
+from service.summaries.check import differences as differences_of
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.device import moment_at
 from sync_protocol.ids import household_id
@@ -209,8 +209,8 @@ async def audit(url: str) -> tuple[dict[str, int], Sequence[Any]]:
     kept = {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in ("visit", "problem", "held")}
     await connection.close()
     pool = await open_pool(url, 1, command_timeout=None)
-    async with Database(pool).transaction() as lent:
-        differences = await compare(lent, await recount(lent, Settings(database_url=url)))
+    async with Database(pool).reading() as lent:
+        differences = await differences_of(lent, Settings(database_url=url))
     await pool.close()
     return kept, differences
 
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the city's phones and work")
     options = parser.parse_args()
     console = Console()
-    with temporary_folder("gridloop-bench-") as temporary, embedded(options.keep or temporary) as server:
+    with temporary_folder("bench") as temporary, embedded(options.keep or temporary) as server:
         with progress_bar() as progress:
             show = bars(progress)
             began = time.perf_counter()

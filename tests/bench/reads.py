@@ -225,7 +225,7 @@ def main() -> None:
         previous(month(month_of(yesterday))),
         ((yesterday - timedelta(days=364)).isoformat(), yesterday.isoformat()),
     )
-    with temporary_folder("gridloop-bench-") as temporary, embedded(options.keep or temporary) as server:
+    with temporary_folder("bench") as temporary, embedded(options.keep or temporary) as server:
         results = []
         for visits in options.visits:
             console.print(f"{visits} visits")

@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often each measure is taken")
     parser.add_argument("--large", type=int, default=0, help="also over a database with so many visits; filling it takes minutes")
     options = parser.parse_args()
-    with temporary_folder("gridloop-bench-") as temporary, embedded(options.keep or temporary) as server:
+    with temporary_folder("bench") as temporary, embedded(options.keep or temporary) as server:
         uvloop.run(run(server, temporary / "service", options, Console()))
 
 

@@ -328,7 +328,7 @@ async def _record(server: str, stems: list[str]) -> None:
 
 def main(stems: list[str]) -> None:
     """Records the transcripts of these stems, or all."""
-    with database_folder("gridloop-record-", quickest_disk()) as folder, embedded(folder, TEST_CONFIG) as server:
+    with database_folder("record", quickest_disk()) as folder, embedded(folder, TEST_CONFIG) as server:
         asyncio.run(_record(server, stems))
 
 

@@ -157,7 +157,7 @@ async def started(command: list[str], folder: Path, port: int, **environment: st
 async def front(server: str, template: str) -> AsyncIterator[Front]:
     """nginx with the profile in front of a service process."""
     nginx = nginx_or_skip()
-    with temporary_folder("gridloop-nginx-") as folder:
+    with temporary_folder("nginx") as folder:
         certificate(folder)
         front = Front(
             free_port(),
@@ -287,7 +287,7 @@ def assert_bilingual(answer: httpx.Response) -> None:
 
 async def test_while_the_service_is_down_clients_are_asked_to_come_again() -> None:
     nginx = nginx_or_skip()
-    with temporary_folder("gridloop-nginx-") as folder:
+    with temporary_folder("nginx") as folder:
         certificate(folder)
         trust = ssl.create_default_context(cafile=str(folder / "fullchain.pem"))
         front = Front(free_port(), free_port(), free_port(), trust)

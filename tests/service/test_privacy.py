@@ -170,10 +170,15 @@ async def test_a_household_gets_all_that_is_kept_of_it(world: World) -> None:
 
 async def test_a_cadre_gets_all_that_is_kept_of_the_cadre_but_no_secret(world: World) -> None:
     await house_with(world)
+    # Over REST it is the server's device that writes; it is nobody's phone.
+    await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "t", "duty": "emergency"}}, WORKER)
     answer = await world.get(f"/v1/cadres/{WORKER}/export", WORKER)
     whole = answer.json()
+    phones = await world.fetch("SELECT id::text, platform FROM device WHERE staff_code = $1", WORKER)
+    assert sorted(row["platform"] for row in phones) == ["", "server"]
+    assert [item["id"] for item in whole["devices"]] == [row["id"] for row in phones if row["platform"] != "server"]
     assert whole["cadre"]["phone"].startswith("100")
-    assert [item["kind"] for item in whole["written"]] == ["household"]
+    assert [item["kind"] for item in whole["written"]] == ["household", "problem"]
     assert "argon2" not in answer.text
     assert (await world.get(f"/v1/cadres/{SECRETARY}/export", WORKER)).status_code == 404
 

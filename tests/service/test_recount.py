@@ -1,5 +1,6 @@
 """Every number of the summaries against a plain recomputation over random histories, late arrivals and reopenings included."""
 
+import asyncio
 import random
 import statistics
 from collections import Counter
@@ -8,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from service.summaries.check import compare, differences, mend, recount
+from service.summaries import check as checking
+from service.summaries.check import differences, mend, parts_of
 from sync_protocol import periods
 from sync_protocol.device.device import moment_at
 from sync_protocol.lifecycle import OPEN, TRANSITIONS
 from sync_protocol.periods import Period, local_day
-from tests.world import GRID, OTHER_GRID, TOWNSHIP, VILLAGE, Phone, World
+from tests.world import FAR_GRID, GRID, OTHER_GRID, TOWNSHIP, VILLAGE, Phone, World
 
 CADRES = {f"W{GRID}-1": [GRID], f"W{OTHER_GRID}-1": [OTHER_GRID], f"C{VILLAGE}-1": [GRID, OTHER_GRID]}
 START = datetime(2026, 11, 9, 1, 0, tzinfo=UTC)
@@ -203,18 +205,96 @@ async def check_cadres(history: History, world: World, period: Period) -> None:
             assert {row["staff_code"]: row[name] for row in rows if row[name]} == dict(wanted), (name, query)
 
 
-async def test_a_check_finds_and_mends_what_was_spoilt(world: World) -> None:
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every village in which anything was written is a part by itself."""
+    monkeypatch.setattr(checking, "_PART", 1)
+
+
+async def test_a_check_finds_and_mends_what_was_spoilt(world: World, small_parts: None) -> None:
     history = History(world, 99)
     await history.live(60)
+    far = world.phone(f"W{FAR_GRID}-1")
+    far.put("visit", {"visited_at": moment_at(world.clock.ms())}, grid=FAR_GRID)
+    await far.sync()
     await world.fetch("UPDATE tally SET visits = visits + 1 WHERE visits > 0")
     await world.fetch("UPDATE grid_tally SET households = 0")
     await world.fetch("DELETE FROM household_tally")
+    await world.fetch("DELETE FROM visited_household WHERE household = (SELECT min(household::text)::uuid FROM visited_household)")
+    await world.fetch("INSERT INTO visited_household SELECT gen_random_uuid(), '2026-W47', $1", FAR_GRID)
     await world.fetch("UPDATE case_file SET state = 'closed' WHERE state = ANY($1)", sorted(OPEN))
-    async with world.state.database.transaction() as connection:
-        truth = await recount(connection, world.state.settings)
-        found = await compare(connection, truth)
-        assert {item.what for item in found} >= {"tally", "grid_tally", "household_tally", "case"}
-        await mend(connection, truth)
+    await world.fetch("DELETE FROM case_file WHERE problem = (SELECT min(problem::text)::uuid FROM case_file)")
+    # Rows of no unit that there is, before, between and behind all codes.
+    for grid in ("", "150202100200zzz", "9", "x", "􏿾"):
+        await world.fetch("INSERT INTO week_tally (week, grid, visits_1) VALUES ('2026-W01', $1, 1)", grid)
+    await world.fetch("INSERT INTO case_tally (every, span, village, severity, raised) VALUES ('', '', '15', 'urgent', 3)")
+    # A case that stands in another part than its problem is one difference and not two.
+    await world.fetch("UPDATE case_file SET grid = $1 WHERE problem = (SELECT max(problem::text)::uuid FROM case_file)", FAR_GRID)
+    mended = []
+
+    async def note(_: object, count: int) -> None:
+        mended.append(count)
+
+    async with world.state.database.reading() as connection:
+        found = await differences(connection, world.state.settings)
+        strays = {item.key for item in found if item.what == "week_tally"}
+        assert strays == {str(("2026-W01", grid)) for grid in ("", "150202100200zzz", "9", "x", "􏿾")}
+        assert {item.what for item in found} == {"case", *checking.TABLES} - {"cadre_tally"}
+        assert len({(item.what, item.key) for item in found}) == len(found)
+        parts = await parts_of(connection)
+        assert len(parts) > 1
+        for part in parts:
+            await mend(connection, world.state.settings, part, note)
+        assert sum(mended) == len(found)
+        assert await differences(connection, world.state.settings) == []
+
+
+async def test_phones_hand_in_while_a_check_is_under_way_and_only_what_stays_wrong_is_reported(
+    world: World, small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = world.phone()
+    await phone.sync()
+
+    async def hand_in() -> None:
+        phone.put("visit", {"visited_at": moment_at(world.clock.ms())}, grid=GRID)
+        async with asyncio.timeout(10):
+            await phone.sync()
+
+    await hand_in()
+    await world.fetch("UPDATE tally SET visits = visits + 7 WHERE grid = $1", GRID)
+    looks: list[bool] = []
+    see = checking._see
+
+    async def busy(connection: Any, settings: Any, part: checking.Part) -> Any:
+        """Somebody writes in the part during every look, unless that look holds writers back."""
+        seen = await see(connection, settings, part)
+        if part.begins <= GRID < part.ends:
+            held = await world.fetch("SELECT FROM pg_locks WHERE relation = 'counter'::regclass AND mode = 'ExclusiveLock'")
+            looks.append(bool(held))
+            if not held:
+                await hand_in()
+        return seen
+
+    monkeypatch.setattr(checking, "_see", busy)
+    async with world.state.database.reading() as connection:
+        found = await differences(connection, world.state.settings)
+    assert [(item.what, item.recounted) for item in found] == [("tally", f"({len(looks)}, 0, 0)")]
+    assert looks == [False] * (len(looks) - 1) + [True]
+
+
+async def test_what_differs_only_for_a_moment_is_not_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = world.phone()
+    phone.put("visit", {"visited_at": moment_at(world.clock.ms())}, grid=GRID)
+    await phone.sync()
+    await world.fetch("UPDATE tally SET visits = visits + 7")
+    see = checking._see
+
+    async def seen_once(*given: Any) -> Any:
+        seen = await see(*given)
+        await world.fetch("UPDATE tally SET visits = 1")
+        return seen
+
+    monkeypatch.setattr(checking, "_see", seen_once)
     async with world.state.database.reading() as connection:
         assert await differences(connection, world.state.settings) == []
 

@@ -29,7 +29,7 @@ def mode(path: Path) -> int:
 @pytest.fixture
 def open_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that everybody may pass through; what would lie below /var/lib lies in it."""
-    with temporary_folder("gridloop-modes-") as folder:
+    with temporary_folder("modes") as folder:
         monkeypatch.setattr(system_user, "PLACE", folder / "place")
         yield folder
 

@@ -76,7 +76,7 @@ def run(first: int, seeds: int, workers: int, console: Console) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     counts: Counter[str] = Counter()
     failed: list[Outcome] = []
-    with temporary_folder("gridloop-simulate-", quickest_disk()) as folder, embedded(folder, TEST_CONFIG) as server:
+    with temporary_folder("simulate", quickest_disk()) as folder, embedded(folder, TEST_CONFIG) as server:
         asyncio.run(_template(server))
         context = multiprocessing.get_context("spawn")
         results: multiprocessing.Queue[Outcome | None] = context.Queue()

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+import httpx
 import psutil
 import pytest
 
@@ -121,7 +122,7 @@ async def usable(folder: Path) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture(scope="module")
 def used_folder() -> Iterator[Path]:
     """A data folder that was in use before: a start is short."""
-    with temporary_folder("gridloop-test-") as folder:
+    with temporary_folder("test") as folder:
         with asyncio.Runner() as runner:
             runner.run(_use(folder))
         yield folder
@@ -135,7 +136,7 @@ async def _use(folder: Path) -> None:
 @pytest.fixture
 def temporary() -> Iterator[Path]:
     """A folder for temporary files."""
-    with temporary_folder("gridloop-test-") as folder:
+    with temporary_folder("test") as folder:
         yield folder
 
 
@@ -271,6 +272,45 @@ async def test_workers_whose_first_process_was_killed_end_and_free_the_port(used
         # PostgreSQL goes on; whoever uses the data next finds it, and stops it.
         with embedded(used_folder):
             pass
+        service.end()
+
+
+def folders_in(temporary: Path) -> list[Path]:
+    """The folders of services."""
+    return [*temporary.glob("gridloop-serve-*")]
+
+
+async def test_a_killed_worker_leaves_the_figures_and_a_killed_service_is_swept_up_after(used_folder: Path, temporary: Path) -> None:
+    service = SignalledService(used_folder, 2, temporary)
+    service.start()
+    try:
+        await service.ready()
+        service.know_family()
+        [folder] = folders_in(temporary)
+        worker = workers_of(service)[0]
+        async with httpx.AsyncClient(base_url=service.url) as client, asyncio.timeout(LONGEST_S):
+            while not (said := [*folder.glob(f"gauge_live*_{worker.pid}.db")]):
+                await client.get("/readyz", headers={"Connection": "close"})
+            assert [*folder.glob(f"counter_{worker.pid}.db")] != []
+            worker.kill()
+            while any(path.exists() for path in said):  # noqa: ASYNC110 - the folder tells nobody
+                await asyncio.sleep(0.05)
+        assert [*folder.glob(f"counter_{worker.pid}.db")] != []  # what it counted stays counted
+        await service.ready()
+        service.know_family()
+        others = [child for child in psutil.Process(service.pid).children(recursive=True) if child.name() != "postgres"]
+        service.send(signal.SIGKILL)
+        service.wait()
+        # The others end by themselves; until then they listen at the port.
+        _, alive = psutil.wait_procs(others, 15)
+        assert alive == []
+        assert folder.exists()
+        service.start()
+        await service.ready()
+        assert not folder.exists()
+        assert len(folders_in(temporary)) == 1
+        assert service.ended_by(signal.SIGTERM) == 0, service.said()
+    finally:
         service.end()
 
 
