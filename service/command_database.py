@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import asyncpg
 
-from service.database import UNREACHABLE, Database, open_pool
+from service.database import Database, open_pool
 from service.encryption_queries import refuse_unknown_keys
 from service.migrating import migrate_embedded, tables_missing
 from service.postgres import PostgresFailed, embedded
@@ -94,7 +94,7 @@ async def with_database(settings: Settings, work: Callable[[Database], Awaitable
     await reach(str(settings.database_url), SERVICE)
     if owner and settings.owner_database_url is not None:
         await reach(settings.owner_database_url, OWNER)
-    pool = await open_pool(str(settings.database_url), 2, command_timeout=None)
+    pool = await open_pool(str(settings.database_url), 2)
     try:
         database = Database(pool)
         async with database.transaction() as connection:
@@ -119,7 +119,7 @@ async def look_before_start(settings: Settings) -> None:
     except asyncpg.InvalidAuthorizationSpecificationError:
         await reach(url, SERVICE)
         return
-    except (*UNREACHABLE, asyncpg.PostgresError):
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         return
     try:
         if await tables_missing(connection) is None:

@@ -36,12 +36,13 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Whether the service can serve", operation_id="readyz", responses=documented(UNAVAILABLE))
 async def readyz(request: Request) -> Readiness:
-    """Asks the database for the server's row, and opens the keys that sign tokens."""
+    """Asks the database for the server's row, opens the keys that sign tokens, and tries every few seconds whether a write goes through."""
     state = state_of(request)
     async with state.database.reading() as connection:
         await connection.fetchval("SELECT one FROM server")
         await request.app.state.database_rights.check(connection)
     await state.tokens.ready()
+    await request.app.state.write_probe.check(state.database)
     warnings = [localized(_FORWARDED, FOR_PROGRAMS)] if request.app.state.strangers.were_here else []
     return Readiness(warnings=warnings)
 

@@ -28,6 +28,11 @@ pulled = Counter("gridloop_pulled_changes_total", "Changes sent to phones")
 feed_lag = Histogram("gridloop_feed_pending", "Changes still to come after a page", buckets=(0, 10, 100, 1_000, 10_000, 100_000))
 _pool = Gauge("gridloop_pool_connections", "Database connections", ("pool", "state"), multiprocess_mode="livesum")
 undecryptable = Counter("gridloop_undecryptable_values_total", "Stored values that could not be decrypted", ("table", "column"))
+database_errors = Counter("gridloop_database_errors_total", "Errors of the database that a request or task met", ("fault",))
+write_probe_failures = Counter(
+    "gridloop_write_probe_failures_total", "Times that the database took no write when it was probed", ("fault",)
+)
+writable = Gauge("gridloop_database_writable", "1 while the database takes writes, as last probed", multiprocess_mode="mostrecent")
 sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign in that failed")
 
 
