@@ -33,6 +33,8 @@ log = logging.getLogger("gridloop")
 commits: ContextVar[list[None] | None] = ContextVar("commits", default=None)
 
 ACQUIRE_TIMEOUT_S = 10
+# How long the end of a transaction that failed may take, and giving a connection back.
+ENDING_S = 2
 
 
 async def open_pool(url: str, size: int, limits: Limits = UNLIMITED, server_settings: Mapping[str, str] = MappingProxyType({})) -> Pool:
@@ -129,7 +131,7 @@ class Database:
             yield connection
         except Exception as error:
             # Of an error that need not be the database's it is, when the connection is gone.
-            is_elsewhere = isinstance(error, OSError) and not isinstance(error, TimeoutError) and not connection.is_closed()
+            is_elsewhere = isinstance(error, OSError) and not isinstance(error, TimeoutError) and not _is_lost(connection)
             problem = None if is_elsewhere else _problem_of(error)
             if problem is None:
                 raise
@@ -141,7 +143,7 @@ class Database:
 async def _give_back(pool: Pool, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
     """Whatever was done on a connection is done: when it cannot be given back it is closed, and that is nobody's error."""
     try:
-        await pool.release(connection)
+        await pool.release(connection, timeout=ENDING_S)
     except Exception as error:
         log.warning("a connection could not be given back: %r", error)
 
@@ -162,10 +164,7 @@ async def committing(connection: Connection, outcomes: Sequence[Outcome]) -> Asy
     try:
         yield
     except BaseException:
-        try:
-            await transaction.rollback()
-        except Exception as error:  # the connection is lost, and the transaction with it
-            log.info("a transaction ended with its connection: %r", error)
+        await _roll_back(transaction, connection)
         raise
     try:
         await transaction.commit()
@@ -176,6 +175,27 @@ async def committing(connection: Connection, outcomes: Sequence[Outcome]) -> Asy
         raise
     for outcome in outcomes:
         outcome.note_kept()
+
+
+async def _roll_back(transaction: asyncpg.transaction.Transaction, connection: Connection) -> None:
+    """Ends a transaction; where the server does not answer in a moment the connection is cut, for somebody waits for an answer."""
+    if _is_lost(connection):
+        return
+    try:
+        async with asyncio.timeout(ENDING_S):
+            await transaction.rollback()
+    except Exception as error:
+        log.info("a transaction ends with its connection: %r", error)
+        if not _is_lost(connection):
+            connection.terminate()
+
+
+def _is_lost(connection: Connection) -> bool:
+    """Whether a connection is closed; one of a pool is taken from its holder then."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 CONTENDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError, *OUTDATED)

@@ -112,7 +112,7 @@ FAULTS = (
     ),
     Fault(
         "unreachable",
-        ("08", "57P", "3D000"),
+        ("08", "57", "3D000"),
         (asyncpg.InterfaceError, OSError),
         5,
         Text("The database cannot be reached."),
@@ -151,6 +151,9 @@ FAULTS = (
 
 def fault_of(error: BaseException) -> Fault | None:
     """The row of the table for an error; None for a fault of the service itself."""
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError) and isinstance(error.__cause__, asyncpg.PostgresError):
+        # What the server said before it ended the connection.
+        return fault_of(error.__cause__) or fault_of(asyncpg.ConnectionFailureError())
     state = getattr(error, "sqlstate", None) if isinstance(error, asyncpg.PostgresError) else None
     fitting = [(len(prefix), fault) for fault in FAULTS for prefix in fault.states if state is not None and state.startswith(prefix)]
     if fitting:

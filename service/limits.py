@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 # PostgreSQL itself ends a statement that takes too long; the driver only where the server does not answer any more.
-_DRIVER_LATER_S = 5
+DRIVER_LATER_S = 5
 
 
 class Limits(NamedTuple):
@@ -27,7 +27,7 @@ class Limits(NamedTuple):
     @property
     def of_driver(self) -> float | None:
         """When the driver gives a statement up, and cancels it: later than the server."""
-        return self.statement + _DRIVER_LATER_S if self.statement else None
+        return self.statement + DRIVER_LATER_S if self.statement else None
 
 
 def _milliseconds(seconds: float) -> str:
