@@ -183,7 +183,9 @@ class _Kept:
 async def _claims(scope: Scope, state: State) -> Claims | None:
     try:
         return await state.tokens.read(await bearer(Request(scope)), state.now())
-    except Problem:
+    except Problem as problem:
+        if problem.type is UNAVAILABLE:  # without the key it could happen twice
+            raise
         return None
 
 

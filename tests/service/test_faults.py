@@ -16,7 +16,7 @@ from service import database, limits
 from service.app import create_app
 from service.database import open_pool
 from service.database_errors import FAULTS, fault_of, is_of_database, leaves_doubt, table
-from service.outcomes import Kept
+from service.outcomes import Kept, Outcome
 from service.postgres import as_role
 from service.settings import Settings
 from service.sync import seams
@@ -25,7 +25,19 @@ from service.write_probe import WriteProbe
 from tests.commands import run_command
 from tests.conftest import ROLES, running
 from tests.database_proxy import CUT, GARBAGE, SILENCE, Failure, Moment, Proxy, fatal, proxied
-from tests.world import GRID, OTHER_GRID, SECRETARY, Clock, World, first_held_at, until_none
+from tests.service.test_articles import app_token
+from tests.world import (
+    GRID,
+    OTHER_GRID,
+    SECRETARY,
+    SUPERVISOR,
+    TOWNSHIP,
+    VILLAGE,
+    Clock,
+    World,
+    first_held_at,
+    until_none,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations" / "faults.md"
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -119,6 +131,7 @@ class Failing:
         self.phone = world.wire()
         self.seq = 0
         self.problem = ""
+        self.app = ""
         self._numbers = itertools.count()
 
     async def set(self, state: str | None, moment: Moment) -> None:
@@ -137,6 +150,10 @@ class Failing:
     def a_step(self) -> "Sent":
         body = {"action": "note", "fields": {"note": "看过"}}
         return SentRecord(self, f"/v1/problems/{self.problem}/steps", body, "step", next(self._numbers) % 2 == 0)
+
+    def a_request(self) -> "Sent":
+        body = {"unit": VILLAGE, "title": "羊圈漏雨"}
+        return SentRecord(self, "/v1/requests", body, "receipt", next(self._numbers) % 2 == 0, self.app)
 
 
 class Sent:
@@ -168,8 +185,9 @@ class SentVisit(Sent):
 
 
 class SentRecord(Sent):
-    def __init__(self, failing: Failing, path: str, body: dict[str, Any], table: str, with_key: bool) -> None:
+    def __init__(self, failing: Failing, path: str, body: dict[str, Any], table: str, with_key: bool, token: str = "") -> None:
         self._failing = failing
+        self._token = token
         self._path = path
         self._table = table
         self._key = str(uuid.uuid4()) if with_key else None
@@ -179,7 +197,7 @@ class SentRecord(Sent):
     async def send(self) -> httpx.Response:
         if self._before is None:
             self._before = await self._all()
-        headers = {"Authorization": f"Bearer {await self._failing.world.token(SECRETARY)}"}
+        headers = {"Authorization": f"Bearer {self._token or await self._failing.world.token(SECRETARY)}"}
         if self._key is not None:
             headers["Idempotency-Key"] = self._key
         return await self._failing.world.client.post(self._path, json=self._body, headers=headers)
@@ -212,6 +230,7 @@ async def failing(settings: Settings, clock: Clock, tmp_path: Path, monkeypatch:
             raised = await found.a_problem().send()
             assert raised.status_code == 201, raised.text
             found.problem = raised.json()["id"]
+            found.app = await app_token(world)
             yield found
             await world.close()
 
@@ -237,7 +256,7 @@ async def goes_through_once(sent: Sent, what: str) -> None:
 
 # With what PostgreSQL ends a connection.
 ENDING = ("57P01", "57P02", "25P03", "53100", "XX000")
-DOORS = (Failing.a_visit, Failing.a_problem, Failing.a_step)
+DOORS = (Failing.a_visit, Failing.a_problem, Failing.a_step, Failing.a_request)
 
 
 @pytest.mark.parametrize("door", [Failing.a_visit, Failing.a_problem])
@@ -286,6 +305,43 @@ async def test_a_server_that_answers_no_more_is_given_up_and_goes_on_with_nothin
     await until_none(lambda: failing.world.fetch(OPEN_TRANSACTIONS))
     assert await sent.count() == (1 if moment is Moment.AFTER else 0)
     await goes_through_once(sent, moment.value)
+
+
+async def test_nothing_is_asked_of_the_database_after_the_commit_of_what_was_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So nothing can fail after it."""
+    events: list[str] = []
+    kept, acquire = Outcome.note_kept, asyncpg.pool.Pool.acquire
+
+    def noted(outcome: Outcome) -> None:
+        events.append("kept")
+        kept(outcome)
+
+    def acquired(pool: Any, **options: Any) -> Any:
+        events.append("asked")
+        return acquire(pool, **options)
+
+    token = await app_token(world)
+    [house] = (await world.get("/v1/households", SECRETARY, limit=1)).json()["items"]
+    monkeypatch.setattr(Outcome, "note_kept", noted)
+    monkeypatch.setattr(asyncpg.pool.Pool, "acquire", acquired)
+
+    async def write(method: str, path: str, body: Any, bearer: str) -> Any:
+        events.clear()
+        answer = await world.client.request(method, path, json=body, headers={"Authorization": f"Bearer {bearer}"})
+        assert answer.is_success, answer.text
+        assert events.count("kept") == 1, (path, events)
+        assert events[-1] == "kept", (path, events)
+        return answer.json()
+
+    secretary, supervisor = await world.token(SECRETARY), await world.token(SUPERVISOR)
+    problem = await write("POST", "/v1/problems", {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}}, secretary)
+    await write("POST", f"/v1/problems/{problem['id']}/steps", {"action": "note", "fields": {"note": "看过"}}, secretary)
+    await write("POST", "/v1/requests", {"unit": VILLAGE, "title": "羊圈漏雨"}, token)
+    await write("PATCH", f"/v1/households/{house['id']}", {"fields": {"head_name": "苏和"}}, secretary)
+    article = await write("POST", "/v1/articles", {"unit": VILLAGE, "kind": "policy", "title": "t", "body": "b"}, token)
+    await write("POST", f"/v1/articles/{article['id']}/publication", None, token)
+    await write("POST", f"/v1/summaries/weekly/2026-W46/seal?unit={TOWNSHIP}", None, supervisor)
+    await write("DELETE", f"/v1/cadres/{SECRETARY}/sessions", None, await world.token("admin"))
 
 
 OPEN_TRANSACTIONS = """
