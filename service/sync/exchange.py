@@ -42,6 +42,10 @@ _TOGETHER = 4_100
 _LARGE = 250
 
 
+# How long several that are committed together wait for a lock: then each goes alone, and waits for its own locks as long as it may.
+BATCH_LOCK_S = 1.0
+
+
 class PhoneCaller(NamedTuple):
     """Who syncs: a device and its cadre. `registered_ms`: when the device was registered, as its sign-in says; None if it does not."""
 
@@ -139,6 +143,9 @@ class Exchanges:
         now = max(exchange.now for exchange in exchanges)
         async with self._database.syncing() as connection:
             async with committing(connection, [exchange.outcome for exchange in exchanges]):
+                if len(exchanges) > 1:
+                    seconds = min(BATCH_LOCK_S, self._settings.sync_lock_seconds or BATCH_LOCK_S)
+                    await connection.execute(f"SET LOCAL lock_timeout = {round(seconds * 1000)}")
                 await _look(connection, exchanges, partial(looking.lock, names=names))
                 await seams.reach(seams.PUSH_LOCKED)
                 for exchange in exchanges:
