@@ -1,4 +1,4 @@
-# make demo · make test · make bench · make fuzz · make simulate · make openapi · make pins
+# make demo · make test · make bench · make fuzz · make simulate · make drills · make openapi · make pins
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ ARGS ?=
 WORKERS ?= 2
 BENCH ?= .gridloop-bench
 
-.PHONY: demo test check bench fuzz simulate openapi pins clean
+.PHONY: demo test check bench fuzz simulate drills openapi pins clean
 
 demo: $(READY)
 	$(BIN)/gridloop demo $(ARGS)
@@ -36,6 +36,10 @@ fuzz: $(READY)
 # Thousands of seeded histories.
 simulate: $(READY)
 	$(BIN)/gridloop simulate $(or $(ARGS),--seeds 2000)
+
+# Real faults, each with a table of what was answered and what was kept; some need root.
+drills: $(READY)
+	for drill in $(basename $(notdir $(wildcard tests/drills/[a-z]*.py))); do $(BIN)/python -m tests.drills.$$drill $(ARGS) || exit 1; done
 
 openapi: $(READY)
 	$(BIN)/gridloop openapi

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from migrations import driver_url
+from service.limits import UNLIMITED
 from service.models import metadata
 
 
@@ -21,7 +22,8 @@ async def connect_and_run() -> None:
     """Opens a connection of its own and migrates."""
     role = context.config.get_main_option("gridloop.role")
     url = driver_url(str(context.config.get_main_option("sqlalchemy.url")))
-    engine = create_async_engine(url, connect_args={"server_settings": {"role": role}} if role else {})
+    server_settings = UNLIMITED.server_settings() | ({"role": role} if role else {})
+    engine = create_async_engine(url, connect_args={"server_settings": server_settings})
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run)

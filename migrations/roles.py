@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeAlias
 import asyncpg
 
 from migrations import upgrade
+from service.limits import UNLIMITED
 
 Connection: TypeAlias = asyncpg.Connection
 
@@ -71,7 +72,7 @@ def migrate(url: str, roles: Roles, password: str | None = None) -> Migrated:
 
 async def refuse_others_than_the_owner(url: str) -> None:
     """Raises `NotTheOwner` where the role of `url` may make no tables."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
     try:
         await _refuse(connection, await connection.fetchval("SELECT current_user"), [])
     finally:
@@ -85,7 +86,7 @@ async def _refuse(connection: Connection, role: str, missing: list[str]) -> None
 
 
 async def _prepare(url: str, roles: Roles, password: str | None) -> tuple[str, list[str]]:
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
     try:
         await connection.execute(_LOCK)
         row = await connection.fetchrow(_MYSELF)
@@ -105,7 +106,7 @@ async def _prepare(url: str, roles: Roles, password: str | None) -> tuple[str, l
 
 
 async def _grant(url: str, roles: Roles) -> list[str]:
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
     try:
         await connection.execute(_LOCK)
         if not await connection.fetchval(f"{_IS_THERE} AND NOT rolsuper", roles.service):

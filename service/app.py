@@ -61,6 +61,7 @@ from service.sync.exchange import Exchanges
 from service.sync.places import Places
 from service.sync.road import Phones
 from service.visits import routes as visits
+from service.write_probe import WriteProbe
 
 log = logging.getLogger("gridloop")
 
@@ -151,14 +152,16 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         assert settings.database_url, "the database is chosen before the app starts"
-        pool = await open_pool(settings.database_url, settings.pool_size, init=timelines.keep)
+        pool = await open_pool(settings.database_url, settings.pool_size, settings.main_limits, init=timelines.keep)
         # A statement of its own plan for each unit, and no workers beside it: phones need the other cores.
         planned = {"plan_cache_mode": "force_custom_plan", "max_parallel_workers_per_gather": "0"}
-        analysis = await open_pool(settings.database_url, settings.analysis_pool_size, server_settings=planned, init=timelines.keep)
+        analysis = await open_pool(
+            settings.database_url, settings.analysis_pool_size, settings.analysis_limits, planned, init=timelines.keep
+        )
         # Phones ask the same few statements all evening, and each for its own rows: whatever the statistics say of tables that grow
         # under them, one plan that goes by the indexes is right.
         looked_up = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
-        sync = await open_pool(settings.database_url, settings.sync_pool_size, server_settings=looked_up, init=timelines.keep)
+        sync = await open_pool(settings.database_url, settings.sync_pool_size, settings.sync_limits, looked_up, init=timelines.keep)
         database = Database(pool, analysis, sync)
         await look_at_database(database, settings, clock)
         app.state.gridloop = State(
@@ -202,6 +205,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
     app.state.places = Places(settings.sync_at_once)
     app.state.strangers = Strangers()
     app.state.clock = clock
+    app.state.write_probe = WriteProbe()
     # From the inside out.
     app.add_middleware(Retries)
     app.add_middleware(Idempotency)

@@ -538,7 +538,7 @@ def fill(
     async def write(settings: Settings) -> None:
         await load_roster(settings)
         # As the owner: it takes indexes away and makes them anew, and analyses the tables.
-        pool = await open_pool(settings.owner_url, 2, command_timeout=None)
+        pool = await open_pool(settings.owner_url, 2)
         try:
             with progress_bar() as progress:
                 show = bars(progress)

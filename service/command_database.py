@@ -12,7 +12,7 @@ import asyncpg
 
 from service import app
 from service.clocks import read_clocks
-from service.database import UNREACHABLE, Connection, Database, open_pool
+from service.database import Connection, Database, open_pool
 from service.encryption_queries import refuse_unknown_keys
 from service.migrating import migrate_embedded, tables_missing
 from service.postgres import PostgresFailed, embedded
@@ -100,7 +100,7 @@ async def with_database(
     await reach(str(settings.database_url), SERVICE)
     if owner and settings.owner_database_url is not None:
         await reach(settings.owner_database_url, OWNER)
-    pool = await open_pool(str(settings.database_url), 2, command_timeout=None, init=timelines.keep)
+    pool = await open_pool(str(settings.database_url), 2, init=timelines.keep)
     try:
         database = Database(pool)
         async with database.transaction() as connection:
@@ -137,7 +137,7 @@ async def look_before_start(settings: Settings) -> None:
     except asyncpg.InvalidAuthorizationSpecificationError:
         await reach(url, SERVICE)
         return
-    except (*UNREACHABLE, asyncpg.PostgresError):
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         return
     try:
         if await tables_missing(connection) is None:

@@ -1,8 +1,8 @@
-"""The pool of connections to PostgreSQL, and what a database that is down looks like."""
+"""The pools of connections to PostgreSQL, their limits of time, and what an error of the database becomes."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import asyncpg
 
-from service.errors import UNAVAILABLE, Problem
+from service import outcomes
+from service.database_errors import OUTDATED, WITHOUT_TABLES, NoConnection, fault_of, leaves_doubt
+from service.errors import Problem, unavailable
+from service.limits import UNLIMITED, Limits
+from service.outcomes import Outcome
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
@@ -29,13 +33,14 @@ log = logging.getLogger("gridloop")
 commits: ContextVar[list[None] | None] = ContextVar("commits", default=None)
 
 ACQUIRE_TIMEOUT_S = 10
-COMMAND_TIMEOUT_S = 60
+# How long the end of a transaction that failed may take, and giving a connection back.
+ENDING_S = 2
 
 
 async def open_pool(
     url: str,
     size: int,
-    command_timeout: float | None = COMMAND_TIMEOUT_S,
+    limits: Limits = UNLIMITED,
     server_settings: Mapping[str, str] = MappingProxyType({}),
     init: Callable[[Connection], Coroutine[Any, Any, None]] | None = None,
 ) -> Pool:
@@ -47,11 +52,11 @@ async def open_pool(
         url,
         min_size=0,
         max_size=size,
-        command_timeout=command_timeout,
+        command_timeout=limits.of_driver,
         timeout=ACQUIRE_TIMEOUT_S,
         reset=_leave_as_it_is,
         init=init,
-        server_settings={"application_name": "gridloop", "timezone": "UTC", **server_settings},
+        server_settings={"application_name": "gridloop", "timezone": "UTC", **limits.server_settings(), **server_settings},
     )
 
 
@@ -106,39 +111,103 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection in a transaction, which commits at the end or leaves nothing behind."""
-        async with self._connection(self.pool) as connection, connection.transaction():
+    async def transaction(self, bookkeeping: bool = False) -> AsyncIterator[Connection]:
+        """A connection in a transaction, which commits at the end or leaves nothing behind.
+
+        `bookkeeping`: it is nothing that the request at hand asks for, so no answer needs to say what became of it.
+        """
+        outcome = None if bookkeeping else outcomes.current.get()
+        async with self._connection(self.pool) as connection, committing(connection, [outcome] if outcome else []):
             yield connection
         done = commits.get()
         if done is not None:
             done.append(None)
 
+    @property
+    def unhurried(self) -> "Database":
+        """The same database for work whose statements may take as long as an analysis."""
+        return Database(self._analysis, self.pool, self._sync)
+
     @asynccontextmanager
     async def _connection(self, pool: Pool) -> AsyncIterator[Connection]:
         try:
-            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-                yield connection
-        except UNREACHABLE as error:
-            log.warning("the database cannot be reached: %r", error)
-            raise unavailable() from error
+            connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        except Exception as error:
+            problem = _problem_of(NoConnection() if isinstance(error, TimeoutError) else error)
+            if problem is None:
+                raise
+            raise problem from error
+        try:
+            yield connection
+        except Exception as error:
+            # Of an error that need not be the database's it is, when the connection is gone.
+            is_elsewhere = isinstance(error, OSError) and not isinstance(error, TimeoutError) and not _is_lost(connection)
+            problem = None if is_elsewhere else _problem_of(error)
+            if problem is None:
+                raise
+            raise problem from error
+        finally:
+            await _give_back(pool, connection)
 
 
-UNREACHABLE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.InvalidCatalogNameError,
-    OSError,
-    TimeoutError,
-)
+async def _give_back(pool: Pool, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
+    """Whatever was done on a connection is done: when it cannot be given back it is closed, and that is nobody's error."""
+    try:
+        await pool.release(connection, timeout=ENDING_S)
+    except Exception as error:
+        log.warning("a connection could not be given back: %r", error)
 
 
-# A statement was prepared before the tables changed. Whoever meets it has all connections forget their statements.
-OUTDATED = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+def _problem_of(error: Exception) -> Problem | None:
+    """What an error of the database is to a client; None where the work may begin again first, and for an error of something else."""
+    fault = fault_of(error)
+    if fault is None or isinstance(error, (*CONTENDED, *WITHOUT_TABLES)):
+        return None
+    return unavailable(fault, error)
+
+
+@asynccontextmanager
+async def committing(connection: Connection, outcomes: Sequence[Outcome]) -> AsyncIterator[None]:
+    """A transaction on a connection; notes for the requests that it serves whether it was kept, or nobody knows."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        await _roll_back(transaction, connection)
+        raise
+    try:
+        await transaction.commit()
+    except BaseException as error:
+        if leaves_doubt(error):
+            for outcome in outcomes:
+                outcome.note_doubt()
+        raise
+    for outcome in outcomes:
+        outcome.note_kept()
+
+
+async def _roll_back(transaction: asyncpg.transaction.Transaction, connection: Connection) -> None:
+    """Ends a transaction; where the server does not answer in a moment the connection is cut, for somebody waits for an answer."""
+    if _is_lost(connection):
+        return
+    try:
+        async with asyncio.timeout(ENDING_S):
+            await transaction.rollback()
+    except Exception as error:
+        log.info("a transaction ends with its connection: %r", error)
+        if not _is_lost(connection):
+            connection.terminate()
+
+
+def _is_lost(connection: Connection) -> bool:
+    """Whether a connection is closed; one of a pool is taken from its holder then."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+
+
 CONTENDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError, *OUTDATED)
 _TRIES = 5
 
@@ -152,8 +221,3 @@ async def begin_again(work: Callable[[], Awaitable[T]]) -> T:
         except CONTENDED as error:
             log.info("a transaction begins again: %r", error)
     return await work()
-
-
-def unavailable() -> Problem:
-    """The answer while the database cannot be reached."""
-    return Problem(UNAVAILABLE, "The database cannot be reached; nothing was changed. Try again in a few seconds.", {"Retry-After": "5"})

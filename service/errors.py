@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-import asyncpg
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,9 +16,12 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import metrics, outcomes
+from service.database_errors import Fault, fault_of, is_of_database
 from service.encryption import KeyMissing
 from service.faults import fault
 from service.localization import FOR_PROGRAMS, asked_for, localized
+from service.outcomes import Door, Outcome
 from sync_protocol.limits import normalised
 from sync_protocol.texts import Text
 
@@ -31,6 +33,8 @@ MEDIA_TYPE = "application/problem+json"
 CLIENT_LEFT = 499
 # A refusal may carry a thousand verdicts; what it quotes of a request is no reason to fail at it.
 _MAX_BYTES = 4 * 1024 * 1024
+# Methods that ask for nothing to be changed.
+_SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class Type(NamedTuple):
@@ -88,10 +92,6 @@ SIGNED = (
     *(PASSWORD_CHANGE_NEEDED, OTP_ENROLMENT_NEEDED, POSTS_ENDED, NOT_ALLOWED, UNAVAILABLE),
 )
 READING = (*SIGNED, NOT_FOUND, INVALID)
-
-# What PostgreSQL says where ‘gridloop migrate’ was forgotten.
-WITHOUT_TABLES = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
-TABLES_NEEDED = Text("The database has no tables of Gridloop, or those of another release; the operator runs ‘gridloop migrate’.")
 
 CATALOGUE = tuple(value for value in globals().values() if isinstance(value, Type))
 
@@ -233,14 +233,24 @@ def answer_to(error: Exception, scope: Scope) -> Response:
         return error.response()
     if isinstance(error, KeyMissing):
         log.error("%s", error)  # which key, and where it should be, is for who runs the server
-        return Problem(UNAVAILABLE, "The server lacks a key; its log says which. Nothing was changed.", {"Retry-After": "60"}).response()
+        text = Text("The server lacks a key; its log says which. {claim}", claim=outcomes.claim())
+        return Problem(UNAVAILABLE, text, {"Retry-After": "60"}).response()
     if isinstance(error, ClientDisconnect):
         log.info("the client left before its request was here as a whole")
         return Response(status_code=CLIENT_LEFT)
+    fault = fault_of(error) if is_of_database(error) else None
+    if fault is not None:
+        return unavailable(fault, error).response()
     log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
-    if isinstance(error, WITHOUT_TABLES):
-        return Problem(UNAVAILABLE, TABLES_NEEDED, {"Retry-After": "60"}).response()
-    return Problem(INTERNAL, "The server failed at this; it was logged. Nothing of the request was kept.").response()
+    return Problem(INTERNAL, Text("The server failed at this; it was logged. {claim}", claim=outcomes.claim())).response()
+
+
+def unavailable(fault: Fault, error: BaseException) -> Problem:
+    """The answer to an error of the database, which says what is known of the request's writes; it is logged and counted."""
+    log.warning("%s of the database: %r", fault.name, error)
+    metrics.database_errors.labels(fault.name).inc()
+    text = Text("{trouble} {claim}", trouble=fault.text, claim=outcomes.claim())
+    return Problem(UNAVAILABLE, text, {"Retry-After": str(fault.retry_after)})
 
 
 class CatchAll:
@@ -257,9 +267,15 @@ class CatchAll:
             started = started or message["type"] == "http.response.start"
             await send(message)
 
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        token = outcomes.current.set(Outcome(Door.READ if scope["method"] in _SAFE else Door.REST))
         try:
             await self._app(scope, receive, watch)
         except Exception as error:
-            if scope["type"] != "http" or started:
+            if started:
                 raise
             await answer_to(error, scope)(scope, receive, send)
+        finally:
+            outcomes.current.reset(token)

@@ -37,7 +37,8 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Whether the service can serve", operation_id="readyz", responses=documented(UNAVAILABLE))
 async def readyz(request: Request) -> Readiness:
-    """Asks the database for the server's row, compares the clocks, and opens the keys that sign tokens."""
+    """Asks the database for the server's row, compares the clocks, opens the keys that sign tokens, and tries now and then whether a write
+    goes through."""
     state = state_of(request)
     clock: ClockWatch | None = request.app.state.clock
     async with state.database.reading() as connection:
@@ -48,6 +49,7 @@ async def readyz(request: Request) -> Readiness:
     if clock is not None and clock.wrong is not None:
         raise Problem(UNAVAILABLE, clock.wrong, {"Retry-After": str(RETRY_AFTER_S)})
     await state.tokens.ready()
+    await request.app.state.write_probe.check(state.database)
     warnings: list[Text] = [_FORWARDED] if request.app.state.strangers.were_here else []
     return Readiness(warnings=[localized(text, FOR_PROGRAMS) for text in (*warnings, *(clock.warnings if clock is not None else ()))])
 

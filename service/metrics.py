@@ -34,6 +34,11 @@ clock_ahead = Gauge(
     multiprocess_mode="livemostrecent",
 )
 undecryptable = Counter("gridloop_undecryptable_values_total", "Stored values that could not be decrypted", ("table", "column"))
+database_errors = Counter("gridloop_database_errors_total", "Errors of the database that a request or task met", ("fault",))
+write_probe_failures = Counter(
+    "gridloop_write_probe_failures_total", "Times that the database took no write when it was probed", ("fault",)
+)
+writable = Gauge("gridloop_database_writable", "1 while the database takes writes, as last probed", multiprocess_mode="mostrecent")
 sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign in that failed")
 
 

@@ -12,6 +12,7 @@ import migrations
 from migrations.roles import Migrated, Roles, migrate, refuse_others_than_the_owner
 from service.audit.trail import record_operator
 from service.database import Connection
+from service.limits import UNLIMITED
 from service.postgres import as_role, role_of
 from service.settings import Settings
 from sync_protocol.texts import Text
@@ -77,7 +78,7 @@ def _noted(url: str) -> Iterator[None]:
 
 
 async def _revision_at(url: str) -> str | None:
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
     try:
         return await revision_of(connection)
     finally:
@@ -85,7 +86,7 @@ async def _revision_at(url: str) -> str | None:
 
 
 async def _note_revision(url: str, before: str | None) -> None:
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
     try:
         after = await revision_of(connection)
         if after is not None and after != before:

@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+from service import write_probe
 from service.articles import models as articles
 from service.audit import models as audit
 from service.cases import models as cases
@@ -14,4 +15,4 @@ from service.summaries import models as summaries
 from service.sync import models as sync
 
 metadata = SQLModel.metadata
-ROOMS = (articles, audit, http, identity, cases, privacy, records, roster, summaries, sync)
+ROOMS = (articles, audit, http, identity, cases, privacy, records, roster, summaries, sync, write_probe)

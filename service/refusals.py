@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from service.database_errors import TABLES_NEEDED, WITHOUT_TABLES
 from service.encryption import KeyMissing
-from service.errors import TABLES_NEEDED, WITHOUT_TABLES, Problem
+from service.errors import Problem
 from service.localization import in_language
 from service.settings import WrongSetting
 from sync_protocol.texts import Text, text_of

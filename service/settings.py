@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from service.encryption import Keyring, read_keys
 from service.faults import fault
 from service.http.forwarded import checked
+from service.limits import Limits
 from sync_protocol.texts import Text, text_of
 from sync_protocol.vocabulary import ROLES
 
@@ -49,6 +50,18 @@ class Settings(BaseSettings):
     pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps.")
     analysis_pool_size: int = Field(4, ge=1, le=200, description="Database connections a service process keeps for summaries and ledgers.")
     sync_pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps for phones that sync.")
+    lock_seconds: float = Field(5, ge=0, le=3600, description="Seconds after which PostgreSQL ends a wait for a lock; 0: never.")
+    statement_seconds: float = Field(20, ge=0, le=3600, description="The same of a statement.")
+    idle_seconds: float = Field(20, ge=0, le=3600, description="The same of a transaction in which nothing is done.")
+    sync_lock_seconds: float = Field(5, ge=0, le=3600, description="The same three for phones that sync …")
+    sync_statement_seconds: float = Field(20, ge=0, le=3600, description="… a phone gives up after 30 seconds …")
+    sync_idle_seconds: float = Field(10, ge=0, le=3600, description="… and its locks must not stay.")
+    analysis_lock_seconds: float = Field(5, ge=0, le=3600, description="The same three for summaries, ledgers and erasures.")
+    analysis_statement_seconds: float = Field(60, ge=0, le=3600, description="… whose statements may take longer.")
+    analysis_idle_seconds: float = Field(60, ge=0, le=3600, description="… also while a sheet is written.")
+    exchange_seconds: float = Field(
+        25, gt=0, le=3600, description="Seconds after which an exchange is answered that it took too long; a phone gives up after 30."
+    )
     sync_at_once: int = Field(
         64, ge=1, le=10_000, description="Exchanges with phones that a service process has under way; more are asked to come again."
     )
@@ -143,6 +156,21 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError(Text("this is no number of attempts in a time; write one like 10/15minutes or 50/hour")) from None
         return rate
+
+    @property
+    def main_limits(self) -> Limits:
+        """How long PostgreSQL lets the statements of REST take."""
+        return Limits(self.lock_seconds, self.statement_seconds, self.idle_seconds)
+
+    @property
+    def sync_limits(self) -> Limits:
+        """The same for phones."""
+        return Limits(self.sync_lock_seconds, self.sync_statement_seconds, self.sync_idle_seconds)
+
+    @property
+    def analysis_limits(self) -> Limits:
+        """The same for summaries, ledgers and erasures."""
+        return Limits(self.analysis_lock_seconds, self.analysis_statement_seconds, self.analysis_idle_seconds)
 
     @property
     def owner_url(self) -> str:

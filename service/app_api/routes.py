@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from service.app_api import queries
 from service.audit.trail import note
-from service.database import begin_again
+from service.database import Connection, begin_again
 from service.encrypted_values import cadre_phone
 from service.encryption_queries import cipher_of
 from service.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
@@ -122,11 +122,11 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
     fields |= {name: value for name, value in (("detail", body.detail), ("contact", body.contact)) if value}
     fields["raised_at"] = canonical_moment(caller.now)
 
-    async def write() -> str:
+    async def write() -> RequestOut:
         async with state.database.transaction() as connection:
             known = await queries.receipt_of(connection, id, caller.staff_code)
             if known is not None:
-                return known
+                return await _read_request(connection, request, caller, known)
             grid = body.unit if len(body.unit) == CODE_LENGTH["grid"] else await queries.first_grid(connection, body.unit)
             if grid is None:
                 raise absent(caller, body.unit)
@@ -138,9 +138,9 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
             number = _new_receipt()
             await queries.add_receipt(connection, number, id, caller.staff_code, caller.now)
             await note(connection, request, caller, "request-created", [id], 1)
-            return number
+            return await _read_request(connection, request, caller, number)
 
-    return await _request(request, caller, await begin_again(write))
+    return await begin_again(write)
 
 
 def _new_receipt() -> str:
@@ -155,16 +155,16 @@ async def get_request(
     receipt: Annotated[str, Path(pattern=r"^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$", examples=["7K3M-9Q2F-XW4T"])],
 ) -> RequestOut:
     """State and steps, without names and notes; only of requests that this app handed in."""
-    return await _request(request, caller, receipt)
-
-
-async def _request(request: Request, caller: Caller, receipt: str) -> RequestOut:
     async with state_of(request).database.transaction() as connection:
-        row = await queries.request(connection, receipt, caller.staff_code)
-        if row is None:
-            raise Problem(NOT_FOUND, Text("There is no request with the receipt {receipt}.", receipt=receipt))
-        steps = await queries.steps(connection, row["problem"])
-        await note(connection, request, caller, "request", [row["problem"]], 1)
+        return await _read_request(connection, request, caller, receipt)
+
+
+async def _read_request(connection: Connection, request: Request, caller: Caller, receipt: str) -> RequestOut:
+    row = await queries.request(connection, receipt, caller.staff_code)
+    if row is None:
+        raise Problem(NOT_FOUND, Text("There is no request with the receipt {receipt}.", receipt=receipt))
+    steps = await queries.steps(connection, row["problem"])
+    await note(connection, request, caller, "request", [row["problem"]], 1)
     return RequestOut(
         receipt=receipt,
         label=STATES[row["state"]].zh,

@@ -12,7 +12,8 @@ from fastapi import Request
 
 from service.audit.trail import address_of, note, record
 from service.database import Connection, Database
-from service.errors import SIGN_IN_FAILED, TOO_MANY, WITHOUT_TABLES, Problem
+from service.database_errors import WITHOUT_TABLES
+from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem
 from service.identity import attempt_queries
 from service.identity.attempts import network_of
 from service.state import State
@@ -49,7 +50,7 @@ async def note_failure(state: State, request: Request, staff_code: str | None, a
     """
     account = staff_code or ""
     address = network_of(address_of(request))
-    async with state.database.transaction() as connection:
+    async with state.database.transaction(bookkeeping=True) as connection:
         key = f"{_PREFIX}{action} {account} {address}"
         count = await attempt_queries.count_once_a_while(connection, key, now.timestamp(), LINE_EVERY_S)
         if count is not None:

@@ -6,13 +6,16 @@ done again, and records that it makes get the same id as the first time, so that
 Whoever repeats a request must still be signed in, and hold what posts or scopes they had.
 """
 
+import asyncio
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
+import asyncpg
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.encrypted_values import answer_place
 from service.encryption import FieldCipher, Place, Undecrypted
 from service.encryption_queries import cipher_of
-from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, NOT_ALLOWED, TOO_MANY_KEYS, Problem
+from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, NOT_ALLOWED, TOO_MANY_KEYS, UNAVAILABLE, Problem
 from service.http import queries
 from service.http.body import replayed
 from service.identity.access import bearer, standing
@@ -29,9 +32,12 @@ from service.state import State
 from sync_protocol.ids import NAMESPACE
 from sync_protocol.texts import Text
 
+log = logging.getLogger("gridloop")
+
 NO_KEYS = ("/v1/sync", "/v1/auth")
 # As long as a request may be under way; after that its key is free again.
 _UNDER_WAY = timedelta(seconds=90)
+_AGAIN_S = 1.0
 _QUOTA_OF = timedelta(days=1)
 _KEPT_HEADERS = ("content-type", "content-language", "location")
 
@@ -41,6 +47,7 @@ class Idempotency:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._trying: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = Headers(scope=scope).get("idempotency-key") if scope["type"] == "http" else None
@@ -59,21 +66,28 @@ class Idempotency:
         body: bytes = message.get("body", b"")
         content = f"{scope['path']}?{scope['query_string'].decode('latin-1')}\0".encode() + body
         now = state.now()
-        async with state.database.transaction() as connection:
-            cipher = await cipher_of(connection, state.settings)
-            digests = _digests(cipher, content)
-            known = await queries.begin(connection, caller, key, digests, now, now - _UNDER_WAY)
-            used = 0 if known is not None else await queries.count_since(connection, caller, now - _QUOTA_OF)
-            if used > state.settings.idempotency_keys:  # nothing is kept of the key
-                raise Problem(
-                    TOO_MANY_KEYS,
-                    Text(
-                        "{max} Idempotency-Keys were used within a day, which is the limit; send without a key what may happen twice,"
-                        " or go on later.",
-                        max=state.settings.idempotency_keys,
-                    ),
-                    {"Retry-After": "3600"},
-                )
+        taken = _Taken(state, caller, key, now)
+        try:
+            # Whatever becomes of it, of what was asked for nothing is done yet.
+            async with state.database.transaction(bookkeeping=True) as connection:
+                cipher = await cipher_of(connection, state.settings)
+                digests = _digests(cipher, content)
+                known = await queries.begin(connection, caller, key, digests, now, now - _UNDER_WAY)
+                used = 0 if known is not None else await queries.count_since(connection, caller, now - _QUOTA_OF)
+                if used > state.settings.idempotency_keys:  # nothing is kept of the key
+                    raise Problem(
+                        TOO_MANY_KEYS,
+                        Text(
+                            "{max} Idempotency-Keys were used within a day, which is the limit; send without a key what may happen twice,"
+                            " or go on later.",
+                            max=state.settings.idempotency_keys,
+                        ),
+                        {"Retry-After": "3600"},
+                    )
+        except Problem as problem:
+            if problem.type is UNAVAILABLE:  # the key may have been taken all the same, and its sender will come again
+                self._keep_trying(taken, None)
+            raise
         if known is not None:
             await _check_rights(scope, state, claims, known)
             await _repeat(known, digests, cipher, answer_place(caller, key), send)
@@ -83,15 +97,59 @@ class Idempotency:
         try:
             await self._app(scope, replayed(message, receive), kept.send)
         finally:
-            async with state.database.transaction() as connection:
-                if kept.is_final:
-                    cipher = await cipher_of(connection, state.settings)
-                    text = kept.body.decode("utf-8", "surrogateescape")
-                    encrypted = cipher.encrypt(answer_place(caller, key), text)
-                    answer = queries.Answer(kept.status, json.dumps(kept.headers), encrypted, scope.get("rights", []))
-                    await queries.finish(connection, caller, key, answer)
-                else:  # nothing was done that a second try would repeat
-                    await queries.forget(connection, caller, key)
+            answer = _Answered(kept, scope.get("rights", [])) if kept.is_final else None
+            try:
+                await taken.settle(answer)
+            except (Problem, asyncpg.PostgresError):
+                # Its answer is on its way already. Until the key is settled, who sends the same again is told that it is under way.
+                self._keep_trying(taken, answer)
+
+    def _keep_trying(self, taken: "_Taken", answer: "_Answered | None") -> None:
+        trying = asyncio.create_task(_settle_later(taken, answer))
+        self._trying.add(trying)
+        trying.add_done_callback(self._trying.discard)
+
+
+class _Answered(NamedTuple):
+    """An answer that is to be kept, and the rights on which it rests."""
+
+    kept: "_Kept"
+    rights: Sequence[str]
+
+
+class _Taken(NamedTuple):
+    """A key that a request has taken at a moment."""
+
+    state: State
+    caller: str
+    key: str
+    at: datetime
+
+    async def settle(self, answer: _Answered | None) -> None:
+        """Keeps the answer with the key, or frees the key: then nothing was done that a second try would repeat."""
+        async with self.state.database.transaction(bookkeeping=True) as connection:
+            if answer is None:
+                await queries.forget(connection, self.caller, self.key, self.at)
+                return
+            cipher = await cipher_of(connection, self.state.settings)
+            kept = answer.kept
+            text = kept.body.decode("utf-8", "surrogateescape")
+            encrypted = cipher.encrypt(answer_place(self.caller, self.key), text)
+            line = queries.Answer(kept.status, json.dumps(kept.headers), encrypted, answer.rights)
+            await queries.finish(connection, self.caller, self.key, self.at, line)
+
+
+async def _settle_later(taken: _Taken, answer: _Answered | None) -> None:
+    """Settles a key as soon as the database can; once it counts as free anyway there is no more need."""
+    for _ in range(int(_UNDER_WAY.total_seconds() / _AGAIN_S)):
+        try:
+            await taken.settle(answer)
+            return
+        except (Problem, asyncpg.PostgresError):
+            await asyncio.sleep(_AGAIN_S)
+        except Exception:
+            log.exception("an Idempotency-Key could not be settled")
+            return
 
 
 class _Kept:
@@ -125,7 +183,9 @@ class _Kept:
 async def _claims(scope: Scope, state: State) -> Claims | None:
     try:
         return await state.tokens.read(await bearer(Request(scope)), state.now())
-    except Problem:
+    except Problem as problem:
+        if problem.type is UNAVAILABLE:  # without the key it could happen twice
+            raise
         return None
 
 

@@ -47,12 +47,13 @@ class Answer(NamedTuple):
     rights: Sequence[str]
 
 
-async def finish(connection: Connection, caller: str, key: str, answer: Answer) -> None:
-    """Keeps the answer."""
+async def finish(connection: Connection, caller: str, key: str, at: datetime, answer: Answer) -> None:
+    """Keeps the answer of the request that took the key at a moment, unless another has taken it since."""
     await connection.execute(
-        "UPDATE idempotency SET status = $3, headers = $4, body = $5, rights = $6 WHERE caller = $1 AND key = $2",
+        "UPDATE idempotency SET status = $4, headers = $5, body = $6, rights = $7 WHERE caller = $1 AND key = $2 AND at = $3",
         caller,
         key,
+        at,
         answer.status,
         answer.headers,
         answer.body,
@@ -60,6 +61,6 @@ async def finish(connection: Connection, caller: str, key: str, answer: Answer) 
     )
 
 
-async def forget(connection: Connection, caller: str, key: str) -> None:
-    """Frees a key whose request came to nothing."""
-    await connection.execute("DELETE FROM idempotency WHERE caller = $1 AND key = $2 AND status IS NULL", caller, key)
+async def forget(connection: Connection, caller: str, key: str, at: datetime) -> None:
+    """Frees a key whose request, which took it at that moment, came to nothing."""
+    await connection.execute("DELETE FROM idempotency WHERE caller = $1 AND key = $2 AND at = $3 AND status IS NULL", caller, key, at)

@@ -8,10 +8,9 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.database import OUTDATED, commits
-from service.errors import UNAVAILABLE, Problem
+from service.database import commits
+from service.database_errors import OUTDATED
 from service.http.body import replayed
-from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
 
@@ -45,11 +44,8 @@ class Retries:
         try:
             await self._app(scope, remember, watch)
         except OUTDATED as error:
-            if started:
+            if started or done:
                 raise
-            if done:
-                text = Text("The tables of the database have just changed; try again.")
-                raise Problem(UNAVAILABLE, text, {"Retry-After": "1"}) from error
             log.info("a request is done again: %r", error)
             await self._app(scope, receive if first is None else replayed(first, receive), send)
         finally:

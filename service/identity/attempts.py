@@ -6,11 +6,13 @@ library `limits`; before a window is full the pause between two attempts doubles
 """
 
 import ipaddress
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
 
+import asyncpg
 from limits import RateLimitItem, parse
 
 from service.database import Database
@@ -19,6 +21,8 @@ from service.identity import attempt_queries as queries
 from service.logs import hashed
 from service.settings import Settings
 from sync_protocol.texts import Text
+
+log = logging.getLogger("gridloop")
 
 # So many attempts may follow on each other at once; after that, and once one has failed, they pause for 1, 2, 4, 8 … seconds.
 FREE_ATTEMPTS = 4
@@ -101,7 +105,7 @@ class Attempts:
         """Counts an attempt in all windows, or in none: raises `Problem` while one of them allows no more; says when to come again."""
         at = now.timestamp()
         keyed = {self._stored(window): window for window in windows}
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(bookkeeping=True) as connection:
             rows = await queries.lock_windows(connection, [*keyed])
             held = {key: Counted(row["count"], row["expires_at"], row["last_at"]) for key, row in rows.items()}
             wait = max(seconds_to_wait(window, held[key], at) for key, window in keyed.items())
@@ -122,29 +126,37 @@ class Attempts:
             if isinstance(error, Problem) and error.type is failure:
                 await self._failed(windows, now)
             else:
-                await self._give_back(windows)
+                await _if_it_can(self._give_back(windows))
             raise
-        await self._succeeded(windows)
+        await _if_it_can(self._succeeded(windows))
 
     async def _failed(self, windows: Sequence[Window], now: datetime) -> None:
         """Keeps when an attempt failed, where that brings pauses; it is counted already."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(bookkeeping=True) as connection:
             keys = [self._stored(window) for window in windows if window.pauses]
             await queries.note_failure(connection, keys, now.timestamp())
 
     async def _give_back(self, windows: Sequence[Window]) -> None:
         """Forgets an attempt that came to nothing: nobody's password was looked at, or it was right and something else was missing."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(bookkeeping=True) as connection:
             await queries.give_back(connection, [self._stored(window) for window in windows])
 
     async def _succeeded(self, windows: Sequence[Window]) -> None:
         """Forgets a good attempt, and the failures before it where they pause."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(bookkeeping=True) as connection:
             await queries.give_back(
                 connection,
                 [self._stored(window) for window in windows],
                 [self._stored(window) for window in windows if window.pauses],
             )
+
+
+async def _if_it_can(forgetting: Awaitable[None]) -> None:
+    """Forgets an attempt where the database lets it: what was done stays done, and its sender must not be told that it failed."""
+    try:
+        await forgetting
+    except (Problem, asyncpg.PostgresError) as error:
+        log.warning("an attempt to sign in stays counted: %r", error)
 
 
 def seconds_to_wait(window: Window, held: Counted, now: float) -> float:

@@ -86,7 +86,7 @@ class Tokens:
 
     async def load(self) -> None:
         """Reads the keys, and makes the first on a new database. Those that check tokens are good without the one that signs."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(bookkeeping=True) as connection:
             cipher = await cipher_of(connection, self._settings)
             rows = await queries.signing_keys(connection, self._now())
             if not rows:

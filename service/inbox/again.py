@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from service.database import Connection, Database, begin_again
+from service.database_errors import WITHOUT_TABLES
 from service.encryption import FieldCipher, KeyMissing
 from service.encryption_queries import cipher_of
-from service.errors import WITHOUT_TABLES, Problem
+from service.errors import Problem
 from service.settings import Settings
 from service.sync.apply import release
 from service.sync.held_queries import HeldRow, Search, lock_open_of_kinds, lock_overdue

@@ -98,7 +98,7 @@ async def _erase(request: Request, caller: Caller, asked: Asked) -> ErasureOut:
         subjects=[asked.subject],
         count=1,
     )
-    done = await erase(Erasing(state.database, state.settings, caller.now), asked, act)
+    done = await erase(Erasing(state.database.unhurried, state.settings, caller.now), asked, act)
     return _out(done)
 
 

@@ -11,6 +11,7 @@ from service.audit.sign_ins import note_counted
 from service.database import Database, begin_again
 from service.encryption_queries import cipher_of
 from service.identity.rights import PostHeld
+from service.limits import UNLIMITED
 from service.privacy import queries
 from service.privacy.erasure import Erasing, resume_unfinished
 from service.privacy.erasure_queries import unfinished
@@ -62,7 +63,7 @@ async def _resume_erasures(database: Database, settings: Settings, now: datetime
 async def _purge_trail(settings: Settings, now: datetime, dry_run: bool) -> tuple[str, str, int]:
     """Deletes old lines of the trail as the owner of the tables, or counts them: the service's own role can only add to it."""
     before, age = now - timedelta(days=settings.audit_days), f"{settings.audit_days} days"
-    connection = await asyncpg.connect(settings.owner_url)
+    connection = await asyncpg.connect(settings.owner_url, server_settings=UNLIMITED.server_settings())
     try:
         if dry_run:
             return TRAIL, age, await audit.count_older(connection, before)

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -188,27 +187,29 @@ def _absent(id: str) -> Problem:
 
 
 async def _detail(request: Request, caller: Caller, id: str, view: View | None = None) -> ProblemDetail:
-    # Anew by itself when the tables have changed: something may have been written before.
-    return await begin_again(partial(_read_detail, request, caller, id, view))
+    async def read() -> ProblemDetail:
+        async with state_of(request).database.transaction() as connection:
+            return await _read_detail(connection, request, caller, id, view)
+
+    return await begin_again(read)
 
 
-async def _read_detail(request: Request, caller: Caller, id: str, before: View | None) -> ProblemDetail:
+async def _read_detail(connection: Connection, request: Request, caller: Caller, id: str, before: View | None) -> ProblemDetail:
     """`before`: the view that held before the caller's own step, which may have ended it."""
     state = state_of(request)
-    async with state.database.transaction() as connection:
-        row = await queries.problem(connection, id)
-        now = None if row is None else await _view_of(connection, caller, id, row["grid"])
-        view = before or now
-        if row is None or view is None:
-            raise _absent(id)
-        await note(connection, request, caller, "problem", [id], 1)
-        rows = await queries.steps(connection, id)
-        own_work_from = await sync_queries.own_work_from(connection)
-        cipher = await cipher_of(connection, state.settings)
-        fields = msgspec.json.decode(whole_record(cipher, PROBLEM, row["id"], row["fields"], row["personal"]))
-        by_id = {item["id"]: item for item in rows}
-        steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
-        may_extend = await filing.ranks_above(connection, {caller.staff_code, *(step.by for step in steps if step.action == "extend")})
+    row = await queries.problem(connection, id)
+    now = None if row is None else await _view_of(connection, caller, id, row["grid"])
+    view = before or now
+    if row is None or view is None:
+        raise _absent(id)
+    await note(connection, request, caller, "problem", [id], 1)
+    rows = await queries.steps(connection, id)
+    own_work_from = await sync_queries.own_work_from(connection)
+    cipher = await cipher_of(connection, state.settings)
+    fields = msgspec.json.decode(whole_record(cipher, PROBLEM, row["id"], row["fields"], row["personal"]))
+    by_id = {item["id"]: item for item in rows}
+    steps = [Step(item["id"], f"{item['stamp']:016x}", item["created_by"], msgspec.json.decode(item["fields"])) for item in rows]
+    may_extend = await filing.ranks_above(connection, {caller.staff_code, *(step.by for step in steps if step.action == "extend")})
     takes: Collection[str] = [] if now is None else _BY_ASSIGNMENT if now is View.ASSIGNED else ACTIONS
     case = fold(fields, row["grid"], row["created_by"], steps, filing.limit_rule_of(state.settings), may_extend, own_work_from)
     by, stamp = caller.staff_code, make_stamp(to_ms(caller.now))
@@ -249,9 +250,9 @@ async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> P
     refuse_unknown_fields("problem", body.fields)
     fields = {"raised_at": canonical_moment(caller.now), "source": "inspection", **body.fields}
     id = body.id or fresh_id(request, caller.now)
-    if not await _is_here(state, caller, id):
-        await _write(request, caller, Mutation(0, "problem", id, body.grid, fields=fields))
-    return await _detail(request, caller, id)
+    if await _is_here(state, caller, id):
+        return await _detail(request, caller, id)
+    return await _write(request, caller, Mutation(0, "problem", id, body.grid, fields=fields))
 
 
 @router.post("/{id}/steps", status_code=201, summary="Take a step", operation_id="take_step", responses=documented(*READING, HELD))
@@ -274,10 +275,10 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
         raise _absent(id)
     if known is not None and own is None:
         raise _taken(step_id)
-    if own is None:
-        fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
-        await _write(request, caller, Mutation(0, "step", step_id, str(grid), fields=fields), view is View.ASSIGNED)
-    return await _detail(request, caller, id, view)
+    if own is not None:
+        return await _detail(request, caller, id, view)
+    fields = {"at": canonical_moment(caller.now), **body.fields, "problem_id": id, "action": body.action}
+    return await _write(request, caller, Mutation(0, "step", step_id, str(grid), fields=fields), view)
 
 
 async def _is_here(state: State, caller: Caller, id: str) -> bool:
@@ -302,9 +303,13 @@ def _taken(id: str) -> Problem:
 _ACTS = {"problem": "problem-raised", "step": "step-taken"}
 
 
-async def _write(request: Request, caller: Caller, mutation: Mutation, assigned: bool = False) -> None:
-    """Writes it, or leaves nothing behind: what a phone would be told later, a caller of the API is told at once."""
-    if not assigned and not may_write(caller.posts, mutation.kind, mutation.grid, caller.now):
+async def _write(request: Request, caller: Caller, mutation: Mutation, view: View | None = None) -> ProblemDetail:
+    """Writes it, or leaves nothing behind: what a phone would be told later, a caller of the API is told at once.
+
+    What is answered is read in the same transaction, so that nothing can fail any more once it is committed. `view`: by which the caller
+    takes a step.
+    """
+    if view is not View.ASSIGNED and not may_write(caller.posts, mutation.kind, mutation.grid, caller.now):
         kind = KINDS[mutation.kind].word
         text = Text(
             "{cadre} has no post at present that writes a {kind} in {grid}.", cadre=caller.staff_code, kind=kind, grid=mutation.grid
@@ -313,12 +318,13 @@ async def _write(request: Request, caller: Caller, mutation: Mutation, assigned:
 
     state = state_of(request)
 
-    async def write() -> None:
+    async def write() -> ProblemDetail:
         async with state.database.transaction() as connection:
             verdict = await write_as(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
-            subject = mutation.fields.get("problem_id", mutation.id)
+            subject = str(mutation.fields.get("problem_id", mutation.id))
             await note(connection, request, caller, _ACTS[mutation.kind], [subject], 1)
+            return await _read_detail(connection, request, caller, subject, view)
 
-    await begin_again(write)
+    return await begin_again(write)

@@ -14,6 +14,7 @@ import asyncpg
 
 from service.audit.trail import record_operator
 from service.database import Connection
+from service.limits import UNLIMITED
 from service.settings import Settings
 from service.stopping import follow_first_process
 from service.summaries import check
@@ -100,7 +101,9 @@ async def _note(connection: Connection, count: int) -> None:
 
 
 async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
-    connection = await asyncpg.connect(str(settings.database_url), timeout=10, server_settings={"timezone": "UTC"})
+    connection = await asyncpg.connect(
+        str(settings.database_url), timeout=10, server_settings={"timezone": "UTC", **UNLIMITED.server_settings()}
+    )
     try:
         return await work(connection)
     finally:

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from service import metrics
-from service.database import Connection, Database
+from service import metrics, outcomes
+from service.database import Connection, Database, committing
 from service.encrypted_values import log_row, verdict_rest
 from service.encryption import FieldCipher
 from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.rights import PostHeld
 from service.identity.views import for_device, present_views, view_in
 from service.localization import localized
+from service.outcomes import Door, Outcome
 from service.settings import Settings
 from service.sync import feed, log_queries, queries, seams, timelines, views
 from service.sync import look as looking
@@ -42,6 +43,10 @@ _TOGETHER = 4_100
 _LARGE = 250
 
 
+# How long several that are committed together wait for a lock: then each goes alone, and waits for its own locks as long as it may.
+BATCH_LOCK_S = 1.0
+
+
 class PhoneCaller(NamedTuple):
     """Who syncs: a device and its cadre. `registered_ms`: when the device was registered, as its sign-in says; None if it does not."""
 
@@ -62,6 +67,9 @@ class Exchange:
         self.offset_ms = clock.effective_offset(to_ms(now), to_ms(request.sent_at))
         self.key = device
         self.weight = 1 + len(request.mutations)
+        # Its own, whoever's batch it is committed in.
+        self.outcome = outcomes.current.get() or Outcome()
+        self.outcome.door = Door.SYNC if request.mutations else Door.READ
         self.error: Exception | None = None
         self.look = Look()
         self.epoch = ""
@@ -145,7 +153,10 @@ class Exchanges:
         names = Names.joined([exchange.names for exchange in exchanges])
         now = max(exchange.now for exchange in exchanges)
         async with self._database.syncing() as connection:
-            async with connection.transaction():
+            async with committing(connection, [exchange.outcome for exchange in exchanges]):
+                if len(exchanges) > 1:
+                    seconds = min(BATCH_LOCK_S, self._settings.sync_lock_seconds or BATCH_LOCK_S)
+                    await connection.execute(f"SET LOCAL lock_timeout = {round(seconds * 1000)}")
                 await _look(connection, exchanges, partial(looking.lock, names=names))
                 await seams.reach(seams.PUSH_LOCKED)
                 for exchange in exchanges:

@@ -10,8 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service import outcomes
 from service.errors import answer_to
 from service.http.strict import known_parameters
+from service.outcomes import Door, Outcome
 from service.sync.routes import router, sync
 
 _GZIP_ABOVE = 1_000
@@ -31,11 +33,14 @@ class Phones:
             return
         scope["route"] = _ROUTE
         request = Request(scope, receive)
+        token = outcomes.current.set(Outcome(Door.SYNC))
         try:
             known_parameters(request)
             answer = await sync(request)
         except Exception as error:
             answer = answer_to(error, scope)
+        finally:
+            outcomes.current.reset(token)
         await send(_start(answer, request))
         await send({"type": "http.response.body", "body": answer.body})
 

@@ -1,12 +1,14 @@
 """`POST /v1/sync` and `POST /v1/sync/verify`."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from service.database_errors import TOO_SLOW
 from service.errors import (
     DEVICE_FORKED,
     DEVICE_NEEDED,
@@ -28,6 +30,7 @@ from service.errors import (
     UPGRADE,
     Problem,
     documented,
+    unavailable,
 )
 from service.http.body import read_body
 from service.identity.access import phone
@@ -85,6 +88,15 @@ def _read(decode: Callable[[bytes], E], body: bytes) -> E:
         ) from None
 
 
+async def _in_time(answering: Awaitable[bytes], seconds: float) -> bytes:
+    """The answer, or a `Problem` before the phone gives up: what has not been committed by then is not, and its statement is cancelled."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await answering
+    except TimeoutError as error:
+        raise unavailable(TOO_SLOW, error) from None
+
+
 @router.post(
     "/v1/sync",
     summary="Hand in mutations and pull changes",
@@ -111,7 +123,7 @@ async def sync(request: Request) -> Response:
             raise Problem(TOO_LARGE, text)
         caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
         began = time.monotonic()
-        answer = await state.exchanges.answer(caller, message, now)
+        answer = await _in_time(state.exchanges.answer(caller, message, now), state.settings.exchange_seconds)
         places.took(claims.staff_code, count, time.monotonic() - began)
     return Response(answer, media_type="application/json")
 

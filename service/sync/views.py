@@ -45,6 +45,6 @@ async def audit_pull(database: Database, look: Look, device: str, staff_code: st
     if not outside or look.devices[device].audited_on == today:
         return
     units = [unit for unit, _ in present_views(look.posts.get(staff_code, ()), now)]
-    async with database.transaction() as connection:
+    async with database.transaction(bookkeeping=True) as connection:
         if await queries.audit_on(connection, device, today):
             await record(connection, now, staff_code, "sync-pull", [*units, device], outside, units=units)

@@ -208,7 +208,7 @@ async def audit(url: str) -> tuple[dict[str, int], Sequence[Any]]:
     connection = await asyncpg.connect(url)
     kept = {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in ("visit", "problem", "held")}
     await connection.close()
-    pool = await open_pool(url, 1, command_timeout=None)
+    pool = await open_pool(url, 1)
     async with Database(pool).reading() as lent:
         differences = await differences_of(lent, Settings(database_url=url))
     await pool.close()

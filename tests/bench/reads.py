@@ -75,7 +75,7 @@ async def prepare(server: str, visits: int) -> str:
     """A database with a year of work."""
     url = await fresh_database(server, f"bench_{visits}")
     await asyncio.to_thread(migrations.upgrade, url)
-    pool = await open_pool(url, 2, command_timeout=None)
+    pool = await open_pool(url, 2)
     settings = Settings(database_url=url)
     try:
         await load(Database(pool), settings, utc_now(), password=CHEAP.hash(PASSWORD))

@@ -100,7 +100,7 @@ async def roster_database(server: str, name: str = "bench_roster") -> str:
     if not there:
         draft = await fresh_database(server, name + "_draft")
         await asyncio.to_thread(migrations.upgrade, draft)
-        pool = await open_pool(draft, 2, command_timeout=None)
+        pool = await open_pool(draft, 2)
         await load(Database(pool), Settings(database_url=draft), utc_now(), password=CHEAP.hash(PASSWORD))
         await pool.execute("VACUUM ANALYZE")
         await pool.close()

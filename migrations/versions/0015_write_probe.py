@@ -1,0 +1,19 @@
+"""The row by which the service finds out whether the database takes writes."""
+
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """One row, of which only the moment changes."""
+    op.execute("CREATE TABLE write_probe (one BOOLEAN PRIMARY KEY CHECK (one), at TIMESTAMP WITH TIME ZONE NOT NULL)")
+    op.execute("INSERT INTO write_probe VALUES (true, now())")
+
+
+def downgrade() -> None:
+    """Nothing of the field work is in it."""
+    op.execute("DROP TABLE write_probe")

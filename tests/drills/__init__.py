@@ -1,0 +1,1 @@
+"""Long drills with real faults; `make drills` runs each and prints its figures."""
