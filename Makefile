@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/gridloop demo $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Whether phones are ever behind an unfair one: what ordinary phones wait, alone and beside each kind of client that takes too much.
 
-`python -m tests.bench.fairness [--seconds 12] [--processes 2]`. Server, database, phones and the unfair ones share the machine's cores.
+`python -m tests.bench.fairness [--seconds 12] [--rounds 3] [--processes 2]`. Server, database, phones and the unfair ones share the
+machine's cores. Each nuisance is measured right after the phones alone, in several rounds: a ratio compares what ran side by side.
 """
 
 import argparse
@@ -14,8 +15,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import uvloop
@@ -41,7 +44,7 @@ PHONES = 50
 EVERY_S = 0.5  # of each phone
 VISITS = 3
 GREEDY_BATCH = 1_000
-GREEDY_BATCHES = 160
+GREEDY_BATCHES = 60
 READERS = 200
 PAGES = 2  # that each of them asks for
 SETTLE_S = 2  # until what they ask for is answered, and only the taking is left
@@ -55,12 +58,13 @@ Nuisance = Callable[[], AbstractAsyncContextManager[None]]
 class Crowd:
     """The ordinary phones, and those who take too much."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, rounds: int) -> None:
         self.service = service
-        every = workers(PHONES + 5)
+        greedy = 2 * rounds
+        every = workers(PHONES + greedy + 3)
         self.phones = [new_phone(staff, grid, "ordinary") for staff, grid in every[:PHONES]]
-        self.greedy = [new_phone(staff, grid, "greedy") for staff, grid in every[PHONES : PHONES + 2]]
-        self.reader, self.archive, self.slow = [new_phone(staff, grid, "slow") for staff, grid in every[PHONES + 2 :]]
+        self.greedy = [new_phone(staff, grid, "greedy") for staff, grid in every[PHONES : PHONES + greedy]]
+        self.reader, self.archive, self.slow = [new_phone(staff, grid, "slow") for staff, grid in every[PHONES + greedy :]]
         self.batches: dict[str, list[Packed]] = {}
         self.pushed = 0
 
@@ -207,12 +211,24 @@ def at(took: list[float], part: float) -> float:
     return 1000 * sorted(took)[int(len(took) * part)]
 
 
-async def measured(service: Service, seconds: float, console: Console) -> list[tuple[str, list[float]]]:
+class Measured(NamedTuple):
+    """What the ordinary phones waited beside a nuisance, and alone right before it, in each round."""
+
+    name: str
+    beside: list[list[float]]
+    alone: list[list[float]]
+
+    @property
+    def ratio(self) -> float:
+        """The middle one of the rounds' ratios of the p99."""
+        return median(at(one, 0.99) / at(other, 0.99) for one, other in zip(self.beside, self.alone, strict=True))
+
+
+async def measured(service: Service, seconds: float, rounds: int, console: Console) -> list[Measured]:
     """Every situation with what the ordinary phones waited in it."""
-    crowd = Crowd(service)
+    crowd = Crowd(service, rounds)
     await crowd.settle_in()
     await crowd.measure(3)
-    found = [("alone", await crowd.measure(seconds))]
     nuisances: list[tuple[str, Nuisance]] = [
         ("one pushes batches of 1,000 without pause", crowd.greed),
         (f"{READERS} clients read at a byte a second", crowd.slow_readers),
@@ -220,37 +236,40 @@ async def measured(service: Service, seconds: float, console: Console) -> list[t
         (f"{IDLE:,} idle connections are open", crowd.idle),
         ("all of it at once", crowd.everything),
     ]
-    for name, nuisance in nuisances:
-        before = crowd.pushed
-        async with nuisance():
-            await asyncio.sleep(SETTLE_S)
-            took = await crowd.measure(seconds)
-        found.append((name, took))
-        console.print(f"{name}: p99 {at(took, 0.99):.1f} ms of {len(took)} ({(crowd.pushed - before) / seconds:.0f} greedy records/s)")
-    found.append(("alone again", await crowd.measure(seconds)))
+    found = [Measured(name, [], []) for name, _ in nuisances]
+    for _ in range(rounds):
+        for one, (name, nuisance) in zip(found, nuisances, strict=True):
+            one.alone.append(await crowd.measure(seconds))
+            before = crowd.pushed
+            async with nuisance():
+                await asyncio.sleep(SETTLE_S)
+                one.beside.append(await crowd.measure(seconds))
+            figures = f"p99 {at(one.beside[-1], 0.99):.1f} ms, alone {at(one.alone[-1], 0.99):.1f} ms"
+            console.print(f"{name}: {figures} ({(crowd.pushed - before) / seconds:.0f} greedy records/s)")
     return found
 
 
-def report(found: list[tuple[str, list[float]]], processes: int, seconds: float, load: float, console: Console) -> None:
+def report(found: list[Measured], processes: int, seconds: float, load: float, console: Console) -> None:
     """The table, on the console and in the file."""
-    alone = (at(found[0][1], 0.99) + at(found[-1][1], 0.99)) / 2
-    table = Table("beside them", "exchanges", "median", "p99", "ratio", title="fairness")
+    rounds = len(found[0].alone)
+    table = Table("beside them", "exchanges", "median", "p99", "p99 alone", "ratio", title="fairness")
     lines = [
         "# Fair shares",
         "",
         f"{PHONES} ordinary phones, each handing in {VISITS} visits about every {EVERY_S} s over {seconds:.0f} s,",
-        f"against {processes} service processes. The ratio is that of the p99 to the p99 alone (mean of before and after);",
-        f"wanted: {WANTED:.0f} at most.",
+        f"against {processes} service processes. Each nuisance is measured right after the phones alone, in {rounds} rounds; the ratio is",
+        f"that of the p99 beside it to the p99 alone, the middle one of the rounds. Times are of all rounds. Wanted: {WANTED:.0f} at most.",
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared by all, {platform.system()}, Python {platform.python_version()};",
         f"load average before it began: {load:.1f} (above 1 something else ran, and the figures mean little).",
         "",
-        "| beside them | exchanges | median ms | p99 ms | ratio |",
-        "|---|---:|---:|---:|---:|",
+        "| beside them | exchanges | median ms | p99 ms | p99 alone ms | ratio |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
-    for name, took in found:
-        values = [str(len(took)), f"{at(took, 0.5):.1f}", f"{at(took, 0.99):.1f}", f"{at(took, 0.99) / alone:.1f}"]
-        table.add_row(name, *values)
-        lines.append(f"| {name} | {' | '.join(values)} |")
+    for one in found:
+        beside, alone = [*chain(*one.beside)], [*chain(*one.alone)]
+        values = [str(len(beside)), f"{at(beside, 0.5):.1f}", f"{at(beside, 0.99):.1f}", f"{at(alone, 0.99):.1f}", f"{one.ratio:.1f}"]
+        table.add_row(one.name, *values)
+        lines.append(f"| {one.name} | {' | '.join(values)} |")
     console.print(table)
     REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -269,6 +288,7 @@ def main() -> None:
     """Runs it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     console = Console()
@@ -279,7 +299,7 @@ def main() -> None:
         server = stack.enter_context(embedded(folder / "data"))
         url = asyncio.run(prepared(server))
         service = stack.enter_context(serving(url, folder / "service", asked.processes))
-        found = uvloop.run(measured(service, asked.seconds, console))
+        found = uvloop.run(measured(service, asked.seconds, asked.rounds, console))
     report(found, asked.processes, asked.seconds, load, console)
 
 
