@@ -18,6 +18,18 @@ from service.settings import Settings
 from sync_protocol.texts import Text
 
 
+class NewerTables(Exception):
+    """The tables are of a release that this one does not know, so it migrates nothing; `text` says what to do."""
+
+    def __init__(self, revision: str) -> None:
+        self.text = Text(
+            "The tables of the database are of a newer release ({revision}), which this one does not know; nothing was changed. Run the"
+            " newer release, or restore a backup from before the upgrade.",
+            revision=revision,
+        )
+        super().__init__(self.text)
+
+
 async def revision_of(connection: Connection) -> str | None:
     """The revision of a database's tables; None when it has none."""
     if await connection.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
@@ -71,8 +83,10 @@ def migrate_given(settings: Settings) -> Migrated | None:
 
 @contextmanager
 def _noted(url: str) -> Iterator[None]:
-    """Leaves a line in the trail if what is done inside changes the revision of the tables."""
+    """Leaves a line in the trail if what is done inside changes the revision of the tables; raises `NewerTables` before it is done."""
     before = asyncio.run(_revision_at(url))
+    if before is not None and before not in migrations.revisions():
+        raise NewerTables(before)
     yield
     asyncio.run(_note_revision(url, before))
 

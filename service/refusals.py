@@ -12,6 +12,7 @@ from service.database_errors import TABLES_NEEDED, WITHOUT_TABLES
 from service.encryption import KeyMissing
 from service.errors import Problem
 from service.localization import in_language
+from service.migrating import NewerTables
 from service.settings import WrongSetting
 from sync_protocol.texts import Text, text_of
 
@@ -34,6 +35,8 @@ def refusal_of(error: Exception) -> Refusal | None:
             return error
         case Problem():
             return Refusal(error.detail)
+        case NewerTables():
+            return Refusal(error.text)
         case KeyMissing():
             return Refusal(text_of(error))
         case WrongSetting():

@@ -129,6 +129,16 @@ async def test_older_tables_are_told_at_start_and_newer_ones_are_served(
             assert (await client.get("/readyz")).status_code == 200
 
 
+async def test_an_older_release_does_not_migrate_the_tables_of_a_newer_one(gridloop: Command, bare_url: str) -> None:
+    arguments = {"DATABASE_URL": bare_url, "OWNER_DATABASE_URL": None}
+    assert (await gridloop("migrate", **arguments)).exit_code == 0
+    connection = await asyncpg.connect(bare_url)
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert_told(await gridloop("migrate", **arguments), 1, "9999")
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9999"
+    await connection.close()
+
+
 # -------------------------------------------------------------------------------------------------------- settings
 
 
