@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from service.stopping import held_back, stopping_in_order
+
 log = logging.getLogger("gridloop")
 
 _OWNED = "-owned"
@@ -32,10 +34,13 @@ def own_folder(name: str, parent: Path | None = None, last: Callable[[Path], Non
     with _opened(made) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         folder = made.rename(made.with_name(made.name + _OWNED))
-        try:
-            yield folder
-        finally:
-            _remove(folder)
+        # Whoever sends a second signal must not keep it from being removed.
+        with stopping_in_order():
+            try:
+                yield folder
+            finally:
+                with held_back():
+                    _remove(folder)
 
 
 def sweep(name: str, parent: Path, last: Callable[[Path], None] = lambda folder: None) -> None:

@@ -76,9 +76,10 @@ def check_values(log: list[Any], conflicts: list[Any], records: dict[tuple[str, 
             if (kind, record, name, row["device"], canonical_json(canonical(kind, name, value))) in lost:
                 continue
             content = content_of_body(row["body"])
-            replaced = any(
-                later["device"] == row["device"] or content in knew.get(content_of_body(later["body"]), ()) or resolved(later)
-                for later, _ in line[place + 1 :]
+            # Revs of two grids have no order: of one device that of its numbers counts, of others what they knew.
+            replaced = any(map(resolved, (later for later, _ in line[place + 1 :]))) or any(
+                (other["device"] == row["device"] and other["seq"] > row["seq"]) or content in knew.get(content_of_body(other["body"]), ())
+                for other, _ in line
             )
             check(replaced, f"promise 3: {kind} {record} {name}: the value {value!r} of {row['staff_code']} vanished without a conflict")
 
