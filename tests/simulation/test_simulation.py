@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.simulation import Simulation
 
-SEEDS = int(os.environ.get("GRIDLOOP_TEST_SEEDS", "15"))
+SEEDS = int(os.environ.get("GRIDLOOP_TEST_SEEDS", "8"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import time
@@ -16,6 +17,9 @@ import pytest
 
 from service.postgres import embedded, temporary_folder
 from tests.stress.test_kills import Service, serving
+
+# Each signal, number of processes and moment once; all together where there is time, as in CI.
+EVERY = "GRIDLOOP_TEST_SEEDS" in os.environ
 
 # What is left in a data folder on purpose: the database, the files that its users lock, and the key.
 LASTING = {"postgres", "starting.lock", "users.lock", "secret.key", "serve.log"}
@@ -140,8 +144,11 @@ def temporary() -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+ENDINGS = [(signal.SIGTERM, 1), (signal.SIGINT, 2), (signal.SIGHUP, 1)]
+ENDINGS += [(signal.SIGTERM, 2), (signal.SIGINT, 1), (signal.SIGHUP, 2)] if EVERY else []
+
+
+@pytest.mark.parametrize(("number", "workers"), ENDINGS)
 async def test_a_signal_ends_the_service_and_its_database_and_leaves_nothing(
     used_folder: Path, temporary: Path, number: signal.Signals, workers: int
 ) -> None:
@@ -157,7 +164,7 @@ async def test_a_signal_ends_the_service_and_its_database_and_leaves_nothing(
         assert await connection.fetchval("SELECT count(*) FROM unit") > 3_000
 
 
-@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT] if EVERY else [signal.SIGTERM])
 async def test_who_sends_a_second_signal_does_not_keep_the_database_from_stopping(
     used_folder: Path, temporary: Path, again: signal.Signals
 ) -> None:
@@ -204,9 +211,9 @@ MOMENTS = (begun, making_the_data, starting_the_database, migrating)
 @pytest.mark.parametrize(
     ("moment", "number"),
     [
-        *((moment, signal.SIGTERM) for moment in MOMENTS),
+        *((moment, signal.SIGTERM) for moment in (MOMENTS if EVERY else (begun, starting_the_database))),
         (making_the_data, signal.SIGINT),
-        (migrating, signal.SIGINT),
+        *([(migrating, signal.SIGINT)] if EVERY else []),
         (migrating, signal.SIGHUP),
     ],
 )
@@ -314,7 +321,7 @@ async def test_a_killed_worker_leaves_the_figures_and_a_killed_service_is_swept_
         service.end()
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0] if EVERY else [1.0])
 async def test_workers_whose_first_process_is_killed_while_they_start_end_too(used_folder: Path, temporary: Path, seconds: float) -> None:
     service = SignalledService(used_folder, 2, temporary)
     service.start()
