@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.encrypted_values import answer_place
 from service.encryption import FieldCipher, Place, Undecrypted
 from service.encryption_queries import cipher_of
-from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, NOT_ALLOWED, TOO_MANY_KEYS, UNAVAILABLE, Problem
+from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, NOT_ALLOWED, NOT_NOW, TOO_MANY_KEYS, UNAVAILABLE, Problem
 from service.http import queries
 from service.http.body import replayed
 from service.identity.access import bearer, standing
@@ -205,14 +205,25 @@ def _digests(cipher: FieldCipher, content: bytes) -> list[bytes]:
     return known[::-1] if cipher.writes_v1 else known
 
 
+def _is_erased(text: str) -> bool:
+    """Whether an erasure of personal data has emptied a kept answer."""
+    return text.startswith("{") and '"erased":true' in text and json.loads(text).keys() <= {"erased", "detail"}
+
+
 async def _repeat(known: Any, digests: Sequence[bytes], cipher: FieldCipher, place: Place, send: Send) -> None:
     if known["request"] not in digests:
         raise Problem(IDEMPOTENCY_OTHER, "This Idempotency-Key was used for another request; take a new one for a new request.")
     if known["status"] is None:
         raise Problem(IDEMPOTENCY_BUSY, "The first request with this key is still under way; ask again in a moment.", {"Retry-After": "2"})
     text = cipher.decrypt(place, known["body"])
-    if isinstance(text, Undecrypted):  # it was done, which the status says; what was answered cannot be told
-        text = json.dumps({"undecryptable": True, "detail": str(text)}, ensure_ascii=False)
+    if isinstance(text, Undecrypted) or _is_erased(text):
+        raise Problem(
+            NOT_NOW,
+            "This was done when it was first sent with this key, and nothing was done now. What was answered then can no longer be shown:"
+            " personal data in it was erased, or the server lacks the key to it. Look for the record itself.",
+            {"Idempotency-Replayed": "true"},
+            first_status=known["status"],
+        )
     body = text.encode("utf-8", "surrogateescape")
     headers = MutableHeaders(json.loads(known["headers"]) | {"content-length": str(len(body)), "idempotency-replayed": "true"})
     await send({"type": "http.response.start", "status": known["status"], "headers": headers.raw})

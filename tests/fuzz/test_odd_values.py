@@ -19,6 +19,7 @@ from tests.world import GRID, SECRETARY, SUPERVISOR, VILLAGE, WORKER, WirePhone,
 # `make fuzz` gives more.
 EXAMPLES = int(os.environ.get("FUZZ_ODD_EXAMPLES", "20"))
 AT = "2026-11-20T09:00:00+08:00"
+LONGEST_URL = 60_000
 GOOD: dict[str, dict[str, Any]] = {
     "household": {"head_name": "苏和", "phone": "10012345678", "tags": {"add": ["veteran"]}},
     "visit": {"visited_at": AT, "content": "走访", "people_met": {"add": ["某人"]}},
@@ -149,6 +150,8 @@ async def test_odd_values_over_rest_stop_nobody(world: World) -> None:
         raw = [(key.encode(), value.encode("latin-1")) for key, value in headers.items()]
         content = None if body is None else as_json(body)
         url = path + ("?" + "&".join(f"{key}={quote(value)}" for key, value in safe.items()) if safe else "")
+        if len(url) > LONGEST_URL:
+            return  # the client itself sends no longer one; heads that are too large are tried elsewhere
         reads(await world.client.request(call.method, url, content=content, headers=raw))
         for listed in ("/v1/problems", "/v1/households", "/v1/articles", "/v1/conflicts"):
             assert (await world.get(listed, SECRETARY)).status_code == 200
