@@ -212,7 +212,7 @@ def _settle(kind: Kind, record: Record, edit: Edit, clock: Clock, name: str, val
     policy = kind.policy_of(name)
     if _same(current, value):
         # Both wrote the same: no conflict, but each keeps its claim against a third.
-        record.clocks[name] = (*(held for held in rivals if held.device != edit.device), clock)
+        record.clocks[name] = (*rivals, clock)
         return
     if edit.override:
         wins, rule = True, _RESOLUTION
@@ -321,10 +321,9 @@ def _settle_set(record: Record, edit: Edit, clock: Clock, name: str, change: Set
             why = _RESOLUTION if edit.override else _BY_STAMPS
             losses.extend(Loss(name, {"remove": [element]}, {"add": [element]}, why, clock, rival) for rival in rivals)
             present.discard(element)
-            record.claim(name, element, (clock,))
-        else:
-            # Another removed it, or has not handed in yet what added it.
-            record.claim(name, element, (*rivals, clock))
+            rivals = []
+        # Where it is not there, another removed it, or has not handed in yet what added it.
+        record.claim(name, element, (*rivals, clock))
     if present:
         record.fields[name] = sorted(present)
     else:

@@ -13,6 +13,7 @@ from sync_protocol.records import KINDS, UnfitFields, clean_fields
 from sync_protocol.texts import Text
 
 _KNOWN_KINDS = {*KINDS, "article"}
+ABSENT = "–"
 _SHOWN_CHARACTERS = 300
 
 # What PROTOCOL.md says of each part of a request, of each part of a mutation, and of each part of what a phone holds.
@@ -259,9 +260,6 @@ def differing(one: Any, other: Any) -> tuple[Any, Any]:
         lists = [[item for item in items if item != ABSENT] for items in zip(*some, strict=True)] if some else None
         return (lists[0], lists[1]) if lists else (None, None)
     return (None, None) if one == other else (one, other)
-
-
-ABSENT = "–"
 
 
 def _short(value: Any) -> str:

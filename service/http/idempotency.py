@@ -29,6 +29,7 @@ from service.http.body import replayed
 from service.identity.access import bearer, standing
 from service.identity.tokens import Claims
 from service.state import State
+from service.sync import erased
 from sync_protocol.ids import NAMESPACE
 from sync_protocol.texts import Text
 
@@ -205,18 +206,13 @@ def _digests(cipher: FieldCipher, content: bytes) -> list[bytes]:
     return known[::-1] if cipher.writes_v1 else known
 
 
-def _is_erased(text: str) -> bool:
-    """Whether an erasure of personal data has emptied a kept answer."""
-    return text.startswith("{") and '"erased":true' in text and json.loads(text).keys() <= {"erased", "detail"}
-
-
 async def _repeat(known: Any, digests: Sequence[bytes], cipher: FieldCipher, place: Place, send: Send) -> None:
     if known["request"] not in digests:
         raise Problem(IDEMPOTENCY_OTHER, "This Idempotency-Key was used for another request; take a new one for a new request.")
     if known["status"] is None:
         raise Problem(IDEMPOTENCY_BUSY, "The first request with this key is still under way; ask again in a moment.", {"Retry-After": "2"})
     text = cipher.decrypt(place, known["body"])
-    if isinstance(text, Undecrypted) or _is_erased(text):
+    if isinstance(text, Undecrypted) or text == erased.ANSWER:
         raise Problem(
             NOT_NOW,
             "This was done when it was first sent with this key, and nothing was done now. What was answered then can no longer be shown:"

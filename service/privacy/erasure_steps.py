@@ -22,7 +22,7 @@ from service.sync.own import write_own
 from sync_protocol.fields import SetOf
 from sync_protocol.ids import server_device_id
 from sync_protocol.merge import GRID, LIFE
-from sync_protocol.messages import Mutation, canonical_json
+from sync_protocol.messages import Mutation
 from sync_protocol.records import ERASED, HOUSEHOLD, KINDS, Kind
 
 _AT_ONCE = 200
@@ -249,13 +249,12 @@ async def _answers_naming(erasure: _Erasure, names: Callable[[str], bool], calle
     async def work(after: tuple[str, str], connection: Connection) -> Mapping[str, int]:
         cipher = await cipher_of(connection, erasure.settings)
         rows = await sql.lock_answers_after(connection, after, _AT_ONCE)
-        empty = canonical_json({"erased": True, "detail": erased.WHY})
         done = 0
         for row in rows:
             place = answer_place(row["caller"], row["key"])
             text = cipher.shown(place, row["body"])
-            if text != empty and (row["caller"] == caller or names(text)):
-                await sql.write_answer(connection, row["caller"], row["key"], cipher.encrypt(place, empty))
+            if text != erased.ANSWER and (row["caller"] == caller or names(text)):
+                await sql.write_answer(connection, row["caller"], row["key"], cipher.encrypt(place, erased.ANSWER))
                 done += 1
         last[:] = [(row["caller"], row["key"]) for row in rows[_AT_ONCE - 1 :]]
         return {"kept answers": done}

@@ -185,8 +185,10 @@ class Batch:
 
     def _is_ahead(self, item: Ready) -> bool:
         """Whether the base is above what the author's device has pulled, in this history of the server."""
+        if not item.mutation.base or item.rebased:
+            return False
         pulled = self._pulled_by(item)
-        return not item.rebased and pulled is not None and item.mutation.base > pulled
+        return pulled is not None and item.mutation.base > pulled
 
     def _pulled_by(self, item: Ready) -> int | None:
         """The rev above which the author's device had pulled nothing of the grid in which it saw the record."""
@@ -202,8 +204,9 @@ class Batch:
 
     def _seen_by(self, item: Ready) -> int | None:
         """The rev up to which the author's device can have seen the record, in the grid in which it saw it."""
-        base = _base_of(item)
-        return base[-1] if base in self._own_bases else self._pulled_by(item)
+        if not item.mutation.base:
+            return None
+        return item.mutation.base if self._own_bases and _base_of(item) in self._own_bases else self._pulled_by(item)
 
     def _take_visits(self, some: ReadyVisits) -> list[Verdict]:
         """Takes in new visits, without what only a merge needs; one by one when one of them may have a flaw."""

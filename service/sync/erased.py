@@ -23,6 +23,8 @@ from sync_protocol.records import KINDS
 
 # What stands in the place of texts about what was erased.
 WHY = "个人信息已删除 · the personal data was erased"
+# What stands in the place of an answer that was kept with an `Idempotency-Key`.
+ANSWER = canonical_json({"erased": True, "detail": WHY})
 # The reason why a mutation is held that would bring erased data back.
 REASON = "erased"
 

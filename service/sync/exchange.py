@@ -41,8 +41,6 @@ _REGISTRATION_ROUNDING = timedelta(milliseconds=2)
 _TOGETHER = 4_100
 # Pushes with more mutations wait for each other and not with the others, who would wait several times as long as they take.
 _LARGE = 250
-
-
 # How long several that are committed together wait for a lock: then each goes alone, and waits for its own locks as long as it may.
 BATCH_LOCK_S = 1.0
 

@@ -354,7 +354,7 @@ class Store:
 
     def _await_no_longer(self) -> None:
         """All was pulled: what acknowledged edits waited for has come, or is gone."""
-        self._db.execute("UPDATE outbox SET rev = NULL WHERE outcome IN ('applied', 'merged')")
+        self._db.execute("UPDATE outbox SET rev = NULL WHERE rev IS NOT NULL AND outcome IN ('applied', 'merged')")
 
     def _note_decided(self) -> None:
         """Whatever is held has an open notice when all was pulled: what has none was decided, though that notice never came."""

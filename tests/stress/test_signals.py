@@ -65,6 +65,15 @@ class SignalledService(Service):
             self._process.wait(LONGEST_S)
         self._log.close()
 
+    def kill_first_process(self, within_s: float) -> None:
+        """Kills the first process; asserts that those below it end by themselves, and no longer listen. PostgreSQL goes on."""
+        self.know_family()
+        others = [child for child in psutil.Process(self.pid).children(recursive=True) if child.name() != "postgres"]
+        self.send(signal.SIGKILL)
+        assert self.wait() == -signal.SIGKILL
+        _, alive = psutil.wait_procs(others, within_s)
+        assert alive == []
+
     def said(self) -> str:
         """The end of its log."""
         return (self.folder / "serve.log").read_text()[-3_000:]
@@ -266,12 +275,7 @@ async def test_workers_whose_first_process_was_killed_end_and_free_the_port(used
     service.start()
     try:
         await service.ready()
-        children = psutil.Process(service.pid).children(recursive=True)
-        service.know_family()
-        service.send(signal.SIGKILL)
-        assert service.wait() == -signal.SIGKILL
-        _, alive = psutil.wait_procs([child for child in children if child.name() != "postgres"], 15)
-        assert alive == []
+        service.kill_first_process(within_s=15)
         with socket.socket() as other:
             other.bind(("127.0.0.1", service.port))
             other.listen()
@@ -304,13 +308,7 @@ async def test_a_killed_worker_leaves_the_figures_and_a_killed_service_is_swept_
                 await asyncio.sleep(0.05)
         assert [*folder.glob(f"counter_{worker.pid}.db")] != []  # what it counted stays counted
         await service.ready()
-        service.know_family()
-        others = [child for child in psutil.Process(service.pid).children(recursive=True) if child.name() != "postgres"]
-        service.send(signal.SIGKILL)
-        service.wait()
-        # The others end by themselves; until then they listen at the port.
-        _, alive = psutil.wait_procs(others, 15)
-        assert alive == []
+        service.kill_first_process(within_s=15)
         assert folder.exists()
         service.start()
         await service.ready()
@@ -333,12 +331,7 @@ async def test_workers_whose_first_process_is_killed_while_they_start_end_too(us
             children = workers_of(service)
             await asyncio.sleep(0.01)
         await asyncio.sleep(seconds)
-        service.know_family()
-        children = [child for child in psutil.Process(service.pid).children(recursive=True) if child.name() != "postgres"]
-        service.send(signal.SIGKILL)
-        service.wait()
-        _, alive = psutil.wait_procs(children, 30)
-        assert alive == []
+        service.kill_first_process(within_s=30)
     finally:
         with embedded(used_folder):
             pass
