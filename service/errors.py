@@ -21,7 +21,7 @@ from service.database_errors import Fault, fault_of, is_of_database
 from service.encryption import KeyMissing
 from service.faults import fault
 from service.localization import FOR_PROGRAMS, asked_for, localized
-from service.outcomes import Door, Outcome
+from service.outcomes import Outcome, RequestKind
 from sync_protocol.limits import normalised
 from sync_protocol.texts import Text
 
@@ -270,7 +270,7 @@ class CatchAll:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        token = outcomes.current.set(Outcome(Door.READ if scope["method"] in _SAFE else Door.REST))
+        token = outcomes.current.set(Outcome(RequestKind.READ if scope["method"] in _SAFE else RequestKind.REST))
         try:
             await self._app(scope, receive, watch)
         except Exception as error:

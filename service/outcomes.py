@@ -18,7 +18,7 @@ class Kept(Enum):
     ALL = "all"
 
 
-class Door(Enum):
+class RequestKind(Enum):
     """How a request came, which says how it is sent again."""
 
     READ = "a read"
@@ -34,8 +34,8 @@ _REST = {
     ),
 }
 _CLAIMS = {
-    Door.REST: {**_REST, Kept.ALL: _REST[Kept.UNKNOWN]},
-    Door.SYNC: {
+    RequestKind.REST: {**_REST, Kept.ALL: _REST[Kept.UNKNOWN]},
+    RequestKind.SYNC: {
         Kept.NOTHING: Text("Nothing was taken in; sync again after a moment."),
         Kept.UNKNOWN: Text(
             "It is not known whether what was sent was taken in: send the same again with the same numbers, and it happens only once."
@@ -49,8 +49,8 @@ _AGAIN = Text("Try again after a moment.")
 class Outcome:
     """What is known of one request; its transactions note here what became of them."""
 
-    def __init__(self, door: Door = Door.REST) -> None:
-        self.door = door
+    def __init__(self, kind: RequestKind = RequestKind.REST) -> None:
+        self.kind = kind
         self.kept = Kept.NOTHING
 
     def note_kept(self) -> None:
@@ -64,7 +64,7 @@ class Outcome:
     @property
     def claim(self) -> Text:
         """What an answer may say of it."""
-        return _AGAIN if self.door is Door.READ else _CLAIMS[self.door][self.kept]
+        return _AGAIN if self.kind is RequestKind.READ else _CLAIMS[self.kind][self.kept]
 
 
 current: ContextVar[Outcome | None] = ContextVar("outcome", default=None)

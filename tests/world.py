@@ -18,7 +18,7 @@ from service.encryption import Place
 from service.encryption_queries import cipher_of
 from service.postgres import SUPERUSER, as_role
 from service.state import State
-from service.sync import seams
+from service.sync import failpoints
 from service.sync.log_queries import read_bodies
 from sync_protocol import clock as clocks
 from sync_protocol.device import Account, Device, Store, Transport
@@ -64,20 +64,20 @@ class Phone(Device):
 
 
 @contextmanager
-def first_held_at(seam: str) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
-    """The first exchange that comes to a seam sets the first event, and waits there for the second."""
+def first_held_at(failpoint: str) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """The first exchange that comes to a failpoint sets the first event, and waits there for the second."""
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold(name: str) -> None:
-        if name == seam and not reached.is_set():
+        if name == failpoint and not reached.is_set():
             reached.set()
             await go_on.wait()
 
-    seams.install(hold)
+    failpoints.set_hook(hold)
     try:
         yield reached, go_on
     finally:
-        seams.install(None)
+        failpoints.set_hook(None)
 
 
 async def until_none(still: Callable[[], Awaitable[Sequence[Any]]]) -> None:

@@ -16,9 +16,9 @@ from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGR
 from service.identity.rights import PostHeld
 from service.identity.views import for_device, present_views, view_in
 from service.localization import localized
-from service.outcomes import Door, Outcome
+from service.outcomes import Outcome, RequestKind
 from service.settings import Settings
-from service.sync import feed, log_queries, queries, seams, timelines, views
+from service.sync import failpoints, feed, log_queries, queries, timelines, views
 from service.sync import look as looking
 from service.sync.apply import Applied, apply
 from service.sync.group_commit import GroupCommitter
@@ -67,7 +67,7 @@ class Exchange:
         self.weight = 1 + len(request.mutations)
         # Its own, whoever's batch it is committed in.
         self.outcome = outcomes.current.get() or Outcome()
-        self.outcome.door = Door.SYNC if request.mutations else Door.READ
+        self.outcome.kind = RequestKind.SYNC if request.mutations else RequestKind.READ
         self.error: Exception | None = None
         self.look = Look()
         self.epoch = ""
@@ -120,7 +120,7 @@ class Exchanges:
                 verdict.detail = localized(verdict.detail)
         _refuse_after_push(exchange)
         answer = await self._pull(exchange)
-        await seams.reach(seams.PULL_READ)
+        await failpoints.hit(failpoints.PULL_READ)
         return answer
 
     def _group_for(self, request: SyncRequest) -> GroupCommitter[Exchange]:
@@ -156,7 +156,7 @@ class Exchanges:
                     seconds = min(BATCH_LOCK_S, self._settings.sync_lock_seconds or BATCH_LOCK_S)
                     await connection.execute(f"SET LOCAL lock_timeout = {round(seconds * 1000)}")
                 await _look(connection, exchanges, partial(looking.lock, names=names))
-                await seams.reach(seams.PUSH_LOCKED)
+                await failpoints.hit(failpoints.PUSH_LOCKED)
                 for exchange in exchanges:
                     await self._take(connection, exchange)
                 good = [exchange for exchange in exchanges if exchange.error is None]
@@ -165,8 +165,8 @@ class Exchanges:
                 items = [item for exchange in good for item in exchange.items]
                 done = queries.acknowledging([_acknowledged(exchange) for exchange in good], now)
                 applied = await apply(connection, items, now, self._settings, exchanges[0].look, [done])
-                await seams.reach(seams.PUSH_WRITTEN)
-            await seams.reach(seams.PUSH_COMMITTED)
+                await failpoints.hit(failpoints.PUSH_WRITTEN)
+            await failpoints.hit(failpoints.PUSH_COMMITTED)
         verdicts = iter(applied.verdicts)
         for exchange in good:
             exchange.verdicts += islice(verdicts, exchange.fresh)

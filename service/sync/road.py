@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service import outcomes
 from service.errors import answer_to
 from service.http.strict import known_parameters
-from service.outcomes import Door, Outcome
+from service.outcomes import Outcome, RequestKind
 from service.sync.routes import router, sync
 
 _GZIP_ABOVE = 1_000
@@ -33,7 +33,7 @@ class Phones:
             return
         scope["route"] = _ROUTE
         request = Request(scope, receive)
-        token = outcomes.current.set(Outcome(Door.SYNC))
+        token = outcomes.current.set(Outcome(RequestKind.SYNC))
         try:
             known_parameters(request)
             answer = await sync(request)

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.sync import seams
+from service.sync import failpoints
 from sync_protocol.device import Unreachable
 from tests.world import GRID, SECRETARY, World
 
@@ -15,17 +15,17 @@ class Died(BaseException):
 
 
 def die_at(name: str) -> None:
-    async def seam(reached: str) -> None:
+    async def hook(reached: str) -> None:
         if reached == name:
             raise Died(name)
 
-    seams.install(seam)
+    failpoints.set_hook(hook)
 
 
 @pytest.fixture(autouse=True)
-def no_seam_stays() -> Any:
+def no_hook_stays() -> Any:
     yield
-    seams.install(None)
+    failpoints.set_hook(None)
 
 
 async def test_verdicts_name_applied_and_duplicate_with_the_first_outcome(world: World) -> None:
@@ -75,21 +75,21 @@ async def test_a_gap_in_seq_is_refused_with_the_expected_number(world: World) ->
 
 
 @pytest.mark.parametrize(
-    ("seam", "outcome", "kept"),
+    ("failpoint", "outcome", "kept"),
     [
-        (seams.PUSH_LOCKED, "applied", 0),
-        (seams.PUSH_WRITTEN, "applied", 0),
-        (seams.PUSH_COMMITTED, "duplicate", 1),
+        (failpoints.PUSH_LOCKED, "applied", 0),
+        (failpoints.PUSH_WRITTEN, "applied", 0),
+        (failpoints.PUSH_COMMITTED, "duplicate", 1),
     ],
 )
-async def test_a_service_that_dies_in_a_push_has_all_of_it_or_nothing(world: World, seam: str, outcome: str, kept: int) -> None:
+async def test_a_service_that_dies_in_a_push_has_all_of_it_or_nothing(world: World, failpoint: str, outcome: str, kept: int) -> None:
     phone = world.wire()
     await phone.send()
     mutation = phone.mutation(1)
-    die_at(seam)
+    die_at(failpoint)
     with pytest.raises(Died):
         await phone.send(mutation)
-    seams.install(None)
+    failpoints.set_hook(None)
     for table in ("visit", "mutation", "tally"):
         where = " WHERE kind = 'visit'" if table == "mutation" else ""
         assert len(await world.fetch(f"SELECT FROM {table}{where}")) == kept, table
@@ -106,12 +106,12 @@ async def test_a_push_that_begins_again_counts_once(world: World) -> None:
 
     async def deadlock(reached: str) -> None:
         nonlocal failures
-        if reached == seams.PUSH_WRITTEN and failures:
+        if reached == failpoints.PUSH_WRITTEN and failures:
             failures -= 1
             raise asyncpg.DeadlockDetectedError("deadlock detected")
 
     phone = world.wire()
-    seams.install(deadlock)
+    failpoints.set_hook(deadlock)
     answer = (await phone.send(phone.mutation(1), phone.mutation(2, kind="telegram"))).json()
     assert failures == 0
     assert [verdict["outcome"] for verdict in answer["verdicts"]] == ["applied", "held"]

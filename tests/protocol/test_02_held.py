@@ -11,7 +11,7 @@ from service.database import Database
 from service.inbox import again
 from service.inbox.again import release_overdue
 from service.settings import Settings
-from service.sync import seams
+from service.sync import failpoints
 from sync_protocol.clock import make_stamp
 from sync_protocol.records import KINDS
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, WORKER, World, first_held_at, until_none
@@ -198,7 +198,7 @@ async def _held_while_its_household_is_made(world: World) -> str:
     visitor, maker = world.wire(SECRETARY), world.wire(SECRETARY)
     await maker.send()
     household = maker.mutation(1, "household", grid=OTHER_GRID, fields={"head_name": "王秀兰"})
-    with first_held_at(seams.PUSH_WRITTEN) as (written, go_on):
+    with first_held_at(failpoints.PUSH_WRITTEN) as (written, go_on):
         held = asyncio.create_task(visitor.send(visitor.mutation(1, fields={"visited_at": AT, "household_id": household["id"]})))
         await written.wait()
         [made] = (await maker.send(household)).json()["verdicts"]

@@ -5,7 +5,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from service.sync import seams
+from service.sync import failpoints
 from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import PAGE_BYTES
 from tests.world import GRID, SECRETARY, World, first_held_at
@@ -88,7 +88,7 @@ async def test_a_pull_while_a_push_is_held_open_skips_nothing(world: World) -> N
     """A row that is committed late must not be skipped by a cursor: two connections, one held open."""
     first, second, reader = world.wire(), world.wire(), world.wire(SECRETARY)
     await reader.send()
-    with first_held_at(seams.PUSH_WRITTEN) as (written, release):
+    with first_held_at(failpoints.PUSH_WRITTEN) as (written, release):
         slow = asyncio.create_task(first.send(first.mutation(1)))
         await written.wait()
         quick = asyncio.create_task(second.send(second.mutation(1)))

@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import Problem
 from service.http.shares import AT_ONCE, Shares
-from service.sync import seams
+from service.sync import failpoints
 from service.sync.places import LARGE, PER_ACCOUNT, PER_DEVICE, RESTS, WAITING_PER_ACCOUNT, WAITING_PER_DEVICE, Places
 from tests.world import OTHER_GRID, SUPERVISOR, WORKER, World, first_held_at
 
@@ -17,7 +17,7 @@ async def test_a_small_push_does_not_wait_for_a_large_one(world: World) -> None:
     greedy, ordinary = world.wire(), world.wire(f"W{OTHER_GRID}-1")
     batch = [greedy.mutation(seq) for seq in range(1, 301)]
     await asyncio.gather(greedy.send(), ordinary.send())
-    with first_held_at(seams.PUSH_LOCKED) as (reached, go_on):
+    with first_held_at(failpoints.PUSH_LOCKED) as (reached, go_on):
         large = asyncio.create_task(greedy.send(*batch))
         await reached.wait()
         try:

@@ -19,7 +19,7 @@ from service.database_errors import FAULTS, fault_of, is_of_database, leaves_dou
 from service.outcomes import Kept, Outcome
 from service.postgres import as_role
 from service.settings import Settings
-from service.sync import seams
+from service.sync import failpoints
 from service.sync.exchange import Exchange, Exchanges
 from service.write_probe import WriteProbe
 from tests.commands import run_command
@@ -159,7 +159,7 @@ class Failing:
 class Sent:
     """Something that is sent, and again as it was."""
 
-    door = "rest"
+    kind = "rest"
 
     async def send(self) -> httpx.Response:
         raise NotImplementedError
@@ -170,7 +170,7 @@ class Sent:
 
 
 class SentVisit(Sent):
-    door = "sync"
+    kind = "sync"
 
     def __init__(self, failing: Failing, mutation: dict[str, Any]) -> None:
         self._failing = failing
@@ -242,8 +242,8 @@ def check(sent: Sent, answer: httpx.Response, name: str | None, kept: Kept, what
     assert answer.status_code == (503 if fault else 500), (what, answer.text)
     assert answer.headers.get("Retry-After") == (str(fault.retry_after) if fault else None), what
     assert said.startswith(str(fault.text) if fault else "The server failed at this"), (what, said)
-    for (door, claim), text in SAYS.items():
-        assert (text in said) == ((door, claim) == (sent.door, kept)), (what, said)
+    for (kind, claim), text in SAYS.items():
+        assert (text in said) == ((kind, claim) == (sent.kind, kept)), (what, said)
 
 
 async def goes_through_once(sent: Sent, what: str) -> None:
@@ -256,14 +256,14 @@ async def goes_through_once(sent: Sent, what: str) -> None:
 
 # With what PostgreSQL ends a connection.
 ENDING = ("57P01", "57P02", "25P03", "53100", "XX000")
-DOORS = (Failing.a_visit, Failing.a_problem, Failing.a_step, Failing.a_request)
+REQUESTS = (Failing.a_visit, Failing.a_problem, Failing.a_step, Failing.a_request)
 
 
-@pytest.mark.parametrize("door", [Failing.a_visit, Failing.a_problem])
+@pytest.mark.parametrize("kind", [Failing.a_visit, Failing.a_problem])
 @pytest.mark.parametrize("moment", [Moment.BEFORE, Moment.WITHIN])
-async def test_an_error_of_the_server_is_answered_by_its_row_and_nothing_is_kept(failing: Failing, door: Any, moment: Moment) -> None:
+async def test_an_error_of_the_server_is_answered_by_its_row_and_nothing_is_kept(failing: Failing, kind: Any, moment: Moment) -> None:
     for state, name in STATES.items():
-        sent = door(failing)
+        sent = kind(failing)
         what = f"{state} {moment.value}"
         await failing.set(state, moment)
         answer = await sent.send()
@@ -274,13 +274,13 @@ async def test_an_error_of_the_server_is_answered_by_its_row_and_nothing_is_kept
         await goes_through_once(sent, what)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("moment", Moment)
-async def test_a_connection_that_ends_is_answered_with_what_is_known(failing: Failing, door: Any, moment: Moment) -> None:
+async def test_a_connection_that_ends_is_answered_with_what_is_known(failing: Failing, kind: Any, moment: Moment) -> None:
     ends: dict[str, tuple[bytes, str | None]] = {"cut": (CUT, "unreachable"), "garbage": (GARBAGE, None)}
     ends |= {state: (fatal(state), STATES[state] or "unreachable") for state in ENDING}
     for what, (said, name) in ends.items():
-        sent = door(failing)
+        sent = kind(failing)
         failing.proxy.fail(Failure(moment, said))
         answer = await sent.send()
         assert failing.proxy.failed.is_set(), what
@@ -293,10 +293,10 @@ async def test_a_connection_that_ends_is_answered_with_what_is_known(failing: Fa
         await goes_through_once(sent, f"{what} {moment.value}")
 
 
-@pytest.mark.parametrize("door", DOORS[:2])
+@pytest.mark.parametrize("kind", REQUESTS[:2])
 @pytest.mark.parametrize("moment", Moment)
-async def test_a_server_that_answers_no_more_is_given_up_and_goes_on_with_nothing(failing: Failing, door: Any, moment: Moment) -> None:
-    sent = door(failing)
+async def test_a_server_that_answers_no_more_is_given_up_and_goes_on_with_nothing(failing: Failing, kind: Any, moment: Moment) -> None:
+    sent = kind(failing)
     failing.proxy.fail(Failure(moment, SILENCE))
     answer = await sent.send()
     assert failing.proxy.failed.is_set()
@@ -353,7 +353,7 @@ OPEN_TRANSACTIONS = """
 async def test_a_push_whose_answer_fails_is_told_that_it_was_taken_in(world: World) -> None:
     phone = world.wire()
     mutation = phone.mutation(1)
-    with first_held_at(seams.PUSH_COMMITTED) as (reached, go_on):
+    with first_held_at(failpoints.PUSH_COMMITTED) as (reached, go_on):
         sending = asyncio.create_task(phone.send(mutation))
         await reached.wait()
         await world.fetch("ALTER TABLE household RENAME TO elsewhere")
@@ -442,7 +442,7 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
         await world.token(SECRETARY, phone.device)
     await other.execute("BEGIN")
     await other.execute("UPDATE counter SET rev = rev WHERE grid = $1", GRID)
-    with first_held_at(seams.PUSH_LOCKED) as (reached, go_on):
+    with first_held_at(failpoints.PUSH_LOCKED) as (reached, go_on):
         first = asyncio.create_task(phones[0].send(sent[0]))
         await reached.wait()
         rest = [asyncio.create_task(phone.send(mutation)) for phone, mutation in zip(phones[1:], sent[1:], strict=True)]
@@ -502,7 +502,7 @@ async def test_an_exchange_is_answered_before_the_phone_gives_up_and_goes_on_no_
 async def test_who_stalls_within_a_transaction_keeps_nobody_else_waiting(impatient: World) -> None:
     stalled, other = impatient.wire(), impatient.wire()
     mutation = stalled.mutation(1)
-    with first_held_at(seams.PUSH_LOCKED) as (reached, go_on):
+    with first_held_at(failpoints.PUSH_LOCKED) as (reached, go_on):
         sending = asyncio.create_task(stalled.send(mutation))
         await reached.wait()
         answer = await other.send(other.mutation(1))

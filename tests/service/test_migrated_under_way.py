@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 
-from service.sync import seams
+from service.sync import failpoints
 from tests.world import GRID, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World, first_held_at
 
 FIELDS = {"title": "水管冻裂", "duty": "emergency"}
@@ -72,7 +72,7 @@ async def test_a_push_goes_on(world: World) -> None:
 async def test_pushes_that_share_a_transaction_go_on(world: World) -> None:
     phones = [world.wire(staff) for staff in (WORKER, SECRETARY, WORKER, SECRETARY)]
     for round in range(3):
-        with first_held_at(seams.PUSH_LOCKED) as (reached, go_on):
+        with first_held_at(failpoints.PUSH_LOCKED) as (reached, go_on):
             first = asyncio.create_task(phones[0].send(phones[0].mutation(round + 1)))
             await reached.wait()
             others = [asyncio.create_task(phone.send(phone.mutation(round + 1, "telegram"))) for phone in phones[1:]]

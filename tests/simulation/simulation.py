@@ -17,7 +17,7 @@ from service.database import Database
 from service.inbox.again import release_overdue
 from service.postgres import as_role, fresh_database
 from service.settings import Settings
-from service.sync import seams
+from service.sync import failpoints
 from sync_protocol.device import Refused, SyncReport, Unreachable
 from sync_protocol.device.device import moment_at
 from sync_protocol.periods import from_ms, to_ms
@@ -42,7 +42,7 @@ def name_of(url: str) -> str:
 
 
 class ServerKilled(BaseException):
-    """The service process died at a seam."""
+    """The service process died at a failpoint."""
 
 
 class Simulation:
@@ -92,7 +92,7 @@ class Simulation:
             await self._settle()
             await self._end()
         finally:
-            seams.install(None)
+            failpoints.set_hook(None)
             await self._close()
 
     async def _appoint(self) -> None:
@@ -135,7 +135,7 @@ class Simulation:
         self.app = create_app(self.settings, lambda: from_ms(self.now_ms))
         await self.stack.enter_async_context(self.app.router.lifespan_context(self.app))
         self.network.app = httpx.ASGITransport(self.app, raise_app_exceptions=True)
-        seams.install(self._seam)
+        failpoints.set_hook(self._hook)
 
     async def _stop(self) -> None:
         await self.stack.aclose()
@@ -152,7 +152,7 @@ class Simulation:
             await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         await connection.close()
 
-    async def _seam(self, name: str) -> None:
+    async def _hook(self, name: str) -> None:
         if self.kill_at == name:
             self.kill_at = None
             raise ServerKilled(name)
@@ -258,7 +258,7 @@ class Simulation:
                 device.revs[key] = (place, change.rev)
 
     async def _kill_server(self, device: SimDevice) -> None:
-        self.kill_at = self.rng.choice(seams.ALL)
+        self.kill_at = self.rng.choice(failpoints.ALL)
         await self._sync(device)
         self.kill_at = None
 
@@ -291,16 +291,16 @@ class Simulation:
         self.network.fault_rate = 0
         release, written, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-        async def seam(name: str) -> None:
+        async def hook(name: str) -> None:
             if asyncio.current_task() is not pushing or done.is_set():
                 return
-            if name == seams.PUSH_WRITTEN and not written.is_set():
+            if name == failpoints.PUSH_WRITTEN and not written.is_set():
                 written.set()
                 await release.wait()
-            elif name == seams.PUSH_COMMITTED:
+            elif name == failpoints.PUSH_COMMITTED:
                 await done.wait()
 
-        seams.install(seam)
+        failpoints.set_hook(hook)
         self.counts["overlap"] += 1
         pushing = asyncio.create_task(self._exchange(device))
         reached = asyncio.create_task(written.wait())
@@ -321,7 +321,7 @@ class Simulation:
             release.set()
             done.set()
             await asyncio.gather(pushing, following, looking, return_exceptions=True)
-            seams.install(self._seam)
+            failpoints.set_hook(self._hook)
         await pushing
         self._note(f"{device.name} and {second.name} pushed at once, {third.name} looked on")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-Seam = Callable[[str], Awaitable[None]]
+Hook = Callable[[str], Awaitable[None]]
 
 PUSH_LOCKED = "push locked"
 PUSH_WRITTEN = "push written"
@@ -10,16 +10,16 @@ PUSH_COMMITTED = "push committed"
 PULL_READ = "pull read"
 ALL = (PUSH_LOCKED, PUSH_WRITTEN, PUSH_COMMITTED, PULL_READ)
 
-_seam: Seam | None = None
+_hook: Hook | None = None
 
 
-def install(seam: Seam | None) -> None:
-    """Puts a simulation's seam in place, or takes it out."""
-    global _seam
-    _seam = seam
+def set_hook(hook: Hook | None) -> None:
+    """Puts a simulation's hook in place, or takes it out."""
+    global _hook
+    _hook = hook
 
 
-async def reach(name: str) -> None:
+async def hit(name: str) -> None:
     """Called by the exchange at each point."""
-    if _seam is not None:
-        await _seam(name)
+    if _hook is not None:
+        await _hook(name)
