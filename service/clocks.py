@@ -38,7 +38,9 @@ RETRY_AFTER_S = 60
 _TOLD_EVERY_S = 600.0
 # A clock that has moved by so much more, or less, than time has passed was set: it is compared before anything else is stored.
 _JUMP_S = 10.0
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+# A browser's OPTIONS asks nothing of the data; beside the API there are only health, figures and documentation.
+_ASKING = frozenset({"OPTIONS"})
+_API = "/v1"
 
 
 class Clocks(NamedTuple):
@@ -216,14 +218,21 @@ def clock_is_wrong() -> Problem:
     )
 
 
+def _needs_clock(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["path"].startswith(_API) and scope["method"] not in _ASKING
+
+
 class RightClock:
-    """The layer that lets nothing be stored by a wrong clock; who only reads passes."""
+    """The layer that lets nothing be stored by a wrong clock.
+
+    Who reads waits, too: each read of personal data leaves a line in the trail, and who may read is judged by the clock.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watch: ClockWatch | None = scope["app"].state.clock if scope["type"] == "http" and scope["method"] not in _READING else None
+        watch: ClockWatch | None = scope["app"].state.clock if _needs_clock(scope) else None
         if watch is not None and (watch.wrong is not None or watch.was_set):
             try:
                 await watch.refuse_wrong(scope["app"].state.gridloop.database)

@@ -101,6 +101,36 @@ async def test_a_clock_a_day_off_stores_nothing_and_says_so_until_it_is_right(
     assert (await phone.send(phone.mutation(2))).status_code == 200
 
 
+async def test_nothing_is_read_by_a_wrong_clock_so_that_the_trail_has_no_line_of_a_wrong_time(
+    watched: World, machine: MachineClock
+) -> None:
+    headers = {"Authorization": f"Bearer {await watched.token(SUPERVISOR)}"}
+
+    async def lines() -> int:
+        [row] = await watched.fetch("SELECT count(*) FROM audit")
+        return int(row["count"])
+
+    async def read(path: str) -> httpx.Response:
+        return await watched.client.get(path, headers=headers)
+
+    before = await lines()
+    paths = ("/v1/problems", "/v1/households", "/v1/conflicts", "/v1/exports/problems.xlsx?unit=150202100&week=2026-W46", "/v1/auth/me")
+    # Also one by which the token would still be good, and before anybody has looked.
+    for wrong_by in (timedelta(minutes=5), -DAY):
+        machine.wrong_by = wrong_by
+        for path in paths:
+            assert is_wrong(await read(path)), path
+        assert (await watched.client.get("/healthz")).status_code == 200
+        assert (await watched.client.options("/v1/problems")).status_code != 503
+    assert await lines() == before
+    machine.wrong_by = timedelta(0)
+    for path in paths:
+        assert (await read(path)).status_code == 200, path
+    [row] = await watched.fetch("SELECT count(*), max(abs(extract(epoch FROM at - now()))) AS off FROM audit WHERE action <> 'signed-in'")
+    assert row["count"] == len(paths) - 1
+    assert row["off"] < 60
+
+
 async def test_a_refusal_is_in_the_language_that_was_asked_for_and_has_an_id(watched: World, machine: MachineClock) -> None:
     machine.wrong_by = DAY
     refused = await watched.client.post("/v1/sync", json={}, headers={"Accept-Language": "zh"})
