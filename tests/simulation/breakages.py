@@ -1,17 +1,25 @@
 """Ways to break the implementation on purpose, to show that the simulator would notice: a proof that cannot fail proves nothing."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import asyncpg
+import httpx
 import pytest
 
+from service.errors import Problem
+from service.http import ids
 from service.identity import rights
+from service.outcomes import Outcome
 from service.statements import Part
 from service.summaries.credit import Changes
 from service.sync import exchange, feed, held_queries, judge, log_queries, look, queries, views
 from sync_protocol import clock
+from sync_protocol.device import Device, Unreachable
+from sync_protocol.ids import new_uuid7
 from sync_protocol.merge import Edit
+from tests.simulation.troubles import LOST_CONNECTIONS, STALLS, TWO_SERVERS
 
 _NOTHING = Part("nothing", "SELECT 1", ())
 
@@ -196,6 +204,118 @@ def believe_every_late_stamp(patch: Patch) -> None:
     patch.setattr(judge.Judge, "_is_timely", lambda *_: True)
 
 
+async def _set_acknowledged(exchanges: Any, acknowledged: Sequence[tuple[str, int]]) -> None:
+    async with exchanges._database.syncing() as connection:
+        await connection.executemany("UPDATE device SET acked_seq = $2 WHERE id = $1", acknowledged)
+
+
+def acknowledge_what_a_limit_kept_out(patch: Patch) -> None:
+    """Goes on without the push whose wait for a lock, or statement, was ended by a limit, and acknowledges its numbers."""
+    plain = exchange.Exchanges._push
+
+    async def push(self: Any, exchanges: Any) -> None:
+        try:
+            await plain(self, exchanges)
+        except Problem as problem:
+            if not isinstance(problem.__cause__, (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)):
+                raise
+            await self._stand(exchanges)
+            for one in exchanges:
+                one.acked = max(one.acked, one.request.mutations[-1].seq)
+            await _set_acknowledged(self, [(one.device, one.acked) for one in exchanges])
+
+    patch.setattr(exchange.Exchanges, "_push", push)
+
+
+def drop_what_may_not_be_kept(patch: Patch) -> None:
+    """A phone that is told that it is not known whether a push was taken in throws it away."""
+    plain = Device._exchange_once
+    send = httpx.AsyncClient.request
+    is_unknown = False
+
+    async def request(self: Any, *given: Any, **named: Any) -> httpx.Response:
+        nonlocal is_unknown
+        response = await send(self, *given, **named)
+        is_unknown = response.status_code == 503 and "not known whether what was sent" in response.text
+        return response
+
+    async def exchange_once(self: Any, report: Any) -> bool:
+        nonlocal is_unknown
+        try:
+            return await plain(self, report)
+        except Unreachable:
+            if is_unknown:
+                is_unknown = False
+                self.store._db.execute("DELETE FROM outbox WHERE seq > ?", (self.store.acked,))
+            raise
+
+    patch.setattr(httpx.AsyncClient, "request", request)
+    patch.setattr(Device, "_exchange_once", exchange_once)
+
+
+def forget_the_number_after_a_lost_commit(patch: Patch) -> None:
+    """Says that it is not known what became of a push, and puts the acknowledged number back to where it was before."""
+    plain = exchange.Exchanges._push
+
+    async def push(self: Any, exchanges: Any) -> None:
+        try:
+            await plain(self, exchanges)
+        except Problem as problem:
+            if isinstance(problem.__cause__, asyncpg.ConnectionDoesNotExistError):
+                await _set_acknowledged(self, [(one.device, one.state.acked) for one in exchanges if one.look.devices])
+            raise
+
+    patch.setattr(exchange.Exchanges, "_push", push)
+
+
+def make_ids_without_the_key(patch: Patch) -> None:
+    """Gives the record of a request with an Idempotency-Key an id of its own: then only the kept answer, which is stored outside the
+    transaction of the record, stands against a second one."""
+    patch.setattr(ids, "fresh_id", lambda request, now: str(new_uuid7(now)))
+    patch.setattr(importlib.import_module("service.problems.routes"), "fresh_id", ids.fresh_id)
+
+
+def claim_that_nothing_was_changed(patch: Patch) -> None:
+    """Says after a lost COMMIT that nothing was changed."""
+    patch.setattr(Outcome, "note_doubt", lambda _: None)
+
+
+def keep_acknowledged_numbers_in_the_process(patch: Patch) -> None:
+    """Looks a device's acknowledged number up once, and then keeps it in the process; not beyond a push that failed."""
+    plain, answer = exchange.Exchanges._take, exchange.Exchanges.answer
+
+    async def take(self: Any, connection: Any, one: Any) -> None:
+        one.state.acked = vars(self).setdefault("kept", {}).get(one.device, one.state.acked)
+        await plain(self, connection, one)
+
+    async def keep(self: Any, caller: Any, request: Any, now: Any) -> bytes:
+        kept = vars(self).setdefault("kept", {})
+        before = kept.pop(caller.device, 0)
+        if request.mutations and before:
+            kept[caller.device] = before
+        try:
+            done = await answer(self, caller, request, now)
+        except BaseException:
+            kept.pop(caller.device, None)
+            raise
+        if request.mutations:
+            kept[caller.device] = max(before, request.mutations[-1].seq)
+        return done
+
+    patch.setattr(exchange.Exchanges, "_take", take)
+    patch.setattr(exchange.Exchanges, "answer", keep)
+
+
+# Which fault of the database alone shows a breakage: without it nobody notices.
+SHOWN_BY = {
+    "acknowledge_what_a_limit_kept_out": STALLS,
+    "drop_what_may_not_be_kept": LOST_CONNECTIONS,
+    "forget_the_number_after_a_lost_commit": LOST_CONNECTIONS,
+    "make_ids_without_the_key": LOST_CONNECTIONS,
+    "claim_that_nothing_was_changed": LOST_CONNECTIONS,
+    "keep_acknowledged_numbers_in_the_process": TWO_SERVERS,
+}
+
 BREAKAGES: dict[str, Break] = {
     action.__name__: action
     for action in (
@@ -219,5 +339,11 @@ BREAKAGES: dict[str, Break] = {
         forget_assignments,
         keep_what_a_former_view_showed,
         believe_every_late_stamp,
+        acknowledge_what_a_limit_kept_out,
+        drop_what_may_not_be_kept,
+        forget_the_number_after_a_lost_commit,
+        make_ids_without_the_key,
+        claim_that_nothing_was_changed,
+        keep_acknowledged_numbers_in_the_process,
     )
 }

@@ -19,6 +19,7 @@ from sync_protocol.windows import in_first_pull
 from tests.simulation.devices import EVERY_GRID
 from tests.simulation.history import check, check_accounted, check_revisions, content_of, content_of_body
 from tests.simulation.knowledge import check_what_knew_all_stands
+from tests.simulation.troubles import check_asked
 from tests.simulation.visible import EVERY_POST, Post, expected_copy
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Ending:
         conflicts = [_decrypted_conflict(cipher, row) for row in await self._pool.fetch("SELECT * FROM conflict")]
         self._nothing_is_lost()
         check_accounted(self._log, held, conflicts, self._records, {item.content: item.knew for item in sim.written})
+        check_asked(sim.asked, self._log, lambda row: json.loads(row["body"])["fields"].get("title"))
         check_what_knew_all_stands(sim.written, self._log, self._records)
         await self._revisions()
         self._clocks()

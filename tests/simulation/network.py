@@ -1,4 +1,4 @@
-"""The simulated network between the devices and the real ASGI app: it drops, duplicates, delays and reorders."""
+"""The simulated network between the devices and the real ASGI apps: it drops, duplicates, delays and reorders."""
 
 import json
 import random
@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from tests.simulation.servers import Servers
+
 FAULTS = ("drop request", "drop answer", "duplicate", "delay")
 _WITH_POINTS = 0.1
 
@@ -14,16 +16,15 @@ _WITH_POINTS = 0.1
 class Network(httpx.AsyncBaseTransport):
     """Delivers requests, or not, as a seeded random number says; `strays` are delayed requests that may still arrive."""
 
-    def __init__(self, rng: random.Random, counts: Counter[str]) -> None:
+    def __init__(self, rng: random.Random, counts: Counter[str], servers: Servers) -> None:
         self._rng = rng
+        self._servers = servers
         self.counts = counts
-        self.app: httpx.AsyncBaseTransport | None = None
         self.fault_rate = 0.0
         self.strays: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One request, with whatever happens to it on the way."""
-        assert self.app is not None
         body = await request.aread()
         if request.url.path.startswith("/v1/sync") and "content-encoding" not in request.headers and self._rng.random() < _WITH_POINTS:
             self.counts["whole numbers written with a point"] += 1
@@ -52,10 +53,7 @@ class Network(httpx.AsyncBaseTransport):
             await self._deliver(request, await request.aread())
 
     async def _deliver(self, request: httpx.Request, body: bytes) -> httpx.Response:
-        assert self.app is not None
-        response = await self.app.handle_async_request(self._copy(request, body))
-        await response.aread()
-        return response
+        return await self._servers.answer(self._copy(request, body))
 
     @staticmethod
     def _copy(request: httpx.Request, body: bytes) -> httpx.Request:

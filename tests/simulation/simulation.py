@@ -5,28 +5,32 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
 import httpx
 
-from service.app import create_app
 from service.database import Database
+from service.encryption import State
+from service.encryption_queries import set_state
 from service.inbox.again import release_overdue
-from service.postgres import as_role, fresh_database
+from service.postgres import fresh_database
+from service.privacy.reencrypt import reencrypt
 from service.settings import Settings
 from service.sync import failpoints
 from sync_protocol.device import Refused, SyncReport, Unreachable
 from sync_protocol.device.device import moment_at
 from sync_protocol.periods import from_ms, to_ms
-from tests.conftest import ROLES
+from tests.simulation import troubles
 from tests.simulation.devices import CADRES, COMMITTEE, CONTACT, GRIDS, SECRETARY, WORKERS, SimDevice
 from tests.simulation.ending import Ending
 from tests.simulation.history import Failure, check
 from tests.simulation.knowledge import Written, written_by
 from tests.simulation.network import Network
+from tests.simulation.servers import Servers, patient
 from tests.simulation.visible import EVERY_POST, HIDDEN, Post, view_of
 from tests.simulation.writing import Writer, new_id
 from tests.world import PASSWORD, TOWNSHIP, VILLAGE, WAITING_FOR_LOCKS
@@ -46,9 +50,12 @@ class ServerKilled(BaseException):
 
 
 class Simulation:
-    """`await Simulation(seed, server, template).run()` raises `Failure` when a promise did not hold."""
+    """`await Simulation(seed, server, template).run()` raises `Failure` when a promise did not hold.
 
-    def __init__(self, seed: int, server: str, template: str, steps: int = 110) -> None:
+    `faults`: those of the database and its servers that happen, see `troubles`.
+    """
+
+    def __init__(self, seed: int, server: str, template: str, steps: int = 110, faults: frozenset[str] = troubles.ALL) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.server = server
@@ -65,11 +72,17 @@ class Simulation:
         self.own_work_from = START + timedelta(days=self.rng.randint(0, 6))
         self.databases: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="gridloop-sim-"))
-        self.network = Network(self.rng, self.counts)
+        self.faults = faults
+        # Some histories begin right after an upgrade: what is encrypted is written as the release before can read it.
+        self.was_upgraded = self.rng.random() < 0.5
+        self.servers = Servers(self.rng, lambda: from_ms(self.now_ms), troubles.TWO_SERVERS in faults)
+        self.network = Network(self.rng, self.counts, self.servers)
         self.client = httpx.AsyncClient(transport=self.network, base_url="http://gridloop.test")
         self.devices: list[SimDevice] = []
         self.backup: str | None = None
-        self.stack = AsyncExitStack()
+        # What was asked for over REST, and how much of it by the time of the backup.
+        self.asked: list[troubles.Asked] = []
+        self.asked_at_backup = 0
         self.kill_at: str | None = None
         self.number = 0
 
@@ -81,7 +94,10 @@ class Simulation:
     async def run(self) -> None:
         """Lives through the history and checks it."""
         try:
-            await self._start(await self._clone(self.template, "live"))
+            url = await self._clone(self.template, "live")
+            if self.was_upgraded:
+                await self._write_as_before(url)
+            await self._start(url)
             await self._appoint()
             self.devices = [SimDevice(self, f"phone{place}", cadre, self._wrong_by()) for place, cadre in enumerate(CADRES)]
             for number in range(self.steps):
@@ -94,6 +110,12 @@ class Simulation:
         finally:
             failpoints.set_hook(None)
             await self._close()
+
+    async def _write_as_before(self, url: str) -> None:
+        self.counts["upgraded"] += 1
+        connection = await asyncpg.connect(url)
+        await set_state(connection, State.COMPATIBLE)
+        await connection.close()
 
     async def _appoint(self) -> None:
         """A contact member, who has no post in the roster."""
@@ -121,8 +143,12 @@ class Simulation:
     @property
     def database(self) -> Database:
         """The service's database."""
-        database: Database = self.app.state.gridloop.database
-        return database
+        return self.servers.first.database
+
+    @property
+    def settings(self) -> Settings:
+        """The service's settings."""
+        return self.servers.first.settings
 
     async def _clone(self, template: str, what: str) -> str:
         name = f"sim_{self.seed}_{what}_{len(self.databases)}"
@@ -131,15 +157,11 @@ class Simulation:
 
     async def _start(self, url: str) -> None:
         self.url = url
-        self.settings = Settings(database_url=as_role(url, ROLES.service), demo=True, pool_size=8)
-        self.app = create_app(self.settings, lambda: from_ms(self.now_ms))
-        await self.stack.enter_async_context(self.app.router.lifespan_context(self.app))
-        self.network.app = httpx.ASGITransport(self.app, raise_app_exceptions=True)
+        await self.servers.start(url)
         failpoints.set_hook(self._hook)
 
     async def _stop(self) -> None:
-        await self.stack.aclose()
-        self.stack = AsyncExitStack()
+        await self.servers.stop()
 
     async def _close(self) -> None:
         await self._stop()
@@ -162,14 +184,15 @@ class Simulation:
         # The last is a phone whose battery was empty: it begins again on 2 January 1970.
         return self.rng.choice((0, 0, 900, -7_000, 2 * day, -3 * day, 4 * 365 * day, -10 * 365 * day, day - self.now_ms))
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Adds a line to the trace, which is shown when a promise did not hold."""
         self.trace.append(f"{self.number:4} {from_ms(self.now_ms):%m-%d %H:%M} {text}")
 
     # ------------------------------------------------------------------------------------------------- the steps
 
     async def _step(self) -> None:
         device = self.rng.choices(self.devices, [device.cadre.weight for device in self.devices])[0]
-        actions = {
+        actions: dict[Callable[[SimDevice], Awaitable[None]], float] = {
             self._edit: 40,
             self._sync: 26,
             self._overlap: 4,
@@ -180,6 +203,9 @@ class Simulation:
             self._change_post: 3,
             self._pause: 0.8,
             self._decide: 5,
+            partial(troubles.lose_connection, self): 4,
+            partial(troubles.stall, self): 1.5,
+            partial(troubles.raise_problem, self): 4,
             self._backup_device: 2,
             self._restore_device: 1.2,
             self._clone_device: 0.6,
@@ -209,27 +235,32 @@ class Simulation:
             self.written.append(written_by(device, mutation, self.now_ms, moves))
             self.own.update((device.staff_code, mutation.id, name) for name in mutation.fields)
             self.counts["mutations"] += 1
-            self._note(f"{device.name} writes {mutation.seq} {mutation.op} {mutation.kind} {mutation.id[-6:]} {mutation.fields}")
+            self.note(f"{device.name} writes {mutation.seq} {mutation.op} {mutation.kind} {mutation.id[-6:]} {mutation.fields}")
+
+    async def push(self, device: SimDevice) -> None:
+        """A sync that hands something in."""
+        await self._edit(device)
+        await self._sync(device)
 
     async def _sync(self, device: SimDevice) -> None:
         self.counts["syncs"] += 1
         try:
             report = await device.device.sync()
-            self._note(f"{device.name} syncs: {[(v.seq, v.outcome) for v in report.verdicts]} +{report.changes}")
+            self.note(f"{device.name} syncs: {[(v.seq, v.outcome) for v in report.verdicts]} +{report.changes}")
             await self._check_scope(device)
         except (Unreachable, Refused) as error:
-            self._note(f"{device.name} fails to sync: {error}")
+            self.note(f"{device.name} fails to sync: {error}")
             if isinstance(error, Refused):
                 raise Failure(f"the server refused a device for good: {error}") from error
         except ServerKilled as killed:
-            self._note(f"the server dies at ‘{killed}’ while {device.name} syncs")
+            self.note(f"the server dies at ‘{killed}’ while {device.name} syncs")
             self.counts[f"server killed: {killed}"] += 1
-            await self._stop()
-            await self._start(self.url)
+            await self.servers.restart_killed()
         await self._look_around(device)
 
     async def _look_around(self, device: SimDevice) -> None:
-        """Notes what a phone has seen now."""
+        """Notes what a phone has seen now; nobody holds anything back any more."""
+        await self.servers.end_stall()
         self._check_monotonic(device)
         await device.knowledge.update(device, self.database, self.settings)
 
@@ -265,7 +296,7 @@ class Simulation:
     async def _kill_device(self, device: SimDevice) -> None:
         self.counts["device killed"] += 1
         device.kill()
-        self._note(f"{device.name} is killed")
+        self.note(f"{device.name} is killed")
 
     async def _stray(self, device: SimDevice) -> None:
         self.stray_moments.add(self.now_ms)
@@ -275,7 +306,7 @@ class Simulation:
         self.counts["clock jumped"] += 1
         device.ahead_ms = self._wrong_by()
         device.jumped = True
-        self._note(f"the clock of {device.name} is now off by {device.ahead_ms} ms")
+        self.note(f"the clock of {device.name} is now off by {device.ahead_ms} ms")
 
     async def _overlap(self, device: SimDevice) -> None:
         """Two pushes at once: the first stops before its commit, the second runs into it, a third device pulls meanwhile.
@@ -302,7 +333,7 @@ class Simulation:
 
         failpoints.set_hook(hook)
         self.counts["overlap"] += 1
-        pushing = asyncio.create_task(self._exchange(device))
+        pushing = asyncio.create_task(self._exchange(device, waits=False))
         reached = asyncio.create_task(written.wait())
         await asyncio.wait({pushing, reached}, return_when=asyncio.FIRST_COMPLETED)
         reached.cancel()
@@ -323,10 +354,11 @@ class Simulation:
             await asyncio.gather(pushing, following, looking, return_exceptions=True)
             failpoints.set_hook(self._hook)
         await pushing
-        self._note(f"{device.name} and {second.name} pushed at once, {third.name} looked on")
+        self.note(f"{device.name} and {second.name} pushed at once, {third.name} looked on")
 
-    async def _exchange(self, device: SimDevice) -> None:
-        """One exchange; what remains comes with a later sync."""
+    async def _exchange(self, device: SimDevice, waits: bool = True) -> None:
+        """One exchange; what remains comes with a later sync. `waits`: with the process that waits for others' locks."""
+        patient.set(waits)
         await device.device._exchange(SyncReport())
         await self._look_around(device)
 
@@ -358,7 +390,7 @@ class Simulation:
             + [(CONTACT, "contact_member", GRIDS[0]), (CONTACT, "village_committee", VILLAGE)]
         )
         await self._post(staff_code, role, unit, from_ms(self.now_ms))
-        self._note(f"{staff_code} is {role} of {unit} now")
+        self.note(f"{staff_code} is {role} of {unit} now")
 
     async def _pause(self, device: SimDevice) -> None:
         """Days pass, so that what a phone still holds may come too late."""
@@ -379,7 +411,7 @@ class Simulation:
             choice = self.rng.choice(("kept", "lost"))
             response = await self.client.post(f"/v1/conflicts/{conflict['id']}/resolution", json={"choice": choice}, headers=headers)
             check(response.status_code < 500, f"settling failed: {response.text}")
-            self._note(f"the conflict on {conflict['field']} is settled: {choice} ({response.status_code})")
+            self.note(f"the conflict on {conflict['field']} is settled: {choice} ({response.status_code})")
             self.counts["settled"] += 1
         elif held:
             item = min(held, key=lambda item: (item["received_at"], item["seq"], item["device"]))
@@ -410,7 +442,7 @@ class Simulation:
         device.revs = {}
         device.knowledge = device.knew_at_backup.copy()
         device.open()
-        self._note(f"{device.name} is restored from its backup")
+        self.note(f"{device.name} is restored from its backup")
 
     async def _clone_device(self, device: SimDevice) -> None:
         """A second phone is set up from the first one's data: both think they are the same device."""
@@ -425,13 +457,14 @@ class Simulation:
         twin.jumped = device.jumped
         twin.knowledge = device.knowledge.copy()
         self.devices.append(twin)
-        self._note(f"{name} is a copy of {device.name}")
+        self.note(f"{name} is a copy of {device.name}")
 
     async def _backup_server(self, device: SimDevice) -> None:
         await self._stop()
         self.backup = name_of(await self._clone(name_of(self.url), "backup"))
+        self.asked_at_backup = len(self.asked)
         await self._start(self.url)
-        self._note("the server's database is backed up")
+        self.note("the server's database is backed up")
 
     async def _restore_server(self, device: SimDevice) -> None:
         """The server's database is restored: it has lost its last hours."""
@@ -445,7 +478,9 @@ class Simulation:
         await connection.close()
         for item in self.devices:
             item.revs = {}
-        self._note("the server's database is restored")
+        for asked in self.asked[self.asked_at_backup :]:
+            asked.lost = True
+        self.note("the server's database is restored")
 
     # --------------------------------------------------------------------------------------------------- the end
 
@@ -455,6 +490,10 @@ class Simulation:
         self.stray_moments.add(self.now_ms)
         while self.network.strays:
             await self.network.deliver_stray()
+        # The last process of the release before is gone, as after every upgrade.
+        await self.servers.end_older()
+        if self.was_upgraded:
+            await reencrypt(self.database, self.settings)
         self.number += 1
         self.counts["overdue"] += await self._release_overdue()
         for device in self.devices:
@@ -470,7 +509,7 @@ class Simulation:
                 except (Unreachable, Refused) as error:
                     raise Failure(f"{device.name} cannot sync though all is well: {error}") from error
                 changes += report.changes + len(report.verdicts) + len(report.healed)
-                self._note(f"{device.name} settles: {len(report.verdicts)} verdicts, {report.changes} changes, healed {report.healed}")
+                self.note(f"{device.name} settles: {len(report.verdicts)} verdicts, {report.changes} changes, healed {report.healed}")
                 await self._look_around(device)
             if not changes:
                 return

@@ -1,8 +1,11 @@
 """The proof of the proof: break the implementation on purpose, and the simulator must notice."""
 
+import os
+
 import pytest
 
-from tests.simulation.breakages import BREAKAGES
+from tests.simulation import troubles
+from tests.simulation.breakages import BREAKAGES, SHOWN_BY
 from tests.simulation.history import Failure
 from tests.simulation.simulation import Simulation
 
@@ -34,3 +37,13 @@ async def test_every_breakage_is_noticed(name: str, server: str, empty_household
             print(f"{name}: noticed by seed {seed}: {noticed}")
             return
     pytest.fail(f"{PATIENCE} seeds ran through with {name}")
+
+
+@pytest.mark.skipif("GRIDLOOP_TEST_SEEDS" not in os.environ, reason="where there is time, as in CI")
+@pytest.mark.parametrize(("name", "fault"), SHOWN_BY.items())
+async def test_some_breakages_are_noticed_by_one_fault_only(
+    name: str, fault: str, server: str, empty_households: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BREAKAGES[name](monkeypatch)
+    for seed in range(FIRST, FIRST + 10):
+        await Simulation(seed, server, empty_households, faults=troubles.ALL - {fault}).run()
