@@ -56,10 +56,15 @@ Nuisance = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Crowd:
-    """The ordinary phones, and those who take too much."""
+    """The ordinary phones, and those who take too much.
 
-    def __init__(self, service: Service, rounds: int) -> None:
+    `tolerant`: ordinary phones may be asked to come again; how often they were is counted in `refused`.
+    """
+
+    def __init__(self, service: Service, rounds: int, tolerant: bool = False) -> None:
         self.service = service
+        self.tolerant = tolerant
+        self.refused = 0
         greedy = 2 * rounds
         every = workers(PHONES + greedy + 3)
         self.phones = [new_phone(staff, grid, "ordinary") for staff, grid in every[:PHONES]]
@@ -95,6 +100,11 @@ class Crowd:
             began = time.perf_counter()
             answer = await phone.exchange(line, batch)
             took.append(time.perf_counter() - began)
+            if self.tolerant and answer.status == 503:
+                self.refused += 1
+                while answer.status == 503:
+                    await asyncio.sleep(EVERY_S)
+                    answer = await phone.exchange(line, batch)
             if answer.status != 200 or not applied(VISITS)(answer.body):
                 raise Unexpected(f"an ordinary phone: {answer.status} {answer.body[:300]!r}")
             await asyncio.sleep(EVERY_S * random.uniform(0.6, 1.4))
@@ -141,10 +151,10 @@ class Crowd:
                 yield
 
     @asynccontextmanager
-    async def slow_bodies(self) -> AsyncIterator[None]:
+    async def slow_bodies(self, count: int = SLOW_BODIES) -> AsyncIterator[None]:
         """Requests of one account whose bodies come at a byte a second."""
         head = self.slow.request().partition(b"\r\n\r\n")[0].replace(b"Content-Length: ", b"Content-Length: 9")
-        async with sockets(self.service.url, SLOW_BODIES) as made:
+        async with sockets(self.service.url, count) as made:
             loop = asyncio.get_running_loop()
             for one in made:
                 await loop.sock_sendall(one, head + b"\r\n\r\n{")

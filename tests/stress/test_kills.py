@@ -11,10 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 import asyncpg
 import httpx
@@ -151,10 +153,10 @@ def a_phone(client: httpx.AsyncClient, folder: Path, place: int) -> Device:
     )
 
 
-async def work(phone: Device, rng: random.Random, progress: Callable[[], None]) -> None:
+async def work(phone: Device, rng: random.Random, killing: "Killing") -> None:
     """Visits, and edits of households that every phone edits too, each handed in at once."""
     mine = [grid for grid in (GRID, OTHER_GRID) if phone.account.staff_code[0] == "C" or grid in phone.account.staff_code]
-    for _ in range(ROUNDS):
+    for _ in range(killing.rounds):
         for _ in range(rng.randint(1, 4)):
             grid = rng.choice(mine)
             phone.put("visit", {"visited_at": moment_at(now_ms()), "content": f"{rng.random()}"}, grid=grid)
@@ -162,7 +164,7 @@ async def work(phone: Device, rng: random.Random, progress: Callable[[], None]) 
         house = household_id(grid, rng.randint(1, 3))
         phone.put("household", {"head_name": "苏和", "phone": f"{rng.random()}"}, grid=grid, id=house)
         await phone.sync()
-        progress()
+        killing.step()
 
 
 @asynccontextmanager
@@ -177,38 +179,58 @@ async def serving(folder: Path) -> AsyncIterator[Service]:
         await asyncio.to_thread(service.stop)
 
 
-async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(data_folder: Path) -> None:
-    rng = random.Random(9)
-    progress, total = 0, WRITERS * ROUNDS
-    moved = asyncio.Event()
+class Killing:
+    """What is killed, one after the other while phones work `rounds` rounds: `postgres` or `worker`. `done`: how often each was."""
 
-    def step() -> None:
-        nonlocal progress
-        progress += 1
-        moved.set()
+    def __init__(self, targets: Sequence[str], rounds: int = ROUNDS) -> None:
+        self.targets = targets
+        self.rounds = rounds
+        self.done: Counter[str] = Counter()
+        self.took: list[float] = []
+        self._rng = random.Random(9)
+        self._progress = 0
+        self._moved = asyncio.Event()
 
-    async def kill_now_and_then(service: Service) -> int:
-        kills = 0
-        for place in range(1, 5):
-            while progress < total * place / 6:
-                moved.clear()
-                await moved.wait()
-            if place % 2:
+    def step(self) -> None:
+        """A phone is through with a round."""
+        self._progress += 1
+        self._moved.set()
+
+    async def go_on(self, service: Service) -> None:
+        """Kills whenever a further part of all rounds is done; notes the seconds until the service is ready again."""
+        total = WRITERS * self.rounds
+        for place, target in enumerate(self.targets, 1):
+            while self._progress < total * place / (len(self.targets) + 2):
+                self._moved.clear()
+                await self._moved.wait()
+            if target == "postgres":
                 service.kill_postgres()
             else:
-                service.kill_worker(rng)
-            kills += 1
+                service.kill_worker(self._rng)
+            began = time.monotonic()
             await service.ready()
-        return kills
+            self.took.append(time.monotonic() - began)
+            self.done[target] += 1
 
+
+class Figures(NamedTuple):
+    """Mutations that were acknowledged, and seconds until the service was ready after a kill."""
+
+    acknowledged: int
+    median_s: float
+    longest_s: float
+
+
+async def killed_under_load(data_folder: Path, killing: Killing) -> Figures:
+    """Phones work while processes are killed; asserts that nothing is lost, and that nobody skips a revision."""
     async with serving(data_folder) as service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         phones = [a_phone(client, data_folder, place) for place in range(WRITERS)]
         pullers = [Puller(client, place) for place in range(2)]
         done = asyncio.Event()
         watching = [asyncio.create_task(puller.watch(done)) for puller in pullers]
-        killing = asyncio.create_task(kill_now_and_then(service))
-        await asyncio.gather(*(work(phone, random.Random(place), step) for place, phone in enumerate(phones)))
-        assert await killing == 4
+        going = asyncio.create_task(killing.go_on(service))
+        await asyncio.gather(*(work(phone, random.Random(place), killing) for place, phone in enumerate(phones)))
+        await going
         done.set()
         await asyncio.gather(*watching)
         for phone in phones:
@@ -224,8 +246,16 @@ async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(da
             await check(connection, url, phones, pullers)
         finally:
             await connection.close()
+    acknowledged = sum(phone.store.acked for phone in phones)
     for phone in phones:
         phone.store.close()
+    return Figures(acknowledged, median(killing.took), max(killing.took))
+
+
+async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(data_folder: Path) -> None:
+    killing = Killing(["postgres", "worker"] * 2)
+    await killed_under_load(data_folder, killing)
+    assert killing.done == {"postgres": 2, "worker": 2}
 
 
 async def check(connection: Any, url: str, phones: list[Device], pullers: list[Puller]) -> None:

@@ -1,0 +1,176 @@
+"""PostgreSQL stalls under phones: a grid is locked, a table is locked, a backend that phones use is stopped, the whole server is stopped.
+
+When the phones learn of it, what they get, and what the p99 of other grids is beside that of a quiet while right before. Run with
+`python -m tests.drills.stall`; stopping processes of PostgreSQL needs to be their user, or root.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import psutil
+
+from tests.drills.common import (
+    WANTED_RATIO,
+    Phone,
+    Report,
+    count_kept,
+    main,
+    p99_ms,
+    prepared_server,
+    service_over,
+    service_url,
+    sign_in,
+)
+
+GRIDS, PHONES, QUIET_S, STALL_S, AFTER_S, GIVES_UP_S = 4, 24, 8, 10, 4, 30
+Stalled = Callable[[asyncpg.Connection, str], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def a_grid(connection: asyncpg.Connection, grid: str) -> AsyncIterator[None]:
+    """Somebody holds the counter of a grid."""
+    async with connection.transaction():
+        assert await connection.fetchval("SELECT grid FROM counter WHERE grid = $1 FOR UPDATE", grid)
+        yield
+
+
+@asynccontextmanager
+async def a_table(connection: asyncpg.Connection, grid: str) -> AsyncIterator[None]:
+    """Somebody holds the table of visits."""
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE visit IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@asynccontextmanager
+async def a_backend(connection: asyncpg.Connection, grid: str) -> AsyncIterator[None]:
+    """One process of PostgreSQL that serves phones is stopped between two transactions."""
+    async with stopped(connection, holding=False):
+        yield
+
+
+@asynccontextmanager
+async def a_backend_with_locks(connection: asyncpg.Connection, grid: str) -> AsyncIterator[None]:
+    """One that has just locked grids."""
+    async with stopped(connection, holding=True):
+        yield
+
+
+@asynccontextmanager
+async def stopped(connection: asyncpg.Connection, holding: bool) -> AsyncIterator[None]:
+    """Stops a process, with SIGSTOP, that serves phones, and holds a transaction's locks or none; goes on in the end."""
+    locked = "EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.relation = 'counter'::regclass)"
+    is_wanted = locked if holding else "a.state = 'idle' AND a.query LIKE 'COMMIT%'"
+    sql = f"""
+        SELECT a.pid FROM pg_stat_activity a
+        WHERE a.application_name = 'gridloop' AND a.datname = current_database() AND {is_wanted} ORDER BY a.state_change DESC LIMIT 1
+    """
+    for _ in range(2_000):
+        pid = await connection.fetchval(sql)
+        if pid is None:
+            continue
+        process = psutil.Process(pid)
+        process.suspend()
+        held = await connection.fetchval("SELECT count(*) FROM pg_locks WHERE pid = $1 AND relation = 'counter'::regclass", pid)
+        if bool(held) == holding:
+            break
+        process.resume()
+    else:
+        raise AssertionError("no such process was met")
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+@asynccontextmanager
+async def the_server(connection: asyncpg.Connection, grid: str) -> AsyncIterator[None]:
+    """Every process of PostgreSQL is stopped, as on a host that hangs."""
+    first = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()")).parent()
+    assert first is not None
+    family = [first, *first.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()
+
+
+# What is stalled, and whether other grids are to notice nothing of it.
+STALLS: tuple[tuple[str, Stalled, bool], ...] = (
+    ("a grid is locked", a_grid, True),
+    ("the table of visits is locked", a_table, False),
+    ("an idle backend is stopped", a_backend, True),
+    ("a backend that has locked grids is stopped", a_backend_with_locks, True),
+    ("all of PostgreSQL is stopped", the_server, False),
+)
+
+
+async def one(url: str, clients: list[httpx.AsyncClient], name: str, stalled: Stalled, spares_others: bool, report: Report) -> None:
+    """Phones live through one stall, after a quiet while."""
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("SELECT code FROM unit WHERE length(code) = 15 ORDER BY code LIMIT $1", GRIDS)
+    grids = [row["code"] for row in rows]
+    seen: Counter[str] = Counter()
+    phones = [Phone(client, seen, f"W{grids[number % GRIDS]}-1", grids[number % GRIDS], visits=5) for number, client in enumerate(clients)]
+    await sign_in(phones)
+    over = asyncio.Event()
+    living = [asyncio.create_task(phone.live(over, random.Random(number))) for number, phone in enumerate(phones)]
+    await asyncio.sleep(QUIET_S)
+    for phone in phones:
+        phone.took = [item for item in phone.took if item[0] > time.monotonic() - QUIET_S + 1]
+    seen.clear()
+    begins = time.monotonic()
+    async with stalled(connection, grids[0]):
+        await asyncio.sleep(STALL_S)
+    ends = time.monotonic()
+    await asyncio.sleep(AFTER_S)
+    over.set()
+    await asyncio.gather(*living)
+    others = [phone for phone in phones if phone.grid != grids[0]]
+    quiet = p99_ms(took for phone in others for at, took, _ in phone.took if at + took < begins)
+    beside = p99_ms(took for phone in others for at, took, _ in phone.took if begins <= at + took and at < ends)
+    refused = [at + took - begins for phone in phones for at, took, good in phone.took if not good]
+    longest = max(took for phone in phones for _, took, _ in phone.took)
+    learned = f"the first 503 after {min(refused):.1f} s" if refused else "no 503"
+    report.row(f"{name}: phones learn", f"{learned}; the longest answer {longest:.1f} s", f"under {GIVES_UP_S} s", longest < GIVES_UP_S)
+    wanted = f"{WANTED_RATIO:g} x quiet at most" if spares_others else ""
+    met = not spares_others or beside <= WANTED_RATIO * quiet
+    report.row(f"{name}: p99 of other grids", f"{beside:.0f} ms, quiet {quiet:.0f} ms: {beside / quiet:.1f} x", wanted, met)
+    report.answered(Counter(seen), f"phones, {name}")
+    if spares_others:
+        report.figures.append(f"{name}: {beside / quiet:.1f} x")
+    await count_kept(url, report, phones, [])
+    await connection.close()
+
+
+async def live_through(url: str, folder: Path, report: Report) -> None:
+    """Every stall, over one service of two processes."""
+    async with service_over(service_url(url), folder) as service:
+        for name, stalled, spares_others in STALLS:
+            # A connection a phone, as in the field: those of one client would all come to one process.
+            clients = [httpx.AsyncClient(base_url=service.url, timeout=GIVES_UP_S) for _ in range(PHONES)]
+            await one(url, clients, name, stalled, spares_others, report)
+            for client in clients:
+                await client.aclose()
+
+
+def drill() -> Report:
+    """The drill."""
+    report = Report(f"PostgreSQL stalls for {STALL_S} s; {PHONES} phones of {GRIDS} grids, two processes of the service")
+    with prepared_server() as (url, folder):
+        asyncio.run(live_through(url, folder, report))
+    return report
+
+
+if __name__ == "__main__":
+    main(drill)
