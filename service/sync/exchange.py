@@ -6,6 +6,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
+import asyncpg
 import msgspec
 
 from service import metrics, outcomes
@@ -41,8 +42,9 @@ _REGISTRATION_ROUNDING = timedelta(milliseconds=2)
 _TOGETHER = 4_100
 # Pushes with more mutations wait for each other and not with the others, who would wait several times as long as they take.
 _LARGE = 250
-# How long several that are committed together wait for a lock: then each goes alone, and waits for its own locks as long as it may.
-BATCH_LOCK_S = 1.0
+# How long several that are committed together wait for a lock: then each goes alone, and waits for its own locks as long as it may. Several
+# times what a batch of another process takes, which is whom they wait for when all is well.
+BATCH_LOCK_S = 0.25
 
 
 class PhoneCaller(NamedTuple):
@@ -108,13 +110,16 @@ class Exchanges:
         push, stand = partial(self._on_this_timeline, self._push), partial(self._on_this_timeline, self._stand)
         self._pushes: GroupCommitter[Exchange] = GroupCommitter(push, _TOGETHER)
         self._large_pushes: GroupCommitter[Exchange] = GroupCommitter(push, _TOGETHER)
+        # Grids that somebody else seems to hold, and the pushes that are to wait for them without all the others.
+        self._held_grids: set[str] = set()
+        self._held_pushes: GroupCommitter[Exchange] = GroupCommitter(push, _TOGETHER)
         # Reading where they stand takes less than a delay would.
         self._looks: GroupCommitter[Exchange] = GroupCommitter(stand, _TOGETHER, max_delay_s=0)
 
     async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
         exchange = Exchange(caller, request, now)
-        await self._group_for(request).submit(exchange)
+        await self._group_for(exchange).submit(exchange)
         for verdict in exchange.verdicts:
             if verdict.detail is not None:
                 verdict.detail = localized(verdict.detail)
@@ -123,10 +128,13 @@ class Exchanges:
         await failpoints.hit(failpoints.PULL_READ)
         return answer
 
-    def _group_for(self, request: SyncRequest) -> GroupCommitter[Exchange]:
-        if not request.mutations:
+    def _group_for(self, exchange: Exchange) -> GroupCommitter[Exchange]:
+        count = len(exchange.request.mutations)
+        if not count:
             return self._looks
-        return self._pushes if len(request.mutations) <= _LARGE else self._large_pushes
+        if not self._held_grids.isdisjoint(exchange.names.grids):
+            return self._held_pushes
+        return self._pushes if count <= _LARGE else self._large_pushes
 
     async def _on_this_timeline(self, work: Callable[[list[Exchange]], Awaitable[None]], exchanges: list[Exchange]) -> None:
         """Does the work, anew when another database server has taken over unnoticed by the connection."""
@@ -147,7 +155,20 @@ class Exchanges:
                 await _note_seen(connection, exchange)
 
     async def _push(self, exchanges: list[Exchange]) -> None:
-        """Takes in what devices hand in, in one transaction."""
+        """Takes in what devices hand in, in one transaction; learns which grids somebody else holds.
+
+        Of a batch that waited for a lock in vain all grids are under suspicion, until a push to them goes through: alone, a moment later.
+        """
+        grids = set().union(*(exchange.names.grids for exchange in exchanges))
+        try:
+            await self._take_in(exchanges)
+        except Problem as problem:
+            if isinstance(problem.__cause__, asyncpg.LockNotAvailableError):
+                self._held_grids |= grids
+            raise
+        self._held_grids -= grids
+
+    async def _take_in(self, exchanges: list[Exchange]) -> None:
         names = Names.joined([exchange.names for exchange in exchanges])
         now = max(exchange.now for exchange in exchanges)
         async with self._database.syncing() as connection:

@@ -102,6 +102,11 @@ class GroupCommitter(Generic[Item]):
                 has_passed = True
                 self._pass_on()
 
+        def tell_others() -> None:
+            for _, asked in others:
+                if not asked.done():
+                    asked.set_result(outcome)
+
         overlap = asyncio.get_running_loop().call_later(self._overlap_after_s, pass_on)
         try:
             if others:
@@ -110,12 +115,12 @@ class GroupCommitter(Generic[Item]):
                     outcome = _DONE
                 except Exception:
                     item.error = None
+                    # At once: the leading item may be the one that waits for somebody else's lock.
+                    tell_others()
             if not others or outcome == _ALONE:
                 await self._commit_alone(item)
         finally:
-            for _, asked in others:
-                if not asked.done():
-                    asked.set_result(outcome)
+            tell_others()
             overlap.cancel()
             pass_on()
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import os
 import random
 import secrets
@@ -269,7 +270,8 @@ class Report:
             table.add_row(what, measured, wanted, ("met" if met else "MISSED") if wanted else "")
         console.print(table, highlight=False)
         for who, seen in self.answers:
-            answers = Table(title=f"answers{who and ' to '}{who}", title_justify="left")
+            console.print(f"\n[italic]answers{who and ' to '}{who}[/italic]", highlight=False)
+            answers = Table()
             answers.add_column("times", justify="right")
             answers.add_column("answer")
             for line, count in sorted(seen.items()):
@@ -283,6 +285,7 @@ def main(drill: Callable[[], Report]) -> None:
     parser.add_argument("--result", type=Path)
     asked = parser.parse_args()
     console = Console(width=max(140, int(os.environ.get("COLUMNS", "0"))))
+    logging.getLogger("gridloop").setLevel(logging.CRITICAL)  # the faults are made on purpose, and counted
     began = time.monotonic()
     try:
         report = drill()

@@ -110,7 +110,8 @@ STALLS: tuple[tuple[str, Stalled, bool], ...] = (
     ("a grid is locked", a_grid, True),
     ("the table of visits is locked", a_table, False),
     ("an idle backend is stopped", a_backend, True),
-    ("a backend that has locked grids is stopped", a_backend_with_locks, True),
+    # It holds the grids of all phones that shared its transaction.
+    ("a backend that has locked grids is stopped", a_backend_with_locks, False),
     ("all of PostgreSQL is stopped", the_server, False),
 )
 

@@ -427,10 +427,12 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
     impatient: World, other: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[int] = []
+    together: list[set[str]] = []
     push = Exchanges._push
 
     async def counted(self: Exchanges, exchanges: list[Exchange]) -> None:
         batches.append(len(exchanges))
+        together.append({mutation.grid for exchange in exchanges for mutation in exchange.request.mutations})
         await push(self, exchanges)
 
     monkeypatch.setattr(Exchanges, "_push", counted)
@@ -457,9 +459,16 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
     problem = await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}}, SECRETARY)
     assert (problem.status_code, problem.headers["Retry-After"]) == (503, "5")
     assert "Nothing was changed" in problem.json()["detail"]
+    # While the grid is held nobody else shares a transaction with its phones any more.
+    together.clear()
+    again = [phones[2].send(sent[2]), *(phone.send(phone.mutation(2, grid=OTHER_GRID)) for phone in (phones[0], phones[1], phones[3]))]
+    assert [answer.status_code for answer in await asyncio.gather(*again)] == [503, 200, 200, 200]
+    assert {GRID} in together
+    assert {GRID, OTHER_GRID} not in together
     await other.execute("ROLLBACK")
     assert (await phones[2].send(sent[2])).json()["verdicts"][0]["outcome"] == "applied"
-    assert len(await world.fetch("SELECT FROM visit")) == 5
+    assert world.state.exchanges._held_grids == set()
+    assert len(await world.fetch("SELECT FROM visit")) == 8
 
 
 SLOW = """

@@ -196,6 +196,21 @@ async def test_the_error_of_one_is_not_that_of_the_others() -> None:
     assert sorted(database.batches[2:]) == [["b"], ["c"]]
 
 
+async def test_nobody_of_a_batch_that_failed_waits_for_its_leader() -> None:
+    database = Database()
+    database.broken = {"b"}
+    first, leader, other = database.send(*map(Item, "abc"))
+    await settled()
+    database.end(2)
+    await first
+    await settled()
+    assert database.batches[1:] == [["b", "c"], ["b"], ["c"]]
+    assert not leader.done()
+    database.end()
+    assert (await other).key == "c"
+    assert isinstance((await asyncio.gather(leader, return_exceptions=True))[0], RuntimeError)
+
+
 async def test_an_error_left_with_an_item_is_raised_to_who_sent_it() -> None:
     database = Database()
     database.end()
