@@ -16,7 +16,7 @@ from tests.drills.common import Report, main
 from tests.stress.test_kills import Service, a_phone, now_ms
 from tests.world import GRID
 
-NAMES = ("with spaces  two", "plus+plus", "percent%20 %d", "网格 数据", "quote'and\"$HOME`x`", "a&b;c|d")
+NAMES = ("with spaces  two", "plus+plus %20 %d", "网格 数据", "quote'and\"$HOME`x`;a&b|c")
 
 
 async def lived_in(folder: Path) -> tuple[float, int]:

@@ -25,6 +25,8 @@ from tests.drills.common import Phone, Report, Writer, count_kept, main, needs_r
 
 NEEDS_ROOT = True
 BRIEF_S = 0.6
+# A drill of its own fills the disk; a migration under way costs nobody an answer; and which error the driver gives for garbage is chance.
+NOT_HERE = {"disk-full", "migrating", "broken-connection"}
 ROOM_BYTES = 3 << 20
 MARKER = b"mutation_body"
 _BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'gridloop' AND datname = 'drill'"
@@ -129,7 +131,9 @@ async def no_memory(drilled: Drilled) -> AsyncIterator[None]:
 
 def limit_memory(process: psutil.Process, limit: str) -> None:
     """Limits the address space of a process, bytes, as its own user: root in a container may not limit those of others."""
-    subprocess.run(["prlimit", "--pid", str(process.pid), f"--as={limit}:"], user=process.uids().real, check=True)
+    user, group = process.uids().real, process.gids().real
+    command = ["prlimit", "--pid", str(process.pid), f"--as={limit}:"]
+    subprocess.run(command, check=True, user=user, group=group, extra_groups=[])
 
 
 @asynccontextmanager
@@ -170,7 +174,7 @@ CASES: tuple[tuple[str, Fault, tuple[str, ...]], ...] = (
     ("read-only database", by_sql("ALTER DATABASE drill SET default_transaction_read_only = on",
      "ALTER DATABASE drill SET default_transaction_read_only = off", beside=True, anew=True), ("read-only",)),
     ("a table is locked, lock_timeout", by_sql("BEGIN; LOCK TABLE counter IN ACCESS EXCLUSIVE MODE", "ROLLBACK"), ("locked",)),
-    ("a slow statement, statement_timeout", trigger("PERFORM pg_sleep(60)"), ("too-slow",)),
+    ("a slow statement, statement_timeout", trigger("PERFORM pg_sleep(60)"), ("too-slow", "locked")),
     ("an operator cancels (pg_cancel_backend)", for_each_waiting("pg_cancel_backend"), ("too-slow",)),
     ("an operator ends sessions (pg_terminate_backend)", for_each_waiting("pg_terminate_backend"), ("unreachable",)),
     ("serialization failures five times (a trigger)", trigger("RAISE EXCEPTION 'made up' USING ERRCODE = '40001'"), ("contended",)),
@@ -226,11 +230,11 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
                 everything += phone.seen + writer.seen
                 phone.seen, writer.seen = Counter(), Counter()
             await count_kept(url, report, [phone], writer.made)
-    missing = {fault.name for fault in FAULTS} - classes - {"disk-full", "migrating"}
-    report.row("rows of the table that were answered", f"{len(classes - {'other'})} of {len(FAULTS)}", "all but disk-full and migrating",
-               not missing, figure=True)  # fmt: skip
-    report.row("answers of no row (500)", told(everything, "sync").get("other", 0) + told(everything, "REST").get("other", 0), "0",
-               not any("other" in told(everything, door) for door in ("sync", "REST")))  # fmt: skip
+    missing = {fault.name for fault in FAULTS} - classes - NOT_HERE
+    answered = f"{len(classes - {'other'})} of {len(FAULTS)}"
+    report.row("rows of the table that were answered", answered, f"all but {', '.join(sorted(NOT_HERE))}", not missing, figure=True)
+    unknown = sum(told(everything, door).get("other", 0) for door in ("sync", "REST"))
+    report.row("answers of no row (500)", unknown, "0", unknown == 0)
     report.answered(everything)
 
 

@@ -14,15 +14,22 @@ PATIENCE = 40
 FIRST = 1000
 # Where the histories begin of those that the first does not notice, so that a run does not live through the others each time.
 LATER = {
-    "never_take_credit_back": 1001,
-    "trust_new_visits": 1001,
-    "ignore_base": 1002,
-    "drop_conflicts": 1004,
-    "keep_what_a_former_view_showed": 1007,
-    "believe_every_late_stamp": 1007,
-    "forget_departures": 1010,
+    "ignore_base": 1001,
+    "judge_rights_at_the_sync": 1001,
+    "drop_what_may_not_be_kept": 1001,
+    "make_ids_without_the_key": 1001,
+    "trust_new_visits": 1002,
+    "believe_every_late_stamp": 1002,
+    "forget_the_number_after_a_lost_commit": 1002,
+    "claim_that_nothing_was_changed": 1002,
+    "take_forked_devices_for_honest": 1003,
+    "acknowledge_what_a_limit_kept_out": 1004,
+    "keep_acknowledged_numbers_in_the_process": 1005,
+    "drop_conflicts": 1006,
+    "forget_departures": 1008,
     "keep_the_epoch": 1010,
-    "keep_dropped_grids": 1017,
+    "keep_what_a_former_view_showed": 1018,
+    "keep_dropped_grids": 1029,
 }
 
 
