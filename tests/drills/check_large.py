@@ -53,14 +53,16 @@ async def checked(url: str, crowd: Crowd, arguments: list[str]) -> tuple[float, 
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", *arguments), env=environment, stdout=subprocess.DEVNULL
     )
-    ending = asyncio.create_task(process.wait())
+
+    async def end() -> tuple[float, int]:
+        code = await process.wait()
+        return time.perf_counter() - began, code
+
+    ending = asyncio.create_task(end())
     beside: list[float] = []
     while not ending.done():
         beside += await crowd.measure(2)
-        if ending.done():
-            break
-    took = time.perf_counter() - began
-    return took, await ending, beside
+    return *await ending, beside
 
 
 def drill() -> Report:
