@@ -121,6 +121,7 @@ class GroupCommitter(Generic[Item]):
                     item.error = None
                     # At once: the leading item may be the one that waits for somebody else's lock.
                     tell_others()
+                    pass_on()
             if not others or outcome == _ALONE:
                 await self._commit_alone(item)
         finally:

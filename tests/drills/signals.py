@@ -101,6 +101,7 @@ async def twice(service: SignalledService, report: Report) -> None:
 def drill() -> Report:
     """The drill."""
     report = Report("Signals to gridloop serve")
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a drill under nohup would hand on that it is ignored
     with temporary_folder("gridloop-drill-") as used, temporary_folder("gridloop-drill-") as temporary:
         with embedded(used):
             pass  # the first start makes the data

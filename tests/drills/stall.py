@@ -29,6 +29,7 @@ from tests.drills.common import (
     sign_in,
 )
 
+ONSET_S = 1.0
 GRIDS, PHONES, QUIET_S, STALL_S, AFTER_S, GIVES_UP_S = 4, 24, 8, 10, 4, 30
 Stalled = Callable[[asyncpg.Connection, str], AbstractAsyncContextManager[None]]
 
@@ -140,16 +141,19 @@ async def one(url: str, clients: list[httpx.AsyncClient], name: str, stalled: St
     others = [phone for phone in phones if phone.grid != grids[0]]
     quiet = p99_ms(took for phone in others for at, took, _ in phone.took if at + took < begins)
     beside = p99_ms(took for phone in others for at, took, _ in phone.took if begins <= at + took and at < ends)
+    # Those who shared a transaction when it began have waited; from then on nobody is to.
+    later = p99_ms(took for phone in others for at, took, _ in phone.took if begins + ONSET_S <= at and at < ends)
     refused = [at + took - begins for phone in phones for at, took, good in phone.took if not good]
     longest = max(took for phone in phones for _, took, _ in phone.took)
     learned = f"the first 503 after {min(refused):.1f} s" if refused else "no 503"
     report.row(f"{name}: phones learn", f"{learned}; the longest answer {longest:.1f} s", f"under {GIVES_UP_S} s", longest < GIVES_UP_S)
     wanted = f"{WANTED_RATIO:g} x quiet at most" if spares_others else ""
-    met = not spares_others or beside <= WANTED_RATIO * quiet
-    report.row(f"{name}: p99 of other grids", f"{beside:.0f} ms, quiet {quiet:.0f} ms: {beside / quiet:.1f} x", wanted, met)
+    met = not spares_others or later <= WANTED_RATIO * quiet
+    report.row(f"{name}: p99 of other grids, quiet, and beside it in all", f"{quiet:.0f} ms, {beside:.0f} ms: {beside / quiet:.1f} x")
+    report.row(f"{name}: p99 of other grids after the first {ONSET_S:g} s", f"{later:.0f} ms: {later / quiet:.1f} x", wanted, met)
     report.answered(Counter(seen), f"phones, {name}")
     if spares_others:
-        report.figures.append(f"{name}: {beside / quiet:.1f} x")
+        report.figures.append(f"{name}: p99 of others {beside / quiet:.1f} x quiet, after the first {ONSET_S:g} s {later / quiet:.1f} x")
     await count_kept(url, report, phones, [])
     await connection.close()
 
