@@ -35,6 +35,8 @@ from tests.world import GRID, PASSWORD, SECRETARY
 
 ROLES = Roles("gridloop_owner", "gridloop_service")
 CONFIG = {"shared_buffers": "'32MB'", "max_wal_size": "'128MB'", "min_wal_size": "'32MB'", "timezone": "'UTC'", "max_connections": "50"}
+# Below this a ratio tells of the machine's noise: nobody notices so little.
+UNNOTICED_MS = 250
 WANTED_RATIO = 2.0  # of the p99 beside a fault to that of a quiet run, where the fault is somebody else's
 
 

@@ -101,7 +101,9 @@ async def twice(service: SignalledService, report: Report) -> None:
 def drill() -> Report:
     """The drill."""
     report = Report("Signals to gridloop serve")
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a drill under nohup would hand on that it is ignored
+    # A drill under nohup, or in the background of a shell script, would hand on that these are ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with temporary_folder("gridloop-drill-") as used, temporary_folder("gridloop-drill-") as temporary:
         with embedded(used):
             pass  # the first start makes the data
