@@ -1,6 +1,7 @@
 """Ways to break the implementation on purpose, to show that the simulator would notice: a proof that cannot fail proves nothing."""
 
 import importlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -281,25 +282,29 @@ def claim_that_nothing_was_changed(patch: Patch) -> None:
 
 
 def keep_acknowledged_numbers_in_the_process(patch: Patch) -> None:
-    """Looks a device's acknowledged number up once, and then keeps it in the process; not beyond a push that failed."""
+    """Looks a device's acknowledged number up once, and then keeps it in the process; not beyond a push that failed, nor while another
+    of the device is under way."""
     plain, answer = exchange.Exchanges._take, exchange.Exchanges.answer
 
     async def take(self: Any, connection: Any, one: Any) -> None:
-        one.state.acked = vars(self).setdefault("kept", {}).get(one.device, one.state.acked)
+        one.state.acked = vars(self)["kept"].get(one.device, one.state.acked)
         await plain(self, connection, one)
+        vars(self)["taken"][one.device] = one.acked
 
     async def keep(self: Any, caller: Any, request: Any, now: Any) -> bytes:
-        kept = vars(self).setdefault("kept", {})
-        before = kept.pop(caller.device, 0)
-        if request.mutations and before:
-            kept[caller.device] = before
+        kept, taken, under_way = (vars(self).setdefault(name, Counter()) for name in ("kept", "taken", "under_way"))
+        if not request.mutations or under_way[caller.device]:
+            kept.pop(caller.device, None)
+        under_way[caller.device] += 1
         try:
             done = await answer(self, caller, request, now)
         except BaseException:
             kept.pop(caller.device, None)
             raise
+        finally:
+            under_way[caller.device] -= 1
         if request.mutations:
-            kept[caller.device] = max(before, request.mutations[-1].seq)
+            kept[caller.device] = max(kept[caller.device], taken[caller.device])
         return done
 
     patch.setattr(exchange.Exchanges, "_take", take)
