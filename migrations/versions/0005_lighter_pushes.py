@@ -2,10 +2,15 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+summary = Text("Orders the log by device, and keeps that a household was visited instead of how often.")
+loses = Text("how often each household was visited")
+rewrites = ("mutation", "visited_household")
 
 
 def upgrade() -> None:

@@ -2,10 +2,15 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
+summary = Text("Keeps the bodies of the log as text, and builds the feed of visits with their days.")
+loses = None
+rewrites = ("mutation", "visit")
 
 
 def upgrade() -> None:

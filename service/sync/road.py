@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import outcomes
-from service.errors import answer_to
+from service.errors import answer_after
 from service.http.strict import known_parameters
 from service.outcomes import Outcome, RequestKind
 from service.sync.routes import router, sync
@@ -38,7 +38,7 @@ class Phones:
             known_parameters(request)
             answer = await sync(request)
         except Exception as error:
-            answer = answer_to(error, scope)
+            answer = await answer_after(error, scope)
         finally:
             outcomes.current.reset(token)
         await send(_start(answer, request))
