@@ -206,6 +206,8 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
         "description": _DESCRIPTION.format(catalogue=errors.catalogue()),
         "lifespan": lifespan,
         "redirect_slashes": False,
+        # Figures and log are the service's own; that of the framework would be looked for at every request.
+        "telemetry": {"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
         "dependencies": [Depends(known_parameters)],
         "routes": _routes(),
     }
@@ -226,10 +228,10 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
     app.add_middleware(errors.CatchAll)
     app.add_middleware(Answers)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
-    app.add_middleware(Phones)
     app.add_middleware(RightClock)
     app.add_middleware(FittingTables)
     app.add_middleware(Heads)
+    app.add_middleware(Phones)
     app.add_middleware(cross_origin, settings.cors_origins)
     app.add_middleware(Requests)
     errors.install(app)

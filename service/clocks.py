@@ -223,11 +223,17 @@ class RightClock:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watch: ClockWatch | None = scope["app"].state.clock if scope["type"] == "http" and scope["method"] not in _READING else None
-        if watch is not None and (watch.wrong is not None or watch.was_set):
+        if scope["type"] == "http" and scope["method"] not in _READING:
             try:
-                await watch.refuse_wrong(scope["app"].state.gridloop.database)
+                await refuse_by_wrong_clock(scope)
             except Problem as problem:
                 await problem.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+async def refuse_by_wrong_clock(scope: Scope) -> None:
+    """Raises `Problem` where a request would store something by a wrong clock."""
+    watch: ClockWatch | None = scope["app"].state.clock
+    if watch is not None and (watch.wrong is not None or watch.was_set):
+        await watch.refuse_wrong(scope["app"].state.gridloop.database)

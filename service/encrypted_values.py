@@ -173,9 +173,14 @@ def log_row(device: str, seq: int, received_at: datetime) -> str:
     return f"{device} {seq} {received_at.astimezone(UTC).isoformat(timespec='microseconds')}"
 
 
+def says_more(verdict: Verdict) -> bool:
+    """Whether a verdict says something that its outcome alone does not."""
+    return verdict.conflicts is not None or verdict.reason is not None
+
+
 def encrypted_verdict(cipher: FieldCipher, kind: str, row: str, verdict: Verdict) -> str | None:
     """The column `mutation.verdict`: what the outcome alone does not say; None when there is nothing."""
-    if verdict.conflicts is None and verdict.reason is None:
+    if not says_more(verdict):
         return None
     conflicts = verdict.conflicts
     if cipher.writes_v1:

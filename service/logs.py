@@ -6,6 +6,7 @@ import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -34,6 +35,7 @@ class JsonLines(logging.Formatter):
             return json.dumps(line, default=str)
 
 
+@lru_cache(maxsize=8192)
 def hashed(staff_code: str, key: bytes) -> str:
     """A staff code as logs show it: the same for the same cadre, and of no use without the key."""
     return hashlib.blake2b(staff_code.encode(), key=key, digest_size=6).hexdigest()

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -45,6 +46,12 @@ tables_newer = Gauge(
     multiprocess_mode="max",
 )
 sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign in that failed")
+
+
+@cache
+def request(method: str, route: str, status: int) -> Histogram:
+    """The times of requests of one kind; methods are those of HTTP, routes those that exist."""
+    return requests.labels(method, route, str(status))
 
 
 def pushed(mutations: "Sequence[Mutation]", verdicts: "Sequence[Verdict]") -> None:

@@ -82,7 +82,7 @@ def decode_request(body: bytes) -> SyncRequest:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         request, is_lenient = _read_leniently(body), True
     _check_envelope(request)
-    if not _are_usable(request.mutations):
+    if request.mutations and not _are_usable(request.mutations):
         for mutation in request.mutations:
             # It never stands on the wire: what the typed decoder found of it a client made up.
             read = mutation.flaw if is_lenient else None

@@ -209,7 +209,9 @@ def read_moment(text: str) -> datetime | None:
 
 def canonical_moment(moment: datetime) -> str:
     """A timezone-aware moment in the wire's canonical form, cut to whole milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 @dataclass(frozen=True, slots=True)

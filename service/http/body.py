@@ -6,7 +6,7 @@ again. Bodies of those who have not signed in are counted apart, by their addres
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable
 from typing import Any
 
@@ -15,6 +15,7 @@ from isal import isal_zlib
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
+from service.deadlines import Deadline
 from service.errors import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
 from sync_protocol.messages import MAX_REQUEST_BYTES
 from sync_protocol.texts import Text
@@ -43,7 +44,7 @@ class _Body:
         self.began = began
         self.received = 0
         self.held = 0
-        self.until = asyncio.timeout_at(began + body_seconds(0))
+        self.deadline = Deadline(began + body_seconds(0))
 
 
 class Arriving:
@@ -53,6 +54,7 @@ class Arriving:
         self._max_bytes = max_bytes
         self._at_once = at_once
         self._bodies: dict[_Body, None] = {}
+        self._of_owners: defaultdict[Hashable, dict[_Body, None]] = defaultdict(dict)
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -63,9 +65,10 @@ class Arriving:
         again."""
         body = _Body(owner, account, asyncio.get_running_loop().time())
         if owner is not None:
-            own = [other for other in self._bodies if other.owner == owner]
-            for other in own[: len(own) + 1 - self._at_once]:
+            own = self._of_owners[owner]
+            for other in [*own][: max(0, len(own) + 1 - self._at_once)]:
                 self._give_up(other)
+            self._of_owners[owner][body] = None
         self._bodies[body] = None
         return body
 
@@ -74,8 +77,8 @@ class Arriving:
         body.received += received
         body.held += held
         self.bytes += held
-        if body in self._bodies and not body.until.expired():
-            body.until.reschedule(body.began + body_seconds(body.received))
+        if body in self._bodies:
+            body.deadline.until = body.began + body_seconds(body.received)
             while self.bytes > self._max_bytes and len(self._bodies) > 1:
                 self._give_up(self._oldest_of_most())
 
@@ -89,16 +92,19 @@ class Arriving:
 
     def end(self, body: _Body) -> None:
         """A body is there, or given up."""
-        self._bodies.pop(body, None)
+        if body in self._bodies:
+            del self._bodies[body]
+            own = self._of_owners.get(body.owner)
+            if own is not None:
+                own.pop(body, None)
+                if not own:
+                    del self._of_owners[body.owner]
         self.bytes -= body.held
         body.held = 0
 
     def _give_up(self, body: _Body) -> None:
-        del self._bodies[body]
-        self.bytes -= body.held
-        body.held = 0
-        if not body.until.expired():
-            body.until.reschedule(asyncio.get_running_loop().time())
+        self.end(body)
+        body.deadline.pass_now()
 
 
 ARRIVING = Arriving()
@@ -118,7 +124,7 @@ async def read_body(
         raise Problem(UNSUPPORTED, Text("Content-Encoding ‘{encoding}’ is not read here; use gzip or none.", encoding=encoding[:20]))
     body = arriving.begin(owner, account)
     try:
-        async with body.until:
+        with body.deadline:
             return await _read(request, limit, isal_zlib.decompressobj(wbits=31) if encoding == "gzip" else None, body, arriving)
     except TimeoutError:
         text = Text("The body came too slowly; send it again where coverage is better.")

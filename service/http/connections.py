@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, NamedTuple, cast
 from weakref import WeakSet
 
@@ -140,13 +141,12 @@ class LimitedConnection(HttpToolsProtocol):
         self.offers_upgrade = self.parser.should_upgrade()
         if self.offers_upgrade:
             return  # it comes again without the offer
-        size, hosts = len(self.url), 0
-        for name, value in self.headers:
-            size += len(name) + len(value) + _AROUND_HEADER
-            hosts += name == b"host"
+        headers = self.headers
+        size = len(self.url) + len(b"".join(chain.from_iterable(headers))) + _AROUND_HEADER * len(headers)
         if size > self.limits.head_bytes:
             self._refuse(_head_too_large())
             raise _Refused
+        hosts = [name for name, _ in headers].count(b"host")
         if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
             self._refuse(Problem(NO_HTTP, "A request has one Host header; send just one."))
             raise _Refused

@@ -1,12 +1,11 @@
 """Every request gets an id, a line in the log, a place in the figures, and the headers that a browser should see."""
 
 import logging
+import random
 import re
-import secrets
 import time
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
@@ -31,9 +30,9 @@ class Requests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        language = asked_for.set(language_of(headers.get("accept-language", "")))
-        id = id_of_request(headers.get("x-request-id", ""))
+        headers = dict(reversed(scope["headers"]))  # of several alike the first counts
+        language = asked_for.set(language_of(headers.get(b"accept-language", b"").decode("latin-1")))
+        id = id_of_request(headers.get(b"x-request-id", b"").decode("latin-1"))
         scope["request_id"] = id
         token = request_id.set(id)
         began = time.perf_counter()
@@ -54,7 +53,7 @@ class Requests:
             state = getattr(scope["app"].state, "gridloop", None) if "app" in scope else None
             if state is not None:
                 metrics.Pools.note(state.database.pools)
-            metrics.requests.labels(scope["method"], route, str(status)).observe(took)
+            metrics.request(scope["method"], route, status).observe(took)
             if log.isEnabledFor(logging.INFO):
                 log.info("%s %s %d", scope["method"], route, status, extra={"data": _line(scope, route, status, took)})
             request_id.reset(token)
@@ -63,7 +62,7 @@ class Requests:
 
 def id_of_request(given: str) -> str:
     """The id of a request: the one that came with it, if it looks like one, else a new one."""
-    return given if _ID.fullmatch(given) else secrets.token_hex(8)
+    return given if given and _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
 
 
 def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:

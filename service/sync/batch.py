@@ -115,16 +115,14 @@ class Batch:
         self.own_work_from = look.own_work_from
         if not self.own_work_from and any(item.kind in (PROBLEM, STEP) for item in singles):
             self.own_work_from = await queries.own_work_from(connection)
-        self._judge = self._judge_with(Evidence())
+        # It holds what it judges by, and not the batch: a circle would keep all this in memory until the garbage collector finds it.
+        world = World(self.heads, self.stored, self.existing, self.erased)
+        self._judge = Judge(self.now, self.settings, world, self._validities, Evidence())
         for item in self._items:
             if isinstance(item, ReadyVisits) and self._judge.may_have_flaw(item):
                 singles += item.apart()
-        evidence = await references.gather(connection, singles, self._grid_of, self._validities, self.cipher)
-        self._judge = self._judge_with(evidence)
-
-    def _judge_with(self, evidence: Evidence) -> Judge:
-        world = World(self.heads, self._grid_of, self._record_of, self.erased)
-        return Judge(self.now, self.settings, world, self._validities, evidence)
+        evidence = await references.gather(connection, singles, world.where, self._validities, self.cipher)
+        self._judge = Judge(self.now, self.settings, world, self._validities, evidence)
 
     # ----------------------------------------------------------------------------------------------- judging
 
@@ -217,14 +215,6 @@ class Batch:
         self.existing.update(zip(zip(repeat(VISIT.name), visits.ids, strict=False), visits.grids, strict=True))
         self.visits.append((some, revs))
         return [Verdict(mutation.seq, "applied", rev) for mutation, rev in zip(visits.mutations, revs, strict=True)]
-
-    def _grid_of(self, kind: str, record_id: str) -> str | None:
-        stored = self.stored.get((kind, record_id))
-        return stored.record.grid if stored else self.existing.get((kind, record_id))
-
-    def _record_of(self, kind: str, record_id: str) -> Record | None:
-        stored = self.stored.get((kind, record_id))
-        return stored.record if stored else None
 
     def _next_rev(self, grid: str, device: str, count: int = 1) -> int:
         """The next revision of a grid, the first of `count` that are taken."""

@@ -152,10 +152,7 @@ class Exchanges:
         now = max(exchange.now for exchange in exchanges)
         async with self._database.syncing() as connection:
             async with committing(connection, [exchange.outcome for exchange in exchanges]):
-                if len(exchanges) > 1:
-                    seconds = min(BATCH_LOCK_S, self._settings.sync_lock_seconds or BATCH_LOCK_S)
-                    await connection.execute(f"SET LOCAL lock_timeout = {round(seconds * 1000)}")
-                await _look(connection, exchanges, partial(looking.lock, names=names))
+                await _look(connection, exchanges, partial(looking.lock, names=names, lock_ms=self._lock_ms(exchanges)))
                 await failpoints.hit(failpoints.PUSH_LOCKED)
                 for exchange in exchanges:
                     await self._take(connection, exchange)
@@ -172,6 +169,12 @@ class Exchanges:
             exchange.verdicts += islice(verdicts, exchange.fresh)
             _note_heads(exchange, applied)
             metrics.pushed(exchange.request.mutations, exchange.verdicts)
+
+    def _lock_ms(self, exchanges: Sequence[Exchange]) -> int | None:
+        """How long these wait for a lock; None for as long as each may."""
+        if len(exchanges) == 1:
+            return None
+        return round(1000 * min(BATCH_LOCK_S, self._settings.sync_lock_seconds or BATCH_LOCK_S))
 
     async def _take(self, connection: Connection, exchange: Exchange) -> None:
         """Readies the new mutations of an exchange and answers those that came before; a refusal is left with it as its error."""
@@ -393,7 +396,8 @@ def _upgrade_needed(protocol: int, **members: Any) -> Problem:
 def _written(exchange: Exchange, page: feed.Page) -> bytes:
     """The answer: the changes are JSON already."""
     request, cursor = exchange.request, exchange.valid_cursor
-    metrics.pulled.inc(len(page.changes))
+    if page.changes:
+        metrics.pulled.inc(len(page.changes))
     metrics.feed_lag.observe(page.pending)
     # What was written in a grid that has left the scope since then counts, but no copy of it may stay on the phone (promise 8).
     dropped = {*page.dropped}

@@ -72,9 +72,13 @@ class GroupCommitter(Generic[Item]):
             await self._lead(item)
         elif turn == _ALONE:
             await self._commit_alone(item)
-        if item.error is not None:
-            raise item.error
-        return item
+        error, item.error = item.error, None
+        if error is None:
+            return item
+        try:
+            raise error
+        finally:
+            del error  # whose traceback holds this frame: neither may hold the other, and the item with it
 
     async def _turn(self, asked: asyncio.Future[str]) -> str:
         try:

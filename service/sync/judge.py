@@ -1,9 +1,9 @@
 """Whether a mutation may be applied: by the posts at its stamp, by how late it comes, by where it
 writes and what it refers to. Pure: all that it needs to know was read before."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -103,25 +103,44 @@ class Validities:
                 for begins, ends, post in self.of(author, kind, grid)
                 if (post.valid_to is None or post.valid_to > self._now) and post.role != _CONTACT_MEMBER
             ]
-        return any(begins <= first and last < ends for begins, ends in spells)
+        for begins, ends in spells:  # noqa: SIM110 - asked several times for every mutation, and a generator costs twice as much
+            if begins <= first and last < ends:
+                return True
+        return False
 
     def at(self, author: Author, kind: str, grid: str, stamp: str) -> list[PostHeld]:
         """The posts that allowed it at a stamp."""
         return [post for begins, ends, post in self.of(author, kind, grid) if begins <= stamp < ends]
 
 
+class Stored(Protocol):
+    """A record with what is kept besides it."""
+
+    @property
+    def record(self) -> Record: ...
+
+
 class World(NamedTuple):
     """What one call of the write path touches.
 
-    `grids`: those that exist, of the named ones; `where(kind, id)`: the grid of a record, None if
-    it is not here; `record(kind, id)`: a record that a mutation changes; `erased`: those of the
-    named records whose personal data was erased.
+    `grids`: those that exist, of the named ones; `stored`: the records that mutations change or have made; `existing`: the grids of
+    others that are here; `erased`: those of the named records whose personal data was erased.
     """
 
     grids: Mapping[str, int]
-    where: Callable[[str, str], str | None]
-    record: Callable[[str, str], Record | None]
+    stored: Mapping[tuple[str, str], Stored]
+    existing: Mapping[tuple[str, str], str]
     erased: Mapping[tuple[str, str], Erased] = {}
+
+    def where(self, kind: str, id: str) -> str | None:
+        """The grid of a record; None if it is not here."""
+        stored = self.stored.get((kind, id))
+        return stored.record.grid if stored else self.existing.get((kind, id))
+
+    def record(self, kind: str, id: str) -> Record | None:
+        """A record that mutations change or have made."""
+        stored = self.stored.get((kind, id))
+        return stored.record if stored else None
 
 
 class Judge:
@@ -131,7 +150,7 @@ class Judge:
         self._now = now
         self._grace = timedelta(days=settings.late_days)
         self._oldest_days = settings.stamp_too_old_days
-        self._grids, self._where, self._record, self._erased = world
+        self._grids, self._where, self._record, self._erased = world.grids, world.where, world.record, world.erased
         self._validities = validities
         self._evidence = evidence
 

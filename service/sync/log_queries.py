@@ -7,7 +7,7 @@ from typing import Any
 
 from service import encryption_v1
 from service.database import Connection
-from service.encrypted_values import Body, encrypted_verdict, log_row, undecryptable_body, v1_body
+from service.encrypted_values import Body, encrypted_verdict, log_row, says_more, undecryptable_body, v1_body
 from service.encryption import FieldCipher, Place
 from service.statements import NULL_CELL, Copy, Part, array, cell
 from service.sync.intake import Author, Ready
@@ -15,7 +15,7 @@ from service.sync.log_blocks import Block, blocks_of, bodies_in, may_be_located
 from service.sync.new_visits import ReadyVisits
 from sync_protocol.ids import UUID_FORM
 from sync_protocol.messages import Mutation, Verdict
-from sync_protocol.records import PERSONAL
+from sync_protocol.records import PERSONAL, VISIT
 from sync_protocol.vocabulary import CODE_LENGTH
 
 # A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
@@ -54,7 +54,8 @@ def logging(rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: datetime
             author, heading = item.author, _heading(item.author, now)
         lines.append(heading + _line(item, verdict, grid, digest, now, cipher))
         bodies.setdefault(device, []).append((item.mutation.seq, content))
-        if may_be_located(content):
+        # What is none of a known kind may be a visit all the same, which could not be read.
+        if (item.kind is VISIT or item.kind is None) and may_be_located(content):
             located.add(device)
     if cipher.writes_v1:
         return Copy("mutation", (*_COLUMNS, "body"), _with_bodies(lines, rows, visits, cipher)), []
@@ -71,7 +72,9 @@ def _line(item: Ready, verdict: Verdict, grid: str, digest: bytes, now: datetime
     kind, id = mutation.kind, mutation.id
     if verdict.outcome == "held":  # it may have called itself anything
         kind, id, grid = held_names(mutation)
-    rest = encrypted_verdict(cipher, mutation.kind, log_row(item.author.device, mutation.seq, now), verdict)
+    rest = None
+    if says_more(verdict):
+        rest = encrypted_verdict(cipher, mutation.kind, log_row(item.author.device, mutation.seq, now), verdict)
     return (
         f"{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest.hex()}\t{verdict.outcome}\t"
         f"{NULL_CELL if verdict.rev is None else verdict.rev}\t{NULL_CELL if rest is None else cell(rest)}\t{item.origin or NULL_CELL}"

@@ -1,5 +1,6 @@
 """The first look of an exchange: one statement that reads, and for a push locks, all that the rest needs to know."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
@@ -121,7 +122,7 @@ class Look(msgspec.Struct):
     held mutation waits for one of the named ids; `assignments`: problems assigned to one of the cadres, or to their units from elsewhere;
     `own_work_from`: the stamp from which nobody verifies the own resolution; `encryption`: see `service.encryption.State`; `erased`: those
     of the named records whose personal data was erased; `timeline`: under which the database was last written, `timeline_changed`: whether
-    the database server has begun another one.
+    the database server has begun another one; `ordered`: the feeds of `counters` in order, once somebody has asked for them.
     """
 
     epoch: str = ""
@@ -138,6 +139,7 @@ class Look(msgspec.Struct):
     timeline: str = ""
     timeline_changed: bool = False
     erased: dict[tuple[str, str], Erased] = {}
+    ordered: list[str] = []
 
     def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
         """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to the cadre, the mailbox, and the articles
@@ -146,18 +148,25 @@ class Look(msgspec.Struct):
         present = present_views(posts, now)
         mailbox = mailbox_of(staff_code) if any_present(posts, now) else ""
         assigned = self.assigned_to(staff_code, now) if self.assignments else {}
-        found: dict[str, FeedHead] = {}
-        for feed in sorted(self.counters):
-            if feed[0] == "#":
-                shown = any(covers(unit, feed[1:]) or covers(feed[1:], unit) for unit, _ in present)
-                view = View.FULL if shown else None
-            elif feed[0] == "@":
-                view = View.FULL if feed == mailbox else None
-            else:
-                view = view_in(present, feed) or (View.ASSIGNED if feed in assigned else None)
-            if view is not None:
-                found[feed] = FeedHead(self.counters[feed], view)
-        return found
+        found: dict[str, View] = {}
+        for unit, view in present:  # the widest view first
+            for feed in self._below(unit):
+                found.setdefault(feed, view)
+            above = ("#" + unit[:length] for length in CODE_LENGTH.values() if length < len(unit))
+            for feed in (*self._below("#" + unit), *filter(self.counters.__contains__, above)):
+                found[feed] = View.FULL
+        for feed in assigned:
+            if feed in self.counters:
+                found.setdefault(feed, View.ASSIGNED)
+        if mailbox in self.counters:
+            found[mailbox] = View.FULL
+        return {feed: FeedHead(self.counters[feed], found[feed]) for feed in sorted(found)}
+
+    def _below(self, prefix: str) -> list[str]:
+        """The feeds whose codes begin so: all that lie below a unit, for ‘:’ follows on ‘9’."""
+        if len(self.ordered) != len(self.counters):
+            self.ordered = sorted(self.counters)
+        return self.ordered[bisect_left(self.ordered, prefix) : bisect_left(self.ordered, prefix + ":")]
 
     def assigned_to(self, staff_code: str, now: datetime) -> dict[str, list[str]]:
         """The problems assigned to a cadre, or to a unit of one of the cadre's posts, by grid; only of grids that are not shown whole."""
@@ -290,7 +299,13 @@ def _find_sql(kinds: tuple[str, ...]) -> str:
 @cache
 def _push_sql(kinds: tuple[str, ...]) -> str:
     parts = (_row("device", "owner", **_DEVICE_ROW), *_STANDING, *_named(kinds))
-    ctes = (f"owner AS MATERIALIZED ({_DEVICE} FOR NO KEY UPDATE)", _lock(5), _ids(6, kinds), _POSTS)
+    # The devices come first of all that is locked. Set here, the limit costs no journey of its own.
+    limited = (
+        f"limited AS MATERIALIZED (SELECT set_config('lock_timeout', coalesce(${6 + len(kinds)}::text,"
+        " current_setting('lock_timeout')), true) AS limit)"
+    )
+    device = _DEVICE.replace("ORDER BY", "AND (SELECT limited.limit FROM limited) IS NOT NULL ORDER BY")
+    ctes = (limited, f"owner AS MATERIALIZED ({device} FOR NO KEY UPDATE)", _lock(5), _ids(6, kinds), _POSTS)
     return f"WITH {', '.join(ctes)} " + " UNION ALL ".join(parts)
 
 
@@ -299,9 +314,15 @@ async def stand(connection: Connection, callers: Collection[tuple[str, str]], no
     return _look(await connection.fetch(_STAND, *_callers(callers), now))[0]
 
 
-async def lock(connection: Connection, callers: Collection[tuple[str, str]], names: Names, now: datetime) -> Look:
-    """Locks devices (promise 1) and the grids that their mutations name, and looks at all that they name."""
-    return await _fresh(connection, _push_sql(tuple(KINDS)), *_callers(callers), now, *_values(names))
+async def lock(
+    connection: Connection, callers: Collection[tuple[str, str]], names: Names, now: datetime, lock_ms: int | None = None
+) -> Look:
+    """Locks devices (promise 1) and the grids that their mutations name, and looks at all that they name.
+
+    `lock_ms`: how long this transaction waits for a lock, where that is less than the connection's limit.
+    """
+    limit = None if lock_ms is None else str(lock_ms)
+    return await _fresh(connection, _push_sql(tuple(KINDS)), *_callers(callers), now, *_values(names), limit)
 
 
 async def find(connection: Connection, names: Names) -> Look:

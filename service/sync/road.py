@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import outcomes
+from service.clocks import refuse_by_wrong_clock
 from service.errors import answer_after
 from service.http.strict import known_parameters
 from service.outcomes import Outcome, RequestKind
@@ -35,6 +36,8 @@ class Phones:
         request = Request(scope, receive)
         token = outcomes.current.set(Outcome(RequestKind.SYNC))
         try:
+            scope["app"].state.tables.refuse_too_new()
+            await refuse_by_wrong_clock(scope)
             known_parameters(request)
             answer = await sync(request)
         except Exception as error:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from service.database_errors import TOO_SLOW
+from service.deadlines import Deadline
 from service.errors import (
     DEVICE_FORKED,
     DEVICE_NEEDED,
@@ -91,7 +92,7 @@ def _read(decode: Callable[[bytes], E], body: bytes) -> E:
 async def _in_time(answering: Awaitable[bytes], seconds: float) -> bytes:
     """The answer, or a `Problem` before the phone gives up: what has not been committed by then is not, and its statement is cancelled."""
     try:
-        async with asyncio.timeout(seconds):
+        with Deadline(asyncio.get_running_loop().time() + seconds):
             return await answering
     except TimeoutError as error:
         raise unavailable(TOO_SLOW, error) from None
