@@ -81,13 +81,15 @@ def in_ranges(name: str, table: str, key: Sequence[str], work: str) -> None:
         return ", ".join(f"cast(cast(:{which}{place} AS text) AS {types[column]})" for place, column in enumerate(key))
 
     shown = ", ".join(f"{column}::text" for column in key)
+    order = ", ".join(f"t.{column}" for column in key)
     after = f"({columns}) > ({bound('low')})"
     until = f"({columns}) <= ({bound('high')})"
     about = int(_value("SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = to_regclass(:table)", table=table))
     [(low, done)] = _rows("SELECT after, rows FROM rewrite_position WHERE name = :name", name=name)
     tell = _teller(table, about, done)
     while True:
-        last = f"SELECT {shown} FROM {table} {'WHERE ' + after if low else ''} ORDER BY {columns} OFFSET :skip LIMIT 1"
+        # By the columns themselves, not by their texts that are selected, which the index does not know.
+        last = f"SELECT {shown} FROM {table} t {'WHERE ' + after if low else ''} ORDER BY {order} OFFSET :skip LIMIT 1"
         high = next((list(row) for row in _rows(last, skip=ROWS - 1, **_named("low", low))), None)
         limits = " AND ".join([*([after] if low else []), *([until] if high else [])])
         statement = (

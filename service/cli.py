@@ -593,7 +593,8 @@ def fill(
         finally:
             await pool.close()
         console.print(
-            f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps, {filled.texts} analyses and summaries."
+            f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps, {filled.texts} analyses and summaries,"
+            f" and the log of {filled.mutations} mutations."
         )
 
     with database_url(chosen(data), makes=True) as settings:

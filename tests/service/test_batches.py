@@ -143,8 +143,6 @@ migrations.upgrade({url!r}, None, "0006")
     assert left.keys() == {*range(1, LINES + 1)} - removed
     changed: set[int] = {number * 7 % LINES + 1 for number in range(1, added + 1)}
     assert {seq for seq, rev in left.items() if rev == -1} == changed & left.keys()
-    found = await connection.fetch(
-        "SELECT relname FROM pg_class WHERE relname LIKE '%\\_new' OR relname LIKE 'mutation\\_new%' OR relname = 'rewrite_position'"
-    )
-    assert found == []
+    left_over = "relname LIKE '%\\_new' OR relname LIKE 'mutation\\_new%' OR relname = 'rewrite_position'"
+    assert await connection.fetch(f"SELECT relname FROM pg_class WHERE {left_over}") == []
     await connection.close()
