@@ -22,6 +22,7 @@ from service.sync.batch import Batch, GridUnlocked
 from service.sync.intake import Ready, read_again, ready_one
 from service.sync.look import Look, Names
 from service.sync.new_visits import ReadyVisits
+from service.sync.yielding import let_others_run
 from sync_protocol.messages import Verdict
 from sync_protocol.periods import to_ms
 
@@ -64,7 +65,8 @@ async def apply(
         except GridUnlocked as missing:
             also_locked.add(missing.grid)
             look = None
-    verdicts = batch.take_all()
+    verdicts = await batch.take_all()
+    await let_others_run(batch.count)
     await batch.fold_problems(connection)
     await batch.write(connection, also)
     released = await release_waiting(connection, batch, now, settings)

@@ -24,6 +24,7 @@ from service.sync.intake import Author, Flaw, Ready
 from service.sync.judge import Evidence, Judge, Validities, World
 from service.sync.look import Erased, Look
 from service.sync.new_visits import ReadyVisits
+from service.sync.yielding import EVERY, let_others_run
 from sync_protocol import clock, lifecycle
 from sync_protocol.merge import Edit, Loss, Record, create, destination, merge
 from sync_protocol.messages import Conflict, Verdict
@@ -70,6 +71,11 @@ class Batch:
         self.held_again: list[held_queries.HeldEntry] = []
         self._own_bases: Set[log_queries.Base] = frozenset()
         self.departures: list[tuple[str, int, str, str]] = []
+
+    @property
+    def count(self) -> int:
+        """How many mutations there are."""
+        return sum(1 if isinstance(item, Ready) else len(item.visits.ids) for item in self._items)
 
     @property
     def cipher(self) -> FieldCipher:
@@ -126,14 +132,18 @@ class Batch:
 
     # ----------------------------------------------------------------------------------------------- judging
 
-    def take_all(self) -> list[Verdict]:
+    async def take_all(self) -> list[Verdict]:
         """Judges and merges the mutations, in order."""
         verdicts: list[Verdict] = []
+        turn_at = EVERY
         for item in self._items:
             if isinstance(item, Ready):
                 verdicts.append(self._take(item))
             else:
                 verdicts += self._take_visits(item)
+            if len(verdicts) > turn_at:
+                await let_others_run(EVERY + 1)
+                turn_at = len(verdicts) + EVERY
         return verdicts
 
     def _take(self, item: Ready) -> Verdict:
@@ -348,8 +358,10 @@ class Batch:
                     (households if kind == "household" else self.parts).append(part)
         if self.visits:
             copies.append(records.adding(VISIT, _columns_of(self.visits), self.now))
+        await let_others_run(self.count)
         lines, bodies = log_queries.logging(self.log, self.visits, self.now, cipher)
         self.parts += bodies
+        await let_others_run(self.count)
         await statements.copy(connection, [*copies, lines])
         if "household" in by_kind:
             await statements.write(connection, households)

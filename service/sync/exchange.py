@@ -26,6 +26,7 @@ from service.sync.intake import Author, Reading, Ready, oldest_stamp, read_all, 
 from service.sync.look import DeviceState, FeedHead, Look, Names, is_mailbox
 from service.sync.new_visits import ReadyVisits, read_new_visits, ready_visits
 from service.sync.timelines import TimelineChanged
+from service.sync.yielding import let_others_run
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
@@ -113,7 +114,9 @@ class Exchanges:
 
     async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
+        await let_others_run(len(request.mutations))
         exchange = Exchange(caller, request, now)
+        await let_others_run(len(request.mutations))
         await self._group_for(request).submit(exchange)
         for verdict in exchange.verdicts:
             if verdict.detail is not None:

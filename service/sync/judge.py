@@ -202,9 +202,13 @@ class Judge:
             flaw = self._against_record(item, kind, record) or _too_much_unknown(kind, record, fields)
             if flaw is not None:
                 return flaw
+        homes = []
         for name, refers in kind.references:
             target = fields.get(name)
-            if target and self._where(refers, target) is None:
+            if not target:
+                continue
+            home = self._where(refers, target)
+            if home is None:
                 detail = Text(
                     "{field} names the {kind} {id}, which is not here yet.",
                     field=kind.by_name[name].word,
@@ -212,11 +216,12 @@ class Judge:
                     id=target,
                 )
                 return Flaw("reference-missing", detail, target, refers)
+            homes.append((name, refers, target, home))
         problem_id = fields.get("problem_id") if kind.name == "step" else None
         if problem_id and (home := self._where("problem", problem_id)) != grid:
             detail = Text("The step's problem lies in grid {grid}; send the step in that grid.", grid=home)
             return Flaw("grid-mismatch", detail)
-        flaw = self._against_references(item, kind, author) or self._against_erasure(item, kind, record)
+        flaw = self._against_references(item, kind, homes) or self._against_erasure(item, kind, record)
         if flaw is None and problem_id in self._evidence.assigned:
             # What the same push brings later is judged by it, too.
             step = lifecycle.Step(mutation.id, item.stamp, item.created_by or author.staff_code, fields)
@@ -334,17 +339,19 @@ class Judge:
 
     # ----------------------------------------------------------------------------- the references
 
-    def _against_references(self, item: Ready, kind: Kind, author: Author) -> Flaw | None:
+    def _against_references(self, item: Ready, kind: Kind, homes: Sequence[tuple[str, str, str, str]]) -> Flaw | None:
         """What a mutation refers to must lie where its author may write; people and units must be
-        near: a reference shows what it names, and counts for it."""
-        for name, refers in kind.references:
-            target = item.fields.get(name)
-            if target and not self._may_refer(item, kind, refers, target):
+        near: a reference shows what it names, and counts for it.
+
+        `homes`: the fields that name a record, its kind, its id and its grid.
+        """
+        for name, refers, target, grid in homes:
+            if not self._may_refer(item, kind, refers, target, grid):
                 detail = Text(
                     "{field} names a {kind} that lies outside of what {cadre} may write.",
                     field=kind.by_name[name].word,
                     kind=KINDS[refers].word,
-                    cadre=author.staff_code,
+                    cadre=item.author.staff_code,
                 )
                 return Flaw("reference-outside", detail)
         for name in kind.cadre_fields:
@@ -367,10 +374,7 @@ class Judge:
                 return Flaw("reference-outside", detail)
         return None
 
-    def _may_refer(self, item: Ready, kind: Kind, refers: str, target: str) -> bool:
-        grid = self._where(refers, target)
-        if grid is None:
-            return True
+    def _may_refer(self, item: Ready, kind: Kind, refers: str, target: str, grid: str) -> bool:
         if self._may_refer_in(item, kind, refers, target, grid):
             return True
         left = self._evidence.left.get((refers, target), {})

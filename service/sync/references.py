@@ -30,15 +30,16 @@ class _Wanted:
         """Notes what one mutation calls for."""
         kind, fields, author = item.kind, item.fields, item.author
         assert kind is not None
-        self.cadres.update(fields[name] for name in kind.cadre_fields if fields.get(name))
-        self.units.update(fields[name] for name in kind.unit_fields if fields.get(name))
+        if kind.cadre_fields or kind.unit_fields:
+            self.cadres.update(fields[name] for name in kind.cadre_fields if fields.get(name))
+            self.units.update(fields[name] for name in kind.unit_fields if fields.get(name))
         home, stamp = item.mutation.grid, item.judged_at
         if not validities.plainly(author, kind.name, home, stamp, stamp):
             self._note_ties(item, kind, validities.at(author, kind.name, home, stamp))
         for name, refers in kind.references:
-            target = fields.get(name)
+            target = fields.get(name) if refers == HOUSEHOLD.name else None
             grid = where(refers, target) if target else None
-            if target is None or grid is None or refers != HOUSEHOLD.name or validities.plainly(author, kind.name, grid, stamp, stamp):
+            if target is None or grid is None or validities.plainly(author, kind.name, grid, stamp, stamp):
                 continue
             posts = validities.at(author, kind.name, grid, stamp)
             if not posts:
