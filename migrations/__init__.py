@@ -1,11 +1,48 @@
-"""The migrations, run by Alembic: `upgrade(url)` brings a database to the newest tables."""
+"""The migrations, run by Alembic: `upgrade(url)` brings a database to the newest tables.
 
+What a migration may do, and what it declares of itself, stands in `migrations/README.md`.
+"""
+
+import re
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+
+from sync_protocol.texts import Text
+
+# Where a database says which releases may run over its tables: so that one which does not know its revision knows all the same.
+MARK = "obj_description('alembic_version'::regclass, 'pg_class')"
+_MARKED = re.compile(r"compatible from (\w+)")
+
+
+class Declared(NamedTuple):
+    """What a migration says of itself.
+
+    `summary`: what it does, for people. `compatible_from`: the oldest revision whose processes may run over the tables that it leaves; its
+    own where it takes away what processes of the release before need. `loses`: what its way back would lose, None where it loses nothing.
+    `rewrites`: tables of which it writes every row anew, or reads every row for an index or a check; `online`: whether others read and
+    write them meanwhile.
+    """
+
+    revision: str
+    summary: Text
+    compatible_from: str
+    loses: Text | None
+    rewrites: tuple[str, ...]
+    online: bool
+
+
+class NoSuchRevision(Exception):
+    """There is no such revision; `known` are those that there are, the oldest first."""
+
+    def __init__(self, revision: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"There is no revision ‘{revision}’.")
+        self.revision = revision
+        self.known = known
 
 
 def driver_url(url: str) -> str:
@@ -22,15 +59,77 @@ def configuration(url: str) -> Config:
     return config
 
 
-def upgrade(url: str, role: str | None = None) -> None:
-    """Migrates the database at `url` to the newest revision, as `role` if that is another than the URL's; does nothing when it is there."""
+def upgrade(url: str, role: str | None = None, to: str = "head") -> None:
+    """Migrates the database at `url` up to a revision, as `role` if that is another than the URL's; does nothing when it is there."""
+    command.upgrade(_configuration_as(url, role), to)
+
+
+def downgrade(url: str, to: str, role: str | None = None) -> None:
+    """Migrates it back to an older revision; whether that loses anything is for the caller to look at."""
+    command.downgrade(_configuration_as(url, role), to)
+
+
+def _configuration_as(url: str, role: str | None) -> Config:
     config = configuration(url)
     if role is not None:
         config.set_main_option("gridloop.role", role.replace("%", "%%"))
-    command.upgrade(config, "head")
+    return config
+
+
+@cache
+def scripts() -> ScriptDirectory:
+    """The migrations of this release as Alembic reads them."""
+    return ScriptDirectory.from_config(configuration(""))
 
 
 @cache
 def revisions() -> tuple[str, ...]:
     """Every revision that this release knows, the newest first."""
-    return tuple(script.revision for script in ScriptDirectory.from_config(configuration("")).walk_revisions())
+    return tuple(script.revision for script in scripts().walk_revisions())
+
+
+@cache
+def declared() -> tuple[Declared, ...]:
+    """What every migration says of itself, the oldest first; one that does not say otherwise is for no older release."""
+    found = []
+    for script in reversed([*scripts().walk_revisions()]):
+        module = script.module
+        summary = getattr(module, "summary", None)
+        found.append(
+            Declared(
+                script.revision,
+                summary if isinstance(summary, Text) else Text(script.doc),
+                getattr(module, "compatible_from", script.revision),
+                getattr(module, "loses", None),
+                getattr(module, "rewrites", ()),
+                getattr(module, "online", False),
+            )
+        )
+    return tuple(found)
+
+
+def between(before: str | None, after: str) -> tuple[Declared, ...]:
+    """The migrations above one revision up to another, the oldest first. Raises `NoSuchRevision`."""
+    known = revisions()[::-1]
+    for revision in (before, after):
+        if revision is not None and revision not in known:
+            raise NoSuchRevision(revision, known)
+    first = 0 if before is None else known.index(before) + 1
+    return declared()[first : known.index(after) + 1]
+
+
+def compatible_from(revision: str) -> str:
+    """The oldest revision whose processes may run over the tables of another: the newest that any migration up to it names."""
+    known = revisions()[::-1]
+    return max((item.compatible_from for item in between(None, revision)), key=known.index)
+
+
+def mark(revision: str) -> str:
+    """What is written into a database with its revision."""
+    return f"compatible from {compatible_from(revision)}"
+
+
+def marked(mark: str | None) -> str | None:
+    """The revision in a mark; None where there is none."""
+    found = _MARKED.fullmatch(mark or "")
+    return found[1] if found else None

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 import asyncpg
 
-from migrations import upgrade
+from migrations import downgrade, upgrade
 from service.limits import UNLIMITED
 
 Connection: TypeAlias = asyncpg.Connection
@@ -57,14 +57,18 @@ class NotTheOwner(Exception):
         self.missing = missing
 
 
-def migrate(url: str, roles: Roles, password: str | None = None) -> Migrated:
-    """Brings a database to the newest tables as their owner; gives the service's role its rights.
+def migrate(url: str, roles: Roles, password: str | None = None, to: str = "head", back: bool = False) -> Migrated:
+    """Brings a database up to a revision, the newest, or back to an older one, as the owner of its tables; gives the service's role its
+    rights.
 
     `url` connects as a superuser or as the owner; raises `NotTheOwner` for another.
     `password` is what a new role of the service gets.
     """
     owner, missing = asyncio.run(_prepare(url, roles, password))
-    upgrade(url, owner)
+    if back:
+        downgrade(url, to, owner)
+    else:
+        upgrade(url, owner, to)
     if owner != roles.service:  # who owns the tables can do everything with them
         missing += asyncio.run(_grant(url, Roles(owner, roles.service)))
     return Migrated(owner, missing)

@@ -46,7 +46,6 @@ from service.inbox import routes as inbox
 from service.inbox.again import keep_releasing
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
-from service.migrating import tables_missing
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
 from service.problems import routes as problems
@@ -60,6 +59,7 @@ from service.sync import timelines
 from service.sync.exchange import Exchanges
 from service.sync.places import Places
 from service.sync.road import Phones
+from service.tables_watch import FittingTables, TablesWatch
 from service.visits import routes as visits
 from service.write_probe import WriteProbe
 
@@ -86,8 +86,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def look_at_database(database: Database, settings: Settings, clock: ClockWatch | None = None) -> None:
-    """Raises `KeyMissing` now, and not with the first phone; says in the log when the tables are missing, or the clock is wrong.
+async def look_at_database(database: Database, settings: Settings, tables: TablesWatch, clock: ClockWatch | None = None) -> None:
+    """Raises `KeyMissing` now, and not with the first phone; says in the log when the tables are missing or of another release, or the
+    clock is wrong.
 
     A database that is down, or has no tables yet, is asked again at the first sign-in.
     """
@@ -95,9 +96,11 @@ async def look_at_database(database: Database, settings: Settings, clock: ClockW
         _ = settings.keyring
     try:
         async with database.transaction() as connection:
-            missing = await tables_missing(connection)
-            if missing is not None:
-                log.error("%s", missing)
+            await tables.look(connection)
+            wrong = tables.tables.wrong
+            if wrong is not None:
+                if tables.too_new is None:  # it has said so
+                    log.error("%s", wrong)
                 return
             await refuse_unknown_keys(connection, settings)
         if clock is not None:
@@ -163,7 +166,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
         looked_up = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
         sync = await open_pool(settings.database_url, settings.sync_pool_size, settings.sync_limits, looked_up, init=timelines.keep)
         database = Database(pool, analysis, sync)
-        await look_at_database(database, settings, clock)
+        await look_at_database(database, settings, app.state.tables, clock)
         app.state.gridloop = State(
             settings,
             database,
@@ -173,10 +176,17 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
             Exchanges(database, settings),
             now,
         )
-        releasing = asyncio.create_task(keep_releasing(database, settings, now if clock is None else clock.stamp))
-        noting = asyncio.create_task(keep_noting(database, now if clock is None else clock.stamp))
+
+        def stamp() -> datetime:
+            """The moment for what the service stores by itself; raises `Problem` while it may store nothing."""
+            app.state.tables.refuse_too_new()
+            return now() if clock is None else clock.stamp()
+
+        releasing = asyncio.create_task(keep_releasing(database, settings, stamp))
+        noting = asyncio.create_task(keep_noting(database, stamp))
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
-        tasks: list[asyncio.Task[None]] = [releasing, noting, checking]
+        watching = asyncio.create_task(app.state.tables.keep(database))
+        tasks: list[asyncio.Task[None]] = [releasing, noting, checking, watching]
         if clock is not None:
             tasks.append(asyncio.create_task(clock.keep(database)))
         try:
@@ -207,6 +217,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
     app.state.places = Places(settings.sync_at_once)
     app.state.strangers = Strangers()
     app.state.clock = clock
+    app.state.tables = TablesWatch()
     app.state.write_probe = WriteProbe()
     # From the inside out.
     app.add_middleware(Retries)
@@ -218,6 +229,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
     app.add_middleware(Answers)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
     app.add_middleware(RightClock)
+    app.add_middleware(FittingTables)
     app.add_middleware(Heads)
     app.add_middleware(Phones)
     app.add_middleware(cross_origin, settings.cors_origins)

@@ -34,8 +34,9 @@ from service.http.forwarded import Forwarded, checked, proxies_from
 from service.http.origins import cross_origin
 from service.leftovers import own_folder, temporary_files_in
 from service.listening import AddressTaken, Processes, Workers, can_spread
+from service.localization import in_language, language_of_the_terminal
 from service.memory import keep_freed_memory
-from service.migrating import migrate_embedded, migrate_given
+from service.migrating import migrate_embedded, migrate_given, tables_at
 from service.postgres import fresh_database
 from service.refusals import Commands, Refusal, say
 from service.settings import Settings, read_settings
@@ -175,7 +176,11 @@ def served_app() -> Door:
 
 
 @app.command()
-def migrate(data: Data = None) -> None:
+def migrate(
+    data: Data = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show which migrations would run, and whom each keeps out.")] = False,
+    to: Annotated[str | None, typer.Option("--to", help="Migrate up, or back where that loses nothing, to this revision.")] = None,
+) -> None:
     """Bring the database to the newest tables, and try again what was held because an older server did not know its kind."""
     from service.inbox.again import release_unknown_kinds
 
@@ -183,30 +188,70 @@ def migrate(data: Data = None) -> None:
         return await release_unknown_kinds(database, settings, utc_now())
 
     given = chosen(data)
-    with database_url(given, makes=True) as settings:
+    with database_url(given, makes=not plan, migrate=False) as settings:
         if given.database_url:
             asyncio.run(reach(settings.owner_url, SERVICE if settings.owner_database_url is None else OWNER))
-            try:
-                migrated = migrate_given(settings)
-                missing = migrated.missing if migrated else []
-            except NotTheOwner as error:
-                say(
-                    console,
-                    Text("The role ‘{role}’ may not change the tables of this database. {owner}", role=error.role, owner=OWNER_NEEDED),
-                )
-                missing = error.missing
-                if not missing:
-                    raise typer.Exit(1) from None
-            if missing:
-                say(console, STATEMENTS_NEEDED)
-                typer.echo("\n".join(missing))
-                raise typer.Exit(1)
+        if plan:
+            _show_plan(settings.owner_url, to)
+            return
+        if given.database_url:
+            _migrate_given(settings, to or "head")
+        else:
+            settings = migrate_embedded(settings, str(settings.database_url), to or "head")
+        tables = asyncio.run(tables_at(settings.owner_url))
+        if tables.revision != migrations.revisions()[0]:
+            say(console, tables.warning or Text("The database is at revision {revision}.", revision=tables.revision or ""), "yellow")
+            return
         released = 0
         try:
             released = run(settings, try_again, keys=True)
         except KeyMissing as error:  # where one migrates, the keys of the service need not lie
             say(console, Text("What was held for want of newer tables was not tried again. {why}", why=text_of(error)), "yellow")
         console.print("The database is at the newest revision.", f"{released} held mutations went through." if released else "")
+
+
+def _migrate_given(settings: Settings, to: str) -> None:
+    """Migrates a database that is not the embedded one, and says what its role may not do."""
+    try:
+        migrated = migrate_given(settings, to)
+        missing = migrated.missing if migrated else []
+    except NotTheOwner as error:
+        say(
+            console,
+            Text("The role ‘{role}’ may not change the tables of this database. {owner}", role=error.role, owner=OWNER_NEEDED),
+        )
+        missing = error.missing
+        if not missing:
+            raise typer.Exit(1) from None
+    if missing:
+        say(console, STATEMENTS_NEEDED)
+        typer.echo("\n".join(missing))
+        raise typer.Exit(1)
+
+
+def _show_plan(url: str, to: str | None) -> None:
+    """Prints what a migration would do, with what to mind."""
+    from service import migration_plan
+
+    language = language_of_the_terminal()
+    found = asyncio.run(migration_plan.plan(url, to))
+    if found.tables.are_newer:
+        say(console, found.tables.too_new or found.tables.warning or "", "yellow")
+    elif not found.forward and not found.back:
+        say(console, Text("The database is at revision {revision} already; there is nothing to migrate.", revision=found.to), "green")
+    else:
+        console.print(migration_plan.table_of(found, language))
+    stops = migration_plan.stops_older(found)
+    if stops and found.tables.revision is not None:
+        text = Text(
+            "End all processes of the release before first: revision {revision} takes away what they need. Until the newer release runs,"
+            " phones keep what they write.",
+            revision=stops[0].declared.revision,
+        )
+        console.print(in_language(text, language), highlight=False, soft_wrap=True)
+    elif found.forward and found.tables.revision is not None:
+        text = Text("Processes of the release before may run on meanwhile; change them over one by one afterwards.")
+        console.print(in_language(text, language), highlight=False, soft_wrap=True)
 
 
 @roster_app.command("load")
@@ -515,7 +560,7 @@ def conformance(
 ) -> None:
     """Test any client of the sync protocol: transcripts, then histories with faults. Without a client, the reference device. Exit code 1
     when it got anything wrong; docs/conformance.md describes the hooks."""
-    from service.conformance.command import Wanted, language_of_the_terminal, run
+    from service.conformance.command import Wanted, run
 
     if (command and url) or language not in (None, "zh", "en"):
         console.print("[red]Give --command or --url, not both; --language is zh or en.[/red]")
@@ -548,7 +593,8 @@ def fill(
         finally:
             await pool.close()
         console.print(
-            f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps, {filled.texts} analyses and summaries."
+            f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps, {filled.texts} analyses and summaries,"
+            f" and the log of {filled.mutations} mutations."
         )
 
     with database_url(chosen(data), makes=True) as settings:

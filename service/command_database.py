@@ -14,7 +14,7 @@ from service import app
 from service.clocks import read_clocks
 from service.database import Connection, Database, open_pool
 from service.encryption_queries import refuse_unknown_keys
-from service.migrating import migrate_embedded, tables_missing
+from service.migrating import migrate_embedded, tables_missing, tables_of
 from service.postgres import PostgresFailed, embedded
 from service.refusals import WRONG_USE, Refusal
 from service.settings import Settings
@@ -127,8 +127,8 @@ async def refuse_wrong_clock(connection: Connection, settings: Settings) -> None
 
 
 async def look_before_start(settings: Settings) -> None:
-    """Raises `Refusal` or `KeyMissing` for what would keep every service process from serving. A database that is down may come up yet,
-    and one without tables be migrated."""
+    """Raises `Refusal` or `KeyMissing` for what would keep every service process from serving: also tables of a release too new. A database
+    that is down may come up yet, and one without tables, or with older ones, be migrated."""
     if settings.has_keys:
         _ = settings.keyring
     url = str(settings.database_url)
@@ -140,7 +140,10 @@ async def look_before_start(settings: Settings) -> None:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         return
     try:
-        if await tables_missing(connection) is None:
+        tables = await tables_of(connection)
+        if tables.too_new is not None:
+            raise Refusal(tables.too_new)
+        if tables.wrong is None:
             await refuse_unknown_keys(connection, settings)
             await refuse_wrong_clock(connection, settings)
     except asyncpg.PostgresError:

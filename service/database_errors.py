@@ -14,6 +14,10 @@ class NoConnection(TimeoutError):
     """No connection of a pool became free in time, and none could be opened."""
 
 
+class TablesTooNew(Exception):
+    """The tables are of a newer release, over which this process may not run; `migrating.Tables` says which."""
+
+
 class Fault(NamedTuple):
     """A kind of trouble with the database. Its answer is 503 with `text`, what is known of the request's writes, and `Retry-After`.
 
@@ -44,6 +48,15 @@ TOO_SLOW = Fault(
     Text("The database took too long."),
     "`statement_timeout` or `idle_in_transaction_session_timeout` ended the work, or the exchange was at its deadline",
     "look at the load of the database and its disk and its log for slow statements; if that is usual, raise `GRIDLOOP_…STATEMENT_SECONDS`",
+)
+TOO_NEW = Fault(
+    "tables-too-new",
+    (),
+    (TablesTooNew,),
+    30,
+    Text("The database has the tables of a newer release; this process is being replaced."),
+    "a newer release has migrated the database, and processes of this one may not run over its tables",
+    "start the newer release in place of this process",
 )
 FAULTS = (
     Fault(
@@ -137,6 +150,7 @@ FAULTS = (
         "the tables are missing, or those of another release",
         "run `gridloop migrate`",
     ),
+    TOO_NEW,
     Fault(
         "broken-connection",
         (),

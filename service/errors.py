@@ -245,6 +245,12 @@ def answer_to(error: Exception, scope: Scope) -> Response:
     return Problem(INTERNAL, Text("The server failed at this; it was logged. {claim}", claim=outcomes.claim())).response()
 
 
+async def answer_after(error: Exception, scope: Scope) -> Response:
+    """The same, once it was looked whether tables of a newer release explain what nobody foresaw."""
+    state = scope["app"].state
+    return answer_to(await state.tables.judged(error, state.gridloop.database), scope)
+
+
 def unavailable(fault: Fault, error: BaseException) -> Problem:
     """The answer to an error of the database, which says what is known of the request's writes; it is logged and counted."""
     log.warning("%s of the database: %r", fault.name, error)
@@ -276,6 +282,7 @@ class CatchAll:
         except Exception as error:
             if started:
                 raise
-            await answer_to(error, scope)(scope, receive, send)
+            answer = await answer_after(error, scope)
+            await answer(scope, receive, send)
         finally:
             outcomes.current.reset(token)

@@ -8,9 +8,11 @@ from pydantic import BaseModel
 
 from service import metrics as figures
 from service.clocks import RETRY_AFTER_S, ClockWatch
+from service.database_errors import TOO_NEW
 from service.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented
 from service.localization import FOR_PROGRAMS, localized
 from service.state import state_of
+from service.tables_watch import TablesWatch
 from sync_protocol.texts import Text
 
 router = APIRouter(tags=["operations"])
@@ -24,9 +26,12 @@ class Health(BaseModel):
 
 
 class Readiness(Health):
-    """Everything that is needed is there. `warnings`: what somebody should look at all the same, a sentence each."""
+    """Everything that is needed is there. `warnings`: what somebody should look at all the same, a sentence each. `tables`: the revision of
+    the database's tables; `tables_newer`: whether they are of a newer release, over which this one may run for a while."""
 
     warnings: list[str] = []
+    tables: str = ""
+    tables_newer: bool = False
 
 
 @router.get("/healthz", summary="Whether the process lives", operation_id="healthz")
@@ -37,11 +42,15 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Whether the service can serve", operation_id="readyz", responses=documented(UNAVAILABLE))
 async def readyz(request: Request) -> Readiness:
-    """Asks the database for the server's row, compares the clocks, opens the keys that sign tokens, and tries now and then whether a write
-    goes through."""
+    """Asks the database for the server's row and of which release its tables are, compares the clocks, opens the keys that sign tokens, and
+    tries now and then whether a write goes through."""
     state = state_of(request)
     clock: ClockWatch | None = request.app.state.clock
+    watch: TablesWatch = request.app.state.tables
     async with state.database.reading() as connection:
+        await watch.look(connection)
+        if watch.too_new is not None:
+            raise Problem(UNAVAILABLE, watch.too_new, {"Retry-After": str(TOO_NEW.retry_after)})
         await connection.fetchval("SELECT one FROM server")
         await request.app.state.database_rights.check(connection)
         if clock is not None:
@@ -51,7 +60,10 @@ async def readyz(request: Request) -> Readiness:
     await state.tokens.ready()
     await request.app.state.write_probe.check(state.database)
     warnings: list[Text] = [_FORWARDED] if request.app.state.strangers.were_here else []
-    return Readiness(warnings=[localized(text, FOR_PROGRAMS) for text in (*warnings, *(clock.warnings if clock is not None else ()))])
+    warnings += clock.warnings if clock is not None else []
+    warnings += [watch.tables.warning] if watch.tables.warning is not None else []
+    shown = [localized(text, FOR_PROGRAMS) for text in warnings]
+    return Readiness(warnings=shown, tables=watch.tables.revision or "", tables_newer=watch.tables.are_newer)
 
 
 _FORWARDED = Text(

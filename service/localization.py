@@ -4,6 +4,7 @@ An English sentence with named parameters in braces is the id of its Chinese one
 are English unless a request asks for Chinese; texts that are shown to people in the field are Chinese unless it asks for English.
 """
 
+import os
 import re
 from contextvars import ContextVar
 from functools import cache, lru_cache
@@ -66,3 +67,9 @@ def in_language(text: Any, language: Language) -> str:
         sentence = chinese().get(text.id, text.id)
         return filled(sentence, text.params, _BETWEEN, lambda value: in_language(value, language))
     return chinese().get(text, text) if isinstance(text, str) else str(text)
+
+
+def language_of_the_terminal() -> Language:
+    """Chinese where the locale says so, else English."""
+    named = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
+    return "zh" if named.lower().startswith("zh") else "en"

@@ -40,6 +40,11 @@ write_probe_failures = Counter(
     "gridloop_write_probe_failures_total", "Times that the database took no write when it was probed", ("fault",)
 )
 writable = Gauge("gridloop_database_writable", "1 while the database takes writes, as last probed", multiprocess_mode="mostrecent")
+tables_newer = Gauge(
+    "gridloop_tables_newer",
+    "1 while the tables are of a newer release over which this one may run, 2 while it may not, 0 while they are its own",
+    multiprocess_mode="max",
+)
 sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign in that failed")
 
 

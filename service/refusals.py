@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from migrations import NoSuchRevision
 from service.database_errors import TABLES_NEEDED, WITHOUT_TABLES
 from service.encryption import KeyMissing
 from service.errors import Problem
 from service.localization import in_language
-from service.migrating import NewerTables
+from service.migrating import NewerTables, WouldLose
 from service.settings import WrongSetting
 from sync_protocol.texts import Text, text_of
 
@@ -35,8 +36,11 @@ def refusal_of(error: Exception) -> Refusal | None:
             return error
         case Problem():
             return Refusal(error.detail)
-        case NewerTables():
+        case NewerTables() | WouldLose():
             return Refusal(error.text)
+        case NoSuchRevision():
+            known = ", ".join(error.known)
+            return Refusal(Text("There is no revision ‘{revision}’; there are {known}.", revision=error.revision, known=known), WRONG_USE)
         case KeyMissing():
             return Refusal(text_of(error))
         case WrongSetting():

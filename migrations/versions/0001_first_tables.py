@@ -2,10 +2,14 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+summary = Text("Makes the first tables: units and cadres, devices, records, the log, cases and tallies.")
+loses = Text("all that is in the database")
 
 TABLES = """
 CREATE TABLE cadre (

@@ -2,10 +2,15 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+summary = Text("Adds tallies of weeks and months, households visited and seals; empties the tally of days.")
+loses = Text("the tallies and all seals")
+rewrites = ("case_file", "household", "step")
 
 STATEMENTS = """
 DROP TABLE tally;

@@ -2,10 +2,15 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+summary = Text("Fills tallies of weeks, cases and quarters from the days and cases.")
+loses = Text("the tallies of weeks and cases")
+rewrites = ("case_file", "tally")
 
 _DAYS = range(1, 8)
 _OPEN = "state IN ('raised','accepted','assigned','handling','returned','reopened')"

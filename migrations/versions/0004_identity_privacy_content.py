@@ -2,10 +2,15 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
+summary = Text("Adds attempts, apps, the trail, articles, receipts and kept answers, and an index of visits by day.")
+loses = Text("the trail, articles, apps and receipts")
+rewrites = ("visit",)
 
 STATEMENTS = (
     "ALTER TABLE cadre ADD COLUMN must_change BOOLEAN DEFAULT false NOT NULL",

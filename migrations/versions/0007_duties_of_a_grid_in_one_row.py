@@ -2,10 +2,15 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
+summary = Text("Keeps the counts of all duties of a grid in one row.")
+loses = None
+rewrites = ("grid_tally",)
 
 DUTIES = ("party_building", "social_security", "public_order", "emergency", "social_relief", "public_service")
 COUNTS = ("visits", "raised", "resolved")

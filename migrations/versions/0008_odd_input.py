@@ -8,11 +8,15 @@ from alembic import op
 
 from sync_protocol.limits import MAX_MUTATION_BYTES, normalised
 from sync_protocol.messages import canonical_json
+from sync_protocol.texts import Text
 
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
 depends_on = None
+summary = Text("Keeps what came of a held mutation beside a copy that can be shown.")
+loses = Text("what came, where only a copy can be shown")
+rewrites = ("held",)
 
 _AT_ONCE = 500
 
@@ -27,6 +31,8 @@ def upgrade() -> None:
 
 
 def _normalise() -> None:
+    if op.get_context().as_sql:
+        return  # only read, by whoever wants to know what it does
     connection = op.get_bind()
     after = "00000000-0000-0000-0000-000000000000"
     while True:

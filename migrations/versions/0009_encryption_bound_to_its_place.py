@@ -2,10 +2,14 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
+summary = Text("Lets the log's bodies be encrypted in blocks, and says how far the database has come with that.")
+loses = Text("how far the encryption has come")
 
 # The field of a held mutation that may name what it waits for, with the kind of record, as of this revision.
 REFERENCES = (("household_id", "household"), ("visit_id", "visit"), ("problem_id", "problem"), ("duplicate_of", "problem"))

@@ -3,10 +3,15 @@ and on which day a phone's pull was last written into the audit trail."""
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
+summary = Text("Adds when the end of a post was recorded, assignments, and since when nobody verifies the own work.")
+loses = Text("when the ends of posts were recorded")
+rewrites = ("case_file",)
 
 _ASSIGNED = "assigned AND ended_at IS NULL"
 

@@ -2,10 +2,15 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
+summary = Text("Adds second factors, one-time codes and generations of sign-ins; drops kept answers.")
+loses = Text("second factors and one-time codes")
+rewrites = ("refresh_token",)
 
 
 def upgrade() -> None:

@@ -2,10 +2,14 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
+summary = Text("Guards the trail by the age of its lines.")
+loses = None
 
 FLOOR = "180 days"
 

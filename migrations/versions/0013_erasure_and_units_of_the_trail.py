@@ -2,10 +2,14 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
+summary = Text("Adds erasures, and the units for which an act in the trail was done.")
+loses = Text("which erasures were done, and the units of the trail")
 
 
 def upgrade() -> None:

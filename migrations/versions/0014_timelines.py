@@ -2,10 +2,15 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0014"
 down_revision = "0013"
 branch_labels = None
 depends_on = None
+summary = Text("Adds timelines of PostgreSQL, and what held mutations had seen.")
+compatible_from = "0013"
+loses = Text("under which timelines the database was written, and what held mutations had seen")
 
 
 def upgrade() -> None:

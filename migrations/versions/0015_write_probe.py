@@ -2,10 +2,15 @@
 
 from alembic import op
 
+from sync_protocol.texts import Text
+
 revision = "0015"
 down_revision = "0014"
 branch_labels = None
 depends_on = None
+summary = Text("Adds the row by which the service finds out whether the database takes writes.")
+compatible_from = "0013"
+loses = None
 
 
 def upgrade() -> None:

@@ -1,7 +1,6 @@
 """What `gridloop conformance` does: starts the client, plays all transcripts, then the simulation, and says what went wrong."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -40,12 +39,6 @@ class Outcome(NamedTuple):
     transcripts: int
     histories: int
     findings: list[Finding]
-
-
-def language_of_the_terminal() -> Language:
-    """Chinese where the locale says so, else English."""
-    named = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
-    return "zh" if named.lower().startswith("zh") else "en"
 
 
 def run(command: str | None, url: str | None, wanted: Wanted, console: Console, language: Language) -> int:

@@ -1,22 +1,27 @@
 """`gridloop fill`: a plausible history by COPY, for benchmarks and trials of scale.
 
-It writes what a year of field work leaves behind: visits, problems with their steps and cases, analyses, summaries, and every tally. The
-mutation log of that year is not made up, and no device exists that wrote it.
+It writes what a year of field work leaves behind: visits, problems with their steps and cases, analyses, summaries, every tally, and the
+mutation log with the phones that handed all that in, as real pushes would have left it.
 """
 
+import heapq
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
+from itertools import count as count_up
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from service.cases import filing
 from service.database import Connection, Database
+from service.demo.fill_log import Log, New
 from service.demo.notes import notes
+from service.encryption_queries import cipher_of
 from service.roster import rule
 from service.settings import Settings
-from service.statements import write
+from service.statements import NULL_CELL, cell, write
 from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from service.workdays import is_workday
 from sync_protocol import periods
@@ -24,17 +29,17 @@ from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, monthly_summary_id, weekly_analysis_id
 from sync_protocol.lifecycle import Step, fold
-from sync_protocol.periods import SHANGHAI, midnight, month_of, to_ms, week_of
+from sync_protocol.periods import SHANGHAI, from_ms, local_day, midnight, month_of, to_ms, week_of
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import DUTIES, SEVERITIES
 
 Progress = Callable[[str, int, int], None]
 
-DEVICE = "00000000-0000-4000-8000-000000000000"
 _AT_ONCE = 20_000
 _VISIT_COLUMNS = ("id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo",
                   "household_id", "visited_at", "duties", "content")  # fmt: skip
-_VISIT_INDEXES = ("visit_feed", "visit_when")
+# Cheaper made anew than kept up.
+_INDEXES = ("visit_feed", "visit_when", "mutation_record")
 
 
 class Filled(msgspec.Struct):
@@ -44,6 +49,7 @@ class Filled(msgspec.Struct):
     problems: int
     steps: int
     texts: int
+    mutations: int
 
 
 class FillRefused(Exception):
@@ -66,15 +72,23 @@ async def fill(
         heads: dict[str, int] = {row["grid"]: row["rev"] for row in rows}
         if not heads:
             raise FillRefused(Text("There is no roster yet; run ‘gridloop roster load’ first."))
-        year = _Year(settings, heads, last, days, seed)
+        cipher = await cipher_of(connection, settings)
+        if cipher.writes_v1:
+            raise FillRefused(
+                Text("The database is written as the previous release can read it; run ‘gridloop keys reencrypt’ first, then fill it.")
+            )
+        log = Log(cipher, to_ms(midnight(last + timedelta(days=1))) - 1)
+        year = _Year(settings, heads, last, days, seed, log)
         definitions = await _drop_indexes(connection)
-        await _copy(connection, "visit", _VISIT_COLUMNS, year.visits(visits), visits, progress)
-        for definition in definitions:
-            await connection.execute(definition)
+        await _copy(connection, log, "visit", _VISIT_COLUMNS, year.visits(visits), visits, progress)
         steps = await _problems(connection, settings, year, problems, progress)
         texts = 0
         for kind, columns, lines in year.texts():
-            texts += await _copy(connection, kind, columns, lines, 0, progress)
+            texts += await _copy(connection, log, kind, columns, lines, 0, progress)
+        await log.register(connection)
+        for place, definition in enumerate(definitions, 1):
+            await connection.execute(definition)
+            progress("indexes", place, len(definitions))
         await connection.executemany("UPDATE counter SET rev = $2 WHERE grid = $1", list(year.heads.items()))
         for place, (table, sql) in enumerate(_TALLIES.items(), 1):
             progress("tallies", place, len(_TALLIES))
@@ -82,43 +96,43 @@ async def fill(
             await connection.execute(sql)
     async with database.reading() as connection:
         await connection.execute("VACUUM ANALYZE")
-    return Filled(visits, problems, steps, texts)
+    return Filled(visits, problems, steps, texts, log.written)
 
 
 async def _drop_indexes(connection: Connection) -> list[str]:
-    """Drops the indexes of visits that are cheaper made anew than kept up, and returns their definitions."""
-    rows = await connection.fetch("SELECT indexname, indexdef FROM pg_indexes WHERE indexname = ANY($1::text[])", list(_VISIT_INDEXES))
+    """Drops the indexes of visits and of the log that are cheaper made anew than kept up, and returns their definitions."""
+    rows = await connection.fetch("SELECT indexname, indexdef FROM pg_indexes WHERE indexname = ANY($1::text[])", list(_INDEXES))
     for row in rows:
         await connection.execute(f"DROP INDEX {row['indexname']}")
     return [row["indexdef"] for row in rows]
 
 
-async def _copy(connection: Connection, table: str, columns: tuple[str, ...], lines: Iterator[str], total: int, progress: Progress) -> int:
+async def _copy(
+    connection: Connection, log: Log, table: str, columns: tuple[str, ...], lines: Iterator[str], total: int, progress: Progress
+) -> int:
+    """Writes records, and what the log holds of them; how many records."""
     done = 0
-
-    async def source() -> AsyncIterator[bytes]:
-        nonlocal done
-        batch: list[str] = []
-        for line in lines:
-            batch.append(line)
-            if len(batch) == _AT_ONCE:
-                done += len(batch)
-                yield "".join(batch).encode()
-                batch = []
-                progress(table, done, total or done)
+    while batch := [*islice(lines, _AT_ONCE)]:
+        await _copy_lines(connection, table, columns, batch)
+        await log.write(connection)
         done += len(batch)
-        yield "".join(batch).encode()
+        progress(table, done, total or done)
+    return done
+
+
+async def _copy_lines(connection: Connection, table: str, columns: tuple[str, ...], lines: list[str]) -> None:
+    async def source() -> AsyncIterator[bytes]:
+        yield "".join(lines).encode()
 
     await connection.copy_to_table(table, columns=columns, source=source(), format="text", timeout=None)
-    progress(table, done, total or done)
-    return done
 
 
 class _Year:
     """The made-up year: who works where, and what they write; the same for a seed."""
 
-    def __init__(self, settings: Settings, heads: dict[str, int], last: date, days: int, seed: int) -> None:
+    def __init__(self, settings: Settings, heads: dict[str, int], last: date, days: int, seed: int, log: Log) -> None:
         self.rng = random.Random(seed)
+        self.log = log
         self.heads = heads
         self.last = last
         self.days = [last - timedelta(days=n) for n in range(days - 1, -1, -1)]
@@ -152,23 +166,38 @@ class _Year:
         return self.heads[grid]
 
     def visits(self, count: int) -> Iterator[str]:
-        """Lines of visits in order of time: on working days, by the grid's workers and now and then a village cadre."""
+        """Lines of visits in order of time: on working days, by the grid's workers and now and then a village cadre, each of whom hands in
+        at once what a day brought."""
         choice, random_ = self.rng.choice, self.rng.random
-        duties, contents = list(DUTIES), [_escaped(text) for text in self.notes["visit"]]
+        duties, contents = list(DUTIES), self.notes["visit"]
         days = len(self.working)
         for place, day in enumerate(self.working):
             begins = to_ms(midnight(day))
+            made: dict[str, list[tuple[int, str, dict[str, Any]]]] = {}
             for number in range(count * place // days, count * (place + 1) // days):
                 grid = self.grids[number % len(self.grids)]
                 by = choice(self.village_cadres[grid[:12]]) if random_() < 0.1 else choice(self.workers[grid])
                 ms = begins + 8 * 3_600_000 + int(random_() * 10 * 3_600_000)
-                late = int(random_() * 3 * 86_400_000) if random_() < 0.05 else int(random_() * 3_600_000)
-                houses = self.houses[grid]
-                house = choice(houses) if houses else "\\N"
-                yield (
-                    f"{self.new_id(ms)}\t{grid}\t{self.rev(grid)}\tf\t{DEVICE}\t{number + 1}\t{(ms + min(late, 60_000)) << 16}\t{by}\t{by}"
-                    f"\t{_moment(ms + late)}\tf\t{house}\t{_moment(ms)}\t{{{choice(duties)}}}\t{choice(contents)}\n"
-                )
+                fields: dict[str, Any] = {"visited_at": canonical_moment(from_ms(ms)), "duties": {"add": [choice(duties)]}}
+                if self.houses[grid]:
+                    fields["household_id"] = choice(self.houses[grid])
+                made.setdefault(by, []).append((ms, grid, fields | {"content": choice(contents)}))
+            for by, some in made.items():
+                yield from self._handed_in(by, sorted(some, key=lambda visit: visit[0]))
+
+    def _handed_in(self, by: str, visits: list[tuple[int, str, dict[str, Any]]]) -> Iterator[str]:
+        """Lines of the visits of a day that somebody hands in together, within the hour, or once there is coverage again."""
+        random_ = self.rng.random
+        late = int(random_() * 3 * 86_400_000) if random_() < 0.05 else int(random_() * 3_600_000)
+        phone = self.log.phone("visits", by)
+        at = self.log.arrival(phone, visits[-1][0] + late)
+        records = [New("visit", self.new_id(ms), grid, ms, fields, self.rev(grid)) for ms, grid, fields in visits]
+        for record, (seq, stamp) in zip(records, self.log.push(phone, records, at), strict=True):
+            fields, house = record.fields, record.fields.get("household_id", NULL_CELL)
+            yield (
+                f"{record.id}\t{record.grid}\t{record.rev}\tf\t{phone.device}\t{seq}\t{stamp}\t{by}\t{by}\t{at.isoformat()}\tf"
+                f"\t{house}\t{_moment(record.ms)}\t{{{fields['duties']['add'][0]}}}\t{cell(fields['content'])}\n"
+            )
 
     def problems(self, count: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
         """Problems in order of time, each with its steps; a tenth of the last days' are still open, one in twenty is escalated."""
@@ -225,72 +254,96 @@ class _Year:
         common = ("id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo")
         weeks = [name for name in dict.fromkeys(map(week_of, self.days)) if periods.week(name).last <= self.last]
         months = [name for name in dict.fromkeys(map(month_of, self.days)) if periods.month(name).last <= self.last]
-        yield "weekly_analysis", (*common, "week", "situation", "measures"), self._filed(weeks, periods.week, weekly_analysis_id)
-        yield "monthly_summary", (*common, "month", "results", "measures"), self._filed(months, periods.month, monthly_summary_id)
+        yield (
+            "weekly_analysis",
+            (*common, "week", "situation", "measures"),
+            self._filed("weekly_analysis", weeks, periods.week, weekly_analysis_id),
+        )
+        yield (
+            "monthly_summary",
+            (*common, "month", "results", "measures"),
+            self._filed("monthly_summary", months, periods.month, monthly_summary_id),
+        )
 
-    def _filed(self, names: list[str], parse: Any, id_of: Any) -> Iterator[str]:
+    def _filed(self, kind: str, names: list[str], parse: Any, id_of: Any) -> Iterator[str]:
+        key, first = ("week", "situation") if kind == "weekly_analysis" else ("month", "results")
         for name in names:
             ends = to_ms(parse(name).ends)
             for grid in self.grids:
                 luck = self.rng.random()
                 if luck < 0.05:
                     continue
-                ms = ends + (86_400_000 * 4 if luck < 0.1 else 3_600_000)
                 by = self.workers[grid][0]
+                phone = self.log.phone(kind, by)
+                at = self.log.arrival(phone, ends + (86_400_000 * 4 if luck < 0.1 else 3_600_000))
+                fields = {key: name, first: "本期平稳", "measures": "继续走访"}
+                record = New(kind, id_of(grid, name), grid, to_ms(at), fields, self.rev(grid))
+                [(seq, stamp)] = self.log.push(phone, [record], at)
                 yield (
-                    f"{id_of(grid, name)}\t{grid}\t{self.rev(grid)}\tf\t{DEVICE}\t0\t{ms << 16}\t{by}\t{by}\t{_moment(ms)}\tf"
-                    f"\t{name}\t本期平稳\t继续走访\n"
+                    f"{record.id}\t{grid}\t{record.rev}\tf\t{phone.device}\t{seq}\t{stamp}\t{by}\t{by}\t{at.isoformat()}\tf"
+                    f"\t{name}\t{fields[first]}\t{fields['measures']}\n"
                 )
 
 
 def _moment(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
-
-
-def _escaped(text: str) -> str:
-    """A text as COPY takes it."""
-    return text.replace("\\", "\\\\").replace("\t", " ").replace("\n", " ")
+    return from_ms(ms).isoformat(timespec="milliseconds")
 
 
 async def _problems(connection: Connection, settings: Settings, year: _Year, count: int, progress: Progress) -> int:
+    """Writes problems and steps in order of time, each handed in by itself; how many steps."""
     limit = filing.limit_rule_of(settings)
     common = ["id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo"]
-    problem_columns = [*common, "title", "duty", "severity", "raised_at", "source"]
-    step_columns = [*common, "problem_id", "action", "at", "note", "reason"]
-    problem_rows: list[tuple[Any, ...]] = []
-    step_rows: list[tuple[Any, ...]] = []
+    columns = {
+        "problem": [*common, "title", "duty", "severity", "raised_at", "source"],
+        "step": [*common, "problem_id", "action", "at", "note", "reason"],
+    }
+    rows: dict[str, list[tuple[Any, ...]]] = {"problem": [], "step": []}
     filed: list[filing.Filed] = []
-    steps_written = 0
+    # What was made up and lies in the time after the problems so far.
+    waiting: list[tuple[datetime, int, str, str, str, str, dict[str, Any]]] = []
+    order, steps_written = count_up(1), 0
+
+    def hand_in(until: datetime | None) -> None:
+        while waiting and (until is None or waiting[0][0] < until):
+            at, _, kind, id, grid, by, fields = heapq.heappop(waiting)
+            phone = year.log.phone("problems", by)
+            arrived = year.log.arrival(phone, to_ms(at))
+            record = New(kind, id, grid, to_ms(at), fields, year.rev(grid))
+            [(seq, stamp)] = year.log.push(phone, [record], arrived)
+            row = (id, grid, record.rev, False, phone.device, seq, stamp, by, by, arrived, False)
+            if kind == "problem":
+                rows[kind].append((*row, fields["title"], fields["duty"], fields["severity"], at, fields["source"]))
+            else:
+                rows[kind].append((*row, fields["problem_id"], fields["action"], at, fields.get("note"), fields.get("reason")))
 
     async def flush() -> None:
-        await connection.copy_records_to_table("problem", columns=problem_columns, records=problem_rows, timeout=None)
-        await connection.copy_records_to_table("step", columns=step_columns, records=step_rows, timeout=None)
+        for kind, some in rows.items():
+            await connection.copy_records_to_table(kind, columns=columns[kind], records=some, timeout=None)
+            some.clear()
         if filed:
             await write(connection, [filing.writing(filed)])
-        for rows in (problem_rows, step_rows, filed):
-            rows.clear()
-
-    def common_of(grid: str, by: str, at: datetime) -> tuple[Any, ...]:
-        ms = to_ms(at)
-        return (year.new_id(ms), grid, year.rev(grid), False, DEVICE, 0, int(make_stamp(ms), 16), by, by, at, False)
+        filed.clear()
+        await year.log.write(connection)
 
     for done, (problem, steps) in enumerate(year.problems(count), 1):
-        grid, fields = problem["grid"], problem["fields"]
-        row = common_of(grid, problem["by"], problem["at"])
-        problem_rows.append((*row, fields["title"], fields["duty"], fields["severity"], problem["at"], fields["source"]))
+        grid, fields, at = problem["grid"], problem["fields"], problem["at"]
+        id = year.new_id(to_ms(at))
+        heapq.heappush(waiting, (at, next(order), "problem", id, grid, problem["by"], fields))
         folded = []
         for step in steps:
-            line = common_of(grid, step["by"], step["at"])
-            values = step["fields"]
-            step_rows.append((*line, row[0], values["action"], step["at"], values.get("note"), values.get("reason")))
-            folded.append(Step(line[0], f"{line[6]:016x}", step["by"], values))
+            ms = to_ms(step["at"])
+            line = year.new_id(ms)
+            heapq.heappush(waiting, (step["at"], next(order), "step", line, grid, step["by"], {"problem_id": id, **step["fields"]}))
+            folded.append(Step(line, make_stamp(ms), step["by"], step["fields"]))
         steps_written += len(steps)
         case = fold(fields, grid, problem["by"], folded, limit)
         case.history = []
-        filed.append(filing.Filed(row[0], grid, fields["duty"], fields["severity"], case, problem["at"]))
+        filed.append(filing.Filed(id, grid, fields["duty"], fields["severity"], case, at))
         if done % _AT_ONCE == 0:
+            hand_in(midnight(local_day(at)))
             await flush()
             progress("problem", done, count)
+    hand_in(None)
     await flush()
     progress("problem", count, count)
     return steps_written

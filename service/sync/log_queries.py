@@ -25,7 +25,7 @@ Base = tuple[str, str, str, str, int]
 # New visits, with the revisions that they took.
 TakenVisits = tuple[ReadyVisits, Sequence[int]]
 
-_COLUMNS = (
+COLUMNS = (
     *("received_at", "device", "staff_code", "offset_ms"),
     *("seq", "kind", "id", "grid", "stamp", "digest", "outcome", "rev", "verdict", "origin"),
 )
@@ -58,9 +58,9 @@ def logging(rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: datetime
         if (item.kind is VISIT or item.kind is None) and may_be_located(content):
             located.add(device)
     if cipher.writes_v1:
-        return Copy("mutation", (*_COLUMNS, "body"), _with_bodies(lines, rows, visits, cipher)), []
+        return Copy("mutation", (*COLUMNS, "body"), _with_bodies(lines, rows, visits, cipher)), []
     blocks = [block for device, some in bodies.items() for block in blocks_of(device, now, some, device in located, cipher)]
-    return Copy("mutation", _COLUMNS, ("\n".join(lines) + "\n").encode()), [adding_blocks(blocks)]
+    return Copy("mutation", COLUMNS, ("\n".join(lines) + "\n").encode()), [adding_blocks(blocks)]
 
 
 def _heading(author: Author, now: datetime) -> str:
@@ -82,13 +82,34 @@ def _line(item: Ready, verdict: Verdict, grid: str, digest: bytes, now: datetime
 
 
 def _lines_of(new: ReadyVisits, revs: Sequence[int], now: datetime, cipher: FieldCipher) -> list[str]:
-    heading, visits = _heading(new.author, now), new.visits
-    rest = f"{NULL_CELL}\t{NULL_CELL}"
-    digests = cipher.digests(visits.contents)
+    return _applied_lines(new.author, new.visits.mutations, new.visits.contents, new.numbers, revs, now, cipher)
+
+
+def _applied_lines(
+    author: Author,
+    mutations: Sequence[Mutation],
+    contents: Sequence[bytes],
+    stamps: Sequence[int],
+    revs: Sequence[int],
+    now: datetime,
+    cipher: FieldCipher,
+) -> list[str]:
+    heading, rest = _heading(author, now), f"{NULL_CELL}\t{NULL_CELL}"
+    digests = cipher.digests(contents)
     return [
         f"{heading}{mutation.seq}\t{mutation.kind}\t{mutation.id}\t{mutation.grid}\t{stamp}\t\\\\x{digest.hex()}\tapplied\t{rev}\t{rest}"
-        for mutation, stamp, digest, rev in zip(visits.mutations, new.numbers, digests, revs, strict=True)
+        for mutation, stamp, digest, rev in zip(mutations, stamps, digests, revs, strict=True)
     ]
+
+
+def applied(
+    author: Author, mutations: Sequence[Mutation], stamps: Sequence[int], revs: Sequence[int], now: datetime, cipher: FieldCipher
+) -> tuple[list[str], list[Block]]:
+    """What a push leaves in the log of which all was applied as it was sent, without a location: lines of `COLUMNS`, and blocks."""
+    contents = [mutation.canonical() for mutation in mutations]
+    lines = _applied_lines(author, mutations, contents, stamps, revs, now, cipher)
+    bodies = [(mutation.seq, content) for mutation, content in zip(mutations, contents, strict=True)]
+    return lines, blocks_of(author.device, now, bodies, False, cipher)
 
 
 def held_names(mutation: Mutation) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import outcomes
 from service.clocks import refuse_by_wrong_clock
-from service.errors import answer_to
+from service.errors import answer_after
 from service.http.strict import known_parameters
 from service.outcomes import Outcome, RequestKind
 from service.sync.routes import router, sync
@@ -36,11 +36,12 @@ class Phones:
         request = Request(scope, receive)
         token = outcomes.current.set(Outcome(RequestKind.SYNC))
         try:
+            scope["app"].state.tables.refuse_too_new()
             await refuse_by_wrong_clock(scope)
             known_parameters(request)
             answer = await sync(request)
         except Exception as error:
-            answer = answer_to(error, scope)
+            answer = await answer_after(error, scope)
         finally:
             outcomes.current.reset(token)
         await send(_start(answer, request))

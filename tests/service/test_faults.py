@@ -104,7 +104,7 @@ def test_a_state_has_one_row(state: str, name: str | None) -> None:
 
 
 def test_every_row_is_tried() -> None:
-    assert {fault.name for fault in FAULTS} - {*STATES.values()} == {"migrating", "broken-connection"}
+    assert {fault.name for fault in FAULTS} - {*STATES.values()} == {"migrating", "broken-connection", "tables-too-new"}
 
 
 def test_only_a_refusal_of_the_server_leaves_no_doubt() -> None:

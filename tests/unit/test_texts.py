@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import migrations
 import service
 import sync_protocol
 from service.errors import CATALOGUE
@@ -18,7 +19,7 @@ from sync_protocol.texts import Text, Word, fitted, parameters, restored, stored
 _FIRST = {"Text", "Sentence"}
 _SECOND = {"Problem", "Flaw"}
 _ALONE = {"refused", "BrokenEnvelope", "Unfit", "unfit_type", "NotOurs"}
-_FOLDERS = [Path(str(package.__file__)).parent for package in (service, sync_protocol)]
+_FOLDERS = [Path(str(package.__file__)).parent for package in (service, sync_protocol, migrations)]
 
 
 def calls() -> Iterator[tuple[ast.expr, str]]:
