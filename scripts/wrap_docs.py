@@ -16,7 +16,8 @@ _WIDE_STOP = "。；，、：）”"
 
 def files() -> list[Path]:
     """The documentation that people write; what a benchmark prints is left out."""
-    found = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "sync_protocol/PROTOCOL.md", "openapi/app.md")]
+    names = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "sync_protocol/PROTOCOL.md", "openapi/app.md", "tests/bench/sync_log.md")
+    found = [ROOT / name for name in names]
     return [path for path in (*found, *(ROOT / "deploy").rglob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
 
 
