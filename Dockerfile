@@ -1,4 +1,4 @@
-# Gridloop against a PostgreSQL of one's own: two roles, see "The database's two roles" in README.md.
+# Gridloop against a PostgreSQL of one's own: two roles, see "The two roles of the database" in docs/operations/running.md.
 #   migrations: docker run --rm -e GRIDLOOP_OWNER_DATABASE_URL=… -e GRIDLOOP_DATABASE_URL=… -e GRIDLOOP_SECRET_KEYS=… gridloop migrate
 #   service:    docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 127.0.0.1:8000:8000 \
 #                   -e GRIDLOOP_DATABASE_URL=… -e GRIDLOOP_SECRET_KEYS=… gridloop
@@ -14,7 +14,7 @@ FROM ${BASE} AS build
 WORKDIR /src
 COPY requirements/run.txt requirements/dev.txt requirements/
 RUN python -m venv /opt/gridloop && /opt/gridloop/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY service service
 COPY sync_protocol sync_protocol
 COPY migrations migrations

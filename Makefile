@@ -1,4 +1,4 @@
-# make demo · make test · make bench · make fuzz · make simulate · make drills · make openapi · make pins
+# make demo · make test · make bench · make fuzz · make simulate · make drills · make docs · make openapi · make pins
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ ARGS ?=
 WORKERS ?= 2
 BENCH ?= .gridloop-bench
 
-.PHONY: demo test check bench fuzz simulate drills openapi pins clean
+.PHONY: demo test check bench fuzz simulate drills docs openapi pins clean
 
 demo: $(READY)
 	$(BIN)/gridloop demo $(ARGS)
@@ -42,6 +42,12 @@ simulate: $(READY)
 drills: $(READY)
 	$(BIN)/python -m tests.drills $(ARGS)
 
+# The site of docs/ in build/site; a broken link is an error (not with --quiet, which hides it). ARGS go to mkdocs.
+docs: $(READY)
+	$(BIN)/python scripts/wrap_docs.py --check
+	$(BIN)/python -m mkdocs build --strict $(ARGS)
+	@echo "The site lies in build/site; open build/site/index.html."
+
 openapi: $(READY)
 	$(BIN)/gridloop openapi
 
@@ -49,13 +55,13 @@ openapi: $(READY)
 pins: $(READY)
 	$(BIN)/python scripts/pins.py
 
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt requirements/docs.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Gridloop needs Python 3.11 or newer; $(PYTHON) is older or missing. Name another: make PYTHON=python3.11 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "$(PYTHON) lacks the module venv; install it (on Debian: the package python3-venv)."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt -r requirements/docs.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $(READY)
 

@@ -1,21 +1,30 @@
-"""Writes requirements/run.txt and requirements/dev.txt from pyproject.toml: every version pinned with hashes, no address named."""
+"""Writes requirements/*.txt from pyproject.toml: every version pinned with hashes, no address named."""
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def compile_pins(name: str, *options: str) -> None:
-    """Resolves one file for Python 3.11 and newer on any platform."""
+def compile_pins(name: str, *options: str, source: str = "pyproject.toml", given: str | None = None) -> None:
+    """Resolves one file for Python 3.11 and newer on any platform; `given` is what to read where the source is `-`."""
     target = ROOT / "requirements" / name
-    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11"]
+    command = [sys.executable, "-m", "uv", "pip", "compile", source, "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate", "--quiet"]
-    subprocess.run([*command, *options, "-o", str(target)], cwd=ROOT, check=True)
+    subprocess.run([*command, *options, "-o", str(target)], cwd=ROOT, check=True, input=given, text=True)
     if "://" in target.read_text():
         sys.exit(f"{target} names an address; take it out before committing.")
 
 
+def extra(name: str) -> str:
+    """The requirements of an extra, without those of the service itself."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return "\n".join(project["optional-dependencies"][name])
+
+
 compile_pins("run.txt")
 compile_pins("dev.txt", "--extra", "dev", "-c", "requirements/run.txt")
+# Beside those of dev.txt, with the same versions where both need a package.
+compile_pins("docs.txt", "-c", "requirements/dev.txt", source="-", given=extra("docs"))

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
 
     database_url: str | None = Field(None, description="PostgreSQL to use; empty: an embedded one is started in the data folder.")
     owner_database_url: str | None = Field(
-        None, description="The same database as the role that owns its tables, for `gridloop migrate`, `purge` and `fill`; see README."
+        None, description="The same database as the role that owns its tables, for `gridloop migrate`, `purge` and `fill`."
     )
     owner_role: str = Field(
         "gridloop_owner", pattern=_ROLE, description="Role that owns the tables where a superuser migrates, as in the embedded PostgreSQL."
@@ -225,4 +225,4 @@ def refuse_unknown(environment: Mapping[str, str]) -> None:
             raise WrongSetting(
                 Text("There is no setting {name}; is {nearest} meant? Rename it, or leave it out.", name=name, nearest=nearest[0])
             )
-        raise WrongSetting(Text("There is no setting {name}; leave it out. README.md lists all settings.", name=name))
+        raise WrongSetting(Text("There is no setting {name}; leave it out. docs/operations/running.md lists all settings.", name=name))

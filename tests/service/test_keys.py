@@ -147,7 +147,7 @@ async def recovers(world: World, code: str, staff_code: str = WORKER) -> bool:
     return answer.status_code == 200
 
 
-# As README says: the new key last, then first, then everything anew, then without the old one.
+# As docs/operations/running.md says: the new key last, then first, then everything anew, then without the old one.
 STEPS: list[tuple[str, ...]] = [("old",), ("old", "new"), ("new", "old"), ("new", "old", "anew"), ("new", "old", "anew", "gone")]
 
 
