@@ -25,7 +25,7 @@ from service.sync.apply import Applied, apply
 from service.sync.group_commit import GroupCommitter
 from service.sync.intake import Author, Reading, Ready, oldest_stamp, read_all, ready
 from service.sync.look import DeviceState, FeedHead, Look, Names, is_mailbox
-from service.sync.new_visits import ReadyVisits, read_new_visits, ready_visits
+from service.sync.new_visits import NewVisits, ReadyVisits, read_new_visits_in_turns, ready_visits
 from service.sync.timelines import TimelineChanged
 from service.sync.yielding import let_others_run
 from sync_protocol import clock
@@ -59,7 +59,7 @@ class PhoneCaller(NamedTuple):
 class Exchange:
     """One exchange on its way: what came, and what becomes of it. `error` is why it was refused."""
 
-    def __init__(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> None:
+    def __init__(self, caller: PhoneCaller, request: SyncRequest, now: datetime, visits: NewVisits | None) -> None:
         self.device = device = caller.device
         self.staff_code = caller.staff_code
         self.registered_ms = caller.registered_ms
@@ -78,7 +78,7 @@ class Exchange:
         self.verdicts: list[Verdict] = []
         self.acked = 0
         # Read before it waits for a batch, which holds locks.
-        self.visits = read_new_visits(request.mutations)
+        self.visits = visits
         self.readings = read_all(request.mutations) if self.visits is None else []
         self.names = Names.of(self.readings) if self.visits is None else Names.of_new_visits(self.visits)
         self.items: Sequence[Ready | ReadyVisits] = []
@@ -120,7 +120,7 @@ class Exchanges:
     async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
         await let_others_run(len(request.mutations))
-        exchange = Exchange(caller, request, now)
+        exchange = Exchange(caller, request, now, await read_new_visits_in_turns(request.mutations))
         await let_others_run(len(request.mutations))
         await self._group_for(exchange).submit(exchange)
         for verdict in exchange.verdicts:

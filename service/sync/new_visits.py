@@ -6,11 +6,13 @@ them may have a flaw, is known already or comes twice, all are taken apart, and 
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from service.sync.intake import Author, Ready, corrected_event, latest_event, read_all, ready
+from service.sync.yielding import EVERY, let_others_run
 from sync_protocol import clock
 from sync_protocol.limits import MAX_MUTATION_BYTES
 from sync_protocol.merge import first_value
@@ -27,6 +29,22 @@ class NewVisits(msgspec.Struct):
     grids: Sequence[str]
     contents: Sequence[bytes]
     fields: dict[str, Sequence[Any]]
+
+    @classmethod
+    def joined(cls, several: Sequence["NewVisits"]) -> "NewVisits | None":
+        """Several one behind the other; None if a visit comes twice."""
+        if len(several) == 1:
+            return several[0]
+        ids = [*chain.from_iterable(some.ids for some in several)]
+        if len({*ids}) < len(ids):
+            return None
+        return cls(
+            [*chain.from_iterable(some.mutations for some in several)],
+            ids,
+            [*chain.from_iterable(some.grids for some in several)],
+            [*chain.from_iterable(some.contents for some in several)],
+            {name: [*chain.from_iterable(some.fields[name] for some in several)] for name in several[0].fields},
+        )
 
 
 class ReadyVisits(msgspec.Struct):
@@ -72,6 +90,18 @@ def read_new_visits(mutations: Sequence[Mutation]) -> NewVisits | None:
     if max(map(len, contents)) > MAX_MUTATION_BYTES:
         return None
     return NewVisits(mutations, ids, [mutation.grid for mutation in mutations], contents, fields)
+
+
+async def read_new_visits_in_turns(mutations: Sequence[Mutation]) -> NewVisits | None:
+    """The same, with turns of others between where there are many."""
+    some = []
+    for begin in range(0, len(mutations), EVERY):
+        read = read_new_visits(mutations[begin : begin + EVERY])
+        if read is None:
+            return None
+        some.append(read)
+        await let_others_run(len(mutations))
+    return NewVisits.joined(some) if some else None
 
 
 _NEW = {(VISIT.name, "put", 0, None)}

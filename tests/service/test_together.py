@@ -14,8 +14,8 @@ from service.database import Database, open_pool
 from service.settings import Settings
 from service.summaries import credit
 from service.summaries.check import differences
-from service.sync import exchange as exchange_module
 from service.sync.exchange import Exchange, Exchanges, PhoneCaller
+from service.sync.new_visits import read_new_visits
 from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, uuid7, weekly_analysis_id
@@ -227,17 +227,15 @@ async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: st
         for _ in range(ROUNDS):
             now += timedelta(minutes=5)
             requests = mixture.requests(now)
-            one = [Exchange(PhoneCaller(phone.device, phone.staff_code), request, now) for phone, request in requests]
+            one = [exchange_of(phone, request, now) for phone, request in requests]
             await together._push(one)
-            other = [Exchange(PhoneCaller(phone.device, phone.staff_code), request, now) for phone, request in requests]
+            other = [exchange_of(phone, request, now) for phone, request in requests]
             for exchange in other:
                 await alone._push([exchange])
-            with monkeypatch.context() as patch:
-                patch.setattr(exchange_module, "read_new_visits", lambda mutations: None)
-                third = [Exchange(PhoneCaller(phone.device, phone.staff_code), request, now) for phone, request in requests]
-                before = quick
-                await slow._push(third)
-                assert quick == before
+            third = [exchange_of(phone, request, now, is_quick=False) for phone, request in requests]
+            before = quick
+            await slow._push(third)
+            assert quick == before
             for ours, *others in zip(one, other, third, strict=True):
                 assert ours.error is None
                 assert [theirs.error for theirs in others] == [None, None]
@@ -252,6 +250,12 @@ async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: st
             assert await rows(together, table) == await rows(slow, table), table
     assert quick > 0
     assert {"applied", "merged", "held", "duplicate"} <= outcomes.keys()
+
+
+def exchange_of(phone: Phone, request: SyncRequest, now: datetime, is_quick: bool = True) -> Exchange:
+    """A phone's exchange; without `is_quick` new visits go the way of all others."""
+    visits = read_new_visits(request.mutations) if is_quick else None
+    return Exchange(PhoneCaller(phone.device, phone.staff_code), request, now, visits)
 
 
 class Sender:
@@ -274,9 +278,7 @@ class Sender:
     def exchange(self, *mutations: Mutation) -> Exchange:
         """One exchange with these."""
         self.now += timedelta(minutes=1)
-        return Exchange(
-            PhoneCaller(self.phone.device, self.phone.staff_code), SyncRequest(1, self.now, None, 500, 0, list(mutations)), self.now
-        )
+        return exchange_of(self.phone, SyncRequest(1, self.now, None, 500, 0, list(mutations)), self.now)
 
     async def send(self, *mutations: Mutation) -> list[Verdict]:
         """Hands them in alone."""

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.sync import new_visits
 from service.sync.intake import Author, Reading, read, read_all, ready
-from service.sync.new_visits import read_new_visits, ready_visits
+from service.sync.new_visits import read_new_visits, read_new_visits_in_turns, ready_visits
 from sync_protocol import clock, decoding, ids
 from sync_protocol.fields import Choice, FieldType, Id, Moment, Month, Place, SetOf, Text, Unfit, Week, Whole
 from sync_protocol.merge import first_values
@@ -183,6 +184,16 @@ def test_a_visit_that_is_not_new_or_not_whole_is_read_singly() -> None:
         assert read_new_visits([msgspec.structs.replace(whole, **odd)]) is None, odd
     assert read_new_visits([whole, whole]) is None
     assert read_new_visits([]) is None
+
+
+async def test_visits_read_in_turns_are_as_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(new_visits, "EVERY", 2)
+    whole = Mutation(1, "visit", ID, "150202100200001", stamp="0192f3a1b2c30000", fields={"visited_at": MOMENT})
+    for count in (0, 1, 2, 3, 5):
+        some = [msgspec.structs.replace(whole, seq=seq, id=f"{ID[:-1]}{seq}") for seq in range(1, count + 1)]
+        assert await read_new_visits_in_turns(some) == read_new_visits(some)
+    assert await read_new_visits_in_turns([*some, some[0]]) is None, "it comes twice, in different turns"
+    assert await read_new_visits_in_turns([*some, msgspec.structs.replace(whole, base=3)]) is None
 
 
 def one_by_one(check: Callable[[Any], bool], values: list[Any]) -> bool:
