@@ -27,15 +27,15 @@ from service.encryption_queries import refuse_unknown_keys
 from service.errors import Problem
 from service.history import routes as history
 from service.households import routes as households
-from service.http.answers import Answers
-from service.http.bodies import Bodies
+from service.http.answers import ETags
+from service.http.bodies import RequestBodies
 from service.http.forwarded import Strangers
-from service.http.heads import Heads
+from service.http.heads import HeadAsGet
 from service.http.idempotency import Idempotency
 from service.http.origins import cross_origin
-from service.http.requests import Requests
+from service.http.requests import AccessLog
 from service.http.retries import Retries
-from service.http.shares import Shares
+from service.http.shares import AccountLimit
 from service.http.strict import known_parameters
 from service.identity import account_routes, otp_routes
 from service.identity import routes as identity
@@ -43,7 +43,7 @@ from service.identity.attempts import Attempts
 from service.identity.passwords import Passwords
 from service.identity.tokens import Tokens
 from service.inbox import routes as inbox
-from service.inbox.again import keep_releasing
+from service.inbox.again import keep_retrying
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
 from service.privacy import erasure_routes as erasures
@@ -57,7 +57,7 @@ from service.summaries import routes as summaries
 from service.sync import routes as sync
 from service.sync import timelines
 from service.sync.exchange import Exchanges
-from service.sync.places import Places
+from service.sync.places import ConcurrencyLimit
 from service.sync.road import Phones
 from service.tables_watch import FittingTables, TablesWatch
 from service.visits import routes as visits
@@ -182,7 +182,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
             app.state.tables.refuse_too_new()
             return now() if clock is None else clock.stamp()
 
-        releasing = asyncio.create_task(keep_releasing(database, settings, stamp))
+        releasing = asyncio.create_task(keep_retrying(database, settings, stamp))
         noting = asyncio.create_task(keep_noting(database, stamp))
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         watching = asyncio.create_task(app.state.tables.keep(database))
@@ -214,7 +214,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
     # Closed, a page is not there at all: its path is answered like any other that does not exist.
     app: FastAPI = FastAPIOffline(**about) if settings.demo or settings.open_docs else FastAPI(**about, openapi_url=None)
     app.state.database_rights = DatabaseRights()
-    app.state.places = Places(settings.sync_at_once)
+    app.state.concurrency = ConcurrencyLimit(settings.sync_at_once)
     app.state.strangers = Strangers()
     app.state.clock = clock
     app.state.tables = TablesWatch()
@@ -223,17 +223,17 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
     app.add_middleware(Retries)
     app.add_middleware(Idempotency)
     app.add_middleware(Retries)
-    app.add_middleware(Shares)
-    app.add_middleware(Bodies)
+    app.add_middleware(AccountLimit)
+    app.add_middleware(RequestBodies)
     app.add_middleware(errors.CatchAll)
-    app.add_middleware(Answers)
+    app.add_middleware(ETags)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
     app.add_middleware(RightClock)
     app.add_middleware(FittingTables)
-    app.add_middleware(Heads)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Phones)
     app.add_middleware(cross_origin, settings.cors_origins)
-    app.add_middleware(Requests)
+    app.add_middleware(AccessLog)
     errors.install(app)
     if settings.demo or settings.open_metrics or settings.metrics_token is not None:
         app.include_router(health.figures_router)

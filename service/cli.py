@@ -41,7 +41,7 @@ from service.postgres import fresh_database
 from service.refusals import Commands, Refusal, say
 from service.settings import Settings, read_settings
 from service.stopping import Stopped, follow_first_process
-from service.sync.door import AtTheDoor, Door
+from service.sync.door import LoadSheddingProtocol, LoadShedding
 from sync_protocol.ids import is_uuid
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text, text_of
@@ -137,7 +137,7 @@ def serve(
             port=port,
             workers=workers,
             loop="uvloop",
-            http=AtTheDoor,
+            http=LoadSheddingProtocol,
             ws="none",
             timeout_keep_alive=settings.keep_alive_seconds,
             proxy_headers=False,  # its layer stands behind the door, see `served_app`
@@ -159,7 +159,7 @@ def serve(
             raise Refusal(text_of(error)) from None
 
 
-def served_app() -> Door:
+def served_app() -> LoadShedding:
     """The app of a service process, behind the door of phones."""
     follow_first_process()
     settings = read_settings()
@@ -172,7 +172,7 @@ def served_app() -> Door:
     gc.set_threshold(_GARBAGE_AFTER, 20, 50)
     keep_freed_memory()
     limits = Limits(connections=room_for_files(settings.max_connections))
-    return Door(app, app.state.places, partial(cross_origin, origins=settings.cors_origins), limits)
+    return LoadShedding(app, app.state.concurrency, partial(cross_origin, origins=settings.cors_origins), limits)
 
 
 @app.command()

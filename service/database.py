@@ -60,19 +60,19 @@ async def open_pool(
     )
 
 
-Lender: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
+Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
-def one_at_a_time(connection: Connection) -> Lender:
+def share_connection(connection: Connection) -> Acquire:
     """Lends one connection to several that would run side by side if there were more; who has it keeps it to the end."""
     lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def lend() -> AsyncIterator[Connection]:
+    async def acquire() -> AsyncIterator[Connection]:
         async with lock:
             yield connection
 
-    return lend
+    return acquire
 
 
 async def _leave_as_it_is(connection: Connection) -> None:
@@ -212,7 +212,7 @@ CONTENDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.
 _TRIES = 5
 
 
-async def begin_again(work: Callable[[], Awaitable[T]]) -> T:
+async def retry_on_conflict(work: Callable[[], Awaitable[T]]) -> T:
     """Does a transaction's work, anew when it met another in an order that one of them must begin again, or tables that have changed;
     nothing of the first is kept."""
     for _ in range(_TRIES - 1):

@@ -24,7 +24,7 @@ requests = Histogram("gridloop_request_seconds", "Time to answer", ("method", "r
 _pushes = Counter("gridloop_pushes_total", "Exchanges that handed in mutations")
 _mutations = Counter("gridloop_mutations_total", "Mutations taken in, by verdict", ("outcome",))
 _conflicts = Counter("gridloop_conflicts_total", "Conflicts found, by record kind and rule", ("kind", "rule"))
-sent_away = Counter("gridloop_sent_away_total", "Exchanges that were asked to come again, because too many were under way")
+requests_shed = Counter("gridloop_sent_away_total", "Exchanges that were asked to come again, because too many were under way")
 pulled = Counter("gridloop_pulled_changes_total", "Changes sent to phones")
 feed_lag = Histogram("gridloop_feed_pending", "Changes still to come after a page", buckets=(0, 10, 100, 1_000, 10_000, 100_000))
 _pool = Gauge("gridloop_pool_connections", "Database connections", ("pool", "state"), multiprocess_mode="livesum")

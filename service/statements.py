@@ -1,7 +1,7 @@
 """What saves the database work: many rows as few parameters, many writes as one statement, new rows by COPY.
 
 Rows travel as columns, each an array in PostgreSQL's text form, `$1::text::uuid[]`: the driver passes a text on as it is, where it
-would look at every element of a list. Writes that belong together travel as `Part`s of one statement, each a CTE of its own.
+would look at every element of a list. Writes that belong together travel as `Cte`s of one statement, each a CTE of its own.
 """
 
 import re
@@ -14,7 +14,7 @@ from service.database import Connection
 _PARAMETER = re.compile(r"\$(\d+)")
 
 
-class Part(NamedTuple):
+class Cte(NamedTuple):
     """A write of its own, with parameters from $1; another part may read what it returns by its `name`."""
 
     name: str
@@ -23,7 +23,7 @@ class Part(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """New rows for a table: lines in the text form of COPY, by far the cheapest way in. Cells are made by `cell`, or need no escapes."""
+    """New rows for a table: lines in the text form of COPY, by far the cheapest way in. Cells are made by `copy_field`, or need no escapes."""
 
     table: str
     columns: Sequence[str]
@@ -33,7 +33,7 @@ class Copy(NamedTuple):
 NULL_CELL = "\\N"
 
 
-def cell(text: str) -> str:
+def copy_field(text: str) -> str:
     """A text as a cell of a line."""
     if "\\" in text:
         text = text.replace("\\", "\\\\")
@@ -48,7 +48,7 @@ def cell(text: str) -> str:
 
 def cells(texts: Sequence[str | None]) -> Sequence[str]:
     """Texts as cells of lines; None is NULL."""
-    given = _escaped(texts, cell)
+    given = _escaped(texts, copy_field)
     if len(given) == len(texts):
         return given
     rest = iter(given)
@@ -108,7 +108,7 @@ def _without_quotes(text: str) -> str:
     return text.replace('"', '\\"')
 
 
-async def write(connection: Connection, parts: Sequence[Part]) -> None:
+async def write(connection: Connection, parts: Sequence[Cte]) -> None:
     """Does the writes in one statement. All of them see the database as it was before: none may touch what another one does."""
     if parts:
         values = [value for part in parts for value in part.values]

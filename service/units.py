@@ -9,7 +9,7 @@ from fastapi import Query, Request
 from pydantic import BaseModel, Field
 
 from service.conditions import Reach
-from service.database import Connection, Lender, Row
+from service.database import Connection, Acquire, Row
 from service.errors import INVALID, NOT_FOUND, Problem
 from service.identity.access import Caller
 from service.identity.rights import covers
@@ -67,7 +67,7 @@ async def find_unit(connection: Connection, code: str) -> Row | None:
     return await connection.fetchrow("SELECT code, level, parent, name, party_group FROM unit WHERE code = $1", code)
 
 
-def lender_for(request: Request, code: str) -> Lender:
+def lender_for(request: Request, code: str) -> Acquire:
     """Where to take connections from to analyse a unit."""
     database = state_of(request).database
     # Villages and grids are alike, so that their statements can keep one plan.

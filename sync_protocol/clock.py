@@ -6,7 +6,7 @@ moves it by the phone's offset (server time minus `sent_at`), never past its own
 
 from collections.abc import Callable, Sequence
 
-from sync_protocol.shapes import have_form
+from sync_protocol.shapes import all_match
 
 ZERO = "0" * 16
 
@@ -34,7 +34,7 @@ def is_stamp(text: object) -> bool:
 
 def are_stamps(texts: Sequence[str]) -> bool:
     """Whether all texts are stamps."""
-    return have_form(texts, b"0" * 16, is_hex=True)
+    return all_match(texts, b"0" * 16, is_hex=True)
 
 
 def stamp_ms(stamp: str) -> int:

@@ -1,6 +1,6 @@
 """The types that a record's fields can have.
 
-Each type brings a JSON value of the wire into its one canonical form (`clean`), or raises `Unfit` with a sentence that says what is
+Each type brings a JSON value of the wire into its one canonical form (`clean`), or raises `InvalidValue` with a sentence that says what is
 wrong and what would be right, and describes itself as JSON Schema (`schema`). Canonical values are plain JSON: two copies of a record
 are equal when their JSON is.
 """
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from sync_protocol import periods
 from sync_protocol.ids import UUID_FORM, are_uuids
 from sync_protocol.limits import whole
-from sync_protocol.shapes import have_form
+from sync_protocol.shapes import all_match
 from sync_protocol.texts import Text as Sentence
 from sync_protocol.texts import text_of
 
@@ -40,21 +40,21 @@ _PLACE_KEYS = frozenset({"lat", "lon", "accuracy"})
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
-class Unfit(ValueError):
+class InvalidValue(ValueError):
     """A value that a field does not take."""
 
 
-def unfit_type(wanted: str, value: object) -> Unfit:
+def invalid_type(wanted: str, value: object) -> InvalidValue:
     """The error for a value of the wrong JSON type."""
     found = "null" if value is None else type_names.get(type(value), Sentence("something else"))
-    return Unfit(Sentence("must be {wanted}, but is {found}", wanted=wanted, found=found))
+    return InvalidValue(Sentence("must be {wanted}, but is {found}", wanted=wanted, found=found))
 
 
 class FieldType(Protocol):
     """What every field type can do."""
 
     def clean(self, value: Any) -> Any:
-        """The canonical form of a wire value; raises `Unfit`."""
+        """The canonical form of a wire value; raises `InvalidValue`."""
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
         """The canonical forms of many wire values, one at least, if all say just what was sent; None if one does not, or may not.
@@ -63,7 +63,7 @@ class FieldType(Protocol):
         """
         try:
             cleaned = [self.clean(value) for value in values]
-        except Unfit:
+        except InvalidValue:
             return None
         return cleaned if cleaned == values else None
 
@@ -80,22 +80,22 @@ class Text(FieldType):
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
-            raise unfit_type(Sentence("text"), value)
+            raise invalid_type(Sentence("text"), value)
         text: str = value
         if not text.isascii():
             try:
                 text.encode()
             except UnicodeEncodeError:
-                raise Unfit(Sentence("has half of a character (a lone surrogate); send whole characters")) from None
+                raise InvalidValue(Sentence("has half of a character (a lone surrogate); send whole characters")) from None
             if not unicodedata.is_normalized("NFC", text):
                 text = unicodedata.normalize("NFC", text)
         if "\0" in text:
-            raise Unfit(Sentence("has the character U+0000, which cannot be stored; leave it out"))
+            raise InvalidValue(Sentence("has the character U+0000, which cannot be stored; leave it out"))
         text = text.strip(STRIPPED)
         if len(text) > self.max:
-            raise Unfit(Sentence("has {count} characters, at most {max} fit; shorten it", count=len(text), max=self.max))
+            raise InvalidValue(Sentence("has {count} characters, at most {max} fit; shorten it", count=len(text), max=self.max))
         if len(text) < self.min:
-            raise Unfit(
+            raise InvalidValue(
                 Sentence("is empty; write something") if self.min == 1 else Sentence("needs at least {min} characters", min=self.min)
             )
         return text
@@ -123,10 +123,10 @@ class Id(FieldType):
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
-            raise unfit_type(Sentence("a UUID"), value)
+            raise invalid_type(Sentence("a UUID"), value)
         text: str = value.lower()
         if UUID_FORM.fullmatch(text) is None:
-            raise Unfit(Sentence("is no UUID; write it like 0192f3a1-0000-7000-8000-000000000000"))
+            raise InvalidValue(Sentence("is no UUID; write it like 0192f3a1-0000-7000-8000-000000000000"))
         return text
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -148,23 +148,23 @@ class Moment(FieldType):
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
-            raise unfit_type(Sentence("a time"), value)
+            raise invalid_type(Sentence("a time"), value)
         if _CANONICAL_MOMENT.fullmatch(value) and _is_day(value[:10]):
             return value
         found = _MOMENT.fullmatch(value)
         if found is None:
-            raise Unfit(Sentence("is no time with an offset; write it like 2026-11-24T09:00:00+08:00"))
+            raise InvalidValue(Sentence("is no time with an offset; write it like 2026-11-24T09:00:00+08:00"))
         if not found[1]:
-            raise Unfit(Sentence("has no offset; write it like 2026-11-24T09:00:00+08:00"))
+            raise InvalidValue(Sentence("has no offset; write it like 2026-11-24T09:00:00+08:00"))
         moment = read_moment(value)
         if moment is None:
-            raise Unfit(Sentence("is no time that exists; write it like 2026-11-24T09:00:00+08:00"))
+            raise InvalidValue(Sentence("is no time that exists; write it like 2026-11-24T09:00:00+08:00"))
         if not self.event and not periods.FIRST_YEAR <= moment.year <= periods.LAST_YEAR:
-            raise Unfit(OUTSIDE_THE_YEARS)
+            raise InvalidValue(OUTSIDE_THE_YEARS)
         return canonical_moment(moment)
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
-        if not have_form(values, b"0000-00-00T00:00:00.000Z"):
+        if not all_match(values, b"0000-00-00T00:00:00.000Z"):
             return None
         tens = max([value[14] for value in values]), max([value[17] for value in values])  # of minutes and seconds
         return values if max(tens) < "6" and all(map(_is_hour, {value[:13] for value in values})) else None
@@ -222,9 +222,9 @@ class Choice(FieldType):
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
-            raise unfit_type(Sentence("one of {words}", words=", ".join(self.words)), value)
+            raise invalid_type(Sentence("one of {words}", words=", ".join(self.words)), value)
         if value not in self.words:
-            raise Unfit(Sentence("is ‘{value}’; use one of {words}", value=_shorten(value), words=", ".join(self.words)))
+            raise InvalidValue(Sentence("is ‘{value}’; use one of {words}", value=_shorten(value), words=", ".join(self.words)))
         return str(value)
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -247,11 +247,11 @@ class Whole(FieldType):
     def clean(self, value: Any) -> int:
         value = whole(value)
         if type(value) is float:
-            raise Unfit(Sentence("must be a whole number, but is {value}", value=repr(value)))
+            raise InvalidValue(Sentence("must be a whole number, but is {value}", value=repr(value)))
         if type(value) is not int:
-            raise unfit_type(Sentence("a whole number"), value)
+            raise invalid_type(Sentence("a whole number"), value)
         if not self.min <= value <= self.max:
-            raise Unfit(Sentence("must lie from {min} to {max}", min=self.min, max=self.max))
+            raise InvalidValue(Sentence("must lie from {min} to {max}", min=self.min, max=self.max))
         return int(value)
 
     def schema(self) -> dict[str, Any]:
@@ -267,7 +267,7 @@ class Place(FieldType):
 
     def clean(self, value: Any) -> dict[str, float]:
         if type(value) is not dict:
-            raise unfit_type(Sentence('an object like {"lat": 40.65, "lon": 109.84}'), value)
+            raise invalid_type(Sentence('an object like {"lat": 40.65, "lon": 109.84}'), value)
         place = {
             "lat": self._number(value.get("lat"), "lat", 90),
             "lon": self._number(value.get("lon"), "lon", 180),
@@ -296,7 +296,7 @@ class Place(FieldType):
     @staticmethod
     def _number(number: Any, key: str, bound: int) -> float:
         if (type(number) is not float and type(number) is not int) or not -bound <= number <= bound:
-            raise Unfit(Sentence("needs {key} as a number from {min} to {max}", key=key, min=-bound, max=bound))
+            raise InvalidValue(Sentence("needs {key} as a number from {min} to {max}", key=key, min=-bound, max=bound))
         # Rounding to six decimals is slow, and most numbers have no more.
         return (number if number == round(number * 1e6) / 1e6 else round(number, 6)) + 0.0
 
@@ -332,10 +332,10 @@ class Named(FieldType):
 
     def clean(self, value: Any) -> str:
         if type(value) is not str:
-            raise unfit_type(self.form, value)
+            raise invalid_type(self.form, value)
         text = value.lower() if self.lower else str(value)
         if not re.fullmatch(self.pattern, text, re.ASCII):
-            raise Unfit(Sentence("is no {form}; write it like {example}", form=self.form, example=self.example))
+            raise InvalidValue(Sentence("is no {form}; write it like {example}", form=self.form, example=self.example))
         return text
 
     def schema(self) -> dict[str, Any]:
@@ -366,11 +366,11 @@ class Month(FieldType):
 
 def _period(value: Any, parse: Any, wanted: str) -> str:
     if type(value) is not str:
-        raise unfit_type(wanted, value)
+        raise invalid_type(wanted, value)
     try:
         return str(parse(value).name)
     except ValueError as error:
-        raise Unfit(Sentence("is wrong: {why}", why=text_of(error))) from None
+        raise InvalidValue(Sentence("is wrong: {why}", why=text_of(error))) from None
 
 
 class SetChange(NamedTuple):
@@ -399,15 +399,15 @@ class SetOf(FieldType):
     def clean(self, value: Any) -> SetChange:
         """The change that a mutation asks for."""
         if type(value) is not dict:
-            raise unfit_type(SET_CHANGE, value)
+            raise invalid_type(SET_CHANGE, value)
         if len(value) == 1 and "add" in value:
             return SetChange(self._items(value["add"]))
         if not value.keys() <= _SET_KEYS:
             unknown = min(value.keys() - _SET_KEYS)
-            raise Unfit(Sentence("has the unknown key ‘{key}’; use add and remove", key=_shorten(unknown)))
+            raise InvalidValue(Sentence("has the unknown key ‘{key}’; use add and remove", key=_shorten(unknown)))
         change = SetChange(self._items(value.get("add", [])), self._items(value.get("remove", [])))
         if change.add and change.remove and (both := set(change.add) & set(change.remove)):
-            raise Unfit(Sentence("adds and removes ‘{value}’ at once; do one of the two", value=_shorten(min(both))))
+            raise InvalidValue(Sentence("adds and removes ‘{value}’ at once; do one of the two", value=_shorten(min(both))))
         return change
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -424,9 +424,9 @@ class SetOf(FieldType):
 
     def _items(self, value: Any) -> tuple[str, ...]:
         if type(value) is not list:
-            raise unfit_type(Sentence("a list"), value)
+            raise invalid_type(Sentence("a list"), value)
         if len(value) > self.max:
-            raise Unfit(Sentence("names {count} elements, at most {max} fit", count=len(value), max=self.max))
+            raise InvalidValue(Sentence("names {count} elements, at most {max} fit", count=len(value), max=self.max))
         if len(value) < 2:
             return (self.item.clean(value[0]),) if value else ()
         return tuple(sorted({self.item.clean(item) for item in value}))

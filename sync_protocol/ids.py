@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sync_protocol.shapes import have_form
+from sync_protocol.shapes import all_match
 
 UUID_FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
@@ -64,4 +64,4 @@ def is_computed(id: str) -> bool:
 
 def are_uuids(values: Sequence[Any]) -> bool:
     """Whether all values are."""
-    return have_form(values, b"00000000-0000-0000-0000-000000000000", is_hex=True)
+    return all_match(values, b"00000000-0000-0000-0000-000000000000", is_hex=True)

@@ -26,10 +26,10 @@ from sync_protocol.fields import (
     SetChange,
     SetOf,
     Text,
-    Unfit,
+    InvalidValue,
     Week,
     Whole,
-    unfit_type,
+    invalid_type,
 )
 from sync_protocol.texts import Text as Sentence
 from sync_protocol.texts import Word, text_of
@@ -189,7 +189,7 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
         if clean is not None and value is not None:
             try:
                 result = cleaned[name] = clean(value)
-            except Unfit as error:
+            except InvalidValue as error:
                 problems[name] = text_of(error)
                 continue
             if result is not value and as_sent:
@@ -205,7 +205,7 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
             else:
                 cleaned[name] = value
         elif name in kind.sets:
-            problems[name] = text_of(unfit_type(SET_CHANGE, None))
+            problems[name] = text_of(invalid_type(SET_CHANGE, None))
         else:
             if name in kind.required:
                 problems[name] = Sentence("is needed and cannot be cleared")

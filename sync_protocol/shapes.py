@@ -7,7 +7,7 @@ _HEX = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 
 
-def have_form(values: Sequence[Any], form: bytes, is_hex: bool = False) -> bool:
+def all_match(values: Sequence[Any], form: bytes, is_hex: bool = False) -> bool:
     """Whether all values are texts of a form, in which 0 stands for any digit, or any hex digit, and all else for itself."""
     try:
         joined = "\n".join(values).encode()

@@ -116,7 +116,7 @@ async def cadres(
     unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
     role: Annotated[str | None, Query(pattern=f"^({'|'.join(ROLES)})$", examples=["grid_worker"])] = None,
     text: Annotated[
-        str | None, Query(min_length=1, max_length=60, pattern=r"^[^\x00]+$", description="Part of the name or staff code")
+        str | None, Query(min_length=1, max_length=60, pattern=r"^[^\x00]+$", description="Cte of the name or staff code")
     ] = None,
     limit: Limit = 100,
     after: After = None,

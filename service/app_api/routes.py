@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from service.app_api import queries
 from service.audit.trail import note
-from service.database import Connection, begin_again
+from service.database import Connection, retry_on_conflict
 from service.encrypted_values import cadre_phone
 from service.encryption_queries import cipher_of
 from service.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
@@ -140,7 +140,7 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
             await note(connection, request, caller, "request-created", [id], 1)
             return await _read_request(connection, request, caller, number)
 
-    return await begin_again(write)
+    return await retry_on_conflict(write)
 
 
 def _new_receipt() -> str:

@@ -19,7 +19,7 @@ from service.paging import After, Id, Limit, next_after, read_after
 from service.state import state_of
 from service.sync.queries import next_in_mailbox
 from service.units import find_unit, scope_of
-from sync_protocol.fields import Text, Unfit
+from sync_protocol.fields import Text, InvalidValue
 from sync_protocol.ids import is_uuid
 from sync_protocol.texts import Text as Sentence
 from sync_protocol.texts import text_of
@@ -186,7 +186,7 @@ async def _to_phones(connection: Connection, row: Any) -> None:
 def _clean(name: str, kind: Text, text: str) -> str:
     try:
         return str(kind.clean(text))
-    except Unfit as error:
+    except InvalidValue as error:
         raise Problem(INVALID, Sentence("{field} {what}.", field=name, what=text_of(error))) from None
 
 

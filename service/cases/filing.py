@@ -8,7 +8,7 @@ import msgspec
 
 from service.database import Connection
 from service.settings import Settings
-from service.statements import Part, array, text_array
+from service.statements import Cte, array, text_array
 from service.workdays import limit_rule
 from sync_protocol.fields import canonical_moment
 from sync_protocol.lifecycle import Case, Step
@@ -70,7 +70,7 @@ def _text(moment: datetime | None) -> str | None:
 _WRITE = f"INSERT INTO case_file ({_NAMES}) SELECT * FROM unnest({_ARRAYS}) ON CONFLICT (problem) DO UPDATE SET {_UPDATES}"
 
 
-def writing(filed: Collection[Filed]) -> Part:
+def writing(filed: Collection[Filed]) -> Cte:
     """Keeps cases as they stand now."""
     rows = [
         (
@@ -94,12 +94,12 @@ def writing(filed: Collection[Filed]) -> Part:
         )
         for item in filed
     ]
-    return Part("file_cases", _WRITE, tuple(text_array(column) for column in zip(*rows, strict=True)))
+    return Cte("file_cases", _WRITE, tuple(text_array(column) for column in zip(*rows, strict=True)))
 
 
-def removing(problems: Collection[str]) -> Part:
+def removing(problems: Collection[str]) -> Cte:
     """Drops the cases of deleted problems."""
-    return Part("remove_cases", "DELETE FROM case_file WHERE problem = ANY($1::text::uuid[])", (array(problems),))
+    return Cte("remove_cases", "DELETE FROM case_file WHERE problem = ANY($1::text::uuid[])", (array(problems),))
 
 
 async def load(connection: Connection, problems: Collection[str]) -> dict[str, Filed]:

@@ -21,7 +21,7 @@ from service.demo.notes import notes
 from service.encryption_queries import cipher_of
 from service.roster import rule
 from service.settings import Settings
-from service.statements import NULL_CELL, cell, write
+from service.statements import NULL_CELL, copy_field, write
 from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from service.workdays import is_workday
 from sync_protocol import periods
@@ -196,7 +196,7 @@ class _Year:
             fields, house = record.fields, record.fields.get("household_id", NULL_CELL)
             yield (
                 f"{record.id}\t{record.grid}\t{record.rev}\tf\t{phone.device}\t{seq}\t{stamp}\t{by}\t{by}\t{at.isoformat()}\tf"
-                f"\t{house}\t{_moment(record.ms)}\t{{{fields['duties']['add'][0]}}}\t{cell(fields['content'])}\n"
+                f"\t{house}\t{_moment(record.ms)}\t{{{fields['duties']['add'][0]}}}\t{copy_field(fields['content'])}\n"
             )
 
     def problems(self, count: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.audit.trail import note
 from service.bounded import cut
-from service.database import Connection, begin_again
+from service.database import Connection, retry_on_conflict
 from service.encryption import FieldCipher, Place
 from service.encryption_queries import cipher_of
 from service.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
@@ -145,7 +145,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             await note(connection, request, caller, "household-corrected", [id], 1)
             return _item(await _in_scope(connection, caller, id), cipher, caller)
 
-    return await begin_again(write)
+    return await retry_on_conflict(write)
 
 
 async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:

@@ -15,7 +15,7 @@ class _Page(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Page)
 
 
-class Answers:
+class ETags:
     """Looks at answers to GET with JSON; everything else passes through."""
 
     def __init__(self, app: ASGIApp) -> None:

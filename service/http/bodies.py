@@ -28,7 +28,7 @@ _OWN_READERS = ("/v1/sync",)
 _NOTHING: Message = {"type": "http.request", "body": b"", "more_body": False}
 
 
-class Bodies:
+class RequestBodies:
     """Reads the body before the route does, inflates it, and refuses what is too large, too slow, or could not be stored."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Heads:
+class HeadAsGet:
     """Lets a HEAD run as the GET of its path, and keeps the body back."""
 
     def __init__(self, app: ASGIApp) -> None:

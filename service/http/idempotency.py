@@ -216,7 +216,7 @@ async def _repeat(known: Any, digests: Sequence[bytes], cipher: FieldCipher, pla
         raise Problem(
             NOT_NOW,
             "This was done when it was first sent with this key, and nothing was done now. What was answered then can no longer be shown:"
-            " personal data in it was erased, or the server lacks the key to it. Look for the record itself.",
+            " personal data in it was erased, or the server lacks the key to it. Snapshot for the record itself.",
             {"Idempotency-Replayed": "true"},
             first_status=known["status"],
         )

@@ -20,7 +20,7 @@ _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _PAGES = ("/docs", "/redoc", "/static-offline-docs")
 
 
-class Requests:
+class AccessLog:
     """The outermost layer."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -22,7 +22,7 @@ class _Share:
         self.waiting: deque[asyncio.Future[None]] = deque()
 
 
-class Shares:
+class AccountLimit:
     """Stands where a body has been read. Who has no token, or a wrong one, is told so by the route."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -174,7 +174,7 @@ class PostHeld(NamedTuple):
         """Whether the post was held at a moment."""
         return self.valid_from <= moment and (self.valid_to is None or moment < self.valid_to)
 
-    def spell(self) -> tuple[str, str]:
+    def validity(self) -> tuple[str, str]:
         """The stamps between which the post was held: from the first (included) to the second (excluded)."""
         return _stamp_of(self.valid_from), _LATEST if self.valid_to is None else _stamp_of(self.valid_to)
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from service.database import Connection, Database, begin_again
+from service.database import Connection, Database, retry_on_conflict
 from service.database_errors import WITHOUT_TABLES
 from service.encryption import FieldCipher, KeyMissing
 from service.encryption_queries import cipher_of
@@ -56,13 +56,13 @@ async def _release(database: Database, settings: Settings, now: datetime, find: 
 
     released = 0
     while True:
-        tried, through = await begin_again(some)
+        tried, through = await retry_on_conflict(some)
         released += through
         if not tried:
             return released
 
 
-async def keep_releasing(database: Database, settings: Settings, now: Callable[[], datetime], every_s: float = EVERY_S) -> None:
+async def keep_retrying(database: Database, settings: Settings, now: Callable[[], datetime], every_s: float = EVERY_S) -> None:
     """Releases what is overdue, about every `every_s` seconds for as long as the service runs."""
     while True:
         await asyncio.sleep(every_s * random.uniform(0.5, 1.5))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from service.audit.trail import note
 from service.bounded import cut
-from service.database import Connection, begin_again
+from service.database import Connection, retry_on_conflict
 from service.encrypted_values import conflict_value, held_body, held_detail
 from service.encryption import FieldCipher
 from service.encryption_queries import cipher_of
@@ -198,7 +198,7 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
             settled = await queries.lock_conflict(connection, id, units)
             return _conflict(settled, cipher, caller)
 
-    return await begin_again(decide)
+    return await retry_on_conflict(decide)
 
 
 @router.get("/held", summary="Mutations kept aside", operation_id="list_held", responses=documented(*READING))
@@ -233,7 +233,7 @@ async def release(request: Request, caller: Signed, id: Id, body: Release) -> di
             await note(connection, request, caller, "held-released", [id], 1)
             return await release_held(connection, state.settings, caller, id, body.fields, body.note)
 
-    return await begin_again(decide)
+    return await retry_on_conflict(decide)
 
 
 @router.post(
@@ -249,7 +249,7 @@ async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> di
             await note(connection, request, caller, "held-discarded", [id], 1)
             return await discard_held(connection, state.settings, caller, id, body.reason)
 
-    return await begin_again(decide)
+    return await retry_on_conflict(decide)
 
 
 @router.get(

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from service.database import Connection, one_at_a_time
+from service.database import Connection, share_connection
 from service.encryption import FieldCipher, Place
 from service.encryption_queries import cipher_of
 from service.identity.views import mask
@@ -166,7 +166,7 @@ async def _summary(
     connection: Connection, settings: Settings, which: str, unit: Any, period: Period, now: datetime, path: Path, title: str
 ) -> None:
     log = "weekly_analysis" if which == "weekly" else "monthly_summary"
-    found = await summary(one_at_a_time(connection), settings, unit["code"], period, now, log)
+    found = await summary(share_connection(connection), settings, unit["code"], period, now, log)
     assert found is not None
     if found.sealed:
         title += "（已封存）"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from service.audit.trail import Act, record_operator
-from service.database import Connection, Database, begin_again
+from service.database import Connection, Database, retry_on_conflict
 from service.encryption_queries import cipher_of
 from service.errors import INVALID, NOT_FOUND, NOT_NOW, Problem
 from service.identity.queries import cadre as cadre_row
@@ -94,7 +94,7 @@ class Erasing(NamedTuple):
                     raise _NotForGood
 
         with suppress(_NotForGood):
-            await begin_again(once)
+            await retry_on_conflict(once)
         return found
 
 
@@ -108,7 +108,7 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
     async with at.database.reading() as connection:
         await _refuse(connection, at, asked)
         known = await sql.erasure(connection, asked.kind, asked.subject)
-    async with sql.one_at_a_time(at.database, asked.kind, asked.subject) as free:
+    async with sql.share_connection(at.database, asked.kind, asked.subject) as free:
         if not free:
             raise Problem(
                 NOT_NOW,

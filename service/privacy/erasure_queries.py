@@ -13,7 +13,7 @@ from sync_protocol.records import ERASED, Kind
 
 
 @asynccontextmanager
-async def one_at_a_time(database: Database, kind: str, subject: str) -> AsyncIterator[bool]:
+async def share_connection(database: Database, kind: str, subject: str) -> AsyncIterator[bool]:
     """Whether nobody else is erasing the same just now; nobody begins to before the end."""
     key = f"gridloop erasure {kind} {subject}"
     # Of another pool than that of the work, so that the two never wait for each other.

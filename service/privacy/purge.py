@@ -8,7 +8,7 @@ import asyncpg
 
 from service.audit import queries as audit
 from service.audit.sign_ins import note_counted
-from service.database import Database, begin_again
+from service.database import Database, retry_on_conflict
 from service.encryption_queries import cipher_of
 from service.identity.rights import PostHeld
 from service.limits import UNLIMITED
@@ -141,7 +141,7 @@ async def _clear_places(database: Database, settings: Settings, before: datetime
         async with database.reading() as connection:
             found = await queries.located_visits(connection, before, _AT_A_LOOK)
         for begin in range(0, len(found), _AT_ONCE):
-            done += await begin_again(partial(_clear_some, database, settings, found[begin : begin + _AT_ONCE], before, now))
+            done += await retry_on_conflict(partial(_clear_some, database, settings, found[begin : begin + _AT_ONCE], before, now))
         if len(found) < _AT_A_LOOK:
             return done
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service import encrypted_values as values
-from service.database import Connection, Database, Row, begin_again
+from service.database import Connection, Database, Row, retry_on_conflict
 from service.encryption import FieldCipher, Place, State, Undecrypted
 from service.encryption_queries import cipher_of, set_state, transactions_under_way
 from service.identity.one_time_codes import Kept, reencrypted
@@ -29,7 +29,7 @@ from service.settings import Settings
 from service.statements import write
 from service.sync.erased_queries import LineKey
 from service.sync.log_blocks import blocks_of, may_be_located, rewritten
-from service.sync.log_queries import adding_blocks, read_bodies, rewrite_blocks
+from service.sync.log_queries import insert_blocks, read_bodies, rewrite_blocks
 from service.sync.originals import is_plain, original_place
 from sync_protocol.records import KINDS, Kind
 
@@ -131,7 +131,7 @@ async def _go_through(database: Database, work: _Work, some: _Pass, limit: int, 
             async with database.transaction() as connection:
                 return await some(work, connection, after)
 
-        rows, changed, after = await begin_again(one)
+        rows, changed, after = await retry_on_conflict(one)
         work.outcome.changed += changed
         done += len(rows)
         progress(done)
@@ -325,7 +325,7 @@ async def _log_rows(work: _Work, connection: Connection, after: LineKey) -> tupl
         for block in blocks_of(device, received_at, some, any(may_be_located(content) for _, content in some), cipher)
     ]
     if blocks:
-        await write(connection, [adding_blocks(blocks)])
+        await write(connection, [insert_blocks(blocks)])
     if changed:
         await sql.write_log(connection, changed)
     last = rows[-1] if rows else None

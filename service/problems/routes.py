@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from service.audit.trail import note
 from service.bounded import cut
 from service.cases import filing
-from service.database import Connection, begin_again
+from service.database import Connection, retry_on_conflict
 from service.encrypted_values import whole_record
 from service.encryption_queries import cipher_of
 from service.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
@@ -149,7 +149,7 @@ async def problems(
     duty: Duty = None,
     cadre: StaffCode = None,
     handler_unit: Annotated[str | None, Query(pattern=r"^\d{4,15}$", description="In the hands of just this unit")] = None,
-    text: Annotated[str | None, Query(min_length=1, max_length=100, description="Part of the title or the detail")] = None,
+    text: Annotated[str | None, Query(min_length=1, max_length=100, description="Cte of the title or the detail")] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> ProblemPage:
@@ -191,7 +191,7 @@ async def _detail(request: Request, caller: Caller, id: str, view: View | None =
         async with state_of(request).database.transaction() as connection:
             return await _read_detail(connection, request, caller, id, view)
 
-    return await begin_again(read)
+    return await retry_on_conflict(read)
 
 
 async def _read_detail(connection: Connection, request: Request, caller: Caller, id: str, before: View | None) -> ProblemDetail:
@@ -327,4 +327,4 @@ async def _write(request: Request, caller: Caller, mutation: Mutation, view: Vie
             await note(connection, request, caller, _ACTS[mutation.kind], [subject], 1)
             return await _read_detail(connection, request, caller, subject, view)
 
-    return await begin_again(write)
+    return await retry_on_conflict(write)

@@ -13,7 +13,7 @@ from service.database import Connection
 from service.encrypted_values import encrypted_fields, encrypted_unknown, personal_fields, unknown_fields
 from service.encryption import FieldCipher
 from service.records.columns import fields_json, personal_array, storage_of
-from service.statements import NULL_CELL, Copy, Part, array, cells, text_array
+from service.statements import NULL_CELL, Copy, Cte, array, cells, text_array
 from sync_protocol.merge import Clock, Record
 from sync_protocol.records import KINDS, Kind
 
@@ -101,7 +101,7 @@ def _update_sql(kind: Kind) -> str:
     return f"UPDATE {kind.name} AS t SET {sets} FROM {_source(kind)[1]} WHERE t.id = r.id"
 
 
-def writing(kind: Kind, records: Sequence[Stored], cipher: FieldCipher, are_new: bool = False) -> Part:
+def writing(kind: Kind, records: Sequence[Stored], cipher: FieldCipher, are_new: bool = False) -> Cte:
     """Writes records of one kind as they stand now: such as are there already, or such as have been made and changed at once."""
     values = columns_of(kind, records, cipher)
     values |= {
@@ -112,7 +112,7 @@ def writing(kind: Kind, records: Sequence[Stored], cipher: FieldCipher, are_new:
     }
     literals = [_literal(column, values[column.name]) for column in _columns(kind)]
     verb, sql = ("insert", _insert_sql(kind)) if are_new else ("update", _update_sql(kind))
-    return Part(f"{verb}_{kind.name}", sql, tuple(literals))
+    return Cte(f"{verb}_{kind.name}", sql, tuple(literals))
 
 
 def adding(kind: Kind, values: Mapping[str, Sequence[Any]], received_at: datetime) -> Copy:

@@ -41,7 +41,7 @@ async def units(
     unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
     level: Annotated[str | None, Query(pattern=f"^({'|'.join(LEVELS)})$", examples=["village"])] = None,
     parent: Annotated[str | None, Query(pattern=r"^\d{4,15}$", description="Right below this unit")] = None,
-    text: Annotated[str | None, Query(min_length=1, max_length=60, pattern=r"^[^\x00]+$", description="Part of the name")] = None,
+    text: Annotated[str | None, Query(min_length=1, max_length=60, pattern=r"^[^\x00]+$", description="Cte of the name")] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> UnitPage:

@@ -18,7 +18,7 @@ from service.database import Connection
 from service.records.columns import fields_json
 from service.settings import Settings
 from service.statements import array, write
-from service.summaries.credit import Changes, case_facts, household_facts
+from service.summaries.credit import TallyDeltas, case_facts, household_facts
 from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from service.sync import queries as sync_queries
 from sync_protocol.lifecycle import fold
@@ -34,7 +34,7 @@ _LOOKS = 4
 _END = "\U0010ffff"
 
 
-class Part(NamedTuple):
+class Cte(NamedTuple):
     """The grids from `begins` on and before `ends`, and the villages; both are codes of villages, or lie before and behind all codes."""
 
     begins: str
@@ -95,7 +95,7 @@ Progress = Callable[[int, int], None]
 Note = Callable[[Connection, int], Awaitable[None]]
 
 
-async def parts_of(connection: Connection) -> list[Part]:
+async def parts_of(connection: Connection) -> list[Cte]:
     """The parts of the database: together they hold every grid and village that there is, or that a stray row may name."""
     rows = await connection.fetch(
         "SELECT left(grid, $1) AS village, sum(rev)::bigint AS revs FROM counter WHERE grid ~ '^[0-9]+$' AND length(grid) > $1"
@@ -108,10 +108,10 @@ async def parts_of(connection: Connection) -> list[Part]:
             begins.append(row["village"])
             revs = 0
         revs += row["revs"]
-    return [Part(*bounds) for bounds in zip(begins, [*begins[1:], _END], strict=True)]
+    return [Cte(*bounds) for bounds in zip(begins, [*begins[1:], _END], strict=True)]
 
 
-async def check(connection: Connection, settings: Settings, part: Part) -> list[Difference]:
+async def check(connection: Connection, settings: Settings, part: Cte) -> list[Difference]:
     """Where the kept cases and tallies of a part differ from a recount while it stands still.
 
     Nobody waits for it, but for the writers of a part that differs in every look and is written to all the time: those for one look.
@@ -128,7 +128,7 @@ async def check(connection: Connection, settings: Settings, part: Part) -> list[
         return (await _see(connection, settings, part)).found
 
 
-async def mend(connection: Connection, settings: Settings, part: Part, note: Note) -> list[Difference]:
+async def mend(connection: Connection, settings: Settings, part: Cte, note: Note) -> list[Difference]:
     """Puts what the records say in place of the rows of a part that differ; nobody writes meanwhile. Returns what it has mended.
 
     `note` is told in the same transaction how many rows those are.
@@ -159,12 +159,12 @@ async def _held(connection: Connection) -> AsyncIterator[None]:
         yield
 
 
-async def _look(connection: Connection, settings: Settings, part: Part) -> _Seen:
+async def _look(connection: Connection, settings: Settings, part: Cte) -> _Seen:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         return await _see(connection, settings, part)
 
 
-async def _see(connection: Connection, settings: Settings, part: Part) -> _Seen:
+async def _see(connection: Connection, settings: Settings, part: Cte) -> _Seen:
     """Counts a part anew and compares, in the caller's transaction, which sees one state."""
     rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid >= $1 AND grid < $2", *part)
     truth = await _recount(connection, settings, part)
@@ -195,8 +195,8 @@ _STEPS = f"""
 """
 
 
-async def _recount(connection: Connection, settings: Settings, part: Part) -> _Recount:
-    changes = Changes()
+async def _recount(connection: Connection, settings: Settings, part: Cte) -> _Recount:
+    changes = TallyDeltas()
     households, contacts = set(), set()
     for id, grid, contact_member in await connection.fetch(_HOUSEHOLDS, *part):
         facts = household_facts(grid, {"contact_member": contact_member})
@@ -233,7 +233,7 @@ async def _recount(connection: Connection, settings: Settings, part: Part) -> _R
     )
 
 
-async def _recount_cases(connection: Connection, settings: Settings, part: Part) -> dict[str, filing.Filed]:
+async def _recount_cases(connection: Connection, settings: Settings, part: Cte) -> dict[str, filing.Filed]:
     filed = {}
     by_problem = defaultdict(dict, filing.steps_from(await connection.fetch(_STEPS, *part)))
     limit = filing.limit_rule_of(settings)
@@ -258,7 +258,7 @@ _KEPT_CASES = """
 """
 
 
-async def _compare_cases(connection: Connection, part: Part, truth: Mapping[str, filing.Filed]) -> list[Difference]:
+async def _compare_cases(connection: Connection, part: Cte, truth: Mapping[str, filing.Filed]) -> list[Difference]:
     problems = {row["problem"] for row in await connection.fetch(_KEPT_CASES, *part)}
     kept = await filing.load(connection, problems | truth.keys())
     found = []
@@ -269,7 +269,7 @@ async def _compare_cases(connection: Connection, part: Part, truth: Mapping[str,
     return found
 
 
-async def _compare(connection: Connection, part: Part, name: str, wanted: Mapping[Any, tuple[int, ...]]) -> list[Difference]:
+async def _compare(connection: Connection, part: Cte, name: str, wanted: Mapping[Any, tuple[int, ...]]) -> list[Difference]:
     """The rows of a tally that differ; a row of naughts is as good as none."""
     table = TABLES[name]
     chosen = ", ".join([*table.keys, *table.counts])
@@ -289,7 +289,7 @@ async def _compare(connection: Connection, part: Part, name: str, wanted: Mappin
     return [Difference(name, _shown(key), str(kept), str(truth), key, truth) for key, kept, truth in sorted(differing, key=itemgetter(0))]
 
 
-async def _compare_visited(connection: Connection, part: Part, wanted: Mapping[tuple[str, str], set[str]]) -> list[Difference]:
+async def _compare_visited(connection: Connection, part: Cte, wanted: Mapping[tuple[str, str], set[str]]) -> list[Difference]:
     """The households that are kept as visited and were not, or the other way round."""
     kept = defaultdict(set)
     cursor = await connection.cursor("SELECT household::text, span, grid FROM visited_household WHERE grid >= $1 AND grid < $2", *part)

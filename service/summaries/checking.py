@@ -18,7 +18,7 @@ from service.limits import UNLIMITED
 from service.settings import Settings
 from service.stopping import follow_first_process
 from service.summaries import check
-from service.summaries.check import Difference, Part, Progress
+from service.summaries.check import Difference, Cte, Progress
 
 T = TypeVar("T")
 _SIDE_BY_SIDE = 4
@@ -48,7 +48,7 @@ def go_through(settings: Settings, mend: bool, checked: Checked, progress: Progr
     checked.found.sort(key=lambda item: (item.what, item.key))
 
 
-def _each(settings: Settings, mend: bool, parts: list[Part]) -> Iterator[list[Difference]]:
+def _each(settings: Settings, mend: bool, parts: list[Cte]) -> Iterator[list[Difference]]:
     """What was found in each part, in the order in which they are done."""
     count = min(len(parts), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _SIDE_BY_SIDE)
     if count == 1:
@@ -77,18 +77,18 @@ def _begin() -> None:
     gc.disable()
 
 
-def _in_process(settings: Settings, mend: bool, part: Part) -> list[Difference]:
+def _in_process(settings: Settings, mend: bool, part: Cte) -> list[Difference]:
     found = asyncio.run(_one(settings, mend, part))
     for item in found:
         item.row = item.wanted = None  # what mends a row is of no use outside
     return found
 
 
-async def _parts(settings: Settings) -> list[Part]:
+async def _parts(settings: Settings) -> list[Cte]:
     return await _connected(settings, check.parts_of)
 
 
-async def _one(settings: Settings, mend: bool, part: Part) -> list[Difference]:
+async def _one(settings: Settings, mend: bool, part: Cte) -> list[Difference]:
     async def look(connection: Connection) -> list[Difference]:
         found = await check.check(connection, settings, part)
         return await check.mend(connection, settings, part, _note) if found and mend else found

@@ -161,7 +161,7 @@ def _ends(day: date) -> tuple[datetime, datetime]:
     return week_around(day).ends, month_around(day).ends
 
 
-class Changes:
+class TallyDeltas:
     """Collects what changes in each tally: `visit`, `case` and `household` take a record's facts before and after."""
 
     def __init__(self) -> None:

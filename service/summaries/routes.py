@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit.trail import note
-from service.database import Connection, one_at_a_time
+from service.database import Connection, share_connection
 from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, READING, Problem, documented
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
@@ -239,7 +239,7 @@ async def seal(request: Request, caller: Signed, which: Which, name: Name, unit:
         raise Problem(NOT_OVER, Text("{period} ends at {end}; seal it after that.", period=name, end=period.ends.isoformat()))
     async with state.database.transaction() as connection:
         await _unit_to_seal(connection, caller, unit)
-        now = await summary(one_at_a_time(connection), state.settings, unit, period, caller.now, log)
+        now = await summary(share_connection(connection), state.settings, unit, period, caller.now, log)
         assert now is not None
         new = not now.sealed and await queries.seal(connection, unit, name, now.model_dump(mode="json"), caller.staff_code, caller.now)
         kept = await queries.seal_in_force(connection, unit, name)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from service.database import Connection, Lender, Row
+from service.database import Connection, Acquire, Row
 from service.loop import queries as loop_queries
 from service.loop.loop import LogCounts, counts_by_log
 from service.settings import Settings
@@ -207,7 +207,7 @@ class _Surroundings(NamedTuple):
     seal: Row | None
 
 
-async def summary(lend: Lender, settings: Settings, code: str, period: Period, now: datetime, log: str) -> Summary | None:
+async def summary(lend: Acquire, settings: Settings, code: str, period: Period, now: datetime, log: str) -> Summary | None:
     """The summary of a unit as it stands now, or as it was sealed; None when there is no such unit.
 
     `log` is the record kind that each grid files for such a period. Takes two connections side by side.

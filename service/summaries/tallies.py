@@ -5,8 +5,8 @@ from itertools import chain
 from typing import Any
 
 from service.database import Connection
-from service.statements import Part, array, quoted, text_array
-from service.summaries.credit import Changes
+from service.statements import Cte, array, quoted, text_array
+from service.summaries.credit import TallyDeltas
 from sync_protocol.vocabulary import DUTIES
 
 WORK_COUNTS = ("visits", "raised", "resolved")
@@ -99,28 +99,28 @@ def _names(keys: Iterable[Sequence[object]]) -> list[str]:
     return [text_array(map(str, column)) for column in zip(*keys, strict=True)]
 
 
-def adding(changes: Changes) -> list[Part]:
+def adding(changes: TallyDeltas) -> list[Cte]:
     """What the visits and problems of changes add to the tallies; where visits count, the households stand written already."""
     parts = []
     cases, days, weeks, cadres, visited = changes.cases(), changes.days(), changes.weeks(), changes.cadres(), changes.visited()
     if cases:
-        parts.append(Part("cases", _CASES, _columns(cases)))
+        parts.append(Cte("cases", _CASES, _columns(cases)))
     if days:
-        parts.append(Part("days", _DAYS, _columns(days)))
+        parts.append(Cte("days", _DAYS, _columns(days)))
     if weeks:
-        parts.append(Part("weeks", _WEEKS, _columns(weeks)))
+        parts.append(Cte("weeks", _WEEKS, _columns(weeks)))
     if cadres:
-        parts.append(Part("cadres", _CADRES, _columns(cadres)))
+        parts.append(Cte("cadres", _CADRES, _columns(cadres)))
     grids = changes.grids()
     if visited:
         # Wherever a household is visited the grid has a row.
-        parts += [Part("visited", _VISITED, tuple(_names(visited))), Part("grids", _GRIDS, _columns(grids))]
+        parts += [Cte("visited", _VISITED, tuple(_names(visited))), Cte("grids", _GRIDS, _columns(grids))]
     elif grids:
-        parts.append(Part("grids", _GRIDS_ALONE, _columns(grids)))
+        parts.append(Cte("grids", _GRIDS_ALONE, _columns(grids)))
     return parts
 
 
-async def take_leave(connection: Connection, changes: Changes) -> None:
+async def take_leave(connection: Connection, changes: TallyDeltas) -> None:
     """Takes the households out of the counts that are not visited any more in a span; the visits are written already."""
     left = changes.left()
     if left:
@@ -128,7 +128,7 @@ async def take_leave(connection: Connection, changes: Changes) -> None:
         await connection.execute(_LEFT, *_names(left), *map(array, zip(*bounds, strict=True)))
 
 
-async def settle_households(connection: Connection, changes: Changes) -> None:
+async def settle_households(connection: Connection, changes: TallyDeltas) -> None:
     """Counts households and their contact members anew, before the visits to them are counted."""
     stock, flips = changes.stock(), changes.flips()
     if stock:

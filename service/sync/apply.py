@@ -15,13 +15,13 @@ from service import statements
 from service.database import Connection
 from service.identity.rights import PostHeld
 from service.settings import Settings
-from service.statements import Part
+from service.statements import Cte
 from service.sync import held_queries
-from service.sync import look as looking
-from service.sync.batch import Batch, GridUnlocked
-from service.sync.intake import Ready, read_again, ready_one
-from service.sync.look import Look, Names
-from service.sync.new_visits import ReadyVisits
+from service.sync import look as prefetch
+from service.sync.batch import UnitOfWork, GridUnlocked
+from service.sync.intake import PreparedMutation, parse_again, prepare_one
+from service.sync.look import Snapshot, ReadSet
+from service.sync.new_visits import PreparedVisitColumns
 from service.sync.yielding import let_others_run
 from sync_protocol.messages import Verdict
 from sync_protocol.periods import to_ms
@@ -30,24 +30,24 @@ from sync_protocol.periods import to_ms
 class Applied(msgspec.Struct):
     """What came of mutations: their verdicts, and how many revisions each grid has given for them.
 
-    `loud`: the devices that must be sent something of what came of their own mutations (promise 14); `elsewhere`: those to whom it may
-    come in other feeds than those that `taken` names; `shared`: the grids in which more than one of the devices wrote.
+    `devices_to_echo`: the devices that must be sent something of what came of their own mutations (promise 14); `mailbox_devices`: those to whom it may
+    come in other feeds than those that `revs_allocated` names; `multi_writer_grids`: the grids in which more than one of the devices wrote.
     """
 
     verdicts: list[Verdict] = []
-    taken: Mapping[str, int] = {}
-    loud: Set[str] = frozenset()
-    elsewhere: Set[str] = frozenset()
-    shared: Set[str] = frozenset()
+    revs_allocated: Mapping[str, int] = {}
+    devices_to_echo: Set[str] = frozenset()
+    mailbox_devices: Set[str] = frozenset()
+    multi_writer_grids: Set[str] = frozenset()
 
 
 async def apply(
     connection: Connection,
-    items: Sequence[Ready | ReadyVisits],
+    items: Sequence[PreparedMutation | PreparedVisitColumns],
     now: datetime,
     settings: Settings,
-    look: Look | None = None,
-    also: Sequence[Part] = (),
+    look: Snapshot | None = None,
+    also: Sequence[Cte] = (),
 ) -> Applied:
     """Applies mutations in order. Runs in the caller's transaction and commits nothing itself.
 
@@ -58,7 +58,7 @@ async def apply(
         return Applied()
     also_locked: set[str] = set()
     while True:
-        batch = Batch(now, settings)
+        batch = UnitOfWork(now, settings)
         try:
             await batch.open(connection, items, look or await _find(connection, items, also_locked))
             break
@@ -71,22 +71,22 @@ async def apply(
     await batch.write(connection, also)
     released = await release_waiting(connection, batch, now, settings)
     # What is held comes by mailbox, what was released took revisions of its own.
-    elsewhere = {item.author.device for item in items} if released else {entry.item.author.device for entry in batch.held}
-    return Applied(verdicts, batch.taken, batch.loud() | elsewhere, elsewhere, batch.shared)
+    mailbox_devices = {item.author.device for item in items} if released else {entry.item.author.device for entry in batch.held}
+    return Applied(verdicts, batch.revs_allocated, batch.devices_to_echo() | mailbox_devices, mailbox_devices, batch.multi_writer_grids)
 
 
-async def _find(connection: Connection, items: Sequence[Ready | ReadyVisits], also_locked: set[str]) -> Look:
-    singles = [item for item in items if isinstance(item, Ready)]
-    names = Names.joined([Names.of(singles), *(Names.of_new_visits(item.visits) for item in items if isinstance(item, ReadyVisits))])
+async def _find(connection: Connection, items: Sequence[PreparedMutation | PreparedVisitColumns], also_locked: set[str]) -> Snapshot:
+    singles = [item for item in items if isinstance(item, PreparedMutation)]
+    names = ReadSet.joined([ReadSet.of(singles), *(ReadSet.of_visit_columns(item.visits) for item in items if isinstance(item, PreparedVisitColumns))])
     names.grids |= also_locked
-    return await looking.find(connection, names)
+    return await prefetch.lock_grids_and_read(connection, names)
 
 
-async def release_waiting(connection: Connection, batch: Batch, now: datetime, settings: Settings) -> bool:
+async def release_waiting(connection: Connection, batch: UnitOfWork, now: datetime, settings: Settings) -> bool:
     """Releases what was held only because a record of this batch had not come yet, in the order in which it was written."""
-    if not (batch.awaited or batch.held or batch.held_again):
+    if not (batch.has_waiters or batch.held or batch.held_again):
         return False
-    born = batch.born_ids()
+    born = batch.created_ids()
     waiting = await held_queries.lock_waiting_for(connection, born, batch.cipher) if born else []
     through = batch.let_through()  # one of these may have waited for what it made itself
     waiting = [row for row in waiting if row.id not in through]
@@ -119,7 +119,7 @@ async def release(
     items = []
     for row in rows:
         author = await held_queries.author_of(connection, row, settings)
-        item = ready_one(author, read_again(row.mutation, row.is_copy), row.stamp, row.offset_ms, to_ms(now))
+        item = prepare_one(author, parse_again(row.mutation, row.is_copy), row.stamp, row.offset_ms, to_ms(now))
         item.origin, item.received_at, item.seen = row.id, row.received_at, row.seen
         item.decider = None if decided_by is None else decided_by.posts
         items.append(item)

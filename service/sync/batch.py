@@ -17,13 +17,13 @@ from service.encryption import FieldCipher, Undecrypted
 from service.identity.views import for_device, present_views, view_in
 from service.records import queries as records
 from service.settings import Settings
-from service.statements import Copy, Part
+from service.statements import Copy, Cte
 from service.summaries import credit, tallies
 from service.sync import held_queries, log_queries, queries, references
-from service.sync.intake import Author, Flaw, Ready
+from service.sync.intake import Author, HoldReason, PreparedMutation
 from service.sync.judge import Evidence, Judge, Validities, World
-from service.sync.look import Erased, Look
-from service.sync.new_visits import ReadyVisits
+from service.sync.look import Erased, Snapshot
+from service.sync.new_visits import PreparedVisitColumns
 from service.sync.yielding import EVERY, let_others_run
 from sync_protocol import clock, lifecycle
 from sync_protocol.merge import Edit, Loss, Record, create, destination, merge
@@ -39,7 +39,7 @@ class GridUnlocked(Exception):
         self.grid = grid
 
 
-class Batch:
+class UnitOfWork:
     """The part of the world that one call touches, in memory between the reads and the writes."""
 
     def __init__(self, now: datetime, settings: Settings) -> None:
@@ -47,35 +47,35 @@ class Batch:
         self.settings = settings
         self._cipher: FieldCipher | None = None
         self.heads: dict[str, int] = {}
-        self.taken: dict[str, int] = defaultdict(int)
+        self.revs_allocated: dict[str, int] = defaultdict(int)
         self.stored: dict[tuple[str, str], records.Stored] = {}
         self.touched: dict[tuple[str, str], None] = {}
         self.existing: dict[tuple[str, str], str] = {}
-        self.born: dict[tuple[str, str], None] = {}
-        self.awaited = False
+        self.created: dict[tuple[str, str], None] = {}
+        self.has_waiters = False
         self.erased: dict[tuple[str, str], Erased] = {}
-        self.parts: list[Part] = []
-        self.shared: set[str] = set()
+        self.parts: list[Cte] = []
+        self.multi_writer_grids: set[str] = set()
         self._takers: dict[str, str] = {}
         self.own_work_from = ""
         self._validities = Validities(now)
-        self._items: list[Ready | ReadyVisits] = []
-        self.visits: list[tuple[ReadyVisits, list[int]]] = []
+        self._items: list[PreparedMutation | PreparedVisitColumns] = []
+        self.visits: list[tuple[PreparedVisitColumns, list[int]]] = []
         self.visits_before: dict[str, credit.VisitFacts | None] = {}
         self.households_before: dict[str, credit.HouseholdFacts | None] = {}
         self.filed: dict[str, filing.Filed] = {}
-        self.changes = credit.Changes()
+        self.changes = credit.TallyDeltas()
         self.log: list[log_queries.LogRow] = []
         self.conflicts: list[queries.ConflictEntry] = []
         self.held: list[held_queries.HeldEntry] = []
         self.held_again: list[held_queries.HeldEntry] = []
         self._own_bases: Set[log_queries.Base] = frozenset()
-        self.departures: list[tuple[str, int, str, str]] = []
+        self.moves_out: list[tuple[str, int, str, str]] = []
 
     @property
     def count(self) -> int:
         """How many mutations there are."""
-        return sum(1 if isinstance(item, Ready) else len(item.visits.ids) for item in self._items)
+        return sum(1 if isinstance(item, PreparedMutation) else len(item.visits.ids) for item in self._items)
 
     @property
     def cipher(self) -> FieldCipher:
@@ -85,24 +85,24 @@ class Batch:
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    async def open(self, connection: Connection, items: Sequence[Ready | ReadyVisits], look: Look) -> None:
+    async def open(self, connection: Connection, items: Sequence[PreparedMutation | PreparedVisitColumns], look: Snapshot) -> None:
         """Reads whole what the mutations change, and notes what there is of all that they name."""
         self._items = _apart_where_needed(items, look)
         self._cipher = self.settings.keyring.cipher(look.encryption)
         self.heads = look.locked
-        self.existing = dict(look.there)
-        self.awaited = look.awaited
+        self.existing = dict(look.existing)
+        self.has_waiters = look.has_waiters
         self.erased = look.erased
         wanted: dict[str, dict[str, None]] = defaultdict(dict)
         problems: dict[str, None] = {}
         for item in self._items:
-            if isinstance(item, ReadyVisits) or item.flaw is not None or item.kind is None:
+            if isinstance(item, PreparedVisitColumns) or item.flaw is not None or item.kind is None:
                 continue
             name, id = item.kind.name, item.mutation.id
-            if (name, id) in look.there:
+            if (name, id) in look.existing:
                 wanted[name][id] = None
             problem = id if name == "problem" else item.fields.get("problem_id") if name == "step" else None
-            if problem and ("problem", problem) in look.there:
+            if problem and ("problem", problem) in look.existing:
                 problems[problem] = None
         for name, ids in wanted.items():
             for record_id, stored in (await records.load(connection, KINDS[name], ids, self.cipher)).items():
@@ -113,7 +113,7 @@ class Batch:
                     problems[str(stored.record.fields["problem_id"])] = None
         if problems:
             self.filed = await filing.load(connection, problems)
-        singles = [item for item in self._items if isinstance(item, Ready)]
+        singles = [item for item in self._items if isinstance(item, PreparedMutation)]
         # A base above what was pulled is either foreign or the rev of an own mutation.
         ahead = {_base_of(item) for item in singles if self._is_ahead(item)}
         if ahead:
@@ -125,8 +125,8 @@ class Batch:
         world = World(self.heads, self.stored, self.existing, self.erased)
         self._judge = Judge(self.now, self.settings, world, self._validities, Evidence())
         for item in self._items:
-            if isinstance(item, ReadyVisits) and self._judge.may_have_flaw(item):
-                singles += item.apart()
+            if isinstance(item, PreparedVisitColumns) and self._judge.may_have_flaw(item):
+                singles += item.to_mutations()
         evidence = await references.gather(connection, singles, world.where, self._validities, self.cipher)
         self._judge = Judge(self.now, self.settings, world, self._validities, evidence)
 
@@ -137,7 +137,7 @@ class Batch:
         verdicts: list[Verdict] = []
         turn_at = EVERY
         for item in self._items:
-            if isinstance(item, Ready):
+            if isinstance(item, PreparedMutation):
                 verdicts.append(self._take(item))
             else:
                 verdicts += self._take_visits(item)
@@ -146,7 +146,7 @@ class Batch:
                 turn_at = len(verdicts) + EVERY
         return verdicts
 
-    def _take(self, item: Ready) -> Verdict:
+    def _take(self, item: PreparedMutation) -> Verdict:
         """Judges and merges one mutation."""
         flaw = item.flaw or self._judge.flaw(item)
         if flaw is not None:
@@ -166,7 +166,7 @@ class Batch:
             stored = records.Stored(record, item.mutation.seq, self.now)
             merged = False
             self.stored[key] = stored
-            self.born[key] = None
+            self.created[key] = None
         else:
             before, last, echoed, was_deleted = stored.record.grid, stored.record.last, stored.echo, stored.record.deleted
             rev_grid = destination(stored.record, edit)
@@ -174,8 +174,8 @@ class Batch:
             outcome = merge(kind, stored.record, edit, rev)
             merged, losses = outcome.merged, outcome.losses
             if stored.record.grid != before:
-                self.departures.append((before, self._next_rev(before, edit.device), kind.name, edit.id))
-                self.shared.add(before)
+                self.moves_out.append((before, self._next_rev(before, edit.device), kind.name, edit.id))
+                self.multi_writer_grids.add(before)
             # What was corrected for this device must still reach it, even when the device has edited on since: its base says only that
             # it has the verdict.
             stored.echo = echoed and last.device == edit.device and last.rev > item.author.seen(before)
@@ -191,35 +191,35 @@ class Batch:
         self._log(item, verdict, rev_grid)
         return verdict
 
-    def _is_ahead(self, item: Ready) -> bool:
+    def _is_ahead(self, item: PreparedMutation) -> bool:
         """Whether the base is above what the author's device has pulled, in this history of the server."""
         if not item.mutation.base or item.rebased:
             return False
         pulled = self._pulled_by(item)
         return pulled is not None and item.mutation.base > pulled
 
-    def _pulled_by(self, item: Ready) -> int | None:
+    def _pulled_by(self, item: PreparedMutation) -> int | None:
         """The rev above which the author's device had pulled nothing of the grid in which it saw the record."""
         if item.seen is not None:
             return item.seen
         grid = item.mutation.base_grid or item.mutation.grid
-        bounds = [self.heads[grid] + self.taken[grid]] if grid in self.heads else []
+        bounds = [self.heads[grid] + self.revs_allocated[grid]] if grid in self.heads else []
         position = item.author.pulled.get(grid)
         # Of a grid that it is pulling from the start it may have seen more before.
         if position is not None and not position.snapshot:
             bounds.append(position.rev)
         return min(bounds, default=None)
 
-    def _seen_by(self, item: Ready) -> int | None:
+    def _seen_by(self, item: PreparedMutation) -> int | None:
         """The rev up to which the author's device can have seen the record, in the grid in which it saw it."""
         if not item.mutation.base:
             return None
         return item.mutation.base if self._own_bases and _base_of(item) in self._own_bases else self._pulled_by(item)
 
-    def _take_visits(self, some: ReadyVisits) -> list[Verdict]:
+    def _take_visits(self, some: PreparedVisitColumns) -> list[Verdict]:
         """Takes in new visits, without what only a merge needs; one by one when one of them may have a flaw."""
         if self._judge.may_have_flaw(some):
-            return [self._take(item) for item in some.apart()]
+            return [self._take(item) for item in some.to_mutations()]
         visits = some.visits
         revs = self._next_revs(visits.grids, some.author.device)
         self.existing.update(zip(zip(repeat(VISIT.name), visits.ids, strict=False), visits.grids, strict=True))
@@ -229,9 +229,9 @@ class Batch:
     def _next_rev(self, grid: str, device: str, count: int = 1) -> int:
         """The next revision of a grid, the first of `count` that are taken."""
         if self._takers.setdefault(grid, device) != device:
-            self.shared.add(grid)
-        rev = self.heads[grid] + self.taken[grid] + 1
-        self.taken[grid] += count
+            self.multi_writer_grids.add(grid)
+        rev = self.heads[grid] + self.revs_allocated[grid] + 1
+        self.revs_allocated[grid] += count
         return rev
 
     def _next_revs(self, grids: Sequence[str], device: str) -> list[int]:
@@ -261,7 +261,7 @@ class Batch:
         kept = for_device(kind.name, loss.field, _showable(loss.kept), view)
         return Conflict(loss.field, kept, _showable(loss.lost), loss.rule, entry.id)
 
-    def _hold(self, item: Ready, flaw: Flaw) -> Verdict:
+    def _hold(self, item: PreparedMutation, flaw: HoldReason) -> Verdict:
         verdict = Verdict(item.mutation.seq, "held", reason=flaw.reason, detail=flaw.detail)
         if item.origin is None:
             self.held.append(held_queries.HeldEntry(records.new_uuid(), item, flaw, self._seen_by(item)))
@@ -270,7 +270,7 @@ class Batch:
         self._log(item, verdict)
         return verdict
 
-    def _log(self, item: Ready, verdict: Verdict, grid: str | None = None) -> None:
+    def _log(self, item: PreparedMutation, verdict: Verdict, grid: str | None = None) -> None:
         self.log.append((item, verdict, grid or item.mutation.grid))
 
     # -------------------------------------------------------------------------------------- problems and tallies
@@ -300,7 +300,7 @@ class Batch:
             for record_id, stored in (await records.load(connection, KINDS["problem"], unread, self.cipher)).items():
                 self.stored["problem", record_id] = stored
         # Also those that have no case: one that comes back after it was deleted has the steps that it had.
-        older = [problem for problem in problems if ("problem", problem) not in self.born]
+        older = [problem for problem in problems if ("problem", problem) not in self.created]
         steps = filing.steps_from(await records.steps_of(connection, older)) if older else {}
         limit = filing.limit_rule_of(self.settings)
         extending = filing.extending((*steps.values(), *new_steps.values()))
@@ -328,7 +328,7 @@ class Batch:
 
     # ------------------------------------------------------------------------------------------------- writing
 
-    async def write(self, connection: Connection, also: Sequence[Part]) -> None:
+    async def write(self, connection: Connection, also: Sequence[Cte]) -> None:
         """Writes all that changed: new rows by COPY, the rest in one statement.
 
         Households come before it, because their contact members count with the visits.
@@ -338,28 +338,28 @@ class Batch:
         for key in self.touched:
             by_kind[key[0]].append(self.stored[key])
         copies: list[Copy] = []
-        households: list[Part] = []
+        households: list[Cte] = []
         for kind, some in sorted(by_kind.items()):
             fresh: list[records.Stored] = []
-            born: list[records.Stored] = []
+            created: list[records.Stored] = []
             known: list[records.Stored] = []
             for stored in some:
-                if (kind, stored.record.id) not in self.born:
+                if (kind, stored.record.id) not in self.created:
                     known.append(stored)
                 elif stored.is_fresh:
                     fresh.append(stored)
                 else:
-                    born.append(stored)
+                    created.append(stored)
             if fresh:
                 copies.append(records.adding(KINDS[kind], records.columns_of(KINDS[kind], fresh, cipher), self.now))
-            for changed, are_new in ((born, True), (known, False)):
+            for changed, are_new in ((created, True), (known, False)):
                 if changed:
                     part = records.writing(KINDS[kind], changed, cipher, are_new)
                     (households if kind == "household" else self.parts).append(part)
         if self.visits:
             copies.append(records.adding(VISIT, _columns_of(self.visits), self.now))
         await let_others_run(self.count)
-        lines, bodies = log_queries.logging(self.log, self.visits, self.now, cipher)
+        lines, bodies = log_queries.log_mutations(self.log, self.visits, self.now, cipher)
         self.parts += bodies
         await let_others_run(self.count)
         await statements.copy(connection, [*copies, lines])
@@ -371,51 +371,51 @@ class Batch:
         if self.held_again:
             await held_queries.hold_again(connection, self.held_again, cipher)
         if self.conflicts:
-            self.parts.append(queries.disputing(self.conflicts, self.now, cipher))
-        if self.departures:
-            self.parts.append(queries.departing(self.departures))
-        if self.taken:
-            self.parts.append(queries.advancing(self.taken))
+            self.parts.append(queries.insert_conflicts(self.conflicts, self.now, cipher))
+        if self.moves_out:
+            self.parts.append(queries.insert_moves(self.moves_out))
+        if self.revs_allocated:
+            self.parts.append(queries.advance_counters(self.revs_allocated))
         await statements.write(connection, [*self.parts, *tallies.adding(self.changes), *also])
         await tallies.take_leave(connection, self.changes)
 
-    def born_ids(self) -> list[str]:
+    def created_ids(self) -> list[str]:
         """The ids of all records that were made."""
-        return [*(id for _, id in self.born), *chain.from_iterable(new.visits.ids for new, _ in self.visits)]
+        return [*(id for _, id in self.created), *chain.from_iterable(new.visits.ids for new, _ in self.visits)]
 
     def let_through(self) -> set[str]:
         """The held mutations that were released and went through."""
-        origins = {item.origin for item in self._items if isinstance(item, Ready) and item.origin is not None}
+        origins = {item.origin for item in self._items if isinstance(item, PreparedMutation) and item.origin is not None}
         return origins - {entry.id for entry in self.held_again}
 
-    def loud(self) -> set[str]:
+    def devices_to_echo(self) -> set[str]:
         """The devices that do not know by their verdicts alone what became of records by their mutations."""
-        found = {new.author.device for new, _ in self.visits if True in new.echoes}
+        found = {new.author.device for new, _ in self.visits if True in new.must_echo}
         found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
         return found
 
 
-def _apart_where_needed(items: Sequence[Ready | ReadyVisits], look: Look) -> list[Ready | ReadyVisits]:
+def _apart_where_needed(items: Sequence[PreparedMutation | PreparedVisitColumns], look: Snapshot) -> list[PreparedMutation | PreparedVisitColumns]:
     """Takes apart pushes of new visits of which one is known already, or comes in another mutation, too."""
-    ids = [id for item in items for id in ((item.mutation.id,) if isinstance(item, Ready) else item.visits.ids)]
-    not_alone = {id for kind, id in look.there if kind == VISIT.name}
+    ids = [id for item in items for id in ((item.mutation.id,) if isinstance(item, PreparedMutation) else item.visits.ids)]
+    not_alone = {id for kind, id in look.existing if kind == VISIT.name}
     if len({*ids}) < len(ids):
         not_alone |= {id for id, count in Tally(ids).items() if count > 1}
-    found: list[Ready | ReadyVisits] = []
+    found: list[PreparedMutation | PreparedVisitColumns] = []
     for item in items:
-        if isinstance(item, Ready) or not_alone.isdisjoint(item.visits.ids):
+        if isinstance(item, PreparedMutation) or not_alone.isdisjoint(item.visits.ids):
             found.append(item)
         else:
-            found += item.apart()
+            found += item.to_mutations()
     return found
 
 
-def _base_of(item: Ready) -> log_queries.Base:
+def _base_of(item: PreparedMutation) -> log_queries.Base:
     mutation = item.mutation
     return item.author.device, mutation.kind, mutation.id, mutation.base_grid or mutation.grid, mutation.base
 
 
-def _columns_of(visits: Sequence[tuple[ReadyVisits, Sequence[int]]]) -> dict[str, Sequence[Any]]:
+def _columns_of(visits: Sequence[tuple[PreparedVisitColumns, Sequence[int]]]) -> dict[str, Sequence[Any]]:
     """New visits as columns of their table."""
     columns: dict[str, list[Any]] = defaultdict(list)
     for new, revs in visits:
@@ -425,7 +425,7 @@ def _columns_of(visits: Sequence[tuple[ReadyVisits, Sequence[int]]]) -> dict[str
         columns["rev"] += revs
         columns["seq"] += [mutation.seq for mutation in new.visits.mutations]
         columns["stamp"] += new.numbers
-        columns["echo"] += new.echoes
+        columns["echo"] += new.must_echo
         columns["device"] += [author.device] * count
         columns["by"] += [author.staff_code] * count
         columns["offset_ms"] += [_noteworthy(author.offset_ms)] * count

@@ -2,7 +2,7 @@
 
 Who comes above that is asked to come again, before anything of the request is read or written down: what is inside is answered in good
 time, memory stays bounded, the work goes on at its best pace, and a phone that waits loses nothing. A place inside is taken by the route
-once the request is here as a whole, see `Places`.
+once the request is here as a whole, see `ConcurrencyLimit`.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from service.http.connections import LimitedConnection, Limits
 from service.http.requests import id_of_request
 from service.http.security_headers import secured
 from service.localization import FOR_PROGRAMS, Language, asked_for, language_of
-from service.sync.places import COME_AGAIN_S, Places, come_again
+from service.sync.places import COME_AGAIN_S, ConcurrencyLimit, retry_later
 
 PATH = "/v1/sync"
 DEFAULT_LIMITS = Limits()
@@ -25,7 +25,7 @@ _URL = PATH.encode()
 _SAID = frozenset({b"accept-language", b"x-request-id"})
 
 
-class Door:
+class LoadShedding:
     """Stands around the whole app: who is sent away costs next to nothing, not even a line in the log.
 
     `around_refusals`: what else stands around the answer of those who may not come in. `limits`: those of connections.
@@ -34,30 +34,30 @@ class Door:
     def __init__(
         self,
         app: ASGIApp,
-        places: Places,
+        concurrency: ConcurrencyLimit,
         around_refusals: Callable[[ASGIApp], ASGIApp] = lambda refusal: refusal,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._app = app
-        self.places = places
+        self.concurrency = concurrency
         self.limits = limits
         self._refusal = around_refusals(self._refuse)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A browser's OPTIONS only asks for the way to the door.
-        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST" and self.places.is_full:
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST" and self.concurrency.is_full:
             await self._refusal(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     async def _refuse(self, scope: Scope, __: Receive, send: Send) -> None:
-        headers, body = refusal(self.places.count_refusal(), scope["headers"])
+        headers, body = refusal(self.concurrency.count_refusal(), scope["headers"])
         await send({"type": "http.response.start", "status": UNAVAILABLE.status, "headers": [*headers]})
         await send({"type": "http.response.body", "body": body})
 
 
-class AtTheDoor(LimitedConnection):
-    """The protocol for an app behind a `Door`, which sends phones away as soon as their headers are there.
+class LoadSheddingProtocol(LimitedConnection):
+    """The protocol for an app behind a `LoadShedding`, which sends phones away as soon as their headers are there.
 
     The same answer by way of the app takes the process twice as long, and in a rush four of five requests may be such.
     Browsers, whose answer needs more, and whatever is not everyday go that way nevertheless.
@@ -65,15 +65,15 @@ class AtTheDoor(LimitedConnection):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        self.limits = cast(Door, self.app).limits
+        self.limits = cast(LoadShedding, self.app).limits
 
     def begin_request(self) -> None:
         """Hands a request to the app, or answers that it should come again."""
-        places = cast(Door, self.app).places
-        if not (places.is_full and self._is_plain_push()):
+        concurrency = cast(LoadShedding, self.app).concurrency
+        if not (concurrency.is_full and self._is_plain_push()):
             super().begin_request()
             return
-        self.write_answer(UNAVAILABLE.status, *refusal(places.count_refusal(), self.headers))
+        self.write_answer(UNAVAILABLE.status, *refusal(concurrency.count_refusal(), self.headers))
         # Its body is still to come; nobody will read it.
         self.cycle = _ANSWERED
 
@@ -106,7 +106,7 @@ def refusal(seconds: int, headers: list[tuple[bytes, bytes]]) -> tuple[list[tupl
 def _refusal(seconds: int, language: Language) -> tuple[list[tuple[bytes, bytes]], bytes]:
     token = asked_for.set(language)
     try:
-        body = bytes(come_again(seconds).response().body)
+        body = bytes(retry_later(seconds).response().body)
     finally:
         asked_for.reset(token)
     headers = [

@@ -20,12 +20,12 @@ from service.localization import localized
 from service.outcomes import Outcome, RequestKind
 from service.settings import Settings
 from service.sync import failpoints, feed, log_queries, queries, timelines, views
-from service.sync import look as looking
+from service.sync import look as prefetch
 from service.sync.apply import Applied, apply
 from service.sync.group_commit import GroupCommitter
-from service.sync.intake import Author, Reading, Ready, oldest_stamp, read_all, ready
-from service.sync.look import DeviceState, FeedHead, Look, Names, is_mailbox
-from service.sync.new_visits import NewVisits, ReadyVisits, read_new_visits_in_turns, ready_visits
+from service.sync.intake import Author, ParsedMutation, PreparedMutation, oldest_stamp, parse_all, prepare
+from service.sync.look import DeviceState, FeedHead, Snapshot, ReadSet, is_mailbox
+from service.sync.new_visits import VisitColumns, PreparedVisitColumns, parse_visit_columns_in_turns, prepare_visit_columns
 from service.sync.timelines import TimelineChanged
 from service.sync.yielding import let_others_run
 from sync_protocol import clock
@@ -59,7 +59,7 @@ class PhoneCaller(NamedTuple):
 class Exchange:
     """One exchange on its way: what came, and what becomes of it. `error` is why it was refused."""
 
-    def __init__(self, caller: PhoneCaller, request: SyncRequest, now: datetime, visits: NewVisits | None) -> None:
+    def __init__(self, caller: PhoneCaller, request: SyncRequest, now: datetime, visits: VisitColumns | None) -> None:
         self.device = device = caller.device
         self.staff_code = caller.staff_code
         self.registered_ms = caller.registered_ms
@@ -72,16 +72,16 @@ class Exchange:
         self.outcome = outcomes.current.get() or Outcome()
         self.outcome.kind = RequestKind.SYNC if request.mutations else RequestKind.READ
         self.error: Exception | None = None
-        self.look = Look()
+        self.look = Snapshot()
         self.epoch = ""
         self.cursor: Cursor | None = None
         self.verdicts: list[Verdict] = []
         self.acked = 0
         # Read before it waits for a batch, which holds locks.
         self.visits = visits
-        self.readings = read_all(request.mutations) if self.visits is None else []
-        self.names = Names.of(self.readings) if self.visits is None else Names.of_new_visits(self.visits)
-        self.items: Sequence[Ready | ReadyVisits] = []
+        self.readings = parse_all(request.mutations) if self.visits is None else []
+        self.names = ReadSet.of(self.readings) if self.visits is None else ReadSet.of_visit_columns(self.visits)
+        self.items: Sequence[PreparedMutation | PreparedVisitColumns] = []
         self.fresh = 0
         self.heads: dict[str, FeedHead] | None = None
         self.own: dict[str, int] = {}
@@ -120,7 +120,7 @@ class Exchanges:
     async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all or nothing."""
         await let_others_run(len(request.mutations))
-        exchange = Exchange(caller, request, now, await read_new_visits_in_turns(request.mutations))
+        exchange = Exchange(caller, request, now, await parse_visit_columns_in_turns(request.mutations))
         await let_others_run(len(request.mutations))
         await self._group_for(exchange).submit(exchange)
         for verdict in exchange.verdicts:
@@ -151,7 +151,7 @@ class Exchanges:
     async def _stand(self, exchanges: list[Exchange]) -> None:
         """Looks where devices stand that hand in nothing."""
         async with self._database.syncing() as connection:
-            await _look(connection, exchanges, looking.stand)
+            await _look(connection, exchanges, prefetch.read)
             for exchange in exchanges:
                 exchange.acked = exchange.state.acked
                 exchange.heads = exchange.look.feeds(exchange.staff_code, exchange.now)
@@ -172,11 +172,11 @@ class Exchanges:
         self._held_grids -= grids
 
     async def _take_in(self, exchanges: list[Exchange]) -> None:
-        names = Names.joined([exchange.names for exchange in exchanges])
+        names = ReadSet.joined([exchange.names for exchange in exchanges])
         now = max(exchange.now for exchange in exchanges)
         async with self._database.syncing() as connection:
             async with committing(connection, [exchange.outcome for exchange in exchanges]):
-                await _look(connection, exchanges, partial(looking.lock, names=names, lock_ms=self._lock_ms(exchanges)))
+                await _look(connection, exchanges, partial(prefetch.lock_and_read, names=names, lock_ms=self._lock_ms(exchanges)))
                 await failpoints.hit(failpoints.PUSH_LOCKED)
                 for exchange in exchanges:
                     await self._take(connection, exchange)
@@ -184,7 +184,7 @@ class Exchanges:
                 if not good:
                     return
                 items = [item for exchange in good for item in exchange.items]
-                done = queries.acknowledging([_acknowledged(exchange) for exchange in good], now)
+                done = queries.acknowledge([_acknowledged(exchange) for exchange in good], now)
                 applied = await apply(connection, items, now, self._settings, exchanges[0].look, [done])
                 await failpoints.hit(failpoints.PUSH_WRITTEN)
             await failpoints.hit(failpoints.PUSH_COMMITTED)
@@ -211,9 +211,9 @@ class Exchanges:
                 expected=known + 1,
             )
             return
-        repeated: list[Reading] = []
+        repeated: list[ParsedMutation] = []
         if mutations[0].seq <= known:
-            readings = exchange.readings = exchange.readings or read_all(mutations)
+            readings = exchange.readings = exchange.readings or parse_all(mutations)
             repeated = [reading for reading in readings if reading.mutation.seq <= known]
             try:
                 exchange.verdicts = await _repeat(connection, exchange, repeated, self._cipher(exchange))
@@ -237,9 +237,9 @@ class Exchanges:
         )
         exchange.fresh = len(mutations) - len(repeated)
         if exchange.visits is not None and not repeated:
-            exchange.items = [ready_visits(author, exchange.visits, exchange.now)]
+            exchange.items = [prepare_visit_columns(author, exchange.visits, exchange.now)]
         else:
-            exchange.items = ready(author, exchange.readings[len(repeated) :], exchange.now)
+            exchange.items = prepare(author, exchange.readings[len(repeated) :], exchange.now)
 
     def _cipher(self, exchange: Exchange) -> FieldCipher:
         return self._settings.keyring.cipher(exchange.look.encryption)
@@ -252,20 +252,20 @@ class Exchanges:
         if exchange.heads is None:
             async with self._database.syncing() as connection:
                 # What was released by this push has moved feeds, ties and assignments on.
-                exchange.look = await looking.stand(connection, [(exchange.device, exchange.staff_code)], exchange.now)
+                exchange.look = await prefetch.read(connection, [(exchange.device, exchange.staff_code)], exchange.now)
             exchange.heads = exchange.look.feeds(exchange.staff_code, exchange.now)
         feeds, reader = await views.feeds_for(self._database, exchange.look, exchange.staff_code, exchange.heads, exchange.now)
-        road = feed.Road(feeds, cursor, exchange.device, (first_new, last_own), request.again, exchange.own)
-        if road.behind:
+        plan = feed.PullPlan(feeds, cursor, exchange.device, (first_new, last_own), request.again, exchange.own)
+        if plan.stale_grids:
             async with self._database.syncing() as connection:
-                page = await feed.page(connection, road, reader, request.limit, exchange.now, self._cipher(exchange))
+                page = await feed.page(connection, plan, reader, request.limit, exchange.now, self._cipher(exchange))
             await views.audit_pull(self._database, exchange.look, exchange.device, exchange.staff_code, feeds, exchange.now)
         else:
-            page = road.end()
+            page = plan.to_page()
         return _written(exchange, page)
 
 
-async def _look(connection: Connection, exchanges: Sequence[Exchange], look_at: Callable[..., Awaitable[Look]]) -> None:
+async def _look(connection: Connection, exchanges: Sequence[Exchange], look_at: Callable[..., Awaitable[Snapshot]]) -> None:
     """Looks where devices stand; makes the rows of those that are not known, and takes a new epoch when a cursor proves a restore."""
     now = min(exchange.now for exchange in exchanges)
     callers = [(exchange.device, exchange.staff_code) for exchange in exchanges]
@@ -286,7 +286,7 @@ async def _look(connection: Connection, exchanges: Sequence[Exchange], look_at: 
         exchange.epoch = epoch
 
 
-async def _learn_devices(connection: Connection, exchanges: Sequence[Exchange], look: Look, now: datetime) -> bool:
+async def _learn_devices(connection: Connection, exchanges: Sequence[Exchange], look: Snapshot, now: datetime) -> bool:
     """Makes the rows of devices that the server does not know, and learns when devices were registered: after a restore it may have
     forgotten both, but sign-in and cursor are genuine (promise 9). Whether anything was learned."""
     learned = False
@@ -305,12 +305,12 @@ async def _learn_devices(connection: Connection, exchanges: Sequence[Exchange], 
     return learned
 
 
-async def _has_lost(connection: Connection, cursor: Cursor, look: Look) -> bool:
+async def _has_lost(connection: Connection, cursor: Cursor, look: Snapshot) -> bool:
     """Whether a genuine cursor knows what the server does not: it was restored, or a replica took over that lacked it (promise 9)."""
     return await _is_ahead(connection, cursor, look) or (cursor.timeline != look.timeline and await timelines.has_lost(connection, cursor))
 
 
-async def _is_ahead(connection: Connection, cursor: Cursor, look: Look) -> bool:
+async def _is_ahead(connection: Connection, cursor: Cursor, look: Snapshot) -> bool:
     """Whether a genuine cursor is above what the server has now."""
     if cursor.acked > look.devices[cursor.device].acked:
         return True
@@ -325,17 +325,17 @@ def _acknowledged(exchange: Exchange) -> queries.Acknowledged:
 
 def _note_heads(exchange: Exchange, applied: Applied) -> None:
     """Notes what a push shows of the feeds, so that nobody has to look again."""
-    if exchange.device in applied.elsewhere or exchange.fresh < len(exchange.verdicts):
+    if exchange.device in applied.mailbox_devices or exchange.fresh < len(exchange.verdicts):
         return
     # While the grids were locked nobody else wrote in them.
     heads = exchange.look.feeds(exchange.staff_code, exchange.now)
-    taken = applied.taken
+    taken = applied.revs_allocated
     exchange.heads = {grid: FeedHead(head.rev + taken[grid], head.view) if grid in taken else head for grid, head in heads.items()}
-    if exchange.device in applied.loud:
+    if exchange.device in applied.devices_to_echo:
         return
     # What this device wrote alone, applied as sent, is no news to it.
     wrote = {mutation.grid for mutation in exchange.request.mutations}
-    exchange.own = {grid: applied.taken[grid] for grid in wrote & applied.taken.keys() if grid not in applied.shared}
+    exchange.own = {grid: applied.revs_allocated[grid] for grid in wrote & applied.revs_allocated.keys() if grid not in applied.multi_writer_grids}
 
 
 def _epoch_since(exchange: Exchange) -> int:
@@ -346,7 +346,7 @@ def _epoch_since(exchange: Exchange) -> int:
     return cursor.epoch_since_ms if cursor.epoch == exchange.epoch else to_ms(exchange.now)
 
 
-async def _repeat(connection: Connection, exchange: Exchange, repeated: list[Reading], cipher: FieldCipher) -> list[Verdict]:
+async def _repeat(connection: Connection, exchange: Exchange, repeated: list[ParsedMutation], cipher: FieldCipher) -> list[Verdict]:
     """The verdicts of mutations that were taken in before; refuses other content under the same number (promise 10)."""
     device = exchange.device
     present = present_views(exchange.posts, exchange.now)
@@ -463,7 +463,7 @@ async def verify(database: Database, device: str, staff_code: str, request: Veri
     if len(named) != len(request.grids):
         raise Problem(INVALID, "grids names a grid twice; send each once.")
     async with database.syncing() as connection:
-        look = await looking.stand(connection, [(device, staff_code)], now)
+        look = await prefetch.read(connection, [(device, staff_code)], now)
     state = look.devices.get(device)
     if state is not None and state.revoked_at is not None:
         raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")

@@ -198,7 +198,7 @@ class Reader(NamedTuple):
     problems: Sequence[str] = ()
 
 
-class Road:
+class PullPlan:
     """What lies between a device's cursor and the heads of its scope.
 
     `own`: the first seq that is new with this request, and the last that the device is known to hold. Own mutations that were applied as
@@ -235,14 +235,14 @@ class Road:
             held = known.get(grid)
             if held and grid in self.feeds and held.rev == feeds[grid].rev - count and not held.snapshot and held.own_since <= own[0]:
                 self.positions[grid] = held._replace(rev=feeds[grid].rev)
-        self.behind = [grid for grid, feed in self.feeds.items() if self.positions[grid].rev < feed.rev]
+        self.stale_grids = [grid for grid, feed in self.feeds.items() if self.positions[grid].rev < feed.rev]
 
     @property
-    def parts_behind(self) -> list[str]:
+    def stale_parts(self) -> list[str]:
         """The grids of which only a part is shown, and in which something may still come."""
         return [grid for grid, feed in self.feeds.items() if feed.view not in WHOLE_GRID and self.positions[grid].rev < feed.rev]
 
-    def end(self, changes: Sequence[str] = (), more: bool = False, of_parts: int | None = None) -> Page:
+    def to_page(self, changes: Sequence[str] = (), more: bool = False, of_parts: int | None = None) -> Page:
         """The page that leads to the positions as they stand now; `of_parts`: what is still to come of grids that are shown in part."""
         counted = self.feeds.items()
         if of_parts is not None:
@@ -251,9 +251,9 @@ class Road:
         return Page(list(changes), self.positions, self.dropped, more or self.waiting > 0, pending)
 
 
-async def page(connection: Connection, road: Road, reader: Reader, limit: int, now: datetime, cipher: FieldCipher) -> Page:
+async def page(connection: Connection, plan: PullPlan, reader: Reader, limit: int, now: datetime, cipher: FieldCipher) -> Page:
     """The next page of a road on which something lies."""
-    rows = await _rows(connection, road, reader, limit, now)
+    rows = await _rows(connection, plan, reader, limit, now)
     changes: list[str] = []
     size = 0
     last: tuple[str, int] | None = None
@@ -265,9 +265,9 @@ async def page(connection: Connection, road: Road, reader: Reader, limit: int, n
         changes.append(text)
         last = (row["grid"], row["rev"])
     full = bool(rows) and len(changes) < rows[0]["total"]
-    _advance(road.positions, road.feeds, road.behind, last if full else None, rows)
-    of_parts = await _count_parts(connection, road, reader, now) if road.parts_behind else None
-    return road.end(changes, full, of_parts)
+    _advance(plan.positions, plan.feeds, plan.stale_grids, last if full else None, rows)
+    of_parts = await _count_parts(connection, plan, reader, now) if plan.stale_parts else None
+    return plan.to_page(changes, full, of_parts)
 
 
 @cache
@@ -284,39 +284,39 @@ def _count_sql(views: Views) -> str:
     )
 
 
-async def _count_parts(connection: Connection, road: Road, reader: Reader, now: datetime) -> int:
-    grids = road.parts_behind
-    views = [road.feeds[grid].view for grid in grids]
+async def _count_parts(connection: Connection, plan: PullPlan, reader: Reader, now: datetime) -> int:
+    grids = plan.stale_parts
+    views = [plan.feeds[grid].view for grid in grids]
     count: int = await connection.fetchval(
         _count_sql(frozenset(views)),
         grids,
         [view.value for view in views],
-        [road.positions[grid].rev for grid in grids],
+        [plan.positions[grid].rev for grid in grids],
         *window_values(windows_on(local_day(now))),
         reader.staff_code,
         list(reader.problems),
-        [road.positions[grid].snapshot for grid in grids],
+        [plan.positions[grid].snapshot for grid in grids],
     )
     return count
 
 
-async def _rows(connection: Connection, road: Road, reader: Reader, limit: int, now: datetime) -> list[Any]:
+async def _rows(connection: Connection, plan: PullPlan, reader: Reader, limit: int, now: datetime) -> list[Any]:
     """One page of rows, and one more: at most about PAGE_BYTES of fields, and at least one row."""
     windows = windows_on(local_day(now))
-    positions = [road.positions[grid] for grid in road.behind]
-    views = [road.feeds[grid].view for grid in road.behind]
+    positions = [plan.positions[grid] for grid in plan.stale_grids]
+    views = [plan.feeds[grid].view for grid in plan.stale_grids]
     parts = () if WHOLE_GRID.issuperset(views) else (reader.staff_code, list(reader.problems))
     return await connection.fetch(
         _feed_sql(frozenset(views)),
-        list(road.behind),
+        list(plan.stale_grids),
         [position.rev for position in positions],
         [position.snapshot for position in positions],
         [position.own_since for position in positions],
-        road.device,
+        plan.device,
         *window_values(windows),
-        road.own[1],
+        plan.own[1],
         limit + 1,
-        road.own[0],
+        plan.own[0],
         datetime.fromisoformat(windows.articles),
         [view.value for view in views],
         *parts,
@@ -336,7 +336,7 @@ def window_values(windows: Windows) -> tuple[datetime, datetime, str, str]:
 def _advance(
     positions: dict[str, Position],
     feeds: Mapping[str, Feed],
-    behind: Sequence[str],
+    stale_grids: Sequence[str],
     stopped: tuple[str, int] | None,
     rows: Sequence[Any],
 ) -> None:
@@ -344,7 +344,7 @@ def _advance(
     highest: dict[str, int] = {}
     for row in rows:
         highest[row["grid"]] = row["rev"]
-    for grid in behind:
+    for grid in stale_grids:
         if stopped and grid == stopped[0]:
             positions[grid] = positions[grid]._replace(rev=stopped[1])
             return

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
-from service.database import begin_again
+from service.database import retry_on_conflict
 
 
 class BatchItem(Protocol):
@@ -155,7 +155,7 @@ class GroupCommitter(Generic[Item]):
             item.error = None
             await self._commit_batch([item])
 
-        await begin_again(commit)
+        await retry_on_conflict(commit)
 
     def _others(self, item: Item) -> list[tuple[Item, asyncio.Future[str]]]:
         keys, room = {item.key}, self._max_weight - item.weight

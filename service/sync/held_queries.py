@@ -12,7 +12,7 @@ from service.errors import HELD_QUOTA, Problem
 from service.identity.queries import posts_of
 from service.settings import Settings
 from service.sync import queries
-from service.sync.intake import Author, Flaw, Ready, oldest_stamp
+from service.sync.intake import Author, HoldReason, PreparedMutation, oldest_stamp
 from service.sync.log_queries import held_names
 from service.sync.look import mailbox_of
 from service.sync.originals import packed
@@ -27,8 +27,8 @@ class HeldEntry(msgspec.Struct):
     """A mutation that is held, anew or again. `seen`: the rev up to which its device can have seen the record, None if that is unknown."""
 
     id: str
-    item: Ready
-    flaw: Flaw
+    item: PreparedMutation
+    flaw: HoldReason
     seen: int | None = None
 
 

@@ -1,6 +1,6 @@
 """Readies mutations for the write path: reads them by their declaration, corrects their clocks, finds their flaws. Pure.
 
-What is wrong with a mutation is not an error: it becomes a `Flaw`, and the mutation is held (promise 2).
+What is wrong with a mutation is not an error: it becomes a `HoldReason`, and the mutation is held (promise 2).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from service.settings import Settings
 from sync_protocol import clock, ids
 from sync_protocol.cursor import Position
 from sync_protocol.decoding import OddMutation, flaw_of, shown
-from sync_protocol.fields import OUTSIDE_THE_YEARS, Unfit, canonical_moment, is_in_the_years
+from sync_protocol.fields import OUTSIDE_THE_YEARS, InvalidValue, canonical_moment, is_in_the_years
 from sync_protocol.limits import MAX_MUTATION_BYTES, showable
 from sync_protocol.merge import Edit
 from sync_protocol.messages import Mutation
@@ -25,7 +25,7 @@ from sync_protocol.records import KINDS, Kind, UnfitFields, clean_fields, clean_
 from sync_protocol.texts import Text, fitted, text_of
 
 
-class Flaw(NamedTuple):
+class HoldReason(NamedTuple):
     """Why a mutation is held: a stable reason, a sentence, and the record whose arrival would mend it, with its kind."""
 
     reason: str
@@ -65,7 +65,7 @@ def oldest_stamp(registered_at: datetime, settings: Settings) -> str:
     return clock.make_stamp(max(0, to_ms(registered_at - timedelta(days=settings.stamp_too_old_days))))
 
 
-class Reading(msgspec.Struct):
+class ParsedMutation(msgspec.Struct):
     """A mutation read by its declaration: what can be known of it before the world is looked at.
 
     `fields`: in canonical form, unless it has a `flaw`; `as_sent`: whether they say just what was sent; `content`: as it is logged.
@@ -78,7 +78,7 @@ class Reading(msgspec.Struct):
     sent: bytes | None = None
     kind: Kind | None = None
     fields: dict[str, Any] = {}
-    flaw: Flaw | None = None
+    flaw: HoldReason | None = None
     as_sent: bool = True
 
     @property
@@ -87,7 +87,7 @@ class Reading(msgspec.Struct):
         return self.content if self.sent is None else self.sent
 
 
-class Ready(msgspec.Struct):
+class PreparedMutation(msgspec.Struct):
     """A mutation on its way through the write path: what was read, whose it is, and its corrected `stamp`.
 
     `origin`: the held mutation it repeats, and `received_at` when that came. `decider`: the posts of the person who released it as it is.
@@ -97,11 +97,11 @@ class Ready(msgspec.Struct):
 
     author: Author
     mutation: Mutation
-    reading: Reading
+    reading: ParsedMutation
     stamp: str
     kind: Kind | None
     fields: dict[str, Any]
-    flaw: Flaw | None
+    flaw: HoldReason | None
     as_sent: bool
     rebased: bool = False
     override: bool = False
@@ -151,29 +151,29 @@ class Ready(msgspec.Struct):
         )
 
 
-def read(mutation: Mutation) -> Reading:
+def read(mutation: Mutation) -> ParsedMutation:
     """Reads a mutation; what is wrong with it becomes its flaw."""
-    [reading] = read_all([mutation])
+    [reading] = parse_all([mutation])
     return reading
 
 
-def read_all(mutations: Sequence[Mutation]) -> list[Reading]:
+def parse_all(mutations: Sequence[Mutation]) -> list[ParsedMutation]:
     """The same for many: those of a kind are read together where that is enough, which is faster."""
     readings = []
-    by_kind: dict[str, list[Reading]] = {}
+    by_kind: dict[str, list[ParsedMutation]] = {}
     for mutation in mutations:
         content = mutation.canonical()
-        reading = Reading(mutation, content)
+        reading = ParsedMutation(mutation, content)
         readings.append(reading)
         if len(content) > MAX_MUTATION_BYTES:
             text = Text(
                 "It has {size} bytes, at most {max} fit; write less, or in several records.", size=len(content), max=MAX_MUTATION_BYTES
             )
-            reading.flaw = Flaw("too-large", text)
+            reading.flaw = HoldReason("too-large", text)
         elif mutation.flaw is None:
             by_kind.setdefault(mutation.kind, []).append(reading)
         else:
-            reading.flaw = Flaw("unreadable", mutation.flaw)
+            reading.flaw = HoldReason("unreadable", mutation.flaw)
     for name, some in by_kind.items():
         _read_fields(name, some)
     for reading in readings:
@@ -186,7 +186,7 @@ def read_all(mutations: Sequence[Mutation]) -> list[Reading]:
 _MAX_DETAIL = 1_000
 
 
-def _make_showable(reading: Reading, flaw: Flaw) -> None:
+def _make_showable(reading: ParsedMutation, flaw: HoldReason) -> None:
     """Leaves in the place of what nobody could keep or show a normalised copy of it, and what came beside it."""
     mutation = shown(reading.mutation, len(reading.content))
     if isinstance(mutation, OddMutation):
@@ -200,12 +200,12 @@ def _make_showable(reading: Reading, flaw: Flaw) -> None:
     reading.flaw = flaw._replace(detail=fitted(showable(flaw.detail), _MAX_DETAIL))
 
 
-def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
+def _read_fields(kind_name: str, readings: Sequence[ParsedMutation]) -> None:
     """Reads the fields of mutations of one kind."""
     kind = KINDS.get(kind_name)
     if kind is None:
         for reading in readings:
-            reading.flaw = Flaw("kind-unknown", Text("This server does not know records of kind ‘{kind}’ yet.", kind=kind_name[:40]))
+            reading.flaw = HoldReason("kind-unknown", Text("This server does not know records of kind ‘{kind}’ yet.", kind=kind_name[:40]))
         return
     cleaned = clean_many(kind, [reading.mutation.fields for reading in readings])
     for place, reading in enumerate(readings):
@@ -216,23 +216,23 @@ def _read_fields(kind_name: str, readings: Sequence[Reading]) -> None:
             try:
                 reading.fields, reading.as_sent = clean_fields(kind, reading.mutation.fields)
             except UnfitFields as error:
-                reading.flaw = Flaw(error.reason, text_of(error))
+                reading.flaw = HoldReason(error.reason, text_of(error))
                 continue
         if kind.key is not None:
             _check_id(kind, kind.key, reading)
 
 
-def _check_id(kind: Kind, key: str, reading: Reading) -> None:
+def _check_id(kind: Kind, key: str, reading: ParsedMutation) -> None:
     """A record with a natural key has the id that follows from it (promise 5)."""
     mutation = reading.mutation
     if mutation.op != "put" or key not in reading.fields:
         return
     if mutation.id != ids.natural_id(kind.name, mutation.grid, reading.fields[key]):
         text = Text("The id of a {kind} follows from its grid and {key}; compute it.", kind=kind.word, key=kind.by_name[key].word)
-        reading.flaw = Flaw("id-wrong", text)
+        reading.flaw = HoldReason("id-wrong", text)
 
 
-def read_again(mutation: Mutation, is_copy: bool) -> Reading:
+def parse_again(mutation: Mutation, is_copy: bool) -> ParsedMutation:
     """Reads a held mutation for its release; what is computed from its fields is computed anew.
 
     `is_copy`: it is a normalised copy, of which nobody wrote what is in it, so that it is not applied as it stands.
@@ -251,13 +251,13 @@ def corrected(mutation: Mutation, fields: Mapping[str, Any]) -> Mutation:
     kind = KINDS.get(mutation.kind)
     key = kind.key if kind is not None else None
     if kind is not None and key is not None and mutation.op == "put" and mutation.fields.get(key) is not None:
-        with suppress(Unfit):  # reading the fields says so
+        with suppress(InvalidValue):  # reading the fields says so
             mutation.id = ids.natural_id(kind.name, mutation.grid, kind.cleaners[key](mutation.fields[key]))
     mutation.flaw = flaw_of(mutation)
     return mutation
 
 
-def ready(author: Author, readings: Sequence[Reading], now: datetime) -> list[Ready]:
+def prepare(author: Author, readings: Sequence[ParsedMutation], now: datetime) -> list[PreparedMutation]:
     """A device's mutations, in the order of seq, ready to be applied at `now`."""
     now_ms = to_ms(now)
     raw = [
@@ -265,13 +265,13 @@ def ready(author: Author, readings: Sequence[Reading], now: datetime) -> list[Re
         for reading in readings
     ]
     stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp)
-    return [ready_one(author, reading, stamp, author.offset_ms, now_ms) for reading, stamp in zip(readings, stamps, strict=True)]
+    return [prepare_one(author, reading, stamp, author.offset_ms, now_ms) for reading, stamp in zip(readings, stamps, strict=True)]
 
 
-def ready_one(author: Author, reading: Reading, stamp: str, offset_ms: int, now_ms: int) -> Ready:
+def prepare_one(author: Author, reading: ParsedMutation, stamp: str, offset_ms: int, now_ms: int) -> PreparedMutation:
     """One mutation whose stamp is corrected already."""
     mutation, kind, fields = reading.mutation, reading.kind, reading.fields
-    item = Ready(author, mutation, reading, stamp, kind, fields, reading.flaw, reading.as_sent)
+    item = PreparedMutation(author, mutation, reading, stamp, kind, fields, reading.flaw, reading.as_sent)
     if kind is None:
         return item
     if kind.events:
@@ -286,12 +286,12 @@ def ready_one(author: Author, reading: Reading, stamp: str, offset_ms: int, now_
     return item
 
 
-def _flaw_of_events(kind: Kind, fields: Mapping[str, Any]) -> Flaw | None:
+def _flaw_of_events(kind: Kind, fields: Mapping[str, Any]) -> HoldReason | None:
     """An event lies in the years that count, once the phone's clock is corrected."""
     for name in kind.events:
         value = fields.get(name)
         if value is not None and not is_in_the_years(value):
-            return Flaw("fields-wrong", Text("{field} {what}.", field=kind.by_name[name].word, what=OUTSIDE_THE_YEARS))
+            return HoldReason("fields-wrong", Text("{field} {what}.", field=kind.by_name[name].word, what=OUTSIDE_THE_YEARS))
     return None
 
 

@@ -9,9 +9,9 @@ import msgspec
 
 from service.identity.rights import PostHeld, covers, may_settle, writing_posts
 from service.settings import Settings
-from service.sync.intake import Author, Flaw, Ready
+from service.sync.intake import Author, HoldReason, PreparedMutation
 from service.sync.look import Erased
-from service.sync.new_visits import ReadyVisits
+from service.sync.new_visits import PreparedVisitColumns
 from sync_protocol import clock, lifecycle
 from sync_protocol.fields import is_in_the_years
 from sync_protocol.limits import MAX_UNKNOWN_BYTES
@@ -89,7 +89,7 @@ class Validities:
         found = self._known.get(key)
         if found is None:
             posts = writing_posts(author.posts, kind, grid)
-            found = self._known[key] = [(*post.spell(), post) for post in posts]
+            found = self._known[key] = [(*post.validity(), post) for post in posts]
         return found
 
     def plainly(self, author: Author, kind: str, grid: str, first: str, last: str) -> bool:
@@ -156,7 +156,7 @@ class Judge:
 
     # ------------------------------------------------------------------------- many visits at once
 
-    def may_have_flaw(self, some: ReadyVisits) -> bool:
+    def may_have_flaw(self, some: PreparedVisitColumns) -> bool:
         """Whether something may stand against one of these new visits, as `flaw` finds it; never
         wrong when it says no."""
         author = some.author
@@ -178,13 +178,13 @@ class Judge:
 
     # ------------------------------------------------------------------------------ one at a time
 
-    def flaw(self, item: Ready) -> Flaw | None:
+    def flaw(self, item: PreparedMutation) -> HoldReason | None:
         """What stands against a readable mutation in the world as it is; None if nothing does."""
         assert item.kind is not None
         kind, mutation, author, fields = item.kind, item.mutation, item.author, item.fields
         grid = mutation.grid
         if grid not in self._grids:
-            return Flaw("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
+            return HoldReason("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
         stamp = item.judged_at
         is_trusted = author.revoked_at is None and stamp >= author.oldest_stamp
         plainly = is_trusted and self._validities.plainly(author, kind.name, grid, stamp, stamp)
@@ -195,7 +195,7 @@ class Judge:
         if record is None:
             if mutation.op == "delete":
                 detail = Text("There is no {kind} {id} to delete.", kind=kind.word, id=mutation.id)
-                return Flaw("record-missing", detail, mutation.id, kind.name)
+                return HoldReason("record-missing", detail, mutation.id, kind.name)
             if any(fields.get(name) is None for name in kind.required):
                 return _incomplete(kind, item)
         else:
@@ -215,12 +215,12 @@ class Judge:
                     kind=KINDS[refers].word,
                     id=target,
                 )
-                return Flaw("reference-missing", detail, target, refers)
+                return HoldReason("reference-missing", detail, target, refers)
             homes.append((name, refers, target, home))
         problem_id = fields.get("problem_id") if kind.name == "step" else None
         if problem_id and (home := self._where("problem", problem_id)) != grid:
             detail = Text("The step's problem lies in grid {grid}; send the step in that grid.", grid=home)
-            return Flaw("grid-mismatch", detail)
+            return HoldReason("grid-mismatch", detail)
         flaw = self._against_references(item, kind, homes) or self._against_erasure(item, kind, record)
         if flaw is None and problem_id in self._evidence.assigned:
             # What the same push brings later is judged by it, too.
@@ -230,11 +230,11 @@ class Judge:
 
     # --------------------------------------------------------------------------------- the author
 
-    def _against_author(self, item: Ready, kind: Kind, grid: str) -> Flaw | None:
+    def _against_author(self, item: PreparedMutation, kind: Kind, grid: str) -> HoldReason | None:
         """By the posts that were valid when it was written, and by how late it comes (promise 7)."""
         author, decided = item.author, item.decider is not None
         if author.revoked_at is not None and item.moment >= author.revoked_at and not decided:
-            return Flaw("device-revoked", Text("It was written after the device had been revoked."))
+            return HoldReason("device-revoked", Text("It was written after the device had been revoked."))
         if item.override and may_settle(author.posts, grid, item.moment):
             return None
         posts = self._validities.at(author, kind.name, grid, item.judged_at)
@@ -246,7 +246,7 @@ class Judge:
                 grid=grid,
                 when=_in_minutes(item.moment),
             )
-            return Flaw("not-allowed", detail)
+            return HoldReason("not-allowed", detail)
         if decided:
             return None
         if item.judged_at < author.oldest_stamp:
@@ -255,7 +255,7 @@ class Judge:
                 days=self._oldest_days,
                 registered=_in_minutes(author.registered_at) if author.registered_at else "",
             )
-            return Flaw("stamp-too-old", detail)
+            return HoldReason("stamp-too-old", detail)
         ends = [] if author.revoked_at is None else [(author.revoked_at, author.revoked_at)]
         received = item.received_at or self._now
         if posts and all(post.valid_to is not None and post.valid_to <= received for post in posts):
@@ -269,9 +269,9 @@ class Judge:
             " or from a device registered later, or out of the device's order; a person decides.",
             days=self._grace.days,
         )
-        return Flaw("late-after-post", detail)
+        return HoldReason("late-after-post", detail)
 
-    def _against_ties(self, item: Ready, kind: Kind) -> Flaw | None:
+    def _against_ties(self, item: PreparedMutation, kind: Kind) -> HoldReason | None:
         """A contact member writes only of the tied households, and what is the own."""
         name = written_of(item.mutation.id, item.fields, kind)
         if self._is_near_contact(item.author, name) or item.override or item.decider is not None:
@@ -285,14 +285,14 @@ class Judge:
             kind=KINDS[name[0]].word,
             id=name[1],
         )
-        return Flaw("not-allowed", detail)
+        return HoldReason("not-allowed", detail)
 
     def _is_near_contact(self, author: Author, name: tuple[str, str]) -> bool:
         """Whether a visit or problem is the author's own, about a tied household, or new."""
         about = self._evidence.about.get(name)
         return about is None or author.staff_code in about
 
-    def _is_timely(self, item: Ready, end: datetime, recorded: datetime, received: datetime) -> bool:
+    def _is_timely(self, item: PreparedMutation, end: datetime, recorded: datetime, received: datetime) -> bool:
         """Whether what was stamped before an end may count without a person's decision: a clock is
         no proof."""
         author = item.author
@@ -303,7 +303,7 @@ class Judge:
         ms = clock.corrected_ms(clock.stamp_ms(item.mutation.stamp), author.offset_ms, to_ms(received))
         return clock.make_stamp(ms, int(item.mutation.stamp[12:], 16)) >= author.last_stamp
 
-    def _is_assigned(self, item: Ready, kind: Kind) -> bool:
+    def _is_assigned(self, item: PreparedMutation, kind: Kind) -> bool:
         """Whether a step's problem was assigned to its author, or to a unit of the author's posts,
         when the step was written."""
         problem = self._evidence.assigned.get(str(item.fields.get("problem_id")))
@@ -319,27 +319,27 @@ class Judge:
 
     # --------------------------------------------------------------------------------- the record
 
-    def _against_record(self, item: Ready, kind: Kind, record: Record) -> Flaw | None:
+    def _against_record(self, item: PreparedMutation, kind: Kind, record: Record) -> HoldReason | None:
         edit = item.mutation
         if kind.append_only and edit.op == "delete":
             detail = Text("Steps are facts; they are never deleted. Add a step that puts it right.")
-            return Flaw("append-only", detail)
+            return HoldReason("append-only", detail)
         if edit.grid == record.grid:
             return None
         if not kind.movable:
             detail = Text("The {kind} belongs to another grid and cannot move.", kind=kind.word)
-            return Flaw("grid-mismatch", detail)
+            return HoldReason("grid-mismatch", detail)
         left = record.elements.get(GRID, {}).get(edit.grid)
         # Who had not heard of the move saw nothing that came after it.
         stale = left is not None and edit.base_grid is None and (edit.base <= left.rev or item.rebased) and _was_there(item.author, left)
         if not stale and not self._validities.at(item.author, kind.name, record.grid, item.judged_at):
             detail = Text("{cadre} may not move the {kind} out of its grid.", cadre=item.author.staff_code, kind=kind.word)
-            return Flaw("not-allowed", detail)
+            return HoldReason("not-allowed", detail)
         return None
 
     # ----------------------------------------------------------------------------- the references
 
-    def _against_references(self, item: Ready, kind: Kind, homes: Sequence[tuple[str, str, str, str]]) -> Flaw | None:
+    def _against_references(self, item: PreparedMutation, kind: Kind, homes: Sequence[tuple[str, str, str, str]]) -> HoldReason | None:
         """What a mutation refers to must lie where its author may write; people and units must be
         near: a reference shows what it names, and counts for it.
 
@@ -353,7 +353,7 @@ class Judge:
                     kind=KINDS[refers].word,
                     cadre=item.author.staff_code,
                 )
-                return Flaw("reference-outside", detail)
+                return HoldReason("reference-outside", detail)
         for name in kind.cadre_fields:
             code = item.fields.get(name)
             if code and not self._is_near_cadre(item, code):
@@ -362,7 +362,7 @@ class Judge:
                     field=kind.by_name[name].word,
                     cadre=code,
                 )
-                return Flaw("reference-outside", detail)
+                return HoldReason("reference-outside", detail)
         for name in kind.unit_fields:
             unit = item.fields.get(name)
             if unit and not (unit in self._evidence.units and self._is_near(item, unit)):
@@ -371,10 +371,10 @@ class Judge:
                     field=kind.by_name[name].word,
                     unit=unit,
                 )
-                return Flaw("reference-outside", detail)
+                return HoldReason("reference-outside", detail)
         return None
 
-    def _may_refer(self, item: Ready, kind: Kind, refers: str, target: str, grid: str) -> bool:
+    def _may_refer(self, item: PreparedMutation, kind: Kind, refers: str, target: str, grid: str) -> bool:
         if self._may_refer_in(item, kind, refers, target, grid):
             return True
         left = self._evidence.left.get((refers, target), {})
@@ -384,7 +384,7 @@ class Judge:
         decider = item.author.posts if item.override else item.decider
         return decider is not None and may_settle(decider, grid, self._now)
 
-    def _may_refer_in(self, item: Ready, kind: Kind, refers: str, target: str, grid: str) -> bool:
+    def _may_refer_in(self, item: PreparedMutation, kind: Kind, refers: str, target: str, grid: str) -> bool:
         if self._validities.plainly(item.author, kind.name, grid, item.judged_at, item.judged_at):
             return True
         posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
@@ -397,7 +397,7 @@ class Judge:
 
     # --------------------------------------------------------------------------------- the erasure
 
-    def _against_erasure(self, item: Ready, kind: Kind, record: Record | None) -> Flaw | None:
+    def _against_erasure(self, item: PreparedMutation, kind: Kind, record: Record | None) -> HoldReason | None:
         """What was written without knowing that a person's data was erased must not bring it back by
         itself, neither in the record nor in another about the same person."""
         if not self._erased or item.override or item.is_decided or item.fields.keys() <= kind.kept:
@@ -412,7 +412,7 @@ class Judge:
                 return _erased_since(refers, str(target), erased)
         return None
 
-    def _is_near(self, item: Ready, unit: str) -> bool:
+    def _is_near(self, item: PreparedMutation, unit: str) -> bool:
         """Whether a unit lies above, below or beside the mutation's grid within the township, or in
         the units of the author."""
         grid = item.mutation.grid
@@ -420,7 +420,7 @@ class Judge:
             return True
         return any(covers(post.unit, unit) for post in item.author.posts if post.valid_at(item.moment))
 
-    def _is_near_cadre(self, item: Ready, code: str) -> bool:
+    def _is_near_cadre(self, item: PreparedMutation, code: str) -> bool:
         return any(
             (post.valid_at(item.moment) or post.valid_at(self._now)) and self._is_near(item, post.unit)
             for post in self._evidence.cadres.get(code, ())
@@ -436,7 +436,7 @@ def _was_there(author: Author, left: Clock) -> bool:
     return author.registered_at is None or to_ms(author.registered_at) <= clock.stamp_ms(left.stamp)
 
 
-def _knew_of(erased: Erased, item: Ready, record: Record) -> bool:
+def _knew_of(erased: Erased, item: PreparedMutation, record: Record) -> bool:
     """Whether an edit was made of the record as the erasure had left it."""
     edit = item.mutation
     seen_in = edit.base_grid or edit.grid
@@ -453,8 +453,8 @@ def _has_pulled(erased: Erased, author: Author) -> bool:
     return author.registered_at is None or author.seen(erased.grid) >= erased.rev
 
 
-def _erased_since(kind: str, id: str, erased: Erased) -> Flaw:
-    return Flaw(
+def _erased_since(kind: str, id: str, erased: Erased) -> HoldReason:
+    return HoldReason(
         "erased",
         Text(
             "The personal data of the {kind} {id} was erased at {when}, which this mutation does not know; a person decides.",
@@ -465,19 +465,19 @@ def _erased_since(kind: str, id: str, erased: Erased) -> Flaw:
     )
 
 
-def _incomplete(kind: Kind, item: Ready) -> Flaw:
+def _incomplete(kind: Kind, item: PreparedMutation) -> HoldReason:
     id = item.mutation.id
     if item.mutation.base > 0:
-        return Flaw("record-missing", Text("There is no {kind} {id} here yet.", kind=kind.word, id=id), id, kind.name)
+        return HoldReason("record-missing", Text("There is no {kind} {id} here yet.", kind=kind.word, id=id), id, kind.name)
     missing = [kind.by_name[name].word for name in kind.required if item.fields.get(name) is None]
-    return Flaw("fields-missing", Text("A new {kind} needs {fields}.", kind=kind.word, fields=missing), id, kind.name)
+    return HoldReason("fields-missing", Text("A new {kind} needs {fields}.", kind=kind.word, fields=missing), id, kind.name)
 
 
-def _too_much_unknown(kind: Kind, record: Record, fields: Mapping[str, Any]) -> Flaw | None:
+def _too_much_unknown(kind: Kind, record: Record, fields: Mapping[str, Any]) -> HoldReason | None:
     """Fields that this version does not know are kept within a bound for the whole record, in however many mutations they come."""
     if fields.keys() <= kind.by_name.keys():
         return None
     size = unknown_bytes(kind, {name: value for name, value in {**record.fields, **fields}.items() if value is not None})
     if size <= MAX_UNKNOWN_BYTES or size <= unknown_bytes(kind, record.fields):
         return None
-    return Flaw("too-large", Text("With this the record's fields {what}.", what=too_much_unknown(size)))
+    return HoldReason("too-large", Text("With this the record's fields {what}.", what=too_much_unknown(size)))

@@ -9,21 +9,21 @@ from service import encryption_v1
 from service.database import Connection
 from service.encrypted_values import Body, encrypted_verdict, log_row, says_more, undecryptable_body, v1_body
 from service.encryption import FieldCipher, Place
-from service.statements import NULL_CELL, Copy, Part, array, cell
-from service.sync.intake import Author, Ready
+from service.statements import NULL_CELL, Copy, Cte, array, copy_field
+from service.sync.intake import Author, PreparedMutation
 from service.sync.log_blocks import Block, blocks_of, bodies_in, may_be_located
-from service.sync.new_visits import ReadyVisits
+from service.sync.new_visits import PreparedVisitColumns
 from sync_protocol.ids import UUID_FORM
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.records import PERSONAL, VISIT
 from sync_protocol.vocabulary import CODE_LENGTH
 
 # A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
-LogRow = tuple[Ready, Verdict, str]
+LogRow = tuple[PreparedMutation, Verdict, str]
 # What a device says to have seen: its id, the record's kind and id, the grid in which the record lay, the rev.
 Base = tuple[str, str, str, str, int]
 # New visits, with the revisions that they took.
-TakenVisits = tuple[ReadyVisits, Sequence[int]]
+TakenVisits = tuple[PreparedVisitColumns, Sequence[int]]
 
 COLUMNS = (
     *("received_at", "device", "staff_code", "offset_ms"),
@@ -35,7 +35,7 @@ _READ_AT_ONCE = 100
 # ------------------------------------------------------------------------------------------------------ writing
 
 
-def logging(rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: datetime, cipher: FieldCipher) -> tuple[Copy, list[Part]]:
+def log_mutations(rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: datetime, cipher: FieldCipher) -> tuple[Copy, list[Cte]]:
     """Keeps every mutation whole, with its outcome."""
     lines: list[str] = []
     bodies: dict[str, list[tuple[int, bytes]]] = {}
@@ -60,14 +60,14 @@ def logging(rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: datetime
     if cipher.writes_v1:
         return Copy("mutation", (*COLUMNS, "body"), _with_bodies(lines, rows, visits, cipher)), []
     blocks = [block for device, some in bodies.items() for block in blocks_of(device, now, some, device in located, cipher)]
-    return Copy("mutation", COLUMNS, ("\n".join(lines) + "\n").encode()), [adding_blocks(blocks)]
+    return Copy("mutation", COLUMNS, ("\n".join(lines) + "\n").encode()), [insert_blocks(blocks)]
 
 
 def _heading(author: Author, now: datetime) -> str:
-    return f"{now.isoformat()}\t{author.device}\t{cell(author.staff_code)}\t{author.offset_ms}\t"
+    return f"{now.isoformat()}\t{author.device}\t{copy_field(author.staff_code)}\t{author.offset_ms}\t"
 
 
-def _line(item: Ready, verdict: Verdict, grid: str, digest: bytes, now: datetime, cipher: FieldCipher) -> str:
+def _line(item: PreparedMutation, verdict: Verdict, grid: str, digest: bytes, now: datetime, cipher: FieldCipher) -> str:
     mutation = item.mutation
     kind, id = mutation.kind, mutation.id
     if verdict.outcome == "held":  # it may have called itself anything
@@ -77,11 +77,11 @@ def _line(item: Ready, verdict: Verdict, grid: str, digest: bytes, now: datetime
         rest = encrypted_verdict(cipher, mutation.kind, log_row(item.author.device, mutation.seq, now), verdict)
     return (
         f"{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest.hex()}\t{verdict.outcome}\t"
-        f"{NULL_CELL if verdict.rev is None else verdict.rev}\t{NULL_CELL if rest is None else cell(rest)}\t{item.origin or NULL_CELL}"
+        f"{NULL_CELL if verdict.rev is None else verdict.rev}\t{NULL_CELL if rest is None else copy_field(rest)}\t{item.origin or NULL_CELL}"
     )
 
 
-def _lines_of(new: ReadyVisits, revs: Sequence[int], now: datetime, cipher: FieldCipher) -> list[str]:
+def _lines_of(new: PreparedVisitColumns, revs: Sequence[int], now: datetime, cipher: FieldCipher) -> list[str]:
     return _applied_lines(new.author, new.visits.mutations, new.visits.contents, new.numbers, revs, now, cipher)
 
 
@@ -132,7 +132,7 @@ _DIGITS = re.compile(r"[1-9][0-9]{3,14}", re.ASCII)
 def _with_bodies(lines: Sequence[str], rows: Sequence[LogRow], visits: Sequence[TakenVisits], cipher: FieldCipher) -> bytes:
     """The lines with the bodies behind them, as the previous release has them."""
 
-    def body(item: Ready) -> bytes:
+    def body(item: PreparedMutation) -> bytes:
         if item.mutation.kind in PERSONAL:
             return encryption_v1.encrypt_body(cipher.keyring.v1, item.mutation)
         return item.reading.content
@@ -148,10 +148,10 @@ _ADD_BLOCKS = """
 """
 
 
-def adding_blocks(blocks: Sequence[Block]) -> Part:
+def insert_blocks(blocks: Sequence[Block]) -> Cte:
     """Adds blocks."""
     devices, moments, firsts, lasts, located, bodies = zip(*blocks, strict=True)
-    return Part("add_bodies", _ADD_BLOCKS, (array(devices), list(moments), array(firsts), array(lasts), array(located), list(bodies)))
+    return Cte("add_bodies", _ADD_BLOCKS, (array(devices), list(moments), array(firsts), array(lasts), array(located), list(bodies)))
 
 
 async def rewrite_blocks(connection: Connection, blocks: Sequence[Block]) -> None:

@@ -14,8 +14,8 @@ from service.identity.rights import PostHeld, any_present, covers
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
 from service.statements import array, text_array
 from service.sync import timelines
-from service.sync.intake import Reading, Ready
-from service.sync.new_visits import NewVisits
+from service.sync.intake import ParsedMutation, PreparedMutation
+from service.sync.new_visits import VisitColumns
 from sync_protocol.clock import make_stamp
 from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.records import KINDS, VISIT
@@ -72,16 +72,16 @@ class Assignment(NamedTuple):
     to: str
 
 
-class Names(msgspec.Struct):
+class ReadSet(msgspec.Struct):
     """What mutations name: grids, and ids by the kind of record."""
 
     grids: set[str]
     ids: dict[str, set[str]]
 
     @classmethod
-    def of(cls, items: Iterable[Reading | Ready]) -> "Names":
+    def of(cls, items: Iterable[ParsedMutation | PreparedMutation]) -> "ReadSet":
         """The names in mutations that have no flaw of their own; what cannot be a grid's code is left out, for nothing is called so."""
-        by_kind: dict[str, list[Reading | Ready]] = {}
+        by_kind: dict[str, list[ParsedMutation | PreparedMutation]] = {}
         for item in items:
             if item.flaw is None:
                 by_kind.setdefault(item.mutation.kind, []).append(item)
@@ -95,7 +95,7 @@ class Names(msgspec.Struct):
         return cls({grid for grid in grids if _may_be_code(grid)}, ids)
 
     @classmethod
-    def of_new_visits(cls, visits: NewVisits) -> "Names":
+    def of_visit_columns(cls, visits: VisitColumns) -> "ReadSet":
         """The names in new visits."""
         ids: dict[str, set[str]] = {kind: set() for kind in KINDS}
         ids[VISIT.name].update(visits.ids)
@@ -104,7 +104,7 @@ class Names(msgspec.Struct):
         return cls({grid for grid in {*visits.grids} if _may_be_code(grid)}, ids)
 
     @classmethod
-    def joined(cls, several: Sequence["Names"]) -> "Names":
+    def joined(cls, several: Sequence["ReadSet"]) -> "ReadSet":
         """The names of several together."""
         grids = set().union(*[names.grids for names in several])
         return cls(grids, {kind: set().union(*[names.ids[kind] for names in several]) for kind in KINDS})
@@ -114,11 +114,11 @@ def _may_be_code(grid: str) -> bool:
     return grid.isascii() and grid.isdigit()
 
 
-class Look(msgspec.Struct):
+class Snapshot(msgspec.Struct):
     """What was seen of some devices and their cadres, and of what their mutations name.
 
     `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them may read, and more; `locked`: those of
-    the named grids that exist; `there`: `(kind, id) -> grid` of the named records that exist, tombstones included; `awaited`: whether a
+    the named grids that exist; `existing`: `(kind, id) -> grid` of the named records that exist, tombstones included; `has_waiters`: whether a
     held mutation waits for one of the named ids; `assignments`: problems assigned to one of the cadres, or to their units from elsewhere;
     `own_work_from`: the stamp from which nobody verifies the own resolution; `encryption`: see `service.encryption.State`; `erased`: those
     of the named records whose personal data was erased; `timeline`: under which the database was last written, `timeline_changed`: whether
@@ -132,8 +132,8 @@ class Look(msgspec.Struct):
     posts: dict[str, list[PostHeld]] = {}
     counters: dict[str, int] = {}
     locked: dict[str, int] = {}
-    there: dict[tuple[str, str], str] = {}
-    awaited: bool = False
+    existing: dict[tuple[str, str], str] = {}
+    has_waiters: bool = False
     assignments: list[Assignment] = []
     own_work_from: str = ""
     timeline: str = ""
@@ -309,14 +309,14 @@ def _push_sql(kinds: tuple[str, ...]) -> str:
     return f"WITH {', '.join(ctes)} " + " UNION ALL ".join(parts)
 
 
-async def stand(connection: Connection, callers: Collection[tuple[str, str]], now: datetime) -> Look:
+async def read(connection: Connection, callers: Collection[tuple[str, str]], now: datetime) -> Snapshot:
     """Where devices stand, each given with its cadre, without any lock: for exchanges that hand in nothing."""
     return _look(await connection.fetch(_STAND, *_callers(callers), now))[0]
 
 
-async def lock(
-    connection: Connection, callers: Collection[tuple[str, str]], names: Names, now: datetime, lock_ms: int | None = None
-) -> Look:
+async def lock_and_read(
+    connection: Connection, callers: Collection[tuple[str, str]], names: ReadSet, now: datetime, lock_ms: int | None = None
+) -> Snapshot:
     """Locks devices (promise 1) and the grids that their mutations name, and looks at all that they name.
 
     `lock_ms`: how long this transaction waits for a lock, where that is less than the connection's limit.
@@ -325,7 +325,7 @@ async def lock(
     return await _fresh(connection, _push_sql(tuple(KINDS)), *_callers(callers), now, *_values(names), limit)
 
 
-async def find(connection: Connection, names: Names) -> Look:
+async def lock_grids_and_read(connection: Connection, names: ReadSet) -> Snapshot:
     """The same for mutations whose devices are locked already, or are the server's own."""
     return await _fresh(connection, _find_sql(tuple(KINDS)), *_values(names))
 
@@ -335,11 +335,11 @@ def _callers(callers: Collection[tuple[str, str]]) -> tuple[str, str, str]:
     return array(device for device, _ in callers), text_array(staff_codes), text_array(map(mailbox_of, staff_codes))
 
 
-def _values(names: Names) -> tuple[str, ...]:
+def _values(names: ReadSet) -> tuple[str, ...]:
     return (array(sorted(names.grids)), *(array(names.ids.get(kind, ())) for kind in KINDS))
 
 
-async def _fresh(connection: Connection, sql: str, *values: Any) -> Look:
+async def _fresh(connection: Connection, sql: str, *values: Any) -> Snapshot:
     """Looks again where another transaction held a lock: what it wrote is newer than the first look."""
     while True:
         look, stale = _look(await connection.fetch(sql, *values))
@@ -347,13 +347,13 @@ async def _fresh(connection: Connection, sql: str, *values: Any) -> Look:
             return look
 
 
-def _look(rows: Sequence[Any]) -> tuple[Look, bool]:
-    look = Look()
+def _look(rows: Sequence[Any]) -> tuple[Snapshot, bool]:
+    look = Snapshot()
     stale = False
     for what, code, name, place, n, m, since, until in rows:
         match what:
             case "there":
-                look.there[name, code] = place
+                look.existing[name, code] = place
             case "counter":
                 look.counters[code] = n
             case "locked":
@@ -374,7 +374,7 @@ def _look(rows: Sequence[Any]) -> tuple[Look, bool]:
             case "timeline":
                 look.timeline, look.timeline_changed = code, name is not None and code != name
             case "awaited":
-                look.awaited = True
+                look.has_waiters = True
             case "erased":
                 look.erased[name, code] = Erased(place, n, since)
     return look, stale

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from service.sync.intake import Author, Ready, corrected_event, latest_event, read_all, ready
+from service.sync.intake import Author, PreparedMutation, corrected_event, latest_event, parse_all, prepare
 from service.sync.yielding import EVERY, let_others_run
 from sync_protocol import clock
 from sync_protocol.limits import MAX_MUTATION_BYTES
@@ -21,8 +21,8 @@ from sync_protocol.periods import to_ms
 from sync_protocol.records import VISIT, clean_columns
 
 
-class NewVisits(msgspec.Struct):
-    """Visits as they were read. `fields`: the canonical values by field, None where there is none; contents: see `Reading`."""
+class VisitColumns(msgspec.Struct):
+    """Visits as they were read. `fields`: the canonical values by field, None where there is none; contents: see `ParsedMutation`."""
 
     mutations: Sequence[Mutation]
     ids: Sequence[str]
@@ -31,7 +31,7 @@ class NewVisits(msgspec.Struct):
     fields: dict[str, Sequence[Any]]
 
     @classmethod
-    def joined(cls, several: Sequence["NewVisits"]) -> "NewVisits | None":
+    def joined(cls, several: Sequence["VisitColumns"]) -> "VisitColumns | None":
         """Several one behind the other; None if a visit comes twice."""
         if len(several) == 1:
             return several[0]
@@ -47,18 +47,18 @@ class NewVisits(msgspec.Struct):
         )
 
 
-class ReadyVisits(msgspec.Struct):
+class PreparedVisitColumns(msgspec.Struct):
     """The same on their way through the write path: whose they are, their corrected stamps, as texts and as numbers, and corrected fields.
 
-    `echoes`: whether what is stored says something else than what was sent, so that its phone must be sent it.
+    `must_echo`: whether what is stored says something else than what was sent, so that its phone must be sent it.
     """
 
     author: Author
-    visits: NewVisits
+    visits: VisitColumns
     stamps: Sequence[str]
     numbers: Sequence[int]
     fields: dict[str, Sequence[Any]]
-    echoes: Sequence[bool]
+    must_echo: Sequence[bool]
     now: datetime
 
     @property
@@ -71,12 +71,12 @@ class ReadyVisits(msgspec.Struct):
         """The highest stamp."""
         return self.stamps[-1]
 
-    def apart(self) -> list[Ready]:
+    def to_mutations(self) -> list[PreparedMutation]:
         """Each by itself."""
-        return ready(self.author, read_all(self.visits.mutations), self.now)
+        return prepare(self.author, parse_all(self.visits.mutations), self.now)
 
 
-def read_new_visits(mutations: Sequence[Mutation]) -> NewVisits | None:
+def parse_visit_columns(mutations: Sequence[Mutation]) -> VisitColumns | None:
     """Reads mutations that are new visits, every one of them without a flaw of its own; None if they are not."""
     if not mutations or {(mutation.kind, mutation.op, mutation.base, mutation.flaw) for mutation in mutations} != _NEW:
         return None
@@ -89,36 +89,36 @@ def read_new_visits(mutations: Sequence[Mutation]) -> NewVisits | None:
     contents = [mutation.canonical() for mutation in mutations]
     if max(map(len, contents)) > MAX_MUTATION_BYTES:
         return None
-    return NewVisits(mutations, ids, [mutation.grid for mutation in mutations], contents, fields)
+    return VisitColumns(mutations, ids, [mutation.grid for mutation in mutations], contents, fields)
 
 
-async def read_new_visits_in_turns(mutations: Sequence[Mutation]) -> NewVisits | None:
+async def parse_visit_columns_in_turns(mutations: Sequence[Mutation]) -> VisitColumns | None:
     """The same, with turns of others between where there are many."""
     some = []
     for begin in range(0, len(mutations), EVERY):
-        read = read_new_visits(mutations[begin : begin + EVERY])
+        read = parse_visit_columns(mutations[begin : begin + EVERY])
         if read is None:
             return None
         some.append(read)
         await let_others_run(len(mutations))
-    return NewVisits.joined(some) if some else None
+    return VisitColumns.joined(some) if some else None
 
 
 _NEW = {(VISIT.name, "put", 0, None)}
 
 
-def ready_visits(author: Author, visits: NewVisits, now: datetime) -> ReadyVisits:
+def prepare_visit_columns(author: Author, visits: VisitColumns, now: datetime) -> PreparedVisitColumns:
     """An author's new visits, ready to be applied at `now`."""
     now_ms = to_ms(now)
     raw = [mutation.stamp for mutation in visits.mutations]
     stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp)
     fields = {**visits.fields}
-    echoes = [False] * len(stamps) if stamps == raw else [one != other for one, other in zip(raw, stamps, strict=True)]
+    must_echo = [False] * len(stamps) if stamps == raw else [one != other for one, other in zip(raw, stamps, strict=True)]
     for name in VISIT.events:
         sent = fields[name]
         if author.offset_ms == 0 and max(sent) <= latest_event(now_ms):
             continue
         fields[name] = corrected = [corrected_event(value, author.offset_ms, now_ms) for value in sent]
         if corrected != sent:
-            echoes = [echo or one != other for echo, one, other in zip(echoes, sent, corrected, strict=True)]
-    return ReadyVisits(author, visits, stamps, [int(stamp, 16) for stamp in stamps], fields, echoes, now)
+            must_echo = [echo or one != other for echo, one, other in zip(must_echo, sent, corrected, strict=True)]
+    return PreparedVisitColumns(author, visits, stamps, [int(stamp, 16) for stamp in stamps], fields, must_echo, now)

@@ -7,8 +7,8 @@ from service.database import Connection
 from service.identity.rights import PostHeld
 from service.settings import Settings
 from service.sync.apply import apply
-from service.sync.intake import Author, read_all, ready
-from service.sync.queries import Acknowledged, acknowledging, add_device, lock_device
+from service.sync.intake import Author, parse_all, prepare
+from service.sync.queries import Acknowledged, acknowledge, add_device, lock_device
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
 from sync_protocol.messages import Mutation, Verdict
@@ -34,8 +34,8 @@ async def write_own(
     for seq, mutation in enumerate(mutations, state["acked_seq"] + 1):
         mutation.seq, mutation.stamp = seq, clock.make_stamp(to_ms(now))
     author = Author(device, name, [post], last_stamp=f"{state['last_stamp']:016x}")
-    items = ready(author, read_all(mutations), now)
+    items = prepare(author, parse_all(mutations), now)
     for item in items:
         item.override = override
-    done = acknowledging([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
+    done = acknowledge([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
     return (await apply(connection, items, now, settings, also=[done])).verdicts

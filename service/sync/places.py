@@ -81,7 +81,7 @@ class _Turns:
             del self._under_way[key]
 
 
-class Places:
+class ConcurrencyLimit:
     """`async with places.taken(device, account)` while an exchange is under way."""
 
     def __init__(
@@ -132,7 +132,7 @@ class Places:
                 self._devices.hand_on(device)
                 raise
         except _Full:
-            raise come_again(self.count_refusal()) from None
+            raise retry_later(self.count_refusal()) from None
         self._taken += 1
         former, at = self._latest
         if former != account:
@@ -166,7 +166,7 @@ class Places:
 
     def count_refusal(self) -> int:
         """Counts a refused exchange; the seconds after which to retry, which differ, so that not all retry together."""
-        metrics.sent_away.inc()
+        metrics.requests_shed.inc()
         self._refused += 1
         now = time.monotonic()
         if now - self._told >= _TOLD_EVERY_S:
@@ -180,8 +180,8 @@ class _Place:
 
     __slots__ = ("_account", "_device", "_places")
 
-    def __init__(self, places: Places, device: str, account: str) -> None:
-        self._places = places
+    def __init__(self, concurrency: ConcurrencyLimit, device: str, account: str) -> None:
+        self._places = concurrency
         self._device = device
         self._account = account
 
@@ -192,7 +192,7 @@ class _Place:
         self._places._leave(self._device, self._account)
 
 
-def come_again(seconds: int) -> Problem:
+def retry_later(seconds: int) -> Problem:
     """The answer to a refused exchange: retry later."""
     text = Text("More phones sync just now than the server can serve; try again in {seconds} seconds.", seconds=seconds)
     return Problem(UNAVAILABLE, text, {"Retry-After": str(seconds), "Cache-Control": "no-store"})

@@ -10,7 +10,7 @@ from service.database import Connection, Row
 from service.encrypted_values import encrypted_conflict_value
 from service.encryption import FieldCipher
 from service.identity.rights import PostHeld
-from service.statements import Part, array, text_array
+from service.statements import Cte, array, text_array
 from service.sync import timelines
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
@@ -37,9 +37,9 @@ _ADVANCE = """
 """
 
 
-def advancing(taken: Mapping[str, int]) -> Part:
+def advance_counters(taken: Mapping[str, int]) -> Cte:
     """Moves counters on by the revisions that were taken; their rows are locked."""
-    return Part("advance", _ADVANCE, (array(taken), array(taken.values())))
+    return Cte("advance", _ADVANCE, (array(taken), array(taken.values())))
 
 
 async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> int:
@@ -67,14 +67,14 @@ _DISPUTE = """
 """
 
 
-def disputing(entries: Sequence[ConflictEntry], now: datetime, cipher: FieldCipher) -> Part:
+def insert_conflicts(entries: Sequence[ConflictEntry], now: datetime, cipher: FieldCipher) -> Cte:
     """Keeps what lost, for ever."""
 
     def value(entry: ConflictEntry, column: str, given: Any) -> str:
         return encrypted_conflict_value(cipher, entry.kind, entry.loss.field, entry.id, column, given)
 
     losses = [entry.loss for entry in entries]
-    return Part(
+    return Cte(
         "dispute",
         _DISPUTE,
         (
@@ -104,9 +104,9 @@ _DEPART = """
 """
 
 
-def departing(rows: Sequence[tuple[str, int, str, str]]) -> Part:
+def insert_moves(rows: Sequence[tuple[str, int, str, str]]) -> Cte:
     """Notes for the feeds of grids which records have left them."""
-    return Part("depart", _DEPART, tuple(array(column) for column in zip(*rows, strict=True)))
+    return Cte("depart", _DEPART, tuple(array(column) for column in zip(*rows, strict=True)))
 
 
 # ----------------------------------------------------------------------------------------------- server, device
@@ -248,10 +248,10 @@ _ACKNOWLEDGE = """
 """
 
 
-def acknowledging(devices: Sequence[Acknowledged], now: datetime) -> Part:
+def acknowledge(devices: Sequence[Acknowledged], now: datetime) -> Cte:
     """Moves devices on after their pushes."""
     rows = [(item.device, item.acked, int(item.stamp, 16), item.offset_ms, item.queued) for item in devices]
-    return Part("acknowledge", _ACKNOWLEDGE, (now, *map(array, zip(*rows, strict=True))))
+    return Cte("acknowledge", _ACKNOWLEDGE, (now, *map(array, zip(*rows, strict=True))))
 
 
 async def seen(connection: Connection, device: str, queued: int, offset_ms: int, now: datetime) -> None:

@@ -9,7 +9,7 @@ from service.encryption import FieldCipher
 from service.identity.rights import PostHeld
 from service.records import queries as records
 from service.sync import queries
-from service.sync.intake import Ready
+from service.sync.intake import PreparedMutation
 from service.sync.judge import Assigned, Evidence, Validities, by_ties_alone, written_of
 from sync_protocol.merge import GRID
 from sync_protocol.records import HOUSEHOLD, KINDS, Kind
@@ -26,7 +26,7 @@ class _Wanted:
         self.problems: set[str] = set()
         self.about: set[tuple[str, str]] = set()
 
-    def note(self, item: Ready, where: Callable[[str, str], str | None], validities: Validities) -> None:
+    def note(self, item: PreparedMutation, where: Callable[[str, str], str | None], validities: Validities) -> None:
         """Notes what one mutation calls for."""
         kind, fields, author = item.kind, item.fields, item.author
         assert kind is not None
@@ -47,7 +47,7 @@ class _Wanted:
             if by_ties_alone(posts):
                 self.contacts.add(target)
 
-    def _note_ties(self, item: Ready, kind: Kind, posts: Sequence[PostHeld]) -> None:
+    def _note_ties(self, item: PreparedMutation, kind: Kind, posts: Sequence[PostHeld]) -> None:
         """Notes what the rights of somebody without a post here, or with ties alone, rest on."""
         if not by_ties_alone(posts):
             return
@@ -61,7 +61,7 @@ class _Wanted:
 
 async def gather(
     connection: Connection,
-    items: Sequence[Ready],
+    items: Sequence[PreparedMutation],
     where: Callable[[str, str], str | None],
     validities: Validities,
     cipher: FieldCipher,

@@ -3,12 +3,12 @@
 from service.database import Connection
 from service.identity.access import Caller
 from service.settings import Settings
-from service.sync import look as looking
+from service.sync import look as prefetch
 from service.sync import queries
 from service.sync.apply import apply
 from service.sync.held_queries import HeldRow
-from service.sync.intake import Author, Reading, read, ready_one
-from service.sync.look import Names
+from service.sync.intake import Author, ParsedMutation, read, prepare_one
+from service.sync.look import ReadSet
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
 from sync_protocol.messages import Mutation, Verdict
@@ -29,7 +29,7 @@ async def write_as(
     """
     device = server_device_id(caller.staff_code)
     await queries.add_device(connection, device, caller.staff_code, caller.now)
-    look = await looking.lock(connection, [(device, caller.staff_code)], Names.of([read(mutation)]), caller.now)
+    look = await prefetch.lock_and_read(connection, [(device, caller.staff_code)], ReadSet.of([read(mutation)]), caller.now)
     state = look.devices[device]
     now_ms = to_ms(caller.now)
     stamp = max(clock.make_stamp(now_ms), clock.successor(state.last_stamp))
@@ -38,17 +38,17 @@ async def write_as(
     author = Author(device, caller.staff_code, caller.posts, epoch=look.epoch)
     reading = read(mutation)  # anew, for the stamp is part of what is kept
     if origin is None:
-        item = ready_one(author, reading, stamp, 0, now_ms)
+        item = prepare_one(author, reading, stamp, 0, now_ms)
     else:
-        item = ready_one(author, reading, origin.stamp, _offset_of(origin, reading), now_ms)
+        item = prepare_one(author, reading, origin.stamp, _offset_of(origin, reading), now_ms)
         item.origin, item.created_by, item.rights_at, item.seen = origin.id, origin.staff_code, stamp, origin.seen
     item.override = override
-    done = queries.acknowledging([queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now)
+    done = queries.acknowledge([queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now)
     [verdict] = (await apply(connection, [item], caller.now, settings, look, [done])).verdicts
     return verdict
 
 
-def _offset_of(origin: HeldRow, reading: Reading) -> int:
+def _offset_of(origin: HeldRow, reading: ParsedMutation) -> int:
     """The phone's clock offset for the times of events, if they still are as the phone sent them."""
     kind = reading.kind
     as_sent = kind is not None and all(reading.mutation.fields.get(name) == origin.mutation.fields.get(name) for name in kind.events)

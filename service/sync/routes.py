@@ -38,7 +38,7 @@ from service.identity.access import phone
 from service.state import state_of
 from service.sync import examples
 from service.sync.exchange import PhoneCaller, verify
-from service.sync.places import Places
+from service.sync.places import ConcurrencyLimit
 from sync_protocol.decoding import BrokenEnvelope, UnknownProtocol, decode_request, decode_verify
 from sync_protocol.messages import MAX_MUTATIONS, VerifyAnswer, encode
 from sync_protocol.texts import Text
@@ -48,9 +48,9 @@ router = APIRouter(tags=["sync"])
 E = TypeVar("E")
 
 
-def places_of(request: Request) -> Places:
+def places_of(request: Request) -> ConcurrencyLimit:
     """The places of exchanges in this process."""
-    return cast(Places, request.app.state.places)
+    return cast(ConcurrencyLimit, request.app.state.concurrency)
 
 
 _SIGNED = (
@@ -115,8 +115,8 @@ async def sync(request: Request) -> Response:
     state = state_of(request)
     claims, device, now = await phone(request, state)
     body = await read_body(request, owner=device, account=claims.staff_code)
-    places = places_of(request)
-    async with places.taken(device, claims.staff_code):
+    concurrency = places_of(request)
+    async with concurrency.taken(device, claims.staff_code):
         message = _read(decode_request, body)
         count = len(message.mutations)
         if count > MAX_MUTATIONS:
@@ -125,7 +125,7 @@ async def sync(request: Request) -> Response:
         caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
         began = time.monotonic()
         answer = await _in_time(state.exchanges.answer(caller, message, now), state.settings.exchange_seconds)
-        places.took(claims.staff_code, count, time.monotonic() - began)
+        concurrency.took(claims.staff_code, count, time.monotonic() - began)
     return Response(answer, media_type="application/json")
 
 

@@ -10,7 +10,7 @@ from service.database import Database
 from service.identity.views import View, present_views
 from service.sync import queries
 from service.sync.feed import Feed, Reader
-from service.sync.look import FeedHead, Look
+from service.sync.look import FeedHead, Snapshot
 from sync_protocol.periods import local_day
 
 # What is pulled of these views is read from outside the village.
@@ -18,7 +18,7 @@ _OUTSIDE = frozenset({View.REDUCED, View.SUMMARISED, View.ASSIGNED})
 
 
 async def feeds_for(
-    database: Database, look: Look, staff_code: str, heads: Mapping[str, FeedHead], now: datetime
+    database: Database, look: Snapshot, staff_code: str, heads: Mapping[str, FeedHead], now: datetime
 ) -> tuple[dict[str, Feed], Reader]:
     """The feeds with the versions of their views: of a part of a grid, which households and problems
     it consists of. When that changes, the part is sent anew."""
@@ -38,7 +38,7 @@ async def feeds_for(
     return feeds, Reader(staff_code, [problem for some in assigned.values() for problem in some])
 
 
-async def audit_pull(database: Database, look: Look, device: str, staff_code: str, feeds: Mapping[str, Feed], now: datetime) -> None:
+async def audit_pull(database: Database, look: Snapshot, device: str, staff_code: str, feeds: Mapping[str, Feed], now: datetime) -> None:
     """Writes one line a day and device: that somebody pulled from outside the village."""
     today = local_day(now)
     outside = sum(feed.view in _OUTSIDE for feed in feeds.values())

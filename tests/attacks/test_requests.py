@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from service.sync.door import Door
-from service.sync.places import Places
+from service.sync.door import LoadShedding
+from service.sync.places import ConcurrencyLimit
 from tests.sockets import serving
 from tests.world import World
 
@@ -19,8 +19,8 @@ HIDDEN = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
 
 async def raw_answer(world: World, request: bytes) -> bytes:
     """All that comes back on a connection until the server closes it."""
-    world.app.state.places = Places(8)
-    door = Door(world.app, world.app.state.places)
+    world.app.state.places = ConcurrencyLimit(8)
+    door = LoadShedding(world.app, world.app.state.places)
     async with serving(door) as port, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request)

@@ -81,13 +81,13 @@ UNIT = r"\d{4}(\d{2}(\d{3}(\d{3}(\d{3})?)?)?)?"
 STAFF = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"
 
 
-class Unfit(Exception):
+class InvalidValue(Exception):
     """A value that a field does not take."""
 
 
 def need(fits: Any) -> None:
     if not fits:
-        raise Unfit
+        raise InvalidValue
 
 
 def text(most: int, least: int = 0) -> Callable[[Any], str]:
@@ -142,7 +142,7 @@ def moment(event: bool) -> Callable[[Any], str]:
         try:
             read = datetime.fromisoformat(f"{day}T{minute}{second or ':00'}.{milliseconds}{zone}").astimezone(UTC)
         except (ValueError, OverflowError):
-            raise Unfit from None
+            raise InvalidValue from None
         need(event or 2000 <= read.year <= 2199)
         return read.strftime("%Y-%m-%dT%H:%M:%S.").rjust(20, "0") + f"{read.microsecond // 1000:03d}Z"
 
@@ -293,7 +293,7 @@ def canonical(kind: str, fields: Json) -> tuple[Json, list[str]]:
                 clean[name] = None
             else:
                 clean[name] = KINDS[kind][name][0](value)
-        except Unfit:
+        except InvalidValue:
             wrong.append(name)
     unknown = [name for name in clean if name not in KINDS[kind]]
     if len(unknown) > 30:

@@ -231,7 +231,7 @@ async def test_the_service_itself_releases_what_is_overdue_and_outlives_an_error
         return await release_overdue(database, settings, now)
 
     monkeypatch.setattr(again, "release_overdue", fail_once)
-    releasing = asyncio.create_task(again.keep_releasing(world.state.database, world.state.settings, world.clock.now, every_s=0.01))
+    releasing = asyncio.create_task(again.keep_retrying(world.state.database, world.state.settings, world.clock.now, every_s=0.01))
     try:
         await until_none(lambda: held_of(world))
     finally:

@@ -13,8 +13,8 @@ import pytest
 from service.http import body as bodies
 from service.http import connections
 from service.http.connections import Limits
-from service.sync.door import Door
-from service.sync.places import Places
+from service.sync.door import LoadShedding
+from service.sync.places import ConcurrencyLimit
 from tests.sockets import Wire, serving
 from tests.world import GRID, SECRETARY, WORKER, World, until_none
 
@@ -30,9 +30,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def served(world: World, limits: Limits = IMPATIENT, places: int = 8) -> AsyncIterator[int]:
-    world.app.state.places = Places(places)
-    async with serving(Door(world.app, world.app.state.places, limits=limits), keep_alive_s=5) as port:
+async def served(world: World, limits: Limits = IMPATIENT, concurrency: int = 8) -> AsyncIterator[int]:
+    world.app.state.concurrency = ConcurrencyLimit(concurrency)
+    async with serving(LoadShedding(world.app, world.app.state.concurrency, limits=limits), keep_alive_s=5) as port:
         yield port
 
 
@@ -152,7 +152,7 @@ async def test_trailers_are_no_headers(world: World) -> None:
 
 
 async def test_slow_bodies_of_one_account_take_no_place_and_end(world: World, impatient: None) -> None:
-    async with served(world, places=2) as port, AsyncExitStack() as stack:
+    async with served(world, concurrency=2) as port, AsyncExitStack() as stack:
         slow = []
         for _ in range(16):
             line, _ = await phone_of(world, WORKER)
@@ -485,7 +485,7 @@ async def test_a_path_with_a_slash_too_many_is_no_path(world: World) -> None:
 
 
 async def test_what_is_refused_before_the_app_has_the_same_headers(world: World) -> None:
-    async with served(world, Limits(), places=0) as port, AsyncExitStack() as stack:
+    async with served(world, Limits(), concurrency=0) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world)
         full = await wire_to(port, stack)
         full.post(line, body=body)

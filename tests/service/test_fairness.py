@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from service.errors import Problem
-from service.http.shares import AT_ONCE, Shares
+from service.http.shares import AT_ONCE, AccountLimit
 from service.sync import failpoints
-from service.sync.places import LARGE, PER_ACCOUNT, PER_DEVICE, RESTS, WAITING_PER_ACCOUNT, WAITING_PER_DEVICE, Places
+from service.sync.places import LARGE, PER_ACCOUNT, PER_DEVICE, RESTS, WAITING_PER_ACCOUNT, WAITING_PER_DEVICE, ConcurrencyLimit
 from tests.world import OTHER_GRID, SUPERVISOR, WORKER, World, first_held_at
 
 
@@ -31,12 +31,12 @@ async def test_a_small_push_does_not_wait_for_a_large_one(world: World) -> None:
 
 
 async def test_a_device_has_two_places_and_the_rest_of_what_it_sends_waits() -> None:
-    places = Places(8)
+    concurrency = ConcurrencyLimit(8)
     go_on = asyncio.Event()
     inside: list[str] = []
 
     async def exchange(device: str) -> None:
-        async with places.taken(device, device):
+        async with concurrency.taken(device, device):
             inside.append(device)
             await go_on.wait()
 
@@ -46,23 +46,23 @@ async def test_a_device_has_two_places_and_the_rest_of_what_it_sends_waits() -> 
     others = [asyncio.create_task(exchange(f"phone {number}")) for number in range(6)]
     await asyncio.sleep(0)
     assert len(inside) == 8
-    assert places.is_full
+    assert concurrency.is_full
     go_on.set()
     ends = await asyncio.gather(*greedy, *others, return_exceptions=True)
     refused = [end for end in ends if end is not None]
     assert [type(end) for end in refused] == [Problem] * 3
     assert [end.headers["Retry-After"].isdigit() for end in refused if isinstance(end, Problem)] == [True] * 3
-    async with places.taken("greedy", "greedy"):
-        assert not places.is_full
+    async with concurrency.taken("greedy", "greedy"):
+        assert not concurrency.is_full
 
 
 async def test_an_account_has_no_more_places_for_having_many_devices() -> None:
-    places = Places(64)
+    concurrency = ConcurrencyLimit(64)
     go_on = asyncio.Event()
     inside: list[str] = []
 
     async def exchange(device: str, account: str) -> None:
-        async with places.taken(device, account):
+        async with concurrency.taken(device, account):
             inside.append(account)
             await go_on.wait()
 
@@ -75,7 +75,7 @@ async def test_an_account_has_no_more_places_for_having_many_devices() -> None:
     go_on.set()
     ends = await asyncio.gather(*greedy, *family, return_exceptions=True)
     assert len([end for end in ends if isinstance(end, Problem)]) == 60 - PER_ACCOUNT - WAITING_PER_ACCOUNT
-    assert (places._taken, places._devices._under_way, places._accounts._under_way) == (0, {}, {})
+    assert (concurrency._taken, concurrency._devices._under_way, concurrency._accounts._under_way) == (0, {}, {})
 
 
 async def test_an_account_has_no_more_requests_under_way_for_having_signed_in_often(world: World) -> None:
@@ -86,7 +86,7 @@ async def test_an_account_has_no_more_requests_under_way_for_having_signed_in_of
         inside.append(scope["path"])
         await go_on.wait()
 
-    shares = Shares(app)
+    shares = AccountLimit(app)
 
     def ask(path: str, token: str) -> asyncio.Task[None]:
         scope = {"type": "http", "app": world.app, "path": path, "headers": [(b"authorization", f"Bearer {token}".encode())]}
@@ -103,19 +103,19 @@ async def test_an_account_has_no_more_requests_under_way_for_having_signed_in_of
 
 
 async def test_who_gives_up_waiting_leaves_no_trace() -> None:
-    places = Places(1)
+    concurrency = ConcurrencyLimit(1)
     for _ in range(3):
-        tasks = [asyncio.create_task(hold(places)) for _ in range(4)]
+        tasks = [asyncio.create_task(hold(concurrency)) for _ in range(4)]
         await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    async with places.taken("phone", "phone"):
-        assert places.is_full
+    async with concurrency.taken("phone", "phone"):
+        assert concurrency.is_full
     with pytest.raises(asyncio.TimeoutError):
-        async with asyncio.timeout(0.01), places.taken("phone", "phone"):
+        async with asyncio.timeout(0.01), concurrency.taken("phone", "phone"):
             await asyncio.sleep(1)
-    assert not places.is_full
+    assert not concurrency.is_full
 
 
 class Slept:
@@ -130,25 +130,25 @@ class Slept:
         self.now += seconds
 
 
-async def begin(places: Places, account: str, device: str = "phone") -> None:
-    async with places.taken(f"{device} of {account}", account):
+async def begin(concurrency: ConcurrencyLimit, account: str, device: str = "phone") -> None:
+    async with concurrency.taken(f"{device} of {account}", account):
         pass
 
 
 async def test_a_device_rests_after_a_large_push_while_others_are_about() -> None:
     time = Slept()
-    places = Places(4, lambda: time.now, time.sleep)
-    await begin(places, "ordinary")
-    await begin(places, "greedy")
-    places.took("greedy", LARGE + 1, 0.2)
+    concurrency = ConcurrencyLimit(4, lambda: time.now, time.sleep)
+    await begin(concurrency, "ordinary")
+    await begin(concurrency, "greedy")
+    concurrency.took("greedy", LARGE + 1, 0.2)
     time.now += 0.1
-    await begin(places, "greedy")
+    await begin(concurrency, "greedy")
     assert time.slept == [pytest.approx(0.2 * RESTS - 0.1)]
-    places.took("greedy", LARGE, 0.2)  # as large as a phone should make them
-    await begin(places, "greedy")
-    await begin(places, "ordinary")
-    places.took("greedy", LARGE + 1, 20)
-    await begin(places, "greedy")
+    concurrency.took("greedy", LARGE, 0.2)  # as large as a phone should make them
+    await begin(concurrency, "greedy")
+    await begin(concurrency, "ordinary")
+    concurrency.took("greedy", LARGE + 1, 20)
+    await begin(concurrency, "greedy")
     assert time.slept[1:] == [2.0]  # and no longer than that
 
 
@@ -163,50 +163,50 @@ async def test_whatever_an_account_sends_waits_until_it_has_rested(device: str) 
         waking.append(asyncio.get_running_loop().create_future())
         await waking[-1]
 
-    places = Places(8, lambda: time.now, sleep)
-    await begin(places, "ordinary")
-    await begin(places, "greedy")
-    places.took("greedy", LARGE + 1, 0.2)
-    decoy = asyncio.create_task(begin(places, "greedy"))
+    concurrency = ConcurrencyLimit(8, lambda: time.now, sleep)
+    await begin(concurrency, "ordinary")
+    await begin(concurrency, "greedy")
+    concurrency.took("greedy", LARGE + 1, 0.2)
+    decoy = asyncio.create_task(begin(concurrency, "greedy"))
     await asyncio.sleep(0)
     time.now += 0.05
-    large = asyncio.create_task(begin(places, "greedy", device))
+    large = asyncio.create_task(begin(concurrency, "greedy", device))
     await asyncio.sleep(0)
     assert time.slept == [pytest.approx(0.2 * RESTS), pytest.approx(0.2 * RESTS - 0.05)]
     time.now += 0.2 * RESTS
     for turn in waking:
         turn.set_result(None)
     await asyncio.gather(decoy, large)
-    await begin(places, "greedy")
+    await begin(concurrency, "greedy")
     assert len(time.slept) == 2
 
 
 async def test_a_device_that_is_alone_does_not_rest() -> None:
     time = Slept()
-    places = Places(4, lambda: time.now, time.sleep)
-    await begin(places, "ordinary")
+    concurrency = ConcurrencyLimit(4, lambda: time.now, time.sleep)
+    await begin(concurrency, "ordinary")
     time.now += 5
     for _ in range(3):
-        await begin(places, "recovering")
-        places.took("recovering", 1_000, 0.2)
+        await begin(concurrency, "recovering")
+        concurrency.took("recovering", 1_000, 0.2)
         time.now += 0.2
     assert time.slept == []
 
 
 async def test_who_gives_up_resting_leaves_its_turn() -> None:
     now = 100.0
-    places = Places(4, lambda: now)
-    await begin(places, "ordinary")
-    await begin(places, "greedy")
-    places.took("greedy", 1_000, 10)
+    concurrency = ConcurrencyLimit(4, lambda: now)
+    await begin(concurrency, "ordinary")
+    await begin(concurrency, "greedy")
+    concurrency.took("greedy", 1_000, 10)
     with pytest.raises(asyncio.TimeoutError):
         async with asyncio.timeout(0.01):
-            await begin(places, "greedy")
+            await begin(concurrency, "greedy")
     now += 3
     for _ in range(PER_DEVICE + 1):
-        await begin(places, "greedy")
+        await begin(concurrency, "greedy")
 
 
-async def hold(places: Places) -> None:
-    async with places.taken("phone", "phone"):
+async def hold(concurrency: ConcurrencyLimit) -> None:
+    async with concurrency.taken("phone", "phone"):
         await asyncio.sleep(60)

@@ -265,7 +265,7 @@ async def test_phones_hand_in_while_a_check_is_under_way_and_only_what_stays_wro
     looks: list[bool] = []
     see = checking._see
 
-    async def busy(connection: Any, settings: Any, part: checking.Part) -> Any:
+    async def busy(connection: Any, settings: Any, part: checking.Cte) -> Any:
         """Somebody writes in the part during every look, unless that look holds writers back."""
         seen = await see(connection, settings, part)
         if part.begins <= GRID < part.ends:

@@ -15,7 +15,7 @@ from service.settings import Settings
 from service.summaries import credit
 from service.summaries.check import differences
 from service.sync.exchange import Exchange, Exchanges, PhoneCaller
-from service.sync.new_visits import read_new_visits
+from service.sync.new_visits import parse_visit_columns
 from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, uuid7, weekly_analysis_id
@@ -214,15 +214,15 @@ async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: st
     outcomes: Counter[str] = Counter()
     now = NOW
     quick = 0
-    new_visits = credit.Changes.new_visits
+    new_visits = credit.TallyDeltas.new_visits
 
-    def counted(self: credit.Changes, by: str, visits: Iterable[Any], received_at: datetime) -> None:
+    def counted(self: credit.TallyDeltas, by: str, visits: Iterable[Any], received_at: datetime) -> None:
         nonlocal quick
         found = [*visits]
         quick += len(found)
         new_visits(self, by, found, received_at)
 
-    monkeypatch.setattr(credit.Changes, "new_visits", counted)
+    monkeypatch.setattr(credit.TallyDeltas, "new_visits", counted)
     async with side(server, template) as together, side(server, template) as alone, side(server, template) as slow:
         for _ in range(ROUNDS):
             now += timedelta(minutes=5)
@@ -254,7 +254,7 @@ async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: st
 
 def exchange_of(phone: Phone, request: SyncRequest, now: datetime, is_quick: bool = True) -> Exchange:
     """A phone's exchange; without `is_quick` new visits go the way of all others."""
-    visits = read_new_visits(request.mutations) if is_quick else None
+    visits = parse_visit_columns(request.mutations) if is_quick else None
     return Exchange(PhoneCaller(phone.device, phone.staff_code), request, now, visits)
 
 

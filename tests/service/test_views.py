@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.identity.rights import PostHeld
-from service.sync.look import Assignment, Look
+from service.sync.look import Assignment, Snapshot
 from sync_protocol.device import Device
 from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
 
@@ -562,5 +562,5 @@ async def test_a_contact_member_reads_numbers_and_no_titles_in_summaries(world: 
 def test_who_is_assigned_a_problem_does_not_depend_on_whose_pull_is_read_with_it() -> None:
     """The rows of a batch hold what is assigned to others, too: a unit inside of one's own is not elsewhere."""
     post = PostHeld("contact_member", VILLAGE, NOW - timedelta(days=1), None)
-    look = Look(posts={"MEMBER": [post]}, assignments=[Assignment("inside", OTHER_GRID, GRID), Assignment("elsewhere", FAR_GRID, GRID)])
+    look = Snapshot(posts={"MEMBER": [post]}, assignments=[Assignment("inside", OTHER_GRID, GRID), Assignment("elsewhere", FAR_GRID, GRID)])
     assert look.assigned_to("MEMBER", NOW) == {FAR_GRID: ["elsewhere"]}

@@ -13,8 +13,8 @@ from service.errors import Problem
 from service.http import ids
 from service.identity import rights
 from service.outcomes import Outcome
-from service.statements import Part
-from service.summaries.credit import Changes
+from service.statements import Cte
+from service.summaries.credit import TallyDeltas
 from service.sync import exchange, feed, held_queries, judge, log_queries, look, queries, views
 from sync_protocol import clock
 from sync_protocol.device import Device, Unreachable
@@ -22,7 +22,7 @@ from sync_protocol.ids import new_uuid7
 from sync_protocol.merge import Edit
 from tests.simulation.troubles import LOST_CONNECTIONS, STALLS, TWO_SERVERS
 
-_NOTHING = Part("nothing", "SELECT 1", ())
+_NOTHING = Cte("nothing", "SELECT 1", ())
 
 batch: Any = importlib.import_module("service.sync.batch")
 
@@ -104,25 +104,25 @@ def run_the_cursor_ahead(patch: Patch) -> None:
 
 def keep_dropped_grids(patch: Patch) -> None:
     """Never names the grids that left a scope."""
-    plain = feed.Road.end
+    plain = feed.PullPlan.to_page
 
     def end(*args: Any, **named: Any) -> Any:
         page = plain(*args, **named)
         page.dropped = []
         return page
 
-    patch.setattr(feed.Road, "end", end)
+    patch.setattr(feed.PullPlan, "end", end)
 
 
 def never_take_credit_back(patch: Patch) -> None:
     """Adds to the tally and never takes away."""
-    plain = Changes._case
+    plain = TallyDeltas._case
 
-    def case(self: Changes, facts: Any, sign: int) -> None:
+    def case(self: TallyDeltas, facts: Any, sign: int) -> None:
         if sign > 0:
             plain(self, facts, sign)
 
-    patch.setattr(Changes, "_case", case)
+    patch.setattr(TallyDeltas, "_case", case)
 
 
 def keep_the_epoch(patch: Patch) -> None:
@@ -186,7 +186,7 @@ def show_contact_members_every_record(patch: Patch) -> None:
 
 def forget_assignments(patch: Patch) -> None:
     """Does not show a problem where it was assigned."""
-    patch.setattr(look.Look, "assigned_to", lambda *_: {})
+    patch.setattr(look.Snapshot, "assigned_to", lambda *_: {})
 
 
 def keep_what_a_former_view_showed(patch: Patch) -> None:

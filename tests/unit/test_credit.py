@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.summaries.credit import CaseFacts, Changes, HouseholdFacts, VisitFacts
+from service.summaries.credit import CaseFacts, TallyDeltas, HouseholdFacts, VisitFacts
 
 NEW_YEAR = date(2026, 12, 26)
 days = st.integers(0, 12).map(lambda n: NEW_YEAR + timedelta(days=n))
@@ -30,7 +30,7 @@ problems = st.none() | st.builds(
 households = st.none() | st.builds(HouseholdFacts, grids, st.booleans())
 
 
-def rows(changes: Changes) -> tuple[object, ...]:
+def rows(changes: TallyDeltas) -> tuple[object, ...]:
     parts = (changes.days(), changes.weeks(), changes.cases(), changes.grids(), changes.cadres(), changes.visited(), changes.stock())
     return tuple(parts)
 
@@ -40,7 +40,7 @@ def rows(changes: Changes) -> tuple[object, ...]:
 def test_only_where_the_records_stand_counts(
     some_visits: list[list[VisitFacts | None]], some_problems: list[list[CaseFacts | None]], some_houses: list[list[HouseholdFacts | None]]
 ) -> None:
-    lived, counted = Changes(), Changes()
+    lived, counted = TallyDeltas(), TallyDeltas()
     for line in some_visits:
         for before, after in zip([None, *line], line, strict=False):
             lived.visit(before, after)
@@ -59,7 +59,7 @@ def test_only_where_the_records_stand_counts(
 
 @given(visits, problems)
 def test_what_goes_takes_everything_with_it(visit: VisitFacts | None, problem: CaseFacts | None) -> None:
-    changes = Changes()
+    changes = TallyDeltas()
     changes.visit(None, visit)
     changes.case(None, problem)
     changes.visit(visit, None)
@@ -68,7 +68,7 @@ def test_what_goes_takes_everything_with_it(visit: VisitFacts | None, problem: C
 
 
 def test_the_days_around_new_year_belong_to_two_weeks_two_months_and_two_quarters() -> None:
-    changes = Changes()
+    changes = TallyDeltas()
     for day in (date(2026, 12, 31), date(2027, 1, 3), date(2027, 1, 4)):
         changes.visit(None, VisitFacts("g", "W1", day, (), None, day, datetime(2026, 12, 31, tzinfo=UTC)))
     spans = {span: counts[0] for (span, _, _), counts in changes.cadres().items()}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from service.http.origins import cross_origin
-from service.sync.door import PATH, Door
-from service.sync.places import Places
+from service.sync.door import PATH, LoadShedding
+from service.sync.places import ConcurrencyLimit
 from tests.sockets import Wire, serving
 
 PAGES = "https://pages.example"
@@ -25,11 +25,11 @@ class House:
         self.open = asyncio.Event()
         self.entered = asyncio.Event()
         self.served = 0
-        self.door = Door(self.app, Places(at_once), partial(cross_origin, origins=[PAGES]))
+        self.door = LoadShedding(self.app, ConcurrencyLimit(at_once), partial(cross_origin, origins=[PAGES]))
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         if (scope["path"], scope["method"]) == (PATH, "POST"):
-            async with self.door.places.taken(str(scope["headers"]), "account"):
+            async with self.door.concurrency.taken(str(scope["headers"]), "account"):
                 self.entered.set()
                 await self.open.wait()
         self.served += 1
@@ -200,7 +200,7 @@ async def test_a_page_may_ask_for_the_way_to_a_full_house() -> None:
             assert (await wire.answer())[0] == 200
         wire.post(path="/v1/visits")
         assert (await wire.answer())[0] == 200
-        assert house.door.places.is_full
+        assert house.door.concurrency.is_full
 
 
 async def test_who_leaves_at_the_door_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
@@ -211,5 +211,5 @@ async def test_who_leaves_at_the_door_leaves_nothing_behind(caplog: pytest.LogCa
         wire.writer.transport.abort()
         house.open.set()
         assert (await inside.answer())[0] == 200
-        assert not house.door.places.is_full
+        assert not house.door.concurrency.is_full
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.sync import new_visits
-from service.sync.intake import Author, Reading, read, read_all, ready
-from service.sync.new_visits import read_new_visits, read_new_visits_in_turns, ready_visits
+from service.sync.intake import Author, ParsedMutation, read, parse_all, prepare
+from service.sync.new_visits import parse_visit_columns, parse_visit_columns_in_turns, prepare_visit_columns
 from sync_protocol import clock, decoding, ids
-from sync_protocol.fields import Choice, FieldType, Id, Moment, Month, Place, SetOf, Text, Unfit, Week, Whole
+from sync_protocol.fields import Choice, FieldType, Id, Moment, Month, Place, SetOf, Text, InvalidValue, Week, Whole
 from sync_protocol.merge import first_values
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import to_ms
@@ -86,7 +86,7 @@ def test_one_odd_value_among_many_is_seen(name: str) -> None:
         assert kind.clean_many([right[0], odd, right[-1]]) is None, odd
         try:
             cleaned = kind.clean(odd)
-        except Unfit:
+        except InvalidValue:
             continue
         assert cleaned != odd
 
@@ -161,29 +161,29 @@ def test_new_visits_are_read_and_readied_together_as_one_by_one(data: st.DataObj
         for seq, fields in enumerate(data.draw(st.lists(fields_of("visit"), min_size=1, max_size=3)), 1)
     ]
     author = Author("device", "W1", [], offset_ms=offset_ms)
-    together, singly = read_new_visits(some), ready(author, read_all(some), now)
+    together, singly = parse_visit_columns(some), prepare(author, parse_all(some), now)
     if together is None:
         return
     assert all(item.flaw is None for item in singly)
-    found = ready_visits(author, together, now)
+    found = prepare_visit_columns(author, together, now)
     assert [*found.stamps] == [item.stamp for item in singly]
     assert [*found.numbers] == [int(item.stamp, 16) for item in singly]
-    assert [*found.echoes] == [not item.as_sent for item in singly]
+    assert [*found.must_echo] == [not item.as_sent for item in singly]
     assert [*together.contents] == [item.reading.content for item in singly]
     for place, item in enumerate(singly):
         fields = {name: column[place] for name, column in found.fields.items() if column[place] is not None}
         assert fields == first_values(item.fields)
-    assert [item.edit() for item in found.apart()] == [item.edit() for item in singly]
+    assert [item.edit() for item in found.to_mutations()] == [item.edit() for item in singly]
 
 
 def test_a_visit_that_is_not_new_or_not_whole_is_read_singly() -> None:
     whole = Mutation(1, "visit", ID, "150202100200001", stamp="0192f3a1b2c30000", fields={"visited_at": MOMENT})
-    assert read_new_visits([whole]) is not None
+    assert parse_visit_columns([whole]) is not None
     odd: dict[str, Any]
     for odd in ({"base": 3}, {"op": "delete"}, {"kind": "step"}, {"flaw": "?"}, {"fields": {"content": "x"}}, {"fields": {}}):
-        assert read_new_visits([msgspec.structs.replace(whole, **odd)]) is None, odd
-    assert read_new_visits([whole, whole]) is None
-    assert read_new_visits([]) is None
+        assert parse_visit_columns([msgspec.structs.replace(whole, **odd)]) is None, odd
+    assert parse_visit_columns([whole, whole]) is None
+    assert parse_visit_columns([]) is None
 
 
 async def test_visits_read_in_turns_are_as_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,9 +191,9 @@ async def test_visits_read_in_turns_are_as_read_at_once(monkeypatch: pytest.Monk
     whole = Mutation(1, "visit", ID, "150202100200001", stamp="0192f3a1b2c30000", fields={"visited_at": MOMENT})
     for count in (0, 1, 2, 3, 5):
         some = [msgspec.structs.replace(whole, seq=seq, id=f"{ID[:-1]}{seq}") for seq in range(1, count + 1)]
-        assert await read_new_visits_in_turns(some) == read_new_visits(some)
-    assert await read_new_visits_in_turns([*some, some[0]]) is None, "it comes twice, in different turns"
-    assert await read_new_visits_in_turns([*some, msgspec.structs.replace(whole, base=3)]) is None
+        assert await parse_visit_columns_in_turns(some) == parse_visit_columns(some)
+    assert await parse_visit_columns_in_turns([*some, some[0]]) is None, "it comes twice, in different turns"
+    assert await parse_visit_columns_in_turns([*some, msgspec.structs.replace(whole, base=3)]) is None
 
 
 def one_by_one(check: Callable[[Any], bool], values: list[Any]) -> bool:
@@ -238,11 +238,11 @@ def test_a_request_is_read_together_as_one_by_one(some: list[Mutation]) -> None:
     request = decoding.decode_request(msgspec.json.encode(body))
     assert [mutation.flaw for mutation in request.mutations] == [decoding.flaw_of(mutation) for mutation in some]
 
-    def shown(readings: list[Reading]) -> list[Any]:
+    def shown(readings: list[ParsedMutation]) -> list[Any]:
         return [repr(reading) for reading in readings]
 
-    assert shown(read_all(request.mutations)) == shown([read(mutation) for mutation in request.mutations])
-    assert [json.loads(reading.content)["fields"] for reading in read_all(request.mutations)] == [mutation.fields for mutation in some]
+    assert shown(parse_all(request.mutations)) == shown([read(mutation) for mutation in request.mutations])
+    assert [json.loads(reading.content)["fields"] for reading in parse_all(request.mutations)] == [mutation.fields for mutation in some]
 
 
 @pytest.mark.parametrize(

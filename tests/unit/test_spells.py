@@ -18,5 +18,5 @@ near = st.integers(-3_000, 3_000).map(lambda microseconds: NOON + timedelta(micr
 def test_a_stamp_lies_in_the_spell_when_its_moment_lies_in_the_post(begins: datetime, ends: datetime | None, ms: int, counter: int) -> None:
     post = PostHeld("grid_worker", "150202100200001", begins, ends)
     now = to_ms(NOON) + ms
-    first, after = post.spell()
+    first, after = post.validity()
     assert (first <= make_stamp(now, counter) < after) is post.valid_at(from_ms(now))

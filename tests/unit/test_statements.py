@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.statements import NULL_CELL, cell, cells, quoted, text_array
+from service.statements import NULL_CELL, copy_field, cells, quoted, text_array
 
 texts = st.lists(st.none() | st.text('ab"\\\n\t\r{},é', max_size=4), max_size=4)
 
 
 @given(texts)
 def test_cells_are_escaped_as_each_alone(some: list[str | None]) -> None:
-    assert [*cells(some)] == [NULL_CELL if text is None else cell(text) for text in some]
+    assert [*cells(some)] == [NULL_CELL if text is None else copy_field(text) for text in some]
 
 
 @given(texts)

@@ -17,8 +17,8 @@ from sync_protocol.texts import Text, Word, fitted, parameters, restored, stored
 
 # Where a sentence stands as the first argument, and where as the second.
 _FIRST = {"Text", "Sentence"}
-_SECOND = {"Problem", "Flaw"}
-_ALONE = {"refused", "BrokenEnvelope", "Unfit", "unfit_type", "NotOurs"}
+_SECOND = {"Problem", "HoldReason"}
+_ALONE = {"refused", "BrokenEnvelope", "InvalidValue", "unfit_type", "NotOurs"}
 _FOLDERS = [Path(str(package.__file__)).parent for package in (service, sync_protocol, migrations)]
 
 
