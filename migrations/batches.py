@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from service.localization import in_language, language_of_the_terminal
+from service.kit.localization import in_language, language_of_the_terminal
 from sync_protocol.texts import Text
 
 # A table of less is rewritten in one statement: that takes a moment.

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from migrations import driver_url, mark
-from service.limits import UNLIMITED
+from service.kit.database_limits import UNLIMITED
 from service.models import metadata
 
 # Less than PostgreSQL's `deadlock_timeout`, a second: where a migration and a request wait for each other, the migration gives way.

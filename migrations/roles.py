@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 import asyncpg
 
 from migrations import downgrade, upgrade
-from service.limits import UNLIMITED
+from service.kit.database_limits import UNLIMITED
 
 Connection: TypeAlias = asyncpg.Connection
 

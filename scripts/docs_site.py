@@ -24,6 +24,7 @@ OUTSIDE = {
     "sync_protocol/PROTOCOL.md": "protocol.md",
     "openapi/app.md": "app.md",
     "deploy/nginx/README.md": "operations/nginx.md",
+    "migrations/README.md": "operations/migrations.md",
     **{f"tests/bench/{name}.md": f"performance/{name}.md" for name in MEASURED},
 }
 _SOURCE = {place: source for source, place in OUTSIDE.items()}

@@ -14,28 +14,24 @@ from fastapi.middleware.gzip import GZipMiddleware
 from fastapi_offline import FastAPIOffline
 from starlette.routing import BaseRoute
 
-from service import errors, health, openapi
+from service import health, openapi
 from service.accounts import routes as accounts
 from service.app_api import routes as app_api
 from service.articles import routes as articles
 from service.audit import routes as audit
 from service.audit.rights import DatabaseRights
 from service.audit.sign_ins import keep_noting
-from service.clocks import ClockWatch, RightClock
-from service.database import Database, open_pool
-from service.encryption_queries import refuse_unknown_keys
-from service.errors import Problem
 from service.history import routes as history
 from service.households import routes as households
-from service.http.answers import ETags
-from service.http.bodies import RequestBodies
+from service.http.access_log import AccessLog
+from service.http.account_limit import AccountLimit
+from service.http.etags import ETags
 from service.http.forwarded import Strangers
-from service.http.heads import HeadAsGet
+from service.http.head_as_get import HeadAsGet
 from service.http.idempotency import Idempotency
 from service.http.origins import cross_origin
-from service.http.requests import AccessLog
+from service.http.request_bodies import RequestBodies
 from service.http.retries import Retries
-from service.http.shares import AccountLimit
 from service.http.strict import known_parameters
 from service.identity import account_routes, otp_routes
 from service.identity import routes as identity
@@ -43,25 +39,30 @@ from service.identity.attempts import Attempts
 from service.identity.passwords import Passwords
 from service.identity.tokens import Tokens
 from service.inbox import routes as inbox
-from service.inbox.again import keep_retrying
+from service.inbox.retry_held import keep_retrying
+from service.kit import errors
+from service.kit.database import Database, open_pool
+from service.kit.encryption_queries import refuse_unknown_keys
+from service.kit.errors import Problem
+from service.kit.settings import Settings
+from service.kit.state import State
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
+from service.organisation import routes as units
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
 from service.problems import routes as problems
-from service.roster import routes as units
-from service.settings import Settings
-from service.state import State
-from service.summaries import person, texts
+from service.runtime.clocks import ClockWatch, RightClock
+from service.runtime.concurrency import ConcurrencyLimit
+from service.runtime.tables_watch import FittingTables, TablesWatch
+from service.runtime.write_probe import WriteProbe
+from service.summaries import cadre_report, reports
 from service.summaries import routes as summaries
 from service.sync import routes as sync
-from service.sync import timelines
+from service.sync.bypass import Phones
 from service.sync.exchange import Exchanges
-from service.sync.places import ConcurrencyLimit
-from service.sync.road import Phones
-from service.tables_watch import FittingTables, TablesWatch
 from service.visits import routes as visits
-from service.write_probe import WriteProbe
+from service.writes import timelines
 
 log = logging.getLogger("gridloop")
 
@@ -118,8 +119,8 @@ _ROUTERS = (
     inbox.router,
     problems.router,
     summaries.router,
-    texts.router,
-    person.router,
+    reports.router,
+    cadre_report.router,
     loop.router,
     units.router,
     households.router,
@@ -170,11 +171,11 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
         app.state.gridloop = State(
             settings,
             database,
+            now,
             Tokens(database, settings, now),
             Attempts(database, settings),
             Passwords(),
             Exchanges(database, settings),
-            now,
         )
 
         def stamp() -> datetime:
@@ -214,7 +215,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
     # Closed, a page is not there at all: its path is answered like any other that does not exist.
     app: FastAPI = FastAPIOffline(**about) if settings.demo or settings.open_docs else FastAPI(**about, openapi_url=None)
     app.state.database_rights = DatabaseRights()
-    app.state.concurrency = ConcurrencyLimit(settings.sync_at_once)
+    app.state.concurrency = ConcurrencyLimit(settings.sync_max_concurrency)
     app.state.strangers = Strangers()
     app.state.clock = clock
     app.state.tables = TablesWatch()

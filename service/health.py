@@ -6,13 +6,14 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from service import metrics as figures
-from service.clocks import RETRY_AFTER_S, ClockWatch
-from service.database_errors import TOO_NEW
-from service.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented
-from service.localization import FOR_PROGRAMS, localized
-from service.state import state_of
-from service.tables_watch import TablesWatch
+from service.identity.tokens import Tokens
+from service.kit import metrics as figures
+from service.kit.database_errors import TOO_NEW
+from service.kit.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented
+from service.kit.localization import FOR_PROGRAMS, localized
+from service.kit.state import state_of
+from service.runtime.clocks import RETRY_AFTER_S, ClockWatch
+from service.runtime.tables_watch import TablesWatch
 from sync_protocol.texts import Text
 
 router = APIRouter(tags=["operations"])
@@ -57,7 +58,7 @@ async def readyz(request: Request) -> Readiness:
             await clock.look(connection)
     if clock is not None and clock.wrong is not None:
         raise Problem(UNAVAILABLE, clock.wrong, {"Retry-After": str(RETRY_AFTER_S)})
-    await state.tokens.ready()
+    await state.of(Tokens).ready()
     await request.app.state.write_probe.check(state.database)
     warnings: list[Text] = [_FORWARDED] if request.app.state.strangers.were_here else []
     warnings += clock.warnings if clock is not None else []

@@ -2,17 +2,17 @@
 
 from sqlmodel import SQLModel
 
-from service import write_probe
 from service.articles import models as articles
 from service.audit import models as audit
 from service.cases import models as cases
 from service.http import models as http
 from service.identity import models as identity
+from service.organisation import models as roster
 from service.privacy import models as privacy
 from service.records import models as records
-from service.roster import models as roster
-from service.summaries import models as summaries
-from service.sync import models as sync
+from service.runtime import write_probe
+from service.tallies import models as summaries
+from service.writes import models as sync
 
 metadata = SQLModel.metadata
 ROOMS = (articles, audit, http, identity, cases, privacy, records, roster, summaries, sync, write_probe)

@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.errors import (
+from service.http.idempotency import NO_KEYS
+from service.kit.errors import (
     IDEMPOTENCY_BUSY,
     IDEMPOTENCY_OTHER,
     MALFORMED,
@@ -17,7 +18,6 @@ from service.errors import (
     ProblemBody,
     documented,
 )
-from service.http.idempotency import NO_KEYS
 from sync_protocol.records import KINDS
 from sync_protocol.schema import message_definitions
 

@@ -6,7 +6,7 @@ moves it by the phone's offset (server time minus `sent_at`), never past its own
 
 from collections.abc import Callable, Sequence
 
-from sync_protocol.shapes import all_match
+from sync_protocol.text_forms import all_match
 
 ZERO = "0" * 16
 

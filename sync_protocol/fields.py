@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from sync_protocol import periods
 from sync_protocol.ids import UUID_FORM, are_uuids
 from sync_protocol.limits import whole
-from sync_protocol.shapes import all_match
+from sync_protocol.text_forms import all_match
 from sync_protocol.texts import Text as Sentence
 from sync_protocol.texts import text_of
 

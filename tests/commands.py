@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import pytest
 from typer.testing import CliRunner, Result
 
-from service import cli
+from service.cli import app
 
 Command = Callable[..., Awaitable[Result]]
 
@@ -18,4 +18,4 @@ async def run_command(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str],
             monkeypatch.delenv(f"GRIDLOOP_{name}", raising=False)
         else:
             monkeypatch.setenv(f"GRIDLOOP_{name}", value)
-    return await asyncio.to_thread(lambda: CliRunner().invoke(cli.app, list(arguments)))
+    return await asyncio.to_thread(lambda: CliRunner().invoke(app.app, list(arguments)))

@@ -18,11 +18,11 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 from migrations.roles import Roles, migrate
 from service.app import create_app
-from service.database import Database, open_pool
-from service.postgres import SERVICE_CONFIG, as_role, embedded, fresh_database, temporary_folder
-from service.roster.load import load
-from service.settings import Settings
-from service.sync import timelines
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.organisation.load import load
+from service.runtime.postgres import SERVICE_CONFIG, as_role, embedded, fresh_database, temporary_folder
+from service.writes import timelines
 from tests.world import GRID, NOW, PASSWORD, Clock, World
 
 # Tests are bounded by the disk without these; durability is tested where a server is killed, with fsync on.

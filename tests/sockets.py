@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 
-from service.sync.door import PATH, LoadSheddingProtocol, LoadShedding
+from service.runtime.admission import PATH, LoadShedding, LoadSheddingProtocol
 
 
 class Wire:
@@ -44,7 +44,14 @@ class Wire:
 async def serving(door: LoadShedding, keep_alive_s: int = 1) -> AsyncIterator[int]:
     """The port at which a server in this process serves an app."""
     config = uvicorn.Config(
-        door, port=0, http=LoadSheddingProtocol, ws="none", proxy_headers=False, lifespan="off", log_config=None, timeout_keep_alive=keep_alive_s
+        door,
+        port=0,
+        http=LoadSheddingProtocol,
+        ws="none",
+        proxy_headers=False,
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=keep_alive_s,
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())

@@ -14,12 +14,12 @@ import asyncpg
 import httpx
 from fastapi import FastAPI
 
-from service.encryption import Place
-from service.encryption_queries import cipher_of
-from service.postgres import SUPERUSER, as_role
-from service.state import State
-from service.sync import failpoints
-from service.sync.log_queries import read_bodies
+from service.kit.encryption import Place
+from service.kit.encryption_queries import cipher_of
+from service.kit.state import State
+from service.runtime import failpoints
+from service.runtime.postgres import SUPERUSER, as_role
+from service.writes.log_queries import read_bodies
 from sync_protocol import clock as clocks
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.ids import uuid7

@@ -16,7 +16,9 @@ REFERENCES = (("household_id", "household"), ("visit_id", "visit"), ("problem_id
 
 
 def upgrade() -> None:
-    """A database with records or cadres keeps the form of the previous release until `gridloop keys reencrypt`; a new one needs none of it."""
+    """A database with records or cadres keeps the form of the previous release until `gridloop keys reencrypt`; a new one needs none of
+    it.
+    """
     op.execute("ALTER TABLE server ADD COLUMN encryption TEXT")
     op.execute(
         "UPDATE server SET encryption = CASE WHEN EXISTS (SELECT FROM cadre) OR EXISTS (SELECT FROM mutation)"

@@ -7,12 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
-from service.audit.trail import note
-from service.database import Connection
-from service.encrypted_values import cadre_phone, encrypted_phone
-from service.encryption import FieldCipher
-from service.encryption_queries import cipher_of
-from service.errors import INVALID, NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, documented
+from service.audit.audit_log import note
 from service.http.strict import RequestBody
 from service.identity import queries
 from service.identity import second_factor_queries as codes
@@ -20,13 +15,18 @@ from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
 from service.identity.account_routes import PURPOSE, known_of
 from service.identity.one_time_codes import Kept, keep_codes, new_code
-from service.identity.passwords import RULE, refuse_weak
+from service.identity.passwords import RULE, Passwords, refuse_weak
 from service.identity.rights import ADMINISTERS, RECOVERED, SEES_DEVICES, scope
 from service.identity.routes import Ended
 from service.identity.views import View, mask
-from service.paging import After, Id, Limit, next_place, read_id, read_text
-from service.state import state_of
-from service.units import scope_of
+from service.kit.database import Connection
+from service.kit.encrypted_values import cadre_phone, encrypted_phone
+from service.kit.encryption import FieldCipher
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import INVALID, NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, documented
+from service.kit.paging import After, Id, Limit, next_place, read_id, read_text
+from service.kit.state import state_of
+from service.organisation.units import scope_of
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ROLES
 
@@ -116,7 +116,7 @@ async def cadres(
     unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
     role: Annotated[str | None, Query(pattern=f"^({'|'.join(ROLES)})$", examples=["grid_worker"])] = None,
     text: Annotated[
-        str | None, Query(min_length=1, max_length=60, pattern=r"^[^\x00]+$", description="Cte of the name or staff code")
+        str | None, Query(min_length=1, max_length=60, pattern=r"^[^\x00]+$", description="Part of the name or staff code")
     ] = None,
     limit: Limit = 100,
     after: After = None,
@@ -171,7 +171,7 @@ async def set_password(request: Request, caller: Signed, staff_code: StaffCode, 
         await _require(connection, caller, staff_code)
         known = await known_of(connection, state.settings, staff_code, await queries.cadre(connection, staff_code))
     refuse_weak(body.password, known)
-    hashed = await state.passwords.hash(body.password)
+    hashed = await state.of(Passwords).hash(body.password)
     expires_at = caller.now + timedelta(hours=state.settings.first_password_hours)
     async with state.database.transaction() as connection:
         await _require(connection, caller, staff_code)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.conditions import Conditions
-from service.database import Connection, Row
+from service.kit.conditions import Conditions
+from service.kit.database import Connection, Row
 
 
 async def first_grid(connection: Connection, village: str) -> str | None:

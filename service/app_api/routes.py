@@ -9,19 +9,19 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from service.app_api import queries
-from service.audit.trail import note
-from service.database import Connection, retry_on_conflict
-from service.encrypted_values import cadre_phone
-from service.encryption_queries import cipher_of
-from service.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
+from service.audit.audit_log import note
 from service.http.ids import MadeId, fresh_id
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
-from service.paging import After, Limit, next_place, read_text
-from service.state import state_of
+from service.kit.database import Connection, retry_on_conflict
+from service.kit.encrypted_values import cadre_phone
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
+from service.kit.paging import After, Limit, next_place, read_text
+from service.kit.state import state_of
+from service.organisation.units import Month, PeriodOut, UnitOut, Week, absent, in_scope, lender_for, scope_of, week_or_month
 from service.summaries.summary import DutyTotals, summary
-from service.sync.rest import write_as
-from service.units import Month, PeriodOut, UnitOut, Week, absent, in_scope, lender_for, scope_of, week_or_month
+from service.writes.as_cadre import write_as
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.bounded import bounded
-from service.database import Connection, Row
+from service.kit.bounded import bounded
+from service.kit.database import Connection, Row
 
 _COLUMNS = "id::text, unit, kind, title, body, state, author, created_at, updated_at, published_at, withdrawn_at"
 # For whom an article is meant: the units at or above the reader's, and those below it.

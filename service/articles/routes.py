@@ -7,19 +7,19 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.articles import queries
-from service.audit.trail import note
-from service.bounded import cut
-from service.database import Connection
-from service.errors import INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
+from service.audit.audit_log import note
 from service.http.ids import MadeId, fresh_id
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import EDITS, scope
-from service.paging import After, Id, Limit, next_after, read_after
-from service.state import state_of
-from service.sync.queries import next_in_mailbox
-from service.units import find_unit, scope_of
-from sync_protocol.fields import Text, InvalidValue
+from service.kit.bounded import cut
+from service.kit.database import Connection
+from service.kit.errors import INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
+from service.kit.paging import After, Id, Limit, next_after, read_after
+from service.kit.state import state_of
+from service.organisation.units import find_unit, scope_of
+from service.writes.queries import next_in_mailbox
+from sync_protocol.fields import InvalidValue, Text
 from sync_protocol.ids import is_uuid
 from sync_protocol.texts import Text as Sentence
 from sync_protocol.texts import text_of

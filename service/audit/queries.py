@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.bounded import bounded
-from service.database import Connection, Row
+from service.kit.bounded import bounded
+from service.kit.database import Connection, Row
 
 
 async def may_change_trail(connection: Connection) -> str | None:

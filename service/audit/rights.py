@@ -5,8 +5,8 @@ import logging
 import asyncpg
 
 from service.audit.queries import may_change_trail
-from service.database import Connection, Database
-from service.errors import Problem
+from service.kit.database import Connection, Database
+from service.kit.errors import Problem
 
 log = logging.getLogger("gridloop")
 

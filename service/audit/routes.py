@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit import queries
-from service.audit.trail import note
-from service.bounded import cut
-from service.errors import READING, documented
+from service.audit.audit_log import note
 from service.identity.access import Signed
-from service.paging import After, Limit, next_after, read_after
-from service.state import state_of
+from service.kit.bounded import cut
+from service.kit.errors import READING, documented
+from service.kit.paging import After, Limit, next_after, read_after
+from service.kit.state import state_of
 from sync_protocol.periods import midnight
 
 router = APIRouter(prefix="/v1", tags=["audit"])

@@ -10,13 +10,13 @@ from datetime import datetime
 
 from fastapi import Request
 
-from service.audit.trail import address_of, note, record
-from service.database import Connection, Database
-from service.database_errors import WITHOUT_TABLES
-from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem
+from service.audit.audit_log import address_of, note, record
 from service.identity import attempt_queries
 from service.identity.attempts import network_of
-from service.state import State
+from service.kit.database import Connection, Database
+from service.kit.database_errors import WITHOUT_TABLES
+from service.kit.errors import SIGN_IN_FAILED, TOO_MANY, Problem
+from service.kit.state import State
 
 log = logging.getLogger("gridloop")
 # Failures of an account from an address make a line at once, and then one a minute that counts those since.

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from service.database import Connection
-from service.settings import Settings
-from service.statements import Cte, array, text_array
-from service.workdays import limit_rule
+from service.kit.database import Connection
+from service.kit.settings import Settings
+from service.kit.sql import Cte, array, text_array
+from service.kit.workdays import limit_rule
 from sync_protocol.fields import canonical_moment
 from sync_protocol.lifecycle import Case, Step
 

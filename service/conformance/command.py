@@ -9,14 +9,14 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from service.cli.console import progress_bar
 from service.conformance.fake_server import FakeServer
 from service.conformance.hooks import reached, started
 from service.conformance.loopback import serving
 from service.conformance.playing import Client, Finding, Playing
 from service.conformance.simulating import simulate
 from service.conformance.transcripts import CLIENT, Transcript, played_by
-from service.console import progress_bar
-from service.localization import Language, in_language
+from service.kit.localization import Language, in_language
 from sync_protocol.texts import Text
 
 # How long a hook may take; a client is told not to wait between its tries.

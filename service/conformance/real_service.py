@@ -17,14 +17,14 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from service.app import create_app
 from service.conformance.fake_server import PASSWORD
 from service.conformance.loopback import Reply, Request, json_reply
-from service.database import Database, open_pool
-from service.encryption import new_key
-from service.encryption_queries import cipher_of
-from service.migrating import migrate_embedded
-from service.postgres import SERVICE_CONFIG, database_of, embedded, fresh_database, temporary_folder
-from service.roster.load import load
-from service.settings import Settings
-from service.sync.log_queries import read_bodies
+from service.kit.database import Database, open_pool
+from service.kit.encryption import new_key
+from service.kit.encryption_queries import cipher_of
+from service.kit.settings import Settings
+from service.organisation.load import load
+from service.runtime.migrating import migrate_embedded
+from service.runtime.postgres import SERVICE_CONFIG, database_of, embedded, fresh_database, temporary_folder
+from service.writes.log_queries import read_bodies
 from sync_protocol.periods import from_ms, to_ms
 
 VILLAGE = "150202100200"

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from service.leftovers import own_folder
+from service.runtime.leftovers import own_folder
 from sync_protocol.device import Account, Device, DeviceRevoked, Refused, Store, SyncReport, Transport, Unreachable
 from sync_protocol.messages import Verdict
 

@@ -17,7 +17,7 @@ from service.conformance.playing import Client, ClientFailed, Finding, canonical
 from service.conformance.real_service import VILLAGE, RealService, Services
 from service.conformance.reference import Phones
 from service.conformance.transcripts import Step, complete, live
-from service.leftovers import own_folder
+from service.runtime.leftovers import own_folder
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import monthly_summary_id, uuid7, weekly_analysis_id
 from sync_protocol.periods import from_ms, local_day, month_of, week_of

@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 
 from service.cases import filing
-from service.database import Connection, Database
 from service.demo.fill_log import Log, New
 from service.demo.notes import notes
-from service.encryption_queries import cipher_of
-from service.roster import rule
-from service.settings import Settings
-from service.statements import NULL_CELL, copy_field, write
-from service.summaries.tallies import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
-from service.workdays import is_workday
+from service.kit.database import Connection, Database
+from service.kit.encryption_queries import cipher_of
+from service.kit.settings import Settings
+from service.kit.sql import NULL_CELL, copy_field, write
+from service.kit.workdays import is_workday
+from service.organisation import generator
+from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from sync_protocol import periods
 from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
@@ -137,7 +137,7 @@ class _Year:
         self.last = last
         self.days = [last - timedelta(days=n) for n in range(days - 1, -1, -1)]
         self.working = [day for day in self.days if is_workday(day)] or self.days
-        whole = rule.roster()
+        whole = generator.roster()
         self.workers: dict[str, list[str]] = {}
         self.village_cadres: dict[str, list[str]] = {}
         for cadre in whole.cadres:

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from service.database import Connection
-from service.encryption import FieldCipher
-from service.sync.intake import Author
-from service.sync.log_blocks import Block
-from service.sync.log_queries import COLUMNS, applied
+from service.kit.database import Connection
+from service.kit.encryption import FieldCipher
+from service.writes.log_blocks import Block
+from service.writes.log_queries import COLUMNS, applied
+from service.writes.mutations import Author
 from sync_protocol.clock import make_stamp
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import from_ms

@@ -12,20 +12,20 @@ from rich.console import Console
 from rich.table import Table
 
 from service.app import create_app
-from service.console import DEMO_PASSWORD, load_roster, progress_bar
+from service.cli.console import DEMO_PASSWORD, load_roster, progress_bar
 from service.demo.phones import Clock, Week, last_week
-from service.leftovers import own_folder
-from service.roster import rule
-from service.settings import Settings
+from service.kit.settings import Settings
+from service.organisation import generator
+from service.runtime.leftovers import own_folder
 from sync_protocol.vocabulary import DUTIES
 
 PHONES = 60
 STARTUP_TRIES = 400
 
 
-def township_and_workers() -> tuple[rule.UnitRow, list[tuple[str, str]]]:
+def township_and_workers() -> tuple[generator.UnitRow, list[tuple[str, str]]]:
     """A township with phones enough, and `(staff code, grid)` of its first 60 workers."""
-    whole = rule.roster()
+    whole = generator.roster()
     for unit in whole.units:
         workers = [
             (cadre.staff_code, cadre.unit) for cadre in whole.cadres if cadre.role == "grid_worker" and cadre.unit.startswith(unit.code)
@@ -116,7 +116,7 @@ async def _ask(client: httpx.AsyncClient, staff_code: str, unit: str, week: str)
     }
 
 
-def _print(console: Console, township: rule.UnitRow, week: str, report: dict[str, Any], lost: int) -> None:
+def _print(console: Console, township: generator.UnitRow, week: str, report: dict[str, Any], lost: int) -> None:
     summary = report["summary"]
     console.print(_totals_table(township.name, week, summary))
     console.print(

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from service.bounded import bounded
-from service.database import Connection, Row
+from service.kit.bounded import bounded
+from service.kit.database import Connection, Row
 from sync_protocol.records import KINDS
 
 

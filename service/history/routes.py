@@ -8,20 +8,20 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 
-from service.audit.trail import note
-from service.bounded import PAGE_BYTES, cut
-from service.database import Connection, Row
-from service.encrypted_values import Body, log_row, verdict_rest
-from service.encryption import FieldCipher
-from service.encryption_queries import cipher_of
-from service.errors import INVALID, NOT_FOUND, READING, Problem, documented
+from service.audit.audit_log import note
 from service.history import queries
 from service.identity.access import Signed
 from service.identity.views import View, redact, redact_value
 from service.inbox.rules import shown_rule
-from service.paging import After, Id, Limit, next_place, read_moment, read_place
-from service.state import state_of
-from service.sync.log_queries import read_bodies
+from service.kit.bounded import PAGE_BYTES, cut
+from service.kit.database import Connection, Row
+from service.kit.encrypted_values import Body, log_row, verdict_rest
+from service.kit.encryption import FieldCipher
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import INVALID, NOT_FOUND, READING, Problem, documented
+from service.kit.paging import After, Id, Limit, next_place, read_moment, read_place
+from service.kit.state import state_of
+from service.writes.log_queries import read_bodies
 from sync_protocol.clock import stamp_ms
 from sync_protocol.messages import shown_json
 from sync_protocol.periods import from_ms

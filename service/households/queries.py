@@ -3,9 +3,9 @@
 from datetime import date
 from typing import NamedTuple
 
-from service.bounded import bounded
-from service.conditions import Conditions, Reach
-from service.database import Connection, Row
+from service.kit.bounded import bounded
+from service.kit.conditions import Conditions, Reach
+from service.kit.database import Connection, Row
 
 
 class Filters(NamedTuple):

@@ -7,22 +7,22 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from service.audit.trail import note
-from service.bounded import cut
-from service.database import Connection, retry_on_conflict
-from service.encryption import FieldCipher, Place
-from service.encryption_queries import cipher_of
-from service.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
+from service.audit.audit_log import note
 from service.households import queries
 from service.households.queries import Filters
 from service.http.strict import RequestBody, refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_write
 from service.identity.views import View, redact
-from service.paging import After, Id, Limit, next_place, read_place
-from service.state import state_of
-from service.sync.rest import write_as
-from service.units import reach_of
+from service.kit.bounded import cut
+from service.kit.database import Connection, retry_on_conflict
+from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
+from service.kit.paging import After, Id, Limit, next_place, read_place
+from service.kit.state import state_of
+from service.organisation.units import reach_of
+from service.writes.as_cadre import write_as
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text

@@ -15,8 +15,8 @@ from isal import isal_zlib
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from service.deadlines import Deadline
-from service.errors import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
+from service.kit.errors import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
+from service.runtime.deadlines import Deadline
 from sync_protocol.messages import MAX_REQUEST_BYTES
 from sync_protocol.texts import Text
 

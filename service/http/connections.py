@@ -17,11 +17,11 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.errors import HEAD_TOO_LARGE, NO_HTTP, TOO_MANY_REQUESTS, UNAVAILABLE, Problem
+from service.http.access_log import id_of_request
 from service.http.body import body_seconds
-from service.http.requests import id_of_request
 from service.http.security_headers import secured
-from service.logs import request_id
+from service.kit.errors import HEAD_TOO_LARGE, NO_HTTP, TOO_MANY_REQUESTS, UNAVAILABLE, Problem
+from service.kit.logs import request_id
 from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")

@@ -4,7 +4,6 @@ A proxy that nobody named looks like one client that sends everything: its whole
 headers, which do nothing, are noticed: in the log, and at `/readyz`.
 """
 
-import ipaddress
 import logging
 import os
 import time
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from sync_protocol.texts import Text
+from service.kit.addresses import checked
 
 log = logging.getLogger("gridloop")
 
@@ -54,17 +53,6 @@ class Forwarded(ProxyHeadersMiddleware):
         if client and client[0] not in self.trusted_hosts and any(name in _FORWARDED for name, _ in scope.get("headers", ())):
             self._strangers.note(client[0])
         await super().__call__(scope, receive, send)  # type: ignore[arg-type]
-
-
-def checked(address: str) -> str:
-    """An address or network that may be named as a proxy; ValueError, with a `Text`, for anything else."""
-    try:
-        if address != "*":
-            ipaddress.ip_network(address)
-    except ValueError:
-        text = Text("‘{address}’ is no address; write one like 10.0.0.5, or a network like 10.0.0.0/24", address=address)
-        raise ValueError(text) from None
-    return address
 
 
 def proxies_from(settings: Sequence[str]) -> list[str]:

@@ -20,16 +20,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.encrypted_values import answer_place
-from service.encryption import FieldCipher, Place, Undecrypted
-from service.encryption_queries import cipher_of
-from service.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, NOT_ALLOWED, NOT_NOW, TOO_MANY_KEYS, UNAVAILABLE, Problem
 from service.http import queries
 from service.http.body import replayed
 from service.identity.access import bearer, standing
-from service.identity.tokens import Claims
-from service.state import State
-from service.sync import erased
+from service.identity.tokens import Claims, Tokens
+from service.kit.encrypted_values import answer_place
+from service.kit.encryption import FieldCipher, Place, Undecrypted
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, NOT_ALLOWED, NOT_NOW, TOO_MANY_KEYS, UNAVAILABLE, Problem
+from service.kit.state import State
+from service.writes import erased
 from sync_protocol.ids import NAMESPACE
 from sync_protocol.texts import Text
 
@@ -183,7 +183,7 @@ class _Kept:
 
 async def _claims(scope: Scope, state: State) -> Claims | None:
     try:
-        return await state.tokens.read(await bearer(Request(scope)), state.now())
+        return await state.of(Tokens).read(await bearer(Request(scope)), state.now())
     except Problem as problem:
         if problem.type is UNAVAILABLE:  # without the key it could happen twice
             raise
@@ -216,7 +216,7 @@ async def _repeat(known: Any, digests: Sequence[bytes], cipher: FieldCipher, pla
         raise Problem(
             NOT_NOW,
             "This was done when it was first sent with this key, and nothing was done now. What was answered then can no longer be shown:"
-            " personal data in it was erased, or the server lacks the key to it. Snapshot for the record itself.",
+            " personal data in it was erased, or the server lacks the key to it. Look for the record itself.",
             {"Idempotency-Replayed": "true"},
             first_status=known["status"],
         )

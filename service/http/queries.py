@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from service.database import Connection, Row
+from service.kit.database import Connection, Row
 
 
 async def begin(connection: Connection, caller: str, key: str, digests: Sequence[bytes], now: datetime, stale: datetime) -> Row | None:

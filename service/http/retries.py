@@ -1,16 +1,16 @@
 """A request that met a statement prepared before the tables changed is done again, once: a migration under a running service costs nobody.
 
-Outside a transaction asyncpg does this by itself, and `retry_on_conflict` for the work that is given to it. All other requests come here. One
-that had written something already is not done again; its sender is asked to.
+Outside a transaction asyncpg does this by itself, and `retry_on_conflict` for the work that is given to it. All other requests come
+here. One that had written something already is not done again; its sender is asked to.
 """
 
 import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.database import commits
-from service.database_errors import OUTDATED
 from service.http.body import replayed
+from service.kit.database import commits
+from service.kit.database_errors import OUTDATED
 
 log = logging.getLogger("gridloop")
 

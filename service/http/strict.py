@@ -13,7 +13,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
-from service.errors import INVALID, Problem
+from service.kit.errors import INVALID, Problem
 from sync_protocol import lenient, limits
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text

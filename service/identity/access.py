@@ -8,8 +8,16 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
-from service.database import Connection
-from service.errors import (
+from service.identity import queries
+from service.identity import session_queries as sessions
+from service.identity.grants import posts_ended
+from service.identity.rights import ROUTES, PostHeld, Right, any_present, covers, holds, scope
+from service.identity.second_factor import is_asked_for
+from service.identity.session_queries import Session
+from service.identity.tokens import Claims, Tokens
+from service.identity.views import WHOLE_GRID, View, is_disguise, present_views, view_in
+from service.kit.database import Connection
+from service.kit.errors import (
     DEVICE_NEEDED,
     DEVICE_REVOKED,
     INVALID,
@@ -20,16 +28,8 @@ from service.errors import (
     TOKEN_MISSING,
     Problem,
 )
-from service.identity import queries
-from service.identity import session_queries as sessions
-from service.identity.grants import posts_ended
-from service.identity.rights import ROUTES, PostHeld, Right, any_present, covers, holds, scope
-from service.identity.second_factor import is_asked_for
-from service.identity.session_queries import Session
-from service.identity.tokens import Claims
-from service.identity.views import WHOLE_GRID, View, is_disguise, present_views, view_in
-from service.logs import hashed
-from service.state import State, state_of
+from service.kit.logs import hashed
+from service.kit.state import State, state_of
 from sync_protocol.texts import Text
 
 scheme = OAuth2PasswordBearer(tokenUrl="/v1/auth/token", auto_error=False)
@@ -109,7 +109,7 @@ async def account_of(request: Request) -> str | None:
         return None
     state = state_of(request)
     try:
-        claims = await state.tokens.read(await bearer(request), state.now())
+        claims = await state.of(Tokens).read(await bearer(request), state.now())
     except Problem:
         return None
     return f"app {claims.client}" if claims.client else claims.staff_code
@@ -123,17 +123,17 @@ def right_of(request: Request) -> Right:
 async def phone(request: Request, state: State) -> tuple[Claims, str, datetime]:
     """The claims, device and moment of a request by a phone."""
     now = state.now()
-    claims = await state.tokens.read(await bearer(request), now)
+    claims = await state.of(Tokens).read(await bearer(request), now)
     state.settings.keyring.refuse_foreign()  # it would take what it gets in place of the values for good
     request.scope["staff"] = hashed(claims.staff_code, state.settings.keyring.log_key)
     if claims.device is None:
         raise Problem(DEVICE_NEEDED, "Sign in with a device_id: only a device can sync.")
-    if state.tokens.is_due(claims):
+    if state.of(Tokens).is_due(claims):
         async with state.database.syncing() as connection:
             session = await _session(connection, claims, now)
         # A phone whose cadre has no post any more may hand in what it holds; it is in no scope, so it gets no data.
         _refuse_ended(session, request, state, now)
-        state.tokens.looked_at(claims)
+        state.of(Tokens).looked_at(claims)
     return claims, claims.device, now
 
 
@@ -149,7 +149,7 @@ async def _session(connection: Connection, claims: Claims, now: datetime) -> Ses
 async def caller(request: Request, _: Annotated[str | None, Depends(scheme)]) -> Caller:
     """The signed-in cadre or app, who has the right of this route somewhere or is asking for what is their own."""
     state = state_of(request)
-    claims = await state.tokens.read(await bearer(request), state.now())
+    claims = await state.of(Tokens).read(await bearer(request), state.now())
     right = right_of(request)
     found = await standing(request, state, claims, right)
     if claims.client is None and not right.signed:

@@ -3,33 +3,25 @@
 from fastapi import APIRouter, Request
 from pydantic import Field
 
+from service.audit.audit_log import address_of
 from service.audit.sign_ins import failures_noted, note_act
-from service.audit.trail import address_of
-from service.database import Connection, Row
-from service.encrypted_values import cadre_phone
-from service.encryption_queries import cipher_of
-from service.errors import (
-    INVALID,
-    PASSWORD_EXPIRED,
-    SIGN_IN_FAILED,
-    SIGNED,
-    TOO_MANY,
-    UNAVAILABLE,
-    Problem,
-    documented,
-)
 from service.http.ids import MadeId
 from service.http.strict import RequestBody
 from service.identity import queries
 from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
+from service.identity.attempts import Attempts
 from service.identity.grants import origin_of
 from service.identity.one_time_codes import Kept, use_code
-from service.identity.passwords import RULE, refuse_weak
+from service.identity.passwords import RULE, Passwords, refuse_weak
 from service.identity.routes import Ended
-from service.settings import Settings
-from service.state import State, state_of
+from service.kit.database import Connection, Row
+from service.kit.encrypted_values import cadre_phone
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import INVALID, PASSWORD_EXPIRED, SIGN_IN_FAILED, SIGNED, TOO_MANY, UNAVAILABLE, Problem, documented
+from service.kit.settings import Settings
+from service.kit.state import State, state_of
 
 router = APIRouter(tags=["identity"])
 
@@ -70,7 +62,7 @@ async def change_password(request: Request, caller: Signed, body: PasswordChange
     refuse_weak(body.new_password, known)
     if body.new_password == body.password:
         raise Problem(INVALID, "The new password is the old one; choose another.")
-    new = await state.passwords.hash(body.new_password)
+    new = await state.of(Passwords).hash(body.new_password)
     async with state.database.transaction() as connection:
         # First, as everywhere: it locks the account's sign-ins, and two that lock in different orders wait for each other.
         ended = await sessions.end_sessions(connection, caller.staff_code, caller.now, "password", but=caller.session)
@@ -84,10 +76,10 @@ async def prove_password(state: State, request: Request, caller: Caller, passwor
     """The cadre of a caller who knows the password; raises `Problem`."""
     async with state.database.reading() as connection:
         cadre = await queries.cadre(connection, caller.staff_code)
-    windows = state.attempts.of_session(caller.session or caller.staff_code)
+    windows = state.of(Attempts).of_session(caller.session or caller.staff_code)
     noted = failures_noted(state, request, caller.staff_code, "password-refused", caller.now)
-    async with noted, state.attempts.counted(windows, caller.now):
-        right, _ = await state.passwords.verify(password, cadre["password"] if cadre else None)
+    async with noted, state.of(Attempts).counted(windows, caller.now):
+        right, _ = await state.of(Passwords).verify(password, cadre["password"] if cadre else None)
         if cadre is None or not right:
             raise Problem(SIGN_IN_FAILED, "The password so far is not right; nothing was changed.")
     if cadre["password_expires_at"] is not None and cadre["password_expires_at"] <= caller.now:
@@ -112,8 +104,8 @@ async def recover(request: Request, body: Recovery) -> Ended:
     origin = origin._replace(account=f"recovery of {origin.account}")
     refuse_weak(body.new_password, known)
     noted = failures_noted(state, request, cadre["staff_code"] if cadre else None, "recovery-failed", now)
-    async with noted, state.attempts.counted(state.attempts.of_cadre(origin), now):
-        new = await state.passwords.hash(body.new_password)
+    async with noted, state.of(Attempts).counted(state.of(Attempts).of_cadre(origin), now):
+        new = await state.of(Passwords).hash(body.new_password)
         async with state.database.transaction() as connection:
             await sessions.lock_sign_ins(connection, body.staff_code)
             if not await use_code(connection, state.settings, Kept(body.staff_code, PURPOSE), body.code, now):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from service.database import Connection, Row
+from service.kit.database import Connection, Row
 
 
 async def lock_windows(connection: Connection, keys: Sequence[str]) -> dict[str, Row]:

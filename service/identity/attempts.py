@@ -15,11 +15,11 @@ from typing import NamedTuple
 import asyncpg
 from limits import RateLimitItem, parse
 
-from service.database import Database
-from service.errors import SIGN_IN_FAILED, TOO_MANY, Problem, Type
 from service.identity import attempt_queries as queries
-from service.logs import hashed
-from service.settings import Settings
+from service.kit.database import Database
+from service.kit.errors import SIGN_IN_FAILED, TOO_MANY, Problem, Type
+from service.kit.logs import hashed
+from service.kit.settings import Settings
 from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")

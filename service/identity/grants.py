@@ -8,11 +8,19 @@ from typing import NamedTuple
 
 from fastapi import Request
 
-from service import metrics
+from service.audit.audit_log import address_of
 from service.audit.sign_ins import failures_noted, note_act, note_failure
-from service.audit.trail import address_of
-from service.database import Connection, Row
-from service.errors import (
+from service.identity import queries, second_factor, second_factor_queries
+from service.identity import session_queries as sessions
+from service.identity.attempts import Attempts, Origin, network_of
+from service.identity.passwords import Passwords
+from service.identity.rights import any_present
+from service.identity.session_queries import NewToken
+from service.identity.token_models import Grant, TokenAnswer
+from service.identity.tokens import Issued, Tokens, hash_of, new_refresh_token, refused, successor_of
+from service.kit import metrics
+from service.kit.database import Connection, Row
+from service.kit.errors import (
     GRANT_REFUSED,
     INVALID,
     OTP_NEEDED,
@@ -23,16 +31,9 @@ from service.errors import (
     UNAVAILABLE,
     Problem,
 )
-from service.identity import queries, second_factor, second_factor_queries
-from service.identity import session_queries as sessions
-from service.identity.attempts import Origin, network_of
-from service.identity.rights import any_present
-from service.identity.session_queries import NewToken
-from service.identity.token_models import Grant, TokenAnswer
-from service.identity.tokens import Issued, hash_of, new_refresh_token, refused, successor_of
-from service.state import State
+from service.kit.state import State
 from service.sync import predecessors
-from service.sync.queries import SERVER_PLATFORM
+from service.writes.queries import SERVER_PLATFORM
 from sync_protocol.ids import is_computed, is_uuid
 from sync_protocol.texts import Text
 
@@ -71,7 +72,7 @@ async def by_password(state: State, request: Request, grant: Grant, now: datetim
         origin = await origin_of(connection, staff_code, grant.device_id, address_of(request))
         cadre = await queries.cadre(connection, staff_code)
     try:
-        async with state.attempts.counted(state.attempts.of_cadre(origin), now):
+        async with state.of(Attempts).counted(state.of(Attempts).of_cadre(origin), now):
             proven = await _prove(state, grant, cadre, now)
             for _ in range(_TRIES):
                 answer = await _begin(state, request, grant, proven, now)
@@ -97,7 +98,7 @@ def _refuse_the_servers(grant: Grant) -> None:
 async def _prove(state: State, grant: Grant, cadre: Row | None, now: datetime) -> _Proven:
     """Checks the password, then whether the cadre may sign in at all, then the second factor."""
     hashed = cadre["password"] if cadre and (state.settings.demo or not cadre["demo"]) else None
-    right, newer = await state.passwords.verify(grant.password or "", hashed)
+    right, newer = await state.of(Passwords).verify(grant.password or "", hashed)
     if cadre is None or not right:
         raise Problem(SIGN_IN_FAILED, "No account has this staff code and password; check both.")
     if cadre["password_expires_at"] is not None and cadre["password_expires_at"] <= now:
@@ -120,7 +121,7 @@ async def _prove_again(state: State, grant: Grant, proven: _Proven) -> _Proven:
     """Checks the password once more when its hash was changed meanwhile, by another sign-in or by somebody else."""
     async with state.database.reading() as connection:
         cadre = await queries.cadre(connection, proven.cadre["staff_code"])
-    right, newer = await state.passwords.verify(grant.password or "", cadre["password"] if cadre else None)
+    right, newer = await state.of(Passwords).verify(grant.password or "", cadre["password"] if cadre else None)
     if cadre is None or not right:
         raise Problem(SIGN_IN_FAILED, "The password was changed just now; sign in with the new one.")
     return proven._replace(cadre=cadre, newer_hash=newer)
@@ -130,7 +131,7 @@ async def check_code(state: State, staff_code: str, code: str | None, now: datet
     """Raises `Problem` unless a code of the second factor, or a recovery code, is right and new; which of them it was."""
     if not code:
         raise Problem(OTP_NEEDED, "The password is right; send the code of the authenticator app, too, as otp.")
-    async with state.attempts.counted(state.attempts.of_code(staff_code.casefold()), now, OTP_NEEDED):
+    async with state.of(Attempts).counted(state.of(Attempts).of_code(staff_code.casefold()), now, OTP_NEEDED):
         async with state.database.transaction() as connection:
             taken = await second_factor.takes(connection, state.settings, staff_code, code, now)
             if taken is not None:
@@ -279,7 +280,7 @@ def _end_of(state: State, since: datetime, now: datetime) -> datetime:
 def _answer(state: State, token: NewToken, refresh_token: str, registered_at: datetime | None, now: datetime) -> TokenAnswer:
     about = Issued(token.device, token.family, token.generation, registered_at)
     return TokenAnswer(
-        access_token=state.tokens.access_token(token.staff_code, now, about),
+        access_token=state.of(Tokens).access_token(token.staff_code, now, about),
         expires_in=state.settings.access_minutes * 60,
         refresh_token=refresh_token,
         staff_code=token.staff_code,
@@ -293,8 +294,8 @@ def _answer(state: State, token: NewToken, refresh_token: str, registered_at: da
 async def by_client(state: State, request: Request, grant: Grant, now: datetime) -> TokenAnswer:
     """An app's token (RFC 6749, section 4.4); its id and secret come as a form or by HTTP Basic."""
     id, secret = _basic(request) or (grant.client_id or "", grant.client_secret or "")
-    windows = state.attempts.of_app(id, address_of(request))
-    async with failures_noted(state, request, None, "sign-in-failed", now), state.attempts.counted(windows, now):
+    windows = state.of(Attempts).of_app(id, address_of(request))
+    async with failures_noted(state, request, None, "sign-in-failed", now), state.of(Attempts).counted(windows, now):
         row = await _app(state, id, secret)
     wanted = grant.scope.split() if grant.scope else row["scopes"]
     beyond = sorted(set(wanted) - set(row["scopes"]))
@@ -303,7 +304,7 @@ async def by_client(state: State, request: Request, grant: Grant, now: datetime)
     async with state.database.transaction() as connection:
         await note_act(connection, request, id, "signed-in", None, now, "client-secret")
     return TokenAnswer(
-        access_token=state.tokens.access_token(id, now, Issued(client=id, scopes=wanted)),
+        access_token=state.of(Tokens).access_token(id, now, Issued(client=id, scopes=wanted)),
         expires_in=state.settings.access_minutes * 60,
         scope=" ".join(wanted),
     )
@@ -312,7 +313,7 @@ async def by_client(state: State, request: Request, grant: Grant, now: datetime)
 async def _app(state: State, id: str, secret: str) -> Row:
     async with state.database.reading() as connection:
         row = await queries.client(connection, id)
-    right, newer = await state.passwords.verify(secret, row["secret"] if row else None)
+    right, newer = await state.of(Passwords).verify(secret, row["secret"] if row else None)
     if row is None or not right or row["revoked_at"] is not None:
         raise Problem(SIGN_IN_FAILED, "No app has this client_id and secret; check both.", error="invalid_client")
     if newer is not None:

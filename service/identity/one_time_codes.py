@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from service.database import Connection
-from service.encryption import FieldCipher, Keyring, Place, Undecrypted
-from service.encryption_queries import cipher_of
 from service.identity import second_factor_queries as queries
-from service.settings import Settings
+from service.kit.database import Connection
+from service.kit.encryption import FieldCipher, Keyring, Place, Undecrypted
+from service.kit.encryption_queries import cipher_of
+from service.kit.settings import Settings
 
 # Crockford's alphabet: no I, L, O or U, so that nothing is misread. Ten of them are 50 bits.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -4,18 +4,6 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from service.audit.sign_ins import note_act, note_failure
-from service.encryption_queries import cipher_of
-from service.errors import (
-    INVALID,
-    NOT_NOW,
-    OTP_NEEDED,
-    PASSWORD_EXPIRED,
-    SIGN_IN_FAILED,
-    SIGNED,
-    TOO_MANY,
-    Problem,
-    documented,
-)
 from service.http.strict import RequestBody
 from service.identity import second_factor
 from service.identity import second_factor_queries as queries
@@ -23,7 +11,9 @@ from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
 from service.identity.account_routes import prove_password
 from service.identity.grants import check_code
-from service.state import state_of
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import INVALID, NOT_NOW, OTP_NEEDED, PASSWORD_EXPIRED, SIGN_IN_FAILED, SIGNED, TOO_MANY, Problem, documented
+from service.kit.state import state_of
 
 router = APIRouter(prefix="/v1/auth/otp", tags=["identity"])
 

@@ -12,7 +12,7 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from zxcvbn import zxcvbn
 
-from service.errors import INVALID, UNAVAILABLE, Problem
+from service.kit.errors import INVALID, UNAVAILABLE, Problem
 from sync_protocol.texts import Text
 
 # OWASP's choice for argon2id: 19 MiB, two passes, one lane.

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from service.conditions import Conditions, contains
-from service.database import Connection, Row
-from service.errors import NOT_NOW, Problem
 from service.identity.rights import PostHeld
+from service.kit.conditions import Conditions, contains
+from service.kit.database import Connection, Row
+from service.kit.errors import NOT_NOW, Problem
 from sync_protocol.texts import Text
 
 

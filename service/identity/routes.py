@@ -7,7 +7,14 @@ from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 
 from service.audit.sign_ins import note_act
-from service.errors import (
+from service.identity import queries
+from service.identity import session_queries as sessions
+from service.identity.access import Signed
+from service.identity.grants import by_client, by_password, by_refresh_token
+from service.identity.rights import scope
+from service.identity.token_models import Grant, TokenAnswer
+from service.identity.tokens import Tokens
+from service.kit.errors import (
     GRANT_REFUSED,
     INVALID,
     OTP_NEEDED,
@@ -20,13 +27,7 @@ from service.errors import (
     Problem,
     documented,
 )
-from service.identity import queries
-from service.identity import session_queries as sessions
-from service.identity.access import Signed
-from service.identity.grants import by_client, by_password, by_refresh_token
-from service.identity.rights import scope
-from service.identity.token_models import Grant, TokenAnswer
-from service.state import state_of
+from service.kit.state import state_of
 from sync_protocol.texts import Text
 
 router = APIRouter(tags=["identity"])
@@ -47,7 +48,7 @@ async def token(request: Request, grant: Annotated[Grant, Form()]) -> TokenAnswe
     """
     state = state_of(request)
     now = state.now()
-    await state.tokens.ready()
+    await state.of(Tokens).ready()
     typed = (grant.username, grant.device_name, grant.platform, grant.app_version, grant.client_id, grant.otp)
     if any("\0" in (value or "") for value in typed):
         raise Problem(INVALID, "A form field holds the character U+0000; leave it out.")
@@ -160,4 +161,4 @@ async def sign_out(request: Request, caller: Signed) -> Ended:
 )
 async def jwks(request: Request) -> dict[str, Any]:
     """A JWK set (RFC 7517): check an access token against the key whose `kid` its header names."""
-    return await state_of(request).tokens.jwks()
+    return await state_of(request).of(Tokens).jwks()

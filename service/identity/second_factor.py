@@ -8,13 +8,13 @@ from enum import StrEnum
 
 import pyotp
 
-from service.database import Connection
-from service.encryption import Place, Undecrypted
-from service.encryption_queries import cipher_of
 from service.identity import second_factor_queries as queries
 from service.identity.one_time_codes import Kept, keep_codes, new_code, use_code
 from service.identity.rights import PostHeld
-from service.settings import Settings
+from service.kit.database import Connection
+from service.kit.encryption import Place, Undecrypted
+from service.kit.encryption_queries import cipher_of
+from service.kit.settings import Settings
 
 PURPOSE = "second-factor"
 RECOVERY_CODES = 10

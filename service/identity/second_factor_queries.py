@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.database import Connection, Row
+from service.kit.database import Connection, Row
 
 
 async def second_factor(connection: Connection, staff_code: str) -> Row | None:

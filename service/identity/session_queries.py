@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from service.database import Connection, Row
 from service.identity.rights import PostHeld
+from service.kit.database import Connection, Row
 
 
 class Session(NamedTuple):

@@ -14,13 +14,13 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from service.audit.trail import Act
-from service.database import Database
-from service.encryption import FieldCipher, KeyMissing, Place, Undecrypted
-from service.encryption_queries import cipher_of, missing_key_text, refuse_unknown_keys
-from service.errors import GRANT_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, Problem
+from service.audit.audit_log import Act
 from service.identity import jwt, queries
-from service.settings import Settings
+from service.kit.database import Database
+from service.kit.encryption import FieldCipher, KeyMissing, Place, Undecrypted
+from service.kit.encryption_queries import cipher_of, missing_key_text, refuse_unknown_keys
+from service.kit.errors import GRANT_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, Problem
+from service.kit.settings import Settings
 from sync_protocol.periods import to_ms
 from sync_protocol.texts import Text, text_of
 

@@ -12,8 +12,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from service.encryption import MARKER
 from service.identity.rights import PostHeld, covers
+from service.kit.encryption import MARKER
 from sync_protocol.fields import Place
 from sync_protocol.merge import GRID, LIFE
 from sync_protocol.records import KINDS, PERSONAL, Kind

@@ -4,23 +4,23 @@ from typing import Any
 
 import msgspec
 
-from service.database import Connection
-from service.encrypted_values import conflict_value, encrypted_conflict_value
-from service.encryption import FieldCipher, Undecrypted
-from service.encryption_queries import cipher_of
-from service.errors import ALREADY_DECIDED, INVALID, NOT_ALLOWED, NOT_FOUND, NOT_NOW, Problem
 from service.http.strict import refuse_unknown_fields
 from service.identity.access import Caller
 from service.identity.rights import may_write
 from service.identity.views import redact_value
 from service.inbox import queries
-from service.localization import localized
+from service.kit.database import Connection
+from service.kit.encrypted_values import conflict_value, encrypted_conflict_value
+from service.kit.encryption import FieldCipher, Undecrypted
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import ALREADY_DECIDED, INVALID, NOT_ALLOWED, NOT_FOUND, NOT_NOW, Problem
+from service.kit.localization import localized
+from service.kit.settings import Settings
 from service.records.queries import load
-from service.settings import Settings
-from service.sync import erased, erased_queries, held_queries
-from service.sync.apply import release
-from service.sync.intake import corrected
-from service.sync.rest import write_as
+from service.writes import erased, erased_queries, held_queries
+from service.writes.apply import release
+from service.writes.as_cadre import write_as
+from service.writes.mutations import corrected
 from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.bounded import bounded
-from service.database import Connection, Row
+from service.kit.bounded import bounded
+from service.kit.database import Connection, Row
 
 _CONFLICT = """
     SELECT c.id::text, c.grid, c.kind, c.record::text, c.field, c.rule, c.rev, c.kept, c.kept_by, c.kept_device::text, c.kept_at,

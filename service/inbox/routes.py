@@ -8,13 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from service.audit.trail import note
-from service.bounded import cut
-from service.database import Connection, retry_on_conflict
-from service.encrypted_values import conflict_value, held_body, held_detail
-from service.encryption import FieldCipher
-from service.encryption_queries import cipher_of
-from service.errors import ALREADY_DECIDED, NOT_FOUND, READING, Problem, documented
+from service.audit.audit_log import note
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import ADMINISTERS, may_settle
@@ -22,11 +16,17 @@ from service.identity.views import View, redact, redact_value
 from service.inbox import queries
 from service.inbox.decide import discard_held, release_held, settle
 from service.inbox.rules import shown_rule
-from service.localization import localized
-from service.paging import After, GivenId, Id, Limit, next_after, read_after
-from service.state import state_of
-from service.sync.originals import unpacked
-from service.units import scope_of
+from service.kit.bounded import cut
+from service.kit.database import Connection, retry_on_conflict
+from service.kit.encrypted_values import conflict_value, held_body, held_detail
+from service.kit.encryption import FieldCipher
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import ALREADY_DECIDED, NOT_FOUND, READING, Problem, documented
+from service.kit.localization import localized
+from service.kit.paging import After, GivenId, Id, Limit, next_after, read_after
+from service.kit.state import state_of
+from service.organisation.units import scope_of
+from service.writes.originals import unpacked
 from sync_protocol.limits import showable
 from sync_protocol.messages import shown_json
 from sync_protocol.texts import Text, with_strings

@@ -1,6 +1,6 @@
 """The rules that choose between two values, in words for people."""
 
-from service.localization import FOR_PROGRAMS, localized
+from service.kit.localization import FOR_PROGRAMS, localized
 from sync_protocol.texts import Text
 
 # What stands behind the name of a rule, see `sync_protocol.merge`.

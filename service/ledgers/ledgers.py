@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from service.database import Connection, share_connection
-from service.encryption import FieldCipher, Place
-from service.encryption_queries import cipher_of
 from service.identity.views import mask
+from service.kit.database import Connection, share_connection
+from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption_queries import cipher_of
+from service.kit.settings import Settings
 from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet
-from service.settings import Settings
 from service.summaries import cadre_queries
 from service.summaries.summary import Totals, summary
 from sync_protocol.periods import Period

@@ -1,6 +1,6 @@
 """The SQL of the ledgers: rows in the order in which they are filed, read by a cursor."""
 
-from service.units import UNDER
+from service.organisation.units import UNDER
 
 # The names of a grid and of the units above it.
 _PLACES = """

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
-from service.audit.trail import note
-from service.errors import INVALID, READING, Problem, documented
+from service.audit.audit_log import note
 from service.identity.access import Signed
+from service.kit.errors import INVALID, READING, Problem, documented
+from service.kit.state import state_of
 from service.ledgers.ledgers import TITLES, write
-from service.state import state_of
-from service.units import First, Last, Month, UnitCode, Week, chosen_period, in_scope, unit_in_scope
+from service.organisation.units import First, Last, Month, UnitCode, Week, chosen_period, in_scope, unit_in_scope
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from service.database import Connection
+from service.kit.database import Connection
 from service.loop import queries
-from service.sync import queries as sync_queries
+from service.writes import queries as sync_queries
 from sync_protocol.drafts import Draft, draft
 from sync_protocol.messages import Change
 from sync_protocol.periods import Period

@@ -5,12 +5,12 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from service.database import Connection
+from service.kit.database import Connection
+from service.kit.settings import Settings
+from service.kit.workdays import is_provisional, is_workday
 from service.loop import queries
 from service.loop.queries import Due
-from service.settings import Settings
-from service.units import UnitOut, unit_out
-from service.workdays import is_provisional, is_workday
+from service.organisation.units import UnitOut, unit_out
 from sync_protocol import periods
 from sync_protocol.periods import Period
 

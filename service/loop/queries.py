@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-from service.database import Connection, Row
+from service.kit.database import Connection, Row
+from service.organisation.units import UNDER
 from service.records.columns import fields_json
-from service.units import UNDER
 from sync_protocol.periods import Period, week_of
 from sync_protocol.records import KINDS
 

@@ -6,16 +6,16 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from service.audit.trail import note
-from service.errors import READING, documented
+from service.audit.audit_log import note
 from service.identity.access import Caller, Signed
 from service.identity.views import View
+from service.kit.errors import READING, documented
+from service.kit.paging import Limit
+from service.kit.state import state_of
 from service.loop import queries
 from service.loop.drafts import draft_of
 from service.loop.loop import GridLoop, counts_by_log, grid_loops
-from service.paging import Limit
-from service.state import state_of
-from service.units import (
+from service.organisation.units import (
     Month,
     PeriodOut,
     UnitCode,

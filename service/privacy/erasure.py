@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.audit.trail import Act, record_operator
-from service.database import Connection, Database, retry_on_conflict
-from service.encryption_queries import cipher_of
-from service.errors import INVALID, NOT_FOUND, NOT_NOW, Problem
+from service.audit.audit_log import Act, record_operator
 from service.identity.queries import cadre as cadre_row
+from service.kit.database import Connection, Database, retry_on_conflict
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import INVALID, NOT_FOUND, NOT_NOW, Problem
+from service.kit.settings import Settings
 from service.privacy import erasure_queries as sql
 from service.privacy import erasure_steps as steps
 from service.privacy.erasure_remains import Remains, remains_of_cadre, remains_of_household
-from service.settings import Settings
 from sync_protocol.records import HOUSEHOLD
 from sync_protocol.texts import Text, Word
 

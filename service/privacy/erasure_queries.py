@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from service.database import Connection, Database, Row
+from service.kit.database import Connection, Database, Row
 from sync_protocol.records import ERASED, Kind
 
 # ------------------------------------------------------------------------------------------------ the erasure

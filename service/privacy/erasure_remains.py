@@ -5,9 +5,9 @@ from datetime import datetime
 
 import msgspec
 
-from service.database import Connection
+from service.kit.database import Connection
+from service.kit.settings import Settings
 from service.privacy import erasure_queries as sql
-from service.settings import Settings
 from sync_protocol.texts import Text
 
 

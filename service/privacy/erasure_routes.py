@@ -8,16 +8,16 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from service.accounts.routes import StaffCode
-from service.audit.trail import note
-from service.errors import NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, documented
+from service.audit.audit_log import note
 from service.http.strict import RequestBody
 from service.identity import queries as identity_queries
 from service.identity.access import Caller, Signed
-from service.localization import localized
-from service.paging import Id
+from service.kit.errors import NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, documented
+from service.kit.localization import localized
+from service.kit.paging import Id
+from service.kit.state import state_of
 from service.privacy import erasure_queries as queries
 from service.privacy.erasure import LABELS, Asked, Done, Erasing, erase
-from service.state import state_of
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["privacy"])

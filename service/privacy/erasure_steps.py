@@ -8,17 +8,17 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from service.database import Connection, Database
-from service.encrypted_values import answer_place, cadre_phone
-from service.encryption import FieldCipher
-from service.encryption_queries import cipher_of
 from service.identity.rights import PostHeld
+from service.kit.database import Connection, Database
+from service.kit.encrypted_values import answer_place, cadre_phone
+from service.kit.encryption import FieldCipher
+from service.kit.encryption_queries import cipher_of
+from service.kit.settings import Settings
 from service.privacy import erasure_queries as sql
 from service.privacy.queries import cadre_record
 from service.records.queries import Stored, load
-from service.settings import Settings
-from service.sync import erased, erased_queries
-from service.sync.own import write_own
+from service.writes import erased, erased_queries
+from service.writes.as_server import write_own
 from sync_protocol.fields import SetOf
 from sync_protocol.ids import server_device_id
 from sync_protocol.merge import GRID, LIFE

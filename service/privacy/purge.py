@@ -8,17 +8,17 @@ import asyncpg
 
 from service.audit import queries as audit
 from service.audit.sign_ins import note_counted
-from service.database import Database, retry_on_conflict
-from service.encryption_queries import cipher_of
 from service.identity.rights import PostHeld
-from service.limits import UNLIMITED
+from service.kit.database import Database, retry_on_conflict
+from service.kit.database_limits import UNLIMITED
+from service.kit.encryption_queries import cipher_of
+from service.kit.settings import Settings
 from service.privacy import queries
 from service.privacy.erasure import Erasing, resume_unfinished
 from service.privacy.erasure_queries import unfinished
-from service.settings import Settings
-from service.sync.log_blocks import may_be_located, rewritten
-from service.sync.log_queries import rewrite_blocks
-from service.sync.own import write_own
+from service.writes.as_server import write_own
+from service.writes.log_blocks import may_be_located, rewritten
+from service.writes.log_queries import rewrite_blocks
 from sync_protocol.messages import Mutation, canonical_json
 
 _AT_ONCE = 500

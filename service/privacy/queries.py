@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from service.database import Connection, Row
+from service.kit.database import Connection, Row
 from service.records.columns import fields_json, personal_array
-from service.sync.erased_queries import FIRST_ID, LineKey
-from service.sync.queries import SERVER_PLATFORM
+from service.writes.erased_queries import FIRST_ID, LineKey
+from service.writes.queries import SERVER_PLATFORM
 from sync_protocol.records import KINDS
 
 # ------------------------------------------------------------------------------------------------------- exports

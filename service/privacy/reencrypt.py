@@ -17,20 +17,20 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from service import encrypted_values as values
-from service.database import Connection, Database, Row, retry_on_conflict
-from service.encryption import FieldCipher, Place, State, Undecrypted
-from service.encryption_queries import cipher_of, set_state, transactions_under_way
 from service.identity.one_time_codes import Kept, reencrypted
 from service.identity.second_factor import secret_place
+from service.kit import encrypted_values as values
+from service.kit.database import Connection, Database, Row, retry_on_conflict
+from service.kit.encryption import FieldCipher, Place, State, Undecrypted
+from service.kit.encryption_queries import cipher_of, set_state, transactions_under_way
+from service.kit.settings import Settings
+from service.kit.sql import write
 from service.privacy import queries
 from service.privacy import reencrypt_queries as sql
-from service.settings import Settings
-from service.statements import write
-from service.sync.erased_queries import LineKey
-from service.sync.log_blocks import blocks_of, may_be_located, rewritten
-from service.sync.log_queries import insert_blocks, read_bodies, rewrite_blocks
-from service.sync.originals import is_plain, original_place
+from service.writes.erased_queries import LineKey
+from service.writes.log_blocks import blocks_of, may_be_located, rewritten
+from service.writes.log_queries import insert_blocks, read_bodies, rewrite_blocks
+from service.writes.originals import is_plain, original_place
 from sync_protocol.records import KINDS, Kind
 
 _AT_ONCE = 500

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from service.database import Connection, Row
+from service.kit.database import Connection, Row
 from service.privacy.queries import BlockKey
-from service.sync.erased_queries import LineKey
+from service.writes.erased_queries import LineKey
 
 # Columns with their types.
 Columns = Mapping[str, str]

@@ -8,20 +8,20 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from service.accounts.routes import StaffCode
-from service.audit.trail import note
-from service.encrypted_values import cadre_phone, whole_record
-from service.encryption_queries import cipher_of
-from service.errors import NOT_FOUND, READING, Problem, documented
+from service.audit.audit_log import note
 from service.history import queries as history_queries
 from service.history.routes import HistoryEntry, change
 from service.identity import queries as identity_queries
 from service.identity.access import Signed
 from service.identity.rights import ADMINISTERS
 from service.identity.views import redact
-from service.paging import Id
+from service.kit.encrypted_values import cadre_phone, whole_record
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import NOT_FOUND, READING, Problem, documented
+from service.kit.paging import Id
+from service.kit.state import state_of
 from service.privacy import queries
-from service.state import state_of
-from service.sync.log_queries import read_bodies
+from service.writes.log_queries import read_bodies
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from service.bounded import bounded
 from service.cases.models import IS_ASSIGNED
-from service.conditions import Conditions, Reach, contains, own_or_tied
-from service.database import Connection, Row
+from service.kit.bounded import bounded
+from service.kit.conditions import Conditions, Reach, contains, own_or_tied
+from service.kit.database import Connection, Row
 from service.records.columns import fields_json, personal_array
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.records import PROBLEM, STEP

@@ -8,26 +8,26 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from service.audit.trail import note
-from service.bounded import cut
+from service.audit.audit_log import note
 from service.cases import filing
-from service.database import Connection, retry_on_conflict
-from service.encrypted_values import whole_record
-from service.encryption_queries import cipher_of
-from service.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
 from service.http.ids import MadeId, fresh_id
 from service.http.strict import RequestBody, refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_write
 from service.identity.views import View, redact
-from service.localization import localized
-from service.paging import After, Id, Limit, next_after, read_after
+from service.kit.bounded import cut
+from service.kit.database import Connection, retry_on_conflict
+from service.kit.encrypted_values import whole_record
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import HELD, INVALID, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
+from service.kit.localization import localized
+from service.kit.paging import After, Id, Limit, next_after, read_after
+from service.kit.state import State, state_of
+from service.organisation.units import reach_of
 from service.problems import queries
 from service.problems.queries import Filters
-from service.state import State, state_of
-from service.sync import queries as sync_queries
-from service.sync.rest import write_as
-from service.units import reach_of
+from service.writes import queries as sync_queries
+from service.writes.as_cadre import write_as
 from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
@@ -149,7 +149,7 @@ async def problems(
     duty: Duty = None,
     cadre: StaffCode = None,
     handler_unit: Annotated[str | None, Query(pattern=r"^\d{4,15}$", description="In the hands of just this unit")] = None,
-    text: Annotated[str | None, Query(min_length=1, max_length=100, description="Cte of the title or the detail")] = None,
+    text: Annotated[str | None, Query(min_length=1, max_length=100, description="Part of the title or the detail")] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> ProblemPage:

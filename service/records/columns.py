@@ -12,7 +12,7 @@ from sqlalchemy import Column, DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
-from service.statements import text_array
+from service.kit.sql import text_array
 from sync_protocol.fields import FieldType, Id, Moment, Place, SetOf, Whole
 from sync_protocol.records import Field, Kind
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from service.database import Connection
-from service.encrypted_values import encrypted_fields, encrypted_unknown, personal_fields, unknown_fields
-from service.encryption import FieldCipher
+from service.kit.database import Connection
+from service.kit.encrypted_values import encrypted_fields, encrypted_unknown, personal_fields, unknown_fields
+from service.kit.encryption import FieldCipher
+from service.kit.sql import NULL_CELL, Copy, Cte, array, cells, text_array
 from service.records.columns import fields_json, personal_array, storage_of
-from service.statements import NULL_CELL, Copy, Cte, array, cells, text_array
 from sync_protocol.merge import Clock, Record
 from sync_protocol.records import KINDS, Kind
 

@@ -6,9 +6,9 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from service.cases.models import IS_COUNTED
-from service.database import Connection, Row
+from service.kit.database import Connection, Row
+from service.organisation.units import UNDER
 from service.summaries.queries import IN_OPEN
-from service.units import UNDER
 from sync_protocol.periods import Period, month_around, quarter_around, week_around
 from sync_protocol.vocabulary import CODE_LENGTH
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from service.bounded import bounded
 from service.cases.models import IS_COUNTED
-from service.database import Connection, Row
+from service.kit.bounded import bounded
+from service.kit.database import Connection, Row
+from service.organisation.units import UNDER
 from service.records.columns import fields_json
-from service.summaries.credit import every
-from service.summaries.tallies import DUTY_COUNTS
-from service.units import UNDER
+from service.tallies.deltas import every
+from service.tallies.upserts import DUTY_COUNTS
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.periods import Period
 from sync_protocol.records import KINDS

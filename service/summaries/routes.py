@@ -8,17 +8,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
-from service.audit.trail import note
-from service.database import Connection, share_connection
-from service.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, READING, Problem, documented
+from service.audit.audit_log import note
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_settle
 from service.identity.views import WHOLE_GRID
-from service.state import state_of
-from service.summaries import cadre_queries, queries
-from service.summaries.summary import Summary, as_sealed, summary
-from service.units import (
+from service.kit.database import Connection, share_connection
+from service.kit.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, READING, Problem, documented
+from service.kit.state import state_of
+from service.organisation.units import (
     First,
     Last,
     Month,
@@ -37,6 +35,8 @@ from service.units import (
     unit_out,
     week_or_month,
 )
+from service.summaries import cadre_queries, queries
+from service.summaries.summary import Summary, as_sealed, summary
 from sync_protocol import periods
 from sync_protocol.periods import Period
 from sync_protocol.texts import Text

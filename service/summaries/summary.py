@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from service.database import Connection, Acquire, Row
+from service.kit.database import Acquire, Connection, Row
+from service.kit.settings import Settings
 from service.loop import queries as loop_queries
 from service.loop.loop import LogCounts, counts_by_log
-from service.settings import Settings
+from service.organisation.units import PeriodOut, UnitOut, count_grids, period_out, unit_out
 from service.summaries import queries
-from service.units import PeriodOut, UnitOut, count_grids, period_out, unit_out
 from sync_protocol.periods import Period, previous
 from sync_protocol.vocabulary import CODE_LENGTH, DUTIES, SEVERITIES
 

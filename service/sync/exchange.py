@@ -9,25 +9,26 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
-from service import metrics, outcomes
-from service.database import Connection, Database, committing
-from service.encrypted_values import log_row, verdict_rest
-from service.encryption import FieldCipher
-from service.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
 from service.identity.rights import PostHeld
 from service.identity.views import for_device, present_views, view_in
-from service.localization import localized
-from service.outcomes import Outcome, RequestKind
-from service.settings import Settings
-from service.sync import failpoints, feed, log_queries, queries, timelines, views
-from service.sync import look as prefetch
-from service.sync.apply import Applied, apply
-from service.sync.group_commit import GroupCommitter
-from service.sync.intake import Author, ParsedMutation, PreparedMutation, oldest_stamp, parse_all, prepare
-from service.sync.look import DeviceState, FeedHead, Snapshot, ReadSet, is_mailbox
-from service.sync.new_visits import VisitColumns, PreparedVisitColumns, parse_visit_columns_in_turns, prepare_visit_columns
-from service.sync.timelines import TimelineChanged
-from service.sync.yielding import let_others_run
+from service.kit import metrics, outcomes
+from service.kit.database import Connection, Database, committing
+from service.kit.encrypted_values import log_row, verdict_rest
+from service.kit.encryption import FieldCipher
+from service.kit.errors import DEVICE_FORKED, DEVICE_REVOKED, INVALID, SEQ_GAP, UPGRADE, Problem
+from service.kit.localization import localized
+from service.kit.outcomes import Outcome, RequestKind
+from service.kit.settings import Settings
+from service.runtime import failpoints
+from service.runtime.group_commit import GroupCommitter
+from service.runtime.yielding import let_others_run
+from service.sync import feed_views, pull
+from service.writes import log_queries, prefetch, queries, timelines
+from service.writes.apply import Applied, apply
+from service.writes.mutations import Author, ParsedMutation, PreparedMutation, oldest_stamp, parse_all, prepare
+from service.writes.prefetch import DeviceState, FeedHead, ReadSet, Snapshot, is_mailbox
+from service.writes.timelines import TimelineChanged
+from service.writes.visit_columns import PreparedVisitColumns, VisitColumns, parse_visit_columns_in_turns, prepare_visit_columns
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
 from sync_protocol.fields import canonical_moment
@@ -254,12 +255,12 @@ class Exchanges:
                 # What was released by this push has moved feeds, ties and assignments on.
                 exchange.look = await prefetch.read(connection, [(exchange.device, exchange.staff_code)], exchange.now)
             exchange.heads = exchange.look.feeds(exchange.staff_code, exchange.now)
-        feeds, reader = await views.feeds_for(self._database, exchange.look, exchange.staff_code, exchange.heads, exchange.now)
-        plan = feed.PullPlan(feeds, cursor, exchange.device, (first_new, last_own), request.again, exchange.own)
+        feeds, reader = await feed_views.feeds_for(self._database, exchange.look, exchange.staff_code, exchange.heads, exchange.now)
+        plan = pull.PullPlan(feeds, cursor, exchange.device, (first_new, last_own), request.again, exchange.own)
         if plan.stale_grids:
             async with self._database.syncing() as connection:
-                page = await feed.page(connection, plan, reader, request.limit, exchange.now, self._cipher(exchange))
-            await views.audit_pull(self._database, exchange.look, exchange.device, exchange.staff_code, feeds, exchange.now)
+                page = await pull.page(connection, plan, reader, request.limit, exchange.now, self._cipher(exchange))
+            await feed_views.audit_pull(self._database, exchange.look, exchange.device, exchange.staff_code, feeds, exchange.now)
         else:
             page = plan.to_page()
         return _written(exchange, page)
@@ -335,7 +336,9 @@ def _note_heads(exchange: Exchange, applied: Applied) -> None:
         return
     # What this device wrote alone, applied as sent, is no news to it.
     wrote = {mutation.grid for mutation in exchange.request.mutations}
-    exchange.own = {grid: applied.revs_allocated[grid] for grid in wrote & applied.revs_allocated.keys() if grid not in applied.multi_writer_grids}
+    exchange.own = {
+        grid: applied.revs_allocated[grid] for grid in wrote & applied.revs_allocated.keys() if grid not in applied.multi_writer_grids
+    }
 
 
 def _epoch_since(exchange: Exchange) -> int:
@@ -417,7 +420,7 @@ def _upgrade_needed(protocol: int, **members: Any) -> Problem:
     return Problem(UPGRADE, text, minimum=MINIMUM, **members)
 
 
-def _written(exchange: Exchange, page: feed.Page) -> bytes:
+def _written(exchange: Exchange, page: pull.Page) -> bytes:
     """The answer: the changes are JSON already."""
     request, cursor = exchange.request, exchange.valid_cursor
     if page.changes:
@@ -470,8 +473,8 @@ async def verify(database: Database, device: str, staff_code: str, request: Veri
     for mailbox in filter(is_mailbox, named):
         look.counters.setdefault(mailbox, 0)  # one in which nothing ever lay is counted nowhere
     heads = {grid: head for grid, head in look.feeds(staff_code, now).items() if grid in named}
-    feeds, reader = await views.feeds_for(database, look, staff_code, heads, now)
+    feeds, reader = await feed_views.feeds_for(database, look, staff_code, heads, now)
     async with database.syncing() as connection:
-        truth = await feed.digests(connection, feeds, reader, now)
+        truth = await pull.digests(connection, feeds, reader, now)
     empty = (0, "0" * 16)
     return [grid for grid, copy in named.items() if grid not in heads or truth.get(grid, empty) != (copy.count, copy.digest)]

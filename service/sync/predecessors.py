@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from service.database import Connection
-from service.sync import queries
+from service.kit.database import Connection
+from service.writes import queries
 from sync_protocol.cursor import verify_cursor
 from sync_protocol.periods import from_ms
 

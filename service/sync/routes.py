@@ -8,9 +8,10 @@ from typing import Any, TypeVar, cast
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from service.database_errors import TOO_SLOW
-from service.deadlines import Deadline
-from service.errors import (
+from service.http.body import read_body
+from service.identity.access import phone
+from service.kit.database_errors import TOO_SLOW
+from service.kit.errors import (
     DEVICE_FORKED,
     DEVICE_NEEDED,
     DEVICE_REVOKED,
@@ -33,12 +34,11 @@ from service.errors import (
     documented,
     unavailable,
 )
-from service.http.body import read_body
-from service.identity.access import phone
-from service.state import state_of
+from service.kit.state import state_of
+from service.runtime.concurrency import ConcurrencyLimit
+from service.runtime.deadlines import Deadline
 from service.sync import examples
-from service.sync.exchange import PhoneCaller, verify
-from service.sync.places import ConcurrencyLimit
+from service.sync.exchange import Exchanges, PhoneCaller, verify
 from sync_protocol.decoding import BrokenEnvelope, UnknownProtocol, decode_request, decode_verify
 from sync_protocol.messages import MAX_MUTATIONS, VerifyAnswer, encode
 from sync_protocol.texts import Text
@@ -124,7 +124,7 @@ async def sync(request: Request) -> Response:
             raise Problem(TOO_LARGE, text)
         caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
         began = time.monotonic()
-        answer = await _in_time(state.exchanges.answer(caller, message, now), state.settings.exchange_seconds)
+        answer = await _in_time(state.of(Exchanges).answer(caller, message, now), state.settings.exchange_seconds)
         concurrency.took(claims.staff_code, count, time.monotonic() - began)
     return Response(answer, media_type="application/json")
 

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from service.bounded import bounded
-from service.conditions import Conditions, Reach, own_or_tied
-from service.database import Connection, Row
+from service.kit.bounded import bounded
+from service.kit.conditions import Conditions, Reach, own_or_tied
+from service.kit.database import Connection, Row
 from service.records.columns import fields_json
 from sync_protocol.records import VISIT
 

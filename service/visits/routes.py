@@ -7,16 +7,16 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
-from service.audit.trail import note
-from service.bounded import cut
-from service.conditions import Reach
-from service.database import Connection
-from service.errors import INVALID, READING, Problem, documented
+from service.audit.audit_log import note
 from service.identity.access import Caller, Signed
 from service.identity.views import View, redact
-from service.paging import After, GivenId, Limit, next_after, read_after
-from service.state import state_of
-from service.units import First, Last, reach_of, years_text
+from service.kit.bounded import cut
+from service.kit.conditions import Reach
+from service.kit.database import Connection
+from service.kit.errors import INVALID, READING, Problem, documented
+from service.kit.paging import After, GivenId, Limit, next_after, read_after
+from service.kit.state import state_of
+from service.organisation.units import First, Last, reach_of, years_text
 from service.visits import queries
 from service.visits.queries import Filters
 from sync_protocol import periods

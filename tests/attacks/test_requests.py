@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
-from service.sync.door import LoadShedding
-from service.sync.places import ConcurrencyLimit
+from service.kit.settings import Settings
+from service.runtime.admission import LoadShedding
+from service.runtime.concurrency import ConcurrencyLimit
 from tests.sockets import serving
 from tests.world import World
 

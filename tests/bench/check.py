@@ -16,7 +16,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from service.postgres import embedded, temporary_folder
+from service.runtime.postgres import embedded, temporary_folder
 from tests.bench.reads import kept, prepare
 
 TARGET_S = 30

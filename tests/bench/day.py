@@ -21,16 +21,16 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from service.console import bars, progress_bar
-from service.database import Database, open_pool
-from service.postgres import embedded, fresh_database, temporary_folder
-from service.settings import Settings
-from service.summaries.check import differences as differences_of
+from service.cli.console import bars, progress_bar
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.runtime.postgres import embedded, fresh_database, temporary_folder
+from service.tallies.recount import differences as differences_of
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.device import moment_at
 from sync_protocol.ids import household_id
 from sync_protocol.vocabulary import DUTIES
-from tests.bench.crowd import HOUSES, Phone, now_ms, workers
+from tests.bench.load_generator import HOUSES, Phone, now_ms, workers
 from tests.bench.service import Service, serving
 from tests.bench.sync import PROCESSES, roster_database
 from tests.bench.wire import Line

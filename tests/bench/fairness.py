@@ -27,12 +27,12 @@ from rich.table import Table
 
 import migrations
 from service.app import utc_now
-from service.database import Database, open_pool
 from service.http.connections import room_for_files
-from service.postgres import embedded, fresh_database
-from service.roster.load import load as load_roster
-from service.settings import Settings
-from tests.bench.crowd import Phone, Unexpected, in_turn, packed, workers
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.organisation.load import load as load_roster
+from service.runtime.postgres import embedded, fresh_database
+from tests.bench.load_generator import Phone, Unexpected, in_turn, packed, workers
 from tests.bench.measures import applied, new_phone
 from tests.bench.service import Service, serving
 from tests.bench.wire import Line, Packed, inflated

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import migrations
-from service.postgres import embedded, fresh_database, temporary_folder
+from service.runtime.postgres import embedded, fresh_database, temporary_folder
 
 ROWS = 5_000_000
 BEFORE, AFTER = "0005", "0006"

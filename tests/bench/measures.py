@@ -12,7 +12,7 @@ import asyncpg
 
 from sync_protocol.fields import canonical_moment
 from sync_protocol.vocabulary import DUTIES, SEVERITIES
-from tests.bench.crowd import Phone, Unexpected, in_turn, packed, revs, workers
+from tests.bench.load_generator import Phone, Unexpected, in_turn, packed, revs, workers
 from tests.bench.service import Service
 from tests.bench.wire import Line, Packed
 

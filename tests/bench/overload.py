@@ -9,7 +9,7 @@ from functools import partial
 
 import asyncpg
 
-from tests.bench.crowd import Phone, Unexpected, packed, workers
+from tests.bench.load_generator import Phone, Unexpected, packed, workers
 from tests.bench.measures import World, applied, new_phone, push
 from tests.bench.wire import Answer, Line, Packed, inflated
 

@@ -23,12 +23,12 @@ from rich.table import Table
 
 import migrations
 from service.app import create_app, utc_now
-from service.console import bars, progress_bar
-from service.database import Database, open_pool
+from service.cli.console import bars, progress_bar
 from service.demo.fill import fill
-from service.postgres import embedded, fresh_database, temporary_folder
-from service.roster.load import load
-from service.settings import Settings
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.organisation.load import load
+from service.runtime.postgres import embedded, fresh_database, temporary_folder
 from sync_protocol.periods import Period, local_day, month, month_of, previous, week, week_of
 from tests.conftest import CHEAP, running
 from tests.world import PASSWORD

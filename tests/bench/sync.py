@@ -25,11 +25,11 @@ from rich.table import Table
 
 import migrations
 from service.app import utc_now
-from service.console import progress_bar
-from service.database import Database, open_pool
-from service.postgres import embedded, fresh_database, temporary_folder
-from service.roster.load import load
-from service.settings import Settings
+from service.cli.console import progress_bar
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.organisation.load import load
+from service.runtime.postgres import embedded, fresh_database, temporary_folder
 from tests.bench import reads
 from tests.bench.measures import BATCHES, CONCURRENCY, DEVICES, LARGE_BATCHES, World
 from tests.bench.overload import overload

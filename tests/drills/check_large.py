@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from service.postgres import embedded, temporary_folder
+from service.runtime.postgres import embedded, temporary_folder
 from tests.bench.fairness import PHONES, Crowd, at
 from tests.bench.reads import prepare
 from tests.drills.common import Report, main, service_over

@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from migrations.roles import Roles, migrate
-from service.database import Database, open_pool
 from service.identity.passwords import hasher
-from service.postgres import as_role, embedded, fresh_database, temporary_folder
-from service.roster.load import load
-from service.settings import Settings
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.organisation.load import load
+from service.runtime.postgres import as_role, embedded, fresh_database, temporary_folder
 from sync_protocol.clock import make_stamp
 from tests.bench.service import Service, serving
 from tests.world import GRID, PASSWORD, SECRETARY

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from service.postgres import embedded, temporary_folder
+from service.runtime.postgres import embedded, temporary_folder
 from sync_protocol.device.device import moment_at
 from tests.drills.common import Report, main
 from tests.stress.test_kills import Service, a_phone, now_ms

@@ -1,7 +1,8 @@
-"""Every class of `service/database_errors.py`, brought about in a real PostgreSQL: what phones, apps and `/readyz` are told, what was kept.
+"""Every class of `service/kit/database_errors.py`, brought about in a real PostgreSQL: what phones, apps and `/readyz` are told, what was
+kept.
 
-What PostgreSQL cannot be brought to within a minute is made by a trigger or by a proxy, and says so. Run with
-`python -m tests.drills.database_errors`. Limits of memory for processes of PostgreSQL, and its files, need root.
+What PostgreSQL cannot be brought to within a minute is made by a trigger or by a proxy, and says so. Run with `python -m
+tests.drills.database_errors`. Limits of memory for processes of PostgreSQL, and its files, need root.
 """
 
 import asyncio
@@ -17,8 +18,8 @@ import httpx
 import psutil
 
 from service.app import create_app
-from service.database_errors import FAULTS
-from service.settings import Settings
+from service.kit.database_errors import FAULTS
+from service.kit.settings import Settings
 from tests.conftest import running
 from tests.database_proxy import GARBAGE, Failure, Moment, Proxy, proxied
 from tests.drills.common import Phone, Report, Writer, count_kept, main, needs_root, prepared_server, service_url, sign_in

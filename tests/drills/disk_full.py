@@ -18,8 +18,8 @@ import httpx
 
 from migrations.roles import migrate
 from service.app import create_app
-from service.postgres import as_role, database_of, embedded, temporary_folder
-from service.settings import Settings
+from service.kit.settings import Settings
+from service.runtime.postgres import as_role, database_of, embedded, temporary_folder
 from tests.conftest import running
 from tests.drills.common import CONFIG, ROLES, Phone, Report, Writer, count_kept, main, needs_root, noted, prepare, sign_in
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from service.postgres import temporary_folder
+from service.runtime.postgres import temporary_folder
 from tests.drills.common import Report, main
 from tests.protocol.test_09_server_restored import contents
 from tests.stress.test_failover import COMMITTEE, Pair, write

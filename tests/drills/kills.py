@@ -7,7 +7,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from service.postgres import temporary_folder
+from service.runtime.postgres import temporary_folder
 from tests.drills.common import Report, main
 from tests.stress.test_kills import Killing, killed_under_load
 

@@ -15,8 +15,8 @@ import asyncpg
 
 from migrations.roles import migrate
 from service.app import create_app
-from service.postgres import as_role, embedded, fresh_database, temporary_folder
-from service.settings import Settings
+from service.kit.settings import Settings
+from service.runtime.postgres import as_role, embedded, fresh_database, temporary_folder
 from service.sync import exchange
 from tests.conftest import running
 from tests.drills.common import CONFIG, ROLES, WANTED_RATIO, Phone, Report, count_kept, main, p99_ms, prepare

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from service.postgres import embedded, temporary_folder
+from service.runtime.postgres import embedded, temporary_folder
 from tests.drills.common import Report, main
 from tests.stress.test_signals import SignalledService, folders_in, postgres_of, workers_of
 

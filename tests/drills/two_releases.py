@@ -31,7 +31,7 @@ from rich.table import Table
 
 import migrations
 from migrations.roles import Roles
-from service.postgres import as_role, embedded, fresh_database, temporary_folder
+from service.runtime.postgres import as_role, embedded, fresh_database, temporary_folder
 from sync_protocol.clock import make_stamp
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.transport import Unreachable

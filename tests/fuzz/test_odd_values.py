@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from service.inbox.again import release_overdue
+from service.inbox.retry_held import release_overdue
 from sync_protocol.records import KINDS
 from tests.fuzz.odd_values import as_json, odd_texts, odd_values
 from tests.service.test_rights import Call, Place, calls, populate

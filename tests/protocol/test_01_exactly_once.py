@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.sync import failpoints
+from service.runtime import failpoints
 from sync_protocol.device import Unreachable
 from tests.world import GRID, SECRETARY, World
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from service.database import Database
-from service.inbox import again
-from service.inbox.again import release_overdue
-from service.settings import Settings
-from service.sync import failpoints
+from service.inbox import retry_held
+from service.inbox.retry_held import release_overdue
+from service.kit.database import Database
+from service.kit.settings import Settings
+from service.runtime import failpoints
 from sync_protocol.clock import make_stamp
 from sync_protocol.records import KINDS
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, WORKER, World, first_held_at, until_none
@@ -230,8 +230,8 @@ async def test_the_service_itself_releases_what_is_overdue_and_outlives_an_error
             raise RuntimeError("at the first try")
         return await release_overdue(database, settings, now)
 
-    monkeypatch.setattr(again, "release_overdue", fail_once)
-    releasing = asyncio.create_task(again.keep_retrying(world.state.database, world.state.settings, world.clock.now, every_s=0.01))
+    monkeypatch.setattr(retry_held, "release_overdue", fail_once)
+    releasing = asyncio.create_task(retry_held.keep_retrying(world.state.database, world.state.settings, world.clock.now, every_s=0.01))
     try:
         await until_none(lambda: held_of(world))
     finally:

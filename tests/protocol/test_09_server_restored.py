@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.postgres import fresh_database
-from service.settings import Settings
+from service.kit.settings import Settings
+from service.runtime.postgres import fresh_database
 from sync_protocol.device import DeviceRevoked, Transport
 from tests.conftest import running
 from tests.world import GRID, SECRETARY, WORKER, Clock, Phone, World

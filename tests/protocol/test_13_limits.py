@@ -5,7 +5,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from service.sync import failpoints
+from service.runtime import failpoints
 from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import PAGE_BYTES
 from tests.world import GRID, SECRETARY, World, first_held_at

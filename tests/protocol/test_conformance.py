@@ -8,12 +8,12 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import app
+from service.cli.app import app
+from service.cli.console import console
 from service.conformance.command import REFERENCE, Outcome, Wanted, conform
 from service.conformance.hooks import reached, started
 from service.conformance.loopback import Reply, Request, json_reply, serving
 from service.conformance.reference import Phones
-from service.console import console
 
 FIRST = "01-a-visit-goes-up"
 # Transcripts that are enough to see each of the broken clients fail.

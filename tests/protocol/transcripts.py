@@ -25,11 +25,11 @@ from service.conformance.fake_server import SYNC, TOKEN, VERIFY, FakeServer
 from service.conformance.loopback import Request
 from service.conformance.reference import Phones
 from service.conformance.transcripts import FOLDER, SERVICE, Epochs, Step, Transcript, compact, scrubbed, whole, with_epochs
-from service.database import Database, open_pool
-from service.postgres import as_role, embedded, fresh_database
-from service.postgres import temporary_folder as database_folder
-from service.roster.load import load
-from service.settings import Settings
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.organisation.load import load
+from service.runtime.postgres import as_role, embedded, fresh_database
+from service.runtime.postgres import temporary_folder as database_folder
 from sync_protocol import version
 from tests.conftest import CHEAP, ROLES, TEST_CONFIG, quickest_disk, running
 from tests.world import NOW, PASSWORD, Clock

@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from service.encryption import Keyring, new_key, read_keys
+from service.identity.tokens import Tokens
+from service.kit.encryption import Keyring, new_key, read_keys
 from tests.world import FAR_GRID, SECRETARY, SUPERVISOR, WORKER, WirePhone, World
 
 FAR_PHONE = "13911112222"
@@ -27,7 +28,7 @@ def use_keys(world: World, *keys: bytes) -> Keyring:
     """From now on the service knows these master keys; it has read the key that signs tokens already."""
     keyring = Keyring(keys)
     world.state.settings.__dict__["keyring"] = keyring
-    world.state.tokens._loaded = 1e18
+    world.state.of(Tokens)._loaded = 1e18
     return keyring
 
 

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import app
-from service.encryption import MARKER
+from service.cli.app import app
+from service.kit.encryption import MARKER
 from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, PASSWORD, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
 
 ADMIN = "admin"

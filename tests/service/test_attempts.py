@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.errors import Problem
 from service.identity import passwords
-from service.identity.attempts import Counted, Origin, Window, network_of, one_more, seconds_to_wait
+from service.identity.attempts import Attempts, Counted, Origin, Window, network_of, one_more, seconds_to_wait
 from service.identity.passwords import Passwords
+from service.kit.errors import Problem
 from tests.world import OTHER_GRID, PASSWORD, SECRETARY, WORKER, World
 
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"
@@ -57,8 +57,8 @@ async def test_forty_wrong_passwords_at_once_are_counted_before_one_is_looked_at
 
 
 async def test_whoever_waits_too_long_for_a_hash_is_asked_to_come_again(world: World) -> None:
-    world.state.passwords = Passwords(at_once=1, wait_s=0.02)
-    async with world.state.passwords._turn():
+    world.state.give(Passwords, Passwords(at_once=1, wait_s=0.02))
+    async with world.state.of(Passwords)._turn():
         response = await sign_in(world)
     assert (response.status_code, response.json()["type"]) == (503, "/problems/unavailable")
     assert int(response.headers["Retry-After"]) >= 2
@@ -92,7 +92,7 @@ async def test_an_attacker_from_elsewhere_does_not_lock_the_phone_of_the_account
 
 
 async def test_an_attacker_behind_the_villages_address_locks_nobody_who_signed_in_there_before(world: World) -> None:
-    world.state.attempts._address = world.state.attempts._here
+    world.state.of(Attempts)._address = world.state.of(Attempts)._here
     assert (await sign_in(world, SECRETARY)).status_code == 200
     assert (await sign_in(world, f"W{OTHER_GRID}-1", device_id=DEVICE)).status_code == 200
     await world.fetch("UPDATE refresh_token SET address = '10.9.9.9' WHERE staff_code <> $1", SECRETARY)
@@ -176,9 +176,9 @@ async def test_an_app_is_not_locked_by_attempts_from_elsewhere(world: World) -> 
     async with world.state.database.transaction() as connection:
         secret = passwords.hasher.hash("s3cret")
         await queries.add_client(connection, "nongmu", "包头农牧", secret, ["articles:read"], "1502", world.clock.now())
-    windows = world.state.attempts.of_app("nongmu", "203.0.113.9")
+    windows = world.state.of(Attempts).of_app("nongmu", "203.0.113.9")
     for _ in range(10):
-        await world.state.attempts.take(windows, world.clock.now() - timedelta(seconds=0))
+        await world.state.of(Attempts).take(windows, world.clock.now() - timedelta(seconds=0))
         world.clock.forward(seconds=70)
     form = {"grant_type": "client_credentials", "client_id": "nongmu", "client_secret": "s3cret"}
     assert (await world.client.post("/v1/auth/token", data=form)).status_code == 200
@@ -186,7 +186,7 @@ async def test_an_app_is_not_locked_by_attempts_from_elsewhere(world: World) -> 
 
 async def test_attempts_at_once_of_different_moments_count_in_one_window(world: World) -> None:
     """What came a little earlier may be counted after what came later: it must not begin the window anew."""
-    attempts = world.state.attempts
+    attempts = world.state.of(Attempts)
     windows = attempts.of_cadre(Origin("SOMEBODY", "192.0.2.7"))
     now = world.clock.now()
     refused = 0

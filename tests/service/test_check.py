@@ -11,7 +11,7 @@ from typing import NamedTuple
 import asyncpg
 import pytest
 
-from service.postgres import as_role
+from service.runtime.postgres import as_role
 from tests.conftest import ROLES, cloned
 from tests.world import GRID, WAITING_FOR_LOCKS, until_none
 

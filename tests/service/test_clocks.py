@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.clocks import ClockWatch
-from service.errors import Problem
-from service.settings import Settings
+from service.kit.errors import Problem
+from service.kit.settings import Settings
+from service.runtime.clocks import ClockWatch
 from sync_protocol import clock as clocks
 from sync_protocol.ids import server_device_id
 from tests.commands import run_command

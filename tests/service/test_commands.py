@@ -8,8 +8,8 @@ import pytest
 from typer.testing import Result
 
 from service.app import create_app
-from service.postgres import as_role
-from service.settings import Settings
+from service.kit.settings import Settings
+from service.runtime.postgres import as_role
 from tests.commands import Command, run_command
 from tests.conftest import ROLES, cloned, running
 from tests.world import Clock

@@ -13,8 +13,8 @@ import pytest
 from service.http import body as bodies
 from service.http import connections
 from service.http.connections import Limits
-from service.sync.door import LoadShedding
-from service.sync.places import ConcurrencyLimit
+from service.runtime.admission import LoadShedding
+from service.runtime.concurrency import ConcurrencyLimit
 from tests.sockets import Wire, serving
 from tests.world import GRID, SECRETARY, WORKER, World, until_none
 

@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import migrations
 from service.app import create_app
+from service.kit.settings import Settings
 from service.models import metadata
-from service.postgres import embedded
-from service.settings import Settings
+from service.runtime.postgres import embedded
 from sync_protocol.limits import MAX_MUTATION_BYTES
 from tests.conftest import cloned, running
 from tests.world import GRID, Clock, World

@@ -9,7 +9,7 @@ import pytest
 
 from migrations.roles import Migrated, NotTheOwner, Roles, migrate, scram_verifier
 from service.audit.queries import may_change_trail
-from service.postgres import as_role, fresh_database
+from service.runtime.postgres import as_role, fresh_database
 from tests.conftest import ROLES, keep_from_temporary_tables
 from tests.world import SUPERVISOR, World
 

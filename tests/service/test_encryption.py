@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from service import encryption_v1, metrics
-from service.encryption import MARKER, Keyring, Place, State, Undecrypted
+from service.identity.tokens import Tokens
+from service.kit import encryption_v1, metrics
+from service.kit.encryption import MARKER, Keyring, Place, State, Undecrypted
 from tests.service.encrypted import FAR_PHONE, as_text, everything_kept, far_house, house_with, read_all
 from tests.world import GRID, SECRETARY, SUPERVISOR, WORKER, World
 
@@ -305,7 +306,7 @@ async def test_a_signing_key_that_cannot_be_decrypted_is_named_in_the_log_and_st
     [key] = await world.fetch("SELECT kid, private_pem FROM signing_key")
     for stored, named in (("gl2.0badc0de." + "A" * 60, "0badc0de"), ("-----BEGIN PRIVATE KEY-----", key["kid"])):
         await world.fetch("UPDATE signing_key SET private_pem = $1", stored)
-        world.state.tokens._loaded = -1e9
+        world.state.of(Tokens)._loaded = -1e9
         with caplog.at_level(logging.ERROR):
             ready = await world.client.get("/readyz")
         assert (ready.status_code, named in ready.text, named in caplog.text) == (503, False, True), ready.text
@@ -314,7 +315,7 @@ async def test_a_signing_key_that_cannot_be_decrypted_is_named_in_the_log_and_st
         mine = await world.client.get("/v1/households", headers={"Authorization": f"Bearer {token}"})
         assert mine.status_code == 200, mine.text
     await world.fetch("UPDATE signing_key SET private_pem = $1", key["private_pem"])
-    world.state.tokens._loaded = -1e9
+    world.state.of(Tokens)._loaded = -1e9
     assert (await world.client.get("/readyz")).status_code == 200
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from service.encrypted_values import answer_place, log_row
-from service.encryption import FieldCipher, Place
-from service.encryption_queries import cipher_of
-from service.errors import Problem
 from service.identity.queries import refuse_erased
+from service.kit.encrypted_values import answer_place, log_row
+from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import Problem
 from service.privacy import erasure_steps
 from service.privacy.erasure import Asked, Done, Erasing, erase, resume_unfinished
-from service.summaries.check import differences
-from service.sync.log_blocks import bodies_in
-from service.sync.originals import unpacked
+from service.tallies.recount import differences
+from service.writes.log_blocks import bodies_in
+from service.writes.originals import unpacked
 from sync_protocol.records import ERASED, KINDS
 from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, WirePhone, World
 
@@ -540,7 +540,7 @@ async def test_nobody_erases_the_own_account(world: World) -> None:
 
 
 def test_the_command_asks_and_says_what_went(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
-    from service.cli import app
+    from service.cli.app import app
 
     monkeypatch.setenv("GRIDLOOP_DATABASE_URL", database_url)
     runner = CliRunner()

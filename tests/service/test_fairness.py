@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.errors import Problem
-from service.http.shares import AT_ONCE, AccountLimit
-from service.sync import failpoints
-from service.sync.places import LARGE, PER_ACCOUNT, PER_DEVICE, RESTS, WAITING_PER_ACCOUNT, WAITING_PER_DEVICE, ConcurrencyLimit
+from service.http.account_limit import AT_ONCE, AccountLimit
+from service.kit.errors import Problem
+from service.runtime import failpoints
+from service.runtime.concurrency import LARGE, PER_ACCOUNT, PER_DEVICE, RESTS, WAITING_PER_ACCOUNT, WAITING_PER_DEVICE, ConcurrencyLimit
 from tests.world import OTHER_GRID, SUPERVISOR, WORKER, World, first_held_at
 
 

@@ -12,16 +12,16 @@ import httpx
 import pytest
 
 from migrations.roles import migrate
-from service import database, limits
 from service.app import create_app
-from service.database import open_pool
-from service.database_errors import FAULTS, fault_of, is_of_database, leaves_doubt, table
-from service.outcomes import Kept, Outcome
-from service.postgres import as_role
-from service.settings import Settings
-from service.sync import failpoints
+from service.kit import database, database_limits
+from service.kit.database import open_pool
+from service.kit.database_errors import FAULTS, fault_of, is_of_database, leaves_doubt, table
+from service.kit.outcomes import Kept, Outcome
+from service.kit.settings import Settings
+from service.runtime import failpoints
+from service.runtime.postgres import as_role
+from service.runtime.write_probe import WriteProbe
 from service.sync.exchange import Exchange, Exchanges
-from service.write_probe import WriteProbe
 from tests.commands import run_command
 from tests.conftest import ROLES, running
 from tests.database_proxy import CUT, GARBAGE, SILENCE, Failure, Moment, Proxy, fatal, proxied
@@ -215,7 +215,7 @@ class SentRecord(Sent):
 async def failing(settings: Settings, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Failing]:
     """The service over a proxy to its database."""
     # Where nothing answers any more, the driver gives up soon after the server should have.
-    monkeypatch.setattr(limits, "DRIVER_LATER_S", 0.2)
+    monkeypatch.setattr(database_limits, "DRIVER_LATER_S", 0.2)
     monkeypatch.setattr(database, "ENDING_S", 0.2)
     async with proxied(str(settings.database_url), MARKER) as (proxy, through):
         brief = {"statement_seconds": 0.5, "sync_statement_seconds": 0.5}
@@ -437,7 +437,7 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
 
     monkeypatch.setattr(Exchanges, "_push", counted)
     world = impatient
-    world.state.exchanges = Exchanges(world.state.database, world.state.settings)
+    world.state.give(Exchanges, Exchanges(world.state.database, world.state.settings))
     phones = [world.wire(SECRETARY) for _ in range(5)]
     sent = [phone.mutation(1, grid=GRID if place == 2 else OTHER_GRID) for place, phone in enumerate(phones)]
     for phone in phones:
@@ -448,7 +448,7 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
         first = asyncio.create_task(phones[0].send(sent[0]))
         await reached.wait()
         rest = [asyncio.create_task(phone.send(mutation)) for phone, mutation in zip(phones[1:], sent[1:], strict=True)]
-        while len(world.state.exchanges._pushes._waiting) < len(rest) and 4 not in batches:  # noqa: ASYNC110 - they tell nobody
+        while len(world.state.of(Exchanges)._pushes._waiting) < len(rest) and 4 not in batches:  # noqa: ASYNC110 - they tell nobody
             await asyncio.sleep(0)
         go_on.set()
         answers = await asyncio.gather(first, *rest)
@@ -467,7 +467,7 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
     assert {GRID, OTHER_GRID} not in together
     await other.execute("ROLLBACK")
     assert (await phones[2].send(sent[2])).json()["verdicts"][0]["outcome"] == "applied"
-    assert world.state.exchanges._held_grids == set()
+    assert world.state.of(Exchanges)._held_grids == set()
     assert len(await world.fetch("SELECT FROM visit")) == 8
 
 
@@ -528,7 +528,7 @@ async def test_commands_have_no_limits_whatever_the_database_has(
 ) -> None:
     connection = await asyncpg.connect(database_url)
     name = await connection.fetchval("SELECT current_database()")
-    limited = [*limits.UNLIMITED.server_settings()]
+    limited = [*database_limits.UNLIMITED.server_settings()]
     for each in limited:
         await connection.execute(f"ALTER DATABASE \"{name}\" SET {each} = '1ms'")
     await connection.close()
@@ -546,7 +546,7 @@ async def test_commands_have_no_limits_whatever_the_database_has(
 async def test_each_pool_has_its_limits(world: World) -> None:
     for name, seconds in (("main", (5, 20, 20)), ("sync", (5, 20, 10)), ("analysis", (5, 60, 60))):
         pool = world.state.database.pools[name]
-        names = limits.UNLIMITED.server_settings()
+        names = database_limits.UNLIMITED.server_settings()
         found = [await pool.fetchval(f"SELECT setting::int / 1000 FROM pg_settings WHERE name = '{each}'") for each in names]
         assert found == [*seconds]
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from service.app import create_app
-from service.database import Database, open_pool
 from service.demo.fill import Filled, fill
-from service.postgres import as_role
-from service.settings import Settings
-from service.summaries.check import differences
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.runtime.postgres import as_role
+from service.tallies.recount import differences
 from sync_protocol.periods import local_day
 from sync_protocol.records import KINDS, clean_fields
 from tests.conftest import ROLES, cloned, running

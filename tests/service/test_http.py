@@ -15,10 +15,10 @@ import pytest
 from service.app import create_app
 from service.http import body as body_module
 from service.http import deprecation
-from service.http.bodies import MAX_BODY_BYTES
-from service.logs import JsonLines
+from service.http.request_bodies import MAX_BODY_BYTES
+from service.kit.logs import JsonLines
+from service.kit.settings import Settings
 from service.problems import queries as problem_queries
-from service.settings import Settings
 from tests.conftest import running
 from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, Clock, World
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.encryption import KeyMissing, make_key_file, new_key, read_keys
-from service.postgres import as_role
+from service.identity.tokens import Tokens
+from service.kit.encryption import KeyMissing, make_key_file, new_key, read_keys
+from service.kit.settings import Settings
 from service.privacy.reencrypt import reencrypt
-from service.settings import Settings
+from service.runtime.postgres import as_role
 from tests.conftest import ROLES, cloned, running
 from tests.service.encrypted import another_key, own_key, use_keys
 from tests.world import WORKER, Clock, World
@@ -76,7 +77,7 @@ async def test_while_the_database_is_encrypted_by_an_unknown_key_nothing_is_writ
         return await world.client.patch(f"/v1/cadres/{WORKER}", json=PHONE, headers=headers)
 
     await world.fetch("UPDATE signing_key SET private_pem = $1", "gl2.0badc0de." + "A" * 60)
-    world.state.tokens._loaded = -1e9
+    world.state.of(Tokens)._loaded = -1e9
     for answer in (await correct(), await phone.send()):
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable"), answer.text
         # Anybody may read this: neither where the keys lie nor which one is missing.
@@ -87,7 +88,7 @@ async def test_while_the_database_is_encrypted_by_an_unknown_key_nothing_is_writ
     read = await world.client.get("/v1/cadres", headers={"Authorization": f"Bearer {admin}"})
     assert read.status_code == 200
     await world.fetch("UPDATE signing_key SET private_pem = $1", key["private_pem"])
-    world.state.tokens._loaded = -1e9
+    world.state.of(Tokens)._loaded = -1e9
     assert (await correct()).status_code == 200
     assert (await phone.send()).status_code == 200
 
@@ -96,11 +97,11 @@ async def test_a_key_that_is_lost_for_good_is_given_up_by_a_new_signing_key(worl
     await world.token(WORKER)
     await world.fetch("UPDATE signing_key SET private_pem = $1", "gl2.0badc0de." + "A" * 60)
     with pytest.raises(KeyMissing, match="0badc0de"):
-        await world.state.tokens.rotate(world.clock.now())
+        await world.state.of(Tokens).rotate(world.clock.now())
     world.clock.forward(seconds=1)
-    await world.state.tokens.rotate(world.clock.now(), at_once=True)
-    world.state.tokens._loaded = -1e9
-    world.state.tokens._private = None
+    await world.state.of(Tokens).rotate(world.clock.now(), at_once=True)
+    world.state.of(Tokens)._loaded = -1e9
+    world.state.of(Tokens)._private = None
     assert (await world.client.get("/readyz")).status_code == 200
 
 

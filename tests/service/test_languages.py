@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.encrypted_values import held_place
-from service.encryption_queries import cipher_of
-from service.faults import form_in_words
 from service.inbox.rules import shown_rule
-from service.localization import asked_for, in_language
-from service.settings import Settings
+from service.kit.encrypted_values import held_place
+from service.kit.encryption_queries import cipher_of
+from service.kit.localization import asked_for, in_language
+from service.kit.settings import Settings
+from service.kit.validation_errors import form_in_words
 from sync_protocol import merge
 from tests.world import GRID, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
 

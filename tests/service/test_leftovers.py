@@ -12,16 +12,16 @@ import asyncpg
 import psutil
 import pytest
 
-from service.leftovers import own_folder, temporary_files_in
-from service.migrating import migrate_embedded
-from service.postgres import PostgresFailed, embedded, temporary_folder
-from service.settings import Settings
+from service.kit.settings import Settings
+from service.runtime.leftovers import own_folder, temporary_files_in
+from service.runtime.migrating import migrate_embedded
+from service.runtime.postgres import PostgresFailed, embedded, temporary_folder
 from tests.conftest import TEST_CONFIG
 
 KEEPS = """
 import sys, time
 from pathlib import Path
-from service.leftovers import own_folder, temporary_files_in
+from service.runtime.leftovers import own_folder, temporary_files_in
 with own_folder("x", Path(sys.argv[1])) as folder:
     (folder / "inside").mkdir()
     (folder / "inside" / "file").write_text("x")
@@ -31,7 +31,7 @@ with own_folder("x", Path(sys.argv[1])) as folder:
 SERVES = """
 import sys, time
 from pathlib import Path
-from service.postgres import embedded, temporary_folder
+from service.runtime.postgres import embedded, temporary_folder
 with temporary_folder("x", Path(sys.argv[1])) as folder, embedded(folder) as url:
     print(folder, flush=True)
     time.sleep(60)

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.settings import Settings
-from service.workdays import is_provisional, is_workday
+from service.kit.settings import Settings
+from service.kit.workdays import is_provisional, is_workday
 from sync_protocol import periods
 from sync_protocol.device.device import moment_at
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, Phone, World

@@ -10,7 +10,20 @@ import pytest
 from tests.world import WORKER, World
 
 # What a push weighs by, and all that leads to it.
-_HEAVY = {"Mutation", "ParsedMutation", "PreparedMutation", "Exchange", "UnitOfWork", "Judge", "Snapshot", "ReadSet", "VisitColumns", "PreparedVisitColumns", "Stored", "Verdict"}
+_HEAVY = {
+    "Mutation",
+    "ParsedMutation",
+    "PreparedMutation",
+    "Exchange",
+    "UnitOfWork",
+    "Judge",
+    "Snapshot",
+    "ReadSet",
+    "VisitColumns",
+    "PreparedVisitColumns",
+    "Stored",
+    "Verdict",
+}
 
 
 @contextmanager

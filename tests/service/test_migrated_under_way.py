@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 
-from service.sync import failpoints
+from service.runtime import failpoints
 from tests.world import GRID, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World, first_held_at
 
 FIELDS = {"title": "水管冻裂", "duty": "emergency"}

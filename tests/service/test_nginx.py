@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from service.postgres import as_role, temporary_folder
+from service.runtime.postgres import as_role, temporary_folder
 from sync_protocol.device import Account, Device, Store, Transport
 from tests.conftest import ROLES, cloned
 from tests.world import GRID, PASSWORD, SUPERVISOR, WORKER

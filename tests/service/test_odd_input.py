@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.inbox.again import release_overdue
+from service.inbox.retry_held import release_overdue
 from sync_protocol import clock as clocks
 from sync_protocol import ids
 from sync_protocol.limits import MAX_MUTATION_BYTES, MAX_UNKNOWN_BYTES

@@ -7,8 +7,8 @@ from pathlib import Path
 from openapi_spec_validator import validate
 
 from service.app import create_app
-from service.errors import CATALOGUE
-from service.settings import Settings
+from service.kit.errors import CATALOGUE
+from service.kit.settings import Settings
 from sync_protocol.describe import PROTOCOL_MD, written
 from tests.world import World
 

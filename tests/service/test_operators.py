@@ -12,9 +12,9 @@ from typer.testing import Result
 
 import migrations
 from service.app import create_app
-from service.encryption import new_key
-from service.postgres import as_role, fresh_database
-from service.settings import WrongSetting, read_settings
+from service.kit.encryption import new_key
+from service.kit.settings import WrongSetting, read_settings
+from service.runtime.postgres import as_role, fresh_database
 from tests.commands import Command, run_command
 from tests.conftest import ROLES, cloned, running
 from tests.world import GRID, SECRETARY, WORKER, Clock, World

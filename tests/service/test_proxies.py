@@ -7,7 +7,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import app as command
+from service.cli.app import app as command
 from service.http.forwarded import Forwarded, Strangers, proxies_from
 from tests.world import World
 

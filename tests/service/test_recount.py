@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.summaries import check as checking
-from service.summaries.check import differences, mend, parts_of
+from service.tallies import recount as checking
+from service.tallies.recount import differences, mend, parts_of
 from sync_protocol import periods
 from sync_protocol.device.device import moment_at
 from sync_protocol.lifecycle import OPEN, TRANSITIONS

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from service import encryption_v1
-from service.encryption import MARKER, Keyring, Place
-from service.inbox.again import release_overdue
+from service.inbox.retry_held import release_overdue
+from service.kit import encryption_v1
+from service.kit.encryption import MARKER, Keyring, Place
 from service.privacy import reencrypt as reencrypting
 from service.privacy.purge import purge
 from service.privacy.reencrypt import Outcome, reencrypt

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from service.identity.tokens import Tokens
 from tests.world import GRID, NOW, OTHER_GRID, PASSWORD, SUPERVISOR, WORKER, World
 
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"
@@ -55,7 +56,7 @@ async def test_two_open_requests_with_one_refresh_token_get_the_same_successor(w
 
 async def test_another_process_gives_the_same_successor(world: World) -> None:
     from service.identity.tokens import successor_of
-    from service.settings import Settings
+    from service.kit.settings import Settings
 
     first = await sign_in(world)
     second = (await refresh(world, first["refresh_token"])).json()
@@ -165,7 +166,7 @@ async def test_a_password_change_during_a_refresh_leaves_no_sign_in_behind(world
 
 
 async def claims_of(world: World, answer: Any) -> Any:
-    return await world.state.tokens.read(answer["access_token"], world.clock.now())
+    return await world.state.of(Tokens).read(answer["access_token"], world.clock.now())
 
 
 async def test_access_tokens_carry_when_their_device_was_registered(world: World) -> None:

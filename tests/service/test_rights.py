@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 
 from service.app import create_app
 from service.identity.rights import EDITS, ROUTES, WRITES
-from service.settings import Settings
+from service.kit.settings import Settings
 from sync_protocol.vocabulary import ROLES
 from tests.world import FAR_GRID, GRID, NOW, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
 

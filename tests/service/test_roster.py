@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from service.database import Database
-from service.roster.load import load
-from service.roster.rule import roster
-from service.settings import Settings
+from service.kit.database import Database
+from service.kit.settings import Settings
+from service.organisation.generator import roster
+from service.organisation.load import load
 from tests.world import GRID, NOW, World
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.identity.second_factor_queries import take_step
-from service.settings import Settings
+from service.kit.settings import Settings
 from tests.world import PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
 
 ADMIN = "admin"

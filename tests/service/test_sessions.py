@@ -148,7 +148,7 @@ async def test_an_ended_sign_in_stops_syncing_within_a_minute(world: World) -> N
     phone = world.wire()
     assert (await phone.send()).status_code == 200
     await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", await world.token(ADMIN))
-    world.state.tokens._looked.clear()  # as half a minute does
+    world.state.of(Tokens)._looked.clear()  # as half a minute does
     response = await phone.send()
     assert (response.status_code, response.json()["type"]) == (401, "/problems/session-ended")
 
@@ -179,8 +179,8 @@ async def test_devices_show_what_waits_and_what_needs_a_decision(world: World) -
 
 async def test_after_a_rotation_old_tokens_are_good_and_new_ones_are_signed_anew(world: World) -> None:
     old = (await sign_in(world)).json()["access_token"]
-    kid = await world.state.tokens.rotate(world.clock.now())
-    world.state.tokens._loaded = -1e9  # as half a minute does
+    kid = await world.state.of(Tokens).rotate(world.clock.now())
+    world.state.of(Tokens)._loaded = -1e9  # as half a minute does
     new = (await sign_in(world)).json()["access_token"]
     assert jwt.get_unverified_header(new)["kid"] == kid != jwt.get_unverified_header(old)["kid"]
     keys = (await world.client.get("/.well-known/jwks.json")).json()["keys"]
@@ -191,8 +191,8 @@ async def test_after_a_rotation_old_tokens_are_good_and_new_ones_are_signed_anew
 async def test_another_process_knows_a_new_key_by_its_token(world: World) -> None:
     elsewhere = Tokens(world.state.database, world.state.settings, world.clock.now)
     await elsewhere.load()
-    kid = await world.state.tokens.rotate(world.clock.now())
-    world.state.tokens._loaded = elsewhere._loaded = -1e9
+    kid = await world.state.of(Tokens).rotate(world.clock.now())
+    world.state.of(Tokens)._loaded = elsewhere._loaded = -1e9
     token = (await sign_in(world)).json()["access_token"]
     assert jwt.get_unverified_header(token)["kid"] == kid
     assert (await elsewhere.read(token, world.clock.now())).staff_code == WORKER
@@ -201,8 +201,8 @@ async def test_another_process_knows_a_new_key_by_its_token(world: World) -> Non
 async def test_a_key_that_leaked_goes_at_once(world: World) -> None:
     old = (await sign_in(world)).json()["access_token"]
     assert (await me(world, old)).status_code == 200
-    await world.state.tokens.rotate(world.clock.now() - timedelta(seconds=1), at_once=True)
-    world.state.tokens._loaded = -1e9
+    await world.state.of(Tokens).rotate(world.clock.now() - timedelta(seconds=1), at_once=True)
+    world.state.of(Tokens)._loaded = -1e9
     assert (await me(world, old)).json()["type"] == "/problems/token-invalid"
 
 

@@ -9,8 +9,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from service.app import create_app
-from service.bounded import PAGE_BYTES
-from service.settings import Settings
+from service.kit.bounded import PAGE_BYTES
+from service.kit.settings import Settings
 from tests.service.test_rights import ask, calls, populate
 from tests.world import FAR_GRID, GRID, SECRETARY, SUPERVISOR, VILLAGE, WORKER, World
 

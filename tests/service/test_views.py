@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.identity.rights import PostHeld
-from service.sync.look import Assignment, Snapshot
+from service.writes.prefetch import Assignment, Snapshot
 from sync_protocol.device import Device
 from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
 

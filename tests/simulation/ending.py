@@ -5,12 +5,12 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from service.encrypted_values import conflict_value, log_row, verdict_rest
-from service.encryption import FieldCipher
-from service.encryption_queries import cipher_of
+from service.kit.encrypted_values import conflict_value, log_row, verdict_rest
+from service.kit.encryption import FieldCipher
+from service.kit.encryption_queries import cipher_of
 from service.records.queries import _load_sql, stored_from
-from service.summaries.check import differences
-from service.sync.log_queries import read_bodies
+from service.tallies.recount import differences
+from service.writes.log_queries import read_bodies
 from sync_protocol.clock import TOLERANCE_MS, make_stamp, stamp_ms
 from sync_protocol.messages import Change, canonical_json
 from sync_protocol.periods import from_ms, local_day, to_ms

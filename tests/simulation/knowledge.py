@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from service.database import Database
-from service.encryption_queries import cipher_of
-from service.settings import Settings
-from service.sync.log_queries import read_bodies
+from service.kit.database import Database
+from service.kit.encryption_queries import cipher_of
+from service.kit.settings import Settings
+from service.writes.log_queries import read_bodies
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS, Policy
 from tests.simulation.history import canonical, check, content_of, content_of_body, same

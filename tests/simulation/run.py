@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from migrations.roles import migrate
-from service.console import progress_bar
-from service.database import Database, open_pool
-from service.postgres import embedded, fresh_database, temporary_folder
-from service.roster.load import load
-from service.settings import Settings
+from service.cli.console import progress_bar
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.organisation.load import load
+from service.runtime.postgres import embedded, fresh_database, temporary_folder
 from tests.conftest import CHEAP, ROLES, TEST_CONFIG, quickest_disk
 from tests.simulation.simulation import Simulation
 from tests.world import NOW, PASSWORD

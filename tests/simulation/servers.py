@@ -17,9 +17,9 @@ import msgspec
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.database import Database
-from service.postgres import as_role
-from service.settings import Settings
+from service.kit.database import Database
+from service.kit.settings import Settings
+from service.runtime.postgres import as_role
 from service.sync.exchange import Exchange, Exchanges
 from sync_protocol.cursor import sign_cursor, verify_cursor
 from tests.conftest import ROLES
@@ -70,7 +70,7 @@ class Process:
         self.app: FastAPI = create_app(self.settings, self._now)
         await self._stack.enter_async_context(self.app.router.lifespan_context(self.app))
         if self._is_older:
-            self.app.state.gridloop.exchanges = OlderExchanges(self.database, self.settings)
+            self.app.state.gridloop.give(Exchanges, OlderExchanges(self.database, self.settings))
         self.transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
 
     async def stop(self) -> None:

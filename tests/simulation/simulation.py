@@ -13,14 +13,14 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from service.database import Database
-from service.encryption import State
-from service.encryption_queries import set_state
-from service.inbox.again import release_overdue
-from service.postgres import fresh_database
+from service.inbox.retry_held import release_overdue
+from service.kit.database import Database
+from service.kit.encryption import State
+from service.kit.encryption_queries import set_state
+from service.kit.settings import Settings
 from service.privacy.reencrypt import reencrypt
-from service.settings import Settings
-from service.sync import failpoints
+from service.runtime import failpoints
+from service.runtime.postgres import fresh_database
 from sync_protocol.device import Refused, SyncReport, Unreachable
 from sync_protocol.device.device import moment_at
 from sync_protocol.periods import from_ms, to_ms

@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 
 from migrations.roles import migrate
-from service.database import Database, open_pool
-from service.postgres import SUPERUSER, _Programs, as_role, database_of, embedded, fresh_database, temporary_folder
-from service.roster.load import load
-from service.settings import Settings
-from service.system_user import reachable_data
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+from service.organisation.load import load
+from service.runtime.postgres import SUPERUSER, _Programs, as_role, database_of, embedded, fresh_database, temporary_folder
+from service.runtime.system_user import reachable_data
 from tests.conftest import CHEAP, ROLES, TEST_CONFIG
 from tests.protocol.test_09_server_restored import AT, Restorable, contents
 from tests.stress.test_signals import postgres_of

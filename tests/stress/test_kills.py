@@ -22,9 +22,9 @@ import asyncpg
 import httpx
 import psutil
 
-from service.postgres import embedded
-from service.settings import Settings
-from service.summaries.check import differences
+from service.kit.settings import Settings
+from service.runtime.postgres import embedded
+from service.tallies.recount import differences
 from sync_protocol.clock import make_stamp
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.device import moment_at

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from service.postgres import embedded, temporary_folder
+from service.runtime.postgres import embedded, temporary_folder
 from tests.stress.test_kills import Service, serving
 
 # Each signal, number of processes and moment once; all together where there is time, as in CI.

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from service import deadlines
-from service.deadlines import Deadline
+from service.runtime import deadlines
+from service.runtime.deadlines import Deadline
 
 
 @pytest.fixture(autouse=True)

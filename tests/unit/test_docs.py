@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import PREFIX, Settings
+from service.kit.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -63,8 +63,9 @@ def test_a_broken_link_ends_the_build(tmp_path: Path, target: str) -> None:
     for page in (ROOT / "tests" / "bench").glob("*.md"):
         (tmp_path / "tests" / "bench").mkdir(parents=True, exist_ok=True)
         shutil.copy(page, tmp_path / "tests" / "bench")
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "mkdocs.yml"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "migrations").mkdir()
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "mkdocs.yml", "migrations/README.md"):
+        shutil.copy(ROOT / name, tmp_path / name)
     with (tmp_path / "docs" / "architecture.md").open("a", encoding="utf-8") as page_file:
         page_file.write(f"\nSee [this]({target}).\n")
     done = build(tmp_path / "site", tmp_path / "mkdocs.yml")

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from service.sync.group_commit import GroupCommitter
+from service.runtime.group_commit import GroupCommitter
 
 
 class Item:

@@ -8,7 +8,7 @@ import pytest
 
 _FAULTS = """
 import resource, sys
-from service.memory import keep_freed_memory
+from service.runtime.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def faults():

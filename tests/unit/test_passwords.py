@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.errors import Problem
 from service.identity.passwords import is_weak, refuse_weak
+from service.kit.errors import Problem
 
 KNOWN = ["W150202100200001-1", "孟和巴特尔", "13947212345"]
 

@@ -9,16 +9,16 @@ import pytest
 import migrations
 import service
 import sync_protocol
-from service.errors import CATALOGUE
-from service.faults import FAULTS, SINGULAR
-from service.localization import chinese, in_language, language_of
+from service.kit.errors import CATALOGUE
+from service.kit.localization import chinese, in_language, language_of
+from service.kit.validation_errors import FAULTS, SINGULAR
 from sync_protocol.limits import showable
 from sync_protocol.texts import Text, Word, fitted, parameters, restored, stored
 
 # Where a sentence stands as the first argument, and where as the second.
 _FIRST = {"Text", "Sentence"}
 _SECOND = {"Problem", "HoldReason"}
-_ALONE = {"refused", "BrokenEnvelope", "InvalidValue", "unfit_type", "NotOurs"}
+_ALONE = {"refused", "BrokenEnvelope", "InvalidValue", "invalid_type", "NotOurs"}
 _FOLDERS = [Path(str(package.__file__)).parent for package in (service, sync_protocol, migrations)]
 
 

@@ -1,0 +1,70 @@
+"""What the commands share: the screen, progress bars, and loading the roster with one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from service.app import utc_now
+from service.identity.passwords import hasher
+from service.kit.database import Database, open_pool
+from service.kit.settings import Settings
+
+DEMO_PASSWORD = "gridloop-demo"
+console = Console()
+
+
+async def load_roster(settings: Settings) -> None:
+    """Loads the roster with a progress bar and prints what there is now."""
+    from service.organisation.load import load
+
+    pool = await open_pool(str(settings.database_url), 2)
+    try:
+        with progress_bar() as progress:
+            show = bars(progress)
+            password = hasher.hash(DEMO_PASSWORD) if settings.demo else None
+            loaded = await load(Database(pool), settings, utc_now(), show, password)
+    finally:
+        await pool.close()
+    console.print(
+        f"Roster: {loaded.units} units ({loaded.new_units} new), {loaded.cadres} cadres ({loaded.new_cadres} new), "
+        f"{loaded.households} households ({loaded.new_households} new)."
+    )
+
+
+def progress_bar() -> Progress:
+    """A progress bar with count and time."""
+    return Progress(TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
+
+
+def bars(progress: Progress) -> Callable[[str, int, int], None]:
+    """What shows how far each of several works has come: `show(what, done, total)` makes the bars as it hears of them."""
+    tasks: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = progress.add_task(what, total=total)
+        progress.update(tasks[what], completed=done, total=total)
+
+    return show
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[int, int], None]]:
+    """What shows how far one long work has come, `show(done, total)`: a bar, or where nobody sees one a line for every tenth."""
+    if console.is_terminal:
+        with progress_bar() as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+        return
+    told = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        tenth = 10 * done // max(total, 1)
+        if tenth > told:
+            told = tenth
+            console.print(f"{what}: {done} of {total}", highlight=False)
+
+    yield tell

@@ -1,0 +1,157 @@
+"""The database of a command: which one it is, whether it is there, and whether its tables and keys are."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+
+from service import app
+from service.cli.refusals import WRONG_USE, Refusal
+from service.kit.database import Connection, Database, open_pool
+from service.kit.encryption_queries import refuse_unknown_keys
+from service.kit.settings import Settings
+from service.runtime.clocks import read_clocks
+from service.runtime.migrating import migrate_embedded, tables_missing, tables_of
+from service.runtime.postgres import PostgresFailed, embedded
+from service.runtime.stopping import stopping_in_order
+from service.writes import timelines
+from sync_protocol.texts import Text, text_of
+
+T = TypeVar("T")
+log = logging.getLogger("gridloop")
+
+SERVICE, OWNER = "GRIDLOOP_DATABASE_URL", "GRIDLOOP_OWNER_DATABASE_URL"
+AS_ROOT = "running as root: better start Gridloop as an ordinary user; an embedded PostgreSQL runs as the user gridloop-postgres"
+
+
+@contextmanager
+def database_url(settings: Settings, makes: bool = False, migrate: bool = True) -> Iterator[Settings]:
+    """The settings with a database: the server's own, or the embedded one, which is migrated when it starts.
+
+    `makes`: whether the command makes a data folder where there is none; it is refused otherwise, for it is more likely another one.
+    Without `migrate` the URL of the embedded one is its superuser's.
+    """
+    if os.geteuid() == 0:
+        log.warning(AS_ROOT)
+    if not settings.database_url and not makes:
+        _refuse_empty(settings.data)
+    try:
+        with stopping_in_order():
+            if settings.database_url:
+                yield settings
+                return
+            with embedded(settings.data) as url:
+                yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
+    except PostgresFailed as error:
+        raise Refusal(text_of(error)) from None
+
+
+def _refuse_empty(folder: Path) -> None:
+    if not os.path.lexists(folder / "postgres"):  # a link that leads nowhere is told of where the database is started
+        raise Refusal(
+            Text(
+                "There is no database in the folder {folder}. Name its folder with --data or GRIDLOOP_DATA, or a database with"
+                " GRIDLOOP_DATABASE_URL; ‘gridloop serve’ and ‘gridloop roster load’ make a new one.",
+                folder=folder.absolute(),
+            )
+        )
+
+
+async def reach(url: str, setting: str) -> None:
+    """Raises `Refusal`, which names the setting, unless a database can be connected to. No text has a password."""
+    try:
+        await (await asyncpg.connect(url, timeout=10)).close()
+    except asyncpg.InvalidAuthorizationSpecificationError:
+        raise Refusal(
+            Text("PostgreSQL does not let the role of {setting} in; check the role and its password in that URL.", setting=setting)
+        ) from None
+    except asyncpg.InvalidCatalogNameError:
+        raise Refusal(
+            Text("There is no such database as {setting} names; check the name, or let an administrator make it.", setting=setting)
+        ) from None
+    except (asyncpg.InterfaceError, ValueError):
+        raise Refusal(
+            Text("{setting} is no URL of a PostgreSQL database; write postgresql://ROLE:PASSWORD@HOST/DATABASE.", setting=setting),
+            WRONG_USE,
+        ) from None
+    except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+        raise Refusal(
+            Text(
+                "The database of {setting} cannot be reached: {why}. Check host and port in that URL, and whether PostgreSQL runs.",
+                setting=setting,
+                why=type(error).__name__,
+            )
+        ) from None
+
+
+async def with_database(
+    settings: Settings, work: Callable[[Database], Awaitable[T]], keys: bool = False, owner: bool = False, clock: bool = True
+) -> T:
+    """Does a command's work over a database that can be reached and has its tables; raises `Refusal`.
+
+    `keys`: also that its keys are known, for a command that encrypts something. `owner`: that its owner can connect, if one is set.
+    `clock`: that the clock is right, for all that store something by it, or clear what is old.
+    """
+    await reach(str(settings.database_url), SERVICE)
+    if owner and settings.owner_database_url is not None:
+        await reach(settings.owner_database_url, OWNER)
+    pool = await open_pool(str(settings.database_url), 2, init=timelines.keep)
+    try:
+        database = Database(pool)
+        async with database.transaction() as connection:
+            missing = await tables_missing(connection)
+            if missing is not None:
+                raise Refusal(missing)
+            if keys:
+                await refuse_unknown_keys(connection, settings)
+            if clock:
+                await refuse_wrong_clock(connection, settings)
+        return await work(database)
+    finally:
+        await pool.close()
+
+
+async def refuse_wrong_clock(connection: Connection, settings: Settings) -> None:
+    """Raises `Refusal` where the clock differs from the database's, or lies behind what stands there; warns where phones say otherwise."""
+    clocks = await read_clocks(connection, app.utc_now)
+    wrong = clocks.apart or (None if settings.trust_clock else clocks.behind)
+    if wrong is not None:
+        raise Refusal(wrong)
+    if clocks.phones_differ is not None:
+        log.warning("%s", clocks.phones_differ)
+
+
+async def look_before_start(settings: Settings) -> None:
+    """Raises `Refusal` or `KeyMissing` for what would keep every service process from serving: also tables of a release too new. A database
+    that is down may come up yet, and one without tables, or with older ones, be migrated."""
+    if settings.has_keys:
+        _ = settings.keyring
+    url = str(settings.database_url)
+    try:
+        connection = await asyncpg.connect(url, timeout=10)
+    except asyncpg.InvalidAuthorizationSpecificationError:
+        await reach(url, SERVICE)
+        return
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return
+    try:
+        tables = await tables_of(connection)
+        if tables.too_new is not None:
+            raise Refusal(tables.too_new)
+        if tables.wrong is None:
+            await refuse_unknown_keys(connection, settings)
+            await refuse_wrong_clock(connection, settings)
+    except asyncpg.PostgresError:
+        pass  # each process looks again
+    finally:
+        await connection.close()
+
+
+def run(settings: Settings, work: Callable[[Database], Awaitable[T]], keys: bool = False, owner: bool = False, clock: bool = True) -> T:
+    """The same for a command that is no coroutine."""
+    return asyncio.run(with_database(settings, work, keys, owner, clock))

@@ -1,0 +1,77 @@
+"""What a command says when it cannot do what is asked: a sentence or two in English and Chinese, and an exit code; no traceback."""
+
+from typing import Any
+
+import asyncpg
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from migrations import NoSuchRevision
+from service.kit.database_errors import TABLES_NEEDED, WITHOUT_TABLES
+from service.kit.encryption import KeyMissing
+from service.kit.errors import Problem
+from service.kit.localization import in_language
+from service.kit.settings import WrongSetting
+from service.runtime.migrating import NewerTables, WouldLose
+from sync_protocol.texts import Text, text_of
+
+WRONG_USE = 2
+
+
+class Refusal(Exception):
+    """A command ends without having done anything; `text` names the thing, what is wrong and what to do."""
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """What an error that operators can mend comes down to; None for what nobody foresaw."""
+    match error:
+        case Refusal():
+            return error
+        case Problem():
+            return Refusal(error.detail)
+        case NewerTables() | WouldLose():
+            return Refusal(error.text)
+        case NoSuchRevision():
+            known = ", ".join(error.known)
+            return Refusal(Text("There is no revision ‘{revision}’; there are {known}.", revision=error.revision, known=known), WRONG_USE)
+        case KeyMissing():
+            return Refusal(text_of(error))
+        case WrongSetting():
+            return Refusal(text_of(error), WRONG_USE)
+        case asyncpg.InsufficientPrivilegeError():
+            return Refusal(
+                Text(
+                    "The role of the database may not do this: {why}. Set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the"
+                    " tables, and run ‘gridloop migrate’ if that was not done yet.",
+                    why=error.args[0] if error.args else "",
+                )
+            )
+    return Refusal(TABLES_NEEDED) if isinstance(error, WITHOUT_TABLES) else None
+
+
+def say(console: Console, text: str, style: str = "red") -> None:
+    """A sentence in English, and below it in Chinese."""
+    for shown in dict.fromkeys((in_language(text, "en"), in_language(text, "zh"))):
+        console.print(f"[{style}]{escape(shown)}[/{style}]", highlight=False, soft_wrap=True)
+
+
+class Commands(TyperGroup):
+    """The commands, of which each ends with a sentence where an operator can mend what went wrong."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            say(Console(), refusal.text)
+            raise typer.Exit(refusal.code) from None

@@ -1,0 +1,158 @@
+"""What every room says of units and periods: the parameters of its routes, their checks, and how units and periods are answered."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+from pydantic import BaseModel, Field
+
+from service.identity.access import Caller
+from service.identity.rights import covers
+from service.kit.conditions import Reach
+from service.kit.database import Acquire, Connection, Row
+from service.kit.errors import INVALID, NOT_FOUND, Problem
+from service.kit.state import state_of
+from sync_protocol import periods
+from sync_protocol.periods import Period
+from sync_protocol.texts import Text, text_of
+from sync_protocol.vocabulary import CODE_LENGTH
+
+UnitCode = Annotated[str, Query(description="The unit and all below it", examples=["150221100"], max_length=20)]
+Week = Annotated[str | None, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])]
+Month = Annotated[str | None, Query(description="Month, Asia/Shanghai", examples=["2026-11"])]
+First = Annotated[date | None, Query(alias="from", description="First day, with `to`")]
+Last = Annotated[date | None, Query(alias="to", description="Last day, with `from`")]
+
+
+class UnitOut(BaseModel):
+    """A unit."""
+
+    code: str = Field(examples=["150221100"])
+    level: str = Field(examples=["township"])
+    name: str
+
+
+class PeriodOut(BaseModel):
+    """A run of whole days in Asia/Shanghai, both ends included."""
+
+    name: str = Field(examples=["2026-W47"])
+    first: str = Field(examples=["2026-11-16"])
+    last: str = Field(examples=["2026-11-22"])
+
+
+def unit_out(row: Any) -> UnitOut:
+    """A unit's row as it is answered."""
+    return UnitOut(code=row["code"], level=row["level"], name=row["name"])
+
+
+def period_out(period: Period) -> PeriodOut:
+    """A period as it is answered."""
+    return PeriodOut(name=period.name, first=period.first.isoformat(), last=period.last.isoformat())
+
+
+# SQL for “this column's unit is $1 or lies below it”: one range of codes, for ':' sorts after every digit.
+UNDER = "{0} >= $1 AND {0} < $1 || ':'"
+
+
+async def count_grids(connection: Connection, code: str) -> int:
+    """How many grids a unit has."""
+    count: int = await connection.fetchval(f"SELECT count(*) FROM unit WHERE {UNDER.format('code')} AND level = 'grid'", code)
+    return count
+
+
+async def find_unit(connection: Connection, code: str) -> Row | None:
+    """A unit by code."""
+    return await connection.fetchrow("SELECT code, level, parent, name, party_group FROM unit WHERE code = $1", code)
+
+
+def lender_for(request: Request, code: str) -> Acquire:
+    """Where to take connections from to analyse a unit."""
+    database = state_of(request).database
+    # Villages and grids are alike, so that their statements can keep one plan.
+    return database.reading if len(code) >= CODE_LENGTH["village"] else database.analysing
+
+
+@asynccontextmanager
+async def unit_in_scope(request: Request, caller: Caller, code: str) -> AsyncIterator[tuple[Connection, Any]]:
+    """A connection and a unit within the caller's scope; any other looks absent."""
+    in_scope(caller, code)
+    async with lender_for(request, code)() as connection:
+        found = await find_unit(connection, code)
+        if found is None:
+            raise absent(caller, code)
+        yield connection, found
+
+
+def absent(caller: Caller, code: str) -> Problem:
+    """A unit that does not exist and one out of scope look the same."""
+    units = ", ".join(caller.units())
+    return Problem(NOT_FOUND, Text("There is no unit ‘{unit}’ in your scope, which is {units} and below.", unit=code, units=units))
+
+
+def in_scope(caller: Caller, code: str) -> None:
+    """Raises `Problem` for a unit that lies out of the caller's scope."""
+    if not code.isdigit() or not caller.reaches(code):
+        raise absent(caller, code)
+
+
+def scope_of(caller: Caller, unit: str | None) -> list[str]:
+    """The units that a list is about: the one that was asked for, if it is in scope, or the caller's."""
+    if unit is None:
+        return caller.units()
+    in_scope(caller, unit)
+    return [unit]
+
+
+def reach_of(caller: Caller, unit: str | None) -> Reach:
+    """What a list of records is about: the unit that was asked for, if it is in scope, or the caller's; whole, or what is tied to the
+    caller."""
+    whole = caller.whole_units()
+    found: list[str] = []
+    tied: list[str] = []
+    for code in scope_of(caller, unit):
+        if any(covers(top, code) for top in whole):
+            found.append(code)
+        else:
+            found += [below for below in whole if covers(code, below)]
+            tied.append(code)
+    return Reach(found, tied, caller.staff_code)
+
+
+def named_period(parse: Callable[[str], Period], text: str) -> Period:
+    """A week or month by its name."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise Problem(INVALID, Text("{what}.", what=text_of(error))) from None
+
+
+def week_or_month(week: str | None, month: str | None) -> Period:
+    """The period that a query names in one of two ways."""
+    if (week is None) == (month is None):
+        raise Problem(INVALID, "Name one period: week or month.")
+    return named_period(periods.week, week) if week is not None else named_period(periods.month, str(month))
+
+
+def years_text() -> Text:
+    """What is said of days outside the years that count."""
+    first, last = periods.FIRST_YEAR, periods.LAST_YEAR
+    return Text("from and to must lie in the years {first} to {last}.", first=first, last=last)
+
+
+def chosen_period(week: str | None, month: str | None, first: date | None, last: date | None) -> Period:
+    """The period that a query names in one of three ways."""
+    named = [week is not None, month is not None, first is not None or last is not None]
+    if sum(named) != 1:
+        raise Problem(INVALID, "Name one period: week, or month, or from and to.")
+    if not named[2]:
+        return week_or_month(week, month)
+    if first is None or last is None:
+        raise Problem(INVALID, "A period of days needs both from and to.")
+    if not (first.year >= periods.FIRST_YEAR and last.year <= periods.LAST_YEAR):
+        raise Problem(INVALID, years_text())
+    try:
+        return periods.span(first, last)
+    except ValueError as error:
+        raise Problem(INVALID, Text("from, to: {what}.", what=text_of(error))) from None

@@ -1,0 +1,80 @@
+"""Whether the database takes writes: reads go on when its disk is full or it is a standby, so `/readyz` tries a small write."""
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+
+import asyncpg
+from sqlalchemy import Column, DateTime
+from sqlmodel import Field, SQLModel
+
+from service.kit import metrics
+from service.kit.database import Database
+from service.kit.database_errors import fault_of
+from service.kit.errors import Problem, unavailable
+
+log = logging.getLogger("gridloop")
+
+EVERY_S = 3.0
+# Who asks `/readyz` waits for a few seconds only.
+_LONGEST_S = 5.0
+_LIMITS = "SELECT set_config('work_mem', '64kB', true), set_config('lock_timeout', '2s', true), set_config('statement_timeout', '4s', true)"
+# Of more than `work_mem`, so that it goes through a temporary file of half a megabyte: on a full disk it has no room, where the update of a
+# row may still find some in its page.
+_NEEDS_ROOM = "SELECT count(*) FROM generate_series(1, 30000)"
+# Committed, for only then the log is written.
+_WRITES = "UPDATE write_probe SET at = now()"
+
+
+class ProbedRow(SQLModel, table=True):
+    """One row: when it was last written."""
+
+    __tablename__ = "write_probe"
+
+    one: bool = Field(default=True, primary_key=True)
+    at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+
+
+class WriteProbe:
+    """The probe of a process. All who ask within `every_s` seconds share one write; what it finds is logged when it changes."""
+
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        self._every_s = every_s
+        self._probed = -every_s
+        self._error: Exception | None = None
+        self._was_good = True
+        self._probing = asyncio.Lock()
+
+    async def check(self, database: Database) -> None:
+        """Raises `Problem` while the database takes no writes."""
+        async with self._probing:
+            if time.monotonic() - self._probed >= self._every_s:
+                self._error = await self._probe(database)
+                self._probed = time.monotonic()
+        error = self._error
+        if error is None:
+            return
+        fault = fault_of(error)
+        raise error if fault is None else unavailable(fault, error)
+
+    async def _probe(self, database: Database) -> Exception | None:
+        try:
+            async with asyncio.timeout(_LONGEST_S), database.transaction(bookkeeping=True) as connection:
+                await connection.execute(_LIMITS)
+                await connection.fetchval(_NEEDS_ROOM)
+                await connection.execute(_WRITES)
+        except (Problem, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            cause = error.__cause__ if isinstance(error, Problem) and isinstance(error.__cause__, Exception) else error
+            fault = fault_of(cause)
+            metrics.write_probe_failures.labels(fault.name if fault else "internal").inc()
+            metrics.writable.set(0)
+            if self._was_good:
+                log.error("the database takes no writes: %s (%r); /readyz answers 503 until it does", fault.name if fault else "", cause)
+            self._was_good = False
+            return cause
+        metrics.writable.set(1)
+        if not self._was_good:
+            log.info("the database takes writes again")
+        self._was_good = True
+        return None

@@ -1,0 +1,99 @@
+"""A cadre's own page of facts: `GET /v1/cadres/{staff_code}/summary`."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel
+
+from service.audit.audit_log import note
+from service.identity.access import Signed
+from service.identity.rights import covers
+from service.kit.errors import NOT_FOUND, READING, Problem, documented
+from service.kit.state import state_of
+from service.organisation.units import First, Last, Month, PeriodOut, Week, chosen_period, period_out
+from service.summaries import cadre_queries
+from sync_protocol.texts import Text
+
+router = APIRouter(prefix="/v1", tags=["summaries"])
+
+
+class PostOut(BaseModel):
+    """A post of a cadre."""
+
+    role: str
+    unit: str
+    unit_name: str | None
+    valid_from: datetime
+    valid_to: datetime | None
+
+
+class TiedHouseholds(BaseModel):
+    """Households tied to a member: how many, visited by anyone, and visited by the member, in the period."""
+
+    households: int
+    visited: int
+    visited_by_member: int
+
+
+class CadreSummary(BaseModel):
+    """What one cadre did in a period. `checks`: problems verified that others had resolved."""
+
+    staff_code: str
+    name: str
+    party_member: bool
+    posts: list[PostOut]
+    period: PeriodOut
+    visits: int
+    problems_raised: int
+    problems_resolved: int
+    problems_overdue: int
+    median_hours_to_resolve: float | None
+    checks: int
+    contact_households: TiedHouseholds
+    contracted_households: TiedHouseholds
+
+
+@router.get(
+    "/cadres/{staff_code}/summary", summary="A cadre's own page of facts", operation_id="cadre_summary", responses=documented(*READING)
+)
+async def cadre_summary(
+    request: Request,
+    caller: Signed,
+    staff_code: Annotated[str, Path(max_length=40)],
+    week: Week = None,
+    month: Month = None,
+    first: First = None,
+    last: Last = None,
+) -> CadreSummary:
+    """One's own, or that of a cadre with a post in the caller's scope: only work within that scope counts then."""
+    period = chosen_period(week, month, first, last)
+    own = staff_code == caller.staff_code
+    units = caller.units_or_none()
+    async with state_of(request).database.transaction() as connection:
+        cadre = await cadre_queries.cadre(connection, staff_code)
+        posts = await cadre_queries.posts(connection, staff_code)
+        within = [top for top in units if any(covers(top, post["unit"]) for post in posts)]
+        if cadre is None or not (own or within):
+            raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
+        await note(connection, request, caller, "cadre-summary", [staff_code], 1)
+        counts = await cadre_queries.of_cadre(connection, staff_code, "" if own else within[0], period, caller.now)
+        medians = await cadre_queries.median_hours(connection, "" if own else within[0], period, [staff_code])
+        tied = await cadre_queries.tied_households(connection, staff_code, period)
+        return CadreSummary(
+            staff_code=staff_code,
+            name=cadre["name"],
+            party_member=cadre["party_member"],
+            posts=[PostOut(**dict(post)) for post in posts],
+            period=period_out(period),
+            **dict(counts),
+            median_hours_to_resolve=medians.get(staff_code),
+            checks=await cadre_queries.checks(connection, staff_code, period),
+            contact_households=_tied(tied, "contact"),
+            contracted_households=_tied(tied, "contracted"),
+        )
+
+
+def _tied(row: object, name: str) -> TiedHouseholds:
+    values = dict(row)  # type: ignore[call-overload]
+    return TiedHouseholds(households=values[name], visited=values[f"{name}_visited"], visited_by_member=values[f"{name}_visited_by_member"])

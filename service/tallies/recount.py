@@ -1,0 +1,336 @@
+"""Recounts everything that is derived from the records, and compares: cases from steps, the tallies from visits, cases and households.
+
+Part by part, each a run of villages: whatever is counted belongs to a grid or a village, so that a part is a whole by itself. A part is
+read in one snapshot, which nobody waits for; the records and what is counted of them are written in one transaction, so that a snapshot
+never shows one without the other. A part that differs is looked at again until nothing was written there between two looks.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from service.cases import filing
+from service.kit.database import Connection
+from service.kit.settings import Settings
+from service.kit.sql import array, write
+from service.records.columns import fields_json
+from service.tallies.deltas import TallyDeltas, case_facts, household_facts
+from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
+from service.writes import queries as sync_queries
+from sync_protocol.lifecycle import fold
+from sync_protocol.records import KINDS
+from sync_protocol.vocabulary import CODE_LENGTH
+
+_AT_ONCE = 5_000
+# Revisions in the grids of a part; one village may have more.
+_PART = 60_000
+# Looks at a part that differs and is being written to, before one look holds the writers back.
+_LOOKS = 4
+# Above every code, by the order of bytes that all columns of codes have.
+_END = "\U0010ffff"
+
+
+class Cte(NamedTuple):
+    """The grids from `begins` on and before `ends`, and the villages; both are codes of villages, or lie before and behind all codes."""
+
+    begins: str
+    ends: str
+
+
+class Difference(msgspec.Struct):
+    """A derived row that is not what the records say. `row` is its key in the table; `wanted` what belongs there, None for no row."""
+
+    what: str
+    key: str
+    kept: str
+    recounted: str
+    row: Any = None
+    wanted: Any = None
+
+
+class _Recount(msgspec.Struct):
+    """Everything derived of a part, from nothing but the records: cases by problem, the rows of each tally by table, and the households
+    visited by span and grid."""
+
+    cases: dict[str, filing.Filed]
+    tallies: dict[str, dict[Any, tuple[int, ...]]]
+    visited: dict[tuple[str, str], set[str]]
+
+
+class _Seen(NamedTuple):
+    """What a look at a part has found, and the revisions at which its grids stood then."""
+
+    heads: dict[str, int]
+    found: list[Difference]
+
+
+class _Table(NamedTuple):
+    """A tally: the columns of its key, those of its counts, how a row's key is made, and the column by which it belongs to a part."""
+
+    keys: tuple[str, ...]
+    counts: tuple[str, ...]
+    make: Callable[..., Any]
+    place: str = "grid"
+
+
+def _key(*parts: Any) -> tuple[Any, ...]:
+    return parts
+
+
+TABLES: Mapping[str, _Table] = {
+    "tally": _Table(("day", "grid", "cadre"), WORK_COUNTS, _key),
+    "week_tally": _Table(("week", "grid"), WEEK_DAYS, _key),
+    "case_tally": _Table(("every", "span", "village", "severity"), ("raised", "closed", "lapsed", "cleared"), _key, "village"),
+    "cadre_tally": _Table(("span", "village", "cadre"), WORK_COUNTS, _key, "village"),
+    "visited_household": _Table(("household", "span", "grid"), (), _key),
+    "grid_tally": _Table(("span", "grid"), (*WORK_COUNTS, "late", *DUTY_COUNTS, "households", "contacts"), _key),
+    "household_tally": _Table(("grid",), ("households", "contacts"), str),
+}
+
+Progress = Callable[[int, int], None]
+Note = Callable[[Connection, int], Awaitable[None]]
+
+
+async def parts_of(connection: Connection) -> list[Cte]:
+    """The parts of the database: together they hold every grid and village that there is, or that a stray row may name."""
+    rows = await connection.fetch(
+        "SELECT left(grid, $1) AS village, sum(rev)::bigint AS revs FROM counter WHERE grid ~ '^[0-9]+$' AND length(grid) > $1"
+        ' GROUP BY 1 ORDER BY left(grid, $1) COLLATE "C"',
+        CODE_LENGTH["village"],
+    )
+    begins, revs = [""], 0
+    for row in rows:
+        if revs and revs + row["revs"] > _PART:
+            begins.append(row["village"])
+            revs = 0
+        revs += row["revs"]
+    return [Cte(*bounds) for bounds in zip(begins, [*begins[1:], _END], strict=True)]
+
+
+async def check(connection: Connection, settings: Settings, part: Cte) -> list[Difference]:
+    """Where the kept cases and tallies of a part differ from a recount while it stands still.
+
+    Nobody waits for it, but for the writers of a part that differs in every look and is written to all the time: those for one look.
+    """
+    seen = await _look(connection, settings, part)
+    for _ in range(_LOOKS):
+        if not seen.found:
+            return []
+        heads = seen.heads
+        seen = await _look(connection, settings, part)
+        if seen.heads == heads:
+            return seen.found
+    async with _held(connection):
+        return (await _see(connection, settings, part)).found
+
+
+async def mend(connection: Connection, settings: Settings, part: Cte, note: Note) -> list[Difference]:
+    """Puts what the records say in place of the rows of a part that differ; nobody writes meanwhile. Returns what it has mended.
+
+    `note` is told in the same transaction how many rows those are.
+    """
+    async with _held(connection):
+        found = (await _see(connection, settings, part)).found
+        if found:
+            await _put_right(connection, found)
+            await note(connection, len(found))
+        return found
+
+
+async def differences(connection: Connection, settings: Settings, progress: Progress = lambda done, parts: None) -> list[Difference]:
+    """Where the kept cases and tallies differ from a recount; empty when all is well. The connection is in no transaction."""
+    found = []
+    parts = await parts_of(connection)
+    for done, part in enumerate(parts, 1):
+        found += await check(connection, settings, part)
+        progress(done, len(parts))
+    return found
+
+
+@asynccontextmanager
+async def _held(connection: Connection) -> AsyncIterator[None]:
+    """A transaction during which nobody writes a record; it sees what was written before."""
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.execute("LOCK TABLE counter IN EXCLUSIVE MODE")
+        yield
+
+
+async def _look(connection: Connection, settings: Settings, part: Cte) -> _Seen:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await _see(connection, settings, part)
+
+
+async def _see(connection: Connection, settings: Settings, part: Cte) -> _Seen:
+    """Counts a part anew and compares, in the caller's transaction, which sees one state."""
+    rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid >= $1 AND grid < $2", *part)
+    truth = await _recount(connection, settings, part)
+    found = await _compare_cases(connection, part, truth.cases)
+    for table, wanted in truth.tallies.items():
+        found += await _compare(connection, part, table, wanted)
+    found += await _compare_visited(connection, part, truth.visited)
+    return _Seen({row["grid"]: row["rev"] for row in rows}, found)
+
+
+# ------------------------------------------------------------------------------------------------------ counting
+
+_VISITS = """
+    SELECT grid, created_by, stamp, clocks -> 'first' ->> 1 AS first, received_at, visited_at, duties, household_id::text
+    FROM visit WHERE grid >= $1 AND grid < $2 AND NOT deleted AND visited_at IS NOT NULL
+"""
+_HOUSEHOLDS = "SELECT id::text, grid, contact_member FROM household WHERE grid >= $1 AND grid < $2 AND NOT deleted"
+_CONTACTS_ELSEWHERE = """
+    SELECT id::text FROM household WHERE id = ANY($1::text::uuid[]) AND contact_member IS NOT NULL AND NOT deleted
+"""
+_PROBLEMS = f"""
+    SELECT id::text, grid, created_by, received_at, {fields_json(KINDS["problem"])} AS fields
+    FROM problem WHERE grid >= $1 AND grid < $2 AND NOT deleted
+"""
+_STEPS = f"""
+    SELECT s.id::text, s.problem_id::text AS problem, s.stamp, s.created_by, {fields_json(KINDS["step"], "s")} AS fields
+    FROM problem p JOIN step s ON s.problem_id = p.id WHERE p.grid >= $1 AND p.grid < $2 AND NOT p.deleted AND NOT s.deleted
+"""
+
+
+async def _recount(connection: Connection, settings: Settings, part: Cte) -> _Recount:
+    changes = TallyDeltas()
+    households, contacts = set(), set()
+    for id, grid, contact_member in await connection.fetch(_HOUSEHOLDS, *part):
+        facts = household_facts(grid, {"contact_member": contact_member})
+        changes.household(id, None, facts)
+        households.add(id)
+        if facts is not None and facts.contact:
+            contacts.add(id)
+    cursor = await connection.cursor(_VISITS, *part)
+    while rows := await cursor.fetch(_AT_ONCE):
+        changes.stored_visits(rows)
+    filed = await _recount_cases(connection, settings, part)
+    for item in filed.values():
+        changes.case(None, case_facts(item))
+    visited = changes.visited_in()
+    elsewhere = set().union(*visited.values()) - households
+    if elsewhere:
+        contacts.update([row["id"] for row in await connection.fetch(_CONTACTS_ELSEWHERE, array(elsewhere))])
+    nobody: set[str] = set()
+    grids = {}
+    for key, counts in changes.grids().items():
+        there = visited.get(key, nobody)
+        grids[key] = (*counts, len(there), len(there & contacts))
+    return _Recount(
+        filed,
+        {
+            "tally": changes.days(),
+            "week_tally": changes.weeks(),
+            "case_tally": changes.cases(),
+            "cadre_tally": changes.cadres(),
+            "grid_tally": grids,
+            "household_tally": changes.stock(),
+        },
+        visited,
+    )
+
+
+async def _recount_cases(connection: Connection, settings: Settings, part: Cte) -> dict[str, filing.Filed]:
+    filed = {}
+    by_problem = defaultdict(dict, filing.steps_from(await connection.fetch(_STEPS, *part)))
+    limit = filing.limit_rule_of(settings)
+    may_extend = await filing.ranks_above(connection, filing.extending(by_problem.values()))
+    own_work_from = await sync_queries.own_work_from(connection)
+    for row in await connection.fetch(_PROBLEMS, *part):
+        fields = msgspec.json.decode(row["fields"])
+        case = fold(fields, row["grid"], row["created_by"], by_problem[row["id"]].values(), limit, may_extend, own_work_from)
+        case.history = []
+        case.reason = case.duplicate_of = None  # which the case file does not keep: they stand in the steps
+        filed[row["id"]] = filing.Filed(row["id"], row["grid"], fields["duty"], filing.severity_of(fields), case, row["received_at"])
+    return filed
+
+
+# ----------------------------------------------------------------------------------------------------- comparing
+
+# The cases of the part's problems, wherever the case says that they are; and what the part keeps beside them, unless it is a problem's of
+# another part, which finds it then.
+_KEPT_CASES = """
+    SELECT problem::text FROM case_file c WHERE grid >= $1 AND grid < $2
+      AND NOT EXISTS (SELECT FROM problem p WHERE p.id = c.problem AND NOT p.deleted AND NOT (p.grid >= $1 AND p.grid < $2))
+"""
+
+
+async def _compare_cases(connection: Connection, part: Cte, truth: Mapping[str, filing.Filed]) -> list[Difference]:
+    problems = {row["problem"] for row in await connection.fetch(_KEPT_CASES, *part)}
+    kept = await filing.load(connection, problems | truth.keys())
+    found = []
+    for problem in sorted(truth.keys() | kept.keys()):
+        one, two = kept.get(problem), truth.get(problem)
+        if one != two:
+            found.append(Difference("case", problem, str(one), str(two), problem, two))
+    return found
+
+
+async def _compare(connection: Connection, part: Cte, name: str, wanted: Mapping[Any, tuple[int, ...]]) -> list[Difference]:
+    """The rows of a tally that differ; a row of naughts is as good as none."""
+    table = TABLES[name]
+    chosen = ", ".join([*table.keys, *table.counts])
+    width = len(table.keys)
+    zero = (0,) * len(table.counts)
+    left = dict(wanted)
+    differing: list[tuple[Any, tuple[int, ...] | None, tuple[int, ...] | None]] = []
+    cursor = await connection.cursor(f"SELECT {chosen} FROM {name} WHERE {table.place} >= $1 AND {table.place} < $2", *part)
+    while rows := await cursor.fetch(_AT_ONCE):
+        for row in rows:
+            values = tuple(row)
+            key, kept = table.make(*values[:width]), values[width:]
+            truth = left.pop(key, None)
+            if kept != truth and kept != (truth or zero):
+                differing.append((key, kept, truth))
+    differing += [(key, None, truth) for key, truth in left.items() if truth != zero]
+    return [Difference(name, _shown(key), str(kept), str(truth), key, truth) for key, kept, truth in sorted(differing, key=itemgetter(0))]
+
+
+async def _compare_visited(connection: Connection, part: Cte, wanted: Mapping[tuple[str, str], set[str]]) -> list[Difference]:
+    """The households that are kept as visited and were not, or the other way round."""
+    kept = defaultdict(set)
+    cursor = await connection.cursor("SELECT household::text, span, grid FROM visited_household WHERE grid >= $1 AND grid < $2", *part)
+    while rows := await cursor.fetch(_AT_ONCE):
+        for household, span, grid in rows:
+            kept[span, grid].add(household)
+    nobody: set[str] = set()
+    found = []
+    for span, grid in sorted(key for key in kept.keys() | wanted.keys() if kept.get(key, nobody) != wanted.get(key, nobody)):
+        truth = wanted.get((span, grid), nobody)
+        for household in sorted(kept.get((span, grid), nobody) ^ truth):
+            key = (household, span, grid)
+            before, after = ("None", "(1,)") if household in truth else ("(1,)", "None")
+            found.append(Difference("visited_household", _shown(key), before, after, key, () if household in truth else None))
+    return found
+
+
+def _shown(key: Any) -> str:
+    return str(tuple(map(str, key)) if isinstance(key, tuple) else key)
+
+
+# ------------------------------------------------------------------------------------------------------- mending
+
+
+async def _put_right(connection: Connection, found: Sequence[Difference]) -> None:
+    """Writes the recounted rows in place of those that differ, in the caller's transaction."""
+    cases = [item for item in found if item.what == "case"]
+    await write(connection, [filing.removing([item.row for item in cases])] if cases else [])
+    filed = [item.wanted for item in cases if item.wanted is not None]
+    for start in range(0, len(filed), _AT_ONCE):
+        await write(connection, [filing.writing(filed[start : start + _AT_ONCE])])
+    for name in TABLES:
+        await _put_rows(connection, name, [item for item in found if item.what == name])
+
+
+async def _put_rows(connection: Connection, name: str, found: Iterable[Difference]) -> None:
+    keys, counts, *_ = TABLES[name]
+    rows = {item.row if isinstance(item.row, tuple) else (item.row,): item.wanted for item in found}
+    if not rows:
+        return
+    same = " AND ".join(f"{column} = ${place}" for place, column in enumerate(keys, 1))
+    await connection.executemany(f"DELETE FROM {name} WHERE {same}", [*rows])
+    wanted = [(*key, *row[: len(counts)]) for key, row in rows.items() if row is not None]
+    await connection.copy_records_to_table(name, columns=[*keys, *counts], records=wanted)

@@ -1,0 +1,261 @@
+"""The SQL of the sync: counters, log, conflicts, the epoch, the device's row."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from service.identity.rights import PostHeld
+from service.kit.database import Connection, Row
+from service.kit.encrypted_values import encrypted_conflict_value
+from service.kit.encryption import FieldCipher
+from service.kit.sql import Cte, array, text_array
+from service.writes import timelines
+from sync_protocol import clock
+from sync_protocol.ids import server_device_id
+from sync_protocol.merge import Loss
+from sync_protocol.periods import from_ms, to_ms
+
+
+class ConflictEntry(msgspec.Struct):
+    """A new conflict."""
+
+    id: str
+    grid: str
+    kind: str
+    record: str
+    rev: int
+    loss: Loss
+
+
+# ---------------------------------------------------------------------------------------------------- counters
+
+
+_ADVANCE = """
+    UPDATE counter SET rev = rev + t.n FROM unnest($1::text::text[], $2::text::bigint[]) AS t(grid, n) WHERE counter.grid = t.grid
+"""
+
+
+def advance_counters(taken: Mapping[str, int]) -> Cte:
+    """Moves counters on by the revisions that were taken; their rows are locked."""
+    return Cte("advance", _ADVANCE, (array(taken), array(taken.values())))
+
+
+async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> int:
+    """Takes `count` revisions of a mailbox and returns the first."""
+    head: int = await connection.fetchval(
+        "INSERT INTO counter AS c (grid, rev) VALUES ($1, $2) ON CONFLICT (grid) DO UPDATE SET rev = c.rev + excluded.rev RETURNING rev",
+        mailbox,
+        count,
+    )
+    return head - count + 1
+
+
+# ------------------------------------------------------------------------------------------------------ writing
+
+
+_DISPUTE = """
+    INSERT INTO conflict (id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at,
+                          lost, lost_by, lost_device, lost_at, created_at)
+    SELECT c.id, c.grid, c.kind, c.record, c.field, c.rule, c.rev, c.kept::json, c.kept_by, c.kept_device, c.kept_at,
+           c.lost::json, c.lost_by, c.lost_device, c.lost_at, $1::timestamptz
+    FROM unnest($2::text::uuid[], $3::text::text[], $4::text::text[], $5::text::uuid[], $6::text::text[], $7::text::text[],
+                $8::text::bigint[], $9::text::text[], $10::text::text[], $11::text::uuid[], $12::text::timestamptz[],
+                $13::text::text[], $14::text::text[], $15::text::uuid[], $16::text::timestamptz[])
+      AS c(id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at, lost, lost_by, lost_device, lost_at)
+"""
+
+
+def insert_conflicts(entries: Sequence[ConflictEntry], now: datetime, cipher: FieldCipher) -> Cte:
+    """Keeps what lost, for ever."""
+
+    def value(entry: ConflictEntry, column: str, given: Any) -> str:
+        return encrypted_conflict_value(cipher, entry.kind, entry.loss.field, entry.id, column, given)
+
+    losses = [entry.loss for entry in entries]
+    return Cte(
+        "dispute",
+        _DISPUTE,
+        (
+            now,
+            array([entry.id for entry in entries]),
+            array([entry.grid for entry in entries]),
+            array([entry.kind for entry in entries]),
+            array([entry.record for entry in entries]),
+            text_array([loss.field for loss in losses]),
+            text_array([loss.rule for loss in losses]),
+            array([entry.rev for entry in entries]),
+            text_array([value(entry, "kept", entry.loss.kept) for entry in entries]),
+            text_array([loss.kept_clock.by for loss in losses]),
+            array([loss.kept_clock.device for loss in losses]),
+            array([f'"{from_ms(clock.stamp_ms(loss.kept_clock.stamp))}"' for loss in losses]),
+            text_array([value(entry, "lost", entry.loss.lost) for entry in entries]),
+            text_array([loss.lost_clock.by for loss in losses]),
+            array([loss.lost_clock.device for loss in losses]),
+            array([f'"{from_ms(clock.stamp_ms(loss.lost_clock.stamp))}"' for loss in losses]),
+        ),
+    )
+
+
+_DEPART = """
+    INSERT INTO departure (grid, rev, kind, id)
+    SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::uuid[])
+"""
+
+
+def insert_moves(rows: Sequence[tuple[str, int, str, str]]) -> Cte:
+    """Notes for the feeds of grids which records have left them."""
+    return Cte("depart", _DEPART, tuple(array(column) for column in zip(*rows, strict=True)))
+
+
+# ----------------------------------------------------------------------------------------------- server, device
+
+
+async def server_state(connection: Connection) -> Row:
+    """The epoch and the cursor key."""
+    row = await connection.fetchrow("SELECT epoch, epoch_at, cursor_key FROM server")
+    assert row is not None
+    return row
+
+
+async def own_work_from(connection: Connection) -> str:
+    """The stamp from which nobody verifies the own resolution."""
+    since: datetime = await connection.fetchval("SELECT own_work_from FROM server")
+    return clock.make_stamp(max(0, to_ms(since)))
+
+
+async def any_ahead(connection: Connection, revs: Mapping[str, int]) -> bool:
+    """Whether one of these revisions of grids is above the grid's head."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM unnest($1::text[], $2::bigint[]) AS k(grid, rev)"
+        " LEFT JOIN counter c ON c.grid = k.grid WHERE k.rev > coalesce(c.rev, 0))",
+        list(revs),
+        list(revs.values()),
+    )
+    return found
+
+
+async def new_epoch(connection: Connection, current: str) -> str:
+    """Takes a new epoch, unless another process just did; returns the one in force."""
+    await timelines.forget(connection)
+    await connection.execute("UPDATE server SET epoch = gen_random_uuid(), epoch_at = now() WHERE epoch = $1::uuid", current)
+    return str(await connection.fetchval("SELECT epoch::text FROM server"))
+
+
+async def lock_device(connection: Connection, device: str) -> Row | None:
+    """A device's count and clock, locked."""
+    return await connection.fetchrow("SELECT acked_seq, last_stamp FROM device WHERE id = $1 FOR NO KEY UPDATE", device)
+
+
+# The platform of server-side devices: no sign-in is bound to one, they are neither listed nor revoked.
+SERVER_PLATFORM = "server"
+
+
+async def add_device(connection: Connection, device: str, staff_code: str, now: datetime) -> None:
+    """Makes a device's row where there is none: after a restore, a genuine token proves that there was one.
+
+    The server-side device of a cadre is the cadre's, whoever had signed in with its id before that was refused.
+    """
+    is_servers = device == server_device_id(staff_code)
+    await connection.execute(
+        """
+        INSERT INTO device AS d (id, staff_code, name, platform, app_version, acked_seq, last_stamp, queued, clock_offset_ms, created_at)
+        VALUES ($1, $2, '', $4, '', 0, 0, 0, 0, $3)
+        ON CONFLICT (id) DO UPDATE SET staff_code = excluded.staff_code, platform = excluded.platform
+        WHERE $5 AND (d.staff_code, d.platform) <> (excluded.staff_code, excluded.platform)
+        """,
+        device,
+        staff_code,
+        now,
+        SERVER_PLATFORM if is_servers else "",
+        is_servers,
+    )
+
+
+async def set_registered(connection: Connection, device: str, registered_at: datetime) -> None:
+    """Moves a device's registration back to when it really was."""
+    await connection.execute("UPDATE device SET created_at = least(created_at, $2) WHERE id = $1", device, registered_at)
+
+
+async def audit_on(connection: Connection, device: str, day: date) -> bool:
+    """Notes that a device's pull is written into the audit trail on a day; False if it was already."""
+    status = await connection.execute("UPDATE device SET audited_on = $2 WHERE id = $1 AND audited_on IS DISTINCT FROM $2", device, day)
+    return status.endswith(" 1")
+
+
+async def units_of(connection: Connection, codes: Iterable[str]) -> set[str]:
+    """Those of the codes that are units."""
+    rows = await connection.fetch("SELECT code FROM unit WHERE code = ANY($1::text[])", list(codes))
+    return {row["code"] for row in rows}
+
+
+async def written_by_or_tied(connection: Connection, named: Iterable[tuple[str, str]]) -> dict[tuple[str, str], set[str]]:
+    """Of those visits and problems that exist: who wrote each, and to whom its household is tied."""
+    ids = {id for _, id in named}
+    rows = await connection.fetch(
+        " UNION ALL ".join(
+            f"""SELECT '{kind}' AS kind, r.id::text, r.created_by, h.contact_member FROM {kind} r
+                LEFT JOIN household h ON h.id = r.household_id AND NOT h.deleted WHERE r.id = ANY($1::uuid[])"""
+            for kind in ("visit", "problem")
+        ),
+        list(ids),
+    )
+    return {(row["kind"], row["id"]): {row["created_by"], row["contact_member"]} - {None} for row in rows}
+
+
+async def posts_of_cadres(connection: Connection, staff_codes: Iterable[str]) -> dict[str, list[PostHeld]]:
+    """All posts of those of the staff codes that are cadres, by staff code."""
+    rows = await connection.fetch(
+        "SELECT c.staff_code, p.role, p.unit, p.valid_from, p.valid_to FROM cadre c LEFT JOIN post p USING (staff_code)"
+        " WHERE c.staff_code = ANY($1::text[])",
+        list(staff_codes),
+    )
+    found: dict[str, list[PostHeld]] = {}
+    for staff_code, role, unit, valid_from, valid_to in rows:
+        posts = found.setdefault(staff_code, [])
+        if role is not None:
+            posts.append(PostHeld(role, unit, valid_from, valid_to))
+    return found
+
+
+async def tied_households(connection: Connection, staff_code: str, grids: Sequence[str]) -> dict[str, list[str]]:
+    """The living households of these grids that are tied to a contact member, by grid."""
+    rows = await connection.fetch(
+        "SELECT grid, array_agg(id::text ORDER BY id) AS ids FROM household"
+        " WHERE contact_member = $1 AND grid = ANY($2::text[]) AND NOT deleted GROUP BY grid",
+        staff_code,
+        list(grids),
+    )
+    return {row["grid"]: row["ids"] for row in rows}
+
+
+class Acknowledged(NamedTuple):
+    """Where a device stands after a push."""
+
+    device: str
+    acked: int
+    stamp: str
+    offset_ms: int
+    queued: int
+
+
+_ACKNOWLEDGE = """
+    UPDATE device d
+    SET acked_seq = a.acked, last_stamp = a.stamp, clock_offset_ms = a.offset_ms, queued = a.queued, last_seen = $1::timestamptz
+    FROM unnest($2::text::uuid[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::int[])
+      AS a(id, acked, stamp, offset_ms, queued) WHERE d.id = a.id
+"""
+
+
+def acknowledge(devices: Sequence[Acknowledged], now: datetime) -> Cte:
+    """Moves devices on after their pushes."""
+    rows = [(item.device, item.acked, int(item.stamp, 16), item.offset_ms, item.queued) for item in devices]
+    return Cte("acknowledge", _ACKNOWLEDGE, (now, *map(array, zip(*rows, strict=True))))
+
+
+async def seen(connection: Connection, device: str, queued: int, offset_ms: int, now: datetime) -> None:
+    """Notes that a device asked without handing in anything."""
+    await connection.execute(
+        "UPDATE device SET last_seen = $2, queued = $3, clock_offset_ms = $4 WHERE id = $1", device, now, queued, offset_ms
+    )
