@@ -155,3 +155,7 @@ async def look_before_start(settings: Settings) -> None:
 def run(settings: Settings, work: Callable[[Database], Awaitable[T]], keys: bool = False, owner: bool = False, clock: bool = True) -> T:
     """The same for a command that is no coroutine."""
     return asyncio.run(with_database(settings, work, keys, owner, clock))
+
+
+async def nothing(_: Database) -> None:
+    """For a command whose own work begins later."""

@@ -32,7 +32,7 @@ class Wrong(datetime):
     def now(cls, zone):
         return datetime.now(zone) + timedelta(seconds=float(Path(sys.argv[1]).read_text() or 0))
 service.app.datetime = Wrong
-from service.cli import app
+from service.cli.app import app
 app(sys.argv[2:])
 """
 _STORED = """

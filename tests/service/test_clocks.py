@@ -238,7 +238,7 @@ import service.app
 from datetime import timedelta
 right = service.app.utc_now
 service.app.utc_now = lambda: right() + timedelta(days=1)
-from service.cli import app
+from service.cli.app import app
 app()
 """
 

@@ -203,7 +203,7 @@ async def test_no_command_writes_by_a_key_that_is_not_the_databases(gridloop: Co
     assert "was not tried again" in migrated.output
 
 
-UNSEEN = "import service.cli as cli\nasync def no(_): pass\ncli.look_before_start = no\ncli.app()"
+UNSEEN = "from service.cli import app, serve\nasync def no(_): pass\nserve.look_before_start = no\napp.app()"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

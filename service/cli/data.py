@@ -1,0 +1,289 @@
+"""What is done to the database: `gridloop migrate`, `check`, `purge`, `erase`, `epoch`, `fill`."""
+
+import asyncio
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+import migrations
+from migrations.roles import NotTheOwner
+from service.app import utc_now
+from service.audit.audit_log import OPERATOR, record_operator
+from service.cli.console import bars, console, load_roster, progress_bar, steps
+from service.cli.database import OWNER, SERVICE, database_url, nothing, reach, run
+from service.cli.options import Data, chosen
+from service.cli.refusals import Refusal, say
+from service.kit.database import Database, open_pool
+from service.kit.encryption import KeyMissing
+from service.kit.localization import in_language, language_of_the_terminal
+from service.kit.settings import Settings
+from service.runtime.migrating import migrate_embedded, migrate_given, tables_at
+from sync_protocol.ids import is_uuid
+from sync_protocol.periods import local_day
+from sync_protocol.texts import Text, text_of
+
+log = logging.getLogger("gridloop")
+commands = typer.Typer()
+epoch_app = typer.Typer(no_args_is_help=True, help="The identity of the server's history.")
+erase_app = typer.Typer(no_args_is_help=True, help="Erase the personal data of a household or a cadre, for good.")
+
+OWNER_NEEDED = Text("To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of a superuser.")
+
+
+STATEMENTS_NEEDED = Text(
+    "The role of GRIDLOOP_OWNER_DATABASE_URL may not do all that is needed."
+    " Ask an administrator of the database to run these statements in it, then run ‘gridloop migrate’ again:"
+)
+
+
+_INTERRUPTED = 130  # as a shell counts a Ctrl-C
+
+
+@commands.command()
+def migrate(
+    data: Data = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show which migrations would run, and whom each keeps out.")] = False,
+    to: Annotated[str | None, typer.Option("--to", help="Migrate up, or back where that loses nothing, to this revision.")] = None,
+) -> None:
+    """Bring the database to the newest tables, and try again what was held because an older server did not know its kind."""
+    from service.inbox.retry_held import release_unknown_kinds
+
+    async def try_again(database: Database) -> int:
+        return await release_unknown_kinds(database, settings, utc_now())
+
+    given = chosen(data)
+    with database_url(given, makes=not plan, migrate=False) as settings:
+        if given.database_url:
+            asyncio.run(reach(settings.owner_url, SERVICE if settings.owner_database_url is None else OWNER))
+        if plan:
+            _show_plan(settings.owner_url, to)
+            return
+        if given.database_url:
+            _migrate_given(settings, to or "head")
+        else:
+            settings = migrate_embedded(settings, str(settings.database_url), to or "head")
+        tables = asyncio.run(tables_at(settings.owner_url))
+        if tables.revision != migrations.revisions()[0]:
+            say(console, tables.warning or Text("The database is at revision {revision}.", revision=tables.revision or ""), "yellow")
+            return
+        released = 0
+        try:
+            released = run(settings, try_again, keys=True)
+        except KeyMissing as error:  # where one migrates, the keys of the service need not lie
+            say(console, Text("What was held for want of newer tables was not tried again. {why}", why=text_of(error)), "yellow")
+        console.print("The database is at the newest revision.", f"{released} held mutations went through." if released else "")
+
+
+def _migrate_given(settings: Settings, to: str) -> None:
+    """Migrates a database that is not the embedded one, and says what its role may not do."""
+    try:
+        migrated = migrate_given(settings, to)
+        missing = migrated.missing if migrated else []
+    except NotTheOwner as error:
+        say(
+            console,
+            Text("The role ‘{role}’ may not change the tables of this database. {owner}", role=error.role, owner=OWNER_NEEDED),
+        )
+        missing = error.missing
+        if not missing:
+            raise typer.Exit(1) from None
+    if missing:
+        say(console, STATEMENTS_NEEDED)
+        typer.echo("\n".join(missing))
+        raise typer.Exit(1)
+
+
+def _show_plan(url: str, to: str | None) -> None:
+    """Prints what a migration would do, with what to mind."""
+    from service.runtime import migration_plan
+
+    language = language_of_the_terminal()
+    found = asyncio.run(migration_plan.plan(url, to))
+    if found.tables.are_newer:
+        say(console, found.tables.too_new or found.tables.warning or "", "yellow")
+    elif not found.forward and not found.back:
+        say(console, Text("The database is at revision {revision} already; there is nothing to migrate.", revision=found.to), "green")
+    else:
+        console.print(migration_plan.table_of(found, language))
+    stops = migration_plan.stops_older(found)
+    if stops and found.tables.revision is not None:
+        text = Text(
+            "End all processes of the release before first: revision {revision} takes away what they need. Until the newer release runs,"
+            " phones keep what they write.",
+            revision=stops[0].declared.revision,
+        )
+        console.print(in_language(text, language), highlight=False, soft_wrap=True)
+    elif found.forward and found.tables.revision is not None:
+        text = Text("Processes of the release before may run on meanwhile; change them over one by one afterwards.")
+        console.print(in_language(text, language), highlight=False, soft_wrap=True)
+
+
+@epoch_app.command("new")
+def epoch_new(data: Data = None) -> None:
+    """Take a new epoch: run this after restoring the database from a backup, before phones sync again."""
+    from service.writes.queries import new_epoch, server_state
+
+    async def renew(database: Database) -> str:
+        async with database.transaction() as connection:
+            epoch = await new_epoch(connection, str((await server_state(connection))["epoch"]))
+            await record_operator(connection, utc_now(), "epoch-renewed", epoch)
+            return epoch
+
+    with database_url(chosen(data)) as settings:
+        console.print(f"The epoch is now {run(settings, renew)}.")
+
+
+@commands.command()
+def purge(
+    data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Clear what was kept for its time: locations, old lines of the trail, expired tokens. Run it daily."""
+    from service.privacy.purge import TRAIL_KEPT
+    from service.privacy.purge import purge as clear
+
+    with database_url(chosen(data)) as settings:
+
+        async def work(database: Database) -> list[tuple[str, str, int]]:
+            report = await clear(database, settings, utc_now(), dry_run)
+            async with database.transaction() as connection:
+                for what, _, count in report:
+                    if count and not dry_run:
+                        await record_operator(connection, utc_now(), "purged", what, count)
+            return report
+
+        table = Table("what", "older than", "would go" if dry_run else "cleared", title="purge")
+        report = run(settings, work, keys=not dry_run, owner=True)
+        for what, age, count in report:
+            table.add_row(what, age, str(count))
+    console.print(table)
+    if any(what == TRAIL_KEPT for what, _, _ in report):
+        raise typer.Exit(1)
+
+
+Reason = Annotated[str, typer.Option(help="Why; it is kept, so say it without name and number.")]
+
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
+
+
+@erase_app.command("household")
+def erase_household(id: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Erase a household from records, history and everything kept aside; counts stay. Run it again if it was interrupted."""
+    if not is_uuid(id.lower()):
+        raise Refusal(Text("‘{id}’ is no id of a household; give its UUID, as GET /v1/households shows it.", id=id))
+    _erase("household", id.lower(), reason, data, yes, dry_run)
+
+
+@erase_app.command("cadre")
+def erase_cadre(staff_code: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Erase a cadre's account; the staff code stays as a pseudonym for the counts. Run it again if it was interrupted."""
+    _erase("cadre", staff_code, reason, data, yes, dry_run)
+
+
+def _erase(kind: str, subject: str, reason: str, data: Path | None, yes: bool, dry_run: bool) -> None:
+    from service.privacy.erasure import Asked, Done, Erasing, erase, operators_act
+    from service.privacy.erasure_console import tables
+
+    asked = Asked(kind, subject, reason, OPERATOR)
+    with database_url(chosen(data)) as settings:
+        if not (yes or dry_run):
+            typer.confirm(f"Erase the personal data of {kind} {subject}? There is no way back", abort=True)
+
+        async def work(database: Database) -> Done:
+            at = Erasing(database, settings, utc_now(), dry_run)
+            return await erase(at, asked, operators_act(asked, at.now))
+
+        done = run(settings, work, keys=True)
+    console.print(*tables(done, dry_run), sep="\n")
+
+
+@commands.command()
+def fill(
+    visits: Annotated[int, typer.Option(min=1, help="How many visits.")] = 1_000_000,
+    problems: Annotated[int | None, typer.Option(min=0, help="How many problems; left out: a plausible share.")] = None,
+    days: Annotated[int, typer.Option(min=7, max=3660, help="Over how many days up to yesterday.")] = 365,
+    data: Data = None,
+) -> None:
+    """Make up a year of field work by COPY, for benchmarks and trials; loads the roster where there is none."""
+    from service.demo.fill import FillRefused
+    from service.demo.fill import fill as fill_database
+
+    async def write(settings: Settings) -> None:
+        await load_roster(settings)
+        # As the owner: it takes indexes away and makes them anew, and analyses the tables.
+        pool = await open_pool(settings.owner_url, 2)
+        try:
+            with progress_bar() as progress:
+                show = bars(progress)
+                count = visits * 2 // 70 if problems is None else problems
+                last = local_day(utc_now()) - timedelta(days=1)
+                filled = await fill_database(Database(pool), settings, visits, count, last, days, show)
+        finally:
+            await pool.close()
+        console.print(
+            f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps, {filled.texts} analyses and summaries,"
+            f" and the log of {filled.mutations} mutations."
+        )
+
+    with database_url(chosen(data), makes=True) as settings:
+        run(settings, nothing, keys=True, owner=True)
+        try:
+            asyncio.run(write(settings))
+        except FillRefused as error:
+            raise Refusal(text_of(error)) from None
+
+
+def _stopped(done: int, parts: int, found: int, mend: bool) -> Text:
+    """What is said of a check that was interrupted."""
+    if mend:
+        return Text(
+            "Stopped after {done} of {parts} parts: {found} differences in them were mended, and nothing else was changed."
+            " Run ‘gridloop check --mend’ again for the rest.",
+            done=done,
+            parts=parts,
+            found=found,
+        )
+    return Text(
+        "Stopped after {done} of {parts} parts: {found} differences were found in them. Run ‘gridloop check’ again to look at all.",
+        done=done,
+        parts=parts,
+        found=found,
+    )
+
+
+@commands.command()
+def check(
+    data: Data = None,
+    mend: Annotated[bool, typer.Option("--mend", help="Put the recounted rows in place of those that differ.")] = False,
+) -> None:
+    """Recount cases and tallies from the records, part by part, while the service goes on; exit code 1 when anything differs and was not
+    mended."""
+    from service.tallies.checking import Checked, go_through
+
+    checked = Checked()
+    try:
+        with database_url(chosen(data)) as settings:
+            run(settings, nothing, clock=mend)  # who only looks stores nothing by the clock
+            try:
+                with steps("parts checked") as show:
+                    go_through(settings, mend, checked, show)
+            except KeyboardInterrupt:
+                say(console, _stopped(checked.done, checked.parts, len(checked.found), mend), "yellow")
+                raise
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+    for item in checked.found[:50]:
+        console.print(f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}", highlight=False, markup=False)
+    if not checked.found:
+        console.print("All cases and tallies are what the records say.")
+    else:
+        console.print(f"{len(checked.found)} differences{', mended' if mend else ''}.")
+        raise typer.Exit(0 if mend else 1)
