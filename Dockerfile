@@ -18,6 +18,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY service service
 COPY sync_protocol sync_protocol
 COPY migrations migrations
+COPY simulator simulator
 # The build backend comes from the pins, too: nothing is resolved here.
 RUN python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/dev.txt \
     && /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \

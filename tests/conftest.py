@@ -3,52 +3,30 @@
 import asyncio
 import itertools
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import httpx
-import psutil
 import pytest
 from fastapi import FastAPI
-from pwdlib import PasswordHash
-from pwdlib.hashers.argon2 import Argon2Hasher
 
-from migrations.roles import Roles, migrate
+from migrations.roles import migrate
 from service.app import create_app
 from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load
-from service.runtime.postgres import SERVICE_CONFIG, as_role, embedded, fresh_database, temporary_folder
+from service.runtime.postgres import as_role, embedded, fresh_database, temporary_folder
 from service.writes import timelines
-from tests.world import GRID, NOW, PASSWORD, Clock, World
+from simulator.places import NOW, PASSWORD
+from simulator.throwaway import CHEAP, ROLES, TEST_CONFIG, quickest_disk
+from tests.world import GRID, Clock, World
 
 # Tests are bounded by the disk without these; durability is tested where a server is killed, with fsync on.
-TEST_CONFIG = {**SERVICE_CONFIG, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-TEST_CONFIG |= {"shared_buffers": "'128MB'", "max_wal_size": "'256MB'", "min_wal_size": "'64MB'"}
 TEMPLATE = "gridloop_template"
-ROLES = Roles("gridloop_owner", "gridloop_service")
-CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 
 _numbers = itertools.count(1)
-
-
-# What a memory disk must have free, and the machine, for databases to be kept there.
-_DISK_FREE, _MEMORY_FREE = 3 << 30, 6 << 30
-
-
-def quickest_disk() -> Path | None:
-    """Where to keep databases that nobody needs after the run: in memory if there is plenty, else None, the usual folder.
-
-    A thousand tests clone a database each; on a disk that takes longer than most of the tests.
-    """
-    shared = Path("/dev/shm")
-    if "TMPDIR" in os.environ or not (shared.is_dir() and os.access(shared, os.W_OK)):
-        return None
-    is_plenty = shutil.disk_usage(shared).free > _DISK_FREE and psutil.virtual_memory().available > _MEMORY_FREE
-    return shared if is_plenty else None
 
 
 @pytest.fixture(scope="session")

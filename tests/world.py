@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,22 +20,17 @@ from service.kit.state import State
 from service.runtime import failpoints
 from service.runtime.postgres import SUPERUSER, as_role
 from service.writes.log_queries import read_bodies
+from simulator.places import NOW, PASSWORD, SUPERVISOR, VILLAGE
 from sync_protocol import clock as clocks
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.ids import uuid7
 from sync_protocol.periods import to_ms
 
-PASSWORD = "gridloop-demo"
-NOW = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)  # a Friday, 10:00 in Baotou
-WAITING_FOR_LOCKS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-VILLAGE = "150202100200"
 GRID = VILLAGE + "001"
 OTHER_GRID = VILLAGE + "002"
 FAR_GRID = "150221104200001"
 WORKER = f"W{GRID}-1"
 SECRETARY = f"C{VILLAGE}-1"
-TOWNSHIP = VILLAGE[:9]
-SUPERVISOR = f"S{TOWNSHIP}"
 
 
 class Clock:

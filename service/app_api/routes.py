@@ -21,7 +21,7 @@ from service.kit.paging import After, Limit, next_place, read_text
 from service.kit.state import state_of
 from service.organisation.units import Month, PeriodOut, UnitOut, Week, absent, in_scope, lender_for, scope_of, week_or_month
 from service.summaries.summary import DutyTotals, summary
-from service.writes.as_cadre import write_as
+from service.writes.server_writes import write_as_cadre
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
@@ -130,7 +130,7 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
             grid = body.unit if len(body.unit) == CODE_LENGTH["grid"] else await queries.first_grid(connection, body.unit)
             if grid is None:
                 raise absent(caller, body.unit)
-            verdict = await write_as(connection, state.settings, caller, Mutation(0, "problem", id, grid, fields=fields))
+            verdict = await write_as_cadre(connection, state.settings, caller, Mutation(0, "problem", id, grid, fields=fields))
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             if verdict.outcome == "merged" or verdict.rev is None:

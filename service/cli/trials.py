@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import asyncpg
 import typer
 
-import migrations
 from service.app import create_app
 from service.cli.console import console
 from service.cli.database import database_url
@@ -31,14 +29,9 @@ def simulate(
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
-    """Simulate phones, faults, kills and restores from seeds, and check every promise. Needs the source checkout."""
-    # An installed command does not look beside the packages for the tests of the checkout.
-    sys.path.insert(0, str(Path(migrations.__file__).parent.parent))
-    try:
-        from tests.simulation.run import run
-    except ImportError as error:
-        console.print(f"The simulator lives in tests/ of the source checkout, run it there: {error}")
-        raise typer.Exit(1) from None
+    """Simulate phones, faults, kills and restores from seeds, and check every promise."""
+    from simulator.run import run
+
     raise typer.Exit(1 if run(first, seeds, workers, console) else 0)
 
 

@@ -22,7 +22,7 @@ from service.kit.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, d
 from service.kit.paging import After, Id, Limit, next_place, read_place
 from service.kit.state import state_of
 from service.organisation.units import reach_of
-from service.writes.as_cadre import write_as
+from service.writes.server_writes import write_as_cadre
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
@@ -139,7 +139,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             for name in body.fields.keys() & contacts:
                 caller.refuse_disguise("household", name, body.fields[name], [contacts[name]], row["grid"])
             mutation = Mutation(0, "household", id, row["grid"], base=row["rev"], fields=body.fields)
-            verdict = await write_as(connection, state.settings, caller, mutation)
+            verdict = await write_as_cadre(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             await note(connection, request, caller, "household-corrected", [id], 1)

@@ -19,8 +19,8 @@ from service.kit.settings import Settings
 from service.records.queries import load
 from service.writes import erased, erased_queries, held_queries
 from service.writes.apply import release
-from service.writes.as_cadre import write_as
 from service.writes.mutations import corrected
+from service.writes.server_writes import write_as_cadre
 from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS
@@ -74,7 +74,7 @@ async def _write_choice(
         mutation.fields = {conflict["field"]: chosen}
     # A settled conflict is a decision about a record of any kind, by someone with the right to settle: it is written by the post that
     # settles, whatever kinds that post writes otherwise.
-    verdict = await write_as(connection, settings, caller, mutation, override=True)
+    verdict = await write_as_cadre(connection, settings, caller, mutation, override=True)
     if verdict.outcome == "held":
         raise Problem(INVALID, Text("That value cannot be set: {why}", why=verdict.detail))
 
@@ -109,7 +109,7 @@ async def release_held(
                 grid=held.grid[:20],
             )
             raise Problem(NOT_ALLOWED, text)
-        verdict = await write_as(connection, settings, caller, corrected(held, fields), origin=row)
+        verdict = await write_as_cadre(connection, settings, caller, corrected(held, fields), origin=row)
         if verdict.outcome != "held":
             await held_queries.close_held(connection, row, "released", caller.staff_code, note, caller.now)
     for conflict in verdict.conflicts or ():

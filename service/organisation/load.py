@@ -13,7 +13,7 @@ from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.organisation import generator
-from service.writes.as_server import write_own
+from service.writes.server_writes import write_as_server
 from sync_protocol.ids import NAMESPACE, household_id
 from sync_protocol.messages import Mutation
 
@@ -138,5 +138,5 @@ async def _load_households(
                 Mutation(0, "household", record_id, grid, fields=generator.household_fields(grid, number, by_village.get(grid[:12], [])))
                 for record_id, (grid, number) in part.items()
             ]
-            await write_own(connection, settings, "admin", post, mutations, now)
+            await write_as_server(connection, settings, "admin", post, mutations, now)
         yield min(start + _HOUSEHOLDS_AT_ONCE, len(every)), len(part)

@@ -18,7 +18,7 @@ from service.privacy import erasure_queries as sql
 from service.privacy.queries import cadre_record
 from service.records.queries import Stored, load
 from service.writes import erased, erased_queries
-from service.writes.as_server import write_own
+from service.writes.server_writes import write_as_server
 from sync_protocol.fields import SetOf
 from sync_protocol.ids import server_device_id
 from sync_protocol.merge import GRID, LIFE
@@ -113,7 +113,7 @@ async def _erase_records(erasure: _Erasure, kind: Kind, ids: Sequence[str], conn
         return {}
     post = PostHeld("admin", "", erasure.now - timedelta(days=1), None)
     living = [mutation for id in wanted if not stored[id].record.deleted for mutation in _mutations(kind, stored[id])]
-    verdicts = await write_own(connection, erasure.settings, _SYSTEM, post, living, erasure.now, override=True)
+    verdicts = await write_as_server(connection, erasure.settings, _SYSTEM, post, living, erasure.now, override=True)
     refused = next((verdict for verdict in verdicts if verdict.outcome == "held"), None)
     if refused is not None:
         raise RuntimeError(f"a {kind.name} could not be erased: {refused.reason}: {refused.detail}")

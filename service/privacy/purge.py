@@ -16,9 +16,9 @@ from service.kit.settings import Settings
 from service.privacy import queries
 from service.privacy.erasure import Erasing, resume_unfinished
 from service.privacy.erasure_queries import unfinished
-from service.writes.as_server import write_own
 from service.writes.log_blocks import may_be_located, rewritten
 from service.writes.log_queries import rewrite_blocks
+from service.writes.server_writes import write_as_server
 from sync_protocol.messages import Mutation, canonical_json
 
 _AT_ONCE = 500
@@ -150,5 +150,5 @@ async def _clear_some(database: Database, settings: Settings, ids: list[str], be
     async with database.transaction() as connection:
         rows = await queries.still_located(connection, ids)
         mutations = [Mutation(0, "visit", row["id"], row["grid"], base=row["rev"], fields={"location": None}) for row in rows]
-        await write_own(connection, settings, _SYSTEM, PostHeld("admin", "", before, None), mutations, now)
+        await write_as_server(connection, settings, _SYSTEM, PostHeld("admin", "", before, None), mutations, now)
         return len(mutations)

@@ -27,7 +27,7 @@ from service.organisation.units import reach_of
 from service.problems import queries
 from service.problems.queries import Filters
 from service.writes import queries as sync_queries
-from service.writes.as_cadre import write_as
+from service.writes.server_writes import write_as_cadre
 from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
@@ -320,7 +320,7 @@ async def _write(request: Request, caller: Caller, mutation: Mutation, view: Vie
 
     async def write() -> ProblemDetail:
         async with state.database.transaction() as connection:
-            verdict = await write_as(connection, state.settings, caller, mutation)
+            verdict = await write_as_cadre(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             subject = str(mutation.fields.get("problem_id", mutation.id))

@@ -1,8 +1,9 @@
 """What a link, an image or a preview could trigger changes nothing."""
 
+from simulator.places import VILLAGE
 from tests.service.test_attacks import RECORDS
 from tests.service.test_rights import ask, calls, populate
-from tests.world import GRID, VILLAGE, WORKER, World
+from tests.world import GRID, WORKER, World
 
 KEPT = (*RECORDS, "cadre", "post", "device", "unit", "server", "tally")
 

@@ -26,6 +26,7 @@ from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.runtime.postgres import embedded, fresh_database, temporary_folder
 from service.tallies.recount import differences as differences_of
+from simulator.places import PASSWORD
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.device import moment_at
 from sync_protocol.ids import household_id
@@ -34,7 +35,6 @@ from tests.bench.load_generator import HOUSES, Phone, now_ms, workers
 from tests.bench.service import Service, serving
 from tests.bench.sync import PROCESSES, roster_database
 from tests.bench.wire import Line
-from tests.world import PASSWORD
 
 REPORT = Path(__file__).parent / "day.md"
 PHONES, VISITS, PROBLEMS = 4_259, 40_000, 800

@@ -32,12 +32,12 @@ from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load as load_roster
 from service.runtime.postgres import embedded, fresh_database
+from simulator.places import PASSWORD
+from simulator.throwaway import CHEAP
 from tests.bench.load_generator import Phone, Unexpected, in_turn, packed, workers
 from tests.bench.measures import applied, new_phone
 from tests.bench.service import Service, serving
 from tests.bench.wire import Line, Packed, inflated
-from tests.conftest import CHEAP
-from tests.world import PASSWORD
 
 REPORT = Path(__file__).parent / "fairness.md"
 PHONES = 50

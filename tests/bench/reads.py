@@ -29,9 +29,10 @@ from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import embedded, fresh_database, temporary_folder
+from simulator.places import PASSWORD
+from simulator.throwaway import CHEAP
 from sync_protocol.periods import Period, local_day, month, month_of, previous, week, week_of
-from tests.conftest import CHEAP, running
-from tests.world import PASSWORD
+from tests.conftest import running
 
 REPORT = Path(__file__).parent / "reads.md"
 ROUNDS = 31

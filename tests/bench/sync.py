@@ -30,12 +30,12 @@ from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import embedded, fresh_database, temporary_folder
+from simulator.places import PASSWORD
+from simulator.throwaway import CHEAP
 from tests.bench import reads
 from tests.bench.measures import BATCHES, CONCURRENCY, DEVICES, LARGE_BATCHES, World
 from tests.bench.overload import overload
 from tests.bench.service import serving
-from tests.conftest import CHEAP
-from tests.world import PASSWORD
 
 REPORT = Path(__file__).parent / "sync.md"
 FIGURES = Path(__file__).parent / "sync.json"

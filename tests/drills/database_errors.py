@@ -20,8 +20,8 @@ import psutil
 from service.app import create_app
 from service.kit.database_errors import FAULTS
 from service.kit.settings import Settings
+from simulator.database_proxy import GARBAGE, Failure, Moment, Proxy, proxied
 from tests.conftest import running
-from tests.database_proxy import GARBAGE, Failure, Moment, Proxy, proxied
 from tests.drills.common import Phone, Report, Writer, count_kept, main, needs_root, prepared_server, service_url, sign_in
 
 NEEDS_ROOT = True

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.database_proxy import CUT, Failure, Moment, fatal, proxied
+from simulator.database_proxy import CUT, Failure, Moment, fatal, proxied
 from tests.drills.common import Phone, Report, Writer, count_kept, main, prepared_server, service_over, service_url, sign_in
 
 PHONES, APPS, SECONDS = 6, 3, 25

@@ -32,10 +32,10 @@ from rich.table import Table
 import migrations
 from migrations.roles import Roles
 from service.runtime.postgres import as_role, embedded, fresh_database, temporary_folder
+from simulator.places import PASSWORD
 from sync_protocol.clock import make_stamp
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.transport import Unreachable
-from tests.world import PASSWORD
 
 # The last commit of the release before: its newest migration is what the present ones must be compatible from.
 PREVIOUS, PREVIOUS_REVISION = "fa2a837a1d00cbc51a57f737cf27ccacef162807", "0013"

@@ -13,9 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from simulator.places import PASSWORD, SUPERVISOR, VILLAGE
 from tests.service.test_openapi import EXPORTED
 from tests.service.test_rights import FAR_WORKER, populate
-from tests.world import FAR_GRID, GRID, PASSWORD, SUPERVISOR, VILLAGE, WORKER, World
+from tests.world import FAR_GRID, GRID, WORKER, World
 
 # `make fuzz` gives more of both.
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "8"))

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from service.inbox.retry_held import release_overdue
+from simulator.places import SUPERVISOR, VILLAGE
 from sync_protocol.records import KINDS
 from tests.fuzz.odd_values import as_json, odd_texts, odd_values
 from tests.service.test_rights import Call, Place, calls, populate
-from tests.world import GRID, SECRETARY, SUPERVISOR, VILLAGE, WORKER, WirePhone, World
+from tests.world import GRID, SECRETARY, WORKER, WirePhone, World
 
 # `make fuzz` gives more.
 EXAMPLES = int(os.environ.get("FUZZ_ODD_EXAMPLES", "20"))

@@ -12,9 +12,10 @@ from service.inbox.retry_held import release_overdue
 from service.kit.database import Database
 from service.kit.settings import Settings
 from service.runtime import failpoints
+from simulator.places import SUPERVISOR
 from sync_protocol.clock import make_stamp
 from sync_protocol.records import KINDS
-from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, WORKER, World, first_held_at, until_none
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, World, first_held_at, until_none
 
 AT = "2026-11-20T09:00:00+08:00"
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
 from tests.service.test_views import appoint
-from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, WirePhone, World
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, WirePhone, World
 
 AT = "2026-11-20T09:00:00+08:00"
 FAR_WORKER, FAR_SECRETARY = f"W{FAR_GRID}-1", f"C{FAR_GRID[:12]}-1"

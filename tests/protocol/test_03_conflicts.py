@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.world import FAR_GRID, GRID, SECRETARY, SUPERVISOR, WORKER, Phone, World
+from simulator.places import SUPERVISOR
+from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, Phone, World
 
 
 async def two_phones_on_one_household(world: World) -> tuple[Phone, Phone, str]:

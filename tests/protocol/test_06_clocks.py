@@ -2,8 +2,9 @@
 
 import pytest
 
+from simulator.places import NOW
 from sync_protocol.clock import stamp_ms
-from tests.world import GRID, NOW, SECRETARY, WORKER, World
+from tests.world import GRID, SECRETARY, WORKER, World
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

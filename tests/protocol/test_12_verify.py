@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from simulator.places import SUPERVISOR, TOWNSHIP
 from sync_protocol.device import SyncReport
 from sync_protocol.digest import copy_digest
-from tests.world import FAR_GRID, GRID, SECRETARY, SUPERVISOR, TOWNSHIP, WORKER, Phone, World
+from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, Phone, World
 
 DAY_MS = 24 * 3600 * 1000
 AT = {"visited_at": "2026-11-20T09:00:00+08:00"}

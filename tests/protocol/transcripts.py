@@ -30,9 +30,11 @@ from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import as_role, embedded, fresh_database
 from service.runtime.postgres import temporary_folder as database_folder
+from simulator.places import NOW, PASSWORD
+from simulator.throwaway import CHEAP, ROLES, TEST_CONFIG, quickest_disk
 from sync_protocol import version
-from tests.conftest import CHEAP, ROLES, TEST_CONFIG, quickest_disk, running
-from tests.world import NOW, PASSWORD, Clock
+from tests.conftest import running
+from tests.world import Clock
 
 TOKEN_S = 600
 _exchange: Any = importlib.import_module("service.sync.exchange")

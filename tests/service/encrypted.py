@@ -7,7 +7,8 @@ from typing import Any
 
 from service.identity.tokens import Tokens
 from service.kit.encryption import Keyring, new_key, read_keys
-from tests.world import FAR_GRID, SECRETARY, SUPERVISOR, WORKER, WirePhone, World
+from simulator.places import SUPERVISOR
+from tests.world import FAR_GRID, SECRETARY, WORKER, WirePhone, World
 
 FAR_PHONE = "13911112222"
 FAR_WORKER = f"W{FAR_GRID}-1"

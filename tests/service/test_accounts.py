@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from service.cli.app import app
 from service.kit.encryption import MARKER
-from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, PASSWORD, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+from simulator.places import NOW, PASSWORD, SUPERVISOR, TOWNSHIP, VILLAGE
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, World
 
 ADMIN = "admin"
 LOCAL_ADMIN = f"C{VILLAGE}-2"

@@ -9,7 +9,7 @@ import pytest
 
 from service.identity import queries
 from service.identity.rights import SCOPES
-from tests.conftest import CHEAP
+from simulator.throwaway import CHEAP
 from tests.world import World
 
 PAGE = (Path(__file__).parents[2] / "openapi" / "app.md").read_text(encoding="utf-8")

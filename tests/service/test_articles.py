@@ -5,8 +5,9 @@ from typing import Any
 from pwdlib import PasswordHash
 
 from service.identity import queries
-from tests.conftest import CHEAP
-from tests.world import FAR_GRID, GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
+from simulator.throwaway import CHEAP
+from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, World
 
 ALL = ["articles:read", "articles:write", "requests:write", "villages:read", "statistics:read"]
 SECRET = "s3cret-of-the-app"

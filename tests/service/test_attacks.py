@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from jose import jwt
 
-from tests.world import FAR_GRID, GRID, PASSWORD, SECRETARY, SUPERVISOR, VILLAGE, WORKER, World
+from simulator.places import PASSWORD, SUPERVISOR, VILLAGE
+from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, World
 
 RECORDS = (
     "household",

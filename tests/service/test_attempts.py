@@ -10,7 +10,8 @@ from service.identity import passwords
 from service.identity.attempts import Attempts, Counted, Origin, Window, network_of, one_more, seconds_to_wait
 from service.identity.passwords import Passwords
 from service.kit.errors import Problem
-from tests.world import OTHER_GRID, PASSWORD, SECRETARY, WORKER, World
+from simulator.places import PASSWORD
+from tests.world import OTHER_GRID, SECRETARY, WORKER, World
 
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"
 

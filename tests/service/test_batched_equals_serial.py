@@ -16,6 +16,7 @@ from service.sync.exchange import Exchange, Exchanges, PhoneCaller
 from service.tallies import deltas
 from service.tallies.recount import differences
 from service.writes.visit_columns import parse_visit_columns
+from simulator.places import NOW
 from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, uuid7, weekly_analysis_id
@@ -24,7 +25,7 @@ from sync_protocol.periods import to_ms
 from sync_protocol.records import KINDS, PERSONAL
 from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES
 from tests.conftest import cloned
-from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, SECRETARY, WORKER
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER
 
 OTHER_WORKER = f"W{OTHER_GRID}-1"
 ROUNDS = 5

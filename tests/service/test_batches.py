@@ -13,7 +13,8 @@ import pytest
 
 import migrations
 from migrations import batches
-from tests.conftest import ROLES, cloned
+from simulator.throwaway import ROLES
+from tests.conftest import cloned
 from tests.world import until_none
 
 LINES, LATER = 4_000, "ffffffff-0000-4000-8000-000000000000"

@@ -12,8 +12,10 @@ import asyncpg
 import pytest
 
 from service.runtime.postgres import as_role
-from tests.conftest import ROLES, cloned
-from tests.world import GRID, WAITING_FOR_LOCKS, until_none
+from simulator.places import WAITING_FOR_LOCKS
+from simulator.throwaway import ROLES
+from tests.conftest import cloned
+from tests.world import GRID, until_none
 
 OTHERS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 

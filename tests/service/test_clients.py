@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from simulator.places import SUPERVISOR, TOWNSHIP
 from tests.service.test_openapi import EXPORTED
-from tests.world import GRID, SUPERVISOR, TOWNSHIP, WORKER, World
+from tests.world import GRID, WORKER, World
 
 DEVICE = "0192f3a1-0000-7000-8000-00000000c11e"
 

@@ -18,11 +18,12 @@ from service.app import create_app
 from service.kit.errors import Problem
 from service.kit.settings import Settings
 from service.runtime.clocks import ClockWatch
+from simulator.places import SUPERVISOR
 from sync_protocol import clock as clocks
 from sync_protocol.ids import server_device_id
 from tests.commands import run_command
 from tests.conftest import running
-from tests.world import SUPERVISOR, WORKER, Clock, World
+from tests.world import WORKER, Clock, World
 
 DAY = timedelta(days=1)
 LINE = """

@@ -10,8 +10,9 @@ from typer.testing import Result
 from service.app import create_app
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role
+from simulator.throwaway import ROLES
 from tests.commands import Command, run_command
-from tests.conftest import ROLES, cloned, running
+from tests.conftest import cloned, running
 from tests.world import Clock
 
 

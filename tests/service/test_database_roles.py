@@ -10,8 +10,10 @@ import pytest
 from migrations.roles import Migrated, NotTheOwner, Roles, migrate, scram_verifier
 from service.audit.queries import may_change_trail
 from service.runtime.postgres import as_role, fresh_database
-from tests.conftest import ROLES, keep_from_temporary_tables
-from tests.world import SUPERVISOR, World
+from simulator.places import SUPERVISOR
+from simulator.throwaway import ROLES
+from tests.conftest import keep_from_temporary_tables
+from tests.world import World
 
 OLD_LINE = "INSERT INTO audit SELECT gen_random_uuid(), now() - make_interval(days => 400), 'admin', 'visits', '{}', 1, '', ''"
 NEW_LINE = "INSERT INTO audit SELECT gen_random_uuid(), now(), 'admin', 'visits', '{}', 1, '', ''"

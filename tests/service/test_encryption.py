@@ -9,8 +9,9 @@ import pytest
 from service.identity.tokens import Tokens
 from service.kit import encryption_v1, metrics
 from service.kit.encryption import MARKER, Keyring, Place, State, Undecrypted
+from simulator.places import SUPERVISOR
 from tests.service.encrypted import FAR_PHONE, as_text, everything_kept, far_house, house_with, read_all
-from tests.world import GRID, SECRETARY, SUPERVISOR, WORKER, World
+from tests.world import GRID, SECRETARY, WORKER, World
 
 NUMBER = "13812345678"
 GARBAGE = "gl1.00000000." + "A" * 40

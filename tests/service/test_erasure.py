@@ -19,8 +19,9 @@ from service.privacy.erasure import Asked, Done, Erasing, erase, resume_unfinish
 from service.tallies.recount import differences
 from service.writes.log_blocks import bodies_in
 from service.writes.originals import unpacked
+from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol.records import ERASED, KINDS
-from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, WirePhone, World
+from tests.world import GRID, SECRETARY, WORKER, WirePhone, World
 
 NAME, PHONE, ADDRESS = "苏和巴特尔", "13812345678", "东组三号院"
 TEXTS = {

@@ -10,7 +10,8 @@ from service.http.account_limit import AT_ONCE, AccountLimit
 from service.kit.errors import Problem
 from service.runtime import failpoints
 from service.runtime.concurrency import LARGE, PER_ACCOUNT, PER_DEVICE, RESTS, WAITING_PER_ACCOUNT, WAITING_PER_DEVICE, ConcurrencyLimit
-from tests.world import OTHER_GRID, SUPERVISOR, WORKER, World, first_held_at
+from simulator.places import SUPERVISOR
+from tests.world import OTHER_GRID, WORKER, World, first_held_at
 
 
 async def test_a_small_push_does_not_wait_for_a_large_one(world: World) -> None:

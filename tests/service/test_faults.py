@@ -22,22 +22,13 @@ from service.runtime import failpoints
 from service.runtime.postgres import as_role
 from service.runtime.write_probe import WriteProbe
 from service.sync.exchange import Exchange, Exchanges
+from simulator.database_proxy import CUT, GARBAGE, SILENCE, Failure, Moment, Proxy, fatal, proxied
+from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
+from simulator.throwaway import ROLES
 from tests.commands import run_command
-from tests.conftest import ROLES, running
-from tests.database_proxy import CUT, GARBAGE, SILENCE, Failure, Moment, Proxy, fatal, proxied
+from tests.conftest import running
 from tests.service.test_articles import app_token
-from tests.world import (
-    GRID,
-    OTHER_GRID,
-    SECRETARY,
-    SUPERVISOR,
-    TOWNSHIP,
-    VILLAGE,
-    Clock,
-    World,
-    first_held_at,
-    until_none,
-)
+from tests.world import GRID, OTHER_GRID, SECRETARY, Clock, World, first_held_at, until_none
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations" / "faults.md"
 BY_NAME = {fault.name: fault for fault in FAULTS}

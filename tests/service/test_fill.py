@@ -12,10 +12,12 @@ from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role
 from service.tallies.recount import differences
+from simulator.places import NOW
+from simulator.throwaway import ROLES
 from sync_protocol.periods import local_day
 from sync_protocol.records import KINDS, clean_fields
-from tests.conftest import ROLES, cloned, running
-from tests.world import NOW, Clock, World
+from tests.conftest import cloned, running
+from tests.world import Clock, World
 
 VISITS, PROBLEMS, DAYS = 4_000, 90, 40
 

@@ -19,8 +19,9 @@ from service.http.request_bodies import MAX_BODY_BYTES
 from service.kit.logs import JsonLines
 from service.kit.settings import Settings
 from service.problems import queries as problem_queries
+from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
 from tests.conftest import running
-from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, Clock, World
+from tests.world import GRID, SECRETARY, WORKER, Clock, World
 
 FIELDS = {"title": "水管冻裂", "duty": "emergency"}
 

@@ -7,8 +7,9 @@ import pytest
 from jose import jwt
 
 from service.identity.tokens import make_key
+from simulator.places import NOW, PASSWORD, SUPERVISOR
 from sync_protocol.ids import server_device_id
-from tests.world import GRID, NOW, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
+from tests.world import GRID, SECRETARY, WORKER, World
 
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"
 

@@ -15,7 +15,8 @@ from service.kit.encryption import KeyMissing, make_key_file, new_key, read_keys
 from service.kit.settings import Settings
 from service.privacy.reencrypt import reencrypt
 from service.runtime.postgres import as_role
-from tests.conftest import ROLES, cloned, running
+from simulator.throwaway import ROLES
+from tests.conftest import cloned, running
 from tests.service.encrypted import another_key, own_key, use_keys
 from tests.world import WORKER, Clock, World
 

@@ -15,8 +15,9 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.localization import asked_for, in_language
 from service.kit.settings import Settings
 from service.kit.validation_errors import form_in_words
+from simulator.places import PASSWORD, SUPERVISOR
 from sync_protocol import merge
-from tests.world import GRID, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
+from tests.world import GRID, SECRETARY, WORKER, World
 
 ZH, EN = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}, {"Accept-Language": "en-GB,en;q=0.9,zh;q=0.1"}
 UNKNOWN = "服务器还不认识“telegram”这种记录。"

@@ -16,7 +16,7 @@ from service.kit.settings import Settings
 from service.runtime.leftovers import own_folder, temporary_files_in
 from service.runtime.migrating import migrate_embedded
 from service.runtime.postgres import PostgresFailed, embedded, temporary_folder
-from tests.conftest import TEST_CONFIG
+from simulator.throwaway import TEST_CONFIG
 
 KEEPS = """
 import sys, time

@@ -4,7 +4,8 @@ import asyncio
 import uuid
 
 from service.runtime import failpoints
-from tests.world import GRID, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World, first_held_at
+from simulator.places import PASSWORD, SUPERVISOR
+from tests.world import GRID, SECRETARY, WORKER, World, first_held_at
 
 FIELDS = {"title": "水管冻裂", "duty": "emergency"}
 # Every statement that gives one of these columns was prepared for another type.

@@ -22,9 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from service.runtime.postgres import as_role, temporary_folder
+from simulator.places import PASSWORD, SUPERVISOR
+from simulator.throwaway import ROLES
 from sync_protocol.device import Account, Device, Store, Transport
-from tests.conftest import ROLES, cloned
-from tests.world import GRID, PASSWORD, SUPERVISOR, WORKER
+from tests.conftest import cloned
+from tests.world import GRID, WORKER
 
 PROFILE = Path(__file__).parents[2] / "deploy" / "nginx" / "gridloop.conf"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")

@@ -15,8 +15,9 @@ from service.app import create_app
 from service.kit.encryption import new_key
 from service.kit.settings import WrongSetting, read_settings
 from service.runtime.postgres import as_role, fresh_database
+from simulator.throwaway import ROLES
 from tests.commands import Command, run_command
-from tests.conftest import ROLES, cloned, running
+from tests.conftest import cloned, running
 from tests.world import GRID, SECRETARY, WORKER, Clock, World
 
 PASSWORD = ["--password", "a long and unusual one"]

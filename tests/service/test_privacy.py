@@ -9,7 +9,8 @@ import pytest
 
 from service.privacy import purge as purging
 from service.privacy.purge import purge
-from tests.world import GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
+from tests.world import GRID, SECRETARY, WORKER, World
 
 PHONE = "13812345678"
 

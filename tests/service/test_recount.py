@@ -11,11 +11,12 @@ import pytest
 
 from service.tallies import recount as checking
 from service.tallies.recount import differences, mend, parts_of
+from simulator.places import TOWNSHIP, VILLAGE
 from sync_protocol import periods
 from sync_protocol.device.device import moment_at
 from sync_protocol.lifecycle import OPEN, TRANSITIONS
 from sync_protocol.periods import Period, local_day
-from tests.world import FAR_GRID, GRID, OTHER_GRID, TOWNSHIP, VILLAGE, Phone, World
+from tests.world import FAR_GRID, GRID, OTHER_GRID, Phone, World
 
 CADRES = {f"W{GRID}-1": [GRID], f"W{OTHER_GRID}-1": [OTHER_GRID], f"C{VILLAGE}-1": [GRID, OTHER_GRID]}
 START = datetime(2026, 11, 9, 1, 0, tzinfo=UTC)

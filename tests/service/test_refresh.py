@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from service.identity.tokens import Tokens
-from tests.world import GRID, NOW, OTHER_GRID, PASSWORD, SUPERVISOR, WORKER, World
+from simulator.places import NOW, PASSWORD, SUPERVISOR
+from tests.world import GRID, OTHER_GRID, WORKER, World
 
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"
 NEXT_DEVICE = "0192f3a1-0000-7000-8000-000000000002"

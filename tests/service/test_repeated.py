@@ -4,7 +4,8 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
-from tests.world import GRID, PASSWORD, SECRETARY, VILLAGE, World
+from simulator.places import PASSWORD, VILLAGE
+from tests.world import GRID, SECRETARY, World
 
 BODY = {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}}
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"

@@ -11,8 +11,9 @@ from fastapi.routing import APIRoute
 from service.app import create_app
 from service.identity.rights import EDITS, ROUTES, WRITES
 from service.kit.settings import Settings
+from simulator.places import NOW, SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol.vocabulary import ROLES
-from tests.world import FAR_GRID, GRID, NOW, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+from tests.world import FAR_GRID, GRID, WORKER, World
 
 FAR_WORKER = f"W{FAR_GRID}-1"
 SOMEBODY = "SOMEBODY"

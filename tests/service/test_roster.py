@@ -6,7 +6,8 @@ from service.kit.database import Database
 from service.kit.settings import Settings
 from service.organisation.generator import roster
 from service.organisation.load import load
-from tests.world import GRID, NOW, World
+from simulator.places import NOW
+from tests.world import GRID, World
 
 
 def test_the_roster_has_the_published_numbers() -> None:

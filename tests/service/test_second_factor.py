@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from service.identity.second_factor_queries import take_step
 from service.kit.settings import Settings
-from tests.world import PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
+from simulator.places import PASSWORD, SUPERVISOR
+from tests.world import SECRETARY, WORKER, World
 
 ADMIN = "admin"
 

@@ -7,7 +7,8 @@ from typing import Any
 from jose import jwt
 
 from service.identity.tokens import LEEWAY_S, Tokens
-from tests.world import GRID, PASSWORD, SECRETARY, SUPERVISOR, WORKER, World
+from simulator.places import PASSWORD, SUPERVISOR
+from tests.world import GRID, SECRETARY, WORKER, World
 
 NEW = "走访要留痕但不为痕迹"
 ADMIN = "admin"

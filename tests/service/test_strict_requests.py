@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from service.app import create_app
 from service.kit.bounded import PAGE_BYTES
 from service.kit.settings import Settings
+from simulator.places import SUPERVISOR, VILLAGE
 from tests.service.test_rights import ask, calls, populate
-from tests.world import FAR_GRID, GRID, SECRETARY, SUPERVISOR, VILLAGE, WORKER, World
+from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, World
 
 # RFC 6749 asks the token endpoint to pass over parameters that it does not know.
 LENIENT_BODIES = {"issue_token"}

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, World
 
 WEEK = "2026-W47"
 

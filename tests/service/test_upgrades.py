@@ -18,8 +18,9 @@ import migrations
 from migrations import operations
 from service.app import create_app
 from service.runtime.postgres import as_role
+from simulator.throwaway import ROLES
 from tests.commands import Command, run_command
-from tests.conftest import ROLES, cloned, running
+from tests.conftest import cloned, running
 from tests.world import GRID, SECRETARY, Clock, World
 
 NEWEST = migrations.revisions()[0]

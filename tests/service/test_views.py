@@ -8,8 +8,9 @@ import pytest
 
 from service.identity.rights import PostHeld
 from service.writes.prefetch import Assignment, Snapshot
+from simulator.places import NOW, SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol.device import Device
-from tests.world import FAR_GRID, GRID, NOW, OTHER_GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, World
 
 PHONE, ADDRESS = "10087654321", "东组12号"
 PLACE = {"lat": 40.654321, "lon": 109.876543, "accuracy": 8.0}

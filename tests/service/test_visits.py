@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from tests.world import GRID, OTHER_GRID, SECRETARY, SUPERVISOR, TOWNSHIP, VILLAGE, WORKER, World
+from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
+from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER, World
 
 AGES = (0, 1, 5, 8, 30, 59, 61, 100, 399, 401, 700)
 

@@ -17,11 +17,11 @@ from service.kit.sql import Cte
 from service.sync import exchange, feed_views, pull
 from service.tallies.deltas import TallyDeltas
 from service.writes import held_queries, judge, log_queries, prefetch, queries
+from simulator.troubles import LOST_CONNECTIONS, STALLS, TWO_SERVERS
 from sync_protocol import clock
 from sync_protocol.device import Device, Unreachable
 from sync_protocol.ids import new_uuid7
 from sync_protocol.merge import Edit
-from tests.simulation.troubles import LOST_CONNECTIONS, STALLS, TWO_SERVERS
 
 _NOTHING = Cte("nothing", "SELECT 1", ())
 

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from tests.simulation import troubles
-from tests.simulation.history import Failure
+from simulator import troubles
+from simulator.history import Failure
+from simulator.simulation import Simulation
 from tests.simulation.mutants import BREAKAGES, SHOWN_BY
-from tests.simulation.simulation import Simulation
 
 # How many seeds a breakage may take to be noticed.
 PATIENCE = 40

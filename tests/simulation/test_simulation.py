@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.simulation.simulation import Simulation
+from simulator.simulation import Simulation
 
 SEEDS = int(os.environ.get("GRIDLOOP_TEST_SEEDS", "8"))
 

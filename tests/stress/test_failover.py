@@ -14,10 +14,11 @@ from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import SUPERUSER, _Programs, as_role, database_of, embedded, fresh_database, temporary_folder
 from service.runtime.system_user import reachable_data
-from tests.conftest import CHEAP, ROLES, TEST_CONFIG
+from simulator.places import NOW, PASSWORD
+from simulator.throwaway import CHEAP, ROLES, TEST_CONFIG
 from tests.protocol.test_09_server_restored import AT, Restorable, contents
 from tests.stress.test_signals import postgres_of
-from tests.world import GRID, NOW, PASSWORD, SECRETARY, WORKER, Clock, Phone
+from tests.world import GRID, SECRETARY, WORKER, Clock, Phone
 
 COMMITTEE = f"C{GRID[:12]}-3"
 LONGEST_S = 60

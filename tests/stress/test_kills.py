@@ -25,12 +25,13 @@ import psutil
 from service.kit.settings import Settings
 from service.runtime.postgres import embedded
 from service.tallies.recount import differences
+from simulator.places import PASSWORD
 from sync_protocol.clock import make_stamp
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.device import moment_at
 from sync_protocol.ids import household_id, uuid7
 from sync_protocol.periods import from_ms
-from tests.world import GRID, OTHER_GRID, PASSWORD, SECRETARY, WORKER
+from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER
 
 WRITERS, ROUNDS = 6, 25
 CADRES = [WORKER, SECRETARY, f"W{OTHER_GRID}-1", SECRETARY[:-1] + "3"]

@@ -12,12 +12,12 @@ from service.kit.database import Database
 from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.writes.log_queries import read_bodies
+from simulator.history import canonical, check, content_of, content_of_body, same
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS, Policy
-from tests.simulation.history import canonical, check, content_of, content_of_body, same
 
 if TYPE_CHECKING:
-    from tests.simulation.devices import SimDevice
+    from simulator.devices import SimDevice
 
 Key = tuple[str, str]
 # What a mutation changes of a record: its life, its place, a field, or an element of a set.

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from simulator.devices import CONTACT, ELSEWHERE, GRIDS, NEIGHBOUR, SECRETARY, SimDevice
+from simulator.history import check
+from simulator.places import TOWNSHIP
 from sync_protocol.device import Device
 from sync_protocol.device.device import moment_at
-from tests.simulation.devices import CONTACT, ELSEWHERE, GRIDS, NEIGHBOUR, SECRETARY, SimDevice
-from tests.simulation.history import check
-from tests.world import TOWNSHIP
 
 if TYPE_CHECKING:
-    from tests.simulation.simulation import Simulation
+    from simulator.simulation import Simulation
 
 WEEKS = ["2026-W46", "2026-W47"]
 _ACTIONS = ["accept", "handle", "resolve", "resolve", "verify", "reopen", "return", "reject", "escalate", "close", "note", "assign"]

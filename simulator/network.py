@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.simulation.servers import Servers
+from simulator.servers import Servers
 
 FAULTS = ("drop request", "drop answer", "duplicate", "delay")
 _WITH_POINTS = 0.1

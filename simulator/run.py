@@ -20,9 +20,9 @@ from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import embedded, fresh_database, temporary_folder
-from tests.conftest import CHEAP, ROLES, TEST_CONFIG, quickest_disk
-from tests.simulation.simulation import Simulation
-from tests.world import NOW, PASSWORD
+from simulator.places import NOW, PASSWORD
+from simulator.simulation import Simulation
+from simulator.throwaway import CHEAP, ROLES, TEST_CONFIG, quickest_disk
 
 PLAIN = "gridloop_plain"
 TRACE_LINES = 60

@@ -21,9 +21,9 @@ from service.kit.database import Database
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role
 from service.sync.exchange import Exchange, Exchanges
+from simulator.database_proxy import Failure, Moment, Proxy, proxied
+from simulator.throwaway import ROLES
 from sync_protocol.cursor import sign_cursor, verify_cursor
-from tests.conftest import ROLES
-from tests.database_proxy import Failure, Moment, Proxy, proxied
 
 # What every write of a record has in one of its statements.
 MARKER = b"mutation_body"

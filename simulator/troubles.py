@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.database_proxy import CUT, Moment, fatal
-from tests.simulation.devices import GRIDS, SECRETARY, SimDevice
-from tests.simulation.history import check
-from tests.world import PASSWORD
+from simulator.database_proxy import CUT, Moment, fatal
+from simulator.devices import GRIDS, SECRETARY, SimDevice
+from simulator.history import check
+from simulator.places import PASSWORD
 
 if TYPE_CHECKING:
-    from tests.simulation.simulation import Simulation
+    from simulator.simulation import Simulation
 
 # Names of the faults that a history may be told to live without.
 STALLS, LOST_CONNECTIONS, TWO_SERVERS = "stalls", "lost connections", "two servers"

@@ -11,19 +11,19 @@ from service.kit.encryption_queries import cipher_of
 from service.records.queries import _load_sql, stored_from
 from service.tallies.recount import differences
 from service.writes.log_queries import read_bodies
+from simulator.devices import EVERY_GRID
+from simulator.history import check, check_accounted, check_revisions, content_of, content_of_body
+from simulator.knowledge import check_what_knew_all_stands
+from simulator.troubles import check_asked
+from simulator.visible import EVERY_POST, Post, expected_copy
 from sync_protocol.clock import TOLERANCE_MS, make_stamp, stamp_ms
 from sync_protocol.messages import Change, canonical_json
 from sync_protocol.periods import from_ms, local_day, to_ms
 from sync_protocol.records import KINDS
 from sync_protocol.windows import in_first_pull
-from tests.simulation.devices import EVERY_GRID
-from tests.simulation.history import check, check_accounted, check_revisions, content_of, content_of_body
-from tests.simulation.knowledge import check_what_knew_all_stands
-from tests.simulation.troubles import check_asked
-from tests.simulation.visible import EVERY_POST, Post, expected_copy
 
 if TYPE_CHECKING:
-    from tests.simulation.simulation import Simulation
+    from simulator.simulation import Simulation
 
 Log = list[dict[str, Any]]
 # Who may write visits: of the whole grid, or only of what is tied.

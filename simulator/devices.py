@@ -4,12 +4,12 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from simulator.knowledge import Knowledge
+from simulator.places import PASSWORD, SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol.device import Account, Device, Store, Transport
-from tests.simulation.knowledge import Knowledge
-from tests.world import PASSWORD, SUPERVISOR, TOWNSHIP, VILLAGE
 
 if TYPE_CHECKING:
-    from tests.simulation.simulation import Simulation
+    from simulator.simulation import Simulation
 
 GRIDS = [VILLAGE + "001", VILLAGE + "002", VILLAGE + "003"]
 ELSEWHERE = TOWNSHIP + "201"

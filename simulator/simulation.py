@@ -21,19 +21,19 @@ from service.kit.settings import Settings
 from service.privacy.reencrypt import reencrypt
 from service.runtime import failpoints
 from service.runtime.postgres import fresh_database
+from simulator import troubles
+from simulator.devices import CADRES, COMMITTEE, CONTACT, GRIDS, SECRETARY, WORKERS, SimDevice
+from simulator.ending import Ending
+from simulator.history import Failure, check
+from simulator.knowledge import Written, written_by
+from simulator.network import Network
+from simulator.places import PASSWORD, TOWNSHIP, VILLAGE, WAITING_FOR_LOCKS
+from simulator.servers import Servers, patient
+from simulator.visible import EVERY_POST, HIDDEN, Post, view_of
+from simulator.writing import Writer, new_id
 from sync_protocol.device import Refused, SyncReport, Unreachable
 from sync_protocol.device.device import moment_at
 from sync_protocol.periods import from_ms, to_ms
-from tests.simulation import troubles
-from tests.simulation.devices import CADRES, COMMITTEE, CONTACT, GRIDS, SECRETARY, WORKERS, SimDevice
-from tests.simulation.ending import Ending
-from tests.simulation.history import Failure, check
-from tests.simulation.knowledge import Written, written_by
-from tests.simulation.network import Network
-from tests.simulation.servers import Servers, patient
-from tests.simulation.visible import EVERY_POST, HIDDEN, Post, view_of
-from tests.simulation.writing import Writer, new_id
-from tests.world import PASSWORD, TOWNSHIP, VILLAGE, WAITING_FOR_LOCKS
 
 START = datetime(2026, 11, 16, 0, 0, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
