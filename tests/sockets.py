@@ -41,10 +41,10 @@ class Wire:
 
 
 @asynccontextmanager
-async def serving(door: LoadShedding, keep_alive_s: int = 1) -> AsyncIterator[int]:
+async def serving(shedding: LoadShedding, keep_alive_s: int = 1) -> AsyncIterator[int]:
     """The port at which a server in this process serves an app."""
     config = uvicorn.Config(
-        door,
+        shedding,
         port=0,
         http=LoadSheddingProtocol,
         ws="none",

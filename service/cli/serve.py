@@ -91,7 +91,7 @@ def serve(
             http=LoadSheddingProtocol,
             ws="none",
             timeout_keep_alive=settings.keep_alive_seconds,
-            proxy_headers=False,  # its layer stands behind the door, see `served_app`
+            proxy_headers=False,  # its layer stands behind load shedding, see `served_app`
             access_log=False,
             log_config=None,
         )
@@ -111,7 +111,7 @@ def serve(
 
 
 def served_app() -> LoadShedding:
-    """The app of a service process, behind the door of phones."""
+    """The app of a service process, behind load shedding."""
     follow_first_process()
     settings = read_settings()
     logs.install(settings.log_level)

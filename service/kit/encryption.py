@@ -181,8 +181,8 @@ class FieldCipher:
         if self.writes_v1:
             return encryption_v1.encrypt(self.keyring.v1, text)
         key = self.keyring.newest
-        sealed = _encrypted(key.ciphers[place.purpose], place, text.encode("utf-8", "surrogatepass"))
-        return f"{PREFIX}{key.kid}.{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode()}"
+        encrypted = _encrypted(key.ciphers[place.purpose], place, text.encode("utf-8", "surrogatepass"))
+        return f"{PREFIX}{key.kid}.{base64.urlsafe_b64encode(encrypted).rstrip(b'=').decode()}"
 
     def decrypt(self, place: Place, stored: str) -> str:
         """The plain text of a value that stands in an encrypted column; an `Undecrypted` when there is none to be had."""
@@ -255,9 +255,9 @@ class FieldCipher:
         kid = stored[:_KID].hex()
         key = self.keyring.get(kid)
         if key is not None:
-            nonce, sealed = stored[_KID : _KID + _NONCE], stored[_KID + _NONCE :]
+            nonce, encrypted = stored[_KID : _KID + _NONCE], stored[_KID + _NONCE :]
             try:
-                return key.ciphers[place.purpose].decrypt(nonce, sealed, place.associated())
+                return key.ciphers[place.purpose].decrypt(nonce, encrypted, place.associated())
             except (InvalidTag, ValueError):
                 pass
         self.note_undecryptable(place, kid if key is None else None)

@@ -36,8 +36,8 @@ def encrypt(ciphers: Ciphers, text: str) -> str:
     """A text, encrypted by the newest key."""
     kid, cipher = next(iter(ciphers.items()))
     nonce = os.urandom(_NONCE)
-    sealed = nonce + cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), None)
-    return f"gl1.{kid}.{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode()}"
+    encrypted = nonce + cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), None)
+    return f"gl1.{kid}.{base64.urlsafe_b64encode(encrypted).rstrip(b'=').decode()}"
 
 
 def decrypt(ciphers: Ciphers, stored: str) -> str | None:

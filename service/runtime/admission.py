@@ -1,7 +1,7 @@
-"""The door of phones: only so many exchanges are inside at once.
+"""Load shedding: only so many exchanges with phones are under way at once.
 
-Who comes above that is asked to come again, before anything of the request is read or written down: what is inside is answered in good
-time, memory stays bounded, the work goes on at its best pace, and a phone that waits loses nothing. A place inside is taken by the route
+Who comes above that is asked to come again, before anything of the request is read or written down: what is under way is answered
+in good time, memory stays bounded, the work goes on at its best pace, and a phone that waits loses nothing. A slot is taken by the route
 once the request is here as a whole, see `ConcurrencyLimit`.
 """
 
@@ -26,7 +26,7 @@ _SAID = frozenset({b"accept-language", b"x-request-id"})
 
 
 class LoadShedding:
-    """Stands around the whole app: who is sent away costs next to nothing, not even a line in the log.
+    """Stands around the whole app: a request that is shed costs next to nothing, not even a line in the log.
 
     `around_refusals`: what else stands around the answer of those who may not come in. `limits`: those of connections.
     """
@@ -44,7 +44,7 @@ class LoadShedding:
         self._refusal = around_refusals(self._refuse)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A browser's OPTIONS only asks for the way to the door.
+        # A browser's OPTIONS only asks whether it may call.
         if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST" and self.concurrency.is_full:
             await self._refusal(scope, receive, send)
         else:
@@ -57,7 +57,7 @@ class LoadShedding:
 
 
 class LoadSheddingProtocol(LimitedConnection):
-    """The protocol for an app behind a `LoadShedding`, which sends phones away as soon as their headers are there.
+    """The protocol for an app behind a `LoadShedding`, which sheds the requests of phones as soon as their headers are there.
 
     The same answer by way of the app takes the process twice as long, and in a rush four of five requests may be such.
     Browsers, whose answer needs more, and whatever is not everyday go that way nevertheless.

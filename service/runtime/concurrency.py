@@ -1,6 +1,6 @@
-"""The places in the limit of exchanges that a process has under way: who takes one, and who waits for it.
+"""The limit of exchanges that a process has under way: who takes one of its slots, and who waits for it.
 
-A place is taken once the request is here as a whole, so that slow lines take none. A device has `PER_DEVICE` of them at most, and an
+A slot is taken once the request is here as a whole, so that slow lines take none. A device has `PER_DEVICE` of them at most, and an
 account `PER_ACCOUNT`, for it may sign in as many devices as it likes; what else they send waits for their own, and nobody waits for it.
 After a large push the account rests for as long as the push took, several times, while others are about: else one phone with much to hand
 in is felt by all the others.
@@ -109,9 +109,9 @@ class ConcurrencyLimit:
         """Whether no further exchange may begin."""
         return self._taken >= self._at_once
 
-    def taken(self, device: str, account: str) -> "_Place":
-        """A place for an exchange of an account's device, to be held by `async with`; raises `Problem` when there is none."""
-        return _Place(self, device, account)
+    def slot(self, device: str, account: str) -> "_Slot":
+        """A slot for an exchange of an account's device, to be held by `async with`; raises `Problem` when there is none."""
+        return _Slot(self, device, account)
 
     async def _enter(self, device: str, account: str) -> None:
         try:
@@ -175,8 +175,8 @@ class ConcurrencyLimit:
         return random.randint(*COME_AGAIN_S)
 
 
-class _Place:
-    """Holds a place while it is entered."""
+class _Slot:
+    """Holds a slot while it is entered."""
 
     __slots__ = ("_account", "_device", "_places")
 

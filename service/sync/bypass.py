@@ -1,4 +1,4 @@
-"""The short road of phones: `POST /v1/sync` leaves the way of all other requests before the layers that only REST needs.
+"""The bypass of phones: `POST /v1/sync` leaves the way of all other requests before the layers that only REST needs.
 
 Every evening this is nearly all that the service does. The route itself stays where it is declared, with its documentation; here its
 function is called, and what it answers or raises becomes the answer.

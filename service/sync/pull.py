@@ -252,7 +252,7 @@ class PullPlan:
 
 
 async def page(connection: Connection, plan: PullPlan, reader: Reader, limit: int, now: datetime, cipher: FieldCipher) -> Page:
-    """The next page of a road on which something lies."""
+    """The next page of a plan in which something is still to come."""
     rows = await _rows(connection, plan, reader, limit, now)
     changes: list[str] = []
     size = 0

@@ -48,8 +48,8 @@ router = APIRouter(tags=["sync"])
 E = TypeVar("E")
 
 
-def places_of(request: Request) -> ConcurrencyLimit:
-    """The places of exchanges in this process."""
+def concurrency_of(request: Request) -> ConcurrencyLimit:
+    """The limit of exchanges in this process."""
     return cast(ConcurrencyLimit, request.app.state.concurrency)
 
 
@@ -115,8 +115,8 @@ async def sync(request: Request) -> Response:
     state = state_of(request)
     claims, device, now = await phone(request, state)
     body = await read_body(request, owner=device, account=claims.staff_code)
-    concurrency = places_of(request)
-    async with concurrency.taken(device, claims.staff_code):
+    concurrency = concurrency_of(request)
+    async with concurrency.slot(device, claims.staff_code):
         message = _read(decode_request, body)
         count = len(message.mutations)
         if count > MAX_MUTATIONS:

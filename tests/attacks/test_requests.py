@@ -19,9 +19,9 @@ HIDDEN = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
 
 async def raw_answer(world: World, request: bytes) -> bytes:
     """All that comes back on a connection until the server closes it."""
-    world.app.state.places = ConcurrencyLimit(8)
-    door = LoadShedding(world.app, world.app.state.places)
-    async with serving(door) as port, asyncio.timeout(10):
+    world.app.state.concurrency = ConcurrencyLimit(8)
+    shedding = LoadShedding(world.app, world.app.state.concurrency)
+    async with serving(shedding) as port, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request)
         answer = await reader.read()

@@ -46,11 +46,11 @@ def text() -> str:
     return secrets.token_hex(600)
 
 
-def noted(door: str, answer: httpx.Response) -> str:
+def noted(channel: str, answer: httpx.Response) -> str:
     """An answer in a line of the table."""
     if answer.status_code < 300:
-        return f"{door}: {answer.status_code}"
-    return f"{door}: {answer.status_code}, Retry-After {answer.headers.get('Retry-After', '-')}: {answer.json().get('detail')}"
+        return f"{channel}: {answer.status_code}"
+    return f"{channel}: {answer.status_code}, Retry-After {answer.headers.get('Retry-After', '-')}: {answer.json().get('detail')}"
 
 
 class Phone:

@@ -198,11 +198,11 @@ def named(detail: str) -> str:
     return next((fault.name for fault in FAULTS if str(fault.text) in detail), "other")
 
 
-def told(seen: Counter[str], door: str) -> dict[str, int]:
+def told(seen: Counter[str], channel: str) -> dict[str, int]:
     """How often each row was answered."""
     found: Counter[str] = Counter()
     for line, count in seen.items():
-        if line.startswith(f"{door}: 5"):
+        if line.startswith(f"{channel}: 5"):
             found[named(line)] += count
     return dict(found)
 
@@ -234,7 +234,7 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
     missing = {fault.name for fault in FAULTS} - classes - NOT_HERE
     answered = f"{len(classes - {'other'})} of {len(FAULTS)}"
     report.row("rows of the table that were answered", answered, f"all but {', '.join(sorted(NOT_HERE))}", not missing, figure=True)
-    unknown = sum(told(everything, door).get("other", 0) for door in ("sync", "REST"))
+    unknown = sum(told(everything, channel).get("other", 0) for channel in ("sync", "REST"))
     report.row("answers of no row (500)", unknown, "0", unknown == 0)
     report.answered(everything)
 
@@ -261,9 +261,9 @@ async def one(
         await asyncio.gather(*raising)
         while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - nobody tells when it is
             await asyncio.sleep(0.1)
-    found = {door: told(seen, door) for door, seen in (("sync", phone.seen), ("REST", writer.seen), ("readyz", phone.seen))}
+    found = {channel: told(seen, channel) for channel, seen in (("sync", phone.seen), ("REST", writer.seen), ("readyz", phone.seen))}
     names = {row for rows in found.values() for row in rows}
-    shown = ", ".join(f"{door} {'/'.join(rows)}" for door, rows in found.items() if rows)
+    shown = ", ".join(f"{channel} {'/'.join(rows)}" for channel, rows in found.items() if rows)
     report.row(
         name,
         shown or "all went through",

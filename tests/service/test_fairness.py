@@ -37,7 +37,7 @@ async def test_a_device_has_two_places_and_the_rest_of_what_it_sends_waits() -> 
     inside: list[str] = []
 
     async def exchange(device: str) -> None:
-        async with concurrency.taken(device, device):
+        async with concurrency.slot(device, device):
             inside.append(device)
             await go_on.wait()
 
@@ -53,7 +53,7 @@ async def test_a_device_has_two_places_and_the_rest_of_what_it_sends_waits() -> 
     refused = [end for end in ends if end is not None]
     assert [type(end) for end in refused] == [Problem] * 3
     assert [end.headers["Retry-After"].isdigit() for end in refused if isinstance(end, Problem)] == [True] * 3
-    async with concurrency.taken("greedy", "greedy"):
+    async with concurrency.slot("greedy", "greedy"):
         assert not concurrency.is_full
 
 
@@ -63,7 +63,7 @@ async def test_an_account_has_no_more_places_for_having_many_devices() -> None:
     inside: list[str] = []
 
     async def exchange(device: str, account: str) -> None:
-        async with concurrency.taken(device, account):
+        async with concurrency.slot(device, account):
             inside.append(account)
             await go_on.wait()
 
@@ -111,10 +111,10 @@ async def test_who_gives_up_waiting_leaves_no_trace() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    async with concurrency.taken("phone", "phone"):
+    async with concurrency.slot("phone", "phone"):
         assert concurrency.is_full
     with pytest.raises(asyncio.TimeoutError):
-        async with asyncio.timeout(0.01), concurrency.taken("phone", "phone"):
+        async with asyncio.timeout(0.01), concurrency.slot("phone", "phone"):
             await asyncio.sleep(1)
     assert not concurrency.is_full
 
@@ -132,7 +132,7 @@ class Slept:
 
 
 async def begin(concurrency: ConcurrencyLimit, account: str, device: str = "phone") -> None:
-    async with concurrency.taken(f"{device} of {account}", account):
+    async with concurrency.slot(f"{device} of {account}", account):
         pass
 
 
@@ -209,5 +209,5 @@ async def test_who_gives_up_resting_leaves_its_turn() -> None:
 
 
 async def hold(concurrency: ConcurrencyLimit) -> None:
-    async with concurrency.taken("phone", "phone"):
+    async with concurrency.slot("phone", "phone"):
         await asyncio.sleep(60)

@@ -33,7 +33,7 @@ class Server:
         # Heads far apart, so that a rev of one grid is none of another.
         self.heads = {grid: 1000 * place for place, grid in enumerate(GRIDS)}
         self.record: Record
-        self.taken: list[Made] = []
+        self.slot: list[Made] = []
         self.losses: list[Loss] = []
         self.epoch = 0
 
@@ -41,7 +41,7 @@ class Server:
         """Takes an edit in."""
         edit = copy.deepcopy(made.edit)
         edit.rebased = made.epoch != self.epoch
-        if not self.taken:
+        if not self.slot:
             self.heads[edit.grid] += 1
             self.record = create(HOUSEHOLD, edit, self.heads[edit.grid])
         else:
@@ -50,7 +50,7 @@ class Server:
             self.losses += merge(HOUSEHOLD, self.record, edit, self.heads[grid]).losses
             assert self.record.grid == grid
             self.heads[before] += grid != before
-        self.taken.append(made)
+        self.slot.append(made)
 
 
 class Phone:
@@ -72,13 +72,13 @@ class Phone:
 
     def sync(self, server: Server) -> None:
         """Hands in what the server lacks, and pulls."""
-        there = {made.number for made in server.taken}
+        there = {made.number for made in server.slot}
         for made in self.made:
             if made.number not in there:
                 server.take(made)
         record = server.record
         self.grid, self.rev, self.is_deleted, self.epoch = record.grid, record.last.rev, record.deleted, server.epoch
-        self.knew = frozenset(made.number for made in server.taken)
+        self.knew = frozenset(made.number for made in server.slot)
 
 
 def history(seed: int) -> tuple[Server, list[Phone]]:
@@ -113,7 +113,7 @@ def history(seed: int) -> tuple[Server, list[Phone]]:
             target = rng.choice(GRIDS) if rng.random() < 0.3 else grid
             fields: dict[str, Any] = {}
             if rng.random() < 0.7:
-                fields[rng.choice(("phone", "note"))] = rng.choice((f"v{len(server.taken)}{phone.device}", "same", None))
+                fields[rng.choice(("phone", "note"))] = rng.choice((f"v{len(server.slot)}{phone.device}", "same", None))
             if rng.random() < 0.5:
                 one = (rng.choice(("veteran", "disabled")),)
                 fields["tags"] = rng.choice((SetChange(one, ()), SetChange((), one)))
@@ -166,8 +166,8 @@ def standing(record: Record, thing: tuple[str, ...]) -> Any:
 def test_no_value_goes_without_a_word(first: int) -> None:
     for seed in range(first, first + HISTORIES // 4):
         server, _ = history(seed)
-        for made in server.taken:
+        for made in server.slot:
             for thing, value in things(made):
                 stands = standing(server.record, thing) == value
-                knew = [other for other in server.taken if made.number in other.knew and replaces(other, thing)]
+                knew = [other for other in server.slot if made.number in other.knew and replaces(other, thing)]
                 assert stands or knew or is_told(server, made, thing, value), (seed, made, thing)
