@@ -10,7 +10,7 @@ from service.kit.bounded import bounded
 from service.kit.database import Connection, Row
 from service.organisation.units import UNDER
 from service.records.columns import fields_json
-from service.tallies.deltas import every
+from service.tallies.deltas import period_type
 from service.tallies.upserts import DUTY_COUNTS
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.periods import Period
@@ -86,7 +86,7 @@ async def standing(connection: Connection, code: str, periods: Sequence[Period],
         [period.name for period in periods if period.ends > now],
         now,
         min(period.name for period in periods),
-        every(periods[0].name),
+        period_type(periods[0].name),
     )
 
 

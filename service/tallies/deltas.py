@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from sync_protocol.clock import make_stamp, stamp_ms
+from service.tallies.facts import CaseFacts, HouseholdFacts, VisitFacts
+from sync_protocol.clock import make_stamp
 from sync_protocol.periods import (
     Period,
     day_of,
-    day_of_ms,
     local_day,
     midnight,
     month_around,
@@ -28,53 +28,12 @@ from sync_protocol.periods import (
 from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
 
 if TYPE_CHECKING:
-    from service.cases.filing import Filed
+    pass
 
 ALWAYS = ""  # the span of all time
 # Where the counts of a duty begin in a row of a grid: visits, raised, resolved, behind the four of the whole.
 _DUTY_AT = {duty: 4 + 3 * place for place, duty in enumerate(DUTIES)}
 _GRID_WIDTH = 4 + 3 * len(DUTIES)
-
-
-class VisitFacts(NamedTuple):
-    """What a living visit counts by. `written`: the day on which it was written, by the corrected clock."""
-
-    grid: str
-    by: str
-    day: date
-    duties: tuple[str, ...]
-    household: str | None
-    written: date
-    received_at: datetime
-
-
-# The fields of a visit that its facts are made of.
-VISIT_COUNTS_BY = frozenset({"visited_at", "duties", "household_id"})
-
-
-class CaseFacts(NamedTuple):
-    """What a counted problem counts by; `resolved` and `resolved_by` are None while no resolution stands.
-
-    `closed`: the day on which it stopped being open; `lapsed`: the day in which its limit lies, when it was still open then.
-    """
-
-    grid: str
-    duty: str
-    severity: str
-    raised: date
-    raised_by: str
-    resolved: date | None
-    resolved_by: str | None
-    closed: date | None
-    lapsed: date | None
-    received_at: datetime
-
-
-class HouseholdFacts(NamedTuple):
-    """What a living household counts by. `contact`: whether a party member is tied to it."""
-
-    grid: str
-    contact: bool
 
 
 # The keys of the rows of each tally. Plain tuples: they are made, compared and sorted for every push.
@@ -86,57 +45,13 @@ CaseKey = tuple[str, str, str, str]  # every, span, village, severity
 VisitedKey = tuple[str, str, str]  # household, span, grid
 
 
-def visit_facts(
-    grid: str, created_by: str, fields: Mapping[str, Any], first_stamp: str, received_at: datetime, deleted: bool = False
-) -> VisitFacts | None:
-    """The facts of a visit; None for one that counts nowhere."""
-    visited_at = fields.get("visited_at")
-    if deleted or visited_at is None:
-        return None
-    written = day_of_ms(stamp_ms(first_stamp))
-    duties = tuple(fields.get("duties", ()))
-    return VisitFacts(grid, created_by, day_of(visited_at), duties, fields.get("household_id"), written, received_at)
-
-
-def case_facts(filed: "Filed | None") -> CaseFacts | None:
-    """The facts of a problem where it stands; None for one that counts nowhere."""
-    if filed is None:
-        return None
-    case = filed.case
-    if not case.counted or case.raised_at is None or case.raised_by is None:
-        return None
-    raised = day_of(case.raised_at)
-    resolved = day_of(case.resolved_at) if case.resolved_at is not None else None
-    credited = resolved if case.resolved_by is not None else None
-    # Nothing is open, or late, before it was raised, whatever the times of its steps say.
-    closed = None if resolved is None else max(resolved, raised)
-    in_time = case.due is None or (case.resolved_at is not None and case.resolved_at <= case.due)
-    return CaseFacts(
-        grid=filed.grid,
-        duty=filed.duty,
-        severity=filed.severity,
-        raised=raised,
-        raised_by=case.raised_by,
-        resolved=credited,
-        resolved_by=case.resolved_by if credited else None,
-        closed=closed,
-        lapsed=None if in_time or case.due is None else max(day_of(case.due), raised),
-        received_at=filed.received_at,
-    )
-
-
-def household_facts(grid: str, fields: Mapping[str, Any], deleted: bool = False) -> HouseholdFacts | None:
-    """The facts of a household; None for a deleted one."""
-    return None if deleted else HouseholdFacts(grid, fields.get("contact_member") is not None)
-
-
 @lru_cache(maxsize=4_096)
 def spans_of(day: date) -> tuple[str, str]:
     """The ISO week and the month of a day."""
     return week_of(day), month_of(day)
 
 
-def every(span: str) -> str:
+def period_type(span: str) -> str:
     """What kind of span this is: `week`, `month`, or empty for all time."""
     return span and ("week" if "W" in span else "month")
 
@@ -145,14 +60,14 @@ def _village(grid: str) -> str:
     return grid[: CODE_LENGTH["village"]]
 
 
-def _late(span: str, day: date, received_at: datetime) -> bool:
+def _came_late(span: str, day: date, received_at: datetime) -> bool:
     """Whether something of a day came in after the span around it had ended."""
     return received_at >= _ends(day)["W" not in span]
 
 
 def _around(span: str, day: date) -> Period:
     """The week or the month of this name, of which a day is known."""
-    return week_around(day) if every(span) == "week" else month_around(day)
+    return week_around(day) if period_type(span) == "week" else month_around(day)
 
 
 @lru_cache(maxsize=4_096)
@@ -171,8 +86,8 @@ class TallyDeltas:
         self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * _GRID_WIDTH)
         self._cadres: dict[CadreKey, list[int]] = defaultdict(lambda: [0] * 3)
         self._visited: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)  # (span, grid) -> household -> visits
-        self._stock: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
-        self._flips: dict[str, int] = {}
+        self._household_counts: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
+        self._contact_changes: dict[str, int] = {}
         self._visits: dict[tuple[str, str, date], _VisitRows] = {}
         self._within: dict[str, date] = {}  # a day of each span
 
@@ -194,10 +109,10 @@ class TallyDeltas:
             return
         for facts, sign in ((before, -1), (after, 1)):
             if facts is not None:
-                _add(self._stock[facts.grid], (1, int(facts.contact)), sign)
-        flip = int(after is not None and after.contact) - int(before is not None and before.contact)
-        if flip:
-            self._flips[id] = self._flips.get(id, 0) + flip
+                _add(self._household_counts[facts.grid], (1, int(facts.contact)), sign)
+        change = int(after is not None and after.contact) - int(before is not None and before.contact)
+        if change:
+            self._contact_changes[id] = self._contact_changes.get(id, 0) + change
 
     def new_visits(self, by: str, visits: Iterable[tuple[str, int, str, Iterable[str] | None, str | None]], received_at: datetime) -> None:
         """The same as `visit` for many that one cadre has just made: grid, stamp as a number, moment, duties and household of each."""
@@ -230,7 +145,7 @@ class TallyDeltas:
             rows = self._visits[grid, by, day] = _VisitRows(day)
         return rows
 
-    def _spread(self) -> None:
+    def _to_rows(self) -> None:
         """Carries what was counted of visits into the rows of the tallies."""
         for (grid, by, day), found in self._visits.items():
             spans = spans_of(day)
@@ -259,18 +174,18 @@ class TallyDeltas:
             return
         self._problem(facts, facts.raised, facts.raised_by, (1, 0), sign)
         for span in spans_of(facts.raised):
-            self._grids[span, facts.grid][3] += sign * _late(span, facts.raised, facts.received_at)
+            self._grids[span, facts.grid][3] += sign * _came_late(span, facts.raised, facts.received_at)
         if facts.resolved is not None and facts.resolved_by is not None:
             self._problem(facts, facts.resolved, facts.resolved_by, (0, 1), sign)
-        self._turn(facts, facts.raised, (1, 0, 0, 0), sign)
-        self._turn(facts, facts.closed, (0, 1, 0, 0), sign)
-        if facts.lapsed is not None:
-            self._turn(facts, facts.lapsed, (0, 0, 1, 0), sign)
-            self._turn(facts, facts.closed, (0, 0, 0, 1), sign)
+        self._status_change(facts, facts.raised, (1, 0, 0, 0), sign)
+        self._status_change(facts, facts.closed, (0, 1, 0, 0), sign)
+        if facts.became_overdue is not None:
+            self._status_change(facts, facts.became_overdue, (0, 0, 1, 0), sign)
+            self._status_change(facts, facts.closed, (0, 0, 0, 1), sign)
 
-    def _turn(self, facts: CaseFacts, day: date | None, counts: tuple[int, int, int, int], sign: int) -> None:
+    def _status_change(self, facts: CaseFacts, day: date | None, counts: tuple[int, int, int, int], sign: int) -> None:
         for span in (ALWAYS, *spans_of(day)) if day is not None else ():
-            _add(self._cases[every(span), span, _village(facts.grid), facts.severity], counts, sign)
+            _add(self._cases[period_type(span), span, _village(facts.grid), facts.severity], counts, sign)
 
     def _problem(self, facts: CaseFacts, day: date, cadre: str, counts: tuple[int, int], sign: int) -> None:
         _add(self._days[day, facts.grid, cadre], (0, *counts), sign)
@@ -286,16 +201,16 @@ class TallyDeltas:
 
     def days(self) -> dict[DayKey, tuple[int, ...]]:
         """Changes of `tally`: visits, raised, resolved."""
-        self._spread()
+        self._to_rows()
         return _rows(self._days)
 
     def weeks(self) -> dict[WeekKey, tuple[int, ...]]:
         """Changes of `week_tally`: visits of each day from Monday to Sunday, then the prompt ones of each day."""
-        self._spread()
+        self._to_rows()
         return _rows(self._weeks)
 
     def cases(self) -> dict[CaseKey, tuple[int, ...]]:
-        """Changes of `case_tally`: raised, closed, lapsed, cleared."""
+        """Changes of `case_tally`: raised, closed, became overdue (`lapsed`), overdue ended (`cleared`)."""
         return _rows(self._cases)
 
     def grids(self) -> dict[GridKey, tuple[int, ...]]:
@@ -303,40 +218,40 @@ class TallyDeltas:
 
         Where a household is visited now there is a row, even of naughts: the household counts there.
         """
-        self._spread()
+        self._to_rows()
         visited = {key for key, visits in self._visited.items() if any(n > 0 for n in visits.values())}
         return {key: tuple(row) for key, row in sorted(self._grids.items()) if any(row) or key in visited}
 
     def cadres(self) -> dict[CadreKey, tuple[int, ...]]:
         """Changes of `cadre_tally`: visits, raised, resolved."""
-        self._spread()
+        self._to_rows()
         return _rows(self._cadres)
 
     def visited(self) -> dict[VisitedKey, tuple[int, ...]]:
         """Households that are visited in a span now, whether or not they were before: rows of `visited_household`."""
-        self._spread()
+        self._to_rows()
         found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n > 0]
         return dict.fromkeys(sorted(found), (1,))
 
     def visited_in(self) -> dict[GridKey, set[str]]:
         """The same by span and grid."""
-        self._spread()
+        self._to_rows()
         found = {key: {household for household, n in visits.items() if n > 0} for key, visits in self._visited.items()}
         return {key: households for key, households in found.items() if households}
 
-    def left(self) -> dict[VisitedKey, Period]:
+    def lost_visits(self) -> dict[VisitedKey, Period]:
         """Households that have lost a visit in a span, each with the span: perhaps they have no other there."""
-        self._spread()
+        self._to_rows()
         found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n < 0]
         return {names: _around(names[1], self._within[names[1]]) for names in sorted(found)}
 
-    def stock(self) -> dict[str, tuple[int, ...]]:
+    def household_counts(self) -> dict[str, tuple[int, ...]]:
         """Changes of `household_tally` by grid: households, contact households."""
-        return _rows(self._stock)
+        return _rows(self._household_counts)
 
-    def flips(self) -> dict[str, int]:
+    def contact_changes(self) -> dict[str, int]:
         """Households that became contact households (1), or are none any more (-1)."""
-        return {id: flip for id, flip in sorted(self._flips.items()) if flip}
+        return {id: change for id, change in sorted(self._contact_changes.items()) if change}
 
 
 class _VisitRows:

@@ -18,7 +18,8 @@ from service.kit.database import Connection
 from service.kit.settings import Settings
 from service.kit.sql import array, write
 from service.records.columns import fields_json
-from service.tallies.deltas import TallyDeltas, case_facts, household_facts
+from service.tallies.deltas import TallyDeltas
+from service.tallies.facts import case_facts, household_facts
 from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from service.writes import queries as sync_queries
 from sync_protocol.lifecycle import fold
@@ -227,7 +228,7 @@ async def _recount(connection: Connection, settings: Settings, part: Cte) -> _Re
             "case_tally": changes.cases(),
             "cadre_tally": changes.cadres(),
             "grid_tally": grids,
-            "household_tally": changes.stock(),
+            "household_tally": changes.household_counts(),
         },
         visited,
     )

@@ -44,7 +44,7 @@ _WEEKS = _upsert("week_tally", {"week": "text", "grid": "text"}, WEEK_DAYS)
 _CASES = _upsert(
     "case_tally", {"every": "text", "span": "text", "village": "text", "severity": "text"}, ("raised", "closed", "lapsed", "cleared")
 )
-_STOCK = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
+_HOUSEHOLD_COUNTS = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
 
 _GRID_KEYS, _GRID_COUNTS = {"span": "text", "grid": "text"}, (*WORK_COUNTS, "late", *DUTY_COUNTS)
 _GRIDS_ALONE = _upsert("grid_tally", _GRID_KEYS, _GRID_COUNTS)
@@ -54,7 +54,7 @@ _VISITED = """
     SELECT * FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[]) ON CONFLICT DO NOTHING
     RETURNING household, span, grid
 """
-_LEFT = """
+_LOST_VISITS = """
     WITH gone AS (
         DELETE FROM visited_household v
         USING unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::timestamptz[], $5::text::timestamptz[])
@@ -79,7 +79,7 @@ _GRIDS = f"""
     {_on_conflict(_GRID_KEYS, (*_GRID_COUNTS, "households", "contacts"))}
 """
 
-_FLIPS = """
+_CONTACT_CHANGES = """
     UPDATE grid_tally t SET contacts = t.contacts + d.n
     FROM (SELECT v.span, v.grid, sum(f.flip) AS n FROM unnest($1::text::uuid[], $2::text::int[]) AS f(household, flip)
           JOIN visited_household v ON v.household = f.household GROUP BY 1, 2) AS d
@@ -122,16 +122,16 @@ def adding(changes: TallyDeltas) -> list[Cte]:
 
 async def take_leave(connection: Connection, changes: TallyDeltas) -> None:
     """Takes the households out of the counts that are not visited any more in a span; the visits are written already."""
-    left = changes.left()
-    if left:
-        bounds = [(quoted(period.begins.isoformat()), quoted(period.ends.isoformat())) for period in left.values()]
-        await connection.execute(_LEFT, *_names(left), *map(array, zip(*bounds, strict=True)))
+    lost_visits = changes.lost_visits()
+    if lost_visits:
+        bounds = [(quoted(period.begins.isoformat()), quoted(period.ends.isoformat())) for period in lost_visits.values()]
+        await connection.execute(_LOST_VISITS, *_names(lost_visits), *map(array, zip(*bounds, strict=True)))
 
 
 async def settle_households(connection: Connection, changes: TallyDeltas) -> None:
     """Counts households and their contact members anew, before the visits to them are counted."""
-    stock, flips = changes.stock(), changes.flips()
-    if stock:
-        await connection.execute(_STOCK, *_columns(stock))
-    if flips:
-        await connection.execute(_FLIPS, array(flips), array(flips.values()))
+    household_counts, contact_changes = changes.household_counts(), changes.contact_changes()
+    if household_counts:
+        await connection.execute(_HOUSEHOLD_COUNTS, *_columns(household_counts))
+    if contact_changes:
+        await connection.execute(_CONTACT_CHANGES, array(contact_changes), array(contact_changes.values()))

@@ -19,7 +19,7 @@ from service.kit.settings import Settings
 from service.kit.sql import Copy, Cte
 from service.records import queries as records
 from service.runtime.yielding import EVERY, let_others_run
-from service.tallies import deltas, upserts
+from service.tallies import deltas, facts, upserts
 from service.writes import held_queries, log_queries, queries
 from service.writes.evidence import gather_evidence
 from service.writes.judge import Evidence, Judge, Validities, World
@@ -62,8 +62,8 @@ class UnitOfWork:
         self._validities = Validities(now)
         self._items: list[PreparedMutation | PreparedVisitColumns] = []
         self.visits: list[tuple[PreparedVisitColumns, list[int]]] = []
-        self.visits_before: dict[str, deltas.VisitFacts | None] = {}
-        self.households_before: dict[str, deltas.HouseholdFacts | None] = {}
+        self.visits_before: dict[str, facts.VisitFacts | None] = {}
+        self.households_before: dict[str, facts.HouseholdFacts | None] = {}
         self.filed: dict[str, filing.Filed] = {}
         self.changes = deltas.TallyDeltas()
         self.log: list[log_queries.LogRow] = []
@@ -249,7 +249,7 @@ class UnitOfWork:
         kind, record_id = key
         if kind == "visit" and record_id not in self.visits_before:
             lives_on = stored is not None and not stored.record.deleted and edit.op == "put"
-            if not lives_on or not deltas.VISIT_COUNTS_BY.isdisjoint(edit.fields):
+            if not lives_on or not facts.VISIT_COUNTS_BY.isdisjoint(edit.fields):
                 self.visits_before[record_id] = _visit_facts(stored)
         elif kind == "household" and record_id not in self.households_before:
             self.households_before[record_id] = _household_facts(stored)
@@ -311,7 +311,7 @@ class UnitOfWork:
         for problem in sorted(problems):
             record = self.stored["problem", problem].record
             was = self.filed.get(problem)
-            before = deltas.case_facts(was)
+            before = facts.case_facts(was)
             if record.deleted:
                 gone.append(problem)
                 self.changes.case(before, None)
@@ -321,7 +321,7 @@ class UnitOfWork:
             received_at = self.stored["problem", problem].received_at
             filed = filing.Filed(problem, record.grid, record.fields["duty"], filing.severity_of(record.fields), case, received_at)
             kept.append(filed)
-            self.changes.case(before, deltas.case_facts(filed))
+            self.changes.case(before, facts.case_facts(filed))
         if kept:
             self.parts.append(filing.writing(kept))
         if gone:
@@ -447,14 +447,14 @@ def _noteworthy(offset_ms: int) -> int | None:
     return offset_ms if abs(offset_ms) >= clock.NOTEWORTHY_MS else None
 
 
-def _visit_facts(stored: records.Stored | None) -> deltas.VisitFacts | None:
+def _visit_facts(stored: records.Stored | None) -> facts.VisitFacts | None:
     if stored is None:
         return None
     record = stored.record
-    return deltas.visit_facts(record.grid, record.created_by, record.fields, record.first.stamp, stored.received_at, record.deleted)
+    return facts.visit_facts(record.grid, record.created_by, record.fields, record.first.stamp, stored.received_at, record.deleted)
 
 
-def _household_facts(stored: records.Stored | None) -> deltas.HouseholdFacts | None:
+def _household_facts(stored: records.Stored | None) -> facts.HouseholdFacts | None:
     if stored is None:
         return None
-    return deltas.household_facts(stored.record.grid, stored.record.fields, stored.record.deleted)
+    return facts.household_facts(stored.record.grid, stored.record.fields, stored.record.deleted)

@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.tallies.deltas import CaseFacts, HouseholdFacts, TallyDeltas, VisitFacts
+from service.tallies.deltas import TallyDeltas
+from service.tallies.facts import CaseFacts, HouseholdFacts, VisitFacts
 
 NEW_YEAR = date(2026, 12, 26)
 days = st.integers(0, 12).map(lambda n: NEW_YEAR + timedelta(days=n))
@@ -17,10 +18,18 @@ visits = st.none() | st.builds(VisitFacts, grids, cadres, days, duties, st.none(
 
 
 def a_case(
-    grid: str, duty: str, severity: str, raised: date, by: str, resolved: date | None, resolver: str, lapsed: date | None, came: datetime
+    grid: str,
+    duty: str,
+    severity: str,
+    raised: date,
+    by: str,
+    resolved: date | None,
+    resolver: str,
+    became_overdue: date | None,
+    came: datetime,
 ) -> CaseFacts:
     closed = max(resolved, raised) if resolved else None
-    return CaseFacts(grid, duty, severity, raised, by, resolved, resolver if resolved else None, closed, lapsed, came)
+    return CaseFacts(grid, duty, severity, raised, by, resolved, resolver if resolved else None, closed, became_overdue, came)
 
 
 problems = st.none() | st.builds(
@@ -31,7 +40,15 @@ households = st.none() | st.builds(HouseholdFacts, grids, st.booleans())
 
 
 def rows(changes: TallyDeltas) -> tuple[object, ...]:
-    parts = (changes.days(), changes.weeks(), changes.cases(), changes.grids(), changes.cadres(), changes.visited(), changes.stock())
+    parts = (
+        changes.days(),
+        changes.weeks(),
+        changes.cases(),
+        changes.grids(),
+        changes.cadres(),
+        changes.visited(),
+        changes.household_counts(),
+    )
     return tuple(parts)
 
 
@@ -54,7 +71,7 @@ def test_only_where_the_records_stand_counts(
             lived.household(str(place), had, has)
         counted.household(str(place), None, house_line[-1])
     assert rows(lived) == rows(counted)
-    assert lived.flips() == counted.flips()
+    assert lived.contact_changes() == counted.contact_changes()
 
 
 @given(visits, problems)
