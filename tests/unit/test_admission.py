@@ -18,7 +18,7 @@ from tests.sockets import Wire, serving
 PAGES = "https://pages.example"
 
 
-class TestServer:
+class FakeServer:
     """An app that answers when it is told to."""
 
     def __init__(self, at_once: int) -> None:
@@ -50,7 +50,7 @@ class TestServer:
 
 
 async def test_one_too_many_is_asked_to_come_again() -> None:
-    server = TestServer(2)
+    server = FakeServer(2)
     inside = [asyncio.create_task(server.ask()) for _ in range(2)]
     await asyncio.sleep(0)
     status, headers, body = await server.ask()
@@ -65,7 +65,7 @@ async def test_one_too_many_is_asked_to_come_again() -> None:
 
 
 async def test_those_sent_away_do_not_come_back_together() -> None:
-    server = TestServer(1)
+    server = FakeServer(1)
     inside = asyncio.create_task(server.ask())
     await asyncio.sleep(0)
     seconds = [int((await server.ask())[1]["retry-after"]) for _ in range(200)]
@@ -76,7 +76,7 @@ async def test_those_sent_away_do_not_come_back_together() -> None:
 
 
 async def test_other_requests_pass_and_a_failure_leaves_its_place() -> None:
-    server = TestServer(1)
+    server = FakeServer(1)
     server.open.set()
     assert (await server.ask("/v1/visits"))[0] == 200
     plain = server.app
@@ -96,7 +96,7 @@ async def test_other_requests_pass_and_a_failure_leaves_its_place() -> None:
 
 
 @asynccontextmanager
-async def served(server: TestServer) -> AsyncIterator[int]:
+async def served(server: FakeServer) -> AsyncIterator[int]:
     """The port of a house that a real server serves."""
     async with serving(server.shedding) as port:
         try:
@@ -106,9 +106,9 @@ async def served(server: TestServer) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def full_house() -> AsyncIterator[tuple[TestServer, Wire, Wire]]:
+async def full_house() -> AsyncIterator[tuple[FakeServer, Wire, Wire]]:
     """A house with room for one, who is inside and waits; their connection and one of somebody else."""
-    server = TestServer(1)
+    server = FakeServer(1)
     async with served(server) as port:
         wires = [Wire(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(2)]
         wires[0].post()
