@@ -14,7 +14,8 @@ from alembic.script import ScriptDirectory
 
 from sync_protocol.texts import Text
 
-# Where a database says which releases may run over its tables: so that one which does not know its revision knows all the same.
+# Where a database says which releases may run over its tables: so that one which does not know its
+# revision knows all the same.
 MARK = "obj_description('alembic_version'::regclass, 'pg_class')"
 _MARKED = re.compile(r"compatible from (\w+)")
 
@@ -22,10 +23,11 @@ _MARKED = re.compile(r"compatible from (\w+)")
 class Declared(NamedTuple):
     """What a migration says of itself.
 
-    `summary`: what it does, for people. `compatible_from`: the oldest revision whose processes may run over the tables that it leaves; its
-    own where it takes away what processes of the release before need. `loses`: what its way back would lose, None where it loses nothing.
-    `rewrites`: tables of which it writes every row anew, or reads every row for an index or a check; `online`: whether others read and
-    write them meanwhile.
+    `summary`: what it does, for people. `compatible_from`: the oldest revision whose processes may
+    run over the tables that it leaves; its own where it takes away what processes of the release
+    before need. `loses`: what its way back would lose, None where it loses nothing. `rewrites`:
+    tables of which it writes every row anew, or reads every row for an index or a check; `online`:
+    whether others read and write them meanwhile.
     """
 
     revision: str
@@ -60,12 +62,16 @@ def configuration(url: str) -> Config:
 
 
 def upgrade(url: str, role: str | None = None, to: str = "head") -> None:
-    """Migrates the database at `url` up to a revision, as `role` if that is another than the URL's; does nothing when it is there."""
+    """Migrates the database at `url` up to a revision, as `role` if that is another than the URL's;
+    does nothing when it is there.
+    """
     command.upgrade(_configuration_as(url, role), to)
 
 
 def downgrade(url: str, to: str, role: str | None = None) -> None:
-    """Migrates it back to an older revision; whether that loses anything is for the caller to look at."""
+    """Migrates it back to an older revision; whether that loses anything is for the caller to look
+    at.
+    """
     command.downgrade(_configuration_as(url, role), to)
 
 
@@ -90,7 +96,9 @@ def revisions() -> tuple[str, ...]:
 
 @cache
 def declared() -> tuple[Declared, ...]:
-    """What every migration says of itself, the oldest first; one that does not say otherwise is for no older release."""
+    """What every migration says of itself, the oldest first; one that does not say otherwise is for
+    no older release.
+    """
     found = []
     for script in reversed([*scripts().walk_revisions()]):
         module = script.module
@@ -109,7 +117,9 @@ def declared() -> tuple[Declared, ...]:
 
 
 def between(before: str | None, after: str) -> tuple[Declared, ...]:
-    """The migrations above one revision up to another, the oldest first. Raises `NoSuchRevision`."""
+    """The migrations above one revision up to another, the oldest first. Raises
+    `NoSuchRevision`.
+    """
     known = revisions()[::-1]
     for revision in (before, after):
         if revision is not None and revision not in known:
@@ -119,7 +129,9 @@ def between(before: str | None, after: str) -> tuple[Declared, ...]:
 
 
 def compatible_from(revision: str) -> str:
-    """The oldest revision whose processes may run over the tables of another: the newest that any migration up to it names."""
+    """The oldest revision whose processes may run over the tables of another: the newest that any
+    migration up to it names.
+    """
     known = revisions()[::-1]
     return max((item.compatible_from for item in between(None, revision)), key=known.index)
 

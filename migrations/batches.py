@@ -1,12 +1,15 @@
-"""Rewriting large tables while others read and write them: by ranges of the key, each a transaction of its own, resumable.
+"""Rewriting large tables while others read and write them: by ranges of the key, each a transaction
+of its own, resumable.
 
-`rewrite` copies a table beside itself with other columns, a trigger keeps the copy up to date meanwhile, and at the end, in a moment, the
-copy takes its place: the same columns in the same order as ALTER TABLE would leave, and nothing dead in it. `fill` is for a migration that
-fills a new column. How far each has come is kept in the table `rewrite_position`, so that a migration that was killed goes on there when it
-is run again; once it is through nothing of that stays.
+`rewrite` copies a table beside itself with other columns, a trigger keeps the copy up to date
+meanwhile, and at the end, in a moment, the copy takes its place: the same columns in the same order
+as ALTER TABLE would leave, and nothing dead in it. `fill` is for a migration that fills a new
+column. How far each has come is kept in the table `rewrite_position`, so that a migration that was
+killed goes on there when it is run again; once it is through nothing of that stays.
 
-What is called from `upgrade()` of a migration commits what that has done before, see `alembic`'s `autocommit_block`. A small table is not
-worth it, and neither is anything without a database: then the caller does the same in one statement.
+What is called from `upgrade()` of a migration commits what that has done before, see `alembic`'s
+`autocommit_block`. A small table is not worth it, and neither is anything without a database: then
+the caller does the same in one statement.
 """
 
 import sys
@@ -37,12 +40,18 @@ def is_worth_it(table: str) -> bool:
     """Whether there is a database here whose table is so large that nobody should wait for it."""
     if op.get_context().as_sql:
         return False
-    return bool(_value("SELECT pg_relation_size(to_regclass(:name)) >= :small", name=table, small=SMALL_BYTES))
+    return bool(
+        _value(
+            "SELECT pg_relation_size(to_regclass(:name)) >= :small", name=table, small=SMALL_BYTES
+        )
+    )
 
 
 def is_there(name: str) -> bool:
     """Whether there is a database here with a table or index of that name."""
-    return not op.get_context().as_sql and bool(_value("SELECT to_regclass(:name) IS NOT NULL", name=name))
+    return not op.get_context().as_sql and bool(
+        _value("SELECT to_regclass(:name) IS NOT NULL", name=name)
+    )
 
 
 def _value(sql: str, **values: Any) -> Any:
@@ -53,11 +62,13 @@ def _rows(sql: str, **values: Any) -> Sequence[Any]:
     return op.get_bind().execute(sa.text(sql), values).all()
 
 
-# ---------------------------------------------------------------------------------------------------------- ranges
+# ------------------------------------------------------------------------------------------- ranges
 
 
 def fill(name: str, table: str, key: Sequence[str], work: str) -> None:
-    """Runs a statement over every range of a table's key, as `in_ranges` does, and forgets how far it had come once it is through."""
+    """Runs a statement over every range of a table's key, as `in_ranges` does, and forgets how far
+    it had come once it is through.
+    """
     with op.get_context().autocommit_block():
         in_ranges(name, table, key, work)
         _forget(name)
@@ -66,29 +77,43 @@ def fill(name: str, table: str, key: Sequence[str], work: str) -> None:
 def in_ranges(name: str, table: str, key: Sequence[str], work: str) -> None:
     """Runs a statement over every range of a table's key. To be called outside of a transaction.
 
-    `work` takes the rows of a range from `part`, a CTE that holds them locked against changes: `UPDATE t SET … FROM part WHERE …` or
-    `INSERT INTO … SELECT … FROM part`. Rows that are written meanwhile are a trigger's. `name` is that under which the position is kept;
-    run again, it goes on from there.
+    `work` takes the rows of a range from `part`, a CTE that holds them locked against changes:
+    `UPDATE t SET … FROM part WHERE …` or `INSERT INTO … SELECT … FROM part`. Rows that are written
+    meanwhile are a trigger's. `name` is that under which the position is kept; run again, it goes
+    on from there.
     """
     op.execute(_POSITION)
-    op.execute(sa.text("INSERT INTO rewrite_position (name) VALUES (:name) ON CONFLICT DO NOTHING").bindparams(name=name))
+    op.execute(
+        sa.text(
+            "INSERT INTO rewrite_position (name) VALUES (:name) ON CONFLICT DO NOTHING"
+        ).bindparams(name=name)
+    )
     types = {row.name: row.type for row in _rows(
         "SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
         " WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped", table=table)}  # fmt: skip
     columns = ", ".join(key)
 
     def bound(which: str) -> str:
-        return ", ".join(f"cast(cast(:{which}{place} AS text) AS {types[column]})" for place, column in enumerate(key))
+        return ", ".join(
+            f"cast(cast(:{which}{place} AS text) AS {types[column]})"
+            for place, column in enumerate(key)
+        )
 
     shown = ", ".join(f"{column}::text" for column in key)
     order = ", ".join(f"t.{column}" for column in key)
     after = f"({columns}) > ({bound('low')})"
     until = f"({columns}) <= ({bound('high')})"
-    about = int(_value("SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = to_regclass(:table)", table=table))
+    about = int(
+        _value(
+            "SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = to_regclass(:table)",
+            table=table,
+        )
+    )
     [(low, done)] = _rows("SELECT after, rows FROM rewrite_position WHERE name = :name", name=name)
     tell = _teller(table, about, done)
     while True:
-        # By the columns themselves, not by their texts that are selected, which the index does not know.
+        # By the columns themselves, not by their texts that are selected, which the index does not
+        # know.
         last = f"SELECT {shown} FROM {table} t {'WHERE ' + after if low else ''} ORDER BY {order} OFFSET :skip LIMIT 1"
         high = next((list(row) for row in _rows(last, skip=ROWS - 1, **_named("low", low))), None)
         limits = " AND ".join([*([after] if low else []), *([until] if high else [])])
@@ -97,7 +122,9 @@ def in_ranges(name: str, table: str, key: Sequence[str], work: str) -> None:
             " UPDATE rewrite_position SET after = :after, rows = rows + (SELECT count(*) FROM part) WHERE name = :name RETURNING rows"
         )
         kept = high or low
-        done = _value(statement, name=name, after=kept, **_named("low", low), **_named("high", high))
+        done = _value(
+            statement, name=name, after=kept, **_named("low", low), **_named("high", high)
+        )
         tell(done)
         if high is None:
             return
@@ -138,15 +165,21 @@ def _forget(name: str) -> None:
         op.execute("DROP TABLE rewrite_position")
 
 
-# ---------------------------------------------------------------------------------------------------------- a table anew
+# ------------------------------------------------------------------------------------- a table anew
 
 
-def rewrite(table: str, key: Sequence[str], changes: Mapping[str, tuple[str, str]], indexes: Mapping[str, str]) -> None:
-    """Writes every row of a table anew, with columns of other types, while others read and write it.
+def rewrite(
+    table: str,
+    key: Sequence[str],
+    changes: Mapping[str, tuple[str, str]],
+    indexes: Mapping[str, str],
+) -> None:
+    """Writes every row of a table anew, with columns of other types, while others read and write
+    it.
 
-    `key`: the columns of its primary key. `changes`: of a column its new type, and its value, in which `{row}` stands for the row.
-    `indexes`: of each further index what stands behind `ON table`. Afterwards a short transaction has begun, in which the new one is in
-    place.
+    `key`: the columns of its primary key. `changes`: of a column its new type, and its value, in
+    which `{row}` stands for the row. `indexes`: of each further index what stands behind `ON
+    table`. Afterwards a short transaction has begun, in which the new one is in place.
     """
     new, name = f"{table}_new", f"rewrite {table}"
     columns = [row.name for row in _rows(
@@ -156,10 +189,18 @@ def rewrite(table: str, key: Sequence[str], changes: Mapping[str, tuple[str, str
         _begin(table, new, key, columns, changes)
 
     def values(row: str) -> str:
-        return ", ".join(changes[column][1].format(row=row) if column in changes else f"{row}.{column}" for column in columns)
+        return ", ".join(
+            changes[column][1].format(row=row) if column in changes else f"{row}.{column}"
+            for column in columns
+        )
 
     with op.get_context().autocommit_block():
-        in_ranges(name, table, key, f"INSERT INTO {new} ({', '.join(columns)}) SELECT {values('part')} FROM part ON CONFLICT DO NOTHING")
+        in_ranges(
+            name,
+            table,
+            key,
+            f"INSERT INTO {new} ({', '.join(columns)}) SELECT {values('part')} FROM part ON CONFLICT DO NOTHING",
+        )
         for index, behind in indexes.items():
             build_index(f"{index}_new", new, behind)
         op.execute(f"ANALYZE {new}")
@@ -174,15 +215,29 @@ def rewrite(table: str, key: Sequence[str], changes: Mapping[str, tuple[str, str
     _forget(name)
 
 
-def _begin(table: str, new: str, key: Sequence[str], columns: Sequence[str], changes: Mapping[str, tuple[str, str]]) -> None:
+def _begin(
+    table: str,
+    new: str,
+    key: Sequence[str],
+    columns: Sequence[str],
+    changes: Mapping[str, tuple[str, str]],
+) -> None:
     """Makes the new table, and the trigger that keeps it alike."""
-    options = _value("SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = to_regclass(:table)", table=table)
+    options = _value(
+        "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = to_regclass(:table)",
+        table=table,
+    )
     op.execute(f"CREATE TABLE {new} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS)"
                + (f" WITH ({options})" if options else ""))  # fmt: skip
     for column, (kind, value) in changes.items():
-        op.execute(f"ALTER TABLE {new} ALTER COLUMN {column} TYPE {kind} USING {value.format(row=new)}")
+        op.execute(
+            f"ALTER TABLE {new} ALTER COLUMN {column} TYPE {kind} USING {value.format(row=new)}"
+        )
     op.execute(f"ALTER TABLE {new} ADD PRIMARY KEY ({', '.join(key)})")
-    given = ", ".join(changes[column][1].format(row="NEW") if column in changes else f"NEW.{column}" for column in columns)
+    given = ", ".join(
+        changes[column][1].format(row="NEW") if column in changes else f"NEW.{column}"
+        for column in columns
+    )
     others = [column for column in columns if column not in key]
     same = " AND ".join(f"{column} = OLD.{column}" for column in key)
     # As the owner: the service's role knows nothing of the new table.
@@ -209,13 +264,20 @@ def _grant_alike(table: str, new: str) -> None:
 
 
 def build_index(name: str, table: str, behind: str, unique: bool = False) -> None:
-    """Builds an index while others write. To be called outside of a transaction; what a killed one left half built is built anew."""
-    if _value("SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid)", name=name):
+    """Builds an index while others write. To be called outside of a transaction; what a killed one
+    left half built is built anew.
+    """
+    if _value(
+        "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid)",
+        name=name,
+    ):
         op.execute(f"DROP INDEX CONCURRENTLY {name}")
     # It keeps nobody out, so it may wait for whoever works with the table.
     limit = _value("SHOW lock_timeout")
     op.execute("SET lock_timeout = 0")
     try:
-        op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} {behind}")
+        op.execute(
+            f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} {behind}"
+        )
     finally:
         op.execute(f"SET lock_timeout = '{limit}'")

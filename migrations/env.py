@@ -1,7 +1,8 @@
 """Alembic's entry: runs the migrations on a connection to the database of the configuration.
 
-Each migration is a transaction of its own, so that the next try goes on after those that are done. None waits long for a lock, for whoever
-comes after it would wait behind it: it gives up after a moment, lets the others through, and tries again.
+Each migration is a transaction of its own, so that the next try goes on after those that are done.
+None waits long for a lock, for whoever comes after it would wait behind it: it gives up after a
+moment, lets the others through, and tries again.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from migrations import driver_url, mark
 from service.kit.database_limits import UNLIMITED
 from service.models import metadata
 
-# Less than PostgreSQL's `deadlock_timeout`, a second: where a migration and a request wait for each other, the migration gives way.
+# Less than PostgreSQL's `deadlock_timeout`, a second: where a migration and a request wait for each
+# other, the migration gives way.
 LOCK_MS = 500
 _PAUSE_S = 1.0
 _TRIES = 300
@@ -28,8 +30,12 @@ _IN_THE_WAY = ("55P03", "40P01")
 _ALONE = text("SELECT pg_try_advisory_lock(hashtext('gridloop migrate'))")
 
 
-def note(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]) -> None:
-    """Writes into the database which releases may run over the tables that a migration left, in its transaction."""
+def note(
+    ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
+) -> None:
+    """Writes into the database which releases may run over the tables that a migration left, in its
+    transaction.
+    """
     for revision in heads:
         ctx.impl.execute(f"COMMENT ON TABLE alembic_version IS '{mark(revision)}'")
 
@@ -37,15 +43,20 @@ def note(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run
 def run(connection: Connection) -> None:
     """Migrates over a connection."""
     context.configure(
-        connection=connection, target_metadata=metadata, compare_type=True, transaction_per_migration=True, on_version_apply=note
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        transaction_per_migration=True,
+        on_version_apply=note,
     )
     with context.begin_transaction():
         context.run_migrations()
 
 
 async def alone(connection: AsyncConnection) -> None:
-    """Waits until no other session migrates; asking again and again, for one that waits in a statement holds up an index that is built
-    concurrently."""
+    """Waits until no other session migrates; asking again and again, for one that waits in a
+    statement holds up an index that is built concurrently.
+    """
     while not await connection.scalar(_ALONE):
         await connection.rollback()
         await asyncio.sleep(_PAUSE_S / 4)
@@ -72,7 +83,10 @@ async def connect_and_run() -> None:
                         raise
                     await connection.rollback()
                     if left == _TRIES:
-                        print("Somebody holds a table that is migrated; trying again until it is free.", file=sys.stderr)
+                        print(
+                            "Somebody holds a table that is migrated; trying again until it is free.",
+                            file=sys.stderr,
+                        )
                     await asyncio.sleep(_PAUSE_S)
     finally:
         await engine.dispose()

@@ -1,7 +1,8 @@
-"""What the statements of a migration do to processes of the release before: which take something away, which locks they take.
+"""What the statements of a migration do to processes of the release before: which take something
+away, which locks they take.
 
-A statement is read from the SQL that Alembic writes without a database. What is not known here as an expansion counts as a contraction: so
-nothing slips through because nobody thought of it.
+A statement is read from the SQL that Alembic writes without a database. What is not known here as
+an expansion counts as a contraction: so nothing slips through because nobody thought of it.
 """
 
 import io
@@ -20,8 +21,12 @@ LOCKS = (NO_LOCK, ROWS, WRITES, ALL)
 _NAME = r'(?:public\.)?"?(\w+)"?'
 _SPACE = re.compile(r"\s+")
 _COMMENT = re.compile(r"--[^\n]*")
-_CONSTANT = re.compile(r"(?:'[^']*'(?:::\w+(?:\[\])?)?|-?\d+(?:\.\d+)?|true|false|null|now\(\)|current_timestamp)", re.IGNORECASE)
-# What may follow ALTER TABLE … without taking anything away from those who know the table as it was.
+_CONSTANT = re.compile(
+    r"(?:'[^']*'(?:::\w+(?:\[\])?)?|-?\d+(?:\.\d+)?|true|false|null|now\(\)|current_timestamp)",
+    re.IGNORECASE,
+)
+# What may follow ALTER TABLE … without taking anything away from those who know the table as it
+# was.
 _EXPANDING_ACTIONS = (
     r"ALTER COLUMN \w+ DROP NOT NULL",
     r"ALTER COLUMN \w+ SET DEFAULT .+",
@@ -33,8 +38,9 @@ _EXPANDING_ACTIONS = (
 
 
 class Operation(NamedTuple):
-    """A statement. `table`: the one that it changes, if it names one; `lock`: what it keeps others from meanwhile; `contracts`: why it is
-    no expansion, empty where it is one."""
+    """A statement. `table`: the one that it changes, if it names one; `lock`: what it keeps others
+    from meanwhile; `contracts`: why it is no expansion, empty where it is one.
+    """
 
     statement: str
     table: str | None
@@ -50,19 +56,31 @@ def operations_of(revision: str) -> list[Operation]:
 
 
 def undeclared(declared: "migrations.Declared", operations: list[Operation]) -> list[str]:
-    """What a migration takes away although it says that processes of an older release may run beside it: a line each."""
+    """What a migration takes away although it says that processes of an older release may run
+    beside it: a line each.
+    """
     if declared.compatible_from == declared.revision:
         return []
-    return [f"{declared.revision}: {operation.contracts}: {operation.statement[:120]}" for operation in operations if operation.contracts]
+    return [
+        f"{declared.revision}: {operation.contracts}: {operation.statement[:120]}"
+        for operation in operations
+        if operation.contracts
+    ]
 
 
 def statements_of(module: object) -> list[str]:
     """The SQL of a migration's way up, as it is written without a database."""
     written = io.StringIO()
-    context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": written})
+    context = MigrationContext.configure(
+        dialect_name="postgresql", opts={"as_sql": True, "output_buffer": written}
+    )
     with Operations.context(context):
         module.upgrade()  # type: ignore[attr-defined]
-    return [text for part in split(written.getvalue()) if (text := _SPACE.sub(" ", _COMMENT.sub("", part)).strip())]
+    return [
+        text
+        for part in split(written.getvalue())
+        if (text := _SPACE.sub(" ", _COMMENT.sub("", part)).strip())
+    ]
 
 
 def split(sql: str) -> list[str]:
@@ -78,7 +96,8 @@ def split(sql: str) -> list[str]:
 def read(statements: list[str], widens: Sequence[str] = ()) -> list[Operation]:
     """What each does; a table that the same migration makes is nobody's yet.
 
-    `widens`: constraints of which the migration says that it makes them wider: it drops them, and adds them NOT VALID.
+    `widens`: constraints of which the migration says that it makes them wider: it drops them, and
+    adds them NOT VALID.
     """
     made: set[str] = set()
     found = []
@@ -87,7 +106,9 @@ def read(statements: list[str], widens: Sequence[str] = ()) -> list[Operation]:
         if operation.table in made:
             operation = operation._replace(lock=NO_LOCK, contracts="")
         found.append(operation)
-        new = re.match(rf"CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?{_NAME}", statement, re.IGNORECASE)
+        new = re.match(
+            rf"CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?{_NAME}", statement, re.IGNORECASE
+        )
         if new:
             made.add(new[1])
     return found
@@ -101,7 +122,9 @@ def _read(statement: str, widens: Sequence[str]) -> Operation:
         if match(r".* REFERENCES .*"):
             return Operation(statement, found[1], WRITES, "a foreign key to a table that is there")
         return Operation(statement, found[1], NO_LOCK, "")
-    if found := match(rf"CREATE (UNIQUE )?INDEX (CONCURRENTLY )?(?:IF NOT EXISTS )?\w+ ON (?:ONLY )?{_NAME}.*"):
+    if found := match(
+        rf"CREATE (UNIQUE )?INDEX (CONCURRENTLY )?(?:IF NOT EXISTS )?\w+ ON (?:ONLY )?{_NAME}.*"
+    ):
         unique = "a unique index over a table that is there" if found[1] else ""
         slow = "" if found[2] else "an index that is not built CONCURRENTLY keeps writers out"
         return Operation(statement, found[3], NO_LOCK if found[2] else WRITES, unique or slow)
@@ -112,9 +135,13 @@ def _read(statement: str, widens: Sequence[str]) -> Operation:
     if found := match(rf"(?:INSERT INTO|UPDATE) {_NAME}.*"):
         return Operation(statement, found[1], ROWS, "")
     if found := match(rf"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?{_NAME} (.*)"):
-        why = next((why for action in _actions(found[2]) if (why := _contraction(action, widens))), "")
+        why = next(
+            (why for action in _actions(found[2]) if (why := _contraction(action, widens))), ""
+        )
         validates = re.fullmatch(r"VALIDATE CONSTRAINT \w+", found[2], re.IGNORECASE)
-        return Operation(statement, found[1], NO_LOCK if validates else ALL, "" if validates else why)
+        return Operation(
+            statement, found[1], NO_LOCK if validates else ALL, "" if validates else why
+        )
     if match(r"(?:COMMENT ON|GRANT|SELECT|SET) .*|BEGIN|COMMIT"):
         return Operation(statement, None, NO_LOCK, "")
     if found := match(rf"DROP TABLE (?:IF EXISTS )?{_NAME}.*"):
@@ -140,7 +167,9 @@ def _actions(text: str) -> list[str]:
 
 def _contraction(action: str, widens: Sequence[str]) -> str:
     """Why an action of an ALTER TABLE is no expansion; empty where it is one."""
-    constraint = re.fullmatch(r"DROP CONSTRAINT (\w+)|ADD CONSTRAINT (\w+) .* NOT VALID", action, re.IGNORECASE)
+    constraint = re.fullmatch(
+        r"DROP CONSTRAINT (\w+)|ADD CONSTRAINT (\w+) .* NOT VALID", action, re.IGNORECASE
+    )
     if constraint and (constraint[1] or constraint[2]) in widens:
         return ""
     added = re.fullmatch(r"ADD (?:COLUMN )?(?:IF NOT EXISTS )?(?!CONSTRAINT\b|PRIMARY\b|UNIQUE\b|CHECK\b|FOREIGN\b|EXCLUDE\b)(\w+) (.*)",

@@ -32,7 +32,9 @@ _IS_THERE = "SELECT true FROM pg_roles WHERE rolname = $1"
 
 
 class Roles(NamedTuple):
-    """Their names. `owner` counts where a superuser migrates; another role owns the tables itself."""
+    """Their names. `owner` counts where a superuser migrates; another role owns the tables
+    itself.
+    """
 
     owner: str
     service: str
@@ -57,12 +59,14 @@ class NotTheOwner(Exception):
         self.missing = missing
 
 
-def migrate(url: str, roles: Roles, password: str | None = None, to: str = "head", back: bool = False) -> Migrated:
-    """Brings a database up to a revision, the newest, or back to an older one, as the owner of its tables; gives the service's role its
-    rights.
+def migrate(
+    url: str, roles: Roles, password: str | None = None, to: str = "head", back: bool = False
+) -> Migrated:
+    """Brings a database up to a revision, the newest, or back to an older one, as the owner of its
+    tables; gives the service's role its rights.
 
-    `url` connects as a superuser or as the owner; raises `NotTheOwner` for another.
-    `password` is what a new role of the service gets.
+    `url` connects as a superuser or as the owner; raises `NotTheOwner` for another. `password` is
+    what a new role of the service gets.
     """
     owner, missing = asyncio.run(_prepare(url, roles, password))
     if back:
@@ -167,8 +171,9 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-# ---------------------------------------------------------------------- what is wanted and is not so
-# Each takes the owner as $1 and the service's role as $2, and is silent on a role that is not there.
+# --------------------------------------------------------------------- what is wanted and is not so
+# Each takes the owner as $1 and the service's role as $2, and is silent on a role that is not
+# there.
 
 # Everybody may make temporary tables, and with them functions, until that is taken away.
 _DATABASE = """

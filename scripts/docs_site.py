@@ -1,7 +1,7 @@
 """Hooks of MkDocs: pages that lie outside docs/, and links that are written for the repository.
 
-A link is written as it works in the repository. Where its target is a page of the site it is turned into the page's place there;
-any other is left as it is, and MkDocs says that it is broken.
+A link is written as it works in the repository. Where its target is a page of the site it is turned
+into the page's place there; any other is left as it is, and MkDocs says that it is broken.
 """
 
 import posixpath
@@ -40,7 +40,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if path.suffix == ".md":
             files.append(File.generated(config, place, abs_src_path=str(path)))
         else:
-            files.append(File.generated(config, place, content=f"# {source.title()}\n\n```\n{path.read_text(encoding='utf-8')}```\n"))
+            files.append(
+                File.generated(
+                    config,
+                    place,
+                    content=f"# {source.title()}\n\n```\n{path.read_text(encoding='utf-8')}```\n",
+                )
+            )
     return files
 
 
@@ -54,7 +60,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def links_changed(markdown: str, change: Callable[[str], str]) -> str:
     """A text with the targets of its links changed, fragments left out and left alone."""
     parts = _CODE.split(markdown)
-    return "".join(part if at % 2 else _LINK.sub(lambda found: change(found[1]), part) for at, part in enumerate(parts))
+    return "".join(
+        part if at % 2 else _LINK.sub(lambda found: change(found[1]), part)
+        for at, part in enumerate(parts)
+    )
 
 
 def _in_site(target: str, source: str, place: str, files: Files) -> str:

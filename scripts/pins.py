@@ -1,4 +1,6 @@
-"""Writes requirements/*.txt from pyproject.toml: every version pinned with hashes, no address named."""
+"""Writes requirements/*.txt from pyproject.toml: every version pinned with hashes, no address
+named.
+"""
 
 import subprocess
 import sys
@@ -8,12 +10,35 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def compile_pins(name: str, *options: str, source: str = "pyproject.toml", given: str | None = None) -> None:
-    """Resolves one file for Python 3.11 and newer on any platform; `given` is what to read where the source is `-`."""
+def compile_pins(
+    name: str, *options: str, source: str = "pyproject.toml", given: str | None = None
+) -> None:
+    """Resolves one file for Python 3.11 and newer on any platform; `given` is what to read where
+    the source is `-`.
+    """
     target = ROOT / "requirements" / name
-    command = [sys.executable, "-m", "uv", "pip", "compile", source, "--universal", "--python-version", "3.11"]
-    command += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate", "--quiet"]
-    subprocess.run([*command, *options, "-o", str(target)], cwd=ROOT, check=True, input=given, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        source,
+        "--universal",
+        "--python-version",
+        "3.11",
+    ]
+    command += [
+        "--generate-hashes",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--no-header",
+        "--no-annotate",
+        "--quiet",
+    ]
+    subprocess.run(
+        [*command, *options, "-o", str(target)], cwd=ROOT, check=True, input=given, text=True
+    )
     if "://" in target.read_text():
         sys.exit(f"{target} names an address; take it out before committing.")
 

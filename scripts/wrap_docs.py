@@ -1,4 +1,6 @@
-"""Wraps the prose of the documentation at 100 columns; `--check` only says which files are not. Tables and code stay as they are."""
+"""Wraps the prose of the documentation at 100 columns; `--check` only says which files are not.
+Tables and code stay as they are.
+"""
 
 import re
 import sys
@@ -16,9 +18,24 @@ _WIDE_STOP = "。；，、：）”"
 
 def files() -> list[Path]:
     """The documentation that people write; what a benchmark prints is left out."""
-    names = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "sync_protocol/PROTOCOL.md", "openapi/app.md", "tests/bench/sync_log.md")
+    names = (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "sync_protocol/PROTOCOL.md",
+        "openapi/app.md",
+        "tests/bench/sync_log.md",
+    )
     found = [ROOT / name for name in names]
-    return [path for path in (*found, *(ROOT / "deploy").rglob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
+    return [
+        path
+        for path in (
+            *found,
+            *(ROOT / "deploy").rglob("*.md"),
+            *sorted((ROOT / "docs").rglob("*.md")),
+        )
+        if path.exists()
+    ]
 
 
 def width(text: str) -> int:
@@ -85,7 +102,9 @@ def _begins_something(word: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    """The pieces between which a line may end, each with the space behind it; spans of code and links stay whole."""
+    """The pieces between which a line may end, each with the space behind it; spans of code and
+    links stay whole.
+    """
     pieces = re.findall(r"(?:`[^`]*`|\]\([^)]*\)|[^\s`])(?:`[^`]*`|\]\([^)]*\)|[^\s`])*\s*", text)
     return [part for piece in pieces for part in _split_at_stops(piece)]
 
@@ -93,7 +112,11 @@ def _words(text: str) -> list[str]:
 def _split_at_stops(piece: str) -> list[str]:
     if "`" in piece or "](" in piece or "[" in piece:
         # Only behind the last of what must stay whole.
-        return [part for part in re.split(rf"(?<=[{_WIDE_STOP}])(?![{_WIDE_STOP}])", piece) if part] if _is_safe(piece) else [piece]
+        return (
+            [part for part in re.split(rf"(?<=[{_WIDE_STOP}])(?![{_WIDE_STOP}])", piece) if part]
+            if _is_safe(piece)
+            else [piece]
+        )
     return [part for part in re.split(rf"(?<=[{_WIDE_STOP}])(?![{_WIDE_STOP}])", piece) if part]
 
 
@@ -105,10 +128,16 @@ def _is_safe(piece: str) -> bool:
 
 def main() -> int:
     """Wraps all files, or says which are not."""
-    wrong = [path for path in files() if wrapped(path.read_text(encoding="utf-8")) != path.read_text(encoding="utf-8")]
+    wrong = [
+        path
+        for path in files()
+        if wrapped(path.read_text(encoding="utf-8")) != path.read_text(encoding="utf-8")
+    ]
     for path in wrong:
         if "--check" in sys.argv:
-            print(f"{path.relative_to(ROOT)} is not wrapped at {COLUMNS} columns; run python scripts/wrap_docs.py")
+            print(
+                f"{path.relative_to(ROOT)} is not wrapped at {COLUMNS} columns; run python scripts/wrap_docs.py"
+            )
         else:
             path.write_text(wrapped(path.read_text(encoding="utf-8")), encoding="utf-8")
     return 1 if wrong and "--check" in sys.argv else 0

@@ -87,9 +87,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def look_at_database(database: Database, settings: Settings, tables: TablesWatch, clock: ClockWatch | None = None) -> None:
-    """Raises `KeyMissing` now, and not with the first phone; says in the log when the tables are missing or of another release, or the
-    clock is wrong.
+async def look_at_database(
+    database: Database, settings: Settings, tables: TablesWatch, clock: ClockWatch | None = None
+) -> None:
+    """Raises `KeyMissing` now, and not with the first phone; says in the log when the tables are
+    missing or of another release, or the clock is wrong.
 
     A database that is down, or has no tables yet, is asked again at the first sign-in.
     """
@@ -138,17 +140,22 @@ _ROUTERS = (
 
 @cache
 def _routes() -> list[BaseRoute]:
-    """Those that every app of a process shares: what FastAPI works out of them takes longer than most requests."""
+    """Those that every app of a process shares: what FastAPI works out of them takes longer than
+    most requests.
+    """
     api = APIRouter(dependencies=[Depends(known_parameters)])
     for router in _ROUTERS:
         api.include_router(router)
     return api.routes
 
 
-def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock: ClockWatch | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, now: Callable[[], datetime] = utc_now, clock: ClockWatch | None = None
+) -> FastAPI:
     """The service over the database of the settings, whose tables are migrated already.
 
-    `clock` watches the clock; this machine's is watched anyway, and another is what somebody wants it to be.
+    `clock` watches the clock; this machine's is watched anyway, and another is what somebody wants
+    it to be.
     """
     if clock is None and now is utc_now:
         clock = ClockWatch(now, settings.trust_clock)
@@ -156,16 +163,29 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         assert settings.database_url, "the database is chosen before the app starts"
-        pool = await open_pool(settings.database_url, settings.pool_size, settings.main_limits, init=timelines.keep)
-        # A statement of its own plan for each unit, and no workers beside it: phones need the other cores.
+        pool = await open_pool(
+            settings.database_url, settings.pool_size, settings.main_limits, init=timelines.keep
+        )
+        # A statement of its own plan for each unit, and no workers beside it: phones need the other
+        # cores.
         planned = {"plan_cache_mode": "force_custom_plan", "max_parallel_workers_per_gather": "0"}
         analysis = await open_pool(
-            settings.database_url, settings.analysis_pool_size, settings.analysis_limits, planned, init=timelines.keep
+            settings.database_url,
+            settings.analysis_pool_size,
+            settings.analysis_limits,
+            planned,
+            init=timelines.keep,
         )
-        # Phones ask the same few statements all evening, and each for its own rows: whatever the statistics say of tables that grow
-        # under them, one plan that goes by the indexes is right.
+        # Phones ask the same few statements all evening, and each for its own rows: whatever the
+        # statistics say of tables that grow under them, one plan that goes by the indexes is right.
         looked_up = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
-        sync = await open_pool(settings.database_url, settings.sync_pool_size, settings.sync_limits, looked_up, init=timelines.keep)
+        sync = await open_pool(
+            settings.database_url,
+            settings.sync_pool_size,
+            settings.sync_limits,
+            looked_up,
+            init=timelines.keep,
+        )
         database = Database(pool, analysis, sync)
         await look_at_database(database, settings, app.state.tables, clock)
         app.state.gridloop = State(
@@ -179,7 +199,9 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
         )
 
         def stamp() -> datetime:
-            """The moment for what the service stores by itself; raises `Problem` while it may store nothing."""
+            """The moment for what the service stores by itself; raises `Problem` while it may store
+            nothing.
+            """
             app.state.tables.refuse_too_new()
             return now() if clock is None else clock.stamp()
 
@@ -207,13 +229,18 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now, clock:
         "description": _DESCRIPTION.format(catalogue=errors.catalogue()),
         "lifespan": lifespan,
         "redirect_slashes": False,
-        # Figures and log are the service's own; that of the framework would be looked for at every request.
+        # Figures and log are the service's own; that of the framework would be looked for at every
+        # request.
         "telemetry": {"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
         "dependencies": [Depends(known_parameters)],
         "routes": _routes(),
     }
     # Closed, a page is not there at all: its path is answered like any other that does not exist.
-    app: FastAPI = FastAPIOffline(**about) if settings.demo or settings.open_docs else FastAPI(**about, openapi_url=None)
+    app: FastAPI = (
+        FastAPIOffline(**about)
+        if settings.demo or settings.open_docs
+        else FastAPI(**about, openapi_url=None)
+    )
     app.state.database_rights = DatabaseRights()
     app.state.concurrency = ConcurrencyLimit(settings.sync_max_concurrency)
     app.state.strangers = Strangers()

@@ -27,8 +27,10 @@ class Health(BaseModel):
 
 
 class Readiness(Health):
-    """Everything that is needed is there. `warnings`: what somebody should look at all the same, a sentence each. `tables`: the revision of
-    the database's tables; `tables_newer`: whether they are of a newer release, over which this one may run for a while."""
+    """Everything that is needed is there. `warnings`: what somebody should look at all the same, a
+    sentence each. `tables`: the revision of the database's tables; `tables_newer`: whether they are
+    of a newer release, over which this one may run for a while.
+    """
 
     warnings: list[str] = []
     tables: str = ""
@@ -41,10 +43,16 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", summary="Whether the service can serve", operation_id="readyz", responses=documented(UNAVAILABLE))
+@router.get(
+    "/readyz",
+    summary="Whether the service can serve",
+    operation_id="readyz",
+    responses=documented(UNAVAILABLE),
+)
 async def readyz(request: Request) -> Readiness:
-    """Asks the database for the server's row and of which release its tables are, compares the clocks, opens the keys that sign tokens, and
-    tries now and then whether a write goes through."""
+    """Asks the database for the server's row and of which release its tables are, compares the
+    clocks, opens the keys that sign tokens, and tries now and then whether a write goes through.
+    """
     state = state_of(request)
     clock: ClockWatch | None = request.app.state.clock
     watch: TablesWatch = request.app.state.tables
@@ -64,7 +72,9 @@ async def readyz(request: Request) -> Readiness:
     warnings += clock.warnings if clock is not None else []
     warnings += [watch.tables.warning] if watch.tables.warning is not None else []
     shown = [localized(text, FOR_PROGRAMS) for text in warnings]
-    return Readiness(warnings=shown, tables=watch.tables.revision or "", tables_newer=watch.tables.are_newer)
+    return Readiness(
+        warnings=shown, tables=watch.tables.revision or "", tables_newer=watch.tables.are_newer
+    )
 
 
 _FORWARDED = Text(
@@ -72,7 +82,10 @@ _FORWARDED = Text(
     " If it is your proxy, start with gridloop serve --proxy and its address."
 )
 _TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "In the text format of Prometheus", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    200: {
+        "description": "In the text format of Prometheus",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
 }
 
 
@@ -84,9 +97,13 @@ _TEXT: dict[int | str, dict[str, Any]] = {
     responses=_TEXT | documented(TOKEN_INVALID),
 )
 async def metrics(request: Request) -> Response:
-    """Pushes, verdicts, conflicts, feed lag, connections and the time of requests, of all processes together."""
+    """Pushes, verdicts, conflicts, feed lag, connections and the time of requests, of all processes
+    together.
+    """
     state = state_of(request)
     token = state.settings.metrics_token
-    if token is not None and not hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()):
+    if token is not None and not hmac.compare_digest(
+        request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()
+    ):
         raise Problem(TOKEN_INVALID, "Send GRIDLOOP_METRICS_TOKEN as ‘Authorization: Bearer …’.")
     return Response(figures.text(state.database.pools), media_type=figures.CONTENT_TYPE)

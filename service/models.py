@@ -15,4 +15,16 @@ from service.tallies import models as summaries
 from service.writes import models as sync
 
 metadata = SQLModel.metadata
-ROOMS = (articles, audit, http, identity, cases, privacy, records, roster, summaries, sync, write_probe)
+ROOMS = (
+    articles,
+    audit,
+    http,
+    identity,
+    cases,
+    privacy,
+    records,
+    roster,
+    summaries,
+    sync,
+    write_probe,
+)

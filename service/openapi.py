@@ -1,4 +1,6 @@
-"""The OpenAPI document: what FastAPI knows of the routes, and the sync messages from their own declarations."""
+"""The OpenAPI document: what FastAPI knows of the routes, and the sync messages from their own
+declarations.
+"""
 
 import json
 from pathlib import Path
@@ -31,11 +33,15 @@ def install(app: FastAPI) -> None:
             document = plain()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             messages = message_definitions("#/components/schemas/{name}")
-            assert not messages.keys() & schemas.keys(), f"two schemas are called alike: {messages.keys() & schemas.keys()}"
+            assert not messages.keys() & schemas.keys(), (
+                f"two schemas are called alike: {messages.keys() & schemas.keys()}"
+            )
             schemas.update(messages)
             _discriminate(schemas)
             _add_manners(document["paths"])
-            schemas["Problem"] = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas["Problem"] = ProblemBody.model_json_schema(
+                ref_template="#/components/schemas/{model}"
+            )
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -43,7 +49,9 @@ def install(app: FastAPI) -> None:
 
 
 def _discriminate(schemas: dict[str, Any]) -> None:
-    """Tells the kinds of changes apart, so that a generated client has a type for each: `kind` says which."""
+    """Tells the kinds of changes apart, so that a generated client has a type for each: `kind` says
+    which.
+    """
     plain = schemas.pop("Change")
     mapping = {}
     for kind in (*KINDS, *_FEED_ONLY):
@@ -82,7 +90,9 @@ _KNOWN = {
 
 
 def _add_manners(paths: dict[str, Any]) -> None:
-    """What holds for every route, and no route says by itself: limits of bodies, repeated requests, ETags."""
+    """What holds for every route, and no route says by itself: limits of bodies, repeated requests,
+    ETags.
+    """
     for path, methods in paths.items():
         for method, route in methods.items():
             if not path.startswith("/v1/"):
@@ -111,9 +121,11 @@ def _merge(responses: dict[str, Any], more: dict[int | str, dict[str, Any]]) -> 
 
 
 def _for_clients(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a kind as they come with a change, with names that generators can make classes of.
+    """The fields of a kind as they come with a change, with names that generators can make classes
+    of.
 
-    Nothing is required: a record may be corrected piece by piece, and a deleted one has no fields left.
+    Nothing is required: a record may be corrected piece by piece, and a deleted one has no fields
+    left.
     """
     whole = {key: value for key, value in schema.items() if key not in ("required", "title")}
     properties = {}
@@ -133,7 +145,9 @@ _FEED_ONLY: dict[str, dict[str, Any]] = {
         "title": "待核数据",
         "description": "A notice of one's own held mutation and what became of it; in the mailbox `@staff_code`.",
         "properties": {
-            **dict.fromkeys(("kind", "record", "grid", "reason", "detail", "state", "device"), _TEXT),
+            **dict.fromkeys(
+                ("kind", "record", "grid", "reason", "detail", "state", "device"), _TEXT
+            ),
             "decision": {"type": ["string", "null"]},
             "seq": {"type": "integer"},
             "mutation": {"type": "object", "additionalProperties": True},

@@ -1,6 +1,8 @@
-"""A proxy between the service and PostgreSQL that fails at a chosen moment of the transaction that writes: before, within or after COMMIT.
+"""A proxy between the service and PostgreSQL that fails at a chosen moment of the transaction that
+writes: before, within or after COMMIT.
 
-It reads PostgreSQL's messages (protocol 3) as far as it needs to know which transaction a connection is in.
+It reads PostgreSQL's messages (protocol 3) as far as it needs to know which transaction a
+connection is in.
 """
 
 import asyncio
@@ -15,7 +17,9 @@ SSL_REQUEST = 80877103
 
 
 class Moment(Enum):
-    """When it fails: at a statement of the transaction; at its COMMIT, which does not reach PostgreSQL; once PostgreSQL has committed."""
+    """When it fails: at a statement of the transaction; at its COMMIT, which does not reach
+    PostgreSQL; once PostgreSQL has committed.
+    """
 
     BEFORE = "before COMMIT"
     WITHIN = "within COMMIT"
@@ -24,7 +28,10 @@ class Moment(Enum):
 
 def fatal(state: str) -> bytes:
     """What PostgreSQL says before it ends a connection."""
-    fields = b"".join(kind + text.encode() + b"\0" for kind, text in ((b"S", "FATAL"), (b"V", "FATAL"), (b"C", state), (b"M", "made up")))
+    fields = b"".join(
+        kind + text.encode() + b"\0"
+        for kind, text in ((b"S", "FATAL"), (b"V", "FATAL"), (b"C", state), (b"M", "made up"))
+    )
     return b"E" + struct.pack("!i", len(fields) + 5) + fields + b"\0"
 
 
@@ -35,7 +42,9 @@ SILENCE = None
 
 @dataclass
 class Failure:
-    """`said`: what the client is told before the connection is cut; `SILENCE`: nothing, and it stays open."""
+    """`said`: what the client is told before the connection is cut; `SILENCE`: nothing, and it
+    stays open.
+    """
 
     moment: Moment
     said: bytes | None = CUT
@@ -49,7 +58,9 @@ class _Connection:
 
 
 class Proxy:
-    """Fails once, when `failure` is set and a transaction comes whose statements have the marker in them; `failed` is set then."""
+    """Fails once, when `failure` is set and a transaction comes whose statements have the marker in
+    them; `failed` is set then.
+    """
 
     def __init__(self, host: str, port: int, marker: bytes) -> None:
         self._to = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
@@ -92,10 +103,16 @@ class Proxy:
                 self._open.discard(each)
 
     async def _questions(
-        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: asyncio.StreamWriter
+        self,
+        connection: _Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        up: asyncio.StreamWriter,
     ) -> None:
         length = await reader.readexactly(4)
-        up.write(length + await reader.readexactly(int.from_bytes(length, "big") - 4))  # its first message has no kind
+        up.write(
+            length + await reader.readexactly(int.from_bytes(length, "big") - 4)
+        )  # its first message has no kind
         while True:
             kind = await reader.readexactly(1)
             length = await reader.readexactly(4)
@@ -145,7 +162,9 @@ class Proxy:
         writer.close()
         return True
 
-    async def _answers(self, connection: _Connection, up: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answers(
+        self, connection: _Connection, up: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             while True:
                 kind = await up.readexactly(1)

@@ -17,7 +17,9 @@ EVERY_GRID = [*GRIDS, ELSEWHERE + "001"]
 
 
 class Cadre(NamedTuple):
-    """A cadre with a phone: the staff code, where the phone's new records lie, what is written, and how often."""
+    """A cadre with a phone: the staff code, where the phone's new records lie, what is written, and
+    how often.
+    """
 
     staff_code: str
     grids: list[str]
@@ -31,7 +33,8 @@ CONTACT = "CONTACT"
 NEIGHBOUR = f"C{ELSEWHERE}-1"
 CADRES = [
     *[Cadre(code, GRIDS, "logs") for code in (*WORKERS, SECRETARY, COMMITTEE, WORKERS[0])],
-    # The supervisor of the township, a contact member with some tied households, a secretary whom problems are assigned to.
+    # The supervisor of the township, a contact member with some tied households, a secretary whom
+    # problems are assigned to.
     Cadre(SUPERVISOR, GRIDS, "problems", 0.6),
     Cadre(CONTACT, GRIDS, "ties", 0.6),
     Cadre(NEIGHBOUR, [ELSEWHERE + "001"], "few", 0.4),

@@ -1,4 +1,6 @@
-"""What is checked when a simulated history has come to rest: every promise, against the log, the records and the phones."""
+"""What is checked when a simulated history has come to rest: every promise, against the log, the
+records and the phones.
+"""
 
 import json
 from collections import defaultdict
@@ -49,10 +51,21 @@ class Ending:
         async with self._pool.acquire() as connection:
             cipher = await cipher_of(connection, sim.settings)
             await self._read(connection, cipher)
-        conflicts = [_decrypted_conflict(cipher, row) for row in await self._pool.fetch("SELECT * FROM conflict")]
+        conflicts = [
+            _decrypted_conflict(cipher, row)
+            for row in await self._pool.fetch("SELECT * FROM conflict")
+        ]
         self._nothing_is_lost()
-        check_accounted(self._log, held, conflicts, self._records, {item.content: item.knew for item in sim.written})
-        check_asked(sim.asked, self._log, lambda row: json.loads(row["body"])["fields"].get("title"))
+        check_accounted(
+            self._log,
+            held,
+            conflicts,
+            self._records,
+            {item.content: item.knew for item in sim.written},
+        )
+        check_asked(
+            sim.asked, self._log, lambda row: json.loads(row["body"])["fields"].get("title")
+        )
         check_what_knew_all_stands(sim.written, self._log, self._records)
         await self._revisions()
         self._clocks()
@@ -66,16 +79,30 @@ class Ending:
         sim.counts["held"] += len(held)
 
     async def _mailboxes(self) -> None:
-        """Every phone shows the open notices of its cadre, and no other mutation as held (promise 12)."""
-        rows = await self._pool.fetch("SELECT id::text, mailbox, device::text, seq FROM held WHERE state = 'open'")
+        """Every phone shows the open notices of its cadre, and no other mutation as held (promise
+        12).
+        """
+        rows = await self._pool.fetch(
+            "SELECT id::text, mailbox, device::text, seq FROM held WHERE state = 'open'"
+        )
         for device in self._sim.devices:
             mailbox = f"@{device.staff_code}"
-            pulled = {change.id for change in device.device.store.pulled() if change.kind == "held" and change.fields["state"] == "open"}
+            pulled = {
+                change.id
+                for change in device.device.store.pulled()
+                if change.kind == "held" and change.fields["state"] == "open"
+            }
             shown = len(device.device.held())
             if device.device.store.grids().count(mailbox):
                 open_notices = [row for row in rows if row["mailbox"] == mailbox]
-                check(pulled == {row["id"] for row in open_notices}, f"promise 12: {device.name} lacks notices, or has others")
-                check(shown == len(open_notices), f"{device.name} shows {shown} mutations as held, and {len(open_notices)} are")
+                check(
+                    pulled == {row["id"] for row in open_notices},
+                    f"promise 12: {device.name} lacks notices, or has others",
+                )
+                check(
+                    shown == len(open_notices),
+                    f"{device.name} shows {shown} mutations as held, and {len(open_notices)} are",
+                )
 
     async def _read(self, connection: Any, cipher: FieldCipher) -> None:
         rows = await connection.fetch(
@@ -84,7 +111,9 @@ class Ending:
             " FROM mutation m LEFT JOIN device d ON d.id = m.device"
         )
         bodies = await read_bodies(connection, cipher, rows)
-        self._log = [_decrypted_line(cipher, row, body.text) for row, body in zip(rows, bodies, strict=True)]
+        self._log = [
+            _decrypted_line(cipher, row, body.text) for row, body in zip(rows, bodies, strict=True)
+        ]
         for row in await connection.fetch(EVERY_POST):
             self._posts[row["staff_code"]].append(Post(*row[1:]))
         for kind in KINDS.values():
@@ -101,40 +130,70 @@ class Ending:
                 }
 
     def _nothing_is_lost(self) -> None:
-        """Every mutation that any device ever made is known to the server, but for those that a phone's own restore took with it."""
+        """Every mutation that any device ever made is known to the server, but for those that a
+        phone's own restore took with it.
+        """
         known = {content_of_body(row["body"]) for row in self._log}
-        holding = {content_of(mutation) for device in self._sim.devices for mutation in device.device.store._mutations("", ())}
+        holding = {
+            content_of(mutation)
+            for device in self._sim.devices
+            for mutation in device.device.store._mutations("", ())
+        }
         gone_with_phones = any(device.restored for device in self._sim.devices)
         for item in self._sim.written:
             if item.content not in known:
-                check(item.content not in holding, f"promise 9: a phone holds what the server has not: {item.content[:200]}")
+                check(
+                    item.content not in holding,
+                    f"promise 9: a phone holds what the server has not: {item.content[:200]}",
+                )
                 check(gone_with_phones, f"nothing is lost: {item.content[:200]}")
 
     async def _revisions(self) -> None:
-        rows = await self._pool.fetch("SELECT grid, rev FROM counter WHERE grid = ANY($1)", EVERY_GRID)
+        rows = await self._pool.fetch(
+            "SELECT grid, rev FROM counter WHERE grid = ANY($1)", EVERY_GRID
+        )
         heads = {row["grid"]: row["rev"] for row in rows}
-        taken = [(row["grid"], row["rev"]) for row in self._log if row["rev"] is not None and row["grid"] in heads]
-        rows = await self._pool.fetch("SELECT grid, rev FROM departure WHERE grid = ANY($1)", EVERY_GRID)
+        taken = [
+            (row["grid"], row["rev"])
+            for row in self._log
+            if row["rev"] is not None and row["grid"] in heads
+        ]
+        rows = await self._pool.fetch(
+            "SELECT grid, rev FROM departure WHERE grid = ANY($1)", EVERY_GRID
+        )
         check_revisions(heads, taken + [(row["grid"], row["rev"]) for row in rows])
 
     def _clocks(self) -> None:
-        """Corrected stamps never lie after the server's now, and are the true time for clocks that were wrong by the same all along."""
+        """Corrected stamps never lie after the server's now, and are the true time for clocks that
+        were wrong by the same all along.
+        """
         true = {item.content: item.true_ms for item in self._sim.written if item.honest_clock}
         jumped = {device.staff_code for device in self._sim.devices if device.jumped}
         for row in self._log:
             ms = stamp_ms(f"{row['stamp']:016x}")
-            check(ms <= to_ms(row["received_at"]) + 1, f"promise 6: a stamp lies after the server's now: {row['id']}")
+            check(
+                ms <= to_ms(row["received_at"]) + 1,
+                f"promise 6: a stamp lies after the server's now: {row['id']}",
+            )
             made = true.get(content_of_body(row["body"]))
-            if made is not None and row["staff_code"] not in jumped and row["origin"] is None and not row["server_side"]:
-                # A request that was under way for long looks like a clock that is behind: then a stamp may come out later, never earlier.
+            if (
+                made is not None
+                and row["staff_code"] not in jumped
+                and row["origin"] is None
+                and not row["server_side"]
+            ):
+                # A request that was under way for long looks like a clock that is behind: then a
+                # stamp may come out later, never earlier.
                 delayed = to_ms(row["received_at"]) in self._sim.stray_moments and ms > made
                 check(
-                    delayed or abs(ms - made) <= TOLERANCE_MS + 1000, f"promise 6: {row['staff_code']} {row['id']} is off by {ms - made} ms"
+                    delayed or abs(ms - made) <= TOLERANCE_MS + 1000,
+                    f"promise 6: {row['staff_code']} {row['id']} is off by {ms - made} ms",
                 )
 
     def _rights(self) -> None:
-        """A cadre's work counts if a post allowed it when it was made, whatever the posts are at the sync (promise 7), unless it comes
-        too late."""
+        """A cadre's work counts if a post allowed it when it was made, whatever the posts are at
+        the sync (promise 7), unless it comes too late.
+        """
         jumped = {device.staff_code for device in self._sim.devices if device.jumped}
         for row in self._log:
             if row["kind"] != "visit" or row["server_side"] or row["origin"] is not None:
@@ -142,7 +201,11 @@ class Ending:
             moment, received = from_ms(stamp_ms(f"{row['stamp']:016x}")), row["received_at"]
             body = json.loads(row["body"])
             author, grid, reason = row["staff_code"], body["grid"], row["reason"]
-            posts = [post for post in self._posts[author] if grid.startswith(post.unit) and post.at(moment)]
+            posts = [
+                post
+                for post in self._posts[author]
+                if grid.startswith(post.unit) and post.at(moment)
+            ]
             writing = [post for post in posts if post.role in _VISITS]
             tied = [post for post in posts if post.role in _BY_TIES]
             in_time = [post for post in writing + tied if not post.too_late(received)]
@@ -153,17 +216,29 @@ class Ending:
             elif reason == "not-allowed":
                 check(not writing, f"{who} was refused though a post allowed it")
             elif reason == "late-after-post":
-                ended = all(post.valid_to is not None and post.valid_to <= received for post in writing + tied)
+                ended = all(
+                    post.valid_to is not None and post.valid_to <= received
+                    for post in writing + tied
+                )
                 check(ended, f"{who} is late though a post goes on")
                 honest = author not in jumped and to_ms(received) not in self._sim.stray_moments
-                before = all(row["registered_at"] < post.valid_to for post in writing + tied if post.valid_to is not None)
-                check(not (honest and before and in_time), f"{who} is late though it came within the days of grace")
+                before = all(
+                    row["registered_at"] < post.valid_to
+                    for post in writing + tied
+                    if post.valid_to is not None
+                )
+                check(
+                    not (honest and before and in_time),
+                    f"{who} is late though it came within the days of grace",
+                )
             self._sim.counts[f"visit {reason}"] += reason is not None
             old = moment < row["registered_at"] - _TOO_OLD if row["registered_at"] else False
             check(reason != "stamp-too-old" or old, f"{who} was held as too old, though it is not")
 
     def _copies(self) -> None:
-        """All devices hold the records that they are shown as the server has them, and nothing else (promise 8)."""
+        """All devices hold the records that they are shown as the server has them, and nothing else
+        (promise 8).
+        """
         now = from_ms(self._sim.now_ms)
         changes = [Change(kind, id, **item) for (kind, id), item in self._records.items()]
         own_work_from = make_stamp(to_ms(self._sim.own_work_from))
@@ -171,15 +246,29 @@ class Ending:
         for device in self._sim.devices:
             pending = [view for view in device.device.records() if view.pending]
             check(not pending, f"{device.name} still waits for what came long ago: {pending[:3]}")
-            shown = expected_copy(self._records, device.staff_code, self._posts[device.staff_code], now, own_work_from)
+            shown = expected_copy(
+                self._records, device.staff_code, self._posts[device.staff_code], now, own_work_from
+            )
             mine = {
-                (change.kind, change.id): change for change in device.device.store.pulled() if change.kind != "held" and not change.deleted
+                (change.kind, change.id): change
+                for change in device.device.store.pulled()
+                if change.kind != "held" and not change.deleted
             }
             # Beyond the windows of a first pull a phone may keep what it has, or not.
-            mine = {key: change for key, change in mine.items() if key in within or key not in self._records}
+            mine = {
+                key: change
+                for key, change in mine.items()
+                if key in within or key not in self._records
+            }
             wanted = {key: fields for key, fields in shown.items() if key in within}
-            check(mine.keys() - wanted.keys() == set(), f"promise 8: {device.name} keeps {list(mine.keys() - wanted.keys())[:3]}")
-            check(wanted.keys() - mine.keys() == set(), f"converge: {device.name} lacks {list(wanted.keys() - mine.keys())[:3]}")
+            check(
+                mine.keys() - wanted.keys() == set(),
+                f"promise 8: {device.name} keeps {list(mine.keys() - wanted.keys())[:3]}",
+            )
+            check(
+                wanted.keys() - mine.keys() == set(),
+                f"converge: {device.name} lacks {list(wanted.keys() - mine.keys())[:3]}",
+            )
             for key, change in mine.items():
                 record = self._records[key]
                 # What it may not be shown, but wrote itself, a phone keeps.
@@ -189,18 +278,27 @@ class Ending:
                     if name in wanted[key] or (device.staff_code, key[1], name) not in self._sim.own
                 }
                 check(
-                    (change.grid, change.rev, fields) == (record["grid"], record["rev"], wanted[key]),
+                    (change.grid, change.rev, fields)
+                    == (record["grid"], record["rev"], wanted[key]),
                     f"converge: {device.name} has {change} and is shown {record} as {wanted[key]}",
                 )
 
 
 def _decrypted_line(cipher: FieldCipher, row: Any, body: str) -> dict[str, Any]:
     """A line of the log with its body, and the reason of its verdict."""
-    rest = verdict_rest(cipher, row["kind"], log_row(row["device"], row["seq"], row["received_at"]), row["verdict"])
+    rest = verdict_rest(
+        cipher, row["kind"], log_row(row["device"], row["seq"], row["received_at"]), row["verdict"]
+    )
     return {**dict(row), "body": body, "reason": rest.get("reason")}
 
 
 def _decrypted_conflict(cipher: FieldCipher, row: Any) -> dict[str, Any]:
     """A conflict with its values as JSON."""
     names = (row["kind"], row["field"], str(row["record"]), str(row["id"]))
-    return {**dict(row), **{name: canonical_json(conflict_value(cipher, *names, name, row[name])) for name in ("kept", "lost")}}
+    return {
+        **dict(row),
+        **{
+            name: canonical_json(conflict_value(cipher, *names, name, row[name]))
+            for name in ("kept", "lost")
+        },
+    }

@@ -1,4 +1,6 @@
-"""What the simulation remembers of everything that any device ever wrote, and what it checks at the end."""
+"""What the simulation remembers of everything that any device ever wrote, and what it checks at the
+end.
+"""
 
 import json
 from collections import defaultdict
@@ -14,7 +16,9 @@ class Failure(AssertionError):
 
 
 def content_of(mutation: Mutation) -> str:
-    """What identifies a mutation whatever its number and device: everything that its author wrote."""
+    """What identifies a mutation whatever its number and device: everything that its author
+    wrote.
+    """
     body = json.loads(mutation.canonical())
     for name in ("base", "epoch", "base_grid"):
         body.pop(name, None)
@@ -36,9 +40,14 @@ def check(condition: object, promise: str) -> None:
 
 
 def check_accounted(
-    log: list[Any], held: list[Any], conflicts: list[Any], records: dict[tuple[str, str], Any], knew: Mapping[str, frozenset[str]]
+    log: list[Any],
+    held: list[Any],
+    conflicts: list[Any],
+    records: dict[tuple[str, str], Any],
+    knew: Mapping[str, frozenset[str]],
 ) -> None:
-    """Every logged mutation is applied, merged with its losers kept, held, or decided on by a person; no seq was taken twice.
+    """Every logged mutation is applied, merged with its losers kept, held, or decided on by a
+    person; no seq was taken twice.
 
     `knew`: the mutations of which the author of a mutation knew, by their contents.
     """
@@ -51,19 +60,39 @@ def check_accounted(
     kept_aside = {(str(row["device"]), row["seq"]) for row in held}
     for row in log:
         if row["outcome"] == "held" and row["origin"] is None:
-            check((row["device"], row["seq"]) in kept_aside, f"promise 2: held mutation {row['device']} {row['seq']} is not kept")
+            check(
+                (row["device"], row["seq"]) in kept_aside,
+                f"promise 2: held mutation {row['device']} {row['seq']} is not kept",
+            )
     check_values(log, conflicts, records, knew)
 
 
-def check_values(log: list[Any], conflicts: list[Any], records: dict[tuple[str, str], Any], knew: Mapping[str, frozenset[str]]) -> None:
-    """Each scalar value that was ever applied is there, or lost with a conflict, or replaced by someone who knew it."""
+def check_values(
+    log: list[Any],
+    conflicts: list[Any],
+    records: dict[tuple[str, str], Any],
+    knew: Mapping[str, frozenset[str]],
+) -> None:
+    """Each scalar value that was ever applied is there, or lost with a conflict, or replaced by
+    someone who knew it.
+    """
     writes: dict[tuple[str, str, str], list[tuple[Any, Any]]] = defaultdict(list)
-    for row in sorted((row for row in log if row["rev"] is not None), key=lambda row: (row["received_at"], row["rev"])):
+    for row in sorted(
+        (row for row in log if row["rev"] is not None),
+        key=lambda row: (row["received_at"], row["rev"]),
+    ):
         body = json.loads(row["body"])
         for name, value in body["fields"].items():
-            if row["kind"] in KINDS and name not in KINDS[row["kind"]].sets and name not in KINDS[row["kind"]].events:
+            if (
+                row["kind"] in KINDS
+                and name not in KINDS[row["kind"]].sets
+                and name not in KINDS[row["kind"]].events
+            ):
                 writes[row["kind"], row["id"], name].append((row, value))
-    lost = {(row["kind"], str(row["record"]), row["field"], str(row["lost_device"]), row["lost"]) for row in conflicts}
+    lost = {
+        (row["kind"], str(row["record"]), row["field"], str(row["lost_device"]), row["lost"])
+        for row in conflicts
+    }
     moved = {str(row["record"]) for row in conflicts if row["field"] == "grid"}
     for (kind, record, name), line in writes.items():
         stored = records.get((kind, record))
@@ -73,15 +102,26 @@ def check_values(log: list[Any], conflicts: list[Any], records: dict[tuple[str, 
             now = stored["fields"].get(name)
             if same(now, value):
                 continue
-            if (kind, record, name, row["device"], canonical_json(canonical(kind, name, value))) in lost:
+            if (
+                kind,
+                record,
+                name,
+                row["device"],
+                canonical_json(canonical(kind, name, value)),
+            ) in lost:
                 continue
             content = content_of_body(row["body"])
-            # Revs of two grids have no order: of one device that of its numbers counts, of others what they knew.
+            # Revs of two grids have no order: of one device that of its numbers counts, of others
+            # what they knew.
             replaced = any(map(resolved, (later for later, _ in line[place + 1 :]))) or any(
-                (other["device"] == row["device"] and other["seq"] > row["seq"]) or content in knew.get(content_of_body(other["body"]), ())
+                (other["device"] == row["device"] and other["seq"] > row["seq"])
+                or content in knew.get(content_of_body(other["body"]), ())
                 for other, _ in line
             )
-            check(replaced, f"promise 3: {kind} {record} {name}: the value {value!r} of {row['staff_code']} vanished without a conflict")
+            check(
+                replaced,
+                f"promise 3: {kind} {record} {name}: the value {value!r} of {row['staff_code']} vanished without a conflict",
+            )
 
 
 def resolved(row: Any) -> bool:

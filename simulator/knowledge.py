@@ -1,7 +1,9 @@
-"""What the author of a mutation knew when it was made, by what its phone had truly pulled, and what must follow from that.
+"""What the author of a mutation knew when it was made, by what its phone had truly pulled, and what
+must follow from that.
 
-The wire's `base` and `base_grid` are what a phone says of this. The simulation keeps the truth beside them, so that it notices when the
-server takes an edit for one that knew more, or less, than it did.
+The wire's `base` and `base_grid` are what a phone says of this. The simulation keeps the truth
+beside them, so that it notices when the server takes an edit for one that knew more, or less, than
+it did.
 """
 
 from collections import defaultdict
@@ -27,8 +29,10 @@ PLACE: Thing = ("grid",)
 
 
 class Written(NamedTuple):
-    """A mutation that a device made: its content, when that truly was, on which phone, and the contents of the record's mutations of which
-    that phone knew. `moves`: whether it was meant to move the record."""
+    """A mutation that a device made: its content, when that truly was, on which phone, and the
+    contents of the record's mutations of which that phone knew. `moves`: whether it was meant to
+    move the record.
+    """
 
     mutation: Mutation
     content: str
@@ -64,7 +68,11 @@ class Knowledge:
     async def update(self, device: "SimDevice", database: Database, settings: Settings) -> None:
         """Takes in what the phone has pulled since."""
         store = device.device.store
-        copies = {(change.kind, change.id): (store.epoch, change.grid, change.rev) for change in store.pulled() if change.grid.isdigit()}
+        copies = {
+            (change.kind, change.id): (store.epoch, change.grid, change.rev)
+            for change in store.pulled()
+            if change.grid.isdigit()
+        }
         changed = [key for key, at in copies.items() if self._at.get(key) != at]
         if changed:
             async with database.pool.acquire() as connection:
@@ -83,7 +91,9 @@ class Knowledge:
                     seen[key].add(content_of_body(body.text))
             for key in changed:
                 # Of another history, only what has come again is known to be in the copy.
-                before = self.of(key) if self._at.get(key, ("",))[0] == copies[key][0] else frozenset()
+                before = (
+                    self.of(key) if self._at.get(key, ("",))[0] == copies[key][0] else frozenset()
+                )
                 self._known[key] = before | seen[key]
         self._at = copies
 
@@ -107,16 +117,24 @@ def things_of(written: Written) -> list[tuple[Thing, Any]]:
 
 
 def touches(written: Written, thing: Thing) -> bool:
-    """Whether a mutation could overrule a change of this: every edit brings a record back, and a deletion ends all."""
+    """Whether a mutation could overrule a change of this: every edit brings a record back, and a
+    deletion ends all.
+    """
     if thing == LIFE:
         return written.mutation.op == "put"
-    return (thing != PLACE and written.mutation.op == "delete") or any(other == thing for other, _ in things_of(written))
+    return (thing != PLACE and written.mutation.op == "delete") or any(
+        other == thing for other, _ in things_of(written)
+    )
 
 
 def check_what_knew_all_stands(
-    written: Sequence[Written], log: Iterable[Mapping[str, Any]], records: Mapping[Key, Mapping[str, Any]]
+    written: Sequence[Written],
+    log: Iterable[Mapping[str, Any]],
+    records: Mapping[Key, Mapping[str, Any]],
 ) -> None:
-    """The last that a phone did to a thing stands, if it knew of all that any other did to it: nobody's edit was in the dark about it."""
+    """The last that a phone did to a thing stands, if it knew of all that any other did to it:
+    nobody's edit was in the dark about it.
+    """
     stamps: dict[str, str] = {}
     settled: set[Key] = set()
     for row in log:
@@ -126,7 +144,9 @@ def check_what_knew_all_stands(
         if row["rev"] is not None:
             content = content_of_body(row["body"])
             if content in stamps:
-                settled.add(key)  # a copy of the phone handed it in again, later than it was written
+                settled.add(
+                    key
+                )  # a copy of the phone handed it in again, later than it was written
             stamps[content] = max(stamps.get(content, ""), f"{row['stamp']:016x}")
     by_record: dict[Key, list[Written]] = defaultdict(list)
     for item in written:
@@ -136,8 +156,16 @@ def check_what_knew_all_stands(
         for place, item in enumerate(line):
             for thing, value in things_of(item):
                 own_later = [other for other in line[place + 1 :] if other.phone == item.phone]
-                others = [other for other in line if other.phone != item.phone and other.content != item.content and touches(other, thing)]
-                if any(touches(other, thing) for other in own_later) or any(other.content not in item.knew for other in others):
+                others = [
+                    other
+                    for other in line
+                    if other.phone != item.phone
+                    and other.content != item.content
+                    and touches(other, thing)
+                ]
+                if any(touches(other, thing) for other in own_later) or any(
+                    other.content not in item.knew for other in others
+                ):
                     continue
                 if any(stamps[other.content] >= stamps[item.content] for other in others):
                     continue  # a clock was changed in between, and in another history stamps are all there is
@@ -159,4 +187,6 @@ def _state(key: Key, record: Mapping[str, Any], thing: Thing) -> Any:
 def written_by(device: "SimDevice", mutation: Mutation, true_ms: int, moves: bool) -> Written:
     """A mutation that a phone has just made."""
     knew = device.knowledge.of((mutation.kind, mutation.id))
-    return Written(mutation, content_of(mutation), true_ms, not device.jumped, device.name, knew, moves)
+    return Written(
+        mutation, content_of(mutation), true_ms, not device.jumped, device.name, knew, moves
+    )

@@ -1,4 +1,6 @@
-"""The simulated network between the devices and the real ASGI apps: it drops, duplicates, delays and reorders."""
+"""The simulated network between the devices and the real ASGI apps: it drops, duplicates, delays
+and reorders.
+"""
 
 import json
 import random
@@ -14,7 +16,9 @@ _WITH_POINTS = 0.1
 
 
 class Network(httpx.AsyncBaseTransport):
-    """Delivers requests, or not, as a seeded random number says; `strays` are delayed requests that may still arrive."""
+    """Delivers requests, or not, as a seeded random number says; `strays` are delayed requests that
+    may still arrive.
+    """
 
     def __init__(self, rng: random.Random, counts: Counter[str], servers: Servers) -> None:
         self._rng = rng
@@ -26,10 +30,18 @@ class Network(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One request, with whatever happens to it on the way."""
         body = await request.aread()
-        if request.url.path.startswith("/v1/sync") and "content-encoding" not in request.headers and self._rng.random() < _WITH_POINTS:
+        if (
+            request.url.path.startswith("/v1/sync")
+            and "content-encoding" not in request.headers
+            and self._rng.random() < _WITH_POINTS
+        ):
             self.counts["whole numbers written with a point"] += 1
             body = json.dumps(_with_points(json.loads(body)), ensure_ascii=False).encode()
-        fault = self._rng.choice(FAULTS) if request.url.path == "/v1/sync" and self._rng.random() < self.fault_rate else None
+        fault = (
+            self._rng.choice(FAULTS)
+            if request.url.path == "/v1/sync" and self._rng.random() < self.fault_rate
+            else None
+        )
         if fault is not None:
             self.counts[fault] += 1
         match fault:
@@ -57,7 +69,9 @@ class Network(httpx.AsyncBaseTransport):
 
     @staticmethod
     def _copy(request: httpx.Request, body: bytes) -> httpx.Request:
-        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+        headers = {
+            name: value for name, value in request.headers.items() if name != "content-length"
+        }
         return httpx.Request(request.method, request.url, headers=headers, content=body)
 
 

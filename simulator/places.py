@@ -1,4 +1,6 @@
-"""Where and with whom histories take place: a village of the made-up roster, its people, and the moment at which it begins."""
+"""Where and with whom histories take place: a village of the made-up roster, its people, and the
+moment at which it begins.
+"""
 
 from datetime import UTC, datetime
 

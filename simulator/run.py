@@ -42,14 +42,18 @@ async def _template(server: str) -> None:
     await asyncio.to_thread(migrate, empty, ROLES)
     pool = await open_pool(empty, 1)
     try:
-        await load(Database(pool), Settings(households_per_grid=0), NOW, password=CHEAP.hash(PASSWORD))
+        await load(
+            Database(pool), Settings(households_per_grid=0), NOW, password=CHEAP.hash(PASSWORD)
+        )
     finally:
         await pool.close()
 
 
 def _work(server: str, seeds: list[int], results: "multiprocessing.Queue[Outcome | None]") -> None:
     parent = os.getppid()
-    logging.getLogger("gridloop").setLevel(logging.CRITICAL)  # the faults of the database are made on purpose
+    logging.getLogger("gridloop").setLevel(
+        logging.CRITICAL
+    )  # the faults of the database are made on purpose
     for seed in seeds:
         if os.getppid() != parent:
             return  # whoever started this is gone
@@ -59,7 +63,14 @@ def _work(server: str, seeds: list[int], results: "multiprocessing.Queue[Outcome
             asyncio.run(simulation.run())
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
-        results.put(Outcome(seed, dict(simulation.counts), failure, simulation.trace[-TRACE_LINES:] if failure else []))
+        results.put(
+            Outcome(
+                seed,
+                dict(simulation.counts),
+                failure,
+                simulation.trace[-TRACE_LINES:] if failure else [],
+            )
+        )
     results.put(None)
 
 
@@ -78,12 +89,18 @@ def run(first: int, seeds: int, workers: int, console: Console) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     counts: Counter[str] = Counter()
     failed: list[Outcome] = []
-    with temporary_folder("simulate", quickest_disk()) as folder, embedded(folder, TEST_CONFIG) as server:
+    with (
+        temporary_folder("simulate", quickest_disk()) as folder,
+        embedded(folder, TEST_CONFIG) as server,
+    ):
         asyncio.run(_template(server))
         context = multiprocessing.get_context("spawn")
         results: multiprocessing.Queue[Outcome | None] = context.Queue()
         every = list(range(first, first + seeds))
-        processes = [context.Process(target=_work, args=(server, every[place::workers], results)) for place in range(workers)]
+        processes = [
+            context.Process(target=_work, args=(server, every[place::workers], results))
+            for place in range(workers)
+        ]
         began = time.monotonic()
         for process in processes:
             process.start()
@@ -94,7 +111,11 @@ def run(first: int, seeds: int, workers: int, console: Console) -> int:
                 progress.advance(task)
                 if outcome.failure:
                     failed.append(outcome)
-                    console.print(f"[red]seed {outcome.seed}:[/red] {outcome.failure}", highlight=False, soft_wrap=True)
+                    console.print(
+                        f"[red]seed {outcome.seed}:[/red] {outcome.failure}",
+                        highlight=False,
+                        soft_wrap=True,
+                    )
         seconds = time.monotonic() - began
         for process in processes:
             process.join()
@@ -102,8 +123,13 @@ def run(first: int, seeds: int, workers: int, console: Console) -> int:
     return len(failed)
 
 
-def _report(console: Console, counts: Counter[str], seeds: int, seconds: float, failed: list[Outcome]) -> None:
-    table = Table(title=f"{seeds} schedules, {60 * seeds / seconds:.0f} a minute, {len(failed)} failed", title_justify="left")
+def _report(
+    console: Console, counts: Counter[str], seeds: int, seconds: float, failed: list[Outcome]
+) -> None:
+    table = Table(
+        title=f"{seeds} schedules, {60 * seeds / seconds:.0f} a minute, {len(failed)} failed",
+        title_justify="left",
+    )
     table.add_column("what happened")
     table.add_column("times", justify="right")
     for name, count in sorted(counts.items()):
@@ -111,5 +137,11 @@ def _report(console: Console, counts: Counter[str], seeds: int, seconds: float, 
     console.print(table)
     if failed:
         first = min(failed)
-        console.print(f"The last steps of seed {first.seed}:", *first.trace, sep="\n", highlight=False, soft_wrap=True)
+        console.print(
+            f"The last steps of seed {first.seed}:",
+            *first.trace,
+            sep="\n",
+            highlight=False,
+            soft_wrap=True,
+        )
         console.print(f"Replay: gridloop simulate --first {first.seed} --seeds 1")

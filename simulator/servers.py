@@ -1,7 +1,9 @@
-"""The service processes of a simulated history, over one database: one of the present release, and one that behaves as the release before.
+"""The service processes of a simulated history, over one database: one of the present release, and
+one that behaves as the release before.
 
-Each is an app with pools, tokens and caches of its own, and phones come to either at random. The older one reaches the database through a
-proxy that may cut its connections, and waits for a lock for a moment only.
+Each is an app with pools, tokens and caches of its own, and phones come to either at random. The
+older one reaches the database through a proxy that may cut its connections, and waits for a lock
+for a moment only.
 """
 
 import asyncio
@@ -36,12 +38,15 @@ _OPEN_TRANSACTIONS = """
 """
 _BLOCKED = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
-# Whether the request at hand goes to the process that waits for locks as long as one does in the field.
+# Whether the request at hand goes to the process that waits for locks as long as one does in the
+# field.
 patient: ContextVar[bool] = ContextVar("patient", default=False)
 
 
 class OlderExchanges(Exchanges):
-    """Those of a release that knows none of the optional keys of an answer, and whose cursors end where those of older servers did."""
+    """Those of a release that knows none of the optional keys of an answer, and whose cursors end
+    where those of older servers did.
+    """
 
     async def _pull(self, exchange: Exchange) -> bytes:
         answer = msgspec.json.decode(await super()._pull(exchange))
@@ -59,7 +64,9 @@ class OlderExchanges(Exchanges):
 class Process:
     """One service process."""
 
-    def __init__(self, settings: Settings, now: Callable[[], datetime], is_older: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, now: Callable[[], datetime], is_older: bool = False
+    ) -> None:
         self.settings = settings
         self._now = now
         self._is_older = is_older
@@ -88,7 +95,8 @@ class Process:
 class Stall:
     """Somebody else holds what phones and REST need; `ends`: what becomes of those who wait for it.
 
-    `limit`: their own `lock_timeout`; `canceled`: their statement is canceled, as `statement_timeout` does; `ended`: so is their session.
+    `limit`: their own `lock_timeout`; `canceled`: their statement is canceled, as
+    `statement_timeout` does; `ended`: so is their session.
     """
 
     def __init__(self, url: str, lock: str, ends: str) -> None:
@@ -125,9 +133,13 @@ async def _ended(task: "asyncio.Task[None]") -> None:
 
 
 class Servers:
-    """All processes over one database. `side_by_side`: whether there are two; else one, which meets every fault itself."""
+    """All processes over one database. `side_by_side`: whether there are two; else one, which meets
+    every fault itself.
+    """
 
-    def __init__(self, rng: random.Random, now: Callable[[], datetime], side_by_side: bool = True) -> None:
+    def __init__(
+        self, rng: random.Random, now: Callable[[], datetime], side_by_side: bool = True
+    ) -> None:
         self._rng = rng
         self._now = now
         self.side_by_side = side_by_side
@@ -146,7 +158,9 @@ class Servers:
         behind_proxy = {"database_url": through(str(settings.database_url))}
         if self.side_by_side:
             brief = {"lock_seconds": BRIEF_LOCK_S, "sync_lock_seconds": BRIEF_LOCK_S}
-            older = Process(settings.model_copy(update=behind_proxy | brief), self._now, is_older=True)
+            older = Process(
+                settings.model_copy(update=behind_proxy | brief), self._now, is_older=True
+            )
             self._processes = [Process(settings, self._now), older]
         else:
             self._processes = [Process(settings.model_copy(update=behind_proxy), self._now)]
@@ -181,10 +195,14 @@ class Servers:
     @property
     def in_trouble(self) -> bool:
         """Whether a fault of the database is on, which only one of the processes meets."""
-        return self._stall is not None or (self._proxy is not None and self._proxy.failure is not None)
+        return self._stall is not None or (
+            self._proxy is not None and self._proxy.failure is not None
+        )
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
-        """What one of the processes answers; a fault that it met is over then, as far as it ends with that."""
+        """What one of the processes answers; a fault that it met is over then, as far as it ends
+        with that.
+        """
         any_of_them = self._rng.randrange(2)
         place = 0 if patient.get() else 1 if self.in_trouble else any_of_them
         self._last = process = self._processes[min(place, len(self._processes) - 1)]
@@ -199,7 +217,8 @@ class Servers:
             if self._stall_ends_early:
                 await self.end_stall()
             return
-        # PostgreSQL notices in a moment that the connection is gone; who comes before would wait for its locks, or not, by chance.
+        # PostgreSQL notices in a moment that the connection is gone; who comes before would wait
+        # for its locks, or not, by chance.
         connection = await asyncpg.connect(self.url)
         try:
             async with asyncio.timeout(30):
@@ -220,7 +239,9 @@ class Servers:
         return self._proxy.failed.is_set()
 
     async def stall(self, lock: str, ends: str, ends_early: bool) -> None:
-        """Somebody takes a lock, until `end_stall`; with `ends_early` until the first request has failed of it."""
+        """Somebody takes a lock, until `end_stall`; with `ends_early` until the first request has
+        failed of it.
+        """
         if ends == "limit" and not self.side_by_side:
             ends = "canceled"  # the only process waits as long as one does in the field
         self._stall, self._stall_ends_early = Stall(self.url, lock, ends), ends_early

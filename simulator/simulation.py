@@ -1,4 +1,6 @@
-"""One simulated history: devices, the real app, the real PostgreSQL, and everything that can go wrong, all from one seed."""
+"""One simulated history: devices, the real app, the real PostgreSQL, and everything that can go
+wrong, all from one seed.
+"""
 
 import asyncio
 import random
@@ -50,12 +52,20 @@ class ServerKilled(BaseException):
 
 
 class Simulation:
-    """`await Simulation(seed, server, template).run()` raises `Failure` when a promise did not hold.
+    """`await Simulation(seed, server, template).run()` raises `Failure` when a promise did not
+    hold.
 
     `faults`: those of the database and its servers that happen, see `troubles`.
     """
 
-    def __init__(self, seed: int, server: str, template: str, steps: int = 110, faults: frozenset[str] = troubles.ALL) -> None:
+    def __init__(
+        self,
+        seed: int,
+        server: str,
+        template: str,
+        steps: int = 110,
+        faults: frozenset[str] = troubles.ALL,
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.server = server
@@ -73,9 +83,12 @@ class Simulation:
         self.databases: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="gridloop-sim-"))
         self.faults = faults
-        # Some histories begin right after an upgrade: what is encrypted is written as the release before can read it.
+        # Some histories begin right after an upgrade: what is encrypted is written as the release
+        # before can read it.
         self.was_upgraded = self.rng.random() < 0.5
-        self.servers = Servers(self.rng, lambda: from_ms(self.now_ms), troubles.TWO_SERVERS in faults)
+        self.servers = Servers(
+            self.rng, lambda: from_ms(self.now_ms), troubles.TWO_SERVERS in faults
+        )
         self.network = Network(self.rng, self.counts, self.servers)
         self.client = httpx.AsyncClient(transport=self.network, base_url="http://gridloop.test")
         self.devices: list[SimDevice] = []
@@ -89,7 +102,7 @@ class Simulation:
     async def no_sleep(self, seconds: float) -> None:
         """Simulated time does not pass while a device waits between tries."""
 
-    # ------------------------------------------------------------------------------------------------- running
+    # -------------------------------------------------------------------------------------- running
 
     async def run(self) -> None:
         """Lives through the history and checks it."""
@@ -99,7 +112,10 @@ class Simulation:
                 await self._write_as_before(url)
             await self._start(url)
             await self._appoint()
-            self.devices = [SimDevice(self, f"phone{place}", cadre, self._wrong_by()) for place, cadre in enumerate(CADRES)]
+            self.devices = [
+                SimDevice(self, f"phone{place}", cadre, self._wrong_by())
+                for place, cadre in enumerate(CADRES)
+            ]
             for number in range(self.steps):
                 self.number = number
                 self.now_ms += self.rng.randint(1, 4 * 3600 * 1000)
@@ -121,7 +137,9 @@ class Simulation:
         """A contact member, who has no post in the roster."""
         pool = self.database.pool
         await pool.execute(
-            "INSERT INTO cadre SELECT $1, '联系人', '', true, password, true FROM cadre WHERE staff_code = $2", CONTACT, SECRETARY
+            "INSERT INTO cadre SELECT $1, '联系人', '', true, password, true FROM cadre WHERE staff_code = $2",
+            CONTACT,
+            SECRETARY,
         )
         await self._post(CONTACT, "contact_member", VILLAGE, LONG_AGO)
         owner = await asyncpg.connect(self.url)
@@ -131,7 +149,11 @@ class Simulation:
     async def _post(self, staff_code: str, role: str, unit: str, since: datetime) -> None:
         """A cadre's posts end, and another begins."""
         pool = self.database.pool
-        await pool.execute("UPDATE post SET valid_to = $2 WHERE staff_code = $1 AND valid_to IS NULL", staff_code, since)
+        await pool.execute(
+            "UPDATE post SET valid_to = $2 WHERE staff_code = $1 AND valid_to IS NULL",
+            staff_code,
+            since,
+        )
         await pool.execute(
             "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, $2, $3, $4)",
             staff_code,
@@ -182,13 +204,25 @@ class Simulation:
     def _wrong_by(self) -> int:
         day = 24 * 3600 * 1000
         # The last is a phone whose battery was empty: it begins again on 2 January 1970.
-        return self.rng.choice((0, 0, 900, -7_000, 2 * day, -3 * day, 4 * 365 * day, -10 * 365 * day, day - self.now_ms))
+        return self.rng.choice(
+            (
+                0,
+                0,
+                900,
+                -7_000,
+                2 * day,
+                -3 * day,
+                4 * 365 * day,
+                -10 * 365 * day,
+                day - self.now_ms,
+            )
+        )
 
     def note(self, text: str) -> None:
         """Adds a line to the trace, which is shown when a promise did not hold."""
         self.trace.append(f"{self.number:4} {from_ms(self.now_ms):%m-%d %H:%M} {text}")
 
-    # ------------------------------------------------------------------------------------------------- the steps
+    # ------------------------------------------------------------------------------------ the steps
 
     async def _step(self) -> None:
         device = self.rng.choices(self.devices, [device.cadre.weight for device in self.devices])[0]
@@ -235,7 +269,9 @@ class Simulation:
             self.written.append(written_by(device, mutation, self.now_ms, moves))
             self.own.update((device.staff_code, mutation.id, name) for name in mutation.fields)
             self.counts["mutations"] += 1
-            self.note(f"{device.name} writes {mutation.seq} {mutation.op} {mutation.kind} {mutation.id[-6:]} {mutation.fields}")
+            self.note(
+                f"{device.name} writes {mutation.seq} {mutation.op} {mutation.kind} {mutation.id[-6:]} {mutation.fields}"
+            )
 
     async def push(self, device: SimDevice) -> None:
         """A sync that hands something in."""
@@ -246,7 +282,9 @@ class Simulation:
         self.counts["syncs"] += 1
         try:
             report = await device.device.sync()
-            self.note(f"{device.name} syncs: {[(v.seq, v.outcome) for v in report.verdicts]} +{report.changes}")
+            self.note(
+                f"{device.name} syncs: {[(v.seq, v.outcome) for v in report.verdicts]} +{report.changes}"
+            )
             await self._check_scope(device)
         except (Unreachable, Refused) as error:
             self.note(f"{device.name} fails to sync: {error}")
@@ -265,26 +303,46 @@ class Simulation:
         await device.knowledge.update(device, self.database, self.settings)
 
     async def _check_scope(self, device: SimDevice) -> None:
-        """After a sync a device holds nothing that its cadre's present posts do not show (promise 8)."""
-        rows = await self.database.pool.fetch(f"{EVERY_POST} WHERE staff_code = $1", device.staff_code)
+        """After a sync a device holds nothing that its cadre's present posts do not show (promise
+        8).
+        """
+        rows = await self.database.pool.fetch(
+            f"{EVERY_POST} WHERE staff_code = $1", device.staff_code
+        )
         posts, now = [Post(*row[1:]) for row in rows], from_ms(self.now_ms)
         for change in device.device.store.pulled():
             if not change.grid.isdigit():
                 continue
             view = view_of(posts, change.grid, now)
-            # What was assigned is shown from elsewhere, too; which problems that are is checked at the end.
-            check(view or change.kind in ("problem", "step"), f"promise 8: {device.name} keeps {change} beyond its scope")
-            shown = {name for name in change.fields.keys() & HIDDEN if (device.staff_code, change.id, name) not in self.own}
-            check(not shown or view in ("full", "tied"), f"promise 8: {device.name} was shown {shown} of {change}")
+            # What was assigned is shown from elsewhere, too; which problems that are is checked at
+            # the end.
+            check(
+                view or change.kind in ("problem", "step"),
+                f"promise 8: {device.name} keeps {change} beyond its scope",
+            )
+            shown = {
+                name
+                for name in change.fields.keys() & HIDDEN
+                if (device.staff_code, change.id, name) not in self.own
+            }
+            check(
+                not shown or view in ("full", "tied"),
+                f"promise 8: {device.name} was shown {shown} of {change}",
+            )
 
     def _check_monotonic(self, device: SimDevice) -> None:
-        """A device never sees an older state of a record than before, within one history of the server."""
+        """A device never sees an older state of a record than before, within one history of the
+        server.
+        """
         epoch = device.device.store.epoch
         for change in device.device.store.pulled():
             key = (change.kind, change.id)
             place, before = f"{epoch} {change.grid}", device.revs.get(key)
             if before is not None and before[0] == place:
-                check(change.rev >= before[1], f"monotonic reads: {device.name} {key} went from {before[1]} to {change.rev}")
+                check(
+                    change.rev >= before[1],
+                    f"monotonic reads: {device.name} {key} went from {before[1]} to {change.rev}",
+                )
             if change.rev:
                 device.revs[key] = (place, change.rev)
 
@@ -309,9 +367,11 @@ class Simulation:
         self.note(f"the clock of {device.name} is now off by {device.ahead_ms} ms")
 
     async def _overlap(self, device: SimDevice) -> None:
-        """Two pushes at once: the first stops before its commit, the second runs into it, a third device pulls meanwhile.
+        """Two pushes at once: the first stops before its commit, the second runs into it, a third
+        device pulls meanwhile.
 
-        Who goes first is settled at every point, so that a seed always lives through the same history.
+        Who goes first is settled at every point, so that a seed always lives through the same
+        history.
         """
         workers = [item for item in self.devices if item.cadre.writes == "logs"]
         device = device if device in workers else workers[0]
@@ -342,7 +402,8 @@ class Simulation:
             await self._until_blocked(following)
             ids = {device.device.id, second.device.id}
             if third.device.id not in ids and not third.device.store.count_unsent():
-                # It takes none of the locks and runs through, unless the first push has just found that the server was restored.
+                # It takes none of the locks and runs through, unless the first push has just found
+                # that the server was restored.
                 looking = asyncio.create_task(self._exchange(third))
                 await self._until_blocked(looking, beyond=0 if following.done() else 1)
             release.set()
@@ -357,7 +418,9 @@ class Simulation:
         self.note(f"{device.name} and {second.name} pushed at once, {third.name} looked on")
 
     async def _exchange(self, device: SimDevice, waits: bool = True) -> None:
-        """One exchange; what remains comes with a later sync. `waits`: with the process that waits for others' locks."""
+        """One exchange; what remains comes with a later sync. `waits`: with the process that waits
+        for others' locks.
+        """
         patient.set(waits)
         await device.device._exchange(SyncReport())
         await self._look_around(device)
@@ -365,7 +428,12 @@ class Simulation:
     def _write_visit(self, device: SimDevice) -> None:
         before = int(device.device.store.get("next_seq", "1"))
         at = moment_at(self.now_ms + device.ahead_ms)
-        device.device.put_unchecked("visit", {"visited_at": at, "content": self.word()}, grid=GRIDS[0], id=new_id(device.device))
+        device.device.put_unchecked(
+            "visit",
+            {"visited_at": at, "content": self.word()},
+            grid=GRIDS[0],
+            id=new_id(device.device),
+        )
         self._remember(device, before, {})
 
     async def _until_blocked(self, task: "asyncio.Task[None]", beyond: int = 0) -> None:
@@ -381,12 +449,18 @@ class Simulation:
             await connection.close()
 
     async def _change_post(self, device: SimDevice) -> None:
-        """Transfers a worker to another grid, or back, while the phone may be offline; or makes a cadre of the village one who
-        supervises, or a contact member of grids that the cadre did not have, so that the view changes."""
+        """Transfers a worker to another grid, or back, while the phone may be offline; or makes a
+        cadre of the village one who supervises, or a contact member of grids that the cadre did not
+        have, so that the view changes.
+        """
         self.counts["post changed"] += 1
         staff_code, role, unit = self.rng.choice(
             [(worker, "grid_worker", grid) for worker in WORKERS for grid in GRIDS]
-            + [(COMMITTEE, "village_committee", VILLAGE), (COMMITTEE, "supervisor", TOWNSHIP), (CONTACT, "contact_member", VILLAGE)]
+            + [
+                (COMMITTEE, "village_committee", VILLAGE),
+                (COMMITTEE, "supervisor", TOWNSHIP),
+                (CONTACT, "contact_member", VILLAGE),
+            ]
             + [(CONTACT, "contact_member", GRIDS[0]), (CONTACT, "village_committee", VILLAGE)]
         )
         await self._post(staff_code, role, unit, from_ms(self.now_ms))
@@ -403,22 +477,34 @@ class Simulation:
         form = {"grant_type": "password", "username": SECRETARY, "password": PASSWORD}
         token = (await self.client.post("/v1/auth/token", data=form)).json()["access_token"]
         headers = {"Authorization": f"Bearer {token}"}
-        conflicts = (await self.client.get("/v1/conflicts", params={"state": "open"}, headers=headers)).json()["items"]
+        conflicts = (
+            await self.client.get("/v1/conflicts", params={"state": "open"}, headers=headers)
+        ).json()["items"]
         held = (await self.client.get("/v1/held", headers=headers)).json()["items"]
         if conflicts and self.rng.random() < 0.5:
             names = ("created_at", "record", "field", "rev", "lost_device", "lost")
             conflict = min(conflicts, key=lambda item: [str(item[name]) for name in names])
             choice = self.rng.choice(("kept", "lost"))
-            response = await self.client.post(f"/v1/conflicts/{conflict['id']}/resolution", json={"choice": choice}, headers=headers)
+            response = await self.client.post(
+                f"/v1/conflicts/{conflict['id']}/resolution",
+                json={"choice": choice},
+                headers=headers,
+            )
             check(response.status_code < 500, f"settling failed: {response.text}")
-            self.note(f"the conflict on {conflict['field']} is settled: {choice} ({response.status_code})")
+            self.note(
+                f"the conflict on {conflict['field']} is settled: {choice} ({response.status_code})"
+            )
             self.counts["settled"] += 1
         elif held:
             item = min(held, key=lambda item: (item["received_at"], item["seq"], item["device"]))
             if self.rng.random() < 0.5:
-                response = await self.client.post(f"/v1/held/{item['id']}/release", json={}, headers=headers)
+                response = await self.client.post(
+                    f"/v1/held/{item['id']}/release", json={}, headers=headers
+                )
             else:
-                response = await self.client.post(f"/v1/held/{item['id']}/discard", json={"reason": "sim"}, headers=headers)
+                response = await self.client.post(
+                    f"/v1/held/{item['id']}/discard", json={"reason": "sim"}, headers=headers
+                )
             check(response.status_code < 500, f"deciding failed: {response.text}")
             self.counts["decided"] += 1
 
@@ -445,7 +531,9 @@ class Simulation:
         self.note(f"{device.name} is restored from its backup")
 
     async def _clone_device(self, device: SimDevice) -> None:
-        """A second phone is set up from the first one's data: both think they are the same device."""
+        """A second phone is set up from the first one's data: both think they are the same
+        device.
+        """
         if len(self.devices) > len(CADRES) + 2:
             return
         self.counts["device cloned"] += 1
@@ -474,7 +562,9 @@ class Simulation:
         await self._stop()
         await self._start(await self._clone(self.backup, "live"))
         connection = await asyncpg.connect(self.url)
-        await connection.execute("UPDATE server SET epoch = gen_random_uuid()") if self.rng.random() < 0.5 else None
+        await connection.execute(
+            "UPDATE server SET epoch = gen_random_uuid()"
+        ) if self.rng.random() < 0.5 else None
         await connection.close()
         for item in self.devices:
             item.revs = {}
@@ -482,7 +572,7 @@ class Simulation:
             asked.lost = True
         self.note("the server's database is restored")
 
-    # --------------------------------------------------------------------------------------------------- the end
+    # -------------------------------------------------------------------------------------- the end
 
     async def _settle(self) -> None:
         """The faults end, and everybody syncs until nothing changes any more."""
@@ -497,8 +587,11 @@ class Simulation:
         self.number += 1
         self.counts["overdue"] += await self._release_overdue()
         for device in self.devices:
-            # Promise 12: every round below verifies the copies, and is not the last one while something is healed.
-            self.counts["notices damaged"] += device.device.store._db.execute("DELETE FROM record WHERE kind = 'held'").rowcount
+            # Promise 12: every round below verifies the copies, and is not the last one while
+            # something is healed.
+            self.counts["notices damaged"] += device.device.store._db.execute(
+                "DELETE FROM record WHERE kind = 'held'"
+            ).rowcount
         for _ in range(FINAL_ROUNDS):
             self.now_ms += 25 * 3600 * 1000
             changes = 0
@@ -507,9 +600,13 @@ class Simulation:
                 try:
                     report = await device.device.sync()
                 except (Unreachable, Refused) as error:
-                    raise Failure(f"{device.name} cannot sync though all is well: {error}") from error
+                    raise Failure(
+                        f"{device.name} cannot sync though all is well: {error}"
+                    ) from error
                 changes += report.changes + len(report.verdicts) + len(report.healed)
-                self.note(f"{device.name} settles: {len(report.verdicts)} verdicts, {report.changes} changes, healed {report.healed}")
+                self.note(
+                    f"{device.name} settles: {len(report.verdicts)} verdicts, {report.changes} changes, healed {report.healed}"
+                )
                 await self._look_around(device)
             if not changes:
                 return
@@ -521,5 +618,8 @@ class Simulation:
 
     async def _end(self) -> None:
         """Every promise is checked."""
-        check(not await self._release_overdue(), "promise 2: something that is held waits for a record which is here")
+        check(
+            not await self._release_overdue(),
+            "promise 2: something that is held waits for a record which is here",
+        )
         await Ending(self).check()

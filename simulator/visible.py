@@ -1,4 +1,6 @@
-"""What a cadre's phone is to hold, worked out anew and plainly from posts, ties and steps: the oracle for views and rights."""
+"""What a cadre's phone is to hold, worked out anew and plainly from posts, ties and steps: the
+oracle for views and rights.
+"""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -8,9 +10,16 @@ from sync_protocol import lifecycle
 
 Records = Mapping[tuple[str, str], Mapping[str, Any]]
 
-_WORKS = {"grid_worker", "village_secretary", "first_secretary", "village_committee", "village_supervisor"}
+_WORKS = {
+    "grid_worker",
+    "village_secretary",
+    "first_secretary",
+    "village_committee",
+    "village_supervisor",
+}
 _SUPERVISES = {"supervisor", "admin"}
-# No phone of a supervisor holds these: personal data, exact places, and fields that only a newer app knows.
+# No phone of a supervisor holds these: personal data, exact places, and fields that only a newer
+# app knows.
 HIDDEN = {"phone", "address", "contact", "location", "mood"}
 _LATE = timedelta(days=7)
 # The staff code, and the columns of a `Post`.
@@ -32,7 +41,10 @@ class Post(NamedTuple):
 
     def too_late(self, received: datetime) -> bool:
         """Whether what was written under it comes too late to count without a person."""
-        return self.valid_to is not None and received > max(self.valid_to, self.end_recorded_at or self.valid_to) + _LATE
+        return (
+            self.valid_to is not None
+            and received > max(self.valid_to, self.end_recorded_at or self.valid_to) + _LATE
+        )
 
 
 def view_of(posts: Iterable[Post], grid: str, now: datetime) -> str | None:
@@ -43,8 +55,11 @@ def view_of(posts: Iterable[Post], grid: str, now: datetime) -> str | None:
     return "reduced" if roles & _SUPERVISES else "tied" if "contact_member" in roles else None
 
 
-def assigned_to(records: Records, staff_code: str, posts: Iterable[Post], now: datetime, own_work_from: str) -> set[str]:
-    """The problems in the hands of a cadre, or of a unit below one of the cadre's posts elsewhere, by an assignment that stands.
+def assigned_to(
+    records: Records, staff_code: str, posts: Iterable[Post], now: datetime, own_work_from: str
+) -> set[str]:
+    """The problems in the hands of a cadre, or of a unit below one of the cadre's posts elsewhere,
+    by an assignment that stands.
 
     `own_work_from`: the stamp from which nobody verifies the own resolution.
     """
@@ -58,7 +73,13 @@ def assigned_to(records: Records, staff_code: str, posts: Iterable[Post], now: d
             for (of, step), other in records.items()
             if of == "step" and other["fields"].get("problem_id") == id
         ]
-        case = lifecycle.fold(record["fields"], record["grid"], record["created_by"], steps, own_work_from=own_work_from)
+        case = lifecycle.fold(
+            record["fields"],
+            record["grid"],
+            record["created_by"],
+            steps,
+            own_work_from=own_work_from,
+        )
         elsewhere = tuple(unit for unit in units if not record["grid"].startswith(unit))
         mine = case.handler_cadre == staff_code or case.handler_unit.startswith(elsewhere)
         if mine and case.assigned and case.ended_at is None:
@@ -69,7 +90,9 @@ def assigned_to(records: Records, staff_code: str, posts: Iterable[Post], now: d
 def expected_copy(
     records: Records, staff_code: str, posts: Iterable[Post], now: datetime, own_work_from: str
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """The fields of every living record that a cadre's phone is shown, by kind and id; `own_work_from` as in `assigned_to`."""
+    """The fields of every living record that a cadre's phone is shown, by kind and id;
+    `own_work_from` as in `assigned_to`.
+    """
     posts = list(posts)
     assigned = assigned_to(records, staff_code, posts, now, own_work_from)
     found = {}
@@ -88,7 +111,9 @@ def expected_copy(
 
 
 def _is_tied(records: Records, kind: str, record: Mapping[str, Any], member: str) -> bool:
-    """Whether a record is a contact member's own, or about a household that is tied to the member."""
+    """Whether a record is a contact member's own, or about a household that is tied to the
+    member.
+    """
     if kind == "household":
         return bool(record["fields"].get("contact_member") == member)
     if record["created_by"] == member:
@@ -97,4 +122,6 @@ def _is_tied(records: Records, kind: str, record: Mapping[str, Any], member: str
         problem = records.get(("problem", record["fields"].get("problem_id", "")))
         return problem is not None and _is_tied(records, "problem", problem, member)
     house = records.get(("household", record["fields"].get("household_id") or ""))
-    return house is not None and not house["deleted"] and _is_tied(records, "household", house, member)
+    return (
+        house is not None and not house["deleted"] and _is_tied(records, "household", house, member)
+    )

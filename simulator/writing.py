@@ -13,7 +13,20 @@ if TYPE_CHECKING:
     from simulator.simulation import Simulation
 
 WEEKS = ["2026-W46", "2026-W47"]
-_ACTIONS = ["accept", "handle", "resolve", "resolve", "verify", "reopen", "return", "reject", "escalate", "close", "note", "assign"]
+_ACTIONS = [
+    "accept",
+    "handle",
+    "resolve",
+    "resolve",
+    "verify",
+    "reopen",
+    "return",
+    "reject",
+    "escalate",
+    "close",
+    "note",
+    "assign",
+]
 _ACTIONS += ["assign"]  # so that much lies in other hands
 # What is written how often, by the phone's `writes`.
 _OFTEN: Mapping[str, Mapping[str, float]] = {
@@ -45,25 +58,39 @@ class Writer:
         what = self._rng.choices(list(often), list(often.values()))[0]
         getattr(self, f"_{what}")()
 
-    def _put(self, kind: str, fields: Mapping[str, Any], grid: str | None = None, id: str | None = None) -> None:
-        self._phone.put_unchecked(kind, dict(fields), grid=grid or self._grid, id=id or new_id(self._phone))
+    def _put(
+        self, kind: str, fields: Mapping[str, Any], grid: str | None = None, id: str | None = None
+    ) -> None:
+        self._phone.put_unchecked(
+            kind, dict(fields), grid=grid or self._grid, id=id or new_id(self._phone)
+        )
 
     def _some(self, *kinds: str) -> Any:
         found = [view for view in self._views if view.kind in kinds]
         return self._rng.choice(found) if found else None
 
     def _about(self) -> tuple[str, dict[str, Any]]:
-        """The grid and the household that a contact member's record is about; others say nothing of one."""
+        """The grid and the household that a contact member's record is about; others say nothing of
+        one.
+        """
         house = self._some("household") if self._device.cadre.writes == "ties" else None
         return (house.grid, {"household_id": house.id}) if house is not None else (self._grid, {})
 
     def _visit(self) -> None:
         grid, about = self._about()
         duties = {"add": [self._rng.choice(("emergency", "public_order"))]}
-        self._put("visit", {"visited_at": self._at, "duties": duties, "content": self._sim.word()} | about, grid)
+        self._put(
+            "visit",
+            {"visited_at": self._at, "duties": duties, "content": self._sim.word()} | about,
+            grid,
+        )
 
     def _household(self) -> None:
-        fields: dict[str, Any] = {"head_name": self._sim.word(), "phone": "100", "tags": {"add": [self._tag()]}}
+        fields: dict[str, Any] = {
+            "head_name": self._sim.word(),
+            "phone": "100",
+            "tags": {"add": [self._tag()]},
+        }
         if self._rng.random() < 0.5:
             fields["contact_member"] = CONTACT
         self._phone.put("household", fields, grid=self._grid)
@@ -71,7 +98,12 @@ class Writer:
     def _tie(self) -> None:
         house = self._some("household")
         if house is not None:
-            self._put("household", {"contact_member": self._rng.choice((CONTACT, CONTACT, None))}, house.grid, house.id)
+            self._put(
+                "household",
+                {"contact_member": self._rng.choice((CONTACT, CONTACT, None))},
+                house.grid,
+                house.id,
+            )
 
     def _delete(self) -> None:
         view = self._rng.choice(self._views) if self._views else None
@@ -80,7 +112,11 @@ class Writer:
 
     def _again(self) -> None:
         """Brings back what was deleted."""
-        gone = [change for change in self._phone.store.pulled() if change.deleted and change.kind in ("household", "visit")]
+        gone = [
+            change
+            for change in self._phone.store.pulled()
+            if change.deleted and change.kind in ("household", "visit")
+        ]
         if gone:
             change = self._rng.choice(gone)
             name = "note" if change.kind == "household" else "content"
@@ -88,7 +124,13 @@ class Writer:
 
     def _problem(self) -> None:
         grid, about = self._about()
-        fields = {"title": self._sim.word(), "duty": "emergency", "severity": self._severity(), "raised_at": self._at, "contact": "100"}
+        fields = {
+            "title": self._sim.word(),
+            "duty": "emergency",
+            "severity": self._severity(),
+            "raised_at": self._at,
+            "contact": "100",
+        }
         self._put("problem", fields | about, grid)
 
     def _step(self) -> None:
@@ -96,7 +138,12 @@ class Writer:
         if problem is None:
             return
         action = self._rng.choice(_ACTIONS)
-        fields = {"problem_id": problem.id, "action": action, "at": self._at, "note": self._sim.word()}
+        fields = {
+            "problem_id": problem.id,
+            "action": action,
+            "at": self._at,
+            "note": self._sim.word(),
+        }
         if action == "assign":
             fields |= self._rng.choice(
                 ({"to_cadre": NEIGHBOUR, "to_unit": ELSEWHERE}, {"to_unit": ELSEWHERE}, {"to_unit": TOWNSHIP}, {"to_cadre": CONTACT},
@@ -106,7 +153,11 @@ class Writer:
 
     def _analysis(self) -> None:
         name = self._rng.choice(("situation", "measures"))
-        self._phone.put("weekly_analysis", {"week": self._rng.choice(WEEKS), name: self._sim.word()}, grid=self._grid)
+        self._phone.put(
+            "weekly_analysis",
+            {"week": self._rng.choice(WEEKS), name: self._sim.word()},
+            grid=self._grid,
+        )
 
     def _move(self) -> None:
         house = self._some("household")
@@ -140,9 +191,17 @@ class Writer:
                      {"tags": {"add": [self._tag()]}}, {"tags": {"remove": [self._tag()]}}, {"note": word()})
                 )  # fmt: skip
             case "visit":
-                change = rng.choice(({"content": word()}, {"duties": {"add": ["emergency"]}}, {"duties": {"remove": ["emergency"]}}))
+                change = rng.choice(
+                    (
+                        {"content": word()},
+                        {"duties": {"add": ["emergency"]}},
+                        {"duties": {"remove": ["emergency"]}},
+                    )
+                )
             case "problem":
-                change = rng.choice(({"severity": self._severity()}, {"title": word()}, {"mood": word()}))
+                change = rng.choice(
+                    ({"severity": self._severity()}, {"title": word()}, {"mood": word()})
+                )
             case "weekly_analysis":
                 change = {rng.choice(("situation", "measures")): word()}
             case _:
@@ -151,7 +210,10 @@ class Writer:
         shown = next((item for item in self._phone.records(view.kind) if item.id == view.id), None)
         name, value = next(iter(change.items()))
         if not isinstance(value, dict):
-            check(shown is not None and shown.fields.get(name) == value, f"read your writes: {view.kind} {name}")
+            check(
+                shown is not None and shown.fields.get(name) == value,
+                f"read your writes: {view.kind} {name}",
+            )
 
     def _tag(self) -> str:
         return self._rng.choice(("veteran", "disabled"))

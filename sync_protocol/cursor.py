@@ -1,7 +1,8 @@
 """The cursor: how far a device has pulled, opaque to it and signed by the server.
 
-It holds the epoch, the device, the acknowledged seq, the moment since which the device knows the epoch, and a position per grid. It never
-holds the scope: that comes from the posts. A cursor that does not verify is treated as none.
+It holds the epoch, the device, the acknowledged seq, the moment since which the device knows the
+epoch, and a position per grid. It never holds the scope: that comes from the posts. A cursor that
+does not verify is treated as none.
 """
 
 import base64
@@ -22,9 +23,10 @@ _MAX_INFLATED = 4 * 1024 * 1024
 class Position(NamedTuple):
     """How far a grid was sent: all up to `rev`.
 
-    `snapshot` is the head at which a first pull began that is still under way, 0 for none; the windows apply up to it. Own
-    mutations from `own_since` on were made when the device had the whole grid, so that those applied as sent need not be sent back
-    (promise 14). `view` says what the device was shown of the grid; the server begins anew when that has changed.
+    `snapshot` is the head at which a first pull began that is still under way, 0 for none; the
+    windows apply up to it. Own mutations from `own_since` on were made when the device had the
+    whole grid, so that those applied as sent need not be sent back (promise 14). `view` says what
+    the device was shown of the grid; the server begins anew when that has changed.
     """
 
     rev: int
@@ -34,10 +36,12 @@ class Position(NamedTuple):
 
 
 class Cursor(msgspec.Struct, array_like=True):
-    """A decoded cursor. A device that shows it has taken in the answer in which its mutations up to `acked` were acknowledged.
+    """A decoded cursor. A device that shows it has taken in the answer in which its mutations up to
+    `acked` were acknowledged.
 
-    `staff_code` is its cadre's, and `registered_ms` when the device was registered (Unix ms): a server that was restored from a backup
-    learns both from here. `timeline`: under which history of the database's log it was signed. Cursors of older servers hold none of these.
+    `staff_code` is its cadre's, and `registered_ms` when the device was registered (Unix ms): a
+    server that was restored from a backup learns both from here. `timeline`: under which history of
+    the database's log it was signed. Cursors of older servers hold none of these.
     """
 
     epoch: str
@@ -57,18 +61,26 @@ _decoder = msgspec.msgpack.Decoder(Cursor)
 def sign_cursor(cursor: Cursor, key: bytes) -> str:
     """The cursor as the text that a device keeps."""
     payload = _encoder.encode(cursor)
-    payload = _FORMAT_DEFLATED + zlib.compress(payload, 6) if len(payload) > _DEFLATE_ABOVE else _FORMAT + payload
+    payload = (
+        _FORMAT_DEFLATED + zlib.compress(payload, 6)
+        if len(payload) > _DEFLATE_ABOVE
+        else _FORMAT + payload
+    )
     return base64.urlsafe_b64encode(_mac(payload, key) + payload).rstrip(b"=").decode()
 
 
 def read_cursor(text: str | None, key: bytes, device: str) -> Cursor | None:
-    """The cursor in `text`; None when there is none, or it was not signed with `key`, or it is another device's."""
+    """The cursor in `text`; None when there is none, or it was not signed with `key`, or it is
+    another device's.
+    """
     cursor = verify_cursor(text, key)
     return cursor if cursor is not None and cursor.device == device else None
 
 
 def verify_cursor(text: str | None, key: bytes) -> Cursor | None:
-    """The cursor of any device in `text`; None when there is none, or it was not signed with `key`."""
+    """The cursor of any device in `text`; None when there is none, or it was not signed with
+    `key`.
+    """
     if not text:
         return None
     try:

@@ -1,8 +1,10 @@
 """Reads the messages that clients send.
 
-`decode_request` refuses only an envelope that is broken as a whole (`BrokenEnvelope`), and hands on a mutation that cannot be read as a
-`Mutation` with a `flaw`, so that one bad mutation never blocks the rest (promise 2). Whatever it hands on without a flaw of its own has an
-id, a stamp, an op and a base that can be used, and no text that cannot be stored; of the fields the kinds know more, see `records`.
+`decode_request` refuses only an envelope that is broken as a whole (`BrokenEnvelope`), and hands on
+a mutation that cannot be read as a `Mutation` with a `flaw`, so that one bad mutation never blocks
+the rest (promise 2). Whatever it hands on without a flaw of its own has an id, a stamp, an op and a
+base that can be used, and no text that cannot be stored; of the fields the kinds know more, see
+`records`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,15 @@ from sync_protocol import lenient, limits
 from sync_protocol.clock import are_stamps, is_stamp
 from sync_protocol.fields import read_moment
 from sync_protocol.ids import UUID_FORM, are_uuids
-from sync_protocol.messages import MAX_PAGE_RECORDS, MAX_PROTOCOL, MAX_QUEUED, MAX_SEQ, Mutation, SyncRequest, VerifyRequest
+from sync_protocol.messages import (
+    MAX_PAGE_RECORDS,
+    MAX_PROTOCOL,
+    MAX_QUEUED,
+    MAX_SEQ,
+    Mutation,
+    SyncRequest,
+    VerifyRequest,
+)
 from sync_protocol.records import UNREADABLE
 from sync_protocol.texts import Text, text_of
 from sync_protocol.version import PROTOCOL
@@ -35,7 +45,9 @@ class BrokenEnvelope(ValueError):
 
 
 class UnknownProtocol(ValueError):
-    """A request of a newer protocol than this package speaks: its messages may mean something else than they seem to."""
+    """A request of a newer protocol than this package speaks: its messages may mean something else
+    than they seem to.
+    """
 
     def __init__(self, protocol: int) -> None:
         super().__init__(f"protocol {protocol}")
@@ -43,7 +55,8 @@ class UnknownProtocol(ValueError):
 
 
 class OddMutation(Mutation):
-    """A mutation with something in it that nobody could keep or show: what stands in it is a normalised copy, and `flaw` says why.
+    """A mutation with something in it that nobody could keep or show: what stands in it is a
+    normalised copy, and `flaw` says why.
 
     `as_sent` is the canonical JSON of what came, for its digest; `original` the text that came.
     """
@@ -53,7 +66,9 @@ class OddMutation(Mutation):
     reason: str = "unreadable"
 
     @classmethod
-    def of(cls, mutation: Mutation, flaw: str, original: bytes = b"", reason: str = "unreadable") -> "OddMutation":
+    def of(
+        cls, mutation: Mutation, flaw: str, original: bytes = b"", reason: str = "unreadable"
+    ) -> "OddMutation":
         """The normalised copy of a mutation as it was read."""
         as_sent = mutation.canonical()
         short = {name: limits.normalised(getattr(mutation, name), _NAME_BYTES) for name in _NAMES}
@@ -112,7 +127,9 @@ def _members(body: bytes, list_name: str) -> tuple[dict[str, Any], list[lenient.
     except ValueError as error:
         if _is_other_json(body):
             raise BrokenEnvelope("The body must be a JSON object.") from None
-        raise BrokenEnvelope(Text("The body is no JSON: {why}.", why=_why(error)), malformed=True) from None
+        raise BrokenEnvelope(
+            Text("The body is no JSON: {why}.", why=_why(error)), malformed=True
+        ) from None
     # Before anything else: in a newer protocol the rest may look different.
     if "protocol" in members:
         members["protocol"] = limits.whole(members["protocol"])
@@ -121,7 +138,9 @@ def _members(body: bytes, list_name: str) -> tuple[dict[str, Any], list[lenient.
 
 
 def _check_protocol(protocol: Any) -> None:
-    """Refuses a number that is no version, and a version that is newer than this package. What is no number the types refuse."""
+    """Refuses a number that is no version, and a version that is newer than this package. What is
+    no number the types refuse.
+    """
     if type(protocol) is not int:
         return
     if not 1 <= protocol <= MAX_PROTOCOL:
@@ -148,7 +167,9 @@ def _converted(members: dict[str, Any], kind: type[E]) -> E:
     """An envelope from its members; raises `BrokenEnvelope`."""
     odd = limits.oddity(members)
     if odd is not None:
-        raise BrokenEnvelope(Text("The envelope {what}; send whole characters and plain numbers.", what=odd))
+        raise BrokenEnvelope(
+            Text("The envelope {what}; send whole characters and plain numbers.", what=odd)
+        )
     try:
         return msgspec.convert(members, kind)
     except msgspec.ValidationError as error:
@@ -178,11 +199,18 @@ _WANTED = {str: Text("text"), int: Text("a whole number"), dict: Text("an object
 
 
 def _mutation_from(element: lenient.Element, index: int) -> Mutation:
-    """A mutation as it can be read; with what nobody could keep or show in it, its normalised copy."""
+    """A mutation as it can be read; with what nobody could keep or show in it, its normalised
+    copy.
+    """
     item = element.value
     seq = limits.whole(item.get("seq")) if isinstance(item, dict) else None
     if type(seq) is not int:
-        raise BrokenEnvelope(Text("mutations[{index}] has no whole number seq, so it cannot be acknowledged.", index=index))
+        raise BrokenEnvelope(
+            Text(
+                "mutations[{index}] has no whole number seq, so it cannot be acknowledged.",
+                index=index,
+            )
+        )
     problems: list[Text] = []
 
     def take(name: str, kind: type, default: Any) -> Any:
@@ -215,11 +243,15 @@ def _mutation_from(element: lenient.Element, index: int) -> Mutation:
     original = element.text.encode("utf-8", "surrogatepass")
     name, what = odd
     reason = "fields-wrong" if name.startswith("fields.") and not problems else "unreadable"
-    return OddMutation.of(mutation, mutation.flaw or Text("{field} {what}", field=name, what=what), original, reason)
+    return OddMutation.of(
+        mutation, mutation.flaw or Text("{field} {what}", field=name, what=what), original, reason
+    )
 
 
 def _oddity_of(mutation: Mutation) -> tuple[str, Text] | None:
-    """The member of a mutation, or the field, that nobody could keep or show, and what is wrong with it."""
+    """The member of a mutation, or the field, that nobody could keep or show, and what is wrong
+    with it.
+    """
     for name in (*_NAMES, "base"):
         if (odd := limits.oddity(getattr(mutation, name))) is not None:
             return name, odd
@@ -230,13 +262,18 @@ def _oddity_of(mutation: Mutation) -> tuple[str, Text] | None:
 
 
 def shown(mutation: Mutation, size: int) -> Mutation:
-    """A mutation that cannot be applied, as everybody can keep and show it: itself, or its normalised copy. `size`: its bytes."""
+    """A mutation that cannot be applied, as everybody can keep and show it: itself, or its
+    normalised copy. `size`: its bytes.
+    """
     if isinstance(mutation, OddMutation):
         return mutation
     odd = _oddity_of(mutation)
     if odd is None and size <= limits.MAX_MUTATION_BYTES:
         return mutation
-    return OddMutation.of(mutation, mutation.flaw or "" if odd is None else Text("{field} {what}", field=odd[0], what=odd[1]))
+    return OddMutation.of(
+        mutation,
+        mutation.flaw or "" if odd is None else Text("{field} {what}", field=odd[0], what=odd[1]),
+    )
 
 
 def _check_envelope(request: SyncRequest) -> None:
@@ -257,7 +294,13 @@ def _check_numbers(numbers: list[int]) -> None:
         raise BrokenEnvelope(Text("seq counts from 1 to {max}.", max=MAX_SEQ))
     if numbers != [*range(first, after)]:
         before, wrong = next((one, other) for one, other in pairwise(numbers) if other != one + 1)
-        raise BrokenEnvelope(Text("seq {wrong} follows {before}; send mutations in order and without gaps.", wrong=wrong, before=before))
+        raise BrokenEnvelope(
+            Text(
+                "seq {wrong} follows {before}; send mutations in order and without gaps.",
+                wrong=wrong,
+                before=before,
+            )
+        )
 
 
 def _are_usable(mutations: Sequence[Mutation]) -> bool:
@@ -270,7 +313,12 @@ def _are_usable(mutations: Sequence[Mutation]) -> bool:
         and min(bases) == 0
         and max(bases) <= MAX_SEQ
         and "\0" not in "".join({mutation.grid for mutation in mutations})
-        and all(_is_plain(*some) for some in {(mutation.flaw, mutation.epoch, mutation.base_grid) for mutation in mutations})
+        and all(
+            _is_plain(*some)
+            for some in {
+                (mutation.flaw, mutation.epoch, mutation.base_grid) for mutation in mutations
+            }
+        )
     )
 
 
@@ -279,7 +327,9 @@ def _is_plain(flaw: str | None, epoch: str | None, base_grid: str | None) -> boo
 
 
 def flaw_of(mutation: Mutation) -> str | None:
-    """Why a mutation cannot be used, beyond its fields; None when it can. Brings an id or stamp in upper case to lower case."""
+    """Why a mutation cannot be used, beyond its fields; None when it can. Brings an id or stamp in
+    upper case to lower case.
+    """
     if UUID_FORM.fullmatch(mutation.id) is None:
         if UUID_FORM.fullmatch(mutation.id.lower()) is None:
             return Text("id must be a UUID, like 0192f3a1-0000-7000-8000-000000000000")

@@ -1,4 +1,6 @@
-"""The tables in PROTOCOL.md that are written from the declarations: record kinds, and the life of a problem."""
+"""The tables in PROTOCOL.md that are written from the declarations: record kinds, and the life of a
+problem.
+"""
 
 from pathlib import Path
 
@@ -19,7 +21,9 @@ def kinds_table() -> str:
             notes = ["required"] if field.required else []
             notes += [f"id of a {field.refers}"] if field.refers else []
             notes += ["time of an event"] if field.name in kind.events else []
-            lines.append(f"| {name} | `{field.name}` {field.zh} | {describe(field.type)} | {field.policy.value} | {', '.join(notes)} |")
+            lines.append(
+                f"| {name} | `{field.name}` {field.zh} | {describe(field.type)} | {field.policy.value} | {', '.join(notes)} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -47,8 +51,16 @@ def steps_table() -> str:
     lines = ["| action | allowed in | then |", "|---|---|---|"]
     for action, (states, after) in TRANSITIONS.items():
         allowed = ", ".join(f"`{state}`" for state in STATES if state in states)
-        allowed = "any" if states == frozenset(STATES) else "any open state: " + allowed if states == OPEN else allowed
-        lines.append(f"| `{action}` {ACTIONS[action].zh} | {allowed} | {f'`{after}`' if after else 'unchanged'} |")
+        allowed = (
+            "any"
+            if states == frozenset(STATES)
+            else "any open state: " + allowed
+            if states == OPEN
+            else allowed
+        )
+        lines.append(
+            f"| `{action}` {ACTIONS[action].zh} | {allowed} | {f'`{after}`' if after else 'unchanged'} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 
 def copy_digest(records: Iterable[tuple[str, int]]) -> str:
-    """16 hex digits: XOR of the first 8 bytes of sha256(id bytes + rev as 8 bytes big-endian) over `(id, rev)` pairs.
+    """16 hex digits: XOR of the first 8 bytes of sha256(id bytes + rev as 8 bytes big-endian) over
+    `(id, rev)` pairs.
 
     The order of the pairs does not matter; no pairs give 16 zeros.
     """

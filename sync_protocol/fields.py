@@ -1,8 +1,9 @@
 """The types that a record's fields can have.
 
-Each type brings a JSON value of the wire into its one canonical form (`clean`), or raises `InvalidValue` with a sentence that says what is
-wrong and what would be right, and describes itself as JSON Schema (`schema`). Canonical values are plain JSON: two copies of a record
-are equal when their JSON is.
+Each type brings a JSON value of the wire into its one canonical form (`clean`), or raises
+`InvalidValue` with a sentence that says what is wrong and what would be right, and describes itself
+as JSON Schema (`schema`). Canonical values are plain JSON: two copies of a record are equal when
+their JSON is.
 """
 
 import re
@@ -30,11 +31,16 @@ type_names = {
     dict: Sentence("an object"),
 }
 
-# Only these are stripped: traditional Mongolian uses U+202F, U+180E and U+180B to U+180D inside and at the end of words.
+# Only these are stripped: traditional Mongolian uses U+202F, U+180E and U+180B to U+180D inside and
+# at the end of words.
 STRIPPED = " \t\r\n\f\v\u3000"
 
-_CANONICAL_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII)
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?([Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
+_CANONICAL_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII
+)
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?([Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII
+)
 _FIRST_MOMENT, _END_OF_MOMENTS = f"{periods.FIRST_YEAR}-", f"{periods.LAST_YEAR + 1}-"
 _PLACE_KEYS = frozenset({"lat", "lon", "accuracy"})
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -57,9 +63,11 @@ class FieldType(Protocol):
         """The canonical form of a wire value; raises `InvalidValue`."""
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
-        """The canonical forms of many wire values, one at least, if all say just what was sent; None if one does not, or may not.
+        """The canonical forms of many wire values, one at least, if all say just what was sent;
+        None if one does not, or may not.
 
-        Then each has to be cleaned by itself. Most of what phones send is canonical already, which is seen faster for many at once.
+        Then each has to be cleaned by itself. Most of what phones send is canonical already, which
+        is seen faster for many at once.
         """
         try:
             cleaned = [self.clean(value) for value in values]
@@ -86,17 +94,29 @@ class Text(FieldType):
             try:
                 text.encode()
             except UnicodeEncodeError:
-                raise InvalidValue(Sentence("has half of a character (a lone surrogate); send whole characters")) from None
+                raise InvalidValue(
+                    Sentence("has half of a character (a lone surrogate); send whole characters")
+                ) from None
             if not unicodedata.is_normalized("NFC", text):
                 text = unicodedata.normalize("NFC", text)
         if "\0" in text:
-            raise InvalidValue(Sentence("has the character U+0000, which cannot be stored; leave it out"))
+            raise InvalidValue(
+                Sentence("has the character U+0000, which cannot be stored; leave it out")
+            )
         text = text.strip(STRIPPED)
         if len(text) > self.max:
-            raise InvalidValue(Sentence("has {count} characters, at most {max} fit; shorten it", count=len(text), max=self.max))
+            raise InvalidValue(
+                Sentence(
+                    "has {count} characters, at most {max} fit; shorten it",
+                    count=len(text),
+                    max=self.max,
+                )
+            )
         if len(text) < self.min:
             raise InvalidValue(
-                Sentence("is empty; write something") if self.min == 1 else Sentence("needs at least {min} characters", min=self.min)
+                Sentence("is empty; write something")
+                if self.min == 1
+                else Sentence("needs at least {min} characters", min=self.min)
             )
         return text
 
@@ -109,12 +129,18 @@ class Text(FieldType):
         if "\0" in joined or not (joined.isascii() or unicodedata.is_normalized("NFC", joined)):
             return None
         lengths = [*map(len, values)]
-        if max(lengths) > self.max or min(lengths) < self.min or [value.strip(STRIPPED) for value in values] != values:
+        if (
+            max(lengths) > self.max
+            or min(lengths) < self.min
+            or [value.strip(STRIPPED) for value in values] != values
+        ):
             return None
         return values
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "maxLength": self.max} | ({"minLength": self.min} if self.min else {})
+        return {"type": "string", "maxLength": self.max} | (
+            {"minLength": self.min} if self.min else {}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +152,9 @@ class Id(FieldType):
             raise invalid_type(Sentence("a UUID"), value)
         text: str = value.lower()
         if UUID_FORM.fullmatch(text) is None:
-            raise InvalidValue(Sentence("is no UUID; write it like 0192f3a1-0000-7000-8000-000000000000"))
+            raise InvalidValue(
+                Sentence("is no UUID; write it like 0192f3a1-0000-7000-8000-000000000000")
+            )
         return text
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -140,8 +168,8 @@ class Id(FieldType):
 class Moment(FieldType):
     """An RFC 3339 time with its offset, kept as UTC with milliseconds: `2026-11-24T01:00:00.123Z`.
 
-    `event` marks the time of something that happened, which is corrected by the phone's clock offset (promise 6): only then can it be
-    seen whether it lies in the years that count.
+    `event` marks the time of something that happened, which is corrected by the phone's clock
+    offset (promise 6): only then can it be seen whether it lies in the years that count.
     """
 
     event: bool = False
@@ -153,12 +181,16 @@ class Moment(FieldType):
             return value
         found = _MOMENT.fullmatch(value)
         if found is None:
-            raise InvalidValue(Sentence("is no time with an offset; write it like 2026-11-24T09:00:00+08:00"))
+            raise InvalidValue(
+                Sentence("is no time with an offset; write it like 2026-11-24T09:00:00+08:00")
+            )
         if not found[1]:
             raise InvalidValue(Sentence("has no offset; write it like 2026-11-24T09:00:00+08:00"))
         moment = read_moment(value)
         if moment is None:
-            raise InvalidValue(Sentence("is no time that exists; write it like 2026-11-24T09:00:00+08:00"))
+            raise InvalidValue(
+                Sentence("is no time that exists; write it like 2026-11-24T09:00:00+08:00")
+            )
         if not self.event and not periods.FIRST_YEAR <= moment.year <= periods.LAST_YEAR:
             raise InvalidValue(OUTSIDE_THE_YEARS)
         return canonical_moment(moment)
@@ -166,8 +198,15 @@ class Moment(FieldType):
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
         if not all_match(values, b"0000-00-00T00:00:00.000Z"):
             return None
-        tens = max([value[14] for value in values]), max([value[17] for value in values])  # of minutes and seconds
-        return values if max(tens) < "6" and all(map(_is_hour, {value[:13] for value in values})) else None
+        tens = (
+            max([value[14] for value in values]),
+            max([value[17] for value in values]),
+        )  # of minutes and seconds
+        return (
+            values
+            if max(tens) < "6" and all(map(_is_hour, {value[:13] for value in values}))
+            else None
+        )
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "format": "date-time"}
@@ -187,7 +226,9 @@ def _is_hour(text: str) -> bool:
     return text[11:] < "24" and _is_day(text[:10])
 
 
-OUTSIDE_THE_YEARS = Sentence("lies outside the years {first} to {last}", first=periods.FIRST_YEAR, last=periods.LAST_YEAR)
+OUTSIDE_THE_YEARS = Sentence(
+    "lies outside the years {first} to {last}", first=periods.FIRST_YEAR, last=periods.LAST_YEAR
+)
 
 
 def is_in_the_years(moment: str) -> bool:
@@ -196,7 +237,9 @@ def is_in_the_years(moment: str) -> bool:
 
 
 def read_moment(text: str) -> datetime | None:
-    """An RFC 3339 time, its seconds may be left out, in UTC if it has an offset; None if it is none, or there is no such time."""
+    """An RFC 3339 time, its seconds may be left out, in UTC if it has an offset; None if it is
+    none, or there is no such time.
+    """
     found = _MOMENT.fullmatch(text)
     if found is None:
         return None
@@ -224,7 +267,13 @@ class Choice(FieldType):
         if type(value) is not str:
             raise invalid_type(Sentence("one of {words}", words=", ".join(self.words)), value)
         if value not in self.words:
-            raise InvalidValue(Sentence("is ‘{value}’; use one of {words}", value=_shorten(value), words=", ".join(self.words)))
+            raise InvalidValue(
+                Sentence(
+                    "is ‘{value}’; use one of {words}",
+                    value=_shorten(value),
+                    words=", ".join(self.words),
+                )
+            )
         return str(value)
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -247,7 +296,9 @@ class Whole(FieldType):
     def clean(self, value: Any) -> int:
         value = whole(value)
         if type(value) is float:
-            raise InvalidValue(Sentence("must be a whole number, but is {value}", value=repr(value)))
+            raise InvalidValue(
+                Sentence("must be a whole number, but is {value}", value=repr(value))
+            )
         if type(value) is not int:
             raise invalid_type(Sentence("a whole number"), value)
         if not self.min <= value <= self.max:
@@ -260,9 +311,11 @@ class Whole(FieldType):
 
 @dataclass(frozen=True, slots=True)
 class Place(FieldType):
-    """A WGS 84 position: `{"lat": 40.65, "lon": 109.84, "accuracy": 12}`, degrees to six decimals and metres (optional).
+    """A WGS 84 position: `{"lat": 40.65, "lon": 109.84, "accuracy": 12}`, degrees to six decimals
+    and metres (optional).
 
-    Other keys, as newer apps may send them, are dropped; a negative accuracy says “unknown” on iOS and Android, and is left out.
+    Other keys, as newer apps may send them, are dropped; a negative accuracy says “unknown” on iOS
+    and Android, and is left out.
     """
 
     def clean(self, value: Any) -> dict[str, float]:
@@ -283,7 +336,11 @@ class Place(FieldType):
         lat = _degrees_or_metres([value.get("lat") for value in values], -90, 90)
         lon = _degrees_or_metres([value.get("lon") for value in values], -180, 180)
         exact = [value for value in values if "accuracy" in value]
-        accuracy = _degrees_or_metres([value["accuracy"] for value in exact], 0, 1_000_000) if exact else ()
+        accuracy = (
+            _degrees_or_metres([value["accuracy"] for value in exact], 0, 1_000_000)
+            if exact
+            else ()
+        )
         if lat is None or lon is None or accuracy is None:
             return None
         places = [{"lat": one, "lon": other} for one, other in zip(lat, lon, strict=True)]
@@ -296,7 +353,11 @@ class Place(FieldType):
     @staticmethod
     def _number(number: Any, key: str, bound: int) -> float:
         if (type(number) is not float and type(number) is not int) or not -bound <= number <= bound:
-            raise InvalidValue(Sentence("needs {key} as a number from {min} to {max}", key=key, min=-bound, max=bound))
+            raise InvalidValue(
+                Sentence(
+                    "needs {key} as a number from {min} to {max}", key=key, min=-bound, max=bound
+                )
+            )
         # Rounding to six decimals is slow, and most numbers have no more.
         return (number if number == round(number * 1e6) / 1e6 else round(number, 6)) + 0.0
 
@@ -323,7 +384,9 @@ def _degrees_or_metres(numbers: list[Any], least: int, most: int) -> list[float]
 
 @dataclass(frozen=True, slots=True)
 class Named(FieldType):
-    """Text in a fixed form, such as a unit's code; `lower`: upper case is brought to lower case before."""
+    """Text in a fixed form, such as a unit's code; `lower`: upper case is brought to lower case
+    before.
+    """
 
     form: Sentence
     pattern: str
@@ -335,7 +398,11 @@ class Named(FieldType):
             raise invalid_type(self.form, value)
         text = value.lower() if self.lower else str(value)
         if not re.fullmatch(self.pattern, text, re.ASCII):
-            raise InvalidValue(Sentence("is no {form}; write it like {example}", form=self.form, example=self.example))
+            raise InvalidValue(
+                Sentence(
+                    "is no {form}; write it like {example}", form=self.form, example=self.example
+                )
+            )
         return text
 
     def schema(self) -> dict[str, Any]:
@@ -374,14 +441,18 @@ def _period(value: Any, parse: Any, wanted: str) -> str:
 
 
 class SetChange(NamedTuple):
-    """What a mutation does to a set: elements added and elements removed, each sorted and without repeats."""
+    """What a mutation does to a set: elements added and elements removed, each sorted and without
+    repeats.
+    """
 
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
 
     def wire(self) -> dict[str, list[str]]:
         """As it stands in a mutation."""
-        return {key: list(items) for key, items in (("add", self.add), ("remove", self.remove)) if items}
+        return {
+            key: list(items) for key, items in (("add", self.add), ("remove", self.remove)) if items
+        }
 
 
 _ONLY_ADD = {("add",)}
@@ -391,7 +462,9 @@ SET_CHANGE = Sentence('an object like {"add": […], "remove": […]}')
 
 @dataclass(frozen=True, slots=True)
 class SetOf(FieldType):
-    """A set of at most `max` elements; a mutation changes it by `{"add": […], "remove": […]}`, a record holds the sorted list."""
+    """A set of at most `max` elements; a mutation changes it by `{"add": […], "remove": […]}`, a
+    record holds the sorted list.
+    """
 
     item: FieldType
     max: int = 50
@@ -404,10 +477,17 @@ class SetOf(FieldType):
             return SetChange(self._items(value["add"]))
         if not value.keys() <= _SET_KEYS:
             unknown = min(value.keys() - _SET_KEYS)
-            raise InvalidValue(Sentence("has the unknown key ‘{key}’; use add and remove", key=_shorten(unknown)))
+            raise InvalidValue(
+                Sentence("has the unknown key ‘{key}’; use add and remove", key=_shorten(unknown))
+            )
         change = SetChange(self._items(value.get("add", [])), self._items(value.get("remove", [])))
         if change.add and change.remove and (both := set(change.add) & set(change.remove)):
-            raise InvalidValue(Sentence("adds and removes ‘{value}’ at once; do one of the two", value=_shorten(min(both))))
+            raise InvalidValue(
+                Sentence(
+                    "adds and removes ‘{value}’ at once; do one of the two",
+                    value=_shorten(min(both)),
+                )
+            )
         return change
 
     def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
@@ -426,7 +506,11 @@ class SetOf(FieldType):
         if type(value) is not list:
             raise invalid_type(Sentence("a list"), value)
         if len(value) > self.max:
-            raise InvalidValue(Sentence("names {count} elements, at most {max} fit", count=len(value), max=self.max))
+            raise InvalidValue(
+                Sentence(
+                    "names {count} elements, at most {max} fit", count=len(value), max=self.max
+                )
+            )
         if len(value) < 2:
             return (self.item.clean(value[0]),) if value else ()
         return tuple(sorted({self.item.clean(item) for item in value}))
@@ -437,7 +521,11 @@ class SetOf(FieldType):
     def change_schema(self) -> dict[str, Any]:
         """JSON Schema of the change in a mutation."""
         items = {"type": "array", "items": self.item.schema(), "maxItems": self.max}
-        return {"type": "object", "additionalProperties": False, "properties": {"add": items, "remove": items}}
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"add": items, "remove": items},
+        }
 
 
 @lru_cache(maxsize=10_000)
@@ -447,11 +535,15 @@ def _addition(items: tuple[str, ...]) -> SetChange:
 
 _SHA256_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 SHA256 = Named(Sentence("sha-256 in hex"), "[0-9a-f]{64}", _SHA256_EXAMPLE, lower=True)
-UNIT_CODE = Named(Sentence("unit code"), r"\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?", "150221100201001")
+UNIT_CODE = Named(
+    Sentence("unit code"), r"\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?", "150221100201001"
+)
 STAFF_CODE = Named(Sentence("staff code"), r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", "W150221100201001-1")
 
 
 def _shorten(text: str, limit: int = 40) -> str:
     """The beginning of a text that somebody sent, fit for an error message."""
     shown = text.encode("utf-8", "replace").decode()[:limit]
-    return "".join(char if char.isprintable() else "�" for char in shown) + ("…" if len(text) > limit else "")
+    return "".join(char if char.isprintable() else "�" for char in shown) + (
+        "…" if len(text) > limit else ""
+    )

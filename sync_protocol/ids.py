@@ -26,7 +26,11 @@ def monthly_summary_id(grid: str, month: str) -> str:
 
 def natural_id(kind: str, grid: str, key: str) -> str:
     """The id of a record of a kind with a natural key."""
-    return weekly_analysis_id(grid, key) if kind == "weekly_analysis" else monthly_summary_id(grid, key)
+    return (
+        weekly_analysis_id(grid, key)
+        if kind == "weekly_analysis"
+        else monthly_summary_id(grid, key)
+    )
 
 
 def household_id(grid: str, number: int) -> str:
@@ -58,7 +62,9 @@ def is_uuid(text: object) -> bool:
 
 
 def is_computed(id: str) -> bool:
-    """Whether a UUID is of version 5: computed from a name, as `server_device_id` does, so that anybody who knows the name has it."""
+    """Whether a UUID is of version 5: computed from a name, as `server_device_id` does, so that
+    anybody who knows the name has it.
+    """
     return id[14:15] == "5"
 
 

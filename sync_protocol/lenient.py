@@ -1,7 +1,8 @@
 """Reads a request that the typed decoder refuses as a whole, element by element.
 
-JSON allows what no text, number or reader can hold: half characters, 1e400, a hundred thousand brackets; and some encoders write NaN.
-One such mutation must not block the rest (promise 2), and must be kept just as it came.
+JSON allows what no text, number or reader can hold: half characters, 1e400, a hundred thousand
+brackets; and some encoders write NaN. One such mutation must not block the rest (promise 2), and
+must be kept just as it came.
 """
 
 import hashlib
@@ -16,7 +17,9 @@ _DEEPEST = 100
 _MAX_DIGITS = 400
 _BLANK = re.compile(r"[ \t\r\n]*")
 # A run of texts and of lists and objects in which no others are, or brackets of one side.
-_TOKEN = re.compile(r'(?>"(?:[^"\\]|\\.)*"|\[[^][{}"]*\]|\{[^][{}"]*\}|[^][{}"]+)++|[\[{]+|[\]}]+', re.DOTALL)
+_TOKEN = re.compile(
+    r'(?>"(?:[^"\\]|\\.)*"|\[[^][{}"]*\]|\{[^][{}"]*\}|[^][{}"]+)++|[\[{]+|[\]}]+', re.DOTALL
+)
 
 
 class Element(NamedTuple):
@@ -37,7 +40,8 @@ _decoder = json.JSONDecoder(parse_int=_whole)
 def read_envelope(body: bytes, list_name: str) -> tuple[dict[str, Any], list[Element] | None]:
     """The members of the object in `body`, and apart from them the elements of one list.
 
-    The list is None if it stands there as something else. Raises `ValueError` for what is no JSON object.
+    The list is None if it stands there as something else. Raises `ValueError` for what is no JSON
+    object.
     """
     text = body.decode()
     at = _expect(text, 0, "{")
@@ -63,7 +67,9 @@ def read_envelope(body: bytes, list_name: str) -> tuple[dict[str, Any], list[Ele
 
 
 def parse(body: bytes) -> Any:
-    """Any JSON, as it came; raises `ValueError`, and `RecursionError` for what is nested deeper than a parser can go."""
+    """Any JSON, as it came; raises `ValueError`, and `RecursionError` for what is nested deeper
+    than a parser can go.
+    """
     return _decoder.decode(body.decode())
 
 
@@ -86,7 +92,9 @@ def _separator(text: str, at: int, end: str) -> int:
         return at
     at = _expect(text, at, ",")
     if text.startswith(end, at):
-        raise ValueError(Text("something is expected behind the comma before character {at}", at=at))
+        raise ValueError(
+            Text("something is expected behind the comma before character {at}", at=at)
+        )
     return at
 
 
@@ -126,7 +134,9 @@ def _end_of(text: str, at: int) -> int:
 
 
 def _shallow(text: str) -> str:
-    """The same with a digest in place of all that is nested too deep, so that it tells what stood there."""
+    """The same with a digest in place of all that is nested too deep, so that it tells what stood
+    there.
+    """
     parts = []
     depth = kept = 0
     cut: int | None = None

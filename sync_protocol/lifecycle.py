@@ -1,7 +1,8 @@
-"""The life of a problem: its state is a fold over its steps in stamp order, one pure function for phone and server.
+"""The life of a problem: its state is a fold over its steps in stamp order, one pure function for
+phone and server.
 
-Steps are facts that people report, often offline and out of order. A step that the state of its moment does not allow stays in the
-history as ineffective, with the reason; it is never held.
+Steps are facts that people report, often offline and out of order. A step that the state of its
+moment does not allow stays in the history as ineffective, with the reason; it is never held.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -39,7 +40,9 @@ _UP = sorted(CODE_LENGTH.values())
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A step as the fold reads it: corrected stamp, the author's staff code, the fields of the record."""
+    """A step as the fold reads it: corrected stamp, the author's staff code, the fields of the
+    record.
+    """
 
     id: str
     stamp: str
@@ -62,15 +65,20 @@ class Entry(msgspec.Struct, frozen=True):
     @property
     def reason(self) -> str | None:
         """The same in one stable word: `superseded`, `not-allowed`, `incomplete` or `own-work`."""
-        return None if self.ineffective is None else str(self.ineffective).partition(":")[0].replace(" ", "-")
+        return (
+            None
+            if self.ineffective is None
+            else str(self.ineffective).partition(":")[0].replace(" ", "-")
+        )
 
 
 class Case(msgspec.Struct):
-    """Where a problem stands. `handler_unit` is who has to deal with it, `handler_cadre` in whose hands it is.
+    """Where a problem stands. `handler_unit` is who has to deal with it, `handler_cadre` in whose
+    hands it is.
 
-    `resolved_at`, `resolved_by` and `resolved_unit` are those of the resolve step that stands; None while none does. `due` is the
-    limit in wire form: by the rule for its severity, or as extended. `assigned`: the handlers are those of an assignment that stands.
-    Times are wire moments.
+    `resolved_at`, `resolved_by` and `resolved_unit` are those of the resolve step that stands; None
+    while none does. `due` is the limit in wire form: by the rule for its severity, or as extended.
+    `assigned`: the handlers are those of an assignment that stands. Times are wire moments.
     """
 
     state: str
@@ -113,11 +121,13 @@ def fold(
     may_extend: MayExtend | None = None,
     own_work_from: str | None = None,
 ) -> Case:
-    """Where a problem with these fields, raised in `grid` by `raised_by`, stands after `steps` (in any order).
+    """Where a problem with these fields, raised in `grid` by `raised_by`, stands after `steps` (in
+    any order).
 
-    `limit(raised_at, severity)` gives the due moment; a phone without the calendar leaves it out and `due` stays empty unless extended.
-    `may_extend(staff_code, handler_unit)` says whether a cadre stands above the handler; left out, anyone does.
-    `own_work_from`: the stamp from which nobody verifies the own resolution, as the server tells; left out, the rule does not hold.
+    `limit(raised_at, severity)` gives the due moment; a phone without the calendar leaves it out
+    and `due` stays empty unless extended. `may_extend(staff_code, handler_unit)` says whether a
+    cadre stands above the handler; left out, anyone does. `own_work_from`: the stamp from which
+    nobody verifies the own resolution, as the server tells; left out, the rule does not hold.
     """
     raised_at = fields.get("raised_at")
     severity = fields.get("severity") or "ordinary"
@@ -137,17 +147,30 @@ def fold(
     return case
 
 
-def next_actions(case: Case, by: str, stamp: str, may_extend: MayExtend | None = None, own_work_from: str | None = None) -> list[str]:
-    """The actions that a cadre could take at a stamp so that they would have an effect; what they need besides is left open."""
+def next_actions(
+    case: Case,
+    by: str,
+    stamp: str,
+    may_extend: MayExtend | None = None,
+    own_work_from: str | None = None,
+) -> list[str]:
+    """The actions that a cadre could take at a stamp so that they would have an effect; what they
+    need besides is left open.
+    """
     given = {"to_unit": "-", "duplicate_of": "-", "until": "-"}
     return [
         action
         for action in TRANSITIONS
-        if _refusal(case, Step("", stamp, by, {"action": action, **given}), may_extend, own_work_from) is None
+        if _refusal(
+            case, Step("", stamp, by, {"action": action, **given}), may_extend, own_work_from
+        )
+        is None
     ]
 
 
-def _refusal(case: Case, step: Step, may_extend: MayExtend | None, own_work_from: str | None) -> str | None:
+def _refusal(
+    case: Case, step: Step, may_extend: MayExtend | None, own_work_from: str | None
+) -> str | None:
     """Why a step has no effect; None when it has."""
     action = step.action
     allowed, _ = TRANSITIONS.get(action, (frozenset(), None))
@@ -159,8 +182,15 @@ def _refusal(case: Case, step: Step, may_extend: MayExtend | None, own_work_from
             state=Word(case.state, STATES[case.state].zh),
             action=Word(action, ACTIONS[action].zh) if action in ACTIONS else action,
         )
-    if action == "verify" and step.by == case.resolved_by and own_work_from is not None and step.stamp >= own_work_from:
-        return Text("own-work: a resolution is verified by somebody else than the one who resolved it")
+    if (
+        action == "verify"
+        and step.by == case.resolved_by
+        and own_work_from is not None
+        and step.stamp >= own_work_from
+    ):
+        return Text(
+            "own-work: a resolution is verified by somebody else than the one who resolved it"
+        )
     if action == "assign" and not (step.fields.get("to_unit") or step.fields.get("to_cadre")):
         return Text("incomplete: assign needs to_unit or to_cadre")
     if action == "escalate" and len(case.handler_unit) <= CODE_LENGTH["city"]:
@@ -177,7 +207,9 @@ def _refusal(case: Case, step: Step, may_extend: MayExtend | None, own_work_from
 
 
 def _take(case: Case, step: Step, below: list[str]) -> None:
-    """Lets an effective step change the case. `below` is the stack of units from which the problem was escalated."""
+    """Lets an effective step change the case. `below` is the stack of units from which the problem
+    was escalated.
+    """
     fields = step.fields
     at = fields.get("at")
     match step.action:
@@ -192,7 +224,9 @@ def _take(case: Case, step: Step, below: list[str]) -> None:
         case "verify":
             case.satisfied = fields.get("satisfied") or "unasked"
         case "return" | "reopen":
-            case.resolved_at = case.resolved_by = case.satisfied = case.reason = case.duplicate_of = None
+            case.resolved_at = case.resolved_by = case.satisfied = case.reason = (
+                case.duplicate_of
+            ) = None
             if step.action == "return" and below:
                 case.handler_unit = below.pop()
             case.handler_cadre = None

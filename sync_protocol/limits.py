@@ -1,7 +1,8 @@
 """What every JSON value in a message must be, so that whoever receives it can keep and show it.
 
 Text is Unicode without U+0000, numbers are finite, whole numbers fit 64 bits, nothing is nested too
-deep. `oddity` says what is wrong with a value, `normalised` makes the copy that every reader can show.
+deep. `oddity` says what is wrong with a value, `normalised` makes the copy that every reader can
+show.
 """
 
 import re
@@ -32,7 +33,9 @@ T = TypeVar("T")
 
 
 def oddity(value: Any, depth: int = MAX_DEPTH) -> Text | None:
-    """What is wrong with a JSON value that is nested at most `depth` levels deep; None if nothing is."""
+    """What is wrong with a JSON value that is nested at most `depth` levels deep; None if nothing
+    is.
+    """
     if isinstance(value, str):
         return _text_oddity(value)
     if isinstance(value, dict):
@@ -78,8 +81,8 @@ def normalised(value: Any, room: int = _COPY_BYTES) -> Any:
     """A copy that every reader can show, of at most about `room` bytes as JSON.
 
     What is no character becomes U+FFFD, a number that is not finite null, a too long number a text,
-    what is nested too deep and what is beyond the room “…”. A value without oddities that fits stays
-    as it is.
+    what is nested too deep and what is beyond the room “…”. A value without oddities that fits
+    stays as it is.
     """
     return _Copy(room).of(value, MAX_DEPTH)
 
@@ -156,7 +159,8 @@ def whole(value: Any) -> Any:
 def with_a_fresh_stack(work: Callable[[], T]) -> T:
     """Does what may recurse as deep as a value is nested, on a stack of its own.
 
-    A value that was read on one stack can be too deep to be written on one that is a few calls longer.
+    A value that was read on one stack can be too deep to be written on one that is a few calls
+    longer.
     """
     results: list[T] = []
     thread = threading.Thread(target=lambda: results.append(work()))

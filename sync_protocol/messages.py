@@ -22,12 +22,15 @@ MAX_QUEUED = 2**31 - 1
 MAX_PROTOCOL = 2**31 - 1
 
 
-# Without `gc`: they hold nothing but JSON, in which no circles are, so that it need not be searched for them.
+# Without `gc`: they hold nothing but JSON, in which no circles are, so that it need not be searched
+# for them.
 class Mutation(msgspec.Struct, omit_defaults=True, gc=False):
-    """What one device did to one record: only the fields that it changed; set fields as add and remove.
+    """What one device did to one record: only the fields that it changed; set fields as add and
+    remove.
 
-    `epoch` (optional) is the server's epoch to which `base` belongs; `base_grid` (optional) is the grid in which `base` was seen, sent
-    when the mutation moves the record to another. `flaw` never stands on the wire.
+    `epoch` (optional) is the server's epoch to which `base` belongs; `base_grid` (optional) is the
+    grid in which `base` was seen, sent when the mutation moves the record to another. `flaw` never
+    stands on the wire.
     """
 
     seq: int
@@ -46,17 +49,35 @@ class Mutation(msgspec.Struct, omit_defaults=True, gc=False):
         """The content as canonical JSON, without seq and flaw: what a digest and the log keep."""
         base_grid = UNSET if self.base_grid is None else self.base_grid
         epoch = UNSET if self.epoch is None else self.epoch
-        content = _Content(self.base, base_grid, epoch, self.fields, self.grid, self.id, self.kind, self.op, self.stamp)
+        content = _Content(
+            self.base,
+            base_grid,
+            epoch,
+            self.fields,
+            self.grid,
+            self.id,
+            self.kind,
+            self.op,
+            self.stamp,
+        )
         try:
             return encode(content)
         except (UnicodeError, msgspec.EncodeError, OverflowError):
-            return canonical_bytes({name: value for name, value in msgspec.structs.asdict(content).items() if value is not UNSET})
+            return canonical_bytes(
+                {
+                    name: value
+                    for name, value in msgspec.structs.asdict(content).items()
+                    if value is not UNSET
+                }
+            )
         except RecursionError:
             return limits.with_a_fresh_stack(lambda: encode(content))
 
 
 class _Content(msgspec.Struct, gc=False):
-    """What canonical JSON holds of a mutation, in the order of the names, so that only what lies within needs sorting."""
+    """What canonical JSON holds of a mutation, in the order of the names, so that only what lies
+    within needs sorting.
+    """
 
     base: int
     base_grid: str | UnsetType
@@ -70,7 +91,9 @@ class _Content(msgspec.Struct, gc=False):
 
 
 class SyncRequest(msgspec.Struct):
-    """What a device sends. `again` (optional) names grids to be sent from the start, to heal a copy."""
+    """What a device sends. `again` (optional) names grids to be sent from the start, to heal a
+    copy.
+    """
 
     protocol: int
     sent_at: datetime
@@ -92,7 +115,9 @@ class Conflict(msgspec.Struct, omit_defaults=True):
 
 
 class Verdict(msgspec.Struct, omit_defaults=True, gc=False):
-    """What became of a mutation. `first` stands with `duplicate` and names the outcome of the first time."""
+    """What became of a mutation. `first` stands with `duplicate` and names the outcome of the first
+    time.
+    """
 
     seq: int
     outcome: str
@@ -104,7 +129,9 @@ class Verdict(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Change(msgspec.Struct, omit_defaults=True):
-    """The newest state of one record. `gone`: it left this grid. `stamp` and `by`: its latest mutation's time and author."""
+    """The newest state of one record. `gone`: it left this grid. `stamp` and `by`: its latest
+    mutation's time and author.
+    """
 
     kind: str
     id: str
@@ -152,7 +179,9 @@ class GridCopy(msgspec.Struct):
 
 
 class VerifyRequest(msgspec.Struct):
-    """The grids whose copies a device wants to prove. `protocol` (optional) is that of the exchange."""
+    """The grids whose copies a device wants to prove. `protocol` (optional) is that of the
+    exchange.
+    """
 
     grids: list[GridCopy]
     protocol: int | UnsetType = UNSET
@@ -169,11 +198,15 @@ _sorted = msgspec.json.Encoder(order="sorted")
 
 
 def canonical_bytes(value: Any) -> bytes:
-    """JSON with sorted keys and no spaces; half characters stay as escapes, so that anything which came can be stored."""
+    """JSON with sorted keys and no spaces; half characters stay as escapes, so that anything which
+    came can be stored.
+    """
     try:
         return _sorted.encode(value)
     except (UnicodeError, msgspec.EncodeError, OverflowError, RecursionError):
-        return limits.with_a_fresh_stack(lambda: json.dumps(value, sort_keys=True, separators=(",", ":"))).encode()
+        return limits.with_a_fresh_stack(
+            lambda: json.dumps(value, sort_keys=True, separators=(",", ":"))
+        ).encode()
 
 
 def canonical_json(value: Any) -> str:
@@ -182,7 +215,9 @@ def canonical_json(value: Any) -> str:
 
 
 def showable_json(text: str) -> str:
-    """Stored JSON as every client can read it: half characters, which are no Unicode, become U+FFFD."""
+    """Stored JSON as every client can read it: half characters, which are no Unicode, become
+    U+FFFD.
+    """
     if "\\ud" not in text:
         return text
     return json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace").decode()

@@ -1,6 +1,7 @@
 """Days, ISO weeks and months of Asia/Shanghai, the calendar in which the loop is counted.
 
-China has had one zone without daylight saving since 1991, and a fixed offset needs no zone database on a phone.
+China has had one zone without daylight saving since 1991, and a fixed offset needs no zone database
+on a phone.
 """
 
 import re
@@ -23,7 +24,9 @@ FIRST_YEAR, LAST_YEAR = 2000, 2199
 
 
 class Period(NamedTuple):
-    """A run of whole days in Asia/Shanghai: `first` to `last`, both included; `name` is `2026-W47`, `2026-11` or `…/…`."""
+    """A run of whole days in Asia/Shanghai: `first` to `last`, both included; `name` is `2026-W47`,
+    `2026-11` or `…/…`.
+    """
 
     name: str
     first: date
@@ -107,7 +110,13 @@ def week(name: str) -> Period:
     try:
         first = date.fromisocalendar(int(found[1]), int(found[2]), 1)
     except ValueError:
-        raise ValueError(Text("{year} has no week {week}; write an ISO week like 2026-W47", year=found[1], week=found[2])) from None
+        raise ValueError(
+            Text(
+                "{year} has no week {week}; write an ISO week like 2026-W47",
+                year=found[1],
+                week=found[2],
+            )
+        ) from None
     return Period(name, first, first + timedelta(days=6))
 
 
@@ -121,7 +130,9 @@ def month(name: str) -> Period:
 
 
 def week_around(day: date) -> Period:
-    """The ISO week in which `day` lies; unlike `week` it knows also those that begin before the first year or end after the last."""
+    """The ISO week in which `day` lies; unlike `week` it knows also those that begin before the
+    first year or end after the last.
+    """
     first = day - timedelta(days=day.weekday())
     return Period(week_of(day), first, first + timedelta(days=6))
 
@@ -129,7 +140,9 @@ def week_around(day: date) -> Period:
 def month_around(day: date) -> Period:
     """The month in which `day` lies."""
     first = day.replace(day=1)
-    return Period(month_of(day), first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
+    return Period(
+        month_of(day), first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    )
 
 
 def quarter_around(day: date) -> Period:
@@ -157,5 +170,7 @@ def previous(period: Period) -> Period:
 def span(first: date, last: date) -> Period:
     """Any run of days; ValueError when it ends before it begins."""
     if last < first:
-        raise ValueError(Text("the period ends ({last}) before it begins ({first})", first=first, last=last))
+        raise ValueError(
+            Text("the period ends ({last}) before it begins ({first})", first=first, last=last)
+        )
     return Period(f"{first}/{last}", first, last)

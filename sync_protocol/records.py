@@ -1,7 +1,7 @@
 """The record kinds: each declared once, with the type and the merge policy of every field.
 
-The tables, the wire validation, the OpenAPI schemas, the table in PROTOCOL.md and the merge all read these declarations. To add a field,
-add its line here and a migration for its column.
+The tables, the wire validation, the OpenAPI schemas, the table in PROTOCOL.md and the merge all
+read these declarations. To add a field, add its line here and a migration for its column.
 """
 
 import re
@@ -36,7 +36,9 @@ from sync_protocol.texts import Word, text_of
 
 
 class Policy(StrEnum):
-    """What decides when two devices changed the same field without knowing of each other (promise 4)."""
+    """What decides when two devices changed the same field without knowing of each other (promise
+    4).
+    """
 
     LATEST = "latest"
     SET = "set"
@@ -47,10 +49,12 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a kind. `refers` names the kind that an id in it must belong to; `required` holds when the record is made.
+    """One field of a kind. `refers` names the kind that an id in it must belong to; `required`
+    holds when the record is made.
 
-    `personal`: a text that the server keeps encrypted, and shows whole only to those who may see it. `kept`: it stays when the record's
-    personal data is erased: it counts, or orders, and tells of nobody.
+    `personal`: a text that the server keeps encrypted, and shows whole only to those who may see
+    it. `kept`: it stays when the record's personal data is erased: it counts, or orders, and tells
+    of nobody.
     """
 
     name: str
@@ -70,7 +74,9 @@ class Field:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of record. `movable`: its grid may change; `append_only`: never edited, never deleted; `key`: its natural key."""
+    """A kind of record. `movable`: its grid may change; `append_only`: never edited, never deleted;
+    `key`: its natural key.
+    """
 
     name: str
     zh: str
@@ -127,7 +133,11 @@ class Kind:
     @cached_property
     def events(self) -> tuple[str, ...]:
         """The fields that hold the time of an event, corrected by the phone's offset."""
-        return tuple(field.name for field in self.fields if isinstance(field.type, Moment) and field.type.event)
+        return tuple(
+            field.name
+            for field in self.fields
+            if isinstance(field.type, Moment) and field.type.event
+        )
 
     @cached_property
     def references(self) -> tuple[tuple[str, str], ...]:
@@ -157,19 +167,24 @@ class Kind:
 
 
 class UnfitFields(ValueError):
-    """Fields that cannot be taken: `problems` has a text for each field that is wrong, `reason` is why they are held; it says them all."""
+    """Fields that cannot be taken: `problems` has a text for each field that is wrong, `reason` is
+    why they are held; it says them all.
+    """
 
     def __init__(self, problems: Mapping[str, str], reason: str = "fields-wrong") -> None:
         self.problems = dict(problems)
         self.reason = reason
-        found = [Sentence("{field} {what}", field=name, what=text) for name, text in problems.items()]
+        found = [
+            Sentence("{field} {what}", field=name, what=text) for name, text in problems.items()
+        ]
         super().__init__(Sentence("{problems}.", problems=found))
 
 
 # Under this name a mutation keeps what could not be read of it.
 UNREADABLE = "unreadable"
 
-# What an unknown field of a newer app may hold (promise 11): kept as it is, within these bounds and those of `limits`.
+# What an unknown field of a newer app may hold (promise 11): kept as it is, within these bounds and
+# those of `limits`.
 MAX_UNKNOWN_FIELDS = 30
 MAX_UNKNOWN_NAME = 60
 
@@ -177,7 +192,8 @@ MAX_UNKNOWN_NAME = 60
 def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """The canonical values of a mutation's fields, and whether they say just what was sent.
 
-    Sets become a `SetChange`; null clears a field. Raises `UnfitFields` that names every field which is wrong.
+    Sets become a `SetChange`; null clears a field. Raises `UnfitFields` that names every field
+    which is wrong.
     """
     cleaned: dict[str, Any] = {}
     problems: dict[str, str] = {}
@@ -196,10 +212,16 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
                 as_sent = result == value or _says_the_same(kind.by_name[name], result, value)
         elif clean is None:
             unknown += 1
-            if unknown > MAX_UNKNOWN_FIELDS or len(name) > MAX_UNKNOWN_NAME or not name.isidentifier():
+            if (
+                unknown > MAX_UNKNOWN_FIELDS
+                or len(name) > MAX_UNKNOWN_NAME
+                or not name.isidentifier()
+            ):
                 problems[_printable(name)] = Sentence("is unknown and cannot be kept; leave it out")
             elif name == UNREADABLE:
-                problems[name] = Sentence("names what could not be read, and is no field; leave it out")
+                problems[name] = Sentence(
+                    "names what could not be read, and is no field; leave it out"
+                )
             elif (odd := limits.oddity(value)) is not None:
                 problems[name] = Sentence("{what}; leave it out", what=odd)
             else:
@@ -220,11 +242,17 @@ def clean_fields(kind: Kind, fields: Mapping[str, Any]) -> tuple[dict[str, Any],
 
 def too_much_unknown(size: int) -> Sentence:
     """Why fields that this version does not know are not kept."""
-    return Sentence("hold {size} bytes that this server does not know, at most {max} fit a record", size=size, max=limits.MAX_UNKNOWN_BYTES)
+    return Sentence(
+        "hold {size} bytes that this server does not know, at most {max} fit a record",
+        size=size,
+        max=limits.MAX_UNKNOWN_BYTES,
+    )
 
 
 def clean_many(kind: Kind, many: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
-    """The same for many mutations, field by field, if all say just what was sent; None if they have to be cleaned one by one."""
+    """The same for many mutations, field by field, if all say just what was sent; None if they have
+    to be cleaned one by one.
+    """
     cleaned = [{**fields} for fields in many]
     known = 0
     for field in kind.fields:
@@ -244,7 +272,9 @@ def clean_many(kind: Kind, many: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 
 def clean_columns(kind: Kind, many: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]] | None:
-    """The same as columns, one for each field of the kind, with None where a mutation does not have it; None as well if it clears one."""
+    """The same as columns, one for each field of the kind, with None where a mutation does not have
+    it; None as well if it clears one.
+    """
     columns: dict[str, Sequence[Any]] = {}
     known = 0
     for field in kind.fields:
@@ -272,7 +302,9 @@ def _says_the_same(field: Field, result: Any, value: Any) -> bool:
     if isinstance(result, SetChange):
         if not result.remove and [*result.add] == value.get("add"):
             return True
-        return set(result.add) == set(value.get("add", ())) and set(result.remove) == set(value.get("remove", ()))
+        return set(result.add) == set(value.get("add", ())) and set(result.remove) == set(
+            value.get("remove", ())
+        )
     if isinstance(field.type, Id):
         return True
     return isinstance(field.type, Moment) and not _BELOW_MS.search(value)
@@ -284,7 +316,9 @@ def _printable(name: str) -> str:
 
 def unknown_bytes(kind: Kind, fields: Mapping[str, Any]) -> int:
     """The bytes of the fields that this version does not know, as JSON."""
-    return limits.json_size({name: value for name, value in fields.items() if name not in kind.by_name})
+    return limits.json_size(
+        {name: value for name, value in fields.items() if name not in kind.by_name}
+    )
 
 
 L, T, S, F = Policy.LATEST, Policy.TEXT, Policy.SET, Policy.FIXED
@@ -331,7 +365,13 @@ PROBLEM = Kind(
         Field("category", Text(60), L, "细类"),
         Field("title", Text(200, min=1), L, "标题", required=True),
         Field("detail", NOTE, T, "问题描述"),
-        Field("severity", Choice(tuple(vocabulary.SEVERITIES)), Policy.MOST_SEVERE, "紧急程度", kept=True),
+        Field(
+            "severity",
+            Choice(tuple(vocabulary.SEVERITIES)),
+            Policy.MOST_SEVERE,
+            "紧急程度",
+            kept=True,
+        ),
         Field("raised_at", Moment(event=True), F, "上报时间", required=True, kept=True),
         Field("location", Place(), L, "位置"),
         Field("photos", SetOf(SHA256, max=20), S, "照片"),
@@ -385,10 +425,14 @@ MONTHLY_SUMMARY = Kind(
     key="month",
 )
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY)}
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY)
+}
 
 # kind -> its personal fields, for the kinds that have any
-PERSONAL: dict[str, frozenset[str]] = {kind.name: kind.personal for kind in KINDS.values() if kind.personal}
+PERSONAL: dict[str, frozenset[str]] = {
+    kind.name: kind.personal for kind in KINDS.values() if kind.personal
+}
 
 # What stands for a text that a record must have, once the personal data of the record was erased.
 ERASED = "（已删除）"

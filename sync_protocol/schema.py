@@ -22,23 +22,43 @@ _PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "expected": {"type": "integer", "description": "`seq-gap`: the seq from which the server asks for mutations"},
-        "seq": {"type": "integer", "description": "`device-forked`: the first seq whose content differs"},
-        "protocol": {"type": "integer", "description": "`protocol-unknown`: the protocol that was sent"},
+        "expected": {
+            "type": "integer",
+            "description": "`seq-gap`: the seq from which the server asks for mutations",
+        },
+        "seq": {
+            "type": "integer",
+            "description": "`device-forked`: the first seq whose content differs",
+        },
+        "protocol": {
+            "type": "integer",
+            "description": "`protocol-unknown`: the protocol that was sent",
+        },
         "speaks": {
             "type": "array",
             "items": {"type": "integer"},
             "description": "`protocol-unknown`: the protocols that the server speaks",
         },
-        "acked": {"type": "integer", "description": "`device-revoked`, `upgrade-needed`: the highest seq taken in"},
-        "verdicts": {"type": "array", "description": "`device-revoked`, `upgrade-needed`: as in an answer"},
-        "wipe": {"type": "boolean", "description": "`device-revoked`: everything was handed in, delete all data now"},
+        "acked": {
+            "type": "integer",
+            "description": "`device-revoked`, `upgrade-needed`: the highest seq taken in",
+        },
+        "verdicts": {
+            "type": "array",
+            "description": "`device-revoked`, `upgrade-needed`: as in an answer",
+        },
+        "wipe": {
+            "type": "boolean",
+            "description": "`device-revoked`: everything was handed in, delete all data now",
+        },
     },
 }
 
 
 def message_definitions(ref_template: str) -> dict[str, Any]:
-    """The schemas of the messages by name, and of each kind's fields, for a document that keeps them under `ref_template`."""
+    """The schemas of the messages by name, and of each kind's fields, for a document that keeps
+    them under `ref_template`.
+    """
     _, found = msgspec.json.schema_components(MESSAGES, ref_template=ref_template)
     found["Mutation"]["properties"].pop("flaw", None)
     for kind in KINDS.values():
@@ -48,7 +68,10 @@ def message_definitions(ref_template: str) -> dict[str, Any]:
 
 def fields_schema(kind: Kind) -> dict[str, Any]:
     """JSON Schema of the fields of a record kind, as they leave the server."""
-    properties = {field.name: field.type.schema() | {"title": field.zh, "x-merge": field.policy.value} for field in kind.fields}
+    properties = {
+        field.name: field.type.schema() | {"title": field.zh, "x-merge": field.policy.value}
+        for field in kind.fields
+    }
     return {
         "type": "object",
         "title": kind.zh,

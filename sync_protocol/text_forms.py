@@ -1,4 +1,6 @@
-"""Whether many texts have one fixed form, such as that of an id: seen for all at once, which costs a fraction of one by one."""
+"""Whether many texts have one fixed form, such as that of an id: seen for all at once, which costs
+a fraction of one by one.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +10,9 @@ _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 
 
 def all_match(values: Sequence[Any], form: bytes, is_hex: bool = False) -> bool:
-    """Whether all values are texts of a form, in which 0 stands for any digit, or any hex digit, and all else for itself."""
+    """Whether all values are texts of a form, in which 0 stands for any digit, or any hex digit,
+    and all else for itself.
+    """
     try:
         joined = "\n".join(values).encode()
     except (TypeError, UnicodeEncodeError):

@@ -1,7 +1,8 @@
 """Sentences for people, in English and ready to be shown in another language.
 
-A `Text` is the English sentence; it also knows its `id`, the sentence with named parameters in braces, and the `params`. Whoever has a
-catalogue shows it in another language; everybody else uses it as the text that it is. So this package needs no catalogue.
+A `Text` is the English sentence; it also knows its `id`, the sentence with named parameters in
+braces, and the `params`. Whoever has a catalogue shows it in another language; everybody else uses
+it as the text that it is. So this package needs no catalogue.
 """
 
 import json
@@ -13,7 +14,9 @@ _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 
 
 class Text(str):
-    """`Text("There is no grid ‘{grid}’.", grid=code)`. A parameter is a word, a number, another text, or a list of them."""
+    """`Text("There is no grid ‘{grid}’.", grid=code)`. A parameter is a word, a number, another
+    text, or a list of them.
+    """
 
     id: str
     params: Mapping[str, Any]
@@ -41,8 +44,12 @@ def parameters(id: str) -> set[str]:
     return set(_PARAMETER.findall(id))
 
 
-def filled(sentence: str, params: Mapping[str, Any], between: str, show: Callable[[Any], str]) -> str:
-    """A sentence with its parameters in place, each as `show` gives it; lists are joined by `between`."""
+def filled(
+    sentence: str, params: Mapping[str, Any], between: str, show: Callable[[Any], str]
+) -> str:
+    """A sentence with its parameters in place, each as `show` gives it; lists are joined by
+    `between`.
+    """
     if not params:
         return sentence
 
@@ -63,14 +70,18 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, Word):
         return value
     if isinstance(value, Text):
-        return Text(value.id, **{name: _changed(item, change) for name, item in value.params.items()})
+        return Text(
+            value.id, **{name: _changed(item, change) for name, item in value.params.items()}
+        )
     if isinstance(value, (list, tuple)):
         return [_changed(item, change) for item in value]
     return value if isinstance(value, (int, float)) else change(str(value))
 
 
 def fitted(text: str, size: int) -> str:
-    """A text of at most `size` characters: what is quoted in it is cut, and of lists the beginning is left."""
+    """A text of at most `size` characters: what is quoted in it is cut, and of lists the beginning
+    is left.
+    """
     if len(text) <= size:
         return text
     short = _short(text) if isinstance(text, Text) else text
@@ -98,7 +109,9 @@ def text_of(error: Exception) -> str:
 
 
 def stored(text: str) -> str:
-    """A text in the form in which it can be kept, and shown in any language later; any other string is kept as it is."""
+    """A text in the form in which it can be kept, and shown in any language later; any other string
+    is kept as it is.
+    """
     return json.dumps(_plain(text), ensure_ascii=False) if isinstance(text, Text) else str(text)
 
 
@@ -128,7 +141,9 @@ def _read(value: Any) -> Any:
     if isinstance(value, dict) and "word" in value:
         return Word(value["word"], value["zh"])
     if isinstance(value, dict):
-        return Text(value["text"], **{name: _read(item) for name, item in value.get("params", {}).items()})
+        return Text(
+            value["text"], **{name: _read(item) for name, item in value.get("params", {}).items()}
+        )
     if isinstance(value, list):
         return [*map(_read, value)]
     return value

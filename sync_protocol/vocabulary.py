@@ -1,8 +1,9 @@
 """The closed lists of words that records use, each with its Chinese and English label.
 
-They live here and nowhere else: the wire validation, the pages and the ledgers all read these tables, and the database stores plain
-text, so that a new word is one line and no migration. Sources: the six duties and the roles follow the Baotou description of 2022
-(五大职责 and 便民服务); the tags follow the usual household categories of village ledgers.
+They live here and nowhere else: the wire validation, the pages and the ledgers all read these
+tables, and the database stores plain text, so that a new word is one line and no migration.
+Sources: the six duties and the roles follow the Baotou description of 2022 (五大职责 and 便民服务);
+the tags follow the usual household categories of village ledgers.
 """
 
 from typing import NamedTuple

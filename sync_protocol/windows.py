@@ -7,11 +7,19 @@ from typing import NamedTuple
 from sync_protocol import lifecycle, periods
 from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import Change
-from sync_protocol.records import ANALYSIS_WEEKS, ARTICLE_DAYS, CLOSED_PROBLEM_DAYS, SUMMARY_MONTHS, VISIT_DAYS
+from sync_protocol.records import (
+    ANALYSIS_WEEKS,
+    ARTICLE_DAYS,
+    CLOSED_PROBLEM_DAYS,
+    SUMMARY_MONTHS,
+    VISIT_DAYS,
+)
 
 
 class Windows(NamedTuple):
-    """The oldest that a first pull still holds, for a day in Asia/Shanghai: wire moments, an ISO week and a month."""
+    """The oldest that a first pull still holds, for a day in Asia/Shanghai: wire moments, an ISO
+    week and a month.
+    """
 
     visits: str
     closed_problems: str
@@ -27,15 +35,21 @@ def windows_on(today: date) -> Windows:
         month = (month - timedelta(days=1)).replace(day=1)
     return Windows(
         visits=canonical_moment(periods.midnight(today - timedelta(days=VISIT_DAYS))),
-        closed_problems=canonical_moment(periods.midnight(today - timedelta(days=CLOSED_PROBLEM_DAYS))),
+        closed_problems=canonical_moment(
+            periods.midnight(today - timedelta(days=CLOSED_PROBLEM_DAYS))
+        ),
         week=periods.week_of(today - timedelta(weeks=ANALYSIS_WEEKS)),
         month=periods.month_of(month),
         articles=canonical_moment(periods.midnight(today - timedelta(days=ARTICLE_DAYS))),
     )
 
 
-def in_first_pull(changes: Sequence[Change], today: date, own_work_from: str | None = None) -> set[tuple[str, str]]:
-    """`(kind, id)` of the live records of a copy that a first pull on `today` would give; `own_work_from`: see `lifecycle.fold`."""
+def in_first_pull(
+    changes: Sequence[Change], today: date, own_work_from: str | None = None
+) -> set[tuple[str, str]]:
+    """`(kind, id)` of the live records of a copy that a first pull on `today` would give;
+    `own_work_from`: see `lifecycle.fold`.
+    """
     windows = windows_on(today)
     over = _ended_problems(changes, windows.closed_problems, own_work_from)
     shown = set()
@@ -72,12 +86,16 @@ def _ended_problems(changes: Iterable[Change], before: str, own_work_from: str |
         if change.kind == "problem":
             problems[change.id] = change
         elif change.kind == "step" and not change.deleted:
-            step = lifecycle.Step(change.id, change.stamp, change.created_by or change.by, change.fields)
+            step = lifecycle.Step(
+                change.id, change.stamp, change.created_by or change.by, change.fields
+            )
             steps.setdefault(str(change.fields.get("problem_id")), []).append(step)
     over = set()
     for problem_id, problem in problems.items():
         some = steps.get(problem_id, ())
-        case = lifecycle.fold(problem.fields, problem.grid, problem.created_by, some, own_work_from=own_work_from)
+        case = lifecycle.fold(
+            problem.fields, problem.grid, problem.created_by, some, own_work_from=own_work_from
+        )
         if case.ended_at is not None and case.ended_at < before:
             over.add(problem_id)
     return over

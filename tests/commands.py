@@ -11,7 +11,9 @@ from service.cli import app
 Command = Callable[..., Awaitable[Result]]
 
 
-async def run_command(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], variables: Mapping[str, str | None]) -> Result:
+async def run_command(
+    monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], variables: Mapping[str, str | None]
+) -> Result:
     """Runs a command; `variables` set GRIDLOOP_…, None unsets."""
     for name, value in variables.items():
         if value is None:

@@ -1,4 +1,6 @@
-"""The world that tests need: a real PostgreSQL, a migrated template that is cloned for every test, the real app over it."""
+"""The world that tests need: a real PostgreSQL, a migrated template that is cloned for every test,
+the real app over it.
+"""
 
 import asyncio
 import itertools
@@ -23,7 +25,8 @@ from simulator.places import NOW, PASSWORD
 from simulator.throwaway import CHEAP, ROLES, TEST_CONFIG, quickest_disk
 from tests.world import GRID, Clock, World
 
-# Tests are bounded by the disk without these; durability is tested where a server is killed, with fsync on.
+# Tests are bounded by the disk without these; durability is tested where a server is killed, with
+# fsync on.
 TEMPLATE = "gridloop_template"
 
 _numbers = itertools.count(1)
@@ -38,7 +41,9 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def data_folder() -> Iterator[Path]:
-    """A data folder for an embedded server of one's own; pytest's folders are closed to the user that root's server runs as."""
+    """A data folder for an embedded server of one's own; pytest's folders are closed to the user
+    that root's server runs as.
+    """
     with temporary_folder("test") as folder:
         yield folder
 
@@ -60,7 +65,9 @@ def template(server: str, empty_template: str) -> str:
         settings = Settings(database_url=url, households_per_grid=3)
         pool = await open_pool(url, 1, init=timelines.keep)
         try:
-            await load(Database(pool), settings, NOW, password=CHEAP.hash(PASSWORD), below=GRID[:12])
+            await load(
+                Database(pool), settings, NOW, password=CHEAP.hash(PASSWORD), below=GRID[:12]
+            )
             async with pool.acquire() as connection:
                 await connection.execute("ANALYZE")
         finally:
@@ -78,7 +85,9 @@ def empty_households(server: str, empty_template: str) -> str:
         url = await fresh_database(server, "gridloop_plain", empty_template)
         pool = await open_pool(url, 1, init=timelines.keep)
         try:
-            await load(Database(pool), Settings(households_per_grid=0), NOW, password=CHEAP.hash(PASSWORD))
+            await load(
+                Database(pool), Settings(households_per_grid=0), NOW, password=CHEAP.hash(PASSWORD)
+            )
         finally:
             await pool.close()
 
@@ -87,9 +96,13 @@ def empty_households(server: str, empty_template: str) -> str:
 
 
 async def keep_from_temporary_tables(url: str) -> None:
-    """What `gridloop migrate` takes from everybody in a database; a clone of that does not inherit it."""
+    """What `gridloop migrate` takes from everybody in a database; a clone of that does not inherit
+    it.
+    """
     connection = await asyncpg.connect(url)
-    await connection.execute(f'REVOKE TEMPORARY ON DATABASE "{await connection.fetchval("SELECT current_database()")}" FROM PUBLIC')
+    await connection.execute(
+        f'REVOKE TEMPORARY ON DATABASE "{await connection.fetchval("SELECT current_database()")}" FROM PUBLIC'
+    )
     await connection.close()
 
 
@@ -122,7 +135,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    """The settings of the app under test: it connects as the role that owns nothing, so that every test shows that this is enough."""
+    """The settings of the app under test: it connects as the role that owns nothing, so that every
+    test shows that this is enough.
+    """
     return Settings(
         database_url=as_role(database_url, ROLES.service),
         owner_database_url=as_role(database_url, ROLES.owner),
@@ -137,7 +152,9 @@ async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app that was started as a server starts it."""
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gridloop.test") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://gridloop.test"
+        ) as client:
             yield client
 
 

@@ -17,7 +17,14 @@ class Wire:
         self._reader = reader
         self.writer = writer
 
-    def post(self, *more: str, path: str = PATH, body: bytes = b"{}", method: str = "POST", version: str = "1.1") -> None:
+    def post(
+        self,
+        *more: str,
+        path: str = PATH,
+        body: bytes = b"{}",
+        method: str = "POST",
+        version: str = "1.1",
+    ) -> None:
         lines = [f"{method} {path} HTTP/{version}", "Host: here", *more]
         if not any(line.startswith("Transfer-Encoding") for line in more):
             lines.append(f"Content-Length: {len(body)}")
@@ -26,9 +33,16 @@ class Wire:
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
         async with asyncio.timeout(5):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
-            headers = {name.lower(): value for name, value in re.findall(r"^([\w-]+): (.*?)\r$", head, re.M)}
+            headers = {
+                name.lower(): value
+                for name, value in re.findall(r"^([\w-]+): (.*?)\r$", head, re.M)
+            }
             length = headers.get("content-length")
-            return int(head.split()[1]), headers, await self._reader.readexactly(int(length)) if length else b""
+            return (
+                int(head.split()[1]),
+                headers,
+                await self._reader.readexactly(int(length)) if length else b"",
+            )
 
     async def head(self) -> str:
         """The status line and headers of an answer that has no body."""

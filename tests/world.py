@@ -60,7 +60,9 @@ class Phone(Device):
 
 @contextmanager
 def first_held_at(failpoint: str) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
-    """The first exchange that comes to a failpoint sets the first event, and waits there for the second."""
+    """The first exchange that comes to a failpoint sets the first event, and waits there for the
+    second.
+    """
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold(name: str) -> None:
@@ -150,18 +152,31 @@ class World:
 
     async def get(self, path: str, staff_code: str = SUPERVISOR, /, **query: Any) -> httpx.Response:
         """A GET as a cadre."""
-        return await self.client.get(path, params=query or None, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
+        return await self.client.get(
+            path,
+            params=query or None,
+            headers={"Authorization": f"Bearer {await self.token(staff_code)}"},
+        )
 
     async def post(self, path: str, body: Any, staff_code: str = SUPERVISOR) -> httpx.Response:
         """A POST as a cadre, a moment after whatever came before."""
         self.clock.forward(milliseconds=1)
-        return await self.client.post(path, json=body, headers={"Authorization": f"Bearer {await self.token(staff_code)}"})
+        return await self.client.post(
+            path, json=body, headers={"Authorization": f"Bearer {await self.token(staff_code)}"}
+        )
 
-    async def transfer(self, staff_code: str, unit: str, recorded_at: datetime | None = None) -> None:
-        """Ends a cadre's posts now, as was recorded at a moment, and begins another as grid worker."""
+    async def transfer(
+        self, staff_code: str, unit: str, recorded_at: datetime | None = None
+    ) -> None:
+        """Ends a cadre's posts now, as was recorded at a moment, and begins another as grid
+        worker.
+        """
         now = self.clock.now()
         await self.fetch(
-            "UPDATE post SET valid_to = $2, end_recorded_at = $3 WHERE staff_code = $1 AND valid_to IS NULL", staff_code, now, recorded_at
+            "UPDATE post SET valid_to = $2, end_recorded_at = $3 WHERE staff_code = $1 AND valid_to IS NULL",
+            staff_code,
+            now,
+            recorded_at,
         )
         await self.fetch(
             "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
@@ -169,8 +184,12 @@ class World:
         )  # fmt: skip
 
     async def fetch(self, sql: str, *values: Any) -> list[Any]:
-        """Rows straight from the database, as its superuser: the service's own role may not do what tests do behind its back."""
-        connection = await asyncpg.connect(as_role(str(self.state.settings.database_url), SUPERUSER))
+        """Rows straight from the database, as its superuser: the service's own role may not do what
+        tests do behind its back.
+        """
+        connection = await asyncpg.connect(
+            as_role(str(self.state.settings.database_url), SUPERUSER)
+        )
         try:
             return await connection.fetch(sql, *values)
         finally:
@@ -178,15 +197,19 @@ class World:
 
     def decrypted(self, table: str, column: str, row: str, value: str) -> str:
         """The plain text of what the database keeps encrypted in a column."""
-        return str(self.state.settings.keyring.cipher("complete").shown(Place(table, column, row), value))
+        return str(
+            self.state.settings.keyring.cipher("complete").shown(Place(table, column, row), value)
+        )
 
     async def logged(self, condition: str = "true", *values: Any) -> list[dict[str, Any]]:
         """The bodies of lines of the mutation log, in order of device, moment and seq."""
-        sql = (
-            f"SELECT device::text, seq, received_at, kind, id, grid, body FROM mutation WHERE {condition} ORDER BY device, received_at, seq"
-        )
+        sql = f"SELECT device::text, seq, received_at, kind, id, grid, body FROM mutation WHERE {condition} ORDER BY device, received_at, seq"
         async with self.state.database.reading() as connection:
-            bodies = await read_bodies(connection, await cipher_of(connection, self.state.settings), await connection.fetch(sql, *values))
+            bodies = await read_bodies(
+                connection,
+                await cipher_of(connection, self.state.settings),
+                await connection.fetch(sql, *values),
+            )
         return [json.loads(body.text) for body in bodies]
 
     def wire(self, staff_code: str = WORKER) -> "WirePhone":
@@ -210,7 +233,11 @@ class WirePhone:
 
     def mutation(self, seq: int, kind: str = "visit", **given: Any) -> dict[str, Any]:
         """A mutation with everything that a test does not say filled in."""
-        fields: dict[str, Any] = {"visited_at": "2026-11-20T09:00:00+08:00", "content": "走访"} if kind == "visit" else {}
+        fields: dict[str, Any] = (
+            {"visited_at": "2026-11-20T09:00:00+08:00", "content": "走访"}
+            if kind == "visit"
+            else {}
+        )
         plain = {
             "seq": seq,
             "kind": kind,

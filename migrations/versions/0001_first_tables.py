@@ -1,4 +1,6 @@
-"""Units and cadres, devices and tokens, the six record kinds, the sync's log and counters, cases and tallies."""
+"""Units and cadres, devices and tokens, the six record kinds, the sync's log and counters, cases
+and tallies.
+"""
 
 from alembic import op
 
@@ -8,7 +10,9 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-summary = Text("Makes the first tables: units and cadres, devices, records, the log, cases and tallies.")
+summary = Text(
+    "Makes the first tables: units and cadres, devices, records, the log, cases and tallies."
+)
 loses = Text("all that is in the database")
 
 TABLES = """

@@ -1,4 +1,6 @@
-"""Tallies of weeks and months per grid and cadre, households visited, cases that know when they were open, seals."""
+"""Tallies of weeks and months per grid and cadre, households visited, cases that know when they
+were open, seals.
+"""
 
 from alembic import op
 
@@ -8,7 +10,9 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
-summary = Text("Adds tallies of weeks and months, households visited and seals; empties the tally of days.")
+summary = Text(
+    "Adds tallies of weeks and months, households visited and seals; empties the tally of days."
+)
 loses = Text("the tallies and all seals")
 rewrites = ("case_file", "household", "step")
 
@@ -97,7 +101,9 @@ ALTER TABLE household_tally SET (fillfactor = 50);
 
 
 def upgrade() -> None:
-    """Makes the tables; the tallies of records that are there already are filled by `gridloop check --mend`."""
+    """Makes the tables; the tallies of records that are there already are filled by `gridloop check
+    --mend`.
+    """
     for statement in STATEMENTS.split(";\n"):
         if statement.strip():
             op.execute(statement)
@@ -110,7 +116,9 @@ def downgrade() -> None:
     for index in ("case_newest", "case_resolved_when", "case_escalated", "case_resolver", "weekly_analysis_week", "monthly_summary_month",
                   "step_author", "household_contact", "household_lead"):  # fmt: skip
         op.execute(f"DROP INDEX {index}")
-    op.execute("DROP TABLE seal, household_tally, visited_household, cadre_tally, grid_tally, tally")
+    op.execute(
+        "DROP TABLE seal, household_tally, visited_household, cadre_tally, grid_tally, tally"
+    )
     op.execute(
         'CREATE TABLE tally (day DATE NOT NULL, grid TEXT COLLATE "C" NOT NULL, cadre TEXT COLLATE "C" NOT NULL,'
         ' duty TEXT COLLATE "C" NOT NULL, visits INTEGER NOT NULL, raised INTEGER NOT NULL, resolved INTEGER NOT NULL,'

@@ -1,4 +1,6 @@
-"""Tallies of the days of a week, of how problems turned, and of quarters, in place of counting days and cases one by one."""
+"""Tallies of the days of a week, of how problems turned, and of quarters, in place of counting days
+and cases one by one.
+"""
 
 from alembic import op
 
@@ -34,7 +36,10 @@ def _counts(names: list[str]) -> str:
 
 
 def _days_of(condition: str) -> str:
-    return ", ".join(f"coalesce(sum({condition}) FILTER (WHERE extract(isodow FROM day) = {day}), 0)" for day in _DAYS)
+    return ", ".join(
+        f"coalesce(sum({condition}) FILTER (WHERE extract(isodow FROM day) = {day}), 0)"
+        for day in _DAYS
+    )
 
 
 _WEEK_DAYS = [f"{name}_{day}" for name in ("visits", "prompt") for day in _DAYS]
@@ -74,7 +79,9 @@ def downgrade() -> None:
     """Goes back; `prompt` is 0 until `gridloop check --mend` of that version."""
     op.execute("DROP INDEX case_due")
     op.execute("DROP INDEX case_resolved_when")
-    op.execute("CREATE INDEX case_resolved_when ON case_file (resolved_at) INCLUDE (grid, raised_at, state)")
+    op.execute(
+        "CREATE INDEX case_resolved_when ON case_file (resolved_at) INCLUDE (grid, raised_at, state)"
+    )
     op.execute("DROP INDEX case_resolver")
     op.execute("CREATE INDEX case_resolver ON case_file (resolved_by, resolved_at)")
     op.execute(

@@ -1,4 +1,6 @@
-"""Attempts, apps, first passwords, the trail, articles, receipts, answers to repeat, and an index for the days of visits."""
+"""Attempts, apps, first passwords, the trail, articles, receipts, answers to repeat, and an index
+for the days of visits.
+"""
 
 from alembic import op
 
@@ -8,7 +10,9 @@ revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
-summary = Text("Adds attempts, apps, the trail, articles, receipts and kept answers, and an index of visits by day.")
+summary = Text(
+    "Adds attempts, apps, the trail, articles, receipts and kept answers, and an index of visits by day."
+)
 loses = Text("the trail, articles, apps and receipts")
 rewrites = ("visit",)
 

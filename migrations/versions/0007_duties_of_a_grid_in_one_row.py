@@ -1,4 +1,6 @@
-"""The counts of all duties of a grid in one row: a push of visits touches two or three rows in place of twenty."""
+"""The counts of all duties of a grid in one row: a push of visits touches two or three rows in
+place of twenty.
+"""
 
 from alembic import op
 
@@ -12,23 +14,38 @@ summary = Text("Keeps the counts of all duties of a grid in one row.")
 loses = None
 rewrites = ("grid_tally",)
 
-DUTIES = ("party_building", "social_security", "public_order", "emergency", "social_relief", "public_service")
+DUTIES = (
+    "party_building",
+    "social_security",
+    "public_order",
+    "emergency",
+    "social_relief",
+    "public_service",
+)
 COUNTS = ("visits", "raised", "resolved")
 WHOLE = (*COUNTS, "late", "households", "contacts")
 
 
 def upgrade() -> None:
-    """Moves the counts of a grid, span and duty into one row per grid and span; a year of the city, 1.5 million rows, took two seconds."""
+    """Moves the counts of a grid, span and duty into one row per grid and span; a year of the city,
+    1.5 million rows, took two seconds.
+    """
     columns = ", ".join(f"{name} INTEGER DEFAULT 0 NOT NULL" for name in (*WHOLE, *_of_duties()))
     op.execute("LOCK TABLE grid_tally IN EXCLUSIVE MODE")
-    op.execute("ALTER TABLE grid_tally RENAME CONSTRAINT grid_tally_pkey TO grid_tally_of_duties_pkey")
+    op.execute(
+        "ALTER TABLE grid_tally RENAME CONSTRAINT grid_tally_pkey TO grid_tally_of_duties_pkey"
+    )
     op.execute("ALTER TABLE grid_tally RENAME TO grid_tally_of_duties")
     op.execute(
         f'CREATE TABLE grid_tally (span TEXT COLLATE "C" NOT NULL, grid TEXT COLLATE "C" NOT NULL, {columns},'
         " CONSTRAINT grid_tally_pkey PRIMARY KEY (span, grid)) WITH (fillfactor = 80)"
     )
     whole = ", ".join(f"coalesce(sum({name}) FILTER (WHERE duty = ''), 0)" for name in WHOLE)
-    each = ", ".join(f"coalesce(sum({name}) FILTER (WHERE duty = '{duty}'), 0)" for duty in DUTIES for name in COUNTS)
+    each = ", ".join(
+        f"coalesce(sum({name}) FILTER (WHERE duty = '{duty}'), 0)"
+        for duty in DUTIES
+        for name in COUNTS
+    )
     op.execute(
         f"INSERT INTO grid_tally (span, grid, {', '.join((*WHOLE, *_of_duties()))})"
         f" SELECT span, grid, {whole}, {each} FROM grid_tally_of_duties GROUP BY span, grid ORDER BY span, grid"
@@ -46,7 +63,10 @@ def downgrade() -> None:
         f'CREATE TABLE grid_tally (span TEXT COLLATE "C" NOT NULL, grid TEXT COLLATE "C" NOT NULL, duty TEXT COLLATE "C" NOT NULL, {columns},'
         " CONSTRAINT grid_tally_pkey PRIMARY KEY (span, duty, grid)) WITH (fillfactor = 80)"
     )
-    of_duties = ", ".join(f"('{duty}', {', '.join(f't.{name}_{duty}' for name in COUNTS)}, 0, 0, 0)" for duty in DUTIES)
+    of_duties = ", ".join(
+        f"('{duty}', {', '.join(f't.{name}_{duty}' for name in COUNTS)}, 0, 0, 0)"
+        for duty in DUTIES
+    )
     op.execute(
         f"INSERT INTO grid_tally (span, grid, duty, {', '.join(WHOLE)}) SELECT t.span, t.grid, d.* FROM grid_tally_of_all t,"
         f" LATERAL (VALUES ('', {', '.join(f't.{name}' for name in WHOLE)}), {of_duties}) AS d(duty, {', '.join(WHOLE)})"

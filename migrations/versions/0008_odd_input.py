@@ -1,4 +1,6 @@
-"""What came of a held mutation is kept beside a copy that everybody can show, and counts for its device."""
+"""What came of a held mutation is kept beside a copy that everybody can show, and counts for its
+device.
+"""
 
 import json
 import zlib
@@ -22,7 +24,9 @@ _AT_ONCE = 500
 
 
 def upgrade() -> None:
-    """Also turns what is held already, and would make every reading of it fail, into such copies."""
+    """Also turns what is held already, and would make every reading of it fail, into such
+    copies.
+    """
     op.add_column("held", sa.Column("original", sa.LargeBinary(), nullable=True))
     op.add_column("held", sa.Column("size", sa.BigInteger(), nullable=False, server_default="0"))
     op.execute("UPDATE held SET size = 500 + octet_length(body::text)")
@@ -36,20 +40,33 @@ def _normalise() -> None:
     connection = op.get_bind()
     after = "00000000-0000-0000-0000-000000000000"
     while True:
-        page = sa.text("SELECT id::text, body::text FROM held WHERE id > cast(:after AS uuid) ORDER BY id LIMIT :many")
+        page = sa.text(
+            "SELECT id::text, body::text FROM held WHERE id > cast(:after AS uuid) ORDER BY id LIMIT :many"
+        )
         rows = connection.execute(page, {"after": after, "many": _AT_ONCE}).all()
         for id, text in rows:
             after = id
             try:
                 body = json.loads(text)
                 # What fits is only cleaned, never cut.
-                copy = normalised(body, 4 * len(text)) if len(text.encode()) <= MAX_MUTATION_BYTES else normalised(body)
+                copy = (
+                    normalised(body, 4 * len(text))
+                    if len(text.encode()) <= MAX_MUTATION_BYTES
+                    else normalised(body)
+                )
             except RecursionError:
                 body, copy = None, {"fields": {"unreadable": "…"}}
             if copy != body:
-                values = {"id": id, "body": canonical_json(copy), "original": zlib.compress(text.encode())}
+                values = {
+                    "id": id,
+                    "body": canonical_json(copy),
+                    "original": zlib.compress(text.encode()),
+                }
                 connection.execute(
-                    sa.text("UPDATE held SET body = cast(:body AS json), original = :original WHERE id = cast(:id AS uuid)"), values
+                    sa.text(
+                        "UPDATE held SET body = cast(:body AS json), original = :original WHERE id = cast(:id AS uuid)"
+                    ),
+                    values,
                 )
         if len(rows) < _AT_ONCE:
             return

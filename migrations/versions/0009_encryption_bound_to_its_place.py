@@ -1,4 +1,6 @@
-"""Encrypted values are bound to their place, and the log's bodies are encrypted: what says how far a database has come with that."""
+"""Encrypted values are bound to their place, and the log's bodies are encrypted: what says how far
+a database has come with that.
+"""
 
 from alembic import op
 
@@ -8,16 +10,24 @@ revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
-summary = Text("Lets the log's bodies be encrypted in blocks, and says how far the database has come with that.")
+summary = Text(
+    "Lets the log's bodies be encrypted in blocks, and says how far the database has come with that."
+)
 loses = Text("how far the encryption has come")
 
-# The field of a held mutation that may name what it waits for, with the kind of record, as of this revision.
-REFERENCES = (("household_id", "household"), ("visit_id", "visit"), ("problem_id", "problem"), ("duplicate_of", "problem"))
+# The field of a held mutation that may name what it waits for, with the kind of record, as of this
+# revision.
+REFERENCES = (
+    ("household_id", "household"),
+    ("visit_id", "visit"),
+    ("problem_id", "problem"),
+    ("duplicate_of", "problem"),
+)
 
 
 def upgrade() -> None:
-    """A database with records or cadres keeps the form of the previous release until `gridloop keys reencrypt`; a new one needs none of
-    it.
+    """A database with records or cadres keeps the form of the previous release until `gridloop keys
+    reencrypt`; a new one needs none of it.
     """
     op.execute("ALTER TABLE server ADD COLUMN encryption TEXT")
     op.execute(
@@ -34,12 +44,19 @@ def upgrade() -> None:
     # What is compressed and encrypted cannot be compressed again.
     op.execute("ALTER TABLE mutation_body ALTER COLUMN body SET STORAGE EXTERNAL")
     op.execute("ALTER TABLE held ADD COLUMN waits_for_kind TEXT")
-    named = " ".join(f"WHEN body -> 'fields' ->> '{field}' = waits_for::text THEN '{kind}'" for field, kind in REFERENCES)
-    op.execute(f"UPDATE held SET waits_for_kind = CASE WHEN record = waits_for::text THEN kind {named} END WHERE waits_for IS NOT NULL")
+    named = " ".join(
+        f"WHEN body -> 'fields' ->> '{field}' = waits_for::text THEN '{kind}'"
+        for field, kind in REFERENCES
+    )
+    op.execute(
+        f"UPDATE held SET waits_for_kind = CASE WHEN record = waits_for::text THEN kind {named} END WHERE waits_for IS NOT NULL"
+    )
 
 
 def downgrade() -> None:
-    """Goes back from a database in the form of the previous release; what is encrypted in the present form could not be read there."""
+    """Goes back from a database in the form of the previous release; what is encrypted in the
+    present form could not be read there.
+    """
     op.execute(
         """
         DO $$ BEGIN

@@ -1,5 +1,7 @@
-"""What rights in the sync need: when the end of a post was recorded, which problems are assigned, from when nobody verifies the own work,
-and on which day a phone's pull was last written into the audit trail."""
+"""What rights in the sync need: when the end of a post was recorded, which problems are assigned,
+from when nobody verifies the own work, and on which day a phone's pull was last written into the
+audit trail.
+"""
 
 from alembic import op
 
@@ -9,7 +11,9 @@ revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
-summary = Text("Adds when the end of a post was recorded, assignments, and since when nobody verifies the own work.")
+summary = Text(
+    "Adds when the end of a post was recorded, assignments, and since when nobody verifies the own work."
+)
 loses = Text("when the ends of posts were recorded")
 rewrites = ("case_file",)
 
@@ -21,7 +25,9 @@ def upgrade() -> None:
     op.execute("ALTER TABLE post ADD COLUMN end_recorded_at TIMESTAMPTZ")
     op.execute("ALTER TABLE device ADD COLUMN audited_on DATE")
     # A database without a step has no history that the rule could change.
-    op.execute("ALTER TABLE server ADD COLUMN own_work_from TIMESTAMPTZ NOT NULL DEFAULT '1970-01-01T00:00:00Z'")
+    op.execute(
+        "ALTER TABLE server ADD COLUMN own_work_from TIMESTAMPTZ NOT NULL DEFAULT '1970-01-01T00:00:00Z'"
+    )
     op.execute("UPDATE server SET own_work_from = now() WHERE EXISTS (SELECT FROM step)")
     op.execute("ALTER TABLE server ALTER COLUMN own_work_from DROP DEFAULT")
     op.execute("ALTER TABLE case_file ADD COLUMN assigned BOOLEAN NOT NULL DEFAULT false")

@@ -8,13 +8,17 @@ revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
-summary = Text("Adds second factors, one-time codes and generations of sign-ins; drops kept answers.")
+summary = Text(
+    "Adds second factors, one-time codes and generations of sign-ins; drops kept answers."
+)
 loses = Text("second factors and one-time codes")
 rewrites = ("refresh_token",)
 
 
 def upgrade() -> None:
-    """Sign-ins under way go on; what they used before counts as used, so that a stolen older token still ends them."""
+    """Sign-ins under way go on; what they used before counts as used, so that a stolen older token
+    still ends them.
+    """
     op.execute("ALTER TABLE cadre ADD COLUMN password_expires_at TIMESTAMP WITH TIME ZONE")
     op.execute(
         "ALTER TABLE refresh_token ADD COLUMN generation INTEGER NOT NULL DEFAULT 0,"
@@ -41,7 +45,8 @@ def upgrade() -> None:
         " PRIMARY KEY (staff_code, purpose, hash))"
     )
     op.execute("ALTER TABLE attempt ADD COLUMN last_at DOUBLE PRECISION NOT NULL DEFAULT 0")
-    # Answers that were kept before say nothing of the rights they rested on: they are not given again.
+    # Answers that were kept before say nothing of the rights they rested on: they are not given
+    # again.
     op.execute("DELETE FROM idempotency")
     op.execute("ALTER TABLE idempotency ADD COLUMN rights TEXT[]")
 

@@ -13,7 +13,9 @@ loses = Text("which erasures were done, and the units of the trail")
 
 
 def upgrade() -> None:
-    """Lines of the trail from before carry no unit: they are shown to who administers or audits everything."""
+    """Lines of the trail from before carry no unit: they are shown to who administers or audits
+    everything.
+    """
     op.execute(
         'CREATE TABLE erasure (kind TEXT NOT NULL, subject TEXT COLLATE "C" NOT NULL, reason TEXT NOT NULL, asked_by TEXT NOT NULL,'
         " begun_at TIMESTAMP WITH TIME ZONE NOT NULL, completed_at TIMESTAMP WITH TIME ZONE, done JSONB NOT NULL, removed JSONB NOT NULL,"

@@ -1,4 +1,6 @@
-"""Under which timelines of PostgreSQL the database was written and where it stood when each began; what held mutations had seen."""
+"""Under which timelines of PostgreSQL the database was written and where it stood when each began;
+what held mutations had seen.
+"""
 
 from alembic import op
 
@@ -14,10 +16,14 @@ loses = Text("under which timelines the database was written, and what held muta
 
 
 def upgrade() -> None:
-    """A database that knows of no timeline takes the one under which it is first used, and compares nothing with what was before."""
+    """A database that knows of no timeline takes the one under which it is first used, and compares
+    nothing with what was before.
+    """
     op.execute("ALTER TABLE held ADD COLUMN seen BIGINT")
     op.execute("ALTER TABLE server ADD COLUMN timeline TEXT NOT NULL DEFAULT ''")
-    op.execute("CREATE TABLE timeline (name TEXT PRIMARY KEY, number BIGINT NOT NULL UNIQUE, begun_at TIMESTAMP WITH TIME ZONE NOT NULL)")
+    op.execute(
+        "CREATE TABLE timeline (name TEXT PRIMARY KEY, number BIGINT NOT NULL UNIQUE, begun_at TIMESTAMP WITH TIME ZONE NOT NULL)"
+    )
     op.execute(
         'CREATE TABLE timeline_head (number BIGINT NOT NULL, grid TEXT COLLATE "C" NOT NULL, rev BIGINT NOT NULL, PRIMARY KEY (number, grid))'
     )

@@ -1,4 +1,6 @@
-"""Cadres, their phones and passwords: `/v1/cadres`, `/v1/devices`, and what an administrator does with them."""
+"""Cadres, their phones and passwords: `/v1/cadres`, `/v1/devices`, and what an administrator does
+with them.
+"""
 
 import json
 from datetime import datetime, timedelta
@@ -23,7 +25,15 @@ from service.kit.database import Connection
 from service.kit.encrypted_values import cadre_phone, encrypted_phone
 from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
-from service.kit.errors import INVALID, NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, documented
+from service.kit.errors import (
+    INVALID,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    NOT_NOW,
+    READING,
+    Problem,
+    documented,
+)
 from service.kit.paging import After, Id, Limit, next_place, read_id, read_text
 from service.kit.state import state_of
 from service.organisation.units import scope_of
@@ -32,7 +42,9 @@ from sync_protocol.vocabulary import ROLES
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
-StaffCode = Annotated[str, Path(max_length=40, pattern=r"^[^\x00-\x1f]+$", examples=["W150221100201001-1"])]
+StaffCode = Annotated[
+    str, Path(max_length=40, pattern=r"^[^\x00-\x1f]+$", examples=["W150221100201001-1"])
+]
 
 
 class PostItem(BaseModel):
@@ -46,7 +58,9 @@ class PostItem(BaseModel):
 
 
 class CadreItem(BaseModel):
-    """A cadre with the posts held in the units that were asked for. Without the right to it the phone is masked."""
+    """A cadre with the posts held in the units that were asked for. Without the right to it the
+    phone is masked.
+    """
 
     staff_code: str
     name: str
@@ -63,7 +77,9 @@ class CadrePage(BaseModel):
 
 
 class DeviceItem(BaseModel):
-    """A phone. `handed_in`: `all` (nothing waits on it), `waiting`, `needs_you` (held mutations wait for a decision), or `unknown`."""
+    """A phone. `handed_in`: `all` (nothing waits on it), `waiting`, `needs_you` (held mutations
+    wait for a decision), or `unknown`.
+    """
 
     id: str
     staff_code: str
@@ -89,13 +105,17 @@ class DevicePage(BaseModel):
 
 
 class FirstPassword(RequestBody):
-    """A first password, which the cadre must change at the first sign-in, within 72 hours unless the server is set otherwise."""
+    """A first password, which the cadre must change at the first sign-in, within 72 hours unless
+    the server is set otherwise.
+    """
 
     password: str = Field(max_length=200, description=RULE)
 
 
 class RecoveryCode(BaseModel):
-    """A one-time code for a forgotten password; shown once. It is used at `POST /v1/auth/recover`."""
+    """A one-time code for a forgotten password; shown once. It is used at `POST
+    /v1/auth/recover`.
+    """
 
     code: str = Field(examples=["7K3M9-Q2FXW"])
     expires_at: datetime
@@ -109,14 +129,29 @@ class CadreCorrection(RequestBody):
     party_member: bool | None = None
 
 
-@router.get("/cadres", summary="Cadres of a unit", operation_id="list_cadres", responses=documented(*READING))
+@router.get(
+    "/cadres",
+    summary="Cadres of a unit",
+    operation_id="list_cadres",
+    responses=documented(*READING),
+)
 async def cadres(
     request: Request,
     caller: Signed,
-    unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
-    role: Annotated[str | None, Query(pattern=f"^({'|'.join(ROLES)})$", examples=["grid_worker"])] = None,
+    unit: Annotated[
+        str | None, Query(max_length=20, description="That unit and all below it")
+    ] = None,
+    role: Annotated[
+        str | None, Query(pattern=f"^({'|'.join(ROLES)})$", examples=["grid_worker"])
+    ] = None,
     text: Annotated[
-        str | None, Query(min_length=1, max_length=60, pattern=r"^[^\x00]+$", description="Part of the name or staff code")
+        str | None,
+        Query(
+            min_length=1,
+            max_length=60,
+            pattern=r"^[^\x00]+$",
+            description="Part of the name or staff code",
+        ),
     ] = None,
     limit: Limit = 100,
     after: After = None,
@@ -130,19 +165,30 @@ async def cadres(
         await note(connection, request, caller, "cadres", units, len(rows[:limit]))
         cipher = await cipher_of(connection, state.settings)
     items = [_cadre(cipher, row, caller) for row in rows[:limit]]
-    return CadrePage(items=items, next=next_place(items[-1].staff_code, "") if len(rows) > limit else None)
+    return CadrePage(
+        items=items, next=next_place(items[-1].staff_code, "") if len(rows) > limit else None
+    )
 
 
 def _cadre(cipher: FieldCipher, row: Any, caller: Caller | None = None) -> CadreItem:
-    """As it is listed. To a caller who only supervises the units of the posts the phone is masked; without one it is whole."""
+    """As it is listed. To a caller who only supervises the units of the posts the phone is masked;
+    without one it is whole.
+    """
     posts, phone = json.loads(row["posts"]), cadre_phone(cipher, row)
     if caller is not None and not any(caller.view_of(post["unit"]) is View.FULL for post in posts):
         phone = mask("phone", phone)
     return CadreItem(**{**dict(row), "phone": phone, "posts": posts})
 
 
-@router.patch("/cadres/{staff_code}", summary="Correct a cadre", operation_id="correct_cadre", responses=documented(*READING, NOT_NOW))
-async def correct_cadre(request: Request, caller: Signed, staff_code: StaffCode, body: CadreCorrection) -> CadreItem:
+@router.patch(
+    "/cadres/{staff_code}",
+    summary="Correct a cadre",
+    operation_id="correct_cadre",
+    responses=documented(*READING, NOT_NOW),
+)
+async def correct_cadre(
+    request: Request, caller: Signed, staff_code: StaffCode, body: CadreCorrection
+) -> CadreItem:
     """Name, phone number, membership: what is recorded of a person can be put right."""
     state = state_of(request)
     changes = body.model_dump(exclude_none=True)
@@ -161,15 +207,24 @@ async def correct_cadre(request: Request, caller: Signed, staff_code: StaffCode,
 
 
 @router.put(
-    "/cadres/{staff_code}/password", summary="Give a first password", operation_id="set_password", responses=documented(*READING, NOT_NOW)
+    "/cadres/{staff_code}/password",
+    summary="Give a first password",
+    operation_id="set_password",
+    responses=documented(*READING, NOT_NOW),
 )
-async def set_password(request: Request, caller: Signed, staff_code: StaffCode, body: FirstPassword) -> Ended:
-    """Ends the cadre's sign-ins; the first thing that the cadre does with the new password is to change it."""
+async def set_password(
+    request: Request, caller: Signed, staff_code: StaffCode, body: FirstPassword
+) -> Ended:
+    """Ends the cadre's sign-ins; the first thing that the cadre does with the new password is to
+    change it.
+    """
     state = state_of(request)
     _refuse_own(caller, staff_code)
     async with state.database.reading() as connection:
         await _require(connection, caller, staff_code)
-        known = await known_of(connection, state.settings, staff_code, await queries.cadre(connection, staff_code))
+        known = await known_of(
+            connection, state.settings, staff_code, await queries.cadre(connection, staff_code)
+        )
     refuse_weak(body.password, known)
     hashed = await state.of(Passwords).hash(body.password)
     expires_at = caller.now + timedelta(hours=state.settings.first_password_hours)
@@ -190,30 +245,43 @@ async def set_password(request: Request, caller: Signed, staff_code: StaffCode, 
     operation_id="make_recovery_code",
     responses=documented(*READING, NOT_NOW),
 )
-async def make_recovery_code(request: Request, caller: Signed, staff_code: StaffCode) -> RecoveryCode:
-    """To be read to the cadre, who must be known: with it they choose a password, once, before `expires_at`. An older code is void."""
+async def make_recovery_code(
+    request: Request, caller: Signed, staff_code: StaffCode
+) -> RecoveryCode:
+    """To be read to the cadre, who must be known: with it they choose a password, once, before
+    `expires_at`. An older code is void.
+    """
     state = state_of(request)
     code = new_code()
     expires_at = caller.now + timedelta(minutes=state.settings.recovery_minutes)
     async with state.database.transaction() as connection:
         await _require_recoverable(connection, caller, staff_code)
         await queries.refuse_erased(connection, staff_code)
-        await keep_codes(connection, state.settings, Kept(staff_code, PURPOSE), [code], caller.now, expires_at)
+        await keep_codes(
+            connection, state.settings, Kept(staff_code, PURPOSE), [code], caller.now, expires_at
+        )
         await note(connection, request, caller, "recovery-code-given", [staff_code], 1)
     return RecoveryCode(code=code, expires_at=expires_at)
 
 
 async def _require_recoverable(connection: Connection, caller: Caller, staff_code: str) -> None:
-    """Administrators help everybody in their unit, secretaries those who do field work in their village."""
+    """Administrators help everybody in their unit, secretaries those who do field work in their
+    village.
+    """
     _refuse_own(caller, staff_code)
     administered = scope(caller.posts, caller.now, ADMINISTERS)
     if await queries.is_cadre_in(connection, staff_code, administered, caller.now):
         return
     await _require(connection, caller, staff_code)
     posts = await queries.posts_of(connection, staff_code)
-    present = [post for post in posts if post.valid_to is None or post.valid_to > caller.now] or posts
+    present = [
+        post for post in posts if post.valid_to is None or post.valid_to > caller.now
+    ] or posts
     if any(post.role not in RECOVERED for post in present):
-        raise Problem(NOT_ALLOWED, Text("To ‘{cadre}’ only an administrator may give a code.", cadre=staff_code))
+        raise Problem(
+            NOT_ALLOWED,
+            Text("To ‘{cadre}’ only an administrator may give a code.", cadre=staff_code),
+        )
 
 
 @router.delete(
@@ -223,19 +291,30 @@ async def _require_recoverable(connection: Connection, caller: Caller, staff_cod
     responses=documented(*READING, NOT_NOW),
 )
 async def reset_otp(request: Request, caller: Signed, staff_code: StaffCode) -> Ended:
-    """For who has lost the phone with the authenticator app and the recovery codes. Ends the cadre's sign-ins."""
+    """For who has lost the phone with the authenticator app and the recovery codes. Ends the
+    cadre's sign-ins.
+    """
     _refuse_own(caller, staff_code)
     async with state_of(request).database.transaction() as connection:
         await _require(connection, caller, staff_code)
-        # First, as everywhere: it locks the account's sign-ins. Rolled back where there is no second factor.
+        # First, as everywhere: it locks the account's sign-ins. Rolled back where there is no
+        # second factor.
         ended = await sessions.end_sessions(connection, staff_code, caller.now, "second-factor")
         if not await codes.forget_second_factor(connection, staff_code):
-            raise Problem(NOT_NOW, Text("‘{cadre}’ has no second factor; nothing was changed.", cadre=staff_code))
+            raise Problem(
+                NOT_NOW,
+                Text("‘{cadre}’ has no second factor; nothing was changed.", cadre=staff_code),
+            )
         await note(connection, request, caller, "otp-reset", [staff_code], 1)
         return Ended(ended=ended)
 
 
-@router.delete("/cadres/{staff_code}/sessions", summary="End all sign-ins", operation_id="end_sessions", responses=documented(*READING))
+@router.delete(
+    "/cadres/{staff_code}/sessions",
+    summary="End all sign-ins",
+    operation_id="end_sessions",
+    responses=documented(*READING),
+)
 async def end_sessions(request: Request, caller: Signed, staff_code: StaffCode) -> Ended:
     """Every token of the cadre stops being good."""
     async with state_of(request).database.transaction() as connection:
@@ -248,30 +327,50 @@ async def end_sessions(request: Request, caller: Signed, staff_code: StaffCode) 
 
 async def _require(connection: Connection, caller: Caller, staff_code: str) -> None:
     if not await queries.is_cadre_in(connection, staff_code, caller.units(), caller.now):
-        raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
+        raise Problem(
+            NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
+        )
 
 
 def _refuse_own(caller: Caller, staff_code: str) -> None:
     """Whoever has only a stolen token must not get round the password or the second factor."""
     if staff_code == caller.staff_code:
-        raise Problem(NOT_ALLOWED, "Not for your own account: change your password at POST /v1/auth/password, or ask a colleague.")
+        raise Problem(
+            NOT_ALLOWED,
+            "Not for your own account: change your password at POST /v1/auth/password, or ask a colleague.",
+        )
 
 
-@router.get("/devices", summary="Phones and what waits on them", operation_id="list_devices", responses=documented(*READING))
+@router.get(
+    "/devices",
+    summary="Phones and what waits on them",
+    operation_id="list_devices",
+    responses=documented(*READING),
+)
 async def devices(
     request: Request,
     caller: Signed,
-    unit: Annotated[str | None, Query(max_length=20, description="Of cadres with a post there or below")] = None,
-    staff_code: Annotated[str | None, Query(max_length=40, description="Of this cadre", pattern=r"^[^\x00]+$")] = None,
+    unit: Annotated[
+        str | None, Query(max_length=20, description="Of cadres with a post there or below")
+    ] = None,
+    staff_code: Annotated[
+        str | None, Query(max_length=40, description="Of this cadre", pattern=r"^[^\x00]+$")
+    ] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> DevicePage:
-    """One's own phones and those of the cadres in scope; which of them have handed in everything before an upgrade or a transfer."""
+    """One's own phones and those of the cadres in scope; which of them have handed in everything
+    before an upgrade or a transfer.
+    """
     units = caller.units_or_none() if unit is None else scope_of(caller, unit)
     own = caller.staff_code if unit is None else ""
     async with state_of(request).database.transaction() as connection:
-        rows = await queries.devices(connection, units, caller.now, own, staff_code, read_id(after), limit + 1)
-        await note(connection, request, caller, "devices", units or [caller.staff_code], len(rows[:limit]))
+        rows = await queries.devices(
+            connection, units, caller.now, own, staff_code, read_id(after), limit + 1
+        )
+        await note(
+            connection, request, caller, "devices", units or [caller.staff_code], len(rows[:limit])
+        )
     items = [DeviceItem(**dict(row), handed_in=_handed_in(row)) for row in rows[:limit]]
     return DevicePage(items=items, next=next_place("", items[-1].id) if len(rows) > limit else None)
 
@@ -284,15 +383,30 @@ def _handed_in(row: Any) -> str:
     return "waiting" if row["queued"] else "all"
 
 
-@router.post("/devices/{id}/revocation", summary="Revoke a phone", operation_id="revoke_device", responses=documented(*READING))
+@router.post(
+    "/devices/{id}/revocation",
+    summary="Revoke a phone",
+    operation_id="revoke_device",
+    responses=documented(*READING),
+)
 async def revoke_device(request: Request, caller: Signed, id: Id) -> DeviceItem:
-    """From now on it gets no data; what it still has to hand in is taken, then it is told to delete its copy."""
+    """From now on it gets no data; what it still has to hand in is taken, then it is told to delete
+    its copy.
+    """
     async with state_of(request).database.transaction() as connection:
-        row = await queries.device_in(connection, id, caller.units_or_none(), caller.now, caller.staff_code)
+        row = await queries.device_in(
+            connection, id, caller.units_or_none(), caller.now, caller.staff_code
+        )
         if row is None:
             shown = scope(caller.posts, caller.now, SEES_DEVICES)
-            if await queries.device_in(connection, id, shown, caller.now, caller.staff_code) is not None:
-                raise Problem(NOT_ALLOWED, "A phone is revoked by an administrator, or by who signed in on it.")
+            if (
+                await queries.device_in(connection, id, shown, caller.now, caller.staff_code)
+                is not None
+            ):
+                raise Problem(
+                    NOT_ALLOWED,
+                    "A phone is revoked by an administrator, or by who signed in on it.",
+                )
             raise Problem(NOT_FOUND, Text("There is no device {id} in your scope.", id=id))
         if row["revoked_at"] is None:
             await queries.revoke_device(connection, id, caller.now)

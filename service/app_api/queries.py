@@ -9,20 +9,30 @@ from service.kit.database import Connection, Row
 
 async def first_grid(connection: Connection, village: str) -> str | None:
     """The first grid of a village."""
-    code: str | None = await connection.fetchval("SELECT code FROM unit WHERE parent = $1 ORDER BY code LIMIT 1", village)
+    code: str | None = await connection.fetchval(
+        "SELECT code FROM unit WHERE parent = $1 ORDER BY code LIMIT 1", village
+    )
     return code
 
 
-async def add_receipt(connection: Connection, number: str, problem: str, client: str, now: datetime) -> None:
+async def add_receipt(
+    connection: Connection, number: str, problem: str, client: str, now: datetime
+) -> None:
     """Keeps a receipt."""
     await connection.execute(
-        "INSERT INTO receipt (number, problem, client, created_at) VALUES ($1, $2, $3, $4)", number, problem, client, now
+        "INSERT INTO receipt (number, problem, client, created_at) VALUES ($1, $2, $3, $4)",
+        number,
+        problem,
+        client,
+        now,
     )
 
 
 async def receipt_of(connection: Connection, problem: str, client: str) -> str | None:
     """The receipt under which a request of this app was taken in before."""
-    number: str | None = await connection.fetchval("SELECT number FROM receipt WHERE problem = $1 AND client = $2", problem, client)
+    number: str | None = await connection.fetchval(
+        "SELECT number FROM receipt WHERE problem = $1 AND client = $2", problem, client
+    )
     return number
 
 
@@ -41,19 +51,29 @@ async def request(connection: Connection, number: str, client: str) -> Row | Non
 async def steps(connection: Connection, problem: str) -> list[Row]:
     """What was done about a problem, without notes and names."""
     return await connection.fetch(
-        "SELECT action, at FROM step WHERE problem_id = $1 AND NOT deleted AND action <> 'note' ORDER BY stamp, id", problem
+        "SELECT action, at FROM step WHERE problem_id = $1 AND NOT deleted AND action <> 'note' ORDER BY stamp, id",
+        problem,
     )
 
 
 async def villages(
-    connection: Connection, units: Sequence[str], roles: Sequence[str], now: datetime, after: str | None, limit: int
+    connection: Connection,
+    units: Sequence[str],
+    roles: Sequence[str],
+    now: datetime,
+    after: str | None,
+    limit: int,
 ) -> list[Row]:
     """Villages of these units in order of code, with the cadres who are their public contacts."""
     where = Conditions("v.code", units)
     where.add("v.level = 'village'")
     if after is not None:
         where.add("v.code > {}", after)
-    held_now, wanted, last = where.parameter(now), where.parameter(list(roles)), where.parameter(limit)
+    held_now, wanted, last = (
+        where.parameter(now),
+        where.parameter(list(roles)),
+        where.parameter(limit),
+    )
     return await connection.fetch(
         f"""
         SELECT v.code, v.name, t.name AS township, b.name AS banner,

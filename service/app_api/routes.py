@@ -1,4 +1,6 @@
-"""Routes for apps with a token of their own: `/v1/requests`, `/v1/villages`, `/v1/statistics`. `openapi/app.md` walks through them."""
+"""Routes for apps with a token of their own: `/v1/requests`, `/v1/villages`, `/v1/statistics`.
+`openapi/app.md` walks through them.
+"""
 
 import json
 import secrets
@@ -19,7 +21,17 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
 from service.kit.paging import After, Limit, next_place, read_text
 from service.kit.state import state_of
-from service.organisation.units import Month, PeriodOut, UnitOut, Week, absent, in_scope, lender_for, scope_of, week_or_month
+from service.organisation.units import (
+    Month,
+    PeriodOut,
+    UnitOut,
+    Week,
+    absent,
+    in_scope,
+    lender_for,
+    scope_of,
+    week_or_month,
+)
 from service.summaries.summary import DutyTotals, summary
 from service.writes.server_writes import write_as_cadre
 from sync_protocol.fields import canonical_moment
@@ -37,15 +49,25 @@ _ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 
 
 class NewRequest(RequestBody):
-    """A herder's request. It becomes a problem of the grid; a village's goes to its first grid, whose workers pass it on."""
+    """A herder's request. It becomes a problem of the grid; a village's goes to its first grid,
+    whose workers pass it on.
+    """
 
-    id: MadeId | None = Field(None, description="A UUID made by the app, so that sending twice makes one request")
-    unit: str = Field(pattern=r"^(\d{12}|\d{15})$", description="Grid or village", examples=["150221100201"])
+    id: MadeId | None = Field(
+        None, description="A UUID made by the app, so that sending twice makes one request"
+    )
+    unit: str = Field(
+        pattern=r"^(\d{12}|\d{15})$", description="Grid or village", examples=["150221100201"]
+    )
     title: str = Field(max_length=200, examples=["饮水管道冻裂"])
     detail: str | None = Field(None, max_length=4000)
     duty: str = Field("public_service", pattern=f"^({'|'.join(DUTIES)})$")
     severity: str = Field("ordinary", pattern=f"^({'|'.join(SEVERITIES)})$")
-    contact: str | None = Field(None, max_length=100, description="Name and number to call back; encrypted, shown to those who go there")
+    contact: str | None = Field(
+        None,
+        max_length=100,
+        description="Name and number to call back; encrypted, shown to those who go there",
+    )
 
 
 class RequestStep(BaseModel):
@@ -110,16 +132,31 @@ class Statistics(BaseModel):
     duties: list[DutyTotals]
 
 
-@router.post("/requests", status_code=201, summary="Hand in a request", operation_id="create_request", responses=documented(*READING, HELD))
+@router.post(
+    "/requests",
+    status_code=201,
+    summary="Hand in a request",
+    operation_id="create_request",
+    responses=documented(*READING, HELD),
+)
 async def create_request(request: Request, caller: Signed, body: NewRequest) -> RequestOut:
-    """A mutation of the app's server-side device, through the one write path; answers the receipt."""
+    """A mutation of the app's server-side device, through the one write path; answers the
+    receipt.
+    """
     state = state_of(request)
     in_scope(caller, body.unit)
     id = body.id or fresh_id(request, caller.now)
     if not is_uuid(id):
         raise Problem(INVALID, "id is no UUID; make one or leave it out.")
-    fields: dict[str, Any] = {"title": body.title, "duty": body.duty, "severity": body.severity, "source": "app"}
-    fields |= {name: value for name, value in (("detail", body.detail), ("contact", body.contact)) if value}
+    fields: dict[str, Any] = {
+        "title": body.title,
+        "duty": body.duty,
+        "severity": body.severity,
+        "source": "app",
+    }
+    fields |= {
+        name: value for name, value in (("detail", body.detail), ("contact", body.contact)) if value
+    }
     fields["raised_at"] = canonical_moment(caller.now)
 
     async def write() -> RequestOut:
@@ -127,14 +164,22 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
             known = await queries.receipt_of(connection, id, caller.staff_code)
             if known is not None:
                 return await _read_request(connection, request, caller, known)
-            grid = body.unit if len(body.unit) == CODE_LENGTH["grid"] else await queries.first_grid(connection, body.unit)
+            grid = (
+                body.unit
+                if len(body.unit) == CODE_LENGTH["grid"]
+                else await queries.first_grid(connection, body.unit)
+            )
             if grid is None:
                 raise absent(caller, body.unit)
-            verdict = await write_as_cadre(connection, state.settings, caller, Mutation(0, "problem", id, grid, fields=fields))
+            verdict = await write_as_cadre(
+                connection, state.settings, caller, Mutation(0, "problem", id, grid, fields=fields)
+            )
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             if verdict.outcome == "merged" or verdict.rev is None:
-                raise Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
+                raise Problem(
+                    INVALID, Text("The id {id} is another record's; make a new one.", id=id)
+                )
             number = _new_receipt()
             await queries.add_receipt(connection, number, id, caller.staff_code, caller.now)
             await note(connection, request, caller, "request-created", [id], 1)
@@ -148,36 +193,60 @@ def _new_receipt() -> str:
     return f"{text[:4]}-{text[4:8]}-{text[8:]}"
 
 
-@router.get("/requests/{receipt}", summary="How a request stands", operation_id="get_request", responses=documented(*READING))
+@router.get(
+    "/requests/{receipt}",
+    summary="How a request stands",
+    operation_id="get_request",
+    responses=documented(*READING),
+)
 async def get_request(
     request: Request,
     caller: Signed,
-    receipt: Annotated[str, Path(pattern=r"^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$", examples=["7K3M-9Q2F-XW4T"])],
+    receipt: Annotated[
+        str, Path(pattern=r"^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$", examples=["7K3M-9Q2F-XW4T"])
+    ],
 ) -> RequestOut:
     """State and steps, without names and notes; only of requests that this app handed in."""
     async with state_of(request).database.transaction() as connection:
         return await _read_request(connection, request, caller, receipt)
 
 
-async def _read_request(connection: Connection, request: Request, caller: Caller, receipt: str) -> RequestOut:
+async def _read_request(
+    connection: Connection, request: Request, caller: Caller, receipt: str
+) -> RequestOut:
     row = await queries.request(connection, receipt, caller.staff_code)
     if row is None:
-        raise Problem(NOT_FOUND, Text("There is no request with the receipt {receipt}.", receipt=receipt))
+        raise Problem(
+            NOT_FOUND, Text("There is no request with the receipt {receipt}.", receipt=receipt)
+        )
     steps = await queries.steps(connection, row["problem"])
     await note(connection, request, caller, "request", [row["problem"]], 1)
     return RequestOut(
         receipt=receipt,
         label=STATES[row["state"]].zh,
-        steps=[RequestStep(at=step["at"], action=step["action"], label=ACTIONS[step["action"]].zh) for step in steps],
-        **{name: row[name] for name in ("state", "grid", "created_at", "due", "resolved_at", "satisfied")},
+        steps=[
+            RequestStep(at=step["at"], action=step["action"], label=ACTIONS[step["action"]].zh)
+            for step in steps
+        ],
+        **{
+            name: row[name]
+            for name in ("state", "grid", "created_at", "due", "resolved_at", "satisfied")
+        },
     )
 
 
-@router.get("/villages", summary="Villages and whom to call", operation_id="list_villages", responses=documented(*READING))
+@router.get(
+    "/villages",
+    summary="Villages and whom to call",
+    operation_id="list_villages",
+    responses=documented(*READING),
+)
 async def villages(
     request: Request,
     caller: Signed,
-    unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
+    unit: Annotated[
+        str | None, Query(max_length=20, description="That unit and all below it")
+    ] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> VillagePage:
@@ -185,25 +254,46 @@ async def villages(
     units = scope_of(caller, unit)
     state = state_of(request)
     async with state.database.transaction() as connection:
-        rows = await queries.villages(connection, units, _PUBLIC, caller.now, read_text(after), limit + 1)
+        rows = await queries.villages(
+            connection, units, _PUBLIC, caller.now, read_text(after), limit + 1
+        )
         await note(connection, request, caller, "villages", units, len(rows[:limit]))
         cipher = await cipher_of(connection, state.settings)
     items = []
     for row in rows[:limit]:
         people = json.loads(row["contacts"])
         contacts = [
-            ContactOut(name=person["name"], role=person["role"], label=ROLES[person["role"]].zh, phone=cadre_phone(cipher, person))
+            ContactOut(
+                name=person["name"],
+                role=person["role"],
+                label=ROLES[person["role"]].zh,
+                phone=cadre_phone(cipher, person),
+            )
             for person in people
         ]
         items.append(VillageItem(**{**dict(row), "contacts": contacts}))
-    return VillagePage(items=items, next=next_place(items[-1].code, "") if len(rows) > limit else None)
+    return VillagePage(
+        items=items, next=next_place(items[-1].code, "") if len(rows) > limit else None
+    )
 
 
-@router.get("/statistics", summary="Numbers of a unit", operation_id="village_statistics", responses=documented(*READING))
+@router.get(
+    "/statistics",
+    summary="Numbers of a unit",
+    operation_id="village_statistics",
+    responses=documented(*READING),
+)
 async def statistics(
     request: Request,
     caller: Signed,
-    unit: Annotated[str, Query(pattern=r"^\d{4,12}$", description="A village, or a unit above", examples=["150221100201"])],
+    unit: Annotated[
+        str,
+        Query(
+            pattern=r"^\d{4,12}$",
+            description="A village, or a unit above",
+            examples=["150221100201"],
+        ),
+    ],
     week: Week = None,
     month: Month = None,
 ) -> Statistics:
@@ -211,7 +301,9 @@ async def statistics(
     period = week_or_month(week, month)
     in_scope(caller, unit)
     log = "weekly_analysis" if week is not None else "monthly_summary"
-    found = await summary(lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log)
+    found = await summary(
+        lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log
+    )
     if found is None:
         raise absent(caller, unit)
     totals = found.totals

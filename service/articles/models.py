@@ -12,9 +12,14 @@ _MOMENT = DateTime(timezone=True)
 
 
 class Article(SQLModel, table=True):
-    """An article for a unit and all below. `mailbox` is its feed, `rev` its place there; a draft has none yet (0)."""
+    """An article for a unit and all below. `mailbox` is its feed, `rev` its place there; a draft
+    has none yet (0).
+    """
 
-    __table_args__ = (Index("article_feed", "mailbox", "rev"), Index("article_newest", "updated_at", "id"))
+    __table_args__ = (
+        Index("article_feed", "mailbox", "rev"),
+        Index("article_newest", "updated_at", "id"),
+    )
 
     id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
     unit: str = Field(sa_column=Column(_CODE, nullable=False, index=True))
@@ -32,7 +37,9 @@ class Article(SQLModel, table=True):
 
 
 class Receipt(SQLModel, table=True):
-    """The number under which the app asks how a herder's request stands, and the problem that the request became."""
+    """The number under which the app asks how a herder's request stands, and the problem that the
+    request became.
+    """
 
     number: str = Field(sa_column=Column(Text, primary_key=True))
     problem: Uuid = Field(sa_column=Column(UUID, nullable=False, unique=True))

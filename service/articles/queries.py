@@ -8,9 +8,7 @@ from service.kit.database import Connection, Row
 
 _COLUMNS = "id::text, unit, kind, title, body, state, author, created_at, updated_at, published_at, withdrawn_at"
 # For whom an article is meant: the units at or above the reader's, and those below it.
-_MEANT = (
-    "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE a.unit >= u.code AND a.unit < u.code || ':' OR starts_with(u.code, a.unit))"
-)
+_MEANT = "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE a.unit >= u.code AND a.unit < u.code || ':' OR starts_with(u.code, a.unit))"
 
 
 async def articles(
@@ -22,7 +20,9 @@ async def articles(
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[Row]:
-    """Articles meant for these units, those changed last first; what is not published only where the caller edits."""
+    """Articles meant for these units, those changed last first; what is not published only where
+    the caller edits.
+    """
     return await connection.fetch(
         bounded(f"""
         SELECT {_COLUMNS} FROM article a
@@ -41,7 +41,9 @@ async def articles(
     )
 
 
-async def article(connection: Connection, id: str, units: Sequence[str], edited: Sequence[str]) -> Row | None:
+async def article(
+    connection: Connection, id: str, units: Sequence[str], edited: Sequence[str]
+) -> Row | None:
     """One article meant for these units; what is not published only where the caller edits."""
     return await connection.fetchrow(
         f"SELECT {_COLUMNS} FROM article a WHERE {_MEANT} AND a.id = $3"
@@ -62,7 +64,16 @@ async def lock_article(connection: Connection, id: str, edited: Sequence[str]) -
     )
 
 
-async def add_article(connection: Connection, id: str, unit: str, kind: str, title: str, body: str, author: str, now: datetime) -> bool:
+async def add_article(
+    connection: Connection,
+    id: str,
+    unit: str,
+    kind: str,
+    title: str,
+    body: str,
+    author: str,
+    now: datetime,
+) -> bool:
     """Keeps a draft; False when there is an article with this id already."""
     status = await connection.execute(
         """
@@ -80,17 +91,26 @@ async def add_article(connection: Connection, id: str, unit: str, kind: str, tit
     return status.endswith(" 1")
 
 
-async def change_article(connection: Connection, id: str, kind: str, title: str, body: str, now: datetime) -> None:
+async def change_article(
+    connection: Connection, id: str, kind: str, title: str, body: str, now: datetime
+) -> None:
     """Changes what an article says."""
     await connection.execute(
-        "UPDATE article SET kind = $2, title = $3, body = $4, updated_at = $5 WHERE id = $1", id, kind, title, body, now
+        "UPDATE article SET kind = $2, title = $3, body = $4, updated_at = $5 WHERE id = $1",
+        id,
+        kind,
+        title,
+        body,
+        now,
     )
 
 
 async def turn_article(connection: Connection, id: str, state: str, now: datetime) -> None:
     """Publishes or withdraws an article."""
     name = {"published": "published_at", "withdrawn": "withdrawn_at"}[state]
-    await connection.execute(f"UPDATE article SET state = $2, updated_at = $3, {name} = $3 WHERE id = $1", id, state, now)
+    await connection.execute(
+        f"UPDATE article SET state = $2, updated_at = $3, {name} = $3 WHERE id = $1", id, state, now
+    )
 
 
 async def place_in_feed(connection: Connection, id: str, rev: int) -> None:

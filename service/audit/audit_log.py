@@ -56,7 +56,9 @@ async def note(
     )
 
 
-async def record_operator(connection: Connection, at: datetime, action: str, subject: str, count: int = 1) -> None:
+async def record_operator(
+    connection: Connection, at: datetime, action: str, subject: str, count: int = 1
+) -> None:
     """Adds a line about what was done by the command line: for no unit in particular, so that it is
     seen from the top."""
     await record(connection, at, OPERATOR, action, [subject] if subject else [], count)

@@ -13,9 +13,10 @@ class AuditEntry(SQLModel, table=True):
 
     Rows are added and, after their time, purged; a trigger refuses the rest.
 
-    `subjects`: units, staff codes, ids of records and phones, how somebody signed in; never what was read. `count`: how many
-    records were shown, or sign-ins failed.
-    `units`: for which units who did it acted; nobody else's administrators and auditors see it. Without any it is seen from the top only.
+    `subjects`: units, staff codes, ids of records and phones, how somebody signed in; never what
+    was read. `count`: how many records were shown, or sign-ins failed. `units`: for which units who
+    did it acted; nobody else's administrators and auditors see it. Without any it is seen from the
+    top only.
     """
 
     __tablename__ = "audit"

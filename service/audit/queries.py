@@ -8,7 +8,9 @@ from service.kit.database import Connection, Row
 
 
 async def may_change_trail(connection: Connection) -> str | None:
-    """The name of the connection's role if that may change lines of the trail, or what guards them."""
+    """The name of the connection's role if that may change lines of the trail, or what guards
+    them.
+    """
     name: str | None = await connection.fetchval(
         """
         SELECT rolname FROM pg_roles, pg_class
@@ -26,7 +28,9 @@ async def count_older(connection: Connection, before: datetime) -> int:
 
 
 async def delete_older(connection: Connection, before: datetime) -> int:
-    """Deletes those lines; only the owner of the table may, and its guard looks at the age of each."""
+    """Deletes those lines; only the owner of the table may, and its guard looks at the age of
+    each.
+    """
     return int((await connection.execute(f"DELETE FROM audit WHERE {_OLD}", before)).split()[-1])
 
 
@@ -44,7 +48,9 @@ async def entries(
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[Row]:
-    """Lines of the trail about what was done for these units and all below, the newest first; for the topmost also those of no unit."""
+    """Lines of the trail about what was done for these units and all below, the newest first; for
+    the topmost also those of no unit.
+    """
     return await connection.fetch(
         bounded("""
         SELECT id::text, at, staff_code, action, subjects, count, address, request_id, units FROM audit

@@ -1,4 +1,6 @@
-"""`GET /v1/audit`: the trail, for administrators and auditors. It names no data, only who read what, where and when."""
+"""`GET /v1/audit`: the trail, for administrators and auditors. It names no data, only who read
+what, where and when.
+"""
 
 from datetime import date, datetime, timedelta
 from typing import Annotated
@@ -19,8 +21,10 @@ router = APIRouter(prefix="/v1", tags=["audit"])
 
 
 class AuditItem(BaseModel):
-    """A line of the trail. `subjects`: units, staff codes, ids of records and phones, or in a word how somebody signed in (`password`,
-    `otp`, `recovery-code`, `client-secret`); never what was read."""
+    """A line of the trail. `subjects`: units, staff codes, ids of records and phones, or in a word
+    how somebody signed in (`password`, `otp`, `recovery-code`, `client-secret`); never what was
+    read.
+    """
 
     id: str
     at: datetime
@@ -40,19 +44,27 @@ class AuditPage(BaseModel):
     next: str | None
 
 
-@router.get("/audit", summary="Who read or exported personal data", operation_id="list_audit", responses=documented(*READING))
+@router.get(
+    "/audit",
+    summary="Who read or exported personal data",
+    operation_id="list_audit",
+    responses=documented(*READING),
+)
 async def audit(
     request: Request,
     caller: Signed,
     staff_code: Annotated[str | None, Query(max_length=40, pattern=r"^[^\x00]+$")] = None,
     action: Annotated[str | None, Query(max_length=40, pattern=r"^[a-z-]+$")] = None,
-    first: Annotated[date | None, Query(alias="from", description="First day, Asia/Shanghai")] = None,
+    first: Annotated[
+        date | None, Query(alias="from", description="First day, Asia/Shanghai")
+    ] = None,
     last: Annotated[date | None, Query(alias="to", description="Last day, Asia/Shanghai")] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> AuditPage:
-    """Reads of personal data over the API, exports, sign-ins, decisions, erasures, and acts on accounts and devices, as far as they were
-    done for the caller's units or those below; what was done for no unit is shown at the top.
+    """Reads of personal data over the API, exports, sign-ins, decisions, erasures, and acts on
+    accounts and devices, as far as they were done for the caller's units or those below; what was
+    done for no unit is shown at the top.
 
     Of failed sign-ins there is a line a minute, with their number.
     """
@@ -60,7 +72,14 @@ async def audit(
     until = midnight(last + timedelta(days=1)) if last and last.year < 9999 else None
     units = caller.units()
     async with state_of(request).database.transaction() as connection:
-        rows, more = cut(await queries.entries(connection, units, staff_code, action, since, until, read_after(after), limit + 1), limit)
-        await note(connection, request, caller, "audit", [staff_code] if staff_code else units, len(rows))
+        rows, more = cut(
+            await queries.entries(
+                connection, units, staff_code, action, since, until, read_after(after), limit + 1
+            ),
+            limit,
+        )
+        await note(
+            connection, request, caller, "audit", [staff_code] if staff_code else units, len(rows)
+        )
     items = [AuditItem(**dict(row)) for row in rows]
     return AuditPage(items=items, next=next_after(items[-1].at, items[-1].id) if more else None)

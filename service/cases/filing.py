@@ -94,17 +94,25 @@ def writing(filed: Collection[Filed]) -> Cte:
         )
         for item in filed
     ]
-    return Cte("file_cases", _WRITE, tuple(text_array(column) for column in zip(*rows, strict=True)))
+    return Cte(
+        "file_cases", _WRITE, tuple(text_array(column) for column in zip(*rows, strict=True))
+    )
 
 
 def removing(problems: Collection[str]) -> Cte:
     """Drops the cases of deleted problems."""
-    return Cte("remove_cases", "DELETE FROM case_file WHERE problem = ANY($1::text::uuid[])", (array(problems),))
+    return Cte(
+        "remove_cases",
+        "DELETE FROM case_file WHERE problem = ANY($1::text::uuid[])",
+        (array(problems),),
+    )
 
 
 async def load(connection: Connection, problems: Collection[str]) -> dict[str, Filed]:
     """The cases of these problems as they were last filed, without their history."""
-    rows = await connection.fetch(f"SELECT {_NAMES} FROM case_file WHERE problem = ANY($1::uuid[])", list(problems))
+    rows = await connection.fetch(
+        f"SELECT {_NAMES} FROM case_file WHERE problem = ANY($1::uuid[])", list(problems)
+    )
     return {str(row["problem"]): _filed(row) for row in rows}
 
 
@@ -123,18 +131,30 @@ def _filed(row: Any) -> Filed:
         escalated=row["escalated"],
         assigned=row["assigned"],
     )
-    return Filed(str(row["problem"]), row["grid"], row["duty"], row["severity"], case, row["received_at"])
+    return Filed(
+        str(row["problem"]), row["grid"], row["duty"], row["severity"], case, row["received_at"]
+    )
 
 
-async def ranks_above(connection: Connection, staff_codes: Iterable[str]) -> Callable[[str, str], bool]:
-    """The rule `may_extend(staff_code, handler_unit)`: whether a cadre has, or had, a post at a unit above the handler."""
-    rows = await connection.fetch("SELECT staff_code, unit FROM post WHERE staff_code = ANY($1::text[])", sorted(set(staff_codes)))
+async def ranks_above(
+    connection: Connection, staff_codes: Iterable[str]
+) -> Callable[[str, str], bool]:
+    """The rule `may_extend(staff_code, handler_unit)`: whether a cadre has, or had, a post at a
+    unit above the handler.
+    """
+    rows = await connection.fetch(
+        "SELECT staff_code, unit FROM post WHERE staff_code = ANY($1::text[])",
+        sorted(set(staff_codes)),
+    )
     units: dict[str, list[str]] = {}
     for row in rows:
         units.setdefault(row["staff_code"], []).append(row["unit"])
 
     def above(staff_code: str, handler_unit: str) -> bool:
-        return any(len(unit) < len(handler_unit) and handler_unit.startswith(unit) for unit in units.get(staff_code, ()))
+        return any(
+            len(unit) < len(handler_unit) and handler_unit.startswith(unit)
+            for unit in units.get(staff_code, ())
+        )
 
     return above
 
@@ -143,6 +163,8 @@ def steps_from(rows: Iterable[Any]) -> dict[str, dict[str, Step]]:
     """`problem -> {step id: step}` from the rows of `records.queries.steps_of`."""
     found: dict[str, dict[str, Step]] = {}
     for row in rows:
-        step = Step(row["id"], f"{row['stamp']:016x}", row["created_by"], msgspec.json.decode(row["fields"]))
+        step = Step(
+            row["id"], f"{row['stamp']:016x}", row["created_by"], msgspec.json.decode(row["fields"])
+        )
         found.setdefault(row["problem"], {})[step.id] = step
     return found

@@ -30,15 +30,37 @@ class CaseRow(SQLModel, table=True):
     __tablename__ = "case_file"
     __table_args__ = (
         Index("case_raised", "grid", "raised_at"),
-        Index("case_newest", "raised_at", "problem", postgresql_include=["grid", "severity", "state"]),
-        Index("case_resolved_when", "resolved_at", postgresql_include=["grid", "raised_at"], postgresql_where=text(IS_COUNTED)),
-        Index("case_resolver", "resolved_by", "resolved_at", postgresql_include=["grid", "raised_at", "state"]),
-        Index("case_due", "due", postgresql_include=["grid", "severity", "handler_cadre"], postgresql_where=text(IS_OPEN)),
+        Index(
+            "case_newest", "raised_at", "problem", postgresql_include=["grid", "severity", "state"]
+        ),
+        Index(
+            "case_resolved_when",
+            "resolved_at",
+            postgresql_include=["grid", "raised_at"],
+            postgresql_where=text(IS_COUNTED),
+        ),
+        Index(
+            "case_resolver",
+            "resolved_by",
+            "resolved_at",
+            postgresql_include=["grid", "raised_at", "state"],
+        ),
+        Index(
+            "case_due",
+            "due",
+            postgresql_include=["grid", "severity", "handler_cadre"],
+            postgresql_where=text(IS_OPEN),
+        ),
         Index("case_resolved", "grid", "resolved_at"),
         Index("case_open", "grid", postgresql_where=text(IS_OPEN)),
         Index("case_assigned_unit", "handler_unit", postgresql_where=text(IS_ASSIGNED)),
         Index("case_assigned_cadre", "handler_cadre", postgresql_where=text(IS_ASSIGNED)),
-        Index("case_escalated", "grid", "raised_at", postgresql_where=text(f"escalated > 0 AND {IS_OPEN}")),
+        Index(
+            "case_escalated",
+            "grid",
+            "raised_at",
+            postgresql_where=text(f"escalated > 0 AND {IS_OPEN}"),
+        ),
     )
 
     problem: Uuid = Field(sa_column=Column(UUID, primary_key=True))
@@ -56,5 +78,7 @@ class CaseRow(SQLModel, table=True):
     due: datetime | None = Field(default=None, sa_column=Column(_MOMENT))
     satisfied: str | None = Field(default=None, sa_column=Column(Text))
     escalated: int = Field(default=0, sa_column=Column(Integer, nullable=False))
-    assigned: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default="false"))
+    assigned: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
+    )
     received_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))

@@ -24,9 +24,16 @@ account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accou
 def account_password(
     staff_code: str,
     data: Data = None,
-    password: Annotated[str, typer.Option(prompt=True, confirmation_prompt=True, hide_input=True, help="Asked for when left out.")] = "",
+    password: Annotated[
+        str,
+        typer.Option(
+            prompt=True, confirmation_prompt=True, hide_input=True, help="Asked for when left out."
+        ),
+    ] = "",
 ) -> None:
-    """Give a cadre a first password, which must be changed at the first sign-in: how the first administrator gets in."""
+    """Give a cadre a first password, which must be changed at the first sign-in: how the first
+    administrator gets in.
+    """
     from service.identity import queries
     from service.identity.account_routes import PURPOSE
     from service.identity.passwords import hasher, refuse_weak
@@ -40,10 +47,17 @@ def account_password(
             await lock_sign_ins(connection, staff_code)
             await queries.refuse_erased(connection, staff_code)
             if await queries.cadre(connection, staff_code) is None:
-                raise Refusal(Text("There is no cadre ‘{cadre}’; load the roster first.", cadre=staff_code))
+                raise Refusal(
+                    Text("There is no cadre ‘{cadre}’; load the roster first.", cadre=staff_code)
+                )
             posts = await queries.posts_of(connection, staff_code)
             if all(post.valid_to is not None and post.valid_to <= now for post in posts):
-                raise Refusal(Text("‘{cadre}’ has no post any more, so that no password would let them in.", cadre=staff_code))
+                raise Refusal(
+                    Text(
+                        "‘{cadre}’ has no post any more, so that no password would let them in.",
+                        cadre=staff_code,
+                    )
+                )
             await end_sessions(connection, staff_code, now, "password")
             await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
             await delete_codes(connection, staff_code, PURPOSE)
@@ -52,12 +66,16 @@ def account_password(
     with database_url(chosen(data)) as settings:
         refuse_weak(password, [staff_code])
         run(settings, give)
-        console.print(f"{staff_code} signs in with this password within {settings.first_password_hours} hours and then chooses another.")
+        console.print(
+            f"{staff_code} signs in with this password within {settings.first_password_hours} hours and then chooses another."
+        )
 
 
 @account_app.command("reset-otp")
 def account_reset_otp(staff_code: str, data: Data = None) -> None:
-    """Take a cadre's second factor away: for an administrator who has lost the app and the recovery codes. Ends the sign-ins."""
+    """Take a cadre's second factor away: for an administrator who has lost the app and the recovery
+    codes. Ends the sign-ins.
+    """
     from service.identity.second_factor_queries import forget_second_factor
     from service.identity.session_queries import end_sessions, lock_sign_ins
 
@@ -65,13 +83,17 @@ def account_reset_otp(staff_code: str, data: Data = None) -> None:
         async with database.transaction() as connection:
             await lock_sign_ins(connection, staff_code)
             if not await forget_second_factor(connection, staff_code):
-                raise Refusal(Text("‘{cadre}’ has no second factor; nothing was changed.", cadre=staff_code))
+                raise Refusal(
+                    Text("‘{cadre}’ has no second factor; nothing was changed.", cadre=staff_code)
+                )
             await end_sessions(connection, staff_code, utc_now(), "second-factor")
             await record_operator(connection, utc_now(), "otp-reset", staff_code)
 
     with database_url(chosen(data)) as settings:
         run(settings, reset)
-    console.print(f"{staff_code} signs in without a code, and sets up another second factor where the role asks for one.")
+    console.print(
+        f"{staff_code} signs in without a code, and sets up another second factor where the role asks for one."
+    )
 
 
 @account_app.command("app")
@@ -90,18 +112,38 @@ def account_app_client(
 
     unknown = sorted(set(scope) - set(SCOPES))
     if unknown:
-        raise Refusal(Text("There is no scope {unknown}; there are {scopes}.", unknown=", ".join(unknown), scopes=", ".join(SCOPES)))
+        raise Refusal(
+            Text(
+                "There is no scope {unknown}; there are {scopes}.",
+                unknown=", ".join(unknown),
+                scopes=", ".join(SCOPES),
+            )
+        )
     if not re.fullmatch(r"[a-z][a-z0-9_-]{2,39}", client_id):
-        raise Refusal(Text("A client_id is 3 to 40 small letters, digits, - and _, and begins with a letter."))
+        raise Refusal(
+            Text("A client_id is 3 to 40 small letters, digits, - and _, and begins with a letter.")
+        )
     secret = new_refresh_token()
 
     async def add(database: Database) -> None:
         async with database.transaction() as connection:
             if await queries.cadre(connection, client_id) is not None:
-                raise Refusal(Text("‘{client}’ is a cadre's staff code; choose another.", client=client_id))
-            if not await connection.fetchval("SELECT EXISTS (SELECT FROM unit WHERE code = $1)", unit):
+                raise Refusal(
+                    Text("‘{client}’ is a cadre's staff code; choose another.", client=client_id)
+                )
+            if not await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM unit WHERE code = $1)", unit
+            ):
                 raise Refusal(Text("There is no unit ‘{unit}’; load the roster first.", unit=unit))
-            await queries.add_client(connection, client_id, name, hasher.hash(secret), sorted(set(scope)), unit, utc_now())
+            await queries.add_client(
+                connection,
+                client_id,
+                name,
+                hasher.hash(secret),
+                sorted(set(scope)),
+                unit,
+                utc_now(),
+            )
             await record_operator(connection, utc_now(), "app-account-made", client_id)
 
     with database_url(chosen(data)) as settings:
@@ -117,7 +159,9 @@ def account_end_app(client_id: str, data: Data = None) -> None:
     async def end(database: Database) -> None:
         async with database.transaction() as connection:
             if not await queries.revoke_client(connection, client_id, utc_now()):
-                raise Refusal(Text("There is no app ‘{client}’, or it was ended before.", client=client_id))
+                raise Refusal(
+                    Text("There is no app ‘{client}’, or it was ended before.", client=client_id)
+                )
             await record_operator(connection, utc_now(), "app-account-ended", client_id)
 
     with database_url(chosen(data)) as settings:

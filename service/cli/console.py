@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from service.app import utc_now
 from service.identity.passwords import hasher
@@ -35,11 +42,19 @@ async def load_roster(settings: Settings) -> None:
 
 def progress_bar() -> Progress:
     """A progress bar with count and time."""
-    return Progress(TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
+    return Progress(
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
 
 
 def bars(progress: Progress) -> Callable[[str, int, int], None]:
-    """What shows how far each of several works has come: `show(what, done, total)` makes the bars as it hears of them."""
+    """What shows how far each of several works has come: `show(what, done, total)` makes the bars
+    as it hears of them.
+    """
     tasks: dict[str, TaskID] = {}
 
     def show(what: str, done: int, total: int) -> None:
@@ -52,7 +67,9 @@ def bars(progress: Progress) -> Callable[[str, int, int], None]:
 
 @contextmanager
 def steps(what: str) -> Iterator[Callable[[int, int], None]]:
-    """What shows how far one long work has come, `show(done, total)`: a bar, or where nobody sees one a line for every tenth."""
+    """What shows how far one long work has come, `show(done, total)`: a bar, or where nobody sees
+    one a line for every tenth.
+    """
     if console.is_terminal:
         with progress_bar() as progress:
             task = progress.add_task(what, total=None)

@@ -29,9 +29,13 @@ from sync_protocol.texts import Text, text_of
 log = logging.getLogger("gridloop")
 commands = typer.Typer()
 epoch_app = typer.Typer(no_args_is_help=True, help="The identity of the server's history.")
-erase_app = typer.Typer(no_args_is_help=True, help="Erase the personal data of a household or a cadre, for good.")
+erase_app = typer.Typer(
+    no_args_is_help=True, help="Erase the personal data of a household or a cadre, for good."
+)
 
-OWNER_NEEDED = Text("To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of a superuser.")
+OWNER_NEEDED = Text(
+    "To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of a superuser."
+)
 
 
 STATEMENTS_NEEDED = Text(
@@ -46,10 +50,22 @@ _INTERRUPTED = 130  # as a shell counts a Ctrl-C
 @commands.command()
 def migrate(
     data: Data = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Only show which migrations would run, and whom each keeps out.")] = False,
-    to: Annotated[str | None, typer.Option("--to", help="Migrate up, or back where that loses nothing, to this revision.")] = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Only show which migrations would run, and whom each keeps out."
+        ),
+    ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="Migrate up, or back where that loses nothing, to this revision."
+        ),
+    ] = None,
 ) -> None:
-    """Bring the database to the newest tables, and try again what was held because an older server did not know its kind."""
+    """Bring the database to the newest tables, and try again what was held because an older server
+    did not know its kind.
+    """
     from service.inbox.retry_held import release_unknown_kinds
 
     async def try_again(database: Database) -> int:
@@ -58,7 +74,9 @@ def migrate(
     given = chosen(data)
     with database_url(given, makes=not plan, migrate=False) as settings:
         if given.database_url:
-            asyncio.run(reach(settings.owner_url, SERVICE if settings.owner_database_url is None else OWNER))
+            asyncio.run(
+                reach(settings.owner_url, SERVICE if settings.owner_database_url is None else OWNER)
+            )
         if plan:
             _show_plan(settings.owner_url, to)
             return
@@ -68,14 +86,29 @@ def migrate(
             settings = migrate_embedded(settings, str(settings.database_url), to or "head")
         tables = asyncio.run(tables_at(settings.owner_url))
         if tables.revision != migrations.revisions()[0]:
-            say(console, tables.warning or Text("The database is at revision {revision}.", revision=tables.revision or ""), "yellow")
+            say(
+                console,
+                tables.warning
+                or Text("The database is at revision {revision}.", revision=tables.revision or ""),
+                "yellow",
+            )
             return
         released = 0
         try:
             released = run(settings, try_again, keys=True)
         except KeyMissing as error:  # where one migrates, the keys of the service need not lie
-            say(console, Text("What was held for want of newer tables was not tried again. {why}", why=text_of(error)), "yellow")
-        console.print("The database is at the newest revision.", f"{released} held mutations went through." if released else "")
+            say(
+                console,
+                Text(
+                    "What was held for want of newer tables was not tried again. {why}",
+                    why=text_of(error),
+                ),
+                "yellow",
+            )
+        console.print(
+            "The database is at the newest revision.",
+            f"{released} held mutations went through." if released else "",
+        )
 
 
 def _migrate_given(settings: Settings, to: str) -> None:
@@ -86,7 +119,11 @@ def _migrate_given(settings: Settings, to: str) -> None:
     except NotTheOwner as error:
         say(
             console,
-            Text("The role ‘{role}’ may not change the tables of this database. {owner}", role=error.role, owner=OWNER_NEEDED),
+            Text(
+                "The role ‘{role}’ may not change the tables of this database. {owner}",
+                role=error.role,
+                owner=OWNER_NEEDED,
+            ),
         )
         missing = error.missing
         if not missing:
@@ -106,7 +143,14 @@ def _show_plan(url: str, to: str | None) -> None:
     if found.tables.are_newer:
         say(console, found.tables.too_new or found.tables.warning or "", "yellow")
     elif not found.forward and not found.back:
-        say(console, Text("The database is at revision {revision} already; there is nothing to migrate.", revision=found.to), "green")
+        say(
+            console,
+            Text(
+                "The database is at revision {revision} already; there is nothing to migrate.",
+                revision=found.to,
+            ),
+            "green",
+        )
     else:
         console.print(migration_plan.table_of(found, language))
     stops = migration_plan.stops_older(found)
@@ -118,13 +162,17 @@ def _show_plan(url: str, to: str | None) -> None:
         )
         console.print(in_language(text, language), highlight=False, soft_wrap=True)
     elif found.forward and found.tables.revision is not None:
-        text = Text("Processes of the release before may run on meanwhile; change them over one by one afterwards.")
+        text = Text(
+            "Processes of the release before may run on meanwhile; change them over one by one afterwards."
+        )
         console.print(in_language(text, language), highlight=False, soft_wrap=True)
 
 
 @epoch_app.command("new")
 def epoch_new(data: Data = None) -> None:
-    """Take a new epoch: run this after restoring the database from a backup, before phones sync again."""
+    """Take a new epoch: run this after restoring the database from a backup, before phones sync
+    again.
+    """
     from service.writes.queries import new_epoch, server_state
 
     async def renew(database: Database) -> str:
@@ -142,7 +190,9 @@ def purge(
     data: Data = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Clear what was kept for its time: locations, old lines of the trail, expired tokens. Run it daily."""
+    """Clear what was kept for its time: locations, old lines of the trail, expired tokens. Run it
+    daily.
+    """
     from service.privacy.purge import TRAIL_KEPT
     from service.privacy.purge import purge as clear
 
@@ -175,27 +225,44 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.
 
 
 @erase_app.command("household")
-def erase_household(id: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Erase a household from records, history and everything kept aside; counts stay. Run it again if it was interrupted."""
+def erase_household(
+    id: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False
+) -> None:
+    """Erase a household from records, history and everything kept aside; counts stay. Run it again
+    if it was interrupted.
+    """
     if not is_uuid(id.lower()):
-        raise Refusal(Text("‘{id}’ is no id of a household; give its UUID, as GET /v1/households shows it.", id=id))
+        raise Refusal(
+            Text(
+                "‘{id}’ is no id of a household; give its UUID, as GET /v1/households shows it.",
+                id=id,
+            )
+        )
     _erase("household", id.lower(), reason, data, yes, dry_run)
 
 
 @erase_app.command("cadre")
-def erase_cadre(staff_code: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Erase a cadre's account; the staff code stays as a pseudonym for the counts. Run it again if it was interrupted."""
+def erase_cadre(
+    staff_code: str, reason: Reason, data: Data = None, yes: Yes = False, dry_run: DryRun = False
+) -> None:
+    """Erase a cadre's account; the staff code stays as a pseudonym for the counts. Run it again if
+    it was interrupted.
+    """
     _erase("cadre", staff_code, reason, data, yes, dry_run)
 
 
-def _erase(kind: str, subject: str, reason: str, data: Path | None, yes: bool, dry_run: bool) -> None:
+def _erase(
+    kind: str, subject: str, reason: str, data: Path | None, yes: bool, dry_run: bool
+) -> None:
     from service.privacy.erasure import Asked, Done, Erasing, erase, operators_act
     from service.privacy.erasure_console import tables
 
     asked = Asked(kind, subject, reason, OPERATOR)
     with database_url(chosen(data)) as settings:
         if not (yes or dry_run):
-            typer.confirm(f"Erase the personal data of {kind} {subject}? There is no way back", abort=True)
+            typer.confirm(
+                f"Erase the personal data of {kind} {subject}? There is no way back", abort=True
+            )
 
         async def work(database: Database) -> Done:
             at = Erasing(database, settings, utc_now(), dry_run)
@@ -208,11 +275,17 @@ def _erase(kind: str, subject: str, reason: str, data: Path | None, yes: bool, d
 @commands.command()
 def fill(
     visits: Annotated[int, typer.Option(min=1, help="How many visits.")] = 1_000_000,
-    problems: Annotated[int | None, typer.Option(min=0, help="How many problems; left out: a plausible share.")] = None,
-    days: Annotated[int, typer.Option(min=7, max=3660, help="Over how many days up to yesterday.")] = 365,
+    problems: Annotated[
+        int | None, typer.Option(min=0, help="How many problems; left out: a plausible share.")
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=7, max=3660, help="Over how many days up to yesterday.")
+    ] = 365,
     data: Data = None,
 ) -> None:
-    """Make up a year of field work by COPY, for benchmarks and trials; loads the roster where there is none."""
+    """Make up a year of field work by COPY, for benchmarks and trials; loads the roster where there
+    is none.
+    """
     from service.demo.fill import FillRefused
     from service.demo.fill import fill as fill_database
 
@@ -225,7 +298,9 @@ def fill(
                 show = bars(progress)
                 count = visits * 2 // 70 if problems is None else problems
                 last = local_day(utc_now()) - timedelta(days=1)
-                filled = await fill_database(Database(pool), settings, visits, count, last, days, show)
+                filled = await fill_database(
+                    Database(pool), settings, visits, count, last, days, show
+                )
         finally:
             await pool.close()
         console.print(
@@ -262,10 +337,13 @@ def _stopped(done: int, parts: int, found: int, mend: bool) -> Text:
 @commands.command()
 def check(
     data: Data = None,
-    mend: Annotated[bool, typer.Option("--mend", help="Put the recounted rows in place of those that differ.")] = False,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Put the recounted rows in place of those that differ.")
+    ] = False,
 ) -> None:
-    """Recount cases and tallies from the records, part by part, while the service goes on; exit code 1 when anything differs and was not
-    mended."""
+    """Recount cases and tallies from the records, part by part, while the service goes on; exit
+    code 1 when anything differs and was not mended.
+    """
     from service.tallies.checking import Checked, go_through
 
     checked = Checked()
@@ -276,12 +354,20 @@ def check(
                 with steps("parts checked") as show:
                     go_through(settings, mend, checked, show)
             except KeyboardInterrupt:
-                say(console, _stopped(checked.done, checked.parts, len(checked.found), mend), "yellow")
+                say(
+                    console,
+                    _stopped(checked.done, checked.parts, len(checked.found), mend),
+                    "yellow",
+                )
                 raise
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
     for item in checked.found[:50]:
-        console.print(f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}", highlight=False, markup=False)
+        console.print(
+            f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}",
+            highlight=False,
+            markup=False,
+        )
     if not checked.found:
         console.print("All cases and tallies are what the records say.")
     else:

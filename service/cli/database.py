@@ -1,4 +1,6 @@
-"""The database of a command: which one it is, whether it is there, and whether its tables and keys are."""
+"""The database of a command: which one it is, whether it is there, and whether its tables and keys
+are.
+"""
 
 import asyncio
 import logging
@@ -30,11 +32,15 @@ AS_ROOT = "running as root: better start Gridloop as an ordinary user; an embedd
 
 
 @contextmanager
-def database_url(settings: Settings, makes: bool = False, migrate: bool = True) -> Iterator[Settings]:
-    """The settings with a database: the server's own, or the embedded one, which is migrated when it starts.
+def database_url(
+    settings: Settings, makes: bool = False, migrate: bool = True
+) -> Iterator[Settings]:
+    """The settings with a database: the server's own, or the embedded one, which is migrated when
+    it starts.
 
-    `makes`: whether the command makes a data folder where there is none; it is refused otherwise, for it is more likely another one.
-    Without `migrate` the URL of the embedded one is its superuser's.
+    `makes`: whether the command makes a data folder where there is none; it is refused otherwise,
+    for it is more likely another one. Without `migrate` the URL of the embedded one is its
+    superuser's.
     """
     if os.geteuid() == 0:
         log.warning(AS_ROOT)
@@ -46,13 +52,19 @@ def database_url(settings: Settings, makes: bool = False, migrate: bool = True) 
                 yield settings
                 return
             with embedded(settings.data) as url:
-                yield migrate_embedded(settings, url) if migrate else settings.model_copy(update={"database_url": url})
+                yield (
+                    migrate_embedded(settings, url)
+                    if migrate
+                    else settings.model_copy(update={"database_url": url})
+                )
     except PostgresFailed as error:
         raise Refusal(text_of(error)) from None
 
 
 def _refuse_empty(folder: Path) -> None:
-    if not os.path.lexists(folder / "postgres"):  # a link that leads nowhere is told of where the database is started
+    if not os.path.lexists(
+        folder / "postgres"
+    ):  # a link that leads nowhere is told of where the database is started
         raise Refusal(
             Text(
                 "There is no database in the folder {folder}. Name its folder with --data or GRIDLOOP_DATA, or a database with"
@@ -63,20 +75,31 @@ def _refuse_empty(folder: Path) -> None:
 
 
 async def reach(url: str, setting: str) -> None:
-    """Raises `Refusal`, which names the setting, unless a database can be connected to. No text has a password."""
+    """Raises `Refusal`, which names the setting, unless a database can be connected to. No text has
+    a password.
+    """
     try:
         await (await asyncpg.connect(url, timeout=10)).close()
     except asyncpg.InvalidAuthorizationSpecificationError:
         raise Refusal(
-            Text("PostgreSQL does not let the role of {setting} in; check the role and its password in that URL.", setting=setting)
+            Text(
+                "PostgreSQL does not let the role of {setting} in; check the role and its password in that URL.",
+                setting=setting,
+            )
         ) from None
     except asyncpg.InvalidCatalogNameError:
         raise Refusal(
-            Text("There is no such database as {setting} names; check the name, or let an administrator make it.", setting=setting)
+            Text(
+                "There is no such database as {setting} names; check the name, or let an administrator make it.",
+                setting=setting,
+            )
         ) from None
     except (asyncpg.InterfaceError, ValueError):
         raise Refusal(
-            Text("{setting} is no URL of a PostgreSQL database; write postgresql://ROLE:PASSWORD@HOST/DATABASE.", setting=setting),
+            Text(
+                "{setting} is no URL of a PostgreSQL database; write postgresql://ROLE:PASSWORD@HOST/DATABASE.",
+                setting=setting,
+            ),
             WRONG_USE,
         ) from None
     except (asyncpg.PostgresError, OSError, TimeoutError) as error:
@@ -90,12 +113,18 @@ async def reach(url: str, setting: str) -> None:
 
 
 async def with_database(
-    settings: Settings, work: Callable[[Database], Awaitable[T]], keys: bool = False, owner: bool = False, clock: bool = True
+    settings: Settings,
+    work: Callable[[Database], Awaitable[T]],
+    keys: bool = False,
+    owner: bool = False,
+    clock: bool = True,
 ) -> T:
-    """Does a command's work over a database that can be reached and has its tables; raises `Refusal`.
+    """Does a command's work over a database that can be reached and has its tables; raises
+    `Refusal`.
 
-    `keys`: also that its keys are known, for a command that encrypts something. `owner`: that its owner can connect, if one is set.
-    `clock`: that the clock is right, for all that store something by it, or clear what is old.
+    `keys`: also that its keys are known, for a command that encrypts something. `owner`: that its
+    owner can connect, if one is set. `clock`: that the clock is right, for all that store something
+    by it, or clear what is old.
     """
     await reach(str(settings.database_url), SERVICE)
     if owner and settings.owner_database_url is not None:
@@ -117,7 +146,9 @@ async def with_database(
 
 
 async def refuse_wrong_clock(connection: Connection, settings: Settings) -> None:
-    """Raises `Refusal` where the clock differs from the database's, or lies behind what stands there; warns where phones say otherwise."""
+    """Raises `Refusal` where the clock differs from the database's, or lies behind what stands
+    there; warns where phones say otherwise.
+    """
     clocks = await read_clocks(connection, app.utc_now)
     wrong = clocks.apart or (None if settings.trust_clock else clocks.behind)
     if wrong is not None:
@@ -127,8 +158,10 @@ async def refuse_wrong_clock(connection: Connection, settings: Settings) -> None
 
 
 async def look_before_start(settings: Settings) -> None:
-    """Raises `Refusal` or `KeyMissing` for what would keep every service process from serving: also tables of a release too new. A database
-    that is down may come up yet, and one without tables, or with older ones, be migrated."""
+    """Raises `Refusal` or `KeyMissing` for what would keep every service process from serving: also
+    tables of a release too new. A database that is down may come up yet, and one without tables, or
+    with older ones, be migrated.
+    """
     if settings.has_keys:
         _ = settings.keyring
     url = str(settings.database_url)
@@ -152,7 +185,13 @@ async def look_before_start(settings: Settings) -> None:
         await connection.close()
 
 
-def run(settings: Settings, work: Callable[[Database], Awaitable[T]], keys: bool = False, owner: bool = False, clock: bool = True) -> T:
+def run(
+    settings: Settings,
+    work: Callable[[Database], Awaitable[T]],
+    keys: bool = False,
+    owner: bool = False,
+    clock: bool = True,
+) -> T:
     """The same for a command that is no coroutine."""
     return asyncio.run(with_database(settings, work, keys, owner, clock))
 

@@ -16,30 +16,48 @@ from service.kit.database import Database
 from service.kit.encryption import new_key
 
 log = logging.getLogger("gridloop")
-keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens, and those that encrypt personal data.")
+keys_app = typer.Typer(
+    no_args_is_help=True, help="The keys that sign tokens, and those that encrypt personal data."
+)
 
 
 @keys_app.command("rotate")
 def keys_rotate(
     data: Data = None,
-    at_once: Annotated[bool, typer.Option("--at-once", help="Let the old keys go now: everybody signs in or refreshes anew.")] = False,
+    at_once: Annotated[
+        bool,
+        typer.Option(
+            "--at-once", help="Let the old keys go now: everybody signs in or refreshes anew."
+        ),
+    ] = False,
 ) -> None:
-    """Sign tokens with a new key; the old ones stay published until all that they signed has expired."""
+    """Sign tokens with a new key; the old ones stay published until all that they signed has
+    expired.
+    """
     from service.identity.tokens import Tokens
 
     with database_url(chosen(data)) as settings:
 
         async def rotate(database: Database) -> str:
             now = utc_now()
-            act = partial(record_operator, at=now, action="signing-keys-rotated", subject="at once" if at_once else "")
+            act = partial(
+                record_operator,
+                at=now,
+                action="signing-keys-rotated",
+                subject="at once" if at_once else "",
+            )
             return await Tokens(database, settings).rotate(now, at_once, act)
 
-        console.print(f"Key {run(settings, rotate)} signs from now on; running processes take it within a minute.")
+        console.print(
+            f"Key {run(settings, rotate)} signs from now on; running processes take it within a minute."
+        )
 
 
 @keys_app.command("secret")
 def keys_secret() -> None:
-    """Print a new key for GRIDLOOP_SECRET_KEYS or the key file: put it last and restart, then first and restart, then `keys reencrypt`."""
+    """Print a new key for GRIDLOOP_SECRET_KEYS or the key file: put it last and restart, then first
+    and restart, then `keys reencrypt`.
+    """
     typer.echo(new_key())
 
 
@@ -47,12 +65,18 @@ def keys_secret() -> None:
 def keys_reencrypt(
     data: Data = None,
     give_up: Annotated[
-        bool, typer.Option("--give-up", help="Record completion even though a key is missing: what it encrypted stays unreadable.")
+        bool,
+        typer.Option(
+            "--give-up",
+            help="Record completion even though a key is missing: what it encrypted stays unreadable.",
+        ),
     ] = False,
 ) -> None:
-    """Encrypt everything by the newest key in the present form; older keys can go afterwards. May be run again at any time.
+    """Encrypt everything by the newest key in the present form; older keys can go afterwards. May
+    be run again at any time.
 
-    After an upgrade it is run once no process of the previous release is left: those cannot read what is written from then on.
+    After an upgrade it is run once no process of the previous release is left: those cannot read
+    what is written from then on.
     """
     from service.privacy.reencrypt import Outcome, reencrypt
 
@@ -67,17 +91,25 @@ def keys_reencrypt(
         async def work(database: Database) -> Outcome:
             outcome = await reencrypt(database, settings, show, give_up)
             async with database.transaction() as connection:
-                await record_operator(connection, utc_now(), "reencrypted", settings.keyring.kid, outcome.changed)
+                await record_operator(
+                    connection, utc_now(), "reencrypted", settings.keyring.kid, outcome.changed
+                )
             return outcome
 
         outcome = run(settings, work)
     console.print(f"{outcome.changed} rows were encrypted anew by key {settings.keyring.kid}.")
     if outcome.lost:
-        console.print(f"[yellow]{outcome.lost} values could not be decrypted and were left as they are.[/yellow]")
+        console.print(
+            f"[yellow]{outcome.lost} values could not be decrypted and were left as they are.[/yellow]"
+        )
     if outcome.missing:
-        console.print(f"[red]Keys are missing: {', '.join(sorted(outcome.missing))}.[/red] Add them and run this again.")
+        console.print(
+            f"[red]Keys are missing: {', '.join(sorted(outcome.missing))}.[/red] Add them and run this again."
+        )
     if not outcome.complete:
-        console.print("Completion was not recorded: the previous release's form is still read, too. --give-up records it all the same.")
+        console.print(
+            "Completion was not recorded: the previous release's form is still read, too. --give-up records it all the same."
+        )
     if (outcome.lost or outcome.missing or not outcome.complete) and not give_up:
         raise typer.Exit(1)
 

@@ -1,4 +1,6 @@
-"""What a command says when it cannot do what is asked: a sentence or two in English and Chinese, and an exit code; no traceback."""
+"""What a command says when it cannot do what is asked: a sentence or two in English and Chinese,
+and an exit code; no traceback.
+"""
 
 from typing import Any
 
@@ -21,7 +23,9 @@ WRONG_USE = 2
 
 
 class Refusal(Exception):
-    """A command ends without having done anything; `text` names the thing, what is wrong and what to do."""
+    """A command ends without having done anything; `text` names the thing, what is wrong and what
+    to do.
+    """
 
     def __init__(self, text: str, code: int = 1) -> None:
         super().__init__(text)
@@ -40,7 +44,14 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal(error.text)
         case NoSuchRevision():
             known = ", ".join(error.known)
-            return Refusal(Text("There is no revision ‘{revision}’; there are {known}.", revision=error.revision, known=known), WRONG_USE)
+            return Refusal(
+                Text(
+                    "There is no revision ‘{revision}’; there are {known}.",
+                    revision=error.revision,
+                    known=known,
+                ),
+                WRONG_USE,
+            )
         case KeyMissing():
             return Refusal(text_of(error))
         case WrongSetting():
@@ -63,7 +74,9 @@ def say(console: Console, text: str, style: str = "red") -> None:
 
 
 class Commands(TyperGroup):
-    """The commands, of which each ends with a sentence where an operator can mend what went wrong."""
+    """The commands, of which each ends with a sentence where an operator can mend what went
+    wrong.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""

@@ -22,7 +22,9 @@ def roster_load(
     data: Data = None,
     demo: Annotated[bool, typer.Option("--demo", help="Make the demo sign-ins, too.")] = False,
 ) -> None:
-    """Load Baotou's units, and the made-up cadres and households below; what is there stays as it is."""
+    """Load Baotou's units, and the made-up cadres and households below; what is there stays as it
+    is.
+    """
 
     async def line(database: Database) -> None:
         async with database.transaction() as connection:

@@ -45,10 +45,17 @@ def serve(
     data: Data = None,
     demo: Annotated[bool, typer.Option("--demo", help="Let the demo sign-ins in.")] = False,
     proxy: Annotated[
-        list[str], typer.Option(help="Address or network of a proxy that may say where a request came from; give it several times.")
+        list[str],
+        typer.Option(
+            help="Address or network of a proxy that may say where a request came from; give it several times."
+        ),
     ] = [],  # noqa: B006 - typer reads it and changes nothing
     trust_clock: Annotated[
-        bool, typer.Option("--trust-clock", help="Serve although the clock lies behind the newest stamp in the database.")
+        bool,
+        typer.Option(
+            "--trust-clock",
+            help="Serve although the clock lies behind the newest stamp in the database.",
+        ),
     ] = False,
 ) -> None:
     """Run the service until Ctrl-C, SIGTERM or SIGHUP."""
@@ -65,7 +72,9 @@ def serve(
     with suppress(Stopped), database_url(given, makes=True) as settings, ExitStack() as stack:
         # The workers are processes of their own and read the settings from the environment.
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
-        os.environ.pop("GRIDLOOP_OWNER_DATABASE_URL", None)  # what serves requests does not know how to be the owner
+        os.environ.pop(
+            "GRIDLOOP_OWNER_DATABASE_URL", None
+        )  # what serves requests does not know how to be the owner
         os.environ["GRIDLOOP_DEMO"] = "1" if settings.demo else "0"
         os.environ["GRIDLOOP_DATA"] = str(settings.data.absolute())
         os.environ["GRIDLOOP_TRUST_CLOCK"] = "1" if settings.trust_clock else "0"
@@ -77,7 +86,8 @@ def serve(
         except (Refusal, KeyMissing) as error:
             raise Refusal(text_of(error), STARTUP_FAILURE) from None
         folder = stack.enter_context(own_folder("serve"))
-        # Whatever its processes put down for a moment lies in it, too: of one that is killed nothing stays.
+        # Whatever its processes put down for a moment lies in it, too: of one that is killed
+        # nothing stays.
         stack.enter_context(temporary_files_in(folder))
         if workers > 1:
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(folder))
@@ -102,7 +112,9 @@ def serve(
                 if not server.started:
                     raise typer.Exit(STARTUP_FAILURE)
             else:
-                processes = Processes(config) if can_spread() else Workers(config, [config.bind_socket()])
+                processes = (
+                    Processes(config) if can_spread() else Workers(config, [config.bind_socket()])
+                )
                 processes.run()
                 if any(process.exitcode == STARTUP_FAILURE for process in processes.processes):
                     raise typer.Exit(STARTUP_FAILURE)
@@ -117,10 +129,13 @@ def served_app() -> LoadShedding:
     logs.install(settings.log_level)
     app = create_app(settings, utc_now)
     app.add_middleware(Forwarded, proxies_from(settings.proxies), app.state.strangers)
-    # What is there now stays: looking for garbage in it again and again would cost every phone a little.
+    # What is there now stays: looking for garbage in it again and again would cost every phone a
+    # little.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER, 20, 50)
     keep_freed_memory()
     limits = Limits(connections=room_for_files(settings.max_connections))
-    return LoadShedding(app, app.state.concurrency, partial(cross_origin, origins=settings.cors_origins), limits)
+    return LoadShedding(
+        app, app.state.concurrency, partial(cross_origin, origins=settings.cors_origins), limits
+    )

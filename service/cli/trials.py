@@ -25,7 +25,9 @@ commands = typer.Typer()
 
 @commands.command()
 def simulate(
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeded histories to live through.")] = 200,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How many seeded histories to live through.")
+    ] = 200,
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
@@ -37,35 +39,59 @@ def simulate(
 
 @commands.command()
 def conformance(
-    command: Annotated[str | None, typer.Option("--command", help="Starts the client: it reads hooks from standard input.")] = None,
-    url: Annotated[str | None, typer.Option("--url", help="Where a client that is running takes hooks, on this machine.")] = None,
+    command: Annotated[
+        str | None,
+        typer.Option("--command", help="Starts the client: it reads hooks from standard input."),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="Where a client that is running takes hooks, on this machine."),
+    ] = None,
     only: Annotated[
-        list[str], typer.Option(help="Play these transcripts, by the names of their files, and no history; several times.")
+        list[str],
+        typer.Option(
+            help="Play these transcripts, by the names of their files, and no history; several times."
+        ),
     ] = [],  # noqa: B006 - typer reads it and changes nothing
-    seeds: Annotated[int, typer.Option(min=0, help="How many seeded histories against a real service.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=0, help="How many seeded histories against a real service.")
+    ] = 3,
     first: Annotated[int, typer.Option(help="The first seed.")] = 1,
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of a history.")] = 80,
-    language: Annotated[str | None, typer.Option(help="zh or en; left out: as the terminal's locale says.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="zh or en; left out: as the terminal's locale says.")
+    ] = None,
 ) -> None:
-    """Test any client of the sync protocol: transcripts, then histories with faults. Without a client, the reference device. Exit code 1
-    when it got anything wrong; docs/conformance.md describes the hooks."""
+    """Test any client of the sync protocol: transcripts, then histories with faults. Without a
+    client, the reference device. Exit code 1 when it got anything wrong; docs/conformance.md
+    describes the hooks.
+    """
     from service.conformance.command import Wanted, run
 
     if (command and url) or language not in (None, "zh", "en"):
         console.print("[red]Give --command or --url, not both; --language is zh or en.[/red]")
         raise typer.Exit(1)
     spoken = "zh" if language == "zh" else "en" if language == "en" else language_of_the_terminal()
-    raise typer.Exit(run(command, url, Wanted(only, first, 0 if only else seeds, steps), console, spoken))
+    raise typer.Exit(
+        run(command, url, Wanted(only, first, 0 if only else seeds, steps), console, spoken)
+    )
 
 
 @commands.command()
-def openapi(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("openapi/openapi.json")) -> None:
-    """Write the OpenAPI document, the JSON Schema of the sync messages, and the tables in PROTOCOL.md."""
+def openapi(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("openapi/openapi.json"),
+) -> None:
+    """Write the OpenAPI document, the JSON Schema of the sync messages, and the tables in
+    PROTOCOL.md.
+    """
     from service.openapi import write
     from sync_protocol.describe import PROTOCOL_MD, written
     from sync_protocol.schema import write_schema
 
-    changed = write(create_app(read_settings().model_copy(update={"open_docs": True, "open_metrics": True})), path)
+    changed = write(
+        create_app(read_settings().model_copy(update={"open_docs": True, "open_metrics": True})),
+        path,
+    )
     console.print(f"{path} {'written' if changed else 'is up to date'}.")
     write_schema()
     PROTOCOL_MD.write_text(written(PROTOCOL_MD.read_text(encoding="utf-8")), encoding="utf-8")
@@ -75,7 +101,9 @@ def openapi(path: Annotated[Path, typer.Argument(help="File to write.")] = Path(
 def demo(
     port: Annotated[int, typer.Option(help="Port of the service.")] = 8000,
     data: Data = None,
-    once: Annotated[bool, typer.Option("--once", help="End after the report instead of staying up.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the report instead of staying up.")
+    ] = False,
 ) -> None:
     """Live through a week with 60 phones of one township, then show the supervisor's summary."""
     from service.demo.run import run
@@ -89,7 +117,11 @@ def demo(
             try:
                 url = asyncio.run(fresh_database(url, "gridloop_demo"))
             except asyncpg.ObjectInUseError:
-                raise Refusal(Text("Another demo uses this data folder. Stop it first, or name another: ARGS='--data FOLDER'")) from None
+                raise Refusal(
+                    Text(
+                        "Another demo uses this data folder. Stop it first, or name another: ARGS='--data FOLDER'"
+                    )
+                ) from None
             settings = migrate_embedded(settings, url)
         else:
             migrate_given(settings)

@@ -1,4 +1,6 @@
-"""The server of a transcript: it answers each request as the step at hand says, gives tokens, and keeps what it was sent."""
+"""The server of a transcript: it answers each request as the step at hand says, gives tokens, and
+keeps what it was sent.
+"""
 
 import uuid
 from typing import Any, NamedTuple
@@ -19,9 +21,15 @@ class Tokens:
     """The token endpoint: a refresh token has one successor, and stays good until that was used."""
 
     def __init__(self, transcript: Transcript) -> None:
-        self._staff_codes = {device: phone.staff_code for phone in transcript.phones.values() for device in phone.devices}
+        self._staff_codes = {
+            device: phone.staff_code
+            for phone in transcript.phones.values()
+            for device in phone.devices
+        }
         self._follows = {
-            device: before for phone in transcript.phones.values() for before, device in zip(phone.devices, phone.devices[1:], strict=False)
+            device: before
+            for phone in transcript.phones.values()
+            for before, device in zip(phone.devices, phone.devices[1:], strict=False)
         }
         self._number = 0
         self._newest: dict[str, str] = {}
@@ -35,14 +43,30 @@ class Tokens:
         """An answer to a form, as RFC 6749 and PROTOCOL.md have it."""
         device = form.get("device_id", "")
         if device not in self._staff_codes:
-            self.faults.append(Text("sends the device’s UUID with every form: ‘{device}’ is none of its own", device=device))
+            self.faults.append(
+                Text(
+                    "sends the device’s UUID with every form: ‘{device}’ is none of its own",
+                    device=device,
+                )
+            )
         if form.get("grant_type") == "refresh_token":
             return self._refresh(device, form.get("refresh_token", ""))
-        if (form.get("username"), form.get("password")) != (self._staff_codes.get(device), PASSWORD):
+        if (form.get("username"), form.get("password")) != (
+            self._staff_codes.get(device),
+            PASSWORD,
+        ):
             self.faults.append(Text("signs in with the staff code and its password"))
         before = self._follows.get(device)
-        if before is not None and device not in self._newest and self.given.get(form.get("predecessor", "")) != before:
-            self.faults.append(Text("sends the last refresh token or cursor as predecessor when a device id takes the place of another"))
+        if (
+            before is not None
+            and device not in self._newest
+            and self.given.get(form.get("predecessor", "")) != before
+        ):
+            self.faults.append(
+                Text(
+                    "sends the last refresh token or cursor as predecessor when a device id takes the place of another"
+                )
+            )
         return self._give(device)
 
     def _refresh(self, device: str, token: str) -> Reply:
@@ -51,8 +75,13 @@ class Tokens:
             return self._give(device)
         if token == self._former.get(device) and newest not in self._used:
             return self._answer(device, str(newest))
-        self.faults.append(Text("sends the newest refresh token, and never an old one after the new one was used"))
-        return json_reply(400, {"type": "/problems/grant-refused", "title": "The grant was refused", "status": 400})
+        self.faults.append(
+            Text("sends the newest refresh token, and never an old one after the new one was used")
+        )
+        return json_reply(
+            400,
+            {"type": "/problems/grant-refused", "title": "The grant was refused", "status": 400},
+        )
 
     def _give(self, device: str) -> Reply:
         self._number += 1
@@ -67,8 +96,17 @@ class Tokens:
         self._number += 1
         access = f"access-{self._number}-{refresh}"
         self.given[access] = device
-        answer = {"access_token": access, "token_type": "bearer", "refresh_token": refresh, "expires_in": 900}
-        answer |= {"registered_at": _REGISTERED_AT, "password_change_needed": False, "otp_enrolment_needed": False}
+        answer = {
+            "access_token": access,
+            "token_type": "bearer",
+            "refresh_token": refresh,
+            "expires_in": 900,
+        }
+        answer |= {
+            "registered_at": _REGISTERED_AT,
+            "password_change_needed": False,
+            "otp_enrolment_needed": False,
+        }
         return json_reply(200, answer)
 
     def device_of(self, authorization: str) -> str | None:
@@ -86,7 +124,9 @@ class Tokens:
 
 
 class Seen(NamedTuple):
-    """A request that came: from which device, what it held, and the cursor that the device had received last."""
+    """A request that came: from which device, what it held, and the cursor that the device had
+    received last.
+    """
 
     path: str
     device: str
@@ -95,7 +135,9 @@ class Seen(NamedTuple):
 
 
 class FakeServer:
-    """Answers as the step at hand says; `requests` and `forms` are what came in that step, `faults` what was wrong with how it came."""
+    """Answers as the step at hand says; `requests` and `forms` are what came in that step, `faults`
+    what was wrong with how it came.
+    """
 
     def __init__(self, transcript: Transcript) -> None:
         self.tokens = Tokens(transcript)
@@ -119,12 +161,17 @@ class FakeServer:
         """The step is over."""
         if self._forms:
             self.faults.append(
-                Text("asks the token endpoint as PROTOCOL.md says under Signing in: {count} requests did not come", count=len(self._forms))
+                Text(
+                    "asks the token endpoint as PROTOCOL.md says under Signing in: {count} requests did not come",
+                    count=len(self._forms),
+                )
             )
         self._step = None
 
     def cursor(self, name: str | None, device: str) -> str | None:
-        """What a cursor of a transcript stands for: `last` is the one that the device received last."""
+        """What a cursor of a transcript stands for: `last` is the one that the device received
+        last.
+        """
         return self._cursors.get(device) if name == "last" else name
 
     async def handle(self, request: Request) -> Reply | None:
@@ -138,12 +185,27 @@ class FakeServer:
         device = self.tokens.device_of(request.headers.get("authorization", ""))
         if device is None:
             self.faults.append(Text("sends the newest access token as bearer token"))
-            return json_reply(401, {"type": "/problems/token-invalid", "title": "The token is not valid", "status": 401})
+            return json_reply(
+                401,
+                {
+                    "type": "/problems/token-invalid",
+                    "title": "The token is not valid",
+                    "status": 401,
+                },
+            )
         if path == VERIFY and wanted != VERIFY:
             return json_reply(200, {"mismatched": []})  # a client may doubt at any time
         if path != wanted or request.method != "POST":
-            self.faults.append(Text("sends {method} {path}, where the step has none of it", method=request.method, path=path))
-            return json_reply(404, {"type": "/problems/not-found", "title": "Not found", "status": 404})
+            self.faults.append(
+                Text(
+                    "sends {method} {path}, where the step has none of it",
+                    method=request.method,
+                    path=path,
+                )
+            )
+            return json_reply(
+                404, {"type": "/problems/not-found", "title": "Not found", "status": 404}
+            )
         self.requests.append(Seen(path, device, request.json, self._cursors.get(device)))
         if len(self.requests) > 1:
             self.faults.append(Text("makes one exchange, and waits for the next step"))
@@ -151,11 +213,24 @@ class FakeServer:
         return self._reply(self._step, device, request)
 
     def _token(self, request: Request) -> Reply | None:
-        form = {name: values[0] for name, values in parse_qs(request.content.decode("utf-8", "replace")).items()}
+        form = {
+            name: values[0]
+            for name, values in parse_qs(request.content.decode("utf-8", "replace")).items()
+        }
         script = self._forms.pop(0) if self._forms else {}
-        wrong = [name for name in ("grant_type", "device_id") if name in script and form.get(name) != script[name]]
+        wrong = [
+            name
+            for name in ("grant_type", "device_id")
+            if name in script and form.get(name) != script[name]
+        ]
         if wrong:
-            self.faults.append(Text("asks the token endpoint with {name} {wanted}", name=wrong[0], wanted=script[wrong[0]]))
+            self.faults.append(
+                Text(
+                    "asks the token endpoint with {name} {wanted}",
+                    name=wrong[0],
+                    wanted=script[wrong[0]],
+                )
+            )
         if script.get("lost") == "request":
             return None
         if "status" in script:
@@ -176,7 +251,9 @@ class FakeServer:
             return None if "lost" in step else json_reply(200, step["answer"])
         self._number += 1
         cursor = f"cursor-{self._number}"
-        answer = {"epoch": "1", "server_time": step["server_time"], "cursor": cursor} | step["answer"]
+        answer = {"epoch": "1", "server_time": step["server_time"], "cursor": cursor} | step[
+            "answer"
+        ]
         answer["changes"] = [self._with_id(change) for change in answer["changes"]]
         if "lost" in step:
             return None
@@ -190,7 +267,9 @@ class FakeServer:
         if change["kind"] != "held" or "id" in change:
             return change
         fields = change["fields"]
-        return {"id": str(uuid.uuid5(NAMESPACE, f"held {fields['device']} {fields['seq']}"))} | change
+        return {
+            "id": str(uuid.uuid5(NAMESPACE, f"held {fields['device']} {fields['seq']}"))
+        } | change
 
 
 def _problem(step: Step) -> Reply:

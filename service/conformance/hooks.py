@@ -1,4 +1,6 @@
-"""How a client under test is reached: a command that reads and writes JSON lines, or a URL that takes each hook as a POST."""
+"""How a client under test is reached: a command that reads and writes JSON lines, or a URL that
+takes each hook as a POST.
+"""
 
 import asyncio
 import json
@@ -31,11 +33,15 @@ class CommandClient:
             await self._process.stdin.drain()
             line = await asyncio.wait_for(self._process.stdout.readline(), self._timeout_s)
         except TimeoutError:
-            raise ClientFailed(f"no answer to ‘{hook['do']}’ within {self._timeout_s:g} s") from None
+            raise ClientFailed(
+                f"no answer to ‘{hook['do']}’ within {self._timeout_s:g} s"
+            ) from None
         except (ConnectionError, ValueError) as error:
             raise ClientFailed(f"{type(error).__name__}: {error}") from error
         if not line:
-            raise ClientFailed(f"the client’s process ended, with code {await self._process.wait()}")
+            raise ClientFailed(
+                f"the client’s process ended, with code {await self._process.wait()}"
+            )
         return _answer(line)
 
 
@@ -73,7 +79,9 @@ def _answer(content: bytes) -> dict[str, Any]:
 async def started(command: str, timeout_s: float) -> AsyncIterator[Client]:
     """The client that a command line starts; it ends when its standard input does."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*shlex.split(command), stdin=pipe, stdout=pipe, limit=_MAX_LINE)
+    process = await asyncio.create_subprocess_exec(
+        *shlex.split(command), stdin=pipe, stdout=pipe, limit=_MAX_LINE
+    )
     try:
         yield CommandClient(process, timeout_s)
     finally:

@@ -1,4 +1,6 @@
-"""A small HTTP/1.1 server on a loopback port, whose handler may also hang up: what a client takes for a lost request or answer."""
+"""A small HTTP/1.1 server on a loopback port, whose handler may also hang up: what a client takes
+for a lost request or answer.
+"""
 
 import asyncio
 import gzip
@@ -51,7 +53,11 @@ class Reply(NamedTuple):
 def json_reply(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Reply:
     """An answer in JSON."""
     kind = "application/json" if status < 400 else "application/problem+json"
-    return Reply(status, json.dumps(value, ensure_ascii=False).encode(), {"content-type": kind, **(headers or {})})
+    return Reply(
+        status,
+        json.dumps(value, ensure_ascii=False).encode(),
+        {"content-type": kind, **(headers or {})},
+    )
 
 
 # None hangs up without an answer.
@@ -77,7 +83,9 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
         server.close()
 
 
-async def _converse(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _converse(
+    handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     connection = h11.Connection(h11.SERVER)
     while True:
         request = await _read(connection, reader, writer)
@@ -86,8 +94,14 @@ async def _converse(handler: Handler, reader: asyncio.StreamReader, writer: asyn
         reply = await handler(request)
         if reply is None:
             return
-        headers = [(name, value) for name, value in reply.headers.items()] + [("content-length", str(len(reply.body)))]
-        for event in (h11.Response(status_code=reply.status, headers=headers), h11.Data(data=reply.body), h11.EndOfMessage()):
+        headers = [(name, value) for name, value in reply.headers.items()] + [
+            ("content-length", str(len(reply.body)))
+        ]
+        for event in (
+            h11.Response(status_code=reply.status, headers=headers),
+            h11.Data(data=reply.body),
+            h11.EndOfMessage(),
+        ):
             writer.write(connection.send(event) or b"")
         await writer.drain()
         if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
@@ -95,7 +109,9 @@ async def _converse(handler: Handler, reader: asyncio.StreamReader, writer: asyn
         connection.start_next_cycle()
 
 
-async def _read(connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
+async def _read(
+    connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> Request | None:
     """The next request; None when there is none any more."""
     head: h11.Request | None = None
     body = b""
@@ -103,7 +119,9 @@ async def _read(connection: h11.Connection, reader: asyncio.StreamReader, writer
         event = connection.next_event()
         if event is h11.NEED_DATA:
             if connection.they_are_waiting_for_100_continue:
-                writer.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+                writer.write(
+                    connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
+                )
             connection.receive_data(await reader.read(_CHUNK))
         elif isinstance(event, h11.Request):
             head = event

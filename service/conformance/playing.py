@@ -1,4 +1,6 @@
-"""Plays a transcript with a client: does what its steps say, checks what the client sends, and what it then holds and shows."""
+"""Plays a transcript with a client: does what its steps say, checks what the client sends, and what
+it then holds and shows.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +18,8 @@ _KNOWN_KINDS = {*KINDS, "article"}
 ABSENT = "–"
 _SHOWN_CHARACTERS = 300
 
-# What PROTOCOL.md says of each part of a request, of each part of a mutation, and of each part of what a phone holds.
+# What PROTOCOL.md says of each part of a request, of each part of a mutation, and of each part of
+# what a phone holds.
 REQUEST: Mapping[str, Text] = {
     "protocol": Text("`protocol` is 1"),
     "sent_at": Text("`sent_at` is the phone’s wall clock at sending, RFC 3339 with offset"),
@@ -24,32 +27,58 @@ REQUEST: Mapping[str, Text] = {
     "limit": Text("`limit` is the number of changes a page that the client was told"),
     "queued": Text("`queued` is the number of mutations that remain on the phone after these"),
     "again": Text("`again` names the mismatched grids with the next exchange, and no others"),
-    "mutations": Text("the unacknowledged mutations go in order of `seq`, without gaps; what was sent under a seq never changes"),
-    "grids": Text("a copy is proved by grid, highest rev, count and digest of the live records that a first pull would give now"),
+    "mutations": Text(
+        "the unacknowledged mutations go in order of `seq`, without gaps; what was sent under a seq never changes"
+    ),
+    "grids": Text(
+        "a copy is proved by grid, highest rev, count and digest of the live records that a first pull would give now"
+    ),
 }
 MUTATION: Mapping[str, Text] = {
     "base": Text("`base` is the rev that the copy has, 0 for a record that is not in it"),
-    "stamp": Text("a stamp is the later of the wall clock and the last stamp plus one; a clock put back by more than a minute is followed"),
-    "fields": Text("a mutation holds only what changed, in canonical form; set fields as additions and removals"),
+    "stamp": Text(
+        "a stamp is the later of the wall clock and the last stamp plus one; a clock put back by more than a minute is followed"
+    ),
+    "fields": Text(
+        "a mutation holds only what changed, in canonical form; set fields as additions and removals"
+    ),
     "epoch": Text("`epoch` is the server’s epoch to which `base` belongs"),
-    "base_grid": Text("`base_grid` is where `base` was seen, when the mutation moves the record to another grid"),
-    "id": Text("an analysis or a summary has the id that is computed of its grid and its week or month"),
+    "base_grid": Text(
+        "`base_grid` is where `base` was seen, when the mutation moves the record to another grid"
+    ),
+    "id": Text(
+        "an analysis or a summary has the id that is computed of its grid and its week or month"
+    ),
 }
 STATE: Mapping[str, Text] = {
-    "device": Text("a device keeps its id, and takes another one only where PROTOCOL.md says: start as a new device"),
+    "device": Text(
+        "a device keeps its id, and takes another one only where PROTOCOL.md says: start as a new device"
+    ),
     "acked": Text("`acked` is what the server last said, or where tracing back begins"),
-    "tracing": Text("a phone traces back after a new epoch, `acked` below its own, or seq-gap, until all was shown again"),
+    "tracing": Text(
+        "a phone traces back after a new epoch, `acked` below its own, or seq-gap, until all was shown again"
+    ),
     "pending": Text("what is not acknowledged stays in the outbox, in order"),
-    "held": Text("a held mutation is shown to its author with its reason, until a notice says that it was decided"),
+    "held": Text(
+        "a held mutation is shown to its author with its reason, until a notice says that it was decided"
+    ),
     "conflicts": Text("a verdict lists what was kept and what lost"),
-    "records": Text("the copy holds what the answers brought: whole answers, newest revs, nothing that is gone or was not brought again"),
-    "shown": Text("pending mutations lie over the copy: null removes, sets take additions and lose removals, `delete` hides"),
+    "records": Text(
+        "the copy holds what the answers brought: whole answers, newest revs, nothing that is gone or was not brought again"
+    ),
+    "shown": Text(
+        "pending mutations lie over the copy: null removes, sets take additions and lose removals, `delete` hides"
+    ),
 }
 NEXT: Mapping[str, Text] = {
     "at once": Text("goes on at once while `more` is set or anything is unacknowledged"),
     "done": Text("is done when there is no more and everything is acknowledged"),
-    "later": Text("waits after a failure, at least as long as Retry-After says, and sends the same again"),
-    "stopped": Text("stops when it has to: its app is too old, or it was revoked and has handed in everything"),
+    "later": Text(
+        "waits after a failure, at least as long as Retry-After says, and sends the same again"
+    ),
+    "stopped": Text(
+        "stops when it has to: its app is too old, or it was revoked and has handed in everything"
+    ),
 }
 
 
@@ -65,7 +94,9 @@ class ClientFailed(Exception):
 
 
 class Finding(NamedTuple):
-    """What a client got wrong: the case, the number of its step, the rule, what was wanted and what came."""
+    """What a client got wrong: the case, the number of its step, the rule, what was wanted and what
+    came.
+    """
 
     case: str
     section: str
@@ -78,7 +109,9 @@ class Finding(NamedTuple):
 class Playing:
     """One transcript with one client: `findings` is what it got wrong."""
 
-    def __init__(self, transcript: Transcript, fake: FakeServer, client: Client, url: str, prefix: str = "") -> None:
+    def __init__(
+        self, transcript: Transcript, fake: FakeServer, client: Client, url: str, prefix: str = ""
+    ) -> None:
         self._transcript = transcript
         self._fake = fake
         self._client = client
@@ -90,7 +123,9 @@ class Playing:
         self.findings: list[Finding] = []
 
     async def play(self) -> list[Finding]:
-        """Plays until the end, or until the first step that went wrong: what comes after it would only be wrong for the same reason."""
+        """Plays until the end, or until the first step that went wrong: what comes after it would
+        only be wrong for the same reason.
+        """
         try:
             for number, step in enumerate(self._transcript.steps, 1):
                 self._number = number
@@ -109,16 +144,30 @@ class Playing:
 
     def _found(self, rule: str, wanted: Any = "", came: Any = "") -> None:
         pair = map(_short, differing(wanted, came))
-        self.findings.append(Finding(self._transcript.name, self._transcript.section, self._number, rule, *pair))
+        self.findings.append(
+            Finding(self._transcript.name, self._transcript.section, self._number, rule, *pair)
+        )
 
     async def _do(self, step: Step) -> None:
         name = self._prefix + step["phone"]
         if step["phone"] not in self._started:
             self._started.add(step["phone"])
             phone = self._transcript.phones[step["phone"]]
-            start = {"do": "start", "phone": name, "server": self._url, "staff_code": phone.staff_code, "password": PASSWORD}
-            await self._client.do(start | {"devices": phone.devices, "limit": phone.limit, "wall_ms": step["wall_ms"]})
-        hook = {key: step[key] for key in ("do", "wall_ms", "kind", "id", "grid", "fields") if key in step} | {"phone": name}
+            start = {
+                "do": "start",
+                "phone": name,
+                "server": self._url,
+                "staff_code": phone.staff_code,
+                "password": PASSWORD,
+            }
+            await self._client.do(
+                start | {"devices": phone.devices, "limit": phone.limit, "wall_ms": step["wall_ms"]}
+            )
+        hook = {
+            key: step[key]
+            for key in ("do", "wall_ms", "kind", "id", "grid", "fields")
+            if key in step
+        } | {"phone": name}
         self._fake.begin(step)
         came = await self._client.do(hook)
         self._fake.end()
@@ -131,7 +180,7 @@ class Playing:
             self._check_state(step, await self._client.do({"do": "show", "phone": name}))
             self._devices[step["phone"]] = step["then"]["device"]
 
-    # ------------------------------------------------------------------------------------------------- requests
+    # ------------------------------------------------------------------------------------- requests
 
     def _check_request(self, step: Step) -> None:
         wanted = step.get("request")
@@ -162,16 +211,27 @@ class Playing:
     def _check_mutations(self, wanted: list[Step], came: Any) -> None:
         numbers = [item["seq"] for item in wanted]
         if not isinstance(came, list) or [item.get("seq") for item in came] != numbers:
-            self._found(REQUEST["mutations"], numbers, [item.get("seq") for item in came] if isinstance(came, list) else came)
+            self._found(
+                REQUEST["mutations"],
+                numbers,
+                [item.get("seq") for item in came] if isinstance(came, list) else came,
+            )
             return
         for one, other in zip(wanted, came, strict=True):
             for key in {**one, **other}:
                 left, right = one.get(key), other.get(key)
                 if key == "fields":
-                    left, right = canonical(one.get("kind", ""), left), canonical(one.get("kind", ""), right)
+                    left, right = (
+                        canonical(one.get("kind", ""), left),
+                        canonical(one.get("kind", ""), right),
+                    )
                 if left != right:
                     rule = MUTATION.get(key, REQUEST["mutations"])
-                    self._found(rule, {"seq": one["seq"], key: one.get(key, "–")}, {"seq": other["seq"], key: other.get(key, "–")})
+                    self._found(
+                        rule,
+                        {"seq": one["seq"], key: one.get(key, "–")},
+                        {"seq": other["seq"], key: other.get(key, "–")},
+                    )
 
     def _check_next(self, step: Step, came: Step) -> None:
         wanted = step.get("next")
@@ -180,20 +240,35 @@ class Playing:
         after = step.get("retry_after", 0)
         if wanted == "later" and not after <= float(came.get("wait_s") or 0):
             self._found(NEXT["later"], after, came.get("wait_s", "–"))
-        if step["do"] == "verify" and step.get("status") == 200 and came.get("mismatched") != step["answer"]["mismatched"]:
-            self._found(Text("the answer names the mismatched grids"), step["answer"]["mismatched"], came.get("mismatched", "–"))
+        if (
+            step["do"] == "verify"
+            and step.get("status") == 200
+            and came.get("mismatched") != step["answer"]["mismatched"]
+        ):
+            self._found(
+                Text("the answer names the mismatched grids"),
+                step["answer"]["mismatched"],
+                came.get("mismatched", "–"),
+            )
 
-    # ---------------------------------------------------------------------------------------------------- state
+    # ---------------------------------------------------------------------------------------- state
 
     def _check_state(self, step: Step, came: Step) -> None:
         wanted = complete(step["then"])
         came = complete({"records": [], "device": "", "acked": 0} | came)
         for key, rule in STATE.items():
-            left, right = [*_comparable(key, wanted[key], came)], [*_comparable(key, came[key], came)]
+            left, right = (
+                [*_comparable(key, wanted[key], came)],
+                [*_comparable(key, came[key], came)],
+            )
             if key == "records":
                 left, right = _without_optional(left, right)
             if left != right:
-                self._found(rule, [item for item in left if item not in right], [item for item in right if item not in left])
+                self._found(
+                    rule,
+                    [item for item in left if item not in right],
+                    [item for item in right if item not in left],
+                )
 
 
 def _comparable(key: str, value: Any, came: Step) -> Iterator[Any]:
@@ -201,18 +276,33 @@ def _comparable(key: str, value: Any, came: Step) -> Iterator[Any]:
     if not isinstance(value, list):
         yield value
         return
-    items = [item for item in value if not isinstance(item, dict) or key in ("held", "conflicts") or item.get("kind") in _KNOWN_KINDS]
+    items = [
+        item
+        for item in value
+        if not isinstance(item, dict)
+        or key in ("held", "conflicts")
+        or item.get("kind") in _KNOWN_KINDS
+    ]
     if key == "pending":
         yield from items
         return
-    plain = [{name: item[name] for name in item if not (name == "rev" and item.get("stale"))} for item in items]
-    yield from sorted(plain, key=lambda item: json.dumps([item.get("kind"), item.get("id"), item], sort_keys=True))
+    plain = [
+        {name: item[name] for name in item if not (name == "rev" and item.get("stale"))}
+        for item in items
+    ]
+    yield from sorted(
+        plain, key=lambda item: json.dumps([item.get("kind"), item.get("id"), item], sort_keys=True)
+    )
 
 
 def _without_optional(wanted: list[Any], came: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Records without what a client may keep or not: tombstones with their fields, and which records are stale."""
+    """Records without what a client may keep or not: tombstones with their fields, and which
+    records are stale.
+    """
     live = {(item.get("kind"), item.get("id")) for item in came}
-    wanted = [item for item in wanted if not item.get("deleted") or (item["kind"], item["id"]) in live]
+    wanted = [
+        item for item in wanted if not item.get("deleted") or (item["kind"], item["id"]) in live
+    ]
     stale = {(item["kind"], item["id"]) for item in wanted if item.get("stale")}
 
     def plain(item: Any) -> Any:
@@ -229,7 +319,10 @@ def canonical(kind: str, fields: Any) -> Any:
         cleaned, _ = clean_fields(KINDS[kind], fields)
     except (KeyError, UnfitFields, AttributeError):
         return fields
-    return {name: value.wire() if isinstance(value, SetChange) else value for name, value in cleaned.items()}
+    return {
+        name: value.wire() if isinstance(value, SetChange) else value
+        for name, value in cleaned.items()
+    }
 
 
 def _plain(key: str, value: Any) -> Any:
@@ -246,18 +339,40 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def differing(one: Any, other: Any) -> tuple[Any, Any]:
-    """Two JSON values without what is the same in both: members of objects, and elements of lists."""
+    """Two JSON values without what is the same in both: members of objects, and elements of
+    lists.
+    """
     if isinstance(one, dict) and isinstance(other, dict):
-        pairs = {name: differing(one.get(name, ABSENT), other.get(name, ABSENT)) for name in {**one, **other}}
-        named = {name: one[name] for name in ("seq", "kind", "id") if name in one and one.get(name) == other.get(name)}
-        parts = [{name: pair[place] for name, pair in pairs.items() if pair != (None, None)} for place in (0, 1)]
-        return (named | parts[0], named | parts[1]) if any(pair != (None, None) for pair in pairs.values()) else (None, None)
+        pairs = {
+            name: differing(one.get(name, ABSENT), other.get(name, ABSENT))
+            for name in {**one, **other}
+        }
+        named = {
+            name: one[name]
+            for name in ("seq", "kind", "id")
+            if name in one and one.get(name) == other.get(name)
+        }
+        parts = [
+            {name: pair[place] for name, pair in pairs.items() if pair != (None, None)}
+            for place in (0, 1)
+        ]
+        return (
+            (named | parts[0], named | parts[1])
+            if any(pair != (None, None) for pair in pairs.values())
+            else (None, None)
+        )
     if isinstance(one, list) and isinstance(other, list):
         if len(one) == len(other):
             some = [pair for pair in map(differing, one, other) if pair != (None, None)]
         else:
-            some = [(item, ABSENT) for item in one if item not in other] + [(ABSENT, item) for item in other if item not in one]
-        lists = [[item for item in items if item != ABSENT] for items in zip(*some, strict=True)] if some else None
+            some = [(item, ABSENT) for item in one if item not in other] + [
+                (ABSENT, item) for item in other if item not in one
+            ]
+        lists = (
+            [[item for item in items if item != ABSENT] for items in zip(*some, strict=True)]
+            if some
+            else None
+        )
         return (lists[0], lists[1]) if lists else (None, None)
     return (None, None) if one == other else (one, other)
 

@@ -1,4 +1,6 @@
-"""The real service for a simulation: over an embedded PostgreSQL of its own, behind a network that loses and repeats."""
+"""The real service for a simulation: over an embedded PostgreSQL of its own, behind a network that
+loses and repeats.
+"""
 
 import asyncio
 import json
@@ -23,7 +25,13 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.migrating import migrate_embedded
-from service.runtime.postgres import SERVICE_CONFIG, database_of, embedded, fresh_database, temporary_folder
+from service.runtime.postgres import (
+    SERVICE_CONFIG,
+    database_of,
+    embedded,
+    fresh_database,
+    temporary_folder,
+)
 from service.writes.log_queries import read_bodies
 from sync_protocol.periods import from_ms, to_ms
 
@@ -31,14 +39,23 @@ VILLAGE = "150202100200"
 START_MS = to_ms(datetime(2026, 11, 16, 1, 0, tzinfo=UTC))
 FAULTS = ("lost request", "lost answer", "duplicate", "busy")
 _HOUSEHOLDS = 2
-# What nobody needs after the run need not reach the disk, nor does a made-up password need a slow hash.
-_CONFIG = {**SERVICE_CONFIG, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "'128MB'"}
+# What nobody needs after the run need not reach the disk, nor does a made-up password need a slow
+# hash.
+_CONFIG = {
+    **SERVICE_CONFIG,
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "'128MB'",
+}
 _QUICK = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 _OWN_HEADERS = {"host", "content-length", "transfer-encoding", "connection"}
 
 
 class RealService:
-    """The service at a clock that moves when it is told to; `await handle(request)` is its network."""
+    """The service at a clock that moves when it is told to; `await handle(request)` is its
+    network.
+    """
 
     def __init__(self, server: str, settings: Settings, template: str, seed: int) -> None:
         self._server = server
@@ -75,7 +92,9 @@ class RealService:
         await self._stack.aclose()
         self._stack = AsyncExitStack()
         self._live = name
-        settings = self._settings.model_copy(update={"database_url": database_of(str(self._settings.database_url), name)})
+        settings = self._settings.model_copy(
+            update={"database_url": database_of(str(self._settings.database_url), name)}
+        )
         self._app = create_app(settings, lambda: from_ms(self.now_ms))
         await self._stack.enter_async_context(self._app.router.lifespan_context(self._app))
         self._transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
@@ -98,7 +117,11 @@ class RealService:
         """A request, with whatever happens to it on the way."""
         fault = self._rng.choice(FAULTS) if self._rng.random() < self.fault_rate else ""
         if fault == "busy":
-            return json_reply(503, {"type": "/problems/busy", "title": "busy", "status": 503}, {"retry-after": "1"})
+            return json_reply(
+                503,
+                {"type": "/problems/busy", "title": "busy", "status": 503},
+                {"retry-after": "1"},
+            )
         if fault == "lost request":
             return None
         reply = await self._deliver(request)
@@ -107,12 +130,23 @@ class RealService:
         return None if fault == "lost answer" else reply
 
     async def _deliver(self, request: Request) -> Reply:
-        headers = {name: value for name, value in request.headers.items() if name not in _OWN_HEADERS}
-        asked = httpx.Request(request.method, f"http://gridloop.test{request.path}", headers=headers, content=request.body)
+        headers = {
+            name: value for name, value in request.headers.items() if name not in _OWN_HEADERS
+        }
+        asked = httpx.Request(
+            request.method,
+            f"http://gridloop.test{request.path}",
+            headers=headers,
+            content=request.body,
+        )
         response = await self._transport.handle_async_request(asked)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         body = b"".join([part async for part in response.stream])
-        passed_on = {name.lower(): value for name, value in response.headers.items() if name.lower() not in _OWN_HEADERS}
+        passed_on = {
+            name.lower(): value
+            for name, value in response.headers.items()
+            if name.lower() not in _OWN_HEADERS
+        }
         return Reply(response.status_code, body, passed_on)
 
     async def log(self) -> list[dict[str, Any]]:
@@ -150,11 +184,22 @@ async def services(template: str = "conformance") -> AsyncIterator[Services]:
         server = await asyncio.to_thread(context.__enter__)
         try:
             url = await fresh_database(server, template)
-            named: dict[str, Any] = {"database_url": None, "owner_database_url": None, "data": folder, "secret_keys": new_key()}
+            named: dict[str, Any] = {
+                "database_url": None,
+                "owner_database_url": None,
+                "data": folder,
+                "secret_keys": new_key(),
+            }
             base = Settings(**named, demo=True, households_per_grid=_HOUSEHOLDS)
             settings = await asyncio.to_thread(migrate_embedded, base, url)
             pool = await open_pool(url, 1)
-            await load(Database(pool), settings, from_ms(START_MS), password=_QUICK.hash(PASSWORD), below=VILLAGE)
+            await load(
+                Database(pool),
+                settings,
+                from_ms(START_MS),
+                password=_QUICK.hash(PASSWORD),
+                below=VILLAGE,
+            )
             await pool.close()
             yield Services(server, settings, template)
         finally:

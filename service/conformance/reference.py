@@ -1,6 +1,8 @@
-"""The reference device behind the hooks of the conformance test: `python -m service.conformance.reference`.
+"""The reference device behind the hooks of the conformance test: `python -m
+service.conformance.reference`.
 
-Reads a hook a line from standard input and answers each with a line; docs/conformance.md describes them.
+Reads a hook a line from standard input and answers each with a line; docs/conformance.md describes
+them.
 """
 
 import asyncio
@@ -14,7 +16,16 @@ from typing import Any
 import httpx
 
 from service.runtime.leftovers import own_folder
-from sync_protocol.device import Account, Device, DeviceRevoked, Refused, Store, SyncReport, Transport, Unreachable
+from sync_protocol.device import (
+    Account,
+    Device,
+    DeviceRevoked,
+    Refused,
+    Store,
+    SyncReport,
+    Transport,
+    Unreachable,
+)
 from sync_protocol.messages import Verdict
 
 # A client that waits for an answer that never comes would end no test.
@@ -62,7 +73,11 @@ class ReferencePhone:
         self._wall = int(hook.get("wall_ms", self._wall))
         match hook["do"]:
             case "put":
-                return {"id": self.device.put(hook["kind"], hook["fields"], grid=hook["grid"], id=hook.get("id"))}
+                return {
+                    "id": self.device.put(
+                        hook["kind"], hook["fields"], grid=hook["grid"], id=hook.get("id")
+                    )
+                }
             case "delete":
                 self.device.delete(hook["kind"], hook["id"], grid=hook["grid"])
                 return {}
@@ -86,7 +101,10 @@ class ReferencePhone:
             more = await self.device._exchange_once(report)
         except Unreachable as error:
             self._failures += 1
-            return {"next": "later", "wait_s": self.device._pause(self._failures - 1, error.retry_after)}
+            return {
+                "next": "later",
+                "wait_s": self.device._pause(self._failures - 1, error.retry_after),
+            }
         except Refused as error:
             try:
                 await self.device._mend(error)
@@ -96,7 +114,9 @@ class ReferencePhone:
         self._failures = 0
         self._conflicts = self._told(report.verdicts)
         store = self.device.store
-        return {"next": "at once" if more or store.count_unsent() or store.out_of_step() else "done"}
+        return {
+            "next": "at once" if more or store.count_unsent() or store.out_of_step() else "done"
+        }
 
     def _told(self, verdicts: list[Verdict]) -> list[Hook]:
         records = {mutation.seq: mutation.id for mutation in self.device.store._mutations("", ())}
@@ -121,7 +141,9 @@ class ReferencePhone:
     def state(self) -> Hook:
         """What the phone holds and shows."""
         store = self.device.store
-        rows = store._db.execute("SELECT kind, id, grid, rev, deleted, fields, stale FROM record WHERE kind != 'held' ORDER BY kind, id")
+        rows = store._db.execute(
+            "SELECT kind, id, grid, rev, deleted, fields, stale FROM record WHERE kind != 'held' ORDER BY kind, id"
+        )
         records = [
             {"kind": kind, "id": id, "grid": grid}
             | ({"stale": True} if stale else {"rev": rev})
@@ -129,7 +151,8 @@ class ReferencePhone:
             for kind, id, grid, rev, deleted, fields, stale in rows
         ]
         shown = [
-            {"kind": view.kind, "id": view.id, "grid": view.grid, "fields": view.fields} | ({"pending": True} if view.pending else {})
+            {"kind": view.kind, "id": view.id, "grid": view.grid, "fields": view.fields}
+            | ({"pending": True} if view.pending else {})
             for view in self.device.records()
             if view.kind != "held"
         ]
@@ -138,7 +161,9 @@ class ReferencePhone:
             "acked": store.acked,
             "tracing": store.tracing,
             "pending": [mutation.seq for mutation in store.unsent(1_000_000)],
-            "held": [{"kind": item.kind, "id": item.id, "reason": item.reason} for item in store.held()],
+            "held": [
+                {"kind": item.kind, "id": item.id, "reason": item.reason} for item in store.held()
+            ],
             "conflicts": self._conflicts,
             "records": records,
             "shown": shown,
@@ -198,7 +223,16 @@ async def serve(phones: Phones) -> None:
 def main() -> None:
     """The process of the reference adapter."""
     with own_folder("reference") as folder:
-        asyncio.run(serve(Phones(folder, lambda server: httpx.AsyncClient(base_url=server, timeout=_TIMEOUT_S, trust_env=False))))
+        asyncio.run(
+            serve(
+                Phones(
+                    folder,
+                    lambda server: httpx.AsyncClient(
+                        base_url=server, timeout=_TIMEOUT_S, trust_env=False
+                    ),
+                )
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""A seeded history of a client's phones and of reference devices beside them, against the real service over a bad network.
+"""A seeded history of a client's phones and of reference devices beside them, against the real
+service over a bad network.
 
-Nobody says beforehand what has to come out: at the end the client's phones must hold what a reference device pulls that begins anew,
-and the server everything that anybody wrote.
+Nobody says beforehand what has to come out: at the end the client's phones must hold what a
+reference device pulls that begins anew, and the server everything that anybody wrote.
 """
 
 import json
@@ -43,7 +44,15 @@ FINAL_ROUNDS = 6
 MANY, LARGE = 1_005, 200
 _DEVICES = 20
 # What is written, and how often.
-_WRITTEN = {"household": 1, "visit": 2, "problem": 1, "step": 1, "weekly_analysis": 1, "monthly_summary": 1, "edit": 3}
+_WRITTEN = {
+    "household": 1,
+    "visit": 2,
+    "problem": 1,
+    "step": 1,
+    "weekly_analysis": 1,
+    "monthly_summary": 1,
+    "edit": 3,
+}
 _ACTIONS = ("accept", "handle", "resolve", "note", "reopen", "return")
 _TEXT_FIELDS = {
     "household": ("phone", "address", "note"),
@@ -57,7 +66,16 @@ _TEXT_FIELDS = {
 class Simulated:
     """One history; `await Simulated(…).live()` returns what the client got wrong."""
 
-    def __init__(self, seed: int, steps: int, client: Client, service: RealService, url: str, others: Phones, prefix: str = "") -> None:
+    def __init__(
+        self,
+        seed: int,
+        steps: int,
+        client: Client,
+        service: RealService,
+        url: str,
+        others: Phones,
+        prefix: str = "",
+    ) -> None:
         self._seed = seed
         self._steps = steps
         self._rng = random.Random(f"conformance {seed}")
@@ -93,11 +111,19 @@ class Simulated:
         return self.findings
 
     def _found(self, rule: str, wanted: Any = "", came: Any = "") -> None:
-        shown = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:300] for value in (wanted, came)]
+        shown = [
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:300]
+            for value in (wanted, came)
+        ]
         self.findings.append(Finding(f"seed {self._seed}", "The idea", self._number, rule, *shown))
 
     async def _do(self, name: str, do: str, **hook: Any) -> Step:
-        whole = {"do": do, "phone": self._prefix + name, "wall_ms": self._service.now_ms + self._ahead.get(name, 0), **hook}
+        whole = {
+            "do": do,
+            "phone": self._prefix + name,
+            "wall_ms": self._service.now_ms + self._ahead.get(name, 0),
+            **hook,
+        }
         own = PHONES[name][2] if name in PHONES else False
         answer = await (self._own if own else self._others).do(whole)
         if not own and "error" in answer:
@@ -108,7 +134,15 @@ class Simulated:
         devices = [uuid7(self._service.now_ms, self._rng) for _ in range(_DEVICES)]
         limit = 500 if self._seed % 3 == 0 else self._rng.choice((5, 20, 500))
         code = staff_code or PHONES[name][0]
-        await self._do(name, "start", server=self._url, staff_code=code, password=PASSWORD, devices=devices, limit=limit)
+        await self._do(
+            name,
+            "start",
+            server=self._url,
+            staff_code=code,
+            password=PASSWORD,
+            devices=devices,
+            limit=limit,
+        )
 
     async def _end(self) -> None:
         for name, (_, _, own) in PHONES.items():
@@ -118,7 +152,7 @@ class Simulated:
                 except ClientFailed as error:
                     self._found(Text("ends when it is told to"), "", str(error))
 
-    # ------------------------------------------------------------------------------------------------- the steps
+    # ------------------------------------------------------------------------------------ the steps
 
     async def _step(self) -> None:
         self._service.now_ms += self._rng.randint(1_000, 40 * 60_000)
@@ -144,7 +178,11 @@ class Simulated:
         after = await self._do(name, "show")
         for key in ("device", "acked", "pending", "records", "shown"):
             if _sorted(before.get(key)) != _sorted(after.get(key)):
-                self._found(Text("a phone that is switched off forgets nothing: {key}", key=key), before.get(key), after.get(key))
+                self._found(
+                    Text("a phone that is switched off forgets nothing: {key}", key=key),
+                    before.get(key),
+                    after.get(key),
+                )
 
     async def _jump(self, name: str) -> None:
         self._ahead[name] = self._wrong_by()
@@ -163,7 +201,9 @@ class Simulated:
         await self._do(name, "verify")
 
     async def _sync(self, name: str) -> bool:
-        """Exchanges until the phone says that it is done; whether it was. Gives up after a few failures, as a phone does."""
+        """Exchanges until the phone says that it is done; whether it was. Gives up after a few
+        failures, as a phone does.
+        """
         failures = 0
         for _ in range(MAX_EXCHANGES):
             came = await self._do(name, "sync")
@@ -178,19 +218,38 @@ class Simulated:
                         return False
                     self._service.now_ms += min(60_000, int(1000 * float(came.get("wait_s") or 0)))
                 case _:
-                    self._found(Text("never stops handing in: nothing here was refused for good"), "done", came)
+                    self._found(
+                        Text("never stops handing in: nothing here was refused for good"),
+                        "done",
+                        came,
+                    )
                     return False
-        self._found(Text("comes to an end: {count} exchanges were not enough", count=MAX_EXCHANGES), "done", "at once")
+        self._found(
+            Text("comes to an end: {count} exchanges were not enough", count=MAX_EXCHANGES),
+            "done",
+            "at once",
+        )
         return False
 
-    # ---------------------------------------------------------------------------------------------------- writing
+    # -------------------------------------------------------------------------------------- writing
 
     async def _write(self, name: str) -> None:
         shown = (await self._do(name, "show")).get("shown", [])
         _, grids, _ = PHONES[name]
         mine = [record for record in shown if record["grid"] in grids and record["kind"] in KINDS]
         kind = self._rng.choice(
-            ("household", "visit", "visit", "problem", "step", "weekly_analysis", "monthly_summary", "edit", "edit", "edit")
+            (
+                "household",
+                "visit",
+                "visit",
+                "problem",
+                "step",
+                "weekly_analysis",
+                "monthly_summary",
+                "edit",
+                "edit",
+                "edit",
+            )
         )
         problems = [record for record in mine if record["kind"] == "problem"]
         editable = [record for record in mine if record["kind"] in _TEXT_FIELDS]
@@ -200,10 +259,16 @@ class Simulated:
             problem = self._rng.choice(problems)
             action = self._rng.choice(("accept", "handle", "resolve", "note", "reopen", "return"))
             await self._put(
-                name, "step", self._new(), problem["grid"], {"problem_id": problem["id"], "action": action, "at": self._at(name)}
+                name,
+                "step",
+                self._new(),
+                problem["grid"],
+                {"problem_id": problem["id"], "action": action, "at": self._at(name)},
             )
         else:
-            await self._make(name, kind if kind in _TEXT_FIELDS else "visit", self._rng.choice(grids))
+            await self._make(
+                name, kind if kind in _TEXT_FIELDS else "visit", self._rng.choice(grids)
+            )
 
     async def _make(self, name: str, kind: str, grid: str) -> None:
         today = local_day(from_ms(self._service.now_ms))
@@ -211,34 +276,70 @@ class Simulated:
         duty = self._rng.choice([*DUTIES])
         match kind:
             case "household":
-                fields: Step = {"head_name": word, "tags": {"add": self._rng.sample([*TAGS], 2)}, "members": self._members()}
+                fields: Step = {
+                    "head_name": word,
+                    "tags": {"add": self._rng.sample([*TAGS], 2)},
+                    "members": self._members(),
+                }
             case "visit":
                 people = {"add": [word, "\uff21" + word, "\U00020000" + word]}
-                fields = {"visited_at": at, "content": word, "duties": {"add": [duty]}, "people_met": people}
+                fields = {
+                    "visited_at": at,
+                    "content": word,
+                    "duties": {"add": [duty]},
+                    "people_met": people,
+                }
             case "problem":
-                fields = {"title": word, "duty": duty, "severity": self._rng.choice([*SEVERITIES]), "raised_at": at}
+                fields = {
+                    "title": word,
+                    "duty": duty,
+                    "severity": self._rng.choice([*SEVERITIES]),
+                    "raised_at": at,
+                }
             case "weekly_analysis":
-                await self._put(name, kind, weekly_analysis_id(grid, week_of(today)), grid, {"week": week_of(today), "situation": word})
+                await self._put(
+                    name,
+                    kind,
+                    weekly_analysis_id(grid, week_of(today)),
+                    grid,
+                    {"week": week_of(today), "situation": word},
+                )
                 return
             case _:
-                await self._put(name, kind, monthly_summary_id(grid, month_of(today)), grid, {"month": month_of(today), "results": word})
+                await self._put(
+                    name,
+                    kind,
+                    monthly_summary_id(grid, month_of(today)),
+                    grid,
+                    {"month": month_of(today), "results": word},
+                )
                 return
         await self._put(name, kind, self._new(), grid, fields)
 
     async def _write_many(self, name: str) -> None:
         """Weeks without coverage, and long texts."""
         for number in range(MANY):
-            fields = {"visited_at": self._at(name), "content": (self._word() * 400)[: 4000 if number < LARGE else 9]}
+            fields = {
+                "visited_at": self._at(name),
+                "content": (self._word() * 400)[: 4000 if number < LARGE else 9],
+            }
             id = self._new()
             await self._do(name, "put", kind="visit", id=id, grid=GRIDS[0], fields=fields)
-            self._written.append((name, {"kind": "visit", "id": id, "op": "put", "grid": GRIDS[0], "fields": fields}))
+            self._written.append(
+                (name, {"kind": "visit", "id": id, "op": "put", "grid": GRIDS[0], "fields": fields})
+            )
 
     async def _edit(self, name: str, record: Step) -> None:
         kind, grid = record["kind"], record["grid"]
         chance = self._rng.random()
         if kind in ("visit", "household") and chance < 0.12:
             await self._do(name, "delete", kind=kind, id=record["id"], grid=grid)
-            self._written.append((name, {"kind": kind, "id": record["id"], "op": "delete", "grid": grid, "fields": {}}))
+            self._written.append(
+                (
+                    name,
+                    {"kind": kind, "id": record["id"], "op": "delete", "grid": grid, "fields": {}},
+                )
+            )
             await self._see(name, kind, record["id"], None)
             return
         fields: Step = {self._rng.choice(_TEXT_FIELDS[kind]): self._word()}
@@ -255,21 +356,31 @@ class Simulated:
 
     async def _put(self, name: str, kind: str, id: str, grid: str, fields: Step) -> None:
         await self._do(name, "put", kind=kind, id=id, grid=grid, fields=fields)
-        self._written.append((name, {"kind": kind, "id": id, "op": "put", "grid": grid, "fields": fields}))
+        self._written.append(
+            (name, {"kind": kind, "id": id, "op": "put", "grid": grid, "fields": fields})
+        )
         await self._see(name, kind, id, canonical(kind, fields))
 
     async def _see(self, name: str, kind: str, id: str, fields: Step | None) -> None:
         """What was written is seen at once."""
-        shown = [item for item in (await self._do(name, "show")).get("shown", []) if (item["kind"], item["id"]) == (kind, id)]
+        shown = [
+            item
+            for item in (await self._do(name, "show")).get("shown", [])
+            if (item["kind"], item["id"]) == (kind, id)
+        ]
         if fields is None:
             if shown:
-                self._found(Text("`delete` hides the record at once"), {"kind": kind, "id": id}, shown)
+                self._found(
+                    Text("`delete` hides the record at once"), {"kind": kind, "id": id}, shown
+                )
             return
         have = shown[0]["fields"] if shown else {}
         for field, value in fields.items():
             wanted = have.get(field)
             if isinstance(value, dict) and field in KINDS[kind].sets:
-                is_seen = set(value.get("add", ())) <= set(wanted or ()) and not set(value.get("remove", ())) & set(wanted or ())
+                is_seen = set(value.get("add", ())) <= set(wanted or ()) and not set(
+                    value.get("remove", ())
+                ) & set(wanted or ())
                 is_seen = is_seen and (wanted or []) == sorted(wanted or [])
             else:
                 is_seen = value == wanted
@@ -290,7 +401,7 @@ class Simulated:
     def _at(self, name: str) -> str:
         return canonical_moment(from_ms(self._service.now_ms + self._ahead[name]))
 
-    # ----------------------------------------------------------------------------------------------------- the end
+    # -------------------------------------------------------------------------------------- the end
 
     async def _settle(self) -> None:
         """The network is good, and everybody syncs until nothing is left to do."""
@@ -302,7 +413,11 @@ class Simulated:
                 before = await self._do(name, "show")
                 if not await self._sync(name) and not self.findings:
                     self._found(
-                        Text("hands in everything and pulls until there is nothing more, once the network is good"), "done", "later"
+                        Text(
+                            "hands in everything and pulls until there is nothing more, once the network is good"
+                        ),
+                        "done",
+                        "later",
                     )
                 if self.findings:
                     return
@@ -310,7 +425,11 @@ class Simulated:
                 quiet &= came.get("mismatched") == [] and before == await self._do(name, "show")
             if quiet:
                 return
-        self._found(Text("comes to rest: {count} rounds of everybody were not enough", count=FINAL_ROUNDS), "", "")
+        self._found(
+            Text("comes to rest: {count} rounds of everybody were not enough", count=FINAL_ROUNDS),
+            "",
+            "",
+        )
 
     async def _check(self) -> None:
         for name, (staff_code, _, own) in PHONES.items():
@@ -319,24 +438,39 @@ class Simulated:
         known = {_content(body) for body in await self._service.log()}
         for name, written in self._written:
             if PHONES[name][2] and _content(written) not in known:
-                self._found(Text("nothing that was written is ever lost: {phone}", phone=name), written, "–")
+                self._found(
+                    Text("nothing that was written is ever lost: {phone}", phone=name), written, "–"
+                )
 
     async def _check_copy(self, name: str, staff_code: str) -> None:
         fresh = f"fresh of {name}"
         await self._start(fresh, staff_code)
         while (await self._do(fresh, "sync"))["next"] == "at once":
             pass
-        truth, state = complete(await self._do(fresh, "show")), complete(await self._do(name, "show"))
+        truth, state = (
+            complete(await self._do(fresh, "show")),
+            complete(await self._do(name, "show")),
+        )
         checks = {
-            Text("the copy is that of a phone that pulls from the start"): (live(truth["records"]), live(state["records"])),
+            Text("the copy is that of a phone that pulls from the start"): (
+                live(truth["records"]),
+                live(state["records"]),
+            ),
             Text("nothing stays pending once everything was acknowledged"): ([], state["pending"]),
-            Text("shown is the copy, when nothing is pending"): (live(truth["records"]), [_plain(item) for item in state["shown"]]),
+            Text("shown is the copy, when nothing is pending"): (
+                live(truth["records"]),
+                [_plain(item) for item in state["shown"]],
+            ),
             Text("everything that is held is told to its author"): (truth["held"], state["held"]),
         }
         for rule, (wanted, came) in checks.items():
             left, right = _sorted(wanted), _sorted(came)
             if left != right:
-                self._found(rule, [item for item in left if item not in right], [item for item in right if item not in left])
+                self._found(
+                    rule,
+                    [item for item in left if item not in right],
+                    [item for item in right if item not in left],
+                )
 
 
 def _plain(item: Step) -> Step:
@@ -344,19 +478,30 @@ def _plain(item: Step) -> Step:
 
 
 def _sorted(value: Any) -> Any:
-    return sorted(value, key=lambda item: json.dumps(item, sort_keys=True)) if isinstance(value, list) else value
+    return (
+        sorted(value, key=lambda item: json.dumps(item, sort_keys=True))
+        if isinstance(value, list)
+        else value
+    )
 
 
 def _content(mutation: Step) -> str:
     fields = canonical(mutation["kind"], mutation["fields"])
-    return json.dumps([mutation["kind"], mutation["id"], mutation["op"], mutation["grid"], fields], sort_keys=True)
+    return json.dumps(
+        [mutation["kind"], mutation["id"], mutation["op"], mutation["grid"], fields], sort_keys=True
+    )
 
 
-async def simulate(seed: int, steps: int, client: Client, some: Services, prefix: str = "") -> list[Finding]:
+async def simulate(
+    seed: int, steps: int, client: Client, some: Services, prefix: str = ""
+) -> list[Finding]:
     """One history on a service of its own."""
     async with some.running(seed) as service, serving(service.handle) as url:
         with own_folder("simulated") as folder:
-            others = Phones(folder, lambda server: httpx.AsyncClient(base_url=server, timeout=20, trust_env=False))
+            others = Phones(
+                folder,
+                lambda server: httpx.AsyncClient(base_url=server, timeout=20, trust_env=False),
+            )
             try:
                 return await Simulated(seed, steps, client, service, url, others, prefix).live()
             finally:

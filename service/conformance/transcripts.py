@@ -1,10 +1,14 @@
-"""The transcripts in `sync_protocol/vectors/exchange`: what phones do, what they send, what a server answers, and what they hold then.
+"""The transcripts in `sync_protocol/vectors/exchange`: what phones do, what they send, what a
+server answers, and what they hold then.
 
 A file is one transcript. Its steps are in order:
 
-- `{"phone", "do": "put" | "delete" | "sync" | "verify" | "restart", "wall_ms", …, "then"}`: what a client does at a wall clock. `sync` is
-  one exchange and holds the `request` that a conforming client sends, `status` and `answer`; `then` is what the phone holds afterwards;
-- `{"phone", "do": "send", …}`: a request that no client would send by itself, or that is another device's;
+- `{"phone", "do": "put" | "delete" | "sync" | "verify" | "restart", "wall_ms", …, "then"}`: what a
+  client does at a wall clock. `sync` is
+  one exchange and holds the `request` that a conforming client sends, `status` and `answer`; `then`
+  is what the phone holds afterwards;
+- `{"phone", "do": "send", …}`: a request that no client would send by itself, or that is another
+  device's;
 - `{"server": …}`: what happens to the server.
 """
 
@@ -46,7 +50,11 @@ class Transcript(msgspec.Struct):
     @property
     def clients(self) -> list[str]:
         """The phones that are a client's, and not only requests."""
-        return [name for name in self.phones if any(step.get("phone") == name and step["do"] != "send" for step in self.steps)]
+        return [
+            name
+            for name in self.phones
+            if any(step.get("phone") == name and step["do"] != "send" for step in self.steps)
+        ]
 
 
 def load(folder: Path = FOLDER) -> dict[str, Transcript]:
@@ -72,18 +80,34 @@ def written(transcript: Transcript) -> str:
 def rendered(value: Any, indent: int = 0, split: bool = False) -> str:
     """JSON that breaks only what is too long for a line; `split` breaks in any case."""
     line = json.dumps(value, ensure_ascii=False)
-    if (not split and len(line) + indent <= WIDTH) or not isinstance(value, (dict, list)) or not value:
+    if (
+        (not split and len(line) + indent <= WIDTH)
+        or not isinstance(value, (dict, list))
+        or not value
+    ):
         return line
     inner = indent + 2
     pad = "\n" + " " * inner
     if isinstance(value, dict):
-        items = [f"{json.dumps(name, ensure_ascii=False)}: {rendered(item, inner)}" for name, item in value.items()]
+        items = [
+            f"{json.dumps(name, ensure_ascii=False)}: {rendered(item, inner)}"
+            for name, item in value.items()
+        ]
         return "{" + pad + f",{pad}".join(items) + "\n" + " " * indent + "}"
-    return "[" + pad + f",{pad}".join(rendered(item, inner) for item in value) + "\n" + " " * indent + "]"
+    return (
+        "["
+        + pad
+        + f",{pad}".join(rendered(item, inner) for item in value)
+        + "\n"
+        + " " * indent
+        + "]"
+    )
 
 
 class Epochs:
-    """The names of a server's epochs in a transcript, `1`, `2` …, in the order in which they are met."""
+    """The names of a server's epochs in a transcript, `1`, `2` …, in the order in which they are
+    met.
+    """
 
     def __init__(self, known: Sequence[str] = ()) -> None:
         self._known = list(known)
@@ -104,7 +128,10 @@ def with_epochs(value: Any, change: Any) -> Any:
     """A message with every epoch in it changed."""
     if isinstance(value, Mapping):
         return {
-            name: change(item) if name == "epoch" and isinstance(item, str) else with_epochs(item, change) for name, item in value.items()
+            name: change(item)
+            if name == "epoch" and isinstance(item, str)
+            else with_epochs(item, change)
+            for name, item in value.items()
         }
     if isinstance(value, list):
         return [with_epochs(item, change) for item in value]
@@ -112,17 +139,24 @@ def with_epochs(value: Any, change: Any) -> Any:
 
 
 def scrubbed(answer: Any) -> Any:
-    """An answer without what differs from server to server: the cursor, the time, the ids of conflicts and held mutations.
+    """An answer without what differs from server to server: the cursor, the time, the ids of
+    conflicts and held mutations.
 
     The epoch is left out, too, while it is the first.
     """
     left_out = {"cursor", "server_time"}
-    plain = {name: value for name, value in answer.items() if name not in left_out and (name, value) != ("epoch", "1")}
+    plain = {
+        name: value
+        for name, value in answer.items()
+        if name not in left_out and (name, value) != ("epoch", "1")
+    }
     if "verdicts" in plain:
         plain["verdicts"] = [_without_ids(verdict) for verdict in plain["verdicts"]]
     if "changes" in plain:
         plain["changes"] = [
-            {name: value for name, value in change.items() if name != "id"} if change["kind"] == "held" else change
+            {name: value for name, value in change.items() if name != "id"}
+            if change["kind"] == "held"
+            else change
             for change in plain["changes"]
         ]
     return plain
@@ -131,13 +165,20 @@ def scrubbed(answer: Any) -> Any:
 def _without_ids(verdict: Any) -> Any:
     if "conflicts" not in verdict:
         return verdict
-    conflicts = [{name: value for name, value in conflict.items() if name != "id"} for conflict in verdict["conflicts"]]
+    conflicts = [
+        {name: value for name, value in conflict.items() if name != "id"}
+        for conflict in verdict["conflicts"]
+    ]
     return verdict | {"conflicts": conflicts}
 
 
 def live(records: Sequence[Step]) -> list[Step]:
     """What a phone shows of its records while nothing is pending."""
-    return [{name: record[name] for name in ("kind", "id", "grid", "fields")} for record in records if not record.get("deleted")]
+    return [
+        {name: record[name] for name in ("kind", "id", "grid", "fields")}
+        for record in records
+        if not record.get("deleted")
+    ]
 
 
 def compact(state: Step) -> Step:
@@ -158,7 +199,9 @@ def complete(state: Step) -> Step:
 
 
 def whole(request: Step) -> Step:
-    """A request with what may be left out of it: of mutations `op`, `base` and `fields`, and `again` when it names no grid."""
+    """A request with what may be left out of it: of mutations `op`, `base` and `fields`, and
+    `again` when it names no grid.
+    """
     plain = {name: value for name, value in request.items() if name != "again" or value}
     if "mutations" in plain:
         first = ("seq", "kind", "id", "grid")

@@ -1,7 +1,8 @@
 """`gridloop fill`: a plausible history by COPY, for benchmarks and trials of scale.
 
-It writes what a year of field work leaves behind: visits, problems with their steps and cases, analyses, summaries, every tally, and the
-mutation log with the phones that handed all that in, as real pushes would have left it.
+It writes what a year of field work leaves behind: visits, problems with their steps and cases,
+analyses, summaries, every tally, and the mutation log with the phones that handed all that in, as
+real pushes would have left it.
 """
 
 import heapq
@@ -57,16 +58,26 @@ class FillRefused(Exception):
 
 
 async def fill(
-    database: Database, settings: Settings, visits: int, problems: int, last: date, days: int, progress: Progress, seed: int = 1
+    database: Database,
+    settings: Settings,
+    visits: int,
+    problems: int,
+    last: date,
+    days: int,
+    progress: Progress,
+    seed: int = 1,
 ) -> Filled:
-    """Writes `visits` visits and `problems` problems over the `days` days up to `last`; the roster is loaded already.
+    """Writes `visits` visits and `problems` problems over the `days` days up to `last`; the roster
+    is loaded already.
 
     Raises `FillRefused` when there are visits already.
     """
     async with database.transaction() as connection:
         if await connection.fetchval("SELECT EXISTS (SELECT FROM visit)"):
             raise FillRefused(
-                Text("There are visits already; fill takes a database that holds the roster only. Name another --data folder.")
+                Text(
+                    "There are visits already; fill takes a database that holds the roster only. Name another --data folder."
+                )
             )
         rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid ~ '^[0-9]{15}$'")
         heads: dict[str, int] = {row["grid"]: row["rev"] for row in rows}
@@ -75,7 +86,9 @@ async def fill(
         cipher = await cipher_of(connection, settings)
         if cipher.writes_v1:
             raise FillRefused(
-                Text("The database is written as the previous release can read it; run ‘gridloop keys reencrypt’ first, then fill it.")
+                Text(
+                    "The database is written as the previous release can read it; run ‘gridloop keys reencrypt’ first, then fill it."
+                )
             )
         log = Log(cipher, to_ms(midnight(last + timedelta(days=1))) - 1)
         year = _Year(settings, heads, last, days, seed, log)
@@ -89,7 +102,9 @@ async def fill(
         for place, definition in enumerate(definitions, 1):
             await connection.execute(definition)
             progress("indexes", place, len(definitions))
-        await connection.executemany("UPDATE counter SET rev = $2 WHERE grid = $1", list(year.heads.items()))
+        await connection.executemany(
+            "UPDATE counter SET rev = $2 WHERE grid = $1", list(year.heads.items())
+        )
         for place, (table, sql) in enumerate(_TALLIES.items(), 1):
             progress("tallies", place, len(_TALLIES))
             await connection.execute(f"DELETE FROM {table}")
@@ -100,15 +115,26 @@ async def fill(
 
 
 async def _drop_indexes(connection: Connection) -> list[str]:
-    """Drops the indexes of visits and of the log that are cheaper made anew than kept up, and returns their definitions."""
-    rows = await connection.fetch("SELECT indexname, indexdef FROM pg_indexes WHERE indexname = ANY($1::text[])", list(_INDEXES))
+    """Drops the indexes of visits and of the log that are cheaper made anew than kept up, and
+    returns their definitions.
+    """
+    rows = await connection.fetch(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE indexname = ANY($1::text[])",
+        list(_INDEXES),
+    )
     for row in rows:
         await connection.execute(f"DROP INDEX {row['indexname']}")
     return [row["indexdef"] for row in rows]
 
 
 async def _copy(
-    connection: Connection, log: Log, table: str, columns: tuple[str, ...], lines: Iterator[str], total: int, progress: Progress
+    connection: Connection,
+    log: Log,
+    table: str,
+    columns: tuple[str, ...],
+    lines: Iterator[str],
+    total: int,
+    progress: Progress,
 ) -> int:
     """Writes records, and what the log holds of them; how many records."""
     done = 0
@@ -120,17 +146,23 @@ async def _copy(
     return done
 
 
-async def _copy_lines(connection: Connection, table: str, columns: tuple[str, ...], lines: list[str]) -> None:
+async def _copy_lines(
+    connection: Connection, table: str, columns: tuple[str, ...], lines: list[str]
+) -> None:
     async def source() -> AsyncIterator[bytes]:
         yield "".join(lines).encode()
 
-    await connection.copy_to_table(table, columns=columns, source=source(), format="text", timeout=None)
+    await connection.copy_to_table(
+        table, columns=columns, source=source(), format="text", timeout=None
+    )
 
 
 class _Year:
     """The made-up year: who works where, and what they write; the same for a seed."""
 
-    def __init__(self, settings: Settings, heads: dict[str, int], last: date, days: int, seed: int, log: Log) -> None:
+    def __init__(
+        self, settings: Settings, heads: dict[str, int], last: date, days: int, seed: int, log: Log
+    ) -> None:
         self.rng = random.Random(seed)
         self.log = log
         self.heads = heads
@@ -147,7 +179,10 @@ class _Year:
                 self.village_cadres.setdefault(cadre.unit, []).append(cadre.staff_code)
         self.grids = sorted(heads)
         per_grid = settings.households_per_grid
-        self.houses = {grid: [household_id(grid, number) for number in range(1, per_grid + 1)] for grid in self.grids}
+        self.houses = {
+            grid: [household_id(grid, number) for number in range(1, per_grid + 1)]
+            for grid in self.grids
+        }
         by_kind = notes()
         self.notes = {
             kind: [text for (_, name), texts in by_kind.items() if name == kind for text in texts]
@@ -166,8 +201,9 @@ class _Year:
         return self.heads[grid]
 
     def visits(self, count: int) -> Iterator[str]:
-        """Lines of visits in order of time: on working days, by the grid's workers and now and then a village cadre, each of whom hands in
-        at once what a day brought."""
+        """Lines of visits in order of time: on working days, by the grid's workers and now and then
+        a village cadre, each of whom hands in at once what a day brought.
+        """
         choice, random_ = self.rng.choice, self.rng.random
         duties, contents = list(DUTIES), self.notes["visit"]
         days = len(self.working)
@@ -176,9 +212,16 @@ class _Year:
             made: dict[str, list[tuple[int, str, dict[str, Any]]]] = {}
             for number in range(count * place // days, count * (place + 1) // days):
                 grid = self.grids[number % len(self.grids)]
-                by = choice(self.village_cadres[grid[:12]]) if random_() < 0.1 else choice(self.workers[grid])
+                by = (
+                    choice(self.village_cadres[grid[:12]])
+                    if random_() < 0.1
+                    else choice(self.workers[grid])
+                )
                 ms = begins + 8 * 3_600_000 + int(random_() * 10 * 3_600_000)
-                fields: dict[str, Any] = {"visited_at": canonical_moment(from_ms(ms)), "duties": {"add": [choice(duties)]}}
+                fields: dict[str, Any] = {
+                    "visited_at": canonical_moment(from_ms(ms)),
+                    "duties": {"add": [choice(duties)]},
+                }
                 if self.houses[grid]:
                     fields["household_id"] = choice(self.houses[grid])
                 made.setdefault(by, []).append((ms, grid, fields | {"content": choice(contents)}))
@@ -186,12 +229,17 @@ class _Year:
                 yield from self._handed_in(by, sorted(some, key=lambda visit: visit[0]))
 
     def _handed_in(self, by: str, visits: list[tuple[int, str, dict[str, Any]]]) -> Iterator[str]:
-        """Lines of the visits of a day that somebody hands in together, within the hour, or once there is coverage again."""
+        """Lines of the visits of a day that somebody hands in together, within the hour, or once
+        there is coverage again.
+        """
         random_ = self.rng.random
         late = int(random_() * 3 * 86_400_000) if random_() < 0.05 else int(random_() * 3_600_000)
         phone = self.log.phone("visits", by)
         at = self.log.arrival(phone, visits[-1][0] + late)
-        records = [New("visit", self.new_id(ms), grid, ms, fields, self.rev(grid)) for ms, grid, fields in visits]
+        records = [
+            New("visit", self.new_id(ms), grid, ms, fields, self.rev(grid))
+            for ms, grid, fields in visits
+        ]
         for record, (seq, stamp) in zip(records, self.log.push(phone, records, at), strict=True):
             fields, house = record.fields, record.fields.get("household_id", NULL_CELL)
             yield (
@@ -200,13 +248,18 @@ class _Year:
             )
 
     def problems(self, count: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """Problems in order of time, each with its steps; a tenth of the last days' are still open, one in twenty is escalated."""
+        """Problems in order of time, each with its steps; a tenth of the last days' are still open,
+        one in twenty is escalated.
+        """
         rng = self.rng
         for number in range(count):
             day = self.days[number * len(self.days) // count]
             raised = midnight(day) + timedelta(hours=8, seconds=rng.randrange(36_000))
             grid = self.grids[rng.randrange(len(self.grids))]
-            worker, cadre = rng.choice(self.workers[grid]), rng.choice(self.village_cadres[grid[:12]])
+            worker, cadre = (
+                rng.choice(self.workers[grid]),
+                rng.choice(self.village_cadres[grid[:12]]),
+            )
             problem = {
                 "grid": grid,
                 "by": worker,
@@ -232,9 +285,18 @@ class _Year:
         elif luck < 0.38:
             plan = [(cadre, "accept", 10), (cadre, "escalate", 30), (cadre, "resolve", 200)]
         elif luck < 0.4:
-            plan = [(cadre, "accept", 10), (worker, "resolve", 60), (cadre, "reopen", 80), (worker, "resolve", 120)]
+            plan = [
+                (cadre, "accept", 10),
+                (worker, "resolve", 60),
+                (cadre, "reopen", 80),
+                (worker, "resolve", 120),
+            ]
         else:
-            plan = [(cadre, "accept", 8), (worker, "handle", 20), (worker, "resolve", 24 + 140 * rng.random() ** 2)]
+            plan = [
+                (cadre, "accept", 8),
+                (worker, "handle", 20),
+                (worker, "resolve", 24 + 140 * rng.random() ** 2),
+            ]
         steps = []
         end = datetime.combine(self.last, datetime.min.time(), SHANGHAI) + timedelta(days=1)
         for by, action, hours in plan:
@@ -251,9 +313,29 @@ class _Year:
 
     def texts(self) -> Iterator[tuple[str, tuple[str, ...], Iterator[str]]]:
         """The analyses and summaries that nineteen of twenty grids filed."""
-        common = ("id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo")
-        weeks = [name for name in dict.fromkeys(map(week_of, self.days)) if periods.week(name).last <= self.last]
-        months = [name for name in dict.fromkeys(map(month_of, self.days)) if periods.month(name).last <= self.last]
+        common = (
+            "id",
+            "grid",
+            "rev",
+            "deleted",
+            "device",
+            "seq",
+            "stamp",
+            "by",
+            "created_by",
+            "received_at",
+            "echo",
+        )
+        weeks = [
+            name
+            for name in dict.fromkeys(map(week_of, self.days))
+            if periods.week(name).last <= self.last
+        ]
+        months = [
+            name
+            for name in dict.fromkeys(map(month_of, self.days))
+            if periods.month(name).last <= self.last
+        ]
         yield (
             "weekly_analysis",
             (*common, "week", "situation", "measures"),
@@ -289,10 +371,24 @@ def _moment(ms: int) -> str:
     return from_ms(ms).isoformat(timespec="milliseconds")
 
 
-async def _problems(connection: Connection, settings: Settings, year: _Year, count: int, progress: Progress) -> int:
+async def _problems(
+    connection: Connection, settings: Settings, year: _Year, count: int, progress: Progress
+) -> int:
     """Writes problems and steps in order of time, each handed in by itself; how many steps."""
     limit = filing.limit_rule_of(settings)
-    common = ["id", "grid", "rev", "deleted", "device", "seq", "stamp", "by", "created_by", "received_at", "echo"]
+    common = [
+        "id",
+        "grid",
+        "rev",
+        "deleted",
+        "device",
+        "seq",
+        "stamp",
+        "by",
+        "created_by",
+        "received_at",
+        "echo",
+    ]
     columns = {
         "problem": [*common, "title", "duty", "severity", "raised_at", "source"],
         "step": [*common, "problem_id", "action", "at", "note", "reason"],
@@ -312,13 +408,33 @@ async def _problems(connection: Connection, settings: Settings, year: _Year, cou
             [(seq, stamp)] = year.log.push(phone, [record], arrived)
             row = (id, grid, record.rev, False, phone.device, seq, stamp, by, by, arrived, False)
             if kind == "problem":
-                rows[kind].append((*row, fields["title"], fields["duty"], fields["severity"], at, fields["source"]))
+                rows[kind].append(
+                    (
+                        *row,
+                        fields["title"],
+                        fields["duty"],
+                        fields["severity"],
+                        at,
+                        fields["source"],
+                    )
+                )
             else:
-                rows[kind].append((*row, fields["problem_id"], fields["action"], at, fields.get("note"), fields.get("reason")))
+                rows[kind].append(
+                    (
+                        *row,
+                        fields["problem_id"],
+                        fields["action"],
+                        at,
+                        fields.get("note"),
+                        fields.get("reason"),
+                    )
+                )
 
     async def flush() -> None:
         for kind, some in rows.items():
-            await connection.copy_records_to_table(kind, columns=columns[kind], records=some, timeout=None)
+            await connection.copy_records_to_table(
+                kind, columns=columns[kind], records=some, timeout=None
+            )
             some.clear()
         if filed:
             await write(connection, [filing.writing(filed)])
@@ -333,7 +449,18 @@ async def _problems(connection: Connection, settings: Settings, year: _Year, cou
         for step in steps:
             ms = to_ms(step["at"])
             line = year.new_id(ms)
-            heapq.heappush(waiting, (step["at"], next(order), "step", line, grid, step["by"], {"problem_id": id, **step["fields"]}))
+            heapq.heappush(
+                waiting,
+                (
+                    step["at"],
+                    next(order),
+                    "step",
+                    line,
+                    grid,
+                    step["by"],
+                    {"problem_id": id, **step["fields"]},
+                ),
+            )
             folded.append(Step(line, make_stamp(ms), step["by"], step["fields"]))
         steps_written += len(steps)
         case = fold(fields, grid, problem["by"], folded, limit)
@@ -349,7 +476,8 @@ async def _problems(connection: Connection, settings: Settings, year: _Year, cou
     return steps_written
 
 
-# What the tallies are, said once more in SQL over whole tables: `gridloop check` compares it with the rule of `credit`.
+# What the tallies are, said once more in SQL over whole tables: `gridloop check` compares it with
+# the rule of `credit`.
 _DAY = "({0} AT TIME ZONE 'Asia/Shanghai')::date"
 _SPANS = "unnest(ARRAY[to_char({0}, 'IYYY\"-W\"IW'), to_char({0}, 'YYYY-MM')])"
 _LATE = """({0} >= (CASE WHEN s.span LIKE '%W%' THEN to_date(s.span, 'IYYY"-W"IW') + 7

@@ -1,4 +1,6 @@
-"""The mutation log of a made-up year: what the phones of that year would have handed in, with their devices, lines and blocks."""
+"""The mutation log of a made-up year: what the phones of that year would have handed in, with their
+devices, lines and blocks.
+"""
 
 import uuid
 from collections.abc import Sequence
@@ -33,7 +35,9 @@ class Phone(msgspec.Struct):
 
 
 class New(msgspec.Struct):
-    """A record that a phone made: `ms` is when, by its clock; `fields` as they are sent; `rev` the revision that it took."""
+    """A record that a phone made: `ms` is when, by its clock; `fields` as they are sent; `rev` the
+    revision that it took.
+    """
 
     kind: str
     id: str
@@ -46,8 +50,8 @@ class New(msgspec.Struct):
 class Log:
     """Collects what phones hand in, until it is written.
 
-    Each cadre has a phone for each kind of work (`what`), so that the numbers of each rise with the time, as those of a real one do.
-    Nothing arrives after `end_ms`.
+    Each cadre has a phone for each kind of work (`what`), so that the numbers of each rise with the
+    time, as those of a real one do. Nothing arrives after `end_ms`.
     """
 
     def __init__(self, cipher: FieldCipher, end_ms: int) -> None:
@@ -62,7 +66,12 @@ class Log:
         """A cadre's phone."""
         known = self._phones.get((what, staff_code))
         if known is None:
-            device = str(uuid.UUID(bytes=blake2b(f"{what} {staff_code}".encode(), digest_size=16).digest(), version=4))
+            device = str(
+                uuid.UUID(
+                    bytes=blake2b(f"{what} {staff_code}".encode(), digest_size=16).digest(),
+                    version=4,
+                )
+            )
             self._phones[what, staff_code] = known = Phone(device, Author(device, staff_code, []))
         return known
 
@@ -73,15 +82,25 @@ class Log:
         return from_ms(phone.last_ms)
 
     def push(self, phone: Phone, records: Sequence[New], at: datetime) -> list[tuple[int, int]]:
-        """Takes in what a phone hands in at a moment, in the order in which it was made; the seq and stamp of each."""
+        """Takes in what a phone hands in at a moment, in the order in which it was made; the seq
+        and stamp of each.
+        """
         mutations, numbers = [], []
         for seq, record in enumerate(records, phone.seq + 1):
             # A clock that has not moved on counts.
-            phone.stamp = max(make_stamp(record.ms), _stamp_after(phone.stamp) if phone.stamp else "")
+            phone.stamp = max(
+                make_stamp(record.ms), _stamp_after(phone.stamp) if phone.stamp else ""
+            )
             numbers.append(int(phone.stamp, 16))
-            mutations.append(Mutation(seq, record.kind, record.id, record.grid, "put", 0, phone.stamp, record.fields))
+            mutations.append(
+                Mutation(
+                    seq, record.kind, record.id, record.grid, "put", 0, phone.stamp, record.fields
+                )
+            )
         phone.seq += len(records)
-        lines, blocks = applied(phone.author, mutations, numbers, [record.rev for record in records], at, self._cipher)
+        lines, blocks = applied(
+            phone.author, mutations, numbers, [record.rev for record in records], at, self._cipher
+        )
         self._lines += lines
         self._blocks += blocks
         return [(mutation.seq, number) for mutation, number in zip(mutations, numbers, strict=True)]
@@ -95,8 +114,12 @@ class Log:
             async def source() -> Any:
                 yield lines
 
-            await connection.copy_to_table("mutation", columns=COLUMNS, source=source(), format="text", timeout=None)
-            await connection.copy_records_to_table("mutation_body", columns=Block._fields, records=self._blocks, timeout=None)
+            await connection.copy_to_table(
+                "mutation", columns=COLUMNS, source=source(), format="text", timeout=None
+            )
+            await connection.copy_records_to_table(
+                "mutation_body", columns=Block._fields, records=self._blocks, timeout=None
+            )
         self._lines, self._blocks = [], []
 
     async def register(self, connection: Connection) -> None:
@@ -104,8 +127,24 @@ class Log:
         rows = []
         for (_, code), phone in self._phones.items():
             first, last = from_ms(phone.first_ms), from_ms(phone.last_ms)
-            rows.append((phone.device, code, "", "android", "made-up", phone.seq, int(phone.stamp, 16), 0, 0, first, last))
-        await connection.copy_records_to_table("device", columns=_DEVICE_COLUMNS, records=rows, timeout=None)
+            rows.append(
+                (
+                    phone.device,
+                    code,
+                    "",
+                    "android",
+                    "made-up",
+                    phone.seq,
+                    int(phone.stamp, 16),
+                    0,
+                    0,
+                    first,
+                    last,
+                )
+            )
+        await connection.copy_records_to_table(
+            "device", columns=_DEVICE_COLUMNS, records=rows, timeout=None
+        )
 
 
 def _stamp_after(stamp: str) -> str:

@@ -1,4 +1,6 @@
-"""The phones of the demo: 60 reference devices of one township that live through a week, with all that goes wrong in the field."""
+"""The phones of the demo: 60 reference devices of one township that live through a week, with all
+that goes wrong in the field.
+"""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -20,7 +22,9 @@ TWO_DAYS = 48 * HOURS
 
 
 class LossyTransport(httpx.AsyncBaseTransport):
-    """Real HTTP that loses the next answer when told to: the server has done its work, and the phone never hears of it."""
+    """Real HTTP that loses the next answer when told to: the server has done its work, and the
+    phone never hears of it.
+    """
 
     def __init__(self) -> None:
         self._inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=8))
@@ -43,7 +47,9 @@ class LossyTransport(httpx.AsyncBaseTransport):
 
 
 class Clock:
-    """The time of the demo's week, which the service and the phones share; afterwards the real time."""
+    """The time of the demo's week, which the service and the phones share; afterwards the real
+    time.
+    """
 
     def __init__(self) -> None:
         self.ms: int | None = None
@@ -69,9 +75,18 @@ class Phone:
 
 
 class Week:
-    """A week of one township. `live` yields the share done after each day, so that progress can be shown."""
+    """A week of one township. `live` yields the share done after each day, so that progress can be
+    shown.
+    """
 
-    def __init__(self, base_url: str, folder: Path, workers: list[tuple[str, str]], password: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        folder: Path,
+        workers: list[tuple[str, str]],
+        password: str,
+        clock: Clock,
+    ) -> None:
         self._rng = random.Random(2026)
         self._notes = notes()
         self._transport = LossyTransport()
@@ -110,7 +125,9 @@ class Week:
         return phone
 
     async def live(self, name: str, after_day: Callable[[int], Awaitable[None] | None]) -> None:
-        """The five working days of the week called `name`, then everybody syncs until all is handed in."""
+        """The five working days of the week called `name`, then everybody syncs until all is handed
+        in.
+        """
         days = week(name).days[:5]
         self._clock.ms = to_ms(midnight(days[0])) + 7 * HOURS
         await self._sync_all(self.phones)
@@ -123,7 +140,13 @@ class Week:
             self._clock.ms = evening
             if number == 2:
                 self._transport.lose_next = True
-            await self._sync_all([phone for place, phone in enumerate(self.phones) if self._has_coverage(place, number)])
+            await self._sync_all(
+                [
+                    phone
+                    for place, phone in enumerate(self.phones)
+                    if self._has_coverage(place, number)
+                ]
+            )
             result = after_day(number + 1)
             if result is not None:
                 await result
@@ -157,7 +180,9 @@ class Week:
         await self._client.aclose()
 
     def _has_coverage(self, place: int, day: int) -> bool:
-        """Every fifth phone is out of coverage until the end, which makes late logs; others now and then."""
+        """Every fifth phone is out of coverage until the end, which makes late logs; others now and
+        then.
+        """
         return place % 5 != 0 and (place + day) % 3 != 0
 
     def _day(self, phone: Phone, place: int, number: int) -> None:
@@ -207,7 +232,9 @@ class Week:
             phone.device.put("step", step, grid=phone.grid)
 
     def _troubles(self, phone: Phone, place: int, number: int) -> None:
-        """Two phones of one grid edit the same household; one phone writes a mutation that no server can take."""
+        """Two phones of one grid edit the same household; one phone writes a mutation that no
+        server can take.
+        """
         if number == 1 and phone.staff_code.endswith(("-1", "-2")) and self._has_partner(phone):
             ending = "0001" if phone.staff_code.endswith("-1") else "0002"
             phone.device.put(

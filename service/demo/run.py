@@ -28,7 +28,9 @@ def township_and_workers() -> tuple[generator.UnitRow, list[tuple[str, str]]]:
     whole = generator.roster()
     for unit in whole.units:
         workers = [
-            (cadre.staff_code, cadre.unit) for cadre in whole.cadres if cadre.role == "grid_worker" and cadre.unit.startswith(unit.code)
+            (cadre.staff_code, cadre.unit)
+            for cadre in whole.cadres
+            if cadre.role == "grid_worker" and cadre.unit.startswith(unit.code)
         ]
         if unit.level == "township" and len(workers) >= PHONES:
             return unit, workers[:PHONES]
@@ -38,7 +40,9 @@ def township_and_workers() -> tuple[generator.UnitRow, list[tuple[str, str]]]:
 def run(settings: Settings, port: int, once: bool, console: Console) -> int:
     """Runs the whole demo; returns the exit code."""
     if _taken(port):
-        console.print(f"[red]Port {port} is in use.[/red] Name another one: make demo ARGS='--port {port + 1}'")
+        console.print(
+            f"[red]Port {port} is in use.[/red] Name another one: make demo ARGS='--port {port + 1}'"
+        )
         return 1
     asyncio.run(_run(settings, port, once, console))
     return 0
@@ -48,7 +52,13 @@ async def _run(settings: Settings, port: int, once: bool, console: Console) -> N
     began = time.monotonic()
     await load_roster(settings)
     clock = Clock()
-    config = uvicorn.Config(create_app(settings, clock.now), host="127.0.0.1", port=port, access_log=False, log_level="warning")
+    config = uvicorn.Config(
+        create_app(settings, clock.now),
+        host="127.0.0.1",
+        port=port,
+        access_log=False,
+        log_level="warning",
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     try:
@@ -102,28 +112,46 @@ async def _week(base_url: str, console: Console, clock: Clock, began: float) -> 
 async def _ask(client: httpx.AsyncClient, staff_code: str, unit: str, week: str) -> dict[str, Any]:
     """What the township's supervisor gets over the API."""
     form = {"grant_type": "password", "username": staff_code, "password": DEMO_PASSWORD}
-    token = (await client.post("/v1/auth/token", data=form)).raise_for_status().json()["access_token"]
+    token = (
+        (await client.post("/v1/auth/token", data=form)).raise_for_status().json()["access_token"]
+    )
     headers = {"Authorization": f"Bearer {token}"}
 
     async def get(path: str, **query: str) -> Any:
-        return (await client.get(path, params={"unit": unit, **query}, headers=headers)).raise_for_status().json()
+        return (
+            (await client.get(path, params={"unit": unit, **query}, headers=headers))
+            .raise_for_status()
+            .json()
+        )
 
     return {
         "summary": await get("/v1/summaries/weekly", week=week),
-        "cadres": await get("/v1/summaries/cadres", week=week, sort="problems_resolved", limit="10"),
+        "cadres": await get(
+            "/v1/summaries/cadres", week=week, sort="problems_resolved", limit="10"
+        ),
         "conflicts": await get("/v1/conflicts", limit="200"),
         "held": await get("/v1/held"),
     }
 
 
-def _print(console: Console, township: generator.UnitRow, week: str, report: dict[str, Any], lost: int) -> None:
+def _print(
+    console: Console, township: generator.UnitRow, week: str, report: dict[str, Any], lost: int
+) -> None:
     summary = report["summary"]
     console.print(_totals_table(township.name, week, summary))
     console.print(
         _table(
             "职责 by duty",
             ("职责", "走访", "上报", "办结"),
-            [(DUTIES[row["duty"]].zh, row["visits"], row["problems_raised"], row["problems_resolved"]) for row in summary["duties"]],
+            [
+                (
+                    DUTIES[row["duty"]].zh,
+                    row["visits"],
+                    row["problems_raised"],
+                    row["problems_resolved"],
+                )
+                for row in summary["duties"]
+            ],
         )
     )
     console.print(
@@ -149,17 +177,31 @@ def _print(console: Console, township: generator.UnitRow, week: str, report: dic
         _table(
             f"冲突 conflicts ({len(conflicts)}), the first five",
             ("记录", "字段", "保留", "未保留", "规则"),
-            [(row["kind"], row["field"], _short(row["kept"]), _short(row["lost"]), row["rule"].partition(":")[0]) for row in conflicts[:5]],
+            [
+                (
+                    row["kind"],
+                    row["field"],
+                    _short(row["kept"]),
+                    _short(row["lost"]),
+                    row["rule"].partition(":")[0],
+                )
+                for row in conflicts[:5]
+            ],
         )
     )
     console.print(
         _table(
             "待核数据 held mutations",
             ("工号", "记录", "原因", "说明"),
-            [(row["staff_code"], row["kind"], row["reason"], row["detail"]) for row in report["held"]["items"]],
+            [
+                (row["staff_code"], row["kind"], row["reason"], row["detail"])
+                for row in report["held"]["items"]
+            ],
         )
     )
-    console.print(f"Answers lost on the way: {lost}; logs that arrived after the week: {summary['late_arrivals']}.")
+    console.print(
+        f"Answers lost on the way: {lost}; logs that arrived after the week: {summary['late_arrivals']}."
+    )
 
 
 def _totals_table(name: str, week: str, summary: dict[str, Any]) -> Table:
@@ -173,7 +215,10 @@ def _totals_table(name: str, week: str, summary: dict[str, Any]) -> Table:
         "problems_overdue": "超期 overdue",
         "median_hours_to_resolve": "办结用时中位数(小时) median hours",
     }
-    rows = [(label, _show(summary["totals"][key]), _show(summary["previous"][key])) for key, label in labels.items()]
+    rows = [
+        (label, _show(summary["totals"][key]), _show(summary["previous"][key]))
+        for key, label in labels.items()
+    ]
     loop = summary["loop"]
     rows.append(("周分析 analyses filed", f"{loop['filed']} / {loop['grids']}", ""))
     return _table(f"{name} {week} 周报", ("", "本周", "上周"), rows)
@@ -198,9 +243,21 @@ def _table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) ->
     return table
 
 
-def _say_how(console: Console, base_url: str, township: str, workers: list[tuple[str, str]], week: str, seconds: float) -> None:
-    console.print(f"\nDone in {seconds:.0f} s. The docs are at {base_url}/docs. Sign in as supervisor, cadre or worker:")
-    console.print(f"  S{township}, C{workers[0][1][:12]}-1, {workers[0][0]}, admin; password {DEMO_PASSWORD}", highlight=False)
+def _say_how(
+    console: Console,
+    base_url: str,
+    township: str,
+    workers: list[tuple[str, str]],
+    week: str,
+    seconds: float,
+) -> None:
+    console.print(
+        f"\nDone in {seconds:.0f} s. The docs are at {base_url}/docs. Sign in as supervisor, cadre or worker:"
+    )
+    console.print(
+        f"  S{township}, C{workers[0][1][:12]}-1, {workers[0][0]}, admin; password {DEMO_PASSWORD}",
+        highlight=False,
+    )
     console.print(
         f"  TOKEN=$(curl -s {base_url}/v1/auth/token -d grant_type=password -d username=S{township}"
         f" -d password={DEMO_PASSWORD} | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')",

@@ -1,4 +1,6 @@
-"""`GET /v1/history/{kind}/{id}`: from the mutation log, which keeps everything that anybody wrote."""
+"""`GET /v1/history/{kind}/{id}`: from the mutation log, which keeps everything that anybody
+wrote.
+"""
 
 import json
 from collections.abc import Sequence
@@ -46,7 +48,9 @@ class LostValue(BaseModel):
 
 
 class HistoryEntry(BaseModel):
-    """A mutation of the record: the fields that it set, and what of it or before it lost. `undecryptable`: the server lacks its key."""
+    """A mutation of the record: the fields that it set, and what of it or before it lost.
+    `undecryptable`: the server lacks its key.
+    """
 
     at: datetime = Field(description="When it was written, by the corrected clock")
     received_at: datetime
@@ -63,7 +67,9 @@ class HistoryEntry(BaseModel):
     reason: str | None = Field(None, description="Why it is held, if it is")
     lost: list[LostValue]
     undecryptable: bool = False
-    erased: bool = Field(False, description="Whether its fields went with the erasure of a person's data")
+    erased: bool = Field(
+        False, description="Whether its fields went with the erasure of a person's data"
+    )
 
 
 class HistoryPage(BaseModel):
@@ -73,7 +79,12 @@ class HistoryPage(BaseModel):
     next: str | None
 
 
-@router.get("/history/{kind}/{id}", summary="Who changed what", operation_id="record_history", responses=documented(*READING))
+@router.get(
+    "/history/{kind}/{id}",
+    summary="Who changed what",
+    operation_id="record_history",
+    responses=documented(*READING),
+)
 async def history(
     request: Request,
     caller: Signed,
@@ -82,13 +93,18 @@ async def history(
     limit: Limit = 100,
     after: After = None,
 ) -> HistoryPage:
-    """Every mutation of a record, whole, with its author, device and time, and every value that lost."""
+    """Every mutation of a record, whole, with its author, device and time, and every value that
+    lost.
+    """
     place = _read(after)
     state = state_of(request)
     async with state.database.transaction() as connection:
         grid = await queries.grid_of(connection, kind, id)
         if grid is None or not caller.reaches(grid):
-            raise Problem(NOT_FOUND, Text("There is no {kind} {id} in your scope.", kind=KINDS[kind].word, id=id))
+            raise Problem(
+                NOT_FOUND,
+                Text("There is no {kind} {id} in your scope.", kind=KINDS[kind].word, id=id),
+            )
         rows, more = cut(await queries.mutations(connection, kind, id, place, limit + 1), limit)
         cipher = await cipher_of(connection, state.settings)
         bodies = await _bodies(connection, cipher, rows)
@@ -98,7 +114,12 @@ async def history(
     view = caller.shown_of(grid)
     items = [change(row, body, kind, cipher, view) for row, body in zip(rows, bodies, strict=True)]
     last = rows[-1] if more else None
-    return HistoryPage(items=items, next=next_place(f"{last['received_at'].isoformat()} {last['seq']}", last["device"]) if last else None)
+    return HistoryPage(
+        items=items,
+        next=next_place(f"{last['received_at'].isoformat()} {last['seq']}", last["device"])
+        if last
+        else None,
+    )
 
 
 def _read(after: str | None) -> tuple[datetime, str, int] | None:
@@ -116,7 +137,9 @@ async def _bodies(connection: Connection, cipher: FieldCipher, rows: Sequence[Ro
     found: list[Body] = []
     size = 0
     for begin in range(0, len(rows), _BODIES_AT_ONCE):
-        found += (some := await read_bodies(connection, cipher, rows[begin : begin + _BODIES_AT_ONCE]))
+        found += (
+            some := await read_bodies(connection, cipher, rows[begin : begin + _BODIES_AT_ONCE])
+        )
         size += sum(len(body.text.encode()) for body in some)
         if size > PAGE_BYTES:
             break
@@ -126,12 +149,17 @@ async def _bodies(connection: Connection, cipher: FieldCipher, rows: Sequence[Ro
 def change(row: Any, stored: Body, kind: str, cipher: FieldCipher, view: View) -> HistoryEntry:
     """A line of the mutation log as a view shows it."""
     body = shown_json(stored.text)
-    rest = verdict_rest(cipher, kind, log_row(row["device"], row["seq"], row["received_at"]), row["verdict"])
+    rest = verdict_rest(
+        cipher, kind, log_row(row["device"], row["seq"], row["received_at"]), row["verdict"]
+    )
     rest = shown_json(json.dumps(rest))
     fields = body.get("fields") or {}
     lost = []
     for item in rest.get("conflicts") or ():
-        pair = {name: redact_value(kind, item["field"], item.get(name), view) for name in ("kept", "lost")}
+        pair = {
+            name: redact_value(kind, item["field"], item.get(name), view)
+            for name in ("kept", "lost")
+        }
         lost.append(LostValue(field=item["field"], rule=shown_rule(item["rule"]), **pair))
     return HistoryEntry(
         at=from_ms(stamp_ms(f"{row['stamp']:016x}")),

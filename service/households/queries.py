@@ -9,7 +9,9 @@ from service.kit.database import Connection, Row
 
 
 class Filters(NamedTuple):
-    """What a list of households is narrowed to. `special`: with any tag; `silent_since`: not visited on or after that day."""
+    """What a list of households is narrowed to. `special`: with any tag; `silent_since`: not
+    visited on or after that day.
+    """
 
     special: bool | None = None
     tag: str | None = None
@@ -18,7 +20,8 @@ class Filters(NamedTuple):
     silent_since: date | None = None
 
 
-# The newest week in which a household was visited is a row of its own; the day is then one look into that week of its grid.
+# The newest week in which a household was visited is a row of its own; the day is then one look
+# into that week of its grid.
 _LAST = """
     LEFT JOIN LATERAL (
         SELECT max(x.visited_at) AS at FROM (
@@ -43,12 +46,22 @@ async def household(connection: Connection, id: str) -> Row | None:
     return await connection.fetchrow(_COLUMNS + " WHERE h.id = $1 AND NOT h.deleted", id)
 
 
-async def households(connection: Connection, reach: Reach, filters: Filters, after: tuple[str, str] | None, limit: int) -> list[Row]:
+async def households(
+    connection: Connection,
+    reach: Reach,
+    filters: Filters,
+    after: tuple[str, str] | None,
+    limit: int,
+) -> list[Row]:
     """Living households of a reach in order of grid and id, with the moment of the last visit."""
     where = Conditions.reaching("h.grid", reach, "h.contact_member = {}")
     where.add("NOT h.deleted")
     if filters.special is not None:
-        where.add("coalesce(cardinality(h.tags), 0) > 0" if filters.special else "coalesce(cardinality(h.tags), 0) = 0")
+        where.add(
+            "coalesce(cardinality(h.tags), 0) > 0"
+            if filters.special
+            else "coalesce(cardinality(h.tags), 0) = 0"
+        )
     if filters.tag is not None:
         where.add("h.tags @> ARRAY[{}::text]", filters.tag)
     if filters.contact_member is not None:
@@ -56,8 +69,13 @@ async def households(connection: Connection, reach: Reach, filters: Filters, aft
     if filters.lead_member is not None:
         where.add("h.lead_member = {}", filters.lead_member)
     if filters.silent_since is not None:
-        where.add("(last.at IS NULL OR last.at < ({}::date::timestamp AT TIME ZONE 'Asia/Shanghai'))", filters.silent_since)
+        where.add(
+            "(last.at IS NULL OR last.at < ({}::date::timestamp AT TIME ZONE 'Asia/Shanghai'))",
+            filters.silent_since,
+        )
     if after is not None:
         where.add("(h.grid, h.id) > ({}, {}::uuid)", *after)
     last = where.parameter(limit)
-    return await connection.fetch(bounded(f"{_COLUMNS} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}"), *where.values)
+    return await connection.fetch(
+        bounded(f"{_COLUMNS} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}"), *where.values
+    )

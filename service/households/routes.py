@@ -32,7 +32,8 @@ router = APIRouter(prefix="/v1", tags=["households"])
 
 
 class HouseholdItem(BaseModel):
-    """A household. Who only supervises sees phone and address masked, and from above the township no tags.
+    """A household. Who only supervises sees phone and address masked, and from above the township
+    no tags.
 
     `days_unvisited` counts days of Asia/Shanghai, null: never visited.
     """
@@ -58,27 +59,50 @@ class HouseholdPage(BaseModel):
 
 
 def _contacts(row: Any, cipher: FieldCipher) -> dict[str, Any]:
-    return {name: row[name] and cipher.shown(Place("household", name, row["id"]), row[name]) for name in ("phone", "address")}
+    return {
+        name: row[name] and cipher.shown(Place("household", name, row["id"]), row[name])
+        for name in ("phone", "address")
+    }
 
 
 def _item(row: Any, cipher: FieldCipher, caller: Caller) -> HouseholdItem:
     shown = _contacts(row, cipher) | {"tags": row["tags"]}
     values = {name: row[name] for name in HouseholdItem.model_fields if name != "days_unvisited"}
-    days = (local_day(caller.now) - local_day(row["last_visit"])).days if row["last_visit"] else None
+    days = (
+        (local_day(caller.now) - local_day(row["last_visit"])).days if row["last_visit"] else None
+    )
     view = caller.shown_of(row["grid"])
-    return HouseholdItem(**(values | {"tags": []} | redact("household", shown, view)), days_unvisited=days)
+    return HouseholdItem(
+        **(values | {"tags": []} | redact("household", shown, view)), days_unvisited=days
+    )
 
 
-@router.get("/households", summary="Households with their last visit", operation_id="list_households", responses=documented(*READING))
+@router.get(
+    "/households",
+    summary="Households with their last visit",
+    operation_id="list_households",
+    responses=documented(*READING),
+)
 async def households(
     request: Request,
     caller: Signed,
-    unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
+    unit: Annotated[
+        str | None, Query(max_length=20, description="That unit and all below it")
+    ] = None,
     special: Annotated[bool | None, Query(description="With any tag 重点户, or without")] = None,
-    tag: Annotated[str | None, Query(pattern=f"^({'|'.join(TAGS)})$", examples=["elderly_alone"])] = None,
-    contact_member: Annotated[str | None, Query(max_length=40, description="Tied to this party member 联系户")] = None,
-    lead_member: Annotated[str | None, Query(max_length=40, description="Contracted to this committee member 包联户")] = None,
-    not_visited_days: Annotated[int | None, Query(ge=1, le=3650, description="Not visited in so many days up to today, or never")] = None,
+    tag: Annotated[
+        str | None, Query(pattern=f"^({'|'.join(TAGS)})$", examples=["elderly_alone"])
+    ] = None,
+    contact_member: Annotated[
+        str | None, Query(max_length=40, description="Tied to this party member 联系户")
+    ] = None,
+    lead_member: Annotated[
+        str | None, Query(max_length=40, description="Contracted to this committee member 包联户")
+    ] = None,
+    not_visited_days: Annotated[
+        int | None,
+        Query(ge=1, le=3650, description="Not visited in so many days up to today, or never"),
+    ] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> HouseholdPage:
@@ -91,28 +115,47 @@ async def households(
     filters = Filters(special, tag, contact_member, lead_member, silent_since)
     state = state_of(request)
     async with state.database.transaction() as connection:
-        rows, more = cut(await queries.households(connection, reach, filters, read_place(after), limit + 1), limit)
-        await note(connection, request, caller, "households", [*reach.whole, *reach.tied], len(rows))
+        rows, more = cut(
+            await queries.households(connection, reach, filters, read_place(after), limit + 1),
+            limit,
+        )
+        await note(
+            connection, request, caller, "households", [*reach.whole, *reach.tied], len(rows)
+        )
         cipher = await cipher_of(connection, state.settings)
     items = [_item(row, cipher, caller) for row in rows]
-    return HouseholdPage(items=items, next=next_place(items[-1].grid, items[-1].id) if more else None)
+    return HouseholdPage(
+        items=items, next=next_place(items[-1].grid, items[-1].id) if more else None
+    )
 
 
 def _refuse_tags(caller: Caller, units: Sequence[str]) -> None:
     """Raises `Problem` where tags are counted only: a filter by them would show them."""
     for unit in units:
         if caller.view_of(unit) is View.SUMMARISED:
-            text = Text("The tags of single households are shown from the township down, not for {unit}; ask without them.", unit=unit)
+            text = Text(
+                "The tags of single households are shown from the township down, not for {unit}; ask without them.",
+                unit=unit,
+            )
             raise Problem(NOT_ALLOWED, text)
 
 
 class Correction(RequestBody):
-    """Fields of the record kind `household` to put right; null clears one, sets take `add` and `remove`."""
+    """Fields of the record kind `household` to put right; null clears one, sets take `add` and
+    `remove`.
+    """
 
-    fields: dict[str, Any] = Field(min_length=1, examples=[{"phone": "10012345678", "tags": {"add": ["veteran"]}}])
+    fields: dict[str, Any] = Field(
+        min_length=1, examples=[{"phone": "10012345678", "tags": {"add": ["veteran"]}}]
+    )
 
 
-@router.get("/households/{id}", summary="A household", operation_id="get_household", responses=documented(*READING))
+@router.get(
+    "/households/{id}",
+    summary="A household",
+    operation_id="get_household",
+    responses=documented(*READING),
+)
 async def household(request: Request, caller: Signed, id: Id) -> HouseholdItem:
     """One household with its last visit."""
     state = state_of(request)
@@ -122,9 +165,16 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdItem:
         return _item(row, await cipher_of(connection, state.settings), caller)
 
 
-@router.patch("/households/{id}", summary="Correct a household", operation_id="correct_household", responses=documented(*READING, HELD))
+@router.patch(
+    "/households/{id}",
+    summary="Correct a household",
+    operation_id="correct_household",
+    responses=documented(*READING, HELD),
+)
 async def correct(request: Request, caller: Signed, id: Id, body: Correction) -> HouseholdItem:
-    """A mutation of the cadre's server-side device: it reaches the phones, and the history keeps who corrected what."""
+    """A mutation of the cadre's server-side device: it reaches the phones, and the history keeps
+    who corrected what.
+    """
     state = state_of(request)
     refuse_unknown_fields("household", body.fields)
 
@@ -132,13 +182,21 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
         async with state.database.transaction() as connection:
             row = await _in_scope(connection, caller, id)
             if not may_write(caller.posts, "household", row["grid"], caller.now):
-                text = Text("{cadre} has no post at present that writes households in {grid}.", cadre=caller.staff_code, grid=row["grid"])
+                text = Text(
+                    "{cadre} has no post at present that writes households in {grid}.",
+                    cadre=caller.staff_code,
+                    grid=row["grid"],
+                )
                 raise Problem(NOT_ALLOWED, text)
             cipher = await cipher_of(connection, state.settings)
             contacts = _contacts(row, cipher)
             for name in body.fields.keys() & contacts:
-                caller.refuse_disguise("household", name, body.fields[name], [contacts[name]], row["grid"])
-            mutation = Mutation(0, "household", id, row["grid"], base=row["rev"], fields=body.fields)
+                caller.refuse_disguise(
+                    "household", name, body.fields[name], [contacts[name]], row["grid"]
+                )
+            mutation = Mutation(
+                0, "household", id, row["grid"], base=row["rev"], fields=body.fields
+            )
             verdict = await write_as_cadre(connection, state.settings, caller, mutation)
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
@@ -151,6 +209,10 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
 async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:
     row = await queries.household(connection, id)
     tied_only = row is not None and caller.view_of(row["grid"]) is View.TIED
-    if row is None or not caller.reaches(row["grid"]) or (tied_only and row["contact_member"] != caller.staff_code):
+    if (
+        row is None
+        or not caller.reaches(row["grid"])
+        or (tied_only and row["contact_member"] != caller.staff_code)
+    ):
         raise Problem(NOT_FOUND, Text("There is no household {id} in your scope.", id=id))
     return row

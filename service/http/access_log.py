@@ -1,4 +1,6 @@
-"""Every request gets an id, a line in the log, a place in the figures, and the headers that a browser should see."""
+"""Every request gets an id, a line in the log, a place in the figures, and the headers that a
+browser should see.
+"""
 
 import logging
 import random
@@ -31,7 +33,9 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         headers = dict(reversed(scope["headers"]))  # of several alike the first counts
-        language = asked_for.set(language_of(headers.get(b"accept-language", b"").decode("latin-1")))
+        language = asked_for.set(
+            language_of(headers.get(b"accept-language", b"").decode("latin-1"))
+        )
         id = id_of_request(headers.get(b"x-request-id", b"").decode("latin-1"))
         scope["request_id"] = id
         token = request_id.set(id)
@@ -55,7 +59,13 @@ class AccessLog:
                 metrics.Pools.note(state.database.pools)
             metrics.request(scope["method"], route, status).observe(took)
             if log.isEnabledFor(logging.INFO):
-                log.info("%s %s %d", scope["method"], route, status, extra={"data": _line(scope, route, status, took)})
+                log.info(
+                    "%s %s %d",
+                    scope["method"],
+                    route,
+                    status,
+                    extra={"data": _line(scope, route, status, took)},
+                )
             request_id.reset(token)
             asked_for.reset(language)
 
@@ -66,7 +76,12 @@ def id_of_request(given: str) -> str:
 
 
 def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:
-    line = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * took, 1)}
+    line = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "ms": round(1000 * took, 1),
+    }
     if "staff" in scope:
         line["staff"] = scope["staff"]
     return line
@@ -77,4 +92,7 @@ def _add_headers(raw: list[tuple[bytes, bytes]], scope: Scope, id: str) -> None:
     wanted = ON_PAGES if page else ON_DATA
     raw[:] = secured(raw, [*wanted, OVER_TLS] if scope["scheme"] == "https" else wanted)
     raw.append((b"x-request-id", id.encode()))
-    raw += [(name.lower().encode(), value.encode()) for name, value in deprecation_headers(scope.get("route")).items()]
+    raw += [
+        (name.lower().encode(), value.encode())
+        for name, value in deprecation_headers(scope.get("route")).items()
+    ]

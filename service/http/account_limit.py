@@ -1,6 +1,8 @@
-"""A fair share of the REST API for each account: so many of its requests are under way at once, the others wait behind them.
+"""A fair share of the REST API for each account: so many of its requests are under way at once, the
+others wait behind them.
 
-Without it one page that asks for everything at once, or one account that means harm, would have all database connections.
+Without it one page that asks for everything at once, or one account that means harm, would have all
+database connections.
 """
 
 import asyncio
@@ -23,7 +25,9 @@ class _Share:
 
 
 class AccountLimit:
-    """Stands where a body has been read. Who has no token, or a wrong one, is told so by the route."""
+    """Stands where a body has been read. Who has no token, or a wrong one, is told so by the
+    route.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -46,7 +50,11 @@ class AccountLimit:
             share.under_way += 1
             return
         if len(share.waiting) >= WAITING:
-            raise Problem(TOO_MANY_REQUESTS, "Too many requests of this account are waiting; send fewer at once.", {"Retry-After": "2"})
+            raise Problem(
+                TOO_MANY_REQUESTS,
+                "Too many requests of this account are waiting; send fewer at once.",
+                {"Retry-After": "2"},
+            )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         share.waiting.append(turn)
         try:

@@ -1,8 +1,10 @@
-"""Reads a request's body within its limits: plain or gzip, never more than the inflated limit in memory, and not for ever.
+"""Reads a request's body within its limits: plain or gzip, never more than the inflated limit in
+memory, and not for ever.
 
-A body that comes slowly costs nobody else anything: all that are being read hold `MAX_ARRIVING_BYTES` together at most, a device has
-two of them, and beyond that the account that holds most gives up the one that has been coming for longest. Its sender is asked to try
-again. Bodies of those who have not signed in are counted apart, by their addresses.
+A body that comes slowly costs nobody else anything: all that are being read hold
+`MAX_ARRIVING_BYTES` together at most, a device has two of them, and beyond that the account that
+holds most gives up the one that has been coming for longest. Its sender is asked to try again.
+Bodies of those who have not signed in are counted apart, by their addresses.
 """
 
 import asyncio
@@ -20,8 +22,8 @@ from service.runtime.deadlines import Deadline
 from sync_protocol.messages import MAX_REQUEST_BYTES
 from sync_protocol.texts import Text
 
-# A page of a push over a bad line takes seconds. After `FREE_S` a body must have come at `LEAST_RATE` bytes a second, and all of it after
-# `BODY_TIMEOUT_S`.
+# A page of a push over a bad line takes seconds. After `FREE_S` a body must have come at
+# `LEAST_RATE` bytes a second, and all of it after `BODY_TIMEOUT_S`.
 FREE_S = 10
 LEAST_RATE = 1024
 BODY_TIMEOUT_S = 60
@@ -61,8 +63,9 @@ class Arriving:
         return len(self._bodies)
 
     def begin(self, owner: Hashable | None, account: Hashable | None = None) -> _Body:
-        """Begins to read a body of an account; an owner who has too many of them loses the oldest: a phone that lost its line tries
-        again."""
+        """Begins to read a body of an account; an owner who has too many of them loses the oldest:
+        a phone that lost its line tries again.
+        """
         body = _Body(owner, account, asyncio.get_running_loop().time())
         if owner is not None:
             own = self._of_owners[owner]
@@ -83,7 +86,9 @@ class Arriving:
                 self._give_up(self._oldest_of_most())
 
     def _oldest_of_most(self) -> _Body:
-        """The oldest body of the account whose bodies hold most: whoever sends much makes room, and not who is slow."""
+        """The oldest body of the account whose bodies hold most: whoever sends much makes room, and
+        not who is slow.
+        """
         held: Counter[Hashable] = Counter()
         for body in self._bodies:
             held[body.account] += body.held
@@ -118,14 +123,28 @@ async def read_body(
     account: Hashable | None = None,
     arriving: Arriving = ARRIVING,
 ) -> bytes:
-    """The inflated body; raises `Problem` when it is over `limit` bytes, too slow, or not what its encoding says."""
+    """The inflated body; raises `Problem` when it is over `limit` bytes, too slow, or not what its
+    encoding says.
+    """
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
-        raise Problem(UNSUPPORTED, Text("Content-Encoding ‘{encoding}’ is not read here; use gzip or none.", encoding=encoding[:20]))
+        raise Problem(
+            UNSUPPORTED,
+            Text(
+                "Content-Encoding ‘{encoding}’ is not read here; use gzip or none.",
+                encoding=encoding[:20],
+            ),
+        )
     body = arriving.begin(owner, account)
     try:
         with body.deadline:
-            return await _read(request, limit, isal_zlib.decompressobj(wbits=31) if encoding == "gzip" else None, body, arriving)
+            return await _read(
+                request,
+                limit,
+                isal_zlib.decompressobj(wbits=31) if encoding == "gzip" else None,
+                body,
+                arriving,
+            )
     except TimeoutError:
         text = Text("The body came too slowly; send it again where coverage is better.")
         raise Problem(TOO_SLOW, text, {"Connection": "close"}) from None
@@ -147,7 +166,9 @@ def replayed(first: Message, receive: Receive) -> Receive:
     return again
 
 
-async def _read(request: Request, limit: int, inflater: Any, body: _Body, arriving: Arriving) -> bytes:
+async def _read(
+    request: Request, limit: int, inflater: Any, body: _Body, arriving: Arriving
+) -> bytes:
     parts = []
     size = 0
     more = True
@@ -163,10 +184,15 @@ async def _read(request: Request, limit: int, inflater: Any, body: _Body, arrivi
             try:
                 chunk = inflater.decompress(chunk, limit - size + 1)
             except isal_zlib.error:  # type: ignore[misc]  # its types call the class an exception
-                raise Problem(MALFORMED, "The body is not gzip, as its Content-Encoding says.") from None
+                raise Problem(
+                    MALFORMED, "The body is not gzip, as its Content-Encoding says."
+                ) from None
         size += len(chunk)
         if size > limit or (inflater is not None and inflater.unconsumed_tail):
-            text = Text("The body is over {limit} bytes inflated; send fewer mutations at a time.", limit=limit)
+            text = Text(
+                "The body is over {limit} bytes inflated; send fewer mutations at a time.",
+                limit=limit,
+            )
             raise Problem(TOO_LARGE, text, limit=limit)
         parts.append(chunk)
         if more:

@@ -1,7 +1,9 @@
-"""Connections with limits: how long and how large a head may be, how slowly a body may come and an answer be taken, how many there may be.
+"""Connections with limits: how long and how large a head may be, how slowly a body may come and an
+answer be taken, how many there may be.
 
-Uvicorn's own protocol has none of these: whoever sends or reads a byte a second would hold a connection, its memory and in the end all
-file descriptors for as long as they like. Times are looked after by one sweep over all connections, so that a request costs no timer.
+Uvicorn's own protocol has none of these: whoever sends or reads a byte a second would hold a
+connection, its memory and in the end all file descriptors for as long as they like. Times are
+looked after by one sweep over all connections, so that a request costs no timer.
 """
 
 import asyncio
@@ -30,17 +32,20 @@ SWEEP_S = 5.0
 _SHED = 64
 _TOLD_EVERY_S = 10.0
 _AROUND_HEADER = len(b": \r\n")
-# What an HTTP/2 or WebSocket client adds to a request that it would rather make otherwise; the request itself is a plain one.
+# What an HTTP/2 or WebSocket client adds to a request that it would rather make otherwise; the
+# request itself is a plain one.
 _OFFERS = (b"upgrade", b"http2-settings")
 
 
 class Limits(NamedTuple):
     """What a connection may take.
 
-    `head_s`: until the head of a request is there; `head_bytes`: of a head, and of what frames a body (sizes and extensions of chunks,
-    trailers) between two pieces of it; `headers`: of a head. `grace_s`: beyond what the reader of a body allows, whose answer is better
-    than none. `answer_s`: until an answer has left, besides the time at `answer_rate` bytes a second. `linger_s`: for which what a
-    refused client still sends is passed over. `pipelined`: requests that wait behind one. `connections`: how many there may be.
+    `head_s`: until the head of a request is there; `head_bytes`: of a head, and of what frames a
+    body (sizes and extensions of chunks, trailers) between two pieces of it; `headers`: of a head.
+    `grace_s`: beyond what the reader of a body allows, whose answer is better than none.
+    `answer_s`: until an answer has left, besides the time at `answer_rate` bytes a second.
+    `linger_s`: for which what a refused client still sends is passed over. `pipelined`: requests
+    that wait behind one. `connections`: how many there may be.
     """
 
     head_s: float = 20.0
@@ -55,7 +60,9 @@ class Limits(NamedTuple):
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """A connection that ends when its client is too slow, and that ignores offers to speak another protocol."""
+    """A connection that ends when its client is too slow, and that ignores offers to speak another
+    protocol.
+    """
 
     limits = Limits()
 
@@ -73,11 +80,15 @@ class LimitedConnection(HttpToolsProtocol):
         self._drained = self.idle_since = self.loop.time()
         self.offers_upgrade = False
 
-    # ------------------------------------------------------------------------------------------ what uvicorn calls
+    # --------------------------------------------------------------------------- what uvicorn calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected; makes room by closing idle connections where there are too many."""
-        is_full = len(self.connections) >= self.limits.connections and not shed_idle(cast(Iterable[Any], self.connections))
+        """A client has connected; makes room by closing idle connections where there are too
+        many.
+        """
+        is_full = len(self.connections) >= self.limits.connections and not shed_idle(
+            cast(Iterable[Any], self.connections)
+        )
         super().connection_made(transport)
         self._head_since = self.loop.time()
         if self.server_state not in _swept:
@@ -88,7 +99,13 @@ class LimitedConnection(HttpToolsProtocol):
             if len(self.connections) > self.limits.connections + _SHED:
                 transport.abort()
             else:
-                self._refuse(Problem(UNAVAILABLE, "The server has as many connections as it can; try again soon.", {"Retry-After": "5"}))
+                self._refuse(
+                    Problem(
+                        UNAVAILABLE,
+                        "The server has as many connections as it can; try again soon.",
+                        {"Retry-After": "5"},
+                    )
+                )
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come."""
@@ -115,7 +132,9 @@ class LimitedConnection(HttpToolsProtocol):
                 return
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more; one that still listens is told what was cut off. Returns whether an answer is still to come."""
+        """The client sends no more; one that still listens is told what was cut off. Returns
+        whether an answer is still to come.
+        """
         if self._body_since is not None or (self._head_since is not None and self._framing_bytes):
             self._refuse(_no_http())
         return self._refusal is not None and self._hung_up_at is None
@@ -127,11 +146,18 @@ class LimitedConnection(HttpToolsProtocol):
             self._head_since, self._framing_bytes = self.loop.time(), 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of a request, or a trailer behind its body: that is none, whatever its name (RFC 9110, 6.5.1)."""
+        """A header of a request, or a trailer behind its body: that is none, whatever its name (RFC
+        9110, 6.5.1).
+        """
         if self._body_since is not None:
             return
         if len(self.headers) >= self.limits.headers:
-            self._refuse(Problem(HEAD_TOO_LARGE, Text("There are more than {max} headers; send fewer.", max=self.limits.headers)))
+            self._refuse(
+                Problem(
+                    HEAD_TOO_LARGE,
+                    Text("There are more than {max} headers; send fewer.", max=self.limits.headers),
+                )
+            )
             raise _Refused
         super().on_header(name, value)
 
@@ -142,7 +168,11 @@ class LimitedConnection(HttpToolsProtocol):
         if self.offers_upgrade:
             return  # it comes again without the offer
         headers = self.headers
-        size = len(self.url) + len(b"".join(chain.from_iterable(headers))) + _AROUND_HEADER * len(headers)
+        size = (
+            len(self.url)
+            + len(b"".join(chain.from_iterable(headers)))
+            + _AROUND_HEADER * len(headers)
+        )
         if size > self.limits.head_bytes:
             self._refuse(_head_too_large())
             raise _Refused
@@ -151,7 +181,12 @@ class LimitedConnection(HttpToolsProtocol):
             self._refuse(Problem(NO_HTTP, "A request has one Host header; send just one."))
             raise _Refused
         if len(self.pipeline) >= self.limits.pipelined:
-            self._refuse(Problem(TOO_MANY_REQUESTS, "Too many requests of this connection wait for their turn; send fewer at once."))
+            self._refuse(
+                Problem(
+                    TOO_MANY_REQUESTS,
+                    "Too many requests of this connection wait for their turn; send fewer at once.",
+                )
+            )
             raise _Refused
         self.begin_request()
         self._body_since, self._body_bytes, self._framing_bytes = self.loop.time(), 0, 0
@@ -188,12 +223,16 @@ class LimitedConnection(HttpToolsProtocol):
         self._drained = self.loop.time()
         super().resume_writing()
 
-    # ------------------------------------------------------------------------------------------------------ limits
+    # --------------------------------------------------------------------------------------- limits
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way, nor refused."""
-        return self._refusal is None and self._body_since is None and (self.cycle is None or self.cycle.response_complete)
+        return (
+            self._refusal is None
+            and self._body_since is None
+            and (self.cycle is None or self.cycle.response_complete)
+        )
 
     def is_overdue(self, now: float) -> bool:
         """Whether the client has been too slow."""
@@ -216,7 +255,9 @@ class LimitedConnection(HttpToolsProtocol):
         self._refuse(_no_http())
 
     def _refuse(self, problem: Problem) -> None:
-        """Takes nothing more from the client; what came last is answered with a problem, after all that came before it."""
+        """Takes nothing more from the client; what came last is answered with a problem, after all
+        that came before it.
+        """
         if self._refusal is not None or self.transport.is_closing():
             return
         self._refusal = problem
@@ -243,12 +284,20 @@ class LimitedConnection(HttpToolsProtocol):
         log.info("a request was refused before the app: %s", self._refusal.type.slug)
         request_id.reset(token)
         answer = self._refusal.response()
-        headers = [*secured(answer.raw_headers), (b"x-request-id", id.encode()), (b"connection", b"close")]
-        self.write_answer(answer.status_code, headers, b"" if self._refused_head else bytes(answer.body))
+        headers = [
+            *secured(answer.raw_headers),
+            (b"x-request-id", id.encode()),
+            (b"connection", b"close"),
+        ]
+        self.write_answer(
+            answer.status_code, headers, b"" if self._refused_head else bytes(answer.body)
+        )
         self._hang_up()
 
     def _hang_up(self) -> None:
-        """Sends no more. Closed at once, with bytes that nobody has read, the connection would take the answer with it."""
+        """Sends no more. Closed at once, with bytes that nobody has read, the connection would take
+        the answer with it.
+        """
         self._unset_keepalive_if_required()
         self._hung_up_at = self.loop.time()
         try:
@@ -259,13 +308,19 @@ class LimitedConnection(HttpToolsProtocol):
         except OSError:  # the client has gone
             self.transport.abort()
 
-    def write_answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+    def write_answer(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> None:
         """Writes a whole answer that the app does not see."""
-        lines = b"".join([b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)])
+        lines = b"".join(
+            [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        )
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, body))
 
     def _head_without_offer(self) -> bytes:
-        """The head of a request that offered another protocol, to be read anew, by a parser that knows nothing of the offer."""
+        """The head of a request that offered another protocol, to be read anew, by a parser that
+        knows nothing of the offer.
+        """
         method = self.parser.get_method()
         if method == b"CONNECT":
             self._refuse(_no_http())
@@ -302,7 +357,11 @@ _swept: WeakSet[ServerState] = WeakSet()
 def sweep(server: ServerState, loop: asyncio.AbstractEventLoop) -> None:
     """Ends the connections whose clients are too slow, and comes again while there are any."""
     now = loop.time()
-    slow = [one for one in server.connections if isinstance(one, LimitedConnection) and one.is_overdue(now)]
+    slow = [
+        one
+        for one in server.connections
+        if isinstance(one, LimitedConnection) and one.is_overdue(now)
+    ]
     for connection in slow:
         connection.transport.abort()
     if slow:
@@ -315,7 +374,11 @@ def sweep(server: ServerState, loop: asyncio.AbstractEventLoop) -> None:
 
 def shed_idle(connections: Iterable[Any], count: int = _SHED) -> int:
     """Closes the connections that have been idle for longest; how many."""
-    idle = [connection for connection in connections if connection.is_idle and not connection.transport.is_closing()]
+    idle = [
+        connection
+        for connection in connections
+        if connection.is_idle and not connection.transport.is_closing()
+    ]
     idle = sorted(idle, key=lambda connection: connection.idle_since)[:count]
     for connection in idle:
         connection.transport.abort()
@@ -336,7 +399,11 @@ class _Crowd:
         self._refused += refused
         now = time.monotonic()
         if now - self._told >= _TOLD_EVERY_S and (self._closed or self._refused):
-            log.warning("there are too many connections: %d idle ones were closed, %d new ones refused", self._closed, self._refused)
+            log.warning(
+                "there are too many connections: %d idle ones were closed, %d new ones refused",
+                self._closed,
+                self._refused,
+            )
             self._told, self._closed, self._refused = now, 0, 0
 
 
@@ -344,7 +411,9 @@ _crowd = _Crowd()
 
 
 def room_for_files(wanted: int) -> int:
-    """Lets the process open as many files as the system allows; how many connections that leaves, of those wanted."""
+    """Lets the process open as many files as the system allows; how many connections that leaves,
+    of those wanted.
+    """
     if sys.platform == "win32":
         return wanted
     import resource

@@ -1,4 +1,6 @@
-"""Routes that will go, and when: announced in the headers of each of their answers (RFC 9745, RFC 8594) and in the OpenAPI document."""
+"""Routes that will go, and when: announced in the headers of each of their answers (RFC 9745, RFC
+8594) and in the OpenAPI document.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +16,8 @@ class Deprecated(NamedTuple):
     successor: str
 
 
-# operation id -> what is announced. None at present; a route is entered here at least half a year before it goes.
+# operation id -> what is announced. None at present; a route is entered here at least half a year
+# before it goes.
 DEPRECATED: Mapping[str, Deprecated] = {}
 
 

@@ -1,4 +1,6 @@
-"""Reads carry an ETag, so that what has not changed is not sent again, and a page names the next one in `Link`."""
+"""Reads carry an ETag, so that what has not changed is not sent again, and a page names the next
+one in `Link`.
+"""
 
 import hashlib
 from urllib.parse import parse_qsl, urlencode
@@ -22,7 +24,11 @@ class ETags:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not scope["path"].startswith("/v1/"):
+        if (
+            scope["type"] != "http"
+            or scope["method"] not in ("GET", "HEAD")
+            or not scope["path"].startswith("/v1/")
+        ):
             await self._app(scope, receive, send)
             return
         start: Message | None = None
@@ -54,8 +60,14 @@ async def _finish(scope: Scope, send: Send, start: Message, body: bytes) -> None
     headers.add_vary_header("Accept-Language")
     following = _next_of(body)
     if following is not None:
-        query = [(name, value) for name, value in parse_qsl(scope["query_string"].decode("latin-1")) if name != "after"]
-        headers.append("Link", f'<{scope["path"]}?{urlencode([*query, ("after", following)])}>; rel="next"')
+        query = [
+            (name, value)
+            for name, value in parse_qsl(scope["query_string"].decode("latin-1"))
+            if name != "after"
+        ]
+        headers.append(
+            "Link", f'<{scope["path"]}?{urlencode([*query, ("after", following)])}>; rel="next"'
+        )
     known = Headers(scope=scope).get("if-none-match", "")
     if tag in (part.strip() for part in known.split(",")) or known.strip() == "*":
         del headers["content-length"]

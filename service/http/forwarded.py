@@ -1,7 +1,8 @@
-"""Who may speak for others: the proxies whose X-Forwarded-For and X-Forwarded-Proto say where a request came from.
+"""Who may speak for others: the proxies whose X-Forwarded-For and X-Forwarded-Proto say where a
+request came from.
 
-A proxy that nobody named looks like one client that sends everything: its whole village would share one limit of attempts. So its
-headers, which do nothing, are noticed: in the log, and at `/readyz`.
+A proxy that nobody named looks like one client that sends everything: its whole village would share
+one limit of attempts. So its headers, which do nothing, are noticed: in the log, and at `/readyz`.
 """
 
 import logging
@@ -33,7 +34,11 @@ class Strangers:
         self._last = now = time.monotonic()
         if self._told is None or now - self._told >= _TOLD_EVERY_S:
             self._told = now
-            log.warning("forwarded headers from %s are ignored; if that is your proxy, name it: gridloop serve --proxy %s", host, host)
+            log.warning(
+                "forwarded headers from %s are ignored; if that is your proxy, name it: gridloop serve --proxy %s",
+                host,
+                host,
+            )
 
     @property
     def were_here(self) -> bool:
@@ -42,7 +47,9 @@ class Strangers:
 
 
 class Forwarded(ProxyHeadersMiddleware):
-    """Takes a request's origin from the headers of the proxies named, and notes such headers of all others."""
+    """Takes a request's origin from the headers of the proxies named, and notes such headers of all
+    others.
+    """
 
     def __init__(self, app: ASGIApp, proxies: Sequence[str], strangers: Strangers) -> None:
         super().__init__(app, list(proxies))  # type: ignore[arg-type]  # uvicorn's own type of the same thing
@@ -50,16 +57,25 @@ class Forwarded(ProxyHeadersMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         client = scope.get("client")
-        if client and client[0] not in self.trusted_hosts and any(name in _FORWARDED for name, _ in scope.get("headers", ())):
+        if (
+            client
+            and client[0] not in self.trusted_hosts
+            and any(name in _FORWARDED for name, _ in scope.get("headers", ()))
+        ):
             self._strangers.note(client[0])
         await super().__call__(scope, receive, send)  # type: ignore[arg-type]
 
 
 def proxies_from(settings: Sequence[str]) -> list[str]:
-    """The proxies of the settings; else those of FORWARDED_ALLOW_IPS, as uvicorn has it; else this machine's.
+    """The proxies of the settings; else those of FORWARDED_ALLOW_IPS, as uvicorn has it; else this
+    machine's.
 
     Raises ValueError for one of those that is no address.
     """
     if settings:
         return list(settings)
-    return [checked(part.strip()) for part in os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1").split(",") if part.strip()]
+    return [
+        checked(part.strip())
+        for part in os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1").split(",")
+        if part.strip()
+    ]

@@ -1,7 +1,9 @@
-"""`Idempotency-Key` on POST: a client whose answer was lost sends again and gets the first answer, and nothing happens twice.
+"""`Idempotency-Key` on POST: a client whose answer was lost sends again and gets the first answer,
+and nothing happens twice.
 
-The answer is kept for a day, encrypted. A process that dies between the deed and the answer leaves the key without one; then the request is
-done again, and records that it makes get the same id as the first time, so that even then there is one record.
+The answer is kept for a day, encrypted. A process that dies between the deed and the answer leaves
+the key without one; then the request is done again, and records that it makes get the same id as
+the first time, so that even then there is one record.
 
 Whoever repeats a request must still be signed in, and hold what posts or scopes they had.
 """
@@ -27,7 +29,16 @@ from service.identity.tokens import Claims, Tokens
 from service.kit.encrypted_values import answer_place
 from service.kit.encryption import FieldCipher, Place, Undecrypted
 from service.kit.encryption_queries import cipher_of
-from service.kit.errors import IDEMPOTENCY_BUSY, IDEMPOTENCY_OTHER, INVALID, NOT_ALLOWED, NOT_NOW, TOO_MANY_KEYS, UNAVAILABLE, Problem
+from service.kit.errors import (
+    IDEMPOTENCY_BUSY,
+    IDEMPOTENCY_OTHER,
+    INVALID,
+    NOT_ALLOWED,
+    NOT_NOW,
+    TOO_MANY_KEYS,
+    UNAVAILABLE,
+    Problem,
+)
 from service.kit.state import State
 from service.writes import erased
 from sync_protocol.ids import NAMESPACE
@@ -56,7 +67,9 @@ class Idempotency:
             await self._app(scope, receive, send)
             return
         if not (0 < len(key) <= 255 and key.isprintable()):
-            raise Problem(INVALID, "Idempotency-Key must be 1 to 255 printable characters; a UUID does well.")
+            raise Problem(
+                INVALID, "Idempotency-Key must be 1 to 255 printable characters; a UUID does well."
+            )
         state: State = scope["app"].state.gridloop
         claims = await _claims(scope, state)
         if claims is None:  # the route says what is wrong with the token
@@ -74,7 +87,11 @@ class Idempotency:
                 cipher = await cipher_of(connection, state.settings)
                 digests = _digests(cipher, content)
                 known = await queries.begin(connection, caller, key, digests, now, now - _UNDER_WAY)
-                used = 0 if known is not None else await queries.count_since(connection, caller, now - _QUOTA_OF)
+                used = (
+                    0
+                    if known is not None
+                    else await queries.count_since(connection, caller, now - _QUOTA_OF)
+                )
                 if used > state.settings.idempotency_keys:  # nothing is kept of the key
                     raise Problem(
                         TOO_MANY_KEYS,
@@ -86,7 +103,9 @@ class Idempotency:
                         {"Retry-After": "3600"},
                     )
         except Problem as problem:
-            if problem.type is UNAVAILABLE:  # the key may have been taken all the same, and its sender will come again
+            if (
+                problem.type is UNAVAILABLE
+            ):  # the key may have been taken all the same, and its sender will come again
                 self._keep_trying(taken, None)
             raise
         if known is not None:
@@ -102,7 +121,8 @@ class Idempotency:
             try:
                 await taken.settle(answer)
             except (Problem, asyncpg.PostgresError):
-                # Its answer is on its way already. Until the key is settled, who sends the same again is told that it is under way.
+                # Its answer is on its way already. Until the key is settled, who sends the same
+                # again is told that it is under way.
                 self._keep_trying(taken, answer)
 
     def _keep_trying(self, taken: "_Taken", answer: "_Answered | None") -> None:
@@ -127,7 +147,9 @@ class _Taken(NamedTuple):
     at: datetime
 
     async def settle(self, answer: _Answered | None) -> None:
-        """Keeps the answer with the key, or frees the key: then nothing was done that a second try would repeat."""
+        """Keeps the answer with the key, or frees the key: then nothing was done that a second try
+        would repeat.
+        """
         async with self.state.database.transaction(bookkeeping=True) as connection:
             if answer is None:
                 await queries.forget(connection, self.caller, self.key, self.at)
@@ -141,7 +163,9 @@ class _Taken(NamedTuple):
 
 
 async def _settle_later(taken: _Taken, answer: _Answered | None) -> None:
-    """Settles a key as soon as the database can; once it counts as free anyway there is no more need."""
+    """Settles a key as soon as the database can; once it counts as free anyway there is no more
+    need.
+    """
     for _ in range(int(_UNDER_WAY.total_seconds() / _AGAIN_S)):
         try:
             await taken.settle(answer)
@@ -177,7 +201,9 @@ class _Kept:
 
     @property
     def is_final(self) -> bool:
-        """Whether trying again would make no sense: it was done, or it is wrong in itself. What is not there yet may come."""
+        """Whether trying again would make no sense: it was done, or it is wrong in itself. What is
+        not there yet may come.
+        """
         return 200 <= self.status < 300 or self.status in (400, 409, 422)
 
 
@@ -191,7 +217,9 @@ async def _claims(scope: Scope, state: State) -> Claims | None:
 
 
 async def _check_rights(scope: Scope, state: State, claims: Claims, known: Any) -> None:
-    """Raises `Problem` when the sign-in has ended, or the caller has lost a post or scope on which the kept answer may rest."""
+    """Raises `Problem` when the sign-in has ended, or the caller has lost a post or scope on which
+    the kept answer may rest.
+    """
     await standing(Request(scope), state, claims, None)
     if not set(known["rights"] or ()) <= set(scope["rights"]):
         raise Problem(
@@ -201,16 +229,27 @@ async def _check_rights(scope: Scope, state: State, claims: Claims, known: Any) 
 
 
 def _digests(cipher: FieldCipher, content: bytes) -> list[bytes]:
-    """What a request may be known by: the digest to keep, and those by older keys or of the previous release."""
+    """What a request may be known by: the digest to keep, and those by older keys or of the
+    previous release.
+    """
     known = [*cipher.keyring.all_digests(content), hashlib.sha256(content).digest()]
     return known[::-1] if cipher.writes_v1 else known
 
 
-async def _repeat(known: Any, digests: Sequence[bytes], cipher: FieldCipher, place: Place, send: Send) -> None:
+async def _repeat(
+    known: Any, digests: Sequence[bytes], cipher: FieldCipher, place: Place, send: Send
+) -> None:
     if known["request"] not in digests:
-        raise Problem(IDEMPOTENCY_OTHER, "This Idempotency-Key was used for another request; take a new one for a new request.")
+        raise Problem(
+            IDEMPOTENCY_OTHER,
+            "This Idempotency-Key was used for another request; take a new one for a new request.",
+        )
     if known["status"] is None:
-        raise Problem(IDEMPOTENCY_BUSY, "The first request with this key is still under way; ask again in a moment.", {"Retry-After": "2"})
+        raise Problem(
+            IDEMPOTENCY_BUSY,
+            "The first request with this key is still under way; ask again in a moment.",
+            {"Retry-After": "2"},
+        )
     text = cipher.decrypt(place, known["body"])
     if isinstance(text, Undecrypted) or text == erased.ANSWER:
         raise Problem(
@@ -221,6 +260,9 @@ async def _repeat(known: Any, digests: Sequence[bytes], cipher: FieldCipher, pla
             first_status=known["status"],
         )
     body = text.encode("utf-8", "surrogateescape")
-    headers = MutableHeaders(json.loads(known["headers"]) | {"content-length": str(len(body)), "idempotency-replayed": "true"})
+    headers = MutableHeaders(
+        json.loads(known["headers"])
+        | {"content-length": str(len(body)), "idempotency-replayed": "true"}
+    )
     await send({"type": "http.response.start", "status": known["status"], "headers": headers.raw})
     await send({"type": "http.response.body", "body": body})

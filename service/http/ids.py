@@ -13,5 +13,7 @@ MadeId = Annotated[str, AfterValidator(str.lower)]
 
 
 def fresh_id(request: Request, now: datetime) -> str:
-    """A new id; with an `Idempotency-Key` the same one each time, so that a repeated request makes no second record."""
+    """A new id; with an `Idempotency-Key` the same one each time, so that a repeated request makes
+    no second record.
+    """
     return str(request.scope.get("idempotent_id") or new_uuid7(now))

@@ -9,9 +9,11 @@ from sqlmodel import Field, SQLModel
 
 
 class KeptAnswer(SQLModel, table=True):
-    """The answer to a POST with an `Idempotency-Key`; `request` is its digest, `status` is empty while it is under way.
+    """The answer to a POST with an `Idempotency-Key`; `request` is its digest, `status` is empty
+    while it is under way.
 
-    `rights`: the posts (or the app's scopes) that the caller had; who has lost one of them does not get the answer again.
+    `rights`: the posts (or the app's scopes) that the caller had; who has lost one of them does not
+    get the answer again.
     """
 
     __tablename__ = "idempotency"

@@ -14,7 +14,21 @@ def cross_origin(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         app,
         allow_origins=origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Content-Encoding", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
-        expose_headers=["ETag", "Link", "Retry-After", "X-Request-ID", "Idempotency-Replayed", "Content-Disposition"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Content-Encoding",
+            "If-None-Match",
+            "Idempotency-Key",
+            "X-Request-ID",
+        ],
+        expose_headers=[
+            "ETag",
+            "Link",
+            "Retry-After",
+            "X-Request-ID",
+            "Idempotency-Replayed",
+            "Content-Disposition",
+        ],
         max_age=3600,
     )

@@ -1,6 +1,8 @@
-"""Bodies of the REST API: plain or gzip, never more than the limit in memory. The sync route reads its own.
+"""Bodies of the REST API: plain or gzip, never more than the limit in memory. The sync route reads
+its own.
 
-Nothing is read for a path that does not exist, a route that takes no body, or a token that is not valid: the answer does not depend on it.
+Nothing is read for a path that does not exist, a route that takes no body, or a token that is not
+valid: the answer does not depend on it.
 """
 
 import re
@@ -29,7 +31,9 @@ _NOTHING: Message = {"type": "http.request", "body": b"", "more_body": False}
 
 
 class RequestBodies:
-    """Reads the body before the route does, inflates it, and refuses what is too large, too slow, or could not be stored."""
+    """Reads the body before the route does, inflates it, and refuses what is too large, too slow,
+    or could not be stored.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -41,20 +45,35 @@ class RequestBodies:
         if route is None or route.body_field is None:
             return None
         if ROUTES[str(route.operation_id)].open:
-            return await read_body(request, MAX_FORM_BYTES, account=network_of(address_of(request)), arriving=ANONYMOUS)
+            return await read_body(
+                request, MAX_FORM_BYTES, account=network_of(address_of(request)), arriving=ANONYMOUS
+            )
         account = await account_of(request)
-        return None if account is None else await read_body(request, MAX_BODY_BYTES, account=account)
+        return (
+            None if account is None else await read_body(request, MAX_BODY_BYTES, account=account)
+        )
 
     def _route_of(self, request: Request) -> APIRoute | None:
         if not self._routes:
             found = [context.original_route for context in iter_route_contexts(request.app.routes)]
-            self._routes = [route for route in found if isinstance(route, APIRoute) and route.methods != {"GET"}]
-        return next((route for route in self._routes if route.matches(request.scope)[0] is Match.FULL), None)
+            self._routes = [
+                route for route in found if isinstance(route, APIRoute) and route.methods != {"GET"}
+            ]
+        return next(
+            (route for route in self._routes if route.matches(request.scope)[0] is Match.FULL), None
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
-            raise Problem(INVALID, "The address holds the character U+0000, which no text here can; leave it out.")
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(_OWN_READERS):
+            raise Problem(
+                INVALID,
+                "The address holds the character U+0000, which no text here can; leave it out.",
+            )
+        if (
+            scope["type"] != "http"
+            or scope["method"] in ("GET", "HEAD", "OPTIONS")
+            or scope["path"].startswith(_OWN_READERS)
+        ):
             await self._app(scope, receive, send)
             return
         body = await self._read(Request(scope, receive))
@@ -62,7 +81,10 @@ class RequestBodies:
             await self._app(scope, replayed(_NOTHING, receive), send)
             return
         if _NUL.search(body):
-            raise Problem(INVALID, "The body holds the character U+0000, which no text here can; leave it out.")
+            raise Problem(
+                INVALID,
+                "The body holds the character U+0000, which no text here can; leave it out.",
+            )
         if "json" in Headers(scope=scope).get("content-type", "json").lower():
             refuse_odd_json(body)
         if Headers(scope=scope).get("content-encoding"):

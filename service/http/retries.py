@@ -1,7 +1,9 @@
-"""A request that met a statement prepared before the tables changed is done again, once: a migration under a running service costs nobody.
+"""A request that met a statement prepared before the tables changed is done again, once: a
+migration under a running service costs nobody.
 
-Outside a transaction asyncpg does this by itself, and `retry_on_conflict` for the work that is given to it. All other requests come
-here. One that had written something already is not done again; its sender is asked to.
+Outside a transaction asyncpg does this by itself, and `retry_on_conflict` for the work that is
+given to it. All other requests come here. One that had written something already is not done again;
+its sender is asked to.
 """
 
 import logging

@@ -1,4 +1,6 @@
-"""The headers that keep a browser from reading more into an answer than is meant: on every answer, whichever layer gives it."""
+"""The headers that keep a browser from reading more into an answer than is meant: on every answer,
+whichever layer gives it.
+"""
 
 from collections.abc import Iterable, Mapping
 

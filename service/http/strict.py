@@ -1,7 +1,9 @@
-"""Nothing that a client sends is passed over in silence: what a route does not know is refused, with what it does know.
+"""Nothing that a client sends is passed over in silence: what a route does not know is refused,
+with what it does know.
 
-Bodies are declared with `RequestBody`; the parameters of the query are compared with those of the route by `known_parameters`, which
-stands before every route. JSON that no text or number could hold is refused by `refuse_odd_json`, before the route parses it.
+Bodies are declared with `RequestBody`; the parameters of the query are compared with those of the
+route by `known_parameters`, which stands before every route. JSON that no text or number could hold
+is refused by `refuse_odd_json`, before the route parses it.
 """
 
 from collections import Counter
@@ -42,7 +44,12 @@ def known_parameters(request: Request) -> None:
     refuse_unknown(given, known, f"{request.method} {route.path}", Text("query parameter"))
     twice = sorted(name for name, times in Counter(given).items() if times > 1)
     if twice:
-        raise Problem(INVALID, Text("The query gives {names} more than once; give each one once.", names=_listed(twice)))
+        raise Problem(
+            INVALID,
+            Text(
+                "The query gives {names} more than once; give each one once.", names=_listed(twice)
+            ),
+        )
 
 
 def parameters_of(dependant: Dependant) -> list[str]:
@@ -58,25 +65,39 @@ def refuse_unknown(given: Any, known: Any, what: str, thing: Text) -> None:
         return
     if known:
         text = Text(
-            "{what} has no {thing} {unknown}. It has {known}.", what=what, thing=thing, unknown=_listed(unknown), known=_listed(known)
+            "{what} has no {thing} {unknown}. It has {known}.",
+            what=what,
+            thing=thing,
+            unknown=_listed(unknown),
+            known=_listed(known),
         )
     else:
-        text = Text("{what} has no {thing} {unknown}. It has none.", what=what, thing=thing, unknown=_listed(unknown))
+        text = Text(
+            "{what} has no {thing} {unknown}. It has none.",
+            what=what,
+            thing=thing,
+            unknown=_listed(unknown),
+        )
     raise Problem(INVALID, text, unknown=unknown, known=list(known))
 
 
 def refuse_unknown_fields(kind_name: str, fields: dict[str, Any], also: Any = ()) -> None:
-    """Refuses fields that a record kind does not have: over REST they are slips of the pen, and not what a newer app knows.
+    """Refuses fields that a record kind does not have: over REST they are slips of the pen, and not
+    what a newer app knows.
 
     `also`: names that are known all the same.
     """
     kind = KINDS.get(kind_name)
     if kind is not None:
-        refuse_unknown({*fields} - {*also}, kind.names, Text("fields: a {kind}", kind=kind.word), Text("field"))
+        refuse_unknown(
+            {*fields} - {*also}, kind.names, Text("fields: a {kind}", kind=kind.word), Text("field")
+        )
 
 
 def refuse_odd_json(body: bytes) -> None:
-    """Refuses JSON with half characters, numbers that are not finite, or nested too deep. What is no JSON at all the route refuses."""
+    """Refuses JSON with half characters, numbers that are not finite, or nested too deep. What is
+    no JSON at all the route refuses.
+    """
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -84,13 +105,19 @@ def refuse_odd_json(body: bytes) -> None:
             value = lenient.parse(body)
         except RecursionError:
             raise Problem(
-                INVALID, Text("The body is nested deeper than {max} levels; send less deep values.", max=limits.MAX_DEPTH)
+                INVALID,
+                Text(
+                    "The body is nested deeper than {max} levels; send less deep values.",
+                    max=limits.MAX_DEPTH,
+                ),
             ) from None
         except ValueError:
             return
     odd = limits.oddity(value, _BODY_DEPTH)
     if odd is not None:
-        raise Problem(INVALID, Text("The body {what}; send whole characters and plain numbers.", what=odd))
+        raise Problem(
+            INVALID, Text("The body {what}; send whole characters and plain numbers.", what=odd)
+        )
 
 
 def _listed(names: Any) -> str:

@@ -1,4 +1,6 @@
-"""Who is calling: the dependency that every protected route takes. It asks the table of rights by the route's operation id."""
+"""Who is calling: the dependency that every protected route takes. It asks the table of rights by
+the route's operation id.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -34,7 +36,8 @@ from sync_protocol.texts import Text
 
 scheme = OAuth2PasswordBearer(tokenUrl="/v1/auth/token", auto_error=False)
 
-# The routes that a cadre still may call who has no post at present; who must change the password; who must set up a second factor.
+# The routes that a cadre still may call who has no post at present; who must change the password;
+# who must set up a second factor.
 _WITHOUT_POSTS = frozenset({"sign_out", "end_own_sessions", "who_am_i"})
 _BEFORE_THE_CHANGE = _WITHOUT_POSTS | {"change_password"}
 _BEFORE_ENROLMENT = _BEFORE_THE_CHANGE | {"start_otp", "confirm_otp"}
@@ -43,7 +46,14 @@ _BEFORE_ENROLMENT = _BEFORE_THE_CHANGE | {"start_otp", "confirm_otp"}
 class Caller:
     """A signed-in cadre with the posts that the cadre has or had, or an app with its unit."""
 
-    def __init__(self, claims: Claims, posts: list[PostHeld], now: datetime, right: Right, has_second_factor: bool = False) -> None:
+    def __init__(
+        self,
+        claims: Claims,
+        posts: list[PostHeld],
+        now: datetime,
+        right: Right,
+        has_second_factor: bool = False,
+    ) -> None:
         self.staff_code = claims.staff_code
         self.device = claims.device
         self.session = claims.session
@@ -54,10 +64,15 @@ class Caller:
         self.has_second_factor = has_second_factor
 
     def units(self) -> list[str]:
-        """The topmost units for which the caller has the right of this route; raises `Problem` when there is none."""
+        """The topmost units for which the caller has the right of this route; raises `Problem` when
+        there is none.
+        """
         units = self.units_or_none()
         if not units:
-            raise Problem(NOT_ALLOWED, Text("{cadre} has no post at present that allows this.", cadre=self.staff_code))
+            raise Problem(
+                NOT_ALLOWED,
+                Text("{cadre} has no post at present that allows this.", cadre=self.staff_code),
+            )
         return units
 
     def units_or_none(self) -> list[str]:
@@ -65,7 +80,9 @@ class Caller:
         return scope(self.posts, self.now, self.right.roles)
 
     def reaches(self, code: str) -> bool:
-        """Whether the right of this route holds for a unit or grid; raises `Problem` when it holds nowhere."""
+        """Whether the right of this route holds for a unit or grid; raises `Problem` when it holds
+        nowhere.
+        """
         return any(covers(top, code) for top in self.units())
 
     @cached_property
@@ -77,13 +94,22 @@ class Caller:
         return view_in(self._present_views, grid)
 
     def shown_of(self, grid: str) -> View:
-        """How a record of a grid is shown that the caller may read: where no post shows the grid, as to those far above it."""
+        """How a record of a grid is shown that the caller may read: where no post shows the grid,
+        as to those far above it.
+        """
         return self.view_of(grid) or View.SUMMARISED
 
-    def refuse_disguise(self, kind: str, name: str, value: Any, true: Iterable[Any], grid: str) -> None:
-        """Raises `Problem` for a value that is only what the caller was shown of a true one: a mask, or a place rounded."""
+    def refuse_disguise(
+        self, kind: str, name: str, value: Any, true: Iterable[Any], grid: str
+    ) -> None:
+        """Raises `Problem` for a value that is only what the caller was shown of a true one: a
+        mask, or a place rounded.
+        """
         if is_disguise(kind, name, value, true, self.shown_of(grid)):
-            text = Text("{name} is only how the value is shown to you; leave it as it is, or give the whole value.", name=name)
+            text = Text(
+                "{name} is only how the value is shown to you; leave it as it is, or give the whole value.",
+                name=name,
+            )
             raise Problem(INVALID, text)
 
     def whole_units(self) -> list[str]:
@@ -91,7 +117,9 @@ class Caller:
         return [unit for unit, view in self._present_views if view in WHOLE_GRID]
 
     def holds(self, roles: frozenset[str], unit: str | None = None) -> bool:
-        """Whether the caller has a post with one of these roles at present, for all of `unit` if that is given."""
+        """Whether the caller has a post with one of these roles at present, for all of `unit` if
+        that is given.
+        """
         return holds(self.posts, self.now, roles, unit)
 
 
@@ -99,12 +127,17 @@ async def bearer(request: Request) -> str:
     """The bearer token of a request."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token:
-        raise Problem(TOKEN_MISSING, "Send the access token as ‘Authorization: Bearer …’; get one at /v1/auth/token.")
+        raise Problem(
+            TOKEN_MISSING,
+            "Send the access token as ‘Authorization: Bearer …’; get one at /v1/auth/token.",
+        )
     return token.strip()
 
 
 async def account_of(request: Request) -> str | None:
-    """The cadre or app whose valid token a request carries; None when the route will say what is wrong with it."""
+    """The cadre or app whose valid token a request carries; None when the route will say what is
+    wrong with it.
+    """
     if "authorization" not in request.headers:
         return None
     state = state_of(request)
@@ -131,23 +164,30 @@ async def phone(request: Request, state: State) -> tuple[Claims, str, datetime]:
     if state.of(Tokens).is_due(claims):
         async with state.database.syncing() as connection:
             session = await _session(connection, claims, now)
-        # A phone whose cadre has no post any more may hand in what it holds; it is in no scope, so it gets no data.
+        # A phone whose cadre has no post any more may hand in what it holds; it is in no scope, so
+        # it gets no data.
         _refuse_ended(session, request, state, now)
         state.of(Tokens).looked_at(claims)
     return claims, claims.device, now
 
 
 async def _session(connection: Connection, claims: Claims, now: datetime) -> Session:
-    """What a token is checked against; notes the first use of a token, from which on the refresh token before it is no longer good."""
+    """What a token is checked against; notes the first use of a token, from which on the refresh
+    token before it is no longer good.
+    """
     family, generation = claims.session, claims.generation
-    session = await sessions.session(connection, claims.staff_code, claims.device, family, generation)
+    session = await sessions.session(
+        connection, claims.staff_code, claims.device, family, generation
+    )
     if session.is_first_use and family is not None and generation is not None:
         await sessions.note_first_use(connection, family, generation, now)
     return session
 
 
 async def caller(request: Request, _: Annotated[str | None, Depends(scheme)]) -> Caller:
-    """The signed-in cadre or app, who has the right of this route somewhere or is asking for what is their own."""
+    """The signed-in cadre or app, who has the right of this route somewhere or is asking for what
+    is their own.
+    """
     state = state_of(request)
     claims = await state.of(Tokens).read(await bearer(request), state.now())
     right = right_of(request)
@@ -158,9 +198,11 @@ async def caller(request: Request, _: Annotated[str | None, Depends(scheme)]) ->
 
 
 async def standing(request: Request, state: State, claims: Claims, right: Right | None) -> Caller:
-    """The caller of a token that is still good; raises `Problem` when the sign-in, the device or all posts have ended.
+    """The caller of a token that is still good; raises `Problem` when the sign-in, the device or
+    all posts have ended.
 
-    Leaves what the caller may at present in the request's scope as `rights`: roles or scopes, each with its unit.
+    Leaves what the caller may at present in the request's scope as `rights`: roles or scopes, each
+    with its unit.
     """
     now = state.now()
     async with state.database.reading() as connection:
@@ -170,12 +212,16 @@ async def standing(request: Request, state: State, claims: Claims, right: Right 
     request.scope["staff"] = hashed(claims.staff_code, state.settings.keyring.log_key)
     _refuse_ended(session, request, state, now)
     if session.revoked_at is not None:
-        raise Problem(DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync.")
+        raise Problem(
+            DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync."
+        )
     # What an app may do is given to apps, with a scope; no person has it by a post.
     posts = [post for post in session.posts if post.role != "app_client"]
     if not any_present(posts, now) and operation_of(request) not in _WITHOUT_POSTS:
         raise posts_ended()
-    request.scope["rights"] = sorted({f"{post.role} {post.unit}" for post in posts if post.valid_at(now)})
+    request.scope["rights"] = sorted(
+        {f"{post.role} {post.unit}" for post in posts if post.valid_at(now)}
+    )
     return Caller(claims, posts, now, right or Right(), session.has_second_factor)
 
 
@@ -184,7 +230,9 @@ def operation_of(request: Request) -> str | None:
     return getattr(request.scope.get("route"), "operation_id", None)
 
 
-async def _app(request: Request, connection: Connection, claims: Claims, now: datetime, right: Right | None) -> Caller:
+async def _app(
+    request: Request, connection: Connection, claims: Claims, now: datetime, right: Right | None
+) -> Caller:
     row = await queries.client(connection, str(claims.client))
     if row is None or row["revoked_at"] is not None:
         raise Problem(SESSION_ENDED, "This app's account was ended; ask the administrator.")
@@ -199,7 +247,12 @@ async def _app(request: Request, connection: Connection, claims: Claims, now: da
                 scope=right.scope or Text("for people"),
             ),
         )
-    return Caller(claims, [PostHeld("app_client", row["unit"], row["created_at"], None)], now, right or Right())
+    return Caller(
+        claims,
+        [PostHeld("app_client", row["unit"], row["created_at"], None)],
+        now,
+        right or Right(),
+    )
 
 
 def _refuse_ended(session: Session, request: Request, state: State, now: datetime) -> None:
@@ -211,8 +264,15 @@ def _refuse_ended(session: Session, request: Request, state: State, now: datetim
         )
     operation = operation_of(request)
     if session.must_change and operation not in _BEFORE_THE_CHANGE:
-        raise Problem(PASSWORD_CHANGE_NEEDED, "This is a first password; choose your own at POST /v1/auth/password, then go on.")
-    if not session.has_second_factor and operation not in _BEFORE_ENROLMENT and is_asked_for(state.settings, session.posts, now):
+        raise Problem(
+            PASSWORD_CHANGE_NEEDED,
+            "This is a first password; choose your own at POST /v1/auth/password, then go on.",
+        )
+    if (
+        not session.has_second_factor
+        and operation not in _BEFORE_ENROLMENT
+        and is_asked_for(state.settings, session.posts, now)
+    ):
         raise Problem(
             OTP_ENROLMENT_NEEDED,
             "Your role asks for a second factor; set one up at POST /v1/auth/otp, then go on.",

@@ -1,4 +1,6 @@
-"""One's own password: changing it, and choosing another with a one-time code when it is forgotten."""
+"""One's own password: changing it, and choosing another with a one-time code when it is
+forgotten.
+"""
 
 from fastapi import APIRouter, Request
 from pydantic import Field
@@ -19,7 +21,16 @@ from service.identity.routes import Ended
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import cadre_phone
 from service.kit.encryption_queries import cipher_of
-from service.kit.errors import INVALID, PASSWORD_EXPIRED, SIGN_IN_FAILED, SIGNED, TOO_MANY, UNAVAILABLE, Problem, documented
+from service.kit.errors import (
+    INVALID,
+    PASSWORD_EXPIRED,
+    SIGN_IN_FAILED,
+    SIGNED,
+    TOO_MANY,
+    UNAVAILABLE,
+    Problem,
+    documented,
+)
 from service.kit.settings import Settings
 from service.kit.state import State, state_of
 
@@ -40,10 +51,16 @@ class Recovery(RequestBody):
     """A one-time code, and the new password that it allows to choose."""
 
     staff_code: str = Field(max_length=80, pattern=r"^[^\x00]*$")
-    code: str = Field(max_length=20, examples=["7K3M9-Q2FXW"], description="Good once, until the `expires_at` that came with it")
+    code: str = Field(
+        max_length=20,
+        examples=["7K3M9-Q2FXW"],
+        description="Good once, until the `expires_at` that came with it",
+    )
     new_password: str = Field(max_length=200, description=RULE)
     device_id: MadeId | None = Field(
-        None, pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$", description="Of the phone, if it signed in before"
+        None,
+        pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$",
+        description="Of the phone, if it signed in before",
     )
 
 
@@ -64,8 +81,11 @@ async def change_password(request: Request, caller: Signed, body: PasswordChange
         raise Problem(INVALID, "The new password is the old one; choose another.")
     new = await state.of(Passwords).hash(body.new_password)
     async with state.database.transaction() as connection:
-        # First, as everywhere: it locks the account's sign-ins, and two that lock in different orders wait for each other.
-        ended = await sessions.end_sessions(connection, caller.staff_code, caller.now, "password", but=caller.session)
+        # First, as everywhere: it locks the account's sign-ins, and two that lock in different
+        # orders wait for each other.
+        ended = await sessions.end_sessions(
+            connection, caller.staff_code, caller.now, "password", but=caller.session
+        )
         await queries.set_password(connection, caller.staff_code, new)
         await codes.delete_codes(connection, caller.staff_code, PURPOSE)
         await note_act(connection, request, caller.staff_code, "password-changed", None, caller.now)
@@ -83,7 +103,9 @@ async def prove_password(state: State, request: Request, caller: Caller, passwor
         if cadre is None or not right:
             raise Problem(SIGN_IN_FAILED, "The password so far is not right; nothing was changed.")
     if cadre["password_expires_at"] is not None and cadre["password_expires_at"] <= caller.now:
-        raise Problem(PASSWORD_EXPIRED, "This first password was not changed in time; ask for another.")
+        raise Problem(
+            PASSWORD_EXPIRED, "This first password was not changed in time; ask for another."
+        )
     return cadre
 
 
@@ -94,7 +116,9 @@ async def prove_password(state: State, request: Request, caller: Caller, passwor
     responses=documented(SIGN_IN_FAILED, TOO_MANY, INVALID, UNAVAILABLE),
 )
 async def recover(request: Request, body: Recovery) -> Ended:
-    """For a forgotten password: the code comes from the village's secretary or an administrator. Ends all sign-ins; sign in anew."""
+    """For a forgotten password: the code comes from the village's secretary or an administrator.
+    Ends all sign-ins; sign in anew.
+    """
     state = state_of(request)
     now = state.now()
     async with state.database.reading() as connection:
@@ -103,12 +127,16 @@ async def recover(request: Request, body: Recovery) -> Ended:
         known = await known_of(connection, state.settings, body.staff_code, cadre)
     origin = origin._replace(account=f"recovery of {origin.account}")
     refuse_weak(body.new_password, known)
-    noted = failures_noted(state, request, cadre["staff_code"] if cadre else None, "recovery-failed", now)
+    noted = failures_noted(
+        state, request, cadre["staff_code"] if cadre else None, "recovery-failed", now
+    )
     async with noted, state.of(Attempts).counted(state.of(Attempts).of_cadre(origin), now):
         new = await state.of(Passwords).hash(body.new_password)
         async with state.database.transaction() as connection:
             await sessions.lock_sign_ins(connection, body.staff_code)
-            if not await use_code(connection, state.settings, Kept(body.staff_code, PURPOSE), body.code, now):
+            if not await use_code(
+                connection, state.settings, Kept(body.staff_code, PURPOSE), body.code, now
+            ):
                 raise Problem(
                     SIGN_IN_FAILED,
                     "No account has this staff code and one-time code, or its time is over; check both, or ask for a new code.",
@@ -119,7 +147,9 @@ async def recover(request: Request, body: Recovery) -> Ended:
     return Ended(ended=ended)
 
 
-async def known_of(connection: Connection, settings: Settings, staff_code: str, cadre: Row | None) -> list[str]:
+async def known_of(
+    connection: Connection, settings: Settings, staff_code: str, cadre: Row | None
+) -> list[str]:
     """What anybody may know of a cadre, and no password may rest on: the staff code first."""
     if cadre is None:
         return [staff_code]

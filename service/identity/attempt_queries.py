@@ -6,7 +6,9 @@ from service.kit.database import Connection, Row
 
 
 async def lock_windows(connection: Connection, keys: Sequence[str]) -> dict[str, Row]:
-    """The windows of some keys, locked in one order for everybody; those that are new have a count of 0."""
+    """The windows of some keys, locked in one order for everybody; those that are new have a count
+    of 0.
+    """
     ordered = sorted(keys)
     await connection.execute(
         "INSERT INTO attempt (key, count, expires_at) SELECT key, 0, 0 FROM unnest($1::text[]) AS t(key) ORDER BY key"
@@ -14,12 +16,15 @@ async def lock_windows(connection: Connection, keys: Sequence[str]) -> dict[str,
         ordered,
     )
     rows = await connection.fetch(
-        "SELECT key, count, expires_at, last_at FROM attempt WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE", ordered
+        "SELECT key, count, expires_at, last_at FROM attempt WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE",
+        ordered,
     )
     return {row["key"]: row for row in rows}
 
 
-async def write_windows(connection: Connection, windows: Mapping[str, tuple[int, float, float]]) -> None:
+async def write_windows(
+    connection: Connection, windows: Mapping[str, tuple[int, float, float]]
+) -> None:
     """Writes counts, ends and last failures of windows that are locked."""
     await connection.execute(
         "UPDATE attempt a SET count = t.count, expires_at = t.expires_at, last_at = t.last_at"
@@ -44,7 +49,9 @@ async def note_failure(connection: Connection, keys: Sequence[str], at: float) -
     )
 
 
-async def give_back(connection: Connection, keys: Sequence[str], forget: Sequence[str] = ()) -> None:
+async def give_back(
+    connection: Connection, keys: Sequence[str], forget: Sequence[str] = ()
+) -> None:
     """Takes an attempt out of the windows of `keys`; all attempts out of those of `forget`."""
     await connection.execute(
         """
@@ -58,8 +65,12 @@ async def give_back(connection: Connection, keys: Sequence[str], forget: Sequenc
     )
 
 
-async def count_once_a_while(connection: Connection, key: str, now: float, seconds: float) -> int | None:
-    """Counts an event; once in `seconds` it returns how many there were since it did so last, else None."""
+async def count_once_a_while(
+    connection: Connection, key: str, now: float, seconds: float
+) -> int | None:
+    """Counts an event; once in `seconds` it returns how many there were since it did so last, else
+    None.
+    """
     rows = await lock_windows(connection, [key])
     row = rows[key]
     count: int = row["count"] + 1
@@ -72,7 +83,9 @@ async def count_once_a_while(connection: Connection, key: str, now: float, secon
 
 
 async def take_counts(connection: Connection, prefix: str, now: float, seconds: float) -> list[Row]:
-    """What `count_once_a_while` has counted under keys with a prefix, and returned to nobody, in windows that are over; from now on 0."""
+    """What `count_once_a_while` has counted under keys with a prefix, and returned to nobody, in
+    windows that are over; from now on 0.
+    """
     return await connection.fetch(
         """
         WITH over AS MATERIALIZED (

@@ -1,7 +1,8 @@
 """JSON Web Tokens, signed with ES256 and nothing else: the one place that speaks to python-jose.
 
-What a token says about itself is checked before the library sees it: three parts, a small header that is a JSON object with texts in
-it, our algorithm, a key that we know, no extension that we would have to understand.
+What a token says about itself is checked before the library sees it: three parts, a small header
+that is a JSON object with texts in it, our algorithm, a key that we know, no extension that we
+would have to understand.
 """
 
 import base64
@@ -18,7 +19,8 @@ from sync_protocol.texts import Text
 ALGORITHM = "ES256"
 MAX_TOKEN = 8_000
 _MAX_HEADER = 1_000
-# Others tell of keys (`jwk`, `jku`, `x5u`, `x5c`) or of extensions that must be understood (`crit`): none is read here.
+# Others tell of keys (`jwk`, `jku`, `x5u`, `x5c`) or of extensions that must be understood
+# (`crit`): none is read here.
 _HEADERS = frozenset({"alg", "kid", "typ"})
 
 
@@ -28,7 +30,9 @@ class NotOurs(Exception):
 
 def sign(claims: Mapping[str, Any], private_pem: str, kid: str) -> str:
     """A signed token."""
-    return str(jose_jwt.encode(dict(claims), private_pem, algorithm=ALGORITHM, headers={"kid": kid}))
+    return str(
+        jose_jwt.encode(dict(claims), private_pem, algorithm=ALGORITHM, headers={"kid": kid})
+    )
 
 
 def key_id(token: str) -> str:
@@ -52,7 +56,8 @@ def key_id(token: str) -> str:
 
 
 def verified(token: str, public_pem: str, issuer: str) -> dict[str, Any]:
-    """The claims of a token whose header `key_id` has read, if the signature and the issuer are right; raises `NotOurs`.
+    """The claims of a token whose header `key_id` has read, if the signature and the issuer are
+    right; raises `NotOurs`.
 
     Whether it has expired is for the caller to say, who has a clock.
     """
@@ -71,5 +76,8 @@ def verified(token: str, public_pem: str, issuer: str) -> dict[str, Any]:
 def public_key(pem: str, kid: str) -> dict[str, str]:
     """A public key as a JWK (RFC 7517)."""
     found = jwk.construct(pem, ALGORITHM).to_dict()
-    texts = {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in found.items()}
+    texts = {
+        name: value.decode() if isinstance(value, bytes) else str(value)
+        for name, value in found.items()
+    }
     return texts | {"kid": kid, "use": "sig"}

@@ -3,7 +3,18 @@
 from datetime import date, datetime
 from uuid import UUID as Uuid
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Index, Integer, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlmodel import Field, SQLModel
 
@@ -13,7 +24,8 @@ def _code() -> Column[str]:
 
 
 class Cadre(SQLModel, table=True):
-    """A person who works with Gridloop. `password` is an argon2 hash; without one nobody signs in as this cadre.
+    """A person who works with Gridloop. `password` is an argon2 hash; without one nobody signs in
+    as this cadre.
 
     `must_change`: it is a first password, which is good until `password_expires_at`.
     """
@@ -24,12 +36,16 @@ class Cadre(SQLModel, table=True):
     party_member: bool = False
     password: str | None = Field(default=None, sa_type=Text)
     demo: bool = False
-    must_change: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default="false"))
+    must_change: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
+    )
     password_expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class Post(SQLModel, table=True):
-    """A role at a unit from `valid_from` until `valid_to`; empty means still. `end_recorded_at`: when the end was entered."""
+    """A role at a unit from `valid_from` until `valid_to`; empty means still. `end_recorded_at`:
+    when the end was entered.
+    """
 
     id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
     staff_code: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
@@ -43,9 +59,9 @@ class Post(SQLModel, table=True):
 class Device(SQLModel, table=True):
     """A phone, or the server-side device of a cadre's REST writes.
 
-    `acked_seq` counts the mutations taken in; `last_stamp` is the highest corrected stamp among them; `queued` is what the phone said
-    was still waiting on it. `created_at` is when it was registered; `audited_on` the last day on which its pull was written into the audit
-    trail.
+    `acked_seq` counts the mutations taken in; `last_stamp` is the highest corrected stamp among
+    them; `queued` is what the phone said was still waiting on it. `created_at` is when it was
+    registered; `audited_on` the last day on which its pull was written into the audit trail.
     """
 
     id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
@@ -64,10 +80,12 @@ class Device(SQLModel, table=True):
 
 
 class RefreshToken(SQLModel, table=True):
-    """A refresh token, known by its hash. A family is one sign-in, which began at `family_since` from `address`.
+    """A refresh token, known by its hash. A family is one sign-in, which began at `family_since`
+    from `address`.
 
-    It grows by rotation: `generation` counts from 0. `first_used_at`: when the token, or an access token that was issued with it, was
-    first used; from then on the one before is no longer good, and its use revokes the family. `ended_by`: why it was revoked.
+    It grows by rotation: `generation` counts from 0. `first_used_at`: when the token, or an access
+    token that was issued with it, was first used; from then on the one before is no longer good,
+    and its use revokes the family. `ended_by`: why it was revoked.
     """
 
     __tablename__ = "refresh_token"
@@ -85,7 +103,9 @@ class RefreshToken(SQLModel, table=True):
     revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     generation: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
     first_used_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    family_since: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("now()")))
+    family_since: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=text("now()"))
+    )
     ended_by: str | None = Field(default=None, sa_type=Text)
     address: str = Field(sa_column=Column(Text, nullable=False, server_default=""))
 
@@ -106,7 +126,8 @@ class SecondFactor(SQLModel, table=True):
 
 
 class OneTimeCode(SQLModel, table=True):
-    """A code that is good once: in place of a second factor, or (`purpose` = `password`) to set a new password until `expires_at`.
+    """A code that is good once: in place of a second factor, or (`purpose` = `password`) to set a
+    new password until `expires_at`.
 
     `hash` is encrypted: the codes are too short for a plain hash. See `one_time_codes`.
     """
@@ -121,7 +142,9 @@ class OneTimeCode(SQLModel, table=True):
 
 
 class Attempt(SQLModel, table=True):
-    """A window in which attempts to sign in are counted; `expires_at` and `last_at`, of the last failure, are Unix times."""
+    """A window in which attempts to sign in are counted; `expires_at` and `last_at`, of the last
+    failure, are Unix times.
+    """
 
     __table_args__ = {"prefixes": ["UNLOGGED"]}
 
@@ -132,7 +155,9 @@ class Attempt(SQLModel, table=True):
 
 
 class AppClient(SQLModel, table=True):
-    """An app's account: what it may do (`scopes`), and for which unit and all below. `secret` is an argon2 hash."""
+    """An app's account: what it may do (`scopes`), and for which unit and all below. `secret` is an
+    argon2 hash.
+    """
 
     __tablename__ = "app_client"
 
@@ -146,7 +171,9 @@ class AppClient(SQLModel, table=True):
 
 
 class SigningKey(SQLModel, table=True):
-    """A key pair that signs access tokens (ES256); the newest signs, all are published until retired."""
+    """A key pair that signs access tokens (ES256); the newest signs, all are published until
+    retired.
+    """
 
     __tablename__ = "signing_key"
 

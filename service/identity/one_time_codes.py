@@ -1,4 +1,6 @@
-"""One-time codes that people read to each other or write down: for a forgotten password, or in place of a lost second factor."""
+"""One-time codes that people read to each other or write down: for a forgotten password, or in
+place of a lost second factor.
+"""
 
 import hashlib
 import hmac
@@ -41,19 +43,27 @@ def new_code() -> str:
 
 
 def plain(code: str) -> str:
-    """A code as it was typed, without its dash, in capitals, and with what is easily misread put right."""
+    """A code as it was typed, without its dash, in capitals, and with what is easily misread put
+    right.
+    """
     return code.upper().replace("-", "").replace(" ", "").translate(_MISREAD)
 
 
-# ------------------------------------------------------------------------------------------- how they are kept
+# -------------------------------------------------------------------------------- how they are kept
 
-# The hash of a code, encrypted like everything else that must outlive a change of keys: without the key nobody goes through its 50 bits.
-# Before, it was an HMAC by a key derived from a master key. Such a one is known as long as that master key is, and re-encryption keeps
-# the derived key with it.
+# The hash of a code, encrypted like everything else that must outlive a change of keys: without the
+# key nobody goes through its 50 bits. Before, it was an HMAC by a key derived from a master key.
+# Such a one is known as long as that master key is, and re-encryption keeps the derived key with
+# it.
 
 
 async def keep_codes(
-    connection: Connection, settings: Settings, kept: Kept, codes: Sequence[str], now: datetime, expires_at: datetime | None = None
+    connection: Connection,
+    settings: Settings,
+    kept: Kept,
+    codes: Sequence[str],
+    now: datetime,
+    expires_at: datetime | None = None,
 ) -> None:
     """Keeps new codes in place of all that a cadre has for that purpose."""
     cipher = await cipher_of(connection, settings)
@@ -61,7 +71,9 @@ async def keep_codes(
     await queries.replace_codes(connection, *kept, values, now, expires_at)
 
 
-async def use_code(connection: Connection, settings: Settings, kept: Kept, code: str, now: datetime) -> bool:
+async def use_code(
+    connection: Connection, settings: Settings, kept: Kept, code: str, now: datetime
+) -> bool:
     """Uses a code up; False when there is none like it, or its time is over."""
     cipher = await cipher_of(connection, settings)
     for stored in await queries.lock_codes(connection, *kept, now):

@@ -33,9 +33,11 @@ RULE = Text(
 
 
 class Passwords:
-    """Hashes and checks passwords of a service process: at most two at a time, others wait for their turn.
+    """Hashes and checks passwords of a service process: at most two at a time, others wait for
+    their turn.
 
-    Each takes 19 MiB and a core for a while; a flood of them must not take the memory and the cores of everybody else.
+    Each takes 19 MiB and a core for a while; a flood of them must not take the memory and the cores
+    of everybody else.
     """
 
     def __init__(self, at_once: int = AT_ONCE, wait_s: float = WAIT_S) -> None:
@@ -43,12 +45,15 @@ class Passwords:
         self._wait_s = wait_s
 
     async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
-        """Whether a password is right, and its hash by the parameters of today if `hashed` is by older ones.
+        """Whether a password is right, and its hash by the parameters of today if `hashed` is by
+        older ones.
 
         Without a hash it takes as long, and is wrong. Raises `Problem` when too many others wait.
         """
         async with self._turn():
-            right, newer = await anyio.to_thread.run_sync(hasher.verify_and_update, password, hashed or _NOBODY)
+            right, newer = await anyio.to_thread.run_sync(
+                hasher.verify_and_update, password, hashed or _NOBODY
+            )
         return (right, newer) if hashed is not None else (False, None)
 
     async def hash(self, password: str) -> str:
@@ -75,7 +80,9 @@ class Passwords:
 
 
 def refuse_weak(password: str, known: Sequence[str]) -> None:
-    """Raises `Problem` for a password that is easy to guess; `known`: what anybody knows of the person, the staff code first."""
+    """Raises `Problem` for a password that is easy to guess; `known`: what anybody knows of the
+    person, the staff code first.
+    """
     if is_weak(password, known):
         raise Problem(INVALID, Text("The password is too easy to guess. {rule}", rule=RULE))
 
@@ -88,14 +95,38 @@ _SYLLABLE = (
 _PINYIN = re.compile(rf"\d{{0,8}}(?:{_SYLLABLE}){{1,3}}\d{{0,8}}")
 # What the estimator's lists, made elsewhere, do not know.
 _LOCAL = (
-    *("gridloop", "wangge", "wanggeyuan", "baotou", "neimenggu", "menggu", "dangyuan", "cunzhishu", "nongmu", "mima"),
+    *(
+        "gridloop",
+        "wangge",
+        "wanggeyuan",
+        "baotou",
+        "neimenggu",
+        "menggu",
+        "dangyuan",
+        "cunzhishu",
+        "nongmu",
+        "mima",
+    ),
     *("woaini", "woaizhongguo", "zhongguo", "aini", "nihao", "admin", "guanliyuan", "houtai"),
-    *("5201314", "1314520", "1314", "520", "147258", "147258369", "123qwe", "1qaz2wsx", "zxcvbnm", "qweasdzxc"),
+    *(
+        "5201314",
+        "1314520",
+        "1314",
+        "520",
+        "147258",
+        "147258369",
+        "123qwe",
+        "1qaz2wsx",
+        "zxcvbnm",
+        "qweasdzxc",
+    ),
 )
 
 
 def is_weak(password: str, known: Sequence[str] = ()) -> bool:
-    """Whether a password would be among the first hundred million that somebody tries who knows the person's code."""
+    """Whether a password would be among the first hundred million that somebody tries who knows the
+    person's code.
+    """
     plain = unicodedata.normalize("NFKC", password).casefold()
     texts = {text.casefold() for text in known if len(text) >= 3}
     # Of a staff code like W150221100201001-1 the unit's code is known as well.

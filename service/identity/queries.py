@@ -21,12 +21,19 @@ async def cadre(connection: Connection, staff_code: str) -> Row | None:
 
 async def posts_of(connection: Connection, staff_code: str) -> list[PostHeld]:
     """All posts that a cadre has or had."""
-    rows = await connection.fetch("SELECT role, unit, valid_from, valid_to, end_recorded_at FROM post WHERE staff_code = $1", staff_code)
+    rows = await connection.fetch(
+        "SELECT role, unit, valid_from, valid_to, end_recorded_at FROM post WHERE staff_code = $1",
+        staff_code,
+    )
     return [PostHeld(*row) for row in rows]
 
 
-async def set_password(connection: Connection, staff_code: str, hashed: str, expires_at: datetime | None = None) -> bool:
-    """Gives a cadre a password; False when there is no such cadre. One that expires is a first password, to be changed."""
+async def set_password(
+    connection: Connection, staff_code: str, hashed: str, expires_at: datetime | None = None
+) -> bool:
+    """Gives a cadre a password; False when there is no such cadre. One that expires is a first
+    password, to be changed.
+    """
     status = await connection.execute(
         "UPDATE cadre SET password = $2, must_change = $3, password_expires_at = $4, demo = false WHERE staff_code = $1",
         staff_code,
@@ -38,11 +45,14 @@ async def set_password(connection: Connection, staff_code: str, hashed: str, exp
 
 
 async def refuse_erased(connection: Connection, staff_code: str) -> None:
-    """Raises `Problem` for a cadre who was erased, or is being erased; until the transaction ends no erasure goes past the account.
+    """Raises `Problem` for a cadre who was erased, or is being erased; until the transaction ends
+    no erasure goes past the account.
 
     Nothing is put into such an account again: it would outlive the erasure.
     """
-    await connection.execute("SELECT FROM cadre WHERE staff_code = $1 FOR NO KEY UPDATE", staff_code)
+    await connection.execute(
+        "SELECT FROM cadre WHERE staff_code = $1 FOR NO KEY UPDATE", staff_code
+    )
     erased = "SELECT EXISTS (SELECT FROM erasure WHERE kind = 'cadre' AND subject = $1)"
     if await connection.fetchval(erased, staff_code):
         raise Problem(
@@ -56,7 +66,12 @@ async def refuse_erased(connection: Connection, staff_code: str) -> None:
 
 async def set_hash(connection: Connection, staff_code: str, old: str, new: str) -> None:
     """Keeps the same password under newer parameters, unless it was changed meanwhile."""
-    await connection.execute("UPDATE cadre SET password = $3 WHERE staff_code = $1 AND password = $2", staff_code, old, new)
+    await connection.execute(
+        "UPDATE cadre SET password = $3 WHERE staff_code = $1 AND password = $2",
+        staff_code,
+        old,
+        new,
+    )
 
 
 _DEVICE = """
@@ -74,8 +89,8 @@ async def device(connection: Connection, id: str) -> Row:
     return row
 
 
-# Whether a cadre is in units ($1) at a moment ($2): one of the posts at present or to come lies there, or, of a cadre without any, one of
-# the former ones; and how many of them lie elsewhere.
+# Whether a cadre is in units ($1) at a moment ($2): one of the posts at present or to come lies
+# there, or, of a cadre without any, one of the former ones; and how many of them lie elsewhere.
 _POSTS_INSIDE = """
     SELECT count(*) FILTER (WHERE u.code IS NOT NULL) AS inside, count(*) FILTER (WHERE u.code IS NULL) AS outside
     FROM (
@@ -98,7 +113,9 @@ async def devices(
     after: str | None,
     limit: int,
 ) -> list[Row]:
-    """Phones of cadres with a post in these units at present (or at last), and the caller's own, in order of id."""
+    """Phones of cadres with a post in these units at present (or at last), and the caller's own, in
+    order of id.
+    """
     return await connection.fetch(
         _DEVICE
         + f"""
@@ -116,10 +133,15 @@ async def devices(
     )
 
 
-async def device_in(connection: Connection, device: str, units: Sequence[str], now: datetime, staff_code: str) -> Row | None:
-    """One phone of a cadre who is wholly in these units (see `is_cadre_in`), or one of the caller's own, locked."""
+async def device_in(
+    connection: Connection, device: str, units: Sequence[str], now: datetime, staff_code: str
+) -> Row | None:
+    """One phone of a cadre who is wholly in these units (see `is_cadre_in`), or one of the caller's
+    own, locked.
+    """
     row = await connection.fetchrow(
-        "SELECT id::text, staff_code, revoked_at FROM device WHERE id = $1 AND platform <> 'server' FOR UPDATE", device
+        "SELECT id::text, staff_code, revoked_at FROM device WHERE id = $1 AND platform <> 'server' FOR UPDATE",
+        device,
     )
     if row is None or row["staff_code"] == staff_code:
         return row
@@ -127,14 +149,26 @@ async def device_in(connection: Connection, device: str, units: Sequence[str], n
 
 
 async def revoke_device(connection: Connection, device: str, now: datetime) -> None:
-    """Revokes a phone and ends its sign-ins but for handing in what is left: its tokens reach the sync until they expire."""
-    await connection.execute("UPDATE device SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", device, now)
+    """Revokes a phone and ends its sign-ins but for handing in what is left: its tokens reach the
+    sync until they expire.
+    """
+    await connection.execute(
+        "UPDATE device SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", device, now
+    )
 
 
 async def cadres(
-    connection: Connection, units: Sequence[str], role: str | None, text: str | None, now: datetime, after: str | None, limit: int
+    connection: Connection,
+    units: Sequence[str],
+    role: str | None,
+    text: str | None,
+    now: datetime,
+    after: str | None,
+    limit: int,
 ) -> list[Row]:
-    """Cadres with a post in these units at present, in order of staff code, with their posts there."""
+    """Cadres with a post in these units at present, in order of staff code, with their posts
+    there.
+    """
     where = Conditions("p.unit", units)
     where.add("p.valid_from <= {0} AND (p.valid_to IS NULL OR p.valid_to > {0})", now)
     if role is not None:
@@ -173,16 +207,23 @@ async def cadre_with_posts(connection: Connection, staff_code: str) -> Row:
     return row
 
 
-async def is_cadre_in(connection: Connection, staff_code: str, units: Sequence[str], now: datetime) -> bool:
-    """Whether every post that a cadre has at present, or is to have, lies in these units; of a cadre without any, every former one.
+async def is_cadre_in(
+    connection: Connection, staff_code: str, units: Sequence[str], now: datetime
+) -> bool:
+    """Whether every post that a cadre has at present, or is to have, lies in these units; of a
+    cadre without any, every former one.
 
     So nobody acts on the account of somebody who stands above, or elsewhere too.
     """
-    row = await connection.fetchrow(_POSTS_INSIDE.format(staff_code="$3"), list(units), now, staff_code)
+    row = await connection.fetchrow(
+        _POSTS_INSIDE.format(staff_code="$3"), list(units), now, staff_code
+    )
     return row is not None and row["inside"] > 0 and row["outside"] == 0
 
 
-async def correct_cadre(connection: Connection, staff_code: str, changes: dict[str, object]) -> None:
+async def correct_cadre(
+    connection: Connection, staff_code: str, changes: dict[str, object]
+) -> None:
     """Corrects name, phone or membership of a cadre."""
     await connection.execute(
         "UPDATE cadre SET name = coalesce($2, name), phone = coalesce($3, phone), party_member = coalesce($4, party_member)"
@@ -196,10 +237,21 @@ async def correct_cadre(connection: Connection, staff_code: str, changes: dict[s
 
 async def client(connection: Connection, id: str) -> Row | None:
     """An app's account."""
-    return await connection.fetchrow("SELECT id, name, secret, scopes, unit, created_at, revoked_at FROM app_client WHERE id = $1", id)
+    return await connection.fetchrow(
+        "SELECT id, name, secret, scopes, unit, created_at, revoked_at FROM app_client WHERE id = $1",
+        id,
+    )
 
 
-async def add_client(connection: Connection, id: str, name: str, secret: str, scopes: Sequence[str], unit: str, now: datetime) -> None:
+async def add_client(
+    connection: Connection,
+    id: str,
+    name: str,
+    secret: str,
+    scopes: Sequence[str],
+    unit: str,
+    now: datetime,
+) -> None:
     """Keeps a new app's account, or gives a known one a new secret and scopes."""
     await connection.execute(
         """
@@ -218,18 +270,26 @@ async def add_client(connection: Connection, id: str, name: str, secret: str, sc
 
 async def set_client_hash(connection: Connection, id: str, old: str, new: str) -> None:
     """Keeps an app's same secret under newer parameters, unless it was changed meanwhile."""
-    await connection.execute("UPDATE app_client SET secret = $3 WHERE id = $1 AND secret = $2", id, old, new)
+    await connection.execute(
+        "UPDATE app_client SET secret = $3 WHERE id = $1 AND secret = $2", id, old, new
+    )
 
 
 async def revoke_client(connection: Connection, id: str, now: datetime) -> bool:
     """Ends an app's account; False when there is none, or it has ended before."""
-    status = await connection.execute("UPDATE app_client SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", id, now)
+    status = await connection.execute(
+        "UPDATE app_client SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", id, now
+    )
     return status.endswith(" 1")
 
 
 async def retire_signing_keys(connection: Connection, but: str, at: datetime) -> None:
     """Lets every key but one go at a moment: until then tokens that it signed are good."""
-    await connection.execute("UPDATE signing_key SET retired_at = least(coalesce(retired_at, $2), $2) WHERE kid <> $1", but, at)
+    await connection.execute(
+        "UPDATE signing_key SET retired_at = least(coalesce(retired_at, $2), $2) WHERE kid <> $1",
+        but,
+        at,
+    )
 
 
 class Bound(NamedTuple):
@@ -239,7 +299,9 @@ class Bound(NamedTuple):
     registered_at: datetime
 
 
-async def bind_device(connection: Connection, device: str, staff_code: str, about: tuple[str, str, str], now: datetime) -> Bound:
+async def bind_device(
+    connection: Connection, device: str, staff_code: str, about: tuple[str, str, str], now: datetime
+) -> Bound:
     """Makes or renews a device's row; `about`: its name, platform and version of the app."""
     row = await connection.fetchrow(
         """
@@ -260,10 +322,16 @@ async def bind_device(connection: Connection, device: str, staff_code: str, abou
     return Bound(*row)
 
 
-async def inherit_registration(connection: Connection, device: str, registered_at: datetime) -> datetime:
-    """Lets a device count as registered since its predecessor was, if that is earlier; returns since when."""
+async def inherit_registration(
+    connection: Connection, device: str, registered_at: datetime
+) -> datetime:
+    """Lets a device count as registered since its predecessor was, if that is earlier; returns
+    since when.
+    """
     since: datetime = await connection.fetchval(
-        "UPDATE device SET created_at = least(created_at, $2) WHERE id = $1 RETURNING created_at", device, registered_at
+        "UPDATE device SET created_at = least(created_at, $2) WHERE id = $1 RETURNING created_at",
+        device,
+        registered_at,
     )
     return since
 
@@ -277,7 +345,9 @@ async def signing_keys(connection: Connection, now: datetime) -> list[Row]:
     )
 
 
-async def add_signing_key(connection: Connection, kid: str, private_pem: str, public_pem: str, first: bool) -> None:
+async def add_signing_key(
+    connection: Connection, kid: str, private_pem: str, public_pem: str, first: bool
+) -> None:
     """Keeps a key pair; with `first`, only if there is none yet, whoever comes first."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtext('gridloop signing key'))")
     await connection.execute(

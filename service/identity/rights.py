@@ -30,7 +30,8 @@ WRITES: dict[str, frozenset[str]] = {
 # The roles that read the records and summaries of their units.
 READS = frozenset(WRITES) - {"auditor", "app_client"}
 
-# Those of them that read every record of their units; a contact member reads what is about the tied households.
+# Those of them that read every record of their units; a contact member reads what is about the tied
+# households.
 READS_WHOLE = READS - {"contact_member"}
 
 # The roles that settle conflicts and decide on held mutations of their units.
@@ -40,7 +41,8 @@ SETTLES = frozenset({"village_secretary", "first_secretary", "supervisor", "admi
 ADMINISTERS = frozenset({"admin"})
 SEES_DEVICES = SETTLES
 
-# The roles that give a one-time code to who has forgotten the password, and the roles to which all but administrators may.
+# The roles that give a one-time code to who has forgotten the password, and the roles to which all
+# but administrators may.
 RECOVERS = frozenset({"village_secretary", "first_secretary", "admin"})
 RECOVERED = frozenset({"grid_worker", "village_committee", "village_supervisor", "contact_member"})
 
@@ -60,8 +62,9 @@ SCOPES: Mapping[str, str] = {
 class Right(NamedTuple):
     """Who may call a route.
 
-    `roles`: with one of these posts at present, for its units and all below. `scope`: an app whose token carries it, for its unit and all
-    below. `signed`: anybody signed in, for what is one's own. `device`: the token must be bound to a device. Nothing at all: everybody.
+    `roles`: with one of these posts at present, for its units and all below. `scope`: an app whose
+    token carries it, for its unit and all below. `signed`: anybody signed in, for what is one's
+    own. `device`: the token must be bound to a device. Nothing at all: everybody.
     """
 
     roles: frozenset[str] = frozenset()
@@ -76,7 +79,12 @@ class Right(NamedTuple):
 
 
 _OPEN, _SIGNED = Right(), Right(signed=True)
-_READ, _READ_WHOLE, _SETTLE, _ADMIN = Right(READS), Right(READS_WHOLE), Right(SETTLES), Right(ADMINISTERS)
+_READ, _READ_WHOLE, _SETTLE, _ADMIN = (
+    Right(READS),
+    Right(READS_WHOLE),
+    Right(SETTLES),
+    Right(ADMINISTERS),
+)
 
 # operation id -> who may call it. A route that is not here answers nobody.
 ROUTES: Mapping[str, Right] = {
@@ -162,7 +170,9 @@ ROUTES: Mapping[str, Right] = {
 
 
 class PostHeld(NamedTuple):
-    """A role at a unit, from `valid_from` (included) to `valid_to` (excluded; None: still); the end was recorded at `end_recorded_at`."""
+    """A role at a unit, from `valid_from` (included) to `valid_to` (excluded; None: still); the end
+    was recorded at `end_recorded_at`.
+    """
 
     role: str
     unit: str
@@ -175,8 +185,12 @@ class PostHeld(NamedTuple):
         return self.valid_from <= moment and (self.valid_to is None or moment < self.valid_to)
 
     def validity(self) -> tuple[str, str]:
-        """The stamps between which the post was held: from the first (included) to the second (excluded)."""
-        return _stamp_of(self.valid_from), _LATEST if self.valid_to is None else _stamp_of(self.valid_to)
+        """The stamps between which the post was held: from the first (included) to the second
+        (excluded).
+        """
+        return _stamp_of(self.valid_from), _LATEST if self.valid_to is None else _stamp_of(
+            self.valid_to
+        )
 
 
 _LATEST = "g"  # lies behind every stamp
@@ -209,17 +223,28 @@ def any_present(posts: Iterable[PostHeld], moment: datetime) -> bool:
 
 
 def may_settle(posts: Iterable[PostHeld], grid: str, moment: datetime) -> bool:
-    """Whether one of the posts allows deciding on conflicts and held mutations of a grid at that moment."""
+    """Whether one of the posts allows deciding on conflicts and held mutations of a grid at that
+    moment.
+    """
     return holds(posts, moment, SETTLES, grid)
 
 
-def holds(posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str], unit: str | None = None) -> bool:
-    """Whether one of the posts has one of the roles at that moment, for all of `unit` if that is given."""
-    return any(post.role in roles and (unit is None or covers(post.unit, unit)) and post.valid_at(moment) for post in posts)
+def holds(
+    posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str], unit: str | None = None
+) -> bool:
+    """Whether one of the posts has one of the roles at that moment, for all of `unit` if that is
+    given.
+    """
+    return any(
+        post.role in roles and (unit is None or covers(post.unit, unit)) and post.valid_at(moment)
+        for post in posts
+    )
 
 
 def scope(posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str] = READS) -> list[str]:
-    """The topmost units whose records may be read at that moment, without those that lie under another."""
+    """The topmost units whose records may be read at that moment, without those that lie under
+    another.
+    """
     units = sorted({post.unit for post in posts if post.role in roles and post.valid_at(moment)})
     kept: list[str] = []
     for unit in units:

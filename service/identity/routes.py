@@ -38,18 +38,36 @@ router = APIRouter(tags=["identity"])
     summary="Sign in, or renew a sign-in",
     operation_id="issue_token",
     response_model=TokenAnswer,
-    responses=documented(*(GRANT_REFUSED, SIGN_IN_FAILED, OTP_NEEDED, PASSWORD_EXPIRED, POSTS_ENDED, TOO_MANY, INVALID, UNAVAILABLE)),
+    responses=documented(
+        *(
+            GRANT_REFUSED,
+            SIGN_IN_FAILED,
+            OTP_NEEDED,
+            PASSWORD_EXPIRED,
+            POSTS_ENDED,
+            TOO_MANY,
+            INVALID,
+            UNAVAILABLE,
+        )
+    ),
 )
 async def token(request: Request, grant: Annotated[Grant, Form()]) -> TokenAnswer:
     """Gives an access token and a refresh token.
 
-    A refresh token has one successor and may be shown again until that was used; shown after that, it ends every sign-in that grew
-    from it.
+    A refresh token has one successor and may be shown again until that was used; shown after that,
+    it ends every sign-in that grew from it.
     """
     state = state_of(request)
     now = state.now()
     await state.of(Tokens).ready()
-    typed = (grant.username, grant.device_name, grant.platform, grant.app_version, grant.client_id, grant.otp)
+    typed = (
+        grant.username,
+        grant.device_name,
+        grant.platform,
+        grant.app_version,
+        grant.client_id,
+        grant.otp,
+    )
     if any("\0" in (value or "") for value in typed):
         raise Problem(INVALID, "A form field holds the character U+0000; leave it out.")
     match grant.grant_type:
@@ -63,7 +81,8 @@ async def token(request: Request, grant: Annotated[Grant, Form()]) -> TokenAnswe
             raise Problem(
                 GRANT_REFUSED,
                 Text(
-                    "grant_type ‘{grant}’ is not offered; use password, refresh_token or client_credentials.", grant=grant.grant_type[:40]
+                    "grant_type ‘{grant}’ is not offered; use password, refresh_token or client_credentials.",
+                    grant=grant.grant_type[:40],
                 ),
                 error="unsupported_grant_type",
             )
@@ -97,7 +116,9 @@ class SignIn(BaseModel):
     device_name: str | None
     address: str = Field(description="From where it began")
     began_at: datetime
-    last_used_at: datetime = Field(description="When a new token of it was first used, to a quarter of an hour")
+    last_used_at: datetime = Field(
+        description="When a new token of it was first used, to a quarter of an hour"
+    )
     expires_at: datetime
 
 
@@ -107,7 +128,12 @@ class SignIns(BaseModel):
     items: list[SignIn]
 
 
-@router.get("/v1/auth/me", summary="Who is signed in", operation_id="who_am_i", responses=documented(*SIGNED))
+@router.get(
+    "/v1/auth/me",
+    summary="Who is signed in",
+    operation_id="who_am_i",
+    responses=documented(*SIGNED),
+)
 async def me(request: Request, caller: Signed) -> Me:
     """The cadre of the token with the units in scope."""
     async with state_of(request).database.reading() as connection:
@@ -124,7 +150,12 @@ async def me(request: Request, caller: Signed) -> Me:
     )
 
 
-@router.get("/v1/auth/sessions", summary="One's own sign-ins", operation_id="list_own_sessions", responses=documented(*SIGNED))
+@router.get(
+    "/v1/auth/sessions",
+    summary="One's own sign-ins",
+    operation_id="list_own_sessions",
+    responses=documented(*SIGNED),
+)
 async def list_own(request: Request, caller: Signed) -> SignIns:
     """Those that are under way; end all at once with DELETE."""
     async with state_of(request).database.reading() as connection:
@@ -132,16 +163,28 @@ async def list_own(request: Request, caller: Signed) -> SignIns:
     return SignIns(items=[SignIn(**dict(row), current=row["id"] == caller.session) for row in rows])
 
 
-@router.delete("/v1/auth/sessions", summary="Sign out everywhere", operation_id="end_own_sessions", responses=documented(*SIGNED))
+@router.delete(
+    "/v1/auth/sessions",
+    summary="Sign out everywhere",
+    operation_id="end_own_sessions",
+    responses=documented(*SIGNED),
+)
 async def end_own(request: Request, caller: Signed) -> Ended:
     """Ends every sign-in of one's own, this one too."""
     async with state_of(request).database.transaction() as connection:
         ended = await sessions.end_sessions(connection, caller.staff_code, caller.now, "sign-out")
-        await note_act(connection, request, caller.staff_code, "signed-out", "everywhere", caller.now)
+        await note_act(
+            connection, request, caller.staff_code, "signed-out", "everywhere", caller.now
+        )
     return Ended(ended=ended)
 
 
-@router.post("/v1/auth/sign-out", summary="End this sign-in", operation_id="sign_out", responses=documented(*SIGNED))
+@router.post(
+    "/v1/auth/sign-out",
+    summary="End this sign-in",
+    operation_id="sign_out",
+    responses=documented(*SIGNED),
+)
 async def sign_out(request: Request, caller: Signed) -> Ended:
     """Its refresh token and access tokens are no longer good."""
     async with state_of(request).database.transaction() as connection:
@@ -149,7 +192,9 @@ async def sign_out(request: Request, caller: Signed) -> Ended:
             return Ended(ended=0)
         await sessions.lock_sign_ins(connection, caller.staff_code)
         await sessions.revoke_family(connection, caller.session, caller.now, "sign-out")
-        await note_act(connection, request, caller.staff_code, "signed-out", caller.device, caller.now)
+        await note_act(
+            connection, request, caller.staff_code, "signed-out", caller.device, caller.now
+        )
     return Ended(ended=1)
 
 

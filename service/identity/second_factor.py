@@ -1,4 +1,6 @@
-"""The second factor: codes of an authenticator app (TOTP, RFC 6238), and recovery codes for who has lost it."""
+"""The second factor: codes of an authenticator app (TOTP, RFC 6238), and recovery codes for who has
+lost it.
+"""
 
 import hmac
 import re
@@ -29,7 +31,9 @@ def is_asked_for(settings: Settings, posts: Iterable[PostHeld], now: datetime) -
 
 
 def matching_step(secret: str, code: str, now: datetime, after: int) -> int | None:
-    """The time step whose code this is, around now and later than `after`; None for a wrong or used one."""
+    """The time step whose code this is, around now and later than `after`; None for a wrong or used
+    one.
+    """
     totp = pyotp.TOTP(secret, interval=_STEP_S)
     current = int(now.timestamp()) // _STEP_S
     for step in (current + offset for offset in _STEPS):
@@ -45,24 +49,38 @@ class Taken(StrEnum):
     RECOVERY = "recovery-code"
 
 
-async def takes(connection: Connection, settings: Settings, staff_code: str, code: str, now: datetime) -> Taken | None:
+async def takes(
+    connection: Connection, settings: Settings, staff_code: str, code: str, now: datetime
+) -> Taken | None:
     """What a code was, which is used up now; None when it is wrong."""
     found = await queries.second_factor(connection, staff_code)
     if found is None:
         return None
     digits = code.replace(" ", "")
     if re.fullmatch(r"[0-9]{6}", digits):
-        secret = (await cipher_of(connection, settings)).decrypt(secret_place(staff_code), found["secret"])
+        secret = (await cipher_of(connection, settings)).decrypt(
+            secret_place(staff_code), found["secret"]
+        )
         if isinstance(secret, Undecrypted):
             return None
         step = matching_step(secret, digits, now, found["last_step"])
-        return Taken.APP if step is not None and await queries.take_step(connection, staff_code, step) else None
+        return (
+            Taken.APP
+            if step is not None and await queries.take_step(connection, staff_code, step)
+            else None
+        )
     if found["confirmed_at"] is None:
         return None
-    return Taken.RECOVERY if await use_code(connection, settings, Kept(staff_code, PURPOSE), code, now) else None
+    return (
+        Taken.RECOVERY
+        if await use_code(connection, settings, Kept(staff_code, PURPOSE), code, now)
+        else None
+    )
 
 
-async def new_recovery_codes(connection: Connection, settings: Settings, staff_code: str, now: datetime) -> list[str]:
+async def new_recovery_codes(
+    connection: Connection, settings: Settings, staff_code: str, now: datetime
+) -> list[str]:
     """Ten new recovery codes; the older ones are no longer good."""
     codes = [new_code() for _ in range(RECOVERY_CODES)]
     await keep_codes(connection, settings, Kept(staff_code, PURPOSE), codes, now)
@@ -76,7 +94,9 @@ def new_secret() -> str:
 
 def address_of(secret: str, staff_code: str, issuer: str) -> str:
     """The `otpauth:` address that an authenticator app reads from a QR code."""
-    return pyotp.TOTP(secret, interval=_STEP_S).provisioning_uri(name=staff_code, issuer_name=issuer)
+    return pyotp.TOTP(secret, interval=_STEP_S).provisioning_uri(
+        name=staff_code, issuer_name=issuer
+    )
 
 
 def secret_place(staff_code: str) -> Place:

@@ -8,10 +8,15 @@ from service.kit.database import Connection, Row
 
 async def second_factor(connection: Connection, staff_code: str) -> Row | None:
     """A cadre's authenticator app, confirmed or not."""
-    return await connection.fetchrow("SELECT secret, confirmed_at, last_step FROM second_factor WHERE staff_code = $1", staff_code)
+    return await connection.fetchrow(
+        "SELECT secret, confirmed_at, last_step FROM second_factor WHERE staff_code = $1",
+        staff_code,
+    )
 
 
-async def begin_enrolment(connection: Connection, staff_code: str, secret: str, now: datetime) -> bool:
+async def begin_enrolment(
+    connection: Connection, staff_code: str, secret: str, now: datetime
+) -> bool:
     """Keeps a secret that is still to be confirmed; False when there is a confirmed one."""
     status = await connection.execute(
         """
@@ -29,21 +34,29 @@ async def begin_enrolment(connection: Connection, staff_code: str, secret: str, 
 async def confirm(connection: Connection, staff_code: str, now: datetime) -> bool:
     """From now on the second factor is asked for; False when it was already."""
     status = await connection.execute(
-        "UPDATE second_factor SET confirmed_at = $2 WHERE staff_code = $1 AND confirmed_at IS NULL", staff_code, now
+        "UPDATE second_factor SET confirmed_at = $2 WHERE staff_code = $1 AND confirmed_at IS NULL",
+        staff_code,
+        now,
     )
     return status.endswith(" 1")
 
 
 async def take_step(connection: Connection, staff_code: str, step: int) -> bool:
     """Takes the code of a time step; False when that or a later one was taken before."""
-    status = await connection.execute("UPDATE second_factor SET last_step = $2 WHERE staff_code = $1 AND last_step < $2", staff_code, step)
+    status = await connection.execute(
+        "UPDATE second_factor SET last_step = $2 WHERE staff_code = $1 AND last_step < $2",
+        staff_code,
+        step,
+    )
     return status.endswith(" 1")
 
 
 async def forget_second_factor(connection: Connection, staff_code: str) -> bool:
     """Takes a cadre's second factor and its recovery codes away; False when there was none."""
     await delete_codes(connection, staff_code, "second-factor")
-    return (await connection.execute("DELETE FROM second_factor WHERE staff_code = $1", staff_code)).endswith(" 1")
+    return (
+        await connection.execute("DELETE FROM second_factor WHERE staff_code = $1", staff_code)
+    ).endswith(" 1")
 
 
 async def replace_codes(
@@ -67,8 +80,12 @@ async def replace_codes(
     )
 
 
-async def lock_codes(connection: Connection, staff_code: str, purpose: str, now: datetime) -> list[str]:
-    """The one-time codes that a cadre has for a purpose and whose time is not over, as they are kept, locked."""
+async def lock_codes(
+    connection: Connection, staff_code: str, purpose: str, now: datetime
+) -> list[str]:
+    """The one-time codes that a cadre has for a purpose and whose time is not over, as they are
+    kept, locked.
+    """
     rows = await connection.fetch(
         "SELECT hash FROM one_time_code WHERE staff_code = $1 AND purpose = $2 AND (expires_at IS NULL OR expires_at > $3)"
         " ORDER BY hash FOR UPDATE",
@@ -81,9 +98,16 @@ async def lock_codes(connection: Connection, staff_code: str, purpose: str, now:
 
 async def delete_code(connection: Connection, staff_code: str, purpose: str, stored: str) -> None:
     """Deletes one of them, by how it is kept."""
-    await connection.execute("DELETE FROM one_time_code WHERE staff_code = $1 AND purpose = $2 AND hash = $3", staff_code, purpose, stored)
+    await connection.execute(
+        "DELETE FROM one_time_code WHERE staff_code = $1 AND purpose = $2 AND hash = $3",
+        staff_code,
+        purpose,
+        stored,
+    )
 
 
 async def delete_codes(connection: Connection, staff_code: str, purpose: str) -> None:
     """Deletes a cadre's one-time codes for a purpose."""
-    await connection.execute("DELETE FROM one_time_code WHERE staff_code = $1 AND purpose = $2", staff_code, purpose)
+    await connection.execute(
+        "DELETE FROM one_time_code WHERE staff_code = $1 AND purpose = $2", staff_code, purpose
+    )

@@ -1,4 +1,6 @@
-"""The SQL of sign-ins: refresh tokens, which families they make, and what a token is checked against."""
+"""The SQL of sign-ins: refresh tokens, which families they make, and what a token is checked
+against.
+"""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -10,8 +12,9 @@ from service.kit.database import Connection, Row
 class Session(NamedTuple):
     """What decides whether a token is still good.
 
-    Posts, the device's revocation, whether the sign-in has ended, a first password to change, whether there is a second factor,
-    and whether this is the first use of the refresh token with which the access token was issued.
+    Posts, the device's revocation, whether the sign-in has ended, a first password to change,
+    whether there is a second factor, and whether this is the first use of the refresh token with
+    which the access token was issued.
     """
 
     posts: list[PostHeld]
@@ -22,10 +25,17 @@ class Session(NamedTuple):
     is_first_use: bool
 
 
-async def session(connection: Connection, staff_code: str, device: str | None, family: str | None, generation: int | None) -> Session:
+async def session(
+    connection: Connection,
+    staff_code: str,
+    device: str | None,
+    family: str | None,
+    generation: int | None,
+) -> Session:
     """Everything that a request's token is checked against, in one statement.
 
-    A sign-in that the server does not know was lost with its last hours (promise 9): its token is genuine all the same.
+    A sign-in that the server does not know was lost with its last hours (promise 9): its token is
+    genuine all the same.
     """
     rows = await connection.fetch(
         """
@@ -46,7 +56,11 @@ async def session(connection: Connection, staff_code: str, device: str | None, f
         family,
         generation,
     )
-    posts = [PostHeld(row["role"], row["unit"], row["valid_from"], row["valid_to"]) for row in rows if row["role"] is not None]
+    posts = [
+        PostHeld(row["role"], row["unit"], row["valid_from"], row["valid_to"])
+        for row in rows
+        if row["role"] is not None
+    ]
     first = rows[0]
     return Session(
         posts,
@@ -58,8 +72,12 @@ async def session(connection: Connection, staff_code: str, device: str | None, f
     )
 
 
-async def note_first_use(connection: Connection, family: str, generation: int, now: datetime) -> None:
-    """Keeps that a refresh token has reached its phone: an access token that was issued with it was used."""
+async def note_first_use(
+    connection: Connection, family: str, generation: int, now: datetime
+) -> None:
+    """Keeps that a refresh token has reached its phone: an access token that was issued with it was
+    used.
+    """
     await connection.execute(
         "UPDATE refresh_token SET first_used_at = $3 WHERE family = $1 AND generation = $2 AND first_used_at IS NULL",
         family,
@@ -69,8 +87,12 @@ async def note_first_use(connection: Connection, family: str, generation: int, n
 
 
 async def lock_sign_ins(connection: Connection, staff_code: str) -> None:
-    """Lets one transaction at a time begin, renew or end sign-ins of a cadre: none is begun behind the back of an end."""
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtext('gridloop sign-ins'), hashtext($1))", staff_code)
+    """Lets one transaction at a time begin, renew or end sign-ins of a cadre: none is begun behind
+    the back of an end.
+    """
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtext('gridloop sign-ins'), hashtext($1))", staff_code
+    )
 
 
 class NewToken(NamedTuple):
@@ -98,7 +120,9 @@ async def add_refresh_token(connection: Connection, token: NewToken) -> None:
 
 
 async def refresh_token(connection: Connection, hash: str) -> Row | None:
-    """A refresh token with the registration time of its device, and whether the cadre still has a first password."""
+    """A refresh token with the registration time of its device, and whether the cadre still has a
+    first password.
+    """
     return await connection.fetchrow(
         """
         SELECT r.hash, r.family::text, r.staff_code, r.device::text, r.expires_at, r.revoked_at, r.generation,
@@ -112,12 +136,16 @@ async def refresh_token(connection: Connection, hash: str) -> Row | None:
 async def successor_of(connection: Connection, family: str, generation: int) -> Row | None:
     """The refresh token that follows on one."""
     return await connection.fetchrow(
-        "SELECT hash, first_used_at FROM refresh_token WHERE family = $1 AND generation = $2", family, generation + 1
+        "SELECT hash, first_used_at FROM refresh_token WHERE family = $1 AND generation = $2",
+        family,
+        generation + 1,
     )
 
 
 async def replace_hash(connection: Connection, old: str, new: str) -> None:
-    """Gives a refresh token that was never used another text: the key that derives it has changed since."""
+    """Gives a refresh token that was never used another text: the key that derives it has changed
+    since.
+    """
     await connection.execute("UPDATE refresh_token SET hash = $2 WHERE hash = $1", old, new)
 
 
@@ -140,7 +168,9 @@ async def revoke_family(connection: Connection, family: str, now: datetime, why:
     )
 
 
-async def end_sessions(connection: Connection, staff_code: str, now: datetime, why: str, but: str | None = None) -> int:
+async def end_sessions(
+    connection: Connection, staff_code: str, now: datetime, why: str, but: str | None = None
+) -> int:
     """Ends the sign-ins of a cadre, all or all but one; returns how many were under way."""
     await lock_sign_ins(connection, staff_code)
     count: int = await connection.fetchval(
@@ -188,6 +218,8 @@ async def is_known_device(connection: Connection, device: str, staff_code: str) 
 async def is_known_address(connection: Connection, staff_code: str, address: str) -> bool:
     """Whether the cadre has signed in from an address before."""
     found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM refresh_token WHERE staff_code = $1 AND address = $2)", staff_code, address
+        "SELECT EXISTS (SELECT FROM refresh_token WHERE staff_code = $1 AND address = $2)",
+        staff_code,
+        address,
     )
     return found

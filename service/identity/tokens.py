@@ -27,15 +27,18 @@ from sync_protocol.texts import Text, text_of
 LEEWAY_S = 60
 _CACHED = 20_000
 _UNKNOWN_KEY_RELOADS_AFTER_S = 5.0
-# A key that is rotated in signs in every process after this at the latest; a session that ended is noticed on the sync route, too.
+# A key that is rotated in signs in every process after this at the latest; a session that ended is
+# noticed on the sync route, too.
 RELOADED_EVERY_S = 30.0
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """Who a token speaks for: a staff code and the device it is bound to, if any; or an app (`client`) with its `scopes`.
+    """Who a token speaks for: a staff code and the device it is bound to, if any; or an app
+    (`client`) with its `scopes`.
 
-    `session` is the sign-in that it grew from, `generation` the refresh token of it with which it was issued; `expires` is a Unix time.
-    `registered_ms`: when the device was registered, Unix milliseconds; a restored server learns it from here.
+    `session` is the sign-in that it grew from, `generation` the refresh token of it with which it
+    was issued; `expires` is a Unix time. `registered_ms`: when the device was registered, Unix
+    milliseconds; a restored server learns it from here.
     """
 
     staff_code: str
@@ -49,7 +52,9 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """What an access token says beside its subject: the device, the sign-in, and the refresh token with which it is issued."""
+    """What an access token says beside its subject: the device, the sign-in, and the refresh token
+    with which it is issued.
+    """
 
     device: str | None = None
     session: str | None = None
@@ -60,9 +65,16 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """Makes and reads tokens with the keys that the database keeps, so that every process knows them."""
+    """Makes and reads tokens with the keys that the database keeps, so that every process knows
+    them.
+    """
 
-    def __init__(self, database: Database, settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._database = database
         self._settings = settings
         self._now = now
@@ -75,8 +87,9 @@ class Tokens:
         self._loading = asyncio.Lock()
 
     async def ready(self) -> None:
-        """Reads the keys if they were not read yet. Call it before opening a transaction in which a token is made: reading them there
-        would wait for a second connection while holding the first. Raises `KeyMissing` when the key that signs cannot be decrypted.
+        """Reads the keys if they were not read yet. Call it before opening a transaction in which a
+        token is made: reading them there would wait for a second connection while holding the
+        first. Raises `KeyMissing` when the key that signs cannot be decrypted.
         """
         async with self._loading:
             if self._private is None or time.monotonic() - self._loaded > RELOADED_EVERY_S:
@@ -85,19 +98,30 @@ class Tokens:
             raise self._missing
 
     async def load(self) -> None:
-        """Reads the keys, and makes the first on a new database. Those that check tokens are good without the one that signs."""
+        """Reads the keys, and makes the first on a new database. Those that check tokens are good
+        without the one that signs.
+        """
         async with self._database.transaction(bookkeeping=True) as connection:
             cipher = await cipher_of(connection, self._settings)
             rows = await queries.signing_keys(connection, self._now())
             if not rows:
                 await refuse_unknown_keys(connection, self._settings)
                 made, private, public_pem = make_key()
-                await queries.add_signing_key(connection, made, cipher.encrypt(key_place(made), private), public_pem, first=True)
+                await queries.add_signing_key(
+                    connection,
+                    made,
+                    cipher.encrypt(key_place(made), private),
+                    public_pem,
+                    first=True,
+                )
                 rows = await queries.signing_keys(connection, self._now())
         kid, self._private, self._missing = rows[0]["kid"], None, None
         keyring = self._settings.keyring
         try:
-            self._private = (kid, decrypted_key(self._settings, cipher, kid, rows[0]["private_pem"]))
+            self._private = (
+                kid,
+                decrypted_key(self._settings, cipher, kid, rows[0]["private_pem"]),
+            )
             keyring.foreign = None
         except SigningKeyChanged as error:
             self._missing = error
@@ -110,18 +134,27 @@ class Tokens:
         self._loaded = time.monotonic()
 
     async def rotate(self, now: datetime, at_once: bool = False, act: Act | None = None) -> str:
-        """Adds a new key, which signs from now on; the older ones go when all that they signed has expired, or at once.
+        """Adds a new key, which signs from now on; the older ones go when all that they signed has
+        expired, or at once.
 
-        Raises `KeyMissing` where the present one is encrypted by a key that is not known. With `at_once` it is given up. `act`: how it is
-        noted in the trail.
+        Raises `KeyMissing` where the present one is encrypted by a key that is not known. With
+        `at_once` it is given up. `act`: how it is noted in the trail.
         """
         kid, private, public = make_key()
-        last = timedelta() if at_once else timedelta(minutes=self._settings.access_minutes, seconds=LEEWAY_S + 2 * RELOADED_EVERY_S)
+        last = (
+            timedelta()
+            if at_once
+            else timedelta(
+                minutes=self._settings.access_minutes, seconds=LEEWAY_S + 2 * RELOADED_EVERY_S
+            )
+        )
         async with self._database.transaction() as connection:
             if not at_once:
                 await refuse_unknown_keys(connection, self._settings)
             cipher = await cipher_of(connection, self._settings)
-            await queries.add_signing_key(connection, kid, cipher.encrypt(key_place(kid), private), public, first=False)
+            await queries.add_signing_key(
+                connection, kid, cipher.encrypt(key_place(kid), private), public, first=False
+            )
             await queries.retire_signing_keys(connection, kid, now + last)
             if act is not None:
                 await act(connection)
@@ -130,7 +163,8 @@ class Tokens:
     def is_due(self, claims: Claims) -> bool:
         """Whether it is time to ask the database again whether a phone's sign-in still stands.
 
-        The first use of a refresh token's access token is always such a moment: it tells that the refresh token has arrived.
+        The first use of a refresh token's access token is always such a moment: it tells that the
+        refresh token has arrived.
         """
         at = self._looked.get((claims.staff_code, claims.session, claims.generation))
         return at is None or time.monotonic() - at > RELOADED_EVERY_S
@@ -164,7 +198,9 @@ class Tokens:
         return jwt.sign(claims, pem, kid)
 
     async def read(self, token: str, now: datetime) -> Claims:
-        """Who a token speaks for; raises `Problem`. A token that was read before is looked up until it expires."""
+        """Who a token speaks for; raises `Problem`. A token that was read before is looked up until
+        it expires.
+        """
         if time.monotonic() - self._loaded > RELOADED_EVERY_S:
             await self.load()
         known = self._cache.get(token)
@@ -174,19 +210,26 @@ class Tokens:
                 self._cache.clear()
             self._cache[token] = known
         if known.expires + LEEWAY_S < now.timestamp():
-            raise Problem(TOKEN_EXPIRED, "The access token has expired; get a new one with the refresh token.")
+            raise Problem(
+                TOKEN_EXPIRED, "The access token has expired; get a new one with the refresh token."
+            )
         return known
 
     async def _verify(self, token: str) -> Claims:
         try:
             kid = jwt.key_id(token)
-            if kid not in self._public and time.monotonic() - self._loaded > _UNKNOWN_KEY_RELOADS_AFTER_S:
+            if (
+                kid not in self._public
+                and time.monotonic() - self._loaded > _UNKNOWN_KEY_RELOADS_AFTER_S
+            ):
                 await self.load()
             if kid not in self._public:
                 raise jwt.NotOurs(Text("The token was not signed by this server"))
             claims = jwt.verified(token, self._public[kid], self._settings.issuer)
         except jwt.NotOurs as error:
-            raise Problem(TOKEN_INVALID, Text("{what}; sign in at /v1/auth/token.", what=text_of(error))) from None
+            raise Problem(
+                TOKEN_INVALID, Text("{what}; sign in at /v1/auth/token.", what=text_of(error))
+            ) from None
         try:
             return Claims(
                 str(claims["sub"]),
@@ -199,7 +242,9 @@ class Tokens:
                 claims.get("reg"),
             )
         except (KeyError, TypeError, ValueError):
-            raise Problem(TOKEN_INVALID, "The token lacks a claim; sign in at /v1/auth/token.") from None
+            raise Problem(
+                TOKEN_INVALID, "The token lacks a claim; sign in at /v1/auth/token."
+            ) from None
 
     async def jwks(self) -> dict[str, Any]:
         """The public keys, for others to check tokens with (RFC 7517)."""
@@ -224,7 +269,10 @@ def decrypted_key(settings: Settings, cipher: FieldCipher, kid: str, stored: str
         if missing is not None:
             raise KeyMissing(missing_key_text(settings, missing))
         raise SigningKeyChanged(
-            Text("The signing key {kid} was changed and cannot be decrypted; run ‘gridloop keys rotate --at-once’.", kid=kid)
+            Text(
+                "The signing key {kid} was changed and cannot be decrypted; run ‘gridloop keys rotate --at-once’.",
+                kid=kid,
+            )
         )
     return found
 
@@ -232,8 +280,12 @@ def decrypted_key(settings: Settings, cipher: FieldCipher, kid: str, stored: str
 def make_key() -> tuple[str, str, str]:
     """A new key pair: its id, the private and the public key as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     return hashlib.sha256(public).hexdigest()[:16], private.decode(), public.decode()
 
 
@@ -243,13 +295,17 @@ def new_refresh_token() -> str:
 
 
 def successor_of(refresh_token: str, settings: Settings) -> str:
-    """The refresh token that follows on one: the same however often it is asked for, and only the server can tell it."""
+    """The refresh token that follows on one: the same however often it is asked for, and only the
+    server can tell it.
+    """
     digest = hmac.digest(derived_key(settings, b"refresh"), refresh_token.encode(), "sha256")
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def derived_key(settings: Settings, purpose: bytes) -> bytes:
-    """A key of its own for a purpose, the same in all processes as long as the secret keys keep their order."""
+    """A key of its own for a purpose, the same in all processes as long as the secret keys keep
+    their order.
+    """
     return hmac.digest(settings.keyring.log_key, b"gridloop " + purpose, "sha256")
 
 

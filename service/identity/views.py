@@ -107,7 +107,11 @@ def view_of_post(post: PostHeld) -> View | None:
 
 def present_views(posts: Iterable[PostHeld], moment: datetime) -> list[tuple[str, View]]:
     """The units of the posts held at a moment, each with its view, the widest view first."""
-    found = {(post.unit, view) for post in posts if post.valid_at(moment) and (view := view_of_post(post)) is not None}
+    found = {
+        (post.unit, view)
+        for post in posts
+        if post.valid_at(moment) and (view := view_of_post(post)) is not None
+    }
     return sorted(found, key=lambda pair: (_ORDER[pair[1]], pair[0]))
 
 
@@ -119,7 +123,9 @@ def view_in(present: Iterable[tuple[str, View]], grid: str) -> View | None:
 @cache
 def absent_on_devices(kind: Kind, view: View) -> frozenset[str]:
     """The declared fields that a device with this view does not get."""
-    return frozenset(name for name in kind.names if TABLE[class_of(kind, name)][view] is not Shown.WHOLE)
+    return frozenset(
+        name for name in kind.names if TABLE[class_of(kind, name)][view] is not Shown.WHOLE
+    )
 
 
 def goes_to_devices(field_class: FieldClass, view: View) -> bool:
@@ -175,7 +181,11 @@ def coarse(place: Any) -> Any:
     if not isinstance(place, Mapping):
         return None
     known = {name: place.get(name) for name in ("lat", "lon")}
-    return {name: round(value, _DECIMALS) for name, value in known.items() if isinstance(value, float | int)}
+    return {
+        name: round(value, _DECIMALS)
+        for name, value in known.items()
+        if isinstance(value, float | int)
+    }
 
 
 def redact_value(kind: str, name: str, value: Any, view: View) -> Any:
@@ -197,20 +207,33 @@ def redact_value(kind: str, name: str, value: Any, view: View) -> Any:
 def for_device(kind: str, name: str, value: Any, view: View | None) -> Any:
     """One field's value if devices with a view get it; else None."""
     declared = KINDS.get(kind)
-    return value if view is not None and declared is not None and goes_to_devices(class_of(declared, name), view) else None
+    return (
+        value
+        if view is not None
+        and declared is not None
+        and goes_to_devices(class_of(declared, name), view)
+        else None
+    )
 
 
 def is_disguise(kind: str, name: str, value: Any, true: Iterable[Any], view: View) -> bool:
-    """Whether a value that somebody sends is what the view showed in place of one of the `true` ones.
+    """Whether a value that somebody sends is what the view showed in place of one of the `true`
+    ones.
 
     Written back, a mask would become the data.
     """
     declared = KINDS.get(kind)
-    if declared is None or TABLE[class_of(declared, name)][view] not in (Shown.MASKED, Shown.COARSE):
+    if declared is None or TABLE[class_of(declared, name)][view] not in (
+        Shown.MASKED,
+        Shown.COARSE,
+    ):
         return False
     if isinstance(value, str) and "**" in value:
         return True
-    return any(item is not None and item != value and redact_value(kind, name, item, view) == value for item in true)
+    return any(
+        item is not None and item != value and redact_value(kind, name, item, view) == value
+        for item in true
+    )
 
 
 def redact(kind: str, fields: Mapping[str, Any], view: View) -> dict[str, Any]:

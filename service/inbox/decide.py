@@ -1,4 +1,6 @@
-"""Decisions of people on conflicts and held mutations, each a mutation or a verdict of the one write path."""
+"""Decisions of people on conflicts and held mutations, each a mutation or a verdict of the one
+write path.
+"""
 
 from typing import Any
 
@@ -28,9 +30,18 @@ from sync_protocol.texts import Text
 
 
 async def settle(
-    connection: Connection, settings: Settings, cipher: FieldCipher, caller: Caller, conflict: Any, choice: str, value: Any, note: str
+    connection: Connection,
+    settings: Settings,
+    cipher: FieldCipher,
+    caller: Caller,
+    conflict: Any,
+    choice: str,
+    value: Any,
+    note: str,
 ) -> None:
-    """Settles a conflict; `kept` changes no record, the others write the record by a mutation that no policy overrules."""
+    """Settles a conflict; `kept` changes no record, the others write the record by a mutation that
+    no policy overrules.
+    """
     if conflict["resolved_at"] is not None:
         raise Problem(
             ALREADY_DECIDED,
@@ -44,19 +55,40 @@ async def settle(
         raise Problem(INVALID, "value goes with the choice ‘value’ only; leave it out.")
     kind, field, record, id = (conflict[name] for name in ("kind", "field", "record", "id"))
     if choice != "kept":
-        chosen = conflict_value(cipher, kind, field, record, id, "lost", conflict["lost"]) if choice == "lost" else value
+        chosen = (
+            conflict_value(cipher, kind, field, record, id, "lost", conflict["lost"])
+            if choice == "lost"
+            else value
+        )
         if isinstance(chosen, Undecrypted):
-            raise Problem(NOT_NOW, "The value that lost cannot be decrypted at present; the server lacks a key. Set a value instead.")
+            raise Problem(
+                NOT_NOW,
+                "The value that lost cannot be decrypted at present; the server lacks a key. Set a value instead.",
+            )
         if choice == "value":
-            shown = (conflict_value(cipher, kind, field, record, id, name, conflict[name]) for name in ("kept", "lost"))
+            shown = (
+                conflict_value(cipher, kind, field, record, id, name, conflict[name])
+                for name in ("kept", "lost")
+            )
             caller.refuse_disguise(kind, field, value, [*shown], conflict["grid"])
         await _write_choice(connection, settings, cipher, caller, conflict, chosen)
-    text = encrypted_conflict_value(cipher, kind, field, id, "value", value) if choice == "value" else None
-    await queries.resolve_conflict(connection, conflict["id"], choice, text, note, caller.staff_code, caller.now)
+    text = (
+        encrypted_conflict_value(cipher, kind, field, id, "value", value)
+        if choice == "value"
+        else None
+    )
+    await queries.resolve_conflict(
+        connection, conflict["id"], choice, text, note, caller.staff_code, caller.now
+    )
 
 
 async def _write_choice(
-    connection: Connection, settings: Settings, cipher: FieldCipher, caller: Caller, conflict: Any, chosen: Any
+    connection: Connection,
+    settings: Settings,
+    cipher: FieldCipher,
+    caller: Caller,
+    conflict: Any,
+    chosen: Any,
 ) -> None:
     kind = KINDS[conflict["kind"]]
     stored = (await load(connection, kind, [conflict["record"]], cipher)).get(conflict["record"])
@@ -72,26 +104,33 @@ async def _write_choice(
         mutation.base_grid, mutation.grid = record.grid, str(chosen)
     else:
         mutation.fields = {conflict["field"]: chosen}
-    # A settled conflict is a decision about a record of any kind, by someone with the right to settle: it is written by the post that
-    # settles, whatever kinds that post writes otherwise.
+    # A settled conflict is a decision about a record of any kind, by someone with the right to
+    # settle: it is written by the post that settles, whatever kinds that post writes otherwise.
     verdict = await write_as_cadre(connection, settings, caller, mutation, override=True)
     if verdict.outcome == "held":
         raise Problem(INVALID, Text("That value cannot be set: {why}", why=verdict.detail))
 
 
 async def release_held(
-    connection: Connection, settings: Settings, caller: Caller, held_id: str, fields: dict[str, Any] | None, note: str
+    connection: Connection,
+    settings: Settings,
+    caller: Caller,
+    held_id: str,
+    fields: dict[str, Any] | None,
+    note: str,
 ) -> dict[str, Any]:
     """Releases a held mutation and answers its verdict; one that still has a flaw stays held.
 
-    With other fields it is the decider's edit, within the decider's rights; the record that it makes is still its author's.
+    With other fields it is the decider's edit, within the decider's rights; the record that it
+    makes is still its author's.
     """
     row = await held_queries.lock_held(connection, held_id, await cipher_of(connection, settings))
     if row is None or row.state != "open":
         raise _decided(held_id)
     if not row.is_whole:
         text = Text(
-            "The held mutation {id} cannot be decrypted at present, so that it cannot be released; the server lacks a key.", id=held_id
+            "The held mutation {id} cannot be decrypted at present, so that it cannot be released; the server lacks a key.",
+            id=held_id,
         )
         raise Problem(NOT_NOW, text)
     if fields is None or (fields == row.mutation.fields and not row.is_copy):
@@ -109,9 +148,13 @@ async def release_held(
                 grid=held.grid[:20],
             )
             raise Problem(NOT_ALLOWED, text)
-        verdict = await write_as_cadre(connection, settings, caller, corrected(held, fields), origin=row)
+        verdict = await write_as_cadre(
+            connection, settings, caller, corrected(held, fields), origin=row
+        )
         if verdict.outcome != "held":
-            await held_queries.close_held(connection, row, "released", caller.staff_code, note, caller.now)
+            await held_queries.close_held(
+                connection, row, "released", caller.staff_code, note, caller.now
+            )
     for conflict in verdict.conflicts or ():
         view = caller.shown_of(row.mutation.grid)
         conflict.kept = redact_value(row.mutation.kind, conflict.field, conflict.kept, view)
@@ -122,13 +165,17 @@ async def release_held(
     return answer | {"seq": row.seq}
 
 
-async def discard_held(connection: Connection, settings: Settings, caller: Caller, held_id: str, reason: str) -> dict[str, Any]:
+async def discard_held(
+    connection: Connection, settings: Settings, caller: Caller, held_id: str, reason: str
+) -> dict[str, Any]:
     """Discards a held mutation with a reason."""
     cipher = await cipher_of(connection, settings)
     row = await held_queries.lock_held(connection, held_id, cipher)
     if row is None or row.state != "open":
         raise _decided(held_id)
-    await held_queries.close_held(connection, row, "discarded", caller.staff_code, reason, caller.now)
+    await held_queries.close_held(
+        connection, row, "discarded", caller.staff_code, reason, caller.now
+    )
     if row.reason == erased.REASON:
         # It would have brought erased data back: it goes as the rest has gone.
         whole = await erased_queries.lock_held_row(connection, held_id)
@@ -137,4 +184,7 @@ async def discard_held(connection: Connection, settings: Settings, caller: Calle
 
 
 def _decided(held_id: str) -> Problem:
-    return Problem(ALREADY_DECIDED, Text("The held mutation {id} was released or discarded before.", id=held_id))
+    return Problem(
+        ALREADY_DECIDED,
+        Text("The held mutation {id} was released or discarded before.", id=held_id),
+    )

@@ -51,11 +51,21 @@ async def conflicts(
 
 async def lock_conflict(connection: Connection, conflict: str, units: Sequence[str]) -> Row | None:
     """A conflict of these units, locked."""
-    return await connection.fetchrow(_CONFLICT + f" WHERE {_IN_SCOPE.format('c')} AND c.id = $2 FOR UPDATE OF c", list(units), conflict)
+    return await connection.fetchrow(
+        _CONFLICT + f" WHERE {_IN_SCOPE.format('c')} AND c.id = $2 FOR UPDATE OF c",
+        list(units),
+        conflict,
+    )
 
 
 async def resolve_conflict(
-    connection: Connection, conflict: str, choice: str, value: str | None, note: str, by: str, now: datetime
+    connection: Connection,
+    conflict: str,
+    choice: str,
+    value: str | None,
+    note: str,
+    by: str,
+    now: datetime,
 ) -> None:
     """Keeps how a conflict was settled."""
     await connection.execute(
@@ -72,12 +82,15 @@ async def resolve_conflict(
 async def grid_of_held(connection: Connection, id: str) -> Row | None:
     """The grid that a held mutation names, whether there is such a grid, and who wrote it."""
     return await connection.fetchrow(
-        "SELECT h.grid, h.staff_code, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known FROM held h WHERE h.id = $1", id
+        "SELECT h.grid, h.staff_code, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known FROM held h WHERE h.id = $1",
+        id,
     )
 
 
 async def original_of(connection: Connection, id: str) -> Row | None:
-    """What came of a held mutation: its author, its grid and whether there is such a grid, its body, and the original of a copy."""
+    """What came of a held mutation: its author, its grid and whether there is such a grid, its
+    body, and the original of a copy.
+    """
     return await connection.fetchrow(
         "SELECT h.staff_code, h.kind, h.record, h.grid, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known, h.body, h.original"
         " FROM held h WHERE h.id = $1",

@@ -1,4 +1,6 @@
-"""What is held and can go through without anybody's decision is tried again: after an upgrade, and now and then while the service runs."""
+"""What is held and can go through without anybody's decision is tried again: after an upgrade, and
+now and then while the service runs.
+"""
 
 import asyncio
 import logging
@@ -23,8 +25,10 @@ _AT_ONCE = 200
 
 
 async def release_unknown_kinds(database: Database, settings: Settings, now: datetime) -> int:
-    """Releases held mutations of kinds that are known by now (promise 11), in the order in which they were written; returns how many
-    went through. Those that still have a flaw stay held, with the newest reason."""
+    """Releases held mutations of kinds that are known by now (promise 11), in the order in which
+    they were written; returns how many went through. Those that still have a flaw stay held, with
+    the newest reason.
+    """
 
     async def find(connection: Connection, search: Search, cipher: FieldCipher) -> list[HeldRow]:
         return await lock_open_of_kinds(connection, "kind-unknown", list(KINDS), search, cipher)
@@ -35,8 +39,8 @@ async def release_unknown_kinds(database: Database, settings: Settings, now: dat
 async def release_overdue(database: Database, settings: Settings, now: datetime) -> int:
     """The same for those that wait for a record which is here.
 
-    What comes releases what waits for it. But of a mutation in one grid that is just being held, and the record in another that is just
-    being made, neither can see the other.
+    What comes releases what waits for it. But of a mutation in one grid that is just being held,
+    and the record in another that is just being made, neither can see the other.
     """
 
     return await _release(database, settings, now, lock_overdue)
@@ -62,7 +66,9 @@ async def _release(database: Database, settings: Settings, now: datetime, find: 
             return released
 
 
-async def keep_retrying(database: Database, settings: Settings, now: Callable[[], datetime], every_s: float = EVERY_S) -> None:
+async def keep_retrying(
+    database: Database, settings: Settings, now: Callable[[], datetime], every_s: float = EVERY_S
+) -> None:
     """Releases what is overdue, about every `every_s` seconds for as long as the service runs."""
     while True:
         await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
@@ -71,7 +77,9 @@ async def keep_retrying(database: Database, settings: Settings, now: Callable[[]
         except (Problem, KeyMissing, *WITHOUT_TABLES):
             continue  # the database is down, lacks its tables or its key, and said so
         except Exception:
-            log.exception("what waits for a record that is here could not be released; it is tried again")
+            log.exception(
+                "what waits for a record that is here could not be released; it is tried again"
+            )
             continue
         if released:
             log.info("%d held mutations went through: what they waited for is here", released)

@@ -33,8 +33,13 @@ from sync_protocol.texts import Text, with_strings
 
 router = APIRouter(prefix="/v1", tags=["inbox"])
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
-_ORIGINAL: dict[int | str, dict[str, Any]] = {200: {"description": "Just what was sent, or the mutation as it is kept", "content": _TEXT}}
-Unit = Annotated[str | None, Query(max_length=20, description="That unit and all below it", examples=["150221100"])]
+_ORIGINAL: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Just what was sent, or the mutation as it is kept", "content": _TEXT}
+}
+Unit = Annotated[
+    str | None,
+    Query(max_length=20, description="That unit and all below it", examples=["150221100"]),
+]
 
 
 class ConflictOut(BaseModel):
@@ -45,7 +50,9 @@ class ConflictOut(BaseModel):
     kind: str
     record: str
     field: str
-    rule: str = Field(description="The rule that chose: its name, a colon, and in words, in the language of the request")
+    rule: str = Field(
+        description="The rule that chose: its name, a colon, and in words, in the language of the request"
+    )
     rev: int
     kept: Any
     kept_by: str
@@ -85,7 +92,10 @@ class HeldOut(BaseModel):
     state: str
     received_at: datetime
     mutation: dict[str, Any]
-    normalised: bool = Field(False, description="Whether `mutation` is a copy that can be shown of something that cannot; see its original")
+    normalised: bool = Field(
+        False,
+        description="Whether `mutation` is a copy that can be shown of something that cannot; see its original",
+    )
     waits_for: str | None = None
     decided_by: str | None = None
     decided_at: datetime | None = None
@@ -125,7 +135,9 @@ _QUOTING = frozenset({"unreadable", "too-large", "fields-wrong", "id-wrong"})
 
 
 def _units(caller: Caller, unit: str | None) -> list[str]:
-    """The units that a list is about; none for a cadre without a post, who still sees the own held mutations."""
+    """The units that a list is about; none for a cadre without a post, who still sees the own held
+    mutations.
+    """
     return caller.units_or_none() if unit is None else scope_of(caller, unit)
 
 
@@ -134,7 +146,9 @@ def _conflict(row: Any, cipher: FieldCipher, caller: Caller) -> ConflictOut:
     for name in ("kept", "lost", "value"):
         value = None
         if values[name] is not None:
-            found = conflict_value(cipher, row["kind"], row["field"], row["record"], row["id"], name, values[name])
+            found = conflict_value(
+                cipher, row["kind"], row["field"], row["record"], row["id"], name, values[name]
+            )
             value = shown_json(json.dumps(found))
         values[name] = redact_value(row["kind"], row["field"], value, view)
     return ConflictOut(**{**values, "rule": shown_rule(row["rule"])})
@@ -155,7 +169,12 @@ def _held(row: Any, cipher: FieldCipher, caller: Caller) -> HeldOut:
     return HeldOut(mutation=mutation, **values)
 
 
-@router.get("/conflicts", summary="Fields on which two devices disagreed", operation_id="list_conflicts", responses=documented(*READING))
+@router.get(
+    "/conflicts",
+    summary="Fields on which two devices disagreed",
+    operation_id="list_conflicts",
+    responses=documented(*READING),
+)
 async def conflicts(
     request: Request,
     caller: Signed,
@@ -170,10 +189,17 @@ async def conflicts(
     units = _units(caller, unit)
     async with state_of(request).database.transaction() as connection:
         cipher = await cipher_of(connection, state_of(request).settings)
-        rows, more = cut(await queries.conflicts(connection, units, state, kind, record, read_after(after), limit + 1), limit)
+        rows, more = cut(
+            await queries.conflicts(
+                connection, units, state, kind, record, read_after(after), limit + 1
+            ),
+            limit,
+        )
         await note(connection, request, caller, "conflicts", units, len(rows))
     items = [_conflict(row, cipher, caller) for row in rows]
-    return ConflictPage(items=items, next=next_after(items[-1].created_at, items[-1].id) if more else None)
+    return ConflictPage(
+        items=items, next=next_after(items[-1].created_at, items[-1].id) if more else None
+    )
 
 
 @router.post(
@@ -183,7 +209,9 @@ async def conflicts(
     responses=documented(*READING, ALREADY_DECIDED),
 )
 async def resolution(request: Request, caller: Signed, id: Id, body: Resolution) -> ConflictOut:
-    """Keeps what was kept, brings back what lost, or sets a new value; reaches all phones as a mutation."""
+    """Keeps what was kept, brings back what lost, or sets a new value; reaches all phones as a
+    mutation.
+    """
     state = state_of(request)
     units = caller.units()
 
@@ -193,7 +221,9 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
             if row is None:
                 raise Problem(NOT_FOUND, Text("There is no conflict {id} in your scope.", id=id))
             cipher = await cipher_of(connection, state.settings)
-            await settle(connection, state.settings, cipher, caller, row, body.choice, body.value, body.note)
+            await settle(
+                connection, state.settings, cipher, caller, row, body.choice, body.value, body.note
+            )
             await note(connection, request, caller, "conflict-settled", [id], 1)
             settled = await queries.lock_conflict(connection, id, units)
             return _conflict(settled, cipher, caller)
@@ -201,7 +231,12 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
     return await retry_on_conflict(decide)
 
 
-@router.get("/held", summary="Mutations kept aside", operation_id="list_held", responses=documented(*READING))
+@router.get(
+    "/held",
+    summary="Mutations kept aside",
+    operation_id="list_held",
+    responses=documented(*READING),
+)
 async def held(
     request: Request,
     caller: Signed,
@@ -214,14 +249,24 @@ async def held(
     units = _units(caller, unit)
     async with state_of(request).database.transaction() as connection:
         cipher = await cipher_of(connection, state_of(request).settings)
-        rows, more = cut(await queries.held(connection, units, caller.staff_code, state, read_after(after), limit + 1), limit)
+        rows, more = cut(
+            await queries.held(
+                connection, units, caller.staff_code, state, read_after(after), limit + 1
+            ),
+            limit,
+        )
         await note(connection, request, caller, "held", units, len(rows))
     items = [_held(row, cipher, caller) for row in rows]
-    return HeldPage(items=items, next=next_after(items[-1].received_at, items[-1].id) if more else None)
+    return HeldPage(
+        items=items, next=next_after(items[-1].received_at, items[-1].id) if more else None
+    )
 
 
 @router.post(
-    "/held/{id}/release", summary="Release a held mutation", operation_id="release_held", responses=documented(*READING, ALREADY_DECIDED)
+    "/held/{id}/release",
+    summary="Release a held mutation",
+    operation_id="release_held",
+    responses=documented(*READING, ALREADY_DECIDED),
 )
 async def release(request: Request, caller: Signed, id: Id, body: Release) -> dict[str, Any]:
     """Sends it through the write path again, judged at its original stamp; answers the verdict."""
@@ -231,13 +276,18 @@ async def release(request: Request, caller: Signed, id: Id, body: Release) -> di
         async with state.database.transaction() as connection:
             await _may_decide(connection, caller, id)
             await note(connection, request, caller, "held-released", [id], 1)
-            return await release_held(connection, state.settings, caller, id, body.fields, body.note)
+            return await release_held(
+                connection, state.settings, caller, id, body.fields, body.note
+            )
 
     return await retry_on_conflict(decide)
 
 
 @router.post(
-    "/held/{id}/discard", summary="Discard a held mutation", operation_id="discard_held", responses=documented(*READING, ALREADY_DECIDED)
+    "/held/{id}/discard",
+    summary="Discard a held mutation",
+    operation_id="discard_held",
+    responses=documented(*READING, ALREADY_DECIDED),
 )
 async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> dict[str, Any]:
     """Decides that it shall not be applied; it stays readable with the reason."""
@@ -260,19 +310,27 @@ async def discard(request: Request, caller: Signed, id: Id, body: Discard) -> di
     responses=_ORIGINAL | documented(*READING),
 )
 async def original(request: Request, caller: Signed, id: Id) -> PlainTextResponse:
-    """For its author, and for who may decide and works there: what is shown may be a normalised copy, of which this is the original."""
+    """For its author, and for who may decide and works there: what is shown may be a normalised
+    copy, of which this is the original.
+    """
     async with state_of(request).database.transaction() as connection:
         cipher = await cipher_of(connection, state_of(request).settings)
         row = await queries.original_of(connection, id)
-        if row is None or not (row["staff_code"] == caller.staff_code or _sees_original(caller, row)):
+        if row is None or not (
+            row["staff_code"] == caller.staff_code or _sees_original(caller, row)
+        ):
             raise _absent(id)
         await note(connection, request, caller, "held-original", [id], 1)
     if row["original"] is not None:
         return PlainTextResponse(unpacked(id, row["original"], cipher))
-    return PlainTextResponse(showable(held_body(cipher, id, row["body"], row["kind"], row["record"], row["grid"]).text))
+    return PlainTextResponse(
+        showable(held_body(cipher, id, row["body"], row["kind"], row["record"], row["grid"]).text)
+    )
 
 
-async def _may_decide(connection: Connection, caller: Caller, id: str, or_author: bool = False) -> None:
+async def _may_decide(
+    connection: Connection, caller: Caller, id: str, or_author: bool = False
+) -> None:
     row = await queries.grid_of_held(connection, id)
     own = row is not None and or_author and row["staff_code"] == caller.staff_code
     if row is None or not (own or _decides_on(caller, row)):
@@ -280,12 +338,18 @@ async def _may_decide(connection: Connection, caller: Caller, id: str, or_author
 
 
 def _decides_on(caller: Caller, row: Any) -> bool:
-    """Whether the caller may decide on what is held in a grid: what names one that does not exist is nobody's but an administrator's."""
-    return may_settle(caller.posts, row["grid"], caller.now) or (not row["known"] and caller.holds(ADMINISTERS))
+    """Whether the caller may decide on what is held in a grid: what names one that does not exist
+    is nobody's but an administrator's.
+    """
+    return may_settle(caller.posts, row["grid"], caller.now) or (
+        not row["known"] and caller.holds(ADMINISTERS)
+    )
 
 
 def _sees_original(caller: Caller, row: Any) -> bool:
-    """Whether the caller sees all that came: it may hold anything, so that no mask can be laid over it."""
+    """Whether the caller sees all that came: it may hold anything, so that no mask can be laid over
+    it.
+    """
     return _decides_on(caller, row) and caller.view_of(row["grid"]) is View.FULL
 
 

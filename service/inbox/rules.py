@@ -18,7 +18,13 @@ _WORDS = {
 
 
 def shown_rule(rule: str) -> str:
-    """A rule as it was kept, in the language of the request at hand; its name in front stays, for programs."""
+    """A rule as it was kept, in the language of the request at hand; its name in front stays, for
+    programs.
+    """
     name, _, words = rule.partition(": ")
     found = _WORDS.get(words)
-    return rule if found is None else localized(Text("{rule}: {words}", rule=name, words=found), FOR_PROGRAMS)
+    return (
+        rule
+        if found is None
+        else localized(Text("{rule}: {words}", rule=name, words=found), FOR_PROGRAMS)
+    )

@@ -1,4 +1,6 @@
-"""Lists bounded in bytes: however large the rows are, a page of them is read, held in memory and sent in a few MiB at most."""
+"""Lists bounded in bytes: however large the rows are, a page of them is read, held in memory and
+sent in a few MiB at most.
+"""
 
 from collections.abc import Sequence
 
@@ -8,9 +10,11 @@ PAGE_BYTES = 2 * 1024 * 1024
 
 
 def bounded(sql: str) -> str:
-    """The statement of a list, with ORDER BY and LIMIT, whose rows stop after about `PAGE_BYTES`, and never before the first.
+    """The statement of a list, with ORDER BY and LIMIT, whose rows stop after about `PAGE_BYTES`,
+    and never before the first.
 
-    Each row says in `page_rows` how many there were within the LIMIT. The rows are numbered as they come, which is their order.
+    Each row says in `page_rows` how many there were within the LIMIT. The rows are numbered as they
+    come, which is their order.
     """
     return f"""
         SELECT * FROM (
@@ -21,6 +25,8 @@ def bounded(sql: str) -> str:
 
 
 def cut(rows: Sequence[Row], limit: int) -> tuple[list[Row], bool]:
-    """The rows of a page, of a bounded list that was read with a LIMIT of one more, and whether there are others behind them."""
+    """The rows of a page, of a bounded list that was read with a LIMIT of one more, and whether
+    there are others behind them.
+    """
     kept = list(rows[:limit])
     return kept, bool(kept) and kept[0]["page_rows"] > len(kept)

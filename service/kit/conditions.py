@@ -1,4 +1,6 @@
-"""Builds the WHERE of a list from the filters that were asked for; every value goes in as a parameter."""
+"""Builds the WHERE of a list from the filters that were asked for; every value goes in as a
+parameter.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +12,8 @@ def contains(text: str) -> str:
 
 
 def own_or_tied(record: str, member: str) -> str:
-    """SQL that says whether a visit or problem, by its alias, is a contact member's own or about a household that is tied to the member.
+    """SQL that says whether a visit or problem, by its alias, is a contact member's own or about a
+    household that is tied to the member.
 
     `member`: the place of the staff code, `$3`, or `{0}` for `Conditions`.
     """
@@ -19,7 +22,9 @@ def own_or_tied(record: str, member: str) -> str:
 
 
 class Reach(NamedTuple):
-    """What a list is about: every row of the units `whole`, and of the units `tied` those that are tied to the cadre."""
+    """What a list is about: every row of the units `whole`, and of the units `tied` those that are
+    tied to the cadre.
+    """
 
     whole: Sequence[str]
     tied: Sequence[str] = ()
@@ -27,7 +32,9 @@ class Reach(NamedTuple):
 
 
 class Conditions:
-    """`Conditions("c.grid", units)`, then `add("c.duty = {}", duty)` for each filter; `sql` and `values` make the statement."""
+    """`Conditions("c.grid", units)`, then `add("c.duty = {}", duty)` for each filter; `sql` and
+    `values` make the statement.
+    """
 
     def __init__(self, grid: str, units: Sequence[str]) -> None:
         """Begins with “the column `grid` lies in one of these units”."""
@@ -35,9 +42,12 @@ class Conditions:
         self._parts = [self._within(grid, units)]
 
     @classmethod
-    def reaching(cls, grid: str, reach: Reach, tied: str, others: Sequence[str] = (), id: str = "") -> "Conditions":
-        """Begins with what a reach takes in: `tied` is the condition on rows that are tied to the cadre `{}`; and the rows with these
-        `others` as their `id`, wherever they lie."""
+    def reaching(
+        cls, grid: str, reach: Reach, tied: str, others: Sequence[str] = (), id: str = ""
+    ) -> "Conditions":
+        """Begins with what a reach takes in: `tied` is the condition on rows that are tied to the
+        cadre `{}`; and the rows with these `others` as their `id`, wherever they lie.
+        """
         made = cls(grid, reach.whole)
         ways = made._parts
         if reach.tied:
@@ -51,7 +61,14 @@ class Conditions:
     def _within(self, grid: str, units: Sequence[str]) -> str:
         places = [self.parameter(unit) for unit in units]
         # No unit at all is nobody's: the list is empty.
-        return "(" + (" OR ".join(f"({grid} >= {place} AND {grid} < {place} || ':')" for place in places) or "false") + ")"
+        return (
+            "("
+            + (
+                " OR ".join(f"({grid} >= {place} AND {grid} < {place} || ':')" for place in places)
+                or "false"
+            )
+            + ")"
+        )
 
     def parameter(self, value: Any) -> str:
         """Takes in a value and returns its place, `$3`."""

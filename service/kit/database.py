@@ -1,4 +1,6 @@
-"""The pools of connections to PostgreSQL, their limits of time, and what an error of the database becomes."""
+"""The pools of connections to PostgreSQL, their limits of time, and what an error of the database
+becomes.
+"""
 
 import asyncio
 import logging
@@ -11,13 +13,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import asyncpg
 
 from service.kit import outcomes
-from service.kit.database_errors import OUTDATED, WITHOUT_TABLES, NoConnection, fault_of, leaves_doubt
+from service.kit.database_errors import (
+    OUTDATED,
+    WITHOUT_TABLES,
+    NoConnection,
+    fault_of,
+    leaves_doubt,
+)
 from service.kit.database_limits import UNLIMITED, Limits
 from service.kit.errors import Problem, unavailable
 from service.kit.outcomes import Outcome
 
 if TYPE_CHECKING:
-    Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+    Connection: TypeAlias = (
+        asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+    )
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
     Row: TypeAlias = asyncpg.Record
 else:
@@ -44,7 +54,8 @@ async def open_pool(
     server_settings: Mapping[str, str] = MappingProxyType({}),
     init: Callable[[Connection], Coroutine[Any, Any, None]] | None = None,
 ) -> Pool:
-    """A pool of at most `size` connections; none is opened before it is needed, so a service starts while its database is down.
+    """A pool of at most `size` connections; none is opened before it is needed, so a service starts
+    while its database is down.
 
     `init` is called with each new connection before anybody else has it.
     """
@@ -56,7 +67,12 @@ async def open_pool(
         timeout=ACQUIRE_TIMEOUT_S,
         reset=_leave_as_it_is,
         init=init,
-        server_settings={"application_name": "gridloop", "timezone": "UTC", **limits.server_settings(), **server_settings},
+        server_settings={
+            "application_name": "gridloop",
+            "timezone": "UTC",
+            **limits.server_settings(),
+            **server_settings,
+        },
     )
 
 
@@ -64,7 +80,9 @@ Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
 def share_connection(connection: Connection) -> Acquire:
-    """Lends one connection to several that would run side by side if there were more; who has it keeps it to the end."""
+    """Lends one connection to several that would run side by side if there were more; who has it
+    keeps it to the end.
+    """
     lock = asyncio.Lock()
 
     @asynccontextmanager
@@ -76,7 +94,9 @@ def share_connection(connection: Connection) -> Acquire:
 
 
 async def _leave_as_it_is(connection: Connection) -> None:
-    """Saves the round trip that would undo session settings: the service makes none, and asyncpg itself ends an open transaction."""
+    """Saves the round trip that would undo session settings: the service makes none, and asyncpg
+    itself ends an open transaction.
+    """
 
 
 class Database:
@@ -94,13 +114,17 @@ class Database:
 
     @asynccontextmanager
     async def analysing(self) -> AsyncIterator[Connection]:
-        """A connection whose statements are planned each for its own unit and period: a village and a city want other ways."""
+        """A connection whose statements are planned each for its own unit and period: a village and
+        a city want other ways.
+        """
         async with self._connection(self._analysis) as connection:
             yield connection
 
     @asynccontextmanager
     async def syncing(self) -> AsyncIterator[Connection]:
-        """A connection for phones, whose statements are planned once and reach every row by an index."""
+        """A connection for phones, whose statements are planned once and reach every row by an
+        index.
+        """
         async with self._connection(self._sync) as connection:
             yield connection
 
@@ -114,10 +138,14 @@ class Database:
     async def transaction(self, bookkeeping: bool = False) -> AsyncIterator[Connection]:
         """A connection in a transaction, which commits at the end or leaves nothing behind.
 
-        `bookkeeping`: it is nothing that the request at hand asks for, so no answer needs to say what became of it.
+        `bookkeeping`: it is nothing that the request at hand asks for, so no answer needs to say
+        what became of it.
         """
         outcome = None if bookkeeping else outcomes.current.get()
-        async with self._connection(self.pool) as connection, committing(connection, [outcome] if outcome else []):
+        async with (
+            self._connection(self.pool) as connection,
+            committing(connection, [outcome] if outcome else []),
+        ):
             yield connection
         done = commits.get()
         if done is not None:
@@ -141,7 +169,11 @@ class Database:
             yield connection
         except Exception as error:
             # Of an error that need not be the database's it is, when the connection is gone.
-            is_elsewhere = isinstance(error, OSError) and not isinstance(error, TimeoutError) and not _is_lost(connection)
+            is_elsewhere = (
+                isinstance(error, OSError)
+                and not isinstance(error, TimeoutError)
+                and not _is_lost(connection)
+            )
             problem = None if is_elsewhere else _problem_of(error)
             if problem is None:
                 raise
@@ -150,8 +182,12 @@ class Database:
             await _give_back(pool, connection)
 
 
-async def _give_back(pool: Pool, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
-    """Whatever was done on a connection is done: when it cannot be given back it is closed, and that is nobody's error."""
+async def _give_back(
+    pool: Pool, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+) -> None:
+    """Whatever was done on a connection is done: when it cannot be given back it is closed, and
+    that is nobody's error.
+    """
     try:
         await pool.release(connection, timeout=ENDING_S)
     except Exception as error:
@@ -159,7 +195,9 @@ async def _give_back(pool: Pool, connection: "asyncpg.pool.PoolConnectionProxy[a
 
 
 def _problem_of(error: Exception) -> Problem | None:
-    """What an error of the database is to a client; None where the work may begin again first, and for an error of something else."""
+    """What an error of the database is to a client; None where the work may begin again first, and
+    for an error of something else.
+    """
     fault = fault_of(error)
     if fault is None or isinstance(error, (*CONTENDED, *WITHOUT_TABLES)):
         return None
@@ -168,7 +206,9 @@ def _problem_of(error: Exception) -> Problem | None:
 
 @asynccontextmanager
 async def committing(connection: Connection, outcomes: Sequence[Outcome]) -> AsyncIterator[None]:
-    """A transaction on a connection; notes for the requests that it serves whether it was kept, or nobody knows."""
+    """A transaction on a connection; notes for the requests that it serves whether it was kept, or
+    nobody knows.
+    """
     transaction = connection.transaction()
     await transaction.start()
     try:
@@ -188,7 +228,9 @@ async def committing(connection: Connection, outcomes: Sequence[Outcome]) -> Asy
 
 
 async def _roll_back(transaction: asyncpg.transaction.Transaction, connection: Connection) -> None:
-    """Ends a transaction; where the server does not answer in a moment the connection is cut, for somebody waits for an answer."""
+    """Ends a transaction; where the server does not answer in a moment the connection is cut, for
+    somebody waits for an answer.
+    """
     if _is_lost(connection):
         return
     try:
@@ -208,13 +250,19 @@ def _is_lost(connection: Connection) -> bool:
         return True
 
 
-CONTENDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError, *OUTDATED)
+CONTENDED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.UniqueViolationError,
+    *OUTDATED,
+)
 _TRIES = 5
 
 
 async def retry_on_conflict(work: Callable[[], Awaitable[T]]) -> T:
-    """Does a transaction's work, anew when it met another in an order that one of them must begin again, or tables that have changed;
-    nothing of the first is kept."""
+    """Does a transaction's work, anew when it met another in an order that one of them must begin
+    again, or tables that have changed; nothing of the first is kept.
+    """
     for _ in range(_TRIES - 1):
         try:
             return await work()

@@ -1,6 +1,8 @@
-"""Every error of PostgreSQL and of its driver: what it means, what a client is told, when it may come again. One table.
+"""Every error of PostgreSQL and of its driver: what it means, what a client is told, when it may
+come again. One table.
 
-`docs/operations/faults.md` shows it to operators. What is not in it is a fault of the service itself, a 500: trying again would not help.
+`docs/operations/faults.md` shows it to operators. What is not in it is a fault of the service
+itself, a 500: trying again would not help.
 """
 
 from typing import NamedTuple
@@ -15,14 +17,17 @@ class NoConnection(TimeoutError):
 
 
 class TablesTooNew(Exception):
-    """The tables are of a newer release, over which this process may not run; `migrating.Tables` says which."""
+    """The tables are of a newer release, over which this process may not run; `migrating.Tables`
+    says which.
+    """
 
 
 class Fault(NamedTuple):
-    """A kind of trouble with the database. Its answer is 503 with `text`, what is known of the request's writes, and `Retry-After`.
+    """A kind of trouble with the database. Its answer is 503 with `text`, what is known of the
+    request's writes, and `Retry-After`.
 
-    `states`: SQLSTATEs, or the first characters of them; `errors`: exceptions of the driver that have none. `retry_after`: seconds.
-    `means` and `to_do` are for operators.
+    `states`: SQLSTATEs, or the first characters of them; `errors`: exceptions of the driver that
+    have none. `retry_after`: seconds. `means` and `to_do` are for operators.
     """
 
     name: str
@@ -36,8 +41,11 @@ class Fault(NamedTuple):
 
 # What PostgreSQL says where ‘gridloop migrate’ was forgotten.
 WITHOUT_TABLES = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
-TABLES_NEEDED = Text("The database has no tables of Gridloop, or those of another release; the operator runs ‘gridloop migrate’.")
-# A statement was prepared before the tables changed. Whoever meets it has all connections forget their statements.
+TABLES_NEEDED = Text(
+    "The database has no tables of Gridloop, or those of another release; the operator runs ‘gridloop migrate’."
+)
+# A statement was prepared before the tables changed. Whoever meets it has all connections forget
+# their statements.
 OUTDATED = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
 
 TOO_SLOW = Fault(
@@ -165,11 +173,18 @@ FAULTS = (
 
 def fault_of(error: BaseException) -> Fault | None:
     """The row of the table for an error; None for a fault of the service itself."""
-    if isinstance(error, asyncpg.ConnectionDoesNotExistError) and isinstance(error.__cause__, asyncpg.PostgresError):
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError) and isinstance(
+        error.__cause__, asyncpg.PostgresError
+    ):
         # What the server said before it ended the connection.
         return fault_of(error.__cause__) or fault_of(asyncpg.ConnectionFailureError())
     state = getattr(error, "sqlstate", None) if isinstance(error, asyncpg.PostgresError) else None
-    fitting = [(len(prefix), fault) for fault in FAULTS for prefix in fault.states if state is not None and state.startswith(prefix)]
+    fitting = [
+        (len(prefix), fault)
+        for fault in FAULTS
+        for prefix in fault.states
+        if state is not None and state.startswith(prefix)
+    ]
     if fitting:
         return max(fitting, key=lambda found: found[0])[1]
     for kind in type(error).__mro__:
@@ -180,25 +195,44 @@ def fault_of(error: BaseException) -> Fault | None:
 
 
 def is_of_database(error: BaseException) -> bool:
-    """Whether an error can only have come from the driver or the database: of others, such as `OSError`, one must know where they came."""
-    return isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NoConnection))
+    """Whether an error can only have come from the driver or the database: of others, such as
+    `OSError`, one must know where they came.
+    """
+    return isinstance(
+        error,
+        (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NoConnection),
+    )
 
 
 def leaves_doubt(error: BaseException) -> bool:
-    """Whether it is open after an error at COMMIT if the transaction was kept: unless PostgreSQL refused it and goes on, it is.
+    """Whether it is open after an error at COMMIT if the transaction was kept: unless PostgreSQL
+    refused it and goes on, it is.
 
-    An `ERROR` comes before the commit is written. `FATAL` may come after it, while it waits for a standby.
+    An `ERROR` comes before the commit is written. `FATAL` may come after it, while it waits for a
+    standby.
     """
     if not isinstance(error, asyncpg.PostgresError):
         return True
     state = error.sqlstate or "08000"
-    return (error.severity_en or error.severity) != "ERROR" or state.startswith("08") or state == "40003"
+    return (
+        (error.severity_en or error.severity) != "ERROR"
+        or state.startswith("08")
+        or state == "40003"
+    )
 
 
 def table() -> str:
     """The table as Markdown, for the docs."""
-    rows = ["| name | SQLSTATE, or error of the driver | Retry-After | what it means | what to do |", "|---|---|---|---|---|"]
+    rows = [
+        "| name | SQLSTATE, or error of the driver | Retry-After | what it means | what to do |",
+        "|---|---|---|---|---|",
+    ]
     for fault in FAULTS:
-        known_by = ", ".join([f"`{state}`" for state in fault.states] + [f"`{error.__name__}`" for error in fault.errors])
-        rows.append(f"| `{fault.name}` | {known_by} | {fault.retry_after} | {fault.means} | {fault.to_do} |")
+        known_by = ", ".join(
+            [f"`{state}`" for state in fault.states]
+            + [f"`{error.__name__}`" for error in fault.errors]
+        )
+        rows.append(
+            f"| `{fault.name}` | {known_by} | {fault.retry_after} | {fault.means} | {fault.to_do} |"
+        )
     return "\n".join(rows)

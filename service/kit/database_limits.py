@@ -2,14 +2,17 @@
 
 from typing import NamedTuple
 
-# PostgreSQL itself ends a statement that takes too long; the driver only where the server does not answer any more.
+# PostgreSQL itself ends a statement that takes too long; the driver only where the server does not
+# answer any more.
 DRIVER_LATER_S = 5
 
 
 class Limits(NamedTuple):
-    """Seconds after which PostgreSQL ends a wait for a lock, a statement, and a transaction in which nothing is done; 0: never.
+    """Seconds after which PostgreSQL ends a wait for a lock, a statement, and a transaction in
+    which nothing is done; 0: never.
 
-    They are the server's, so that the work really ends, and nobody waits for the locks of somebody who has gone.
+    They are the server's, so that the work really ends, and nobody waits for the locks of somebody
+    who has gone.
     """
 
     lock: float
@@ -17,7 +20,9 @@ class Limits(NamedTuple):
     idle: float
 
     def server_settings(self) -> dict[str, str]:
-        """As PostgreSQL takes them for a connection. Where there is no limit that is said, too: the role may have one of its own."""
+        """As PostgreSQL takes them for a connection. Where there is no limit that is said, too: the
+        role may have one of its own.
+        """
         return {
             "lock_timeout": _milliseconds(self.lock),
             "statement_timeout": _milliseconds(self.statement),

@@ -1,7 +1,8 @@
-"""What is encrypted of records, held mutations, conflicts and the log: in which column, for which place, in which shape.
+"""What is encrypted of records, held mutations, conflicts and the log: in which column, for which
+place, in which shape.
 
-A JSON column holds an encrypted value as one JSON text. In the form of the previous release it holds what that one reads; see
-`encryption_v1`. Here is the only place that knows both.
+A JSON column holds an encrypted value as one JSON text. In the form of the previous release it
+holds what that one reads; see `encryption_v1`. Here is the only place that knows both.
 """
 
 import json
@@ -18,20 +19,28 @@ from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Mutation, Verdict, canonical_json
 from sync_protocol.records import KINDS, PERSONAL, Kind
 
-# ----------------------------------------------------------------------------------------------- record tables
+# ------------------------------------------------------------------------------------ record tables
 
 
-def encrypted_fields(cipher: FieldCipher, kind: Kind, id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def encrypted_fields(
+    cipher: FieldCipher, kind: Kind, id: str, fields: Mapping[str, Any]
+) -> dict[str, Any]:
     """A record's fields with the personal ones as their columns hold them."""
     names = kind.personal
     return {
-        name: cipher.encrypt(Place(kind.name, name, id), value) if name in names and value is not None else value
+        name: cipher.encrypt(Place(kind.name, name, id), value)
+        if name in names and value is not None
+        else value
         for name, value in fields.items()
     }
 
 
-def personal_fields(cipher: FieldCipher, kind: Kind, id: str, stored: Sequence[str | None]) -> dict[str, str]:
-    """The personal fields of a record from their columns, in the order of `Kind.personal_names`; empty ones left out."""
+def personal_fields(
+    cipher: FieldCipher, kind: Kind, id: str, stored: Sequence[str | None]
+) -> dict[str, str]:
+    """The personal fields of a record from their columns, in the order of `Kind.personal_names`;
+    empty ones left out.
+    """
     return {
         name: cipher.decrypt(Place(kind.name, name, id), value)
         for name, value in zip(kind.personal_names, stored, strict=True)
@@ -40,12 +49,21 @@ def personal_fields(cipher: FieldCipher, kind: Kind, id: str, stored: Sequence[s
 
 
 def whole_record(
-    cipher: FieldCipher, kind: Kind, id: str, fields: str, personal: Sequence[str | None] | None, extra: str | None = None
+    cipher: FieldCipher,
+    kind: Kind,
+    id: str,
+    fields: str,
+    personal: Sequence[str | None] | None,
+    extra: str | None = None,
 ) -> str:
-    """A record's JSON as it is shown: `fields` as SQL gives them, with the personal ones and those of newer apps."""
+    """A record's JSON as it is shown: `fields` as SQL gives them, with the personal ones and those
+    of newer apps.
+    """
     more: dict[str, Any] = {}
     if personal:
-        more = {name: str(value) for name, value in personal_fields(cipher, kind, id, personal).items()}
+        more = {
+            name: str(value) for name, value in personal_fields(cipher, kind, id, personal).items()
+        }
     if extra is not None:
         unknown, lost = unknown_fields(cipher, kind, id, extra)
         more |= unknown
@@ -57,12 +75,19 @@ def whole_record(
     return fields[:-1] + joint + json.dumps(more, ensure_ascii=False, separators=(",", ":"))[1:]
 
 
-def encrypted_unknown(cipher: FieldCipher, kind: Kind, id: str, fields: Mapping[str, Any], lost: Sequence[Any] = ()) -> str | None:
-    """The column `extra` of a record: its fields that only newer apps know. `lost`: what could not be decrypted of it, kept as it is."""
+def encrypted_unknown(
+    cipher: FieldCipher, kind: Kind, id: str, fields: Mapping[str, Any], lost: Sequence[Any] = ()
+) -> str | None:
+    """The column `extra` of a record: its fields that only newer apps know. `lost`: what could not
+    be decrypted of it, kept as it is.
+    """
     if fields.keys() <= kind.by_name.keys():
         parts: list[Any] = []
     else:
-        unknown = json.dumps({name: value for name, value in fields.items() if name not in kind.by_name}, sort_keys=True)
+        unknown = json.dumps(
+            {name: value for name, value in fields.items() if name not in kind.by_name},
+            sort_keys=True,
+        )
         if cipher.writes_v1:
             parts = [json.loads(unknown)] if lost else []
             if not lost:
@@ -73,8 +98,12 @@ def encrypted_unknown(cipher: FieldCipher, kind: Kind, id: str, fields: Mapping[
     return None if not parts else json.dumps(parts[0] if len(parts) == 1 else parts)
 
 
-def unknown_fields(cipher: FieldCipher, kind: Kind, id: str, stored: str) -> tuple[dict[str, Any], list[Any]]:
-    """The fields of a record that only newer apps know, from the column `extra`, and those parts of it that cannot be decrypted."""
+def unknown_fields(
+    cipher: FieldCipher, kind: Kind, id: str, stored: str
+) -> tuple[dict[str, Any], list[Any]]:
+    """The fields of a record that only newer apps know, from the column `extra`, and those parts of
+    it that cannot be decrypted.
+    """
     held = json.loads(stored)
     found: dict[str, Any] = {}
     lost: list[Any] = []
@@ -91,11 +120,13 @@ def unknown_fields(cipher: FieldCipher, kind: Kind, id: str, stored: str) -> tup
     return found, lost
 
 
-# ------------------------------------------------------------------------------------------------ bodies, verdicts
+# --------------------------------------------------------------------------------- bodies, verdicts
 
 
 class Body(NamedTuple):
-    """The canonical JSON of a mutation; when it could not be decrypted in full, `is_whole` says so, and the text is fit for showing."""
+    """The canonical JSON of a mutation; when it could not be decrypted in full, `is_whole` says so,
+    and the text is fit for showing.
+    """
 
     text: str
     is_whole: bool = True
@@ -103,7 +134,10 @@ class Body(NamedTuple):
 
 def undecryptable_body(kind: str, id: str, grid: str) -> Body:
     """What is shown of a mutation whose body cannot be decrypted."""
-    return Body(canonical_json({"kind": kind, "id": id, "grid": grid, "fields": {}, "undecryptable": True}), is_whole=False)
+    return Body(
+        canonical_json({"kind": kind, "id": id, "grid": grid, "fields": {}, "undecryptable": True}),
+        is_whole=False,
+    )
 
 
 def v1_body(cipher: FieldCipher, place: Place, stored: str) -> Body:
@@ -155,8 +189,14 @@ def held_body(cipher: FieldCipher, id: str, stored: str, kind: str, record: str,
 
 
 def encrypted_detail(cipher: FieldCipher, id: str, detail: str) -> str:
-    """The column `held.detail`, which may quote what was sent: the sentence and what stands in it, to be shown in any language."""
-    return str(detail) if cipher.writes_v1 else cipher.encrypt(held_place(id, "detail"), texts.stored(detail))
+    """The column `held.detail`, which may quote what was sent: the sentence and what stands in it,
+    to be shown in any language.
+    """
+    return (
+        str(detail)
+        if cipher.writes_v1
+        else cipher.encrypt(held_place(id, "detail"), texts.stored(detail))
+    )
 
 
 def held_detail(cipher: FieldCipher, id: str, stored: str) -> str:
@@ -179,15 +219,23 @@ def says_more(verdict: Verdict) -> bool:
 
 
 def encrypted_verdict(cipher: FieldCipher, kind: str, row: str, verdict: Verdict) -> str | None:
-    """The column `mutation.verdict`: what the outcome alone does not say; None when there is nothing."""
+    """The column `mutation.verdict`: what the outcome alone does not say; None when there is
+    nothing.
+    """
     if not says_more(verdict):
         return None
     conflicts = verdict.conflicts
     if cipher.writes_v1:
         conflicts = encryption_v1.encrypt_conflicts(cipher.keyring.v1, kind, conflicts)
-    detail = verdict.detail and (str(verdict.detail) if cipher.writes_v1 else texts.stored(verdict.detail))
+    detail = verdict.detail and (
+        str(verdict.detail) if cipher.writes_v1 else texts.stored(verdict.detail)
+    )
     text = canonical_json({"conflicts": conflicts, "reason": verdict.reason, "detail": detail})
-    return text if cipher.writes_v1 else encrypted_json(cipher, Place("mutation", "verdict", row), text)
+    return (
+        text
+        if cipher.writes_v1
+        else encrypted_json(cipher, Place("mutation", "verdict", row), text)
+    )
 
 
 def verdict_text(cipher: FieldCipher, kind: str, row: str, stored: str) -> str | None:
@@ -210,28 +258,36 @@ def verdict_text(cipher: FieldCipher, kind: str, row: str, stored: str) -> str |
 
 
 def verdict_rest(cipher: FieldCipher, kind: str, row: str, stored: str | None) -> dict[str, Any]:
-    """What the outcome alone does not say: conflicts, reason and detail; the marker as the detail when it cannot be decrypted."""
+    """What the outcome alone does not say: conflicts, reason and detail; the marker as the detail
+    when it cannot be decrypted.
+    """
     if stored is None:
         return {}
     text = verdict_text(cipher, kind, row, stored)
     if text is None:
-        return {"detail": str(cipher.undecrypted(Place("mutation", "verdict", row), stored.strip('"')))}
+        return {
+            "detail": str(cipher.undecrypted(Place("mutation", "verdict", row), stored.strip('"')))
+        }
     rest: dict[str, Any] = json.loads(text)
     if rest.get("detail"):
         rest["detail"] = texts.restored(rest["detail"])
     return rest
 
 
-# ------------------------------------------------------------------------------------------------------ conflicts
+# ---------------------------------------------------------------------------------------- conflicts
 
 
 def is_private(kind: str, field: str) -> bool:
-    """Whether the values of a field are encrypted: personal ones, and all that this version does not know."""
+    """Whether the values of a field are encrypted: personal ones, and all that this version does
+    not know.
+    """
     known = KINDS[kind].by_name if kind in KINDS else {}
     return field in PERSONAL.get(kind, ()) or (field not in known and field not in (GRID, LIFE))
 
 
-def encrypted_conflict_value(cipher: FieldCipher, kind: str, field: str, id: str, column: str, value: Any) -> str:
+def encrypted_conflict_value(
+    cipher: FieldCipher, kind: str, field: str, id: str, column: str, value: Any
+) -> str:
     """A value of a conflict as JSON for its column."""
     if isinstance(value, Undecrypted):
         return json.dumps(value.raw)  # it is that of the record's own column
@@ -242,7 +298,9 @@ def encrypted_conflict_value(cipher: FieldCipher, kind: str, field: str, id: str
     return encrypted_json(cipher, Place("conflict", column, id), canonical_json(value))
 
 
-def conflict_value(cipher: FieldCipher, kind: str, field: str, record: str, id: str, column: str, stored: str) -> Any:
+def conflict_value(
+    cipher: FieldCipher, kind: str, field: str, record: str, id: str, column: str, stored: str
+) -> Any:
     """A value of a conflict from its column; an `Undecrypted` when there is none to be had."""
     value = json.loads(stored)
     if not is_private(kind, field):
@@ -262,7 +320,7 @@ def conflict_value(cipher: FieldCipher, kind: str, field: str, record: str, id: 
     return value if cipher.reads_v1 else cipher.undecrypted(place, value)
 
 
-# ------------------------------------------------------------------------------------------------ cadres, answers
+# ---------------------------------------------------------------------------------- cadres, answers
 
 
 def cadre_place(staff_code: str) -> Place:

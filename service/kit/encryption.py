@@ -1,10 +1,13 @@
-"""Personal data and secrets at rest: encrypted with AES-256-GCM by keys that lie outside the database.
+"""Personal data and secrets at rest: encrypted with AES-256-GCM by keys that lie outside the
+database.
 
-A value in the present form is a text: `gl2.`, eight hex digits that name the master key, `.`, and the nonce with the ciphertext in
-URL-safe Base64. The associated data name the place (table, column, row), so that a value opens nowhere else; and each purpose has a key
-of its own, derived from the master key. Several master keys can be known: the first encrypts, all decrypt.
+A value in the present form is a text: `gl2.`, eight hex digits that name the master key, `.`, and
+the nonce with the ciphertext in URL-safe Base64. The associated data name the place (table, column,
+row), so that a value opens nowhere else; and each purpose has a key of its own, derived from the
+master key. Several master keys can be known: the first encrypts, all decrypt.
 
-Only declared columns are ever decrypted, never a text because it looks encrypted. What cannot be decrypted is shown as `MARKER`.
+Only declared columns are ever decrypted, never a text because it looks encrypted. What cannot be
+decrypted is shown as `MARKER`.
 """
 
 import base64
@@ -41,14 +44,17 @@ _LOGGED_EVERY_S = 60.0
 
 
 class KeyMissing(Exception):
-    """A key is not known without which the service cannot work, or the keys cannot be read. Its text is for whoever runs the server."""
+    """A key is not known without which the service cannot work, or the keys cannot be read. Its
+    text is for whoever runs the server.
+    """
 
 
 class State(StrEnum):
     """What a database holds, and what is written to it; see `server.encryption`.
 
-    `compatible`: the form of the previous release is written, both are read. `writing`: the present form is written, both are read.
-    `complete`: everything was brought into the present form, and nothing else is taken for an encrypted value.
+    `compatible`: the form of the previous release is written, both are read. `writing`: the present
+    form is written, both are read. `complete`: everything was brought into the present form, and
+    nothing else is taken for an encrypted value.
     """
 
     COMPATIBLE = "compatible"
@@ -86,7 +92,9 @@ _PURPOSES = {"signing_key": Purpose.SIGNING, "mutation": Purpose.LOG, "mutation_
 
 
 class Undecrypted(str):
-    """A value that could not be decrypted: it reads as the marker, and is written back as it is stored (`raw`)."""
+    """A value that could not be decrypted: it reads as the marker, and is written back as it is
+    stored (`raw`).
+    """
 
     __slots__ = ("raw",)
     raw: str
@@ -113,10 +121,11 @@ def _derived(key: bytes, purpose: Purpose) -> bytes:
 
 
 class Keyring:
-    """The master keys, the newest first; `cipher(state)` encrypts and decrypts for a database in that state.
+    """The master keys, the newest first; `cipher(state)` encrypts and decrypts for a database in
+    that state.
 
-    `foreign`: set while the database is encrypted by a key that is not among these. Then nothing is encrypted: it could not be read any
-    more once the right key is back.
+    `foreign`: set while the database is encrypted by a key that is not among these. Then nothing is
+    encrypted: it could not be read any more once the right key is back.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -165,27 +174,37 @@ class FieldCipher:
 
     @property
     def writes_v1(self) -> bool:
-        """Whether processes of the previous release may run beside this one, and must be able to read what is written."""
+        """Whether processes of the previous release may run beside this one, and must be able to
+        read what is written.
+        """
         return self.state is State.COMPATIBLE
 
     @property
     def reads_v1(self) -> bool:
-        """Whether there may be values in the form of the previous release, and plain text from before there was a key."""
+        """Whether there may be values in the form of the previous release, and plain text from
+        before there was a key.
+        """
         return self.state is not State.COMPLETE
 
     def encrypt(self, place: Place, text: str) -> str:
-        """A text, encrypted for a place; what could not be decrypted is given back as it was stored. Raises `KeyMissing`."""
+        """A text, encrypted for a place; what could not be decrypted is given back as it was
+        stored. Raises `KeyMissing`.
+        """
         if isinstance(text, Undecrypted):
             return text.raw
         self.keyring.refuse_foreign()
         if self.writes_v1:
             return encryption_v1.encrypt(self.keyring.v1, text)
         key = self.keyring.newest
-        encrypted = _encrypted(key.ciphers[place.purpose], place, text.encode("utf-8", "surrogatepass"))
+        encrypted = _encrypted(
+            key.ciphers[place.purpose], place, text.encode("utf-8", "surrogatepass")
+        )
         return f"{PREFIX}{key.kid}.{base64.urlsafe_b64encode(encrypted).rstrip(b'=').decode()}"
 
     def decrypt(self, place: Place, stored: str) -> str:
-        """The plain text of a value that stands in an encrypted column; an `Undecrypted` when there is none to be had."""
+        """The plain text of a value that stands in an encrypted column; an `Undecrypted` when there
+        is none to be had.
+        """
         plain = self.try_decrypt(place, stored)
         if plain is None and self.reads_v1 and not stored.startswith(PREFIX):
             plain = encryption_v1.decrypt(self.keyring.v1, stored)
@@ -196,7 +215,9 @@ class FieldCipher:
         return str(self.decrypt(place, stored))
 
     def try_decrypt(self, place: Place, stored: str) -> str | None:
-        """The plain text of a value in the present form that belongs to a place; None for everything else."""
+        """The plain text of a value in the present form that belongs to a place; None for
+        everything else.
+        """
         if not stored.startswith(PREFIX):
             return None
         kid, _, text = stored[len(PREFIX) :].partition(".")
@@ -205,7 +226,9 @@ class FieldCipher:
             return None
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            plain = key.ciphers[place.purpose].decrypt(raw[:_NONCE], raw[_NONCE:], place.associated())
+            plain = key.ciphers[place.purpose].decrypt(
+                raw[:_NONCE], raw[_NONCE:], place.associated()
+            )
             return plain.decode("utf-8", "surrogatepass")
         except (InvalidTag, binascii.Error, ValueError):
             return None
@@ -219,7 +242,9 @@ class FieldCipher:
         """The name of the key that an encrypted value needs, if it is not known."""
         prefix, _, rest = stored.partition(".")
         kid = rest.partition(".")[0]
-        named = prefix in ("gl1", "gl2") and len(kid) == 2 * _KID and {*kid} <= {*"0123456789abcdef"}
+        named = (
+            prefix in ("gl1", "gl2") and len(kid) == 2 * _KID and {*kid} <= {*"0123456789abcdef"}
+        )
         return kid if named and self.keyring.get(kid) is None else None
 
     def note_undecryptable(self, place: Place, missing: str | None) -> None:
@@ -232,16 +257,26 @@ class FieldCipher:
             why = "it was changed, or does not belong there"
             if missing is not None:
                 why = f"key {missing} is not known; add it to GRIDLOOP_SECRET_KEYS or the key file"
-            log.error("%s.%s of %s cannot be decrypted: %s", place.table, place.column, place.row.replace("\0", " "), why)
+            log.error(
+                "%s.%s of %s cannot be decrypted: %s",
+                place.table,
+                place.column,
+                place.row.replace("\0", " "),
+                why,
+            )
 
     def is_current(self, stored: str) -> bool:
-        """Whether a value is in the present form, by the newest key; it may be forged all the same."""
+        """Whether a value is in the present form, by the newest key; it may be forged all the
+        same.
+        """
         return stored.startswith(f"{PREFIX}{self.keyring.kid}.")
 
-    # ------------------------------------------------------------------------------------------------- bytes
+    # ---------------------------------------------------------------------------------------- bytes
 
     def encrypt_bytes(self, place: Place, data: bytes) -> bytes:
-        """Bytes, encrypted for a place: the key's name in four bytes, the nonce, the ciphertext. Raises `KeyMissing`."""
+        """Bytes, encrypted for a place: the key's name in four bytes, the nonce, the ciphertext.
+        Raises `KeyMissing`.
+        """
         self.keyring.refuse_foreign()
         key = self.keyring.newest
         return key.kid_bytes + _encrypted(key.ciphers[place.purpose], place, data)
@@ -263,18 +298,22 @@ class FieldCipher:
         self.note_undecryptable(place, kid if key is None else None)
         return None
 
-    # ----------------------------------------------------------------------------------------------- digests
+    # -------------------------------------------------------------------------------------- digests
 
     def digests(self, contents: Sequence[bytes]) -> list[bytes]:
-        """What tells whether a repeated seq has the same content (promise 10), and tells nothing to whoever has no key.
+        """What tells whether a repeated seq has the same content (promise 10), and tells nothing to
+        whoever has no key.
 
-        A keyed digest is made of the one without a key, so that old ones can be brought to it without their content.
+        A keyed digest is made of the one without a key, so that old ones can be brought to it
+        without their content.
         """
         unkeyed = [_blake2b(content, digest_size=_UNKEYED).digest() for content in contents]
         if self.writes_v1:
             return unkeyed
         kid, key = self.keyring.newest.kid_bytes, self.keyring.newest.digest_key
-        return [kid + _blake2b(digest, digest_size=_UNKEYED, key=key).digest() for digest in unkeyed]
+        return [
+            kid + _blake2b(digest, digest_size=_UNKEYED, key=key).digest() for digest in unkeyed
+        ]
 
     @staticmethod
     def is_unkeyed(stored: bytes) -> bool:
@@ -312,32 +351,48 @@ def _unkeyed(content: bytes) -> bytes:
 
 
 def _keyed(key: _MasterKey, unkeyed: bytes) -> bytes:
-    return key.kid_bytes + hashlib.blake2b(unkeyed, digest_size=_UNKEYED, key=key.digest_key).digest()
+    return (
+        key.kid_bytes + hashlib.blake2b(unkeyed, digest_size=_UNKEYED, key=key.digest_key).digest()
+    )
 
 
 def read_keys(text: str | None, file: Path) -> list[bytes]:
-    """The keys of GRIDLOOP_SECRET_KEYS (`text`), or else of the key file. Raises `KeyMissing`, which says where what is wrong."""
+    """The keys of GRIDLOOP_SECRET_KEYS (`text`), or else of the key file. Raises `KeyMissing`,
+    which says where what is wrong.
+    """
     if text is not None:
         parts = [part.strip() for part in text.replace(",", "\n").split()]
-        found = [_key(part, Text("key {number} of GRIDLOOP_SECRET_KEYS", number=number)) for number, part in enumerate(parts, 1)]
+        found = [
+            _key(part, Text("key {number} of GRIDLOOP_SECRET_KEYS", number=number))
+            for number, part in enumerate(parts, 1)
+        ]
         if not found:
-            raise KeyMissing(Text("There is no key in GRIDLOOP_SECRET_KEYS; ‘gridloop keys secret’ makes one."))
+            raise KeyMissing(
+                Text("There is no key in GRIDLOOP_SECRET_KEYS; ‘gridloop keys secret’ makes one.")
+            )
         return found
     try:
         lines = file.read_text(errors="replace").splitlines()
     except FileNotFoundError:
         raise KeyMissing(
-            Text("The key file {file} is not there. Put it back from its copy, or name it by GRIDLOOP_SECRET_FILE.", file=file)
+            Text(
+                "The key file {file} is not there. Put it back from its copy, or name it by GRIDLOOP_SECRET_FILE.",
+                file=file,
+            )
         ) from None
     except OSError as error:
-        raise KeyMissing(Text("The key file {file} cannot be read: {why}.", file=file, why=error.strerror or "")) from None
+        raise KeyMissing(
+            Text("The key file {file} cannot be read: {why}.", file=file, why=error.strerror or "")
+        ) from None
     found = [
         _key(part, Text("line {number} of the key file {file}", number=number, file=file))
         for number, line in enumerate(lines, 1)
         for part in line.replace(",", " ").split()
     ]
     if not found:
-        raise KeyMissing(Text("There is no key in the key file {file}; put it back from its copy.", file=file))
+        raise KeyMissing(
+            Text("There is no key in the key file {file}; put it back from its copy.", file=file)
+        )
     return found
 
 
@@ -357,14 +412,19 @@ def _key(part: str, where: Text) -> bytes:
 
 
 def make_key_file(file: Path) -> None:
-    """Makes a key file with a first key, whole, so that no other process ever reads half of one; one that is there stays."""
+    """Makes a key file with a first key, whole, so that no other process ever reads half of one;
+    one that is there stays.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
         made.write(new_key() + "\n")
     try:
         os.link(draft, file)
-        log.warning("made a key that encrypts personal data in %s; keep a copy elsewhere, without it that data is lost", file)
+        log.warning(
+            "made a key that encrypts personal data in %s; keep a copy elsewhere, without it that data is lost",
+            file,
+        )
     except FileExistsError:
         pass  # another process was faster
     finally:

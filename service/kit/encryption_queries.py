@@ -1,4 +1,6 @@
-"""The SQL of encryption: in which form this database is written and read, and which keys it needs."""
+"""The SQL of encryption: in which form this database is written and read, and which keys it
+needs.
+"""
 
 from service.kit.database import Connection
 from service.kit.encryption import FieldCipher, KeyMissing, State, make_key_file
@@ -8,7 +10,9 @@ from sync_protocol.texts import Text
 
 
 async def cipher_of(connection: Connection, settings: Settings) -> FieldCipher:
-    """What encrypts and decrypts for this database; whoever writes asks in the transaction that writes. Raises `KeyMissing`."""
+    """What encrypts and decrypts for this database; whoever writes asks in the transaction that
+    writes. Raises `KeyMissing`.
+    """
     if not settings.has_keys:
         await make_first_key(connection, settings)
     return settings.keyring.cipher(await connection.fetchval("SELECT encryption FROM server"))
@@ -17,7 +21,8 @@ async def cipher_of(connection: Connection, settings: Settings) -> FieldCipher:
 async def make_first_key(connection: Connection, settings: Settings) -> None:
     """Makes the key file for a database that needs none yet.
 
-    Raises `KeyMissing` where something is encrypted already: what a new key encrypts would be lost once the right one is back.
+    Raises `KeyMissing` where something is encrypted already: what a new key encrypts would be lost
+    once the right one is back.
     """
     if await anything_encrypted(connection):
         raise KeyMissing(
@@ -31,7 +36,8 @@ async def make_first_key(connection: Connection, settings: Settings) -> None:
 
 
 async def refuse_unknown_keys(connection: Connection, settings: Settings) -> None:
-    """Raises `KeyMissing` unless there are the keys by which this database is encrypted at present; makes the first of a new one.
+    """Raises `KeyMissing` unless there are the keys by which this database is encrypted at present;
+    makes the first of a new one.
 
     What is written by another key could not be read any more once the right one is back.
     """
@@ -64,12 +70,15 @@ _COLUMNS = {
     **{kind.name: (*kind.personal_names, "extra::text") for kind in KINDS.values()},
 }
 _ANYTHING = [
-    f"EXISTS (SELECT FROM {table} WHERE {' OR '.join(column + _ENCRYPTED for column in columns)})" for table, columns in _COLUMNS.items()
+    f"EXISTS (SELECT FROM {table} WHERE {' OR '.join(column + _ENCRYPTED for column in columns)})"
+    for table, columns in _COLUMNS.items()
 ]
 
 
 async def anything_encrypted(connection: Connection) -> bool:
-    """Whether this database holds anything that a key is needed for; looks through all tables when there is nothing."""
+    """Whether this database holds anything that a key is needed for; looks through all tables when
+    there is nothing.
+    """
     found: bool = await connection.fetchval(
         f"SELECT {' OR '.join(_ANYTHING)} OR EXISTS (SELECT FROM mutation_body) OR EXISTS (SELECT FROM one_time_code)"
     )
@@ -77,8 +86,9 @@ async def anything_encrypted(connection: Connection) -> bool:
 
 
 async def newest_encrypted(connection: Connection) -> list[str]:
-    """The values that tell by which key this database is encrypted: the newest signing key, which is made with the first sign-in;
-    before that some phone numbers."""
+    """The values that tell by which key this database is encrypted: the newest signing key, which
+    is made with the first sign-in; before that some phone numbers.
+    """
     signing = await connection.fetch(
         f"SELECT private_pem FROM signing_key WHERE private_pem {_ENCRYPTED} ORDER BY retired_at IS NOT NULL, created_at DESC, kid LIMIT 1"
     )

@@ -1,7 +1,9 @@
-"""The form in which the previous release encrypts, for as long as its processes may run beside this one's; the next release deletes this.
+"""The form in which the previous release encrypts, for as long as its processes may run beside this
+one's; the next release deletes this.
 
-A value is `gl1.`, the key's name, `.`, and nonce with ciphertext in Base64: by the master key itself, bound to no place. Encrypted are
-texts in the declared personal fields alone: in their columns, in mutations' JSON (the log, held ones) and in conflicts.
+A value is `gl1.`, the key's name, `.`, and nonce with ciphertext in Base64: by the master key
+itself, bound to no place. Encrypted are texts in the declared personal fields alone: in their
+columns, in mutations' JSON (the log, held ones) and in conflicts.
 """
 
 import base64
@@ -41,7 +43,9 @@ def encrypt(ciphers: Ciphers, text: str) -> str:
 
 
 def decrypt(ciphers: Ciphers, stored: str) -> str | None:
-    """The plain text of a declared personal value; what is not encrypted is from before there was a key. None when it cannot be had."""
+    """The plain text of a declared personal value; what is not encrypted is from before there was a
+    key. None when it cannot be had.
+    """
     found = _FORM.fullmatch(stored)
     if found is None:
         return stored
@@ -57,7 +61,11 @@ def decrypt(ciphers: Ciphers, stored: str) -> str | None:
 
 def encrypt_field(ciphers: Ciphers, kind: str, field: str, value: Any) -> Any:
     """The value of a field; what is no text, or not personal, is left as it is."""
-    return encrypt(ciphers, value) if field in PERSONAL.get(kind, ()) and isinstance(value, str) else value
+    return (
+        encrypt(ciphers, value)
+        if field in PERSONAL.get(kind, ()) and isinstance(value, str)
+        else value
+    )
 
 
 def encrypt_body(ciphers: Ciphers, mutation: Mutation) -> bytes:
@@ -65,29 +73,40 @@ def encrypt_body(ciphers: Ciphers, mutation: Mutation) -> bytes:
     kind = mutation.kind
     if kind not in PERSONAL:
         return mutation.canonical()
-    fields = {name: encrypt_field(ciphers, kind, name, value) for name, value in mutation.fields.items()}
+    fields = {
+        name: encrypt_field(ciphers, kind, name, value) for name, value in mutation.fields.items()
+    }
     return msgspec.structs.replace(mutation, fields=fields).canonical()
 
 
 def decrypt_body(stored: str, plain: Callable[[str], str]) -> str:
-    """The canonical JSON of a mutation; `plain` gives the plain text of a value that stands in a personal field."""
+    """The canonical JSON of a mutation; `plain` gives the plain text of a value that stands in a
+    personal field.
+    """
     if '"gl1.' not in stored:
         return stored
     body = json.loads(stored)
     names, fields = PERSONAL.get(body.get("kind")), body.get("fields")
     if not names or not isinstance(fields, dict):
         return stored
-    body["fields"] = {name: plain(value) if name in names and isinstance(value, str) else value for name, value in fields.items()}
+    body["fields"] = {
+        name: plain(value) if name in names and isinstance(value, str) else value
+        for name, value in fields.items()
+    }
     return canonical_json(body)
 
 
-def encrypt_conflicts(ciphers: Ciphers, kind: str, conflicts: list[Conflict] | None) -> list[Conflict] | None:
+def encrypt_conflicts(
+    ciphers: Ciphers, kind: str, conflicts: list[Conflict] | None
+) -> list[Conflict] | None:
     """The conflicts of a verdict as the log keeps them."""
     if not conflicts or kind not in PERSONAL:
         return conflicts
 
     def encrypted(item: Conflict) -> Conflict:
-        kept, lost = (encrypt_field(ciphers, kind, item.field, value) for value in (item.kept, item.lost))
+        kept, lost = (
+            encrypt_field(ciphers, kind, item.field, value) for value in (item.kept, item.lost)
+        )
         return msgspec.structs.replace(item, kept=kept, lost=lost)
 
     return [encrypted(item) for item in conflicts]

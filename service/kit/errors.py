@@ -97,12 +97,16 @@ CATALOGUE = tuple(value for value in globals().values() if isinstance(value, Typ
 
 
 class Problem(Exception):
-    """An error on its way to the client. `detail` names the thing, what is wrong and what to do; `members` are extra keys.
+    """An error on its way to the client. `detail` names the thing, what is wrong and what to do;
+    `members` are extra keys.
 
-    A detail with something in it is a `Text`; a plain sentence is looked up in the catalogue as it is.
+    A detail with something in it is a `Text`; a plain sentence is looked up in the catalogue as it
+    is.
     """
 
-    def __init__(self, type: Type, detail: str, headers: dict[str, str] | None = None, **members: Any) -> None:
+    def __init__(
+        self, type: Type, detail: str, headers: dict[str, str] | None = None, **members: Any
+    ) -> None:
         super().__init__(f"{type.slug}: {detail}")
         self.type = type
         self.detail = detail
@@ -122,12 +126,17 @@ class Problem(Exception):
         headers = {**language, **self.headers}
         if self.type.status == HTTPStatus.UNAUTHORIZED:
             headers.setdefault("WWW-Authenticate", "Bearer")
-        return Response(msgspec.json.encode(normalised(body, _MAX_BYTES)), self.type.status, headers, MEDIA_TYPE)
+        return Response(
+            msgspec.json.encode(normalised(body, _MAX_BYTES)), self.type.status, headers, MEDIA_TYPE
+        )
 
 
 def catalogue() -> str:
     """Every type of problem as a Markdown table, for the docs."""
-    rows = [f"| `{kind.slug}` | {kind.status} | {kind.title} |" for kind in sorted(CATALOGUE, key=lambda kind: (kind.status, kind.slug))]
+    rows = [
+        f"| `{kind.slug}` | {kind.status} | {kind.title} |"
+        for kind in sorted(CATALOGUE, key=lambda kind: (kind.status, kind.slug))
+    ]
     return "\n".join(["| type | status | meaning |", "|---|---|---|", *rows])
 
 
@@ -148,7 +157,12 @@ def documented(*types: Type) -> dict[int | str, dict[str, Any]]:
     for kind in types:
         known = answers.get(kind.status)
         text = f"`{kind.slug}`: {kind.title}"
-        example = {"type": PREFIX + kind.slug, "title": kind.title, "status": kind.status, "detail": kind.title + "."}
+        example = {
+            "type": PREFIX + kind.slug,
+            "title": kind.title,
+            "status": kind.status,
+            "detail": kind.title + ".",
+        }
         if known:
             known["description"] += "; " + text
             known["content"][MEDIA_TYPE]["examples"][kind.slug] = {"value": example}
@@ -174,7 +188,12 @@ def _keys_of(request: Request) -> list[str]:
     route = request.scope.get("route")
     fields = route.dependant.body_params if isinstance(route, APIRoute) else []
     models = [field.field_info.annotation for field in fields]
-    return [key for model in models if isinstance(model, type) and issubclass(model, BaseModel) for key in model.model_fields]
+    return [
+        key
+        for model in models
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for key in model.model_fields
+    ]
 
 
 def install(app: FastAPI) -> None:
@@ -189,26 +208,45 @@ def install(app: FastAPI) -> None:
         found = [(".".join(map(str, item["loc"])), fault(item)) for item in error.errors()]
         where, what = found[0]
         wrong = [{"where": where, "what": localized(what, FOR_PROGRAMS)} for where, what in found]
-        unknown = [str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"]
+        unknown = [
+            str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"
+        ]
         if unknown:
             known = _keys_of(request)
             if len(unknown) == 1:
-                text = Text("The body has the unknown key {unknown}; it takes {known}.", unknown=_listed(unknown), known=_listed(known))
+                text = Text(
+                    "The body has the unknown key {unknown}; it takes {known}.",
+                    unknown=_listed(unknown),
+                    known=_listed(known),
+                )
             else:
-                text = Text("The body has the unknown keys {unknown}; it takes {known}.", unknown=_listed(unknown), known=_listed(known))
+                text = Text(
+                    "The body has the unknown keys {unknown}; it takes {known}.",
+                    unknown=_listed(unknown),
+                    known=_listed(known),
+                )
             return Problem(INVALID, text, errors=wrong, unknown=unknown, known=known).response()
         if any(item["type"] == "json_invalid" for item in error.errors()):
             return Problem(MALFORMED, Text("The body is no JSON: {why}.", why=what)).response()
-        return Problem(INVALID, Text("{where}: {what}.", where=where, what=what), errors=wrong).response()
+        return Problem(
+            INVALID, Text("{where}: {what}.", where=where, what=what), errors=wrong
+        ).response()
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == HTTPStatus.NOT_FOUND:
-            return Problem(NO_SUCH_PATH, Text("Nothing answers at {path}; look at the path again.", path=request.url.path)).response()
+            return Problem(
+                NO_SUCH_PATH,
+                Text("Nothing answers at {path}; look at the path again.", path=request.url.path),
+            ).response()
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            text = Text("{path} does not take {method}.", path=request.url.path, method=request.method)
+            text = Text(
+                "{path} does not take {method}.", path=request.url.path, method=request.method
+            )
             return Problem(METHOD, text, {"Allow": ", ".join(_methods_of(request))}).response()
-        return Problem(Type("http", error.status_code, HTTPStatus(error.status_code).phrase), str(error.detail)).response()
+        return Problem(
+            Type("http", error.status_code, HTTPStatus(error.status_code).phrase), str(error.detail)
+        ).response()
 
     async def on_missing_key(request: Request, error: Exception) -> Response:
         return answer_to(error, request.scope)
@@ -222,13 +260,19 @@ def install(app: FastAPI) -> None:
 def _methods_of(request: Request) -> list[str]:
     """What the path of a request takes, by all routes that have it."""
     routes = [found.original_route for found in iter_route_contexts(request.app.routes)]
-    here = [route for route in routes if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE]
+    here = [
+        route
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE
+    ]
     methods = {method for route in here for method in route.methods or ()}
     return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def answer_to(error: Exception, scope: Scope) -> Response:
-    """The answer to what a request ended in; what nobody foresaw is logged, and the client gets a problem without a stack trace."""
+    """The answer to what a request ended in; what nobody foresaw is logged, and the client gets a
+    problem without a stack trace.
+    """
     if isinstance(error, Problem):
         return error.response()
     if isinstance(error, KeyMissing):
@@ -242,17 +286,23 @@ def answer_to(error: Exception, scope: Scope) -> Response:
     if fault is not None:
         return unavailable(fault, error).response()
     log.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
-    return Problem(INTERNAL, Text("The server failed at this; it was logged. {claim}", claim=outcomes.claim())).response()
+    return Problem(
+        INTERNAL, Text("The server failed at this; it was logged. {claim}", claim=outcomes.claim())
+    ).response()
 
 
 async def answer_after(error: Exception, scope: Scope) -> Response:
-    """The same, once it was looked whether tables of a newer release explain what nobody foresaw."""
+    """The same, once it was looked whether tables of a newer release explain what nobody
+    foresaw.
+    """
     state = scope["app"].state
     return answer_to(await state.tables.judged(error, state.gridloop.database), scope)
 
 
 def unavailable(fault: Fault, error: BaseException) -> Problem:
-    """The answer to an error of the database, which says what is known of the request's writes; it is logged and counted."""
+    """The answer to an error of the database, which says what is known of the request's writes; it
+    is logged and counted.
+    """
     log.warning("%s of the database: %r", fault.name, error)
     metrics.database_errors.labels(fault.name).inc()
     text = Text("{trouble} {claim}", trouble=fault.text, claim=outcomes.claim())
@@ -276,7 +326,9 @@ class CatchAll:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        token = outcomes.current.set(Outcome(RequestKind.READ if scope["method"] in _SAFE else RequestKind.REST))
+        token = outcomes.current.set(
+            Outcome(RequestKind.READ if scope["method"] in _SAFE else RequestKind.REST)
+        )
         try:
             await self._app(scope, receive, watch)
         except Exception as error:

@@ -1,7 +1,9 @@
-"""Texts for people in the language that a request asks for: the catalogue, and who gets which language.
+"""Texts for people in the language that a request asks for: the catalogue, and who gets which
+language.
 
-An English sentence with named parameters in braces is the id of its Chinese one in `locale/zh/LC_MESSAGES/messages.po`. Errors of the API
-are English unless a request asks for Chinese; texts that are shown to people in the field are Chinese unless it asks for English.
+An English sentence with named parameters in braces is the id of its Chinese one in
+`locale/zh/LC_MESSAGES/messages.po`. Errors of the API are English unless a request asks for
+Chinese; texts that are shown to people in the field are Chinese unless it asks for English.
 """
 
 import os
@@ -21,11 +23,14 @@ CATALOGUE = Path(__file__).parent / "locale" / "zh" / "LC_MESSAGES" / "messages.
 FOR_PROGRAMS: Language = "en"
 FOR_PEOPLE: Language = "zh"
 
-# What the request at hand asks for; None when it does not say, or asks for a language that is not here.
+# What the request at hand asks for; None when it does not say, or asks for a language that is not
+# here.
 asked_for: ContextVar[Language | None] = ContextVar("asked_for", default=None)
 
 _BETWEEN = "；"
-_RANGE = re.compile(r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)(?:\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?))?")
+_RANGE = re.compile(
+    r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)(?:\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?))?"
+)
 _MAX_HEADER = 500
 
 
@@ -34,7 +39,11 @@ def chinese() -> dict[str, str]:
     """The Chinese sentence of each English one."""
     with CATALOGUE.open("rb") as file:
         catalogue = read_po(file)
-    return {str(message.id): str(message.string) for message in catalogue if message.id and message.string}
+    return {
+        str(message.id): str(message.string)
+        for message in catalogue
+        if message.id and message.string
+    }
 
 
 @lru_cache(maxsize=1_000)
@@ -47,13 +56,19 @@ def language_of(header: str) -> Language | None:
             continue
         weight = float(found[2] or 1)
         language = found[1].partition("-")[0].lower()
-        if (language == "en" or language == "zh") and weight > 0 and (best is None or weight > best[0]):
+        if (
+            (language == "en" or language == "zh")
+            and weight > 0
+            and (best is None or weight > best[0])
+        ):
             best = (weight, "en" if language == "en" else "zh")
     return best[1] if best else None
 
 
 def localized(text: str, default: Language = FOR_PEOPLE) -> str:
-    """A text in the language of the request at hand, or in the default; what is in no catalogue stays as it is."""
+    """A text in the language of the request at hand, or in the default; what is in no catalogue
+    stays as it is.
+    """
     return in_language(text, asked_for.get() or default)
 
 
@@ -71,5 +86,7 @@ def in_language(text: Any, language: Language) -> str:
 
 def language_of_the_terminal() -> Language:
     """Chinese where the locale says so, else English."""
-    named = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
+    named = next(
+        (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), ""
+    )
     return "zh" if named.lower().startswith("zh") else "en"

@@ -14,7 +14,9 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, request id, and what the call gave as `extra={"data": {…}}`."""
+    """One JSON object a line: time, level, logger, message, request id, and what the call gave as
+    `extra={"data": {…}}`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """A record as a line."""
@@ -42,7 +44,9 @@ def hashed(staff_code: str, key: bytes) -> str:
 
 
 def install(level: str) -> None:
-    """Sends every log to standard error as JSON lines, without looking up what no line says: thread, process, and the caller's place."""
+    """Sends every log to standard error as JSON lines, without looking up what no line says:
+    thread, process, and the caller's place.
+    """
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     handler = logging.StreamHandler(sys.stderr)

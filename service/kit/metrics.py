@@ -1,6 +1,7 @@
 """The figures at `/metrics`, for one process or many.
 
-With `PROMETHEUS_MULTIPROC_DIR` set every process writes its part there, and any of them answers for all.
+With `PROMETHEUS_MULTIPROC_DIR` set every process writes its part there, and any of them answers for
+all.
 """
 
 import os
@@ -10,7 +11,15 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
@@ -20,27 +29,60 @@ if TYPE_CHECKING:
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _LATENCY = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
-requests = Histogram("gridloop_request_seconds", "Time to answer", ("method", "route", "status"), buckets=_LATENCY)
+requests = Histogram(
+    "gridloop_request_seconds", "Time to answer", ("method", "route", "status"), buckets=_LATENCY
+)
 _pushes = Counter("gridloop_pushes_total", "Exchanges that handed in mutations")
 _mutations = Counter("gridloop_mutations_total", "Mutations taken in, by verdict", ("outcome",))
-_conflicts = Counter("gridloop_conflicts_total", "Conflicts found, by record kind and rule", ("kind", "rule"))
-_shed = Counter("gridloop_requests_shed_total", "Exchanges that were asked to come again, because too many were under way")
-_sent_away = Counter("gridloop_sent_away_total", "The former name of gridloop_requests_shed_total; goes with the next release")
+_conflicts = Counter(
+    "gridloop_conflicts_total", "Conflicts found, by record kind and rule", ("kind", "rule")
+)
+_shed = Counter(
+    "gridloop_requests_shed_total",
+    "Exchanges that were asked to come again, because too many were under way",
+)
+_sent_away = Counter(
+    "gridloop_sent_away_total",
+    "The former name of gridloop_requests_shed_total; goes with the next release",
+)
 pulled = Counter("gridloop_pulled_changes_total", "Changes sent to phones")
-feed_lag = Histogram("gridloop_feed_pending", "Changes still to come after a page", buckets=(0, 10, 100, 1_000, 10_000, 100_000))
-_pool = Gauge("gridloop_pool_connections", "Database connections", ("pool", "state"), multiprocess_mode="livesum")
+feed_lag = Histogram(
+    "gridloop_feed_pending",
+    "Changes still to come after a page",
+    buckets=(0, 10, 100, 1_000, 10_000, 100_000),
+)
+_pool = Gauge(
+    "gridloop_pool_connections",
+    "Database connections",
+    ("pool", "state"),
+    multiprocess_mode="livesum",
+)
 clock_ahead = Gauge(
     "gridloop_clock_ahead_seconds",
     "How far the service's clock is ahead of the database's, and of those of the phones lately seen (their median); behind it is below 0",
     ("of",),
     multiprocess_mode="livemostrecent",
 )
-undecryptable = Counter("gridloop_undecryptable_values_total", "Stored values that could not be decrypted", ("table", "column"))
-database_errors = Counter("gridloop_database_errors_total", "Errors of the database that a request or task met", ("fault",))
-write_probe_failures = Counter(
-    "gridloop_write_probe_failures_total", "Times that the database took no write when it was probed", ("fault",)
+undecryptable = Counter(
+    "gridloop_undecryptable_values_total",
+    "Stored values that could not be decrypted",
+    ("table", "column"),
 )
-writable = Gauge("gridloop_database_writable", "1 while the database takes writes, as last probed", multiprocess_mode="mostrecent")
+database_errors = Counter(
+    "gridloop_database_errors_total",
+    "Errors of the database that a request or task met",
+    ("fault",),
+)
+write_probe_failures = Counter(
+    "gridloop_write_probe_failures_total",
+    "Times that the database took no write when it was probed",
+    ("fault",),
+)
+writable = Gauge(
+    "gridloop_database_writable",
+    "1 while the database takes writes, as last probed",
+    multiprocess_mode="mostrecent",
+)
 tables_newer = Gauge(
     "gridloop_tables_newer",
     "1 while the tables are of a newer release over which this one may run, 2 while it may not, 0 while they are its own",
@@ -66,14 +108,20 @@ def pushed(mutations: "Sequence[Mutation]", verdicts: "Sequence[Verdict]") -> No
     _pushes.inc()
     for outcome, count in Tally([verdict.outcome for verdict in verdicts]).items():
         _mutations.labels(outcome).inc(count)
-    disputed = {verdict.seq: verdict.conflicts for verdict in verdicts if verdict.conflicts and verdict.outcome != "duplicate"}
+    disputed = {
+        verdict.seq: verdict.conflicts
+        for verdict in verdicts
+        if verdict.conflicts and verdict.outcome != "duplicate"
+    }
     for mutation in mutations if disputed else ():
         for conflict in disputed.get(mutation.seq, ()):
             _conflicts.labels(mutation.kind, conflict.rule).inc()
 
 
 class Pools:
-    """Notes the connections of this process, now and then: whichever process is asked answers for all."""
+    """Notes the connections of this process, now and then: whichever process is asked answers for
+    all.
+    """
 
     every_s = 5.0
     _noted = -every_s
@@ -90,7 +138,9 @@ class Pools:
 
 
 def forget_process(pid: int) -> None:
-    """Takes what a process that has ended said of itself out of the figures; what it counted stays counted."""
+    """Takes what a process that has ended said of itself out of the figures; what it counted stays
+    counted.
+    """
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
 

@@ -1,7 +1,8 @@
 """What is known of a request's writes when it ends in an error: no answer claims more than that.
 
-A connection that is lost while COMMIT is under way leaves it open whether the transaction was kept. Only the sender can find out, by
-sending the same again under the same id, number or Idempotency-Key.
+A connection that is lost while COMMIT is under way leaves it open whether the transaction was kept.
+Only the sender can find out, by sending the same again under the same id, number or
+Idempotency-Key.
 """
 
 from contextvars import ContextVar
@@ -28,7 +29,8 @@ class RequestKind(Enum):
 
 _REST = {
     Kept.NOTHING: Text("Nothing was changed; try again after a moment."),
-    # A request may have several transactions, of which the last failed: then it is not known how far the sender's wish was done.
+    # A request may have several transactions, of which the last failed: then it is not known how
+    # far the sender's wish was done.
     Kept.UNKNOWN: Text(
         "It is not known whether this was kept: send the same again with the same Idempotency-Key or id, and it happens only once."
     ),

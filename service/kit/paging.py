@@ -48,7 +48,11 @@ def read_text(after: str | None) -> str | None:
     if after is None:
         return None
     try:
-        text = base64.urlsafe_b64decode(after.encode("ascii") + b"=" * (-len(after) % 4)).decode().partition("|")[0]
+        text = (
+            base64.urlsafe_b64decode(after.encode("ascii") + b"=" * (-len(after) % 4))
+            .decode()
+            .partition("|")[0]
+        )
     except (binascii.Error, ValueError, UnicodeError):
         raise _unreadable() from None
     if not text or not text.isprintable():

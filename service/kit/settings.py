@@ -28,7 +28,9 @@ PREFIX = "GRIDLOOP_"
 FORMER_NAMES: Mapping[str, str] = {"GRIDLOOP_SYNC_AT_ONCE": "sync_max_concurrency"}
 _ROLE = r"^[a-z_][a-z0-9_]{0,62}$"
 # What tests and CI read, and what Kubernetes sets in every pod beside a service of that name.
-_NO_SETTING = re.compile(r"GRIDLOOP_(TEST_.*|BENCH_.*|NO_SKIPS|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_.*)?)")
+_NO_SETTING = re.compile(
+    r"GRIDLOOP_(TEST_.*|BENCH_.*|NO_SKIPS|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_.*)?)"
+)
 
 # A list that is read as JSON by `Settings` itself, so that it can say what is wrong with it.
 Listed = Annotated[list[str], NoDecode]
@@ -43,87 +45,209 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=None, extra="ignore")
 
-    database_url: str | None = Field(None, description="PostgreSQL to use; empty: an embedded one is started in the data folder.")
+    database_url: str | None = Field(
+        None, description="PostgreSQL to use; empty: an embedded one is started in the data folder."
+    )
     owner_database_url: str | None = Field(
-        None, description="The same database as the role that owns its tables, for `gridloop migrate`, `purge` and `fill`."
+        None,
+        description="The same database as the role that owns its tables, for `gridloop migrate`, `purge` and `fill`.",
     )
     owner_role: str = Field(
-        "gridloop_owner", pattern=_ROLE, description="Role that owns the tables where a superuser migrates, as in the embedded PostgreSQL."
+        "gridloop_owner",
+        pattern=_ROLE,
+        description="Role that owns the tables where a superuser migrates, as in the embedded PostgreSQL.",
     )
-    service_role: str = Field("gridloop_service", pattern=_ROLE, description="Role of the service in the embedded PostgreSQL.")
+    service_role: str = Field(
+        "gridloop_service",
+        pattern=_ROLE,
+        description="Role of the service in the embedded PostgreSQL.",
+    )
     data: Path = Field(Path(".gridloop"), description="Folder of the embedded PostgreSQL.")
-    pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps.")
-    analysis_pool_size: int = Field(4, ge=1, le=200, description="Database connections a service process keeps for summaries and ledgers.")
-    sync_pool_size: int = Field(8, ge=1, le=200, description="Database connections a service process keeps for phones that sync.")
-    lock_seconds: float = Field(5, ge=0, le=3600, description="Seconds after which PostgreSQL ends a wait for a lock; 0: never.")
+    pool_size: int = Field(
+        8, ge=1, le=200, description="Database connections a service process keeps."
+    )
+    analysis_pool_size: int = Field(
+        4,
+        ge=1,
+        le=200,
+        description="Database connections a service process keeps for summaries and ledgers.",
+    )
+    sync_pool_size: int = Field(
+        8,
+        ge=1,
+        le=200,
+        description="Database connections a service process keeps for phones that sync.",
+    )
+    lock_seconds: float = Field(
+        5,
+        ge=0,
+        le=3600,
+        description="Seconds after which PostgreSQL ends a wait for a lock; 0: never.",
+    )
     statement_seconds: float = Field(20, ge=0, le=3600, description="The same of a statement.")
-    idle_seconds: float = Field(20, ge=0, le=3600, description="The same of a transaction in which nothing is done.")
-    sync_lock_seconds: float = Field(5, ge=0, le=3600, description="The same three for phones that sync …")
-    sync_statement_seconds: float = Field(20, ge=0, le=3600, description="… a phone gives up after 30 seconds …")
-    sync_idle_seconds: float = Field(10, ge=0, le=3600, description="… and its locks must not stay.")
-    analysis_lock_seconds: float = Field(5, ge=0, le=3600, description="The same three for summaries, ledgers and erasures.")
-    analysis_statement_seconds: float = Field(60, ge=0, le=3600, description="… whose statements may take longer.")
-    analysis_idle_seconds: float = Field(60, ge=0, le=3600, description="… also while a sheet is written.")
+    idle_seconds: float = Field(
+        20, ge=0, le=3600, description="The same of a transaction in which nothing is done."
+    )
+    sync_lock_seconds: float = Field(
+        5, ge=0, le=3600, description="The same three for phones that sync …"
+    )
+    sync_statement_seconds: float = Field(
+        20, ge=0, le=3600, description="… a phone gives up after 30 seconds …"
+    )
+    sync_idle_seconds: float = Field(
+        10, ge=0, le=3600, description="… and its locks must not stay."
+    )
+    analysis_lock_seconds: float = Field(
+        5, ge=0, le=3600, description="The same three for summaries, ledgers and erasures."
+    )
+    analysis_statement_seconds: float = Field(
+        60, ge=0, le=3600, description="… whose statements may take longer."
+    )
+    analysis_idle_seconds: float = Field(
+        60, ge=0, le=3600, description="… also while a sheet is written."
+    )
     exchange_seconds: float = Field(
-        25, gt=0, le=3600, description="Seconds after which an exchange is answered that it took too long; a phone gives up after 30."
+        25,
+        gt=0,
+        le=3600,
+        description="Seconds after which an exchange is answered that it took too long; a phone gives up after 30.",
     )
     sync_max_concurrency: int = Field(
-        64, ge=1, le=10_000, description="Exchanges with phones that a service process has under way; more are asked to come again."
+        64,
+        ge=1,
+        le=10_000,
+        description="Exchanges with phones that a service process has under way; more are asked to come again.",
     )
     held_quota_bytes: int = Field(
-        20 * 1024 * 1024, ge=64 * 1024, description="Bytes of a device's mutations that may be held at a time; beyond them its pushes wait."
+        20 * 1024 * 1024,
+        ge=64 * 1024,
+        description="Bytes of a device's mutations that may be held at a time; beyond them its pushes wait.",
     )
     keep_alive_seconds: int = Field(
-        75, ge=1, le=3600, description="How long an idle connection stays open; longer than a proxy in front keeps it, so that none is cut."
+        75,
+        ge=1,
+        le=3600,
+        description="How long an idle connection stays open; longer than a proxy in front keeps it, so that none is cut.",
     )
     max_connections: int = Field(
-        10_000, ge=64, le=1_000_000, description="Connections of a service process; idle ones are closed to make room beyond it."
+        10_000,
+        ge=64,
+        le=1_000_000,
+        description="Connections of a service process; idle ones are closed to make room beyond it.",
     )
     proxies: Listed = Field(
-        [], description="Addresses or networks that may say where a request came from (X-Forwarded-For and -Proto), as a JSON list."
+        [],
+        description="Addresses or networks that may say where a request came from (X-Forwarded-For and -Proto), as a JSON list.",
     )
     trust_clock: bool = Field(
         False,
         description="Whether to serve although the clock lies behind the newest stamp in the database, when a wrong one wrote that.",
     )
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
-    access_minutes: int = Field(15, ge=1, le=24 * 60, description="Life of an access token, minutes.")
+    access_minutes: int = Field(
+        15, ge=1, le=24 * 60, description="Life of an access token, minutes."
+    )
     refresh_days: int = Field(90, ge=1, le=3650, description="Life of a refresh token, days.")
-    attempts_here: str = Field("10/15minutes", description="Failed sign-ins of an account from one address or device.")
-    attempts_account: str = Field("50/hour", description="Failed sign-ins of an account from addresses that are new to it.")
-    attempts_address: str = Field("200/15minutes", description="Failed sign-ins from one address of accounts to which it is new.")
-    sign_in_days: int = Field(180, ge=1, le=3650, description="Days after which a sign-in ends, however often it was renewed.")
-    first_password_hours: int = Field(72, ge=1, le=24 * 60, description="Life of a first password, hours.")
-    recovery_minutes: int = Field(60, ge=1, le=24 * 60, description="Life of a one-time code for a forgotten password, minutes.")
+    attempts_here: str = Field(
+        "10/15minutes", description="Failed sign-ins of an account from one address or device."
+    )
+    attempts_account: str = Field(
+        "50/hour", description="Failed sign-ins of an account from addresses that are new to it."
+    )
+    attempts_address: str = Field(
+        "200/15minutes",
+        description="Failed sign-ins from one address of accounts to which it is new.",
+    )
+    sign_in_days: int = Field(
+        180,
+        ge=1,
+        le=3650,
+        description="Days after which a sign-in ends, however often it was renewed.",
+    )
+    first_password_hours: int = Field(
+        72, ge=1, le=24 * 60, description="Life of a first password, hours."
+    )
+    recovery_minutes: int = Field(
+        60,
+        ge=1,
+        le=24 * 60,
+        description="Life of a one-time code for a forgotten password, minutes.",
+    )
     otp_roles: Listed = Field(
-        [], description="Roles that must sign in with a second factor, as a JSON list; best `supervisor` and `admin`."
+        [],
+        description="Roles that must sign in with a second factor, as a JSON list; best `supervisor` and `admin`.",
     )
-    idempotency_keys: int = Field(5_000, ge=1, le=10_000_000, description="Idempotency-Keys that a caller may use in a day.")
+    idempotency_keys: int = Field(
+        5_000, ge=1, le=10_000_000, description="Idempotency-Keys that a caller may use in a day."
+    )
     secret_keys: str | None = Field(
-        None, description="Keys that encrypt personal data: 32 bytes in URL-safe Base64, the newest first, with commas between."
+        None,
+        description="Keys that encrypt personal data: 32 bytes in URL-safe Base64, the newest first, with commas between.",
     )
-    secret_file: Path | None = Field(None, description="File of these keys, a line each; empty: `secret.key` in the data folder.")
+    secret_file: Path | None = Field(
+        None, description="File of these keys, a line each; empty: `secret.key` in the data folder."
+    )
     late_days: int = Field(
-        7, ge=0, le=3650, description="Days after a post's end, or a phone's revocation, in which what was written before still counts."
+        7,
+        ge=0,
+        le=3650,
+        description="Days after a post's end, or a phone's revocation, in which what was written before still counts.",
     )
     stamp_too_old_days: int = Field(
-        90, ge=1, le=36500, description="What is stamped so many days before its phone was registered waits for a person."
+        90,
+        ge=1,
+        le=36500,
+        description="What is stamped so many days before its phone was registered waits for a person.",
     )
-    location_days: int = Field(180, ge=1, le=3650, description="Days after which `gridloop purge` clears where a visit was made.")
-    audit_days: int = Field(365, ge=180, le=36500, description="Days that the trail is kept; never under 180.")
-    backups_kept: str = Field("", description="How long backups and WAL archives are kept, in words, for answers about erasures.")
-    cors_origins: Listed = Field([], description="Origins of web pages that may call the API, as a JSON list.")
+    location_days: int = Field(
+        180,
+        ge=1,
+        le=3650,
+        description="Days after which `gridloop purge` clears where a visit was made.",
+    )
+    audit_days: int = Field(
+        365, ge=180, le=36500, description="Days that the trail is kept; never under 180."
+    )
+    backups_kept: str = Field(
+        "",
+        description="How long backups and WAL archives are kept, in words, for answers about erasures.",
+    )
+    cors_origins: Listed = Field(
+        [], description="Origins of web pages that may call the API, as a JSON list."
+    )
     metrics_token: str | None = Field(None, description="Bearer token that opens /metrics.")
-    open_metrics: bool = Field(False, description="Whether /metrics is there for everybody; it is with `--demo`.")
-    open_docs: bool = Field(False, description="Whether /docs, /redoc and /openapi.json are there; they are with `--demo`.")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged.")
+    open_metrics: bool = Field(
+        False, description="Whether /metrics is there for everybody; it is with `--demo`."
+    )
+    open_docs: bool = Field(
+        False,
+        description="Whether /docs, /redoc and /openapi.json are there; they are with `--demo`.",
+    )
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="What is logged."
+    )
     issuer: str = Field("gridloop", description="The `iss` of tokens.")
-    households_per_grid: int = Field(30, ge=0, le=999, description="Households that `roster load` makes up for each grid.")
-    urgent_days: int = Field(3, ge=1, le=60, description="Time limit of urgent problems, working days.")
-    ordinary_days: int = Field(7, ge=1, le=60, description="Time limit of ordinary problems, working days.")
-    emergency_hours: int = Field(24, ge=1, le=720, description="Time limit of emergencies, hours by the clock.")
-    analysis_due_hour: int = Field(12, ge=0, le=167, description="A week's analysis is due so many hours after the week has ended.")
-    summary_due_day: int = Field(3, ge=1, le=28, description="A month's summary is due on this day of the next month …")
+    households_per_grid: int = Field(
+        30, ge=0, le=999, description="Households that `roster load` makes up for each grid."
+    )
+    urgent_days: int = Field(
+        3, ge=1, le=60, description="Time limit of urgent problems, working days."
+    )
+    ordinary_days: int = Field(
+        7, ge=1, le=60, description="Time limit of ordinary problems, working days."
+    )
+    emergency_hours: int = Field(
+        24, ge=1, le=720, description="Time limit of emergencies, hours by the clock."
+    )
+    analysis_due_hour: int = Field(
+        12,
+        ge=0,
+        le=167,
+        description="A week's analysis is due so many hours after the week has ended.",
+    )
+    summary_due_day: int = Field(
+        3, ge=1, le=28, description="A month's summary is due on this day of the next month …"
+    )
     summary_due_hour: int = Field(18, ge=0, le=23, description="… at this hour, Asia/Shanghai.")
     rank: bool = Field(False, description="Whether cadre tables carry ranks.")
 
@@ -137,7 +261,11 @@ class Settings(BaseSettings):
         except ValueError:
             found = None
         if not isinstance(found, list):
-            raise ValueError(Text('this is no JSON list; write ["one", "another"], with the quotes and the brackets'))
+            raise ValueError(
+                Text(
+                    'this is no JSON list; write ["one", "another"], with the quotes and the brackets'
+                )
+            )
         return found
 
     @field_validator("otp_roles")
@@ -145,7 +273,13 @@ class Settings(BaseSettings):
     def _are_roles(cls, roles: list[str]) -> list[str]:
         unknown = sorted(set(roles) - set(ROLES))
         if unknown:
-            raise ValueError(Text("there is no role {unknown}; there are {roles}", unknown=", ".join(unknown), roles=", ".join(ROLES)))
+            raise ValueError(
+                Text(
+                    "there is no role {unknown}; there are {roles}",
+                    unknown=", ".join(unknown),
+                    roles=", ".join(ROLES),
+                )
+            )
         return roles
 
     @field_validator("proxies")
@@ -159,7 +293,11 @@ class Settings(BaseSettings):
         try:
             limits.parse(rate)
         except ValueError:
-            raise ValueError(Text("this is no number of attempts in a time; write one like 10/15minutes or 50/hour")) from None
+            raise ValueError(
+                Text(
+                    "this is no number of attempts in a time; write one like 10/15minutes or 50/hour"
+                )
+            ) from None
         return rate
 
     @property
@@ -175,11 +313,15 @@ class Settings(BaseSettings):
     @property
     def analysis_limits(self) -> Limits:
         """The same for summaries, ledgers and erasures."""
-        return Limits(self.analysis_lock_seconds, self.analysis_statement_seconds, self.analysis_idle_seconds)
+        return Limits(
+            self.analysis_lock_seconds, self.analysis_statement_seconds, self.analysis_idle_seconds
+        )
 
     @property
     def owner_url(self) -> str:
-        """What connects as the owner of the tables: the service's own URL where none other is set."""
+        """What connects as the owner of the tables: the service's own URL where none other is
+        set.
+        """
         return str(self.owner_database_url or self.database_url)
 
     @property
@@ -194,29 +336,42 @@ class Settings(BaseSettings):
 
     @cached_property
     def keyring(self) -> Keyring:
-        """The keys that encrypt personal data; `encryption_queries.cipher_of` gives what uses them, and makes the first."""
+        """The keys that encrypt personal data; `encryption_queries.cipher_of` gives what uses them,
+        and makes the first.
+        """
         return Keyring(read_keys(self.secret_keys, self.key_file))
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of the environment; raises `WrongSetting`, also for a name that is none: it may be a misspelt one."""
+    """The settings of the environment; raises `WrongSetting`, also for a name that is none: it may
+    be a misspelt one.
+    """
     given = os.environ if environment is None else environment
     refuse_unknown(given)
     try:
         return Settings(**_by_former_names(given))
     except ValidationError as error:
-        wrong = [Text("{setting}: {what}", setting=name_of(str(item["loc"][0])), what=_what(item)) for item in error.errors()]
+        wrong = [
+            Text("{setting}: {what}", setting=name_of(str(item["loc"][0])), what=_what(item))
+            for item in error.errors()
+        ]
         raise WrongSetting(Text("{wrong}.", wrong=wrong)) from None
 
 
 def _by_former_names(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that are given by a name which they had in the previous release, each with a warning."""
+    """The settings that are given by a name which they had in the previous release, each with a
+    warning.
+    """
     found = {}
     for name, value in environment.items():
         field = FORMER_NAMES.get(name.upper())
         if field is None or name_of(field) in environment:
             continue
-        log.warning("the setting %s is called %s now; the old name goes with the next release", name, name_of(field))
+        log.warning(
+            "the setting %s is called %s now; the old name goes with the next release",
+            name,
+            name_of(field),
+        )
         found[field] = value
     return found
 
@@ -236,11 +391,24 @@ def refuse_unknown(environment: Mapping[str, str]) -> None:
     """Raises `WrongSetting` for a variable `GRIDLOOP_…` that is no setting."""
     known = [name_of(field) for field in Settings.model_fields]
     for name in sorted(environment):
-        if not name.upper().startswith(PREFIX) or name.upper() in {*known, *FORMER_NAMES} or _NO_SETTING.fullmatch(name.upper()):
+        if (
+            not name.upper().startswith(PREFIX)
+            or name.upper() in {*known, *FORMER_NAMES}
+            or _NO_SETTING.fullmatch(name.upper())
+        ):
             continue
         nearest = difflib.get_close_matches(name.upper(), known, 1)
         if nearest:
             raise WrongSetting(
-                Text("There is no setting {name}; is {nearest} meant? Rename it, or leave it out.", name=name, nearest=nearest[0])
+                Text(
+                    "There is no setting {name}; is {nearest} meant? Rename it, or leave it out.",
+                    name=name,
+                    nearest=nearest[0],
+                )
             )
-        raise WrongSetting(Text("There is no setting {name}; leave it out. docs/operations/running.md lists all settings.", name=name))
+        raise WrongSetting(
+            Text(
+                "There is no setting {name}; leave it out. docs/operations/running.md lists all settings.",
+                name=name,
+            )
+        )

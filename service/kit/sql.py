@@ -1,7 +1,9 @@
-"""What saves the database work: many rows as few parameters, many writes as one statement, new rows by COPY.
+"""What saves the database work: many rows as few parameters, many writes as one statement, new rows
+by COPY.
 
-Rows travel as columns, each an array in PostgreSQL's text form, `$1::text::uuid[]`: the driver passes a text on as it is, where it
-would look at every element of a list. Writes that belong together travel as `Cte`s of one statement, each a CTE of its own.
+Rows travel as columns, each an array in PostgreSQL's text form, `$1::text::uuid[]`: the driver
+passes a text on as it is, where it would look at every element of a list. Writes that belong
+together travel as `Cte`s of one statement, each a CTE of its own.
 """
 
 import re
@@ -15,7 +17,9 @@ _PARAMETER = re.compile(r"\$(\d+)")
 
 
 class Cte(NamedTuple):
-    """A write of its own, with parameters from $1; another part may read what it returns by its `name`."""
+    """A write of its own, with parameters from $1; another part may read what it returns by its
+    `name`.
+    """
 
     name: str
     sql: str
@@ -112,10 +116,14 @@ def _without_quotes(text: str) -> str:
 
 
 async def write(connection: Connection, parts: Sequence[Cte]) -> None:
-    """Does the writes in one statement. All of them see the database as it was before: none may touch what another one does."""
+    """Does the writes in one statement. All of them see the database as it was before: none may
+    touch what another one does.
+    """
     if parts:
         values = [value for part in parts for value in part.values]
-        await connection.execute(_joined(tuple((part.name, part.sql, len(part.values)) for part in parts)), *values)
+        await connection.execute(
+            _joined(tuple((part.name, part.sql, len(part.values)) for part in parts)), *values
+        )
 
 
 @lru_cache(maxsize=1_000)
@@ -125,6 +133,8 @@ def _joined(parts: tuple[tuple[str, str, int], ...]) -> str:
     ctes = []
     before = 0
     for name, sql, count in parts:
-        ctes.append(f"{name} AS ({_PARAMETER.sub(lambda found, past=before: f'${int(found[1]) + past}', sql)})")  # type: ignore[misc]
+        ctes.append(
+            f"{name} AS ({_PARAMETER.sub(lambda found, past=before: f'${int(found[1]) + past}', sql)})"
+        )  # type: ignore[misc]
         before += count
     return "WITH " + ", ".join(ctes) + " SELECT"

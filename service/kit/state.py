@@ -1,4 +1,6 @@
-"""What a running service holds: settings, database, a clock, and what each domain gives. No state of the field work itself."""
+"""What a running service holds: settings, database, a clock, and what each domain gives. No state
+of the field work itself.
+"""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,10 +17,13 @@ T = TypeVar("T")
 class State:
     """Made when the app starts. `now` is the service's clock; tests and simulations pass their own.
 
-    What domains hold is asked for by its class, so that nothing here knows of them: `state.of(Tokens)`.
+    What domains hold is asked for by its class, so that nothing here knows of them:
+    `state.of(Tokens)`.
     """
 
-    def __init__(self, settings: Settings, database: Database, now: Callable[[], datetime], *parts: Any) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, now: Callable[[], datetime], *parts: Any
+    ) -> None:
         self.settings = settings
         self.database = database
         self.now = now

@@ -1,4 +1,6 @@
-"""What is wrong with a request's body or parameters, as pydantic finds it, in texts of the catalogue."""
+"""What is wrong with a request's body or parameters, as pydantic finds it, in texts of the
+catalogue.
+"""
 
 import re
 from typing import Any
@@ -7,7 +9,9 @@ from sync_protocol.texts import Text
 
 
 def fault(item: Any) -> Text:
-    """What pydantic found wrong with a value, as a text of the catalogue; what it says in words that are not there stays English."""
+    """What pydantic found wrong with a value, as a text of the catalogue; what it says in words
+    that are not there stays English.
+    """
     kind, context = item["type"], item.get("ctx", {})
     if kind == "string_pattern_mismatch":
         return form_in_words(context["pattern"])
@@ -23,11 +27,15 @@ def fault(item: Any) -> Text:
 
 
 def form_in_words(pattern: str) -> Text:
-    """What a text should look like that has to match a pattern: nobody is shown a regular expression."""
+    """What a text should look like that has to match a pattern: nobody is shown a regular
+    expression.
+    """
     chosen = re.fullmatch(r"\^\(([a-z_]+(?:\|[a-z_]+)*)\)\$", pattern)
     if chosen:
         return _one_of(chosen[1].split("|"))
-    return FORMS.get(pattern) or Text("The text does not have the form that is wanted here; see the API's documentation")
+    return FORMS.get(pattern) or Text(
+        "The text does not have the form that is wanted here; see the API's documentation"
+    )
 
 
 def _one_of(values: list[str]) -> Text:
@@ -93,19 +101,31 @@ FORMS = {
     r"^\d{4}-W\d{2}$": Text("Input should be an ISO week, as in 2026-W47"),
     r"^\d{4}-\d{2}$": Text("Input should be a month, as in 2026-11"),
     r"^\d{15}$": _GRID,
-    r"^(\d{12}|\d{15})$": Text("Input should be the code of a village or grid, 12 or 15 digits as in 150202100200"),
+    r"^(\d{12}|\d{15})$": Text(
+        "Input should be the code of a village or grid, 12 or 15 digits as in 150202100200"
+    ),
     r"^\d{4,12}$": _UNIT,
     r"^\d{4,15}$": _UNIT,
     r"^\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?$": _UNIT,
-    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$": Text("Input should be a staff code, as in W150202100200001-1"),
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$": Text(
+        "Input should be a staff code, as in W150202100200001-1"
+    ),
     r"^[^\x00-\x1f]+$": Text("Input should be a staff code, without control characters"),
     r"^[^\x00]+$": Text("The text should not be empty, and have no character U+0000"),
     r"^[^\x00]*$": _NO_NUL,
     r"^[!-~]+$": _VISIBLE,
     r"^[!-~]*$": _VISIBLE,
-    r"^[a-z-]+$": Text("Input should be the name of an action, small letters and hyphens as in signed-in"),
-    r"^[0-9A-Za-z -]+$": Text("Input should be a code of digits and letters, as in 287082 or 7K3M9-Q2FXW"),
-    r"^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$": Text("Input should be the number of a receipt, three groups as in 7K3M-Q2FX-W8RD"),
+    r"^[a-z-]+$": Text(
+        "Input should be the name of an action, small letters and hyphens as in signed-in"
+    ),
+    r"^[0-9A-Za-z -]+$": Text(
+        "Input should be a code of digits and letters, as in 287082 or 7K3M9-Q2FXW"
+    ),
+    r"^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$": Text(
+        "Input should be the number of a receipt, three groups as in 7K3M-Q2FX-W8RD"
+    ),
     r"^[0-9a-f]{64}$": Text("Input should be a SHA-256 digest, 64 digits and letters from a to f"),
-    r"^[a-z_][a-z0-9_]{0,62}$": Text("Input should be the name of a role, small letters, digits and _, at most 63"),
+    r"^[a-z_][a-z0-9_]{0,62}$": Text(
+        "Input should be the name of a role, small letters, digits and _, at most 63"
+    ),
 }

@@ -1,7 +1,8 @@
 """Working days and the time limits of problems.
 
-The official calendar with its make-up days comes from `chinesecalendar`; for years that it does not know, the public holidays come from
-`holidays`, whose lunar dates are computed, weekends are off, and the answer is provisional. The limits by severity are settings.
+The official calendar with its make-up days comes from `chinesecalendar`; for years that it does not
+know, the public holidays come from `holidays`, whose lunar dates are computed, weekends are off,
+and the answer is provisional. The limits by severity are settings.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,9 @@ def is_workday(day: date) -> bool:
 
 
 def is_provisional(day: date) -> bool:
-    """Whether the official calendar of the year of `day` is not known yet, so that make-up days are missing."""
+    """Whether the official calendar of the year of `day` is not known yet, so that make-up days are
+    missing.
+    """
     try:
         chinese_calendar.is_workday(day)  # type: ignore[no-untyped-call]
     except NotImplementedError:
@@ -45,13 +48,17 @@ def after_workdays(moment: datetime, days: int) -> datetime:
     return local
 
 
-def limit_rule(emergency_hours: int, urgent_days: int, ordinary_days: int) -> Callable[[str, str], str]:
+def limit_rule(
+    emergency_hours: int, urgent_days: int, ordinary_days: int
+) -> Callable[[str, str], str]:
     """The rule `(raised_at, severity) -> due`, both moments in wire form."""
 
     def due(raised_at: str, severity: str) -> str:
         raised = datetime.fromisoformat(raised_at)
         if severity == "emergency":
             return canonical_moment(raised + timedelta(hours=emergency_hours))
-        return canonical_moment(after_workdays(raised, urgent_days if severity == "urgent" else ordinary_days))
+        return canonical_moment(
+            after_workdays(raised, urgent_days if severity == "urgent" else ordinary_days)
+        )
 
     return due

@@ -19,7 +19,13 @@ from service.summaries.summary import Totals, summary
 from sync_protocol.periods import Period
 from sync_protocol.vocabulary import DUTIES, ROLES, SATISFIED, SEVERITIES, SOURCES, STATES, Label
 
-TITLES = {"weekly": "工作周报", "monthly": "工作月报", "problems": "问题台账", "visits": "走访台账", "cadres": "干部工作台账"}
+TITLES = {
+    "weekly": "工作周报",
+    "monthly": "工作月报",
+    "problems": "问题台账",
+    "visits": "走访台账",
+    "cadres": "干部工作台账",
+}
 
 _AT_ONCE = 1_000
 _SUMMARY_COLUMNS = (
@@ -83,23 +89,44 @@ _CADRE_COLUMNS = (
 _MAX_CADRES = 100_000
 
 
-async def write(connection: Connection, settings: Settings, which: str, unit: Any, period: Period, now: datetime, path: Path) -> None:
-    """Writes a ledger of a unit and a period to a file. Runs in the caller's transaction, which a cursor needs."""
+async def write(
+    connection: Connection,
+    settings: Settings,
+    which: str,
+    unit: Any,
+    period: Period,
+    now: datetime,
+    path: Path,
+) -> None:
+    """Writes a ledger of a unit and a period to a file. Runs in the caller's transaction, which a
+    cursor needs.
+    """
     title = f"{unit['name']}{TITLES[which]}（{period.first} 至 {period.last}）"
     match which:
         case "weekly" | "monthly":
             await _summary(connection, settings, which, unit, period, now, path, title)
         case "visits":
             row_of = partial(_visit_row, await cipher_of(connection, settings))
-            await _stream(connection, queries.VISITS, unit, period, Sheet(path, title, _VISIT_COLUMNS), row_of)
+            await _stream(
+                connection, queries.VISITS, unit, period, Sheet(path, title, _VISIT_COLUMNS), row_of
+            )
         case "problems":
             late = _ProblemRows(now)
-            await _stream(connection, queries.PROBLEMS, unit, period, Sheet(path, title, _PROBLEM_COLUMNS), late)
+            await _stream(
+                connection,
+                queries.PROBLEMS,
+                unit,
+                period,
+                Sheet(path, title, _PROBLEM_COLUMNS),
+                late,
+            )
         case "cadres":
             await _cadres(connection, unit, period, now, Sheet(path, title, _CADRE_COLUMNS))
 
 
-async def _stream(connection: Connection, sql: str, unit: Any, period: Period, sheet: Sheet, row_of: Any) -> None:
+async def _stream(
+    connection: Connection, sql: str, unit: Any, period: Period, sheet: Sheet, row_of: Any
+) -> None:
     cursor = await connection.cursor(sql, unit["code"], period.begins, period.ends)
     while rows := await cursor.fetch(_AT_ONCE):
         # The sheet is written beside the loop, so that phones do not wait for a ledger.
@@ -115,9 +142,22 @@ def _visit_row(cipher: FieldCipher, row: Any) -> Sequence[Any]:
     duties = "、".join(str(_label(DUTIES, duty)) for duty in row["duties"])
     role, state = _label(ROLES, row["role"]), _label(STATES, row["state"])
     place = (row["banner"], row["township"], row["village"], row["grid_name"])
-    phone = row["phone"] and cipher.shown(Place("household", "phone", row["household_id"]), row["phone"])
+    phone = row["phone"] and cipher.shown(
+        Place("household", "phone", row["household_id"]), row["phone"]
+    )
     household = (row["head_name"], phone and mask("phone", phone))
-    return (row["visited_at"], *place, *household, row["author"], role, row["content"], duties, row["problem"], state, None)
+    return (
+        row["visited_at"],
+        *place,
+        *household,
+        row["author"],
+        role,
+        row["content"],
+        duties,
+        row["problem"],
+        state,
+        None,
+    )
 
 
 class _ProblemRows:
@@ -128,7 +168,9 @@ class _ProblemRows:
 
     def __call__(self, row: Any) -> Sequence[Any]:
         counted = row["state"] not in ("rejected", "joined")
-        overdue = counted and row["due"] is not None and (row["resolved_at"] or self._now) > row["due"]
+        overdue = (
+            counted and row["due"] is not None and (row["resolved_at"] or self._now) > row["due"]
+        )
         return (
             row["id"],
             row["raised_at"],
@@ -148,22 +190,45 @@ class _ProblemRows:
         )
 
 
-async def _cadres(connection: Connection, unit: Any, period: Period, now: datetime, sheet: Sheet) -> None:
-    rows, _ = await cadre_queries.table(connection, unit["code"], period, now, "problems_resolved", _MAX_CADRES, None)
-    medians = await cadre_queries.median_hours(connection, unit["code"], period, [row["staff_code"] for row in rows])
+async def _cadres(
+    connection: Connection, unit: Any, period: Period, now: datetime, sheet: Sheet
+) -> None:
+    rows, _ = await cadre_queries.table(
+        connection, unit["code"], period, now, "problems_resolved", _MAX_CADRES, None
+    )
+    medians = await cadre_queries.median_hours(
+        connection, unit["code"], period, [row["staff_code"] for row in rows]
+    )
 
     def lines() -> Iterator[Sequence[Any]]:
         for row in rows:
             member = "是" if row["party_member"] else "否"
-            counts = [row[name] for name in ("visits", "problems_raised", "problems_resolved", "problems_overdue")]
-            yield (row["staff_code"], row["name"], member, row["unit"], *counts, medians.get(row["staff_code"]))
+            counts = [
+                row[name]
+                for name in ("visits", "problems_raised", "problems_resolved", "problems_overdue")
+            ]
+            yield (
+                row["staff_code"],
+                row["name"],
+                member,
+                row["unit"],
+                *counts,
+                medians.get(row["staff_code"]),
+            )
 
     await asyncio.to_thread(sheet.write, lines())
     await asyncio.to_thread(sheet.close)
 
 
 async def _summary(
-    connection: Connection, settings: Settings, which: str, unit: Any, period: Period, now: datetime, path: Path, title: str
+    connection: Connection,
+    settings: Settings,
+    which: str,
+    unit: Any,
+    period: Period,
+    now: datetime,
+    path: Path,
+    title: str,
 ) -> None:
     log = "weekly_analysis" if which == "weekly" else "monthly_summary"
     found = await summary(share_connection(connection), settings, unit["code"], period, now, log)

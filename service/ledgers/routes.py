@@ -15,7 +15,16 @@ from service.identity.access import Signed
 from service.kit.errors import INVALID, READING, Problem, documented
 from service.kit.state import state_of
 from service.ledgers.ledgers import TITLES, write
-from service.organisation.units import First, Last, Month, UnitCode, Week, chosen_period, in_scope, unit_in_scope
+from service.organisation.units import (
+    First,
+    Last,
+    Month,
+    UnitCode,
+    Week,
+    chosen_period,
+    in_scope,
+    unit_in_scope,
+)
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
@@ -42,22 +51,38 @@ async def export(
     first: First = None,
     last: Last = None,
 ) -> FileResponse:
-    """Title with unit and period, header row, total row, signature line; phones are masked. `weekly` takes a week, `monthly` a month."""
+    """Title with unit and period, header row, total row, signature line; phones are masked.
+    `weekly` takes a week, `monthly` a month.
+    """
     period = chosen_period(week, month, first, last)
     if (which == "weekly" and week is None) or (which == "monthly" and month is None):
-        weekly, monthly = Text("The weekly ledger takes a week."), Text("The monthly ledger takes a month.")
+        weekly, monthly = (
+            Text("The weekly ledger takes a week."),
+            Text("The monthly ledger takes a month."),
+        )
         raise Problem(INVALID, weekly if which == "weekly" else monthly)
     in_scope(caller, unit)
-    with tempfile.NamedTemporaryFile(prefix="gridloop-ledger-", suffix=".xlsx", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        prefix="gridloop-ledger-", suffix=".xlsx", delete=False
+    ) as file:
         path = FilePath(file.name)
     try:
         async with state_of(request).database.transaction() as connection:
             await note(connection, request, caller, f"export-{which}", [unit, period.name], 1)
-        async with unit_in_scope(request, caller, unit) as (connection, found), connection.transaction(readonly=True):
-            await write(connection, state_of(request).settings, which, found, period, caller.now, path)
+        async with (
+            unit_in_scope(request, caller, unit) as (connection, found),
+            connection.transaction(readonly=True),
+        ):
+            await write(
+                connection, state_of(request).settings, which, found, period, caller.now, path
+            )
     except BaseException:
         await asyncio.to_thread(path.unlink)
         raise
     name = f"{found['name']}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
-    headers = {"Content-Disposition": f"attachment; filename=\"{which}.xlsx\"; filename*=UTF-8''{quote(name)}"}
-    return FileResponse(path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink))
+    headers = {
+        "Content-Disposition": f"attachment; filename=\"{which}.xlsx\"; filename*=UTF-8''{quote(name)}"
+    }
+    return FileResponse(
+        path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink)
+    )

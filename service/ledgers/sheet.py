@@ -1,7 +1,8 @@
-"""A ledger 台账 as officials file it: title with unit and period, header row, numbered rows, total row, signature line; ready to print.
+"""A ledger 台账 as officials file it: title with unit and period, header row, numbered rows, total
+row, signature line; ready to print.
 
-Rows are written one after another in constant memory, however many there are. Text is written as text: nothing that anybody wrote can
-become a formula.
+Rows are written one after another in constant memory, however many there are. Text is written as
+text: nothing that anybody wrote can become a formula.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,15 +41,21 @@ class Sheet:
 
     def __init__(self, path: Path, title: str, columns: Sequence[Column]) -> None:
         self._columns = [Column("序号", 6, "whole"), *columns]
-        self._book = xlsxwriter.Workbook(path, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False})
+        self._book = xlsxwriter.Workbook(
+            path, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+        )
         self._sheet = self._book.add_worksheet("台账")
         border = {"border": 1, "valign": "vcenter"}
         self._formats = {
-            name: self._book.add_format({**border, "text_wrap": name == "text", **({"num_format": form} if form else {})})
+            name: self._book.add_format(
+                {**border, "text_wrap": name == "text", **({"num_format": form} if form else {})}
+            )
             for name, form in {"text": None, **_NUMBER_FORMATS}.items()
         }
         self._bold = {
-            name: self._book.add_format({**border, "bold": True, **({"num_format": form} if form else {})})
+            name: self._book.add_format(
+                {**border, "bold": True, **({"num_format": form} if form else {})}
+            )
             for name, form in {"text": None, **_NUMBER_FORMATS}.items()
         }
         self._sums = [0.0] * len(self._columns)
@@ -67,7 +74,9 @@ class Sheet:
         for index, column in enumerate(self._columns):
             sheet.set_column(index, index, column.width)
         sheet.set_row(0, 28)
-        heading = self._book.add_format({"bold": True, "font_size": 16, "align": "center", "valign": "vcenter"})
+        heading = self._book.add_format(
+            {"bold": True, "font_size": 16, "align": "center", "valign": "vcenter"}
+        )
         sheet.merge_range(0, 0, 0, last, title, heading)
         centred = {"border": 1, "align": "center", "valign": "vcenter", "text_wrap": True}
         header = self._book.add_format({**centred, "bold": True, "bg_color": "#E7EEF7"})
@@ -85,28 +94,41 @@ class Sheet:
             if self.full:
                 return
             self._count += 1
-            for index, (column, value) in enumerate(zip(self._columns, (self._count, *row), strict=True)):
+            for index, (column, value) in enumerate(
+                zip(self._columns, (self._count, *row), strict=True)
+            ):
                 self._cell(self._count + 1, index, column, value, self._formats)
                 if column.total and value is not None:
                     self._sums[index] += value
 
-    def _cell(self, place: int, index: int, column: Column, value: Any, formats: dict[str, Any]) -> None:
+    def _cell(
+        self, place: int, index: int, column: Column, value: Any, formats: dict[str, Any]
+    ) -> None:
         form = formats[column.format]
         if value is None:
             self._sheet.write_blank(place, index, None, form)
         elif isinstance(value, datetime):
-            self._sheet.write_datetime(place, index, value.astimezone(SHANGHAI).replace(tzinfo=None, microsecond=0), form)
+            self._sheet.write_datetime(
+                place, index, value.astimezone(SHANGHAI).replace(tzinfo=None, microsecond=0), form
+            )
         elif isinstance(value, date):
-            self._sheet.write_datetime(place, index, datetime(value.year, value.month, value.day), form)  # noqa: DTZ001  # a day has no zone
+            self._sheet.write_datetime(
+                place, index, datetime(value.year, value.month, value.day), form
+            )  # noqa: DTZ001  # a day has no zone
         elif column.format == "text":
             self._sheet.write_string(place, index, _fit(str(value)), form)
         else:
             self._sheet.write_number(place, index, value, form)
 
     def close(self, totals: Sequence[Any] | None = None) -> None:
-        """Writes the total row, by the sums or as given (without the number), and the signature line, and finishes the file."""
+        """Writes the total row, by the sums or as given (without the number), and the signature
+        line, and finishes the file.
+        """
         place = self._count + 2
-        given = totals or [total if column.total else None for column, total in zip(self._columns[1:], self._sums[1:], strict=True)]
+        given = totals or [
+            total if column.total else None
+            for column, total in zip(self._columns[1:], self._sums[1:], strict=True)
+        ]
         self._sheet.write_string(place, 0, "合计", self._bold["text"])
         for index, (column, value) in enumerate(zip(self._columns[1:], given, strict=True), 1):
             self._cell(place, index, column, value, self._bold)

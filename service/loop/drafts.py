@@ -1,4 +1,6 @@
-"""Drafts for thin clients: the numbers that a phone computes from its own copy, computed here from the same records."""
+"""Drafts for thin clients: the numbers that a phone computes from its own copy, computed here from
+the same records.
+"""
 
 import msgspec
 

@@ -1,4 +1,6 @@
-"""The closed loop 日走访、周分析、月汇总: what was due in a period, and what of it was on time, late or missing."""
+"""The closed loop 日走访、周分析、月汇总: what was due in a period, and what of it was on time,
+late or missing.
+"""
 
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -19,8 +21,9 @@ LOGS = ("visit", "weekly_analysis", "monthly_summary")
 
 
 class LogCounts(BaseModel):
-    """How many of the logs of one kind that were due by now were on time, late, and missing: a visit a grid and working day,
-    an analysis a grid and week, a summary a grid and month. Late is what was written after it was due, whenever it came in.
+    """How many of the logs of one kind that were due by now were on time, late, and missing: a
+    visit a grid and working day, an analysis a grid and week, a summary a grid and month. Late is
+    what was written after it was due, whenever it came in.
     """
 
     on_time: int = 0
@@ -41,9 +44,13 @@ class GridLoop(BaseModel):
     grid: UnitOut
     days_due: int = Field(description="Working days of the period that are over")
     days_visited: int = Field(description="Of them, days with a visit")
-    days: dict[date, Status] = Field(description="Every working day that is over, and other days with a visit")
+    days: dict[date, Status] = Field(
+        description="Every working day that is over, and other days with a visit"
+    )
     analysis: Status | None = Field(description="The worst of `analyses`")
-    analyses: dict[str, Status] = Field(description="By week; a month is asked for the weeks that end in it")
+    analyses: dict[str, Status] = Field(
+        description="By week; a month is asked for the weeks that end in it"
+    )
     summary: Status | None
 
 
@@ -75,23 +82,35 @@ def analysis_due(week: Period, settings: Settings) -> datetime:
 
 def summary_due(month: Period, settings: Settings) -> datetime:
     """When a month's summary is due."""
-    return month.ends + timedelta(days=settings.summary_due_day - 1, hours=settings.summary_due_hour)
+    return month.ends + timedelta(
+        days=settings.summary_due_day - 1, hours=settings.summary_due_hour
+    )
 
 
 def expected(period: Period, now: datetime, settings: Settings) -> Expected:
     """What a grid should have done in a week or month by now."""
     weeks = list(dict.fromkeys(periods.week_around(day) for day in period.days))
-    analyses = {week.name: analysis_due(week, settings) for week in weeks if period.first <= week.last <= period.last}
+    analyses = {
+        week.name: analysis_due(week, settings)
+        for week in weeks
+        if period.first <= week.last <= period.last
+    }
     summaries = {period.name: summary_due(period, settings)} if "W" not in period.name else {}
     return Expected(
-        days=[day for day in period.days if is_workday(day) and periods.midnight(day + timedelta(days=1)) <= now],
+        days=[
+            day
+            for day in period.days
+            if is_workday(day) and periods.midnight(day + timedelta(days=1)) <= now
+        ],
         analyses={name: due for name, due in analyses.items() if due <= now},
         summaries={name: due for name, due in summaries.items() if due <= now},
         provisional=any(is_provisional(day) for day in period.days),
     )
 
 
-async def counts_by_log(connection: Connection, settings: Settings, code: str, grids: int, period: Period, now: datetime) -> Counted:
+async def counts_by_log(
+    connection: Connection, settings: Settings, code: str, grids: int, period: Period, now: datetime
+) -> Counted:
     """What was due, and the counts of each log of a unit with so many grids."""
     due = expected(period, now, settings)
     counts = {"visit": (await queries.day_counts(connection, code, due.days), len(due.days))}
@@ -100,11 +119,17 @@ async def counts_by_log(connection: Connection, settings: Settings, code: str, g
             counts[logs.log] = (await queries.log_counts(connection, code, logs), len(logs.names))
     found = dict.fromkeys(LOGS, LogCounts())
     for log, (row, times) in counts.items():
-        found[log] = LogCounts(on_time=row["on_time"], late=row["late"], missing=grids * times - row["on_time"] - row["late"])
+        found[log] = LogCounts(
+            on_time=row["on_time"],
+            late=row["late"],
+            missing=grids * times - row["on_time"] - row["late"],
+        )
     return Counted(due, found)
 
 
-async def grid_loops(connection: Connection, settings: Settings, grids: list[Any], period: Period, now: datetime) -> list[GridLoop]:
+async def grid_loops(
+    connection: Connection, settings: Settings, grids: list[Any], period: Period, now: datetime
+) -> list[GridLoop]:
     """The loop of each of these grids, which are given in order of code."""
     if not grids:
         return []
@@ -131,7 +156,9 @@ async def grid_loops(connection: Connection, settings: Settings, grids: list[Any
     for item in found.values():
         item.days = dict(sorted(item.days.items()))
         item.days_visited = sum(item.days[day] != "missing" for day in due.days)
-        item.analysis = next((status for status in _WORST_FIRST if status in item.analyses.values()), None)
+        item.analysis = next(
+            (status for status in _WORST_FIRST if status in item.analyses.values()), None
+        )
     return list(found.values())
 
 

@@ -19,12 +19,17 @@ class Due(NamedTuple):
     due: list[datetime]
 
 
-# When a record was first written, by the corrected clock: what a phone wrote on time without coverage is on time.
+# When a record was first written, by the corrected clock: what a phone wrote on time without
+# coverage is on time.
 _WRITTEN = "to_timestamp((coalesce(('x' || (r.clocks -> 'first' ->> 1))::bit(64)::bigint, r.stamp) >> 16)::float8 / 1000)"
 
 
-# The days of a week as bits, Monday the lowest: those with a visit, and those with one that was written on the day itself.
-_VISITED, _PROMPT = (" | ".join(f"(({name}_{day} > 0)::int << {day - 1})" for day in range(1, 8)) for name in ("visits", "prompt"))
+# The days of a week as bits, Monday the lowest: those with a visit, and those with one that was
+# written on the day itself.
+_VISITED, _PROMPT = (
+    " | ".join(f"(({name}_{day} > 0)::int << {day - 1})" for day in range(1, 8))
+    for name in ("visits", "prompt")
+)
 
 
 def _by_week(days: Sequence[date]) -> dict[str, int]:
@@ -36,7 +41,9 @@ def _by_week(days: Sequence[date]) -> dict[str, int]:
 
 
 async def day_counts(connection: Connection, code: str, days: Sequence[date]) -> Row:
-    """Of the grid-days with a visit: with one that was written the same day (`on_time`), and with later ones only (`late`)."""
+    """Of the grid-days with a visit: with one that was written the same day (`on_time`), and with
+    later ones only (`late`).
+    """
     weeks = _by_week(days)
     row = await connection.fetchrow(
         f"""
@@ -82,8 +89,9 @@ async def grids(connection: Connection, code: str, after: str | None, limit: int
 
 
 async def days_of(connection: Connection, first: str, last: str, period: Period) -> list[Row]:
-    """Of the grids from `first` to `last`, the days of each week with a visit (`visited`), and with one that was written the same day
-    (`prompt`), as bits, Monday the lowest."""
+    """Of the grids from `first` to `last`, the days of each week with a visit (`visited`), and with
+    one that was written the same day (`prompt`), as bits, Monday the lowest.
+    """
     weeks = _by_week(period.days)
     return await connection.fetch(
         f"""
@@ -98,7 +106,9 @@ async def days_of(connection: Connection, first: str, last: str, period: Period)
 
 
 async def logs_of(connection: Connection, first: str, last: str, due: Due) -> list[Row]:
-    """Of the grids from `first` to `last`, the logs of a kind that were written; `on_time`: by their due time."""
+    """Of the grids from `first` to `last`, the logs of a kind that were written; `on_time`: by
+    their due time.
+    """
     name = "week" if due.log == "weekly_analysis" else "month"
     return await connection.fetch(
         f"""
@@ -116,7 +126,9 @@ async def filed(connection: Connection, code: str, period: Period, log: str) -> 
     """How many grids of a unit have filed the analysis of a week, or the summary of a month."""
     name = "week" if log == "weekly_analysis" else "month"
     count: int = await connection.fetchval(
-        f"SELECT count(*) FROM {log} WHERE {UNDER.format('grid')} AND {name} = $2 AND NOT deleted", code, period.name
+        f"SELECT count(*) FROM {log} WHERE {UNDER.format('grid')} AND {name} = $2 AND NOT deleted",
+        code,
+        period.name,
     )
     return count
 
@@ -145,7 +157,9 @@ _DRAFTED = {
 
 
 async def records_of(connection: Connection, grid: str, period: Period) -> list[Row]:
-    """The living records of a grid that a draft of a period counts: households, visits, problems not resolved before it, their steps."""
+    """The living records of a grid that a draft of a period counts: households, visits, problems
+    not resolved before it, their steps.
+    """
     parts = [
         f"SELECT '{name}' AS kind, r.id::text, r.grid, r.rev, r.stamp, r.by, r.created_by, {fields_json(KINDS[name], 'r')} AS fields"
         f" FROM {name} r WHERE r.grid = $1 AND NOT r.deleted AND {where}"

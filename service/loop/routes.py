@@ -35,7 +35,9 @@ router = APIRouter(prefix="/v1", tags=["loop"])
 
 
 class Loop(BaseModel):
-    """Which grid of a unit missed which working day, analysis and summary; the counts are those of the whole unit, by log."""
+    """Which grid of a unit missed which working day, analysis and summary; the counts are those of
+    the whole unit, by log.
+    """
 
     unit: UnitOut
     period: PeriodOut
@@ -43,12 +45,16 @@ class Loop(BaseModel):
     on_time: dict[str, int]
     late: dict[str, int]
     missing: dict[str, int]
-    provisional: bool = Field(description="The official calendar of these days is not out yet: holidays are computed, make-up days missing")
+    provisional: bool = Field(
+        description="The official calendar of these days is not out yet: holidays are computed, make-up days missing"
+    )
     items: list[GridLoop]
     next: str | None
 
 
-@router.get("/loop", summary="Which grid missed what", operation_id="loop", responses=documented(*READING))
+@router.get(
+    "/loop", summary="Which grid missed what", operation_id="loop", responses=documented(*READING)
+)
 async def loop(
     request: Request,
     caller: Signed,
@@ -56,9 +62,13 @@ async def loop(
     week: Week = None,
     month: Month = None,
     limit: Limit = 500,
-    after: Annotated[str | None, Query(pattern=r"^\d{15}$", description="The `next` of the page before")] = None,
+    after: Annotated[
+        str | None, Query(pattern=r"^\d{15}$", description="The `next` of the page before")
+    ] = None,
 ) -> Loop:
-    """A visit each working day, an analysis each week, a summary each month: on time, late, or missing. What is not due yet is no gap."""
+    """A visit each working day, an analysis each week, a summary each month: on time, late, or
+    missing. What is not due yet is no gap.
+    """
     period = week_or_month(week, month)
     settings = state_of(request).settings
     async with unit_in_scope(request, caller, unit) as (connection, found):
@@ -88,7 +98,9 @@ class DutyNumbersOut(BaseModel):
 
 
 class DraftOut(BaseModel):
-    """The numbers of a grid's own week or month, ready to pre-fill the text; a phone computes the same from its copy."""
+    """The numbers of a grid's own week or month, ready to pre-fill the text; a phone computes the
+    same from its copy.
+    """
 
     grid: str
     period: str
@@ -106,14 +118,28 @@ class DraftOut(BaseModel):
 Grid = Annotated[str, Query(pattern=r"^\d{15}$", examples=["150221100201001"])]
 
 
-@router.get("/drafts/weekly", summary="The numbers of a grid's week", operation_id="weekly_draft", responses=documented(*READING))
-async def weekly_draft(request: Request, caller: Signed, grid: Grid, week: Annotated[str, Query(examples=["2026-W47"])]) -> DraftOut:
+@router.get(
+    "/drafts/weekly",
+    summary="The numbers of a grid's week",
+    operation_id="weekly_draft",
+    responses=documented(*READING),
+)
+async def weekly_draft(
+    request: Request, caller: Signed, grid: Grid, week: Annotated[str, Query(examples=["2026-W47"])]
+) -> DraftOut:
     """What the weekly analysis begins with."""
     return await _draft(request, caller, grid, named_period(periods.week, week))
 
 
-@router.get("/drafts/monthly", summary="The numbers of a grid's month", operation_id="monthly_draft", responses=documented(*READING))
-async def monthly_draft(request: Request, caller: Signed, grid: Grid, month: Annotated[str, Query(examples=["2026-11"])]) -> DraftOut:
+@router.get(
+    "/drafts/monthly",
+    summary="The numbers of a grid's month",
+    operation_id="monthly_draft",
+    responses=documented(*READING),
+)
+async def monthly_draft(
+    request: Request, caller: Signed, grid: Grid, month: Annotated[str, Query(examples=["2026-11"])]
+) -> DraftOut:
     """What the monthly summary begins with."""
     return await _draft(request, caller, grid, named_period(periods.month, month))
 

@@ -1,5 +1,6 @@
-"""The roster of Baotou: units down to villages from the national statistics codes, and a made-up rest by a rule that gives the same
-people on every machine. Pure; edition 2023-06-30, see `data/README.md`.
+"""The roster of Baotou: units down to villages from the national statistics codes, and a made-up
+rest by a rule that gives the same people on every machine. Pure; edition 2023-06-30, see
+`data/README.md`.
 """
 
 import csv
@@ -14,9 +15,49 @@ GRID_WORKERS = 4259
 VILLAGE_CADRES = 3306
 
 _SURNAMES = "王李张刘陈杨赵黄周吴徐孙马朱胡郭何高林郑白乔云包"
-_GIVEN = ("志强", "秀英", "建国", "玉兰", "永胜", "桂花", "海龙", "丽娟", "福生", "翠平", "文明", "淑珍", "俊杰", "美玲", "宝山", "春梅")
-_MONGOLIAN = ("巴图", "苏和", "其其格", "那日苏", "乌兰", "娜仁", "斯琴", "朝鲁", "格日勒", "萨仁", "哈斯", "阿木尔", "孟和", "托娅")
-_TAGS = ("elderly_alone", "low_income", "five_guarantee", "monitored", "disabled", "veteran", "left_behind")
+_GIVEN = (
+    "志强",
+    "秀英",
+    "建国",
+    "玉兰",
+    "永胜",
+    "桂花",
+    "海龙",
+    "丽娟",
+    "福生",
+    "翠平",
+    "文明",
+    "淑珍",
+    "俊杰",
+    "美玲",
+    "宝山",
+    "春梅",
+)
+_MONGOLIAN = (
+    "巴图",
+    "苏和",
+    "其其格",
+    "那日苏",
+    "乌兰",
+    "娜仁",
+    "斯琴",
+    "朝鲁",
+    "格日勒",
+    "萨仁",
+    "哈斯",
+    "阿木尔",
+    "孟和",
+    "托娅",
+)
+_TAGS = (
+    "elderly_alone",
+    "low_income",
+    "five_guarantee",
+    "monitored",
+    "disabled",
+    "veteran",
+    "left_behind",
+)
 
 
 class UnitRow(NamedTuple):
@@ -82,26 +123,45 @@ def spread(total: int, weights: Mapping[str, int]) -> dict[str, int]:
 
 def divisions() -> list[dict[str, str]]:
     """The rows of the packaged roster: code, name, level, parent_code, kind."""
-    with files("service.organisation").joinpath("data/baotou_divisions.csv").open(encoding="utf-8") as file:
+    with (
+        files("service.organisation")
+        .joinpath("data/baotou_divisions.csv")
+        .open(encoding="utf-8") as file
+    ):
         return list(csv.DictReader(file))
 
 
 def roster() -> Roster:
     """The whole roster."""
     rows = divisions()
-    units = [UnitRow(row["code"], row["level"], row["parent_code"] or None, row["name"], row["kind"], "none") for row in rows]
+    units = [
+        UnitRow(
+            row["code"], row["level"], row["parent_code"] or None, row["name"], row["kind"], "none"
+        )
+        for row in rows
+    ]
     villages = {row["code"]: row["name"] for row in rows if row["level"] == "village"}
-    weights = {code: 1 + int(hashlib.sha256(code.encode()).hexdigest()[:8], 16) % 10 for code in villages}
+    weights = {
+        code: 1 + int(hashlib.sha256(code.encode()).hexdigest()[:8], 16) % 10 for code in villages
+    }
     extra = spread(GRIDS - len(villages), weights)
-    grids = {code: [f"{code}{number:03d}" for number in range(1, 2 + extra[code])] for code in villages}
+    grids = {
+        code: [f"{code}{number:03d}" for number in range(1, 2 + extra[code])] for code in villages
+    }
     every = [grid for some in grids.values() for grid in some]
     firsts = {some[0] for some in grids.values()}
-    others = sorted((grid for grid in every if grid not in firsts), key=lambda grid: _salted("party", grid))
+    others = sorted(
+        (grid for grid in every if grid not in firsts), key=lambda grid: _salted("party", grid)
+    )
     with_party = firsts | set(others[: PARTY_GRIDS - len(firsts)])
     for village, some in grids.items():
         for number, grid in enumerate(some, 1):
             party = "none" if grid not in with_party else "branch" if grid in firsts else "group"
-            units.append(UnitRow(grid, "grid", village, f"{villages[village]}第{number}网格", "村民小组", party))
+            units.append(
+                UnitRow(
+                    grid, "grid", village, f"{villages[village]}第{number}网格", "村民小组", party
+                )
+            )
     return Roster(units, [*_workers(every), *_village_cadres(grids), *_supervisors(rows)])
 
 
@@ -110,15 +170,26 @@ def _salted(salt: str, code: str) -> str:
 
 
 def _workers(grids: list[str]) -> Iterator[CadreRow]:
-    second = set(sorted(grids, key=lambda grid: _salted("worker", grid))[: GRID_WORKERS - len(grids)])
+    second = set(
+        sorted(grids, key=lambda grid: _salted("worker", grid))[: GRID_WORKERS - len(grids)]
+    )
     for grid in grids:
         for number in (1, 2) if grid in second else (1,):
-            yield _cadre(f"W{grid}-{number}", "grid_worker", grid, _hash("member:" + grid + str(number)) % 3 == 0)
+            yield _cadre(
+                f"W{grid}-{number}",
+                "grid_worker",
+                grid,
+                _hash("member:" + grid + str(number)) % 3 == 0,
+            )
 
 
 def _village_cadres(grids: Mapping[str, list[str]]) -> Iterator[CadreRow]:
-    """A secretary, at least one supervisory member, the rest committee members, by number of grids."""
-    rest = spread(VILLAGE_CADRES - 2 * len(grids), {village: len(some) for village, some in grids.items()})
+    """A secretary, at least one supervisory member, the rest committee members, by number of
+    grids.
+    """
+    rest = spread(
+        VILLAGE_CADRES - 2 * len(grids), {village: len(some) for village, some in grids.items()}
+    )
     for village in grids:
         roles = ["village_secretary", "village_supervisor"] + ["village_committee"] * rest[village]
         for number, role in enumerate(roles, 1):
@@ -138,7 +209,9 @@ def _cadre(staff_code: str, role: str, unit: str, party_member: bool) -> CadreRo
 
 
 def household_fields(grid: str, number: int, cadres: list[str]) -> dict[str, object]:
-    """The fields of household `number` (from 1) of a grid; `cadres` are the village's, to contract it to one."""
+    """The fields of household `number` (from 1) of a grid; `cadres` are the village's, to contract
+    it to one.
+    """
     key = f"{grid}:{number}"
     luck = _hash("household:" + key)
     fields: dict[str, object] = {

@@ -1,4 +1,6 @@
-"""Loads the roster: units, cadres and posts set by set, households as mutations through the one write path."""
+"""Loads the roster: units, cadres and posts set by set, households as mutations through the one
+write path.
+"""
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -45,13 +47,15 @@ async def load(
 ) -> Loaded:
     """Brings the roster in; what is there already stays as it is.
 
-    `password` is the hash with which the demo accounts are made, None for none. `below` limits households to the grids of a unit, for
-    tests and trials.
+    `password` is the hash with which the demo accounts are made, None for none. `below` limits
+    households to the grids of a unit, for tests and trials.
     """
     whole = generator.roster()
     async with database.transaction() as connection:
         new_units = await _load_units(connection, whole.units)
-        new_cadres = await _load_cadres(connection, whole.cadres, password, await cipher_of(connection, settings))
+        new_cadres = await _load_cadres(
+            connection, whole.cadres, password, await cipher_of(connection, settings)
+        )
     progress("units and cadres", 1, 1)
     grids = [grid for grid in whole.grids if grid.startswith(below)]
     new_households = 0
@@ -77,11 +81,18 @@ async def _load_units(connection: Connection, units: Sequence[generator.UnitRow]
         """,
         *map(list, zip(*units, strict=True)),
     )
-    await connection.execute("INSERT INTO counter (grid, rev) SELECT code, 0 FROM unit WHERE level = 'grid' ON CONFLICT (grid) DO NOTHING")
+    await connection.execute(
+        "INSERT INTO counter (grid, rev) SELECT code, 0 FROM unit WHERE level = 'grid' ON CONFLICT (grid) DO NOTHING"
+    )
     return int(status.split()[-1])
 
 
-async def _load_cadres(connection: Connection, cadres: Sequence[generator.CadreRow], password: str | None, cipher: FieldCipher) -> int:
+async def _load_cadres(
+    connection: Connection,
+    cadres: Sequence[generator.CadreRow],
+    password: str | None,
+    cipher: FieldCipher,
+) -> int:
     codes, names, phones, members, roles, units = map(list, zip(*cadres, strict=True))
     status = await connection.execute(
         """
@@ -102,7 +113,10 @@ async def _load_cadres(connection: Connection, cadres: Sequence[generator.CadreR
             codes,
             password,
         )
-    ids = [uuid.uuid5(NAMESPACE, f"post:{code}:{role}:{unit}") for code, role, unit in zip(codes, roles, units, strict=True)]
+    ids = [
+        uuid.uuid5(NAMESPACE, f"post:{code}:{role}:{unit}")
+        for code, role, unit in zip(codes, roles, units, strict=True)
+    ]
     await connection.execute(
         """
         INSERT INTO post (id, staff_code, role, unit, valid_from)
@@ -119,7 +133,11 @@ async def _load_cadres(connection: Connection, cadres: Sequence[generator.CadreR
 
 
 async def _load_households(
-    database: Database, settings: Settings, whole: generator.Roster, grids: Sequence[str], now: datetime
+    database: Database,
+    settings: Settings,
+    whole: generator.Roster,
+    grids: Sequence[str],
+    now: datetime,
 ) -> AsyncIterator[tuple[int, int]]:
     """Yields how many households were gone through and how many of them are new."""
     by_village: dict[str, list[str]] = {}
@@ -127,15 +145,28 @@ async def _load_households(
         if cadre.role in ("village_secretary", "village_committee"):
             by_village.setdefault(cadre.unit, []).append(cadre.staff_code)
     post = PostHeld("admin", whole.units[0].code, SINCE, None)
-    every = [(grid, number) for grid in grids for number in range(1, settings.households_per_grid + 1)]
+    every = [
+        (grid, number) for grid in grids for number in range(1, settings.households_per_grid + 1)
+    ]
     for start in range(0, len(every), _HOUSEHOLDS_AT_ONCE):
-        part = {household_id(grid, number): (grid, number) for grid, number in every[start : start + _HOUSEHOLDS_AT_ONCE]}
+        part = {
+            household_id(grid, number): (grid, number)
+            for grid, number in every[start : start + _HOUSEHOLDS_AT_ONCE]
+        }
         async with database.transaction() as connection:
-            known = await connection.fetch("SELECT id::text FROM household WHERE id = ANY($1::uuid[])", list(part))
+            known = await connection.fetch(
+                "SELECT id::text FROM household WHERE id = ANY($1::uuid[])", list(part)
+            )
             for row in known:
                 part.pop(row["id"], None)
             mutations = [
-                Mutation(0, "household", record_id, grid, fields=generator.household_fields(grid, number, by_village.get(grid[:12], [])))
+                Mutation(
+                    0,
+                    "household",
+                    record_id,
+                    grid,
+                    fields=generator.household_fields(grid, number, by_village.get(grid[:12], [])),
+                )
                 for record_id, (grid, number) in part.items()
             ]
             await write_as_server(connection, settings, "admin", post, mutations, now)

@@ -5,7 +5,9 @@ from sqlmodel import Field, SQLModel
 
 
 class Unit(SQLModel, table=True):
-    """A unit of the tree city, banner, township, village, grid; its code begins with its parent's."""
+    """A unit of the tree city, banner, township, village, grid; its code begins with its
+    parent's.
+    """
 
     code: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
     level: str = Field(sa_type=Text)

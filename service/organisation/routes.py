@@ -34,20 +34,33 @@ class UnitPage(BaseModel):
     next: str | None
 
 
-@router.get("/units", summary="Units in scope", operation_id="list_units", responses=documented(*READING))
+@router.get(
+    "/units", summary="Units in scope", operation_id="list_units", responses=documented(*READING)
+)
 async def units(
     request: Request,
     caller: Signed,
-    unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
-    level: Annotated[str | None, Query(pattern=f"^({'|'.join(LEVELS)})$", examples=["village"])] = None,
-    parent: Annotated[str | None, Query(pattern=r"^\d{4,15}$", description="Right below this unit")] = None,
-    text: Annotated[str | None, Query(min_length=1, max_length=60, pattern=r"^[^\x00]+$", description="Part of the name")] = None,
+    unit: Annotated[
+        str | None, Query(max_length=20, description="That unit and all below it")
+    ] = None,
+    level: Annotated[
+        str | None, Query(pattern=f"^({'|'.join(LEVELS)})$", examples=["village"])
+    ] = None,
+    parent: Annotated[
+        str | None, Query(pattern=r"^\d{4,15}$", description="Right below this unit")
+    ] = None,
+    text: Annotated[
+        str | None,
+        Query(min_length=1, max_length=60, pattern=r"^[^\x00]+$", description="Part of the name"),
+    ] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> UnitPage:
     """In order of code, so that a unit comes before all below it."""
     within = caller.units_or_none() if unit is None else scope_of(caller, unit)
     async with state_of(request).database.reading() as connection:
-        rows = await queries.units(connection, within, level, parent, text, read_text(after), limit + 1)
+        rows = await queries.units(
+            connection, within, level, parent, text, read_text(after), limit + 1
+        )
     items = [UnitItem(**dict(row)) for row in rows[:limit]]
     return UnitPage(items=items, next=next_place(items[-1].code, "") if len(rows) > limit else None)

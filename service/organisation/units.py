@@ -1,4 +1,6 @@
-"""What every room says of units and periods: the parameters of its routes, their checks, and how units and periods are answered."""
+"""What every room says of units and periods: the parameters of its routes, their checks, and how
+units and periods are answered.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +21,9 @@ from sync_protocol.periods import Period
 from sync_protocol.texts import Text, text_of
 from sync_protocol.vocabulary import CODE_LENGTH
 
-UnitCode = Annotated[str, Query(description="The unit and all below it", examples=["150221100"], max_length=20)]
+UnitCode = Annotated[
+    str, Query(description="The unit and all below it", examples=["150221100"], max_length=20)
+]
 Week = Annotated[str | None, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])]
 Month = Annotated[str | None, Query(description="Month, Asia/Shanghai", examples=["2026-11"])]
 First = Annotated[date | None, Query(alias="from", description="First day, with `to`")]
@@ -52,19 +56,24 @@ def period_out(period: Period) -> PeriodOut:
     return PeriodOut(name=period.name, first=period.first.isoformat(), last=period.last.isoformat())
 
 
-# SQL for “this column's unit is $1 or lies below it”: one range of codes, for ':' sorts after every digit.
+# SQL for “this column's unit is $1 or lies below it”: one range of codes, for ':' sorts after every
+# digit.
 UNDER = "{0} >= $1 AND {0} < $1 || ':'"
 
 
 async def count_grids(connection: Connection, code: str) -> int:
     """How many grids a unit has."""
-    count: int = await connection.fetchval(f"SELECT count(*) FROM unit WHERE {UNDER.format('code')} AND level = 'grid'", code)
+    count: int = await connection.fetchval(
+        f"SELECT count(*) FROM unit WHERE {UNDER.format('code')} AND level = 'grid'", code
+    )
     return count
 
 
 async def find_unit(connection: Connection, code: str) -> Row | None:
     """A unit by code."""
-    return await connection.fetchrow("SELECT code, level, parent, name, party_group FROM unit WHERE code = $1", code)
+    return await connection.fetchrow(
+        "SELECT code, level, parent, name, party_group FROM unit WHERE code = $1", code
+    )
 
 
 def lender_for(request: Request, code: str) -> Acquire:
@@ -75,7 +84,9 @@ def lender_for(request: Request, code: str) -> Acquire:
 
 
 @asynccontextmanager
-async def unit_in_scope(request: Request, caller: Caller, code: str) -> AsyncIterator[tuple[Connection, Any]]:
+async def unit_in_scope(
+    request: Request, caller: Caller, code: str
+) -> AsyncIterator[tuple[Connection, Any]]:
     """A connection and a unit within the caller's scope; any other looks absent."""
     in_scope(caller, code)
     async with lender_for(request, code)() as connection:
@@ -88,7 +99,14 @@ async def unit_in_scope(request: Request, caller: Caller, code: str) -> AsyncIte
 def absent(caller: Caller, code: str) -> Problem:
     """A unit that does not exist and one out of scope look the same."""
     units = ", ".join(caller.units())
-    return Problem(NOT_FOUND, Text("There is no unit ‘{unit}’ in your scope, which is {units} and below.", unit=code, units=units))
+    return Problem(
+        NOT_FOUND,
+        Text(
+            "There is no unit ‘{unit}’ in your scope, which is {units} and below.",
+            unit=code,
+            units=units,
+        ),
+    )
 
 
 def in_scope(caller: Caller, code: str) -> None:
@@ -98,7 +116,9 @@ def in_scope(caller: Caller, code: str) -> None:
 
 
 def scope_of(caller: Caller, unit: str | None) -> list[str]:
-    """The units that a list is about: the one that was asked for, if it is in scope, or the caller's."""
+    """The units that a list is about: the one that was asked for, if it is in scope, or the
+    caller's.
+    """
     if unit is None:
         return caller.units()
     in_scope(caller, unit)
@@ -106,8 +126,9 @@ def scope_of(caller: Caller, unit: str | None) -> list[str]:
 
 
 def reach_of(caller: Caller, unit: str | None) -> Reach:
-    """What a list of records is about: the unit that was asked for, if it is in scope, or the caller's; whole, or what is tied to the
-    caller."""
+    """What a list of records is about: the unit that was asked for, if it is in scope, or the
+    caller's; whole, or what is tied to the caller.
+    """
     whole = caller.whole_units()
     found: list[str] = []
     tied: list[str] = []
@@ -132,7 +153,11 @@ def week_or_month(week: str | None, month: str | None) -> Period:
     """The period that a query names in one of two ways."""
     if (week is None) == (month is None):
         raise Problem(INVALID, "Name one period: week or month.")
-    return named_period(periods.week, week) if week is not None else named_period(periods.month, str(month))
+    return (
+        named_period(periods.week, week)
+        if week is not None
+        else named_period(periods.month, str(month))
+    )
 
 
 def years_text() -> Text:
@@ -141,7 +166,9 @@ def years_text() -> Text:
     return Text("from and to must lie in the years {first} to {last}.", first=first, last=last)
 
 
-def chosen_period(week: str | None, month: str | None, first: date | None, last: date | None) -> Period:
+def chosen_period(
+    week: str | None, month: str | None, first: date | None, last: date | None
+) -> Period:
     """The period that a query names in one of three ways."""
     named = [week is not None, month is not None, first is not None or last is not None]
     if sum(named) != 1:

@@ -33,9 +33,22 @@ _WORDS = {"household": HOUSEHOLD.word, "cadre": Word("cadre", "干部")}
 LABELS = {
     str(text): text
     for text in (
-        *(Text("households"), Text("visits"), Text("problems"), Text("steps"), Text("conflicts"), Text("held mutations")),
+        *(
+            Text("households"),
+            Text("visits"),
+            Text("problems"),
+            Text("steps"),
+            Text("conflicts"),
+            Text("held mutations"),
+        ),
         *(Text("mutations in the log"), Text("kept answers"), Text("sealed summaries")),
-        *(Text("accounts"), Text("posts ended"), Text("sign-ins"), Text("second factors"), Text("recovery codes")),
+        *(
+            Text("accounts"),
+            Text("posts ended"),
+            Text("sign-ins"),
+            Text("second factors"),
+            Text("recovery codes"),
+        ),
         *(Text("counted attempts"), Text("devices")),
     )
 }
@@ -112,7 +125,11 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
         if not free:
             raise Problem(
                 NOT_NOW,
-                Text("The {kind} {id} is being erased just now; ask again in a minute.", kind=_WORDS[asked.kind], id=asked.subject),
+                Text(
+                    "The {kind} {id} is being erased just now; ask again in a minute.",
+                    kind=_WORDS[asked.kind],
+                    id=asked.subject,
+                ),
             )
         if at.dry_run:
             return await _answer(
@@ -127,7 +144,9 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
                 return await _answer(at, asked, None, repeated=True)
 
         async def begin(connection: Connection) -> Counts:
-            await sql.begin(connection, asked.kind, asked.subject, asked.reason, asked.asked_by, at.now)
+            await sql.begin(
+                connection, asked.kind, asked.subject, asked.reason, asked.asked_by, at.now
+            )
             return await _note(act, connection)
 
         await at.transact(begin)
@@ -141,7 +160,9 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
 
 
 async def resume_unfinished(at: Erasing) -> int:
-    """Finishes erasures that were interrupted; how many. One that somebody is at is left to them."""
+    """Finishes erasures that were interrupted; how many. One that somebody is at is left to
+    them.
+    """
     async with at.database.reading() as connection:
         rows = await sql.unfinished(connection)
     done = 0
@@ -167,7 +188,9 @@ async def _refuse(connection: Connection, at: Erasing, asked: Asked) -> None:
     else:
         known = await cadre_row(connection, asked.subject) is not None
     if not known:
-        raise Problem(NOT_FOUND, Text("There is no {kind} ‘{id}’.", kind=_WORDS[asked.kind], id=asked.subject))
+        raise Problem(
+            NOT_FOUND, Text("There is no {kind} ‘{id}’.", kind=_WORDS[asked.kind], id=asked.subject)
+        )
     if asked.kind == "cadre" and await sql.is_last_administrator(connection, asked.subject, at.now):
         raise Problem(
             NOT_NOW,
@@ -178,10 +201,16 @@ async def _refuse(connection: Connection, at: Erasing, asked: Asked) -> None:
             ),
         )
     cipher = await cipher_of(connection, at.settings)
-    if any(text in asked.reason for text in await steps.told_by(connection, cipher, asked.kind, asked.subject)):
+    if any(
+        text in asked.reason
+        for text in await steps.told_by(connection, cipher, asked.kind, asked.subject)
+    ):
         raise Problem(
             INVALID,
-            Text("reason names what is to be erased of the {kind}, and is kept; say it without name and number.", kind=_WORDS[asked.kind]),
+            Text(
+                "reason names what is to be erased of the {kind}, and is kept; say it without name and number.",
+                kind=_WORDS[asked.kind],
+            ),
         )
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from service.kit.database import Connection, Database, Row
 from sync_protocol.records import ERASED, Kind
 
-# ------------------------------------------------------------------------------------------------ the erasure
+# -------------------------------------------------------------------------------------- the erasure
 
 
 @asynccontextmanager
@@ -18,7 +18,9 @@ async def share_connection(database: Database, kind: str, subject: str) -> Async
     key = f"gridloop erasure {kind} {subject}"
     # Of another pool than that of the work, so that the two never wait for each other.
     async with database.analysing() as connection:
-        free: bool = await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key)
+        free: bool = await connection.fetchval(
+            "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key
+        )
         try:
             yield free
         finally:
@@ -35,7 +37,9 @@ async def erasure(connection: Connection, kind: str, subject: str) -> Row | None
     )
 
 
-async def begin(connection: Connection, kind: str, subject: str, reason: str, asked_by: str, now: datetime) -> None:
+async def begin(
+    connection: Connection, kind: str, subject: str, reason: str, asked_by: str, now: datetime
+) -> None:
     """Begins an erasure, or one more of the same; one that is under way goes on."""
     await connection.execute(
         """
@@ -50,9 +54,13 @@ async def begin(connection: Connection, kind: str, subject: str, reason: str, as
     )
 
 
-async def add_removed(connection: Connection, kind: str, subject: str, removed: Mapping[str, int]) -> None:
+async def add_removed(
+    connection: Connection, kind: str, subject: str, removed: Mapping[str, int]
+) -> None:
     """Adds what a part of a step has removed."""
-    row = await connection.fetchrow("SELECT removed FROM erasure WHERE kind = $1 AND subject = $2 FOR UPDATE", kind, subject)
+    row = await connection.fetchrow(
+        "SELECT removed FROM erasure WHERE kind = $1 AND subject = $2 FOR UPDATE", kind, subject
+    )
     assert row is not None
     total = json.loads(row["removed"])
     for what, count in removed.items():
@@ -77,15 +85,19 @@ async def keep_step(connection: Connection, kind: str, subject: str, step: str) 
 
 async def complete(connection: Connection, kind: str, subject: str, now: datetime) -> None:
     """Keeps that everything is erased."""
-    await connection.execute("UPDATE erasure SET completed_at = $3 WHERE kind = $1 AND subject = $2", kind, subject, now)
+    await connection.execute(
+        "UPDATE erasure SET completed_at = $3 WHERE kind = $1 AND subject = $2", kind, subject, now
+    )
 
 
 async def unfinished(connection: Connection) -> list[Row]:
     """Erasures that were interrupted."""
-    return await connection.fetch("SELECT kind, subject, reason, asked_by FROM erasure WHERE completed_at IS NULL ORDER BY begun_at")
+    return await connection.fetch(
+        "SELECT kind, subject, reason, asked_by FROM erasure WHERE completed_at IS NULL ORDER BY begun_at"
+    )
 
 
-# ------------------------------------------------------------------------------------------------- the records
+# -------------------------------------------------------------------------------------- the records
 
 
 async def grid_of_household(connection: Connection, id: str) -> str | None:
@@ -100,7 +112,9 @@ async def records_about(connection: Connection, household: str) -> dict[str, lis
 
     Visits and problems may lie in any grid, for a household moves: all of them are gone through.
     """
-    visits = await connection.fetch("SELECT id::text FROM visit WHERE household_id = $1 ORDER BY id", household)
+    visits = await connection.fetch(
+        "SELECT id::text FROM visit WHERE household_id = $1 ORDER BY id", household
+    )
     visit_ids = [row["id"] for row in visits]
     problems = await connection.fetch(
         "SELECT id::text FROM problem WHERE household_id = $1 OR visit_id = ANY($2::uuid[]) ORDER BY id",
@@ -108,7 +122,9 @@ async def records_about(connection: Connection, household: str) -> dict[str, lis
         visit_ids,
     )
     problem_ids = [row["id"] for row in problems]
-    steps = await connection.fetch("SELECT id::text FROM step WHERE problem_id = ANY($1::uuid[]) ORDER BY id", problem_ids)
+    steps = await connection.fetch(
+        "SELECT id::text FROM step WHERE problem_id = ANY($1::uuid[]) ORDER BY id", problem_ids
+    )
     return {
         "household": [household],
         "visit": visit_ids,
@@ -125,17 +141,27 @@ async def lock_grids(connection: Connection, kind: str, ids: Sequence[str]) -> N
     )
 
 
-async def clear_beside(connection: Connection, kind: str, rows: Sequence[tuple[str, str | None]]) -> None:
+async def clear_beside(
+    connection: Connection, kind: str, rows: Sequence[tuple[str, str | None]]
+) -> None:
     """Clears what no mutation clears: the fields of newer apps; `rows`: ids with the clocks that
     stay, see `Record`."""
-    await connection.executemany(f"UPDATE {kind} SET extra = NULL, clocks = $2::text::jsonb WHERE id = $1", rows)
+    await connection.executemany(
+        f"UPDATE {kind} SET extra = NULL, clocks = $2::text::jsonb WHERE id = $1", rows
+    )
 
 
 async def clear_deleted(connection: Connection, kind: Kind, ids: Sequence[str]) -> None:
     """Clears deleted records, of which no phone has anything but the tombstone."""
-    empty = {field.name: f"'{ERASED}'" if field.required else "NULL" for field in kind.fields if not field.kept}
+    empty = {
+        field.name: f"'{ERASED}'" if field.required else "NULL"
+        for field in kind.fields
+        if not field.kept
+    }
     sets = [f'"{name}" = {value}' for name, value in empty.items()]
-    await connection.execute(f"UPDATE {kind.name} SET {', '.join(sets)} WHERE id = ANY($1::uuid[]) AND deleted", ids)
+    await connection.execute(
+        f"UPDATE {kind.name} SET {', '.join(sets)} WHERE id = ANY($1::uuid[]) AND deleted", ids
+    )
 
 
 async def clocks_of(connection: Connection, kind: str, ids: Sequence[str]) -> list[Row]:
@@ -149,20 +175,26 @@ async def clocks_of(connection: Connection, kind: str, ids: Sequence[str]) -> li
 
 async def receipts_of(connection: Connection, problems: Sequence[str]) -> list[str]:
     """The numbers of the receipts of requests."""
-    rows = await connection.fetch("SELECT number FROM receipt WHERE problem = ANY($1::uuid[])", problems)
+    rows = await connection.fetch(
+        "SELECT number FROM receipt WHERE problem = ANY($1::uuid[])", problems
+    )
     return [row["number"] for row in rows]
 
 
 async def conflict_ids(connection: Connection, ids: Sequence[str]) -> list[str]:
     """The ids of the conflicts of records."""
-    rows = await connection.fetch("SELECT id::text FROM conflict WHERE record = ANY($1::uuid[])", ids)
+    rows = await connection.fetch(
+        "SELECT id::text FROM conflict WHERE record = ANY($1::uuid[])", ids
+    )
     return [row["id"] for row in rows]
 
 
-# ------------------------------------------------------------------------------------------- answers and seals
+# -------------------------------------------------------------------------------- answers and seals
 
 
-async def lock_answers_after(connection: Connection, after: tuple[str, str], limit: int) -> list[Row]:
+async def lock_answers_after(
+    connection: Connection, after: tuple[str, str], limit: int
+) -> list[Row]:
     """Answers kept for repeated requests, in order, locked."""
     return await connection.fetch(
         "SELECT caller, key, body FROM idempotency WHERE body IS NOT NULL AND (caller, key) > ($1, $2)"
@@ -174,7 +206,9 @@ async def lock_answers_after(connection: Connection, after: tuple[str, str], lim
 
 async def write_answer(connection: Connection, caller: str, key: str, body: str) -> None:
     """Writes a kept answer back."""
-    await connection.execute("UPDATE idempotency SET body = $3 WHERE caller = $1 AND key = $2", caller, key, body)
+    await connection.execute(
+        "UPDATE idempotency SET body = $3 WHERE caller = $1 AND key = $2", caller, key, body
+    )
 
 
 async def seals_naming(connection: Connection, problems: Sequence[str]) -> list[Row]:
@@ -194,10 +228,12 @@ async def write_seal(connection: Connection, id: str, summary: str) -> None:
     await connection.execute("UPDATE seal SET summary = $2::text::jsonb WHERE id = $1", id, summary)
 
 
-# ---------------------------------------------------------------------------------------------------- a cadre
+# ------------------------------------------------------------------------------------------ a cadre
 
 
-async def clear_cadre(connection: Connection, staff_code: str, name: str, now: datetime) -> tuple[int, int]:
+async def clear_cadre(
+    connection: Connection, staff_code: str, name: str, now: datetime
+) -> tuple[int, int]:
     """Clears a cadre's account and ends the posts; how many accounts held anything, how many posts
     ended."""
     accounts = await connection.execute(
@@ -213,7 +249,9 @@ async def clear_cadre(connection: Connection, staff_code: str, name: str, now: d
         staff_code,
         now,
     )
-    await connection.execute("DELETE FROM post WHERE staff_code = $1 AND valid_from >= $2", staff_code, now)
+    await connection.execute(
+        "DELETE FROM post WHERE staff_code = $1 AND valid_from >= $2", staff_code, now
+    )
     return _count(accounts), _count(posts)
 
 
@@ -263,7 +301,7 @@ def _count(status: str) -> int:
     return int(status.split()[-1])
 
 
-# -------------------------------------------------------------------------------------------- what still holds
+# --------------------------------------------------------------------------------- what still holds
 
 
 async def phones_of(connection: Connection, grid: str, now: datetime) -> int:

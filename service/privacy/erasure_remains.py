@@ -19,13 +19,17 @@ class Remains(msgspec.Struct):
     until: str
 
 
-_KEPT_UNKNOWN = Text("not told to this server; set GRIDLOOP_BACKUPS_KEPT, and ask who makes the backups")
+_KEPT_UNKNOWN = Text(
+    "not told to this server; set GRIDLOOP_BACKUPS_KEPT, and ask who makes the backups"
+)
 
 
 def _everywhere(settings: Settings) -> list[Remains]:
     kept = settings.backups_kept or _KEPT_UNKNOWN
     return [
-        Remains(Text("backups and WAL archives"), Text("everything, as it was before the erasure"), kept),
+        Remains(
+            Text("backups and WAL archives"), Text("everything, as it was before the erasure"), kept
+        ),
         Remains(
             Text("after a restore from such a backup"),
             Text("everything again"),
@@ -44,13 +48,19 @@ def _everywhere(settings: Settings) -> list[Remains]:
     ]
 
 
-async def remains_of_household(connection: Connection, settings: Settings, household: str, now: datetime) -> list[Remains]:
+async def remains_of_household(
+    connection: Connection, settings: Settings, household: str, now: datetime
+) -> list[Remains]:
     """What still holds something of a household."""
     grid = await sql.grid_of_household(connection, household)
     phones = 0 if grid is None else await sql.phones_of(connection, grid, now)
     return [
         Remains(
-            Text("phones, {count} in use by cadres of grid {grid} and above", count=phones, grid=grid or ""),
+            Text(
+                "phones, {count} in use by cadres of grid {grid} and above",
+                count=phones,
+                grid=grid or "",
+            ),
             Text("their copies of the records"),
             Text("each one's next sync"),
         ),

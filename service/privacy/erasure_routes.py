@@ -26,7 +26,9 @@ router = APIRouter(prefix="/v1", tags=["privacy"])
 class ErasureReason(RequestBody):
     """Why a person's data is erased; it is kept, so that it must not name the person."""
 
-    reason: str = Field(min_length=1, max_length=500, pattern=r"^[^\x00]+$", examples=["本人书面申请 2026-11-20"])
+    reason: str = Field(
+        min_length=1, max_length=500, pattern=r"^[^\x00]+$", examples=["本人书面申请 2026-11-20"]
+    )
 
 
 class RemainsOut(BaseModel):
@@ -45,9 +47,12 @@ class ErasureOut(BaseModel):
     subject: str
     begun_at: datetime
     completed_at: datetime | None
-    removed: dict[str, int] = Field(examples=[{"households": 1, "visits": 12, "mutations in the log": 31}])
+    removed: dict[str, int] = Field(
+        examples=[{"households": 1, "visits": 12, "mutations in the log": 31}]
+    )
     labels: dict[str, str] = Field(
-        description="What is counted in `removed`, in the language of the request", examples=[{"visits": "走访"}]
+        description="What is counted in `removed`, in the language of the request",
+        examples=[{"visits": "走访"}],
     )
     remains: list[RemainsOut]
     repeated: bool
@@ -59,7 +64,9 @@ class ErasureOut(BaseModel):
     operation_id="erase_household",
     responses=documented(*READING, NOT_NOW),
 )
-async def erase_household(request: Request, caller: Signed, id: Id, body: ErasureReason) -> ErasureOut:
+async def erase_household(
+    request: Request, caller: Signed, id: Id, body: ErasureReason
+) -> ErasureOut:
     """Removes name, contacts, texts and places from the record, its visits and problems, their
     history and everything that was kept aside; counts stay. There is no way back. One that was
     interrupted goes on when it is asked for again."""
@@ -76,15 +83,21 @@ async def erase_household(request: Request, caller: Signed, id: Id, body: Erasur
     operation_id="erase_cadre",
     responses=documented(*READING, NOT_NOW),
 )
-async def erase_cadre(request: Request, caller: Signed, staff_code: StaffCode, body: ErasureReason) -> ErasureOut:
+async def erase_cadre(
+    request: Request, caller: Signed, staff_code: StaffCode, body: ErasureReason
+) -> ErasureOut:
     """Removes name, phone number, password, second factor, sign-ins and the names of devices, and
     ends the posts; the staff code stays as a pseudonym by which the counts go. There is no way
     back."""
     if staff_code == caller.staff_code:
         raise Problem(NOT_ALLOWED, "Not for your own account: ask another administrator.")
     async with state_of(request).database.reading() as connection:
-        if not await identity_queries.is_cadre_in(connection, staff_code, caller.units(), caller.now):
-            raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
+        if not await identity_queries.is_cadre_in(
+            connection, staff_code, caller.units(), caller.now
+        ):
+            raise Problem(
+                NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
+            )
     return await _erase(request, caller, Asked("cadre", staff_code, body.reason, caller.staff_code))
 
 
@@ -103,7 +116,12 @@ async def _erase(request: Request, caller: Caller, asked: Asked) -> ErasureOut:
 
 
 def _out(done: Done) -> ErasureOut:
-    remains = [RemainsOut(where=localized(item.where), what=localized(item.what), until=localized(item.until)) for item in done.remains]
+    remains = [
+        RemainsOut(
+            where=localized(item.where), what=localized(item.what), until=localized(item.until)
+        )
+        for item in done.remains
+    ]
     return ErasureOut(
         kind=done.kind,
         subject=done.subject,

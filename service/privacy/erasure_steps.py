@@ -40,11 +40,17 @@ class _Erasure(NamedTuple):
     ids: dict[str, list[str]]
 
 
-async def told_by(connection: Connection, cipher: FieldCipher, kind: str, subject: str) -> list[str]:
+async def told_by(
+    connection: Connection, cipher: FieldCipher, kind: str, subject: str
+) -> list[str]:
     """The texts by which a person is known: name, phone, address."""
     if kind == HOUSEHOLD.name:
         stored = (await load(connection, HOUSEHOLD, [subject], cipher)).get(subject)
-        found = [stored.record.fields.get(name) for name in ("head_name", "phone", "address")] if stored else []
+        found = (
+            [stored.record.fields.get(name) for name in ("head_name", "phone", "address")]
+            if stored
+            else []
+        )
     else:
         row = await cadre_record(connection, subject)
         found = [row["name"], cadre_phone(cipher, row)] if row else []
@@ -56,7 +62,10 @@ def of_household(settings: Settings, subject: str, by: str, now: datetime) -> di
     """The steps for a household, by name: first the record, from which no copy is made any more
     after that."""
     erasure = _Erasure(settings, subject, by, now, {})
-    found = {f"{kind} records": partial(_records, erasure, KINDS[kind]) for kind in ("household", "visit", "problem", "step")}
+    found = {
+        f"{kind} records": partial(_records, erasure, KINDS[kind])
+        for kind in ("household", "visit", "problem", "step")
+    }
     return {
         **found,
         "conflicts": partial(_by_kind, erasure, _erase_conflicts),
@@ -78,7 +87,7 @@ def of_cadre(settings: Settings, subject: str, by: str, now: datetime) -> dict[s
     }
 
 
-# ----------------------------------------------------------------------------------------------------- records
+# ------------------------------------------------------------------------------------------ records
 
 
 async def _ids(erasure: _Erasure, database: Database) -> dict[str, list[str]]:
@@ -100,7 +109,9 @@ async def _records(erasure: _Erasure, kind: Kind, database: Database) -> AsyncIt
         yield partial(_erase_records, erasure, kind, ids)
 
 
-async def _erase_records(erasure: _Erasure, kind: Kind, ids: Sequence[str], connection: Connection) -> Mapping[str, int]:
+async def _erase_records(
+    erasure: _Erasure, kind: Kind, ids: Sequence[str], connection: Connection
+) -> Mapping[str, int]:
     """Clears records by the one write path, so that phones drop what they hold, and what that path
     leaves of them."""
     await sql.lock_grids(connection, kind.name, ids)
@@ -108,18 +119,31 @@ async def _erase_records(erasure: _Erasure, kind: Kind, ids: Sequence[str], conn
     stored = await load(connection, kind, ids, cipher)
     beside = {row["id"]: row for row in await sql.clocks_of(connection, kind.name, ids)}
     known = await erased_queries.erased_among(connection, kind.name, ids)
-    wanted = [id for id in ids if id in stored and not (id in known and _is_clear(kind, stored[id], beside[id]))]
+    wanted = [
+        id
+        for id in ids
+        if id in stored and not (id in known and _is_clear(kind, stored[id], beside[id]))
+    ]
     if not wanted:
         return {}
     post = PostHeld("admin", "", erasure.now - timedelta(days=1), None)
-    living = [mutation for id in wanted if not stored[id].record.deleted for mutation in _mutations(kind, stored[id])]
-    verdicts = await write_as_server(connection, erasure.settings, _SYSTEM, post, living, erasure.now, override=True)
+    living = [
+        mutation
+        for id in wanted
+        if not stored[id].record.deleted
+        for mutation in _mutations(kind, stored[id])
+    ]
+    verdicts = await write_as_server(
+        connection, erasure.settings, _SYSTEM, post, living, erasure.now, override=True
+    )
     refused = next((verdict for verdict in verdicts if verdict.outcome == "held"), None)
     if refused is not None:
         raise RuntimeError(f"a {kind.name} could not be erased: {refused.reason}: {refused.detail}")
     await sql.clear_deleted(connection, kind, wanted)
     rows = await sql.clocks_of(connection, kind.name, wanted)
-    await sql.clear_beside(connection, kind.name, [(row["id"], _without_names(kind, row["clocks"])) for row in rows])
+    await sql.clear_beside(
+        connection, kind.name, [(row["id"], _without_names(kind, row["clocks"])) for row in rows]
+    )
     await erased_queries.note_erased(connection, kind.name, wanted, erasure.now)
     return {_PLURAL[kind.name]: len(wanted)}
 
@@ -130,7 +154,11 @@ _PLURAL = {"household": "households", "visit": "visits", "problem": "problems", 
 def _is_clear(kind: Kind, stored: Stored, beside: Any) -> bool:
     kept = {name for name, value in stored.record.fields.items() if value != ERASED}
     clocks = beside["clocks"]
-    return kept <= kind.kept and not beside["has_extra"] and (clocks is None or _without_names(kind, clocks) == _normal(clocks))
+    return (
+        kept <= kind.kept
+        and not beside["has_extra"]
+        and (clocks is None or _without_names(kind, clocks) == _normal(clocks))
+    )
 
 
 def _mutations(kind: Kind, stored: Stored) -> list[Mutation]:
@@ -144,10 +172,17 @@ def _mutations(kind: Kind, stored: Stored) -> list[Mutation]:
             continue
         if isinstance(field.type, SetOf):
             elements, at_once = record.fields.get(field.name, []), field.type.max
-            groups = [elements[begin : begin + at_once] for begin in range(0, len(elements), at_once)]
+            groups = [
+                elements[begin : begin + at_once] for begin in range(0, len(elements), at_once)
+            ]
             if groups:
                 fields[field.name] = {"remove": groups[0]}
-            more += [Mutation(0, kind.name, record.id, record.grid, fields={field.name: {"remove": group}}) for group in groups[1:]]
+            more += [
+                Mutation(
+                    0, kind.name, record.id, record.grid, fields={field.name: {"remove": group}}
+                )
+                for group in groups[1:]
+            ]
         else:
             fields[field.name] = ERASED if field.required else None
     found = [Mutation(0, kind.name, record.id, record.grid, fields=fields), *more]
@@ -166,12 +201,18 @@ def _without_names(kind: Kind, clocks: str | None) -> str | None:
     if clocks is None:
         return None
     found = json.loads(clocks)
-    found["fields"] = {name: held for name, held in found["fields"].items() if name in kind.by_name or name in (GRID, LIFE)}
-    found["elements"] = {name: held for name, held in found["elements"].items() if name in kind.kept or name == GRID}
+    found["fields"] = {
+        name: held
+        for name, held in found["fields"].items()
+        if name in kind.by_name or name in (GRID, LIFE)
+    }
+    found["elements"] = {
+        name: held for name, held in found["elements"].items() if name in kind.kept or name == GRID
+    }
     return json.dumps(found, sort_keys=True)
 
 
-# --------------------------------------------------------------------------------- the log and what goes with it
+# -------------------------------------------------------------------- the log and what goes with it
 
 
 # What is done to some records of a kind.
@@ -184,12 +225,20 @@ async def _by_kind(erasure: _Erasure, work: OfKind, database: Database) -> Async
             yield partial(work, erasure, kind, ids)
 
 
-async def _erase_conflicts(erasure: _Erasure, kind: str, ids: Sequence[str], connection: Connection) -> Mapping[str, int]:
+async def _erase_conflicts(
+    erasure: _Erasure, kind: str, ids: Sequence[str], connection: Connection
+) -> Mapping[str, int]:
     cipher = await cipher_of(connection, erasure.settings)
-    return {"conflicts": await erased.erase_conflicts(connection, cipher, kind, ids, erasure.by, erasure.now)}
+    return {
+        "conflicts": await erased.erase_conflicts(
+            connection, cipher, kind, ids, erasure.by, erasure.now
+        )
+    }
 
 
-async def _erase_lines(erasure: _Erasure, kind: str, ids: Sequence[str], connection: Connection) -> Mapping[str, int]:
+async def _erase_lines(
+    erasure: _Erasure, kind: str, ids: Sequence[str], connection: Connection
+) -> Mapping[str, int]:
     cipher = await cipher_of(connection, erasure.settings)
     rows = await erased_queries.lines_of(connection, kind, ids)
     # What the erasure itself has just written is none of what there was.
@@ -219,7 +268,7 @@ async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
         yield partial(work, last[0])
 
 
-# ------------------------------------------------------------------------------------------- answers and seals
+# -------------------------------------------------------------------------------- answers and seals
 
 
 async def _answers(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
@@ -232,18 +281,24 @@ async def _answers(erasure: _Erasure, database: Database) -> AsyncIterator[Work]
             *await sql.conflict_ids(connection, every),
         ]
     names = {name.lower() for name in named}
-    async for work in _answers_naming(erasure, lambda text: any(name in text.lower() for name in names)):
+    async for work in _answers_naming(
+        erasure, lambda text: any(name in text.lower() for name in names)
+    ):
         yield work
 
 
 async def _answers_about_cadre(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
     # A staff code may be the beginning of another one.
     code = re.compile(rf"(?<![\w.-]){re.escape(erasure.subject)}(?![\w.-])", re.IGNORECASE)
-    async for work in _answers_naming(erasure, lambda text: code.search(text) is not None, erasure.subject):
+    async for work in _answers_naming(
+        erasure, lambda text: code.search(text) is not None, erasure.subject
+    ):
         yield work
 
 
-async def _answers_naming(erasure: _Erasure, names: Callable[[str], bool], caller: str | None = None) -> AsyncIterator[Work]:
+async def _answers_naming(
+    erasure: _Erasure, names: Callable[[str], bool], caller: str | None = None
+) -> AsyncIterator[Work]:
     last = [("", "")]
 
     async def work(after: tuple[str, str], connection: Connection) -> Mapping[str, int]:
@@ -254,7 +309,9 @@ async def _answers_naming(erasure: _Erasure, names: Callable[[str], bool], calle
             place = answer_place(row["caller"], row["key"])
             text = cipher.shown(place, row["body"])
             if text != erased.ANSWER and (row["caller"] == caller or names(text)):
-                await sql.write_answer(connection, row["caller"], row["key"], cipher.encrypt(place, erased.ANSWER))
+                await sql.write_answer(
+                    connection, row["caller"], row["key"], cipher.encrypt(place, erased.ANSWER)
+                )
                 done += 1
         last[:] = [(row["caller"], row["key"]) for row in rows[_AT_ONCE - 1 :]]
         return {"kept answers": done}
@@ -270,7 +327,11 @@ async def _seals(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
         done = 0
         for row in await sql.seals_naming(connection, problems):
             summary = json.loads(row["summary"])
-            titles = [item for item in summary["decisions"]["escalated"] if item["id"] in problems and item["title"] != ERASED]
+            titles = [
+                item
+                for item in summary["decisions"]["escalated"]
+                if item["id"] in problems and item["title"] != ERASED
+            ]
             for item in titles:
                 item["title"] = ERASED
             if titles:
@@ -281,7 +342,7 @@ async def _seals(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
     yield work
 
 
-# ------------------------------------------------------------------------------------------------------- a cadre
+# ------------------------------------------------------------------------------------------ a cadre
 
 
 async def _account(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:

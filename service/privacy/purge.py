@@ -26,20 +26,34 @@ _BLOCKS_AT_ONCE = 100
 _AT_A_LOOK = 20_000  # half of what the city visits in a day; looking for them reads all visits that are older
 _SYSTEM = "purge"
 TRAIL = "lines of the trail"
-TRAIL_KEPT = "lines of the trail: kept, for this role may not delete them; set GRIDLOOP_OWNER_DATABASE_URL"
+TRAIL_KEPT = (
+    "lines of the trail: kept, for this role may not delete them; set GRIDLOOP_OWNER_DATABASE_URL"
+)
 
 
-async def purge(database: Database, settings: Settings, now: datetime, dry_run: bool = False) -> list[tuple[str, str, int]]:
+async def purge(
+    database: Database, settings: Settings, now: datetime, dry_run: bool = False
+) -> list[tuple[str, str, int]]:
     """What was cleared, or would be: a name, the age in words, how many."""
     places = now - timedelta(days=settings.location_days)
     age = f"{settings.location_days} days"
     report = []
     if dry_run:
         async with database.reading() as connection:
-            report.append(("locations of visits", age, await queries.count_located(connection, places)))
+            report.append(
+                ("locations of visits", age, await queries.count_located(connection, places))
+            )
     else:
-        report.append(("locations of visits", age, await _clear_places(database, settings, places, now)))
-    report.append(("locations in the mutation log", age, await _clear_logged_places(database, settings, places, dry_run)))
+        report.append(
+            ("locations of visits", age, await _clear_places(database, settings, places, now))
+        )
+    report.append(
+        (
+            "locations in the mutation log",
+            age,
+            await _clear_logged_places(database, settings, places, dry_run),
+        )
+    )
     report.append(await _purge_trail(settings, now, dry_run))
     if not dry_run:
         await note_counted(database, now)  # before the windows go that hold the counts
@@ -47,13 +61,23 @@ async def purge(database: Database, settings: Settings, now: datetime, dry_run: 
         days = 30 if what == "expired refresh tokens" else 1
         before = now - timedelta(days=days)
         async with database.transaction() as connection:
-            count = await (queries.count_old if dry_run else queries.delete_old)(connection, what, before)
+            count = await (queries.count_old if dry_run else queries.delete_old)(
+                connection, what, before
+            )
         report.append((what, f"{days} day{'s' if days != 1 else ''}", count))
-    report.append(("interrupted erasures, finished", "any age", await _resume_erasures(database, settings, now, dry_run)))
+    report.append(
+        (
+            "interrupted erasures, finished",
+            "any age",
+            await _resume_erasures(database, settings, now, dry_run),
+        )
+    )
     return report
 
 
-async def _resume_erasures(database: Database, settings: Settings, now: datetime, dry_run: bool) -> int:
+async def _resume_erasures(
+    database: Database, settings: Settings, now: datetime, dry_run: bool
+) -> int:
     if dry_run:
         async with database.reading() as connection:
             return len(await unfinished(connection))
@@ -61,9 +85,13 @@ async def _resume_erasures(database: Database, settings: Settings, now: datetime
 
 
 async def _purge_trail(settings: Settings, now: datetime, dry_run: bool) -> tuple[str, str, int]:
-    """Deletes old lines of the trail as the owner of the tables, or counts them: the service's own role can only add to it."""
+    """Deletes old lines of the trail as the owner of the tables, or counts them: the service's own
+    role can only add to it.
+    """
     before, age = now - timedelta(days=settings.audit_days), f"{settings.audit_days} days"
-    connection = await asyncpg.connect(settings.owner_url, server_settings=UNLIMITED.server_settings())
+    connection = await asyncpg.connect(
+        settings.owner_url, server_settings=UNLIMITED.server_settings()
+    )
     try:
         if dry_run:
             return TRAIL, age, await audit.count_older(connection, before)
@@ -74,9 +102,13 @@ async def _purge_trail(settings: Settings, now: datetime, dry_run: bool) -> tupl
         await connection.close()
 
 
-async def _clear_logged_places(database: Database, settings: Settings, before: datetime, dry_run: bool) -> int:
+async def _clear_logged_places(
+    database: Database, settings: Settings, before: datetime, dry_run: bool
+) -> int:
     """Takes the locations out of old lines of the mutation log, or counts them."""
-    return await _clear_in_blocks(database, settings, before, dry_run) + await _clear_in_lines(database, before, dry_run)
+    return await _clear_in_blocks(database, settings, before, dry_run) + await _clear_in_lines(
+        database, before, dry_run
+    )
 
 
 def _without_place(content: bytes | str) -> str | None:
@@ -84,13 +116,21 @@ def _without_place(content: bytes | str) -> str | None:
     body = json.loads(content)
     fields = body["fields"]
     places = [fields]
-    if isinstance(fields.get("unreadable"), dict):  # a mutation that could not be read is kept within its own
+    if isinstance(
+        fields.get("unreadable"), dict
+    ):  # a mutation that could not be read is kept within its own
         places.append(fields["unreadable"].get("fields"))
-    found = [some.pop("location", None) for some in places if body["kind"] == "visit" and isinstance(some, dict)]
+    found = [
+        some.pop("location", None)
+        for some in places
+        if body["kind"] == "visit" and isinstance(some, dict)
+    ]
     return canonical_json(body) if any(isinstance(place, dict) for place in found) else None
 
 
-async def _clear_in_blocks(database: Database, settings: Settings, before: datetime, dry_run: bool) -> int:
+async def _clear_in_blocks(
+    database: Database, settings: Settings, before: datetime, dry_run: bool
+) -> int:
     def change(_: int, content: bytes) -> bytes | None:
         body = _without_place(content) if may_be_located(content) else None
         return None if body is None else body.encode()
@@ -134,21 +174,36 @@ async def _clear_in_lines(database: Database, before: datetime, dry_run: bool) -
             return done
 
 
-async def _clear_places(database: Database, settings: Settings, before: datetime, now: datetime) -> int:
-    """Clears the locations of old visits, through the one write path: copies that still hold them hear of it."""
+async def _clear_places(
+    database: Database, settings: Settings, before: datetime, now: datetime
+) -> int:
+    """Clears the locations of old visits, through the one write path: copies that still hold them
+    hear of it.
+    """
     done = 0
     while True:
         async with database.reading() as connection:
             found = await queries.located_visits(connection, before, _AT_A_LOOK)
         for begin in range(0, len(found), _AT_ONCE):
-            done += await retry_on_conflict(partial(_clear_some, database, settings, found[begin : begin + _AT_ONCE], before, now))
+            done += await retry_on_conflict(
+                partial(
+                    _clear_some, database, settings, found[begin : begin + _AT_ONCE], before, now
+                )
+            )
         if len(found) < _AT_A_LOOK:
             return done
 
 
-async def _clear_some(database: Database, settings: Settings, ids: list[str], before: datetime, now: datetime) -> int:
+async def _clear_some(
+    database: Database, settings: Settings, ids: list[str], before: datetime, now: datetime
+) -> int:
     async with database.transaction() as connection:
         rows = await queries.still_located(connection, ids)
-        mutations = [Mutation(0, "visit", row["id"], row["grid"], base=row["rev"], fields={"location": None}) for row in rows]
-        await write_as_server(connection, settings, _SYSTEM, PostHeld("admin", "", before, None), mutations, now)
+        mutations = [
+            Mutation(0, "visit", row["id"], row["grid"], base=row["rev"], fields={"location": None})
+            for row in rows
+        ]
+        await write_as_server(
+            connection, settings, _SYSTEM, PostHeld("admin", "", before, None), mutations, now
+        )
         return len(mutations)

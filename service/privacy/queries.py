@@ -9,7 +9,7 @@ from service.writes.erased_queries import FIRST_ID, LineKey
 from service.writes.queries import SERVER_PLATFORM
 from sync_protocol.records import KINDS
 
-# ------------------------------------------------------------------------------------------------------- exports
+# ------------------------------------------------------------------------------------------ exports
 
 
 def _whole(kind: str) -> str:
@@ -48,14 +48,18 @@ async def _grids_of(connection: Connection, id: str) -> list[str]:
 async def cadre_record(connection: Connection, staff_code: str) -> Row | None:
     """What is kept of a cadre, without the secrets."""
     return await connection.fetchrow(
-        "SELECT staff_code, name, phone, party_member, must_change FROM cadre WHERE staff_code = $1", staff_code
+        "SELECT staff_code, name, phone, party_member, must_change FROM cadre WHERE staff_code = $1",
+        staff_code,
     )
 
 
-async def posts_and_devices(connection: Connection, staff_code: str) -> tuple[list[Row], list[Row], list[Row]]:
+async def posts_and_devices(
+    connection: Connection, staff_code: str
+) -> tuple[list[Row], list[Row], list[Row]]:
     """A cadre's posts, phones and sign-ins."""
     posts = await connection.fetch(
-        "SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1 ORDER BY valid_from", staff_code
+        "SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1 ORDER BY valid_from",
+        staff_code,
     )
     devices = await connection.fetch(
         "SELECT id::text, name, platform, app_version, created_at, last_seen, revoked_at FROM device"
@@ -80,7 +84,7 @@ async def written_by(connection: Connection, staff_code: str) -> list[Row]:
     )
 
 
-# -------------------------------------------------------------------------------------------------------- purging
+# ------------------------------------------------------------------------------------------ purging
 
 
 _LOCATED = "location IS NOT NULL AND NOT deleted"
@@ -89,7 +93,9 @@ _LOCATED = "location IS NOT NULL AND NOT deleted"
 async def located_visits(connection: Connection, before: datetime, limit: int) -> list[str]:
     """The ids of visits from before a moment that have a location, grid by grid."""
     rows = await connection.fetch(
-        f"SELECT id::text FROM visit WHERE visited_at < $1 AND {_LOCATED} ORDER BY grid, visit.id LIMIT $2", before, limit
+        f"SELECT id::text FROM visit WHERE visited_at < $1 AND {_LOCATED} ORDER BY grid, visit.id LIMIT $2",
+        before,
+        limit,
     )
     return [row["id"] for row in rows]
 
@@ -97,7 +103,8 @@ async def located_visits(connection: Connection, before: datetime, limit: int) -
 async def still_located(connection: Connection, ids: Sequence[str]) -> list[Row]:
     """Those of the visits that have a location still."""
     return await connection.fetch(
-        f"SELECT id::text, grid, rev FROM visit WHERE id = ANY($1::uuid[]) AND {_LOCATED} ORDER BY grid, visit.id", ids
+        f"SELECT id::text, grid, rev FROM visit WHERE id = ANY($1::uuid[]) AND {_LOCATED} ORDER BY grid, visit.id",
+        ids,
     )
 
 
@@ -119,12 +126,18 @@ OLD = {
 
 async def count_located(connection: Connection, before: datetime) -> int:
     """How many visits from before a moment still have a location."""
-    count: int = await connection.fetchval(f"SELECT count(*) FROM visit WHERE visited_at < $1 AND {_LOCATED}", before)
+    count: int = await connection.fetchval(
+        f"SELECT count(*) FROM visit WHERE visited_at < $1 AND {_LOCATED}", before
+    )
     return count
 
 
-async def logged_places(connection: Connection, before: datetime, after: LineKey, limit: int) -> list[Row]:
-    """Mutations of visits as the previous release logged them that came in before a moment and seem to hold a location, in order."""
+async def logged_places(
+    connection: Connection, before: datetime, after: LineKey, limit: int
+) -> list[Row]:
+    """Mutations of visits as the previous release logged them that came in before a moment and seem
+    to hold a location, in order.
+    """
     return await connection.fetch(
         """
         SELECT device::text, seq, received_at, body FROM mutation
@@ -140,12 +153,17 @@ async def logged_places(connection: Connection, before: datetime, after: LineKey
 async def write_logged(connection: Connection, rows: Sequence[tuple[LineKey, str]]) -> None:
     """Writes mutations back; their digests stay, so that a repeated one is still known."""
     await connection.executemany(
-        "UPDATE mutation SET body = $4 WHERE device = $1::uuid AND seq = $2 AND received_at = $3", [(*key, body) for key, body in rows]
+        "UPDATE mutation SET body = $4 WHERE device = $1::uuid AND seq = $2 AND received_at = $3",
+        [(*key, body) for key, body in rows],
     )
 
 
-async def lock_located_blocks(connection: Connection, before: datetime, after: BlockKey, limit: int) -> list[Row]:
-    """Blocks of the log that came in before a moment and may hold locations, locked, in order of device, moment and seq."""
+async def lock_located_blocks(
+    connection: Connection, before: datetime, after: BlockKey, limit: int
+) -> list[Row]:
+    """Blocks of the log that came in before a moment and may hold locations, locked, in order of
+    device, moment and seq.
+    """
     return await connection.fetch(
         """
         SELECT device::text, received_at, first_seq, last_seq, located, body FROM mutation_body
@@ -161,11 +179,15 @@ async def lock_located_blocks(connection: Connection, before: datetime, after: B
 async def count_old(connection: Connection, what: str, before: datetime) -> int:
     """How many rows of `OLD` are from before a moment."""
     table, condition = OLD[what]
-    count: int = await connection.fetchval(f"SELECT count(*) FROM {table} WHERE {condition}", before)
+    count: int = await connection.fetchval(
+        f"SELECT count(*) FROM {table} WHERE {condition}", before
+    )
     return count
 
 
 async def delete_old(connection: Connection, what: str, before: datetime) -> int:
     """Deletes rows of `OLD` from before a moment."""
     table, condition = OLD[what]
-    return int((await connection.execute(f"DELETE FROM {table} WHERE {condition}", before)).split()[-1])
+    return int(
+        (await connection.execute(f"DELETE FROM {table} WHERE {condition}", before)).split()[-1]
+    )

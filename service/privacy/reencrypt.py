@@ -1,10 +1,13 @@
-"""Brings everything encrypted into the present form, by the newest key: `gridloop keys reencrypt`. May be run again at any time.
+"""Brings everything encrypted into the present form, by the newest key: `gridloop keys reencrypt`.
+May be run again at any time.
 
-A database of the previous release is told first to be written in the present form; once every transaction that began before has ended,
-nothing new can come in the old one. Then every place is gone through, a few hundred rows a transaction, and at last its completion is
-recorded: from then on nothing else than the present form is taken for an encrypted value.
+A database of the previous release is told first to be written in the present form; once every
+transaction that began before has ended, nothing new can come in the old one. Then every place is
+gone through, a few hundred rows a transaction, and at last its completion is recorded: from then on
+nothing else than the present form is taken for an encrypted value.
 
-What cannot be decrypted stays as it is stored. As long as that is for want of a key, completion is not recorded.
+What cannot be decrypted stays as it is stored. As long as that is for want of a key, completion is
+not recorded.
 """
 
 import asyncio
@@ -40,7 +43,9 @@ Progress = Callable[[str, int], None]
 
 
 class Outcome(msgspec.Struct):
-    """What came of it: how many rows were `changed`; how many values could not be decrypted (`lost`), and for want of which keys."""
+    """What came of it: how many rows were `changed`; how many values could not be decrypted
+    (`lost`), and for want of which keys.
+    """
 
     changed: int = 0
     lost: int = 0
@@ -48,17 +53,40 @@ class Outcome(msgspec.Struct):
     complete: bool = False
 
 
-async def reencrypt(database: Database, settings: Settings, progress: Progress = lambda what, done: None, give_up: bool = False) -> Outcome:
-    """Goes through every place. `give_up`: records completion even though keys are missing, whose values are shown as the marker then."""
+async def reencrypt(
+    database: Database,
+    settings: Settings,
+    progress: Progress = lambda what, done: None,
+    give_up: bool = False,
+) -> Outcome:
+    """Goes through every place. `give_up`: records completion even though keys are missing, whose
+    values are shown as the marker then.
+    """
     state = await _begin(database, settings)
     if state is not State.COMPLETE:
         await _wait_for_older(database, progress)
     outcome = Outcome(complete=state is State.COMPLETE)
     work = _Work(settings.keyring.cipher(state), outcome)
     for table in TABLES:
-        await _go_through(database, work, partial(_table_rows, table), _AT_ONCE, partial(progress, table.name), None)
-    await _go_through(database, work, _log_rows, _AT_ONCE, partial(progress, "mutation"), queries.FIRST_LINE)
-    await _go_through(database, work, _block_rows, _BLOCKS_AT_ONCE, partial(progress, "mutation_body"), queries.FIRST_BLOCK)
+        await _go_through(
+            database,
+            work,
+            partial(_table_rows, table),
+            _AT_ONCE,
+            partial(progress, table.name),
+            None,
+        )
+    await _go_through(
+        database, work, _log_rows, _AT_ONCE, partial(progress, "mutation"), queries.FIRST_LINE
+    )
+    await _go_through(
+        database,
+        work,
+        _block_rows,
+        _BLOCKS_AT_ONCE,
+        partial(progress, "mutation_body"),
+        queries.FIRST_BLOCK,
+    )
     if not outcome.complete and (give_up or not outcome.missing):
         async with database.transaction() as connection:
             await set_state(connection, State.COMPLETE)
@@ -122,8 +150,17 @@ class _Work(NamedTuple):
 _Pass = Callable[[_Work, Connection, Any], Awaitable[tuple[Sequence[Row], int, Any]]]
 
 
-async def _go_through(database: Database, work: _Work, some: _Pass, limit: int, progress: Callable[[int], None], after: Any) -> None:
-    """Pass by pass, each a transaction; somebody may edit the rows meanwhile, and does so before or after."""
+async def _go_through(
+    database: Database,
+    work: _Work,
+    some: _Pass,
+    limit: int,
+    progress: Callable[[int], None],
+    after: Any,
+) -> None:
+    """Pass by pass, each a transaction; somebody may edit the rows meanwhile, and does so before or
+    after.
+    """
     done = 0
     while True:
 
@@ -139,11 +176,13 @@ async def _go_through(database: Database, work: _Work, some: _Pass, limit: int, 
             return
 
 
-# ------------------------------------------------------------------------------------- tables with encrypted columns
+# -------------------------------------------------------------------- tables with encrypted columns
 
 
 class Table(NamedTuple):
-    """A table with encrypted columns: its key and those columns, with their types; what else is `read`; and how a row is made anew."""
+    """A table with encrypted columns: its key and those columns, with their types; what else is
+    `read`; and how a row is made anew.
+    """
 
     name: str
     key: sql.Columns
@@ -153,8 +192,18 @@ class Table(NamedTuple):
     read: Sequence[str] = ()
 
 
-async def _table_rows(table: Table, work: _Work, connection: Connection, after: Row | None) -> tuple[Sequence[Row], int, Row | None]:
-    rows = await sql.lock_encrypted(connection, table.name, table.key, (*table.columns, *table.read), table.where, after, _AT_ONCE)
+async def _table_rows(
+    table: Table, work: _Work, connection: Connection, after: Row | None
+) -> tuple[Sequence[Row], int, Row | None]:
+    rows = await sql.lock_encrypted(
+        connection,
+        table.name,
+        table.key,
+        (*table.columns, *table.read),
+        table.where,
+        after,
+        _AT_ONCE,
+    )
     changed = []
     for row in rows:
         anew = table.anew(work, row)
@@ -169,11 +218,15 @@ def _records(kind: Kind) -> Table:
     names = kind.personal_names
 
     def anew(work: _Work, row: Row) -> list[str | None]:
-        personal = [row[name] and work.text(Place(kind.name, name, row["id"]), row[name]) for name in names]
+        personal = [
+            row[name] and work.text(Place(kind.name, name, row["id"]), row[name]) for name in names
+        ]
         return [*personal, _extra(work, kind, row["id"], row["extra"])]
 
     where = " OR ".join(f"{name} IS NOT NULL" for name in (*names, "extra"))
-    return Table(kind.name, {"id": "uuid"}, {**dict.fromkeys(names, "text"), "extra": "json"}, where, anew)
+    return Table(
+        kind.name, {"id": "uuid"}, {**dict.fromkeys(names, "text"), "extra": "json"}, where, anew
+    )
 
 
 def _extra(work: _Work, kind: Kind, id: str, stored: str | None) -> str | None:
@@ -259,7 +312,14 @@ def _kind_waited_for(row: Row, body: dict[str, Any]) -> str | None:
         return None
     if row["waits_for"] == row["record"]:
         return kind.name
-    return next((refers for name, refers in kind.references if body["fields"].get(name) == row["waits_for"]), None)
+    return next(
+        (
+            refers
+            for name, refers in kind.references
+            if body["fields"].get(name) == row["waits_for"]
+        ),
+        None,
+    )
 
 
 def _conflict(work: _Work, row: Row) -> list[str | None]:
@@ -271,7 +331,9 @@ def _conflict_value(work: _Work, row: Row, column: str) -> str | None:
     kind, field = row["kind"], row["field"]
     if stored is None or not values.is_private(kind, field) or work.is_current(stored):
         return stored
-    value = values.conflict_value(work.cipher, kind, field, row["record"], row["id"], column, stored)
+    value = values.conflict_value(
+        work.cipher, kind, field, row["record"], row["id"], column, stored
+    )
     if isinstance(value, Undecrypted):
         work.lose(stored)
         return stored
@@ -283,8 +345,20 @@ TABLES = (
     Table("cadre", {"staff_code": "text"}, {"phone": "text"}, "phone <> ''", _phone),
     Table("signing_key", {"kid": "text"}, {"private_pem": "text"}, "true", _signing_key),
     Table("second_factor", {"staff_code": "text"}, {"secret": "text"}, "true", _second_factor),
-    Table("one_time_code", {"staff_code": "text", "purpose": "text", "hash": "text"}, {"hash": "text"}, "true", _code),
-    Table("idempotency", {"caller": "text", "key": "text"}, {"body": "text"}, "body IS NOT NULL", _answer),
+    Table(
+        "one_time_code",
+        {"staff_code": "text", "purpose": "text", "hash": "text"},
+        {"hash": "text"},
+        "true",
+        _code,
+    ),
+    Table(
+        "idempotency",
+        {"caller": "text", "key": "text"},
+        {"body": "text"},
+        "body IS NOT NULL",
+        _answer,
+    ),
     Table(
         "held",
         {"id": "uuid"},
@@ -294,15 +368,22 @@ TABLES = (
         read=("kind", "record", "grid", "waits_for"),
     ),
     Table(
-        "conflict", {"id": "uuid"}, {"kept": "json", "lost": "json", "value": "jsonb"}, "true", _conflict, read=("kind", "field", "record")
+        "conflict",
+        {"id": "uuid"},
+        {"kept": "json", "lost": "json", "value": "jsonb"},
+        "true",
+        _conflict,
+        read=("kind", "field", "record"),
     ),
 )
 
 
-# -------------------------------------------------------------------------------------------------- the mutation log
+# --------------------------------------------------------------------------------- the mutation log
 
 
-async def _log_rows(work: _Work, connection: Connection, after: LineKey) -> tuple[Sequence[Row], int, LineKey]:
+async def _log_rows(
+    work: _Work, connection: Connection, after: LineKey
+) -> tuple[Sequence[Row], int, LineKey]:
     """Lines whose body, verdict or digest is not in the present form by the newest key."""
     cipher = work.cipher
     rows = await sql.lock_log(connection, cipher.keyring.kid, after, _AT_ONCE)
@@ -322,21 +403,33 @@ async def _log_rows(work: _Work, connection: Connection, after: LineKey) -> tupl
     blocks = [
         block
         for (device, received_at), some in moved.items()
-        for block in blocks_of(device, received_at, some, any(may_be_located(content) for _, content in some), cipher)
+        for block in blocks_of(
+            device, received_at, some, any(may_be_located(content) for _, content in some), cipher
+        )
     ]
     if blocks:
         await write(connection, [insert_blocks(blocks)])
     if changed:
         await sql.write_log(connection, changed)
     last = rows[-1] if rows else None
-    return rows, len(changed), after if last is None else (last["device"], last["seq"], last["received_at"])
+    return (
+        rows,
+        len(changed),
+        after if last is None else (last["device"], last["seq"], last["received_at"]),
+    )
 
 
 def _digest(cipher: FieldCipher, stored: bytes, content: bytes | None) -> bytes:
-    """A digest by the newest key; one by an older key as it is, unless the content is there that it was made of."""
+    """A digest by the newest key; one by an older key as it is, unless the content is there that it
+    was made of.
+    """
     if cipher.is_unkeyed(stored):
         return cipher.keyed(stored)
-    if not cipher.is_digest_current(stored) and content is not None and cipher.has_digest(stored, content):
+    if (
+        not cipher.is_digest_current(stored)
+        and content is not None
+        and cipher.has_digest(stored, content)
+    ):
         return cipher.digests([content])[0]
     return stored
 
@@ -362,7 +455,9 @@ def _lose_v1_body(work: _Work, stored: str) -> None:
             work.lose(value)
 
 
-async def _block_rows(work: _Work, connection: Connection, after: queries.BlockKey) -> tuple[Sequence[Row], int, queries.BlockKey]:
+async def _block_rows(
+    work: _Work, connection: Connection, after: queries.BlockKey
+) -> tuple[Sequence[Row], int, queries.BlockKey]:
     """Blocks that an older key encrypted."""
     rows = await sql.lock_blocks(connection, work.cipher.keyring.kid, after, _BLOCKS_AT_ONCE)
     blocks = []
@@ -375,4 +470,8 @@ async def _block_rows(work: _Work, connection: Connection, after: queries.BlockK
     if blocks:
         await rewrite_blocks(connection, blocks)
     last = rows[-1] if rows else None
-    return rows, len(blocks), after if last is None else (last["device"], last["received_at"], last["first_seq"])
+    return (
+        rows,
+        len(blocks),
+        after if last is None else (last["device"], last["received_at"], last["first_seq"]),
+    )

@@ -1,4 +1,6 @@
-"""The SQL of re-encryption: rows that hold encrypted values, locked a few hundred at a time, and written back."""
+"""The SQL of re-encryption: rows that hold encrypted values, locked a few hundred at a time, and
+written back.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,11 +14,19 @@ Columns = Mapping[str, str]
 
 
 async def lock_encrypted(
-    connection: Connection, table: str, key: Columns, columns: Sequence[str], where: str, after: Row | None, limit: int
+    connection: Connection,
+    table: str,
+    key: Columns,
+    columns: Sequence[str],
+    where: str,
+    after: Row | None,
+    limit: int,
 ) -> list[Row]:
-    """Rows of a table that hold encrypted values, locked, in order of their key: its parts, then the columns, all as text.
+    """Rows of a table that hold encrypted values, locked, in order of their key: its parts, then
+    the columns, all as text.
 
-    `after`: the last row of those before. The key is compared as its index has it, so that each row is come by once.
+    `after`: the last row of those before. The key is compared as its index has it, so that each row
+    is come by once.
     """
     parts = ", ".join(key)
     begun = f"AND ({parts}) > ({', '.join(_given(key.values(), 2))})" if after is not None else ""
@@ -29,11 +39,19 @@ async def lock_encrypted(
     )
 
 
-async def write_encrypted(connection: Connection, table: str, key: Columns, columns: Columns, rows: Sequence[Sequence[str | None]]) -> None:
+async def write_encrypted(
+    connection: Connection,
+    table: str,
+    key: Columns,
+    columns: Columns,
+    rows: Sequence[Sequence[str | None]],
+) -> None:
     """Writes encrypted values back: the parts of the key first, then the columns."""
     values = _given([*key.values(), *columns.values()], 1)
     where = " AND ".join(f"{name} = {value}" for name, value in zip(key, values, strict=False))
-    sets = ", ".join(f"{name} = {value}" for name, value in zip(columns, values[len(key) :], strict=True))
+    sets = ", ".join(
+        f"{name} = {value}" for name, value in zip(columns, values[len(key) :], strict=True)
+    )
     await connection.executemany(f"UPDATE {table} SET {sets} WHERE {where}", rows)
 
 
@@ -43,7 +61,9 @@ def _given(types: Iterable[str], first: int) -> list[str]:
 
 
 async def lock_log(connection: Connection, kid: str, after: LineKey, limit: int) -> list[Row]:
-    """Lines of the mutation log with a body of their own, or a verdict or digest that is not by the key `kid`, locked, in order."""
+    """Lines of the mutation log with a body of their own, or a verdict or digest that is not by the
+    key `kid`, locked, in order.
+    """
     return await connection.fetch(
         """
         SELECT device::text, seq, received_at, kind, id, grid, digest, verdict, body FROM mutation
@@ -58,7 +78,9 @@ async def lock_log(connection: Connection, kid: str, after: LineKey, limit: int)
     )
 
 
-async def write_log(connection: Connection, rows: Sequence[tuple[str, int, datetime, bytes, str | None, str | None]]) -> None:
+async def write_log(
+    connection: Connection, rows: Sequence[tuple[str, int, datetime, bytes, str | None, str | None]]
+) -> None:
     """Writes digests, verdicts and bodies of lines back."""
     await connection.executemany(
         "UPDATE mutation SET digest = $4, verdict = $5::text::json, body = $6 WHERE device = $1::uuid AND seq = $2 AND received_at = $3",

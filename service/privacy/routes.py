@@ -1,4 +1,6 @@
-"""A person's data, to be handed to the person: `GET /v1/households/{id}/export`, `GET /v1/cadres/{staff_code}/export`."""
+"""A person's data, to be handed to the person: `GET /v1/households/{id}/export`, `GET
+/v1/cadres/{staff_code}/export`.
+"""
 
 import json
 from datetime import datetime
@@ -40,7 +42,9 @@ class RecordOut(BaseModel):
 
 
 class HouseholdExport(BaseModel):
-    """Everything that is kept of a household: the record, its visits and problems, and who changed the record."""
+    """Everything that is kept of a household: the record, its visits and problems, and who changed
+    the record.
+    """
 
     exported_at: datetime
     household: RecordOut
@@ -61,11 +65,16 @@ class CadreExport(BaseModel):
 
 
 @router.get(
-    "/households/{id}/export", summary="What is kept of a household", operation_id="export_household", responses=documented(*READING)
+    "/households/{id}/export",
+    summary="What is kept of a household",
+    operation_id="export_household",
+    responses=documented(*READING),
 )
 async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport:
-    """For the people themselves, who may ask what is kept of them; noted in the trail. Who only supervises gets what the table of views
-    shows: the whole is handed out by those who work in the village."""
+    """For the people themselves, who may ask what is kept of them; noted in the trail. Who only
+    supervises gets what the table of views shows: the whole is handed out by those who work in the
+    village.
+    """
     state = state_of(request)
     async with state.database.transaction() as connection:
         row = await queries.household_record(connection, id)
@@ -76,25 +85,42 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdExport
         log = await history_queries.mutations(connection, "household", id, None, _MOST, whole=True)
         cipher = await cipher_of(connection, state.settings)
         bodies = await read_bodies(connection, cipher, log)
-        await note(connection, request, caller, "household-exported", [id], 1 + len(visits) + len(problems))
+        await note(
+            connection, request, caller, "household-exported", [id], 1 + len(visits) + len(problems)
+        )
 
     view = caller.shown_of(row["grid"])
 
     def shown(kind: str, item: Any) -> RecordOut:
-        fields = json.loads(whole_record(cipher, KINDS[kind], item["id"], item["fields"], item["personal"], item["extra"]))
+        fields = json.loads(
+            whole_record(
+                cipher, KINDS[kind], item["id"], item["fields"], item["personal"], item["extra"]
+            )
+        )
         fields = redact(kind, fields, view)
-        return RecordOut(**{name: item[name] for name in ("id", "grid", "created_by", "received_at")}, fields=fields)
+        return RecordOut(
+            **{name: item[name] for name in ("id", "grid", "created_by", "received_at")},
+            fields=fields,
+        )
 
     return HouseholdExport(
         exported_at=caller.now,
         household=shown("household", row),
         visits=[shown("visit", item) for item in visits],
         problems=[shown("problem", item) for item in problems],
-        history=[change(item, body, "household", cipher, view) for item, body in zip(log, bodies, strict=True)],
+        history=[
+            change(item, body, "household", cipher, view)
+            for item, body in zip(log, bodies, strict=True)
+        ],
     )
 
 
-@router.get("/cadres/{staff_code}/export", summary="What is kept of a cadre", operation_id="export_cadre", responses=documented(*READING))
+@router.get(
+    "/cadres/{staff_code}/export",
+    summary="What is kept of a cadre",
+    operation_id="export_cadre",
+    responses=documented(*READING),
+)
 async def cadre(request: Request, caller: Signed, staff_code: StaffCode) -> CadreExport:
     """One's own, or, for an administrator, that of a cadre in scope."""
     state = state_of(request)
@@ -102,8 +128,12 @@ async def cadre(request: Request, caller: Signed, staff_code: StaffCode) -> Cadr
         own = staff_code == caller.staff_code
         units = caller.units_or_none() if caller.holds(ADMINISTERS) else []
         row = await queries.cadre_record(connection, staff_code)
-        if row is None or not (own or await identity_queries.is_cadre_in(connection, staff_code, units, caller.now)):
-            raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
+        if row is None or not (
+            own or await identity_queries.is_cadre_in(connection, staff_code, units, caller.now)
+        ):
+            raise Problem(
+                NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
+            )
         posts, devices, sessions = await queries.posts_and_devices(connection, staff_code)
         written = await queries.written_by(connection, staff_code)
         cipher = await cipher_of(connection, state.settings)

@@ -1,4 +1,6 @@
-"""The SQL of problems: lists and one problem with its steps. Where a problem stands is in `case_file`."""
+"""The SQL of problems: lists and one problem with its steps. Where a problem stands is in
+`case_file`.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +22,9 @@ _LISTED = """
 
 
 class Filters(NamedTuple):
-    """What a list of problems is narrowed to; None narrows nothing. `open` and `overdue` are as of now."""
+    """What a list of problems is narrowed to; None narrows nothing. `open` and `overdue` are as of
+    now.
+    """
 
     state: str | None = None
     open: bool | None = None
@@ -41,12 +45,17 @@ async def problems(
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[Row]:
-    """Problems of a reach, and those `assigned` to the reader from elsewhere, those raised last first."""
+    """Problems of a reach, and those `assigned` to the reader from elsewhere, those raised last
+    first.
+    """
     where = Conditions.reaching("c.grid", reach, own_or_tied("p", "{0}"), assigned, "c.problem")
     if filters.state is not None:
         where.add("c.state = {}", filters.state)
     if filters.open is not None:
-        where.add("c.state = ANY({}::text[])" if filters.open else "c.state <> ALL({}::text[])", sorted(OPEN))
+        where.add(
+            "c.state = ANY({}::text[])" if filters.open else "c.state <> ALL({}::text[])",
+            sorted(OPEN),
+        )
     if filters.overdue is not None:
         late = "(c.state NOT IN ('rejected', 'joined') AND coalesce(c.resolved_at, {}) > c.due)"
         where.add(late if filters.overdue else f"NOT {late}", now)
@@ -68,7 +77,9 @@ async def problems(
 
 
 async def assigned_to(connection: Connection, staff_code: str, units: Sequence[str]) -> list[str]:
-    """The open problems that were assigned to a cadre, or to one of these units or a unit below from elsewhere."""
+    """The open problems that were assigned to a cadre, or to one of these units or a unit below
+    from elsewhere.
+    """
     rows = await connection.fetch(
         f"""
         SELECT problem::text FROM case_file WHERE {IS_ASSIGNED} AND handler_cadre = $1
@@ -83,9 +94,13 @@ async def assigned_to(connection: Connection, staff_code: str, units: Sequence[s
 
 
 async def is_tied(connection: Connection, id: str, staff_code: str) -> bool:
-    """Whether a problem is a contact member's own, or about a household that is tied to the member."""
+    """Whether a problem is a contact member's own, or about a household that is tied to the
+    member.
+    """
     found: bool = await connection.fetchval(
-        f"SELECT EXISTS (SELECT FROM problem p WHERE p.id = $1::uuid AND {own_or_tied('p', '$2')})", id, staff_code
+        f"SELECT EXISTS (SELECT FROM problem p WHERE p.id = $1::uuid AND {own_or_tied('p', '$2')})",
+        id,
+        staff_code,
     )
     return found
 
@@ -115,16 +130,24 @@ async def steps(connection: Connection, id: str) -> list[Row]:
 
 async def author_of(connection: Connection, id: str) -> str | None:
     """Who made the problem with this id; None when there is none."""
-    author: str | None = await connection.fetchval("SELECT created_by FROM problem WHERE id = $1::uuid", id)
+    author: str | None = await connection.fetchval(
+        "SELECT created_by FROM problem WHERE id = $1::uuid", id
+    )
     return author
 
 
 async def step_with(connection: Connection, id: str) -> Row | None:
-    """Who took the step with this id, of which problem, and when it came; None when there is none."""
-    return await connection.fetchrow("SELECT created_by, problem_id::text, received_at FROM step WHERE id = $1::uuid", id)
+    """Who took the step with this id, of which problem, and when it came; None when there is
+    none.
+    """
+    return await connection.fetchrow(
+        "SELECT created_by, problem_id::text, received_at FROM step WHERE id = $1::uuid", id
+    )
 
 
 async def grid_of(connection: Connection, id: str) -> str | None:
     """The grid in which a living problem lies."""
-    grid: str | None = await connection.fetchval("SELECT grid FROM problem WHERE id = $1::uuid AND NOT deleted", id)
+    grid: str | None = await connection.fetchval(
+        "SELECT grid FROM problem WHERE id = $1::uuid AND NOT deleted", id
+    )
     return grid

@@ -1,4 +1,5 @@
-"""How the declared fields of a record kind stand in PostgreSQL: types, parameters, and the JSON that leaves again.
+"""How the declared fields of a record kind stand in PostgreSQL: types, parameters, and the JSON
+that leaves again.
 
 Everything here is derived from `sync_protocol.records`; nothing is declared twice.
 """
@@ -22,9 +23,9 @@ MOMENT_JSON = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
 class Storage(NamedTuple):
     """How one field type is stored.
 
-    `parameter` is the element type of the array that carries a column's values into a statement, `cast` brings an element into the
-    column's type, `json` is the SQL that gives the canonical JSON back, `text` makes a value's text form; `bare` says that this never
-    needs quotes or escapes.
+    `parameter` is the element type of the array that carries a column's values into a statement,
+    `cast` brings an element into the column's type, `json` is the SQL that gives the canonical JSON
+    back, `text` makes a value's text form; `bare` says that this never needs quotes or escapes.
     """
 
     column: Callable[[], TypeEngine[Any]]
@@ -51,7 +52,9 @@ def _place(value: Any) -> str:
 TEXT = Storage(Text, "text", "{0}", "{0}", str)
 STORAGES: dict[type[FieldType], Storage] = {
     Id: Storage(UUID, "uuid", "{0}", "{0}", str, bare=True),
-    Moment: Storage(lambda: DateTime(timezone=True), "timestamptz", "{0}", MOMENT_JSON, str, bare=True),
+    Moment: Storage(
+        lambda: DateTime(timezone=True), "timestamptz", "{0}", MOMENT_JSON, str, bare=True
+    ),
     Whole: Storage(Integer, "int", "{0}", "{0}", str, bare=True),
     Place: Storage(JSONB, "text", "{0}::jsonb", "{0}", _place),
     # An array of arrays would be flattened on the way, so that a set travels as text.
@@ -65,21 +68,28 @@ def storage_of(field: Field) -> Storage:
 
 
 def column_of(field: Field) -> Column[Any]:
-    """The table column of a field; every one may be empty, because a record can be corrected piece by piece."""
+    """The table column of a field; every one may be empty, because a record can be corrected piece
+    by piece.
+    """
     return Column(field.name, storage_of(field).column(), nullable=True)
 
 
 def fields_json(kind: Kind, alias: str = "", without: Container[str] = ()) -> str:
-    """SQL for a record's declared fields as one canonical JSON object, without empty ones, those of `without`, and the personal ones, which
-    are encrypted."""
+    """SQL for a record's declared fields as one canonical JSON object, without empty ones, those of
+    `without`, and the personal ones, which are encrypted.
+    """
     prefix = f"{alias}." if alias else ""
     clear = [field for field in kind.fields if not field.personal and field.name not in without]
-    pairs = ", ".join(f"'{field.name}', {storage_of(field).json.format(prefix + field.name)}" for field in clear)
+    pairs = ", ".join(
+        f"'{field.name}', {storage_of(field).json.format(prefix + field.name)}" for field in clear
+    )
     return f"json_strip_nulls(json_build_object({pairs}))"
 
 
 def personal_array(kind: Kind, alias: str = "") -> str:
-    """SQL for the personal fields as they are stored, in the order of `Kind.personal_names`; NULL for a kind without any."""
+    """SQL for the personal fields as they are stored, in the order of `Kind.personal_names`; NULL
+    for a kind without any.
+    """
     prefix = f"{alias}." if alias else ""
     names = ", ".join(prefix + name for name in kind.personal_names)
     return f"ARRAY[{names}]::text[]" if names else "NULL::text[]"

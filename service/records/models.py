@@ -16,9 +16,11 @@ CODE = Text(collation="C")
 def _common() -> list[Column[Any]]:
     """The columns of every kind.
 
-    `rev`, `device`, `seq`, `stamp`, `by` belong to the latest mutation; `created_by` raised or wrote the record first; `received_at` is
-    when its first mutation came in. `echo`: the latest mutation's own device must be sent the record too. `clocks`: the clocks of
-    fields changed since the record was made, empty for a fresh one. `extra`: fields of newer apps. `offset_ms`: a noteworthy clock offset.
+    `rev`, `device`, `seq`, `stamp`, `by` belong to the latest mutation; `created_by` raised or
+    wrote the record first; `received_at` is when its first mutation came in. `echo`: the latest
+    mutation's own device must be sent the record too. `clocks`: the clocks of fields changed since
+    the record was made, empty for a fresh one. `extra`: fields of newer apps. `offset_ms`: a
+    noteworthy clock offset.
     """
     return [
         Column("id", UUID, primary_key=True),
@@ -39,16 +41,27 @@ def _common() -> list[Column[Any]]:
 
 
 def _indexes(kind: Kind) -> list[Index]:
-    # With the moment, so that a first pull passes over visits before its window without looking at them.
-    indexes = [Index(f"{kind.name}_feed", "grid", "rev", *(["visited_at"] if kind.name == "visit" else []))]
+    # With the moment, so that a first pull passes over visits before its window without looking at
+    # them.
+    indexes = [
+        Index(f"{kind.name}_feed", "grid", "rev", *(["visited_at"] if kind.name == "visit" else []))
+    ]
     match kind.name:
         case "visit":
             indexes += [
                 Index("visit_when", "grid", "visited_at"),
-                Index("visit_days", "visited_at", postgresql_using="brin", postgresql_with={"pages_per_range": 32}),
+                Index(
+                    "visit_days",
+                    "visited_at",
+                    postgresql_using="brin",
+                    postgresql_with={"pages_per_range": 32},
+                ),
             ]
         case "step":
-            indexes += [Index("step_problem", "problem_id"), Index("step_author", "created_by", "at")]
+            indexes += [
+                Index("step_problem", "problem_id"),
+                Index("step_author", "created_by", "at"),
+            ]
         case "weekly_analysis":
             indexes.append(Index("weekly_analysis_week", "week", "grid"))
         case "monthly_summary":
@@ -56,7 +69,11 @@ def _indexes(kind: Kind) -> list[Index]:
         case "household":
             for name in ("contact", "lead"):
                 member = f"{name}_member"
-                indexes.append(Index(f"household_{name}", member, postgresql_where=text(f"{member} IS NOT NULL")))
+                indexes.append(
+                    Index(
+                        f"household_{name}", member, postgresql_where=text(f"{member} IS NOT NULL")
+                    )
+                )
         case "problem":
             indexes.append(Index("problem_raised", "raised_at"))
     return indexes
@@ -75,7 +92,9 @@ def _table(kind: Kind) -> type[SQLModel]:
         namespace["__annotations__"][column.name] = Any
         namespace[column.name] = Field(default=None, sa_column=column)
     make: Any = type(SQLModel)
-    table: type[SQLModel] = make(kind.name.title().replace("_", ""), (SQLModel,), namespace, table=True)
+    table: type[SQLModel] = make(
+        kind.name.title().replace("_", ""), (SQLModel,), namespace, table=True
+    )
     return table
 
 

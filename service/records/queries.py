@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.kit.database import Connection
-from service.kit.encrypted_values import encrypted_fields, encrypted_unknown, personal_fields, unknown_fields
+from service.kit.encrypted_values import (
+    encrypted_fields,
+    encrypted_unknown,
+    personal_fields,
+    unknown_fields,
+)
 from service.kit.encryption import FieldCipher
 from service.kit.sql import NULL_CELL, Copy, Cte, array, cells, text_array
 from service.records.columns import fields_json, personal_array, storage_of
@@ -35,12 +40,19 @@ class Stored(msgspec.Struct):
     def is_fresh(self) -> bool:
         """Whether nobody has changed the record since its author made it."""
         record = self.record
-        untouched = record.first is record.last and not record.clocks and not record.elements and not record.deleted
+        untouched = (
+            record.first is record.last
+            and not record.clocks
+            and not record.elements
+            and not record.deleted
+        )
         return untouched and record.created_by == record.last.by
 
 
 class Column(NamedTuple):
-    """A column as it is written: the type of its parameter's elements, the cast into its own, and a value's text form, see `Storage`."""
+    """A column as it is written: the type of its parameter's elements, the cast into its own, and a
+    value's text form, see `Storage`.
+    """
 
     name: str
     parameter: str
@@ -72,7 +84,10 @@ _LATER = (
 @cache
 def _columns(kind: Kind) -> tuple[Column, ...]:
     stored = [(field.name, storage_of(field)) for field in kind.fields]
-    declared = [Column(name, storage.parameter, storage.cast, storage.text, storage.bare) for name, storage in stored]
+    declared = [
+        Column(name, storage.parameter, storage.cast, storage.text, storage.bare)
+        for name, storage in stored
+    ]
     return (*_ALWAYS, *declared, _EXTRA, *_LATER)
 
 
@@ -80,7 +95,9 @@ def _columns(kind: Kind) -> tuple[Column, ...]:
 def _source(kind: Kind) -> tuple[str, str]:
     """The columns of records as they are written, and rows `r` made from parameters for each."""
     names = ", ".join(f'"{column.name}"' for column in _columns(kind))
-    arrays = ", ".join(f"${index}::text::{column.parameter}[]" for index, column in enumerate(_columns(kind), 1))
+    arrays = ", ".join(
+        f"${index}::text::{column.parameter}[]" for index, column in enumerate(_columns(kind), 1)
+    )
     return names, f"unnest({arrays}) AS r({names})"
 
 
@@ -97,12 +114,18 @@ def _insert_sql(kind: Kind) -> str:
 @cache
 def _update_sql(kind: Kind) -> str:
     kept = ("id", "created_by", "received_at")
-    sets = ", ".join(f'"{column.name}" = {_cast(column)}' for column in _columns(kind) if column.name not in kept)
+    sets = ", ".join(
+        f'"{column.name}" = {_cast(column)}' for column in _columns(kind) if column.name not in kept
+    )
     return f"UPDATE {kind.name} AS t SET {sets} FROM {_source(kind)[1]} WHERE t.id = r.id"
 
 
-def writing(kind: Kind, records: Sequence[Stored], cipher: FieldCipher, are_new: bool = False) -> Cte:
-    """Writes records of one kind as they stand now: such as are there already, or such as have been made and changed at once."""
+def writing(
+    kind: Kind, records: Sequence[Stored], cipher: FieldCipher, are_new: bool = False
+) -> Cte:
+    """Writes records of one kind as they stand now: such as are there already, or such as have been
+    made and changed at once.
+    """
     values = columns_of(kind, records, cipher)
     values |= {
         "created_by": [stored.record.created_by for stored in records],
@@ -116,22 +139,33 @@ def writing(kind: Kind, records: Sequence[Stored], cipher: FieldCipher, are_new:
 
 
 def adding(kind: Kind, values: Mapping[str, Sequence[Any]], received_at: datetime) -> Copy:
-    """Writes new records of one kind, which nobody has changed since they were made; `values` by column, as `columns_of` makes them."""
+    """Writes new records of one kind, which nobody has changed since they were made; `values` by
+    column, as `columns_of` makes them.
+    """
     # What is empty in all of them is left out.
-    found = {column.name: _cells(column, some) for column in _columns(kind) if (some := values.get(column.name)) and not _is_empty(some)}
+    found = {
+        column.name: _cells(column, some)
+        for column in _columns(kind)
+        if (some := values.get(column.name)) and not _is_empty(some)
+    }
     found["created_by"] = found["by"]  # nobody else has changed it
     later = f"\t{received_at.isoformat()}\tf\n"
     lines = map("\t".join, zip(*found.values(), strict=True))
     return Copy(kind.name, (*found, "received_at", "deleted"), (later.join(lines) + later).encode())
 
 
-def columns_of(kind: Kind, records: Sequence[Stored], cipher: FieldCipher) -> dict[str, Sequence[Any]]:
+def columns_of(
+    kind: Kind, records: Sequence[Stored], cipher: FieldCipher
+) -> dict[str, Sequence[Any]]:
     """The values of records by column, without those of `_LATER`."""
     last = [stored.record.last for stored in records]
     fields = [stored.record.fields for stored in records]
     kept = fields
     if kind.personal:
-        kept = [encrypted_fields(cipher, kind, stored.record.id, stored.record.fields) for stored in records]
+        kept = [
+            encrypted_fields(cipher, kind, stored.record.id, stored.record.fields)
+            for stored in records
+        ]
     return {
         "id": [stored.record.id for stored in records],
         "grid": [stored.record.grid for stored in records],
@@ -143,7 +177,12 @@ def columns_of(kind: Kind, records: Sequence[Stored], cipher: FieldCipher) -> di
         "by": [clock.by for clock in last],
         "offset_ms": [stored.offset_ms for stored in records],
         **{name: [some.get(name) for some in kept] for name in kind.names},
-        "extra": [encrypted_unknown(cipher, kind, stored.record.id, stored.record.fields, stored.lost_extra) for stored in records],
+        "extra": [
+            encrypted_unknown(
+                cipher, kind, stored.record.id, stored.record.fields, stored.lost_extra
+            )
+            for stored in records
+        ],
     }
 
 
@@ -171,10 +210,14 @@ def _texts(column: Column, some: Sequence[Any]) -> Sequence[str | None]:
 
 
 def dump_clocks(record: Record) -> str | None:
-    """The clocks of a record's fields as JSON; None for a fresh record, whose fields all have the record's own."""
+    """The clocks of a record's fields as JSON; None for a fresh record, whose fields all have the
+    record's own.
+    """
     if not record.clocks and not record.elements and record.first == record.last:
         return None
-    return msgspec.json.encode({"first": record.first, "fields": record.clocks, "elements": record.elements}).decode()
+    return msgspec.json.encode(
+        {"first": record.first, "fields": record.clocks, "elements": record.elements}
+    ).decode()
 
 
 @cache
@@ -185,7 +228,9 @@ def _load_sql(kind: Kind) -> str:
     )
 
 
-async def load(connection: Connection, kind: Kind, ids: Collection[str], cipher: FieldCipher) -> dict[str, Stored]:
+async def load(
+    connection: Connection, kind: Kind, ids: Collection[str], cipher: FieldCipher
+) -> dict[str, Stored]:
     """The records with these ids, with their clocks, tombstones included."""
     rows = await connection.fetch(_load_sql(kind), list(ids))
     return {row["id"]: stored_from(row, kind, cipher) for row in rows}
@@ -205,9 +250,24 @@ def stored_from(row: Any, kind: Kind, cipher: FieldCipher) -> Stored:
     if row["clocks"]:
         kept = json.loads(row["clocks"])
         first = Clock(*kept["first"])
-        clocks = {name: tuple(Clock(*item) for item in items) for name, items in kept["fields"].items()}
-        elements = {name: {element: Clock(*item) for element, item in items.items()} for name, items in kept["elements"].items()}
-    record = Record(row["id"], row["grid"], first, last, row["created_by"], row["deleted"], fields, clocks, elements)
+        clocks = {
+            name: tuple(Clock(*item) for item in items) for name, items in kept["fields"].items()
+        }
+        elements = {
+            name: {element: Clock(*item) for element, item in items.items()}
+            for name, items in kept["elements"].items()
+        }
+    record = Record(
+        row["id"],
+        row["grid"],
+        first,
+        last,
+        row["created_by"],
+        row["deleted"],
+        fields,
+        clocks,
+        elements,
+    )
     return Stored(record, row["seq"], row["received_at"], row["echo"], row["offset_ms"], lost)
 
 

@@ -1,8 +1,9 @@
 """Load shedding: only so many exchanges with phones are under way at once.
 
-Who comes above that is asked to come again, before anything of the request is read or written down: what is under way is answered
-in good time, memory stays bounded, the work goes on at its best pace, and a phone that waits loses nothing. A slot is taken by the route
-once the request is here as a whole, see `ConcurrencyLimit`.
+Who comes above that is asked to come again, before anything of the request is read or written down:
+what is under way is answered in good time, memory stays bounded, the work goes on at its best pace,
+and a phone that waits loses nothing. A slot is taken by the route once the request is here as a
+whole, see `ConcurrencyLimit`.
 """
 
 import asyncio
@@ -26,9 +27,11 @@ _SAID = frozenset({b"accept-language", b"x-request-id"})
 
 
 class LoadShedding:
-    """Stands around the whole app: a request that is shed costs next to nothing, not even a line in the log.
+    """Stands around the whole app: a request that is shed costs next to nothing, not even a line in
+    the log.
 
-    `around_refusals`: what else stands around the answer of those who may not come in. `limits`: those of connections.
+    `around_refusals`: what else stands around the answer of those who may not come in. `limits`:
+    those of connections.
     """
 
     def __init__(
@@ -45,22 +48,31 @@ class LoadShedding:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A browser's OPTIONS only asks whether it may call.
-        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST" and self.concurrency.is_full:
+        if (
+            scope["type"] == "http"
+            and scope["path"] == PATH
+            and scope["method"] == "POST"
+            and self.concurrency.is_full
+        ):
             await self._refusal(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     async def _refuse(self, scope: Scope, __: Receive, send: Send) -> None:
         headers, body = refusal(self.concurrency.count_refusal(), scope["headers"])
-        await send({"type": "http.response.start", "status": UNAVAILABLE.status, "headers": [*headers]})
+        await send(
+            {"type": "http.response.start", "status": UNAVAILABLE.status, "headers": [*headers]}
+        )
         await send({"type": "http.response.body", "body": body})
 
 
 class LoadSheddingProtocol(LimitedConnection):
-    """The protocol for an app behind a `LoadShedding`, which sheds the requests of phones as soon as their headers are there.
+    """The protocol for an app behind a `LoadShedding`, which sheds the requests of phones as soon
+    as their headers are there.
 
-    The same answer by way of the app takes the process twice as long, and in a rush four of five requests may be such.
-    Browsers, whose answer needs more, and whatever is not everyday go that way nevertheless.
+    The same answer by way of the app takes the process twice as long, and in a rush four of five
+    requests may be such. Browsers, whose answer needs more, and whatever is not everyday go that
+    way nevertheless.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -85,8 +97,14 @@ class LoadSheddingProtocol(LimitedConnection):
 
     def _is_plain_push(self) -> bool:
         waits_for_another = self.cycle is not None and not self.cycle.response_complete
-        plain = self.url == _URL and self.parser.get_method() == b"POST" and self.parser.should_keep_alive()
-        return plain and not waits_for_another and all(name != b"origin" for name, _ in self.headers)
+        plain = (
+            self.url == _URL
+            and self.parser.get_method() == b"POST"
+            and self.parser.should_keep_alive()
+        )
+        return (
+            plain and not waits_for_another and all(name != b"origin" for name, _ in self.headers)
+        )
 
 
 class _Answered:
@@ -96,7 +114,9 @@ class _Answered:
     message_event = asyncio.Event()
 
 
-def refusal(seconds: int, headers: list[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def refusal(
+    seconds: int, headers: list[tuple[bytes, bytes]]
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body of the answer to a request that shall come again after so many seconds."""
     said = {name: value.decode("latin-1") for name, value in headers if name in _SAID}
     fixed, body = _REFUSALS[seconds, language_of(said.get(b"accept-language", "")) or FOR_PROGRAMS]
@@ -121,5 +141,7 @@ def _refusal(seconds: int, language: Language) -> tuple[list[tuple[bytes, bytes]
 _ANSWERED = cast(RequestResponseCycle, _Answered())
 _LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _REFUSALS = {
-    (seconds, language): _refusal(seconds, language) for seconds in range(COME_AGAIN_S[0], COME_AGAIN_S[1] + 1) for language in _LANGUAGES
+    (seconds, language): _refusal(seconds, language)
+    for seconds in range(COME_AGAIN_S[0], COME_AGAIN_S[1] + 1)
+    for language in _LANGUAGES
 }

@@ -1,9 +1,10 @@
-"""Whether the service's clock is right. What is stored by a wrong one is ordered wrongly for ever, so nothing is stored by a clock that
-differs from the database's.
+"""Whether the service's clock is right. What is stored by a wrong one is ordered wrongly for ever,
+so nothing is stored by a clock that differs from the database's.
 
-Where both run on one machine their clocks are one. Then the stamps that stand in the database show a clock that was put back, and the
-phones, each of which says at every exchange what its own clock shows, one that is wrong in either direction. A phone's clock is no proof:
-what phones say is only told.
+Where both run on one machine their clocks are one. Then the stamps that stand in the database show
+a clock that was put back, and the phones, each of which says at every exchange what its own clock
+shows, one that is wrong in either direction. A phone's clock is no proof: what phones say is only
+told.
 """
 
 import asyncio
@@ -26,9 +27,11 @@ log = logging.getLogger("gridloop")
 
 # How far the clocks of service and database may be apart.
 APART = timedelta(seconds=60)
-# How far the clock may lie behind the newest stamp: two machines that serve one database differ by less.
+# How far the clock may lie behind the newest stamp: two machines that serve one database differ by
+# less.
 BEHIND = timedelta(minutes=5)
-# From how far on, and from how many phones, a median of the phones' clocks is told; and who counts as lately seen.
+# From how far on, and from how many phones, a median of the phones' clocks is told; and who counts
+# as lately seen.
 PHONES_APART = timedelta(minutes=5)
 PHONES_NEEDED = 5
 LATELY = timedelta(hours=1)
@@ -36,16 +39,20 @@ LATELY = timedelta(hours=1)
 EVERY_S = 60.0
 RETRY_AFTER_S = 60
 _TOLD_EVERY_S = 600.0
-# A clock that has moved by so much more, or less, than time has passed was set: it is compared before anything else is stored.
+# A clock that has moved by so much more, or less, than time has passed was set: it is compared
+# before anything else is stored.
 _JUMP_S = 10.0
-# A browser's OPTIONS asks nothing of the data; beside the API there are only health, figures and documentation.
+# A browser's OPTIONS asks nothing of the data; beside the API there are only health, figures and
+# documentation.
 _ASKING = frozenset({"OPTIONS"})
 _API = "/v1"
 
 
 class Clocks(NamedTuple):
-    """What the clocks show: `here` the service's; how far it is ahead of the database's, with the journey there left out in its favour;
-    the newest stamp or receipt in the database; and of so many phones, in the middle, how far it is ahead of them."""
+    """What the clocks show: `here` the service's; how far it is ahead of the database's, with the
+    journey there left out in its favour; the newest stamp or receipt in the database; and of so
+    many phones, in the middle, how far it is ahead of them.
+    """
 
     here: datetime
     ahead: timedelta
@@ -55,7 +62,9 @@ class Clocks(NamedTuple):
 
     @property
     def apart(self) -> Text | None:
-        """What is to be said where the clocks of service and database differ; None where they agree."""
+        """What is to be said where the clocks of service and database differ; None where they
+        agree.
+        """
         if abs(self.ahead) <= APART:
             return None
         return Text(
@@ -109,7 +118,9 @@ _PHONES = """
 
 async def read_clocks(connection: Connection, now: Callable[[], datetime]) -> Clocks:
     """What the clocks show just now; the tables are there."""
-    await connection.fetchval("SELECT 1")  # so that no connecting, or preparing, is counted as the journey
+    await connection.fetchval(
+        "SELECT 1"
+    )  # so that no connecting, or preparing, is counted as the journey
     asked = now()
     there: datetime = await connection.fetchval("SELECT clock_timestamp()")
     here = now()
@@ -121,26 +132,35 @@ async def read_clocks(connection: Connection, now: Callable[[], datetime]) -> Cl
 
 
 def _least(one: timedelta, other: timedelta) -> timedelta:
-    """How far the clock is ahead at least: the database looked at its own at some moment between."""
+    """How far the clock is ahead at least: the database looked at its own at some moment
+    between.
+    """
     if one <= timedelta(0) <= other:
         return timedelta(0)
     return min(one, other, key=abs)
 
 
 class ClockWatch:
-    """Compares the clock of a service process when it starts, once a minute, and when it was set meanwhile.
+    """Compares the clock of a service process when it starts, once a minute, and when it was set
+    meanwhile.
 
-    `wrong` is why nothing is stored, None while all is well; `warnings` is what somebody should look at all the same. `trusted`: the clock
-    may lie behind what stands in the database.
+    `wrong` is why nothing is stored, None while all is well; `warnings` is what somebody should
+    look at all the same. `trusted`: the clock may lie behind what stands in the database.
     """
 
-    def __init__(self, now: Callable[[], datetime], trusted: bool = False, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        trusted: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.wrong: Text | None = None
         self.warnings: list[Text] = []
         self._now = now
         self._monotonic = monotonic
         self._trusted = trusted
-        # A process that may store has been behind nothing once; from then on it has written the newest stamps itself.
+        # A process that may store has been behind nothing once; from then on it has written the
+        # newest stamps itself.
         self._has_begun = trusted
         self._looked_at = (now(), monotonic())
         self._looking = asyncio.Lock()
@@ -158,17 +178,25 @@ class ClockWatch:
         clocks = await read_clocks(connection, self._now)
         self._looked_at = began
         metrics.clock_ahead.labels("database").set(clocks.ahead.total_seconds())
-        metrics.clock_ahead.labels("phones").set(clocks.ahead_of_phones.total_seconds() if clocks.phones >= PHONES_NEEDED else 0)
+        metrics.clock_ahead.labels("phones").set(
+            clocks.ahead_of_phones.total_seconds() if clocks.phones >= PHONES_NEEDED else 0
+        )
         behind = clocks.behind
         wrong = clocks.apart or (None if self._has_begun else behind)
         self._has_begun = self._has_begun or wrong is None
         if wrong is not None:
             self._tell(logging.ERROR, wrong)
         elif self.wrong is not None:
-            log.warning("the service's clock is right again; what phones and people write is stored from now on")
+            log.warning(
+                "the service's clock is right again; what phones and people write is stored from now on"
+            )
             self._told.clear()
         self.wrong = wrong
-        self.warnings = [text for text in (behind, clocks.phones_differ) if text is not None and text is not wrong]
+        self.warnings = [
+            text
+            for text in (behind, clocks.phones_differ)
+            if text is not None and text is not wrong
+        ]
         for text in self.warnings:
             self._tell(logging.WARNING, text)
 
@@ -180,7 +208,9 @@ class ClockWatch:
             log.log(level, "%s", text)
 
     async def keep(self, database: Database) -> None:
-        """Compares once a minute, until it is cancelled; while the database is away there is nothing to compare, and nothing is stored."""
+        """Compares once a minute, until it is cancelled; while the database is away there is
+        nothing to compare, and nothing is stored.
+        """
         while True:
             await asyncio.sleep(EVERY_S)
             await self.look_if_possible(database)
@@ -194,7 +224,9 @@ class ClockWatch:
             log.info("the service's clock could not be compared with the database's: %r", error)
 
     def stamp(self) -> datetime:
-        """The moment for what the service stores by itself; raises `Problem` by a wrong clock, and by one that was set and not compared."""
+        """The moment for what the service stores by itself; raises `Problem` by a wrong clock, and
+        by one that was set and not compared.
+        """
         if self.wrong is not None or self.was_set:
             raise clock_is_wrong()
         return self._now()
@@ -219,13 +251,18 @@ def clock_is_wrong() -> Problem:
 
 
 def _needs_clock(scope: Scope) -> bool:
-    return scope["type"] == "http" and scope["path"].startswith(_API) and scope["method"] not in _ASKING
+    return (
+        scope["type"] == "http"
+        and scope["path"].startswith(_API)
+        and scope["method"] not in _ASKING
+    )
 
 
 class RightClock:
     """The layer that lets nothing be stored by a wrong clock.
 
-    Who reads waits, too: each read of personal data leaves a line in the trail, and who may read is judged by the clock.
+    Who reads waits, too: each read of personal data leaves a line in the trail, and who may read is
+    judged by the clock.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,9 +1,11 @@
-"""The limit of exchanges that a process has under way: who takes one of its slots, and who waits for it.
+"""The limit of exchanges that a process has under way: who takes one of its slots, and who waits
+for it.
 
-A slot is taken once the request is here as a whole, so that slow lines take none. A device has `PER_DEVICE` of them at most, and an
-account `PER_ACCOUNT`, for it may sign in as many devices as it likes; what else they send waits for their own, and nobody waits for it.
-After a large push the account rests for as long as the push took, several times, while others are about: else one phone with much to hand
-in is felt by all the others.
+A slot is taken once the request is here as a whole, so that slow lines take none. A device has
+`PER_DEVICE` of them at most, and an account `PER_ACCOUNT`, for it may sign in as many devices as it
+likes; what else they send waits for their own, and nobody waits for it. After a large push the
+account rests for as long as the push took, several times, while others are about: else one phone
+with much to hand in is felt by all the others.
 """
 
 import asyncio
@@ -110,7 +112,9 @@ class ConcurrencyLimit:
         return self._taken >= self._at_once
 
     def slot(self, device: str, account: str) -> "_Slot":
-        """A slot for an exchange of an account's device, to be held by `async with`; raises `Problem` when there is none."""
+        """A slot for an exchange of an account's device, to be held by `async with`; raises
+        `Problem` when there is none.
+        """
         return _Slot(self, device, account)
 
     async def _enter(self, device: str, account: str) -> None:
@@ -149,15 +153,21 @@ class ConcurrencyLimit:
             del self._resting[account]
 
     def took(self, account: str, mutations: int, seconds: float) -> None:
-        """Notes what a push took; after a large one the account's next exchange begins later, if others are about."""
+        """Notes what a push took; after a large one the account's next exchange begins later, if
+        others are about.
+        """
         if mutations <= LARGE:
             return
         now = self._clock()
         latest, at = self._latest
         if now - (at if latest != account else self._other_at) < _ABOUT_S + seconds:
             if len(self._resting) >= _RESTING:
-                self._resting = {other: until for other, until in self._resting.items() if until > now}
-            self._resting[account] = max(self._resting.get(account, 0.0), now + min(RESTS * seconds, _MAX_REST_S))
+                self._resting = {
+                    other: until for other, until in self._resting.items() if until > now
+                }
+            self._resting[account] = max(
+                self._resting.get(account, 0.0), now + min(RESTS * seconds, _MAX_REST_S)
+            )
 
     def _leave(self, device: str, account: str) -> None:
         self._taken -= 1
@@ -165,12 +175,18 @@ class ConcurrencyLimit:
         self._devices.hand_on(device)
 
     def count_refusal(self) -> int:
-        """Counts a refused exchange; the seconds after which to retry, which differ, so that not all retry together."""
+        """Counts a refused exchange; the seconds after which to retry, which differ, so that not
+        all retry together.
+        """
         metrics.shed()
         self._refused += 1
         now = time.monotonic()
         if now - self._told >= _TOLD_EVERY_S:
-            log.warning("%d exchanges were asked to come again: %d are under way", self._refused, self._taken)
+            log.warning(
+                "%d exchanges were asked to come again: %d are under way",
+                self._refused,
+                self._taken,
+            )
             self._told, self._refused = now, 0
         return random.randint(*COME_AGAIN_S)
 
@@ -194,5 +210,8 @@ class _Slot:
 
 def retry_later(seconds: int) -> Problem:
     """The answer to a refused exchange: retry later."""
-    text = Text("More phones sync just now than the server can serve; try again in {seconds} seconds.", seconds=seconds)
+    text = Text(
+        "More phones sync just now than the server can serve; try again in {seconds} seconds.",
+        seconds=seconds,
+    )
     return Problem(UNAVAILABLE, text, {"Retry-After": str(seconds), "Cache-Control": "no-store"})

@@ -1,7 +1,8 @@
-"""Deadlines that cost next to nothing to set: all of an event loop are looked after by one timer, a quarter of a second apart.
+"""Deadlines that cost next to nothing to set: all of an event loop are looked after by one timer, a
+quarter of a second apart.
 
-`asyncio.timeout` sets a timer of the loop for each, and takes it back: for a phone's exchange, which has two of them and takes a
-millisecond, that is felt.
+`asyncio.timeout` sets a timer of the loop for each, and takes it back: for a phone's exchange,
+which has two of them and takes a millisecond, that is felt.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ SWEEP_S = 0.25
 
 
 class Deadline:
-    """`with Deadline(until):` raises `TimeoutError` in place of what is awaited there once the loop's time is past `until`.
+    """`with Deadline(until):` raises `TimeoutError` in place of what is awaited there once the
+    loop's time is past `until`.
 
     `until` may be moved meanwhile; 0 ends it with the next sweep. To be entered once.
     """
@@ -35,12 +37,18 @@ class Deadline:
         self._sweeper.add(self, loop)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         assert self._task is not None
         assert self._sweeper is not None
         self._sweeper.discard(self)
         # Another cancellation that came besides goes on, as in asyncio.timeout.
-        if self.has_passed and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        if (
+            self.has_passed
+            and self._task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
+        ):
             raise TimeoutError from error
 
     def pass_now(self) -> None:

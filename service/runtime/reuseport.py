@@ -1,7 +1,8 @@
 """Several service processes at one address, each with a socket of its own.
 
-At a socket that processes share, whoever wakes first takes all connections that wait; when coverage comes back to a whole city, one process
-would serve all phones and the others none. With SO_REUSEPORT the system spreads new connections over the sockets.
+At a socket that processes share, whoever wakes first takes all connections that wait; when coverage
+comes back to a whole city, one process would serve all phones and the others none. With
+SO_REUSEPORT the system spreads new connections over the sockets.
 """
 
 import signal
@@ -22,12 +23,16 @@ class AddressTaken(Exception):
 
 
 def can_spread() -> bool:
-    """Whether the system spreads connections over sockets; elsewhere the last one would get them all."""
+    """Whether the system spreads connections over sockets; elsewhere the last one would get them
+    all.
+    """
     return sys.platform == "linux"
 
 
 class Workers(Multiprocess):
-    """Uvicorn's supervisor; a hang-up ends it, as it ends a service of one process, or is ignored as before."""
+    """Uvicorn's supervisor; a hang-up ends it, as it ends a service of one process, or is ignored
+    as before.
+    """
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
         ignored = _HANG_UP is not None and signal.getsignal(_HANG_UP) is signal.SIG_IGN
@@ -36,7 +41,9 @@ class Workers(Multiprocess):
             signal.signal(_HANG_UP, signal.SIG_IGN)
 
     def keep_subprocess_alive(self) -> None:
-        """Starts others in place of processes that have died, and forgets what those said of themselves."""
+        """Starts others in place of processes that have died, and forgets what those said of
+        themselves.
+        """
         before = {process.pid for process in self.processes}
         super().keep_subprocess_alive()
         for pid in before - {process.pid for process in self.processes}:
@@ -53,13 +60,16 @@ class Processes(Workers):
 
     def __init__(self, config: Config) -> None:
         self._given: socket.socket | None = None
-        # Sockets that share a port take no notice of each other; who listens there already does so without sharing, or is found now.
+        # Sockets that share a port take no notice of each other; who listens there already does so
+        # without sharing, or is found now.
         _bound(config, share=False).close()
         super().__init__(config, [])
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """The socket of the process that is started now; the one before is its process's alone from here on, and ends with it."""
+        """The socket of the process that is started now; the one before is its process's alone from
+        here on, and ends with it.
+        """
         if self._given is not None:
             self._given.close()
         self._given = _bound(self.config, share=True)

@@ -1,7 +1,9 @@
-"""How signals end a command: in order, so that an embedded PostgreSQL stops with its last user and no temporary folder stays.
+"""How signals end a command: in order, so that an embedded PostgreSQL stops with its last user and
+no temporary folder stays.
 
-Ctrl-C raises `KeyboardInterrupt`, which every `with` on the way out sees. SIGTERM, from a service manager, and SIGHUP, when a terminal
-goes away, would end Python on the spot; here they are taken for a Ctrl-C.
+Ctrl-C raises `KeyboardInterrupt`, which every `with` on the way out sees. SIGTERM, from a service
+manager, and SIGHUP, when a terminal goes away, would end Python on the spot; here they are taken
+for a Ctrl-C.
 """
 
 import logging
@@ -17,14 +19,18 @@ from types import FrameType
 
 log = logging.getLogger("gridloop")
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _HANG_UP = getattr(signal, "SIGHUP", None)
 # How long a worker has for its last requests once the first process is gone.
 GRACE_S = 10
 
 
 class Stopped(SystemExit):
-    """A signal asked this command to end; where nobody catches it, that is the exit status, as a shell counts it."""
+    """A signal asked this command to end; where nobody catches it, that is the exit status, as a
+    shell counts it.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -32,7 +38,9 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stopping_in_order() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP do what Ctrl-C does, and then end as `Stopped`; a hang-up that was ignored, as under nohup, stays so."""
+    """Within, SIGTERM and SIGHUP do what Ctrl-C does, and then end as `Stopped`; a hang-up that was
+    ignored, as under nohup, stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -40,7 +48,8 @@ def stopping_in_order() -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         asked.append(number)
-        # The handler at present: asyncio has one of its own while it runs, which cancels instead of raising in the middle of a callback.
+        # The handler at present: asyncio has one of its own while it runs, which cancels instead of
+        # raising in the middle of a callback.
         handler = signal.getsignal(signal.SIGINT)
         if not callable(handler):
             raise KeyboardInterrupt
@@ -49,7 +58,9 @@ def stopping_in_order() -> Iterator[None]:
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
     if _HANG_UP is not None and signal.getsignal(_HANG_UP) is not signal.SIG_IGN:
         # Uvicorn knows SIGTERM: whatever it does then is right now, too.
-        before[_HANG_UP] = signal.signal(_HANG_UP, lambda _, __: signal.raise_signal(signal.SIGTERM))
+        before[_HANG_UP] = signal.signal(
+            _HANG_UP, lambda _, __: signal.raise_signal(signal.SIGTERM)
+        )
     try:
         yield
     except KeyboardInterrupt:
@@ -63,7 +74,9 @@ def stopping_in_order() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Within, signals wait: for what must not be half done. Then the first one that came takes effect."""
+    """Within, signals wait: for what must not be half done. Then the first one that came takes
+    effect.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -82,13 +95,17 @@ def held_back() -> Iterator[None]:
 
 
 def follow_first_process() -> None:
-    """In a worker: ends it when the first process tells it to, or is gone; a hang-up is the first process's to handle."""
+    """In a worker: ends it when the first process tells it to, or is gone; a hang-up is the first
+    process's to handle.
+    """
     first = multiprocessing.parent_process()
     if first is None:
         return
     if _HANG_UP is not None:
         signal.signal(_HANG_UP, signal.SIG_IGN)
-    threading.Thread(target=_end_after, args=(first.sentinel,), name="first process", daemon=True).start()
+    threading.Thread(
+        target=_end_after, args=(first.sentinel,), name="first process", daemon=True
+    ).start()
 
 
 def _end_after(sentinel: int) -> None:

@@ -57,7 +57,9 @@ class SystemUser(NamedTuple):
 
 
 def system_user() -> SystemUser | None:
-    """The user that PostgreSQL runs as, made when it is missing; none unless this process is root's."""
+    """The user that PostgreSQL runs as, made when it is missing; none unless this process is
+    root's.
+    """
     if os.geteuid() != 0:
         return None
     entry = _entry()
@@ -67,7 +69,9 @@ def system_user() -> SystemUser | None:
         # Where it failed, another process of this machine may have been quicker.
         entry = _entry()
         if entry is None:
-            raise OutOfReach(f"PostgreSQL does not run as root, and its own user could not be made. Make it: {command}\n{made.stderr}")
+            raise OutOfReach(
+                f"PostgreSQL does not run as root, and its own user could not be made. Make it: {command}\n{made.stderr}"
+            )
     return SystemUser(entry.pw_uid, entry.pw_gid)
 
 
@@ -97,7 +101,9 @@ def reachable_binaries(user: SystemUser, binaries: Path) -> Path:
             _open_to_all(draft)
             draft.rename(copy)
             closed = user.closed(binaries)
-            log.info("%s cannot enter %s; PostgreSQL's programs were copied to %s", NAME, closed, copy)
+            log.info(
+                "%s cannot enter %s; PostgreSQL's programs were copied to %s", NAME, closed, copy
+            )
     return copy / package.name / binaries.parent.name / binaries.name
 
 
@@ -108,7 +114,9 @@ def reachable_data(user: SystemUser, data: Path) -> Path:
     """
     if data.is_symlink():
         if not data.exists():
-            raise OutOfReach(f"{data} points to {data.readlink()}, which is not there; put it back, or remove the link to begin anew.")
+            raise OutOfReach(
+                f"{data} points to {data.readlink()}, which is not there; put it back, or remove the link to begin anew."
+            )
         return data.resolve()
     data.mkdir(exist_ok=True, mode=0o700)
     if not user.may("-x", data.parent):

@@ -1,7 +1,9 @@
-"""Whether a process may run over the tables that the database has just now: another release may migrate it while this one runs.
+"""Whether a process may run over the tables that the database has just now: another release may
+migrate it while this one runs.
 
-Tables of a newer release say which older ones may run over them (see `migrations/README.md`). Over others every request is answered 503, so
-that a load balancer sends phones elsewhere, and nothing is written that the newer release would not understand.
+Tables of a newer release say which older ones may run over them (see `migrations/README.md`). Over
+others every request is answered 503, so that a load balancer sends phones elsewhere, and nothing is
+written that the newer release would not understand.
 """
 
 import asyncio
@@ -28,7 +30,9 @@ _OPEN = ("/healthz", "/readyz", "/metrics")
 
 
 class TablesWatch:
-    """Looks at the tables of a service process when it starts, every ten seconds, and after an error that nobody foresaw."""
+    """Looks at the tables of a service process when it starts, every ten seconds, and after an
+    error that nobody foresaw.
+    """
 
     def __init__(self) -> None:
         self.tables = Tables(None)
@@ -45,7 +49,9 @@ class TablesWatch:
         before = self.tables
         self._looks += 1
         self.tables = await tables_of(connection)
-        metrics.tables_newer.set(2 if self.too_new is not None else 1 if self.tables.are_newer else 0)
+        metrics.tables_newer.set(
+            2 if self.too_new is not None else 1 if self.tables.are_newer else 0
+        )
         if self.tables == before:
             return
         if self.too_new is not None:
@@ -53,7 +59,10 @@ class TablesWatch:
         elif self.tables.warning is not None:
             log.warning("%s", self.tables.warning)
         elif before.are_newer:
-            log.info("the tables of the database are again those of this release (%s)", self.tables.revision)
+            log.info(
+                "the tables of the database are again those of this release (%s)",
+                self.tables.revision,
+            )
 
     async def look_if_possible(self, database: Database) -> None:
         """Looks, if the database can be reached."""
@@ -75,7 +84,9 @@ class TablesWatch:
             raise _problem()
 
     async def judged(self, error: Exception, database: Database) -> Exception:
-        """What a request ended in: that the tables are too new, if they are, for that explains whatever nobody foresaw."""
+        """What a request ended in: that the tables are too new, if they are, for that explains
+        whatever nobody foresaw.
+        """
         if not _may_come_of_tables(error):
             return error
         looks = self._looks
@@ -87,7 +98,9 @@ class TablesWatch:
 
 def _problem() -> Problem:
     text = Text("{trouble} Nothing was changed; try again after a moment.", trouble=TOO_NEW.text)
-    return Problem(UNAVAILABLE, text, {"Retry-After": str(RETRY_AFTER_S), "Cache-Control": "no-store"})
+    return Problem(
+        UNAVAILABLE, text, {"Retry-After": str(RETRY_AFTER_S), "Cache-Control": "no-store"}
+    )
 
 
 def _may_come_of_tables(error: Exception) -> bool:
@@ -104,7 +117,11 @@ class FittingTables:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["app"].state.tables.too_new is not None and scope["path"] not in _OPEN:
+        if (
+            scope["type"] == "http"
+            and scope["app"].state.tables.too_new is not None
+            and scope["path"] not in _OPEN
+        ):
             await _problem().response()(scope, receive, send)
             return
         await self._app(scope, receive, send)

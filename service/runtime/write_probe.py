@@ -1,4 +1,6 @@
-"""Whether the database takes writes: reads go on when its disk is full or it is a standby, so `/readyz` tries a small write."""
+"""Whether the database takes writes: reads go on when its disk is full or it is a standby, so
+`/readyz` tries a small write.
+"""
 
 import asyncio
 import logging
@@ -20,8 +22,8 @@ EVERY_S = 3.0
 # Who asks `/readyz` waits for a few seconds only.
 _LONGEST_S = 5.0
 _LIMITS = "SELECT set_config('work_mem', '64kB', true), set_config('lock_timeout', '2s', true), set_config('statement_timeout', '4s', true)"
-# Of more than `work_mem`, so that it goes through a temporary file of half a megabyte: on a full disk it has no room, where the update of a
-# row may still find some in its page.
+# Of more than `work_mem`, so that it goes through a temporary file of half a megabyte: on a full
+# disk it has no room, where the update of a row may still find some in its page.
 _NEEDS_ROOM = "SELECT count(*) FROM generate_series(1, 30000)"
 # Committed, for only then the log is written.
 _WRITES = "UPDATE write_probe SET at = now()"
@@ -37,7 +39,9 @@ class ProbedRow(SQLModel, table=True):
 
 
 class WriteProbe:
-    """The probe of a process. All who ask within `every_s` seconds share one write; what it finds is logged when it changes."""
+    """The probe of a process. All who ask within `every_s` seconds share one write; what it finds
+    is logged when it changes.
+    """
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._every_s = every_s
@@ -60,17 +64,34 @@ class WriteProbe:
 
     async def _probe(self, database: Database) -> Exception | None:
         try:
-            async with asyncio.timeout(_LONGEST_S), database.transaction(bookkeeping=True) as connection:
+            async with (
+                asyncio.timeout(_LONGEST_S),
+                database.transaction(bookkeeping=True) as connection,
+            ):
                 await connection.execute(_LIMITS)
                 await connection.fetchval(_NEEDS_ROOM)
                 await connection.execute(_WRITES)
-        except (Problem, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-            cause = error.__cause__ if isinstance(error, Problem) and isinstance(error.__cause__, Exception) else error
+        except (
+            Problem,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
+            cause = (
+                error.__cause__
+                if isinstance(error, Problem) and isinstance(error.__cause__, Exception)
+                else error
+            )
             fault = fault_of(cause)
             metrics.write_probe_failures.labels(fault.name if fault else "internal").inc()
             metrics.writable.set(0)
             if self._was_good:
-                log.error("the database takes no writes: %s (%r); /readyz answers 503 until it does", fault.name if fault else "", cause)
+                log.error(
+                    "the database takes no writes: %s (%r); /readyz answers 503 until it does",
+                    fault.name if fault else "",
+                    cause,
+                )
             self._was_good = False
             return cause
         metrics.writable.set(1)

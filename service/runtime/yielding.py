@@ -1,4 +1,6 @@
-"""Lets other requests of the process run while one with many mutations is worked on, which else would keep all of them waiting."""
+"""Lets other requests of the process run while one with many mutations is worked on, which else
+would keep all of them waiting.
+"""
 
 import asyncio
 

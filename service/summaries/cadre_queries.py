@@ -1,4 +1,6 @@
-"""The SQL of what cadres did: any period, as whole months from the monthly tally and the days that remain from the daily one."""
+"""The SQL of what cadres did: any period, as whole months from the monthly tally and the days that
+remain from the daily one.
+"""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +18,9 @@ SORTS = ("visits", "problems_raised", "problems_resolved", "problems_overdue")
 
 
 class Pieces(NamedTuple):
-    """A period as spans of `cadre_tally` and runs of days of `tally`, which are added (1) or taken away (-1)."""
+    """A period as spans of `cadre_tally` and runs of days of `tally`, which are added (1) or taken
+    away (-1).
+    """
 
     spans: list[str]
     first_days: list[date]
@@ -25,8 +29,8 @@ class Pieces(NamedTuple):
 
 
 def pieces(code: str, period: Period) -> Pieces:
-    """Cuts a period of a unit into few pieces: whole quarters, then months, then weeks, then a part of a week as its days, or as the week
-    less its other days when those are fewer.
+    """Cuts a period of a unit into few pieces: whole quarters, then months, then weeks, then a part
+    of a week as its days, or as the week less its other days when those are fewer.
 
     The spans are tallied by village, so that a single grid is counted by its days.
     """
@@ -71,9 +75,17 @@ _WORK = f"""
 
 
 async def table(
-    connection: Connection, code: str, period: Period, now: datetime, sort: str, limit: int, party_member: bool | None
+    connection: Connection,
+    code: str,
+    period: Period,
+    now: datetime,
+    sort: str,
+    limit: int,
+    party_member: bool | None,
 ) -> tuple[list[Row], list[dict[str, Any]]]:
-    """The first rows of a unit's cadres with work in a period or problems overdue in hand, and the sums of members and of others."""
+    """The first rows of a unit's cadres with work in a period or problems overdue in hand, and the
+    sums of members and of others.
+    """
     assert sort in SORTS
     rows = await connection.fetch(
         f"""
@@ -110,8 +122,12 @@ async def table(
     return [row for row in rows if row["staff_code"] is not None], groups
 
 
-async def median_hours(connection: Connection, code: str, period: Period, staff_codes: Sequence[str]) -> dict[str, float]:
-    """Median hours from raised to resolved of what each of these cadres resolved in a unit in a period."""
+async def median_hours(
+    connection: Connection, code: str, period: Period, staff_codes: Sequence[str]
+) -> dict[str, float]:
+    """Median hours from raised to resolved of what each of these cadres resolved in a unit in a
+    period.
+    """
     rows = await connection.fetch(
         f"""
         SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
@@ -127,8 +143,12 @@ async def median_hours(connection: Connection, code: str, period: Period, staff_
     return {row["resolved_by"]: round(row["hours"], 2) for row in rows}
 
 
-async def of_cadre(connection: Connection, staff_code: str, code: str, period: Period, now: datetime) -> Row:
-    """What one cadre did in a period in a unit (empty: anywhere), and what is overdue in the cadre's hands."""
+async def of_cadre(
+    connection: Connection, staff_code: str, code: str, period: Period, now: datetime
+) -> Row:
+    """What one cadre did in a period in a unit (empty: anywhere), and what is overdue in the
+    cadre's hands.
+    """
     row = await connection.fetchrow(
         f"""
         WITH work AS (
@@ -155,7 +175,9 @@ async def of_cadre(connection: Connection, staff_code: str, code: str, period: P
 
 async def cadre(connection: Connection, staff_code: str) -> Row | None:
     """A cadre without the secrets."""
-    return await connection.fetchrow("SELECT staff_code, name, phone, party_member FROM cadre WHERE staff_code = $1", staff_code)
+    return await connection.fetchrow(
+        "SELECT staff_code, name, phone, party_member FROM cadre WHERE staff_code = $1", staff_code
+    )
 
 
 async def posts(connection: Connection, staff_code: str) -> list[Row]:
@@ -183,7 +205,9 @@ async def checks(connection: Connection, staff_code: str, period: Period) -> int
 
 
 async def tied_households(connection: Connection, staff_code: str, period: Period) -> Row:
-    """A member's contact households and contracted households: how many, visited by anyone, and visited by the member in a period."""
+    """A member's contact households and contracted households: how many, visited by anyone, and
+    visited by the member in a period.
+    """
     row = await connection.fetchrow(
         """
         WITH tied AS (
@@ -208,8 +232,12 @@ async def tied_households(connection: Connection, staff_code: str, period: Perio
     return row
 
 
-async def members(connection: Connection, code: str, period: Period, role: str, limit: int) -> list[Row]:
-    """Each member tied to households of a unit (`role`: contact or lead): how many, and how many were visited in a week or month."""
+async def members(
+    connection: Connection, code: str, period: Period, role: str, limit: int
+) -> list[Row]:
+    """Each member tied to households of a unit (`role`: contact or lead): how many, and how many
+    were visited in a week or month.
+    """
     name = {"contact": "contact_member", "lead": "lead_member"}[role]
     return await connection.fetch(
         f"""

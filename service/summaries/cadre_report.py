@@ -11,7 +11,15 @@ from service.identity.access import Signed
 from service.identity.rights import covers
 from service.kit.errors import NOT_FOUND, READING, Problem, documented
 from service.kit.state import state_of
-from service.organisation.units import First, Last, Month, PeriodOut, Week, chosen_period, period_out
+from service.organisation.units import (
+    First,
+    Last,
+    Month,
+    PeriodOut,
+    Week,
+    chosen_period,
+    period_out,
+)
 from service.summaries import cadre_queries
 from sync_protocol.texts import Text
 
@@ -29,7 +37,9 @@ class PostOut(BaseModel):
 
 
 class TiedHouseholds(BaseModel):
-    """Households tied to a member: how many, visited by anyone, and visited by the member, in the period."""
+    """Households tied to a member: how many, visited by anyone, and visited by the member, in the
+    period.
+    """
 
     households: int
     visited: int
@@ -55,7 +65,10 @@ class CadreSummary(BaseModel):
 
 
 @router.get(
-    "/cadres/{staff_code}/summary", summary="A cadre's own page of facts", operation_id="cadre_summary", responses=documented(*READING)
+    "/cadres/{staff_code}/summary",
+    summary="A cadre's own page of facts",
+    operation_id="cadre_summary",
+    responses=documented(*READING),
 )
 async def cadre_summary(
     request: Request,
@@ -66,7 +79,9 @@ async def cadre_summary(
     first: First = None,
     last: Last = None,
 ) -> CadreSummary:
-    """One's own, or that of a cadre with a post in the caller's scope: only work within that scope counts then."""
+    """One's own, or that of a cadre with a post in the caller's scope: only work within that scope
+    counts then.
+    """
     period = chosen_period(week, month, first, last)
     own = staff_code == caller.staff_code
     units = caller.units_or_none()
@@ -75,10 +90,16 @@ async def cadre_summary(
         posts = await cadre_queries.posts(connection, staff_code)
         within = [top for top in units if any(covers(top, post["unit"]) for post in posts)]
         if cadre is None or not (own or within):
-            raise Problem(NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code))
+            raise Problem(
+                NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
+            )
         await note(connection, request, caller, "cadre-summary", [staff_code], 1)
-        counts = await cadre_queries.of_cadre(connection, staff_code, "" if own else within[0], period, caller.now)
-        medians = await cadre_queries.median_hours(connection, "" if own else within[0], period, [staff_code])
+        counts = await cadre_queries.of_cadre(
+            connection, staff_code, "" if own else within[0], period, caller.now
+        )
+        medians = await cadre_queries.median_hours(
+            connection, "" if own else within[0], period, [staff_code]
+        )
         tied = await cadre_queries.tied_households(connection, staff_code, period)
         return CadreSummary(
             staff_code=staff_code,
@@ -96,4 +117,8 @@ async def cadre_summary(
 
 def _tied(row: object, name: str) -> TiedHouseholds:
     values = dict(row)  # type: ignore[call-overload]
-    return TiedHouseholds(households=values[name], visited=values[f"{name}_visited"], visited_by_member=values[f"{name}_visited_by_member"])
+    return TiedHouseholds(
+        households=values[name],
+        visited=values[f"{name}_visited"],
+        visited_by_member=values[f"{name}_visited_by_member"],
+    )

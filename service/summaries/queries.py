@@ -1,4 +1,6 @@
-"""The SQL of the summaries: each function one query over the tallies and cases of a unit and a period."""
+"""The SQL of the summaries: each function one query over the tallies and cases of a unit and a
+period.
+"""
 
 import json
 from collections.abc import Sequence
@@ -22,12 +24,16 @@ IN_OPEN = "(" + ", ".join(f"'{state}'" for state in sorted(OPEN)) + ")"
 
 async def unit_and_children(connection: Connection, code: str) -> list[Row]:
     """A unit, and after it the units right below; nothing when there is no such unit."""
-    return await connection.fetch("SELECT code, level, name FROM unit WHERE code = $1 OR parent = $1 ORDER BY code", code)
+    return await connection.fetch(
+        "SELECT code, level, name FROM unit WHERE code = $1 OR parent = $1 ORDER BY code", code
+    )
 
 
 async def counts(connection: Connection, code: str, spans: Sequence[str], width: int) -> list[Row]:
-    """What was done in weeks or months, per span and unit whose code has `width` digits; the empty span has what there is at present:
-    households and contact households, in the columns of those visited."""
+    """What was done in weeks or months, per span and unit whose code has `width` digits; the empty
+    span has what there is at present: households and contact households, in the columns of those
+    visited.
+    """
     return await connection.fetch(
         f"""
         SELECT span, left(grid, $3) AS code, sum(visits)::int AS visits, sum(households)::int AS households,
@@ -44,7 +50,9 @@ async def counts(connection: Connection, code: str, spans: Sequence[str], width:
 
 
 async def duties(connection: Connection, code: str, period: Period) -> list[Row]:
-    """Visits, problems raised and resolved of a week or month per duty; a visit counts under each of its duties."""
+    """Visits, problems raised and resolved of a week or month per duty; a visit counts under each
+    of its duties.
+    """
     return await connection.fetch(
         f"""
         SELECT d.* FROM (SELECT {", ".join(f"coalesce(sum({name}), 0)::int AS {name}" for name in DUTY_COUNTS)}
@@ -57,9 +65,13 @@ async def duties(connection: Connection, code: str, period: Period) -> list[Row]
     )
 
 
-async def standing(connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int) -> list[Row]:
-    """Problems raised in periods, and open and overdue at their end (or now, if earlier), per period, severity and unit whose code has
-    `width` digits. The periods are all weeks or all months."""
+async def standing(
+    connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int
+) -> list[Row]:
+    """Problems raised in periods, and open and overdue at their end (or now, if earlier), per
+    period, severity and unit whose code has `width` digits. The periods are all weeks or all
+    months.
+    """
     if len(code) >= CODE_LENGTH["village"]:
         return await _standing_by_case(connection, code, periods, now, width)
     return await connection.fetch(
@@ -82,7 +94,8 @@ async def standing(connection: Connection, code: str, periods: Sequence[Period],
         code,
         [period.name for period in periods],
         width,
-        # What falls due in the rest of a period that is not over would count as overdue already: of these, the cases themselves are asked.
+        # What falls due in the rest of a period that is not over would count as overdue already: of
+        # these, the cases themselves are asked.
         [period.name for period in periods if period.ends > now],
         now,
         min(period.name for period in periods),
@@ -90,8 +103,12 @@ async def standing(connection: Connection, code: str, periods: Sequence[Period],
     )
 
 
-async def _standing_by_case(connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int) -> list[Row]:
-    """The same from the cases themselves: of a village they are few, and the tally knows no grids."""
+async def _standing_by_case(
+    connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int
+) -> list[Row]:
+    """The same from the cases themselves: of a village they are few, and the tally knows no
+    grids.
+    """
     return await connection.fetch(
         f"""
         SELECT p.span, left(c.grid, $6) AS code, c.severity, count(*) FILTER (WHERE c.raised_at >= p.begins)::int AS raised,
@@ -126,10 +143,14 @@ async def median_hours(connection: Connection, code: str, period: Period) -> flo
     return hours
 
 
-async def hours_to_resolve(connection: Connection, code: str, period: Period, width: int) -> dict[str, list[float]]:
-    """The hours from raised to resolved of every problem that was resolved in a period, per unit whose code has `width` digits.
+async def hours_to_resolve(
+    connection: Connection, code: str, period: Period, width: int
+) -> dict[str, list[float]]:
+    """The hours from raised to resolved of every problem that was resolved in a period, per unit
+    whose code has `width` digits.
 
-    One way through the index gives the medians of the units and of the whole; PostgreSQL would sort once for each.
+    One way through the index gives the medians of the units and of the whole; PostgreSQL would sort
+    once for each.
     """
     rows = await connection.fetch(
         f"""
@@ -145,7 +166,9 @@ async def hours_to_resolve(connection: Connection, code: str, period: Period, wi
 
 
 async def decisions(connection: Connection, code: str) -> Row:
-    """What waits for a decision in a unit now: open problems that were escalated, open conflicts, held mutations."""
+    """What waits for a decision in a unit now: open problems that were escalated, open conflicts,
+    held mutations.
+    """
     row = await connection.fetchrow(
         f"""
         SELECT (SELECT count(*) FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND escalated > 0)::int AS escalated,
@@ -171,19 +194,24 @@ async def escalated(connection: Connection, code: str, limit: int) -> list[Row]:
     )
 
 
-# --------------------------------------------------------------------------------------------------------- seals
+# -------------------------------------------------------------------------------------------- seals
 
 
-async def seal_in_force(connection: Connection, code: str, span: str, lock: bool = False) -> Row | None:
+async def seal_in_force(
+    connection: Connection, code: str, span: str, lock: bool = False
+) -> Row | None:
     """The seal of a unit's week or month."""
     return await connection.fetchrow(
-        "SELECT id, summary, sealed_by, sealed_at FROM seal WHERE unit = $1 AND span = $2 AND NOT lifted" + (" FOR UPDATE" if lock else ""),
+        "SELECT id, summary, sealed_by, sealed_at FROM seal WHERE unit = $1 AND span = $2 AND NOT lifted"
+        + (" FOR UPDATE" if lock else ""),
         code,
         span,
     )
 
 
-async def seal(connection: Connection, code: str, span: str, summary: dict[str, Any], by: str, now: datetime) -> bool:
+async def seal(
+    connection: Connection, code: str, span: str, summary: dict[str, Any], by: str, now: datetime
+) -> bool:
     """Seals a unit's week or month; False when it is sealed already."""
     status = await connection.execute(
         """
@@ -220,10 +248,12 @@ async def seals(connection: Connection, code: str, span: str) -> list[Row]:
     )
 
 
-# --------------------------------------------------------------------------------------------------------- texts
+# -------------------------------------------------------------------------------------------- texts
 
 
-async def texts(connection: Connection, kind: str, name: str, units: list[str], after: str, limit: int) -> list[Row]:
+async def texts(
+    connection: Connection, kind: str, name: str, units: list[str], after: str, limit: int
+) -> list[Row]:
     """The texts of a week or month of these units."""
     key = "week" if kind == "weekly_analysis" else "month"
     return await connection.fetch(

@@ -1,4 +1,6 @@
-"""The texts of the loop, readable one after another: `GET /v1/analyses` and `GET /v1/monthly-summaries`."""
+"""The texts of the loop, readable one after another: `GET /v1/analyses` and `GET
+/v1/monthly-summaries`.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -42,7 +44,12 @@ class TextPage(BaseModel):
     next: str | None
 
 
-@router.get("/analyses", summary="The analyses of a week", operation_id="list_analyses", responses=documented(*READING))
+@router.get(
+    "/analyses",
+    summary="The analyses of a week",
+    operation_id="list_analyses",
+    responses=documented(*READING),
+)
 async def analyses(
     request: Request,
     caller: Signed,
@@ -52,10 +59,23 @@ async def analyses(
     after: After = None,
 ) -> TextPage:
     """One a grid, in order of grid."""
-    return await _page(request, caller, "weekly_analysis", named_period(periods.week, week).name, unit, limit, after)
+    return await _page(
+        request,
+        caller,
+        "weekly_analysis",
+        named_period(periods.week, week).name,
+        unit,
+        limit,
+        after,
+    )
 
 
-@router.get("/monthly-summaries", summary="The summaries of a month", operation_id="list_monthly_summaries", responses=documented(*READING))
+@router.get(
+    "/monthly-summaries",
+    summary="The summaries of a month",
+    operation_id="list_monthly_summaries",
+    responses=documented(*READING),
+)
 async def monthly_summaries(
     request: Request,
     caller: Signed,
@@ -65,15 +85,38 @@ async def monthly_summaries(
     after: After = None,
 ) -> TextPage:
     """One a grid, in order of grid."""
-    return await _page(request, caller, "monthly_summary", named_period(periods.month, month).name, unit, limit, after)
+    return await _page(
+        request,
+        caller,
+        "monthly_summary",
+        named_period(periods.month, month).name,
+        unit,
+        limit,
+        after,
+    )
 
 
-async def _page(request: Request, caller: Caller, kind: str, name: str, unit: str | None, limit: int, after: str | None) -> TextPage:
+async def _page(
+    request: Request,
+    caller: Caller,
+    kind: str,
+    name: str,
+    unit: str | None,
+    limit: int,
+    after: str | None,
+) -> TextPage:
     units = scope_of(caller, unit)
     place = read_place(after)
     async with state_of(request).database.transaction() as connection:
-        rows, more = cut(await queries.texts(connection, kind, name, units, place[0] if place else "", limit + 1), limit)
+        rows, more = cut(
+            await queries.texts(
+                connection, kind, name, units, place[0] if place else "", limit + 1
+            ),
+            limit,
+        )
         action = "analyses" if kind == "weekly_analysis" else "monthly-summaries"
         await note(connection, request, caller, action, [*units, name], len(rows))
-    items = [TextItem(**{**dict(row), "fields": msgspec.json.decode(row["fields"])}) for row in rows]
+    items = [
+        TextItem(**{**dict(row), "fields": msgspec.json.decode(row["fields"])}) for row in rows
+    ]
     return TextPage(items=items, next=next_place(items[-1].grid, items[-1].id) if more else None)

@@ -14,7 +14,15 @@ from service.identity.access import Caller, Signed
 from service.identity.rights import may_settle
 from service.identity.views import WHOLE_GRID
 from service.kit.database import Connection, share_connection
-from service.kit.errors import ALREADY_DECIDED, NOT_ALLOWED, NOT_FOUND, NOT_OVER, READING, Problem, documented
+from service.kit.errors import (
+    ALREADY_DECIDED,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    NOT_OVER,
+    READING,
+    Problem,
+    documented,
+)
 from service.kit.state import state_of
 from service.organisation.units import (
     First,
@@ -60,7 +68,9 @@ class CadreRow(BaseModel):
     visits: int
     problems_raised: int
     problems_resolved: int
-    problems_overdue: int = Field(description="Open and past their limit in the cadre's hands, now or at the period's end if earlier")
+    problems_overdue: int = Field(
+        description="Open and past their limit in the cadre's hands, now or at the period's end if earlier"
+    )
     median_hours_to_resolve: float | None = None
     rank: int | None = Field(None, description="Empty unless ranks are switched on")
 
@@ -86,7 +96,9 @@ class CadreTable(BaseModel):
 
 
 class MemberRow(BaseModel):
-    """A member with the households that are tied to them, and how many of those were visited by anyone."""
+    """A member with the households that are tied to them, and how many of those were visited by
+    anyone.
+    """
 
     staff_code: str
     name: str
@@ -120,25 +132,39 @@ class SealEntry(BaseModel):
     lifted_why: str | None
 
 
-@router.get("/weekly", summary="The week of a unit", operation_id="weekly_summary", responses=documented(*READING))
+@router.get(
+    "/weekly",
+    summary="The week of a unit",
+    operation_id="weekly_summary",
+    responses=documented(*READING),
+)
 async def weekly(
     request: Request,
     caller: Signed,
     unit: UnitCode,
     week: Annotated[str, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])],
 ) -> Summary:
-    """Visits, problems, duties, the loop, what needs a decision, and the units right below, with the week before beside them."""
+    """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
+    the week before beside them.
+    """
     return await _summary(request, caller, unit, "weekly", week)
 
 
-@router.get("/monthly", summary="The month of a unit", operation_id="monthly_summary", responses=documented(*READING))
+@router.get(
+    "/monthly",
+    summary="The month of a unit",
+    operation_id="monthly_summary",
+    responses=documented(*READING),
+)
 async def monthly(
     request: Request,
     caller: Signed,
     unit: UnitCode,
     month: Annotated[str, Query(description="Month, Asia/Shanghai", examples=["2026-11"])],
 ) -> Summary:
-    """Visits, problems, duties, the loop, what needs a decision, and the units right below, with the month before beside them."""
+    """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
+    the month before beside them.
+    """
     return await _summary(request, caller, unit, "monthly", month)
 
 
@@ -148,13 +174,16 @@ async def _summary(request: Request, caller: Caller, unit: str, which: str, name
     in_scope(caller, unit)
     # Side by side, so that the line of the trail costs nobody any time.
     found, _ = await asyncio.gather(
-        summary(lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log),
+        summary(
+            lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log
+        ),
         _note_summary(request, caller, unit, period),
     )
     if found is None:
         raise absent(caller, unit)
     if caller.view_of(unit) not in WHOLE_GRID:
-        # The numbers are for everybody; which problems they are, only for who sees every record of the unit.
+        # The numbers are for everybody; which problems they are, only for who sees every record of
+        # the unit.
         found.decisions.escalated = []
     return found
 
@@ -165,7 +194,12 @@ async def _note_summary(request: Request, caller: Caller, unit: str, period: Per
         await note(connection, request, caller, "summary", [unit, period.name], 1)
 
 
-@router.get("/cadres", summary="What each cadre did", operation_id="cadre_table", responses=documented(*READING))
+@router.get(
+    "/cadres",
+    summary="What each cadre did",
+    operation_id="cadre_table",
+    responses=documented(*READING),
+)
 async def cadres(
     request: Request,
     caller: Signed,
@@ -175,16 +209,28 @@ async def cadres(
     first: First = None,
     last: Last = None,
     sort: Annotated[Sort, Query(description="Highest first")] = "problems_resolved",
-    party_member: Annotated[bool | None, Query(description="Only party members, or only others")] = None,
+    party_member: Annotated[
+        bool | None, Query(description="Only party members, or only others")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
 ) -> CadreTable:
-    """One row a cadre with work in the unit: visits, problems raised and resolved, overdue in hand. Give week, month, or from and to."""
+    """One row a cadre with work in the unit: visits, problems raised and resolved, overdue in hand.
+    Give week, month, or from and to.
+    """
     period = chosen_period(week, month, first, last)
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        rows, groups = await cadre_queries.table(connection, unit, period, caller.now, sort, limit, party_member)
-        medians = await cadre_queries.median_hours(connection, unit, period, [row["staff_code"] for row in rows])
+        rows, groups = await cadre_queries.table(
+            connection, unit, period, caller.now, sort, limit, party_member
+        )
+        medians = await cadre_queries.median_hours(
+            connection, unit, period, [row["staff_code"] for row in rows]
+        )
         await note(connection, request, caller, "cadre-table", [unit, period.name], len(rows))
-    ranks = _ranks([row[sort] for row in rows]) if state_of(request).settings.rank else [None] * len(rows)
+    ranks = (
+        _ranks([row[sort] for row in rows])
+        if state_of(request).settings.rank
+        else [None] * len(rows)
+    )
     items = [
         CadreRow(
             **{name: value for name, value in row.items() if name != "groups"},
@@ -193,7 +239,12 @@ async def cadres(
         )
         for row, rank in zip(rows, ranks, strict=True)
     ]
-    return CadreTable(unit=unit_out(found), period=period_out(period), groups=[GroupTotals(**group) for group in groups], items=items)
+    return CadreTable(
+        unit=unit_out(found),
+        period=period_out(period),
+        groups=[GroupTotals(**group) for group in groups],
+        items=items,
+    )
 
 
 def _ranks(values: list[int]) -> list[int | None]:
@@ -204,44 +255,75 @@ def _ranks(values: list[int]) -> list[int | None]:
     return [first_place[value] for value in values]
 
 
-@router.get("/members", summary="Members and the households tied to them", operation_id="member_table", responses=documented(*READING))
+@router.get(
+    "/members",
+    summary="Members and the households tied to them",
+    operation_id="member_table",
+    responses=documented(*READING),
+)
 async def members(
     request: Request,
     caller: Signed,
     unit: UnitCode,
-    role: Annotated[Literal["contact", "lead"], Query(description="contact: 党员联系户; lead: 包联户")],
+    role: Annotated[
+        Literal["contact", "lead"], Query(description="contact: 党员联系户; lead: 包联户")
+    ],
     week: Week = None,
     month: Month = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 500,
 ) -> MemberTable:
-    """One row a member: how many households, and how many of them were visited in the week or month."""
+    """One row a member: how many households, and how many of them were visited in the week or
+    month.
+    """
     period = week_or_month(week, month)
     async with unit_in_scope(request, caller, unit) as (connection, found):
         rows = await cadre_queries.members(connection, unit, period, role, limit)
         await note(connection, request, caller, "member-table", [unit, period.name], len(rows))
-    return MemberTable(unit=unit_out(found), period=period_out(period), items=[MemberRow(**dict(row)) for row in rows])
+    return MemberTable(
+        unit=unit_out(found),
+        period=period_out(period),
+        items=[MemberRow(**dict(row)) for row in rows],
+    )
 
 
-# --------------------------------------------------------------------------------------------------------- seals
+# -------------------------------------------------------------------------------------------- seals
 
 _SEALING = documented(*READING, ALREADY_DECIDED, NOT_OVER)
 Which = Annotated[Literal["weekly", "monthly"], Path(description="Of a week or of a month")]
 Name = Annotated[str, Path(description="The week or the month", examples=["2026-W47"])]
 
 
-@router.post("/{which}/{name}/seal", summary="Seal a week or month", operation_id="seal_summary", responses=_SEALING)
-async def seal(request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode) -> Summary:
+@router.post(
+    "/{which}/{name}/seal",
+    summary="Seal a week or month",
+    operation_id="seal_summary",
+    responses=_SEALING,
+)
+async def seal(
+    request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode
+) -> Summary:
     """Keeps the numbers as they were; what arrives later shows apart."""
     state = state_of(request)
     parse, log = PARSE[which]
     period = named_period(parse, name)
     if caller.now < period.ends:
-        raise Problem(NOT_OVER, Text("{period} ends at {end}; seal it after that.", period=name, end=period.ends.isoformat()))
+        raise Problem(
+            NOT_OVER,
+            Text(
+                "{period} ends at {end}; seal it after that.",
+                period=name,
+                end=period.ends.isoformat(),
+            ),
+        )
     async with state.database.transaction() as connection:
         await _unit_to_seal(connection, caller, unit)
-        now = await summary(share_connection(connection), state.settings, unit, period, caller.now, log)
+        now = await summary(
+            share_connection(connection), state.settings, unit, period, caller.now, log
+        )
         assert now is not None
-        new = not now.sealed and await queries.seal(connection, unit, name, now.model_dump(mode="json"), caller.staff_code, caller.now)
+        new = not now.sealed and await queries.seal(
+            connection, unit, name, now.model_dump(mode="json"), caller.staff_code, caller.now
+        )
         kept = await queries.seal_in_force(connection, unit, name)
         if not new:
             raise Problem(
@@ -257,22 +339,38 @@ async def seal(request: Request, caller: Signed, which: Which, name: Name, unit:
     return as_sealed(now, kept)
 
 
-@router.delete("/{which}/{name}/seal", summary="Unseal a week or month", operation_id="unseal_summary", responses=_SEALING)
-async def unseal(request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode, body: Unseal) -> list[SealEntry]:
+@router.delete(
+    "/{which}/{name}/seal",
+    summary="Unseal a week or month",
+    operation_id="unseal_summary",
+    responses=_SEALING,
+)
+async def unseal(
+    request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode, body: Unseal
+) -> list[SealEntry]:
     """Lifts the seal; who, when and why stay on record."""
     period = named_period(PARSE[which][0], name)
     async with state_of(request).database.transaction() as connection:
         await _unit_to_seal(connection, caller, unit)
         kept = await queries.seal_in_force(connection, unit, period.name, lock=True)
         if kept is None:
-            raise Problem(NOT_FOUND, Text("{period} of {unit} is not sealed.", period=name, unit=unit))
+            raise Problem(
+                NOT_FOUND, Text("{period} of {unit} is not sealed.", period=name, unit=unit)
+            )
         await queries.lift_seal(connection, kept["id"], caller.staff_code, caller.now, body.reason)
         await note(connection, request, caller, "summary-unsealed", [unit, period.name], 1)
         return [SealEntry(**dict(row)) for row in await queries.seals(connection, unit, name)]
 
 
-@router.get("/{which}/{name}/seal", summary="The seals of a week or month", operation_id="list_seals", responses=_SEALING)
-async def seals(request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode) -> list[SealEntry]:
+@router.get(
+    "/{which}/{name}/seal",
+    summary="The seals of a week or month",
+    operation_id="list_seals",
+    responses=_SEALING,
+)
+async def seals(
+    request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode
+) -> list[SealEntry]:
     """Every seal that it ever had, the newest first."""
     period = named_period(PARSE[which][0], name)
     async with unit_in_scope(request, caller, unit) as (connection, _):
@@ -287,5 +385,12 @@ async def _unit_to_seal(connection: Connection, caller: Caller, unit: str) -> An
     if found is None:
         raise Problem(NOT_FOUND, Text("There is no unit ‘{unit}’ in your scope.", unit=unit))
     if not may_settle(caller.posts, unit, caller.now):
-        raise Problem(NOT_ALLOWED, Text("{cadre} has no post at present that seals for {unit}.", cadre=caller.staff_code, unit=unit))
+        raise Problem(
+            NOT_ALLOWED,
+            Text(
+                "{cadre} has no post at present that seals for {unit}.",
+                cadre=caller.staff_code,
+                unit=unit,
+            ),
+        )
     return found

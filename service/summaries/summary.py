@@ -23,9 +23,11 @@ _NAMED = 100
 
 
 class Totals(BaseModel):
-    """The numbers of a unit and a period; problems open and overdue as of the period's end, or now if it has not ended.
+    """The numbers of a unit and a period; problems open and overdue as of the period's end, or now
+    if it has not ended.
 
-    `households_visited` are distinct; `coverage` is visited / households. `contact_households`: those with a party member tied to them.
+    `households_visited` are distinct; `coverage` is visited / households. `contact_households`:
+    those with a party member tied to them.
     """
 
     visits: int = 0
@@ -38,7 +40,9 @@ class Totals(BaseModel):
     problems_resolved: int = 0
     problems_open: int = 0
     problems_overdue: int = 0
-    resolution_rate: float | None = Field(None, description="Resolved in the period / raised in the period")
+    resolution_rate: float | None = Field(
+        None, description="Resolved in the period / raised in the period"
+    )
     median_hours_to_resolve: float | None = None
 
 
@@ -80,7 +84,9 @@ class LoopTotals(BaseModel):
     missing: int
     logs: dict[str, LogCounts]
     silent: list[UnitOut]
-    provisional: bool = Field(description="The official calendar of these days is not out yet; make-up days are missing")
+    provisional: bool = Field(
+        description="The official calendar of these days is not out yet; make-up days are missing"
+    )
 
 
 class EscalatedProblem(BaseModel):
@@ -96,7 +102,9 @@ class EscalatedProblem(BaseModel):
 
 
 class Decisions(BaseModel):
-    """What waits for a decision now, whatever the period: the problems are in `escalated`, the rest under /v1/conflicts and /v1/held."""
+    """What waits for a decision now, whatever the period: the problems are in `escalated`, the rest
+    under /v1/conflicts and /v1/held.
+    """
 
     escalated_problems: int
     open_conflicts: int
@@ -105,7 +113,9 @@ class Decisions(BaseModel):
 
 
 class SealOut(BaseModel):
-    """Who sealed a summary, and what came since: the differences between the numbers now and those sealed."""
+    """Who sealed a summary, and what came since: the differences between the numbers now and those
+    sealed.
+    """
 
     by: str
     at: datetime
@@ -126,11 +136,15 @@ class Summary(BaseModel):
     decisions: Decisions
     sealed: bool = False
     seal: SealOut | None = None
-    late_arrivals: int = Field(description="Visits and problems of the period that came in after it had ended")
+    late_arrivals: int = Field(
+        description="Visits and problems of the period that came in after it had ended"
+    )
 
 
 class Numbers(NamedTuple):
-    """The totals of a unit and a period, those of the units right below, by severity, and how many logs came in late."""
+    """The totals of a unit and a period, those of the units right below, by severity, and how many
+    logs came in late.
+    """
 
     whole: Totals
     below: dict[str, Totals]
@@ -138,15 +152,22 @@ class Numbers(NamedTuple):
     late: int
 
 
-async def numbers(connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int) -> list[Numbers]:
-    """The numbers of a unit in several weeks or months, with those of the units below whose codes have `width` digits.
+async def numbers(
+    connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int
+) -> list[Numbers]:
+    """The numbers of a unit in several weeks or months, with those of the units below whose codes
+    have `width` digits.
 
     Without the median hours.
     """
     found: dict[str, dict[str, Totals]] = {period.name: {} for period in periods}
     late = dict.fromkeys(found, 0)
     severities = {
-        span: {severity: SeverityTotals(severity=severity, label=label.zh) for severity, label in SEVERITIES.items()} for span in found
+        span: {
+            severity: SeverityTotals(severity=severity, label=label.zh)
+            for severity, label in SEVERITIES.items()
+        }
+        for span in found
     }
 
     def of(span: str, unit: str) -> Totals:
@@ -155,8 +176,15 @@ async def numbers(connection: Connection, code: str, periods: Sequence[Period], 
     for row in await queries.counts(connection, code, list(found), width):
         if row["span"]:
             totals = of(row["span"], row["code"])
-            totals.visits, totals.problems_raised, totals.problems_resolved = row["visits"], row["raised"], row["resolved"]
-            totals.households_visited, totals.contact_households_visited = row["households"], row["contacts"]
+            totals.visits, totals.problems_raised, totals.problems_resolved = (
+                row["visits"],
+                row["raised"],
+                row["resolved"],
+            )
+            totals.households_visited, totals.contact_households_visited = (
+                row["households"],
+                row["contacts"],
+            )
             late[row["span"]] += row["late"]
         else:
             for span in found:
@@ -170,7 +198,9 @@ async def numbers(connection: Connection, code: str, periods: Sequence[Period], 
     answers = []
     for period in periods:
         below = found[period.name]
-        whole = Totals(**{name: sum(getattr(totals, name) for totals in below.values()) for name in _SUMMED})
+        whole = Totals(
+            **{name: sum(getattr(totals, name) for totals in below.values()) for name in _SUMMED}
+        )
         for totals in (whole, *below.values()):
             totals.coverage = _ratio(totals.households_visited, totals.households)
             totals.resolution_rate = _ratio(totals.problems_resolved, totals.problems_raised)
@@ -184,7 +214,9 @@ _SUMMED = [name for name, field in Totals.model_fields.items() if field.annotati
 def _set_medians(found: Numbers, hours: dict[str, list[float]]) -> None:
     for unit, some in hours.items():
         some.sort()
-        found.below.setdefault(unit, Totals()).median_hours_to_resolve = _rounded(statistics.median(some))
+        found.below.setdefault(unit, Totals()).median_hours_to_resolve = _rounded(
+            statistics.median(some)
+        )
     # Sorted runs, so that sorting the whole only merges them.
     every = [one for some in hours.values() for one in some]
     found.whole.median_hours_to_resolve = _rounded(statistics.median(every)) if every else None
@@ -207,10 +239,13 @@ class _Surroundings(NamedTuple):
     seal: Row | None
 
 
-async def summary(lend: Acquire, settings: Settings, code: str, period: Period, now: datetime, log: str) -> Summary | None:
+async def summary(
+    lend: Acquire, settings: Settings, code: str, period: Period, now: datetime, log: str
+) -> Summary | None:
     """The summary of a unit as it stands now, or as it was sealed; None when there is no such unit.
 
-    `log` is the record kind that each grid files for such a period. Takes two connections side by side.
+    `log` is the record kind that each grid files for such a period. Takes two connections side by
+    side.
     """
     width = _BELOW.get(len(code))
     if width is None:
@@ -254,12 +289,18 @@ async def summary(lend: Acquire, settings: Settings, code: str, period: Period, 
             DutyTotals(
                 duty=duty,
                 label=label.zh,
-                **{name: by_duty[duty][name] if duty in by_duty else 0 for name in ("visits", "problems_raised", "problems_resolved")},
+                **{
+                    name: by_duty[duty][name] if duty in by_duty else 0
+                    for name in ("visits", "problems_raised", "problems_resolved")
+                },
             )
             for duty, label in DUTIES.items()
         ],
         severities=list(mine.severities.values()),
-        units=[UnitTotals(unit=unit_out(child), totals=mine.below.get(child["code"], Totals())) for child in around.children],
+        units=[
+            UnitTotals(unit=unit_out(child), totals=mine.below.get(child["code"], Totals()))
+            for child in around.children
+        ],
         loop=_with_silent(around, mine),
         decisions=decisions,
         late_arrivals=mine.late,
@@ -268,7 +309,13 @@ async def summary(lend: Acquire, settings: Settings, code: str, period: Period, 
 
 
 async def _loop(
-    connection: Connection, settings: Settings, unit: Row, children: list[Row], period: Period, now: datetime, log: str
+    connection: Connection,
+    settings: Settings,
+    unit: Row,
+    children: list[Row],
+    period: Period,
+    now: datetime,
+    log: str,
 ) -> LoopTotals:
     code = unit["code"]
     match unit["level"]:
@@ -284,9 +331,18 @@ async def _loop(
         filed = logs[log].on_time + logs[log].late
     else:
         filed = await loop_queries.filed(connection, code, period, log)
-    silent = [] if _shows_grids(unit) else await loop_queries.silent(connection, code, period, _NAMED)
+    silent = (
+        [] if _shows_grids(unit) else await loop_queries.silent(connection, code, period, _NAMED)
+    )
     named = [unit_out(row) for row in silent]
-    return LoopTotals(grids=grids, filed=filed, missing=grids - filed, logs=logs, silent=named, provisional=due.provisional)
+    return LoopTotals(
+        grids=grids,
+        filed=filed,
+        missing=grids - filed,
+        logs=logs,
+        silent=named,
+        provisional=due.provisional,
+    )
 
 
 def _shows_grids(unit: Row) -> bool:
@@ -294,10 +350,16 @@ def _shows_grids(unit: Row) -> bool:
 
 
 def _with_silent(around: _Surroundings, found: Numbers) -> LoopTotals:
-    """The loop with the silent grids: below a village they are those among its own rows without a visit."""
+    """The loop with the silent grids: below a village they are those among its own rows without a
+    visit.
+    """
     if _shows_grids(around.unit):
         grids = [around.unit] if around.unit["level"] == "grid" else around.children
-        silent = [row for row in grids if row["code"] not in found.below or not found.below[row["code"]].visits]
+        silent = [
+            row
+            for row in grids
+            if row["code"] not in found.below or not found.below[row["code"]].visits
+        ]
         return around.loop.model_copy(update={"silent": [unit_out(row) for row in silent]})
     return around.loop
 
@@ -314,7 +376,9 @@ async def _decisions(connection: Connection, code: str) -> Decisions:
 
 
 def as_sealed(now: Summary, seal: Any) -> Summary:
-    """The summary as it was sealed, with what arrived since beside it; what waits for a decision is always that of now."""
+    """The summary as it was sealed, with what arrived since beside it; what waits for a decision is
+    always that of now.
+    """
     kept = Summary.model_validate_json(seal["summary"])
     since = {
         name: getattr(now.totals, name) - getattr(kept.totals, name)

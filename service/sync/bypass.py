@@ -1,7 +1,9 @@
-"""The bypass of phones: `POST /v1/sync` leaves the way of all other requests before the layers that only REST needs.
+"""The bypass of phones: `POST /v1/sync` leaves the way of all other requests before the layers that
+only REST needs.
 
-Every evening this is nearly all that the service does. The route itself stays where it is declared, with its documentation; here its
-function is called, and what it answers or raises becomes the answer.
+Every evening this is nearly all that the service does. The route itself stays where it is declared,
+with its documentation; here its function is called, and what it answers or raises becomes the
+answer.
 """
 
 from fastapi.routing import APIRoute
@@ -18,8 +20,14 @@ from service.runtime.clocks import refuse_by_wrong_clock
 from service.sync.routes import router, sync
 
 _GZIP_ABOVE = 1_000
-_GZIP_LEVEL, _GZIP_LEVEL_OF_PAGES, _PAGE_ABOVE = 1, 3, 16_000  # a page is worth the time: its line may be slow
-_ROUTE = next(route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is sync)
+_GZIP_LEVEL, _GZIP_LEVEL_OF_PAGES, _PAGE_ABOVE = (
+    1,
+    3,
+    16_000,
+)  # a page is worth the time: its line may be slow
+_ROUTE = next(
+    route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is sync
+)
 
 
 class Phones:
@@ -51,8 +59,16 @@ class Phones:
 def _start(answer: Response, request: Request) -> dict[str, object]:
     """The head of an answer, whose body is deflated where that pays."""
     if len(answer.body) >= _GZIP_ABOVE and "gzip" in request.headers.get("accept-encoding", ""):
-        answer.body = isal_zlib.compress(answer.body, _GZIP_LEVEL if len(answer.body) < _PAGE_ABOVE else _GZIP_LEVEL_OF_PAGES, wbits=31)
+        answer.body = isal_zlib.compress(
+            answer.body,
+            _GZIP_LEVEL if len(answer.body) < _PAGE_ABOVE else _GZIP_LEVEL_OF_PAGES,
+            wbits=31,
+        )
         answer.headers["content-encoding"] = "gzip"
         answer.headers["content-length"] = str(len(answer.body))
     answer.headers["vary"] = "Accept-Encoding, Accept-Language"
-    return {"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers}
+    return {
+        "type": "http.response.start",
+        "status": answer.status_code,
+        "headers": answer.raw_headers,
+    }

@@ -48,4 +48,6 @@ ANSWER = {
     "pending": 0,
 }
 
-VERIFY = {"grids": [{"grid": "150221100201001", "rev": 42, "count": 31, "digest": "9d3c0f6a1b2e4d58"}]}
+VERIFY = {
+    "grids": [{"grid": "150221100201001", "rev": 42, "count": 31, "digest": "9d3c0f6a1b2e4d58"}]
+}

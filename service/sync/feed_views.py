@@ -18,10 +18,15 @@ _OUTSIDE = frozenset({View.REDUCED, View.SUMMARISED, View.ASSIGNED})
 
 
 async def feeds_for(
-    database: Database, look: Snapshot, staff_code: str, heads: Mapping[str, FeedHead], now: datetime
+    database: Database,
+    look: Snapshot,
+    staff_code: str,
+    heads: Mapping[str, FeedHead],
+    now: datetime,
 ) -> tuple[dict[str, Feed], Reader]:
-    """The feeds with the versions of their views: of a part of a grid, which households and problems
-    it consists of. When that changes, the part is sent anew."""
+    """The feeds with the versions of their views: of a part of a grid, which households and
+    problems it consists of. When that changes, the part is sent anew.
+    """
     assigned = look.assigned_to(staff_code, now) if look.assignments else {}
     tied_grids = [grid for grid, head in heads.items() if head.view is View.TIED]
     tied: Mapping[str, list[str]] = {}
@@ -38,7 +43,14 @@ async def feeds_for(
     return feeds, Reader(staff_code, [problem for some in assigned.values() for problem in some])
 
 
-async def audit_pull(database: Database, look: Snapshot, device: str, staff_code: str, feeds: Mapping[str, Feed], now: datetime) -> None:
+async def audit_pull(
+    database: Database,
+    look: Snapshot,
+    device: str,
+    staff_code: str,
+    feeds: Mapping[str, Feed],
+    now: datetime,
+) -> None:
     """Writes one line a day and device: that somebody pulled from outside the village."""
     today = local_day(now)
     outside = sum(feed.view in _OUTSIDE for feed in feeds.values())
@@ -47,4 +59,6 @@ async def audit_pull(database: Database, look: Snapshot, device: str, staff_code
     units = [unit for unit, _ in present_views(look.posts.get(staff_code, ()), now)]
     async with database.transaction(bookkeeping=True) as connection:
         if await queries.audit_on(connection, device, today):
-            await record(connection, now, staff_code, "sync-pull", [*units, device], outside, units=units)
+            await record(
+                connection, now, staff_code, "sync-pull", [*units, device], outside, units=units
+            )

@@ -8,7 +8,9 @@ from sync_protocol.cursor import verify_cursor
 from sync_protocol.periods import from_ms
 
 
-async def registered_at(connection: Connection, cursor_text: str, staff_code: str) -> datetime | None:
+async def registered_at(
+    connection: Connection, cursor_text: str, staff_code: str
+) -> datetime | None:
     """When the device was registered that got this cursor as the cadre's; None if the cursor is not
     genuine, another cadre's, or from a server that did not tell."""
     key = bytes((await queries.server_state(connection))["cursor_key"])

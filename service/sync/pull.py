@@ -1,8 +1,9 @@
 """The pull: what a device has not seen of the grids in its scope, in order, a page at a time.
 
-For every grid the records above the cursor's rev are read in the order of rev, in one statement, hence in one snapshot: because each grid's
-revisions become visible in order, nothing at or below the last rev of a page can appear later. While a grid is sent for the first time
-the windows of promise 13 apply, up to the head at which that first pull began.
+For every grid the records above the cursor's rev are read in the order of rev, in one statement,
+hence in one snapshot: because each grid's revisions become visible in order, nothing at or below
+the last rev of a page can appear later. While a grid is sent for the first time the windows of
+promise 13 apply, up to the head at which that first pull began.
 """
 
 import json
@@ -15,7 +16,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from service.identity.views import WHOLE_GRID, FieldClass, View, absent_on_devices, goes_to_devices, shows_unknown
+from service.identity.views import (
+    WHOLE_GRID,
+    FieldClass,
+    View,
+    absent_on_devices,
+    goes_to_devices,
+    shows_unknown,
+)
 from service.kit.conditions import own_or_tied
 from service.kit.database import Connection
 from service.kit.encrypted_values import held_body, held_detail, whole_record
@@ -48,7 +56,8 @@ _WINDOWS: Mapping[str, str] = {
     "monthly_summary": "r.month >= $9",
 }
 
-# The same of what lies in mailboxes: held mutations `h` and articles `a`, with the parameter that `_windows` gives as the fifth.
+# The same of what lies in mailboxes: held mutations `h` and articles `a`, with the parameter that
+# `_windows` gives as the fifth.
 _OPEN_HELD = "h.state = 'open'"
 _SHOWN_ARTICLE = "a.state = 'published' AND a.published_at >= $13"
 
@@ -59,14 +68,18 @@ def within_window(kind: Kind) -> str:
 
 
 Views = frozenset[View]
-# Parts of a grid are shown by these conditions on a record `r`; $15 is the cadre, $16 are the problems assigned to the cadre or a unit.
+# Parts of a grid are shown by these conditions on a record `r`; $15 is the cadre, $16 are the
+# problems assigned to the cadre or a unit.
 _TIED: Mapping[str, str] = {
     "household": "r.contact_member = $15",
     "visit": own_or_tied("r", "$15"),
     "problem": own_or_tied("r", "$15"),
     "step": f"(r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id AND {own_or_tied('o', '$15')}))",
 }
-_ASSIGNED: Mapping[str, str] = {"problem": "r.id = ANY($16::uuid[])", "step": "r.problem_id = ANY($16::uuid[])"}
+_ASSIGNED: Mapping[str, str] = {
+    "problem": "r.id = ANY($16::uuid[])",
+    "step": "r.problem_id = ANY($16::uuid[])",
+}
 
 
 def _letters(views: Iterable[View]) -> str:
@@ -74,7 +87,9 @@ def _letters(views: Iterable[View]) -> str:
 
 
 def shown_in(kind: Kind, views: Views) -> str:
-    """SQL that says whether a view `p.view`, one of `views`, shows a record `r`: the same for feed, count and digest."""
+    """SQL that says whether a view `p.view`, one of `views`, shows a record `r`: the same for feed,
+    count and digest.
+    """
     if views <= WHOLE_GRID:
         return "true"
     tied = f"p.view = 't' AND {_TIED.get(kind.name, 'r.created_by = $15')}"
@@ -90,7 +105,14 @@ def _fields_sql(kind: Kind, views: Views) -> str:
     shown = {absent: fields_json(kind, "r", absent) for absent in by_absent}
     if len(shown) == 1:
         return next(iter(shown.values()))
-    return "CASE " + " ".join(f"WHEN p.view IN ({_letters(by_absent[absent])}) THEN {sql}" for absent, sql in shown.items()) + " END"
+    return (
+        "CASE "
+        + " ".join(
+            f"WHEN p.view IN ({_letters(by_absent[absent])}) THEN {sql}"
+            for absent, sql in shown.items()
+        )
+        + " END"
+    )
 
 
 def _extra_sql(views: Views) -> str:
@@ -98,7 +120,9 @@ def _extra_sql(views: Views) -> str:
     showing = [view for view in views if shows_unknown(view)]
     if len(showing) == len(views):
         return "r.extra"
-    return f"CASE WHEN p.view IN ({_letters(showing)}) THEN r.extra END" if showing else "NULL::json"
+    return (
+        f"CASE WHEN p.view IN ({_letters(showing)}) THEN r.extra END" if showing else "NULL::json"
+    )
 
 
 def _personal_sql(kind: Kind, views: Views) -> str:
@@ -107,14 +131,19 @@ def _personal_sql(kind: Kind, views: Views) -> str:
     if not kind.personal or not showing:
         return "NULL::text[]"
     array = personal_array(kind, "r")
-    return array if len(showing) == len(views) else f"CASE WHEN p.view IN ({_letters(showing)}) THEN {array} END"
+    return (
+        array
+        if len(showing) == len(views)
+        else f"CASE WHEN p.view IN ({_letters(showing)}) THEN {array} END"
+    )
 
 
 def _kind_sql(kind: Kind, views: Views) -> str:
     within = f"NOT r.deleted AND {within_window(kind)}"
     if kind is not VISIT:
         return _part_sql(kind, views, f"r.rev > p.rev AND (r.rev > p.snapshot OR ({within}))")
-    # Two ranges, of which each is one of the index: of all that a grid ever saw, most lies before the window.
+    # Two ranges, of which each is one of the index: of all that a grid ever saw, most lies before
+    # the window.
     return (
         _part_sql(kind, views, f"r.rev > p.rev AND r.rev <= p.snapshot AND {within}")
         + " UNION ALL "
@@ -135,7 +164,9 @@ def _part_sql(kind: Kind, views: Views, condition: str) -> str:
 
 
 def _left_sql(kind: Kind, views: Views) -> str:
-    """Records that were changed and that a view of a part of the grid does not show: perhaps it did before."""
+    """Records that were changed and that a view of a part of the grid does not show: perhaps it did
+    before.
+    """
     return f"""
         (SELECT '{kind.name}', r.id, r.rev, false, true, 0, '', '', '{{}}'::json, NULL::json, NULL::text[]
          FROM {kind.name} r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot AND r.clocks IS NOT NULL
@@ -184,7 +215,9 @@ def _feed_sql(views: Views) -> str:
 
 
 class Feed(NamedTuple):
-    """A feed to be pulled: its head, what the device is shown of it, and the view with the version of its ties, as the cursor keeps it."""
+    """A feed to be pulled: its head, what the device is shown of it, and the view with the version
+    of its ties, as the cursor keeps it.
+    """
 
     rev: int
     view: View = View.FULL
@@ -192,7 +225,9 @@ class Feed(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """Who reads, where only a part of a grid is shown: the cadre, and the problems that were assigned to the cadre or a unit."""
+    """Who reads, where only a part of a grid is shown: the cadre, and the problems that were
+    assigned to the cadre or a unit.
+    """
 
     staff_code: str
     problems: Sequence[str] = ()
@@ -201,12 +236,15 @@ class Reader(NamedTuple):
 class PullPlan:
     """What lies between a device's cursor and the heads of its scope.
 
-    `own`: the first seq that is new with this request, and the last that the device is known to hold. Own mutations that were applied as
-    sent are left out where the device holds the record that they changed: in grids that it had pulled whole before it sent them, and
-    records that it has just made. `taken`: how many of the last revisions of a grid are mutations of this request, all applied as sent.
+    `own`: the first seq that is new with this request, and the last that the device is known to
+    hold. Own mutations that were applied as sent are left out where the device holds the record
+    that they changed: in grids that it had pulled whole before it sent them, and records that it
+    has just made. `taken`: how many of the last revisions of a grid are mutations of this request,
+    all applied as sent.
 
-    A grid of which the device is shown something else than its cursor says is dropped, and sent from the start with the next exchange:
-    a client may drop grids before or after it takes the changes of an answer.
+    A grid of which the device is shown something else than its cursor says is dropped, and sent
+    from the start with the next exchange: a client may drop grids before or after it takes the
+    changes of an answer.
     """
 
     def __init__(
@@ -219,39 +257,77 @@ class PullPlan:
         taken: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         known = dict(cursor.grids) if cursor else {}
-        changed = {grid for grid, position in known.items() if grid in feeds and feeds[grid].version != position.view}
+        changed = {
+            grid
+            for grid, position in known.items()
+            if grid in feeds and feeds[grid].version != position.view
+        }
         self.device = device
         self.own = own
         self.waiting = sum(feeds[grid].rev for grid in changed)
-        self.feeds = {grid: feed for grid, feed in feeds.items() if grid not in changed} if changed else feeds
+        self.feeds = (
+            {grid: feed for grid, feed in feeds.items() if grid not in changed}
+            if changed
+            else feeds
+        )
         self.dropped = sorted((known.keys() - feeds.keys()) | changed)
         for grid in (*again, *changed):
             known.pop(grid, None)
-        self.positions = {grid: known.get(grid) or Position(0, feed.rev, 0, feed.version) for grid, feed in self.feeds.items()}
+        self.positions = {
+            grid: known.get(grid) or Position(0, feed.rev, 0, feed.version)
+            for grid, feed in self.feeds.items()
+        }
         for grid, position in self.positions.items():
             if position.snapshot or grid not in known:
                 self.positions[grid] = position._replace(own_since=own[1] + 1)
         for grid, count in taken.items():
             held = known.get(grid)
-            if held and grid in self.feeds and held.rev == feeds[grid].rev - count and not held.snapshot and held.own_since <= own[0]:
+            if (
+                held
+                and grid in self.feeds
+                and held.rev == feeds[grid].rev - count
+                and not held.snapshot
+                and held.own_since <= own[0]
+            ):
                 self.positions[grid] = held._replace(rev=feeds[grid].rev)
-        self.stale_grids = [grid for grid, feed in self.feeds.items() if self.positions[grid].rev < feed.rev]
+        self.stale_grids = [
+            grid for grid, feed in self.feeds.items() if self.positions[grid].rev < feed.rev
+        ]
 
     @property
     def stale_parts(self) -> list[str]:
         """The grids of which only a part is shown, and in which something may still come."""
-        return [grid for grid, feed in self.feeds.items() if feed.view not in WHOLE_GRID and self.positions[grid].rev < feed.rev]
+        return [
+            grid
+            for grid, feed in self.feeds.items()
+            if feed.view not in WHOLE_GRID and self.positions[grid].rev < feed.rev
+        ]
 
-    def to_page(self, changes: Sequence[str] = (), more: bool = False, of_parts: int | None = None) -> Page:
-        """The page that leads to the positions as they stand now; `of_parts`: what is still to come of grids that are shown in part."""
+    def to_page(
+        self, changes: Sequence[str] = (), more: bool = False, of_parts: int | None = None
+    ) -> Page:
+        """The page that leads to the positions as they stand now; `of_parts`: what is still to come
+        of grids that are shown in part.
+        """
         counted = self.feeds.items()
         if of_parts is not None:
             counted = {grid: feed for grid, feed in counted if feed.view in WHOLE_GRID}.items()
-        pending = self.waiting + (of_parts or 0) + sum(max(0, feed.rev - self.positions[grid].rev) for grid, feed in counted)
+        pending = (
+            self.waiting
+            + (of_parts or 0)
+            + sum(max(0, feed.rev - self.positions[grid].rev) for grid, feed in counted)
+        )
         return Page(list(changes), self.positions, self.dropped, more or self.waiting > 0, pending)
 
 
-async def page(connection: Connection, plan: PullPlan, reader: Reader, limit: int, now: datetime, cipher: FieldCipher) -> Page:
+async def page(
+    connection: Connection,
+    plan: PullPlan,
+    reader: Reader,
+    limit: int,
+    now: datetime,
+    cipher: FieldCipher,
+) -> Page:
     """The next page of a plan in which something is still to come."""
     rows = await _rows(connection, plan, reader, limit, now)
     changes: list[str] = []
@@ -272,7 +348,9 @@ async def page(connection: Connection, plan: PullPlan, reader: Reader, limit: in
 
 @cache
 def _count_sql(views: Views) -> str:
-    """How many records of grids that are shown in part are still to come; $3 and $10 are revs and snapshots of the positions."""
+    """How many records of grids that are shown in part are still to come; $3 and $10 are revs and
+    snapshots of the positions.
+    """
     parts = (
         f"SELECT FROM {kind.name} r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND r.rev > p.rev"
         f" AND (r.rev > p.snapshot OR (NOT r.deleted AND {within_window(kind)})) AND {shown_in(kind, views)}"
@@ -284,7 +362,9 @@ def _count_sql(views: Views) -> str:
     )
 
 
-async def _count_parts(connection: Connection, plan: PullPlan, reader: Reader, now: datetime) -> int:
+async def _count_parts(
+    connection: Connection, plan: PullPlan, reader: Reader, now: datetime
+) -> int:
     grids = plan.stale_parts
     views = [plan.feeds[grid].view for grid in grids]
     count: int = await connection.fetchval(
@@ -300,7 +380,9 @@ async def _count_parts(connection: Connection, plan: PullPlan, reader: Reader, n
     return count
 
 
-async def _rows(connection: Connection, plan: PullPlan, reader: Reader, limit: int, now: datetime) -> list[Any]:
+async def _rows(
+    connection: Connection, plan: PullPlan, reader: Reader, limit: int, now: datetime
+) -> list[Any]:
     """One page of rows, and one more: at most about PAGE_BYTES of fields, and at least one row."""
     windows = windows_on(local_day(now))
     positions = [plan.positions[grid] for grid in plan.stale_grids]
@@ -340,7 +422,9 @@ def _advance(
     stopped: tuple[str, int] | None,
     rows: Sequence[Any],
 ) -> None:
-    """Moves the positions of the grids that a page covered: to their heads, or, where it was full, to its last rev."""
+    """Moves the positions of the grids that a page covered: to their heads, or, where it was full,
+    to its last rev.
+    """
     highest: dict[str, int] = {}
     for row in rows:
         highest[row["grid"]] = row["rev"]
@@ -358,7 +442,9 @@ def _change(row: Any, cipher: FieldCipher) -> str:
     if row["kind"] == "held":
         fields = _held_fields(row, cipher)
     elif (row["extra"] is not None or row["personal"]) and not row["deleted"]:
-        fields = whole_record(cipher, KINDS[row["kind"]], str(row["id"]), fields, row["personal"], row["extra"])
+        fields = whole_record(
+            cipher, KINDS[row["kind"]], str(row["id"]), fields, row["personal"], row["extra"]
+        )
     text = f'{{"kind":"{row["kind"]}","id":"{row["id"]}","grid":"{row["grid"]}","rev":{row["rev"]}'
     if row["gone"]:
         return text + ',"deleted":false,"gone":true,"fields":{}}'
@@ -408,7 +494,9 @@ def _renumbered(sql: str) -> str:
     return _PARAMETER.sub(lambda found: f"${_DIGEST_PLACES.get(int(found[1]), int(found[1]))}", sql)
 
 
-async def digests(connection: Connection, feeds: Mapping[str, Feed], reader: Reader, now: datetime) -> dict[str, tuple[int, str]]:
+async def digests(
+    connection: Connection, feeds: Mapping[str, Feed], reader: Reader, now: datetime
+) -> dict[str, tuple[int, str]]:
     """`grid -> (count, digest)` of what a first pull would give now."""
     windows = windows_on(local_day(now))
     views = [feed.view for feed in feeds.values()]
@@ -421,4 +509,6 @@ async def digests(connection: Connection, feeds: Mapping[str, Feed], reader: Rea
         *window_values(windows),
         *parts,
     )
-    return {row["grid"]: (row["count"], f"{row['digest'].to_int(signed=False):016x}") for row in rows}
+    return {
+        row["grid"]: (row["count"], f"{row['digest'].to_int(signed=False):016x}") for row in rows
+    }

@@ -66,7 +66,12 @@ def _body(schema: str, example: Any) -> dict[str, Any]:
 
 def _answer(schema: str, example: Any) -> dict[int | str, dict[str, Any]]:
     content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
-    return {200: {"description": "What the server did and has", "content": {"application/json": content}}}
+    return {
+        200: {
+            "description": "What the server did and has",
+            "content": {"application/json": content},
+        }
+    }
 
 
 def _read(decode: Callable[[bytes], E], body: bytes) -> E:
@@ -90,7 +95,9 @@ def _read(decode: Callable[[bytes], E], body: bytes) -> E:
 
 
 async def _in_time(answering: Awaitable[bytes], seconds: float) -> bytes:
-    """The answer, or a `Problem` before the phone gives up: what has not been committed by then is not, and its statement is cancelled."""
+    """The answer, or a `Problem` before the phone gives up: what has not been committed by then is
+    not, and its statement is cancelled.
+    """
     try:
         with Deadline(asyncio.get_running_loop().time() + seconds):
             return await answering
@@ -111,7 +118,9 @@ async def _in_time(answering: Awaitable[bytes], seconds: float) -> bytes:
     ),
 )
 async def sync(request: Request) -> Response:
-    """One exchange of a phone: it pushes what was written, then pulls what is new. See `sync_protocol/PROTOCOL.md`."""
+    """One exchange of a phone: it pushes what was written, then pulls what is new. See
+    `sync_protocol/PROTOCOL.md`.
+    """
     state = state_of(request)
     claims, device, now = await phone(request, state)
     body = await read_body(request, owner=device, account=claims.staff_code)
@@ -120,11 +129,17 @@ async def sync(request: Request) -> Response:
         message = _read(decode_request, body)
         count = len(message.mutations)
         if count > MAX_MUTATIONS:
-            text = Text("{count} mutations are over the limit of {max}; send fewer at a time.", count=count, max=MAX_MUTATIONS)
+            text = Text(
+                "{count} mutations are over the limit of {max}; send fewer at a time.",
+                count=count,
+                max=MAX_MUTATIONS,
+            )
             raise Problem(TOO_LARGE, text)
         caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
         began = time.monotonic()
-        answer = await _in_time(state.of(Exchanges).answer(caller, message, now), state.settings.exchange_seconds)
+        answer = await _in_time(
+            state.of(Exchanges).answer(caller, message, now), state.settings.exchange_seconds
+        )
         concurrency.took(claims.staff_code, count, time.monotonic() - began)
     return Response(answer, media_type="application/json")
 
@@ -136,12 +151,25 @@ async def sync(request: Request) -> Response:
     openapi_extra=_body("VerifyRequest", examples.VERIFY),
     response_class=Response,
     responses=_answer("VerifyAnswer", {"mismatched": ["150221100201001"]})
-    | documented(MALFORMED, PROTOCOL_UNKNOWN, *_SIGNED, DEVICE_REVOKED, TOO_LARGE, UNSUPPORTED, INVALID, UPGRADE),
+    | documented(
+        MALFORMED,
+        PROTOCOL_UNKNOWN,
+        *_SIGNED,
+        DEVICE_REVOKED,
+        TOO_LARGE,
+        UNSUPPORTED,
+        INVALID,
+        UPGRADE,
+    ),
 )
 async def prove(request: Request) -> Response:
-    """Compares count and digest of the device's grids with what a first pull would give now; names those that differ."""
+    """Compares count and digest of the device's grids with what a first pull would give now; names
+    those that differ.
+    """
     state = state_of(request)
     claims, device, now = await phone(request, state)
-    message = _read(decode_verify, await read_body(request, owner=device, account=claims.staff_code))
+    message = _read(
+        decode_verify, await read_body(request, owner=device, account=claims.staff_code)
+    )
     mismatched = await verify(state.database, device, claims.staff_code, message, now)
     return Response(encode(VerifyAnswer(mismatched)), media_type="application/json")

@@ -1,4 +1,6 @@
-"""What `gridloop check` does: goes through the parts of the database, several side by side, each in a process of its own."""
+"""What `gridloop check` does: goes through the parts of the database, several side by side, each in
+a process of its own.
+"""
 
 import asyncio
 import gc
@@ -25,7 +27,9 @@ _SIDE_BY_SIDE = 4
 
 
 class Checked:
-    """How far a check has come: `found` are the differences of the `done` of `parts` parts, mended if that was asked for."""
+    """How far a check has come: `found` are the differences of the `done` of `parts` parts, mended
+    if that was asked for.
+    """
 
     def __init__(self) -> None:
         self.done = 0
@@ -34,9 +38,11 @@ class Checked:
 
 
 def go_through(settings: Settings, mend: bool, checked: Checked, progress: Progress) -> None:
-    """Checks every part, and mends what differs if asked to; tells `progress` how many of how many are done.
+    """Checks every part, and mends what differs if asked to; tells `progress` how many of how many
+    are done.
 
-    An interrupt ends it at once; what was mended until then stays, and of a part that was under way nothing.
+    An interrupt ends it at once; what was mended until then stays, and of a part that was under way
+    nothing.
     """
     parts = asyncio.run(_parts(settings))
     checked.parts = len(parts)
@@ -50,14 +56,20 @@ def go_through(settings: Settings, mend: bool, checked: Checked, progress: Progr
 
 def _each(settings: Settings, mend: bool, parts: list[Cte]) -> Iterator[list[Difference]]:
     """What was found in each part, in the order in which they are done."""
-    count = min(len(parts), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _SIDE_BY_SIDE)
+    count = min(
+        len(parts),
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        _SIDE_BY_SIDE,
+    )
     if count == 1:
         for part in parts:
             yield asyncio.run(_one(settings, mend, part))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context, _begin) as pool:
-        futures: list[Future[list[Difference]]] = [pool.submit(_in_process, settings, mend, part) for part in parts]
+        futures: list[Future[list[Difference]]] = [
+            pool.submit(_in_process, settings, mend, part) for part in parts
+        ]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -69,11 +81,14 @@ def _each(settings: Settings, mend: bool, parts: list[Cte]) -> Iterator[list[Dif
 
 
 def _begin() -> None:
-    """In a process of the check: who is at the terminal speaks to the first process, and this one ends with it."""
+    """In a process of the check: who is at the terminal speaks to the first process, and this one
+    ends with it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     follow_first_process()
-    # Nothing here refers to itself; to look for that again and again would take a third of the time.
+    # Nothing here refers to itself; to look for that again and again would take a third of the
+    # time.
     gc.disable()
 
 
@@ -102,7 +117,9 @@ async def _note(connection: Connection, count: int) -> None:
 
 async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
     connection = await asyncpg.connect(
-        str(settings.database_url), timeout=10, server_settings={"timezone": "UTC", **UNLIMITED.server_settings()}
+        str(settings.database_url),
+        timeout=10,
+        server_settings={"timezone": "UTC", **UNLIMITED.server_settings()},
     )
     try:
         return await work(connection)

@@ -1,8 +1,10 @@
-"""Who gets credit for what: from what a record was and what it is, to what changes in the tallies. Pure.
+"""Who gets credit for what: from what a record was and what it is, to what changes in the tallies.
+Pure.
 
-A visit counts for who wrote it, on the day of the visit. A problem raised counts for who raised it, on the day of raised_at; a problem
-resolved for the cadre of the resolve step that stands, on the day of that step; a rejected or joined problem for nobody. Days are those
-of Asia/Shanghai; a span is the ISO week or the month of such a day, for cadres also the quarter.
+A visit counts for who wrote it, on the day of the visit. A problem raised counts for who raised it,
+on the day of raised_at; a problem resolved for the cadre of the resolve step that stands, on the
+day of that step; a rejected or joined problem for nobody. Days are those of Asia/Shanghai; a span
+is the ISO week or the month of such a day, for cadres also the quarter.
 """
 
 from collections import defaultdict
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
     pass
 
 ALWAYS = ""  # the span of all time
-# Where the counts of a duty begin in a row of a grid: visits, raised, resolved, behind the four of the whole.
+# Where the counts of a duty begin in a row of a grid: visits, raised, resolved, behind the four of
+# the whole.
 _DUTY_AT = {duty: 4 + 3 * place for place, duty in enumerate(DUTIES)}
 _GRID_WIDTH = 4 + 3 * len(DUTIES)
 
 
-# The keys of the rows of each tally. Plain tuples: they are made, compared and sorted for every push.
+# The keys of the rows of each tally. Plain tuples: they are made, compared and sorted for every
+# push.
 DayKey = tuple[date, str, str]  # day, grid, cadre
 WeekKey = tuple[str, str]  # week, grid
 GridKey = tuple[str, str]  # span, grid
@@ -77,7 +81,9 @@ def _ends(day: date) -> tuple[datetime, datetime]:
 
 
 class TallyDeltas:
-    """Collects what changes in each tally: `visit`, `case` and `household` take a record's facts before and after."""
+    """Collects what changes in each tally: `visit`, `case` and `household` take a record's facts
+    before and after.
+    """
 
     def __init__(self) -> None:
         self._days: dict[DayKey, list[int]] = defaultdict(lambda: [0] * 3)
@@ -85,7 +91,9 @@ class TallyDeltas:
         self._cases: dict[CaseKey, list[int]] = defaultdict(lambda: [0] * 4)
         self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * _GRID_WIDTH)
         self._cadres: dict[CadreKey, list[int]] = defaultdict(lambda: [0] * 3)
-        self._visited: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)  # (span, grid) -> household -> visits
+        self._visited: dict[tuple[str, str], dict[str, int]] = defaultdict(
+            dict
+        )  # (span, grid) -> household -> visits
         self._household_counts: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
         self._contact_changes: dict[str, int] = {}
         self._visits: dict[tuple[str, str, date], _VisitRows] = {}
@@ -103,19 +111,30 @@ class TallyDeltas:
             self._case(before, -1)
             self._case(after, 1)
 
-    def household(self, id: str, before: HouseholdFacts | None, after: HouseholdFacts | None) -> None:
+    def household(
+        self, id: str, before: HouseholdFacts | None, after: HouseholdFacts | None
+    ) -> None:
         """A household was made, moved, deleted, or got or lost its contact member."""
         if before == after:
             return
         for facts, sign in ((before, -1), (after, 1)):
             if facts is not None:
                 _add(self._household_counts[facts.grid], (1, int(facts.contact)), sign)
-        change = int(after is not None and after.contact) - int(before is not None and before.contact)
+        change = int(after is not None and after.contact) - int(
+            before is not None and before.contact
+        )
         if change:
             self._contact_changes[id] = self._contact_changes.get(id, 0) + change
 
-    def new_visits(self, by: str, visits: Iterable[tuple[str, int, str, Iterable[str] | None, str | None]], received_at: datetime) -> None:
-        """The same as `visit` for many that one cadre has just made: grid, stamp as a number, moment, duties and household of each."""
+    def new_visits(
+        self,
+        by: str,
+        visits: Iterable[tuple[str, int, str, Iterable[str] | None, str | None]],
+        received_at: datetime,
+    ) -> None:
+        """The same as `visit` for many that one cadre has just made: grid, stamp as a number,
+        moment, duties and household of each.
+        """
         touched: dict[_VisitRows, int] = {}
         for grid, stamp, visited_at, duties, household in visits:
             rows = self._rows_of(grid, by, day_of(visited_at))
@@ -125,8 +144,10 @@ class TallyDeltas:
             rows.count(count, received_at)
 
     def stored_visits(self, visits: Iterable[Iterable[Any]]) -> None:
-        """The same as `visit` for many that are there already, as rows of the table: grid, cadre, stamp of the latest mutation, that of
-        the first if it is another, when it came in, moment, duties and household of each."""
+        """The same as `visit` for many that are there already, as rows of the table: grid, cadre,
+        stamp of the latest mutation, that of the first if it is another, when it came in, moment,
+        duties and household of each.
+        """
         for grid, by, stamp, first, received_at, visited_at, duties, household in visits:
             rows = self._rows_of(grid, by, local_day(visited_at))
             written = stamp if first is None else int(first, 16)
@@ -174,7 +195,9 @@ class TallyDeltas:
             return
         self._problem(facts, facts.raised, facts.raised_by, (1, 0), sign)
         for span in spans_of(facts.raised):
-            self._grids[span, facts.grid][3] += sign * _came_late(span, facts.raised, facts.received_at)
+            self._grids[span, facts.grid][3] += sign * _came_late(
+                span, facts.raised, facts.received_at
+            )
         if facts.resolved is not None and facts.resolved_by is not None:
             self._problem(facts, facts.resolved, facts.resolved_by, (0, 1), sign)
         self._status_change(facts, facts.raised, (1, 0, 0, 0), sign)
@@ -183,11 +206,19 @@ class TallyDeltas:
             self._status_change(facts, facts.became_overdue, (0, 0, 1, 0), sign)
             self._status_change(facts, facts.closed, (0, 0, 0, 1), sign)
 
-    def _status_change(self, facts: CaseFacts, day: date | None, counts: tuple[int, int, int, int], sign: int) -> None:
+    def _status_change(
+        self, facts: CaseFacts, day: date | None, counts: tuple[int, int, int, int], sign: int
+    ) -> None:
         for span in (ALWAYS, *spans_of(day)) if day is not None else ():
-            _add(self._cases[period_type(span), span, _village(facts.grid), facts.severity], counts, sign)
+            _add(
+                self._cases[period_type(span), span, _village(facts.grid), facts.severity],
+                counts,
+                sign,
+            )
 
-    def _problem(self, facts: CaseFacts, day: date, cadre: str, counts: tuple[int, int], sign: int) -> None:
+    def _problem(
+        self, facts: CaseFacts, day: date, cadre: str, counts: tuple[int, int], sign: int
+    ) -> None:
         _add(self._days[day, facts.grid, cadre], (0, *counts), sign)
         for span in (*spans_of(day), quarter_of(day)):
             _add(self._cadres[span, _village(facts.grid), cadre], (0, *counts), sign)
@@ -205,22 +236,34 @@ class TallyDeltas:
         return _rows(self._days)
 
     def weeks(self) -> dict[WeekKey, tuple[int, ...]]:
-        """Changes of `week_tally`: visits of each day from Monday to Sunday, then the prompt ones of each day."""
+        """Changes of `week_tally`: visits of each day from Monday to Sunday, then the prompt ones
+        of each day.
+        """
         self._to_rows()
         return _rows(self._weeks)
 
     def cases(self) -> dict[CaseKey, tuple[int, ...]]:
-        """Changes of `case_tally`: raised, closed, became overdue (`lapsed`), overdue ended (`cleared`)."""
+        """Changes of `case_tally`: raised, closed, became overdue (`lapsed`), overdue ended
+        (`cleared`).
+        """
         return _rows(self._cases)
 
     def grids(self) -> dict[GridKey, tuple[int, ...]]:
-        """Changes of `grid_tally`, but for households: visits, raised, resolved, late, then visits, raised, resolved of each duty.
+        """Changes of `grid_tally`, but for households: visits, raised, resolved, late, then visits,
+        raised, resolved of each duty.
 
-        Where a household is visited now there is a row, even of naughts: the household counts there.
+        Where a household is visited now there is a row, even of naughts: the household counts
+        there.
         """
         self._to_rows()
-        visited = {key for key, visits in self._visited.items() if any(n > 0 for n in visits.values())}
-        return {key: tuple(row) for key, row in sorted(self._grids.items()) if any(row) or key in visited}
+        visited = {
+            key for key, visits in self._visited.items() if any(n > 0 for n in visits.values())
+        }
+        return {
+            key: tuple(row)
+            for key, row in sorted(self._grids.items())
+            if any(row) or key in visited
+        }
 
     def cadres(self) -> dict[CadreKey, tuple[int, ...]]:
         """Changes of `cadre_tally`: visits, raised, resolved."""
@@ -228,21 +271,38 @@ class TallyDeltas:
         return _rows(self._cadres)
 
     def visited(self) -> dict[VisitedKey, tuple[int, ...]]:
-        """Households that are visited in a span now, whether or not they were before: rows of `visited_household`."""
+        """Households that are visited in a span now, whether or not they were before: rows of
+        `visited_household`.
+        """
         self._to_rows()
-        found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n > 0]
+        found = [
+            (household, span, grid)
+            for (span, grid), visits in self._visited.items()
+            for household, n in visits.items()
+            if n > 0
+        ]
         return dict.fromkeys(sorted(found), (1,))
 
     def visited_in(self) -> dict[GridKey, set[str]]:
         """The same by span and grid."""
         self._to_rows()
-        found = {key: {household for household, n in visits.items() if n > 0} for key, visits in self._visited.items()}
+        found = {
+            key: {household for household, n in visits.items() if n > 0}
+            for key, visits in self._visited.items()
+        }
         return {key: households for key, households in found.items() if households}
 
     def lost_visits(self) -> dict[VisitedKey, Period]:
-        """Households that have lost a visit in a span, each with the span: perhaps they have no other there."""
+        """Households that have lost a visit in a span, each with the span: perhaps they have no
+        other there.
+        """
         self._to_rows()
-        found = [(household, span, grid) for (span, grid), visits in self._visited.items() for household, n in visits.items() if n < 0]
+        found = [
+            (household, span, grid)
+            for (span, grid), visits in self._visited.items()
+            for household, n in visits.items()
+            if n < 0
+        ]
         return {names: _around(names[1], self._within[names[1]]) for names in sorted(found)}
 
     def household_counts(self) -> dict[str, tuple[int, ...]]:
@@ -255,10 +315,11 @@ class TallyDeltas:
 
 
 class _VisitRows:
-    """What was counted of the visits of a cadre to a grid on a day: counted once, before it is spread over the rows of the tallies.
+    """What was counted of the visits of a cadre to a grid on a day: counted once, before it is
+    spread over the rows of the tallies.
 
-    `begins`, `ends`: the stamps, as numbers, between which a visit of the day is written promptly; `late`: what came after the week, and
-    after the month, had ended.
+    `begins`, `ends`: the stamps, as numbers, between which a visit of the day is written promptly;
+    `late`: what came after the week, and after the month, had ended.
     """
 
     __slots__ = ("_closes", "begins", "duties", "ends", "households", "late", "prompt", "visits")

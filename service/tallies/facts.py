@@ -1,4 +1,6 @@
-"""What a record counts by: the facts of visits, problems and households from which the tallies follow. Pure."""
+"""What a record counts by: the facts of visits, problems and households from which the tallies
+follow. Pure.
+"""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class VisitFacts(NamedTuple):
-    """What a living visit counts by. `written`: the day on which it was written, by the corrected clock."""
+    """What a living visit counts by. `written`: the day on which it was written, by the corrected
+    clock.
+    """
 
     grid: str
     by: str
@@ -28,9 +32,11 @@ VISIT_COUNTS_BY = frozenset({"visited_at", "duties", "household_id"})
 
 
 class CaseFacts(NamedTuple):
-    """What a counted problem counts by; `resolved` and `resolved_by` are None while no resolution stands.
+    """What a counted problem counts by; `resolved` and `resolved_by` are None while no resolution
+    stands.
 
-    `closed`: the day on which it stopped being open; `became_overdue`: the day in which its limit lies, when it was still open then.
+    `closed`: the day on which it stopped being open; `became_overdue`: the day in which its limit
+    lies, when it was still open then.
     """
 
     grid: str
@@ -53,7 +59,12 @@ class HouseholdFacts(NamedTuple):
 
 
 def visit_facts(
-    grid: str, created_by: str, fields: Mapping[str, Any], first_stamp: str, received_at: datetime, deleted: bool = False
+    grid: str,
+    created_by: str,
+    fields: Mapping[str, Any],
+    first_stamp: str,
+    received_at: datetime,
+    deleted: bool = False,
 ) -> VisitFacts | None:
     """The facts of a visit; None for one that counts nowhere."""
     visited_at = fields.get("visited_at")
@@ -61,7 +72,15 @@ def visit_facts(
         return None
     written = day_of_ms(stamp_ms(first_stamp))
     duties = tuple(fields.get("duties", ()))
-    return VisitFacts(grid, created_by, day_of(visited_at), duties, fields.get("household_id"), written, received_at)
+    return VisitFacts(
+        grid,
+        created_by,
+        day_of(visited_at),
+        duties,
+        fields.get("household_id"),
+        written,
+        received_at,
+    )
 
 
 def case_facts(filed: "Filed | None") -> CaseFacts | None:
@@ -91,6 +110,8 @@ def case_facts(filed: "Filed | None") -> CaseFacts | None:
     )
 
 
-def household_facts(grid: str, fields: Mapping[str, Any], deleted: bool = False) -> HouseholdFacts | None:
+def household_facts(
+    grid: str, fields: Mapping[str, Any], deleted: bool = False
+) -> HouseholdFacts | None:
     """The facts of a household; None for a deleted one."""
     return None if deleted else HouseholdFacts(grid, fields.get("contact_member") is not None)

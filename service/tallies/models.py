@@ -1,4 +1,6 @@
-"""The tallies, kept in the transaction of the records themselves. All can be recounted from the records (`gridloop check`)."""
+"""The tallies, kept in the transaction of the records themselves. All can be recounted from the
+records (`gridloop check`).
+"""
 
 from datetime import date, datetime
 from typing import Any
@@ -29,10 +31,12 @@ class Tally(SQLModel, table=True):
 
 
 class GridTally(SQLModel, table=True):
-    """What was done in each grid in each span, an ISO week or a month: in all, and per duty; a visit counts under each of its duties.
+    """What was done in each grid in each span, an ISO week or a month: in all, and per duty; a
+    visit counts under each of its duties.
 
-    `late`: visits and problems of the span that came in after it. `households`, `contacts`: distinct households visited, and those of
-    them that are contact households. One row for all duties, for nearly every visit that comes changes it.
+    `late`: visits and problems of the span that came in after it. `households`, `contacts`:
+    distinct households visited, and those of them that are contact households. One row for all
+    duties, for nearly every visit that comes changes it.
     """
 
     __tablename__ = "grid_tally"
@@ -68,7 +72,8 @@ class GridTally(SQLModel, table=True):
 class WeekTally(SQLModel, table=True):
     """The visits of each grid on each day of an ISO week, from Monday (1) to Sunday (7).
 
-    `prompt`: those of them that were written on their own day. One row a week, for the loop asks for days by the thousand.
+    `prompt`: those of them that were written on their own day. One row a week, for the loop asks
+    for days by the thousand.
     """
 
     __tablename__ = "week_tally"
@@ -92,10 +97,12 @@ class WeekTally(SQLModel, table=True):
 
 
 class CaseTally(SQLModel, table=True):
-    """How many problems of each village and severity turned in each span: `every` is `week` or `month`, or empty for all time.
+    """How many problems of each village and severity turned in each span: `every` is `week` or
+    `month`, or empty for all time.
 
-    `raised` and `closed` (resolved): what was open at the end of a span is all that was ever raised less all closed, taken back by what
-    turned in later spans. `lapsed`: passed its limit while open; `cleared`: closed after that; they give what was overdue in the same way.
+    `raised` and `closed` (resolved): what was open at the end of a span is all that was ever raised
+    less all closed, taken back by what turned in later spans. `lapsed`: passed its limit while
+    open; `cleared`: closed after that; they give what was overdue in the same way.
     """
 
     __tablename__ = "case_tally"
@@ -111,7 +118,9 @@ class CaseTally(SQLModel, table=True):
 
 
 class CadreTally(SQLModel, table=True):
-    """What each cadre did in each village in each week, month and quarter: the sums of `tally`, so that a year is four rows and not 250."""
+    """What each cadre did in each village in each week, month and quarter: the sums of `tally`, so
+    that a year is four rows and not 250.
+    """
 
     __tablename__ = "cadre_tally"
 
@@ -124,7 +133,9 @@ class CadreTally(SQLModel, table=True):
 
 
 class VisitedHousehold(SQLModel, table=True):
-    """That a household was visited in a span, in the grid of the visits; one that was visited once more changes no tally of households."""
+    """That a household was visited in a span, in the grid of the visits; one that was visited once
+    more changes no tally of households.
+    """
 
     __tablename__ = "visited_household"
 
@@ -144,9 +155,13 @@ class HouseholdTally(SQLModel, table=True):
 
 
 class Seal(SQLModel, table=True):
-    """A week or month that was sealed for a unit: the summary as it was then. Unsealing keeps the row and says who and when."""
+    """A week or month that was sealed for a unit: the summary as it was then. Unsealing keeps the
+    row and says who and when.
+    """
 
-    __table_args__ = (Index("seal_in_force", "unit", "span", unique=True, postgresql_where="NOT lifted"),)
+    __table_args__ = (
+        Index("seal_in_force", "unit", "span", unique=True, postgresql_where="NOT lifted"),
+    )
 
     id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
     unit: str = Field(sa_column=Column(Text(collation="C"), nullable=False))

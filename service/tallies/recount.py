@@ -1,8 +1,10 @@
-"""Recounts everything that is derived from the records, and compares: cases from steps, the tallies from visits, cases and households.
+"""Recounts everything that is derived from the records, and compares: cases from steps, the tallies
+from visits, cases and households.
 
-Part by part, each a run of villages: whatever is counted belongs to a grid or a village, so that a part is a whole by itself. A part is
-read in one snapshot, which nobody waits for; the records and what is counted of them are written in one transaction, so that a snapshot
-never shows one without the other. A part that differs is looked at again until nothing was written there between two looks.
+Part by part, each a run of villages: whatever is counted belongs to a grid or a village, so that a
+part is a whole by itself. A part is read in one snapshot, which nobody waits for; the records and
+what is counted of them are written in one transaction, so that a snapshot never shows one without
+the other. A part that differs is looked at again until nothing was written there between two looks.
 """
 
 from collections import defaultdict
@@ -36,14 +38,18 @@ _END = "\U0010ffff"
 
 
 class Cte(NamedTuple):
-    """The grids from `begins` on and before `ends`, and the villages; both are codes of villages, or lie before and behind all codes."""
+    """The grids from `begins` on and before `ends`, and the villages; both are codes of villages,
+    or lie before and behind all codes.
+    """
 
     begins: str
     ends: str
 
 
 class Difference(msgspec.Struct):
-    """A derived row that is not what the records say. `row` is its key in the table; `wanted` what belongs there, None for no row."""
+    """A derived row that is not what the records say. `row` is its key in the table; `wanted` what
+    belongs there, None for no row.
+    """
 
     what: str
     key: str
@@ -54,8 +60,9 @@ class Difference(msgspec.Struct):
 
 
 class _Recount(msgspec.Struct):
-    """Everything derived of a part, from nothing but the records: cases by problem, the rows of each tally by table, and the households
-    visited by span and grid."""
+    """Everything derived of a part, from nothing but the records: cases by problem, the rows of
+    each tally by table, and the households visited by span and grid.
+    """
 
     cases: dict[str, filing.Filed]
     tallies: dict[str, dict[Any, tuple[int, ...]]]
@@ -70,7 +77,9 @@ class _Seen(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """A tally: the columns of its key, those of its counts, how a row's key is made, and the column by which it belongs to a part."""
+    """A tally: the columns of its key, those of its counts, how a row's key is made, and the column
+    by which it belongs to a part.
+    """
 
     keys: tuple[str, ...]
     counts: tuple[str, ...]
@@ -85,10 +94,17 @@ def _key(*parts: Any) -> tuple[Any, ...]:
 TABLES: Mapping[str, _Table] = {
     "tally": _Table(("day", "grid", "cadre"), WORK_COUNTS, _key),
     "week_tally": _Table(("week", "grid"), WEEK_DAYS, _key),
-    "case_tally": _Table(("every", "span", "village", "severity"), ("raised", "closed", "lapsed", "cleared"), _key, "village"),
+    "case_tally": _Table(
+        ("every", "span", "village", "severity"),
+        ("raised", "closed", "lapsed", "cleared"),
+        _key,
+        "village",
+    ),
     "cadre_tally": _Table(("span", "village", "cadre"), WORK_COUNTS, _key, "village"),
     "visited_household": _Table(("household", "span", "grid"), (), _key),
-    "grid_tally": _Table(("span", "grid"), (*WORK_COUNTS, "late", *DUTY_COUNTS, "households", "contacts"), _key),
+    "grid_tally": _Table(
+        ("span", "grid"), (*WORK_COUNTS, "late", *DUTY_COUNTS, "households", "contacts"), _key
+    ),
     "household_tally": _Table(("grid",), ("households", "contacts"), str),
 }
 
@@ -97,7 +113,9 @@ Note = Callable[[Connection, int], Awaitable[None]]
 
 
 async def parts_of(connection: Connection) -> list[Cte]:
-    """The parts of the database: together they hold every grid and village that there is, or that a stray row may name."""
+    """The parts of the database: together they hold every grid and village that there is, or that a
+    stray row may name.
+    """
     rows = await connection.fetch(
         "SELECT left(grid, $1) AS village, sum(rev)::bigint AS revs FROM counter WHERE grid ~ '^[0-9]+$' AND length(grid) > $1"
         ' GROUP BY 1 ORDER BY left(grid, $1) COLLATE "C"',
@@ -115,7 +133,8 @@ async def parts_of(connection: Connection) -> list[Cte]:
 async def check(connection: Connection, settings: Settings, part: Cte) -> list[Difference]:
     """Where the kept cases and tallies of a part differ from a recount while it stands still.
 
-    Nobody waits for it, but for the writers of a part that differs in every look and is written to all the time: those for one look.
+    Nobody waits for it, but for the writers of a part that differs in every look and is written to
+    all the time: those for one look.
     """
     seen = await _look(connection, settings, part)
     for _ in range(_LOOKS):
@@ -129,8 +148,11 @@ async def check(connection: Connection, settings: Settings, part: Cte) -> list[D
         return (await _see(connection, settings, part)).found
 
 
-async def mend(connection: Connection, settings: Settings, part: Cte, note: Note) -> list[Difference]:
-    """Puts what the records say in place of the rows of a part that differ; nobody writes meanwhile. Returns what it has mended.
+async def mend(
+    connection: Connection, settings: Settings, part: Cte, note: Note
+) -> list[Difference]:
+    """Puts what the records say in place of the rows of a part that differ; nobody writes
+    meanwhile. Returns what it has mended.
 
     `note` is told in the same transaction how many rows those are.
     """
@@ -142,8 +164,12 @@ async def mend(connection: Connection, settings: Settings, part: Cte, note: Note
         return found
 
 
-async def differences(connection: Connection, settings: Settings, progress: Progress = lambda done, parts: None) -> list[Difference]:
-    """Where the kept cases and tallies differ from a recount; empty when all is well. The connection is in no transaction."""
+async def differences(
+    connection: Connection, settings: Settings, progress: Progress = lambda done, parts: None
+) -> list[Difference]:
+    """Where the kept cases and tallies differ from a recount; empty when all is well. The
+    connection is in no transaction.
+    """
     found = []
     parts = await parts_of(connection)
     for done, part in enumerate(parts, 1):
@@ -167,7 +193,9 @@ async def _look(connection: Connection, settings: Settings, part: Cte) -> _Seen:
 
 async def _see(connection: Connection, settings: Settings, part: Cte) -> _Seen:
     """Counts a part anew and compares, in the caller's transaction, which sees one state."""
-    rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid >= $1 AND grid < $2", *part)
+    rows = await connection.fetch(
+        "SELECT grid, rev FROM counter WHERE grid >= $1 AND grid < $2", *part
+    )
     truth = await _recount(connection, settings, part)
     found = await _compare_cases(connection, part, truth.cases)
     for table, wanted in truth.tallies.items():
@@ -176,7 +204,7 @@ async def _see(connection: Connection, settings: Settings, part: Cte) -> _Seen:
     return _Seen({row["grid"]: row["rev"] for row in rows}, found)
 
 
-# ------------------------------------------------------------------------------------------------------ counting
+# ----------------------------------------------------------------------------------------- counting
 
 _VISITS = """
     SELECT grid, created_by, stamp, clocks -> 'first' ->> 1 AS first, received_at, visited_at, duties, household_id::text
@@ -214,7 +242,9 @@ async def _recount(connection: Connection, settings: Settings, part: Cte) -> _Re
     visited = changes.visited_in()
     elsewhere = set().union(*visited.values()) - households
     if elsewhere:
-        contacts.update([row["id"] for row in await connection.fetch(_CONTACTS_ELSEWHERE, array(elsewhere))])
+        contacts.update(
+            [row["id"] for row in await connection.fetch(_CONTACTS_ELSEWHERE, array(elsewhere))]
+        )
     nobody: set[str] = set()
     grids = {}
     for key, counts in changes.grids().items():
@@ -234,7 +264,9 @@ async def _recount(connection: Connection, settings: Settings, part: Cte) -> _Re
     )
 
 
-async def _recount_cases(connection: Connection, settings: Settings, part: Cte) -> dict[str, filing.Filed]:
+async def _recount_cases(
+    connection: Connection, settings: Settings, part: Cte
+) -> dict[str, filing.Filed]:
     filed = {}
     by_problem = defaultdict(dict, filing.steps_from(await connection.fetch(_STEPS, *part)))
     limit = filing.limit_rule_of(settings)
@@ -242,24 +274,43 @@ async def _recount_cases(connection: Connection, settings: Settings, part: Cte) 
     own_work_from = await sync_queries.own_work_from(connection)
     for row in await connection.fetch(_PROBLEMS, *part):
         fields = msgspec.json.decode(row["fields"])
-        case = fold(fields, row["grid"], row["created_by"], by_problem[row["id"]].values(), limit, may_extend, own_work_from)
+        case = fold(
+            fields,
+            row["grid"],
+            row["created_by"],
+            by_problem[row["id"]].values(),
+            limit,
+            may_extend,
+            own_work_from,
+        )
         case.history = []
-        case.reason = case.duplicate_of = None  # which the case file does not keep: they stand in the steps
-        filed[row["id"]] = filing.Filed(row["id"], row["grid"], fields["duty"], filing.severity_of(fields), case, row["received_at"])
+        case.reason = case.duplicate_of = (
+            None  # which the case file does not keep: they stand in the steps
+        )
+        filed[row["id"]] = filing.Filed(
+            row["id"],
+            row["grid"],
+            fields["duty"],
+            filing.severity_of(fields),
+            case,
+            row["received_at"],
+        )
     return filed
 
 
-# ----------------------------------------------------------------------------------------------------- comparing
+# ---------------------------------------------------------------------------------------- comparing
 
-# The cases of the part's problems, wherever the case says that they are; and what the part keeps beside them, unless it is a problem's of
-# another part, which finds it then.
+# The cases of the part's problems, wherever the case says that they are; and what the part keeps
+# beside them, unless it is a problem's of another part, which finds it then.
 _KEPT_CASES = """
     SELECT problem::text FROM case_file c WHERE grid >= $1 AND grid < $2
       AND NOT EXISTS (SELECT FROM problem p WHERE p.id = c.problem AND NOT p.deleted AND NOT (p.grid >= $1 AND p.grid < $2))
 """
 
 
-async def _compare_cases(connection: Connection, part: Cte, truth: Mapping[str, filing.Filed]) -> list[Difference]:
+async def _compare_cases(
+    connection: Connection, part: Cte, truth: Mapping[str, filing.Filed]
+) -> list[Difference]:
     problems = {row["problem"] for row in await connection.fetch(_KEPT_CASES, *part)}
     kept = await filing.load(connection, problems | truth.keys())
     found = []
@@ -270,7 +321,9 @@ async def _compare_cases(connection: Connection, part: Cte, truth: Mapping[str, 
     return found
 
 
-async def _compare(connection: Connection, part: Cte, name: str, wanted: Mapping[Any, tuple[int, ...]]) -> list[Difference]:
+async def _compare(
+    connection: Connection, part: Cte, name: str, wanted: Mapping[Any, tuple[int, ...]]
+) -> list[Difference]:
     """The rows of a tally that differ; a row of naughts is as good as none."""
     table = TABLES[name]
     chosen = ", ".join([*table.keys, *table.counts])
@@ -278,7 +331,9 @@ async def _compare(connection: Connection, part: Cte, name: str, wanted: Mapping
     zero = (0,) * len(table.counts)
     left = dict(wanted)
     differing: list[tuple[Any, tuple[int, ...] | None, tuple[int, ...] | None]] = []
-    cursor = await connection.cursor(f"SELECT {chosen} FROM {name} WHERE {table.place} >= $1 AND {table.place} < $2", *part)
+    cursor = await connection.cursor(
+        f"SELECT {chosen} FROM {name} WHERE {table.place} >= $1 AND {table.place} < $2", *part
+    )
     while rows := await cursor.fetch(_AT_ONCE):
         for row in rows:
             values = tuple(row)
@@ -287,24 +342,45 @@ async def _compare(connection: Connection, part: Cte, name: str, wanted: Mapping
             if kept != truth and kept != (truth or zero):
                 differing.append((key, kept, truth))
     differing += [(key, None, truth) for key, truth in left.items() if truth != zero]
-    return [Difference(name, _shown(key), str(kept), str(truth), key, truth) for key, kept, truth in sorted(differing, key=itemgetter(0))]
+    return [
+        Difference(name, _shown(key), str(kept), str(truth), key, truth)
+        for key, kept, truth in sorted(differing, key=itemgetter(0))
+    ]
 
 
-async def _compare_visited(connection: Connection, part: Cte, wanted: Mapping[tuple[str, str], set[str]]) -> list[Difference]:
+async def _compare_visited(
+    connection: Connection, part: Cte, wanted: Mapping[tuple[str, str], set[str]]
+) -> list[Difference]:
     """The households that are kept as visited and were not, or the other way round."""
     kept = defaultdict(set)
-    cursor = await connection.cursor("SELECT household::text, span, grid FROM visited_household WHERE grid >= $1 AND grid < $2", *part)
+    cursor = await connection.cursor(
+        "SELECT household::text, span, grid FROM visited_household WHERE grid >= $1 AND grid < $2",
+        *part,
+    )
     while rows := await cursor.fetch(_AT_ONCE):
         for household, span, grid in rows:
             kept[span, grid].add(household)
     nobody: set[str] = set()
     found = []
-    for span, grid in sorted(key for key in kept.keys() | wanted.keys() if kept.get(key, nobody) != wanted.get(key, nobody)):
+    for span, grid in sorted(
+        key
+        for key in kept.keys() | wanted.keys()
+        if kept.get(key, nobody) != wanted.get(key, nobody)
+    ):
         truth = wanted.get((span, grid), nobody)
         for household in sorted(kept.get((span, grid), nobody) ^ truth):
             key = (household, span, grid)
             before, after = ("None", "(1,)") if household in truth else ("(1,)", "None")
-            found.append(Difference("visited_household", _shown(key), before, after, key, () if household in truth else None))
+            found.append(
+                Difference(
+                    "visited_household",
+                    _shown(key),
+                    before,
+                    after,
+                    key,
+                    () if household in truth else None,
+                )
+            )
     return found
 
 
@@ -312,7 +388,7 @@ def _shown(key: Any) -> str:
     return str(tuple(map(str, key)) if isinstance(key, tuple) else key)
 
 
-# ------------------------------------------------------------------------------------------------------- mending
+# ------------------------------------------------------------------------------------------ mending
 
 
 async def _put_right(connection: Connection, found: Sequence[Difference]) -> None:

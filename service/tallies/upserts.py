@@ -1,4 +1,6 @@
-"""The SQL that keeps the tallies: statements that add what changed to rows, which are made as they are needed."""
+"""The SQL that keeps the tallies: statements that add what changed to rows, which are made as they
+are needed.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -15,12 +17,15 @@ WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in ra
 
 
 def _rows(keys: Mapping[str, str], counts: Sequence[str]) -> str:
-    """Rows of a tally as a source: $1 on are their keys, an array a column; behind them all counts, row by row, in one more array.
+    """Rows of a tally as a source: $1 on are their keys, an array a column; behind them all counts,
+    row by row, in one more array.
 
     PostgreSQL takes longer to begin with an array than to read what these hold.
     """
     arrays = ", ".join(f"${place}::text::{kind}[]" for place, kind in enumerate(keys.values(), 1))
-    cells = ", ".join(f"c.every[{len(counts)} * (k.place - 1) + {at}]" for at in range(1, len(counts) + 1))
+    cells = ", ".join(
+        f"c.every[{len(counts)} * (k.place - 1) + {at}]" for at in range(1, len(counts) + 1)
+    )
     return (
         f"SELECT {', '.join(f'k.{name}' for name in keys)}, {cells}"
         f" FROM unnest({arrays}) WITH ORDINALITY AS k({', '.join(keys)}, place),"
@@ -42,7 +47,9 @@ _DAYS = _upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, WORK_
 _CADRES = _upsert("cadre_tally", {"span": "text", "village": "text", "cadre": "text"}, WORK_COUNTS)
 _WEEKS = _upsert("week_tally", {"week": "text", "grid": "text"}, WEEK_DAYS)
 _CASES = _upsert(
-    "case_tally", {"every": "text", "span": "text", "village": "text", "severity": "text"}, ("raised", "closed", "lapsed", "cleared")
+    "case_tally",
+    {"every": "text", "span": "text", "village": "text", "severity": "text"},
+    ("raised", "closed", "lapsed", "cleared"),
 )
 _HOUSEHOLD_COUNTS = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
 
@@ -100,9 +107,17 @@ def _names(keys: Iterable[Sequence[object]]) -> list[str]:
 
 
 def adding(changes: TallyDeltas) -> list[Cte]:
-    """What the visits and problems of changes add to the tallies; where visits count, the households stand written already."""
+    """What the visits and problems of changes add to the tallies; where visits count, the
+    households stand written already.
+    """
     parts = []
-    cases, days, weeks, cadres, visited = changes.cases(), changes.days(), changes.weeks(), changes.cadres(), changes.visited()
+    cases, days, weeks, cadres, visited = (
+        changes.cases(),
+        changes.days(),
+        changes.weeks(),
+        changes.cadres(),
+        changes.visited(),
+    )
     if cases:
         parts.append(Cte("cases", _CASES, _columns(cases)))
     if days:
@@ -114,18 +129,28 @@ def adding(changes: TallyDeltas) -> list[Cte]:
     grids = changes.grids()
     if visited:
         # Wherever a household is visited the grid has a row.
-        parts += [Cte("visited", _VISITED, tuple(_names(visited))), Cte("grids", _GRIDS, _columns(grids))]
+        parts += [
+            Cte("visited", _VISITED, tuple(_names(visited))),
+            Cte("grids", _GRIDS, _columns(grids)),
+        ]
     elif grids:
         parts.append(Cte("grids", _GRIDS_ALONE, _columns(grids)))
     return parts
 
 
 async def take_leave(connection: Connection, changes: TallyDeltas) -> None:
-    """Takes the households out of the counts that are not visited any more in a span; the visits are written already."""
+    """Takes the households out of the counts that are not visited any more in a span; the visits
+    are written already.
+    """
     lost_visits = changes.lost_visits()
     if lost_visits:
-        bounds = [(quoted(period.begins.isoformat()), quoted(period.ends.isoformat())) for period in lost_visits.values()]
-        await connection.execute(_LOST_VISITS, *_names(lost_visits), *map(array, zip(*bounds, strict=True)))
+        bounds = [
+            (quoted(period.begins.isoformat()), quoted(period.ends.isoformat()))
+            for period in lost_visits.values()
+        ]
+        await connection.execute(
+            _LOST_VISITS, *_names(lost_visits), *map(array, zip(*bounds, strict=True))
+        )
 
 
 async def settle_households(connection: Connection, changes: TallyDeltas) -> None:
@@ -134,4 +159,6 @@ async def settle_households(connection: Connection, changes: TallyDeltas) -> Non
     if household_counts:
         await connection.execute(_HOUSEHOLD_COUNTS, *_columns(household_counts))
     if contact_changes:
-        await connection.execute(_CONTACT_CHANGES, array(contact_changes), array(contact_changes.values()))
+        await connection.execute(
+            _CONTACT_CHANGES, array(contact_changes), array(contact_changes.values())
+        )

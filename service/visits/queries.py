@@ -20,7 +20,13 @@ class Filters(NamedTuple):
     until: datetime | None = None
 
 
-async def visits(connection: Connection, reach: Reach, filters: Filters, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
+async def visits(
+    connection: Connection,
+    reach: Reach,
+    filters: Filters,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Row]:
     """Living visits of a reach, the newest first."""
     where = Conditions.reaching("r.grid", reach, own_or_tied("r", "{0}"))
     where.add("NOT r.deleted")

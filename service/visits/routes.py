@@ -25,12 +25,15 @@ from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
 
 router = APIRouter(prefix="/v1", tags=["visits"])
 
-# The newest visits of a large unit are looked for in so many days first, then in more: its years are not read for a page.
+# The newest visits of a large unit are looked for in so many days first, then in more: its years
+# are not read for a page.
 _WINDOWS = (7, 60, 400)
 
 
 class VisitItem(BaseModel):
-    """A visit. `clock_offset_ms`: the phone's clock was off by that. Outside the village a location is coarse."""
+    """A visit. `clock_offset_ms`: the phone's clock was off by that. Outside the village a location
+    is coarse.
+    """
 
     id: str
     grid: str
@@ -55,14 +58,25 @@ class VisitPage(BaseModel):
     next: str | None
 
 
-@router.get("/visits", summary="Visits of a unit", operation_id="list_visits", responses=documented(*READING))
+@router.get(
+    "/visits",
+    summary="Visits of a unit",
+    operation_id="list_visits",
+    responses=documented(*READING),
+)
 async def visits(
     request: Request,
     caller: Signed,
-    unit: Annotated[str | None, Query(max_length=20, description="That unit and all below it")] = None,
+    unit: Annotated[
+        str | None, Query(max_length=20, description="That unit and all below it")
+    ] = None,
     household: GivenId = None,
-    cadre: Annotated[str | None, Query(max_length=40, pattern=r"^[^\x00]+$", description="Made by this cadre")] = None,
-    duty: Annotated[str | None, Query(pattern=f"^({'|'.join(DUTIES)})$", examples=["emergency"])] = None,
+    cadre: Annotated[
+        str | None, Query(max_length=40, pattern=r"^[^\x00]+$", description="Made by this cadre")
+    ] = None,
+    duty: Annotated[
+        str | None, Query(pattern=f"^({'|'.join(DUTIES)})$", examples=["emergency"])
+    ] = None,
     first: First = None,
     last: Last = None,
     limit: Limit = 100,
@@ -74,24 +88,45 @@ async def visits(
         if day is not None and not periods.FIRST_YEAR <= day.year <= periods.LAST_YEAR:
             raise Problem(INVALID, years_text())
     place = read_after(after)
-    filters = Filters(household, cadre, duty, midnight(first) if first else None, midnight(last + timedelta(days=1)) if last else None)
+    filters = Filters(
+        household,
+        cadre,
+        duty,
+        midnight(first) if first else None,
+        midnight(last + timedelta(days=1)) if last else None,
+    )
     async with state_of(request).database.transaction() as connection:
-        rows, more = cut(await _newest(connection, reach, filters, place, limit + 1, caller.now), limit)
+        rows, more = cut(
+            await _newest(connection, reach, filters, place, limit + 1, caller.now), limit
+        )
         await note(connection, request, caller, "visits", [*reach.whole, *reach.tied], len(rows))
     items = [_item(row, caller) for row in rows]
-    return VisitPage(items=items, next=next_after(items[-1].visited_at, items[-1].id) if more else None)
+    return VisitPage(
+        items=items, next=next_after(items[-1].visited_at, items[-1].id) if more else None
+    )
 
 
 async def _newest(
-    connection: Connection, reach: Reach, filters: Filters, place: tuple[datetime, str] | None, limit: int, now: datetime
+    connection: Connection,
+    reach: Reach,
+    filters: Filters,
+    place: tuple[datetime, str] | None,
+    limit: int,
+    now: datetime,
 ) -> list[Any]:
-    if filters.household is None and any(len(code) < CODE_LENGTH["village"] for code in reach.whole):
-        newest = min(moment for moment in (now, filters.until, place and place[0]) if moment is not None)
+    if filters.household is None and any(
+        len(code) < CODE_LENGTH["village"] for code in reach.whole
+    ):
+        newest = min(
+            moment for moment in (now, filters.until, place and place[0]) if moment is not None
+        )
         for days in _WINDOWS:
             since = newest - timedelta(days=days)
             if filters.since is not None and filters.since >= since:
                 break
-            rows = await queries.visits(connection, reach, filters._replace(since=since), place, limit)
+            rows = await queries.visits(
+                connection, reach, filters._replace(since=since), place, limit
+            )
             if rows and rows[0]["page_rows"] == limit:
                 return rows
     return await queries.visits(connection, reach, filters, place, limit)
@@ -99,9 +134,12 @@ async def _newest(
 
 def _item(row: Any, caller: Caller) -> VisitItem:
     fields = redact("visit", msgspec.json.decode(row["fields"]), caller.shown_of(row["grid"]))
-    # The head is shown as the household is: it may have moved out of sight since, or its tie may have ended.
+    # The head is shown as the household is: it may have moved out of sight since, or its tie may
+    # have ended.
     view = row["household_grid"] and caller.view_of(row["household_grid"])
-    head_in_sight = view is not None and (view is not View.TIED or row["contact_member"] == caller.staff_code)
+    head_in_sight = view is not None and (
+        view is not View.TIED or row["contact_member"] == caller.staff_code
+    )
     return VisitItem(
         id=row["id"],
         grid=row["grid"],

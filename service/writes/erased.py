@@ -30,14 +30,16 @@ REASON = "erased"
 
 
 def _erased_body(kind: str, id: str, grid: str, op: str = "put") -> str:
-    return canonical_json({"kind": kind, "id": id, "grid": grid, "op": op, "fields": {}, "erased": True})
+    return canonical_json(
+        {"kind": kind, "id": id, "grid": grid, "op": op, "fields": {}, "erased": True}
+    )
 
 
 def _is_erased(text: str) -> bool:
     return '"erased":true' in text and json.loads(text).get("erased") is True
 
 
-# ------------------------------------------------------------------------------------ the mutation log
+# --------------------------------------------------------------------------------- the mutation log
 
 
 async def erase_lines(connection: Connection, cipher: FieldCipher, rows: Sequence[Any]) -> int:
@@ -55,7 +57,9 @@ async def erase_lines(connection: Connection, cipher: FieldCipher, rows: Sequenc
             done.add(key)
     if changed:
         await sql.write_lines(connection, changed)
-    by_key = {(row["device"], row["seq"], row["received_at"]): row for row in rows if row["body"] is None}
+    by_key = {
+        (row["device"], row["seq"], row["received_at"]): row for row in rows if row["body"] is None
+    }
     blocks = []
     for block in await sql.lock_blocks_of(connection, [*by_key]):
         erased = rewritten(block, partial(_anew, by_key, block), cipher)
@@ -64,7 +68,9 @@ async def erase_lines(connection: Connection, cipher: FieldCipher, rows: Sequenc
             done.update((block["device"], seq, block["received_at"]) for seq in erased[1])
     if blocks:
         await rewrite_blocks(connection, blocks)
-    held = {(row["device"], row["seq"], row["received_at"]) for row in rows if row["outcome"] == "held"}
+    held = {
+        (row["device"], row["seq"], row["received_at"]) for row in rows if row["outcome"] == "held"
+    }
     return len(done - held)
 
 
@@ -88,17 +94,21 @@ def _erased_verdict(cipher: FieldCipher, row: Any) -> str | None:
     reason = rest.get("reason") or (None if row["outcome"] != "held" else REASON)
     verdict = Verdict(row["seq"], row["outcome"], reason=reason)
     verdict.detail = None if rest.get("detail") is None and text is not None else WHY
-    verdict.conflicts = [Conflict(item.field, None, None, item.rule, item.id) for item in conflicts] or None
+    verdict.conflicts = [
+        Conflict(item.field, None, None, item.rule, item.id) for item in conflicts
+    ] or None
     before = (rest.get("detail"), [(item.kept, item.lost) for item in conflicts])
     if text is not None and before == (verdict.detail, [(None, None)] * len(conflicts)):
         return stored
     return values.encrypted_verdict(cipher, row["kind"], key, verdict)
 
 
-# -------------------------------------------------------------------------------------- held mutations
+# ----------------------------------------------------------------------------------- held mutations
 
 
-async def erase_held(connection: Connection, cipher: FieldCipher, row: Any, by: str, now: datetime) -> bool:
+async def erase_held(
+    connection: Connection, cipher: FieldCipher, row: Any, by: str, now: datetime
+) -> bool:
     """Erases what is held in a row, and its lines of the log; an open one is discarded. Whether
     there was anything."""
     body = values.held_body(cipher, row["id"], row["body"], row["kind"], row["record"], row["grid"])
@@ -109,7 +119,9 @@ async def erase_held(connection: Connection, cipher: FieldCipher, row: Any, by: 
     place = values.held_place(row["id"])
     stored = text if cipher.writes_v1 else values.encrypted_json(cipher, place, text)
     detail = values.encrypted_detail(cipher, row["id"], WHY)
-    await sql.write_erased_held(connection, row["id"], stored, detail, None if row["decision"] is None else WHY)
+    await sql.write_erased_held(
+        connection, row["id"], stored, detail, None if row["decision"] is None else WHY
+    )
     if row["state"] == "open":
         rev = await queries.next_in_mailbox(connection, row["mailbox"], 1)
         await sql.close_erased_held(connection, row["id"], rev, by, WHY, now)
@@ -121,14 +133,16 @@ def names_any(cipher: FieldCipher, row: Any, ids: Collection[str]) -> bool:
     """Whether a held mutation is of one of these records, or names one of them anywhere."""
     if row["record"] in ids:
         return True
-    text = values.held_body(cipher, row["id"], row["body"], row["kind"], row["record"], row["grid"]).text
+    text = values.held_body(
+        cipher, row["id"], row["body"], row["kind"], row["record"], row["grid"]
+    ).text
     if row["original"] is not None:
         text += unpacked(row["id"], row["original"], cipher).decode("utf-8", "replace")
     text = text.lower()
     return any(id in text for id in ids)
 
 
-# ------------------------------------------------------------------------------------------- conflicts
+# ---------------------------------------------------------------------------------------- conflicts
 
 
 async def erase_conflicts(
@@ -160,7 +174,11 @@ def _erased_value(cipher: FieldCipher, row: Any, column: str) -> str | None:
     stored: str | None = row[column]
     if stored is None:
         return None
-    value = values.conflict_value(cipher, row["kind"], row["field"], row["record"], row["id"], column, stored)
+    value = values.conflict_value(
+        cipher, row["kind"], row["field"], row["record"], row["id"], column, stored
+    )
     if value is None:
         return stored
-    return values.encrypted_conflict_value(cipher, row["kind"], row["field"], row["id"], column, None)
+    return values.encrypted_conflict_value(
+        cipher, row["kind"], row["field"], row["id"], column, None
+    )

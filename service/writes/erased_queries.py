@@ -24,11 +24,13 @@ async def note_erased(connection: Connection, kind: str, ids: Sequence[str], now
 
 async def erased_among(connection: Connection, kind: str, ids: Sequence[str]) -> set[str]:
     """Those of the records that were erased before."""
-    rows = await connection.fetch("SELECT id::text FROM erased_record WHERE kind = $1 AND id = ANY($2::uuid[])", kind, ids)
+    rows = await connection.fetch(
+        "SELECT id::text FROM erased_record WHERE kind = $1 AND id = ANY($2::uuid[])", kind, ids
+    )
     return {row["id"] for row in rows}
 
 
-# ----------------------------------------------------------------------------------------------- the mutation log
+# --------------------------------------------------------------------------------- the mutation log
 
 
 async def lines_of(connection: Connection, kind: str, ids: Sequence[str]) -> list[Row]:
@@ -74,7 +76,9 @@ async def lock_blocks_of(connection: Connection, keys: Sequence[LineKey]) -> lis
     )
 
 
-async def write_lines(connection: Connection, rows: Sequence[tuple[str, int, datetime, str | None, str | None]]) -> None:
+async def write_lines(
+    connection: Connection, rows: Sequence[tuple[str, int, datetime, str | None, str | None]]
+) -> None:
     """Writes verdicts and bodies of lines back; their digests stay, so that a repeated mutation is
     still known."""
     await connection.executemany(
@@ -83,7 +87,7 @@ async def write_lines(connection: Connection, rows: Sequence[tuple[str, int, dat
     )
 
 
-# ------------------------------------------------------------------------------------------------- held mutations
+# ----------------------------------------------------------------------------------- held mutations
 
 
 _HELD = """
@@ -95,7 +99,9 @@ _HELD = """
 
 async def lock_held_after(connection: Connection, after: str, limit: int) -> list[Row]:
     """Held mutations, decided or not, in order of id, locked."""
-    return await connection.fetch(_HELD + " WHERE id > $1::uuid ORDER BY id LIMIT $2 FOR UPDATE", after, limit)
+    return await connection.fetch(
+        _HELD + " WHERE id > $1::uuid ORDER BY id LIMIT $2 FOR UPDATE", after, limit
+    )
 
 
 async def lock_held_row(connection: Connection, id: str) -> Row | None:
@@ -103,7 +109,9 @@ async def lock_held_row(connection: Connection, id: str) -> Row | None:
     return await connection.fetchrow(_HELD + " WHERE id = $1 FOR UPDATE", id)
 
 
-async def write_erased_held(connection: Connection, id: str, body: str, detail: str, decision: str | None) -> None:
+async def write_erased_held(
+    connection: Connection, id: str, body: str, detail: str, decision: str | None
+) -> None:
     """Leaves of a held mutation what it was and what became of it."""
     await connection.execute(
         "UPDATE held SET body = $2, detail = $3, decision = $4, original = NULL, size = 500 WHERE id = $1",
@@ -114,7 +122,9 @@ async def write_erased_held(connection: Connection, id: str, body: str, detail: 
     )
 
 
-async def close_erased_held(connection: Connection, id: str, rev: int, by: str, decision: str, now: datetime) -> None:
+async def close_erased_held(
+    connection: Connection, id: str, rev: int, by: str, decision: str, now: datetime
+) -> None:
     """Discards an open held mutation whose content was erased; its author's phone hears of it."""
     await connection.execute(
         "UPDATE held SET state = 'discarded', decided_by = $3, decision = $4, decided_at = $5, rev = $2, waits_for = NULL WHERE id = $1",
@@ -126,7 +136,7 @@ async def close_erased_held(connection: Connection, id: str, rev: int, by: str, 
     )
 
 
-# ------------------------------------------------------------------------------------------------------ conflicts
+# ---------------------------------------------------------------------------------------- conflicts
 
 
 async def conflicts_of(connection: Connection, kind: str, ids: Sequence[str]) -> list[Row]:
@@ -139,7 +149,9 @@ async def conflicts_of(connection: Connection, kind: str, ids: Sequence[str]) ->
     )
 
 
-async def write_erased_conflict(connection: Connection, id: str, values: Sequence[str | None], note: str | None) -> None:
+async def write_erased_conflict(
+    connection: Connection, id: str, values: Sequence[str | None], note: str | None
+) -> None:
     """Writes the values (kept, lost, value) and the note of a conflict."""
     await connection.execute(
         "UPDATE conflict SET kept = $2::text::json, lost = $3::text::json, value = $4::text::jsonb, note = $5 WHERE id = $1",
@@ -149,7 +161,9 @@ async def write_erased_conflict(connection: Connection, id: str, values: Sequenc
     )
 
 
-async def settle_erased_conflict(connection: Connection, id: str, by: str, note: str, now: datetime) -> None:
+async def settle_erased_conflict(
+    connection: Connection, id: str, by: str, note: str, now: datetime
+) -> None:
     """Settles an open conflict whose values were erased: there is nothing left to choose."""
     await connection.execute(
         "UPDATE conflict SET choice = 'kept', note = $3, resolved_by = $2, resolved_at = $4 WHERE id = $1 AND resolved_at IS NULL",

@@ -26,7 +26,12 @@ class _Wanted:
         self.problems: set[str] = set()
         self.about: set[tuple[str, str]] = set()
 
-    def note(self, item: PreparedMutation, where: Callable[[str, str], str | None], validities: Validities) -> None:
+    def note(
+        self,
+        item: PreparedMutation,
+        where: Callable[[str, str], str | None],
+        validities: Validities,
+    ) -> None:
         """Notes what one mutation calls for."""
         kind, fields, author = item.kind, item.fields, item.author
         assert kind is not None
@@ -39,7 +44,11 @@ class _Wanted:
         for name, refers in kind.references:
             target = fields.get(name) if refers == HOUSEHOLD.name else None
             grid = where(refers, target) if target else None
-            if target is None or grid is None or validities.plainly(author, kind.name, grid, stamp, stamp):
+            if (
+                target is None
+                or grid is None
+                or validities.plainly(author, kind.name, grid, stamp, stamp)
+            ):
                 continue
             posts = validities.at(author, kind.name, grid, stamp)
             if not posts:
@@ -56,7 +65,11 @@ class _Wanted:
             self.problems.add(problem)
         if posts:
             self.about.add(written_of(item.mutation.id, item.fields, kind))
-            self.about.update((refers, item.fields[name]) for name, refers in kind.references if item.fields.get(name))
+            self.about.update(
+                (refers, item.fields[name])
+                for name, refers in kind.references
+                if item.fields.get(name)
+            )
 
 
 async def gather_evidence(
@@ -89,12 +102,20 @@ async def gather_evidence(
     return evidence
 
 
-async def _assigned(connection: Connection, problems: set[str], cipher: FieldCipher) -> dict[str, Assigned]:
+async def _assigned(
+    connection: Connection, problems: set[str], cipher: FieldCipher
+) -> dict[str, Assigned]:
     stored = await records.load(connection, KINDS["problem"], problems, cipher)
     steps = filing.steps_from(await records.steps_of(connection, list(stored)))
     own_work_from = await queries.own_work_from(connection)
     found = {}
     for id, problem in stored.items():
         record = problem.record
-        found[id] = Assigned(record.grid, record.created_by, record.fields, [*steps.get(id, {}).values()], own_work_from)
+        found[id] = Assigned(
+            record.grid,
+            record.created_by,
+            record.fields,
+            [*steps.get(id, {}).values()],
+            own_work_from,
+        )
     return found

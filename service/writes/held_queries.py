@@ -7,7 +7,13 @@ import msgspec
 
 from service.identity.queries import posts_of
 from service.kit.database import Connection, Row
-from service.kit.encrypted_values import encrypted_detail, encrypted_held_body, held_body, held_detail, mutation_of
+from service.kit.encrypted_values import (
+    encrypted_detail,
+    encrypted_held_body,
+    held_body,
+    held_detail,
+    mutation_of,
+)
 from service.kit.encryption import FieldCipher
 from service.kit.errors import HELD_QUOTA, Problem
 from service.kit.settings import Settings
@@ -24,7 +30,9 @@ from sync_protocol.texts import Text
 
 
 class HeldEntry(msgspec.Struct):
-    """A mutation that is held, anew or again. `seen`: the rev up to which its device can have seen the record, None if that is unknown."""
+    """A mutation that is held, anew or again. `seen`: the rev up to which its device can have seen
+    the record, None if that is unknown.
+    """
 
     id: str
     item: PreparedMutation
@@ -33,7 +41,8 @@ class HeldEntry(msgspec.Struct):
 
 
 class HeldRow(msgspec.Struct):
-    """A held mutation as it is kept. One that is not `is_whole` could not be decrypted, and nobody can release it until it can.
+    """A held mutation as it is kept. One that is not `is_whole` could not be decrypted, and nobody
+    can release it until it can.
 
     `is_copy`: as a normalised copy of what came. `seen`: see `HeldEntry`.
     """
@@ -60,15 +69,27 @@ class HeldRow(msgspec.Struct):
 _ROW_BYTES = 500
 
 
-async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: datetime, quota_bytes: int, cipher: FieldCipher) -> None:
-    """Keeps mutations aside, each a notice in its author's mailbox; raises `Problem` when a device's share of space is used up."""
-    bodies = {entry.id: encrypted_held_body(cipher, entry.id, entry.item.mutation) for entry in entries}
+async def write_held(
+    connection: Connection,
+    entries: Sequence[HeldEntry],
+    now: datetime,
+    quota_bytes: int,
+    cipher: FieldCipher,
+) -> None:
+    """Keeps mutations aside, each a notice in its author's mailbox; raises `Problem` when a
+    device's share of space is used up.
+    """
+    bodies = {
+        entry.id: encrypted_held_body(cipher, entry.id, entry.item.mutation) for entry in entries
+    }
     kept: dict[str, tuple[bytes | None, int]] = {}
     for entry in entries:
         came = entry.item.reading.original
         original = None if came is None else packed(entry.id, came, cipher)
         kept[entry.id] = original, _ROW_BYTES + len(bodies[entry.id]) + len(original or b"")
-    await _refuse_too_much(connection, entries, {id: size for id, (_, size) in kept.items()}, quota_bytes)
+    await _refuse_too_much(
+        connection, entries, {id: size for id, (_, size) in kept.items()}, quota_bytes
+    )
     by_mailbox: dict[str, list[HeldEntry]] = {}
     for entry in entries:
         by_mailbox.setdefault(mailbox_of(entry.item.author.staff_code), []).append(entry)
@@ -105,7 +126,9 @@ async def write_held(connection: Connection, entries: Sequence[HeldEntry], now: 
         )
 
 
-async def _refuse_too_much(connection: Connection, entries: Sequence[HeldEntry], sizes: Mapping[str, int], quota: int) -> None:
+async def _refuse_too_much(
+    connection: Connection, entries: Sequence[HeldEntry], sizes: Mapping[str, int], quota: int
+) -> None:
     coming: dict[str, int] = {}
     for entry in entries:
         coming[entry.item.author.device] = coming.get(entry.item.author.device, 0) + sizes[entry.id]
@@ -163,14 +186,19 @@ def held_row(row: Row, cipher: FieldCipher) -> HeldRow:
 
 
 class Search(msgspec.Struct):
-    """A search for held mutations to release: at most `limit` at once. `passed_over`: those found so far that cannot be decrypted."""
+    """A search for held mutations to release: at most `limit` at once. `passed_over`: those found
+    so far that cannot be decrypted.
+    """
 
     limit: int | None = None
     passed_over: set[str] = msgspec.field(default_factory=set)
 
 
-async def _lock_open(connection: Connection, cipher: FieldCipher, search: Search, condition: str, *values: object) -> list[HeldRow]:
-    """Open held mutations under a condition on $3 and on, locked, in the order in which they were written.
+async def _lock_open(
+    connection: Connection, cipher: FieldCipher, search: Search, condition: str, *values: object
+) -> list[HeldRow]:
+    """Open held mutations under a condition on $3 and on, locked, in the order in which they were
+    written.
 
     About those that somebody else has locked a person is deciding just now.
     """
@@ -189,21 +217,32 @@ async def _lock_open(connection: Connection, cipher: FieldCipher, search: Search
         search.passed_over.update(row.id for row in found)
 
 
-async def lock_waiting_for(connection: Connection, ids: Collection[str], cipher: FieldCipher) -> list[HeldRow]:
+async def lock_waiting_for(
+    connection: Connection, ids: Collection[str], cipher: FieldCipher
+) -> list[HeldRow]:
     """The open held mutations that wait for one of these records, locked."""
     return await _lock_open(connection, cipher, Search(), "waits_for = ANY($3::uuid[])", list(ids))
 
 
 def _is_there(kind: Kind) -> str:
     """Whether there is what a held mutation waits for: a record of this kind."""
-    return f"waits_for_kind = '{kind.name}' AND EXISTS (SELECT FROM {kind.name} WHERE id = waits_for)"
+    return (
+        f"waits_for_kind = '{kind.name}' AND EXISTS (SELECT FROM {kind.name} WHERE id = waits_for)"
+    )
 
 
 def _is_there_v1(kind: Kind) -> str:
-    """The same for one of this kind that a process of the previous release held: its body says what it waits for."""
+    """The same for one of this kind that a process of the previous release held: its body says what
+    it waits for.
+    """
     ways = [("record = waits_for::text", kind.name)]
-    ways += [(f"body -> 'fields' ->> '{field}' = waits_for::text", refers) for field, refers in kind.references]
-    found = (f"{names} AND EXISTS (SELECT FROM {table} WHERE id = waits_for)" for names, table in ways)
+    ways += [
+        (f"body -> 'fields' ->> '{field}' = waits_for::text", refers)
+        for field, refers in kind.references
+    ]
+    found = (
+        f"{names} AND EXISTS (SELECT FROM {table} WHERE id = waits_for)" for names, table in ways
+    )
     return f"waits_for_kind IS NULL AND json_typeof(body) = 'object' AND kind = '{kind.name}' AND ({' OR '.join(found)})"
 
 
@@ -211,7 +250,9 @@ _WAYS = [*map(_is_there, KINDS.values()), *map(_is_there_v1, KINDS.values())]
 _OVERDUE = f"waits_for IS NOT NULL AND ({' OR '.join(_WAYS)})"
 
 
-async def lock_overdue(connection: Connection, search: Search, cipher: FieldCipher) -> list[HeldRow]:
+async def lock_overdue(
+    connection: Connection, search: Search, cipher: FieldCipher
+) -> list[HeldRow]:
     """Open held mutations that wait for a record which is here, locked."""
     return await _lock_open(connection, cipher, search, _OVERDUE)
 
@@ -220,7 +261,9 @@ async def lock_open_of_kinds(
     connection: Connection, reason: str, kinds: Collection[str], search: Search, cipher: FieldCipher
 ) -> list[HeldRow]:
     """Open held mutations of these kinds with that reason, locked."""
-    return await _lock_open(connection, cipher, search, "reason = $3 AND kind = ANY($4::text[])", reason, list(kinds))
+    return await _lock_open(
+        connection, cipher, search, "reason = $3 AND kind = ANY($4::text[])", reason, list(kinds)
+    )
 
 
 async def lock_held(connection: Connection, held_id: str, cipher: FieldCipher) -> HeldRow | None:
@@ -229,8 +272,12 @@ async def lock_held(connection: Connection, held_id: str, cipher: FieldCipher) -
     return held_row(row, cipher) if row else None
 
 
-async def hold_again(connection: Connection, entries: Sequence[HeldEntry], cipher: FieldCipher) -> None:
-    """Held mutations were tried and still have a flaw, perhaps another one; from now on they wait for what would mend that."""
+async def hold_again(
+    connection: Connection, entries: Sequence[HeldEntry], cipher: FieldCipher
+) -> None:
+    """Held mutations were tried and still have a flaw, perhaps another one; from now on they wait
+    for what would mend that.
+    """
     for entry in entries:
         mailbox = await connection.fetchval("SELECT mailbox FROM held WHERE id = $1", entry.id)
         rev = await queries.next_in_mailbox(connection, mailbox, 1)
@@ -245,7 +292,14 @@ async def hold_again(connection: Connection, entries: Sequence[HeldEntry], ciphe
         )
 
 
-async def close_held(connection: Connection, row: HeldRow, state: str, decided_by: str | None, decision: str | None, now: datetime) -> None:
+async def close_held(
+    connection: Connection,
+    row: HeldRow,
+    state: str,
+    decided_by: str | None,
+    decision: str | None,
+    now: datetime,
+) -> None:
     """A held mutation was released or discarded; its author's phone hears of it."""
     rev = await queries.next_in_mailbox(connection, row.mailbox, 1)
     await connection.execute(
@@ -262,7 +316,9 @@ async def close_held(connection: Connection, row: HeldRow, state: str, decided_b
 async def author_of(connection: Connection, row: HeldRow, settings: Settings) -> Author:
     """The author of a held mutation, with the posts that the cadre has or had."""
     server = await queries.server_state(connection)
-    device = await connection.fetchrow("SELECT revoked_at, created_at FROM device WHERE id = $1", row.device)
+    device = await connection.fetchrow(
+        "SELECT revoked_at, created_at FROM device WHERE id = $1", row.device
+    )
     return Author(
         device=row.device,
         staff_code=row.staff_code,

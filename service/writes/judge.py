@@ -37,9 +37,17 @@ class Assigned(msgspec.Struct):
     own_work_from: str
 
     def case_before(self, stamp: str, id: str) -> lifecycle.Case:
-        """How the problem stood when a step with this id was stamped; the same step sent again is none of those before it."""
-        before = [step for step in self.steps if step.stamp < stamp or (step.stamp == stamp and step.id != id)]
-        return lifecycle.fold(self.fields, self.grid, self.created_by, before, own_work_from=self.own_work_from)
+        """How the problem stood when a step with this id was stamped; the same step sent again is
+        none of those before it.
+        """
+        before = [
+            step
+            for step in self.steps
+            if step.stamp < stamp or (step.stamp == stamp and step.id != id)
+        ]
+        return lifecycle.fold(
+            self.fields, self.grid, self.created_by, before, own_work_from=self.own_work_from
+        )
 
 
 class Evidence(msgspec.Struct):
@@ -76,7 +84,9 @@ def written_of(id: str, fields: Mapping[str, Any], kind: Kind) -> tuple[str, str
 
 
 class Validities:
-    """When which posts of an author allow writing a kind in a grid, as seen at `now`; found once for each."""
+    """When which posts of an author allow writing a kind in a grid, as seen at `now`; found once
+    for each.
+    """
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -93,15 +103,17 @@ class Validities:
         return found
 
     def plainly(self, author: Author, kind: str, grid: str, first: str, last: str) -> bool:
-        """Whether one post that has not ended allowed it at all stamps from `first` to `last`, and asks for no tie: then nothing else of
-        the posts matters."""
+        """Whether one post that has not ended allowed it at all stamps from `first` to `last`, and
+        asks for no tie: then nothing else of the posts matters.
+        """
         key = (id(author), kind, grid)
         spells = self._plain.get(key)
         if spells is None:
             spells = self._plain[key] = [
                 (begins, ends)
                 for begins, ends, post in self.of(author, kind, grid)
-                if (post.valid_to is None or post.valid_to > self._now) and post.role != _CONTACT_MEMBER
+                if (post.valid_to is None or post.valid_to > self._now)
+                and post.role != _CONTACT_MEMBER
             ]
         for begins, ends in spells:  # noqa: SIM110 - asked several times for every mutation, and a generator costs twice as much
             if begins <= first and last < ends:
@@ -110,7 +122,9 @@ class Validities:
 
     def at(self, author: Author, kind: str, grid: str, stamp: str) -> list[PostHeld]:
         """The posts that allowed it at a stamp."""
-        return [post for begins, ends, post in self.of(author, kind, grid) if begins <= stamp < ends]
+        return [
+            post for begins, ends, post in self.of(author, kind, grid) if begins <= stamp < ends
+        ]
 
 
 class Stored(Protocol):
@@ -123,8 +137,9 @@ class Stored(Protocol):
 class World(NamedTuple):
     """What one call of the write path touches.
 
-    `grids`: those that exist, of the named ones; `stored`: the records that mutations change or have made; `existing`: the grids of
-    others that are here; `erased`: those of the named records whose personal data was erased.
+    `grids`: those that exist, of the named ones; `stored`: the records that mutations change or
+    have made; `existing`: the grids of others that are here; `erased`: those of the named records
+    whose personal data was erased.
     """
 
     grids: Mapping[str, int]
@@ -146,11 +161,23 @@ class World(NamedTuple):
 class Judge:
     """Judges mutations against the world of one call of the write path."""
 
-    def __init__(self, now: datetime, settings: Settings, world: World, validities: Validities, evidence: Evidence) -> None:
+    def __init__(
+        self,
+        now: datetime,
+        settings: Settings,
+        world: World,
+        validities: Validities,
+        evidence: Evidence,
+    ) -> None:
         self._now = now
         self._grace = timedelta(days=settings.late_days)
         self._oldest_days = settings.stamp_too_old_days
-        self._grids, self._where, self._record, self._erased = world.grids, world.where, world.record, world.erased
+        self._grids, self._where, self._record, self._erased = (
+            world.grids,
+            world.where,
+            world.record,
+            world.erased,
+        )
         self._validities = validities
         self._evidence = evidence
 
@@ -164,7 +191,12 @@ class Judge:
             return True
         if not is_in_the_years(min(some.fields["visited_at"])):
             return True
-        named = {(refers, target) for name, refers in VISIT.references for target in {*some.fields[name]} if target is not None}
+        named = {
+            (refers, target)
+            for name, refers in VISIT.references
+            for target in {*some.fields[name]}
+            if target is not None
+        }
         if self._erased and not named.isdisjoint(self._erased):
             return True
         where = self._where
@@ -172,7 +204,10 @@ class Judge:
         if not grids <= self._grids.keys():
             return True
         grids.update(grid for grid in {where(*name) for name in named} if grid is not None)
-        if not all(self._validities.plainly(author, VISIT.name, grid, some.first_stamp, some.last_stamp) for grid in grids):
+        if not all(
+            self._validities.plainly(author, VISIT.name, grid, some.first_stamp, some.last_stamp)
+            for grid in grids
+        ):
             return True
         return any(where(*name) is None for name in named)
 
@@ -188,7 +223,11 @@ class Judge:
         stamp = item.judged_at
         is_trusted = author.revoked_at is None and stamp >= author.oldest_stamp
         plainly = is_trusted and self._validities.plainly(author, kind.name, grid, stamp, stamp)
-        flaw = None if plainly else self._against_author(item, kind, grid) or self._against_ties(item, kind)
+        flaw = (
+            None
+            if plainly
+            else self._against_author(item, kind, grid) or self._against_ties(item, kind)
+        )
         if flaw is not None:
             return flaw
         record = self._record(kind.name, mutation.id)
@@ -199,7 +238,9 @@ class Judge:
             if any(fields.get(name) is None for name in kind.required):
                 return _incomplete(kind, item)
         else:
-            flaw = self._against_record(item, kind, record) or _too_much_unknown(kind, record, fields)
+            flaw = self._against_record(item, kind, record) or _too_much_unknown(
+                kind, record, fields
+            )
             if flaw is not None:
                 return flaw
         homes = []
@@ -219,22 +260,32 @@ class Judge:
             homes.append((name, refers, target, home))
         problem_id = fields.get("problem_id") if kind.name == "step" else None
         if problem_id and (home := self._where("problem", problem_id)) != grid:
-            detail = Text("The step's problem lies in grid {grid}; send the step in that grid.", grid=home)
+            detail = Text(
+                "The step's problem lies in grid {grid}; send the step in that grid.", grid=home
+            )
             return HoldReason("grid-mismatch", detail)
-        flaw = self._against_references(item, kind, homes) or self._against_erasure(item, kind, record)
+        flaw = self._against_references(item, kind, homes) or self._against_erasure(
+            item, kind, record
+        )
         if flaw is None and problem_id in self._evidence.assigned:
             # What the same push brings later is judged by it, too.
-            step = lifecycle.Step(mutation.id, item.stamp, item.created_by or author.staff_code, fields)
+            step = lifecycle.Step(
+                mutation.id, item.stamp, item.created_by or author.staff_code, fields
+            )
             self._evidence.assigned[problem_id].steps.append(step)
         return flaw
 
     # --------------------------------------------------------------------------------- the author
 
     def _against_author(self, item: PreparedMutation, kind: Kind, grid: str) -> HoldReason | None:
-        """By the posts that were valid when it was written, and by how late it comes (promise 7)."""
+        """By the posts that were valid when it was written, and by how late it comes (promise
+        7).
+        """
         author, decided = item.author, item.decider is not None
         if author.revoked_at is not None and item.moment >= author.revoked_at and not decided:
-            return HoldReason("device-revoked", Text("It was written after the device had been revoked."))
+            return HoldReason(
+                "device-revoked", Text("It was written after the device had been revoked.")
+            )
         if item.override and may_settle(author.posts, grid, item.moment):
             return None
         posts = self._validities.at(author, kind.name, grid, item.judged_at)
@@ -292,7 +343,9 @@ class Judge:
         about = self._evidence.about.get(name)
         return about is None or author.staff_code in about
 
-    def _is_timely(self, item: PreparedMutation, end: datetime, recorded: datetime, received: datetime) -> bool:
+    def _is_timely(
+        self, item: PreparedMutation, end: datetime, recorded: datetime, received: datetime
+    ) -> bool:
         """Whether what was stamped before an end may count without a person's decision: a clock is
         no proof."""
         author = item.author
@@ -300,7 +353,9 @@ class Judge:
             return False
         if author.registered_at is not None and author.registered_at >= end:
             return False
-        ms = clock.corrected_ms(clock.stamp_ms(item.mutation.stamp), author.offset_ms, to_ms(received))
+        ms = clock.corrected_ms(
+            clock.stamp_ms(item.mutation.stamp), author.offset_ms, to_ms(received)
+        )
         return clock.make_stamp(ms, int(item.mutation.stamp[12:], 16)) >= author.last_stamp
 
     def _is_assigned(self, item: PreparedMutation, kind: Kind) -> bool:
@@ -315,11 +370,15 @@ class Judge:
         units = [post.unit for post in item.author.posts if post.valid_at(item.moment)]
         if not units:
             return False
-        return case.handler_cadre == item.author.staff_code or any(covers(unit, case.handler_unit) for unit in units)
+        return case.handler_cadre == item.author.staff_code or any(
+            covers(unit, case.handler_unit) for unit in units
+        )
 
     # --------------------------------------------------------------------------------- the record
 
-    def _against_record(self, item: PreparedMutation, kind: Kind, record: Record) -> HoldReason | None:
+    def _against_record(
+        self, item: PreparedMutation, kind: Kind, record: Record
+    ) -> HoldReason | None:
         edit = item.mutation
         if kind.append_only and edit.op == "delete":
             detail = Text("Steps are facts; they are never deleted. Add a step that puts it right.")
@@ -331,15 +390,28 @@ class Judge:
             return HoldReason("grid-mismatch", detail)
         left = record.elements.get(GRID, {}).get(edit.grid)
         # Who had not heard of the move saw nothing that came after it.
-        stale = left is not None and edit.base_grid is None and (edit.base <= left.rev or item.rebased) and _was_there(item.author, left)
-        if not stale and not self._validities.at(item.author, kind.name, record.grid, item.judged_at):
-            detail = Text("{cadre} may not move the {kind} out of its grid.", cadre=item.author.staff_code, kind=kind.word)
+        stale = (
+            left is not None
+            and edit.base_grid is None
+            and (edit.base <= left.rev or item.rebased)
+            and _was_there(item.author, left)
+        )
+        if not stale and not self._validities.at(
+            item.author, kind.name, record.grid, item.judged_at
+        ):
+            detail = Text(
+                "{cadre} may not move the {kind} out of its grid.",
+                cadre=item.author.staff_code,
+                kind=kind.word,
+            )
             return HoldReason("not-allowed", detail)
         return None
 
     # ----------------------------------------------------------------------------- the references
 
-    def _against_references(self, item: PreparedMutation, kind: Kind, homes: Sequence[tuple[str, str, str, str]]) -> HoldReason | None:
+    def _against_references(
+        self, item: PreparedMutation, kind: Kind, homes: Sequence[tuple[str, str, str, str]]
+    ) -> HoldReason | None:
         """What a mutation refers to must lie where its author may write; people and units must be
         near: a reference shows what it names, and counts for it.
 
@@ -374,32 +446,48 @@ class Judge:
                 return HoldReason("reference-outside", detail)
         return None
 
-    def _may_refer(self, item: PreparedMutation, kind: Kind, refers: str, target: str, grid: str) -> bool:
+    def _may_refer(
+        self, item: PreparedMutation, kind: Kind, refers: str, target: str, grid: str
+    ) -> bool:
         if self._may_refer_in(item, kind, refers, target, grid):
             return True
         left = self._evidence.left.get((refers, target), {})
         # A household that has moved since, or was split away, is no fault.
-        if any(moved > item.judged_at and self._may_refer_in(item, kind, refers, target, former) for former, moved in left.items()):
+        if any(
+            moved > item.judged_at and self._may_refer_in(item, kind, refers, target, former)
+            for former, moved in left.items()
+        ):
             return True
         decider = item.author.posts if item.override else item.decider
         return decider is not None and may_settle(decider, grid, self._now)
 
-    def _may_refer_in(self, item: PreparedMutation, kind: Kind, refers: str, target: str, grid: str) -> bool:
+    def _may_refer_in(
+        self, item: PreparedMutation, kind: Kind, refers: str, target: str, grid: str
+    ) -> bool:
         if self._validities.plainly(item.author, kind.name, grid, item.judged_at, item.judged_at):
             return True
         posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
         if posts and by_ties_alone(posts):
             if refers == HOUSEHOLD.name:
                 return self._evidence.contacts.get(target) == item.author.staff_code
-            return self._is_near_contact(item.author, (refers, target)) or self._is_assigned(item, kind)
+            return self._is_near_contact(item.author, (refers, target)) or self._is_assigned(
+                item, kind
+            )
         # Who acts by an assignment has no post there: the step's own problem is all that it names.
-        return bool(posts) or (grid == item.mutation.grid and kind.name == "step" and target == item.fields.get("problem_id"))
+        return bool(posts) or (
+            grid == item.mutation.grid
+            and kind.name == "step"
+            and target == item.fields.get("problem_id")
+        )
 
     # --------------------------------------------------------------------------------- the erasure
 
-    def _against_erasure(self, item: PreparedMutation, kind: Kind, record: Record | None) -> HoldReason | None:
-        """What was written without knowing that a person's data was erased must not bring it back by
-        itself, neither in the record nor in another about the same person."""
+    def _against_erasure(
+        self, item: PreparedMutation, kind: Kind, record: Record | None
+    ) -> HoldReason | None:
+        """What was written without knowing that a person's data was erased must not bring it back
+        by itself, neither in the record nor in another about the same person.
+        """
         if not self._erased or item.override or item.is_decided or item.fields.keys() <= kind.kept:
             return None
         erased = self._erased.get((kind.name, item.mutation.id))
@@ -418,11 +506,14 @@ class Judge:
         grid = item.mutation.grid
         if covers(unit, grid) or covers(grid[: CODE_LENGTH["township"]], unit):
             return True
-        return any(covers(post.unit, unit) for post in item.author.posts if post.valid_at(item.moment))
+        return any(
+            covers(post.unit, unit) for post in item.author.posts if post.valid_at(item.moment)
+        )
 
     def _is_near_cadre(self, item: PreparedMutation, code: str) -> bool:
         return any(
-            (post.valid_at(item.moment) or post.valid_at(self._now)) and self._is_near(item, post.unit)
+            (post.valid_at(item.moment) or post.valid_at(self._now))
+            and self._is_near(item, post.unit)
             for post in self._evidence.cadres.get(code, ())
         )
 
@@ -432,7 +523,9 @@ def _in_minutes(moment: datetime) -> str:
 
 
 def _was_there(author: Author, left: Clock) -> bool:
-    """Whether an author's device was in use before a record left its grid; a later one cannot have a copy from before."""
+    """Whether an author's device was in use before a record left its grid; a later one cannot have
+    a copy from before.
+    """
     return author.registered_at is None or to_ms(author.registered_at) <= clock.stamp_ms(left.stamp)
 
 
@@ -449,7 +542,9 @@ def _knew_of(erased: Erased, item: PreparedMutation, record: Record) -> bool:
 
 
 def _has_pulled(erased: Erased, author: Author) -> bool:
-    """Whether a device has pulled its grid since; what is written over REST is written by who reads it as it is."""
+    """Whether a device has pulled its grid since; what is written over REST is written by who reads
+    it as it is.
+    """
     return author.registered_at is None or author.seen(erased.grid) >= erased.rev
 
 
@@ -468,16 +563,33 @@ def _erased_since(kind: str, id: str, erased: Erased) -> HoldReason:
 def _incomplete(kind: Kind, item: PreparedMutation) -> HoldReason:
     id = item.mutation.id
     if item.mutation.base > 0:
-        return HoldReason("record-missing", Text("There is no {kind} {id} here yet.", kind=kind.word, id=id), id, kind.name)
+        return HoldReason(
+            "record-missing",
+            Text("There is no {kind} {id} here yet.", kind=kind.word, id=id),
+            id,
+            kind.name,
+        )
     missing = [kind.by_name[name].word for name in kind.required if item.fields.get(name) is None]
-    return HoldReason("fields-missing", Text("A new {kind} needs {fields}.", kind=kind.word, fields=missing), id, kind.name)
+    return HoldReason(
+        "fields-missing",
+        Text("A new {kind} needs {fields}.", kind=kind.word, fields=missing),
+        id,
+        kind.name,
+    )
 
 
 def _too_much_unknown(kind: Kind, record: Record, fields: Mapping[str, Any]) -> HoldReason | None:
-    """Fields that this version does not know are kept within a bound for the whole record, in however many mutations they come."""
+    """Fields that this version does not know are kept within a bound for the whole record, in
+    however many mutations they come.
+    """
     if fields.keys() <= kind.by_name.keys():
         return None
-    size = unknown_bytes(kind, {name: value for name, value in {**record.fields, **fields}.items() if value is not None})
+    size = unknown_bytes(
+        kind,
+        {name: value for name, value in {**record.fields, **fields}.items() if value is not None},
+    )
     if size <= MAX_UNKNOWN_BYTES or size <= unknown_bytes(kind, record.fields):
         return None
-    return HoldReason("too-large", Text("With this the record's fields {what}.", what=too_much_unknown(size)))
+    return HoldReason(
+        "too-large", Text("With this the record's fields {what}.", what=too_much_unknown(size))
+    )

@@ -1,7 +1,8 @@
-"""Blocks of the mutation log: the bodies of mutations of a device that came in together, compressed and encrypted as one.
+"""Blocks of the mutation log: the bodies of mutations of a device that came in together, compressed
+and encrypted as one.
 
-A block for all that a device hands in at once costs a third of a value for each body, and the database writes less than it did for plain
-text.
+A block for all that a device hands in at once costs a third of a value for each body, and the
+database writes less than it did for plain text.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ from service.kit.encrypted_values import log_row
 from service.kit.encryption import FieldCipher, Place
 from sync_protocol.records import VISIT
 
-# A block has at most so many bytes of bodies, and one body at least: to show one mutation a whole block is decrypted.
+# A block has at most so many bytes of bodies, and one body at least: to show one mutation a whole
+# block is decrypted.
 _BLOCK_BYTES = 128 * 1024
 _LEVEL = 1
 _LOCATION = b'"location":{'
@@ -41,7 +43,13 @@ def _place(device: str, received_at: datetime, first_seq: int) -> Place:
     return Place("mutation_body", "body", log_row(device, first_seq, received_at))
 
 
-def blocks_of(device: str, received_at: datetime, bodies: Sequence[tuple[int, bytes]], located: bool, cipher: FieldCipher) -> list[Block]:
+def blocks_of(
+    device: str,
+    received_at: datetime,
+    bodies: Sequence[tuple[int, bytes]],
+    located: bool,
+    cipher: FieldCipher,
+) -> list[Block]:
     """Bodies of a device by seq, as blocks."""
     blocks = []
     lines: list[bytes] = []
@@ -58,7 +66,15 @@ def blocks_of(device: str, received_at: datetime, bodies: Sequence[tuple[int, by
     return blocks
 
 
-def _block(device: str, received_at: datetime, first: int, last: int, located: bool, lines: Sequence[bytes], cipher: FieldCipher) -> Block:
+def _block(
+    device: str,
+    received_at: datetime,
+    first: int,
+    last: int,
+    located: bool,
+    lines: Sequence[bytes],
+    cipher: FieldCipher,
+) -> Block:
     packed = isal_zlib.compress(b"\n".join(lines), _LEVEL)
     body = cipher.encrypt_bytes(_place(device, received_at, first), packed)
     return Block(device, received_at, first, last, located, body)
@@ -66,7 +82,9 @@ def _block(device: str, received_at: datetime, first: int, last: int, located: b
 
 def bodies_in(block: Any, cipher: FieldCipher) -> dict[int, bytes] | None:
     """The bodies in a block by seq; None when it cannot be decrypted."""
-    packed = cipher.decrypt_bytes(_place(str(block["device"]), block["received_at"], block["first_seq"]), block["body"])
+    packed = cipher.decrypt_bytes(
+        _place(str(block["device"]), block["received_at"], block["first_seq"]), block["body"]
+    )
     if packed is None:
         return None
     lines = (line.partition(b" ") for line in isal_zlib.decompress(packed).split(b"\n"))
@@ -77,14 +95,18 @@ Change = Callable[[int, bytes], bytes | None]
 
 
 def rewritten(block: Any, change: Change, cipher: FieldCipher) -> tuple[Block, list[int]] | None:
-    """A block with other bodies, and the seqs of those; `change` gets seq and body, and gives None for one that stays.
+    """A block with other bodies, and the seqs of those; `change` gets seq and body, and gives None
+    for one that stays.
 
-    None when the block cannot be decrypted. The digests of what is changed stay, so that a repeated one is still known.
+    None when the block cannot be decrypted. The digests of what is changed stay, so that a repeated
+    one is still known.
     """
     bodies = bodies_in(block, cipher)
     if bodies is None:
         return None
-    changed = {seq: body for seq, content in bodies.items() if (body := change(seq, content)) is not None}
+    changed = {
+        seq: body for seq, content in bodies.items() if (body := change(seq, content)) is not None
+    }
     return _with(block, bodies | changed, cipher), [*changed]
 
 

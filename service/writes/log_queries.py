@@ -7,7 +7,14 @@ from typing import Any
 
 from service.kit import encryption_v1
 from service.kit.database import Connection
-from service.kit.encrypted_values import Body, encrypted_verdict, log_row, says_more, undecryptable_body, v1_body
+from service.kit.encrypted_values import (
+    Body,
+    encrypted_verdict,
+    log_row,
+    says_more,
+    undecryptable_body,
+    v1_body,
+)
 from service.kit.encryption import FieldCipher, Place
 from service.kit.sql import NULL_CELL, Copy, Cte, array, copy_field
 from service.writes.log_blocks import Block, blocks_of, bodies_in, may_be_located
@@ -20,7 +27,8 @@ from sync_protocol.vocabulary import CODE_LENGTH
 
 # A line of the mutation log: the mutation, its verdict, and the grid whose revision it took.
 LogRow = tuple[PreparedMutation, Verdict, str]
-# What a device says to have seen: its id, the record's kind and id, the grid in which the record lay, the rev.
+# What a device says to have seen: its id, the record's kind and id, the grid in which the record
+# lay, the rev.
 Base = tuple[str, str, str, str, int]
 # New visits, with the revisions that they took.
 TakenVisits = tuple[PreparedVisitColumns, Sequence[int]]
@@ -32,10 +40,12 @@ COLUMNS = (
 _READ_AT_ONCE = 100
 
 
-# ------------------------------------------------------------------------------------------------------ writing
+# ------------------------------------------------------------------------------------------ writing
 
 
-def log_mutations(rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: datetime, cipher: FieldCipher) -> tuple[Copy, list[Cte]]:
+def log_mutations(
+    rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: datetime, cipher: FieldCipher
+) -> tuple[Copy, list[Cte]]:
     """Keeps every mutation whole, with its outcome."""
     lines: list[str] = []
     bodies: dict[str, list[tuple[int, bytes]]] = {}
@@ -43,7 +53,13 @@ def log_mutations(rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: da
     for new, revs in visits:
         device = new.author.device
         lines += _lines_of(new, revs, now, cipher)
-        bodies.setdefault(device, []).extend(zip([mutation.seq for mutation in new.visits.mutations], new.visits.contents, strict=True))
+        bodies.setdefault(device, []).extend(
+            zip(
+                [mutation.seq for mutation in new.visits.mutations],
+                new.visits.contents,
+                strict=True,
+            )
+        )
         if any(new.visits.fields["location"]):
             located.add(device)
     digests = cipher.digests([item.reading.identity for item, _, _ in rows])
@@ -59,22 +75,37 @@ def log_mutations(rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: da
             located.add(device)
     if cipher.writes_v1:
         return Copy("mutation", (*COLUMNS, "body"), _with_bodies(lines, rows, visits, cipher)), []
-    blocks = [block for device, some in bodies.items() for block in blocks_of(device, now, some, device in located, cipher)]
+    blocks = [
+        block
+        for device, some in bodies.items()
+        for block in blocks_of(device, now, some, device in located, cipher)
+    ]
     return Copy("mutation", COLUMNS, ("\n".join(lines) + "\n").encode()), [insert_blocks(blocks)]
 
 
 def _heading(author: Author, now: datetime) -> str:
-    return f"{now.isoformat()}\t{author.device}\t{copy_field(author.staff_code)}\t{author.offset_ms}\t"
+    return (
+        f"{now.isoformat()}\t{author.device}\t{copy_field(author.staff_code)}\t{author.offset_ms}\t"
+    )
 
 
-def _line(item: PreparedMutation, verdict: Verdict, grid: str, digest: bytes, now: datetime, cipher: FieldCipher) -> str:
+def _line(
+    item: PreparedMutation,
+    verdict: Verdict,
+    grid: str,
+    digest: bytes,
+    now: datetime,
+    cipher: FieldCipher,
+) -> str:
     mutation = item.mutation
     kind, id = mutation.kind, mutation.id
     if verdict.outcome == "held":  # it may have called itself anything
         kind, id, grid = held_names(mutation)
     rest = None
     if says_more(verdict):
-        rest = encrypted_verdict(cipher, mutation.kind, log_row(item.author.device, mutation.seq, now), verdict)
+        rest = encrypted_verdict(
+            cipher, mutation.kind, log_row(item.author.device, mutation.seq, now), verdict
+        )
     written = NULL_CELL if rest is None else copy_field(rest)
     return (
         f"{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest.hex()}\t{verdict.outcome}\t"
@@ -82,8 +113,12 @@ def _line(item: PreparedMutation, verdict: Verdict, grid: str, digest: bytes, no
     )
 
 
-def _lines_of(new: PreparedVisitColumns, revs: Sequence[int], now: datetime, cipher: FieldCipher) -> list[str]:
-    return _applied_lines(new.author, new.visits.mutations, new.visits.contents, new.numbers, revs, now, cipher)
+def _lines_of(
+    new: PreparedVisitColumns, revs: Sequence[int], now: datetime, cipher: FieldCipher
+) -> list[str]:
+    return _applied_lines(
+        new.author, new.visits.mutations, new.visits.contents, new.numbers, revs, now, cipher
+    )
 
 
 def _applied_lines(
@@ -104,19 +139,30 @@ def _applied_lines(
 
 
 def applied(
-    author: Author, mutations: Sequence[Mutation], stamps: Sequence[int], revs: Sequence[int], now: datetime, cipher: FieldCipher
+    author: Author,
+    mutations: Sequence[Mutation],
+    stamps: Sequence[int],
+    revs: Sequence[int],
+    now: datetime,
+    cipher: FieldCipher,
 ) -> tuple[list[str], list[Block]]:
-    """What a push leaves in the log of which all was applied as it was sent, without a location: lines of `COLUMNS`, and blocks."""
+    """What a push leaves in the log of which all was applied as it was sent, without a location:
+    lines of `COLUMNS`, and blocks.
+    """
     contents = [mutation.canonical() for mutation in mutations]
     lines = _applied_lines(author, mutations, contents, stamps, revs, now, cipher)
-    bodies = [(mutation.seq, content) for mutation, content in zip(mutations, contents, strict=True)]
+    bodies = [
+        (mutation.seq, content) for mutation, content in zip(mutations, contents, strict=True)
+    ]
     return lines, blocks_of(author.device, now, bodies, False, cipher)
 
 
 def held_names(mutation: Mutation) -> tuple[str, str, str]:
-    """What a held mutation calls its kind, id and grid, as far as each has the form of one; anybody's number may stand in their place.
+    """What a held mutation calls its kind, id and grid, as far as each has the form of one;
+    anybody's number may stand in their place.
 
-    The body keeps them as they came, encrypted. Of what is no code of a unit the city is kept, so that somebody there is shown it.
+    The body keeps them as they came, encrypted. Of what is no code of a unit the city is kept, so
+    that somebody there is shown it.
     """
     kind = mutation.kind if _KIND_FORM.fullmatch(mutation.kind) else ""
     id = mutation.id if UUID_FORM.fullmatch(mutation.id) else ""
@@ -130,7 +176,9 @@ _KIND_FORM = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _DIGITS = re.compile(r"[1-9][0-9]{3,14}", re.ASCII)
 
 
-def _with_bodies(lines: Sequence[str], rows: Sequence[LogRow], visits: Sequence[TakenVisits], cipher: FieldCipher) -> bytes:
+def _with_bodies(
+    lines: Sequence[str], rows: Sequence[LogRow], visits: Sequence[TakenVisits], cipher: FieldCipher
+) -> bytes:
     """The lines with the bodies behind them, as the previous release has them."""
 
     def body(item: PreparedMutation) -> bytes:
@@ -138,9 +186,17 @@ def _with_bodies(lines: Sequence[str], rows: Sequence[LogRow], visits: Sequence[
             return encryption_v1.encrypt_body(cipher.keyring.v1, item.mutation)
         return item.reading.content
 
-    bodies = [*(content for new, _ in visits for content in new.visits.contents), *(body(item) for item, _, _ in rows)]
+    bodies = [
+        *(content for new, _ in visits for content in new.visits.contents),
+        *(body(item) for item, _, _ in rows),
+    ]
     escaped = (content.replace(b"\\", b"\\\\") for content in bodies)
-    return b"".join([b"%s\t%s\n" % (line.encode(), content) for line, content in zip(lines, escaped, strict=True)])
+    return b"".join(
+        [
+            b"%s\t%s\n" % (line.encode(), content)
+            for line, content in zip(lines, escaped, strict=True)
+        ]
+    )
 
 
 _ADD_BLOCKS = """
@@ -152,7 +208,11 @@ _ADD_BLOCKS = """
 def insert_blocks(blocks: Sequence[Block]) -> Cte:
     """Adds blocks."""
     devices, moments, firsts, lasts, located, bodies = zip(*blocks, strict=True)
-    return Cte("add_bodies", _ADD_BLOCKS, (array(devices), list(moments), array(firsts), array(lasts), array(located), list(bodies)))
+    return Cte(
+        "add_bodies",
+        _ADD_BLOCKS,
+        (array(devices), list(moments), array(firsts), array(lasts), array(located), list(bodies)),
+    )
 
 
 async def rewrite_blocks(connection: Connection, blocks: Sequence[Block]) -> None:
@@ -164,7 +224,7 @@ async def rewrite_blocks(connection: Connection, blocks: Sequence[Block]) -> Non
     )
 
 
-# ------------------------------------------------------------------------------------------------------ reading
+# ------------------------------------------------------------------------------------------ reading
 
 
 _BLOCKS = """
@@ -176,16 +236,24 @@ _BLOCKS = """
 """
 
 
-async def read_bodies(connection: Connection, cipher: FieldCipher, rows: Sequence[Any]) -> list[Body]:
-    """The bodies of lines of the log: rows with device, seq, received_at, kind, id, grid, and body as the previous release wrote it."""
+async def read_bodies(
+    connection: Connection, cipher: FieldCipher, rows: Sequence[Any]
+) -> list[Body]:
+    """The bodies of lines of the log: rows with device, seq, received_at, kind, id, grid, and body
+    as the previous release wrote it.
+    """
     found: list[Body] = []
     for begin in range(0, len(rows), _READ_AT_ONCE):
         found += await _read_some(connection, cipher, rows[begin : begin + _READ_AT_ONCE])
     return found
 
 
-async def _read_some(connection: Connection, cipher: FieldCipher, rows: Sequence[Any]) -> list[Body]:
-    keys = [(str(row["device"]), row["received_at"], row["seq"]) for row in rows if row["body"] is None]
+async def _read_some(
+    connection: Connection, cipher: FieldCipher, rows: Sequence[Any]
+) -> list[Body]:
+    keys = [
+        (str(row["device"]), row["received_at"], row["seq"]) for row in rows if row["body"] is None
+    ]
     contents: dict[tuple[str, datetime, int], bytes] = {}
     if keys:
         wanted = {*keys}
@@ -195,7 +263,10 @@ async def _read_some(connection: Connection, cipher: FieldCipher, rows: Sequence
                 key = (block["device"], block["received_at"], seq)
                 if key in wanted:
                     contents[key] = content
-    return [_body(cipher, row, contents.get((str(row["device"]), row["received_at"], row["seq"]))) for row in rows]
+    return [
+        _body(cipher, row, contents.get((str(row["device"]), row["received_at"], row["seq"])))
+        for row in rows
+    ]
 
 
 def _body(cipher: FieldCipher, row: Any, content: bytes | None) -> Body:
@@ -210,7 +281,9 @@ def _body(cipher: FieldCipher, row: Any, content: bytes | None) -> Body:
 
 
 async def own_revs(connection: Connection, bases: Iterable[Base]) -> set[Base]:
-    """Those bases that are revs which mutations of the same device took as they were: their device has laid them into its copy."""
+    """Those bases that are revs which mutations of the same device took as they were: their device
+    has laid them into its copy.
+    """
     devices, kinds, records, grids, revs = zip(*bases, strict=True)
     rows = await connection.fetch(
         """
@@ -228,7 +301,9 @@ async def own_revs(connection: Connection, bases: Iterable[Base]) -> set[Base]:
     return {(row["device"], row["kind"], row["id"], row["grid"], row["rev"]) for row in rows}
 
 
-async def first_outcomes(connection: Connection, device: str, first: int, last: int) -> dict[int, Any]:
+async def first_outcomes(
+    connection: Connection, device: str, first: int, last: int
+) -> dict[int, Any]:
     """What became of a device's mutations the first time, by seq."""
     rows = await connection.fetch(
         "SELECT device::text, seq, received_at, kind, id, grid, digest, outcome, rev, verdict, body FROM mutation"
@@ -241,7 +316,9 @@ async def first_outcomes(connection: Connection, device: str, first: int, last: 
 
 
 async def is_content(connection: Connection, cipher: FieldCipher, row: Any, content: bytes) -> bool:
-    """Whether a line of the log is of a mutation with this content; where the digest's key is gone, its body tells."""
+    """Whether a line of the log is of a mutation with this content; where the digest's key is gone,
+    its body tells.
+    """
     same = cipher.has_digest(row["digest"], content)
     if same is None:
         [body] = await read_bodies(connection, cipher, [row])

@@ -1,4 +1,6 @@
-"""The tables of the sync: counters, the mutation log, held mutations, conflicts, departures, erased records, and the server's epoch."""
+"""The tables of the sync: counters, the mutation log, held mutations, conflicts, departures, erased
+records, and the server's epoch.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -13,11 +15,12 @@ _MOMENT = DateTime(timezone=True)
 
 
 class Server(SQLModel, table=True):
-    """One row: the epoch (the identity of the server's history), the key that signs cursors, and how values are encrypted.
+    """One row: the epoch (the identity of the server's history), the key that signs cursors, and
+    how values are encrypted.
 
-    `encryption`: see `service.kit.encryption.State`. `own_work_from`: since when nobody verifies the own resolution; long ago where no step
-    was written before the rule. `timeline`: that under which the database was last written, see `service.writes.timelines`; empty before
-    the first use.
+    `encryption`: see `service.kit.encryption.State`. `own_work_from`: since when nobody verifies
+    the own resolution; long ago where no step was written before the rule. `timeline`: that under
+    which the database was last written, see `service.writes.timelines`; empty before the first use.
     """
 
     one: bool = Field(default=True, primary_key=True)
@@ -67,9 +70,10 @@ class Counter(SQLModel, table=True):
 class LoggedMutation(SQLModel, table=True):
     """Every mutation that ever came in, whole, with what became of it.
 
-    `offset_ms` and `stamp` (corrected) say how its clock was judged; `verdict` holds, encrypted, what the outcome alone does not say;
-    `origin` names the held mutation that a release repeats. `body` is its canonical JSON in rows of the previous release; all others
-    have theirs in `MutationBody`. `digest` is keyed, and outlives the body.
+    `offset_ms` and `stamp` (corrected) say how its clock was judged; `verdict` holds, encrypted,
+    what the outcome alone does not say; `origin` names the held mutation that a release repeats.
+    `body` is its canonical JSON in rows of the previous release; all others have theirs in
+    `MutationBody`. `digest` is keyed, and outlives the body.
     """
 
     __tablename__ = "mutation"
@@ -93,9 +97,11 @@ class LoggedMutation(SQLModel, table=True):
 
 
 class MutationBody(SQLModel, table=True):
-    """The bodies of mutations of a device that came in together, from `first_seq` to `last_seq`: one compressed and encrypted block.
+    """The bodies of mutations of a device that came in together, from `first_seq` to `last_seq`:
+    one compressed and encrypted block.
 
-    `located`: whether a body of a visit may hold a location. Several blocks of a push may stand side by side.
+    `located`: whether a body of a visit may hold a location. Several blocks of a push may stand
+    side by side.
     """
 
     __tablename__ = "mutation_body"
@@ -111,14 +117,20 @@ class MutationBody(SQLModel, table=True):
 class HeldMutation(SQLModel, table=True):
     """A mutation that could not be applied, kept whole until somebody releases or discards it.
 
-    `waits_for` is the record, of kind `waits_for_kind`, whose arrival releases it by itself; `stamp` is corrected; `state` is open,
-    released or discarded. `original`: what came, where `body` is a normalised copy of it, see `originals`; `size`: the bytes that count for
-    its device. `body`, `detail` and `original` are encrypted. `seen`: the rev up to which its device could have seen the record.
+    `waits_for` is the record, of kind `waits_for_kind`, whose arrival releases it by itself;
+    `stamp` is corrected; `state` is open, released or discarded. `original`: what came, where
+    `body` is a normalised copy of it, see `originals`; `size`: the bytes that count for its device.
+    `body`, `detail` and `original` are encrypted. `seen`: the rev up to which its device could have
+    seen the record.
     """
 
     __tablename__ = "held"
     __table_args__ = (
-        Index("held_waiting", "waits_for", postgresql_where=text("state = 'open' AND waits_for IS NOT NULL")),
+        Index(
+            "held_waiting",
+            "waits_for",
+            postgresql_where=text("state = 'open' AND waits_for IS NOT NULL"),
+        ),
         Index("held_mailbox", "mailbox", "rev"),
         Index("held_grid", "grid", postgresql_where=text("state = 'open'")),
         Index("held_device", "device", postgresql_where=text("state = 'open'")),
@@ -151,7 +163,9 @@ class HeldMutation(SQLModel, table=True):
 
 
 class ConflictRow(SQLModel, table=True):
-    """A field on which two devices disagreed: both values, authors, times and devices, and the rule that chose."""
+    """A field on which two devices disagreed: both values, authors, times and devices, and the rule
+    that chose.
+    """
 
     __tablename__ = "conflict"
     __table_args__ = (

@@ -1,6 +1,8 @@
-"""Readies mutations for the write path: reads them by their declaration, corrects their clocks, finds their flaws. Pure.
+"""Readies mutations for the write path: reads them by their declaration, corrects their clocks,
+finds their flaws. Pure.
 
-What is wrong with a mutation is not an error: it becomes a `HoldReason`, and the mutation is held (promise 2).
+What is wrong with a mutation is not an error: it becomes a `HoldReason`, and the mutation is held
+(promise 2).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +28,9 @@ from sync_protocol.texts import Text, fitted, text_of
 
 
 class HoldReason(NamedTuple):
-    """Why a mutation is held: a stable reason, a sentence, and the record whose arrival would mend it, with its kind."""
+    """Why a mutation is held: a stable reason, a sentence, and the record whose arrival would mend
+    it, with its kind.
+    """
 
     reason: str
     detail: str
@@ -35,11 +39,13 @@ class HoldReason(NamedTuple):
 
 
 class Author(msgspec.Struct):
-    """Whose mutations they are: the device, its cadre, all posts the cadre ever held, and what is known of the device's clock.
+    """Whose mutations they are: the device, its cadre, all posts the cadre ever held, and what is
+    known of the device's clock.
 
-    `epoch` is the server's; `epoch_since_ms` is when this device is known to have learned of it, 0 if it always knew. `pulled`: how
-    far it has pulled each grid. `revoked_at`: nothing made after that moment is applied. `registered_at`: since when there is
-    such a device; None for the server's own. What is stamped before `oldest_stamp` was made long before that.
+    `epoch` is the server's; `epoch_since_ms` is when this device is known to have learned of it, 0
+    if it always knew. `pulled`: how far it has pulled each grid. `revoked_at`: nothing made after
+    that moment is applied. `registered_at`: since when there is such a device; None for the
+    server's own. What is stamped before `oldest_stamp` was made long before that.
     """
 
     device: str
@@ -62,14 +68,17 @@ class Author(msgspec.Struct):
 
 def oldest_stamp(registered_at: datetime, settings: Settings) -> str:
     """The stamp before which nothing of a device registered then is believed."""
-    return clock.make_stamp(max(0, to_ms(registered_at - timedelta(days=settings.stamp_too_old_days))))
+    return clock.make_stamp(
+        max(0, to_ms(registered_at - timedelta(days=settings.stamp_too_old_days)))
+    )
 
 
 class ParsedMutation(msgspec.Struct):
     """A mutation read by its declaration: what can be known of it before the world is looked at.
 
-    `fields`: in canonical form, unless it has a `flaw`; `as_sent`: whether they say just what was sent; `content`: as it is logged.
-    `original`: what came, where `mutation` and `content` are a normalised copy of it; `sent`: the canonical JSON of that.
+    `fields`: in canonical form, unless it has a `flaw`; `as_sent`: whether they say just what was
+    sent; `content`: as it is logged. `original`: what came, where `mutation` and `content` are a
+    normalised copy of it; `sent`: the canonical JSON of that.
     """
 
     mutation: Mutation
@@ -88,11 +97,14 @@ class ParsedMutation(msgspec.Struct):
 
 
 class PreparedMutation(msgspec.Struct):
-    """A mutation on its way through the write path: what was read, whose it is, and its corrected `stamp`.
+    """A mutation on its way through the write path: what was read, whose it is, and its corrected
+    `stamp`.
 
-    `origin`: the held mutation it repeats, and `received_at` when that came. `decider`: the posts of the person who released it as it is.
-    `created_by`: whose record it makes, if not the author's; `rights_at`: the stamp at which rights are judged, if not its own.
-    `rebased`, `override`: see `Edit`. `seen`: the rev up to which its device could have seen the record when the mutation was held.
+    `origin`: the held mutation it repeats, and `received_at` when that came. `decider`: the posts
+    of the person who released it as it is. `created_by`: whose record it makes, if not the
+    author's; `rights_at`: the stamp at which rights are judged, if not its own. `rebased`,
+    `override`: see `Edit`. `seen`: the rev up to which its device could have seen the record when
+    the mutation was held.
     """
 
     author: Author
@@ -158,7 +170,9 @@ def read(mutation: Mutation) -> ParsedMutation:
 
 
 def parse_all(mutations: Sequence[Mutation]) -> list[ParsedMutation]:
-    """The same for many: those of a kind are read together where that is enough, which is faster."""
+    """The same for many: those of a kind are read together where that is enough, which is
+    faster.
+    """
     readings = []
     by_kind: dict[str, list[ParsedMutation]] = {}
     for mutation in mutations:
@@ -167,7 +181,9 @@ def parse_all(mutations: Sequence[Mutation]) -> list[ParsedMutation]:
         readings.append(reading)
         if len(content) > MAX_MUTATION_BYTES:
             text = Text(
-                "It has {size} bytes, at most {max} fit; write less, or in several records.", size=len(content), max=MAX_MUTATION_BYTES
+                "It has {size} bytes, at most {max} fit; write less, or in several records.",
+                size=len(content),
+                max=MAX_MUTATION_BYTES,
             )
             reading.flaw = HoldReason("too-large", text)
         elif mutation.flaw is None:
@@ -187,7 +203,9 @@ _MAX_DETAIL = 1_000
 
 
 def _make_showable(reading: ParsedMutation, flaw: HoldReason) -> None:
-    """Leaves in the place of what nobody could keep or show a normalised copy of it, and what came beside it."""
+    """Leaves in the place of what nobody could keep or show a normalised copy of it, and what came
+    beside it.
+    """
     mutation = shown(reading.mutation, len(reading.content))
     if isinstance(mutation, OddMutation):
         came_odd = reading.mutation is mutation
@@ -196,7 +214,11 @@ def _make_showable(reading: ParsedMutation, flaw: HoldReason) -> None:
             flaw = flaw._replace(reason=mutation.reason)
             if len(mutation.as_sent) > MAX_MUTATION_BYTES:
                 flaw = flaw._replace(reason="too-large")
-        reading.mutation, reading.content, reading.original = mutation, mutation.canonical(), mutation.original
+        reading.mutation, reading.content, reading.original = (
+            mutation,
+            mutation.canonical(),
+            mutation.original,
+        )
     reading.flaw = flaw._replace(detail=fitted(showable(flaw.detail), _MAX_DETAIL))
 
 
@@ -205,7 +227,12 @@ def _read_fields(kind_name: str, readings: Sequence[ParsedMutation]) -> None:
     kind = KINDS.get(kind_name)
     if kind is None:
         for reading in readings:
-            reading.flaw = HoldReason("kind-unknown", Text("This server does not know records of kind ‘{kind}’ yet.", kind=kind_name[:40]))
+            reading.flaw = HoldReason(
+                "kind-unknown",
+                Text(
+                    "This server does not know records of kind ‘{kind}’ yet.", kind=kind_name[:40]
+                ),
+            )
         return
     cleaned = clean_many(kind, [reading.mutation.fields for reading in readings])
     for place, reading in enumerate(readings):
@@ -228,18 +255,25 @@ def _check_id(kind: Kind, key: str, reading: ParsedMutation) -> None:
     if mutation.op != "put" or key not in reading.fields:
         return
     if mutation.id != ids.natural_id(kind.name, mutation.grid, reading.fields[key]):
-        text = Text("The id of a {kind} follows from its grid and {key}; compute it.", kind=kind.word, key=kind.by_name[key].word)
+        text = Text(
+            "The id of a {kind} follows from its grid and {key}; compute it.",
+            kind=kind.word,
+            key=kind.by_name[key].word,
+        )
         reading.flaw = HoldReason("id-wrong", text)
 
 
 def parse_again(mutation: Mutation, is_copy: bool) -> ParsedMutation:
     """Reads a held mutation for its release; what is computed from its fields is computed anew.
 
-    `is_copy`: it is a normalised copy, of which nobody wrote what is in it, so that it is not applied as it stands.
+    `is_copy`: it is a normalised copy, of which nobody wrote what is in it, so that it is not
+    applied as it stands.
     """
     mutation = corrected(mutation, mutation.fields)
     if is_copy:
-        mutation.flaw = Text("What is shown is a normalised copy of what was sent; release it with corrected fields.")
+        mutation.flaw = Text(
+            "What is shown is a normalised copy of what was sent; release it with corrected fields."
+        )
     return read(mutation)
 
 
@@ -250,28 +284,48 @@ def corrected(mutation: Mutation, fields: Mapping[str, Any]) -> Mutation:
         mutation.stamp = clock.ZERO  # it is judged at the stamp under which it was held
     kind = KINDS.get(mutation.kind)
     key = kind.key if kind is not None else None
-    if kind is not None and key is not None and mutation.op == "put" and mutation.fields.get(key) is not None:
+    if (
+        kind is not None
+        and key is not None
+        and mutation.op == "put"
+        and mutation.fields.get(key) is not None
+    ):
         with suppress(InvalidValue):  # reading the fields says so
-            mutation.id = ids.natural_id(kind.name, mutation.grid, kind.cleaners[key](mutation.fields[key]))
+            mutation.id = ids.natural_id(
+                kind.name, mutation.grid, kind.cleaners[key](mutation.fields[key])
+            )
     mutation.flaw = flaw_of(mutation)
     return mutation
 
 
-def prepare(author: Author, readings: Sequence[ParsedMutation], now: datetime) -> list[PreparedMutation]:
+def prepare(
+    author: Author, readings: Sequence[ParsedMutation], now: datetime
+) -> list[PreparedMutation]:
     """A device's mutations, in the order of seq, ready to be applied at `now`."""
     now_ms = to_ms(now)
     raw = [
-        reading.mutation.stamp if reading.mutation.flaw is None or clock.is_stamp(reading.mutation.stamp) else clock.make_stamp(now_ms)
+        reading.mutation.stamp
+        if reading.mutation.flaw is None or clock.is_stamp(reading.mutation.stamp)
+        else clock.make_stamp(now_ms)
         for reading in readings
     ]
-    stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp)
-    return [prepare_one(author, reading, stamp, author.offset_ms, now_ms) for reading, stamp in zip(readings, stamps, strict=True)]
+    stamps = clock.correct_stamps(
+        raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp
+    )
+    return [
+        prepare_one(author, reading, stamp, author.offset_ms, now_ms)
+        for reading, stamp in zip(readings, stamps, strict=True)
+    ]
 
 
-def prepare_one(author: Author, reading: ParsedMutation, stamp: str, offset_ms: int, now_ms: int) -> PreparedMutation:
+def prepare_one(
+    author: Author, reading: ParsedMutation, stamp: str, offset_ms: int, now_ms: int
+) -> PreparedMutation:
     """One mutation whose stamp is corrected already."""
     mutation, kind, fields = reading.mutation, reading.kind, reading.fields
-    item = PreparedMutation(author, mutation, reading, stamp, kind, fields, reading.flaw, reading.as_sent)
+    item = PreparedMutation(
+        author, mutation, reading, stamp, kind, fields, reading.flaw, reading.as_sent
+    )
     if kind is None:
         return item
     if kind.events:
@@ -281,7 +335,9 @@ def prepare_one(author: Author, reading: ParsedMutation, stamp: str, offset_ms: 
         if item.flaw is None:
             item.flaw = _flaw_of_events(kind, item.fields)
     if stamp != mutation.stamp:
-        item.as_sent = False  # the order of steps, and who wrote last, must be the same on every phone
+        item.as_sent = (
+            False  # the order of steps, and who wrote last, must be the same on every phone
+        )
     item.rebased = _of_another_epoch(author, mutation, stamp)
     return item
 
@@ -291,11 +347,16 @@ def _flaw_of_events(kind: Kind, fields: Mapping[str, Any]) -> HoldReason | None:
     for name in kind.events:
         value = fields.get(name)
         if value is not None and not is_in_the_years(value):
-            return HoldReason("fields-wrong", Text("{field} {what}.", field=kind.by_name[name].word, what=OUTSIDE_THE_YEARS))
+            return HoldReason(
+                "fields-wrong",
+                Text("{field} {what}.", field=kind.by_name[name].word, what=OUTSIDE_THE_YEARS),
+            )
     return None
 
 
-def _corrected_events(kind: Kind, fields: Mapping[str, Any], offset_ms: int, now_ms: int) -> dict[str, str]:
+def _corrected_events(
+    kind: Kind, fields: Mapping[str, Any], offset_ms: int, now_ms: int
+) -> dict[str, str]:
     """The times of events that move."""
     moved = {}
     for name in kind.events:
@@ -306,10 +367,14 @@ def _corrected_events(kind: Kind, fields: Mapping[str, Any], offset_ms: int, now
 
 
 def corrected_event(moment: str, offset_ms: int, now_ms: int) -> str:
-    """The time of an event in canonical form, moved by the phone's offset and never past the server's now."""
+    """The time of an event in canonical form, moved by the phone's offset and never past the
+    server's now.
+    """
     if offset_ms == 0 and moment <= latest_event(now_ms):
         return moment
-    return canonical_moment(from_ms(clock.corrected_ms(to_ms(datetime.fromisoformat(moment)), offset_ms, now_ms)))
+    return canonical_moment(
+        from_ms(clock.corrected_ms(to_ms(datetime.fromisoformat(moment)), offset_ms, now_ms))
+    )
 
 
 @lru_cache(maxsize=16)
@@ -319,7 +384,9 @@ def latest_event(now_ms: int) -> str:
 
 
 def _of_another_epoch(author: Author, mutation: Mutation, stamp: str) -> bool:
-    """Whether the mutation's base is a rev of a history that the server no longer has (promise 9)."""
+    """Whether the mutation's base is a rev of a history that the server no longer has (promise
+    9).
+    """
     if mutation.epoch is not None:
         return mutation.epoch != author.epoch
     return clock.stamp_ms(stamp) < author.epoch_since_ms

@@ -1,13 +1,16 @@
-"""What came of a held mutation, where the mutation itself is shown as a normalised copy: kept whole, small and encrypted.
+"""What came of a held mutation, where the mutation itself is shown as a normalised copy: kept
+whole, small and encrypted.
 
-It may be anything that a client sent, so that nobody reads it but its author, and who works there and decides on it.
+It may be anything that a client sent, so that nobody reads it but its author, and who works there
+and decides on it.
 """
 
 import zlib
 
 from service.kit.encryption import MARKER, FieldCipher, Place
 
-# What the migration kept before there was a cipher at hand; encrypted bytes begin with the name of a key.
+# What the migration kept before there was a cipher at hand; encrypted bytes begin with the name of
+# a key.
 _ZLIB = b"\x78"
 
 

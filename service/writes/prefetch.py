@@ -1,4 +1,6 @@
-"""The first look of an exchange: one statement that reads, and for a push locks, all that the rest needs to know."""
+"""The first look of an exchange: one statement that reads, and for a push locks, all that the rest
+needs to know.
+"""
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
@@ -28,17 +30,23 @@ def from_us(us: int) -> datetime:
 
 
 def mailbox_of(staff_code: str) -> str:
-    """The feed that carries a cadre's own notices; it is counted like a grid's and no grid is called so."""
+    """The feed that carries a cadre's own notices; it is counted like a grid's and no grid is
+    called so.
+    """
     return "@" + staff_code
 
 
 def is_mailbox(feed: str) -> bool:
     """Whether a name is that of a mailbox: of a cadre's notices, or of the articles of a unit."""
-    return feed.startswith("@") or (feed.startswith("#") and _may_be_code(feed[1:]) and len(feed) - 1 in CODE_LENGTH.values())
+    return feed.startswith("@") or (
+        feed.startswith("#") and _may_be_code(feed[1:]) and len(feed) - 1 in CODE_LENGTH.values()
+    )
 
 
 class DeviceState(msgspec.Struct):
-    """What the server knows of a device. `audited_on`: the last day on which its pull stands in the audit trail."""
+    """What the server knows of a device. `audited_on`: the last day on which its pull stands in the
+    audit trail.
+    """
 
     acked: int
     last_stamp: str
@@ -80,7 +88,9 @@ class ReadSet(msgspec.Struct):
 
     @classmethod
     def of(cls, items: Iterable[ParsedMutation | PreparedMutation]) -> "ReadSet":
-        """The names in mutations that have no flaw of their own; what cannot be a grid's code is left out, for nothing is called so."""
+        """The names in mutations that have no flaw of their own; what cannot be a grid's code is
+        left out, for nothing is called so.
+        """
         by_kind: dict[str, list[ParsedMutation | PreparedMutation]] = {}
         for item in items:
             if item.flaw is None:
@@ -107,7 +117,9 @@ class ReadSet(msgspec.Struct):
     def joined(cls, several: Sequence["ReadSet"]) -> "ReadSet":
         """The names of several together."""
         grids = set().union(*[names.grids for names in several])
-        return cls(grids, {kind: set().union(*[names.ids[kind] for names in several]) for kind in KINDS})
+        return cls(
+            grids, {kind: set().union(*[names.ids[kind] for names in several]) for kind in KINDS}
+        )
 
 
 def _may_be_code(grid: str) -> bool:
@@ -117,13 +129,15 @@ def _may_be_code(grid: str) -> bool:
 class Snapshot(msgspec.Struct):
     """What was seen of some devices and their cadres, and of what their mutations name.
 
-    `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them may read, and more; `locked`: those of the
-    named grids that exist; `existing`: `(kind, id) -> grid` of the named records that exist, tombstones included; `has_waiters`: whether a
-    held mutation waits for one of the named ids; `assignments`: problems assigned to one of the cadres, or to their units from elsewhere;
-    `own_work_from`: the stamp from which nobody verifies the own resolution; `encryption`: see `service.kit.encryption.State`; `erased`:
-    those     of the named records whose personal data was erased; `timeline`: under which the database was last written,
-    `timeline_changed`: whether the database server has begun another one; `ordered`: the feeds of `counters` in order, once somebody has
-    asked for them.
+    `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them
+    may read, and more; `locked`: those of the named grids that exist; `existing`: `(kind, id) ->
+    grid` of the named records that exist, tombstones included; `has_waiters`: whether a held
+    mutation waits for one of the named ids; `assignments`: problems assigned to one of the cadres,
+    or to their units from elsewhere; `own_work_from`: the stamp from which nobody verifies the own
+    resolution; `encryption`: see `service.kit.encryption.State`; `erased`: those     of the named
+    records whose personal data was erased; `timeline`: under which the database was last written,
+    `timeline_changed`: whether the database server has begun another one; `ordered`: the feeds of
+    `counters` in order, once somebody has asked for them.
     """
 
     epoch: str = ""
@@ -143,8 +157,10 @@ class Snapshot(msgspec.Struct):
     ordered: list[str] = []
 
     def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
-        """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to the cadre, the mailbox, and the articles
-        of units above and below. A cadre without any post at present gets nothing at all."""
+        """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to
+        the cadre, the mailbox, and the articles of units above and below. A cadre without any post
+        at present gets nothing at all.
+        """
         posts = self.posts.get(staff_code, ())
         present = present_views(posts, now)
         mailbox = mailbox_of(staff_code) if any_present(posts, now) else ""
@@ -167,14 +183,20 @@ class Snapshot(msgspec.Struct):
         """The feeds whose codes begin so: all that lie below a unit, for ‘:’ follows on ‘9’."""
         if len(self.ordered) != len(self.counters):
             self.ordered = sorted(self.counters)
-        return self.ordered[bisect_left(self.ordered, prefix) : bisect_left(self.ordered, prefix + ":")]
+        return self.ordered[
+            bisect_left(self.ordered, prefix) : bisect_left(self.ordered, prefix + ":")
+        ]
 
     def assigned_to(self, staff_code: str, now: datetime) -> dict[str, list[str]]:
-        """The problems assigned to a cadre, or to a unit of one of the cadre's posts, by grid; only of grids that are not shown whole."""
+        """The problems assigned to a cadre, or to a unit of one of the cadre's posts, by grid; only
+        of grids that are not shown whole.
+        """
         present = present_views(self.posts.get(staff_code, ()), now)
         found: dict[str, set[str]] = {}
         for problem, grid, to in self.assignments:
-            mine = to == "@" + staff_code or any(covers(unit, to) and not covers(unit, grid) for unit, _ in present)
+            mine = to == "@" + staff_code or any(
+                covers(unit, to) and not covers(unit, grid) for unit, _ in present
+            )
             if mine and present and view_in(present, grid) not in WHOLE_GRID:
                 found.setdefault(grid, set()).add(problem)
         return {grid: sorted(problems) for grid, problems in found.items()}
@@ -227,11 +249,25 @@ _POSTS = f"""
 """
 # All grids under a unit: their codes begin with the unit's, and ‘:’ follows on ‘9’.
 _UNDER = "counter c ON c.grid >= {0}p.unit AND c.grid < {0}p.unit || ':'"
-_LENGTHS = "(VALUES " + ", ".join(f"({length})" for length in sorted(CODE_LENGTH.values())) + ") AS l(n)"
-_SERVER = _row("server", "server", code="epoch::text", name="encode(cursor_key, 'hex')", place="encryption", since="own_work_from")
+_LENGTHS = (
+    "(VALUES " + ", ".join(f"({length})" for length in sorted(CODE_LENGTH.values())) + ") AS l(n)"
+)
+_SERVER = _row(
+    "server",
+    "server",
+    code="epoch::text",
+    name="encode(cursor_key, 'hex')",
+    place="encryption",
+    since="own_work_from",
+)
 _STANDING = (
     _SERVER,
-    _row("timeline", "server", code="timeline", name=f"split_part(timeline, '/', 1) || '/' || {timelines.NUMBER}"),
+    _row(
+        "timeline",
+        "server",
+        code="timeline",
+        name=f"split_part(timeline, '/', 1) || '/' || {timelines.NUMBER}",
+    ),
     _row(
         "post",
         "every_post",
@@ -245,12 +281,24 @@ _STANDING = (
     _row("assigned", "assigned", code="problem::text", name="grid", place="recipient"),
     _row("counter", "assigned a JOIN counter c USING (grid)", code="c.grid", n="c.rev"),
     _row("counter", "current p JOIN " + _UNDER.format(""), code="c.grid", n="c.rev"),
-    _row("counter", "counter c WHERE c.grid = ANY((SELECT $3::text::text[])::text[])", code="c.grid", n="c.rev"),
-    _row("counter", f"current p CROSS JOIN {_LENGTHS} JOIN counter c ON c.grid = '#' || left(p.unit, l.n)", code="c.grid", n="c.rev"),
+    _row(
+        "counter",
+        "counter c WHERE c.grid = ANY((SELECT $3::text::text[])::text[])",
+        code="c.grid",
+        n="c.rev",
+    ),
+    _row(
+        "counter",
+        f"current p CROSS JOIN {_LENGTHS} JOIN counter c ON c.grid = '#' || left(p.unit, l.n)",
+        code="c.grid",
+        n="c.rev",
+    ),
     _row("counter", "current p JOIN " + _UNDER.format("'#' || "), code="c.grid", n="c.rev"),
 )
 # $1 devices, $2 staff codes, $3 their mailboxes, $4 now
-_STAND = f"WITH {_POSTS} " + " UNION ALL ".join((_row("device", f"({_DEVICE}) AS d", **_DEVICE_ROW), *_STANDING))
+_STAND = f"WITH {_POSTS} " + " UNION ALL ".join(
+    (_row("device", f"({_DEVICE}) AS d", **_DEVICE_ROW), *_STANDING)
+)
 
 
 def _lock(place: int) -> str:
@@ -262,24 +310,40 @@ def _lock(place: int) -> str:
 
 
 def _ids(place: int, kinds: Sequence[str]) -> str:
-    """The ids of each kind that are named, as arrays that are made once; parameters from `place` on."""
-    return "named AS MATERIALIZED (SELECT " + ", ".join(f"${at}::text::uuid[] AS {kind}_ids" for at, kind in enumerate(kinds, place)) + ")"
+    """The ids of each kind that are named, as arrays that are made once; parameters from `place`
+    on.
+    """
+    return (
+        "named AS MATERIALIZED (SELECT "
+        + ", ".join(f"${at}::text::uuid[] AS {kind}_ids" for at, kind in enumerate(kinds, place))
+        + ")"
+    )
 
 
 def _named(kinds: Sequence[str]) -> list[str]:
     """What there is of the named grids and records.
 
-    An array is taken in a SELECT of its own; in the condition it would be taken for every row that the condition looks at.
+    An array is taken in a SELECT of its own; in the condition it would be taken for every row that
+    the condition looks at.
     """
     every = " || ".join(f"{kind}_ids" for kind in kinds)
     return [
         # The rev that is read without a lock is as old as everything else that the statement sees.
         _row("locked", "mine JOIN counter c USING (grid)", code="grid", n="mine.rev", m="c.rev"),
         *(
-            _row("there", f"{kind} WHERE id = ANY((SELECT {kind}_ids FROM named)::uuid[])", code="id::text", name=f"'{kind}'", place="grid")
+            _row(
+                "there",
+                f"{kind} WHERE id = ANY((SELECT {kind}_ids FROM named)::uuid[])",
+                code="id::text",
+                name=f"'{kind}'",
+                place="grid",
+            )
             for kind in kinds
         ),
-        _row("awaited", f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT {every} FROM named)::uuid[]) LIMIT 1) AS w"),
+        _row(
+            "awaited",
+            f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT {every} FROM named)::uuid[]) LIMIT 1) AS w",
+        ),
         _row(
             "erased",
             f"erased_record WHERE id = ANY((SELECT {every} FROM named)::uuid[])",
@@ -305,25 +369,45 @@ def _push_sql(kinds: tuple[str, ...]) -> str:
         f"limited AS MATERIALIZED (SELECT set_config('lock_timeout', coalesce(${6 + len(kinds)}::text,"
         " current_setting('lock_timeout')), true) AS limit)"
     )
-    device = _DEVICE.replace("ORDER BY", "AND (SELECT limited.limit FROM limited) IS NOT NULL ORDER BY")
-    ctes = (limited, f"owner AS MATERIALIZED ({device} FOR NO KEY UPDATE)", _lock(5), _ids(6, kinds), _POSTS)
+    device = _DEVICE.replace(
+        "ORDER BY", "AND (SELECT limited.limit FROM limited) IS NOT NULL ORDER BY"
+    )
+    ctes = (
+        limited,
+        f"owner AS MATERIALIZED ({device} FOR NO KEY UPDATE)",
+        _lock(5),
+        _ids(6, kinds),
+        _POSTS,
+    )
     return f"WITH {', '.join(ctes)} " + " UNION ALL ".join(parts)
 
 
-async def read(connection: Connection, callers: Collection[tuple[str, str]], now: datetime) -> Snapshot:
-    """Where devices stand, each given with its cadre, without any lock: for exchanges that hand in nothing."""
+async def read(
+    connection: Connection, callers: Collection[tuple[str, str]], now: datetime
+) -> Snapshot:
+    """Where devices stand, each given with its cadre, without any lock: for exchanges that hand in
+    nothing.
+    """
     return _look(await connection.fetch(_STAND, *_callers(callers), now))[0]
 
 
 async def lock_and_read(
-    connection: Connection, callers: Collection[tuple[str, str]], names: ReadSet, now: datetime, lock_ms: int | None = None
+    connection: Connection,
+    callers: Collection[tuple[str, str]],
+    names: ReadSet,
+    now: datetime,
+    lock_ms: int | None = None,
 ) -> Snapshot:
-    """Locks devices (promise 1) and the grids that their mutations name, and looks at all that they name.
+    """Locks devices (promise 1) and the grids that their mutations name, and looks at all that they
+    name.
 
-    `lock_ms`: how long this transaction waits for a lock, where that is less than the connection's limit.
+    `lock_ms`: how long this transaction waits for a lock, where that is less than the connection's
+    limit.
     """
     limit = None if lock_ms is None else str(lock_ms)
-    return await _fresh(connection, _push_sql(tuple(KINDS)), *_callers(callers), now, *_values(names), limit)
+    return await _fresh(
+        connection, _push_sql(tuple(KINDS)), *_callers(callers), now, *_values(names), limit
+    )
 
 
 async def lock_grids_and_read(connection: Connection, names: ReadSet) -> Snapshot:
@@ -333,7 +417,11 @@ async def lock_grids_and_read(connection: Connection, names: ReadSet) -> Snapsho
 
 def _callers(callers: Collection[tuple[str, str]]) -> tuple[str, str, str]:
     staff_codes = {staff_code for _, staff_code in callers}
-    return array(device for device, _ in callers), text_array(staff_codes), text_array(map(mailbox_of, staff_codes))
+    return (
+        array(device for device, _ in callers),
+        text_array(staff_codes),
+        text_array(map(mailbox_of, staff_codes)),
+    )
 
 
 def _values(names: ReadSet) -> tuple[str, ...]:
@@ -341,7 +429,9 @@ def _values(names: ReadSet) -> tuple[str, ...]:
 
 
 async def _fresh(connection: Connection, sql: str, *values: Any) -> Snapshot:
-    """Looks again where another transaction held a lock: what it wrote is newer than the first look."""
+    """Looks again where another transaction held a lock: what it wrote is newer than the first
+    look.
+    """
     while True:
         look, stale = _look(await connection.fetch(sql, *values))
         if not stale:
@@ -362,7 +452,9 @@ def _look(rows: Sequence[Any]) -> tuple[Snapshot, bool]:
                 stale = stale or n != m
             case "post":
                 recorded = None if n is None else from_us(n)
-                look.posts.setdefault(place, []).append(PostHeld(name, code, since, until, recorded))
+                look.posts.setdefault(place, []).append(
+                    PostHeld(name, code, since, until, recorded)
+                )
             case "assigned":
                 look.assignments.append(Assignment(code, name, place))
             case "server":
@@ -371,7 +463,9 @@ def _look(rows: Sequence[Any]) -> tuple[Snapshot, bool]:
             case "device":
                 registered, _, audited = place.partition(" ")
                 day = date.fromisoformat(audited) if audited else None
-                look.devices[code] = DeviceState(n, f"{m:016x}", since, until, int(name), from_ms(int(registered)), day)
+                look.devices[code] = DeviceState(
+                    n, f"{m:016x}", since, until, int(name), from_ms(int(registered)), day
+                )
             case "timeline":
                 look.timeline, look.timeline_changed = code, name is not None and code != name
             case "awaited":

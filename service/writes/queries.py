@@ -29,7 +29,7 @@ class ConflictEntry(msgspec.Struct):
     loss: Loss
 
 
-# ---------------------------------------------------------------------------------------------------- counters
+# ----------------------------------------------------------------------------------------- counters
 
 
 _ADVANCE = """
@@ -52,7 +52,7 @@ async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> i
     return head - count + 1
 
 
-# ------------------------------------------------------------------------------------------------------ writing
+# ------------------------------------------------------------------------------------------ writing
 
 
 _DISPUTE = """
@@ -71,7 +71,9 @@ def insert_conflicts(entries: Sequence[ConflictEntry], now: datetime, cipher: Fi
     """Keeps what lost, for ever."""
 
     def value(entry: ConflictEntry, column: str, given: Any) -> str:
-        return encrypted_conflict_value(cipher, entry.kind, entry.loss.field, entry.id, column, given)
+        return encrypted_conflict_value(
+            cipher, entry.kind, entry.loss.field, entry.id, column, given
+        )
 
     losses = [entry.loss for entry in entries]
     return Cte(
@@ -109,7 +111,7 @@ def insert_moves(rows: Sequence[tuple[str, int, str, str]]) -> Cte:
     return Cte("depart", _DEPART, tuple(array(column) for column in zip(*rows, strict=True)))
 
 
-# ----------------------------------------------------------------------------------------------- server, device
+# ----------------------------------------------------------------------------------- server, device
 
 
 async def server_state(connection: Connection) -> Row:
@@ -139,23 +141,31 @@ async def any_ahead(connection: Connection, revs: Mapping[str, int]) -> bool:
 async def new_epoch(connection: Connection, current: str) -> str:
     """Takes a new epoch, unless another process just did; returns the one in force."""
     await timelines.forget(connection)
-    await connection.execute("UPDATE server SET epoch = gen_random_uuid(), epoch_at = now() WHERE epoch = $1::uuid", current)
+    await connection.execute(
+        "UPDATE server SET epoch = gen_random_uuid(), epoch_at = now() WHERE epoch = $1::uuid",
+        current,
+    )
     return str(await connection.fetchval("SELECT epoch::text FROM server"))
 
 
 async def lock_device(connection: Connection, device: str) -> Row | None:
     """A device's count and clock, locked."""
-    return await connection.fetchrow("SELECT acked_seq, last_stamp FROM device WHERE id = $1 FOR NO KEY UPDATE", device)
+    return await connection.fetchrow(
+        "SELECT acked_seq, last_stamp FROM device WHERE id = $1 FOR NO KEY UPDATE", device
+    )
 
 
-# The platform of server-side devices: no sign-in is bound to one, they are neither listed nor revoked.
+# The platform of server-side devices: no sign-in is bound to one, they are neither listed nor
+# revoked.
 SERVER_PLATFORM = "server"
 
 
 async def add_device(connection: Connection, device: str, staff_code: str, now: datetime) -> None:
-    """Makes a device's row where there is none: after a restore, a genuine token proves that there was one.
+    """Makes a device's row where there is none: after a restore, a genuine token proves that there
+    was one.
 
-    The server-side device of a cadre is the cadre's, whoever had signed in with its id before that was refused.
+    The server-side device of a cadre is the cadre's, whoever had signed in with its id before that
+    was refused.
     """
     is_servers = device == server_device_id(staff_code)
     await connection.execute(
@@ -175,12 +185,20 @@ async def add_device(connection: Connection, device: str, staff_code: str, now: 
 
 async def set_registered(connection: Connection, device: str, registered_at: datetime) -> None:
     """Moves a device's registration back to when it really was."""
-    await connection.execute("UPDATE device SET created_at = least(created_at, $2) WHERE id = $1", device, registered_at)
+    await connection.execute(
+        "UPDATE device SET created_at = least(created_at, $2) WHERE id = $1", device, registered_at
+    )
 
 
 async def audit_on(connection: Connection, device: str, day: date) -> bool:
-    """Notes that a device's pull is written into the audit trail on a day; False if it was already."""
-    status = await connection.execute("UPDATE device SET audited_on = $2 WHERE id = $1 AND audited_on IS DISTINCT FROM $2", device, day)
+    """Notes that a device's pull is written into the audit trail on a day; False if it was
+    already.
+    """
+    status = await connection.execute(
+        "UPDATE device SET audited_on = $2 WHERE id = $1 AND audited_on IS DISTINCT FROM $2",
+        device,
+        day,
+    )
     return status.endswith(" 1")
 
 
@@ -190,8 +208,12 @@ async def units_of(connection: Connection, codes: Iterable[str]) -> set[str]:
     return {row["code"] for row in rows}
 
 
-async def written_by_or_tied(connection: Connection, named: Iterable[tuple[str, str]]) -> dict[tuple[str, str], set[str]]:
-    """Of those visits and problems that exist: who wrote each, and to whom its household is tied."""
+async def written_by_or_tied(
+    connection: Connection, named: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], set[str]]:
+    """Of those visits and problems that exist: who wrote each, and to whom its household is
+    tied.
+    """
     ids = {id for _, id in named}
     rows = await connection.fetch(
         " UNION ALL ".join(
@@ -201,10 +223,15 @@ async def written_by_or_tied(connection: Connection, named: Iterable[tuple[str, 
         ),
         list(ids),
     )
-    return {(row["kind"], row["id"]): {row["created_by"], row["contact_member"]} - {None} for row in rows}
+    return {
+        (row["kind"], row["id"]): {row["created_by"], row["contact_member"]} - {None}
+        for row in rows
+    }
 
 
-async def posts_of_cadres(connection: Connection, staff_codes: Iterable[str]) -> dict[str, list[PostHeld]]:
+async def posts_of_cadres(
+    connection: Connection, staff_codes: Iterable[str]
+) -> dict[str, list[PostHeld]]:
     """All posts of those of the staff codes that are cadres, by staff code."""
     rows = await connection.fetch(
         "SELECT c.staff_code, p.role, p.unit, p.valid_from, p.valid_to FROM cadre c LEFT JOIN post p USING (staff_code)"
@@ -219,7 +246,9 @@ async def posts_of_cadres(connection: Connection, staff_codes: Iterable[str]) ->
     return found
 
 
-async def tied_households(connection: Connection, staff_code: str, grids: Sequence[str]) -> dict[str, list[str]]:
+async def tied_households(
+    connection: Connection, staff_code: str, grids: Sequence[str]
+) -> dict[str, list[str]]:
     """The living households of these grids that are tied to a contact member, by grid."""
     rows = await connection.fetch(
         "SELECT grid, array_agg(id::text ORDER BY id) AS ids FROM household"
@@ -250,12 +279,21 @@ _ACKNOWLEDGE = """
 
 def acknowledge(devices: Sequence[Acknowledged], now: datetime) -> Cte:
     """Moves devices on after their pushes."""
-    rows = [(item.device, item.acked, int(item.stamp, 16), item.offset_ms, item.queued) for item in devices]
+    rows = [
+        (item.device, item.acked, int(item.stamp, 16), item.offset_ms, item.queued)
+        for item in devices
+    ]
     return Cte("acknowledge", _ACKNOWLEDGE, (now, *map(array, zip(*rows, strict=True))))
 
 
-async def seen(connection: Connection, device: str, queued: int, offset_ms: int, now: datetime) -> None:
+async def seen(
+    connection: Connection, device: str, queued: int, offset_ms: int, now: datetime
+) -> None:
     """Notes that a device asked without handing in anything."""
     await connection.execute(
-        "UPDATE device SET last_seen = $2, queued = $3, clock_offset_ms = $4 WHERE id = $1", device, now, queued, offset_ms
+        "UPDATE device SET last_seen = $2, queued = $3, clock_offset_ms = $4 WHERE id = $1",
+        device,
+        now,
+        queued,
+        offset_ms,
     )

@@ -1,4 +1,5 @@
-"""Writes that come from no phone, through the one write path: of the server itself, and of a cadre over REST.
+"""Writes that come from no phone, through the one write path: of the server itself, and of a cadre
+over REST.
 
 Each is a mutation of a device that the server keeps for the writer, and is judged now.
 """
@@ -31,7 +32,9 @@ async def write_as_server(
     now: datetime,
     override: bool = False,
 ) -> list[Verdict]:
-    """Numbers, stamps and applies mutations as `name`, who holds that post; in the caller's transaction. `override`: see `Edit`."""
+    """Numbers, stamps and applies mutations as `name`, who holds that post; in the caller's
+    transaction. `override`: see `Edit`.
+    """
     if not mutations:
         return []
     device = server_device_id(name)
@@ -58,11 +61,14 @@ async def write_as_cadre(
 ) -> Verdict:
     """A cadre's write over REST: a mutation of the cadre's server-side device, judged now.
 
-    `origin`: the held mutation that the cadre has corrected; it keeps its stamp, and what it makes is its author's.
+    `origin`: the held mutation that the cadre has corrected; it keeps its stamp, and what it makes
+    is its author's.
     """
     device = server_device_id(caller.staff_code)
     await queries.add_device(connection, device, caller.staff_code, caller.now)
-    look = await prefetch.lock_and_read(connection, [(device, caller.staff_code)], ReadSet.of([read(mutation)]), caller.now)
+    look = await prefetch.lock_and_read(
+        connection, [(device, caller.staff_code)], ReadSet.of([read(mutation)]), caller.now
+    )
     state = look.devices[device]
     now_ms = to_ms(caller.now)
     stamp = max(clock.make_stamp(now_ms), clock.successor(state.last_stamp))
@@ -74,15 +80,27 @@ async def write_as_cadre(
         item = prepare_one(author, reading, stamp, 0, now_ms)
     else:
         item = prepare_one(author, reading, origin.stamp, _offset_of(origin, reading), now_ms)
-        item.origin, item.created_by, item.rights_at, item.seen = origin.id, origin.staff_code, stamp, origin.seen
+        item.origin, item.created_by, item.rights_at, item.seen = (
+            origin.id,
+            origin.staff_code,
+            stamp,
+            origin.seen,
+        )
     item.override = override
-    done = queries.acknowledge([queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now)
+    done = queries.acknowledge(
+        [queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now
+    )
     [verdict] = (await apply(connection, [item], caller.now, settings, look, [done])).verdicts
     return verdict
 
 
 def _offset_of(origin: HeldRow, reading: ParsedMutation) -> int:
-    """The phone's clock offset for the times of events, if they still are as the phone sent them."""
+    """The phone's clock offset for the times of events, if they still are as the phone sent
+    them.
+    """
     kind = reading.kind
-    as_sent = kind is not None and all(reading.mutation.fields.get(name) == origin.mutation.fields.get(name) for name in kind.events)
+    as_sent = kind is not None and all(
+        reading.mutation.fields.get(name) == origin.mutation.fields.get(name)
+        for name in kind.events
+    )
     return origin.offset_ms if as_sent else 0

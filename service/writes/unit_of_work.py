@@ -1,6 +1,8 @@
-"""The part of the world that one call of the write path touches: read, judged and merged in memory, written in one statement.
+"""The part of the world that one call of the write path touches: read, judged and merged in memory,
+written in one statement.
 
-What a mutation does to a record is decided by `sync_protocol.merge` alone, whoever's it is and whoever's come with it.
+What a mutation does to a record is decided by `sync_protocol.merge` alone, whoever's it is and
+whoever's come with it.
 """
 
 from collections import Counter as Tally
@@ -33,7 +35,9 @@ from sync_protocol.records import KINDS, PROBLEM, STEP, VISIT, Kind
 
 
 class GridUnlocked(Exception):
-    """A record turned out to lie in a grid whose counter is not locked; the write path locks it and begins again."""
+    """A record turned out to lie in a grid whose counter is not locked; the write path locks it and
+    begins again.
+    """
 
     def __init__(self, grid: str) -> None:
         super().__init__(grid)
@@ -76,7 +80,10 @@ class UnitOfWork:
     @property
     def count(self) -> int:
         """How many mutations there are."""
-        return sum(1 if isinstance(item, PreparedMutation) else len(item.visits.ids) for item in self._items)
+        return sum(
+            1 if isinstance(item, PreparedMutation) else len(item.visits.ids)
+            for item in self._items
+        )
 
     @property
     def cipher(self) -> FieldCipher:
@@ -84,9 +91,14 @@ class UnitOfWork:
         assert self._cipher is not None
         return self._cipher
 
-    # ------------------------------------------------------------------------------------------------ reading
+    # -------------------------------------------------------------------------------------- reading
 
-    async def open(self, connection: Connection, items: Sequence[PreparedMutation | PreparedVisitColumns], look: Snapshot) -> None:
+    async def open(
+        self,
+        connection: Connection,
+        items: Sequence[PreparedMutation | PreparedVisitColumns],
+        look: Snapshot,
+    ) -> None:
         """Reads whole what the mutations change, and notes what there is of all that they name."""
         self._items = _apart_where_needed(items, look)
         self._cipher = self.settings.keyring.cipher(look.encryption)
@@ -102,11 +114,19 @@ class UnitOfWork:
             name, id = item.kind.name, item.mutation.id
             if (name, id) in look.existing:
                 wanted[name][id] = None
-            problem = id if name == "problem" else item.fields.get("problem_id") if name == "step" else None
+            problem = (
+                id
+                if name == "problem"
+                else item.fields.get("problem_id")
+                if name == "step"
+                else None
+            )
             if problem and ("problem", problem) in look.existing:
                 problems[problem] = None
         for name, ids in wanted.items():
-            for record_id, stored in (await records.load(connection, KINDS[name], ids, self.cipher)).items():
+            for record_id, stored in (
+                await records.load(connection, KINDS[name], ids, self.cipher)
+            ).items():
                 if stored.record.grid not in self.heads:
                     raise GridUnlocked(stored.record.grid)
                 self.stored[name, record_id] = stored
@@ -122,16 +142,19 @@ class UnitOfWork:
         self.own_work_from = look.own_work_from
         if not self.own_work_from and any(item.kind in (PROBLEM, STEP) for item in singles):
             self.own_work_from = await queries.own_work_from(connection)
-        # It holds what it judges by, and not the batch: a circle would keep all this in memory until the garbage collector finds it.
+        # It holds what it judges by, and not the batch: a circle would keep all this in memory
+        # until the garbage collector finds it.
         world = World(self.heads, self.stored, self.existing, self.erased)
         self._judge = Judge(self.now, self.settings, world, self._validities, Evidence())
         for item in self._items:
             if isinstance(item, PreparedVisitColumns) and self._judge.may_have_flaw(item):
                 singles += item.to_mutations()
-        evidence = await gather_evidence(connection, singles, world.where, self._validities, self.cipher)
+        evidence = await gather_evidence(
+            connection, singles, world.where, self._validities, self.cipher
+        )
         self._judge = Judge(self.now, self.settings, world, self._validities, evidence)
 
-    # ----------------------------------------------------------------------------------------------- judging
+    # -------------------------------------------------------------------------------------- judging
 
     async def take_all(self) -> list[Verdict]:
         """Judges and merges the mutations, in order."""
@@ -169,18 +192,28 @@ class UnitOfWork:
             self.stored[key] = stored
             self.created[key] = None
         else:
-            before, last, echoed, was_deleted = stored.record.grid, stored.record.last, stored.echo, stored.record.deleted
+            before, last, echoed, was_deleted = (
+                stored.record.grid,
+                stored.record.last,
+                stored.echo,
+                stored.record.deleted,
+            )
             rev_grid = destination(stored.record, edit)
             rev = self._next_rev(rev_grid, edit.device)
             outcome = merge(kind, stored.record, edit, rev)
             merged, losses = outcome.merged, outcome.losses
             if stored.record.grid != before:
-                self.moves_out.append((before, self._next_rev(before, edit.device), kind.name, edit.id))
+                self.moves_out.append(
+                    (before, self._next_rev(before, edit.device), kind.name, edit.id)
+                )
                 self.multi_writer_grids.add(before)
-            # What was corrected for this device must still reach it, even when the device has edited on since: its base says only that
-            # it has the verdict.
-            stored.echo = echoed and last.device == edit.device and last.rev > item.author.seen(before)
-            # A tombstone has no fields, so that who brings the record back does not have those that it had.
+            # What was corrected for this device must still reach it, even when the device has
+            # edited on since: its base says only that it has the verdict.
+            stored.echo = (
+                echoed and last.device == edit.device and last.rev > item.author.seen(before)
+            )
+            # A tombstone has no fields, so that who brings the record back does not have those that
+            # it had.
             stored.echo = stored.echo or (was_deleted and not stored.record.deleted)
         stored.seq = item.mutation.seq
         stored.echo = stored.echo or merged or not item.as_sent or item.origin is not None
@@ -188,19 +221,25 @@ class UnitOfWork:
         self.touched[key] = None
         verdict = Verdict(item.mutation.seq, "merged" if merged else "applied", rev)
         if losses:
-            verdict.conflicts = [self._conflict(kind, stored.record, loss, rev, item.author) for loss in losses]
+            verdict.conflicts = [
+                self._conflict(kind, stored.record, loss, rev, item.author) for loss in losses
+            ]
         self._log(item, verdict, rev_grid)
         return verdict
 
     def _is_ahead(self, item: PreparedMutation) -> bool:
-        """Whether the base is above what the author's device has pulled, in this history of the server."""
+        """Whether the base is above what the author's device has pulled, in this history of the
+        server.
+        """
         if not item.mutation.base or item.rebased:
             return False
         pulled = self._pulled_by(item)
         return pulled is not None and item.mutation.base > pulled
 
     def _pulled_by(self, item: PreparedMutation) -> int | None:
-        """The rev above which the author's device had pulled nothing of the grid in which it saw the record."""
+        """The rev above which the author's device had pulled nothing of the grid in which it saw
+        the record.
+        """
         if item.seen is not None:
             return item.seen
         grid = item.mutation.base_grid or item.mutation.grid
@@ -212,20 +251,33 @@ class UnitOfWork:
         return min(bounds, default=None)
 
     def _seen_by(self, item: PreparedMutation) -> int | None:
-        """The rev up to which the author's device can have seen the record, in the grid in which it saw it."""
+        """The rev up to which the author's device can have seen the record, in the grid in which it
+        saw it.
+        """
         if not item.mutation.base:
             return None
-        return item.mutation.base if self._own_bases and _base_of(item) in self._own_bases else self._pulled_by(item)
+        return (
+            item.mutation.base
+            if self._own_bases and _base_of(item) in self._own_bases
+            else self._pulled_by(item)
+        )
 
     def _take_visits(self, some: PreparedVisitColumns) -> list[Verdict]:
-        """Takes in new visits, without what only a merge needs; one by one when one of them may have a flaw."""
+        """Takes in new visits, without what only a merge needs; one by one when one of them may
+        have a flaw.
+        """
         if self._judge.may_have_flaw(some):
             return [self._take(item) for item in some.to_mutations()]
         visits = some.visits
         revs = self._next_revs(visits.grids, some.author.device)
-        self.existing.update(zip(zip(repeat(VISIT.name), visits.ids, strict=False), visits.grids, strict=True))
+        self.existing.update(
+            zip(zip(repeat(VISIT.name), visits.ids, strict=False), visits.grids, strict=True)
+        )
         self.visits.append((some, revs))
-        return [Verdict(mutation.seq, "applied", rev) for mutation, rev in zip(visits.mutations, revs, strict=True)]
+        return [
+            Verdict(mutation.seq, "applied", rev)
+            for mutation, rev in zip(visits.mutations, revs, strict=True)
+        ]
 
     def _next_rev(self, grid: str, device: str, count: int = 1) -> int:
         """The next revision of a grid, the first of `count` that are taken."""
@@ -245,7 +297,9 @@ class UnitOfWork:
         return revs
 
     def _remember(self, key: tuple[str, str], stored: records.Stored | None, edit: Edit) -> None:
-        """Keeps what a visit or a household counted by before an edit of this call first changed that."""
+        """Keeps what a visit or a household counted by before an edit of this call first changed
+        that.
+        """
         kind, record_id = key
         if kind == "visit" and record_id not in self.visits_before:
             lives_on = stored is not None and not stored.record.deleted and edit.op == "put"
@@ -254,8 +308,17 @@ class UnitOfWork:
         elif kind == "household" and record_id not in self.households_before:
             self.households_before[record_id] = _household_facts(stored)
 
-    def _conflict(self, kind: Kind, record: Record, loss: Loss, rev: int, author: Author) -> Conflict:
-        entry = queries.ConflictEntry(id=records.new_uuid(), grid=record.grid, kind=kind.name, record=record.id, rev=rev, loss=loss)
+    def _conflict(
+        self, kind: Kind, record: Record, loss: Loss, rev: int, author: Author
+    ) -> Conflict:
+        entry = queries.ConflictEntry(
+            id=records.new_uuid(),
+            grid=record.grid,
+            kind=kind.name,
+            record=record.id,
+            rev=rev,
+            loss=loss,
+        )
         self.conflicts.append(entry)
         # Whoever writes may not see what is there, or not any more.
         view = view_in(present_views(author.posts, self.now), record.grid)
@@ -265,7 +328,9 @@ class UnitOfWork:
     def _hold(self, item: PreparedMutation, flaw: HoldReason) -> Verdict:
         verdict = Verdict(item.mutation.seq, "held", reason=flaw.reason, detail=flaw.detail)
         if item.origin is None:
-            self.held.append(held_queries.HeldEntry(records.new_uuid(), item, flaw, self._seen_by(item)))
+            self.held.append(
+                held_queries.HeldEntry(records.new_uuid(), item, flaw, self._seen_by(item))
+            )
         else:
             self.held_again.append(held_queries.HeldEntry(item.origin, item, flaw))
         self._log(item, verdict)
@@ -274,17 +339,27 @@ class UnitOfWork:
     def _log(self, item: PreparedMutation, verdict: Verdict, grid: str | None = None) -> None:
         self.log.append((item, verdict, grid or item.mutation.grid))
 
-    # -------------------------------------------------------------------------------------- problems and tallies
+    # ------------------------------------------------------------------------- problems and tallies
 
     async def fold_problems(self, connection: Connection) -> None:
-        """Folds every problem that got a step or was changed, and collects what changes in the tallies."""
+        """Folds every problem that got a step or was changed, and collects what changes in the
+        tallies.
+        """
         for new, _ in self.visits:
-            columns = (new.visits.grids, new.numbers, new.fields["visited_at"], new.fields["duties"], new.fields["household_id"])
+            columns = (
+                new.visits.grids,
+                new.numbers,
+                new.fields["visited_at"],
+                new.fields["duties"],
+                new.fields["household_id"],
+            )
             self.changes.new_visits(new.author.staff_code, zip(*columns, strict=True), self.now)
         for visit, had in self.visits_before.items():
             self.changes.visit(had, _visit_facts(self.stored.get(("visit", visit))))
         for household, counted in self.households_before.items():
-            self.changes.household(household, counted, _household_facts(self.stored.get(("household", household))))
+            self.changes.household(
+                household, counted, _household_facts(self.stored.get(("household", household)))
+            )
         new_steps: dict[str, dict[str, lifecycle.Step]] = defaultdict(dict)
         problems = {record_id for kind, record_id in self.touched if kind == "problem"}
         for kind, record_id in self.touched:
@@ -292,15 +367,20 @@ class UnitOfWork:
                 record = self.stored[kind, record_id].record
                 problem_id = str(record.fields["problem_id"])
                 # Its latest stamp: the one that phones are sent, and fold by.
-                new_steps[problem_id][record_id] = lifecycle.Step(record_id, record.last.stamp, record.created_by, record.fields)
+                new_steps[problem_id][record_id] = lifecycle.Step(
+                    record_id, record.last.stamp, record.created_by, record.fields
+                )
                 problems.add(problem_id)
         if not problems:
             return
         unread = [problem for problem in problems if ("problem", problem) not in self.stored]
         if unread:
-            for record_id, stored in (await records.load(connection, KINDS["problem"], unread, self.cipher)).items():
+            for record_id, stored in (
+                await records.load(connection, KINDS["problem"], unread, self.cipher)
+            ).items():
                 self.stored["problem", record_id] = stored
-        # Also those that have no case: one that comes back after it was deleted has the steps that it had.
+        # Also those that have no case: one that comes back after it was deleted has the steps that
+        # it had.
         older = [problem for problem in problems if ("problem", problem) not in self.created]
         steps = filing.steps_from(await records.steps_of(connection, older)) if older else {}
         limit = filing.limit_rule_of(self.settings)
@@ -317,9 +397,24 @@ class UnitOfWork:
                 self.changes.case(before, None)
                 continue
             all_steps = {**steps.get(problem, {}), **new_steps.get(problem, {})}
-            case = lifecycle.fold(record.fields, record.grid, record.created_by, all_steps.values(), limit, may_extend, self.own_work_from)
+            case = lifecycle.fold(
+                record.fields,
+                record.grid,
+                record.created_by,
+                all_steps.values(),
+                limit,
+                may_extend,
+                self.own_work_from,
+            )
             received_at = self.stored["problem", problem].received_at
-            filed = filing.Filed(problem, record.grid, record.fields["duty"], filing.severity_of(record.fields), case, received_at)
+            filed = filing.Filed(
+                problem,
+                record.grid,
+                record.fields["duty"],
+                filing.severity_of(record.fields),
+                case,
+                received_at,
+            )
             kept.append(filed)
             self.changes.case(before, facts.case_facts(filed))
         if kept:
@@ -327,7 +422,7 @@ class UnitOfWork:
         if gone:
             self.parts.append(filing.removing(gone))
 
-    # ------------------------------------------------------------------------------------------------- writing
+    # -------------------------------------------------------------------------------------- writing
 
     async def write(self, connection: Connection, also: Sequence[Cte]) -> None:
         """Writes all that changed: new rows by COPY, the rest in one statement.
@@ -352,7 +447,11 @@ class UnitOfWork:
                 else:
                     created.append(stored)
             if fresh:
-                copies.append(records.adding(KINDS[kind], records.columns_of(KINDS[kind], fresh, cipher), self.now))
+                copies.append(
+                    records.adding(
+                        KINDS[kind], records.columns_of(KINDS[kind], fresh, cipher), self.now
+                    )
+                )
             for changed, are_new in ((created, True), (known, False)):
                 if changed:
                     part = records.writing(KINDS[kind], changed, cipher, are_new)
@@ -368,7 +467,9 @@ class UnitOfWork:
             await sql.write(connection, households)
             await upserts.settle_households(connection, self.changes)
         if self.held:
-            await held_queries.write_held(connection, self.held, self.now, self.settings.held_quota_bytes, cipher)
+            await held_queries.write_held(
+                connection, self.held, self.now, self.settings.held_quota_bytes, cipher
+            )
         if self.held_again:
             await held_queries.hold_again(connection, self.held_again, cipher)
         if self.conflicts:
@@ -382,25 +483,44 @@ class UnitOfWork:
 
     def created_ids(self) -> list[str]:
         """The ids of all records that were made."""
-        return [*(id for _, id in self.created), *chain.from_iterable(new.visits.ids for new, _ in self.visits)]
+        return [
+            *(id for _, id in self.created),
+            *chain.from_iterable(new.visits.ids for new, _ in self.visits),
+        ]
 
     def let_through(self) -> set[str]:
         """The held mutations that were released and went through."""
-        origins = {item.origin for item in self._items if isinstance(item, PreparedMutation) and item.origin is not None}
+        origins = {
+            item.origin
+            for item in self._items
+            if isinstance(item, PreparedMutation) and item.origin is not None
+        }
         return origins - {entry.id for entry in self.held_again}
 
     def devices_to_echo(self) -> set[str]:
-        """The devices that do not know by their verdicts alone what became of records by their mutations."""
+        """The devices that do not know by their verdicts alone what became of records by their
+        mutations.
+        """
         found = {new.author.device for new, _ in self.visits if True in new.must_echo}
-        found |= {stored.record.last.device for stored in map(self.stored.__getitem__, self.touched) if stored.echo}
+        found |= {
+            stored.record.last.device
+            for stored in map(self.stored.__getitem__, self.touched)
+            if stored.echo
+        }
         return found
 
 
 def _apart_where_needed(
     items: Sequence[PreparedMutation | PreparedVisitColumns], look: Snapshot
 ) -> list[PreparedMutation | PreparedVisitColumns]:
-    """Takes apart pushes of new visits of which one is known already, or comes in another mutation, too."""
-    ids = [id for item in items for id in ((item.mutation.id,) if isinstance(item, PreparedMutation) else item.visits.ids)]
+    """Takes apart pushes of new visits of which one is known already, or comes in another mutation,
+    too.
+    """
+    ids = [
+        id
+        for item in items
+        for id in ((item.mutation.id,) if isinstance(item, PreparedMutation) else item.visits.ids)
+    ]
     not_alone = {id for kind, id in look.existing if kind == VISIT.name}
     if len({*ids}) < len(ids):
         not_alone |= {id for id, count in Tally(ids).items() if count > 1}
@@ -415,10 +535,18 @@ def _apart_where_needed(
 
 def _base_of(item: PreparedMutation) -> log_queries.Base:
     mutation = item.mutation
-    return item.author.device, mutation.kind, mutation.id, mutation.base_grid or mutation.grid, mutation.base
+    return (
+        item.author.device,
+        mutation.kind,
+        mutation.id,
+        mutation.base_grid or mutation.grid,
+        mutation.base,
+    )
 
 
-def _columns_of(visits: Sequence[tuple[PreparedVisitColumns, Sequence[int]]]) -> dict[str, Sequence[Any]]:
+def _columns_of(
+    visits: Sequence[tuple[PreparedVisitColumns, Sequence[int]]],
+) -> dict[str, Sequence[Any]]:
     """New visits as columns of their table."""
     columns: dict[str, list[Any]] = defaultdict(list)
     for new, revs in visits:
@@ -451,7 +579,14 @@ def _visit_facts(stored: records.Stored | None) -> facts.VisitFacts | None:
     if stored is None:
         return None
     record = stored.record
-    return facts.visit_facts(record.grid, record.created_by, record.fields, record.first.stamp, stored.received_at, record.deleted)
+    return facts.visit_facts(
+        record.grid,
+        record.created_by,
+        record.fields,
+        record.first.stamp,
+        stored.received_at,
+        record.deleted,
+    )
 
 
 def _household_facts(stored: records.Stored | None) -> facts.HouseholdFacts | None:

@@ -1,7 +1,9 @@
-"""A push of nothing but new visits, which is nearly all that comes: side by side in columns, from the request to the tables.
+"""A push of nothing but new visits, which is nearly all that comes: side by side in columns, from
+the request to the tables.
 
-It goes the way of all others, only that what is done to one mutation after the other elsewhere is done to a column here. As soon as one of
-them may have a flaw, is known already or comes twice, all are taken apart, and each goes by itself.
+It goes the way of all others, only that what is done to one mutation after the other elsewhere is
+done to a column here. As soon as one of them may have a flaw, is known already or comes twice, all
+are taken apart, and each goes by itself.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,14 @@ from typing import Any
 import msgspec
 
 from service.runtime.yielding import EVERY, let_others_run
-from service.writes.mutations import Author, PreparedMutation, corrected_event, latest_event, parse_all, prepare
+from service.writes.mutations import (
+    Author,
+    PreparedMutation,
+    corrected_event,
+    latest_event,
+    parse_all,
+    prepare,
+)
 from sync_protocol import clock
 from sync_protocol.limits import MAX_MUTATION_BYTES
 from sync_protocol.merge import first_value
@@ -22,7 +31,9 @@ from sync_protocol.records import VISIT, clean_columns
 
 
 class VisitColumns(msgspec.Struct):
-    """Visits as they were read. `fields`: the canonical values by field, None where there is none; contents: see `ParsedMutation`."""
+    """Visits as they were read. `fields`: the canonical values by field, None where there is none;
+    contents: see `ParsedMutation`.
+    """
 
     mutations: Sequence[Mutation]
     ids: Sequence[str]
@@ -43,14 +54,19 @@ class VisitColumns(msgspec.Struct):
             ids,
             [*chain.from_iterable(some.grids for some in several)],
             [*chain.from_iterable(some.contents for some in several)],
-            {name: [*chain.from_iterable(some.fields[name] for some in several)] for name in several[0].fields},
+            {
+                name: [*chain.from_iterable(some.fields[name] for some in several)]
+                for name in several[0].fields
+            },
         )
 
 
 class PreparedVisitColumns(msgspec.Struct):
-    """The same on their way through the write path: whose they are, their corrected stamps, as texts and as numbers, and corrected fields.
+    """The same on their way through the write path: whose they are, their corrected stamps, as
+    texts and as numbers, and corrected fields.
 
-    `must_echo`: whether what is stored says something else than what was sent, so that its phone must be sent it.
+    `must_echo`: whether what is stored says something else than what was sent, so that its phone
+    must be sent it.
     """
 
     author: Author
@@ -77,12 +93,22 @@ class PreparedVisitColumns(msgspec.Struct):
 
 
 def parse_visit_columns(mutations: Sequence[Mutation]) -> VisitColumns | None:
-    """Reads mutations that are new visits, every one of them without a flaw of its own; None if they are not."""
-    if not mutations or {(mutation.kind, mutation.op, mutation.base, mutation.flaw) for mutation in mutations} != _NEW:
+    """Reads mutations that are new visits, every one of them without a flaw of its own; None if
+    they are not.
+    """
+    if (
+        not mutations
+        or {(mutation.kind, mutation.op, mutation.base, mutation.flaw) for mutation in mutations}
+        != _NEW
+    ):
         return None
     ids = [mutation.id for mutation in mutations]
     fields = clean_columns(VISIT, [mutation.fields for mutation in mutations])
-    if fields is None or len({*ids}) < len(ids) or any(None in fields[name] for name in VISIT.required):
+    if (
+        fields is None
+        or len({*ids}) < len(ids)
+        or any(None in fields[name] for name in VISIT.required)
+    ):
         return None
     for name in VISIT.sets:
         fields[name] = [*map(first_value, fields[name])]
@@ -107,18 +133,33 @@ async def parse_visit_columns_in_turns(mutations: Sequence[Mutation]) -> VisitCo
 _NEW = {(VISIT.name, "put", 0, None)}
 
 
-def prepare_visit_columns(author: Author, visits: VisitColumns, now: datetime) -> PreparedVisitColumns:
+def prepare_visit_columns(
+    author: Author, visits: VisitColumns, now: datetime
+) -> PreparedVisitColumns:
     """An author's new visits, ready to be applied at `now`."""
     now_ms = to_ms(now)
     raw = [mutation.stamp for mutation in visits.mutations]
-    stamps = clock.correct_stamps(raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp)
+    stamps = clock.correct_stamps(
+        raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp
+    )
     fields = {**visits.fields}
-    must_echo = [False] * len(stamps) if stamps == raw else [one != other for one, other in zip(raw, stamps, strict=True)]
+    must_echo = (
+        [False] * len(stamps)
+        if stamps == raw
+        else [one != other for one, other in zip(raw, stamps, strict=True)]
+    )
     for name in VISIT.events:
         sent = fields[name]
         if author.offset_ms == 0 and max(sent) <= latest_event(now_ms):
             continue
-        fields[name] = corrected = [corrected_event(value, author.offset_ms, now_ms) for value in sent]
+        fields[name] = corrected = [
+            corrected_event(value, author.offset_ms, now_ms) for value in sent
+        ]
         if corrected != sent:
-            must_echo = [echo or one != other for echo, one, other in zip(must_echo, sent, corrected, strict=True)]
-    return PreparedVisitColumns(author, visits, stamps, [int(stamp, 16) for stamp in stamps], fields, must_echo, now)
+            must_echo = [
+                echo or one != other
+                for echo, one, other in zip(must_echo, sent, corrected, strict=True)
+            ]
+    return PreparedVisitColumns(
+        author, visits, stamps, [int(stamp, 16) for stamp in stamps], fields, must_echo, now
+    )

@@ -1,7 +1,10 @@
-"""The reference device: an offline-first client in small, for demos, tests and simulation, and as a model for apps.
+"""The reference device: an offline-first client in small, for demos, tests and simulation, and as a
+model for apps.
 
->>> device = Device.open("phone.sqlite3", server="http://127.0.0.1:8000", account=Account("W150221100201001-1", "…"))
->>> device.put("visit", {"visited_at": "2026-11-24T09:00:00+08:00", "content": "…"}, grid="150221100201001")
+>>> device = Device.open("phone.sqlite3", server="http://127.0.0.1:8000",
+account=Account("W150221100201001-1", "…"))
+>>> device.put("visit", {"visited_at": "2026-11-24T09:00:00+08:00", "content": "…"},
+grid="150221100201001")
 >>> await device.sync()
 """
 

@@ -20,7 +20,14 @@ from sync_protocol.device.transport import Account, DeviceRevoked, Refused, Tran
 from sync_protocol.digest import copy_digest
 from sync_protocol.drafts import Draft, draft
 from sync_protocol.fields import SetChange, canonical_moment
-from sync_protocol.messages import MAX_MUTATIONS, MAX_REQUEST_BYTES, Mutation, SyncRequest, Verdict, encode
+from sync_protocol.messages import (
+    MAX_MUTATIONS,
+    MAX_REQUEST_BYTES,
+    Mutation,
+    SyncRequest,
+    Verdict,
+    encode,
+)
 from sync_protocol.periods import Period, from_ms, local_day, to_ms
 from sync_protocol.records import KINDS, clean_fields
 from sync_protocol.version import PROTOCOL
@@ -35,7 +42,9 @@ BACKOFF_MAX_S = 60.0
 
 
 class SyncReport(msgspec.Struct):
-    """What a sync did: exchanges made, verdicts, how many changes came, grids that left the scope, grids that were healed."""
+    """What a sync did: exchanges made, verdicts, how many changes came, grids that left the scope,
+    grids that were healed.
+    """
 
     exchanges: int = 0
     verdicts: list[Verdict] = []
@@ -47,7 +56,8 @@ class SyncReport(msgspec.Struct):
 class Device:
     """One phone of one cadre, over a `Store` and a `Transport`.
 
-    `now` is the phone's wall clock in Unix milliseconds, `rng` its randomness, `sleep` how it waits: a simulation passes its own.
+    `now` is the phone's wall clock in Unix milliseconds, `rng` its randomness, `sleep` how it
+    waits: a simulation passes its own.
     """
 
     def __init__(
@@ -91,12 +101,13 @@ class Device:
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
-    # ------------------------------------------------------------------------------------------------ edits
+    # ---------------------------------------------------------------------------------------- edits
 
     def put(self, kind: str, fields: Mapping[str, Any], *, grid: str, id: str | None = None) -> str:
         """Makes or edits a record offline and returns its id.
 
-        Fields are checked by the rules of the kind (`UnfitFields`); set fields take `{"add": […], "remove": […]}`.
+        Fields are checked by the rules of the kind (`UnfitFields`); set fields take `{"add": […],
+        "remove": […]}`.
         """
         if id is None:
             id = self._id_for(kind, fields, grid)
@@ -125,61 +136,84 @@ class Device:
     @staticmethod
     def _checked(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         cleaned, _ = clean_fields(KINDS[kind], fields)
-        return {name: value.wire() if isinstance(value, SetChange) else value for name, value in cleaned.items()}
+        return {
+            name: value.wire() if isinstance(value, SetChange) else value
+            for name, value in cleaned.items()
+        }
 
-    # ------------------------------------------------------------------------------------------------ reads
+    # ---------------------------------------------------------------------------------------- reads
 
     def records(self, kind: str | None = None, grid: str | None = None) -> list[View]:
         """The live records as the owner sees them: pulled state with pending edits over it."""
         return self.store.views(kind, grid)
 
     def draft(self, grid: str, period: Period) -> Draft:
-        """The numbers of a grid's week or month from this phone's own records, to begin an analysis with."""
+        """The numbers of a grid's week or month from this phone's own records, to begin an analysis
+        with.
+        """
         return draft(self.records(grid=grid), grid, period, self.own_work_from)
 
     @property
     def own_work_from(self) -> str:
-        """The stamp from which nobody verifies the own resolution, as the server told; always, where it told nothing."""
+        """The stamp from which nobody verifies the own resolution, as the server told; always,
+        where it told nothing.
+        """
         return self.store.get("own_work_from", ZERO)
 
     def held(self) -> list[Held]:
         """This phone's mutations that the server keeps aside, with the reason."""
         return self.store.held()
 
-    # ----------------------------------------------------------------------------------- lost or broken phones
+    # ------------------------------------------------------------------------ lost or broken phones
 
     def export_outbox(self) -> bytes:
-        """What this phone has not handed in yet, to be carried to another phone of the same cadre; see PROTOCOL.md."""
+        """What this phone has not handed in yet, to be carried to another phone of the same cadre;
+        see PROTOCOL.md.
+        """
         unsent = self.store.unsent(self.store.count_unsent())
         offset_ms = int(self.store.get("offset_ms", "0"))
         return encode(Export(self.account.staff_code, self.store.get("cursor"), offset_ms, unsent))
 
     def import_outbox(self, exported: bytes) -> int:
-        """Takes over what another phone of this cadre had not handed in, as a new device; returns how many mutations."""
+        """Takes over what another phone of this cadre had not handed in, as a new device; returns
+        how many mutations.
+        """
         export = msgspec.json.decode(exported, type=Export)
         if export.staff_code != self.account.staff_code:
-            raise ValueError(f"this is the outbox of {export.staff_code}, not of {self.account.staff_code}")
-        others = on_clock(export.mutations, export.offset_ms - int(self.store.get("offset_ms", "0")))
+            raise ValueError(
+                f"this is the outbox of {export.staff_code}, not of {self.account.staff_code}"
+            )
+        others = on_clock(
+            export.mutations, export.offset_ms - int(self.store.get("offset_ms", "0"))
+        )
         self.store.import_outbox(others, export.predecessor, self._new_id())
         self._clock = HybridClock(self._now, self.store.last_stamp())
         self._access_token = ""
         return len(export.mutations)
 
-    # ------------------------------------------------------------------------------------------------- sync
+    # ----------------------------------------------------------------------------------------- sync
 
     async def sync(self) -> SyncReport:
         """Hands in every edit and pulls until there is nothing more.
 
-        Raises `Unreachable` when the tries are used up, `Refused` when the server refuses the request as a whole, `DeviceRevoked` when
-        this device was revoked and has been wiped. Whatever is raised, nothing is lost: call again later.
+        Raises `Unreachable` when the tries are used up, `Refused` when the server refuses the
+        request as a whole, `DeviceRevoked` when this device was revoked and has been wiped.
+        Whatever is raised, nothing is lost: call again later.
         """
         report = SyncReport()
-        while await self._exchange(report) or self.store.count_unsent() or self.store.out_of_step() or await self._doubts(report):
+        while (
+            await self._exchange(report)
+            or self.store.count_unsent()
+            or self.store.out_of_step()
+            or await self._doubts(report)
+        ):
             pass
         return report
 
     async def _exchange(self, report: SyncReport) -> bool:
-        """One exchange, tried again after passing failures; returns whether there is more to come."""
+        """One exchange, tried again after passing failures; returns whether there is more to
+        come.
+        """
         failures = mends = 0
         while True:
             try:
@@ -196,7 +230,9 @@ class Device:
                 await self._mend(error)
 
     def _pause(self, attempt: int, retry_after: float | None) -> float:
-        """Seconds to wait: exponential with full jitter, so that phones that failed together do not come back together."""
+        """Seconds to wait: exponential with full jitter, so that phones that failed together do not
+        come back together.
+        """
         bound = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
         return (retry_after or 0) + self._rng.uniform(0, bound)
 
@@ -231,7 +267,9 @@ class Device:
             self.store.set(offset_ms=str(offset_ms))
 
     def _batch(self) -> list[Mutation]:
-        """The next mutations, as many as fit a request; none from where the server holds others under the same numbers."""
+        """The next mutations, as many as fit a request; none from where the server holds others
+        under the same numbers.
+        """
         size = 0
         batch: list[Mutation] = []
         parts_at = self.store.parts_at
@@ -256,7 +294,8 @@ class Device:
                 self.store.trace_back(int(error.problem["expected"]) - 1)
             case "device-forked":
                 if self.store.tracing:
-                    # What lies before is the server's, too; its verdicts have not come as far as it was in the same request.
+                    # What lies before is the server's, too; its verdicts have not come as far as it
+                    # was in the same request.
                     self.store.part_at(int(error.problem["seq"]))
                 else:
                     self.store.trace_back(int(error.problem["seq"]) - 1)
@@ -285,15 +324,20 @@ class Device:
                 before = self.store.get("predecessor") or self.store.get("cursor")
                 answer = await self._transport.sign_in(self.account, self.id, self._name, before)
                 self.store.set(predecessor="")
-            # Kept before the access token is used: from then on the refresh token before it is no longer good.
-            self.store.set(refresh_token=answer["refresh_token"], staff_code=self.account.staff_code)
+            # Kept before the access token is used: from then on the refresh token before it is no
+            # longer good.
+            self.store.set(
+                refresh_token=answer["refresh_token"], staff_code=self.account.staff_code
+            )
             self._access_token = answer["access_token"]
         return self._access_token
 
-    # ----------------------------------------------------------------------------------------------- verify
+    # --------------------------------------------------------------------------------------- verify
 
     async def _doubts(self, report: SyncReport) -> bool:
-        """Verifies the copy once a day, and after any doubt; whether grids differ and must be pulled again (promise 12)."""
+        """Verifies the copy once a day, and after any doubt; whether grids differ and must be
+        pulled again (promise 12).
+        """
         last = int(self.store.get("verify") or 0)
         if last and self._now() - last < VERIFY_EVERY_MS:
             return False
@@ -318,7 +362,9 @@ class Device:
         return answer.mismatched
 
     def copies(self) -> list[dict[str, Any]]:
-        """This phone's account of its copy, grid by grid and mailbox by mailbox: highest rev, number of live records, digest."""
+        """This phone's account of its copy, grid by grid and mailbox by mailbox: highest rev,
+        number of live records, digest.
+        """
         pulled = self.store.pulled()
         # The windows are those of the server's day: this phone's clock may be years off.
         today = local_day(from_ms(self._now() + self._server_offset_ms))
@@ -332,7 +378,8 @@ class Device:
             if (change.kind, change.id) in shown:
                 by_grid[change.grid].append((change.id, change.rev))
         return [
-            {"grid": grid, "rev": revs[grid], "count": len(pairs), "digest": copy_digest(pairs)} for grid, pairs in sorted(by_grid.items())
+            {"grid": grid, "rev": revs[grid], "count": len(pairs), "digest": copy_digest(pairs)}
+            for grid, pairs in sorted(by_grid.items())
         ]
 
 

@@ -1,4 +1,6 @@
-"""What one phone has not handed in, carried to another phone of the same cadre: by cable, card or file."""
+"""What one phone has not handed in, carried to another phone of the same cadre: by cable, card or
+file.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,8 +17,8 @@ from sync_protocol.records import KINDS
 class Export(msgspec.Struct):
     """An outbox on its way.
 
-    `predecessor`: the last cursor, which proves the phone and is no secret as a refresh token is. `offset_ms`: the server's
-    clock less that phone's, as it was seen last.
+    `predecessor`: the last cursor, which proves the phone and is no secret as a refresh token is.
+    `offset_ms`: the server's clock less that phone's, as it was seen last.
     """
 
     staff_code: str
@@ -26,7 +28,8 @@ class Export(msgspec.Struct):
 
 
 def on_clock(mutations: Sequence[Mutation], offset_ms: int) -> list[Mutation]:
-    """Mutations as another phone would have stamped them whose clock is `offset_ms` behind the first one's.
+    """Mutations as another phone would have stamped them whose clock is `offset_ms` behind the
+    first one's.
 
     The server corrects stamps and times of events by the clock of the phone that hands them in.
     """
@@ -39,6 +42,10 @@ def _shifted(mutation: Mutation, shift: int) -> Mutation:
     kind = KINDS.get(mutation.kind)
     for name in kind.events if kind else ():
         if isinstance(fields.get(name), str):
-            fields[name] = canonical_moment(from_ms(to_ms(datetime.fromisoformat(fields[name])) + shift))
-    stamp = clock.make_stamp(max(0, clock.stamp_ms(mutation.stamp) + shift), int(mutation.stamp[12:], 16))
+            fields[name] = canonical_moment(
+                from_ms(to_ms(datetime.fromisoformat(fields[name])) + shift)
+            )
+    stamp = clock.make_stamp(
+        max(0, clock.stamp_ms(mutation.stamp) + shift), int(mutation.stamp[12:], 16)
+    )
     return msgspec.structs.replace(mutation, stamp=stamp, fields=fields)

@@ -1,7 +1,8 @@
 """What a phone keeps: its outbox and the records that it has pulled, in one SQLite file.
 
-Every method is one transaction, so a process killed between any two statements has either all of it or nothing. The outbox keeps a
-mutation for 30 days after it was acknowledged, because the server may lose its last hours (promise 9).
+Every method is one transaction, so a process killed between any two statements has either all of it
+or nothing. The outbox keeps a mutation for 30 days after it was acknowledged, because the server
+may lose its last hours (promise 9).
 """
 
 import json
@@ -38,7 +39,9 @@ CREATE TABLE IF NOT EXISTS grid (code TEXT PRIMARY KEY, stale INTEGER DEFAULT 0)
 
 
 class View(NamedTuple):
-    """A record as the phone's owner sees it: pulled state with the phone's own pending edits over it."""
+    """A record as the phone's owner sees it: pulled state with the phone's own pending edits over
+    it.
+    """
 
     kind: str
     id: str
@@ -51,10 +54,14 @@ class View(NamedTuple):
     created_by: str = ""
 
 
-def _has_come(place: tuple[str, int] | None, grid: str, base_grid: str | None, rev: int | None) -> bool:
-    """Whether the pulled record at `place` holds an acknowledged edit; until then the edit stays visible (read your writes).
+def _has_come(
+    place: tuple[str, int] | None, grid: str, base_grid: str | None, rev: int | None
+) -> bool:
+    """Whether the pulled record at `place` holds an acknowledged edit; until then the edit stays
+    visible (read your writes).
 
-    A record that has moved on to another grid has left the edit behind it. `rev` is None when all was pulled since: what there is has come.
+    A record that has moved on to another grid has left the edit behind it. `rev` is None when all
+    was pulled since: what there is has come.
     """
     if rev is None:
         return True
@@ -119,7 +126,7 @@ class Store:
     def _set(self, **values: str) -> None:
         self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
-    # ------------------------------------------------------------------------------------------------ edits
+    # ---------------------------------------------------------------------------------------- edits
 
     @property
     def acked(self) -> int:
@@ -136,9 +143,14 @@ class Store:
         return self.get("stamp", ZERO)
 
     def queue(self, mutation: Mutation) -> Mutation:
-        """Gives a new mutation the next seq and its base, and keeps it; the edit is safe when this returns."""
+        """Gives a new mutation the next seq and its base, and keeps it; the edit is safe when this
+        returns.
+        """
         with self._transaction():
-            row = self._db.execute("SELECT rev, grid FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)).fetchone()
+            row = self._db.execute(
+                "SELECT rev, grid FROM record WHERE kind = ? AND id = ?",
+                (mutation.kind, mutation.id),
+            ).fetchone()
             mutation.seq = int(self.get("next_seq", "1"))
             mutation.base = row[0] if row else 0
             if row and row[1] != mutation.grid:
@@ -171,10 +183,17 @@ class Store:
 
     def count_unsent(self) -> int:
         """How many mutations are not acknowledged."""
-        return int(self._db.execute("SELECT count(*) FROM outbox WHERE seq > ?", (self.acked,)).fetchone()[0])
+        return int(
+            self._db.execute("SELECT count(*) FROM outbox WHERE seq > ?", (self.acked,)).fetchone()[
+                0
+            ]
+        )
 
     def _mutations(self, where: str, values: Sequence[Any]) -> list[Mutation]:
-        rows = self._db.execute(f"SELECT seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid FROM outbox {where}", values)
+        rows = self._db.execute(
+            f"SELECT seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid FROM outbox {where}",
+            values,
+        )
         return [
             Mutation(seq, kind, id, grid, op, base, stamp, json.loads(fields), epoch, base_grid)
             for seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid in rows
@@ -194,11 +213,15 @@ class Store:
 
     @property
     def tracing(self) -> bool:
-        """Whether this phone is showing the server again all that it keeps, because what was acknowledged may be a copy's."""
+        """Whether this phone is showing the server again all that it keeps, because what was
+        acknowledged may be a copy's.
+        """
         return self.get("tracing") == "1"
 
     def trace_back(self, acked: int) -> None:
-        """Shows the server again all that is kept, from before `acked` on: acknowledged numbers may be those of a copy of this phone."""
+        """Shows the server again all that is kept, from before `acked` on: acknowledged numbers may
+        be those of a copy of this phone.
+        """
         with self._transaction():
             self._trace_back(acked)
 
@@ -207,20 +230,26 @@ class Store:
         self._set(tracing="1", parts_at="")
 
     def part_at(self, seq: int) -> None:
-        """Keeps that from `seq` on the server holds other content: what lies before is shown again, the rest starts as a new device."""
+        """Keeps that from `seq` on the server holds other content: what lies before is shown again,
+        the rest starts as a new device.
+        """
         self.set(parts_at=str(seq))
 
     @property
     def parts_at(self) -> int:
-        """The seq from which on the server holds other content, as it said while this phone was tracing; 0 if it did not."""
+        """The seq from which on the server holds other content, as it said while this phone was
+        tracing; 0 if it did not.
+        """
         return int(self.get("parts_at") or 0)
 
     def out_of_step(self) -> bool:
-        """Whether the numbers here cannot go on from what the server has acknowledged: then this phone must start as a new device.
+        """Whether the numbers here cannot go on from what the server has acknowledged: then this
+        phone must start as a new device.
 
-        Either the server holds more than this phone ever numbered, so the phone was restored from a backup or copied (promise 10); or
-        the server was restored and asks for mutations that this phone no longer keeps (promise 9); or all was shown again up to where
-        the two histories part.
+        Either the server holds more than this phone ever numbered, so the phone was restored from a
+        backup or copied (promise 10); or the server was restored and asks for mutations that this
+        phone no longer keeps (promise 9); or all was shown again up to where the two histories
+        part.
         """
         if self.get("copied") == "1" or 0 < self.parts_at <= self.acked + 1:
             return True
@@ -242,14 +271,20 @@ class Store:
 
     def _set_acked(self, acked: int) -> None:
         # Verdicts on mutations that the server has lost mean nothing any more.
-        self._db.execute("UPDATE outbox SET outcome = NULL, rev = NULL, acked_ms = NULL WHERE seq > ?", (acked,))
-        self._db.execute("UPDATE outbox SET acked_ms = ? WHERE seq <= ? AND acked_ms IS NULL", (int(self.get("server_ms", "0")), acked))
+        self._db.execute(
+            "UPDATE outbox SET outcome = NULL, rev = NULL, acked_ms = NULL WHERE seq > ?", (acked,)
+        )
+        self._db.execute(
+            "UPDATE outbox SET acked_ms = ? WHERE seq <= ? AND acked_ms IS NULL",
+            (int(self.get("server_ms", "0")), acked),
+        )
         self._set(acked=str(acked))
 
     def _acknowledge(self, acked: int, sent: Sequence[int]) -> None:
         """Takes the server's word for what it holds, as far as this phone has shown it.
 
-        While tracing, what the server holds beyond the last seq that was `sent` may be a copy's, and must be shown, too.
+        While tracing, what the server holds beyond the last seq that was `sent` may be a copy's,
+        and must be shown, too.
         """
         own = min(acked, sent[-1] if sent else self.acked) if self.tracing else acked
         self._set_acked(own)
@@ -266,7 +301,8 @@ class Store:
             self._number_anew(kept, device, self.get("refresh_token") or self.get("cursor"))
 
     def import_outbox(self, others: Sequence[Mutation], predecessor: str, device: str) -> None:
-        """Starts anew as `device` with the mutations of another phone of the cadre among the own, by their stamps.
+        """Starts anew as `device` with the mutations of another phone of the cadre among the own,
+        by their stamps.
 
         Those of one phone stay in their order, whatever its clock did.
 
@@ -288,17 +324,27 @@ class Store:
         for seq, mutation in enumerate(kept, 1):
             mutation.seq = seq
             self._insert(mutation)
-        self._set(device=device, acked="0", next_seq=str(len(kept) + 1), cursor="", refresh_token="", verify="")
+        self._set(
+            device=device,
+            acked="0",
+            next_seq=str(len(kept) + 1),
+            cursor="",
+            refresh_token="",
+            verify="",
+        )
         self._set(predecessor=predecessor, tracing="", copied="", parts_at="")
         self._set_stale()
 
     def _forget_acked(self, server_ms: int) -> None:
-        """Drops mutations acknowledged more than 30 days ago; by the server's clock, for the phone's may jump by years."""
+        """Drops mutations acknowledged more than 30 days ago; by the server's clock, for the
+        phone's may jump by years.
+        """
         self._db.execute(
-            "DELETE FROM outbox WHERE seq <= ? AND acked_ms < ? AND outcome != 'held'", (self.acked, server_ms - KEEP_ACKED_MS)
+            "DELETE FROM outbox WHERE seq <= ? AND acked_ms < ? AND outcome != 'held'",
+            (self.acked, server_ms - KEEP_ACKED_MS),
         )
 
-    # ---------------------------------------------------------------------------------------------- answers
+    # -------------------------------------------------------------------------------------- answers
 
     @property
     def again(self) -> list[str]:
@@ -307,20 +353,30 @@ class Store:
         return grids
 
     def ask_again(self, grids: Sequence[str], verified_ms: int) -> None:
-        """Keeps when the copy was verified, and the grids that differed, until an answer brings them."""
+        """Keeps when the copy was verified, and the grids that differed, until an answer brings
+        them.
+        """
         self.set(again=json.dumps(list(grids)), verify=str(verified_ms))
 
-    def take(self, answer: SyncAnswer, sent: Sequence[Mutation], from_start: bool, again: Sequence[str] = ()) -> None:
-        """Takes a whole answer in one transaction: verdicts, changes, dropped grids and the cursor, or none of it.
+    def take(
+        self,
+        answer: SyncAnswer,
+        sent: Sequence[Mutation],
+        from_start: bool,
+        again: Sequence[str] = (),
+    ) -> None:
+        """Takes a whole answer in one transaction: verdicts, changes, dropped grids and the cursor,
+        or none of it.
 
-        `from_start`: the request had no cursor, so records that the pull does not name are gone when it ends; likewise those of the grids
-        that it asked for `again`.
+        `from_start`: the request had no cursor, so records that the pull does not name are gone
+        when it ends; likewise those of the grids that it asked for `again`.
         """
         with self._transaction():
             restored = answer.epoch != self.epoch != "" or answer.acked < self.acked
             begins_anew = from_start or answer.epoch != self.epoch
             if answer.epoch != self.epoch:
-                # Revs of another history mean nothing, and the server has begun from the start: the old copy shows until it is through.
+                # Revs of another history mean nothing, and the server has begun from the start: the
+                # old copy shows until it is through.
                 self._set(epoch=answer.epoch)
                 self._db.execute("UPDATE record SET stale = 1, rev = 0")
                 self._db.execute("UPDATE grid SET stale = 1")
@@ -354,10 +410,14 @@ class Store:
 
     def _await_no_longer(self) -> None:
         """All was pulled: what acknowledged edits waited for has come, or is gone."""
-        self._db.execute("UPDATE outbox SET rev = NULL WHERE rev IS NOT NULL AND outcome IN ('applied', 'merged')")
+        self._db.execute(
+            "UPDATE outbox SET rev = NULL WHERE rev IS NOT NULL AND outcome IN ('applied', 'merged')"
+        )
 
     def _note_decided(self) -> None:
-        """Whatever is held has an open notice when all was pulled: what has none was decided, though that notice never came."""
+        """Whatever is held has an open notice when all was pulled: what has none was decided,
+        though that notice never came.
+        """
         self._db.execute(
             "UPDATE outbox SET outcome = 'decided' WHERE outcome = 'held' AND seq NOT IN (SELECT json_extract(fields, '$.seq') FROM record"
             " WHERE kind = 'held' AND json_extract(fields, '$.device') = ? AND json_extract(fields, '$.state') = 'open')",
@@ -370,7 +430,9 @@ class Store:
         self._db.execute("UPDATE grid SET stale = 1")
 
     def _take_verdict(self, verdict: Verdict, mutation: Mutation, begins_anew: bool) -> None:
-        [(laid,)] = self._db.execute("SELECT laid FROM outbox WHERE seq = ?", (verdict.seq,)).fetchall()
+        [(laid,)] = self._db.execute(
+            "SELECT laid FROM outbox WHERE seq = ?", (verdict.seq,)
+        ).fetchall()
         outcome = self._note_verdict(verdict)
         self._db.execute("UPDATE outbox SET laid = 1 WHERE seq = ?", (verdict.seq,))
         is_repeated = verdict.outcome == "duplicate"
@@ -386,12 +448,14 @@ class Store:
         return outcome
 
     def _fold_in(self, mutation: Mutation, rev: int, waits: bool) -> None:
-        """A mutation that was applied as it was sent is not sent back: it moves into the pulled record.
+        """A mutation that was applied as it was sent is not sent back: it moves into the pulled
+        record.
 
         `waits`: a pull from the start begins, which brings the record unless it was deleted since.
         """
         row = self._db.execute(
-            "SELECT rev, fields, created_by, grid, stale FROM record WHERE kind = ? AND id = ?", (mutation.kind, mutation.id)
+            "SELECT rev, fields, created_by, grid, stale FROM record WHERE kind = ? AND id = ?",
+            (mutation.kind, mutation.id),
         ).fetchone()
         if row and row[4]:
             row = None  # an old copy, which a pull from the start is about to replace
@@ -399,7 +463,9 @@ class Store:
             return  # the feed brings the record, if it belongs here
         if row and row[3] == mutation.grid and row[0] >= rev:
             return  # newer already; revs of another grid say nothing
-        fields = overlay(json.loads(row[1]) if row else {}, mutation.fields, KINDS[mutation.kind].sets)
+        fields = overlay(
+            json.loads(row[1]) if row else {}, mutation.fields, KINDS[mutation.kind].sets
+        )
         staff_code = self.get("staff_code")
         self._put_record(
             Change(
@@ -416,11 +482,17 @@ class Store:
         )
 
     def _take_change(self, change: Change) -> None:
-        row = self._db.execute("SELECT rev, grid, stale FROM record WHERE kind = ? AND id = ?", (change.kind, change.id)).fetchone()
+        row = self._db.execute(
+            "SELECT rev, grid, stale FROM record WHERE kind = ? AND id = ?",
+            (change.kind, change.id),
+        ).fetchone()
         if change.gone:
             # A higher rev is that of a record which has come back since.
             gone = (change.kind, change.id, change.grid, change.rev)
-            self._db.execute("DELETE FROM record WHERE kind = ? AND id = ? AND grid = ? AND (stale OR rev <= ?)", gone)
+            self._db.execute(
+                "DELETE FROM record WHERE kind = ? AND id = ? AND grid = ? AND (stale OR rev <= ?)",
+                gone,
+            )
         elif row is None or row[1] != change.grid or row[2] or row[0] <= change.rev:
             self._put_record(change)
 
@@ -448,7 +520,7 @@ class Store:
             for table in ("meta", "outbox", "record", "grid"):
                 self._db.execute(f"DELETE FROM {table}")
 
-    # ------------------------------------------------------------------------------------------------ reads
+    # ---------------------------------------------------------------------------------------- reads
 
     def views(self, kind: str | None = None, grid: str | None = None) -> list[View]:
         """The live records, pending edits included, by kind and id."""
@@ -487,32 +559,55 @@ class Store:
                 record_id,
                 home,
                 under.rev if under else 0,
-                overlay(under.fields if under else {}, json.loads(fields), KINDS[name].sets if name in KINDS else frozenset()),
+                overlay(
+                    under.fields if under else {},
+                    json.loads(fields),
+                    KINDS[name].sets if name in KINDS else frozenset(),
+                ),
                 True,
                 stamp,
                 staff_code,
                 under.created_by if under else staff_code,
             )
         return sorted(
-            (view for view in shown.values() if view is not None and kind in (None, view.kind) and grid in (None, view.grid)),
+            (
+                view
+                for view in shown.values()
+                if view is not None and kind in (None, view.kind) and grid in (None, view.grid)
+            ),
             key=lambda view: view[:2],
         )
 
     def held(self) -> list[Held]:
         """The mutations that the server keeps aside, oldest first."""
-        rows = self._db.execute("SELECT seq, kind, id, reason, detail, fields FROM outbox WHERE outcome = 'held' ORDER BY seq")
-        found = {seq: Held(seq, kind, id, reason, detail, json.loads(text)) for seq, kind, id, reason, detail, text in rows}
-        # The feed's notices are newer than the verdicts: they tell of other reasons, of releases, and of what an earlier device wrote.
+        rows = self._db.execute(
+            "SELECT seq, kind, id, reason, detail, fields FROM outbox WHERE outcome = 'held' ORDER BY seq"
+        )
+        found = {
+            seq: Held(seq, kind, id, reason, detail, json.loads(text))
+            for seq, kind, id, reason, detail, text in rows
+        }
+        # The feed's notices are newer than the verdicts: they tell of other reasons, of releases,
+        # and of what an earlier device wrote.
         device = self.get("device")
         others = []
-        for (text,) in self._db.execute("SELECT fields FROM record WHERE kind = 'held' ORDER BY rev"):
+        for (text,) in self._db.execute(
+            "SELECT fields FROM record WHERE kind = 'held' ORDER BY rev"
+        ):
             notice = json.loads(text)
             mine = notice["device"] == device
             if mine:
                 found.pop(notice["seq"], None)
             if notice["state"] == "open":
                 fields = notice["mutation"]["fields"]
-                item = Held(notice["seq"], notice["kind"], notice["record"], notice["reason"], notice["detail"], fields)
+                item = Held(
+                    notice["seq"],
+                    notice["kind"],
+                    notice["record"],
+                    notice["reason"],
+                    notice["detail"],
+                    fields,
+                )
                 if mine:
                     found[item.seq] = item
                 else:
@@ -520,13 +615,19 @@ class Store:
         return [*others, *(found[seq] for seq in sorted(found))]
 
     def grids(self) -> list[str]:
-        """The grids of which this phone has pulled anything, whether or not a record of them is left."""
+        """The grids of which this phone has pulled anything, whether or not a record of them is
+        left.
+        """
         return [code for (code,) in self._db.execute("SELECT code FROM grid ORDER BY code")]
 
     def pulled(self) -> list[Change]:
         """Every pulled record as it stands, tombstones included."""
-        rows = self._db.execute("SELECT kind, id, grid, rev, deleted, fields, stamp, by, created_by FROM record ORDER BY kind, id")
+        rows = self._db.execute(
+            "SELECT kind, id, grid, rev, deleted, fields, stamp, by, created_by FROM record ORDER BY kind, id"
+        )
         return [
-            Change(kind, id, grid, rev, bool(deleted), json.loads(fields), False, stamp, by, created_by)
+            Change(
+                kind, id, grid, rev, bool(deleted), json.loads(fields), False, stamp, by, created_by
+            )
             for kind, id, grid, rev, deleted, fields, stamp, by, created_by in rows
         ]

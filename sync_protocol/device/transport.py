@@ -21,7 +21,9 @@ class Account:
 
 
 class Unreachable(Exception):
-    """No usable answer came; the same request may be sent again. `retry_after` is the server's wish in seconds, if it had one."""
+    """No usable answer came; the same request may be sent again. `retry_after` is the server's wish
+    in seconds, if it had one.
+    """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -29,7 +31,9 @@ class Unreachable(Exception):
 
 
 class Refused(Exception):
-    """The server refused the request as a whole: `status`, `slug` of the problem type, and the problem's members."""
+    """The server refused the request as a whole: `status`, `slug` of the problem type, and the
+    problem's members.
+    """
 
     def __init__(self, status: int, slug: str, problem: dict[str, Any]) -> None:
         super().__init__(f"{status} {slug}: {problem.get('detail') or problem.get('title')}")
@@ -48,10 +52,13 @@ class Transport:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def sign_in(self, account: Account, device: str, name: str, predecessor: str = "") -> dict[str, Any]:
+    async def sign_in(
+        self, account: Account, device: str, name: str, predecessor: str = ""
+    ) -> dict[str, Any]:
         """Tokens for an account on a device.
 
-        `predecessor`: the last cursor or refresh token of the device in whose place it comes, or of itself.
+        `predecessor`: the last cursor or refresh token of the device in whose place it comes, or of
+        itself.
         """
         form = {
             "grant_type": "password",
@@ -67,8 +74,12 @@ class Transport:
         return await self._token(form)
 
     async def refresh(self, refresh_token: str, device: str) -> dict[str, Any]:
-        """New tokens for a refresh token. When the answer is lost, ask again with the same one: the answer is the same."""
-        return await self._token({"grant_type": "refresh_token", "refresh_token": refresh_token, "device_id": device})
+        """New tokens for a refresh token. When the answer is lost, ask again with the same one: the
+        answer is the same.
+        """
+        return await self._token(
+            {"grant_type": "refresh_token", "refresh_token": refresh_token, "device_id": device}
+        )
 
     async def _token(self, form: dict[str, str]) -> dict[str, Any]:
         response = await self._send("POST", "/v1/auth/token", data=form)
@@ -81,7 +92,9 @@ class Transport:
 
     async def verify(self, body: bytes, token: str) -> VerifyAnswer:
         """The grids whose copies differ."""
-        return msgspec.json.decode(await self._post("/v1/sync/verify", body, token), type=VerifyAnswer)
+        return msgspec.json.decode(
+            await self._post("/v1/sync/verify", body, token), type=VerifyAnswer
+        )
 
     async def _post(self, path: str, body: bytes, token: str) -> bytes:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -106,5 +119,10 @@ class Transport:
             problem = {}
         if response.status_code >= 500 or response.status_code in (408, 429):
             after = response.headers.get("Retry-After", "")
-            raise Unreachable(f"the server answered {response.status_code}", float(after) if after.isdigit() else None)
-        raise Refused(response.status_code, str(problem.get("type", "")).rpartition("/")[2], problem)
+            raise Unreachable(
+                f"the server answered {response.status_code}",
+                float(after) if after.isdigit() else None,
+            )
+        raise Refused(
+            response.status_code, str(problem.get("type", "")).rpartition("/")[2], problem
+        )

@@ -14,4 +14,6 @@ async def test_a_one_time_code_does_not_get_round_the_second_factor(world: World
     assert (await world.client.post("/v1/auth/recover", json=body)).status_code == 200
     alone = await sign_in(world, WORKER, password=NEW)
     assert (alone.status_code, alone.json()["type"]) == (401, "/problems/otp-needed")
-    assert (await sign_in(world, WORKER, password=NEW, otp=app.at(world.clock.now()))).status_code == 200
+    assert (
+        await sign_in(world, WORKER, password=NEW, otp=app.at(world.clock.now()))
+    ).status_code == 200

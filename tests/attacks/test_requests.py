@@ -1,4 +1,6 @@
-"""Requests that two readers could take for two different things, and methods that nobody should answer."""
+"""Requests that two readers could take for two different things, and methods that nobody should
+answer.
+"""
 
 import asyncio
 import json
@@ -39,7 +41,9 @@ async def raw_answer(world: World, request: bytes) -> bytes:
         ("Content-Length : 4",),
     ],
 )
-async def test_a_request_of_two_lengths_is_refused_and_nothing_behind_it_is_answered(world: World, lengths: tuple[str, ...]) -> None:
+async def test_a_request_of_two_lengths_is_refused_and_nothing_behind_it_is_answered(
+    world: World, lengths: tuple[str, ...]
+) -> None:
     head = "\r\n".join(["POST /v1/auth/token HTTP/1.1", "Host: here", *lengths, "", ""])
     answer = await raw_answer(world, head.encode() + b"0\r\n\r\n" + HIDDEN)
     assert answer.startswith(b"HTTP/1.1 400 ")

@@ -14,9 +14,13 @@ async def gets_post(world: World, role: str, unit: str) -> None:
 
 
 async def test_an_export_follows_the_unit_of_the_post_that_gives_the_right(world: World) -> None:
-    house = (await world.get("/v1/households", SECRETARY, unit=GRID, limit=1)).json()["items"][0]["id"]
+    house = (await world.get("/v1/households", SECRETARY, unit=GRID, limit=1)).json()["items"][0][
+        "id"
+    ]
     assert (await world.get(f"/v1/households/{house}/export", WORKER)).status_code == 403
-    await gets_post(world, "village_secretary", FAR_GRID[:12])  # who exports there does not export here
+    await gets_post(
+        world, "village_secretary", FAR_GRID[:12]
+    )  # who exports there does not export here
     assert (await world.get(f"/v1/households/{house}/export", WORKER)).status_code == 404
     await gets_post(world, "village_secretary", GRID[:12])
     assert (await world.get(f"/v1/households/{house}/export", WORKER)).status_code == 200

@@ -1,7 +1,7 @@
 """How long `gridloop check` takes over a year of work, and how long it keeps a writer waiting.
 
-`python -m tests.bench.check [--visits 1000000] [--keep FOLDER]`. The writer does what a push does first and last, every few milliseconds:
-it locks the counter of a grid, moves it on, and commits.
+`python -m tests.bench.check [--visits 1000000] [--keep FOLDER]`. The writer does what a push does
+first and last, every few milliseconds: it locks the counter of a grid, moves it on, and commits.
 """
 
 import argparse
@@ -26,7 +26,12 @@ _EVERY_S = 0.02
 async def write(url: str, done: asyncio.Event, waits: list[float]) -> None:
     """Moves counters on until `done`, and notes how long each transaction took, in seconds."""
     connection = await asyncpg.connect(url)
-    grids = [row["grid"] for row in await connection.fetch("SELECT grid FROM counter WHERE length(grid) = 15 ORDER BY grid")]
+    grids = [
+        row["grid"]
+        for row in await connection.fetch(
+            "SELECT grid FROM counter WHERE length(grid) = 15 ORDER BY grid"
+        )
+    ]
     place = 0
     while not done.is_set():
         place += 1
@@ -46,7 +51,9 @@ async def measure(url: str) -> tuple[float, int, list[float]]:
     writing = asyncio.create_task(write(url, done, waits))
     environment = os.environ | {"GRIDLOOP_DATABASE_URL": url}
     began = time.perf_counter()
-    process = await asyncio.create_subprocess_exec(*(sys.executable, "-m", "service", "check"), env=environment, stdout=subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "check"), env=environment, stdout=subprocess.DEVNULL
+    )
     code = await process.wait()
     took = time.perf_counter() - began
     done.set()
@@ -58,7 +65,11 @@ def main() -> None:
     """Fills, or takes what an earlier run has filled, and measures three times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--visits", type=int, default=1_000_000)
-    parser.add_argument("--keep", type=Path, help="folder of the database server; filled databases in it are used again")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="folder of the database server; filled databases in it are used again",
+    )
     options = parser.parse_args()
     console = Console()
     table = Table(title=f"gridloop check over {options.visits:,} visits, target {TARGET_S} s")
@@ -66,12 +77,20 @@ def main() -> None:
         table.add_column(column, justify="right")
     good = True
     with temporary_folder("bench") as temporary, embedded(options.keep or temporary) as server:
-        url = asyncio.run(kept(server, options.visits)) or asyncio.run(prepare(server, options.visits))
+        url = asyncio.run(kept(server, options.visits)) or asyncio.run(
+            prepare(server, options.visits)
+        )
         for run in range(1, 4):
             took, code, waits = asyncio.run(measure(url))
             good = good and took <= TARGET_S and code == 0
             ordered = sorted(waits)
-            figures = f"{took:.1f}", str(code), str(len(waits)), f"{1000 * ordered[-1]:.0f}", f"{1000 * ordered[len(ordered) // 2]:.1f}"
+            figures = (
+                f"{took:.1f}",
+                str(code),
+                str(len(waits)),
+                f"{1000 * ordered[-1]:.0f}",
+                f"{1000 * ordered[len(ordered) // 2]:.1f}",
+            )
             table.add_row(str(run), *figures)
     console.print(table)
     sys.exit(0 if good else 1)

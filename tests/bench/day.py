@@ -1,8 +1,10 @@
-"""A day of the whole city in one run: every phone pulls in the morning, works offline, and hands in over a line that fails now and then.
+"""A day of the whole city in one run: every phone pulls in the morning, works offline, and hands in
+over a line that fails now and then.
 
-`python -m tests.bench.day [--share 1.0] [--keep FOLDER]`; part of `make bench`. The phones are the reference devices, as light coroutines
-with their copies in memory; server, database and phones share the machine's cores. At the end every copy is proved against the server, and
-every tally recounted. The clocks are the real ones: the day is as long as it takes.
+`python -m tests.bench.day [--share 1.0] [--keep FOLDER]`; part of `make bench`. The phones are the
+reference devices, as light coroutines with their copies in memory; server, database and phones
+share the machine's cores. At the end every copy is proved against the server, and every tally
+recounted. The clocks are the real ones: the day is as long as it takes.
 """
 
 import argparse
@@ -45,7 +47,9 @@ TABLE = tuple[tuple[str, str], ...]
 
 
 class FaultyLines(httpx.AsyncBaseTransport):
-    """Light connections to the service; of a hundred exchanges three go wrong: the request or the answer is lost, or it comes twice."""
+    """Light connections to the service; of a hundred exchanges three go wrong: the request or the
+    answer is lost, or it comes twice.
+    """
 
     def __init__(self, url: str, rng: random.Random) -> None:
         self._url = url
@@ -62,7 +66,14 @@ class FaultyLines(httpx.AsyncBaseTransport):
         if fault == "request lost":
             raise httpx.ConnectError("no coverage")
         head = b"\r\n".join(name + b": " + value for name, value in request.headers.raw)
-        whole = b"POST " + request.url.raw_path + b" HTTP/1.1\r\n" + head + b"\r\n\r\n" + await request.aread()
+        whole = (
+            b"POST "
+            + request.url.raw_path
+            + b" HTTP/1.1\r\n"
+            + head
+            + b"\r\n\r\n"
+            + await request.aread()
+        )
         line = self._lines.popleft() if self._lines else await Line.open(self._url)
         try:
             answer = await line.send(whole)
@@ -77,7 +88,9 @@ class FaultyLines(httpx.AsyncBaseTransport):
         if fault == "answer lost":
             raise httpx.ReadError("the line broke")
         pairs = [tuple(part.split(b": ", 1)) for part in answer.head.split(b"\r\n")[1:]]
-        return httpx.Response(answer.status, headers=[(pair[0], pair[1]) for pair in pairs], content=answer.body)
+        return httpx.Response(
+            answer.status, headers=[(pair[0], pair[1]) for pair in pairs], content=answer.body
+        )
 
     async def aclose(self) -> None:
         """Ends the connections."""
@@ -96,7 +109,10 @@ class City:
         self.visits = round(VISITS * share)
         self.problems = round(PROBLEMS * share)
         every = workers(PHONES, one_a_grid=False)
-        self.phones = [(self._device(staff), grid) for staff, grid in self.rng.sample(every, round(PHONES * share))]
+        self.phones = [
+            (self._device(staff), grid)
+            for staff, grid in self.rng.sample(every, round(PHONES * share))
+        ]
         self._writer = Phone("", "", random.Random(7))
 
     def _device(self, staff_code: str) -> Device:
@@ -127,13 +143,27 @@ class City:
             now = moment_at(now_ms() - self.rng.randrange(60_000, 3_600_000))
             problem = device.put(
                 "problem",
-                {"duty": self.rng.choice(tuple(DUTIES)), "title": self._writer.note()[:60], "raised_at": now, "severity": "ordinary"},
+                {
+                    "duty": self.rng.choice(tuple(DUTIES)),
+                    "title": self._writer.note()[:60],
+                    "raised_at": now,
+                    "severity": "ordinary",
+                },
                 grid=grid,
             )
             for action in ("accept", "resolve") if place % 2 else ("accept",):
-                device.put("step", {"problem_id": problem, "action": action, "at": moment_at(now_ms())}, grid=grid)
+                device.put(
+                    "step",
+                    {"problem_id": problem, "action": action, "at": moment_at(now_ms())},
+                    grid=grid,
+                )
 
-    async def all(self, what: str, act: Callable[[Device], Awaitable[Any]], show: Callable[[str, int, int], None]) -> list[Any]:
+    async def all(
+        self,
+        what: str,
+        act: Callable[[Device], Awaitable[Any]],
+        show: Callable[[str, int, int], None],
+    ) -> list[Any]:
         """Has every phone do something, so many at once, in no order."""
         todo = deque(self.rng.sample(self.phones, len(self.phones)))
         total = len(todo)
@@ -160,7 +190,9 @@ async def _soon(seconds: float) -> None:
     await asyncio.sleep(min(seconds, 0.2))
 
 
-async def live(server: str, folder: Path, share: float, show: Callable[[str, int, int], None]) -> tuple[TABLE, bool]:
+async def live(
+    server: str, folder: Path, share: float, show: Callable[[str, int, int], None]
+) -> tuple[TABLE, bool]:
     """The day; what happened, and whether every copy and every tally is as it must be."""
     url = await fresh_database(server, "bench_day", await roster_database(server))
     with serving(url, folder, PROCESSES) as service:
@@ -189,13 +221,19 @@ async def live(server: str, folder: Path, share: float, show: Callable[[str, int
     failed = sum(counts[name] for name in _FAULTS)
     return (
         ("phones", f"{len(city.phones):,}"),
-        ("visits · problems kept", f"{kept['visit']:,} of {city.visits:,} · {kept['problem']:,} of {city.problems:,}"),
+        (
+            "visits · problems kept",
+            f"{kept['visit']:,} of {city.visits:,} · {kept['problem']:,} of {city.problems:,}",
+        ),
         ("morning: sign-in and first pull, s", f"{morning:.1f}"),
         ("evening: the day is handed in, s", f"{evening:.1f}"),
         ("visits a second in the evening", f"{city.visits / evening:,.0f}"),
         ("exchanges · requests in all", f"{counts['exchanges']:,} · {counts['requests']:,}"),
         ("went wrong: " + " · ".join(_FAULTS), " · ".join(f"{counts[name]:,}" for name in _FAULTS)),
-        ("MB up · down, headers included", f"{counts['bytes up'] / 1e6:.1f} · {counts['bytes down'] / 1e6:.1f}"),
+        (
+            "MB up · down, headers included",
+            f"{counts['bytes up'] / 1e6:.1f} · {counts['bytes down'] / 1e6:.1f}",
+        ),
         ("copies that differ from the server's", f"{doubtful:,}"),
         ("mutations still waiting on phones · held", f"{waiting:,} · {kept['held']:,}"),
         ("tallies that differ from the records", f"{len(differences):,}"),
@@ -206,7 +244,10 @@ async def live(server: str, folder: Path, share: float, show: Callable[[str, int
 async def audit(url: str) -> tuple[dict[str, int], Sequence[Any]]:
     """What the database holds of the day, and what a recount finds wrong."""
     connection = await asyncpg.connect(url)
-    kept = {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in ("visit", "problem", "held")}
+    kept = {
+        table: await connection.fetchval(f"SELECT count(*) FROM {table}")
+        for table in ("visit", "problem", "held")
+    }
     await connection.close()
     pool = await open_pool(url, 1)
     async with Database(pool).reading() as lent:
@@ -218,7 +259,9 @@ async def audit(url: str) -> tuple[dict[str, int], Sequence[Any]]:
 def main() -> None:
     """Lives the day and reports it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", type=Path, help="folder of the database server; its roster is used again")
+    parser.add_argument(
+        "--keep", type=Path, help="folder of the database server; its roster is used again"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="of the city's phones and work")
     options = parser.parse_args()
     console = Console()
@@ -227,7 +270,11 @@ def main() -> None:
             show = bars(progress)
             began = time.perf_counter()
             rows, good = uvloop.run(live(server, temporary / "service", options.share, show))
-        rows = (*rows, ("wall time of all, s", f"{time.perf_counter() - began:.0f}"), ("all copies converged", "yes" if good else "NO"))
+        rows = (
+            *rows,
+            ("wall time of all, s", f"{time.perf_counter() - began:.0f}"),
+            ("all copies converged", "yes" if good else "NO"),
+        )
     table = Table(title="a day of the city")
     table.add_column("")
     table.add_column("", justify="right")
@@ -235,8 +282,18 @@ def main() -> None:
         table.add_row(*row)
     console.print(table)
     if options.share == 1.0:
-        lines = ["# A day of the city", "", f"{datetime.now(UTC):%Y-%m-%d}, two shared cores.", "", "| | |", "|---|---|"]
-        REPORT.write_text("\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows)]) + "\n", encoding="utf-8")
+        lines = [
+            "# A day of the city",
+            "",
+            f"{datetime.now(UTC):%Y-%m-%d}, two shared cores.",
+            "",
+            "| | |",
+            "|---|---|",
+        ]
+        REPORT.write_text(
+            "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows)]) + "\n",
+            encoding="utf-8",
+        )
     raise SystemExit(0 if good else 1)
 
 

@@ -1,7 +1,9 @@
-"""Whether phones are ever behind an unfair one: what ordinary phones wait, alone and beside each kind of client that takes too much.
+"""Whether phones are ever behind an unfair one: what ordinary phones wait, alone and beside each
+kind of client that takes too much.
 
-`python -m tests.bench.fairness [--seconds 12] [--rounds 3] [--processes 2]`. Server, database, phones and the unfair ones share the
-machine's cores. Each nuisance is measured right after the phones alone, in several rounds: a ratio compares what ran side by side.
+`python -m tests.bench.fairness [--seconds 12] [--rounds 3] [--processes 2]`. Server, database,
+phones and the unfair ones share the machine's cores. Each nuisance is measured right after the
+phones alone, in several rounds: a ratio compares what ran side by side.
 """
 
 import argparse
@@ -13,7 +15,13 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -58,7 +66,8 @@ Nuisance = Callable[[], AbstractAsyncContextManager[None]]
 class Crowd:
     """The ordinary phones, and those who take too much.
 
-    `tolerant`: ordinary phones may be asked to come again; how often they were is counted in `refused`.
+    `tolerant`: ordinary phones may be asked to come again; how often they were is counted in
+    `refused`.
     """
 
     def __init__(self, service: Service, rounds: int, tolerant: bool = False) -> None:
@@ -68,8 +77,12 @@ class Crowd:
         greedy = 2 * rounds
         every = workers(PHONES + greedy + 3)
         self.phones = [new_phone(staff, grid, "ordinary") for staff, grid in every[:PHONES]]
-        self.greedy = [new_phone(staff, grid, "greedy") for staff, grid in every[PHONES : PHONES + greedy]]
-        self.reader, self.archive, self.slow = [new_phone(staff, grid, "slow") for staff, grid in every[PHONES + greedy :]]
+        self.greedy = [
+            new_phone(staff, grid, "greedy") for staff, grid in every[PHONES : PHONES + greedy]
+        ]
+        self.reader, self.archive, self.slow = [
+            new_phone(staff, grid, "slow") for staff, grid in every[PHONES + greedy :]
+        ]
         self.batches: dict[str, list[Packed]] = {}
         self.pushed = 0
 
@@ -83,7 +96,9 @@ class Crowd:
             await self.archive.exchange(line, packed(self.archive.visits(500)))
         line.close()
         for phone in self.greedy:
-            self.batches[phone.device] = [packed(phone.visits(GREEDY_BATCH)) for _ in range(GREEDY_BATCHES)]
+            self.batches[phone.device] = [
+                packed(phone.visits(GREEDY_BATCH)) for _ in range(GREEDY_BATCHES)
+            ]
 
     async def measure(self, seconds: float) -> list[float]:
         """What each exchange of the ordinary phones took, in seconds."""
@@ -153,7 +168,11 @@ class Crowd:
     @asynccontextmanager
     async def slow_bodies(self, count: int = SLOW_BODIES) -> AsyncIterator[None]:
         """Requests of one account whose bodies come at a byte a second."""
-        head = self.slow.request().partition(b"\r\n\r\n")[0].replace(b"Content-Length: ", b"Content-Length: 9")
+        head = (
+            self.slow.request()
+            .partition(b"\r\n\r\n")[0]
+            .replace(b"Content-Length: ", b"Content-Length: 9")
+        )
         async with sockets(self.service.url, count) as made:
             loop = asyncio.get_running_loop()
             for one in made:
@@ -222,7 +241,9 @@ def at(took: list[float], part: float) -> float:
 
 
 class Measured(NamedTuple):
-    """What the ordinary phones waited beside a nuisance, and alone right before it, in each round."""
+    """What the ordinary phones waited beside a nuisance, and alone right before it, in each
+    round.
+    """
 
     name: str
     beside: list[list[float]]
@@ -231,10 +252,15 @@ class Measured(NamedTuple):
     @property
     def ratio(self) -> float:
         """The middle one of the rounds' ratios of the p99."""
-        return median(at(one, 0.99) / at(other, 0.99) for one, other in zip(self.beside, self.alone, strict=True))
+        return median(
+            at(one, 0.99) / at(other, 0.99)
+            for one, other in zip(self.beside, self.alone, strict=True)
+        )
 
 
-async def measured(service: Service, seconds: float, rounds: int, console: Console) -> list[Measured]:
+async def measured(
+    service: Service, seconds: float, rounds: int, console: Console
+) -> list[Measured]:
     """Every situation with what the ordinary phones waited in it."""
     crowd = Crowd(service, rounds)
     await crowd.settle_in()
@@ -254,15 +280,23 @@ async def measured(service: Service, seconds: float, rounds: int, console: Conso
             async with nuisance():
                 await asyncio.sleep(SETTLE_S)
                 one.beside.append(await crowd.measure(seconds))
-            figures = f"p99 {at(one.beside[-1], 0.99):.1f} ms, alone {at(one.alone[-1], 0.99):.1f} ms"
-            console.print(f"{name}: {figures} ({(crowd.pushed - before) / seconds:.0f} greedy records/s)")
+            figures = (
+                f"p99 {at(one.beside[-1], 0.99):.1f} ms, alone {at(one.alone[-1], 0.99):.1f} ms"
+            )
+            console.print(
+                f"{name}: {figures} ({(crowd.pushed - before) / seconds:.0f} greedy records/s)"
+            )
     return found
 
 
-def report(found: list[Measured], processes: int, seconds: float, load: float, console: Console) -> None:
+def report(
+    found: list[Measured], processes: int, seconds: float, load: float, console: Console
+) -> None:
     """The table, on the console and in the file."""
     rounds = len(found[0].alone)
-    table = Table("beside them", "exchanges", "median", "p99", "p99 alone", "ratio", title="fairness")
+    table = Table(
+        "beside them", "exchanges", "median", "p99", "p99 alone", "ratio", title="fairness"
+    )
     lines = [
         "# Fair shares",
         "",
@@ -277,7 +311,13 @@ def report(found: list[Measured], processes: int, seconds: float, load: float, c
     ]
     for one in found:
         beside, alone = [*chain(*one.beside)], [*chain(*one.alone)]
-        values = [str(len(beside)), f"{at(beside, 0.5):.1f}", f"{at(beside, 0.99):.1f}", f"{at(alone, 0.99):.1f}", f"{one.ratio:.1f}"]
+        values = [
+            str(len(beside)),
+            f"{at(beside, 0.5):.1f}",
+            f"{at(beside, 0.99):.1f}",
+            f"{at(alone, 0.99):.1f}",
+            f"{one.ratio:.1f}",
+        ]
         table.add_row(one.name, *values)
         lines.append(f"| {one.name} | {' | '.join(values)} |")
     console.print(table)
@@ -289,7 +329,9 @@ async def prepared(server: str) -> str:
     url = await fresh_database(server, "gridloop_fairness")
     await asyncio.to_thread(migrations.upgrade, url)
     pool = await open_pool(url, 2)
-    await load_roster(Database(pool), Settings(database_url=url), utc_now(), password=CHEAP.hash(PASSWORD))
+    await load_roster(
+        Database(pool), Settings(database_url=url), utc_now(), password=CHEAP.hash(PASSWORD)
+    )
     await pool.close()
     return url
 

@@ -1,4 +1,6 @@
-"""Phones for load: each a worker of a grid with prepared mutations, speaking the wire by hand through a `Line`."""
+"""Phones for load: each a worker of a grid with prepared mutations, speaking the wire by hand
+through a `Line`.
+"""
 
 import asyncio
 import random
@@ -25,7 +27,9 @@ HOUSES = 30
 DAY_MS = 24 * 3600 * 1000
 _CURSOR = re.compile(rb'"cursor":"([^"]*)"')
 _REVS = re.compile(rb'"rev":(\d+)')
-_SENTENCES = [part for texts in notes().values() for text in texts for part in text.rstrip("。").split("。")]
+_SENTENCES = [
+    part for texts in notes().values() for text in texts for part in text.rstrip("。").split("。")
+]
 
 
 class Unexpected(RuntimeError):
@@ -52,7 +56,9 @@ class Phone:
     async def sign_in(self, line: Line) -> None:
         """A token, as a phone gets it."""
         form = f"grant_type=password&username={self.staff_code}&password={PASSWORD}&device_id={self.device}&platform=bench"
-        answer = await line.ask("/v1/auth/token", form.encode(), kind="application/x-www-form-urlencoded")
+        answer = await line.ask(
+            "/v1/auth/token", form.encode(), kind="application/x-www-form-urlencoded"
+        )
         if answer.status != 200:
             raise Unexpected(f"sign-in of {self.staff_code}: {answer.status} {answer.body[:300]!r}")
         self.token = msgspec.json.decode(answer.body)["access_token"]
@@ -72,7 +78,9 @@ class Phone:
         return fields
 
     def note(self) -> str:
-        """What was seen: two or three sentences, and whom it concerns, so that hardly two notes are the same."""
+        """What was seen: two or three sentences, and whom it concerns, so that hardly two notes are
+        the same.
+        """
         sentences = self.rng.sample(_SENTENCES, self.rng.choice((2, 2, 3)))
         return f"{generator.person(str(self.rng.random()))}家：" + "。".join(sentences) + "。"
 
@@ -80,7 +88,9 @@ class Phone:
         """An id for a new record."""
         return uuid7(now_ms(), self.rng)
 
-    def mutation(self, kind: str, id: str, fields: dict[str, Any], base: int = 0, op: str = "put") -> dict[str, Any]:
+    def mutation(
+        self, kind: str, id: str, fields: dict[str, Any], base: int = 0, op: str = "put"
+    ) -> dict[str, Any]:
         """The next mutation, stamped now."""
         self.seq += 1
         return {
@@ -96,7 +106,9 @@ class Phone:
 
     def visits(self, count: int, days: int = 5) -> list[dict[str, Any]]:
         """New visits over the last days, in the order of the days."""
-        backs = sorted((self.rng.randrange(60_000, days * DAY_MS) for _ in range(count)), reverse=True)
+        backs = sorted(
+            (self.rng.randrange(60_000, days * DAY_MS) for _ in range(count)), reverse=True
+        )
         return [self.mutation("visit", self.new_id(), self.visit(back)) for back in backs]
 
     async def exchange(self, line: Line, packed: Packed | None = None, limit: int = 500) -> Answer:
@@ -156,7 +168,9 @@ def workers(count: int, one_a_grid: bool = True) -> list[tuple[str, str]]:
     return found
 
 
-async def in_turn(url: str, jobs: Sequence[Callable[[Line], Awaitable[Any]]], concurrency: int) -> None:
+async def in_turn(
+    url: str, jobs: Sequence[Callable[[Line], Awaitable[Any]]], concurrency: int
+) -> None:
     """Does jobs over so many connections; each connection takes the next job when it is free."""
     todo = list(reversed(jobs))
 

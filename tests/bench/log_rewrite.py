@@ -1,9 +1,11 @@
-"""What a migration over a large log costs: 0006, which turns the bodies of the log to text, over millions of lines.
+"""What a migration over a large log costs: 0006, which turns the bodies of the log to text, over
+millions of lines.
 
-`python -m tests.bench.log_rewrite [--rows 5000000] [--keep FOLDER]`. Fills a database at revision 0005 with lines of the log and as many
-visits, migrates it to 0006 in a process of its own, and meanwhile reads and writes the log over other connections. Prints how long the
-migration took, the longest that a reader and a writer waited, how long locks were held that keep each of them out, and the memory of the
-migration and of its session in PostgreSQL. Some 8 GB of disk for 5 million lines.
+`python -m tests.bench.log_rewrite [--rows 5000000] [--keep FOLDER]`. Fills a database at revision
+0005 with lines of the log and as many visits, migrates it to 0006 in a process of its own, and
+meanwhile reads and writes the log over other connections. Prints how long the migration took, the
+longest that a reader and a writer waited, how long locks were held that keep each of them out, and
+the memory of the migration and of its session in PostgreSQL. Some 8 GB of disk for 5 million lines.
 """
 
 import argparse
@@ -75,10 +77,19 @@ def to_revision(url: str, revision: str) -> None:
 
 
 async def fill(url: str, rows: int, console: Console) -> None:
-    """Lines of the log as the release of revision 0005 wrote them, and the visits that came of them."""
+    """Lines of the log as the release of revision 0005 wrote them, and the visits that came of
+    them.
+    """
     connection = await connect(url)
-    values = {"push": _PUSH, "devices": _DEVICES, "device": _DEVICE.format(push=f"n / {_PUSH}", devices=_DEVICES)}
-    indexes = await connection.fetch("SELECT indexname, indexdef FROM pg_indexes WHERE indexname = ANY ($1::text[])", list(_LATER))
+    values = {
+        "push": _PUSH,
+        "devices": _DEVICES,
+        "device": _DEVICE.format(push=f"n / {_PUSH}", devices=_DEVICES),
+    }
+    indexes = await connection.fetch(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE indexname = ANY ($1::text[])",
+        list(_LATER),
+    )
     for row in indexes:
         await connection.execute(f"DROP INDEX {row['indexname']}")
     began = time.perf_counter()
@@ -166,8 +177,12 @@ async def measure(url: str) -> tuple[float, Meanwhile]:
 async def verify(url: str, written: int) -> None:
     """Nothing that was written meanwhile is missing, and the bodies are text."""
     connection = await connect(url)
-    kept = await connection.fetchval("SELECT count(*) FROM mutation WHERE device = 'ffffffff-0000-4000-8000-000000000000'")
-    assert kept == written, f"{written} lines were written while the migration ran, {kept} are there"
+    kept = await connection.fetchval(
+        "SELECT count(*) FROM mutation WHERE device = 'ffffffff-0000-4000-8000-000000000000'"
+    )
+    assert kept == written, (
+        f"{written} lines were written while the migration ran, {kept} are there"
+    )
     assert await connection.fetchval("SELECT pg_typeof(body)::text FROM mutation LIMIT 1") == "text"
     await connection.close()
 
@@ -176,7 +191,11 @@ def main() -> None:
     """Fills, migrates, prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--keep", type=Path, help="folder of the database server; what was filled in it is used again")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="folder of the database server; what was filled in it is used again",
+    )
     options = parser.parse_args()
     console = Console()
     with temporary_folder("bench") as temporary, embedded(options.keep or temporary) as server:
@@ -189,7 +208,9 @@ def main() -> None:
         url = asyncio.run(fresh_database(server, "log_measured", filled))
         took, seen = asyncio.run(measure(url))
         size = asyncio.run(size_of(url))
-    table = Table(title=f"migration {AFTER} over {options.rows:,} lines of the log and as many visits")
+    table = Table(
+        title=f"migration {AFTER} over {options.rows:,} lines of the log and as many visits"
+    )
     table.add_column("what")
     table.add_column("figure", justify="right")
     table.add_row("seconds", f"{took:.1f}")
@@ -208,7 +229,9 @@ def main() -> None:
 async def is_there(server: str, name: str) -> bool:
     """Whether the server has a database."""
     connection = await connect(server)
-    found = await connection.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name)
+    found = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name
+    )
     await connection.close()
     return bool(found)
 

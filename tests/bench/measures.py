@@ -1,4 +1,6 @@
-"""What is measured of the sync path, each by phones of a crowd against running service processes."""
+"""What is measured of the sync path, each by phones of a crowd against running service
+processes.
+"""
 
 import asyncio
 import random
@@ -62,11 +64,17 @@ class World:
         every = workers(DEVICES + ARCHIVES)
         self.phones = [new_phone(staff, grid, "first") for staff, grid in every[:DEVICES]]
         # Whoever works beside a grid worker: the village's secretary, on a phone for each grid.
-        self.rivals = [new_phone(f"C{phone.grid[:12]}-1", phone.grid, f"rival {phone.grid}") for phone in self.phones]
+        self.rivals = [
+            new_phone(f"C{phone.grid[:12]}-1", phone.grid, f"rival {phone.grid}")
+            for phone in self.phones
+        ]
         self.archives = [new_phone(staff, grid, "archive") for staff, grid in every[DEVICES:]]
         await self.arrive([*self.phones, *self.archives])
         await in_turn(self.service.url, [phone.sign_in for phone in self.rivals], 8)
-        work = [(phone, [packed(phone.visits(500, days=60)) for _ in range(PULLED // 500)]) for phone in self.archives]
+        work = [
+            (phone, [packed(phone.visits(500, days=60)) for _ in range(PULLED // 500)])
+            for phone in self.archives
+        ]
         await push(self.service, work, applied(500))
         await self.vacuum()
 
@@ -88,22 +96,35 @@ class World:
         await connection.execute("VACUUM ANALYZE")
         await connection.close()
 
-    # -------------------------------------------------------------------------------------------------- measures
+    # ------------------------------------------------------------------------------------- measures
 
     async def visits(self, size: int, batches: int) -> dict[str, float]:
         """New visits in batches of `size`, and PostgreSQL alone with the same rows."""
         before = await self._heads()
-        work = [(phone, [packed(phone.visits(size)) for _ in range(batches)]) for phone in self.phones]
+        work = [
+            (phone, [packed(phone.visits(size)) for _ in range(batches)]) for phone in self.phones
+        ]
         timed = await push(self.service, work, applied(size))
         raw, rows = await raw_insert(self.url, before, size)
         if rows != size * batches * len(self.phones):
-            raise Unexpected(f"{rows} visits were stored where {size * batches * len(self.phones)} had been sent")
-        return {"rate": rows / timed.seconds, "p99_ms": timed.p99_ms(), "raw_rate": rows / raw, "ratio": raw / timed.seconds}
+            raise Unexpected(
+                f"{rows} visits were stored where {size * batches * len(self.phones)} had been sent"
+            )
+        return {
+            "rate": rows / timed.seconds,
+            "p99_ms": timed.p99_ms(),
+            "raw_rate": rows / raw,
+            "ratio": raw / timed.seconds,
+        }
 
     async def pull(self) -> dict[str, float]:
         """First syncs of phones that hold nothing yet."""
         self._fresh += 1
-        readers = [new_phone(phone.staff_code, phone.grid, f"reader {self._fresh} {n}") for phone in self.archives for n in range(2)]
+        readers = [
+            new_phone(phone.staff_code, phone.grid, f"reader {self._fresh} {n}")
+            for phone in self.archives
+            for n in range(2)
+        ]
         await in_turn(self.service.url, [phone.sign_in for phone in readers], 8)
         records = size = 0
         timed = Timed()
@@ -150,12 +171,16 @@ class World:
                     raise Unexpected(f"an idle poll: {answer.status} {answer.body[:300]!r}")
             line.close()
 
-        await asyncio.gather(*(poll(self.phones[place::CONCURRENCY]) for place in range(CONCURRENCY)))
+        await asyncio.gather(
+            *(poll(self.phones[place::CONCURRENCY]) for place in range(CONCURRENCY))
+        )
         timed.done()
         return {"rate": len(timed.each) / timed.seconds, "p99_ms": timed.p99_ms()}
 
     async def updates(self) -> dict[str, float]:
-        """Edits of visits in batches of 50, of which every tenth meets an edit that its phone has not seen."""
+        """Edits of visits in batches of 50, of which every tenth meets an edit that its phone has
+        not seen.
+        """
         made: list[tuple[Phone, Phone, list[str], list[int]]] = []
         for phone, rival in zip(self.phones, self.rivals, strict=True):
             mutations = phone.visits(EDITS)
@@ -164,32 +189,53 @@ class World:
             line = await Line.open(self.service.url)
             made[-1][3].extend(revs(await phone.exchange(line, packed(mutations))))
             line.close()
-        contested = [(ids[place::10], known[place::10]) for _, _, ids, known in made for place in (5,)]
+        contested = [
+            (ids[place::10], known[place::10]) for _, _, ids, known in made for place in (5,)
+        ]
         rivalry = []
         for (_, rival, _, _), (ids, known) in zip(made, contested, strict=True):
-            edits = [rival.mutation("visit", id, {"content": rival.note()}, base) for id, base in zip(ids, known, strict=True)]
+            edits = [
+                rival.mutation("visit", id, {"content": rival.note()}, base)
+                for id, base in zip(ids, known, strict=True)
+            ]
             rivalry.append((rival, [packed(edits)]))
         await push(self.service, rivalry, None)
         work = []
         for phone, _, ids, known in made:
-            edits = [phone.mutation("visit", id, {"content": phone.note()}, base) for id, base in zip(ids, known, strict=True)]
-            work.append((phone, [packed(edits[start : start + 50]) for start in range(0, EDITS, 50)]))
+            edits = [
+                phone.mutation("visit", id, {"content": phone.note()}, base)
+                for id, base in zip(ids, known, strict=True)
+            ]
+            work.append(
+                (phone, [packed(edits[start : start + 50]) for start in range(0, EDITS, 50)])
+            )
 
         def good(body: bytes) -> bool:
-            return body.count(b'"outcome":"merged"') == 5 and body.count(b'"outcome":"applied"') == 45
+            return (
+                body.count(b'"outcome":"merged"') == 5 and body.count(b'"outcome":"applied"') == 45
+            )
 
         timed = await push(self.service, work, good)
         return {"rate": EDITS * len(self.phones) / timed.seconds, "p99_ms": timed.p99_ms()}
 
     async def problems(self) -> dict[str, float]:
         """Problems with their steps from receipt to resolution, ten to a batch of 50."""
-        work = [(phone, [packed(_problems(phone, 10)) for _ in range(PROBLEM_BATCHES)]) for phone in self.phones]
+        work = [
+            (phone, [packed(_problems(phone, 10)) for _ in range(PROBLEM_BATCHES)])
+            for phone in self.phones
+        ]
         timed = await push(self.service, work, applied(50))
-        return {"rate": 50 * PROBLEM_BATCHES * len(self.phones) / timed.seconds, "p99_ms": timed.p99_ms()}
+        return {
+            "rate": 50 * PROBLEM_BATCHES * len(self.phones) / timed.seconds,
+            "p99_ms": timed.p99_ms(),
+        }
 
     async def _heads(self) -> dict[str, int]:
         connection = await asyncpg.connect(self.url)
-        rows = await connection.fetch("SELECT grid, rev FROM counter WHERE grid = ANY($1::text[])", [phone.grid for phone in self.phones])
+        rows = await connection.fetch(
+            "SELECT grid, rev FROM counter WHERE grid = ANY($1::text[])",
+            [phone.grid for phone in self.phones],
+        )
         await connection.close()
         return {row["grid"]: row["rev"] for row in rows}
 
@@ -253,7 +299,9 @@ def _problems(phone: Phone, count: int) -> list[dict[str, Any]]:
 
 
 async def raw_insert(url: str, since: dict[str, int], batch: int) -> tuple[float, int]:
-    """The visits of some grids above a revision, inserted by PostgreSQL alone into a table like theirs; the seconds and how many."""
+    """The visits of some grids above a revision, inserted by PostgreSQL alone into a table like
+    theirs; the seconds and how many.
+    """
     connection = await asyncpg.connect(url)
     await connection.execute("CREATE TABLE IF NOT EXISTS raw_visit (LIKE visit INCLUDING ALL)")
     columns = {
@@ -276,10 +324,15 @@ async def raw_insert(url: str, since: dict[str, int], batch: int) -> tuple[float
     arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(flat.values(), 1))
     values = ", ".join(f'r."{name}"::{kind}' for name, kind in columns.items())
     sql = f"INSERT INTO raw_visit ({names}) SELECT {values} FROM unnest({arrays}) AS r({names})"
-    batches = [list(map(list, zip(*rows[start : start + batch], strict=True))) for start in range(0, len(rows), batch)]
+    batches = [
+        list(map(list, zip(*rows[start : start + batch], strict=True)))
+        for start in range(0, len(rows), batch)
+    ]
     random.Random(batch).shuffle(batches)
     pool = await asyncpg.create_pool(url, min_size=RAW_CONNECTIONS, max_size=RAW_CONNECTIONS)
-    async with asyncio.TaskGroup() as group:  # every connection knows the statement before the clock runs
+    async with (
+        asyncio.TaskGroup() as group
+    ):  # every connection knows the statement before the clock runs
         for _ in range(RAW_CONNECTIONS):
             group.create_task(pool.execute(sql, *[[] for _ in columns]))
 

@@ -1,4 +1,6 @@
-"""What happens when far more phones come than the server can serve: it keeps serving as many, and asks the others to come again."""
+"""What happens when far more phones come than the server can serve: it keeps serving as many, and
+asks the others to come again.
+"""
 
 import asyncio
 import statistics
@@ -57,7 +59,10 @@ async def overload(world: World, rounds: int) -> dict[str, float]:
     """The medians of some rounds; of the memory the most, of what was lost the sum."""
     found = [await one_round(world) for _ in range(rounds)]
     together: dict[str, Callable[[list[float]], float]] = {"memory_mb": max, "lost": sum}
-    return {name: together.get(name, statistics.median)([item[name] for item in found]) for name in found[0]}
+    return {
+        name: together.get(name, statistics.median)([item[name] for item in found])
+        for name in found[0]
+    }
 
 
 async def one_round(world: World) -> dict[str, float]:
@@ -160,4 +165,6 @@ async def missing(world: World, senders: list[Sender]) -> int:
     )
     await connection.close()
     kept = {row["device"]: row["kept"] for row in rows}
-    return sum(max(0, sender.phone.seq - kept.get(sender.phone.device, 0)) // BATCH for sender in senders)
+    return sum(
+        max(0, sender.phone.seq - kept.get(sender.phone.device, 0)) // BATCH for sender in senders
+    )

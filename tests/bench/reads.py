@@ -1,7 +1,9 @@
-"""How fast supervisors read: the same requests over 1 million visits and over 14 million, side by side.
+"""How fast supervisors read: the same requests over 1 million visits and over 14 million, side by
+side.
 
-`make bench` or `python -m tests.bench.reads [--visits 1000000 14000000] [--keep FOLDER]`. Each figure is the median of the handler with the
-database included, on the loop that the server runs; the last column is the growth from the smaller history to the larger.
+`make bench` or `python -m tests.bench.reads [--visits 1000000 14000000] [--keep FOLDER]`. Each
+figure is the median of the handler with the database included, on the loop that the server runs;
+the last column is the growth from the smaller history to the larger.
 """
 
 import argparse
@@ -52,14 +54,49 @@ def cases(last_week: Period, last_month: Period, year: tuple[str, str]) -> list[
     """The requests of the issue: a Monday's work."""
     whole_year = {"from": year[0], "to": year[1]}
     return [
-        Case("week of the city with its banners", "/v1/summaries/weekly", {"unit": "1502", "week": last_week.name}, 25),
-        Case("month of the city with its banners", "/v1/summaries/monthly", {"unit": "1502", "month": last_month.name}, 25),
-        Case("week of a village with its grids", "/v1/summaries/weekly", {"unit": "150221104200", "week": last_week.name}, 5),
-        Case("100 best cadres of the city, a year", "/v1/summaries/cadres", {"unit": "1502", **whole_year, "limit": 100}, 50),
-        Case("loop of a banner, a month", "/v1/loop", {"unit": "150221", "month": last_month.name}, 50),
+        Case(
+            "week of the city with its banners",
+            "/v1/summaries/weekly",
+            {"unit": "1502", "week": last_week.name},
+            25,
+        ),
+        Case(
+            "month of the city with its banners",
+            "/v1/summaries/monthly",
+            {"unit": "1502", "month": last_month.name},
+            25,
+        ),
+        Case(
+            "week of a village with its grids",
+            "/v1/summaries/weekly",
+            {"unit": "150221104200", "week": last_week.name},
+            5,
+        ),
+        Case(
+            "100 best cadres of the city, a year",
+            "/v1/summaries/cadres",
+            {"unit": "1502", **whole_year, "limit": 100},
+            50,
+        ),
+        Case(
+            "loop of a banner, a month",
+            "/v1/loop",
+            {"unit": "150221", "month": last_month.name},
+            50,
+        ),
         Case("problems of the city, a page", "/v1/problems", {"unit": "1502"}, 10),
-        Case("open problems of a banner, a page", "/v1/problems", {"unit": "150221", "open": True, "limit": 20}, 10),
-        Case("overdue problems of the city, a page", "/v1/problems", {"unit": "1502", "open": True, "overdue": True, "limit": 20}, 10),
+        Case(
+            "open problems of a banner, a page",
+            "/v1/problems",
+            {"unit": "150221", "open": True, "limit": 20},
+            10,
+        ),
+        Case(
+            "overdue problems of the city, a page",
+            "/v1/problems",
+            {"unit": "1502", "open": True, "overdue": True, "limit": 20},
+            10,
+        ),
     ]
 
 
@@ -82,7 +119,15 @@ async def prepare(server: str, visits: int) -> str:
         await load(Database(pool), settings, utc_now(), password=CHEAP.hash(PASSWORD))
         with progress_bar() as progress:
             show = bars(progress)
-            await fill(Database(pool), settings, visits, visits * 2 // 70, local_day(utc_now()) - timedelta(days=1), 365, show)
+            await fill(
+                Database(pool),
+                settings,
+                visits,
+                visits * 2 // 70,
+                local_day(utc_now()) - timedelta(days=1),
+                365,
+                show,
+            )
     finally:
         await pool.close()
     return url
@@ -114,7 +159,13 @@ async def main_access(connection: Any, statements: list[tuple[str, tuple[Any, ..
             continue
         [row] = await connection.fetch("EXPLAIN (FORMAT JSON) " + sql, *values)
         for node in _nodes(json.loads(row[0])[0]["Plan"]):
-            if "Relation Name" in node and node["Relation Name"] not in ("unit", "post", "device", "seal", "cadre"):
+            if "Relation Name" in node and node["Relation Name"] not in (
+                "unit",
+                "post",
+                "device",
+                "seal",
+                "cadre",
+            ):
                 index = f" by {node['Index Name']}" if "Index Name" in node else ""
                 found[f"{node['Node Type']} on {node['Relation Name']}{index}"] = None
             elif node["Node Type"] == "Bitmap Index Scan":
@@ -149,11 +200,16 @@ async def measure(url: str, some: list[Case]) -> list[Measured]:
                 began = time.perf_counter()
                 await ask(app, case, headers)
                 times[place].append(1000 * (time.perf_counter() - began))
-    return [Measured(statistics.median(line), min(line), max(line), way) for line, way in zip(times, access, strict=True)]
+    return [
+        Measured(statistics.median(line), min(line), max(line), way)
+        for line, way in zip(times, access, strict=True)
+    ]
 
 
 async def ask(app: Any, case: Case, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """One request, which must succeed, given to the app as the server gives it: no time of a client is counted in."""
+    """One request, which must succeed, given to the app as the server gives it: no time of a client
+    is counted in.
+    """
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -162,7 +218,12 @@ async def ask(app: Any, case: Case, headers: list[tuple[bytes, bytes]]) -> bytes
     async def send(message: Any) -> None:
         sent.append(message)
 
-    query = urlencode({name: str(value).lower() if isinstance(value, bool) else value for name, value in case.query.items()})
+    query = urlencode(
+        {
+            name: str(value).lower() if isinstance(value, bool) else value
+            for name, value in case.query.items()
+        }
+    )
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -184,7 +245,9 @@ async def ask(app: Any, case: Case, headers: list[tuple[bytes, bytes]]) -> bytes
     return body
 
 
-def report(console: Console, sizes: list[int], some: list[Case], results: list[list[Measured]]) -> None:
+def report(
+    console: Console, sizes: list[int], some: list[Case], results: list[list[Measured]]
+) -> None:
     """The table on the screen, and the same with the access paths in Markdown."""
     names = [f"{size / 1e6:g} M visits" for size in sizes]
     table = Table(title=f"medians of {ROUNDS} rounds, ms")
@@ -201,23 +264,47 @@ def report(console: Console, sizes: list[int], some: list[Case], results: list[l
     for place, case in enumerate(some):
         figures = [result[place] for result in results]
         growth = figures[-1].median_ms / figures[0].median_ms
-        cells = [f"{item.median_ms:.1f} ({item.low_ms:.1f} to {item.high_ms:.1f})" for item in figures]
+        cells = [
+            f"{item.median_ms:.1f} ({item.low_ms:.1f} to {item.high_ms:.1f})" for item in figures
+        ]
         met = figures[-1].median_ms <= case.target_ms
         shown = f"{growth:.2f}"
-        table.add_row(case.name, f"≤ {case.target_ms:g}", *cells, shown, style=None if met and growth <= GROWTH else "red")
-        lines.append(f"| {case.name} | ≤ {case.target_ms:g} | " + " | ".join(cells) + f" | {shown} |")
+        table.add_row(
+            case.name,
+            f"≤ {case.target_ms:g}",
+            *cells,
+            shown,
+            style=None if met and growth <= GROWTH else "red",
+        )
+        lines.append(
+            f"| {case.name} | ≤ {case.target_ms:g} | " + " | ".join(cells) + f" | {shown} |"
+        )
     lines += ["", f"How the plans reach the tables, over {names[-1]}:", ""]
-    lines += [f"- {case.name}: {'; '.join(results[-1][place].access)}" for place, case in enumerate(some)]
+    lines += [
+        f"- {case.name}: {'; '.join(results[-1][place].access)}" for place, case in enumerate(some)
+    ]
     console.print(table)
     REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    console.print(f"Written to {REPORT.relative_to(Path.cwd()) if REPORT.is_relative_to(Path.cwd()) else REPORT}.")
+    console.print(
+        f"Written to {REPORT.relative_to(Path.cwd()) if REPORT.is_relative_to(Path.cwd()) else REPORT}."
+    )
 
 
 def main() -> None:
     """Fills, measures and reports."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--visits", type=int, nargs="+", default=[1_000_000, 14_000_000], help="sizes of the histories, smallest first")
-    parser.add_argument("--keep", type=Path, help="folder of the database server; filled databases in it are used again")
+    parser.add_argument(
+        "--visits",
+        type=int,
+        nargs="+",
+        default=[1_000_000, 14_000_000],
+        help="sizes of the histories, smallest first",
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="folder of the database server; filled databases in it are used again",
+    )
     options = parser.parse_args()
     console = Console()
     yesterday = local_day(utc_now()) - timedelta(days=1)
@@ -244,7 +331,13 @@ async def kept(server: str, visits: int) -> str | None:
         return None
     try:
         await asyncio.to_thread(migrations.upgrade, url)
-        return url if await connection.fetchval("SELECT EXISTS (SELECT FROM visit) AND EXISTS (SELECT FROM grid_tally)") else None
+        return (
+            url
+            if await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM visit) AND EXISTS (SELECT FROM grid_tally)"
+            )
+            else None
+        )
     except asyncpg.UndefinedTableError:
         return None
     finally:

@@ -28,9 +28,15 @@ class Service:
 
     @cached_property
     def workers(self) -> list[psutil.Process]:
-        """The processes that answer, without the one that watches over them; looked for once, for that takes long."""
+        """The processes that answer, without the one that watches over them; looked for once, for
+        that takes long.
+        """
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if child.name() != "postgres" and "resource_tracker" not in " ".join(child.cmdline())]
+        return [
+            child
+            for child in children
+            if child.name() != "postgres" and "resource_tracker" not in " ".join(child.cmdline())
+        ]
 
     def memory_mb(self) -> float:
         """The resident memory of the largest of them."""
@@ -38,8 +44,12 @@ class Service:
 
 
 @contextmanager
-def serving(database_url: str, folder: Path, workers: int = 2, **settings: str) -> Iterator[Service]:
-    """The service with its defaults, but for the database and the settings named (`pool_size="4"`)."""
+def serving(
+    database_url: str, folder: Path, workers: int = 2, **settings: str
+) -> Iterator[Service]:
+    """The service with its defaults, but for the database and the settings named
+    (`pool_size="4"`).
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -47,7 +57,19 @@ def serving(database_url: str, folder: Path, workers: int = 2, **settings: str) 
     log = Path(tempfile.mkstemp(prefix="service-", suffix=".log", dir=folder)[1])
     environment = os.environ | {"GRIDLOOP_DATABASE_URL": database_url, "GRIDLOOP_DEMO": "1"}
     environment |= {f"GRIDLOOP_{name.upper()}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "service", "serve", "--demo", "--port", str(port), "--workers", str(workers), "--data", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "service",
+        "serve",
+        "--demo",
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+        "--data",
+        str(folder),
+    ]
     with log.open("wb") as lines:
         process = subprocess.Popen(command, stdout=lines, stderr=lines, env=environment)
     url = f"http://127.0.0.1:{port}"
@@ -74,4 +96,6 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except httpx.HTTPError:
             pass
         time.sleep(0.1)
-    raise RuntimeError(f"The service did not start; its log ends:\n{log.read_text(errors='replace')[-2000:]}")
+    raise RuntimeError(
+        f"The service did not start; its log ends:\n{log.read_text(errors='replace')[-2000:]}"
+    )

@@ -1,6 +1,7 @@
 """A light HTTP client for load: one connection, one request at a time, next to no time of its own.
 
-The load generator shares the cores with the service, so what a comfortable client spends would be measured as the service's.
+The load generator shares the cores with the service, so what a comfortable client spends would be
+measured as the service's.
 """
 
 import asyncio
@@ -12,7 +13,9 @@ _GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 
 
 class Answer(NamedTuple):
-    """What came back: status, header block in lower case, body, and how many bytes of body went over the wire."""
+    """What came back: status, header block in lower case, body, and how many bytes of body went
+    over the wire.
+    """
 
     status: int
     head: bytes
@@ -44,11 +47,22 @@ class Line(asyncio.Protocol):
     async def open(cls, base_url: str) -> "Line":
         """A connection to the service."""
         at = urlsplit(base_url)
-        _, line = await asyncio.get_running_loop().create_connection(cls, at.hostname or "", at.port or 0)
+        _, line = await asyncio.get_running_loop().create_connection(
+            cls, at.hostname or "", at.port or 0
+        )
         return line
 
-    async def ask(self, path: str, body: bytes, token: str = "", encoding: str = "", kind: str = "application/json") -> Answer:
-        """Posts a body and waits for the answer; raises `ConnectionError` when the connection ends before it."""
+    async def ask(
+        self,
+        path: str,
+        body: bytes,
+        token: str = "",
+        encoding: str = "",
+        kind: str = "application/json",
+    ) -> Answer:
+        """Posts a body and waits for the answer; raises `ConnectionError` when the connection ends
+        before it.
+        """
         return inflated(await self.send(post(path, body, token, encoding, kind)))
 
     async def send(self, request: bytes) -> Answer:
@@ -101,10 +115,16 @@ class Line(asyncio.Protocol):
 
 def inflated(answer: Answer) -> Answer:
     """An answer with its body as it was before it was deflated for the wire."""
-    return answer._replace(body=zlib.decompress(answer.body, wbits=31)) if b"content-encoding: gzip" in answer.head else answer
+    return (
+        answer._replace(body=zlib.decompress(answer.body, wbits=31))
+        if b"content-encoding: gzip" in answer.head
+        else answer
+    )
 
 
-def post(path: str, body: bytes, token: str = "", encoding: str = "", kind: str = "application/json") -> bytes:
+def post(
+    path: str, body: bytes, token: str = "", encoding: str = "", kind: str = "application/json"
+) -> bytes:
     """A whole POST request."""
     head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {kind}\r\nAccept-Encoding: gzip\r\nContent-Length: {len(body)}\r\n"
     if encoding:
@@ -115,7 +135,8 @@ def post(path: str, body: bytes, token: str = "", encoding: str = "", kind: str 
 
 
 class Packed:
-    """A gzip body whose larger part is compressed ahead, as phones compress with their own processors.
+    """A gzip body whose larger part is compressed ahead, as phones compress with their own
+    processors.
 
     `Packed(first).with_rest(rest)` is the gzip of `first + rest`.
     """
@@ -131,4 +152,10 @@ class Packed:
         deflater = zlib.compressobj(1, zlib.DEFLATED, -15)
         crc = zlib.crc32(rest, self._crc)
         size = (self._size + len(rest)) & 0xFFFFFFFF
-        return self._part + deflater.compress(rest) + deflater.flush() + crc.to_bytes(4, "little") + size.to_bytes(4, "little")
+        return (
+            self._part
+            + deflater.compress(rest)
+            + deflater.flush()
+            + crc.to_bytes(4, "little")
+            + size.to_bytes(4, "little")
+        )

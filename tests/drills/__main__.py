@@ -1,4 +1,5 @@
-"""All drills one after the other, and a table of what came of them; ends with 1 if one missed what is wanted.
+"""All drills one after the other, and a table of what came of them; ends with 1 if one missed what
+is wanted.
 
 `python -m tests.drills [NAME …]`.
 """
@@ -17,7 +18,17 @@ from rich.table import Table
 
 # Those that take long come last.
 DRILLS = (
-    *("lost_commit", "database_errors", "wrong_clock", "stall", "locked_grid", "failover", "signals", "data_paths", "slow_bodies"),
+    *(
+        "lost_commit",
+        "database_errors",
+        "wrong_clock",
+        "stall",
+        "locked_grid",
+        "failover",
+        "signals",
+        "data_paths",
+        "slow_bodies",
+    ),
     *("disk_full", "kills", "check_large"),
 )
 # None may take longer, seconds.
@@ -26,18 +37,29 @@ LONGEST_S = 400
 
 def run(name: str, folder: Path) -> tuple[str, float, str]:
     """Runs a drill; what came of it, seconds, and its figures."""
-    if getattr(importlib.import_module(f"tests.drills.{name}"), "NEEDS_ROOT", False) and os.geteuid() != 0:
+    if (
+        getattr(importlib.import_module(f"tests.drills.{name}"), "NEEDS_ROOT", False)
+        and os.geteuid() != 0
+    ):
         return "left out", 0.0, "needs root"
     result = folder / f"{name}.json"
     began = time.monotonic()
     try:
-        done = subprocess.run([sys.executable, "-m", f"tests.drills.{name}", "--result", str(result)], timeout=LONGEST_S, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", f"tests.drills.{name}", "--result", str(result)],
+            timeout=LONGEST_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return "MISSED", time.monotonic() - began, f"not over after {LONGEST_S} s"
     if not result.exists():
         return "MISSED", time.monotonic() - began, f"ended with {done.returncode}"
     found = json.loads(result.read_text())
-    return ("MISSED" if found["missed"] else "met"), found["seconds"], "; ".join(found["missed"] or found["figures"])
+    return (
+        ("MISSED" if found["missed"] else "met"),
+        found["seconds"],
+        "; ".join(found["missed"] or found["figures"]),
+    )
 
 
 def main() -> None:
@@ -56,7 +78,9 @@ def main() -> None:
             results.append((result, seconds))
             table.add_row(name, result, f"{seconds:.0f}", figures)
     console.print(table, highlight=False)
-    console.print(f"{sum(seconds for _, seconds in results) / 60:.1f} minutes in all", highlight=False)
+    console.print(
+        f"{sum(seconds for _, seconds in results) / 60:.1f} minutes in all", highlight=False
+    )
     sys.exit(1 if any(result == "MISSED" for result, _ in results) else 0)
 
 

@@ -1,4 +1,5 @@
-"""`gridloop check` recounts a made-up year while fifty phones sync: its seconds, and what the phones wait beside a quiet while.
+"""`gridloop check` recounts a made-up year while fifty phones sync: its seconds, and what the
+phones wait beside a quiet while.
 
 The year is that of `tests/bench/reads.py`, the phones those of `tests/bench/fairness.py`. Run with
 `python -m tests.drills.check_large`; the environment variable `VISITS` names another number.
@@ -28,7 +29,10 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
         await crowd.settle_in()
         await crowd.measure(3)
         quiet = await crowd.measure(QUIET_S)
-        report.row("phones, quiet", f"{len(quiet)} exchanges, median {at(quiet, 0.5):.1f} ms, p99 {at(quiet, 0.99):.1f} ms")
+        report.row(
+            "phones, quiet",
+            f"{len(quiet)} exchanges, median {at(quiet, 0.5):.1f} ms, p99 {at(quiet, 0.99):.1f} ms",
+        )
         for arguments in (["check"], ["check", "--mend"]):
             took, code, beside = await checked(url, crowd, arguments)
             name = f"gridloop {' '.join(arguments)}"
@@ -67,7 +71,9 @@ async def checked(url: str, crowd: Crowd, arguments: list[str]) -> tuple[float, 
 
 def drill() -> Report:
     """The drill."""
-    report = Report(f"gridloop check beside {PHONES} phones, load average before {os.getloadavg()[0]:.1f}")
+    report = Report(
+        f"gridloop check beside {PHONES} phones, load average before {os.getloadavg()[0]:.1f}"
+    )
     with temporary_folder("gridloop-drill-") as folder, embedded(folder / "home") as server:
         began = time.monotonic()
         url = asyncio.run(prepare(server, VISITS))

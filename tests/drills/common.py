@@ -1,4 +1,6 @@
-"""What the drills share: phones and an app that send until they are told that it was taken in, a prepared database, and the report."""
+"""What the drills share: phones and an app that send until they are told that it was taken in, a
+prepared database, and the report.
+"""
 
 import argparse
 import asyncio
@@ -35,10 +37,18 @@ from tests.bench.service import Service, serving
 from tests.world import GRID, SECRETARY
 
 ROLES = Roles("gridloop_owner", "gridloop_service")
-CONFIG = {"shared_buffers": "'32MB'", "max_wal_size": "'128MB'", "min_wal_size": "'32MB'", "timezone": "'UTC'", "max_connections": "50"}
+CONFIG = {
+    "shared_buffers": "'32MB'",
+    "max_wal_size": "'128MB'",
+    "min_wal_size": "'32MB'",
+    "timezone": "'UTC'",
+    "max_connections": "50",
+}
 # Below this a ratio tells of the machine's noise: nobody notices so little.
 UNNOTICED_MS = 250
-WANTED_RATIO = 2.0  # of the p99 beside a fault to that of a quiet run, where the fault is somebody else's
+WANTED_RATIO = (
+    2.0  # of the p99 beside a fault to that of a quiet run, where the fault is somebody else's
+)
 
 
 def text() -> str:
@@ -56,11 +66,17 @@ def noted(channel: str, answer: httpx.Response) -> str:
 class Phone:
     """Hands in pushes of visits one after the other, each again until it is taken in.
 
-    `took`: when each push was sent (monotonic), the seconds until its answer, and whether it was taken in. `sent`: ids of all visits.
+    `took`: when each push was sent (monotonic), the seconds until its answer, and whether it was
+    taken in. `sent`: ids of all visits.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, seen: Counter[str], staff_code: str = SECRETARY, grid: str = GRID, visits: int = 200
+        self,
+        client: httpx.AsyncClient,
+        seen: Counter[str],
+        staff_code: str = SECRETARY,
+        grid: str = GRID,
+        visits: int = 200,
     ) -> None:
         self._client = client
         self._staff_code = staff_code
@@ -76,7 +92,12 @@ class Phone:
 
     async def sign_in(self) -> None:
         """A token for the device."""
-        form = {"grant_type": "password", "username": self._staff_code, "password": PASSWORD, "device_id": self.device}
+        form = {
+            "grant_type": "password",
+            "username": self._staff_code,
+            "password": PASSWORD,
+            "device_id": self.device,
+        }
         answer = await self._client.post("/v1/auth/token", data=form)
         assert answer.status_code == 200, answer.text
         self._token = answer.json()["access_token"]
@@ -90,12 +111,23 @@ class Phone:
         """A push, or the last one again if it was not taken in; whether it was."""
         now = datetime.now(UTC)
         if not self._pending:
-            self._pending = [self._visit(self.acked + 1 + place, now) for place in range(self._visits)]
+            self._pending = [
+                self._visit(self.acked + 1 + place, now) for place in range(self._visits)
+            ]
             self.sent += [visit["id"] for visit in self._pending]
-        body = {"protocol": 1, "sent_at": now.isoformat(), "cursor": None, "limit": 1, "queued": 0, "mutations": self._pending}
+        body = {
+            "protocol": 1,
+            "sent_at": now.isoformat(),
+            "cursor": None,
+            "limit": 1,
+            "queued": 0,
+            "mutations": self._pending,
+        }
         began = time.monotonic()
         try:
-            answer = await self._client.post("/v1/sync", json=body, headers={"Authorization": f"Bearer {self._token}"})
+            answer = await self._client.post(
+                "/v1/sync", json=body, headers={"Authorization": f"Bearer {self._token}"}
+            )
         except httpx.HTTPError as error:
             self.seen[f"sync: no answer ({type(error).__name__})"] += 1
             self.took.append((began, time.monotonic() - began, False))
@@ -103,7 +135,8 @@ class Phone:
         self.took.append((began, time.monotonic() - began, answer.status_code == 200))
         self.seen[noted("sync", answer)] += 1
         if answer.status_code != 200:
-            # Where the clock was set while a request was under way, its token may just have seemed to be expired.
+            # Where the clock was set while a request was under way, its token may just have seemed
+            # to be expired.
             assert answer.status_code == 503 or "token-expired" in answer.text, answer.text
             assert answer.status_code == 401 or "Retry-After" in answer.headers
             return False
@@ -111,7 +144,9 @@ class Phone:
         self._pending = []
         return True
 
-    async def live(self, over: asyncio.Event, rng: random.Random, pauses: tuple[float, float] = (0.05, 0.3)) -> None:
+    async def live(
+        self, over: asyncio.Event, rng: random.Random, pauses: tuple[float, float] = (0.05, 0.3)
+    ) -> None:
         """Pushes now and then until all is over."""
         while not over.is_set():
             await self.push_once()
@@ -120,12 +155,22 @@ class Phone:
     def _visit(self, seq: int, now: datetime) -> dict[str, Any]:
         stamp = make_stamp(int(now.timestamp() * 1000), seq % 60_000)
         fields = {"visited_at": now.isoformat(timespec="seconds"), "content": text()}
-        plain = {"seq": seq, "kind": "visit", "id": str(uuid.uuid4()), "grid": self.grid, "op": "put", "base": 0, "stamp": stamp}
+        plain = {
+            "seq": seq,
+            "kind": "visit",
+            "id": str(uuid.uuid4()),
+            "grid": self.grid,
+            "op": "put",
+            "base": 0,
+            "stamp": stamp,
+        }
         return plain | {"fields": fields}
 
 
 class Writer:
-    """An app that raises problems over REST, each with a key of its own and again until it is made. `made`: their titles."""
+    """An app that raises problems over REST, each with a key of its own and again until it is made.
+    `made`: their titles.
+    """
 
     def __init__(self, client: httpx.AsyncClient, seen: Counter[str]) -> None:
         self._client = client
@@ -157,7 +202,9 @@ class Writer:
                 if answer.status_code == 201:
                     self.made.append(title)
                     return True
-                assert answer.status_code in (409, 503) or "token-expired" in answer.text, answer.text
+                assert answer.status_code in (409, 503) or "token-expired" in answer.text, (
+                    answer.text
+                )
             await asyncio.sleep(pause_s)
         return False
 
@@ -170,7 +217,9 @@ async def sign_in(phones: Iterable[Phone], apps: Iterable[Writer] = ()) -> None:
         await app.sign_in()
 
 
-async def count_kept(url: str, report: "Report", phones: Sequence[Phone], titles: Iterable[str]) -> None:
+async def count_kept(
+    url: str, report: "Report", phones: Sequence[Phone], titles: Iterable[str]
+) -> None:
     """Rows of the report: what was acknowledged, what is lost, and what was made twice."""
     connection = await asyncpg.connect(url)
     try:
@@ -181,19 +230,35 @@ async def count_kept(url: str, report: "Report", phones: Sequence[Phone], titles
             list(devices),
         )
         visits = await connection.fetchval(
-            "SELECT count(*) FROM visit WHERE id = ANY($1::uuid[])", [id for phone in phones for id in phone.sent]
+            "SELECT count(*) FROM visit WHERE id = ANY($1::uuid[])",
+            [id for phone in phones for id in phone.sent],
         )
         wanted = list(titles)
-        problems = await connection.fetch("SELECT title, count(*) AS count FROM problem WHERE title = ANY($1) GROUP BY title", wanted)
+        problems = await connection.fetch(
+            "SELECT title, count(*) AS count FROM problem WHERE title = ANY($1) GROUP BY title",
+            wanted,
+        )
     finally:
         await connection.close()
-    lost = sum(devices.values()) - sum(min(row["seqs"], devices[row["device"]]) for row in rows) + len(wanted) - len(problems)
-    twice = sum(row["lines"] - row["seqs"] for row in rows) + sum(row["count"] - 1 for row in problems)
+    lost = (
+        sum(devices.values())
+        - sum(min(row["seqs"], devices[row["device"]]) for row in rows)
+        + len(wanted)
+        - len(problems)
+    )
+    twice = sum(row["lines"] - row["seqs"] for row in rows) + sum(
+        row["count"] - 1 for row in problems
+    )
     acknowledged = sum(devices.values())
-    report.row("visits acknowledged, and kept", f"{acknowledged}, {visits}", "all", acknowledged <= visits)
+    report.row(
+        "visits acknowledged, and kept", f"{acknowledged}, {visits}", "all", acknowledged <= visits
+    )
     if wanted:
         report.row(
-            "problems answered, and kept", f"{len(wanted)}, {sum(row['count'] for row in problems)}", "all", len(problems) == len(wanted)
+            "problems answered, and kept",
+            f"{len(wanted)}, {sum(row['count'] for row in problems)}",
+            "all",
+            len(problems) == len(wanted),
         )
     report.row("lost", lost, "0", lost == 0, figure=True)
     report.row("made twice", twice, "0", twice == 0, figure=True)
@@ -210,14 +275,22 @@ async def prepare(url: str) -> None:
     pool = await open_pool(url, 1)
     try:
         settings = Settings(database_url=url, households_per_grid=0)
-        await load(Database(pool), settings, datetime.now(UTC), password=hasher.hash(PASSWORD), below=GRID[:12])
+        await load(
+            Database(pool),
+            settings,
+            datetime.now(UTC),
+            password=hasher.hash(PASSWORD),
+            below=GRID[:12],
+        )
     finally:
         await pool.close()
 
 
 @contextmanager
 def prepared_server() -> Iterator[tuple[str, Path]]:
-    """A PostgreSQL of the drill's own with the database `drill`, and a folder; the URL is the superuser's."""
+    """A PostgreSQL of the drill's own with the database `drill`, and a folder; the URL is the
+    superuser's.
+    """
     with temporary_folder("gridloop-drill-") as folder, embedded(folder / "home", CONFIG) as server:
         url = asyncio.run(fresh_database(server, "drill"))
         migrate(url, ROLES)
@@ -226,8 +299,12 @@ def prepared_server() -> Iterator[tuple[str, Path]]:
 
 
 @asynccontextmanager
-async def service_over(url: str, folder: Path, workers: int = 2, **settings: str) -> AsyncIterator[Service]:
-    """Real processes of the service, which are started and ended beside the event loop: it may serve a proxy that they need."""
+async def service_over(
+    url: str, folder: Path, workers: int = 2, **settings: str
+) -> AsyncIterator[Service]:
+    """Real processes of the service, which are started and ended beside the event loop: it may
+    serve a proxy that they need.
+    """
     context = serving(url, folder / "service", workers, **settings)
     service = await asyncio.to_thread(context.__enter__)
     try:
@@ -242,7 +319,9 @@ def service_url(url: str) -> str:
 
 
 class Report:
-    """What a drill found: rows of what was measured and what is wanted, and how often each answer came."""
+    """What a drill found: rows of what was measured and what is wanted, and how often each answer
+    came.
+    """
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -250,7 +329,9 @@ class Report:
         self.figures: list[str] = []
         self.answers: list[tuple[str, Counter[str]]] = []
 
-    def row(self, what: str, measured: object, wanted: str = "", met: bool = True, figure: bool = False) -> None:
+    def row(
+        self, what: str, measured: object, wanted: str = "", met: bool = True, figure: bool = False
+    ) -> None:
         """A row; `figure`: it stands in the summary, too."""
         self.rows.append((what, str(measured), wanted, met))
         if figure:
@@ -263,7 +344,11 @@ class Report:
     @property
     def missed(self) -> list[str]:
         """What is not as it is wanted."""
-        return [f"{what}: {measured}, wanted {wanted}" for what, measured, wanted, met in self.rows if not met]
+        return [
+            f"{what}: {measured}, wanted {wanted}"
+            for what, measured, wanted, met in self.rows
+            if not met
+        ]
 
     def show(self, console: Console) -> None:
         """Prints it."""
@@ -284,24 +369,32 @@ class Report:
 
 
 def main(drill: Callable[[], Report]) -> None:
-    """Runs a drill alone: prints its report, ends with 1 if it missed something. `--result FILE` is for the summary of all."""
+    """Runs a drill alone: prints its report, ends with 1 if it missed something. `--result FILE` is
+    for the summary of all.
+    """
     parser = argparse.ArgumentParser(description=sys.modules[drill.__module__].__doc__)
     parser.add_argument("--result", type=Path)
     asked = parser.parse_args()
     console = Console(width=max(140, int(os.environ.get("COLUMNS", "0"))))
-    logging.getLogger("gridloop").setLevel(logging.CRITICAL)  # the faults are made on purpose, and counted
+    logging.getLogger("gridloop").setLevel(
+        logging.CRITICAL
+    )  # the faults are made on purpose, and counted
     began = time.monotonic()
     try:
         report = drill()
     except Exception as error:
         traceback.print_exc()
         report = Report((sys.modules[drill.__module__].__doc__ or "").splitlines()[0])
-        report.row("ended in an error", f"{type(error).__name__}: {str(error)[:200]}", "none", False)
+        report.row(
+            "ended in an error", f"{type(error).__name__}: {str(error)[:200]}", "none", False
+        )
     seconds = time.monotonic() - began
     report.row("seconds", f"{seconds:.0f}")
     report.show(console)
     if asked.result is not None:
-        asked.result.write_text(json.dumps({"seconds": seconds, "figures": report.figures, "missed": report.missed}))
+        asked.result.write_text(
+            json.dumps({"seconds": seconds, "figures": report.figures, "missed": report.missed})
+        )
     sys.exit(1 if report.missed else 0)
 
 

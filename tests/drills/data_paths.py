@@ -1,4 +1,5 @@
-"""Data folders of any name: the service starts in them, phones sync, it ends, and a second start finds what was handed in.
+"""Data folders of any name: the service starts in them, phones sync, it ends, and a second start
+finds what was handed in.
 
 Run with `python -m tests.drills.data_paths`.
 """
@@ -30,7 +31,9 @@ async def lived_in(folder: Path) -> tuple[float, int]:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             phone = a_phone(client, folder.parent, 0)
             try:
-                phone.put("visit", {"visited_at": moment_at(now_ms()), "content": "走访"}, grid=GRID)
+                phone.put(
+                    "visit", {"visited_at": moment_at(now_ms()), "content": "走访"}, grid=GRID
+                )
                 await phone.sync()
                 took = time.monotonic() - began
             finally:
@@ -68,7 +71,12 @@ def drill() -> Report:
             folder.chmod(0o711)
             took, visits = asyncio.run(lived_in(folder))
             good += visits == 1
-            report.row(f"{name!r}", f"first sync after {took:.1f} s, visits at the second start: {visits}", "1", visits == 1)
+            report.row(
+                f"{name!r}",
+                f"first sync after {took:.1f} s, visits at the second start: {visits}",
+                "1",
+                visits == 1,
+            )
     report.row("names", f"{good} of {len(NAMES)}", "all", good == len(NAMES), figure=True)
     return report
 

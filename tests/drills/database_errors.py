@@ -1,8 +1,9 @@
-"""Every class of `service/kit/database_errors.py`, brought about in a real PostgreSQL: what phones, apps and `/readyz` are told, what was
-kept.
+"""Every class of `service/kit/database_errors.py`, brought about in a real PostgreSQL: what phones,
+apps and `/readyz` are told, what was kept.
 
-What PostgreSQL cannot be brought to within a minute is made by a trigger or by a proxy, and says so. Run with `python -m
-tests.drills.database_errors`. Limits of memory for processes of PostgreSQL, and its files, need root.
+What PostgreSQL cannot be brought to within a minute is made by a trigger or by a proxy, and says
+so. Run with `python -m tests.drills.database_errors`. Limits of memory for processes of PostgreSQL,
+and its files, need root.
 """
 
 import asyncio
@@ -22,22 +23,39 @@ from service.kit.database_errors import FAULTS
 from service.kit.settings import Settings
 from simulator.database_proxy import GARBAGE, Failure, Moment, Proxy, proxied
 from tests.conftest import running
-from tests.drills.common import Phone, Report, Writer, count_kept, main, needs_root, prepared_server, service_url, sign_in
+from tests.drills.common import (
+    Phone,
+    Report,
+    Writer,
+    count_kept,
+    main,
+    needs_root,
+    prepared_server,
+    service_url,
+    sign_in,
+)
 
 NEEDS_ROOT = True
 BRIEF_S = 0.6
-# A drill of its own fills the disk; a migration under way costs nobody an answer; and which error the driver gives for garbage is chance.
+# A drill of its own fills the disk; a migration under way costs nobody an answer; and which error
+# the driver gives for garbage is chance.
 NOT_HERE = {"disk-full", "migrating", "broken-connection"}
 ROOM_BYTES = 3 << 20
 MARKER = b"mutation_body"
-_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'gridloop' AND datname = 'drill'"
+_BACKENDS = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name = 'gridloop' AND datname = 'drill'"
+)
 _END_ALL = f"SELECT pg_terminate_backend(pid, 5000) FROM ({_BACKENDS}) AS s"
 
 
 class Drilled:
-    """The service over its database, and two connections to break it by: `to` the database of the service, `beside` another."""
+    """The service over its database, and two connections to break it by: `to` the database of the
+    service, `beside` another.
+    """
 
-    def __init__(self, to: asyncpg.Connection, beside: asyncpg.Connection, proxy: Proxy, data: Path) -> None:
+    def __init__(
+        self, to: asyncpg.Connection, beside: asyncpg.Connection, proxy: Proxy, data: Path
+    ) -> None:
         self.to = to
         self.beside = beside
         self.proxy = proxy
@@ -119,7 +137,9 @@ async def no_connections(drilled: Drilled) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def no_memory(drilled: Drilled) -> AsyncIterator[None]:
-    """PostgreSQL's first process, and so those that it starts, get hardly more memory from the system than they have."""
+    """PostgreSQL's first process, and so those that it starts, get hardly more memory from the
+    system than they have.
+    """
     first = psutil.Process(int((drilled.data / "postmaster.pid").read_text().split()[0]))
     limit_memory(first, str(first.memory_info().vms + ROOM_BYTES))
     await drilled.expire()
@@ -131,7 +151,9 @@ async def no_memory(drilled: Drilled) -> AsyncIterator[None]:
 
 
 def limit_memory(process: psutil.Process, limit: str) -> None:
-    """Limits the address space of a process, bytes, as its own user: root in a container may not limit those of others."""
+    """Limits the address space of a process, bytes, as its own user: root in a container may not
+    limit those of others.
+    """
     user, group = process.uids().real, process.gids().real
     command = ["prlimit", "--pid", str(process.pid), f"--as={limit}:"]
     subprocess.run(command, check=True, user=user, group=group, extra_groups=[])
@@ -170,7 +192,8 @@ async def garbage(drilled: Drilled) -> AsyncIterator[None]:
         drilled.proxy.failure = None
 
 
-# What is done, the rows of the table that may be answered, and who is told: `writes` phones and REST, `sync` the first who comes.
+# What is done, the rows of the table that may be answered, and who is told: `writes` phones and
+# REST, `sync` the first who comes.
 CASES: tuple[tuple[str, Fault, tuple[str, ...]], ...] = (
     ("read-only database", by_sql("ALTER DATABASE drill SET default_transaction_read_only = on",
      "ALTER DATABASE drill SET default_transaction_read_only = off", beside=True, anew=True), ("read-only",)),
@@ -216,31 +239,58 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
     classes: set[str] = set()
     everything: Counter[str] = Counter()
     async with proxied(url, MARKER) as (proxy, through):
-        settings = Settings(database_url=through(service_url(url)), demo=True, data=folder, pool_size=4).model_copy(update=brief)
+        settings = Settings(
+            database_url=through(service_url(url)), demo=True, data=folder, pool_size=4
+        ).model_copy(update=brief)
         async with running(app := create_app(settings)) as client:
             app.state.write_probe._every_s = 0
             phone, writer = Phone(client, Counter(), visits=3), Writer(client, Counter())
             await sign_in([phone], [writer])
             for name, fault, wanted in CASES:
-                to, beside = await asyncpg.connect(url), await asyncpg.connect(url.replace("/drill", "/postgres"))
-                await one(client, Drilled(to, beside, proxy, data), (name, fault, wanted), phone, writer, report)
+                to, beside = (
+                    await asyncpg.connect(url),
+                    await asyncpg.connect(url.replace("/drill", "/postgres")),
+                )
+                await one(
+                    client,
+                    Drilled(to, beside, proxy, data),
+                    (name, fault, wanted),
+                    phone,
+                    writer,
+                    report,
+                )
                 for connection in (to, beside):
                     if not connection.is_closed():
                         await connection.close()
-                classes |= told(phone.seen, "sync").keys() | told(writer.seen, "REST").keys() | told(phone.seen, "readyz").keys()
+                classes |= (
+                    told(phone.seen, "sync").keys()
+                    | told(writer.seen, "REST").keys()
+                    | told(phone.seen, "readyz").keys()
+                )
                 everything += phone.seen + writer.seen
                 phone.seen, writer.seen = Counter(), Counter()
             await count_kept(url, report, [phone], writer.made)
     missing = {fault.name for fault in FAULTS} - classes - NOT_HERE
     answered = f"{len(classes - {'other'})} of {len(FAULTS)}"
-    report.row("rows of the table that were answered", answered, f"all but {', '.join(sorted(NOT_HERE))}", not missing, figure=True)
+    report.row(
+        "rows of the table that were answered",
+        answered,
+        f"all but {', '.join(sorted(NOT_HERE))}",
+        not missing,
+        figure=True,
+    )
     unknown = sum(told(everything, channel).get("other", 0) for channel in ("sync", "REST"))
     report.row("answers of no row (500)", unknown, "0", unknown == 0)
     report.answered(everything)
 
 
 async def one(
-    client: httpx.AsyncClient, drilled: Drilled, case: tuple[str, Fault, tuple[str, ...]], phone: Phone, writer: Writer, report: Report
+    client: httpx.AsyncClient,
+    drilled: Drilled,
+    case: tuple[str, Fault, tuple[str, ...]],
+    phone: Phone,
+    writer: Writer,
+    report: Report,
 ) -> None:
     """One fault: a push, a problem and `/readyz` meet it, and go through once it is over."""
     name, fault, wanted = case
@@ -261,7 +311,10 @@ async def one(
         await asyncio.gather(*raising)
         while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - nobody tells when it is
             await asyncio.sleep(0.1)
-    found = {channel: told(seen, channel) for channel, seen in (("sync", phone.seen), ("REST", writer.seen), ("readyz", phone.seen))}
+    found = {
+        channel: told(seen, channel)
+        for channel, seen in (("sync", phone.seen), ("REST", writer.seen), ("readyz", phone.seen))
+    }
     names = {row for rows in found.values() for row in rows}
     shown = ", ".join(f"{channel} {'/'.join(rows)}" for channel, rows in found.items() if rows)
     report.row(

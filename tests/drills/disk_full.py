@@ -1,7 +1,9 @@
-"""The disk of the database runs full under phones and REST, and is freed again: a real PostgreSQL on a small memory disk.
+"""The disk of the database runs full under phones and REST, and is freed again: a real PostgreSQL
+on a small memory disk.
 
-Once the data lies on it, in a tablespace, and once the log (WAL), without room for which PostgreSQL stops. Mounts the memory disk, so it
-needs root on Linux. Run with `python -m tests.drills.disk_full`.
+Once the data lies on it, in a tablespace, and once the log (WAL), without room for which PostgreSQL
+stops. Mounts the memory disk, so it needs root on Linux. Run with `python -m
+tests.drills.disk_full`.
 """
 
 import asyncio
@@ -21,7 +23,19 @@ from service.app import create_app
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role, database_of, embedded, temporary_folder
 from tests.conftest import running
-from tests.drills.common import CONFIG, ROLES, Phone, Report, Writer, count_kept, main, needs_root, noted, prepare, sign_in
+from tests.drills.common import (
+    CONFIG,
+    ROLES,
+    Phone,
+    Report,
+    Writer,
+    count_kept,
+    main,
+    needs_root,
+    noted,
+    prepare,
+    sign_in,
+)
 
 NEEDS_ROOT = True
 SIZE_MB = {"the data": 240, "the log": 112}
@@ -32,7 +46,18 @@ PHONES, PROBLEMS = 4, 5
 def memory_disk(folder: Path, megabytes: int) -> Iterator[None]:
     """A small disk mounted on a folder."""
     folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0777", "gridloop-drill", str(folder)], check=True)
+    subprocess.run(
+        [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size={megabytes}m,mode=0777",
+            "gridloop-drill",
+            str(folder),
+        ],
+        check=True,
+    )
     try:
         yield
     finally:
@@ -72,7 +97,9 @@ async def raise_problems(writer: Writer, full: asyncio.Event) -> None:
 async def live_through(url: str, folder: Path, keys: Path, what: str, report: Report) -> None:
     """Fills the disk under a running service and frees it."""
     seen: Counter[str] = Counter()
-    settings = Settings(database_url=as_role(url, ROLES.service), owner_database_url=url, demo=True, data=keys)
+    settings = Settings(
+        database_url=as_role(url, ROLES.service), owner_database_url=url, demo=True, data=keys
+    )
     app = create_app(settings)
     full, over = asyncio.Event(), asyncio.Event()
     async with running(app) as client:
@@ -93,7 +120,9 @@ async def live_through(url: str, folder: Path, keys: Path, what: str, report: Re
         await asyncio.gather(*pushing)
         await problems
     report.row(f"{what}: seconds until /readyz said so", f"{noticed:.1f}", "under 60")
-    report.row(f"{what}: seconds until it was 200 again", f"{recovered:.1f}", "under 60", figure=True)
+    report.row(
+        f"{what}: seconds until it was 200 again", f"{recovered:.1f}", "under 60", figure=True
+    )
     await count_kept(url, report, phones, writer.made)
     report.answered(seen, f"phones, REST and /readyz, {what} full")
 

@@ -1,6 +1,8 @@
-"""A real replica that streams from a real primary takes over, once with every commit and once without the last.
+"""A real replica that streams from a real primary takes over, once with every commit and once
+without the last.
 
-The pair of servers is that of `tests/stress/test_failover.py`. Run with `python -m tests.drills.failover`.
+The pair of servers is that of `tests/stress/test_failover.py`. Run with `python -m
+tests.drills.failover`.
 """
 
 import asyncio
@@ -20,7 +22,10 @@ from tests.world import SECRETARY, WORKER, Clock, Phone
 @asynccontextmanager
 async def a_pair() -> AsyncIterator[Pair]:
     """A primary with its replica."""
-    with temporary_folder("gridloop-drill-") as folder, tempfile.TemporaryDirectory(prefix="gridloop-drill-") as files:
+    with (
+        temporary_folder("gridloop-drill-") as folder,
+        tempfile.TemporaryDirectory(prefix="gridloop-drill-") as files,
+    ):
         pair = Pair(folder, Path(files), Clock())
         try:
             await pair.start()
@@ -60,7 +65,9 @@ async def without_loss(report: Report) -> None:
 async def with_loss(report: Report) -> None:
     """The last commits did not come over; a phone that has only read proves it."""
     async with a_pair() as pair:
-        worker, reader, other = (pair.service.phone(code) for code in (WORKER, SECRETARY, COMMITTEE))
+        worker, reader, other = (
+            pair.service.phone(code) for code in (WORKER, SECRETARY, COMMITTEE)
+        )
         phones: tuple[Phone, ...] = (worker, reader, other)
         for phone in phones:
             await phone.sync()
@@ -75,13 +82,26 @@ async def with_loss(report: Report) -> None:
         report.row("5 commits lost: seconds until it serves", f"{seconds:.1f}")
         await write(other, "新写的")
         unproved = other.store.epoch == epoch
-        report.row("5 commits lost: a new epoch before it is proved", "no" if unproved else "yes", "no", unproved)
+        report.row(
+            "5 commits lost: a new epoch before it is proved",
+            "no" if unproved else "yes",
+            "no",
+            unproved,
+        )
         await reader.sync()
         proved = reader.store.epoch != epoch
-        report.row("5 commits lost: a new epoch once a phone has proved it", "yes" if proved else "no", "yes", proved, figure=True)
+        report.row(
+            "5 commits lost: a new epoch once a phone has proved it",
+            "yes" if proved else "no",
+            "yes",
+            proved,
+            figure=True,
+        )
         for phone in (worker, other, reader, worker):
             await phone.sync()
-        all_there = len(contents(worker)) == 7 and contents(worker) == contents(reader) == contents(other)
+        all_there = len(contents(worker)) == 7 and contents(worker) == contents(reader) == contents(
+            other
+        )
         report.row("lost in the end", 7 - len(contents(worker)), "0", all_there, figure=True)
 
 

@@ -1,6 +1,8 @@
-"""PostgreSQL is killed ten times under load, and processes of the service five times: nothing that was acknowledged is lost.
+"""PostgreSQL is killed ten times under load, and processes of the service five times: nothing that
+was acknowledged is lost.
 
-The load and what is checked are those of `tests/stress/test_kills.py`. Run with `python -m tests.drills.kills`.
+The load and what is checked are those of `tests/stress/test_kills.py`. Run with `python -m
+tests.drills.kills`.
 """
 
 import asyncio
@@ -18,11 +20,28 @@ async def live_through(folder: Path, report: Report) -> None:
     """The load, with the kills spread over it."""
     killing = Killing(["postgres", "postgres", "worker"] * WORKERS, ROUNDS)
     began = time.monotonic()
-    figures = await killed_under_load(folder, killing)  # raises where anything is lost, doubled or skipped
-    report.row("PostgreSQL killed", killing.done["postgres"], str(POSTGRES), killing.done["postgres"] == POSTGRES, figure=True)
-    report.row("service processes killed", killing.done["worker"], str(WORKERS), killing.done["worker"] == WORKERS, figure=True)
+    figures = await killed_under_load(
+        folder, killing
+    )  # raises where anything is lost, doubled or skipped
     report.row(
-        "ready again: median, longest", f"{figures.median_s:.1f} s, {figures.longest_s:.1f} s", "60 s at most", figures.longest_s < 60
+        "PostgreSQL killed",
+        killing.done["postgres"],
+        str(POSTGRES),
+        killing.done["postgres"] == POSTGRES,
+        figure=True,
+    )
+    report.row(
+        "service processes killed",
+        killing.done["worker"],
+        str(WORKERS),
+        killing.done["worker"] == WORKERS,
+        figure=True,
+    )
+    report.row(
+        "ready again: median, longest",
+        f"{figures.median_s:.1f} s, {figures.longest_s:.1f} s",
+        "60 s at most",
+        figures.longest_s < 60,
     )
     report.row("mutations acknowledged, and in the log once each", figures.acknowledged)
     report.row("lost", 0, "0", figure=True)

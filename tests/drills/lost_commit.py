@@ -1,5 +1,7 @@
-"""The connection to PostgreSQL is cut before, within and after COMMIT, again and again, under phones and REST: a proxy between the
-service's processes and PostgreSQL reads what they say, and cuts in that moment. Run with `python -m tests.drills.lost_commit`."""
+"""The connection to PostgreSQL is cut before, within and after COMMIT, again and again, under
+phones and REST: a proxy between the service's processes and PostgreSQL reads what they say, and
+cuts in that moment. Run with `python -m tests.drills.lost_commit`.
+"""
 
 import asyncio
 import random
@@ -9,7 +11,17 @@ from pathlib import Path
 import httpx
 
 from simulator.database_proxy import CUT, Failure, Moment, fatal, proxied
-from tests.drills.common import Phone, Report, Writer, count_kept, main, prepared_server, service_over, service_url, sign_in
+from tests.drills.common import (
+    Phone,
+    Report,
+    Writer,
+    count_kept,
+    main,
+    prepared_server,
+    service_over,
+    service_url,
+    sign_in,
+)
 
 PHONES, APPS, SECONDS = 6, 3, 25
 EVERY_S = 0.12
@@ -41,7 +53,12 @@ async def live_through(url: str, folder: Path) -> Report:
         over.set()
         await asyncio.gather(*pushing, *raising)
     for moment in Moment:
-        report.row(f"connections cut {moment.value}", cuts[moment.value], "at least 10", cuts[moment.value] >= 10)
+        report.row(
+            f"connections cut {moment.value}",
+            cuts[moment.value],
+            "at least 10",
+            cuts[moment.value] >= 10,
+        )
     report.row("cuts", sum(cuts.values()), figure=True)
     await count_kept(url, report, phones, [title for app in apps for title in app.made])
     report.answered(sum((phone.seen for phone in phones), Counter()), "phones")

@@ -1,4 +1,5 @@
-"""Signals that end `gridloop serve`: what is left of processes, sockets, ports and folders. Real processes, with their own PostgreSQL.
+"""Signals that end `gridloop serve`: what is left of processes, sockets, ports and folders. Real
+processes, with their own PostgreSQL.
 
 Run with `python -m tests.drills.signals`.
 """
@@ -15,7 +16,11 @@ from service.runtime.postgres import embedded, temporary_folder
 from tests.drills.common import Report, main
 from tests.stress.test_signals import SignalledService, folders_in, postgres_of, workers_of
 
-ENDINGS = [(number, workers) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT) for workers in (1, 2)]
+ENDINGS = [
+    (number, workers)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    for workers in (1, 2)
+]
 
 
 def is_free(port: int) -> bool:
@@ -61,20 +66,45 @@ async def killed(service: SignalledService, temporary: Path, report: Report) -> 
             while len([worker for worker in workers_of(service) if worker not in before[:1]]) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         await service.ready()
-        report.row("SIGKILL of one of two workers", f"another after {time.monotonic() - began:.1f} s, it serves on", "another")
+        report.row(
+            "SIGKILL of one of two workers",
+            f"another after {time.monotonic() - began:.1f} s, it serves on",
+            "another",
+        )
         # It starts anew while the first process of the service is killed, too.
         [folder] = folders_in(temporary)
         began = time.monotonic()
         await asyncio.to_thread(service.kill_first_process, 15)
         took = time.monotonic() - began
-        report.row("SIGKILL of the first process: workers end", f"after {took:.1f} s", "15 s at most", took < 15, figure=True)
-        report.row("… the port is free", "yes" if is_free(service.port) else "no", "yes", is_free(service.port))
+        report.row(
+            "SIGKILL of the first process: workers end",
+            f"after {took:.1f} s",
+            "15 s at most",
+            took < 15,
+            figure=True,
+        )
+        report.row(
+            "… the port is free",
+            "yes" if is_free(service.port) else "no",
+            "yes",
+            is_free(service.port),
+        )
         left = len(postgres_of(service.folder))
-        report.row("… PostgreSQL goes on, for whoever uses the data next", "yes" if left else "no", "yes", left == 1)
+        report.row(
+            "… PostgreSQL goes on, for whoever uses the data next",
+            "yes" if left else "no",
+            "yes",
+            left == 1,
+        )
         service.start()
         await service.ready()
         met = not folder.exists() and len(folders_in(temporary)) == 1
-        report.row("… the next start finds it, and sweeps up the folder", "yes" if met else "no", "yes", met)
+        report.row(
+            "… the next start finds it, and sweeps up the folder",
+            "yes" if met else "no",
+            "yes",
+            met,
+        )
         status = await asyncio.to_thread(service.ended_by, signal.SIGTERM)
         report.row("… and ends in order", f"with {status}", "0", status == 0)
     finally:
@@ -101,17 +131,25 @@ async def twice(service: SignalledService, report: Report) -> None:
 def drill() -> Report:
     """The drill."""
     report = Report("Signals to gridloop serve")
-    # A drill under nohup, or in the background of a shell script, would hand on that these are ignored.
+    # A drill under nohup, or in the background of a shell script, would hand on that these are
+    # ignored.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with temporary_folder("gridloop-drill-") as used, temporary_folder("gridloop-drill-") as temporary:
+    with (
+        temporary_folder("gridloop-drill-") as used,
+        temporary_folder("gridloop-drill-") as temporary,
+    ):
         with embedded(used):
             pass  # the first start makes the data
         for number, workers in ENDINGS:
             asyncio.run(ended(SignalledService(used, workers, temporary), number, report))
         asyncio.run(killed(SignalledService(used, 2, temporary), temporary, report))
         asyncio.run(twice(SignalledService(used, 2, temporary), report))
-        left = [process for process in psutil.process_iter(["cmdline"]) if str(used.resolve()) in " ".join(process.info["cmdline"] or [])]
+        left = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if str(used.resolve()) in " ".join(process.info["cmdline"] or [])
+        ]
         report.row("processes left", len(left), "0", not left, figure=True)
     return report
 

@@ -1,6 +1,8 @@
-"""Two hundred bodies come at a byte a second while fifty phones sync: what the phones wait beside that of a quiet while right before.
+"""Two hundred bodies come at a byte a second while fifty phones sync: what the phones wait beside
+that of a quiet while right before.
 
-The phones and the slow clients are those of `tests/bench/fairness.py`. Run with `python -m tests.drills.slow_bodies`.
+The phones and the slow clients are those of `tests/bench/fairness.py`. Run with `python -m
+tests.drills.slow_bodies`.
 """
 
 import asyncio
@@ -30,10 +32,11 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
                 await asyncio.sleep(SETTLE_S)
                 beside = await crowd.measure(SECONDS)
             ratios.append(at(beside, 0.99) / at(quiet, 0.99))
-            figures = (
-                f"median {at(beside, 0.5):.1f} ms, p99 {at(beside, 0.99):.1f} ms; quiet {at(quiet, 0.5):.1f}, {at(quiet, 0.99):.1f} ms"
+            figures = f"median {at(beside, 0.5):.1f} ms, p99 {at(beside, 0.99):.1f} ms; quiet {at(quiet, 0.5):.1f}, {at(quiet, 0.99):.1f} ms"
+            report.row(
+                f"round {number}: {len(beside)} exchanges",
+                f"{figures}; 503: {crowd.refused - before}",
             )
-            report.row(f"round {number}: {len(beside)} exchanges", f"{figures}; 503: {crowd.refused - before}")
         ratio = median(ratios)
         report.row(
             "p99 beside them to quiet, the middle round",
@@ -47,7 +50,9 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
 
 def drill() -> Report:
     """The drill."""
-    report = Report(f"{BODIES} bodies at a byte a second beside {PHONES} phones, load average before {os.getloadavg()[0]:.1f}")
+    report = Report(
+        f"{BODIES} bodies at a byte a second beside {PHONES} phones, load average before {os.getloadavg()[0]:.1f}"
+    )
     room_for_files(BODIES * 2)
     with temporary_folder("gridloop-drill-") as folder, embedded(folder / "home") as server:
         asyncio.run(live_through(asyncio.run(prepared(server)), folder, report))

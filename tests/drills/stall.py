@@ -1,7 +1,9 @@
-"""PostgreSQL stalls under phones: a grid is locked, a table is locked, a backend that phones use is stopped, the whole server is stopped.
+"""PostgreSQL stalls under phones: a grid is locked, a table is locked, a backend that phones use is
+stopped, the whole server is stopped.
 
-When the phones learn of it, what they get, and what the p99 of other grids is beside that of a quiet while right before. Run with
-`python -m tests.drills.stall`; stopping processes of PostgreSQL needs to be their user, or root.
+When the phones learn of it, what they get, and what the p99 of other grids is beside that of a
+quiet while right before. Run with `python -m tests.drills.stall`; stopping processes of PostgreSQL
+needs to be their user, or root.
 """
 
 import asyncio
@@ -39,7 +41,9 @@ Stalled = Callable[[asyncpg.Connection, str], AbstractAsyncContextManager[None]]
 async def a_grid(connection: asyncpg.Connection, grid: str) -> AsyncIterator[None]:
     """Somebody holds the counter of a grid."""
     async with connection.transaction():
-        assert await connection.fetchval("SELECT grid FROM counter WHERE grid = $1 FOR UPDATE", grid)
+        assert await connection.fetchval(
+            "SELECT grid FROM counter WHERE grid = $1 FOR UPDATE", grid
+        )
         yield
 
 
@@ -67,8 +71,12 @@ async def a_backend_with_locks(connection: asyncpg.Connection, grid: str) -> Asy
 
 @asynccontextmanager
 async def stopped(connection: asyncpg.Connection, holding: bool) -> AsyncIterator[None]:
-    """Stops a process, with SIGSTOP, that serves phones, and holds a transaction's locks or none; goes on in the end."""
-    locked = "EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.relation = 'counter'::regclass)"
+    """Stops a process, with SIGSTOP, that serves phones, and holds a transaction's locks or none;
+    goes on in the end.
+    """
+    locked = (
+        "EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.relation = 'counter'::regclass)"
+    )
     is_wanted = locked if holding else "a.state = 'idle' AND a.query LIKE 'COMMIT%'"
     sql = f"""
         SELECT a.pid FROM pg_stat_activity a
@@ -80,7 +88,9 @@ async def stopped(connection: asyncpg.Connection, holding: bool) -> AsyncIterato
             continue
         process = psutil.Process(pid)
         process.suspend()
-        held = await connection.fetchval("SELECT count(*) FROM pg_locks WHERE pid = $1 AND relation = 'counter'::regclass", pid)
+        held = await connection.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE pid = $1 AND relation = 'counter'::regclass", pid
+        )
         if bool(held) == holding:
             break
         process.resume()
@@ -118,16 +128,31 @@ STALLS: tuple[tuple[str, Stalled, bool], ...] = (
 )
 
 
-async def one(url: str, clients: list[httpx.AsyncClient], name: str, stalled: Stalled, spares_others: bool, report: Report) -> None:
+async def one(
+    url: str,
+    clients: list[httpx.AsyncClient],
+    name: str,
+    stalled: Stalled,
+    spares_others: bool,
+    report: Report,
+) -> None:
     """Phones live through one stall, after a quiet while."""
     connection = await asyncpg.connect(url)
-    rows = await connection.fetch("SELECT code FROM unit WHERE length(code) = 15 ORDER BY code LIMIT $1", GRIDS)
+    rows = await connection.fetch(
+        "SELECT code FROM unit WHERE length(code) = 15 ORDER BY code LIMIT $1", GRIDS
+    )
     grids = [row["code"] for row in rows]
     seen: Counter[str] = Counter()
-    phones = [Phone(client, seen, f"W{grids[number % GRIDS]}-1", grids[number % GRIDS], visits=5) for number, client in enumerate(clients)]
+    phones = [
+        Phone(client, seen, f"W{grids[number % GRIDS]}-1", grids[number % GRIDS], visits=5)
+        for number, client in enumerate(clients)
+    ]
     await sign_in(phones)
     over = asyncio.Event()
-    living = [asyncio.create_task(phone.live(over, random.Random(number))) for number, phone in enumerate(phones)]
+    living = [
+        asyncio.create_task(phone.live(over, random.Random(number)))
+        for number, phone in enumerate(phones)
+    ]
     await asyncio.sleep(QUIET_S)
     for phone in phones:
         phone.took = [item for item in phone.took if item[0] > time.monotonic() - QUIET_S + 1]
@@ -141,20 +166,42 @@ async def one(url: str, clients: list[httpx.AsyncClient], name: str, stalled: St
     await asyncio.gather(*living)
     others = [phone for phone in phones if phone.grid != grids[0]]
     quiet = p99_ms(took for phone in others for at, took, _ in phone.took if at + took < begins)
-    beside = p99_ms(took for phone in others for at, took, _ in phone.took if begins <= at + took and at < ends)
+    beside = p99_ms(
+        took for phone in others for at, took, _ in phone.took if begins <= at + took and at < ends
+    )
     # Those who shared a transaction when it began have waited; from then on nobody is to.
-    later = p99_ms(took for phone in others for at, took, _ in phone.took if begins + ONSET_S <= at and at < ends)
+    later = p99_ms(
+        took
+        for phone in others
+        for at, took, _ in phone.took
+        if begins + ONSET_S <= at and at < ends
+    )
     refused = [at + took - begins for phone in phones for at, took, good in phone.took if not good]
     longest = max(took for phone in phones for _, took, _ in phone.took)
     learned = f"the first 503 after {min(refused):.1f} s" if refused else "no 503"
-    report.row(f"{name}: phones learn", f"{learned}; the longest answer {longest:.1f} s", f"under {GIVES_UP_S} s", longest < GIVES_UP_S)
+    report.row(
+        f"{name}: phones learn",
+        f"{learned}; the longest answer {longest:.1f} s",
+        f"under {GIVES_UP_S} s",
+        longest < GIVES_UP_S,
+    )
     wanted = f"{WANTED_RATIO:g} x quiet, or {UNNOTICED_MS} ms" if spares_others else ""
     met = not spares_others or later <= max(WANTED_RATIO * quiet, UNNOTICED_MS)
-    report.row(f"{name}: p99 of other grids, quiet, and beside it in all", f"{quiet:.0f} ms, {beside:.0f} ms: {beside / quiet:.1f} x")
-    report.row(f"{name}: p99 of other grids after the first {ONSET_S:g} s", f"{later:.0f} ms: {later / quiet:.1f} x", wanted, met)
+    report.row(
+        f"{name}: p99 of other grids, quiet, and beside it in all",
+        f"{quiet:.0f} ms, {beside:.0f} ms: {beside / quiet:.1f} x",
+    )
+    report.row(
+        f"{name}: p99 of other grids after the first {ONSET_S:g} s",
+        f"{later:.0f} ms: {later / quiet:.1f} x",
+        wanted,
+        met,
+    )
     report.answered(Counter(seen), f"phones, {name}")
     if spares_others:
-        report.figures.append(f"{name}: p99 of others {beside / quiet:.1f} x quiet, after the first {ONSET_S:g} s {later / quiet:.1f} x")
+        report.figures.append(
+            f"{name}: p99 of others {beside / quiet:.1f} x quiet, after the first {ONSET_S:g} s {later / quiet:.1f} x"
+        )
     await count_kept(url, report, phones, [])
     await connection.close()
 
@@ -163,8 +210,11 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
     """Every stall, over one service of two processes."""
     async with service_over(service_url(url), folder) as service:
         for name, stalled, spares_others in STALLS:
-            # A connection a phone, as in the field: those of one client would all come to one process.
-            clients = [httpx.AsyncClient(base_url=service.url, timeout=GIVES_UP_S) for _ in range(PHONES)]
+            # A connection a phone, as in the field: those of one client would all come to one
+            # process.
+            clients = [
+                httpx.AsyncClient(base_url=service.url, timeout=GIVES_UP_S) for _ in range(PHONES)
+            ]
             await one(url, clients, name, stalled, spares_others, report)
             for client in clients:
                 await client.aclose()
@@ -172,7 +222,9 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
 
 def drill() -> Report:
     """The drill."""
-    report = Report(f"PostgreSQL stalls for {STALL_S} s; {PHONES} phones of {GRIDS} grids, two processes of the service")
+    report = Report(
+        f"PostgreSQL stalls for {STALL_S} s; {PHONES} phones of {GRIDS} grids, two processes of the service"
+    )
     with prepared_server() as (url, folder):
         asyncio.run(live_through(url, folder, report))
     return report

@@ -1,9 +1,11 @@
-"""Processes of the release before and of this one run over one database, there and back, while phones push and people write over REST.
+"""Processes of the release before and of this one run over one database, there and back, while
+phones push and people write over REST.
 
-The release before comes from the history of git (`PREVIOUS`), into a temporary folder, and runs with the present environment. It serves
-over its own tables; they are migrated under it; this release starts beside it and takes over; then it ends, the release before goes on
-alone over the newer tables, and this one comes again. Nothing is lost, and nobody sees an error but a 503 that says when to come again.
-Run with `python -m tests.drills.two_releases`; some two minutes.
+The release before comes from the history of git (`PREVIOUS`), into a temporary folder, and runs
+with the present environment. It serves over its own tables; they are migrated under it; this
+release starts beside it and takes over; then it ends, the release before goes on alone over the
+newer tables, and this one comes again. Nothing is lost, and nobody sees an error but a 503 that
+says when to come again. Run with `python -m tests.drills.two_releases`; some two minutes.
 """
 
 import asyncio
@@ -37,7 +39,8 @@ from sync_protocol.clock import make_stamp
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.transport import Unreachable
 
-# The last commit of the release before: its newest migration is what the present ones must be compatible from.
+# The last commit of the release before: its newest migration is what the present ones must be
+# compatible from.
 PREVIOUS, PREVIOUS_REVISION = "fa2a837a1d00cbc51a57f737cf27ccacef162807", "0013"
 ROOT = Path(__file__).parents[2]
 ROLES = Roles("gridloop_owner", "gridloop_service")
@@ -49,9 +52,16 @@ START_S, END_S = 60, 30
 @contextmanager
 def previous_release(folder: Path) -> Iterator[Path]:
     """The sources of the release before, in a folder."""
-    known = subprocess.run(["git", "cat-file", "-e", f"{PREVIOUS}^{{commit}}"], cwd=ROOT, capture_output=True, check=False)
+    known = subprocess.run(
+        ["git", "cat-file", "-e", f"{PREVIOUS}^{{commit}}"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
     if known.returncode:
-        sys.exit(f"The history of git here lacks commit {PREVIOUS}, the release before: fetch it whole (git fetch --unshallow).")
+        sys.exit(
+            f"The history of git here lacks commit {PREVIOUS}, the release before: fetch it whole (git fetch --unshallow)."
+        )
     archive = folder / "previous.tar"
     with archive.open("wb") as file:
         subprocess.run(["git", "archive", PREVIOUS], cwd=ROOT, stdout=file, check=True)
@@ -77,13 +87,19 @@ class Release:
         """Runs a command to its end; its output."""
         process = await self._start(*arguments, output=subprocess.PIPE)
         output, _ = await asyncio.wait_for(process.communicate(), 120)
-        assert process.returncode == 0, f"{self.name}: gridloop {' '.join(arguments)}: {output.decode()}"
+        assert process.returncode == 0, (
+            f"{self.name}: gridloop {' '.join(arguments)}: {output.decode()}"
+        )
         return output.decode()
 
     async def _start(self, *arguments: str, output: Any) -> asyncio.subprocess.Process:
         command = [sys.executable, "-m", "service", *arguments]
         return await asyncio.create_subprocess_exec(
-            *command, cwd=self._sources, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+            *command,
+            cwd=self._sources,
+            env=self._environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
 
     async def serve(self) -> "Service":
@@ -102,7 +118,9 @@ class Release:
 class Service:
     """A service process."""
 
-    def __init__(self, release: str, url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(
+        self, release: str, url: str, process: asyncio.subprocess.Process, log: Path
+    ) -> None:
         self.release = release
         self.url = url
         self._process = process
@@ -119,7 +137,9 @@ class Service:
                 except httpx.HTTPError:
                     pass
                 await asyncio.sleep(0.1)
-        raise RuntimeError(f"{self.release} did not start; its log ends:\n{self._log.read_text(errors='replace')[-2000:]}")
+        raise RuntimeError(
+            f"{self.release} did not start; its log ends:\n{self._log.read_text(errors='replace')[-2000:]}"
+        )
 
     async def end(self) -> None:
         """Ends it in order, as who takes it out of a load balancer first."""
@@ -133,7 +153,9 @@ class Service:
 
 
 class Load:
-    """Phones and writers over REST. `services`: where they go, each time to one of them; `seen`: answers of each step."""
+    """Phones and writers over REST. `services`: where they go, each time to one of them; `seen`:
+    answers of each step.
+    """
 
     def __init__(self) -> None:
         self.services: list[Service] = []
@@ -144,8 +166,12 @@ class Load:
         self.longest: Counter[str] = Counter()
         self.over = False
 
-    async def post(self, client: httpx.AsyncClient, what: str, path: str, **options: Any) -> httpx.Response | None:
-        """A POST to a service that takes load just now; None where its connection was lost, as when a process ends."""
+    async def post(
+        self, client: httpx.AsyncClient, what: str, path: str, **options: Any
+    ) -> httpx.Response | None:
+        """A POST to a service that takes load just now; None where its connection was lost, as when
+        a process ends.
+        """
         service = random.choice(self.services)
         step, began = self.step, time.monotonic()
         try:
@@ -153,7 +179,11 @@ class Load:
         except httpx.TransportError as error:
             self._note(step, f"{what} {type(error).__name__}", service.release, began)
             return None
-        kind = str(answer.status_code) if answer.status_code != 503 else f"503 Retry-After {answer.headers.get('Retry-After', 'MISSING')}"
+        kind = (
+            str(answer.status_code)
+            if answer.status_code != 503
+            else f"503 Retry-After {answer.headers.get('Retry-After', 'MISSING')}"
+        )
         self._note(step, f"{what} {kind}", service.release, began)
         if answer.status_code >= 500:
             assert answer.status_code == 503, (service.release, answer.text)
@@ -164,9 +194,13 @@ class Load:
         self.seen.setdefault(step, Counter())[kind, release] += 1
         self.longest[step] = max(self.longest[step], time.monotonic() - began)  # type: ignore[assignment]
 
-    async def token(self, client: httpx.AsyncClient, staff_code: str, device: str | None = None) -> str:
+    async def token(
+        self, client: httpx.AsyncClient, staff_code: str, device: str | None = None
+    ) -> str:
         """An access token, once there is one."""
-        form = {"grant_type": "password", "username": staff_code, "password": PASSWORD} | ({"device_id": device} if device else {})
+        form = {"grant_type": "password", "username": staff_code, "password": PASSWORD} | (
+            {"device_id": device} if device else {}
+        )
         while True:
             answer = await self.post(client, "sign-in", "/v1/auth/token", data=form)
             if answer is not None and answer.status_code == 200:
@@ -174,7 +208,9 @@ class Load:
             await asyncio.sleep(0.3)
 
     async def phone(self, grid: str, number: int) -> None:
-        """A phone that pushes visits, edits of them and what is held, and pulls; what was not answered it sends again."""
+        """A phone that pushes visits, edits of them and what is held, and pulls; what was not
+        answered it sends again.
+        """
         rng = random.Random(number)
         device, cursor, seq = str(uuid.uuid4()), None, 0
         pending: list[dict[str, Any]] = []
@@ -188,20 +224,56 @@ class Load:
                         plain = {"seq": seq + place, "grid": grid, "op": "put", "base": 0,
                                  "stamp": make_stamp(int(now.timestamp() * 1000), place)}  # fmt: skip
                         if place == VISITS and last is not None:
-                            pending.append(plain | {"kind": "visit", "id": last[0], "base": last[1], "fields": {"content": f"改{seq}"}})
+                            pending.append(
+                                plain
+                                | {
+                                    "kind": "visit",
+                                    "id": last[0],
+                                    "base": last[1],
+                                    "fields": {"content": f"改{seq}"},
+                                }
+                            )
                         elif place == VISITS - 1 and rng.random() < 0.3:
-                            pending.append(plain | {"kind": "telegram", "id": str(uuid.uuid4()), "fields": {"x": 1}})
+                            pending.append(
+                                plain
+                                | {"kind": "telegram", "id": str(uuid.uuid4()), "fields": {"x": 1}}
+                            )
                         else:
-                            fields = {"visited_at": now.isoformat(timespec="seconds"), "content": "入户走访"}
-                            pending.append(plain | {"kind": "visit", "id": str(uuid.uuid4()), "fields": fields})
-                body = {"protocol": 1, "sent_at": now.isoformat(), "cursor": cursor, "limit": 200, "queued": 0, "mutations": pending}
-                answer = await self.post(client, "push", "/v1/sync", json=body, headers={"Authorization": f"Bearer {token}"})
+                            fields = {
+                                "visited_at": now.isoformat(timespec="seconds"),
+                                "content": "入户走访",
+                            }
+                            pending.append(
+                                plain | {"kind": "visit", "id": str(uuid.uuid4()), "fields": fields}
+                            )
+                body = {
+                    "protocol": 1,
+                    "sent_at": now.isoformat(),
+                    "cursor": cursor,
+                    "limit": 200,
+                    "queued": 0,
+                    "mutations": pending,
+                }
+                answer = await self.post(
+                    client,
+                    "push",
+                    "/v1/sync",
+                    json=body,
+                    headers={"Authorization": f"Bearer {token}"},
+                )
                 if answer is not None and answer.status_code == 401:
                     token = await self.token(client, f"W{grid}-1", device)
                 elif answer is not None and answer.status_code == 200:
                     page = answer.json()
                     assert page["acked"] == seq + len(pending), page["acked"]
-                    first = next((v for v, m in zip(page["verdicts"], pending, strict=True) if m["kind"] == "visit" and v.get("rev")), None)
+                    first = next(
+                        (
+                            v
+                            for v, m in zip(page["verdicts"], pending, strict=True)
+                            if m["kind"] == "visit" and v.get("rev")
+                        ),
+                        None,
+                    )
                     if first is not None:
                         last = pending[first["seq"] - seq - 1]["id"], first["rev"]
                     self.acknowledged += len(pending)
@@ -209,15 +281,22 @@ class Load:
                 await asyncio.sleep(rng.uniform(0.02, 0.2))
 
     async def writer(self, village: str, number: int) -> None:
-        """Somebody who raises problems over REST, each again with its key until it is made, and reads."""
+        """Somebody who raises problems over REST, each again with its key until it is made, and
+        reads.
+        """
         rng = random.Random(1000 + number)
         async with httpx.AsyncClient(timeout=35) as client:
             token = await self.token(client, f"C{village}-1")
             while not self.over:
                 headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": str(uuid.uuid4())}
-                body = {"grid": f"{village}001", "fields": {"title": "水管冻裂", "duty": "emergency"}}
+                body = {
+                    "grid": f"{village}001",
+                    "fields": {"title": "水管冻裂", "duty": "emergency"},
+                }
                 while True:
-                    answer = await self.post(client, "problem", "/v1/problems", json=body, headers=headers)
+                    answer = await self.post(
+                        client, "problem", "/v1/problems", json=body, headers=headers
+                    )
                     if answer is not None and answer.status_code == 201:
                         self.problems += 1
                         break
@@ -230,7 +309,9 @@ class Load:
                 await asyncio.sleep(rng.uniform(0.05, 0.3))
 
 
-async def live_through(before: Release, after: Release, url: str, folder: Path, console: Console) -> tuple[Load, list["Copy"], str]:
+async def live_through(
+    before: Release, after: Release, url: str, folder: Path, console: Console
+) -> tuple[Load, list["Copy"], str]:
     """All steps; what was seen, the copies, and what `gridloop check` says at the end."""
     await before.command("migrate")
     await before.command("roster", "load", "--demo")
@@ -252,19 +333,30 @@ async def live_through(before: Release, after: Release, url: str, folder: Path, 
         running.append(old := await before.serve())
         connection = await asyncpg.connect(url)
         grids = [
-            row["code"] for row in await connection.fetch("SELECT code FROM unit WHERE length(code) = 15 ORDER BY code LIMIT $1", PHONES)
+            row["code"]
+            for row in await connection.fetch(
+                "SELECT code FROM unit WHERE length(code) = 15 ORDER BY code LIMIT $1", PHONES
+            )
         ]
         await connection.close()
         load.services, load.step = [old], "1 the release before, alone"
-        tasks += [asyncio.create_task(load.phone(grid, number)) for number, grid in enumerate(grids)]
+        tasks += [
+            asyncio.create_task(load.phone(grid, number)) for number, grid in enumerate(grids)
+        ]
         copies = [Copy(load, grid, folder) for grid in grids[:COPIES]]
         tasks += [asyncio.create_task(copy.live()) for copy in copies]
-        tasks += [asyncio.create_task(load.writer(grids[number * 2][:12], number)) for number in range(WRITERS)]
+        tasks += [
+            asyncio.create_task(load.writer(grids[number * 2][:12], number))
+            for number in range(WRITERS)
+        ]
         await step("1 the release before, alone")
         load.step = "2 the tables are migrated under it"
         began = time.monotonic()
         await after.command("migrate")
-        console.print(f"         migrated in {time.monotonic() - began:.1f} s, to {await revision_of(url)}", highlight=False)
+        console.print(
+            f"         migrated in {time.monotonic() - began:.1f} s, to {await revision_of(url)}",
+            highlight=False,
+        )
         await step("2 the tables are migrated under it")
         running.append(new := await after.serve())
         load.services = [old, new]
@@ -319,18 +411,26 @@ async def verify(load: Load, url: str) -> None:
     )
     made = await connection.fetchval("SELECT count(*) FROM problem")
     await connection.close()
-    assert kept == load.acknowledged, f"{load.acknowledged} mutations were acknowledged, {kept} are kept"
+    assert kept == load.acknowledged, (
+        f"{load.acknowledged} mutations were acknowledged, {kept} are kept"
+    )
     assert made == load.problems, f"{load.problems} problems were made, {made} are kept"
 
 
 class Copy:
-    """A reference device of a worker, which pulls from whichever service takes load and proves what it holds."""
+    """A reference device of a worker, which pulls from whichever service takes load and proves what
+    it holds.
+    """
 
     def __init__(self, load: Load, grid: str, folder: Path) -> None:
         self._load = load
         self._client = httpx.AsyncClient(timeout=35)
         self.proofs = 0
-        self.device = Device(Store(folder / f"{grid}.sqlite3"), Transport(self._client), Account(f"W{grid}-1", PASSWORD))
+        self.device = Device(
+            Store(folder / f"{grid}.sqlite3"),
+            Transport(self._client),
+            Account(f"W{grid}-1", PASSWORD),
+        )
 
     async def live(self) -> None:
         """Pulls and proves, until all is over."""
@@ -360,11 +460,23 @@ def show(load: Load, copies: list[Copy], checked: str, console: Console) -> None
     table = Table(
         title=f"two releases over one database: {PREVIOUS[:7]} at {PREVIOUS_REVISION}, and this one at {migrations.revisions()[0]}"
     )
-    for column, justify in (("step", "left"), ("answer", "left"), ("by", "left"), ("count", "right"), ("longest, s", "right")):
+    for column, justify in (
+        ("step", "left"),
+        ("answer", "left"),
+        ("by", "left"),
+        ("count", "right"),
+        ("longest, s", "right"),
+    ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for step, seen in load.seen.items():
         for place, ((kind, release), count) in enumerate(sorted(seen.items())):
-            table.add_row(step if not place else "", kind, release, str(count), f"{load.longest[step]:.2f}" if not place else "")
+            table.add_row(
+                step if not place else "",
+                kind,
+                release,
+                str(count),
+                f"{load.longest[step]:.2f}" if not place else "",
+            )
     console.print(table)
     every = sum(load.seen.values(), Counter[tuple[str, str]]())
     asked_again = sum(count for (kind, _), count in every.items() if " 503 " in kind)
@@ -395,7 +507,9 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="gridloop-drill-") as name, ExitStack() as stack:
         sources = stack.enter_context(previous_release(Path(name)))
-        url = stack.enter_context(embedded(stack.enter_context(temporary_folder("gridloop-drill-")), CONFIG))
+        url = stack.enter_context(
+            embedded(stack.enter_context(temporary_folder("gridloop-drill-")), CONFIG)
+        )
         asyncio.run(drill(url, Path(name), sources, console))
 
 

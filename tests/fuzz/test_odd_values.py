@@ -1,4 +1,6 @@
-"""Odd values in every field, header and parameter: no 5xx, and everything that others read reads on."""
+"""Odd values in every field, header and parameter: no 5xx, and everything that others read reads
+on.
+"""
 
 import asyncio
 import os
@@ -30,31 +32,81 @@ GOOD: dict[str, dict[str, Any]] = {
     "monthly_summary": {"month": "2026-10", "results": "好"},
     "song": {"verse": "x"},
 }
-MEMBERS = ("seq", "kind", "id", "grid", "op", "base", "stamp", "fields", "epoch", "base_grid", "flaw", "unknown")
+MEMBERS = (
+    "seq",
+    "kind",
+    "id",
+    "grid",
+    "op",
+    "base",
+    "stamp",
+    "fields",
+    "epoch",
+    "base_grid",
+    "flaw",
+    "unknown",
+)
 ENVELOPE = ("protocol", "sent_at", "cursor", "limit", "queued", "mutations", "again", "unknown")
 LISTS = (
-    *("/v1/held?limit=1000", "/v1/held?state=released", "/v1/conflicts", "/v1/visits", "/v1/households", "/v1/problems", "/v1/devices"),
-    *("/v1/analyses?week=2026-W47", "/v1/monthly-summaries?month=2026-10", "/v1/articles", "/v1/units", "/v1/cadres"),
+    *(
+        "/v1/held?limit=1000",
+        "/v1/held?state=released",
+        "/v1/conflicts",
+        "/v1/visits",
+        "/v1/households",
+        "/v1/problems",
+        "/v1/devices",
+    ),
+    *(
+        "/v1/analyses?week=2026-W47",
+        "/v1/monthly-summaries?month=2026-10",
+        "/v1/articles",
+        "/v1/units",
+        "/v1/cadres",
+    ),
     *(f"/v1/summaries/weekly?unit={GRID}&week=2026-W47", f"/v1/loop?unit={GRID}&week=2026-W47"),
 )
 
 
 @st.composite
 def pushes(draw: st.DrawFn) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """A kind, and what to put in place of fields, of members of the mutation, and of the envelope."""
+    """A kind, and what to put in place of fields, of members of the mutation, and of the
+    envelope.
+    """
     kind = draw(st.sampled_from(list(GOOD)))
-    names = [*(KINDS[kind].names if kind in KINDS else ()), "mood", "unreadable", "bad name", "\ud83d", "\0"]
+    names = [
+        *(KINDS[kind].names if kind in KINDS else ()),
+        "mood",
+        "unreadable",
+        "bad name",
+        "\ud83d",
+        "\0",
+    ]
     fields = draw(st.dictionaries(st.sampled_from(names), odd_values, max_size=3))
     members = draw(st.dictionaries(st.sampled_from(MEMBERS), odd_values, max_size=2))
-    envelope = draw(st.dictionaries(st.sampled_from(ENVELOPE), odd_values, max_size=1)) if draw(st.integers(0, 3)) == 0 else {}
+    envelope = (
+        draw(st.dictionaries(st.sampled_from(ENVELOPE), odd_values, max_size=1))
+        if draw(st.integers(0, 3)) == 0
+        else {}
+    )
     return kind, fields, members, envelope
 
 
-async def drawn(example: Callable[..., Awaitable[None]], *strategies: st.SearchStrategy[Any]) -> None:
-    """Runs an example for what Hypothesis draws, in this loop, while Hypothesis runs in a thread."""
+async def drawn(
+    example: Callable[..., Awaitable[None]], *strategies: st.SearchStrategy[Any]
+) -> None:
+    """Runs an example for what Hypothesis draws, in this loop, while Hypothesis runs in a
+    thread.
+    """
     loop = asyncio.get_running_loop()
     # A failure is not made smaller: the world has lived through it.
-    bounds = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+    bounds = settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+    )
 
     @settings(bounds, suppress_health_check=list(HealthCheck))
     @given(st.tuples(*strategies))
@@ -69,7 +121,11 @@ def reads(response: Any) -> Any:
     assert response.status_code < 500, (response.request.url, response.text[:2000])
     if "json" in response.headers.get("content-type", ""):
         return msgspec.json.decode(response.content)
-    return response.content.decode() if response.headers.get("content-type", "").startswith("text/") else None
+    return (
+        response.content.decode()
+        if response.headers.get("content-type", "").startswith("text/")
+        else None
+    )
 
 
 async def everything_reads_on(world: World, place: Place) -> None:
@@ -93,7 +149,14 @@ async def everything_reads_on(world: World, place: Place) -> None:
     await release_overdue(world.state.database, world.state.settings, world.clock.now())
 
 
-def poisoned(phone: WirePhone, seq: int, place: Place, kind: str, fields: dict[str, Any], members: dict[str, Any]) -> dict[str, Any]:
+def poisoned(
+    phone: WirePhone,
+    seq: int,
+    place: Place,
+    kind: str,
+    fields: dict[str, Any],
+    members: dict[str, Any],
+) -> dict[str, Any]:
     ids = {"household": place.household, "problem": place.problem}
     good = dict(GOOD[kind], problem_id=place.problem) if kind == "step" else GOOD[kind]
     more = {"id": ids[kind]} if kind in ids else {}
@@ -109,16 +172,29 @@ async def test_odd_values_in_a_push_stop_neither_it_nor_anybody(world: World) ->
         phone = world.wire()
         world.clock.forward(milliseconds=1)
         bad, good = poisoned(phone, 1, place, kind, fields, members), phone.mutation(2)
-        body = {"protocol": 1, "sent_at": world.clock.now().isoformat(), "cursor": None, "mutations": [bad, good]} | envelope
+        body = {
+            "protocol": 1,
+            "sent_at": world.clock.now().isoformat(),
+            "cursor": None,
+            "mutations": [bad, good],
+        } | envelope
         first = await phone.post(as_json(body))
         answer = reads(first)
         if first.status_code == 200 and len(answer["verdicts"]) == 2:
             assert answer["verdicts"][1]["outcome"] == "applied"
             again = reads(await phone.post(as_json(body)))
-            assert [verdict["outcome"] for verdict in again["verdicts"]] == ["duplicate", "duplicate"]
+            assert [verdict["outcome"] for verdict in again["verdicts"]] == [
+                "duplicate",
+                "duplicate",
+            ]
         else:
-            assert envelope or "seq" in members or not isinstance(bad, dict), (first.status_code, answer)
-        verify = {"grids": [{"grid": GRID, "rev": 1, "count": 1, "digest": "0" * 16} | members | fields]}
+            assert envelope or "seq" in members or not isinstance(bad, dict), (
+                first.status_code,
+                answer,
+            )
+        verify = {
+            "grids": [{"grid": GRID, "rev": 1, "count": 1, "digest": "0" * 16} | members | fields]
+        }
         reads(await phone.post(as_json(verify), "/v1/sync/verify"))
         for item in reads(await world.get("/v1/held?limit=1", SECRETARY))["items"]:
             path = f"/v1/held/{item['id']}/release"
@@ -141,16 +217,37 @@ async def test_odd_values_over_rest_stop_nobody(world: World) -> None:
         if name in query:
             query[name] = text
         elif body and name in body:
-            body = body | {name: {**body["fields"], next(iter(body["fields"])): odd} if name == "fields" and where % 2 else odd}
+            body = body | {
+                name: {**body["fields"], next(iter(body["fields"])): odd}
+                if name == "fields" and where % 2
+                else odd
+            }
         elif name == "path":
-            path = call.path.rpartition("/")[0] + "/" + quote(text[:200].encode("utf-8", "surrogatepass"), safe="")
+            path = (
+                call.path.rpartition("/")[0]
+                + "/"
+                + quote(text[:200].encode("utf-8", "surrogatepass"), safe="")
+            )
         else:
-            headers[header] = text.encode("utf-8", "replace").decode("latin-1").replace("\r", "").replace("\n", "")[:500]
-        safe = {key: value.encode("utf-8", "surrogatepass") if isinstance(value, str) else str(value) for key, value in query.items()}
-        headers = {"Authorization": f"Bearer {await world.token(SECRETARY)}", "Content-Type": "application/json"} | headers
+            headers[header] = (
+                text.encode("utf-8", "replace")
+                .decode("latin-1")
+                .replace("\r", "")
+                .replace("\n", "")[:500]
+            )
+        safe = {
+            key: value.encode("utf-8", "surrogatepass") if isinstance(value, str) else str(value)
+            for key, value in query.items()
+        }
+        headers = {
+            "Authorization": f"Bearer {await world.token(SECRETARY)}",
+            "Content-Type": "application/json",
+        } | headers
         raw = [(key.encode(), value.encode("latin-1")) for key, value in headers.items()]
         content = None if body is None else as_json(body)
-        url = path + ("?" + "&".join(f"{key}={quote(value)}" for key, value in safe.items()) if safe else "")
+        url = path + (
+            "?" + "&".join(f"{key}={quote(value)}" for key, value in safe.items()) if safe else ""
+        )
         if len(url) > LONGEST_URL:
             return  # the client itself sends no longer one; heads that are too large are tried elsewhere
         reads(await world.client.request(call.method, url, content=content, headers=raw))
@@ -158,7 +255,21 @@ async def test_odd_values_over_rest_stop_nobody(world: World) -> None:
             assert (await world.get(listed, SECRETARY)).status_code == 200
         assert (await world.get(f"/v1/problems/{place.problem}", SECRETARY)).status_code == 200
 
-    headers = ("Authorization", "Content-Encoding", "Content-Type", "If-None-Match", "Idempotency-Key", "X-Request-ID", "Accept-Language")
-    some = (st.sampled_from(walked), odd_values, odd_texts, st.integers(0, 11), st.sampled_from(headers))
+    headers = (
+        "Authorization",
+        "Content-Encoding",
+        "Content-Type",
+        "If-None-Match",
+        "Idempotency-Key",
+        "X-Request-ID",
+        "Accept-Language",
+    )
+    some = (
+        st.sampled_from(walked),
+        odd_values,
+        odd_texts,
+        st.integers(0, 11),
+        st.sampled_from(headers),
+    )
     await drawn(example, *some)
     await everything_reads_on(world, place)

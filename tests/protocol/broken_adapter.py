@@ -1,4 +1,6 @@
-"""The reference adapter, broken on purpose: `python -m tests.protocol.broken_adapter NAME`. The conformance test has to notice."""
+"""The reference adapter, broken on purpose: `python -m tests.protocol.broken_adapter NAME`. The
+conformance test has to notice.
+"""
 
 import sys
 from collections.abc import Callable
@@ -35,11 +37,15 @@ def keeps_no_outbox() -> None:
 
 
 def believes_every_change() -> None:
-    """Takes what came last for the newest, and a record that is gone from one grid for gone from all."""
+    """Takes what came last for the newest, and a record that is gone from one grid for gone from
+    all.
+    """
 
     def take(self: Store, change: Any) -> None:
         if change.gone:
-            self._db.execute("DELETE FROM record WHERE kind = ? AND id = ?", (change.kind, change.id))
+            self._db.execute(
+                "DELETE FROM record WHERE kind = ? AND id = ?", (change.kind, change.id)
+            )
         else:
             self._put_record(change)
 

@@ -1,4 +1,6 @@
-"""The client of rules.py as a process of its own: what `gridloop conformance` starts, so that a second client lives through histories."""
+"""The client of rules.py as a process of its own: what `gridloop conformance` starts, so that a
+second client lives through histories.
+"""
 
 import json
 import sys
@@ -21,7 +23,9 @@ def _lower(headers: Message) -> dict[str, str]:
 def sender(server: str) -> Send:
     """What carries a phone's requests to a server."""
 
-    def send(path: str, headers: dict[str, Any], body: dict[str, Any]) -> tuple[int, Any, Any] | None:
+    def send(
+        path: str, headers: dict[str, Any], body: dict[str, Any]
+    ) -> tuple[int, Any, Any] | None:
         is_form = path.endswith("/token")
         content = urlencode(body) if is_form else json.dumps(body)
         kind = "application/x-www-form-urlencoded" if is_form else "application/json"

@@ -73,12 +73,18 @@ def wrong(rules: ModuleType, only: str = "") -> Iterator[str]:
     """The vectors that rules do not pass, one after another."""
     checks: dict[str, Callable[[ModuleType, Any], bool]] = {
         "clock_tick": _ticks,
-        "clock_offset": lambda rules, case: rules.offset(case["now_ms"], case["sent_at_ms"]) == case["offset_ms"],
+        "clock_offset": lambda rules, case: (
+            rules.offset(case["now_ms"], case["sent_at_ms"]) == case["offset_ms"]
+        ),
         "clock_correct": _corrects,
-        "ids": lambda rules, case: rules.computed_id(case["kind"], case["grid"], case["key"]) == case["id"],
+        "ids": lambda rules, case: (
+            rules.computed_id(case["kind"], case["grid"], case["key"]) == case["id"]
+        ),
         "fields": _fields,
         "merge": _merges,
-        "overlay": lambda rules, case: rules.overlay(case["fields"], case["changes"], {"tags"}) == case["shown"],
+        "overlay": lambda rules, case: (
+            rules.overlay(case["fields"], case["changes"], {"tags"}) == case["shown"]
+        ),
         "digest": lambda rules, case: rules.digest(case["records"]) == case["digest"],
         "windows": _windows,
         "lifecycle": _lifecycle,
@@ -119,7 +125,10 @@ def _ticks(rules: ModuleType, case: Any) -> bool:
 
 
 def _corrects(rules: ModuleType, case: Any) -> bool:
-    return bool(rules.corrected(case["stamps"], case["offset_ms"], case["now_ms"], case["last"]) == case["corrected"])
+    return bool(
+        rules.corrected(case["stamps"], case["offset_ms"], case["now_ms"], case["last"])
+        == case["corrected"]
+    )
 
 
 def _fields(rules: ModuleType, case: Any) -> bool:
@@ -128,7 +137,11 @@ def _fields(rules: ModuleType, case: Any) -> bool:
         return bool(refused == case["refused"])
     # As text, so that 31 is not 31.0, and an order counts.
     written = [json.dumps(value, sort_keys=True) for value in (clean, case["canonical"])]
-    return not refused and _same_numbers(clean, case["canonical"]) and written[0].replace(".0", "") == written[1].replace(".0", "")
+    return (
+        not refused
+        and _same_numbers(clean, case["canonical"])
+        and written[0].replace(".0", "") == written[1].replace(".0", "")
+    )
 
 
 def _same_numbers(one: Any, other: Any) -> bool:
@@ -137,22 +150,34 @@ def _same_numbers(one: Any, other: Any) -> bool:
 
 def _merges(rules: ModuleType, case: Any) -> bool:
     plain = {"grid": GRID, "op": "put", "rebased": False, "base_grid": None, "seen": None}
-    edits = [plain | edit | {"fields": rules.canonical(case["kind"], edit["fields"])[0]} for edit in case["edits"]]
+    edits = [
+        plain | edit | {"fields": rules.canonical(case["kind"], edit["fields"])[0]}
+        for edit in case["edits"]
+    ]
     record = rules.Merging(case["kind"], edits[0])
     merged = [False, *(record.apply(edit, rev) for rev, edit in enumerate(edits[1:], 2))]
     after = {"grid": record.grid, "deleted": record.deleted, "fields": record.fields}
-    return bool(merged == case["merged"] and after == case["record"] and record.losses == case["losses"])
+    return bool(
+        merged == case["merged"] and after == case["record"] and record.losses == case["losses"]
+    )
 
 
 def _windows(rules: ModuleType, case: Any) -> bool:
-    shown = rules.in_first_pull(case["records"], date.fromisoformat(case["today"]), case.get("own_work_from", ZERO))
+    shown = rules.in_first_pull(
+        case["records"], date.fromisoformat(case["today"]), case.get("own_work_from", ZERO)
+    )
     return [*sorted(record["id"] for record in shown)] == [*case["shown"]]
 
 
 def _lifecycle(rules: ModuleType, case: Any) -> bool:
     problem = case["problem"]
-    found = rules.fold(problem["fields"], problem["grid"], case["steps"], case.get("own_work_from", ZERO))
-    return bool(found["history"] == case["history"] and {name: found.get(name) for name in case["case"]} == case["case"])
+    found = rules.fold(
+        problem["fields"], problem["grid"], case["steps"], case.get("own_work_from", ZERO)
+    )
+    return bool(
+        found["history"] == case["history"]
+        and {name: found.get(name) for name in case["case"]} == case["case"]
+    )
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""Promise 1: acknowledgement and mutations commit together; a retry gets the same verdicts; a gap is refused."""
+"""Promise 1: acknowledgement and mutations commit together; a retry gets the same verdicts; a gap
+is refused.
+"""
 
 from typing import Any
 
@@ -33,8 +35,12 @@ async def test_verdicts_name_applied_and_duplicate_with_the_first_outcome(world:
     mutation = phone.mutation(1)
     first = (await phone.send(mutation)).json()
     again = (await phone.send(mutation)).json()
-    assert first["verdicts"] == [{"seq": 1, "outcome": "applied", "rev": first["verdicts"][0]["rev"]}]
-    assert again["verdicts"] == [{"seq": 1, "outcome": "duplicate", "rev": first["verdicts"][0]["rev"], "first": "applied"}]
+    assert first["verdicts"] == [
+        {"seq": 1, "outcome": "applied", "rev": first["verdicts"][0]["rev"]}
+    ]
+    assert again["verdicts"] == [
+        {"seq": 1, "outcome": "duplicate", "rev": first["verdicts"][0]["rev"], "first": "applied"}
+    ]
     assert again["acked"] == 1
     assert len(await world.fetch("SELECT FROM visit")) == 1
 
@@ -60,7 +66,12 @@ async def test_a_batch_that_overlaps_the_last_one_takes_only_what_is_new(world: 
     mutations = [phone.mutation(seq) for seq in range(1, 6)]
     await phone.send(*mutations[:3])
     answer = (await phone.send(*mutations[1:])).json()
-    assert [verdict["outcome"] for verdict in answer["verdicts"]] == ["duplicate", "duplicate", "applied", "applied"]
+    assert [verdict["outcome"] for verdict in answer["verdicts"]] == [
+        "duplicate",
+        "duplicate",
+        "applied",
+        "applied",
+    ]
     assert answer["acked"] == 5
     assert len(await world.fetch("SELECT FROM visit")) == 5
 
@@ -82,7 +93,9 @@ async def test_a_gap_in_seq_is_refused_with_the_expected_number(world: World) ->
         (failpoints.PUSH_COMMITTED, "duplicate", 1),
     ],
 )
-async def test_a_service_that_dies_in_a_push_has_all_of_it_or_nothing(world: World, failpoint: str, outcome: str, kept: int) -> None:
+async def test_a_service_that_dies_in_a_push_has_all_of_it_or_nothing(
+    world: World, failpoint: str, outcome: str, kept: int
+) -> None:
     phone = world.wire()
     await phone.send()
     mutation = phone.mutation(1)
@@ -117,7 +130,12 @@ async def test_a_push_that_begins_again_counts_once(world: World) -> None:
     assert [verdict["outcome"] for verdict in answer["verdicts"]] == ["applied", "held"]
     assert [row["visits"] for row in await world.fetch("SELECT visits FROM tally")] == [1]
     assert len(await world.fetch("SELECT FROM held")) == 1
-    assert [row["seq"] for row in await world.fetch("SELECT seq FROM mutation WHERE kind <> 'household' ORDER BY seq")] == [1, 2]
+    assert [
+        row["seq"]
+        for row in await world.fetch(
+            "SELECT seq FROM mutation WHERE kind <> 'household' ORDER BY seq"
+        )
+    ] == [1, 2]
 
 
 async def test_after_one_failure_the_next_sync_hands_in_everything(world: World) -> None:

@@ -1,4 +1,6 @@
-"""Promise 3: a conflict is a fact, not a guess; both values, authors, times and devices are kept, and a person may settle it."""
+"""Promise 3: a conflict is a fact, not a guess; both values, authors, times and devices are kept,
+and a person may settle it.
+"""
 
 import asyncio
 from typing import Any
@@ -40,9 +42,22 @@ async def disagree(world: World) -> tuple[Phone, Phone, str, Any]:
 
 async def test_both_values_authors_times_and_devices_are_kept_with_the_rule(world: World) -> None:
     worker, secretary, house, conflict = await disagree(world)
-    assert (conflict["record"], conflict["kind"], conflict["field"], conflict["grid"]) == (house, "household", "phone", GRID)
-    assert (conflict["kept"], conflict["kept_by"], conflict["kept_device"]) == ("2", SECRETARY, secretary.id)
-    assert (conflict["lost"], conflict["lost_by"], conflict["lost_device"]) == ("1", WORKER, worker.id)
+    assert (conflict["record"], conflict["kind"], conflict["field"], conflict["grid"]) == (
+        house,
+        "household",
+        "phone",
+        GRID,
+    )
+    assert (conflict["kept"], conflict["kept_by"], conflict["kept_device"]) == (
+        "2",
+        SECRETARY,
+        secretary.id,
+    )
+    assert (conflict["lost"], conflict["lost_by"], conflict["lost_device"]) == (
+        "1",
+        WORKER,
+        worker.id,
+    )
     assert conflict["lost_at"] < conflict["kept_at"]
     assert conflict["rule"] == "latest: the later stamp stays, ties by device"
     assert fields(worker, house) == fields(secretary, house)
@@ -60,7 +75,10 @@ async def test_a_chain_of_offline_edits_conflicts_only_with_the_other_phone(worl
     world.clock.forward(minutes=1)
     worker.put("household", {"phone": "4"}, grid=GRID, id=house)
     await worker.sync()
-    assert [(item["kept"], item["lost"]) for item in await conflicts(world)] == [("4", "b"), ("b", "3")]
+    assert [(item["kept"], item["lost"]) for item in await conflicts(world)] == [
+        ("4", "b"),
+        ("b", "3"),
+    ]
 
 
 async def test_many_fields_of_one_record_without_overlap_do_not_conflict(world: World) -> None:
@@ -71,7 +89,9 @@ async def test_many_fields_of_one_record_without_overlap_do_not_conflict(world: 
         await phone.sync()
     assert await conflicts(world) == []
     assert fields(worker, house) == fields(secretary, house)
-    assert {"phone": "1", "members": 5, "address": "东头", "note": "门口有狗"}.items() <= fields(worker, house).items()
+    assert {"phone": "1", "members": 5, "address": "东头", "note": "门口有狗"}.items() <= fields(
+        worker, house
+    ).items()
 
 
 async def test_equal_values_are_no_conflict(world: World) -> None:
@@ -83,16 +103,29 @@ async def test_equal_values_are_no_conflict(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "result"), [({"choice": "kept"}, "2"), ({"choice": "lost"}, "1"), ({"choice": "value", "value": "3"}, "3")]
+    ("body", "result"),
+    [
+        ({"choice": "kept"}, "2"),
+        ({"choice": "lost"}, "1"),
+        ({"choice": "value", "value": "3"}, "3"),
+    ],
 )
-async def test_a_settlement_reaches_all_phones(world: World, body: dict[str, Any], result: str) -> None:
+async def test_a_settlement_reaches_all_phones(
+    world: World, body: dict[str, Any], result: str
+) -> None:
     worker, secretary, house, conflict = await disagree(world)
 
-    answer = await world.post(f"/v1/conflicts/{conflict['id']}/resolution", body | {"note": "问过本人"}, SUPERVISOR)
+    answer = await world.post(
+        f"/v1/conflicts/{conflict['id']}/resolution", body | {"note": "问过本人"}, SUPERVISOR
+    )
 
     assert answer.status_code == 200, answer.text
     settled = answer.json()
-    assert (settled["choice"], settled["resolved_by"], settled["note"]) == (body["choice"], SUPERVISOR, "问过本人")
+    assert (settled["choice"], settled["resolved_by"], settled["note"]) == (
+        body["choice"],
+        SUPERVISOR,
+        "问过本人",
+    )
     for phone in (worker, secretary):
         await phone.sync()
         assert fields(phone, house)["phone"] == result
@@ -103,7 +136,10 @@ async def test_a_settlement_reaches_all_phones(world: World, body: dict[str, Any
 async def test_a_settlement_is_a_mutation_in_the_log(world: World) -> None:
     _, _, house, conflict = await disagree(world)
     await world.post(f"/v1/conflicts/{conflict['id']}/resolution", {"choice": "lost"}, SUPERVISOR)
-    [row] = await world.fetch("SELECT staff_code, outcome FROM mutation WHERE id = $1 ORDER BY received_at DESC, seq DESC LIMIT 1", house)
+    [row] = await world.fetch(
+        "SELECT staff_code, outcome FROM mutation WHERE id = $1 ORDER BY received_at DESC, seq DESC LIMIT 1",
+        house,
+    )
     assert tuple(row) == (SUPERVISOR, "applied")
 
 
@@ -140,11 +176,18 @@ async def test_conflicts_are_listed_by_unit_state_kind_and_record(world: World) 
 
 
 async def test_a_decision_and_an_edit_at_once_lose_nothing(world: World) -> None:
-    """A write of the server races the user on the same record: each is applied, or lost with a conflict."""
+    """A write of the server races the user on the same record: each is applied, or lost with a
+    conflict.
+    """
     worker, _, house, conflict = await disagree(world)
     worker.put("household", {"phone": "5"}, grid=GRID, id=house)
     answer, _ = await asyncio.gather(
-        world.post(f"/v1/conflicts/{conflict['id']}/resolution", {"choice": "value", "value": "4"}, SUPERVISOR), worker.sync()
+        world.post(
+            f"/v1/conflicts/{conflict['id']}/resolution",
+            {"choice": "value", "value": "4"},
+            SUPERVISOR,
+        ),
+        worker.sync(),
     )
     assert answer.status_code == 200
     await worker.sync()
@@ -153,4 +196,6 @@ async def test_a_decision_and_an_edit_at_once_lose_nothing(world: World) -> None
     log = await world.logged("id = $1 AND rev IS NOT NULL", house)
     assert {"4", "5"} <= {item["fields"].get("phone") for item in log}
     assert world.decrypted("household", "phone", house, row["phone"]) == "4" or "4" in lost
-    assert fields(worker, house)["phone"] == world.decrypted("household", "phone", house, row["phone"])
+    assert fields(worker, house)["phone"] == world.decrypted(
+        "household", "phone", house, row["phone"]
+    )

@@ -1,4 +1,6 @@
-"""Promise 4: each policy over two phones and the real server; the pure rules are tested in `unit/test_merge`."""
+"""Promise 4: each policy over two phones and the real server; the pure rules are tested in
+`unit/test_merge`.
+"""
 
 from typing import Any
 
@@ -8,9 +10,16 @@ from tests.world import GRID, SECRETARY, WORKER, World
 
 AT = "2026-11-20T01:00:00.000Z"
 HOUSE = {"head_name": "苏和", "phone": "0", "tags": {"add": ["veteran"]}}
-PROBLEM = {"title": "水管", "duty": "emergency", "severity": "ordinary", "raised_at": AT, "source": "visit"}
+PROBLEM = {
+    "title": "水管",
+    "duty": "emergency",
+    "severity": "ordinary",
+    "raised_at": AT,
+    "source": "visit",
+}
 
-# kind, the record, the earlier edit, the later edit, what stays, what lost (by the rule's first word)
+# kind, the record, the earlier edit, the later edit, what stays, what lost (by the rule's first
+# word)
 CASES: list[Any] = [
     ("household", HOUSE, {"phone": "1"}, {"phone": "2"}, {"phone": "2"}, [("1", "latest")]),
     ("household", HOUSE, {"note": "甲"}, {"note": "乙"}, {"note": "乙"}, [("甲", "text")]),
@@ -28,7 +37,14 @@ CASES: list[Any] = [
 @pytest.mark.parametrize("order", ["earlier first", "later first"])
 @pytest.mark.parametrize(("kind", "record", "earlier", "later", "stays", "lost"), CASES)
 async def test_what_stays_does_not_depend_on_who_syncs_first(
-    world: World, kind: str, record: Any, earlier: Any, later: Any, stays: Any, lost: Any, order: str
+    world: World,
+    kind: str,
+    record: Any,
+    earlier: Any,
+    later: Any,
+    stays: Any,
+    lost: Any,
+    order: str,
 ) -> None:
     third, one, two = world.phone(WORKER), world.phone(WORKER), world.phone(SECRETARY)
     made = third.put(kind, record, grid=GRID)
@@ -41,7 +57,10 @@ async def test_what_stays_does_not_depend_on_who_syncs_first(
     for phone in (one, two, one, third) if order == "earlier first" else (two, one, two, third):
         await phone.sync()
 
-    copies = [next(view.fields for view in phone.records(kind) if view.id == made) for phone in (one, two, third)]
+    copies = [
+        next(view.fields for view in phone.records(kind) if view.id == made)
+        for phone in (one, two, third)
+    ]
     assert copies[0] == copies[1] == copies[2]
     assert {name: copies[0].get(name) for name in stays} == stays
     found = (await world.get("/v1/conflicts", SECRETARY, record=made)).json()["items"]
@@ -49,7 +68,9 @@ async def test_what_stays_does_not_depend_on_who_syncs_first(
 
 
 @pytest.mark.parametrize("order", ["edit first", "deletion first"])
-async def test_an_edit_wins_over_a_deletion_that_did_not_know_of_it(world: World, order: str) -> None:
+async def test_an_edit_wins_over_a_deletion_that_did_not_know_of_it(
+    world: World, order: str
+) -> None:
     one, two = world.phone(WORKER), world.phone(SECRETARY)
     made = one.put("household", HOUSE, grid=GRID)
     await one.sync()
@@ -60,9 +81,17 @@ async def test_an_edit_wins_over_a_deletion_that_did_not_know_of_it(world: World
     for phone in (one, two, one) if order == "edit first" else (two, one, two):
         await phone.sync()
     for phone in (one, two):
-        assert next(view.fields["phone"] for view in phone.records("household") if view.id == made) == "1"
+        assert (
+            next(view.fields["phone"] for view in phone.records("household") if view.id == made)
+            == "1"
+        )
     [conflict] = (await world.get("/v1/conflicts", SECRETARY, record=made)).json()["items"]
-    assert (conflict["field"], conflict["kept"], conflict["lost"], conflict["lost_by"]) == ("deleted", False, True, SECRETARY)
+    assert (conflict["field"], conflict["kept"], conflict["lost"], conflict["lost_by"]) == (
+        "deleted",
+        False,
+        True,
+        SECRETARY,
+    )
 
 
 async def test_two_cadres_who_resolve_the_same_problem_offline_never_conflict(world: World) -> None:
@@ -87,4 +116,7 @@ async def test_a_step_is_never_deleted(world: World) -> None:
     step = phone.put("step", {"problem_id": made, "action": "accept", "at": AT}, grid=GRID)
     phone.delete("step", step, grid=GRID)
     report = await phone.sync()
-    assert [(verdict.outcome, verdict.reason) for verdict in report.verdicts][-1] == ("held", "append-only")
+    assert [(verdict.outcome, verdict.reason) for verdict in report.verdicts][-1] == (
+        "held",
+        "append-only",
+    )

@@ -11,8 +11,12 @@ DAY = 24 * HOUR
 YEAR = 365 * DAY
 
 
-@pytest.mark.parametrize("ahead", [7_000, -7_000, HOUR, -HOUR, 2 * DAY, -2 * DAY, 4 * YEAR, -10 * YEAR])
-async def test_a_wrong_clock_is_corrected_and_its_phone_hears_of_it(world: World, ahead: int) -> None:
+@pytest.mark.parametrize(
+    "ahead", [7_000, -7_000, HOUR, -HOUR, 2 * DAY, -2 * DAY, 4 * YEAR, -10 * YEAR]
+)
+async def test_a_wrong_clock_is_corrected_and_its_phone_hears_of_it(
+    world: World, ahead: int
+) -> None:
     phone = world.phone(ahead_ms=ahead)
     from sync_protocol.device.device import moment_at
 
@@ -47,11 +51,15 @@ async def test_a_clock_years_ahead_wins_no_conflict(world: World) -> None:
     secretary.put("household", {"phone": "late"}, grid=GRID, id=house)
     for phone in (worker, secretary, worker):
         await phone.sync()
-    assert [view.fields["phone"] for view in worker.records("household") if view.id == house] == ["late"]
+    assert [view.fields["phone"] for view in worker.records("household") if view.id == house] == [
+        "late"
+    ]
 
 
 @pytest.mark.parametrize("jump", [2 * DAY, -2 * DAY, -10 * YEAR])
-async def test_a_clock_that_jumps_between_two_edits_keeps_their_order(world: World, jump: int) -> None:
+async def test_a_clock_that_jumps_between_two_edits_keeps_their_order(
+    world: World, jump: int
+) -> None:
     phone = world.phone()
     await phone.sync()
     house = phone.records("household", GRID)[0].id
@@ -73,7 +81,9 @@ async def test_nothing_is_ever_later_than_the_servers_now(world: World) -> None:
     """A phone that lies in `sent_at` as well cannot reach into the future."""
     phone = world.wire()
     future = "0" + f"{world.clock.ms() + YEAR:x}" + "0000"
-    await phone.send(phone.mutation(1, stamp=future, fields={"visited_at": "2030-01-01T00:00:00+08:00"}))
+    await phone.send(
+        phone.mutation(1, stamp=future, fields={"visited_at": "2030-01-01T00:00:00+08:00"})
+    )
     [row] = await world.fetch("SELECT stamp, visited_at FROM visit")
     assert stamp_ms(f"{row['stamp']:016x}") <= world.clock.ms()
     assert row["visited_at"] <= world.clock.now()

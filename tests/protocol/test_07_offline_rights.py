@@ -1,4 +1,6 @@
-"""Promise 7: rights are judged by the posts valid when a thing was written; a revoked device may still push, and only push."""
+"""Promise 7: rights are judged by the posts valid when a thing was written; a revoked device may
+still push, and only push.
+"""
 
 import pytest
 
@@ -59,15 +61,22 @@ async def test_a_post_that_forbids_a_kind_holds_it(world: World) -> None:
     committee.put("visit", AT, grid=GRID)
     committee.put("weekly_analysis", {"week": "2026-W47", "situation": "代写"}, grid=GRID)
     report = await committee.sync()
-    assert [(verdict.outcome, verdict.reason) for verdict in report.verdicts] == [("applied", None), ("held", "not-allowed")]
+    assert [(verdict.outcome, verdict.reason) for verdict in report.verdicts] == [
+        ("applied", None),
+        ("held", "not-allowed"),
+    ]
 
 
-async def test_a_revoked_device_hands_in_what_it_wrote_before_and_is_then_wiped(world: World) -> None:
+async def test_a_revoked_device_hands_in_what_it_wrote_before_and_is_then_wiped(
+    world: World,
+) -> None:
     phone = world.phone()
     await phone.sync()
     phone.put("visit", AT | {"content": "撤销之前"}, grid=GRID)
     world.clock.forward(minutes=10)
-    await world.fetch("UPDATE device SET revoked_at = $2 WHERE id = $1", phone.id, world.clock.now())
+    await world.fetch(
+        "UPDATE device SET revoked_at = $2 WHERE id = $1", phone.id, world.clock.now()
+    )
     world.clock.forward(minutes=10)
     phone.put("visit", AT | {"content": "撤销之后"}, grid=GRID)
 
@@ -76,7 +85,9 @@ async def test_a_revoked_device_hands_in_what_it_wrote_before_and_is_then_wiped(
 
     assert phone.records() == []
     assert phone.store.count_unsent() == 0
-    assert [row["content"] for row in await world.fetch("SELECT content FROM visit")] == ["撤销之前"]
+    assert [row["content"] for row in await world.fetch("SELECT content FROM visit")] == [
+        "撤销之前"
+    ]
     [held] = (await world.get("/v1/held")).json()["items"]
     assert (held["reason"], held["mutation"]["fields"]["content"]) == ("device-revoked", "撤销之后")
 
@@ -84,12 +95,16 @@ async def test_a_revoked_device_hands_in_what_it_wrote_before_and_is_then_wiped(
 async def test_a_revoked_device_gets_no_data_and_wipes_only_when_all_is_in(world: World) -> None:
     phone = world.wire()
     await phone.send()
-    await world.fetch("UPDATE device SET revoked_at = $2 WHERE id = $1", phone.device, world.clock.now())
+    await world.fetch(
+        "UPDATE device SET revoked_at = $2 WHERE id = $1", phone.device, world.clock.now()
+    )
     waiting = await phone.send(phone.mutation(1), queued=1)
     assert (waiting.status_code, waiting.json()["type"]) == (401, "/problems/device-revoked")
     assert (waiting.json()["wipe"], waiting.json()["acked"]) == (False, 1)
     last = await phone.send(phone.mutation(2))
     assert (last.json()["wipe"], last.json()["acked"]) == (True, 2)
     assert "changes" not in last.json()
-    verify = await phone.post({"grids": [{"grid": GRID, "rev": 0, "count": 0, "digest": "0" * 16}]}, "/v1/sync/verify")
+    verify = await phone.post(
+        {"grids": [{"grid": GRID, "rev": 0, "count": 0, "digest": "0" * 16}]}, "/v1/sync/verify"
+    )
     assert verify.json()["type"] == "/problems/device-revoked"

@@ -1,4 +1,6 @@
-"""Promise 8: what enters the scope is sent from the start, what leaves it is named, and a record that moves leaves no copy behind."""
+"""Promise 8: what enters the scope is sent from the start, what leaves it is named, and a record
+that moves leaves no copy behind.
+"""
 
 from sync_protocol.device import Device
 from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER, World
@@ -36,15 +38,23 @@ async def test_unsent_edits_of_a_dropped_grid_stay(world: World) -> None:
     house = phone.records("household", OTHER_GRID)[0].id
     phone.put("household", {"phone": "1"}, grid=OTHER_GRID, id=house)
     world.clock.forward(minutes=1)
-    await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", SECRETARY, world.clock.now())
+    await world.fetch(
+        "UPDATE post SET valid_to = $2 WHERE staff_code = $1", SECRETARY, world.clock.now()
+    )
     report = await phone.sync()
     assert [verdict.outcome for verdict in report.verdicts] == ["applied"]
     [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
     assert world.decrypted("household", "phone", house, row["phone"]) == "1"
 
 
-async def test_a_household_that_moves_leaves_the_first_phone_and_appears_on_the_other(world: World) -> None:
-    worker, other, secretary = world.phone(WORKER), world.phone(OTHER_WORKER), world.phone(SECRETARY)
+async def test_a_household_that_moves_leaves_the_first_phone_and_appears_on_the_other(
+    world: World,
+) -> None:
+    worker, other, secretary = (
+        world.phone(WORKER),
+        world.phone(OTHER_WORKER),
+        world.phone(SECRETARY),
+    )
     for phone in (worker, other, secretary):
         await phone.sync()
     house = worker.records("household")[0].id
@@ -53,7 +63,9 @@ async def test_a_household_that_moves_leaves_the_first_phone_and_appears_on_the_
         await phone.sync()
     assert house not in houses(worker)
     assert house in houses(other)
-    assert [view.grid for view in secretary.records("household") if view.id == house] == [OTHER_GRID]
+    assert [view.grid for view in secretary.records("household") if view.id == house] == [
+        OTHER_GRID
+    ]
     for phone in (worker, other, secretary):
         assert await phone.verify() == []
 
@@ -80,7 +92,10 @@ async def test_a_worker_who_had_not_heard_of_the_move_still_counts(world: World)
     report = await worker.sync()
     assert [verdict.outcome for verdict in report.verdicts] == ["merged"]
     [row] = await world.fetch("SELECT grid, phone FROM household WHERE id = $1", house)
-    assert (row["grid"], world.decrypted("household", "phone", house, row["phone"])) == (OTHER_GRID, "1")
+    assert (row["grid"], world.decrypted("household", "phone", house, row["phone"])) == (
+        OTHER_GRID,
+        "1",
+    )
     assert house not in houses(worker)
 
 
@@ -95,8 +110,12 @@ async def test_the_scope_comes_from_the_posts_never_from_the_cursor(world: World
     assert OTHER_GRID in answer["dropped_grids"]
 
 
-async def test_what_still_counts_in_a_grid_that_left_the_scope_stays_on_no_phone(world: World) -> None:
-    """The work of a former post is taken in, at the sync that drops the grid, and at any later one."""
+async def test_what_still_counts_in_a_grid_that_left_the_scope_stays_on_no_phone(
+    world: World,
+) -> None:
+    """The work of a former post is taken in, at the sync that drops the grid, and at any later
+    one.
+    """
     phone = world.phone(WORKER)
     await phone.sync()
     phone.put("visit", AT, grid=GRID)

@@ -86,7 +86,9 @@ class Restorable:
 
 
 @pytest.fixture
-async def service(server: str, settings: Settings, clock: Clock, tmp_path: Path) -> AsyncIterator[Restorable]:
+async def service(
+    server: str, settings: Settings, clock: Clock, tmp_path: Path
+) -> AsyncIterator[Restorable]:
     service = Restorable(server, settings, clock, tmp_path)
     await service.start()
     yield service
@@ -98,7 +100,9 @@ def contents(phone: Phone) -> list[Any]:
 
 
 @pytest.mark.parametrize("new_epoch", [True, False])
-async def test_what_the_server_lost_comes_back_from_the_phones(service: Restorable, new_epoch: bool) -> None:
+async def test_what_the_server_lost_comes_back_from_the_phones(
+    service: Restorable, new_epoch: bool
+) -> None:
     worker, secretary = service.phone(WORKER), service.phone(SECRETARY)
     worker.put("visit", AT | {"content": "备份之前"}, grid=GRID)
     await worker.sync()
@@ -138,7 +142,12 @@ async def test_a_base_of_the_lost_history_is_compared_by_stamps(service: Restora
     for phone in (secretary, worker, secretary):  # the later edit comes first
         await phone.sync()
 
-    assert {view.fields["phone"] for phone in (worker, secretary) for view in phone.records("household") if view.id == house} == {"2"}
+    assert {
+        view.fields["phone"]
+        for phone in (worker, secretary)
+        for view in phone.records("household")
+        if view.id == house
+    } == {"2"}
 
 
 async def test_a_forged_cursor_proves_nothing(world: World) -> None:
@@ -152,7 +161,9 @@ async def test_a_forged_cursor_proves_nothing(world: World) -> None:
     assert answer["changes"] == first["changes"]
 
 
-async def test_a_device_that_the_restored_server_never_knew_is_taken_in_again(service: Restorable) -> None:
+async def test_a_device_that_the_restored_server_never_knew_is_taken_in_again(
+    service: Restorable,
+) -> None:
     backup = await service.backup()
     worker = service.phone(WORKER)
     worker.put("visit", AT | {"content": "甲"}, grid=GRID)
@@ -164,7 +175,9 @@ async def test_a_device_that_the_restored_server_never_knew_is_taken_in_again(se
     assert len(await service.world.fetch("SELECT FROM visit")) == 2
 
 
-async def test_server_and_phone_restored_both_at_once_lose_only_what_nobody_holds(service: Restorable) -> None:
+async def test_server_and_phone_restored_both_at_once_lose_only_what_nobody_holds(
+    service: Restorable,
+) -> None:
     worker, secretary = service.phone(WORKER), service.phone(SECRETARY)
     worker.put("visit", AT | {"content": "1"}, grid=GRID)
     await worker.sync()
@@ -188,7 +201,7 @@ async def test_server_and_phone_restored_both_at_once_lose_only_what_nobody_hold
     assert await worker.verify() == await secretary.verify() == []
 
 
-# ------------------------------------------------------------------------------------- more than a request can hold
+# --------------------------------------------------------------------- more than a request can hold
 
 
 KEPT = 3_500
@@ -201,18 +214,30 @@ def write_many(phone: Phone, name: str, first: int, last: int) -> None:
 
 
 async def numbers_of(service: Restorable, device: str) -> list[int]:
-    return [row["seq"] for row in await service.world.fetch("SELECT seq FROM mutation WHERE device = $1 ORDER BY seq", device)]
+    return [
+        row["seq"]
+        for row in await service.world.fetch(
+            "SELECT seq FROM mutation WHERE device = $1 ORDER BY seq", device
+        )
+    ]
 
 
 async def kept_contents(service: Restorable) -> set[str]:
-    return {row["content"] for row in await service.world.fetch("SELECT content FROM visit WHERE content ~ '^[ab][0-9]+$'")}
+    return {
+        row["content"]
+        for row in await service.world.fetch(
+            "SELECT content FROM visit WHERE content ~ '^[ab][0-9]+$'"
+        )
+    }
 
 
 def named(name: str, first: int, last: int) -> set[str]:
     return {f"{name}{number}" for number in range(first, last + 1)}
 
 
-async def test_a_phone_that_keeps_more_than_a_request_holds_shows_all_of_it_again(service: Restorable) -> None:
+async def test_a_phone_that_keeps_more_than_a_request_holds_shows_all_of_it_again(
+    service: Restorable,
+) -> None:
     phone = service.phone(WORKER)
     write_many(phone, "a", 1, 2_000)
     await phone.sync()
@@ -228,11 +253,18 @@ async def test_a_phone_that_keeps_more_than_a_request_holds_shows_all_of_it_agai
     assert sorted({*again}) == list(range(1, 2_001))
     assert await numbers_of(service, device) == list(range(1, KEPT + 1))
     assert await kept_contents(service) == named("a", 1, KEPT)
-    assert (phone.id, phone.store.acked, phone.store.count_unsent(), phone.store.tracing) == (device, KEPT, 0, False)
+    assert (phone.id, phone.store.acked, phone.store.count_unsent(), phone.store.tracing) == (
+        device,
+        KEPT,
+        0,
+        False,
+    )
     assert await phone.verify() == []
 
 
-async def test_what_a_copy_of_the_phone_wrote_under_later_numbers_is_found_and_nothing_is_skipped(service: Restorable) -> None:
+async def test_what_a_copy_of_the_phone_wrote_under_later_numbers_is_found_and_nothing_is_skipped(
+    service: Restorable,
+) -> None:
     phone = service.phone(WORKER)
     write_many(phone, "a", 1, 1_500)
     await phone.sync()
@@ -265,9 +297,12 @@ async def test_what_the_server_lost_in_the_middle_is_handed_in_again(service: Re
     await phone.sync()
     device = phone.id
     await service.world.fetch(
-        "DELETE FROM visit USING mutation m WHERE m.id = visit.id::text AND m.device = $1 AND m.seq BETWEEN 1200 AND 1300", device
+        "DELETE FROM visit USING mutation m WHERE m.id = visit.id::text AND m.device = $1 AND m.seq BETWEEN 1200 AND 1300",
+        device,
     )
-    await service.world.fetch("DELETE FROM mutation WHERE device = $1 AND seq BETWEEN 1200 AND 1300", device)
+    await service.world.fetch(
+        "DELETE FROM mutation WHERE device = $1 AND seq BETWEEN 1200 AND 1300", device
+    )
     await service.world.fetch("UPDATE server SET epoch = gen_random_uuid()")
 
     await phone.sync()
@@ -277,11 +312,15 @@ async def test_what_the_server_lost_in_the_middle_is_handed_in_again(service: Re
     assert await phone.verify() == []
 
 
-async def test_a_revoked_phone_that_shows_all_again_is_wiped_only_when_all_was_shown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_revoked_phone_that_shows_all_again_is_wiped_only_when_all_was_shown(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     phone = world.phone()
     write_many(phone, "a", 1, 1_500)
     await phone.sync()
-    await world.fetch("UPDATE device SET revoked_at = $2 WHERE id = $1", phone.id, world.clock.now())
+    await world.fetch(
+        "UPDATE device SET revoked_at = $2 WHERE id = $1", phone.id, world.clock.now()
+    )
     phone.store.trace_back(0)
     shown: list[int] = []
     take_refusal = phone.store.take_refusal

@@ -10,12 +10,16 @@ AT = {"visited_at": "2026-11-20T09:00:00+08:00"}
 async def test_other_content_under_a_used_number_means_a_forked_device(world: World) -> None:
     phone = world.wire()
     await phone.send(phone.mutation(1))
-    response = await phone.send(phone.mutation(1, fields={"visited_at": "2026-11-19T09:00:00+08:00"}))
+    response = await phone.send(
+        phone.mutation(1, fields={"visited_at": "2026-11-19T09:00:00+08:00"})
+    )
     assert (response.status_code, response.json()["type"]) == (409, "/problems/device-forked")
     assert len(await world.fetch("SELECT FROM visit")) == 1
 
 
-async def test_a_phone_restored_from_a_backup_registers_again_and_loses_nothing(world: World, tmp_path: Path) -> None:
+async def test_a_phone_restored_from_a_backup_registers_again_and_loses_nothing(
+    world: World, tmp_path: Path
+) -> None:
     phone = world.phone()
     phone.put("visit", AT | {"content": "备份里有"}, grid=GRID)
     await phone.sync()
@@ -30,12 +34,16 @@ async def test_a_phone_restored_from_a_backup_registers_again_and_loses_nothing(
     await phone.sync()
 
     assert phone.id != first_id
-    assert sorted(view.fields["content"] for view in phone.records("visit")) == sorted(["备份里有", "备份里没有", "恢复之后"])
+    assert sorted(view.fields["content"] for view in phone.records("visit")) == sorted(
+        ["备份里有", "备份里没有", "恢复之后"]
+    )
     assert len(await world.fetch("SELECT FROM visit")) == 3
     assert await phone.verify() == []
 
 
-async def test_a_restored_phone_that_wrote_nothing_simply_goes_on(world: World, tmp_path: Path) -> None:
+async def test_a_restored_phone_that_wrote_nothing_simply_goes_on(
+    world: World, tmp_path: Path
+) -> None:
     phone = world.phone()
     phone.put("visit", AT, grid=GRID)
     old = phone.store.copy_to(tmp_path / "old.sqlite3")
@@ -49,7 +57,9 @@ async def test_a_restored_phone_that_wrote_nothing_simply_goes_on(world: World, 
     assert len(await world.fetch("SELECT FROM visit")) == 2
 
 
-async def test_two_phones_with_one_device_id_keep_all_that_both_write(world: World, tmp_path: Path) -> None:
+async def test_two_phones_with_one_device_id_keep_all_that_both_write(
+    world: World, tmp_path: Path
+) -> None:
     one = world.phone()
     one.put("visit", AT | {"content": "0"}, grid=GRID)
     await one.sync()

@@ -1,4 +1,6 @@
-"""Promise 12: every device can prove its copy, and heals it without touching what is not handed in yet."""
+"""Promise 12: every device can prove its copy, and heals it without touching what is not handed in
+yet.
+"""
 
 from typing import Any
 
@@ -38,7 +40,9 @@ async def test_a_spoilt_copy_is_noticed_and_healed(world: World, spoil: str) -> 
 async def test_healing_leaves_the_outbox_alone(world: World) -> None:
     phone = world.phone()
     await phone.sync()
-    phone.put_unchecked("visit", {"visited_at": "昨天"}, grid=GRID, id=phone._id_for("visit", {}, GRID))
+    phone.put_unchecked(
+        "visit", {"visited_at": "昨天"}, grid=GRID, id=phone._id_for("visit", {}, GRID)
+    )
     await phone.sync()
     house = phone.records("household")[0].id
     phone.put("household", {"phone": "1"}, grid=GRID, id=house)
@@ -47,7 +51,9 @@ async def test_healing_leaves_the_outbox_alone(world: World) -> None:
     assert not await phone._exchange_once(SyncReport())
     assert len(phone.held()) == 1
     assert before == [(2, {"phone": "1"})]
-    assert next(view for view in phone.records("household") if view.id == house).fields["phone"] == "1"
+    assert (
+        next(view for view in phone.records("household") if view.id == house).fields["phone"] == "1"
+    )
     assert await phone.verify() == []
 
 
@@ -63,9 +69,16 @@ async def test_a_device_verifies_once_a_day_by_itself(world: World) -> None:
 
 async def test_the_digest_is_that_of_the_contract(world: World) -> None:
     phone = world.wire()
-    changes = [change for change in (await phone.send()).json()["changes"] if change["kind"] == "household"]
+    changes = [
+        change for change in (await phone.send()).json()["changes"] if change["kind"] == "household"
+    ]
     digest = copy_digest((change["id"], change["rev"]) for change in changes)
-    claim = {"grid": GRID, "rev": max(change["rev"] for change in changes), "count": 3, "digest": digest}
+    claim = {
+        "grid": GRID,
+        "rev": max(change["rev"] for change in changes),
+        "count": 3,
+        "digest": digest,
+    }
     for change, mismatched in (({}, []), ({"count": 2}, [GRID]), ({"digest": "0" * 16}, [GRID])):
         answer = await phone.post({"grids": [claim | change]}, "/v1/sync/verify")
         assert answer.json() == {"mismatched": mismatched}
@@ -74,17 +87,27 @@ async def test_the_digest_is_that_of_the_contract(world: World) -> None:
 async def test_a_grid_outside_the_scope_never_matches(world: World) -> None:
     phone = world.wire()
     claim = {"grid": FAR_GRID, "rev": 0, "count": 0, "digest": "0" * 16}
-    assert (await phone.post({"grids": [claim]}, "/v1/sync/verify")).json() == {"mismatched": [FAR_GRID]}
+    assert (await phone.post({"grids": [claim]}, "/v1/sync/verify")).json() == {
+        "mismatched": [FAR_GRID]
+    }
     assert (await phone.post({"grids": [claim, claim]}, "/v1/sync/verify")).status_code == 422
     assert (await phone.post({"grids": "all"}, "/v1/sync/verify")).status_code == 422
 
 
 async def test_copies_agree_as_the_windows_move_on(world: World) -> None:
-    """What a first pull would give now changes with the days; a phone that pulled long ago still proves its copy."""
+    """What a first pull would give now changes with the days; a phone that pulled long ago still
+    proves its copy.
+    """
     phone, reader = world.phone(), world.phone(SECRETARY)
     phone.put("visit", AT, grid=GRID)
-    made = phone.put("problem", {"title": "a", "duty": "emergency", "raised_at": AT["visited_at"]}, grid=GRID)
-    phone.put("step", {"problem_id": made, "action": "reject", "reason": "unfounded", "at": AT["visited_at"]}, grid=GRID)
+    made = phone.put(
+        "problem", {"title": "a", "duty": "emergency", "raised_at": AT["visited_at"]}, grid=GRID
+    )
+    phone.put(
+        "step",
+        {"problem_id": made, "action": "reject", "reason": "unfounded", "at": AT["visited_at"]},
+        grid=GRID,
+    )
     await phone.sync()
     await reader.sync()
     for _ in range(4):
@@ -94,7 +117,7 @@ async def test_copies_agree_as_the_windows_move_on(world: World) -> None:
             assert await each.verify() == []
 
 
-# -------------------------------------------------------------------------------------------------------- mailboxes
+# ---------------------------------------------------------------------------------------- mailboxes
 
 
 MAILBOX = f"@{WORKER}"
@@ -103,22 +126,32 @@ EMPTY = {"rev": 0, "count": 0, "digest": "0" * 16}
 
 
 async def published(world: World, unit: str = TOWNSHIP, staff_code: str = SUPERVISOR) -> str:
-    made = await world.post("/v1/articles", {"unit": unit, "kind": "policy", "title": "政策", "body": "……"}, staff_code)
+    made = await world.post(
+        "/v1/articles", {"unit": unit, "kind": "policy", "title": "政策", "body": "……"}, staff_code
+    )
     await world.post(f"/v1/articles/{made.json()['id']}/publication", None, staff_code)
     return str(made.json()["id"])
 
 
 async def with_mailboxes(world: World) -> Phone:
-    """A phone with two held mutations, one of them discarded, and two articles, one of them withdrawn."""
+    """A phone with two held mutations, one of them discarded, and two articles, one of them
+    withdrawn.
+    """
     phone = world.phone()
     await published(world)
     withdrawn = await published(world)
     for number in range(3):
-        phone.put_unchecked("visit", {"visited_at": f"第{number}天"}, grid=GRID, id=phone._id_for("visit", {}, GRID))
+        phone.put_unchecked(
+            "visit", {"visited_at": f"第{number}天"}, grid=GRID, id=phone._id_for("visit", {}, GRID)
+        )
     await phone.sync()
     discarded = phone.held()[0]
-    [held] = await world.fetch("SELECT id::text FROM held WHERE device = $1 AND seq = $2", phone.id, discarded.seq)
-    assert (await world.post(f"/v1/held/{held['id']}/discard", {"reason": "重复"}, SECRETARY)).status_code == 200
+    [held] = await world.fetch(
+        "SELECT id::text FROM held WHERE device = $1 AND seq = $2", phone.id, discarded.seq
+    )
+    assert (
+        await world.post(f"/v1/held/{held['id']}/discard", {"reason": "重复"}, SECRETARY)
+    ).status_code == 200
     await world.post(f"/v1/articles/{withdrawn}/withdrawal", None, SUPERVISOR)
     await phone.sync()
     assert (len(phone.held()), len(phone.records("article"))) == (2, 1)
@@ -141,10 +174,16 @@ async def test_mailboxes_are_proven_like_grids(world: World) -> None:
 OPEN = "(SELECT min(id) FROM record WHERE kind = 'held' AND fields LIKE '%\"open\"%')"
 DAMAGES = {
     "a notice is missing": (f"DELETE FROM record WHERE id = {OPEN}", MAILBOX),
-    "a notice is not the server's": (f"UPDATE record SET id = '00000000-0000-4000-8000-000000000000' WHERE id = {OPEN}", MAILBOX),
+    "a notice is not the server's": (
+        f"UPDATE record SET id = '00000000-0000-4000-8000-000000000000' WHERE id = {OPEN}",
+        MAILBOX,
+    ),
     "all notices are gone": ("DELETE FROM record WHERE kind = 'held'", MAILBOX),
     "an article is missing": ("DELETE FROM record WHERE kind = 'article'", ARTICLES),
-    "an article is old": ("UPDATE record SET rev = rev - 1 WHERE kind = 'article' AND NOT deleted", ARTICLES),
+    "an article is old": (
+        "UPDATE record SET rev = rev - 1 WHERE kind = 'article' AND NOT deleted",
+        ARTICLES,
+    ),
 }
 
 
@@ -161,13 +200,17 @@ async def test_a_damaged_copy_of_a_mailbox_is_noticed_and_healed(world: World, d
     assert (phone.held(), phone.records("article")) == (held, articles)
 
 
-async def test_an_own_mailbox_in_which_nothing_ever_lay_is_matched_by_an_empty_copy(world: World) -> None:
+async def test_an_own_mailbox_in_which_nothing_ever_lay_is_matched_by_an_empty_copy(
+    world: World,
+) -> None:
     wire = world.wire()
     mailboxes = [MAILBOX, ARTICLES, "#1502", f"#{GRID}"]
     claims = [{"grid": mailbox} | EMPTY for mailbox in mailboxes]
     assert (await wire.post({"grids": claims}, "/v1/sync/verify")).json() == {"mismatched": []}
     claims = [claim | {"count": 1} for claim in claims]
-    assert (await wire.post({"grids": claims}, "/v1/sync/verify")).json() == {"mismatched": mailboxes}
+    assert (await wire.post({"grids": claims}, "/v1/sync/verify")).json() == {
+        "mismatched": mailboxes
+    }
 
 
 async def test_somebody_elses_mailbox_tells_nothing(world: World) -> None:

@@ -50,7 +50,9 @@ async def test_a_page_ends_near_its_bytes(world: World) -> None:
     writer = world.wire()
     for start in (1, 51):
         fields = {"visited_at": "2026-11-20T09:00:00+08:00", "content": "长" * 4000}
-        await writer.send(*[writer.mutation(seq, fields=fields) for seq in range(start, start + 50)])
+        await writer.send(
+            *[writer.mutation(seq, fields=fields) for seq in range(start, start + 50)]
+        )
     answers = await pages(world.wire(SECRETARY), limit=5000)
     sizes = [len(json.dumps(answer["changes"], ensure_ascii=False)) for answer in answers]
     assert len(sizes) > 1
@@ -85,7 +87,9 @@ async def test_a_feed_is_whole_while_others_write_to_it(world: World) -> None:
 
 
 async def test_a_pull_while_a_push_is_held_open_skips_nothing(world: World) -> None:
-    """A row that is committed late must not be skipped by a cursor: two connections, one held open."""
+    """A row that is committed late must not be skipped by a cursor: two connections, one held
+    open.
+    """
     first, second, reader = world.wire(), world.wire(), world.wire(SECRETARY)
     await reader.send()
     with first_held_at(failpoints.PUSH_WRITTEN) as (written, release):
@@ -107,7 +111,10 @@ async def test_the_windows_of_a_first_pull(world: World) -> None:
         return canonical_moment(world.clock.now() - timedelta(days=days))
 
     seq = iter(range(1, 100))
-    visits = {days: phone.mutation(next(seq), fields={"visited_at": at(days)}) for days in (1, 61, 63, 400)}
+    visits = {
+        days: phone.mutation(next(seq), fields={"visited_at": at(days)})
+        for days in (1, 61, 63, 400)
+    }
     problems: dict[Any, Any] = {}
     steps = []
     for name, days, action in (
@@ -116,17 +123,26 @@ async def test_the_windows_of_a_first_pull(world: World) -> None:
         ("closed long ago", 100, "close"),
         ("just closed", 10, "close"),
     ):
-        problem = phone.mutation(next(seq), "problem", fields={"title": name, "duty": "emergency", "raised_at": at(400)})
+        problem = phone.mutation(
+            next(seq), "problem", fields={"title": name, "duty": "emergency", "raised_at": at(400)}
+        )
         problems[name] = problem
         for one in ("resolve", "close") if action == "close" else (action,) if action else ():
             fields = {"problem_id": problem["id"], "action": one, "at": at(days)}
             steps.append((name, phone.mutation(next(seq), "step", fields=fields)))
-    await phone.send(*visits.values(), *sorted([*problems.values(), *(step for _, step in steps)], key=lambda item: item["seq"]))
+    await phone.send(
+        *visits.values(),
+        *sorted([*problems.values(), *(step for _, step in steps)], key=lambda item: item["seq"]),
+    )
 
     got = set(ids_of(await pages(world.wire(SECRETARY))))
 
     assert {days for days, item in visits.items() if item["id"] in got} == {1, 61}
-    assert {name for name, item in problems.items() if item["id"] in got} == {"open", "resolved", "just closed"}
+    assert {name for name, item in problems.items() if item["id"] in got} == {
+        "open",
+        "resolved",
+        "just closed",
+    }
     assert {name for name, item in steps if item["id"] in got} == {"resolved", "just closed"}
 
 
@@ -143,13 +159,20 @@ async def test_a_record_that_the_first_pull_left_out_comes_when_it_changes(world
     old = phone.mutation(1, fields={"visited_at": "2025-01-01T09:00:00+08:00"})
     [verdict] = (await phone.send(old)).json()["verdicts"]
     assert old["id"] not in ids_of(await pages(reader))
-    await phone.send(phone.mutation(2, id=old["id"], base=verdict["rev"], fields={"content": "补记"}))
+    await phone.send(
+        phone.mutation(2, id=old["id"], base=verdict["rev"], fields={"content": "补记"})
+    )
     assert ids_of(await pages(reader)) == [old["id"]]
 
 
 async def test_a_request_of_two_mebibytes_is_the_limit(world: World) -> None:
     phone = world.wire()
-    big = [phone.mutation(seq, fields={"visited_at": "2026-11-20T09:00:00+08:00", "content": "a" * 3990}) for seq in range(1, 600)]
+    big = [
+        phone.mutation(
+            seq, fields={"visited_at": "2026-11-20T09:00:00+08:00", "content": "a" * 3990}
+        )
+        for seq in range(1, 600)
+    ]
     response = await phone.send(*big)
     assert (response.status_code, response.json()["type"]) == (413, "/problems/too-large")
     assert (await phone.send(*big[:400])).status_code == 200

@@ -19,20 +19,38 @@ async def test_own_mutations_applied_as_sent_are_not_sent_back(world: World) -> 
 async def test_what_was_changed_on_the_way_is_sent_back(world: World) -> None:
     phone = world.wire()
     await phone.send()
-    trimmed = phone.mutation(1, fields={"visited_at": "2026-11-20T09:00:00+08:00", "content": "  看望  "})
+    trimmed = phone.mutation(
+        1, fields={"visited_at": "2026-11-20T09:00:00+08:00", "content": "  看望  "}
+    )
     [change] = (await phone.send(trimmed)).json()["changes"]
     assert change["fields"]["content"] == "看望"
 
 
-SPELLINGS = {"00:00+08:00": False, "00:00.123Z": False, "00:00.123000Z": False, "00:00,123+0800": False, "00+08": False}
-SPELLINGS |= {"00:00.1234Z": True, "00:00.123456Z": True, "00:00.1230001+08:00": True, "00:00,12345Z": True, "00:00.123456789+08": True}
+SPELLINGS = {
+    "00:00+08:00": False,
+    "00:00.123Z": False,
+    "00:00.123000Z": False,
+    "00:00,123+0800": False,
+    "00+08": False,
+}
+SPELLINGS |= {
+    "00:00.1234Z": True,
+    "00:00.123456Z": True,
+    "00:00.1230001+08:00": True,
+    "00:00,12345Z": True,
+    "00:00.123456789+08": True,
+}
 
 
 @pytest.mark.parametrize(("spelling", "is_cut"), SPELLINGS.items())
-async def test_a_time_is_sent_back_if_something_of_it_was_cut(world: World, spelling: str, is_cut: bool) -> None:
+async def test_a_time_is_sent_back_if_something_of_it_was_cut(
+    world: World, spelling: str, is_cut: bool
+) -> None:
     phone = world.wire()
     await phone.send()
-    answer = (await phone.send(phone.mutation(1, fields={"visited_at": f"2026-11-19T09:{spelling}"}))).json()
+    answer = (
+        await phone.send(phone.mutation(1, fields={"visited_at": f"2026-11-19T09:{spelling}"}))
+    ).json()
     assert (answer["verdicts"][0]["outcome"], len(answer["changes"])) == ("applied", int(is_cut))
 
 
@@ -72,15 +90,21 @@ async def test_a_deletion_stays_deleted(world: World) -> None:
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_the_rev_of_an_own_mutation_stays_known_when_the_own_next_one_has_replaced_it(world: World, together: bool) -> None:
-    """The cursor is behind it, and the record's clocks tell of the newest mutation only: the log knows."""
+async def test_the_rev_of_an_own_mutation_stays_known_when_the_own_next_one_has_replaced_it(
+    world: World, together: bool
+) -> None:
+    """The cursor is behind it, and the record's clocks tell of the newest mutation only: the log
+    knows.
+    """
     other, wire = world.wire(SECRETARY), world.wire()
     created = other.mutation(1)
     base = (await other.send(created)).json()["verdicts"][0]["rev"]
     await wire.send()
     behind = wire.cursor
     about: dict[str, Any] = {"id": created["id"]}
-    [verdict] = (await wire.send(wire.mutation(1, base=base, fields={"content": "一"}, **about))).json()["verdicts"]
+    [verdict] = (
+        await wire.send(wire.mutation(1, base=base, fields={"content": "一"}, **about))
+    ).json()["verdicts"]
     assert verdict["outcome"] == "applied"
     wire.cursor = behind  # that answer was taken, and the cursor of an earlier one kept: two exchanges that overlapped
     about["base"] = verdict["rev"]

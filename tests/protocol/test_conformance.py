@@ -1,4 +1,6 @@
-"""`gridloop conformance`: the reference device passes, and a client that is broken on purpose does not."""
+"""`gridloop conformance`: the reference device passes, and a client that is broken on purpose does
+not.
+"""
 
 import sys
 from pathlib import Path
@@ -46,7 +48,9 @@ async def test_the_reference_device_passes() -> None:
 
 
 async def test_a_client_that_shares_nothing_with_the_reference_device_passes() -> None:
-    outcome = await outcome_of(f"{sys.executable} -m tests.protocol.rules_adapter", Wanted([FIRST], seeds=3, steps=60))
+    outcome = await outcome_of(
+        f"{sys.executable} -m tests.protocol.rules_adapter", Wanted([FIRST], seeds=3, steps=60)
+    )
     assert (outcome.findings, outcome.histories) == ([], 3)
 
 
@@ -56,8 +60,12 @@ async def test_a_broken_client_fails(name: str) -> None:
     assert [one.case for one in outcome.findings][:1] == [NOTICED_BY[name]]
 
 
-@pytest.mark.parametrize(("name", "seed"), [("keeps_no_outbox", 1), ("sends_everything_at_once", 3)])
-async def test_a_broken_client_fails_in_a_history_that_nobody_wrote_down(name: str, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "seed"), [("keeps_no_outbox", 1), ("sends_everything_at_once", 3)]
+)
+async def test_a_broken_client_fails_in_a_history_that_nobody_wrote_down(
+    name: str, seed: int
+) -> None:
     outcome = await outcome_of(broken(name), Wanted([FIRST], first=seed, seeds=1, steps=80))
     assert {one.case for one in outcome.findings} == {f"seed {seed}"}
 
@@ -85,20 +93,33 @@ def invoke(*arguments: str) -> Any:
 
 def test_the_command_says_that_all_is_well() -> None:
     result = invoke("--only", FIRST, "--language", "en")
-    assert (result.exit_code, "All 1 transcripts and 0 histories went as PROTOCOL.md says." in result.output) == (0, True)
+    assert (
+        result.exit_code,
+        "All 1 transcripts and 0 histories went as PROTOCOL.md says." in result.output,
+    ) == (0, True)
 
 
 def test_the_command_says_what_went_wrong_in_both_languages() -> None:
-    for language, words in (("en", "goes on at once while `more` is set"), ("zh", "`more` 为真或还有未确认的变更时")):
-        result = invoke("--only", "04-pages", "--command", broken("stops_after_a_page"), "--language", language)
+    for language, words in (
+        ("en", "goes on at once while `more` is set"),
+        ("zh", "`more` 为真或还有未确认的变更时"),
+    ):
+        result = invoke(
+            "--only", "04-pages", "--command", broken("stops_after_a_page"), "--language", language
+        )
         assert (result.exit_code, words in result.output) == (1, True), result.output
 
 
 def test_a_command_that_is_no_client_is_named() -> None:
     result = invoke("--only", FIRST, "--command", f"{sys.executable} -c 0", "--language", "en")
-    assert (result.exit_code, "the client’s process ended" in result.output.replace("\n", " ")) == (1, True)
+    assert (result.exit_code, "the client’s process ended" in result.output.replace("\n", " ")) == (
+        1,
+        True,
+    )
 
 
-@pytest.mark.parametrize("arguments", [("--only", "no-such"), ("--command", "a", "--url", "b"), ("--language", "mn")])
+@pytest.mark.parametrize(
+    "arguments", [("--only", "no-such"), ("--command", "a", "--url", "b"), ("--language", "mn")]
+)
 def test_the_command_refuses_what_it_cannot_do(arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments).exit_code == 1

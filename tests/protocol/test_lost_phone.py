@@ -1,4 +1,6 @@
-"""A lost or broken phone: revoked, signed in on a new one, and what it had not handed in taken in without false holds."""
+"""A lost or broken phone: revoked, signed in on a new one, and what it had not handed in taken in
+without false holds.
+"""
 
 import pytest
 
@@ -15,7 +17,9 @@ async def revoke(world: World, phone: Phone) -> None:
 
 
 async def broken_phone(world: World, ahead_ms: int = 0) -> tuple[Phone, str, str]:
-    """A phone with a household that the server knows, one that it does not, and edits of both, all offline."""
+    """A phone with a household that the server knows, one that it does not, and edits of both, all
+    offline.
+    """
     phone = world.phone(ahead_ms=ahead_ms)
     known = phone.put("household", {"head_name": "苏和"}, grid=GRID)
     await phone.sync()
@@ -38,7 +42,11 @@ async def test_an_exported_outbox_is_handed_in_by_the_new_phone_whole(world: Wor
     report = await phone.sync()
     assert [verdict.outcome for verdict in report.verdicts] == ["applied"] * 4
     houses = {view.id: view.fields for view in phone.records("household")}
-    assert (houses[known]["members"], houses[new]["head_name"], houses[new]["members"]) == (3, "乌云", 5)
+    assert (houses[known]["members"], houses[new]["head_name"], houses[new]["members"]) == (
+        3,
+        "乌云",
+        5,
+    )
     assert phone.held() == []
     assert await world.fetch("SELECT FROM conflict") == []
     with pytest.raises(DeviceRevoked):
@@ -66,7 +74,9 @@ async def test_edits_that_the_new_phone_made_meanwhile_stay_newer(world: World) 
     phone.put("household", {"members": 4}, grid=GRID, id=known)
     phone.import_outbox(exported)
     await phone.sync()
-    assert (await world.fetch("SELECT members FROM household WHERE id = $1", known))[0]["members"] == 4
+    assert (await world.fetch("SELECT members FROM household WHERE id = $1", known))[0][
+        "members"
+    ] == 4
 
 
 async def test_a_broken_phone_whose_clock_was_a_day_ahead_does_no_harm(world: World) -> None:
@@ -80,7 +90,9 @@ async def test_a_broken_phone_whose_clock_was_a_day_ahead_does_no_harm(world: Wo
     phone.import_outbox(exported)
     report = await phone.sync()
     assert {verdict.outcome for verdict in report.verdicts} <= {"applied", "merged"}
-    assert (await world.fetch("SELECT members FROM household WHERE id = $1", known))[0]["members"] == 4
+    assert (await world.fetch("SELECT members FROM household WHERE id = $1", known))[0][
+        "members"
+    ] == 4
 
 
 async def test_the_outbox_of_a_transferred_cadre_counts_in_the_old_grid(world: World) -> None:
@@ -93,7 +105,9 @@ async def test_the_outbox_of_a_transferred_cadre_counts_in_the_old_grid(world: W
     phone.store.set(predecessor=refresh_token)
     report = await phone.sync()
     assert [verdict.outcome for verdict in report.verdicts] == ["applied"] * 4
-    times = await world.fetch("SELECT DISTINCT created_at FROM device WHERE id = ANY($1::uuid[])", [old.id, phone.id])
+    times = await world.fetch(
+        "SELECT DISTINCT created_at FROM device WHERE id = ANY($1::uuid[])", [old.id, phone.id]
+    )
     assert len(times) == 1  # the new phone counts as registered since the old one was
     assert await world.fetch("SELECT FROM household WHERE id = $1 AND grid = $2", new, GRID)
 
@@ -114,7 +128,9 @@ async def test_a_phone_whose_refresh_was_lost_goes_on(world: World) -> None:
     phone = world.phone()
     await phone.sync()
     form = {"grant_type": "refresh_token", "refresh_token": phone.store.get("refresh_token")}
-    assert (await world.client.post("/v1/auth/token", data=form)).status_code == 200  # its answer never comes
+    assert (
+        await world.client.post("/v1/auth/token", data=form)
+    ).status_code == 200  # its answer never comes
     world.clock.forward(hours=1)
     signed_in = await world.fetch("SELECT count(*) FROM audit WHERE action = 'signed-in'")
     await phone.sync()

@@ -1,4 +1,6 @@
-"""The vectors are tested: a small client passes all of them, and every way to break it is noticed by one at least."""
+"""The vectors are tested: a small client passes all of them, and every way to break it is noticed
+by one at least.
+"""
 
 import re
 from pathlib import Path
@@ -15,7 +17,9 @@ SOURCE = Path(str(rules.__file__)).read_text(encoding="utf-8")
 
 def broken(one: Break) -> ModuleType:
     """The rules with one of them broken."""
-    assert SOURCE.count(one.right) == 1, f"{one.name}: stands {SOURCE.count(one.right)} times in rules.py"
+    assert SOURCE.count(one.right) == 1, (
+        f"{one.name}: stands {SOURCE.count(one.right)} times in rules.py"
+    )
     module = ModuleType("broken")
     exec(compile(SOURCE.replace(one.right, one.wrong), one.name, "exec"), module.__dict__)
     return module

@@ -1,4 +1,6 @@
-"""The vectors and the JSON Schema beside PROTOCOL.md: what other clients are tested with holds for this code, too."""
+"""The vectors and the JSON Schema beside PROTOCOL.md: what other clients are tested with holds for
+this code, too.
+"""
 
 import json
 import os
@@ -42,7 +44,9 @@ def cases(name: str) -> pytest.MarkDecorator:
     assert content["about"]
     some = content["cases"]
     assert some
-    return pytest.mark.parametrize("case", some, ids=[item.get("name", str(place)) for place, item in enumerate(some)])
+    return pytest.mark.parametrize(
+        "case", some, ids=[item.get("name", str(place)) for place, item in enumerate(some)]
+    )
 
 
 @cases("ids")
@@ -61,7 +65,10 @@ def test_clock_tick(case: Any) -> None:
 
 @cases("clock_correct")
 def test_clock_correct(case: Any) -> None:
-    assert clock.correct_stamps(case["stamps"], case["offset_ms"], case["now_ms"], case["last"]) == case["corrected"]
+    assert (
+        clock.correct_stamps(case["stamps"], case["offset_ms"], case["now_ms"], case["last"])
+        == case["corrected"]
+    )
 
 
 @cases("clock_offset")
@@ -77,13 +84,20 @@ def test_fields(case: Any) -> None:
         assert sorted(error.value.problems) == case["refused"]
     else:
         cleaned, _ = clean_fields(KINDS[case["kind"]], case["fields"])
-        assert {name: value.wire() if isinstance(value, SetChange) else value for name, value in cleaned.items()} == case["canonical"]
+        assert {
+            name: value.wire() if isinstance(value, SetChange) else value
+            for name, value in cleaned.items()
+        } == case["canonical"]
 
 
 def edit_of(kind: str, item: Any) -> Edit:
     fields, _ = clean_fields(KINDS[kind], item["fields"])
     grid, op = item.get("grid", GRID), item.get("op", "put")
-    more = {"rebased": item.get("rebased", False), "base_grid": item.get("base_grid"), "seen": item.get("seen")}
+    more = {
+        "rebased": item.get("rebased", False),
+        "base_grid": item.get("base_grid"),
+        "seen": item.get("seen"),
+    }
     return Edit("id", grid, op, item["base"], item["stamp"], item["device"], "by", fields, **more)
 
 
@@ -108,7 +122,9 @@ def test_merge(case: Any) -> None:
             }
             for loss in outcome.losses
         ]
-    assert {"grid": record.grid, "deleted": record.deleted, "fields": record.fields} == case["record"]
+    assert {"grid": record.grid, "deleted": record.deleted, "fields": record.fields} == case[
+        "record"
+    ]
     assert merged == case["merged"]
     assert losses == case["losses"]
 
@@ -126,26 +142,42 @@ def test_digest(case: Any) -> None:
 @cases("windows")
 def test_windows(case: Any) -> None:
     changes = [msgspec.convert(record, Change) for record in case["records"]]
-    shown = in_first_pull(changes, date.fromisoformat(case["today"]), case.get("own_work_from", clock.ZERO))
+    shown = in_first_pull(
+        changes, date.fromisoformat(case["today"]), case.get("own_work_from", clock.ZERO)
+    )
     assert sorted(id for _, id in shown) == case["shown"]
 
 
 @cases("lifecycle")
 def test_lifecycle(case: Any) -> None:
     problem = case["problem"]
-    steps = [lifecycle.Step(item["id"], item["stamp"], item["by"], item["fields"]) for item in case["steps"]]
+    steps = [
+        lifecycle.Step(item["id"], item["stamp"], item["by"], item["fields"])
+        for item in case["steps"]
+    ]
     own_work_from = case.get("own_work_from", clock.ZERO)
-    found = lifecycle.fold(problem["fields"], problem["grid"], problem["created_by"], steps, own_work_from=own_work_from)
-    history = [{"id": item.step.id, "state": item.state, "effective": item.ineffective is None} for item in found.history]
+    found = lifecycle.fold(
+        problem["fields"],
+        problem["grid"],
+        problem["created_by"],
+        steps,
+        own_work_from=own_work_from,
+    )
+    history = [
+        {"id": item.step.id, "state": item.state, "effective": item.ineffective is None}
+        for item in found.history
+    ]
     assert history == case["history"]
     assert {name: getattr(found, name) for name in case["case"]} == case["case"]
 
 
-# ------------------------------------------------------------------------------------------------ transcripts
+# -------------------------------------------------------------------------------------- transcripts
 
 
 @pytest.mark.parametrize("stem", played_by(SERVICE))
-async def test_the_service_answers_as_a_transcript_says(stem: str, server: str, empty_households: str) -> None:
+async def test_the_service_answers_as_a_transcript_says(
+    stem: str, server: str, empty_households: str
+) -> None:
     transcript = played_by(SERVICE)[stem]
     async with Service(server, empty_households, f"played_{os.getpid()}") as service:
         assert await Player(service, transcript).play() == transcript.steps
@@ -155,7 +187,10 @@ async def test_the_service_answers_as_a_transcript_says(stem: str, server: str, 
 async def test_the_reference_device_does_as_a_transcript_says(stem: str, tmp_path: Path) -> None:
     transcript = played_by(CLIENT)[stem]
     fake = FakeServer(transcript)
-    phones = Phones(tmp_path, lambda url: httpx.AsyncClient(transport=httpx.MockTransport(over(fake)), base_url=url))
+    phones = Phones(
+        tmp_path,
+        lambda url: httpx.AsyncClient(transport=httpx.MockTransport(over(fake)), base_url=url),
+    )
     assert await Playing(transcript, fake, phones, "http://gridloop.test").play() == []
 
 
@@ -164,7 +199,9 @@ def over(fake: FakeServer) -> Any:
 
     async def pass_on(request: httpx.Request) -> httpx.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        reply = await fake.handle(Request(request.method, request.url.path, headers, request.content))
+        reply = await fake.handle(
+            Request(request.method, request.url.path, headers, request.content)
+        )
         if reply is None:
             raise httpx.ReadError("lost")
         return httpx.Response(reply.status, content=reply.body, headers=dict(reply.headers))
@@ -177,11 +214,13 @@ def test_a_transcript_is_written_as_it_is_recorded() -> None:
         assert (FOLDER / f"{stem}.json").read_text(encoding="utf-8") == written(transcript), stem
 
 
-# ----------------------------------------------------------------------------------------------------- schema
+# ------------------------------------------------------------------------------------------- schema
 
 
 def test_the_schema_is_that_of_the_messages() -> None:
-    assert json.loads(SCHEMA_JSON.read_text(encoding="utf-8")) == messages_schema(), "run make openapi"
+    assert json.loads(SCHEMA_JSON.read_text(encoding="utf-8")) == messages_schema(), (
+        "run make openapi"
+    )
 
 
 def test_every_message_of_the_transcripts_fits_the_schema() -> None:
@@ -200,7 +239,9 @@ def test_every_message_of_the_transcripts_fits_the_schema() -> None:
 
 
 def message_of(step: Any, side: str) -> tuple[str, Any]:
-    """The name of a step's message in the schema, and the message with what a transcript leaves out of it."""
+    """The name of a step's message in the schema, and the message with what a transcript leaves out
+    of it.
+    """
     kind = "Verify" if step["do"] == "verify" or step.get("path") == "/v1/sync/verify" else "Sync"
     if side == "request":
         return f"{kind}Request", step["request"]

@@ -1,7 +1,9 @@
-"""Plays transcripts against the real service, and records them anew: `python -m tests.protocol.transcripts [stem …]`.
+"""Plays transcripts against the real service, and records them anew: `python -m
+tests.protocol.transcripts [stem …]`.
 
-Recording keeps what a transcript says is done and writes down what the reference device sends, what the service answers, and what
-the phone then holds. Whoever records reads the difference: what changes there changes for every client.
+Recording keeps what a transcript says is done and writes down what the reference device sends, what
+the service answers, and what the phone then holds. Whoever records reads the difference: what
+changes there changes for every client.
 """
 
 import asyncio
@@ -24,7 +26,17 @@ from service.conformance import transcripts
 from service.conformance.fake_server import SYNC, TOKEN, VERIFY, FakeServer
 from service.conformance.loopback import Request
 from service.conformance.reference import Phones
-from service.conformance.transcripts import FOLDER, SERVICE, Epochs, Step, Transcript, compact, scrubbed, whole, with_epochs
+from service.conformance.transcripts import (
+    FOLDER,
+    SERVICE,
+    Epochs,
+    Step,
+    Transcript,
+    compact,
+    scrubbed,
+    whole,
+    with_epochs,
+)
 from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load
@@ -42,7 +54,9 @@ _UNUSED = "http://gridloop.test"
 
 
 class Service:
-    """The real service over a clone of a database with units and cadres, and what can happen to it."""
+    """The real service over a clone of a database with units and cadres, and what can happen to
+    it.
+    """
 
     def __init__(self, server: str, template: str, name: str) -> None:
         self._server, self._template, self._name = server, template, name
@@ -71,7 +85,9 @@ class Service:
         return self._url
 
     async def _start(self, url: str) -> None:
-        app = create_app(Settings(database_url=as_role(url, ROLES.service), demo=True), self.clock.now)
+        app = create_app(
+            Settings(database_url=as_role(url, ROLES.service), demo=True), self.clock.now
+        )
         self.client = await self._stack.enter_async_context(running(app))
 
     async def _stop(self) -> None:
@@ -93,16 +109,29 @@ class Service:
                 if step.get("epoch") == "new":
                     await self._execute("UPDATE server SET epoch = gen_random_uuid()")
             case "post":
-                await self._execute("UPDATE post SET unit = $2 WHERE staff_code = $1", step["staff_code"], step["unit"])
+                await self._execute(
+                    "UPDATE post SET unit = $2 WHERE staff_code = $1",
+                    step["staff_code"],
+                    step["unit"],
+                )
             case "revoke":
-                await self._rest(step["staff_code"], "POST", f"/v1/devices/{step['device']}/revocation", {})
+                await self._rest(
+                    step["staff_code"], "POST", f"/v1/devices/{step['device']}/revocation", {}
+                )
             case "minimum":
                 _exchange.MINIMUM = step["protocol"]
             case "article":
                 await self._rest(step["staff_code"], "POST", "/v1/articles", step["article"])
-                await self._rest(step["staff_code"], "POST", f"/v1/articles/{step['article']['id']}/publication", {})
+                await self._rest(
+                    step["staff_code"],
+                    "POST",
+                    f"/v1/articles/{step['article']['id']}/publication",
+                    {},
+                )
             case "withdraw":
-                await self._rest(step["staff_code"], "POST", f"/v1/articles/{step['id']}/withdrawal", {})
+                await self._rest(
+                    step["staff_code"], "POST", f"/v1/articles/{step['id']}/withdrawal", {}
+                )
             case other:
                 raise ValueError(f"nobody knows how to make happen: {other}")
 
@@ -114,11 +143,13 @@ class Service:
     async def _rest(self, staff_code: str, method: str, path: str, body: Any) -> None:
         form = {"grant_type": "password", "username": staff_code, "password": PASSWORD}
         token = (await self.client.post(TOKEN, data=form)).json()["access_token"]
-        response = await self.client.request(method, path, json=body, headers={"Authorization": f"Bearer {token}"})
+        response = await self.client.request(
+            method, path, json=body, headers={"Authorization": f"Bearer {token}"}
+        )
         assert response.status_code < 300, response.text
 
 
-# ---------------------------------------------------------------------------------------------------- playing
+# ------------------------------------------------------------------------------------------ playing
 
 
 class Player:
@@ -161,23 +192,33 @@ class Player:
         answer = response.json()
         if "cursor" in answer and "lost" not in step:
             self._cursors[place] = answer["cursor"]
-        return {"status": response.status_code, "answer": scrubbed(with_epochs(answer, self._epochs.name))}
+        return {
+            "status": response.status_code,
+            "answer": scrubbed(with_epochs(answer, self._epochs.name)),
+        }
 
     async def _token(self, staff_code: str, device: str) -> str:
         now = self._service.clock.now()
         token, since = self._tokens.get(device, ("", now))
         if not token or abs((now - since).total_seconds()) > TOKEN_S:
-            form = {"grant_type": "password", "username": staff_code, "password": PASSWORD, "device_id": device}
+            form = {
+                "grant_type": "password",
+                "username": staff_code,
+                "password": PASSWORD,
+                "device_id": device,
+            }
             token = (await self._service.client.post(TOKEN, data=form)).json()["access_token"]
             self._tokens[device] = token, now
         return token
 
 
-# -------------------------------------------------------------------------------------------------- recording
+# ---------------------------------------------------------------------------------------- recording
 
 
 class Recorder:
-    """Lives through a transcript with reference devices, against the service or against the answers that are written."""
+    """Lives through a transcript with reference devices, against the service or against the answers
+    that are written.
+    """
 
     def __init__(self, transcript: Transcript, service: Service | None, folder: Path) -> None:
         self._transcript = transcript
@@ -185,7 +226,12 @@ class Recorder:
         self._fake = FakeServer(transcript)
         self._epochs = Epochs() if service else self._fake.epochs
         self._player = Player(service, transcript) if service else None
-        self._phones = Phones(folder, lambda _: httpx.AsyncClient(transport=httpx.MockTransport(self._pass_on), base_url=_UNUSED))
+        self._phones = Phones(
+            folder,
+            lambda _: httpx.AsyncClient(
+                transport=httpx.MockTransport(self._pass_on), base_url=_UNUSED
+            ),
+        )
         self._started: set[str] = set()
         self._cursors: dict[str, str] = {}
         self._devices: dict[str, str] = {}
@@ -221,8 +267,16 @@ class Recorder:
         phone = self._transcript.phones[name]
         if name not in self._started:
             self._started.add(name)
-            hook = {"do": "start", "phone": name, "server": _UNUSED, "staff_code": phone.staff_code, "password": PASSWORD}
-            await self._phones.do(hook | {"devices": phone.devices, "limit": phone.limit, "wall_ms": step["wall_ms"]})
+            hook = {
+                "do": "start",
+                "phone": name,
+                "server": _UNUSED,
+                "staff_code": phone.staff_code,
+                "password": PASSWORD,
+            }
+            await self._phones.do(
+                hook | {"devices": phone.devices, "limit": phone.limit, "wall_ms": step["wall_ms"]}
+            )
         self._step, self._seen = step, []
         if not self._service:
             self._fake.begin(step)
@@ -231,11 +285,17 @@ class Recorder:
             raise RuntimeError(f"{self._transcript.name}: {step}: {came['error']}")
         then = compact(await self._phones.do({"do": "show", "phone": name}))
         before, self._devices[name] = self._devices.get(name, phone.devices[0]), then["device"]
-        recorded = {key: value for key, value in step.items() if key not in ("device", "request", "status", "answer", "then", "next")}
+        recorded = {
+            key: value
+            for key, value in step.items()
+            if key not in ("device", "request", "status", "answer", "then", "next")
+        }
         if step["do"] in ("sync", "verify"):
             silent = step.get("request", ...) is None  # nothing gets beyond the token endpoint
             if len(self._seen) != (0 if silent else 1):
-                raise RuntimeError(f"{self._transcript.name}: {step['do']} sent {len(self._seen)} requests: {came}")
+                raise RuntimeError(
+                    f"{self._transcript.name}: {step['do']} sent {len(self._seen)} requests: {came}"
+                )
             if self._sender != before and not silent:
                 recorded["device"] = self._sender
             recorded |= {"request": None} if silent else self._seen[0]
@@ -246,7 +306,12 @@ class Recorder:
 
     async def _pass_on(self, request: httpx.Request) -> httpx.Response:
         """Takes a device's request to where it goes and notes both ways."""
-        plain = Request(request.method, request.url.path, {name.lower(): value for name, value in request.headers.items()}, request.content)
+        plain = Request(
+            request.method,
+            request.url.path,
+            {name.lower(): value for name, value in request.headers.items()},
+            request.content,
+        )
         if plain.path == TOKEN:
             return await self._token(request, plain)
         self._note_request(plain)
@@ -256,7 +321,10 @@ class Recorder:
             return await self._answered_as_written(plain)
         response = await self._forward(request)
         answer = response.json()
-        self._seen[-1] |= {"status": response.status_code, "answer": scrubbed(with_epochs(answer, self._epochs.name))}
+        self._seen[-1] |= {
+            "status": response.status_code,
+            "answer": scrubbed(with_epochs(answer, self._epochs.name)),
+        }
         if "lost" in self._step:
             raise httpx.ReadError("lost")
         if "cursor" in answer:
@@ -266,7 +334,11 @@ class Recorder:
     def _note_request(self, plain: Request) -> None:
         body = with_epochs(plain.json, self._epochs.name)
         if "cursor" in body and body["cursor"] is not None:
-            last = self._fake.cursor("last", self._device()) if self._service is None else self._cursors.get(self._device())
+            last = (
+                self._fake.cursor("last", self._device())
+                if self._service is None
+                else self._cursors.get(self._device())
+            )
             body["cursor"] = "last" if body["cursor"] == last else body["cursor"]
         self._sender = self._device()
         self._seen.append({"request": whole(body)})
@@ -283,7 +355,9 @@ class Recorder:
         return httpx.Response(reply.status, content=reply.body, headers=dict(reply.headers))
 
     async def _answered_as_written(self, plain: Request) -> httpx.Response:
-        self._seen[-1] |= {key: self._step[key] for key in ("status", "answer") if key in self._step}
+        self._seen[-1] |= {
+            key: self._step[key] for key in ("status", "answer") if key in self._step
+        }
         reply = await self._fake.handle(plain)
         if reply is None:
             raise httpx.ReadError("lost")
@@ -291,10 +365,18 @@ class Recorder:
 
     async def _forward(self, request: httpx.Request) -> httpx.Response:
         assert self._service is not None
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in ("host", "content-length")}
-        response = await self._service.client.request(request.method, request.url.path, content=request.content, headers=headers)
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.lower() not in ("host", "content-length")
+        }
+        response = await self._service.client.request(
+            request.method, request.url.path, content=request.content, headers=headers
+        )
         return httpx.Response(
-            response.status_code, content=response.content, headers={"Retry-After": response.headers.get("Retry-After", "")}
+            response.status_code,
+            content=response.content,
+            headers={"Retry-After": response.headers.get("Retry-After", "")},
         )
 
 
@@ -330,7 +412,10 @@ async def _record(server: str, stems: list[str]) -> None:
 
 def main(stems: list[str]) -> None:
     """Records the transcripts of these stems, or all."""
-    with database_folder("record", quickest_disk()) as folder, embedded(folder, TEST_CONFIG) as server:
+    with (
+        database_folder("record", quickest_disk()) as folder,
+        embedded(folder, TEST_CONFIG) as server,
+    ):
         asyncio.run(_record(server, stems))
 
 

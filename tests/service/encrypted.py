@@ -1,4 +1,6 @@
-"""What the tests of encryption share: reading everything there is over HTTP, scanning the whole database, changing keys."""
+"""What the tests of encryption share: reading everything there is over HTTP, scanning the whole
+database, changing keys.
+"""
 
 import base64
 import json
@@ -26,7 +28,9 @@ async def everything_kept(world: World) -> str:
 
 
 def use_keys(world: World, *keys: bytes) -> Keyring:
-    """From now on the service knows these master keys; it has read the key that signs tokens already."""
+    """From now on the service knows these master keys; it has read the key that signs tokens
+    already.
+    """
     keyring = Keyring(keys)
     world.state.settings.__dict__["keyring"] = keyring
     world.state.of(Tokens)._loaded = 1e18
@@ -54,12 +58,25 @@ async def house_with(sender: WirePhone, seq: int = 1, /, **fields: Any) -> str:
     return house
 
 
-async def read_all(world: World, houses: Sequence[str], problems: Sequence[str] = ()) -> dict[str, Any]:
+async def read_all(
+    world: World, houses: Sequence[str], problems: Sequence[str] = ()
+) -> dict[str, Any]:
     """Every list, page and feed of the village, by name; each must answer 200."""
-    paths = ["/v1/households", "/v1/visits", "/v1/problems", "/v1/conflicts", "/v1/held", "/v1/cadres"]
+    paths = [
+        "/v1/households",
+        "/v1/visits",
+        "/v1/problems",
+        "/v1/conflicts",
+        "/v1/held",
+        "/v1/cadres",
+    ]
     paths += [f"/v1/households/{house}{more}" for house in houses for more in ("", "/export")]
     paths += [f"/v1/history/household/{house}" for house in houses]
-    paths += [f"/v1/{what}" for problem in problems for what in (f"problems/{problem}", f"history/problem/{problem}")]
+    paths += [
+        f"/v1/{what}"
+        for problem in problems
+        for what in (f"problems/{problem}", f"history/problem/{problem}")
+    ]
     found: dict[str, Any] = {}
     for staff_code in (SECRETARY, SUPERVISOR):
         for path in paths:
@@ -86,6 +103,8 @@ async def far_house(world: World) -> str:
     """A household of another banner, with a phone number that nobody here may see."""
     phone = world.wire(FAR_WORKER)
     house = phone.new_id()
-    put = phone.mutation(1, "household", id=house, grid=FAR_GRID, fields={"head_name": "远方", "phone": FAR_PHONE})
+    put = phone.mutation(
+        1, "household", id=house, grid=FAR_GRID, fields={"head_name": "远方", "phone": FAR_PHONE}
+    )
     assert (await phone.send(put)).json()["verdicts"][0]["outcome"] == "applied"
     return house

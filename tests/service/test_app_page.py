@@ -16,7 +16,9 @@ PAGE = (Path(__file__).parents[2] / "openapi" / "app.md").read_text(encoding="ut
 
 
 class BlockingTransport(httpx.BaseTransport):
-    """Lets the page's blocking client call the app under test, which lives in the loop of the test."""
+    """Lets the page's blocking client call the app under test, which lives in the loop of the
+    test.
+    """
 
     def __init__(self, world: World, loop: asyncio.AbstractEventLoop) -> None:
         self.world = world
@@ -25,17 +27,33 @@ class BlockingTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.read()
         url = str(request.url).replace("http://127.0.0.1:8000", "http://gridloop.test")
-        sent = self.world.client.request(request.method, url, content=request.content, headers=request.headers)
+        sent = self.world.client.request(
+            request.method, url, content=request.content, headers=request.headers
+        )
         answer = asyncio.run_coroutine_threadsafe(sent, self.loop).result(30)
-        plain = {name: value for name, value in answer.headers.items() if name not in ("content-encoding", "content-length")}
-        return httpx.Response(answer.status_code, headers=plain, content=answer.content, request=request)
+        plain = {
+            name: value
+            for name, value in answer.headers.items()
+            if name not in ("content-encoding", "content-length")
+        }
+        return httpx.Response(
+            answer.status_code, headers=plain, content=answer.content, request=request
+        )
 
 
 async def test_the_httpx_part_runs_from_top_to_bottom(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with world.state.database.transaction() as connection:
-        await queries.add_client(connection, "nongmu", "包头农牧", CHEAP.hash("secret"), list(SCOPES), "1502", world.clock.now())
+        await queries.add_client(
+            connection,
+            "nongmu",
+            "包头农牧",
+            CHEAP.hash("secret"),
+            list(SCOPES),
+            "1502",
+            world.clock.now(),
+        )
     [code] = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     transport = BlockingTransport(world, asyncio.get_running_loop())
     plain = httpx.Client

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from service.identity import passwords
-from service.identity.attempts import Attempts, Counted, Origin, Window, network_of, one_more, seconds_to_wait
+from service.identity.attempts import (
+    Attempts,
+    Counted,
+    Origin,
+    Window,
+    network_of,
+    one_more,
+    seconds_to_wait,
+)
 from service.identity.passwords import Passwords
 from service.kit.errors import Problem
 from simulator.places import PASSWORD
@@ -16,13 +24,17 @@ from tests.world import OTHER_GRID, SECRETARY, WORKER, World
 DEVICE = "0192f3a1-0000-7000-8000-000000000001"
 
 
-async def sign_in(world: World, staff_code: str = WORKER, password: str = PASSWORD, **form: str) -> Any:
+async def sign_in(
+    world: World, staff_code: str = WORKER, password: str = PASSWORD, **form: str
+) -> Any:
     fields = {"grant_type": "password", "username": staff_code, "password": password} | form
     return await world.client.post("/v1/auth/token", data=fields)
 
 
 async def fail_until_locked(world: World, staff_code: str, **form: str) -> int:
-    """Wrong passwords as fast as the pauses allow, until a pause is a lock; how many were looked at."""
+    """Wrong passwords as fast as the pauses allow, until a pause is a lock; how many were looked
+    at.
+    """
     tried = 0
     while True:
         response = await sign_in(world, staff_code, "wrong", **form)
@@ -35,7 +47,9 @@ async def fail_until_locked(world: World, staff_code: str, **form: str) -> int:
         world.clock.forward(seconds=wait)
 
 
-async def test_forty_wrong_passwords_at_once_are_counted_before_one_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_forty_wrong_passwords_at_once_are_counted_before_one_is_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looked_at = under_way = most = 0
     real = passwords.hasher.verify_and_update
 
@@ -50,7 +64,9 @@ async def test_forty_wrong_passwords_at_once_are_counted_before_one_is_looked_at
         return real(password, hashed)
 
     monkeypatch.setattr(passwords.hasher, "verify_and_update", slow)
-    answers = await asyncio.gather(*(sign_in(world, password=f"wrong {number}") for number in range(40)))
+    answers = await asyncio.gather(
+        *(sign_in(world, password=f"wrong {number}") for number in range(40))
+    )
     statuses = [answer.status_code for answer in answers]
     assert (statuses.count(401), statuses.count(429)) == (looked_at, 40 - looked_at)
     assert looked_at <= 10
@@ -83,20 +99,28 @@ async def test_pauses_grow_before_an_account_locks(world: World) -> None:
     assert 13 * 60 < waits[-1] <= 15 * 60 + 1
 
 
-async def test_an_attacker_from_elsewhere_does_not_lock_the_phone_of_the_account(world: World) -> None:
+async def test_an_attacker_from_elsewhere_does_not_lock_the_phone_of_the_account(
+    world: World,
+) -> None:
     assert (await sign_in(world, device_id=DEVICE)).status_code == 200
     await world.fetch("UPDATE refresh_token SET address = '10.9.9.9'")
     await fail_until_locked(world, WORKER)
     assert (await sign_in(world)).status_code == 429
     assert (await sign_in(world, device_id=DEVICE)).status_code == 200
-    assert (await sign_in(world, device_id="0192f3a1-0000-7000-8000-0000000000ff")).status_code == 429
+    assert (
+        await sign_in(world, device_id="0192f3a1-0000-7000-8000-0000000000ff")
+    ).status_code == 429
 
 
-async def test_an_attacker_behind_the_villages_address_locks_nobody_who_signed_in_there_before(world: World) -> None:
+async def test_an_attacker_behind_the_villages_address_locks_nobody_who_signed_in_there_before(
+    world: World,
+) -> None:
     world.state.of(Attempts)._address = world.state.of(Attempts)._here
     assert (await sign_in(world, SECRETARY)).status_code == 200
     assert (await sign_in(world, f"W{OTHER_GRID}-1", device_id=DEVICE)).status_code == 200
-    await world.fetch("UPDATE refresh_token SET address = '10.9.9.9' WHERE staff_code <> $1", SECRETARY)
+    await world.fetch(
+        "UPDATE refresh_token SET address = '10.9.9.9' WHERE staff_code <> $1", SECRETARY
+    )
     for number in range(15):
         await sign_in(world, f"NOBODY-{number}", "wrong")
     stranger = await sign_in(world, WORKER)
@@ -105,7 +129,9 @@ async def test_an_attacker_behind_the_villages_address_locks_nobody_who_signed_i
     assert (await sign_in(world, f"W{OTHER_GRID}-1", device_id=DEVICE)).status_code == 200
 
 
-async def test_a_refused_attempt_on_one_account_uses_up_nothing_of_the_address(world: World) -> None:
+async def test_a_refused_attempt_on_one_account_uses_up_nothing_of_the_address(
+    world: World,
+) -> None:
     await fail_until_locked(world, WORKER)
     [before] = await world.fetch("SELECT count FROM attempt WHERE key LIKE 'address %'")
     for _ in range(20):
@@ -141,7 +167,9 @@ def test_a_window_is_over_at_its_end_and_when_its_end_lies_too_far_ahead() -> No
 
 
 def test_an_ipv6_line_is_one_address() -> None:
-    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
+    assert (
+        network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
+    )
     assert network_of("::ffff:10.0.0.1") == "10.0.0.1"
     assert network_of("nonsense") == "nonsense"
 
@@ -160,11 +188,16 @@ async def test_failures_stand_in_the_trail_a_line_a_minute_with_their_number(wor
         await sign_in(world, password="wrong")
     for number in range(8):
         await sign_in(world, f"typed-my-password-here-{number}", "x")
-    lines = await world.fetch("SELECT staff_code, subjects, count FROM audit WHERE action = 'sign-in-failed' ORDER BY staff_code")
+    lines = await world.fetch(
+        "SELECT staff_code, subjects, count FROM audit WHERE action = 'sign-in-failed' ORDER BY staff_code"
+    )
     assert [tuple(line) for line in lines] == [("", [], 1), (WORKER, [WORKER], 1)]
     world.clock.forward(minutes=20)
     await sign_in(world, password="wrong")
-    lines = await world.fetch("SELECT count FROM audit WHERE action = 'sign-in-failed' AND staff_code = $1 ORDER BY at", WORKER)
+    lines = await world.fetch(
+        "SELECT count FROM audit WHERE action = 'sign-in-failed' AND staff_code = $1 ORDER BY at",
+        WORKER,
+    )
     assert [line["count"] for line in lines] == [1, 8]
     await sign_in(world)
     [line] = await world.fetch("SELECT at, staff_code FROM audit WHERE action = 'signed-in'")
@@ -176,7 +209,9 @@ async def test_an_app_is_not_locked_by_attempts_from_elsewhere(world: World) -> 
 
     async with world.state.database.transaction() as connection:
         secret = passwords.hasher.hash("s3cret")
-        await queries.add_client(connection, "nongmu", "包头农牧", secret, ["articles:read"], "1502", world.clock.now())
+        await queries.add_client(
+            connection, "nongmu", "包头农牧", secret, ["articles:read"], "1502", world.clock.now()
+        )
     windows = world.state.of(Attempts).of_app("nongmu", "203.0.113.9")
     for _ in range(10):
         await world.state.of(Attempts).take(windows, world.clock.now() - timedelta(seconds=0))
@@ -186,7 +221,9 @@ async def test_an_app_is_not_locked_by_attempts_from_elsewhere(world: World) -> 
 
 
 async def test_attempts_at_once_of_different_moments_count_in_one_window(world: World) -> None:
-    """What came a little earlier may be counted after what came later: it must not begin the window anew."""
+    """What came a little earlier may be counted after what came later: it must not begin the window
+    anew.
+    """
     attempts = world.state.of(Attempts)
     windows = attempts.of_cadre(Origin("SOMEBODY", "192.0.2.7"))
     now = world.clock.now()

@@ -1,4 +1,6 @@
-"""Together or one by one, by the quick way of new visits or by the way of all others: verdicts and every row are the same."""
+"""Together or one by one, by the quick way of new visits or by the way of all others: verdicts and
+every row are the same.
+"""
 
 import random
 from collections import Counter
@@ -29,7 +31,8 @@ from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER
 
 OTHER_WORKER = f"W{OTHER_GRID}-1"
 ROUNDS = 5
-# Columns that differ for a reason: ids made at random, moments of the database's own, values encrypted with a fresh nonce.
+# Columns that differ for a reason: ids made at random, moments of the database's own, values
+# encrypted with a fresh nonce.
 RANDOM = {
     "conflict": {"id", "kept", "lost"},
     "held": {"id", "body", "detail"},
@@ -74,7 +77,9 @@ class Phone:
 
 
 class Mixture:
-    """Made-up requests of four phones, two of them one cadre's: new records, edits of anybody's, and everything that can be wrong."""
+    """Made-up requests of four phones, two of them one cadre's: new records, edits of anybody's,
+    and everything that can be wrong.
+    """
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
@@ -85,7 +90,9 @@ class Mixture:
             Phone(OTHER_WORKER, (OTHER_GRID,), self.rng),
         ]
         self.newest: Mutation | None = None
-        self.known: list[tuple[str, str, str, int]] = [("household", household_id(grid, 1), grid, 0) for grid in (GRID, OTHER_GRID)]
+        self.known: list[tuple[str, str, str, int]] = [
+            ("household", household_id(grid, 1), grid, 0) for grid in (GRID, OTHER_GRID)
+        ]
 
     def requests(self, now: Any) -> list[tuple[Phone, SyncRequest]]:
         """What each phone hands in this time."""
@@ -93,7 +100,10 @@ class Mixture:
         for phone in self.rng.sample(self.phones, len(self.phones)):
             again = phone.last[-2:] if self.rng.random() < 0.3 else []
             sorts = self.rng.choice((_SORTS, _NEARLY_ONLY_VISITS))
-            fresh = [self.mutation(phone, now, self.rng.choice(sorts)) for _ in range(self.rng.randint(1, 8))]
+            fresh = [
+                self.mutation(phone, now, self.rng.choice(sorts))
+                for _ in range(self.rng.randint(1, 8))
+            ]
             phone.last = fresh
             sent_at = now + timedelta(seconds=self.rng.choice((0, 0, 0, -3_600, 600)))
             made.append((phone, SyncRequest(1, sent_at, None, 500, 0, [*again, *fresh])))
@@ -105,11 +115,21 @@ class Mixture:
         phone.seq += 1
         grid = rng.choice(phone.grids)
         at = canonical_moment(now - timedelta(minutes=rng.randrange(20_000)))
-        mutation = Mutation(phone.seq, "visit", uuid7(to_ms(now), rng), grid, stamp=make_stamp(to_ms(now), phone.seq))
+        mutation = Mutation(
+            phone.seq,
+            "visit",
+            uuid7(to_ms(now), rng),
+            grid,
+            stamp=make_stamp(to_ms(now), phone.seq),
+        )
         match sort:
             case "visit" | "odd visit":
                 house = household_id(grid, rng.randint(1, 3) if rng.random() < 0.95 else 99)
-                mutation.fields = {"visited_at": at, "household_id": house, "duties": {"add": rng.sample(tuple(DUTIES), 2)}}
+                mutation.fields = {
+                    "visited_at": at,
+                    "household_id": house,
+                    "duties": {"add": rng.sample(tuple(DUTIES), 2)},
+                }
                 for name in rng.sample(tuple(_MORE), rng.choice((0, 1, 2, 4))):
                     mutation.fields[name] = rng.choice(_MORE[name])
                 if sort == "odd visit":
@@ -117,7 +137,10 @@ class Mixture:
                     mutation.fields[name] = rng.choice(_ODD[name])
                 self.newest = mutation
             case "household":
-                mutation.kind, mutation.fields = "household", {"head_name": f"户{phone.seq}", "phone": "10012345678", "members": 3}
+                mutation.kind, mutation.fields = (
+                    "household",
+                    {"head_name": f"户{phone.seq}", "phone": "10012345678", "members": 3},
+                )
             case "problem":
                 fields = {
                     "duty": rng.choice(tuple(DUTIES)),
@@ -126,33 +149,57 @@ class Mixture:
                     "severity": rng.choice(tuple(SEVERITIES)),
                 }
                 mutation.kind, mutation.fields = "problem", fields
-                if self.newest is not None and rng.random() < 0.5:  # it may come with the visit, or before it
+                if (
+                    self.newest is not None and rng.random() < 0.5
+                ):  # it may come with the visit, or before it
                     fields["visit_id"] = self.newest.id
             case "again":
                 if self.newest is not None:
                     mutation.id, mutation.grid = self.newest.id, self.newest.grid
                     mutation.fields = {"content": "再写一句", "visited_at": at}
             case "step":
-                problems = [(id, where) for kind, id, where, _ in self.known if kind == "problem" and where in phone.grids]
+                problems = [
+                    (id, where)
+                    for kind, id, where, _ in self.known
+                    if kind == "problem" and where in phone.grids
+                ]
                 if problems:
                     problem, mutation.grid = rng.choice(problems)
                     mutation.kind = "step"
-                    mutation.fields = {"problem_id": problem, "action": rng.choice(tuple(ACTIONS)), "at": at}
+                    mutation.fields = {
+                        "problem_id": problem,
+                        "action": rng.choice(tuple(ACTIONS)),
+                        "at": at,
+                    }
             case "weekly":
                 mutation.kind, mutation.id = "weekly_analysis", weekly_analysis_id(grid, "2026-W46")
                 mutation.fields = {"week": "2026-W46", "situation": f"第{phone.seq}稿"}
             case "edit" | "delete" | "move" as what:
                 kind, id, where, rev = rng.choice(self.known)
-                mutation.kind, mutation.id, mutation.grid, mutation.base = kind, id, where, rng.choice((0, rev, rev))
+                mutation.kind, mutation.id, mutation.grid, mutation.base = (
+                    kind,
+                    id,
+                    where,
+                    rng.choice((0, rev, rev)),
+                )
                 if what == "delete":
                     mutation.op = "delete"
                 elif what == "move" and kind == "household":
                     mutation.base_grid, mutation.grid = where, rng.choice((GRID, OTHER_GRID))
                 else:
-                    values = {"visit": "content", "household": "note", "problem": "title", "step": "note", "weekly_analysis": "causes"}
+                    values = {
+                        "visit": "content",
+                        "household": "note",
+                        "problem": "title",
+                        "step": "note",
+                        "weekly_analysis": "causes",
+                    }
                     mutation.fields = {values[kind]: f"改{rng.randint(1, 3)}"}
                     if kind == "visit" and rng.random() < 0.5:
-                        mutation.fields = {"visited_at": at, "household_id": household_id(where, rng.randint(1, 3))}
+                        mutation.fields = {
+                            "visited_at": at,
+                            "household_id": household_id(where, rng.randint(1, 3)),
+                        }
                     if kind == "household" and rng.random() < 0.5:
                         mutation.fields = {"contact_member": rng.choice((SECRETARY, None))}
             case _:
@@ -167,7 +214,9 @@ class Mixture:
                         {"id": "no uuid", "flaw": "id must be a UUID in lower case"},
                     )
                 )
-                mutation.fields = {"visited_at": at} if "base" not in bad else {"content": "nirgends"}
+                mutation.fields = (
+                    {"visited_at": at} if "base" not in bad else {"content": "nirgends"}
+                )
                 for name, value in bad.items():
                     setattr(mutation, name, value)
         return mutation
@@ -204,27 +253,42 @@ async def rows(exchanges: Exchanges, table: str) -> list[Any]:
     """Everything in a table, in an order that does not depend on when it was written."""
     found = await exchanges._database.pool.fetch(f"SELECT * FROM {table}")
     left_out = RANDOM.get(table, set())
-    if table.endswith("tally"):  # what was counted and taken back leaves a row of noughts, unless both came together
-        found = [row for row in found if any(value for value in row.values() if isinstance(value, int))]
-    return sorted(repr([(name, value) for name, value in row.items() if name not in left_out]) for row in found)
+    if table.endswith(
+        "tally"
+    ):  # what was counted and taken back leaves a row of noughts, unless both came together
+        found = [
+            row for row in found if any(value for value in row.values() if isinstance(value, int))
+        ]
+    return sorted(
+        repr([(name, value) for name, value in row.items() if name not in left_out])
+        for row in found
+    )
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: str, template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_together_or_alone_quick_or_slow_is_the_same(
+    seed: int, server: str, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mixture = Mixture(seed)
     outcomes: Counter[str] = Counter()
     now = NOW
     quick = 0
     new_visits = deltas.TallyDeltas.new_visits
 
-    def counted(self: deltas.TallyDeltas, by: str, visits: Iterable[Any], received_at: datetime) -> None:
+    def counted(
+        self: deltas.TallyDeltas, by: str, visits: Iterable[Any], received_at: datetime
+    ) -> None:
         nonlocal quick
         found = [*visits]
         quick += len(found)
         new_visits(self, by, found, received_at)
 
     monkeypatch.setattr(deltas.TallyDeltas, "new_visits", counted)
-    async with side(server, template) as together, side(server, template) as alone, side(server, template) as slow:
+    async with (
+        side(server, template) as together,
+        side(server, template) as alone,
+        side(server, template) as slow,
+    ):
         for _ in range(ROUNDS):
             now += timedelta(minutes=5)
             requests = mixture.requests(now)
@@ -233,7 +297,9 @@ async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: st
             other = [exchange_of(phone, request, now) for phone, request in requests]
             for exchange in other:
                 await alone._push([exchange])
-            third = [exchange_of(phone, request, now, is_quick=False) for phone, request in requests]
+            third = [
+                exchange_of(phone, request, now, is_quick=False) for phone, request in requests
+            ]
             before = quick
             await slow._push(third)
             assert quick == before
@@ -253,7 +319,9 @@ async def test_together_or_alone_quick_or_slow_is_the_same(seed: int, server: st
     assert {"applied", "merged", "held", "duplicate"} <= outcomes.keys()
 
 
-def exchange_of(phone: Phone, request: SyncRequest, now: datetime, is_quick: bool = True) -> Exchange:
+def exchange_of(
+    phone: Phone, request: SyncRequest, now: datetime, is_quick: bool = True
+) -> Exchange:
     """A phone's exchange; without `is_quick` new visits go the way of all others."""
     visits = parse_visit_columns(request.mutations) if is_quick else None
     return Exchange(PhoneCaller(phone.device, phone.staff_code), request, now, visits)
@@ -272,14 +340,22 @@ class Sender:
         """One new visit, in a household of the grid."""
         self.phone.seq += 1
         seq, at = self.phone.seq, self.now - timedelta(hours=1)
-        known = {"visited_at": canonical_moment(at), "household_id": household_id(grid, house), "duties": {"add": ["emergency"]}}
+        known = {
+            "visited_at": canonical_moment(at),
+            "household_id": household_id(grid, house),
+            "duties": {"add": ["emergency"]},
+        }
         id = id or uuid7(to_ms(self.now) + seq, self.rng)
-        return Mutation(seq, "visit", id, grid, stamp=make_stamp(to_ms(self.now), seq), fields=known | fields)
+        return Mutation(
+            seq, "visit", id, grid, stamp=make_stamp(to_ms(self.now), seq), fields=known | fields
+        )
 
     def exchange(self, *mutations: Mutation) -> Exchange:
         """One exchange with these."""
         self.now += timedelta(minutes=1)
-        return exchange_of(self.phone, SyncRequest(1, self.now, None, 500, 0, list(mutations)), self.now)
+        return exchange_of(
+            self.phone, SyncRequest(1, self.now, None, 500, 0, list(mutations)), self.now
+        )
 
     async def send(self, *mutations: Mutation) -> list[Verdict]:
         """Hands them in alone."""
@@ -288,32 +364,56 @@ class Sender:
         return exchange.verdicts
 
 
-async def test_a_visit_that_somebody_else_made_merges_though_it_comes_as_new(server: str, template: str) -> None:
+async def test_a_visit_that_somebody_else_made_merges_though_it_comes_as_new(
+    server: str, template: str
+) -> None:
     async with side(server, template) as exchanges:
-        one, two, three = Sender(exchanges, WORKER), Sender(exchanges, SECRETARY), Sender(exchanges, OTHER_WORKER)
+        one, two, three = (
+            Sender(exchanges, WORKER),
+            Sender(exchanges, SECRETARY),
+            Sender(exchanges, OTHER_WORKER),
+        )
         first = one.visit(GRID, content="甲")
-        assert [verdict.outcome for verdict in await one.send(first, one.visit(GRID))] == ["applied", "applied"]
-        together = [two.exchange(two.visit(GRID), two.visit(GRID, first.id, content="乙")), three.exchange(three.visit(OTHER_GRID))]
+        assert [verdict.outcome for verdict in await one.send(first, one.visit(GRID))] == [
+            "applied",
+            "applied",
+        ]
+        together = [
+            two.exchange(two.visit(GRID), two.visit(GRID, first.id, content="乙")),
+            three.exchange(three.visit(OTHER_GRID)),
+        ]
         assert all(exchange.visits is not None for exchange in together)
         await exchanges._push(together)
-        assert [[verdict.outcome for verdict in exchange.verdicts] for exchange in together] == [["applied", "merged"], ["applied"]]
-        (row,) = await exchanges._database.pool.fetch("SELECT content FROM visit WHERE id = $1", first.id)
+        assert [[verdict.outcome for verdict in exchange.verdicts] for exchange in together] == [
+            ["applied", "merged"],
+            ["applied"],
+        ]
+        (row,) = await exchanges._database.pool.fetch(
+            "SELECT content FROM visit WHERE id = $1", first.id
+        )
         assert row["content"] == "乙"  # the later one; the other is kept as a conflict
         async with exchanges._database.reading() as connection:
             assert await differences(connection, exchanges._settings) == []
 
 
 @pytest.mark.parametrize("house", [1, 99])
-async def test_a_visit_of_another_grid_is_found_though_it_comes_as_new(server: str, template: str, house: int) -> None:
+async def test_a_visit_of_another_grid_is_found_though_it_comes_as_new(
+    server: str, template: str, house: int
+) -> None:
     async with side(server, template) as exchanges:
         one, two = Sender(exchanges, OTHER_WORKER), Sender(exchanges, SECRETARY)
         first = one.visit(OTHER_GRID)
         await one.send(first)
         verdicts = await two.send(two.visit(GRID), two.visit(GRID, first.id, house=house))
-        assert [(verdict.outcome, verdict.reason) for verdict in verdicts] == [("applied", None), ("held", "grid-mismatch")]
+        assert [(verdict.outcome, verdict.reason) for verdict in verdicts] == [
+            ("applied", None),
+            ("held", "grid-mismatch"),
+        ]
 
 
-async def test_what_waits_for_a_visit_is_released_when_it_comes_among_new_ones(server: str, template: str) -> None:
+async def test_what_waits_for_a_visit_is_released_when_it_comes_among_new_ones(
+    server: str, template: str
+) -> None:
     async with side(server, template) as exchanges:
         one, two = Sender(exchanges, WORKER), Sender(exchanges, SECRETARY)
         visit = one.visit(GRID)
@@ -331,4 +431,9 @@ async def test_what_waits_for_a_visit_is_released_when_it_comes_among_new_ones(s
         await one.send(visit, one.visit(GRID))
         (row,) = await exchanges._database.pool.fetch("SELECT state FROM held")
         assert row["state"] == "released"
-        assert await exchanges._database.pool.fetchval("SELECT count(*) FROM problem WHERE id = $1", problem.id) == 1
+        assert (
+            await exchanges._database.pool.fetchval(
+                "SELECT count(*) FROM problem WHERE id = $1", problem.id
+            )
+            == 1
+        )

@@ -1,4 +1,6 @@
-"""Large tables are rewritten while others use them; a migration that is killed goes on where it was."""
+"""Large tables are rewritten while others use them; a migration that is killed goes on where it
+was.
+"""
 
 import asyncio
 import signal
@@ -48,7 +50,9 @@ async def url(server: str) -> AsyncIterator[str]:
         await asyncio.to_thread(migrations.upgrade, url, None, "0004")
         connection = await asyncpg.connect(url)
         await connection.execute(_FILL, LINES)
-        await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON mutation TO {ROLES.service}")
+        await connection.execute(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON mutation TO {ROLES.service}"
+        )
         await connection.close()
         yield url
 
@@ -72,7 +76,10 @@ async def test_in_batches_the_result_is_the_same_as_at_once(
         connection, at_once = await asyncpg.connect(url), await asyncpg.connect(other)
         assert await connection.fetch(_ALL) == await at_once.fetch(_ALL) == lines
         assert await shape(connection) == await shape(at_once)
-        assert await connection.fetchval("SELECT pg_typeof(body)::text FROM mutation LIMIT 1") == "text"
+        assert (
+            await connection.fetchval("SELECT pg_typeof(body)::text FROM mutation LIMIT 1")
+            == "text"
+        )
         await connection.close()
         await at_once.close()
 
@@ -82,12 +89,19 @@ async def come(connection: "asyncpg.Connection[Any]") -> int:
     if await connection.fetchval("SELECT to_regclass('rewrite_position') IS NULL"):
         return 0
     with suppress(asyncpg.UndefinedTableError):
-        return int(await connection.fetchval("SELECT rows FROM rewrite_position WHERE name = 'rewrite mutation'") or 0)
+        return int(
+            await connection.fetchval(
+                "SELECT rows FROM rewrite_position WHERE name = 'rewrite mutation'"
+            )
+            or 0
+        )
     return 0
 
 
 async def write(url: str, over: asyncio.Event) -> int:
-    """Adds, changes and takes away lines as the service's role until it is over; how many it added."""
+    """Adds, changes and takes away lines as the service's role until it is over; how many it
+    added.
+    """
     connection = await asyncpg.connect(url)
     await connection.execute(f"SET ROLE {ROLES.service}")
     number = 0
@@ -95,8 +109,16 @@ async def write(url: str, over: asyncio.Event) -> int:
         number += 1
         await connection.execute(_FILL.replace("'00000000-0000-4000-8000-0000000000' || lpad((n % 37)::text, 2, '0')", f"'{LATER}'")
                                  .replace("n, 'W'", f"{number}, 'W'"), 1)  # fmt: skip
-        await connection.execute("UPDATE mutation SET rev = -1 WHERE seq = $1 AND device <> $2::uuid", number * 7 % LINES + 1, LATER)
-        await connection.execute("DELETE FROM mutation WHERE seq = $1 AND device <> $2::uuid", number * 11 % LINES + 1, LATER)
+        await connection.execute(
+            "UPDATE mutation SET rev = -1 WHERE seq = $1 AND device <> $2::uuid",
+            number * 7 % LINES + 1,
+            LATER,
+        )
+        await connection.execute(
+            "DELETE FROM mutation WHERE seq = $1 AND device <> $2::uuid",
+            number * 11 % LINES + 1,
+            LATER,
+        )
         await asyncio.sleep(0.005)
     await connection.close()
     return number
@@ -111,7 +133,9 @@ migrations.upgrade({url!r}, None, "0006")
 """
 
     async def migrating() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=subprocess.PIPE)
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, stderr=subprocess.PIPE
+        )
 
     connection = await asyncpg.connect(url)
     over = asyncio.Event()
@@ -138,12 +162,22 @@ migrations.upgrade({url!r}, None, "0006")
     over.set()
     added = await writing
     assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0006"
-    assert await connection.fetchval("SELECT count(*) FROM mutation WHERE device = $1::uuid", LATER) == added
+    assert (
+        await connection.fetchval("SELECT count(*) FROM mutation WHERE device = $1::uuid", LATER)
+        == added
+    )
     removed = {number * 11 % LINES + 1 for number in range(1, added + 1)}
-    left = {row["seq"]: row["rev"] for row in await connection.fetch("SELECT seq, rev FROM mutation WHERE device <> $1::uuid", LATER)}
+    left = {
+        row["seq"]: row["rev"]
+        for row in await connection.fetch(
+            "SELECT seq, rev FROM mutation WHERE device <> $1::uuid", LATER
+        )
+    }
     assert left.keys() == {*range(1, LINES + 1)} - removed
     changed: set[int] = {number * 7 % LINES + 1 for number in range(1, added + 1)}
     assert {seq for seq, rev in left.items() if rev == -1} == changed & left.keys()
-    left_over = "relname LIKE '%\\_new' OR relname LIKE 'mutation\\_new%' OR relname = 'rewrite_position'"
+    left_over = (
+        "relname LIKE '%\\_new' OR relname LIKE 'mutation\\_new%' OR relname = 'rewrite_position'"
+    )
     assert await connection.fetch(f"SELECT relname FROM pg_class WHERE {left_over}") == []
     await connection.close()

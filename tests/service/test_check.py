@@ -1,4 +1,6 @@
-"""`gridloop check` as a process: parts side by side, progress without a terminal, exit codes, and Ctrl-C."""
+"""`gridloop check` as a process: parts side by side, progress without a terminal, exit codes, and
+Ctrl-C.
+"""
 
 import asyncio
 import os
@@ -17,7 +19,9 @@ from simulator.throwaway import ROLES
 from tests.conftest import cloned
 from tests.world import GRID, until_none
 
-OTHERS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+OTHERS = (
+    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 
 
 class Database(NamedTuple):
@@ -42,10 +46,13 @@ async def many_parts(server: str, template: str) -> AsyncIterator[Database]:
 
 async def check_of(database: "Database", *arguments: str) -> asyncio.subprocess.Process:
     """The command, as the service's role."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")
+    }
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "check", *arguments),
-        env=environment | {"GRIDLOOP_DATABASE_URL": as_role(database.url, ROLES.service), "COLUMNS": "200"},
+        env=environment
+        | {"GRIDLOOP_DATABASE_URL": as_role(database.url, ROLES.service), "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -59,8 +66,12 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
 
 
 async def test_parts_are_checked_and_mended_side_by_side(many_parts: Database) -> None:
-    await many_parts.connection.execute("UPDATE household_tally SET households = households + 1 WHERE grid = $1", GRID)
-    await many_parts.connection.execute("INSERT INTO week_tally (week, grid, visits_1) VALUES ('2026-W01', '150221104201001', 1)")
+    await many_parts.connection.execute(
+        "UPDATE household_tally SET households = households + 1 WHERE grid = $1", GRID
+    )
+    await many_parts.connection.execute(
+        "INSERT INTO week_tally (week, grid, visits_1) VALUES ('2026-W01', '150221104201001', 1)"
+    )
     code, said = await ended(await check_of(many_parts))
     assert code == 1, said
     assert "parts checked: 3 of 3" in said
@@ -68,13 +79,22 @@ async def test_parts_are_checked_and_mended_side_by_side(many_parts: Database) -
     assert "2 differences." in said
     code, said = await ended(await check_of(many_parts, "--mend"))
     assert (code, "2 differences, mended." in said) == (0, True), said
-    assert await many_parts.connection.fetch("SELECT FROM household_tally WHERE households <> 3 AND grid = $1", GRID) == []
+    assert (
+        await many_parts.connection.fetch(
+            "SELECT FROM household_tally WHERE households <> 3 AND grid = $1", GRID
+        )
+        == []
+    )
     assert await many_parts.connection.fetch("SELECT FROM week_tally") == []
-    lines = await many_parts.connection.fetch("SELECT count FROM audit WHERE action = 'tallies-mended'")
+    lines = await many_parts.connection.fetch(
+        "SELECT count FROM audit WHERE action = 'tallies-mended'"
+    )
     assert [row["count"] for row in lines] == [1, 1]
 
 
-@pytest.mark.parametrize(("number", "arguments"), [(signal.SIGINT, ()), (signal.SIGKILL, ("--mend",))])
+@pytest.mark.parametrize(
+    ("number", "arguments"), [(signal.SIGINT, ()), (signal.SIGKILL, ("--mend",))]
+)
 async def test_an_interrupt_ends_a_check_with_a_sentence_and_no_process_of_it_stays(
     many_parts: Database, number: signal.Signals, arguments: tuple[str, ...]
 ) -> None:

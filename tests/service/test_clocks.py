@@ -49,8 +49,12 @@ def machine() -> MachineClock:
 
 
 @pytest.fixture
-async def watched(settings: Settings, machine: MachineClock, tmp_path: Path) -> AsyncIterator[World]:
-    """A service by the clock of a machine, which it watches; the clock of everybody else is right."""
+async def watched(
+    settings: Settings, machine: MachineClock, tmp_path: Path
+) -> AsyncIterator[World]:
+    """A service by the clock of a machine, which it watches; the clock of everybody else is
+    right.
+    """
     app = create_app(settings, machine.now, ClockWatch(machine.now))
     async with running(app) as client:
         world = World(app, client, MachineClock(), tmp_path)
@@ -82,9 +86,15 @@ async def test_a_clock_a_day_off_stores_nothing_and_says_so_until_it_is_right(
     for wrong_by in (DAY, -DAY, timedelta(seconds=90)):
         caplog.clear()
         machine.wrong_by = wrong_by
-        # The clock was set while the service ran: the very next exchange is refused, nobody has looked before.
+        # The clock was set while the service ran: the very next exchange is refused, nobody has
+        # looked before.
         assert is_wrong(await phone.send(phone.mutation(2)))
-        assert is_wrong(await watched.client.post("/v1/auth/token", data={"grant_type": "password", "username": WORKER, "password": "x"}))
+        assert is_wrong(
+            await watched.client.post(
+                "/v1/auth/token",
+                data={"grant_type": "password", "username": WORKER, "password": "x"},
+            )
+        )
         assert is_wrong(await watched.client.request("DELETE", "/v1/seals/x"))
         assert (await watched.client.get("/healthz")).status_code == 200
         ready = await watched.client.get("/readyz", headers={"Accept-Language": "en"})
@@ -92,7 +102,11 @@ async def test_a_clock_a_day_off_stores_nothing_and_says_so_until_it_is_right(
         assert int(ready.headers["retry-after"]) > 0
         for moment in (machine.now(), datetime.now(UTC)):
             assert f"{moment:%Y-%m-%dT%H:}" in ready.json()["detail"]
-        assert [record.levelname for record in caplog.records if "they are more than a minute apart" in record.message] == ["ERROR"]
+        assert [
+            record.levelname
+            for record in caplog.records
+            if "they are more than a minute apart" in record.message
+        ] == ["ERROR"]
         machine.wrong_by = timedelta(0)
         assert (await watched.client.get("/readyz")).status_code == 200
         assert "the service's clock is right again" in caplog.text
@@ -115,7 +129,13 @@ async def test_nothing_is_read_by_a_wrong_clock_so_that_the_trail_has_no_line_of
         return await watched.client.get(path, headers=headers)
 
     before = await lines()
-    paths = ("/v1/problems", "/v1/households", "/v1/conflicts", "/v1/exports/problems.xlsx?unit=150202100&week=2026-W46", "/v1/auth/me")
+    paths = (
+        "/v1/problems",
+        "/v1/households",
+        "/v1/conflicts",
+        "/v1/exports/problems.xlsx?unit=150202100&week=2026-W46",
+        "/v1/auth/me",
+    )
     # Also one by which the token would still be good, and before anybody has looked.
     for wrong_by in (timedelta(minutes=5), -DAY):
         machine.wrong_by = wrong_by
@@ -127,12 +147,16 @@ async def test_nothing_is_read_by_a_wrong_clock_so_that_the_trail_has_no_line_of
     machine.wrong_by = timedelta(0)
     for path in paths:
         assert (await read(path)).status_code == 200, path
-    [row] = await watched.fetch("SELECT count(*), max(abs(extract(epoch FROM at - now()))) AS off FROM audit WHERE action <> 'signed-in'")
+    [row] = await watched.fetch(
+        "SELECT count(*), max(abs(extract(epoch FROM at - now()))) AS off FROM audit WHERE action <> 'signed-in'"
+    )
     assert row["count"] == len(paths) - 1
     assert row["off"] < 60
 
 
-async def test_a_refusal_is_in_the_language_that_was_asked_for_and_has_an_id(watched: World, machine: MachineClock) -> None:
+async def test_a_refusal_is_in_the_language_that_was_asked_for_and_has_an_id(
+    watched: World, machine: MachineClock
+) -> None:
     machine.wrong_by = DAY
     refused = await watched.client.post("/v1/sync", json={}, headers={"Accept-Language": "zh"})
     assert "时钟有误" in refused.json()["detail"]
@@ -140,14 +164,18 @@ async def test_a_refusal_is_in_the_language_that_was_asked_for_and_has_an_id(wat
     assert refused.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_service_that_starts_by_a_wrong_clock_refuses_from_its_first_request(settings: Settings, machine: MachineClock) -> None:
+async def test_a_service_that_starts_by_a_wrong_clock_refuses_from_its_first_request(
+    settings: Settings, machine: MachineClock
+) -> None:
     machine.wrong_by = -DAY
     async with running(create_app(settings, machine.now, ClockWatch(machine.now))) as client:
         assert is_wrong(await client.post("/v1/sync", json={}))
         assert (await client.get("/readyz")).status_code == 503
 
 
-async def test_what_the_service_does_by_itself_waits_for_a_right_clock(watched: World, machine: MachineClock) -> None:
+async def test_what_the_service_does_by_itself_waits_for_a_right_clock(
+    watched: World, machine: MachineClock
+) -> None:
     watch: ClockWatch = watched.app.state.clock
     assert watch.stamp() <= datetime.now(UTC)
     machine.wrong_by = DAY
@@ -179,7 +207,8 @@ async def test_phones_that_agree_on_another_time_are_a_warning_and_never_a_refus
         return list(ready.json()["warnings"])
 
     await synced_lately(watched, 4, timedelta(minutes=20))
-    # What counts for no phone: the server's own device, one that was revoked, and one that was not seen for long.
+    # What counts for no phone: the server's own device, one that was revoked, and one that was not
+    # seen for long.
     await watched.fetch(
         "INSERT INTO device (id, staff_code, name, platform, app_version, acked_seq, last_stamp, queued, clock_offset_ms, created_at,"
         " last_seen, revoked_at) SELECT v.id::uuid, $1, '', v.platform, '', 0, 0, 0, -1200000, now(), v.seen, v.revoked"
@@ -195,15 +224,23 @@ async def test_phones_that_agree_on_another_time_are_a_warning_and_never_a_refus
     assert f"{datetime.now(UTC) + timedelta(minutes=20):%H:%M}"[:4] in warning
     assert "5 phones" in caplog.text
     figures = (await watched.client.get("/metrics")).text
-    [line] = [line for line in figures.splitlines() if line.startswith('gridloop_clock_ahead_seconds{of="phones"}')]
+    [line] = [
+        line
+        for line in figures.splitlines()
+        if line.startswith('gridloop_clock_ahead_seconds{of="phones"}')
+    ]
     assert -1201 < float(line.split()[1]) < -1190
     # One phone in the middle of right ones moves no median.
     await synced_lately(watched, 6, timedelta(0))
     assert await warnings() == []
 
 
-async def test_a_clock_that_was_put_back_while_the_service_runs_is_told_and_goes_on(watched: World) -> None:
-    """The database is on the same machine and agrees; to end a service that runs would keep phones from handing in."""
+async def test_a_clock_that_was_put_back_while_the_service_runs_is_told_and_goes_on(
+    watched: World,
+) -> None:
+    """The database is on the same machine and agrees; to end a service that runs would keep phones
+    from handing in.
+    """
     await watched.fetch(LINE, datetime.now(UTC) + DAY)
     ready = await watched.client.get("/readyz", headers={"Accept-Language": "en"})
     assert ready.status_code == 200
@@ -211,8 +248,13 @@ async def test_a_clock_that_was_put_back_while_the_service_runs_is_told_and_goes
 
 
 @pytest.mark.parametrize("where", ["audit", "last_seen", "last_stamp"])
-async def test_commands_refuse_a_clock_behind_the_newest_stamp(watched: World, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    urls = {"DATABASE_URL": watched.state.settings.database_url, "OWNER_DATABASE_URL": watched.state.settings.owner_database_url}
+async def test_commands_refuse_a_clock_behind_the_newest_stamp(
+    watched: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    urls = {
+        "DATABASE_URL": watched.state.settings.database_url,
+        "OWNER_DATABASE_URL": watched.state.settings.owner_database_url,
+    }
     phone = watched.wire()
     await phone.send(phone.mutation(1))
     assert (await run_command(monkeypatch, ["purge"], urls)).exit_code == 0
@@ -222,7 +264,10 @@ async def test_commands_refuse_a_clock_behind_the_newest_stamp(watched: World, m
     elif where == "last_seen":
         await watched.fetch("UPDATE device SET last_seen = $1", newest)
     else:
-        await watched.fetch("UPDATE device SET last_stamp = $1", int(clocks.make_stamp(int(newest.timestamp() * 1000)), 16))
+        await watched.fetch(
+            "UPDATE device SET last_stamp = $1",
+            int(clocks.make_stamp(int(newest.timestamp() * 1000)), 16),
+        )
     for command in (["purge"], ["keys", "rotate"], ["check", "--mend"]):
         refused = await run_command(monkeypatch, command, urls)
         assert refused.exit_code == 1, refused.output
@@ -232,7 +277,7 @@ async def test_commands_refuse_a_clock_behind_the_newest_stamp(watched: World, m
     assert (await run_command(monkeypatch, ["purge"], urls | {"TRUST_CLOCK": "1"})).exit_code == 0
 
 
-# ------------------------------------------------------------------------------------------------ real processes
+# ----------------------------------------------------------------------------------- real processes
 
 WRONG = """
 import service.app
@@ -246,14 +291,25 @@ app()
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """Variables with which a command serves the database of the settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_") or name == "GRIDLOOP_SECRET_KEYS"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GRIDLOOP_") or name == "GRIDLOOP_SECRET_KEYS"
+    }
     return kept | {"GRIDLOOP_DATABASE_URL": str(settings.database_url), "COLUMNS": "500"}
 
 
 def served(settings: Settings, begun: list[str]) -> "subprocess.CompletedProcess[str]":
     """`gridloop serve`, which should end by itself."""
     command = [sys.executable, *begun, "serve", "--port", "0"]
-    return subprocess.run(command, env=environment_of(settings), capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command,
+        env=environment_of(settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_a_start_by_a_clock_that_differs_from_the_databases_is_refused(settings: Settings) -> None:
@@ -283,7 +339,10 @@ async def test_a_start_behind_the_newest_stamp_is_refused_unless_told(settings: 
         env=environment_of(settings),
     )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client, asyncio.timeout(60):
+        async with (
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+            asyncio.timeout(60),
+        ):
             while True:
                 try:
                     ready = await client.get("/readyz", headers={"Accept-Language": "en"})

@@ -1,4 +1,6 @@
-"""The commands over a database with its two roles: each finds the rights that it needs, and says which are missing."""
+"""The commands over a database with its two roles: each finds the rights that it needs, and says
+which are missing.
+"""
 
 import logging
 from collections.abc import AsyncIterator
@@ -25,7 +27,9 @@ async def empty_url(server: str, empty_template: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 def gridloop(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs a command over both roles of a database; keywords set GRIDLOOP_… otherwise, None unsets."""
+    """Runs a command over both roles of a database; keywords set GRIDLOOP_… otherwise, None
+    unsets.
+    """
 
     async def run(*arguments: str, **variables: str | None) -> Result:
         urls = {
@@ -65,19 +69,28 @@ async def test_migrating_without_the_owner_says_what_to_set(gridloop: Command) -
     assert "GRIDLOOP_OWNER_DATABASE_URL" in result.output
 
 
-async def test_purging_without_the_owner_ends_with_an_error_that_says_what_to_set(gridloop: Command, empty_url: str) -> None:
+async def test_purging_without_the_owner_ends_with_an_error_that_says_what_to_set(
+    gridloop: Command, empty_url: str
+) -> None:
     result = await gridloop("purge", OWNER_DATABASE_URL=None)
     assert result.exit_code == 1
     assert "GRIDLOOP_OWNER_DATABASE_URL" in result.output.replace("\n", "")
 
 
-async def test_statements_that_an_administrator_must_run_are_printed(gridloop: Command, empty_url: str) -> None:
+async def test_statements_that_an_administrator_must_run_are_printed(
+    gridloop: Command, empty_url: str
+) -> None:
     connection = await asyncpg.connect(empty_url)
     service = f"{await connection.fetchval('SELECT current_database()')}_new"
     await connection.close()
-    result = await gridloop("migrate", DATABASE_URL=as_role(empty_url, service).replace(":@", ":secret@"))
+    result = await gridloop(
+        "migrate", DATABASE_URL=as_role(empty_url, service).replace(":@", ":secret@")
+    )
     assert result.exit_code == 1
-    assert f"CREATE ROLE \"{service}\" LOGIN PASSWORD '(the one in GRIDLOOP_DATABASE_URL)';" in result.output
+    assert (
+        f"CREATE ROLE \"{service}\" LOGIN PASSWORD '(the one in GRIDLOOP_DATABASE_URL)';"
+        in result.output
+    )
     assert "secret" not in result.output
 
 
@@ -93,14 +106,20 @@ async def test_a_deployment_with_one_superuser_works_as_before_and_is_told_at_st
     assert caplog.text.count("GRIDLOOP_OWNER_DATABASE_URL") == 1
 
 
-async def test_with_the_two_roles_nothing_is_said(empty_url: str, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_with_the_two_roles_nothing_is_said(
+    empty_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "gridloop"):
-        async with running(create_app(Settings(database_url=as_role(empty_url, ROLES.service)), clock.now)) as client:
+        async with running(
+            create_app(Settings(database_url=as_role(empty_url, ROLES.service)), clock.now)
+        ) as client:
             assert (await client.get("/readyz")).status_code == 200
     assert caplog.text == ""
 
 
-async def test_as_root_one_line_says_so(gridloop: Command, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+async def test_as_root_one_line_says_so(
+    gridloop: Command, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     for user, lines in ((0, 1), (1000, 0)):
         caplog.clear()
         monkeypatch.setattr("os.geteuid", lambda user=user: user)

@@ -1,4 +1,6 @@
-"""Connections as real clients and unfair ones use them, over a real socket: nobody who is slow shuts out anybody else."""
+"""Connections as real clients and unfair ones use them, over a real socket: nobody who is slow
+shuts out anybody else.
+"""
 
 import asyncio
 import json
@@ -18,7 +20,15 @@ from service.runtime.concurrency import ConcurrencyLimit
 from tests.sockets import Wire, serving
 from tests.world import GRID, SECRETARY, WORKER, World, until_none
 
-IMPATIENT = Limits(head_s=0.2, head_bytes=4096, grace_s=1.0, answer_s=0.5, answer_rate=1e9, linger_s=0.2, connections=40)
+IMPATIENT = Limits(
+    head_s=0.2,
+    head_bytes=4096,
+    grace_s=1.0,
+    answer_s=0.5,
+    answer_rate=1e9,
+    linger_s=0.2,
+    connections=40,
+)
 
 
 @pytest.fixture
@@ -30,9 +40,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def served(world: World, limits: Limits = IMPATIENT, concurrency: int = 8) -> AsyncIterator[int]:
+async def served(
+    world: World, limits: Limits = IMPATIENT, concurrency: int = 8
+) -> AsyncIterator[int]:
     world.app.state.concurrency = ConcurrencyLimit(concurrency)
-    async with serving(LoadShedding(world.app, world.app.state.concurrency, limits=limits), keep_alive_s=5) as port:
+    async with serving(
+        LoadShedding(world.app, world.app.state.concurrency, limits=limits), keep_alive_s=5
+    ) as port:
         yield port
 
 
@@ -42,18 +56,25 @@ async def wire_to(port: int, stack: AsyncExitStack) -> Wire:
     return wire
 
 
-async def phone_of(world: World, staff_code: str = WORKER, device: str | None = None) -> tuple[str, bytes]:
+async def phone_of(
+    world: World, staff_code: str = WORKER, device: str | None = None
+) -> tuple[str, bytes]:
     """The Authorization line of a phone, and the body of an exchange that hands in nothing."""
     token = await world.token(staff_code, device or str(uuid.uuid4()))
     return f"Authorization: Bearer {token}", exchange(world)
 
 
 def exchange(world: World) -> bytes:
-    body: dict[str, Any] = {"protocol": 1, "sent_at": world.clock.now().isoformat(), "cursor": None, "limit": 1}
+    body: dict[str, Any] = {
+        "protocol": 1,
+        "sent_at": world.clock.now().isoformat(),
+        "cursor": None,
+        "limit": 1,
+    }
     return json.dumps(body).encode()
 
 
-# --------------------------------------------------------------------------------------------- slow, large, many
+# -------------------------------------------------------------------------------- slow, large, many
 
 
 async def test_a_head_that_does_not_come_ends_its_connection(world: World, impatient: None) -> None:
@@ -86,7 +107,9 @@ async def ends(wire: Wire) -> bool:
         return True
 
 
-async def test_a_head_that_is_too_large_is_refused_before_it_is_all_here(world: World, impatient: None) -> None:
+async def test_a_head_that_is_too_large_is_refused_before_it_is_all_here(
+    world: World, impatient: None
+) -> None:
     async with served(world) as port, AsyncExitStack() as stack:
         for part in (b"GET /" + b"a" * 100_000, b"GET / HTTP/1.1\r\nA: " + b"a" * 100_000):
             wire = await wire_to(port, stack)
@@ -103,9 +126,15 @@ async def test_a_head_that_is_too_large_is_refused_before_it_is_all_here(world: 
 CHUNKED = "Transfer-Encoding: chunked"
 
 
-@pytest.mark.parametrize("pieces", ["x: %b\r\n", "%b", ";%b", "0%b"], ids=["trailers", "one trailer", "an extension", "a size"])
+@pytest.mark.parametrize(
+    "pieces",
+    ["x: %b\r\n", "%b", ";%b", "0%b"],
+    ids=["trailers", "one trailer", "an extension", "a size"],
+)
 @pytest.mark.parametrize("signed_in", [False, True], ids=["anybody", "a phone"])
-async def test_what_frames_a_body_has_a_limit(world: World, impatient: None, pieces: str, signed_in: bool) -> None:
+async def test_what_frames_a_body_has_a_limit(
+    world: World, impatient: None, pieces: str, signed_in: bool
+) -> None:
     last = {"x: %b\r\n": b"0\r\n", "%b": b"0\r\nx: ", ";%b": b"1", "0%b": b""}[pieces]
     async with served(world) as port, AsyncExitStack() as stack:
         line = (await phone_of(world))[0] if signed_in else "X: none"
@@ -137,27 +166,45 @@ async def test_a_body_in_many_small_chunks_is_taken(world: World, impatient: Non
 async def test_trailers_are_no_headers(world: World) -> None:
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, _ = await phone_of(world, SECRETARY)
-        trailers = [line, "X-Request-ID: trailer", "Accept-Language: zh", "X-Forwarded-For: 10.9.9.9", ""]
+        trailers = [
+            line,
+            "X-Request-ID: trailer",
+            "Accept-Language: zh",
+            "X-Forwarded-For: 10.9.9.9",
+            "",
+        ]
         wire = await wire_to(port, stack)
         for sent_in_parts in (False, True):
-            wire.post(CHUNKED, path="/v1/auth/me", method="GET", body=b"" if sent_in_parts else b"0\r\n")
+            wire.post(
+                CHUNKED, path="/v1/auth/me", method="GET", body=b"" if sent_in_parts else b"0\r\n"
+            )
             if sent_in_parts:
                 await asyncio.sleep(0.02)
                 wire.writer.write(b"0\r\n")
             wire.writer.write("\r\n".join([*trailers, ""]).encode())
             status, headers, _ = await wire.answer()
-            assert (status, headers["content-language"], headers["x-request-id"] == "trailer") == (401, "en", False)
-        wire.post(line, path="/v1/auth/me", method="GET", body=b"")  # and what comes next is not read as a part of it
+            assert (status, headers["content-language"], headers["x-request-id"] == "trailer") == (
+                401,
+                "en",
+                False,
+            )
+        wire.post(
+            line, path="/v1/auth/me", method="GET", body=b""
+        )  # and what comes next is not read as a part of it
         assert (await wire.answer())[0] == 200
 
 
-async def test_slow_bodies_of_one_account_take_no_place_and_end(world: World, impatient: None) -> None:
+async def test_slow_bodies_of_one_account_take_no_place_and_end(
+    world: World, impatient: None
+) -> None:
     async with served(world, concurrency=2) as port, AsyncExitStack() as stack:
         slow = []
         for _ in range(16):
             line, _ = await phone_of(world, WORKER)
             wire = await wire_to(port, stack)
-            wire.writer.write(f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 100000\r\n\r\n{{".encode())
+            wire.writer.write(
+                f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 100000\r\n\r\n{{".encode()
+            )
             slow.append(wire)
         await asyncio.sleep(0.1)
         line, body = await phone_of(world, SECRETARY)
@@ -167,27 +214,39 @@ async def test_slow_bodies_of_one_account_take_no_place_and_end(world: World, im
             assert (await wire.answer())[0] == 200
         for one in slow:
             status, headers, said = await one.answer()
-            assert (status, json.loads(said)["type"], headers["connection"]) == (408, "/problems/too-slow", "close")
+            assert (status, json.loads(said)["type"], headers["connection"]) == (
+                408,
+                "/problems/too-slow",
+                "close",
+            )
         assert len(bodies.ARRIVING) == 0
         assert bodies.ARRIVING.bytes == 0
 
 
-async def test_a_body_that_comes_steadily_at_a_bad_line_is_taken(world: World, impatient: None) -> None:
+async def test_a_body_that_comes_steadily_at_a_bad_line_is_taken(
+    world: World, impatient: None
+) -> None:
     async with served(world) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world)
         body = body.ljust(2000)
         wire = await wire_to(port, stack)
-        wire.writer.write(f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+        wire.writer.write(
+            f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        )
         for begin in range(0, len(body), 200):  # for longer than a body may take that does not come
             wire.writer.write(body[begin : begin + 200])
             await asyncio.sleep(0.06)
         assert (await wire.answer())[0] == 200
 
 
-async def test_who_was_refused_and_goes_on_dripping_is_hung_up_on(world: World, impatient: None) -> None:
+async def test_who_was_refused_and_goes_on_dripping_is_hung_up_on(
+    world: World, impatient: None
+) -> None:
     async with served(world) as port, AsyncExitStack() as stack:
         wire = await wire_to(port, stack)
-        wire.writer.write(b"POST /v1/sync HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n{")
+        wire.writer.write(
+            b"POST /v1/sync HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n{"
+        )
         assert (await wire.answer())[0] == 401
 
         async def drip() -> None:
@@ -200,13 +259,17 @@ async def test_who_was_refused_and_goes_on_dripping_is_hung_up_on(world: World, 
         dripping.cancel()
 
 
-async def test_a_phone_that_lost_its_line_is_not_shut_out_by_its_own_old_requests(world: World) -> None:
+async def test_a_phone_that_lost_its_line_is_not_shut_out_by_its_own_old_requests(
+    world: World,
+) -> None:
     device = str(uuid.uuid4())
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world, WORKER, device)
         lost = [await wire_to(port, stack) for _ in range(3)]
         for wire in lost:
-            wire.writer.write(f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 5000\r\n\r\n{{".encode())
+            wire.writer.write(
+                f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 5000\r\n\r\n{{".encode()
+            )
             await asyncio.sleep(0.05)
         assert len(bodies.ARRIVING) == 2
         assert (await lost[0].answer())[0] == 408
@@ -215,14 +278,19 @@ async def test_a_phone_that_lost_its_line_is_not_shut_out_by_its_own_old_request
         assert (await wire.answer())[0] == 200
 
 
-async def test_bodies_hold_no_more_memory_than_there_is_for_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bodies_hold_no_more_memory_than_there_is_for_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 200_000)
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         wires = []
         for _ in range(6):
             line, _ = await phone_of(world)
             wire = await wire_to(port, stack)
-            wire.writer.write(f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 90000\r\n\r\n".encode() + b" " * 80_000)
+            wire.writer.write(
+                f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 90000\r\n\r\n".encode()
+                + b" " * 80_000
+            )
             await asyncio.sleep(0.05)
             wires.append(wire)
         assert bodies.ARRIVING.bytes <= 200_000
@@ -236,7 +304,9 @@ BEGUN = "POST {} HTTP/1.1\r\nHost: here\r\n{}\r\nContent-Type: {}\r\nContent-Len
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 
 
-async def test_what_needs_no_body_or_a_token_is_answered_before_the_body_is_here(world: World) -> None:
+async def test_what_needs_no_body_or_a_token_is_answered_before_the_body_is_here(
+    world: World,
+) -> None:
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, _ = await phone_of(world, SECRETARY)
         for path, given, wanted in (
@@ -253,33 +323,45 @@ async def test_what_needs_no_body_or_a_token_is_answered_before_the_body_is_here
             assert (len(bodies.ARRIVING), len(bodies.ANONYMOUS)) == (0, 0)
 
 
-async def test_forms_of_anybody_are_small_and_push_out_no_phone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_forms_of_anybody_are_small_and_push_out_no_phone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 100_000)
     monkeypatch.setattr(bodies.ANONYMOUS, "_max_bytes", 100_000)
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world)
         phone = await wire_to(port, stack)
-        phone.writer.write(BEGUN.format("/v1/sync", line, JSON, 80_000).encode() + body.ljust(79_999))
+        phone.writer.write(
+            BEGUN.format("/v1/sync", line, JSON, 80_000).encode() + body.ljust(79_999)
+        )
         await asyncio.sleep(0.05)
         large = await wire_to(port, stack)
-        large.post("X: none", f"Content-Type: {FORM}", path="/v1/auth/token", body=b"a=" + b"a" * 70_000)
+        large.post(
+            "X: none", f"Content-Type: {FORM}", path="/v1/auth/token", body=b"a=" + b"a" * 70_000
+        )
         status, _, said = await large.answer()
         assert (status, json.loads(said)["type"]) == (413, "/problems/too-large")
         for _ in range(10):
             wire = await wire_to(port, stack)
-            wire.writer.write(BEGUN.format("/v1/auth/token", "X: none", FORM, 60_001).encode() + b"a" * 60_000)
+            wire.writer.write(
+                BEGUN.format("/v1/auth/token", "X: none", FORM, 60_001).encode() + b"a" * 60_000
+            )
             await asyncio.sleep(0.02)
         assert bodies.ANONYMOUS.bytes <= 100_000
         phone.writer.write(b" ")
         assert (await phone.answer())[0] == 200
 
 
-async def test_an_account_with_many_devices_pushes_out_its_own_bodies(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_account_with_many_devices_pushes_out_its_own_bodies(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 200_000)
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world, SECRETARY)
         slow = await wire_to(port, stack)
-        slow.writer.write(BEGUN.format("/v1/sync", line, JSON, 50_000).encode() + body.ljust(49_999))
+        slow.writer.write(
+            BEGUN.format("/v1/sync", line, JSON, 50_000).encode() + body.ljust(49_999)
+        )
         for _ in range(10):
             line, _ = await phone_of(world, WORKER)
             wire = await wire_to(port, stack)
@@ -299,7 +381,9 @@ async def test_idle_connections_make_room_for_new_ones(world: World) -> None:
         assert (await wire.answer())[0] == 200
 
 
-async def test_an_answer_that_nobody_takes_ends_its_connection(world: World, impatient: None) -> None:
+async def test_an_answer_that_nobody_takes_ends_its_connection(
+    world: World, impatient: None
+) -> None:
     async with served(world) as port, AsyncExitStack() as stack:
         wire = await wire_to(port, stack)
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -320,26 +404,43 @@ async def test_a_slow_reader_who_goes_on_taking_is_not_cut(world: World, impatie
             await asyncio.sleep(0.03)
 
 
-# ---------------------------------------------------------------------------------------------- as clients speak
+# --------------------------------------------------------------------------------- as clients speak
 
 
 async def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(world: World) -> None:
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world)
         offers = (
-            ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"),
-            ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+            (
+                "Connection: Upgrade, HTTP2-Settings",
+                "Upgrade: h2c",
+                "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+            ),
+            (
+                "Connection: Upgrade",
+                "Upgrade: websocket",
+                "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            ),
         )
         wire = await wire_to(port, stack)
         for offer in offers:
             for _ in range(2):
                 wire.post(line, *offer, body=body)
                 status, headers, said = await wire.answer()
-                assert (status, json.loads(said)["verdicts"], "upgrade" in headers) == (200, [], False)
+                assert (status, json.loads(said)["verdicts"], "upgrade" in headers) == (
+                    200,
+                    [],
+                    False,
+                )
         chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         wire.post(line, *offers[0], "Transfer-Encoding: chunked", body=chunked)
         assert (await wire.answer())[0] == 200
-        head = f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: {len(body)}\r\n" + "\r\n".join(offers[0]) + "\r\n\r\n"
+        head = (
+            f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: {len(body)}\r\n"
+            + "\r\n".join(offers[0])
+            + "\r\n\r\n"
+        )
         for part in (head.encode(), body[:10], body[10:]):
             wire.writer.write(part)
             await asyncio.sleep(0.02)
@@ -355,7 +456,9 @@ PLAIN = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
 @pytest.mark.parametrize("path", ["/v1/auth/token", "/v1/sync"])
-async def test_a_body_that_is_cut_off_is_the_clients_doing(world: World, caplog: pytest.LogCaptureFixture, path: str) -> None:
+async def test_a_body_that_is_cut_off_is_the_clients_doing(
+    world: World, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
     caplog.set_level(logging.INFO, "gridloop")
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, _ = await phone_of(world)
@@ -376,7 +479,9 @@ async def test_a_body_that_is_cut_off_is_the_clients_doing(world: World, caplog:
     counted = [line.data["status"] for line in lines if line.data["route"] != "/healthz"]
     assert set(counted) <= {200, 499}
     assert 499 in counted
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ] == []
 
 
 @pytest.mark.parametrize("request_", [OFFER, PLAIN], ids=["offers", "plain"])
@@ -392,7 +497,9 @@ async def test_requests_without_end_in_one_piece_are_answered_up_to_a_number(
         status, _, body = await wire.answer()
         assert (status, json.loads(body)["type"]) == (429, "/problems/too-many-requests")
         assert await wire.is_over()
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ] == []
 
 
 async def test_a_head_has_the_headers_of_a_get_and_no_body(world: World) -> None:
@@ -417,14 +524,20 @@ async def test_what_cannot_be_read_is_answered_after_what_came_before_it(world: 
         line, _ = await phone_of(world, SECRETARY)
         body = json.dumps({"grid": GRID, "fields": {"title": "水管", "duty": "emergency"}}).encode()
         wire = await wire_to(port, stack)
-        wire.writer.write(BEGUN.format("/v1/problems", line, JSON, len(body)).encode() + body + b"\0\0")
+        wire.writer.write(
+            BEGUN.format("/v1/problems", line, JSON, len(body)).encode() + body + b"\0\0"
+        )
         assert (await wire.answer())[0] == 201
         assert (await wire.answer())[0] == 400
         assert await wire.is_over()
     assert len(await world.fetch("SELECT FROM problem")) == 1
 
 
-@pytest.mark.parametrize(("lines", "wanted"), [([], 400), (["Host: a", "Host: b"], 400), (["Host: a"], 200)], ids=["none", "two", "one"])
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [([], 400), (["Host: a", "Host: b"], 400), (["Host: a"], 200)],
+    ids=["none", "two", "one"],
+)
 async def test_a_request_has_one_host(world: World, lines: list[str], wanted: int) -> None:
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         wire = await wire_to(port, stack)
@@ -443,7 +556,11 @@ async def test_headers_have_a_number_and_count_with_what_stands_around_them(worl
             status, _, body = await wire.answer()
             assert (status, json.loads(body)["type"]) == (431, "/problems/head-too-large")
         wire = await wire_to(port, stack)
-        wire.writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\n" + b"a:\r\n" * (Limits().headers - 1) + b"\r\n")
+        wire.writer.write(
+            b"GET /healthz HTTP/1.1\r\nHost: here\r\n"
+            + b"a:\r\n" * (Limits().headers - 1)
+            + b"\r\n"
+        )
         assert (await wire.answer())[0] == 200
 
 
@@ -455,7 +572,9 @@ async def test_a_refused_head_has_no_body(world: World) -> None:
         assert await wire.is_over()
 
 
-async def test_one_connection_too_many_is_told_so_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_connection_too_many_is_told_so_at_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     async with served(world, Limits(connections=2)) as port, AsyncExitStack() as stack:
         line, _ = await phone_of(world)
         busy = [await wire_to(port, stack) for _ in range(2)]
@@ -467,10 +586,23 @@ async def test_one_connection_too_many_is_told_so_at_once(world: World, caplog: 
             if asks:
                 wire.writer.write(PLAIN)
             status, headers, body = await wire.answer()
-            assert (status, json.loads(body)["type"], headers["retry-after"]) == (503, "/problems/unavailable", "5")
+            assert (status, json.loads(body)["type"], headers["retry-after"]) == (
+                503,
+                "/problems/unavailable",
+                "5",
+            )
             assert headers["content-type"] == "application/problem+json"
             wire.writer.close()
-        assert len([record for record in caplog.records if "too many connections" in record.getMessage()]) <= 1
+        assert (
+            len(
+                [
+                    record
+                    for record in caplog.records
+                    if "too many connections" in record.getMessage()
+                ]
+            )
+            <= 1
+        )
         busy[0].writer.close()
         await asyncio.sleep(0.05)
         wire = await wire_to(port, stack)
@@ -497,7 +629,10 @@ async def test_what_is_refused_before_the_app_has_the_same_headers(world: World)
             status, headers, said = await wire.answer()
             assert (status, headers["content-type"]) == (wanted, "application/problem+json")
             assert json.loads(said)["detail"]
-            assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+            assert (headers["x-content-type-options"], headers["cache-control"]) == (
+                "nosniff",
+                "no-store",
+            )
             assert "frame-ancestors 'none'" in headers["content-security-policy"]
             assert headers["x-request-id"]
         again = await wire_to(port, stack)

@@ -31,7 +31,9 @@ async def test_migrations_and_models_agree(database_url: str) -> None:
     from sqlalchemy import Connection
 
     def differences(connection: Connection) -> object:
-        return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
+        return compare_metadata(
+            MigrationContext.configure(connection, opts={"compare_type": True}), metadata
+        )
 
     engine = create_async_engine(migrations.driver_url(database_url))
     async with engine.connect() as connection:
@@ -41,7 +43,9 @@ async def test_migrations_and_models_agree(database_url: str) -> None:
     assert [item for item in found if "alembic_version" not in str(item)] == []  # type: ignore[attr-defined]
 
 
-async def test_the_counts_of_duties_survive_the_way_back_and_forth(world: World, database_url: str) -> None:
+async def test_the_counts_of_duties_survive_the_way_back_and_forth(
+    world: World, database_url: str
+) -> None:
     # Back goes only what the previous release could read.
     await world.fetch("TRUNCATE mutation, mutation_body")
     await world.fetch("UPDATE server SET encryption = 'compatible'")
@@ -51,24 +55,52 @@ async def test_the_counts_of_duties_survive_the_way_back_and_forth(world: World,
     phone.put("visit", at | {"duties": {"add": ["emergency", "public_order"]}}, grid=GRID)
     phone.put("visit", at | {"duties": {"add": ["emergency"]}}, grid=GRID)
     phone.put("visit", at, grid=GRID)
-    raised = {"duty": "social_relief", "severity": "ordinary", "title": "补贴未到", "raised_at": at["visited_at"]}
+    raised = {
+        "duty": "social_relief",
+        "severity": "ordinary",
+        "title": "补贴未到",
+        "raised_at": at["visited_at"],
+    }
     phone.put("problem", raised, grid=GRID)
     await phone.sync()
     kept = await world.fetch("SELECT * FROM grid_tally ORDER BY span, grid")
-    found = {(row["visits"], row["visits_emergency"], row["visits_public_order"], row["raised_social_relief"]) for row in kept}
+    found = {
+        (
+            row["visits"],
+            row["visits_emergency"],
+            row["visits_public_order"],
+            row["raised_social_relief"],
+        )
+        for row in kept
+    }
     assert found == {(3, 2, 1, 1)}
     configuration = migrations.configuration(database_url)
     await asyncio.to_thread(command.downgrade, configuration, "0006")
-    rows = await world.fetch("SELECT duty, visits, raised FROM grid_tally WHERE span = '2026-11' ORDER BY duty")
-    assert [tuple(row) for row in rows] == [("", 3, 1), ("emergency", 2, 0), ("public_order", 1, 0), ("social_relief", 0, 1)]
+    rows = await world.fetch(
+        "SELECT duty, visits, raised FROM grid_tally WHERE span = '2026-11' ORDER BY duty"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("", 3, 1),
+        ("emergency", 2, 0),
+        ("public_order", 1, 0),
+        ("social_relief", 0, 1),
+    ]
     await asyncio.to_thread(command.upgrade, configuration, "head")
-    assert [tuple(row) for row in await world.fetch("SELECT * FROM grid_tally ORDER BY span, grid")] == [tuple(row) for row in kept]
+    assert [
+        tuple(row) for row in await world.fetch("SELECT * FROM grid_tally ORDER BY span, grid")
+    ] == [tuple(row) for row in kept]
 
 
 @pytest.mark.parametrize(
-    ("rows", "state"), [("SELECT 1", "complete"), ("INSERT INTO cadre VALUES ('a', 'b', '', false, NULL, false)", "compatible")]
+    ("rows", "state"),
+    [
+        ("SELECT 1", "complete"),
+        ("INSERT INTO cadre VALUES ('a', 'b', '', false, NULL, false)", "compatible"),
+    ],
 )
-async def test_a_migrated_database_keeps_the_old_form_of_encryption_and_a_new_one_needs_none(server: str, rows: str, state: str) -> None:
+async def test_a_migrated_database_keeps_the_old_form_of_encryption_and_a_new_one_needs_none(
+    server: str, rows: str, state: str
+) -> None:
     async with cloned(server, "template0") as url:
         configuration = migrations.configuration(url)
         await asyncio.to_thread(command.upgrade, configuration, "0007")
@@ -88,20 +120,27 @@ async def test_a_migrated_database_keeps_the_old_form_of_encryption_and_a_new_on
         )
         await asyncio.to_thread(command.upgrade, configuration, "head")
         assert await connection.fetchval("SELECT encryption FROM server") == state
-        kinds = [row["waits_for_kind"] for row in await connection.fetch("SELECT waits_for_kind FROM held ORDER BY seq")]
+        kinds = [
+            row["waits_for_kind"]
+            for row in await connection.fetch("SELECT waits_for_kind FROM held ORDER BY seq")
+        ]
         assert kinds == ["visit", "household", None]
         await asyncio.to_thread(command.downgrade, configuration, "0007")
         await connection.close()
 
 
-async def test_what_the_previous_release_could_not_read_is_not_downgraded(world: World, database_url: str) -> None:
+async def test_what_the_previous_release_could_not_read_is_not_downgraded(
+    world: World, database_url: str
+) -> None:
     phone = world.wire()
     await phone.send(phone.mutation(1))
     with pytest.raises(DBAPIError, match="restore a backup"):
         await asyncio.to_thread(command.downgrade, migrations.configuration(database_url), "0007")
 
 
-async def test_what_was_held_before_and_made_every_reading_fail_is_a_copy_after_the_migration(server: str) -> None:
+async def test_what_was_held_before_and_made_every_reading_fail_is_a_copy_after_the_migration(
+    server: str,
+) -> None:
     deep = "[" * 300 + "]" * 300
     bodies = {
         1: '{"epoch":"\\ud83d","fields":{},"kind":"song"}',
@@ -126,7 +165,9 @@ async def test_what_was_held_before_and_made_every_reading_fail_is_a_copy_after_
                 body,
             )
         await asyncio.to_thread(command.upgrade, configuration, "head")
-        rows = await connection.fetch("SELECT seq, body, original, body -> 'fields' ->> 'x' FROM held ORDER BY seq")
+        rows = await connection.fetch(
+            "SELECT seq, body, original, body -> 'fields' ->> 'x' FROM held ORDER BY seq"
+        )
         await connection.close()
     assert [row["seq"] for row in rows if row["original"] is not None] == [1, 2, 3, 4]
     for row in rows[:4]:
@@ -136,13 +177,19 @@ async def test_what_was_held_before_and_made_every_reading_fail_is_a_copy_after_
     assert rows[4]["body"] == bodies[5]
 
 
-async def test_a_database_that_is_down_is_a_problem_and_comes_back(clock: Clock, settings: Settings) -> None:
-    gone = settings.model_copy(update={"database_url": str(settings.database_url).replace("/test_", "/absent_")})
+async def test_a_database_that_is_down_is_a_problem_and_comes_back(
+    clock: Clock, settings: Settings
+) -> None:
+    gone = settings.model_copy(
+        update={"database_url": str(settings.database_url).replace("/test_", "/absent_")}
+    )
     async with running(create_app(gone, clock.now)) as client:
         assert (await client.get("/healthz")).status_code == 200
         for response in (
             await client.get("/readyz"),
-            await client.post("/v1/auth/token", data={"grant_type": "password", "username": "a", "password": "b"}),
+            await client.post(
+                "/v1/auth/token", data={"grant_type": "password", "username": "a", "password": "b"}
+            ),
         ):
             assert (response.status_code, response.json()["type"]) == (503, "/problems/unavailable")
             assert "Retry-After" in response.headers
@@ -154,7 +201,9 @@ async def test_an_unforeseen_error_shows_no_stack_trace(world: World) -> None:
     await world.fetch("TRUNCATE grid_tally")
     await world.fetch("ALTER TABLE grid_tally ALTER COLUMN grid TYPE integer USING 0")
     response = await world.client.get(
-        "/v1/summaries/weekly", params={"unit": "1502", "week": "2026-W47"}, headers={"Authorization": f"Bearer {token}"}
+        "/v1/summaries/weekly",
+        params={"unit": "1502", "week": "2026-W47"},
+        headers={"Authorization": f"Bearer {token}"},
     )
     assert (response.status_code, response.json()["type"]) == (500, "/problems/internal")
     assert "tally" not in response.text
@@ -166,7 +215,9 @@ def hold(folder: Path, ready: Event, leave: Event) -> None:
         leave.wait(60)
 
 
-def test_two_processes_share_one_embedded_server_and_the_last_one_stops_it(data_folder: Path) -> None:
+def test_two_processes_share_one_embedded_server_and_the_last_one_stops_it(
+    data_folder: Path,
+) -> None:
     context = multiprocessing.get_context("spawn")
     ready, leave = context.Event(), context.Event()
     other = context.Process(target=hold, args=(data_folder, ready, leave))

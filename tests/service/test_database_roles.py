@@ -1,4 +1,6 @@
-"""The service's role owns nothing and changes neither the trail nor what guards it; `gridloop migrate` makes it so."""
+"""The service's role owns nothing and changes neither the trail nor what guards it; `gridloop
+migrate` makes it so.
+"""
 
 import asyncio
 import base64
@@ -87,20 +89,32 @@ async def test_the_role_of_the_service_is_refused(service: asyncpg.Connection, s
 async def test_the_role_of_the_service_owns_nothing_and_inherits_nothing(
     service: asyncpg.Connection,
 ) -> None:
-    owned = "SELECT count(*) FROM pg_shdepend WHERE refobjid = current_user::regrole AND deptype = 'o'"
+    owned = (
+        "SELECT count(*) FROM pg_shdepend WHERE refobjid = current_user::regrole AND deptype = 'o'"
+    )
     assert await service.fetchval(owned) == 0
-    assert await service.fetchval("SELECT count(*) FROM pg_auth_members WHERE member = current_user::regrole") == 0
+    assert (
+        await service.fetchval(
+            "SELECT count(*) FROM pg_auth_members WHERE member = current_user::regrole"
+        )
+        == 0
+    )
     assert await may_change_trail(service) is None
 
 
-async def test_the_owner_itself_deletes_no_line_before_its_time(database_url: str, service: asyncpg.Connection) -> None:
+async def test_the_owner_itself_deletes_no_line_before_its_time(
+    database_url: str, service: asyncpg.Connection
+) -> None:
     owner = await asyncpg.connect(as_role(database_url, ROLES.owner))
     try:
         assert await may_change_trail(owner) == ROLES.owner
         for sql in ("DELETE FROM audit", "UPDATE audit SET count = 0", "TRUNCATE audit"):
             with pytest.raises(asyncpg.RaiseError, match="only added to"):
                 await owner.execute(f"SELECT set_config('gridloop.purging', 'on', false); {sql}")
-        assert await owner.execute("DELETE FROM audit WHERE at < now() - interval '180 days'") == "DELETE 1"
+        assert (
+            await owner.execute("DELETE FROM audit WHERE at < now() - interval '180 days'")
+            == "DELETE 1"
+        )
     finally:
         await owner.close()
 
@@ -121,7 +135,9 @@ async def test_every_table_is_readable_and_writable_but_for_those_that_only_grow
         ["INSERT", "SELECT"],
         ["SELECT"],
     )
-    assert {name for name, kinds in rights.items() if kinds != ["DELETE", "INSERT", "SELECT", "UPDATE"]} == set()
+    assert {
+        name for name, kinds in rights.items() if kinds != ["DELETE", "INSERT", "SELECT", "UPDATE"]
+    } == set()
 
 
 async def test_the_app_in_every_test_runs_as_that_role(world: World) -> None:
@@ -130,7 +146,7 @@ async def test_the_app_in_every_test_runs_as_that_role(world: World) -> None:
     assert (await world.get("/v1/households", SUPERVISOR)).status_code == 200
 
 
-# ----------------------------------------------------------------------------------------------- gridloop migrate
+# --------------------------------------------------------------------------------- gridloop migrate
 
 
 def named(url: str, tail: str) -> Roles:
@@ -142,8 +158,12 @@ def named(url: str, tail: str) -> Roles:
 async def drop(url: str, *names: str) -> None:
     connection = await asyncpg.connect(url)
     for name in names:
-        if await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name):
-            await connection.execute(f'REASSIGN OWNED BY "{name}" TO postgres; DROP OWNED BY "{name}"; DROP ROLE "{name}"')
+        if await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name
+        ):
+            await connection.execute(
+                f'REASSIGN OWNED BY "{name}" TO postgres; DROP OWNED BY "{name}"; DROP ROLE "{name}"'
+            )
     await connection.close()
 
 
@@ -163,7 +183,9 @@ async def test_migrating_takes_over_a_database_that_a_superuser_owned_and_again_
         assert await superuser.fetchval(tables) == roles.owner
         before = await superuser.fetch("SELECT xmin::text, relname FROM pg_class ORDER BY oid")
         assert await migrated(database_url, roles) == (roles.owner, [])
-        assert await superuser.fetch("SELECT xmin::text, relname FROM pg_class ORDER BY oid") == before
+        assert (
+            await superuser.fetch("SELECT xmin::text, relname FROM pg_class ORDER BY oid") == before
+        )
         # Its owner alone suffices for the next one.
         assert await migrated(as_role(database_url, roles.owner), roles) == (roles.owner, [])
     finally:
@@ -195,18 +217,27 @@ async def test_what_was_granted_by_hand_beyond_it_is_taken_back(database_url: st
     await service.close()
 
 
-async def test_an_owner_who_may_make_no_roles_is_told_the_statements(server: str, database_url: str) -> None:
-    """A database of a plain owner, as a provider hands it out; the administrator runs what is said, and nothing is left."""
+async def test_an_owner_who_may_make_no_roles_is_told_the_statements(
+    server: str, database_url: str
+) -> None:
+    """A database of a plain owner, as a provider hands it out; the administrator runs what is said,
+    and nothing is left.
+    """
     roles = named(database_url, "b")
     name = f"{roles.owner}_db"
     plain = await fresh_database(server, name)
     administrator = await asyncpg.connect(plain)
     try:
-        await administrator.execute(f'CREATE ROLE "{roles.owner}" LOGIN; GRANT CREATE ON SCHEMA public TO "{roles.owner}"')
+        await administrator.execute(
+            f'CREATE ROLE "{roles.owner}" LOGIN; GRANT CREATE ON SCHEMA public TO "{roles.owner}"'
+        )
         url = as_role(plain, roles.owner)
         first = await asyncio.to_thread(migrate, url, roles, "a pass'word")
         assert first.owner == roles.owner
-        assert f"CREATE ROLE \"{roles.service}\" LOGIN PASSWORD '(the one in GRIDLOOP_DATABASE_URL)';" in first.missing
+        assert (
+            f"CREATE ROLE \"{roles.service}\" LOGIN PASSWORD '(the one in GRIDLOOP_DATABASE_URL)';"
+            in first.missing
+        )
         assert f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC;" in first.missing
         assert "a pass'word" not in "".join(first.missing)
         for statement in first.missing:
@@ -224,7 +255,9 @@ async def test_an_owner_who_may_make_no_roles_is_told_the_statements(server: str
         await drop(server, *roles)
 
 
-async def test_a_role_without_any_right_on_the_schema_is_refused_before_anything_is_changed(server: str, database_url: str) -> None:
+async def test_a_role_without_any_right_on_the_schema_is_refused_before_anything_is_changed(
+    server: str, database_url: str
+) -> None:
     name = f"{named(database_url, 'c').owner}_db"
     plain = await fresh_database(server, name)
     try:
@@ -259,9 +292,13 @@ def salt_of(verifier: str) -> bytes:
     return base64.b64decode(verifier.split("$")[1].partition(":")[2])
 
 
-async def test_a_clone_of_a_database_takes_temporary_tables_away_as_migrating_does(server: str, database_url: str) -> None:
+async def test_a_clone_of_a_database_takes_temporary_tables_away_as_migrating_does(
+    server: str, database_url: str
+) -> None:
     await keep_from_temporary_tables(database_url)
     connection = await asyncpg.connect(server)
     name = database_url.partition("?")[0].rpartition("/")[2]
-    assert not await connection.fetchval("SELECT has_database_privilege('public', $1, 'TEMPORARY')", name)
+    assert not await connection.fetchval(
+        "SELECT has_database_privilege('public', $1, 'TEMPORARY')", name
+    )
     await connection.close()

@@ -110,7 +110,9 @@ async def tell(world: World) -> Told:
             fields={"members": 1e400, "note": "关节炎", "head_name": NAME},
         ),
         phone.mutation(6, "household", id=told.house, base=99, fields={"phone": "13899998888"}),
-        phone.mutation(7, id=told.visit, base=99, fields={"people_met": {"remove": ["塔娜高娃甲"]}}),
+        phone.mutation(
+            7, id=told.visit, base=99, fields={"people_met": {"remove": ["塔娜高娃甲"]}}
+        ),
     ]
     body = {"protocol": 1, "sent_at": when, "mutations": told.puts}
     answer = (await phone.post(json.dumps(body).encode())).json()
@@ -120,14 +122,20 @@ async def tell(world: World) -> Told:
     ] + ["applied"] * 2, answer
     # Two phones that did not know of each other, so that there are conflicts.
     world.clock.forward(minutes=1)
-    late = other.mutation(1, "household", id=told.house, base=1, fields={"phone": "一个旧号码", "note": "写错的备注"})
+    late = other.mutation(
+        1, "household", id=told.house, base=1, fields={"phone": "一个旧号码", "note": "写错的备注"}
+    )
     assert (await other.send(late)).json()["verdicts"][0]["outcome"] == "merged"
     step = {"id": world.wire().new_id(), "action": "escalate", "fields": {"note": "已上门看过"}}
     headers = {"Authorization": f"Bearer {await world.token(SECRETARY)}", "Idempotency-Key": "k"}
-    taken = await world.client.post(f"/v1/problems/{told.problem}/steps", json=step, headers=headers)
+    taken = await world.client.post(
+        f"/v1/problems/{told.problem}/steps", json=step, headers=headers
+    )
     assert taken.status_code == 201, taken.text
     world.clock.forward(days=7)
-    assert (await world.post(f"/v1/summaries/weekly/2026-W47/seal?unit={TOWNSHIP}", {})).status_code < 300
+    assert (
+        await world.post(f"/v1/summaries/weekly/2026-W47/seal?unit={TOWNSHIP}", {})
+    ).status_code < 300
     return told
 
 
@@ -137,7 +145,10 @@ async def everything_decrypted(world: World) -> str:
     async with world.state.database.reading() as connection:
         cipher = await cipher_of(connection, settings)
     found = []
-    for table in [row["tablename"] for row in await world.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]:
+    for table in [
+        row["tablename"]
+        for row in await world.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    ]:
         for row in await world.fetch(f"SELECT * FROM {table}"):
             for column, value in row.items():
                 found += _texts(cipher, table, column, row, value)
@@ -158,9 +169,12 @@ def _texts(cipher: FieldCipher, table: str, column: str, row: Any, value: Any) -
     plain = [
         decrypted
         for part in (text, text.strip('"'))
-        if key is not None and (decrypted := cipher.try_decrypt(Place(table, column, key), part)) is not None
+        if key is not None
+        and (decrypted := cipher.try_decrypt(Place(table, column, key), part)) is not None
     ]
-    assert plain or not text.strip('"').startswith("gl2."), f"{table}.{column} is encrypted, and this test does not know how"
+    assert plain or not text.strip('"').startswith("gl2."), (
+        f"{table}.{column} is encrypted, and this test does not know how"
+    )
     return plain or [text]
 
 
@@ -182,17 +196,26 @@ async def erase_house(world: World, house: str, by: str = "admin", reason: str =
     return response.json()
 
 
-# ------------------------------------------------------------------------------------------------ a household
+# -------------------------------------------------------------------------------------- a household
 
 
 async def test_no_column_of_any_table_holds_a_trace_of_an_erased_household(world: World) -> None:
     told = await tell(world)
     before = await everything_decrypted(world)
-    assert [text for text in TEXTS if text not in before and text != "迟到的号码" and text != "找苏和本人"] == []
+    assert [
+        text
+        for text in TEXTS
+        if text not in before and text != "迟到的号码" and text != "找苏和本人"
+    ] == []
     done = await erase_house(world, told.house)
     after = await everything_decrypted(world)
     assert [text for text in TEXTS if text in after] == []
-    assert done["removed"]["households"] == done["removed"]["visits"] == done["removed"]["problems"] == 1
+    assert (
+        done["removed"]["households"]
+        == done["removed"]["visits"]
+        == done["removed"]["problems"]
+        == 1
+    )
     assert {
         "steps",
         "conflicts",
@@ -217,7 +240,9 @@ async def test_phones_drop_what_was_erased(world: World) -> None:
     told = await tell(world)
     phone = world.phone(SECRETARY)
     await phone.sync()
-    assert NAME in json.dumps([view.fields for view in phone.records("household")], ensure_ascii=False)
+    assert NAME in json.dumps(
+        [view.fields for view in phone.records("household")], ensure_ascii=False
+    )
     await erase_house(world, told.house)
     await phone.sync()
     for kind in ("household", "visit", "problem", "step"):
@@ -253,7 +278,9 @@ def _late_edits(told: Told, sender: WirePhone, base: int) -> list[dict[str, Any]
         sender.mutation(1, "household", id=told.house, base=base, fields={"phone": "迟到的号码"}),
         sender.mutation(2, id=told.visit, base=base, fields={"content": "迟到的号码"}),
         sender.mutation(3, "problem", id=told.problem, base=base, fields={"title": "迟到的号码"}),
-        sender.mutation(4, fields={"visited_at": when, "household_id": told.house, "content": "迟到的号码"}),
+        sender.mutation(
+            4, fields={"visited_at": when, "household_id": told.house, "content": "迟到的号码"}
+        ),
         sender.mutation(
             5,
             "step",
@@ -280,7 +307,9 @@ async def test_what_a_phone_wrote_before_it_heard_of_the_erasure_waits_for_a_per
     edits = _late_edits(told, late, base=1)
     await erase_house(world, told.house)
     answer = (await late.send(*edits)).json()
-    assert [(item["outcome"], item.get("reason")) for item in answer["verdicts"]] == [("held", "erased")] * 6
+    assert [(item["outcome"], item.get("reason")) for item in answer["verdicts"]] == [
+        ("held", "erased")
+    ] * 6
     rows = await world.fetch("SELECT head_name, phone FROM household WHERE id = $1", told.house)
     assert [tuple(row) for row in rows] == [(ERASED, None)]
 
@@ -311,7 +340,9 @@ async def test_what_is_written_of_the_record_as_it_is_now_is_applied(world: Worl
         "household_id": told.house,
         "content": "新住户",
     }
-    edit = phone.mutation(1, "household", id=told.house, base=row["rev"], fields={"head_name": "新住户"})
+    edit = phone.mutation(
+        1, "household", id=told.house, base=row["rev"], fields={"head_name": "新住户"}
+    )
     answer = (await phone.send(edit, phone.mutation(2, fields=visit))).json()
     assert [item["outcome"] for item in answer["verdicts"]] == ["applied", "applied"]
     assert (
@@ -341,13 +372,17 @@ async def test_a_person_releases_or_discards_what_came_late_and_what_is_discarde
     await late.send(*edits)
     items = (await world.get("/v1/held", SECRETARY)).json()["items"]
     held = {item["record"]: item["id"] for item in items if item["reason"] == "erased"}
-    assert (await world.post(f"/v1/held/{held[told.house]}/discard", {"reason": "x"}, SECRETARY)).status_code == 200
+    assert (
+        await world.post(f"/v1/held/{held[told.house]}/discard", {"reason": "x"}, SECRETARY)
+    ).status_code == 200
     released = await world.post(f"/v1/held/{held[told.visit]}/release", {}, SECRETARY)
     assert released.json()["outcome"] in ("applied", "merged"), released.text
     # The erasure is later, so that what was released is a conflict which somebody settles.
     [conflict] = released.json()["conflicts"]
     assert (conflict["kept"], conflict["lost"]) == (None, "迟到的号码")
-    chosen = await world.post(f"/v1/conflicts/{conflict['id']}/resolution", {"choice": "lost"}, SECRETARY)
+    chosen = await world.post(
+        f"/v1/conflicts/{conflict['id']}/resolution", {"choice": "lost"}, SECRETARY
+    )
     assert chosen.status_code == 200, chosen.text
     [row] = await world.fetch("SELECT content FROM visit WHERE id = $1", told.visit)
     assert row["content"] == "迟到的号码"
@@ -363,7 +398,11 @@ async def test_what_is_discarded_of_late_mutations_leaves_no_trace(world: World)
     await erase_house(world, told.house)
     await late.send(edit)
     assert "迟到的号码" in await everything_decrypted(world)
-    [held] = [item["id"] for item in (await world.get("/v1/held", SECRETARY)).json()["items"] if item["reason"] == "erased"]
+    [held] = [
+        item["id"]
+        for item in (await world.get("/v1/held", SECRETARY)).json()["items"]
+        if item["reason"] == "erased"
+    ]
     await world.post(f"/v1/held/{held}/discard", {"reason": "x"}, SECRETARY)
     assert "迟到的号码" not in await everything_decrypted(world)
 
@@ -404,7 +443,9 @@ STEPS = [
 
 
 @pytest.mark.parametrize("at", STEPS)
-async def test_an_erasure_that_was_interrupted_goes_on(world: World, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+async def test_an_erasure_that_was_interrupted_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
     told = await tell(world)
     whole: Callable[..., Any] = erasure_steps.of_household
 
@@ -453,9 +494,13 @@ async def test_only_an_administrator_of_the_unit_may_and_it_is_in_the_trail_with
 ) -> None:
     told = await tell(world)
     for staff_code, status in ((WORKER, 403), (SECRETARY, 403), (SUPERVISOR, 403)):
-        refused = await world.post(f"/v1/households/{told.house}/erasure", {"reason": "x"}, staff_code)
+        refused = await world.post(
+            f"/v1/households/{told.house}/erasure", {"reason": "x"}, staff_code
+        )
         assert refused.status_code == status, refused.text
-    assert (await world.post(f"/v1/households/{told.phone.new_id()}/erasure", {"reason": "x"}, "admin")).status_code == 404
+    assert (
+        await world.post(f"/v1/households/{told.phone.new_id()}/erasure", {"reason": "x"}, "admin")
+    ).status_code == 404
     await erase_house(world, told.house)
     lines = (await world.get("/v1/audit?action=household-erased", "admin")).json()["items"]
     assert [(line["staff_code"], line["subjects"]) for line in lines] == [("admin", [told.house])]
@@ -463,11 +508,13 @@ async def test_only_an_administrator_of_the_unit_may_and_it_is_in_the_trail_with
 
 async def test_a_reason_that_names_the_person_is_refused(world: World) -> None:
     told = await tell(world)
-    refused = await world.post(f"/v1/households/{told.house}/erasure", {"reason": f"{NAME} 的申请"}, "admin")
+    refused = await world.post(
+        f"/v1/households/{told.house}/erasure", {"reason": f"{NAME} 的申请"}, "admin"
+    )
     assert (refused.status_code, NAME in refused.text) == (422, False)
 
 
-# ---------------------------------------------------------------------------------------------------- a cadre
+# ------------------------------------------------------------------------------------------ a cadre
 
 
 async def test_no_column_of_any_table_holds_a_trace_of_an_erased_cadre(world: World) -> None:
@@ -479,7 +526,11 @@ async def test_no_column_of_any_table_holds_a_trace_of_an_erased_cadre(world: Wo
     await world.fetch("UPDATE device SET name = '独一无二的手机' WHERE staff_code = $1", WORKER)
     fields = {"title": "t", "duty": "emergency"}
     worker = {"Authorization": f"Bearer {await world.token(WORKER)}", "Idempotency-Key": "k"}
-    assert (await world.client.post("/v1/problems", json={"grid": GRID, "fields": fields}, headers=worker)).status_code == 201
+    assert (
+        await world.client.post(
+            "/v1/problems", json={"grid": GRID, "fields": fields}, headers=worker
+        )
+    ).status_code == 201
     gone = ("独一无二的名字", "13877776666", "独一无二的手机")
     before = await everything_decrypted(world)
     assert all(text in before for text in gone)
@@ -490,10 +541,18 @@ async def test_no_column_of_any_table_holds_a_trace_of_an_erased_cadre(world: Wo
     own = {"Authorization": f"Bearer {await world.token('admin')}", "Idempotency-Key": "e"}
     path, reason = f"/v1/cadres/{WORKER}/erasure", {"reason": "离职申请"}
     assert (await world.client.post(path, json=reason, headers=own)).status_code == 200
-    assert (await world.post(path, reason, "admin")).status_code == 200  # which empties the answer kept with the key
+    assert (
+        await world.post(path, reason, "admin")
+    ).status_code == 200  # which empties the answer kept with the key
     replayed = await world.client.post(path, json=reason, headers=own)
-    assert (replayed.status_code, replayed.json()["type"], replayed.json()["first_status"]) == (409, "/problems/not-now", 200)
-    [row] = await world.fetch("SELECT name, phone, password FROM cadre WHERE staff_code = $1", WORKER)
+    assert (replayed.status_code, replayed.json()["type"], replayed.json()["first_status"]) == (
+        409,
+        "/problems/not-now",
+        200,
+    )
+    [row] = await world.fetch(
+        "SELECT name, phone, password FROM cadre WHERE staff_code = $1", WORKER
+    )
     assert tuple(row) == (ERASED, "", None)
     assert await world.fetch("SELECT FROM refresh_token WHERE staff_code = $1", WORKER) == []
     again = await world.post(f"/v1/cadres/{WORKER}/erasure", {"reason": "离职申请"}, "admin")
@@ -503,11 +562,17 @@ async def test_no_column_of_any_table_holds_a_trace_of_an_erased_cadre(world: Wo
 async def test_answers_about_others_whose_code_begins_alike_are_kept(world: World) -> None:
     """`…-10` is not `…-1`, and a supervisor's code is the beginning of others'."""
     longer = SECRETARY + "0"
-    await world.fetch("INSERT INTO cadre SELECT $1, '另一人', '', false, NULL, false FROM cadre WHERE staff_code = $2", longer, SECRETARY)
+    await world.fetch(
+        "INSERT INTO cadre SELECT $1, '另一人', '', false, NULL, false FROM cadre WHERE staff_code = $2",
+        longer,
+        SECRETARY,
+    )
     async with world.state.database.transaction() as connection:
         cipher = await cipher_of(connection, world.state.settings)
         for key, code in (("own", SECRETARY), ("other", longer)):
-            body = cipher.encrypt(answer_place("admin", key), json.dumps({"staff_code": code, "name": "x"}))
+            body = cipher.encrypt(
+                answer_place("admin", key), json.dumps({"staff_code": code, "name": "x"})
+            )
             await connection.execute(
                 "INSERT INTO idempotency (caller, key, request, at, status, body) VALUES ('admin', $1, '', $2, 200, $3)",
                 key,
@@ -516,7 +581,10 @@ async def test_answers_about_others_whose_code_begins_alike_are_kept(world: Worl
             )
     done = await world.post(f"/v1/cadres/{SECRETARY}/erasure", {"reason": "离职申请"}, "admin")
     assert done.json()["removed"]["kept answers"] == 1, done.text
-    kept = {row["key"]: row["body"] for row in await world.fetch("SELECT key, body FROM idempotency WHERE caller = 'admin'")}
+    kept = {
+        row["key"]: row["body"]
+        for row in await world.fetch("SELECT key, body FROM idempotency WHERE caller = 'admin'")
+    }
     plain = {key: cipher.shown(answer_place("admin", key), body) for key, body in kept.items()}
     assert longer in plain["other"]
     assert SECRETARY not in plain["own"]
@@ -537,10 +605,14 @@ async def test_an_erased_cadre_has_no_access_and_the_counts_stay(world: World) -
 
 
 async def test_nobody_erases_the_own_account(world: World) -> None:
-    assert (await world.post("/v1/cadres/admin/erasure", {"reason": "x"}, "admin")).status_code == 403
+    assert (
+        await world.post("/v1/cadres/admin/erasure", {"reason": "x"}, "admin")
+    ).status_code == 403
 
 
-def test_the_command_asks_and_says_what_went(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+def test_the_command_asks_and_says_what_went(
+    monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
     from service.cli.app import app
 
     monkeypatch.setenv("GRIDLOOP_DATABASE_URL", database_url)
@@ -565,7 +637,11 @@ async def test_the_last_administrator_of_a_unit_is_not_erased(world: World) -> N
     for trial in (at, at._replace(dry_run=True)):
         with pytest.raises(Problem, match="last administrator"):
             await erase(trial, asked)
-    assert (await world.fetch("SELECT password IS NOT NULL AS kept FROM cadre WHERE staff_code = 'admin'"))[0]["kept"]
+    assert (
+        await world.fetch(
+            "SELECT password IS NOT NULL AS kept FROM cadre WHERE staff_code = 'admin'"
+        )
+    )[0]["kept"]
     # One below does not do, one at the same unit does.
     post = "INSERT INTO post (id, staff_code, role, unit, valid_from) SELECT gen_random_uuid(), $1, role, {}, valid_from FROM post WHERE"
     await world.fetch(post.format("'150202'") + " staff_code = 'admin'", SUPERVISOR)
@@ -578,7 +654,9 @@ async def test_the_last_administrator_of_a_unit_is_not_erased(world: World) -> N
 
 async def test_nothing_is_put_into_an_erased_account_again(world: World) -> None:
     admin = {"Authorization": f"Bearer {await world.token('admin')}"}
-    erased = await world.client.post(f"/v1/cadres/{WORKER}/erasure", json={"reason": "x"}, headers=admin)
+    erased = await world.client.post(
+        f"/v1/cadres/{WORKER}/erasure", json={"reason": "x"}, headers=admin
+    )
     assert erased.status_code == 200, erased.text
     path = f"/v1/cadres/{WORKER}"
     for method, where, body in (
@@ -587,9 +665,13 @@ async def test_nothing_is_put_into_an_erased_account_again(world: World) -> None
         ("PATCH", path, {"name": "某人", "phone": "13800000000"}),
     ):
         answer = await world.client.request(method, where, json=body, headers=admin)
-        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-now"), answer.text
+        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-now"), (
+            answer.text
+        )
         assert "was erased" in answer.json()["detail"]
-    [row] = await world.fetch("SELECT name, phone, password FROM cadre WHERE staff_code = $1", WORKER)
+    [row] = await world.fetch(
+        "SELECT name, phone, password FROM cadre WHERE staff_code = $1", WORKER
+    )
     assert tuple(row) == ("（已删除）", "", None)
     assert await world.fetch("SELECT FROM one_time_code") == []
 

@@ -1,4 +1,6 @@
-"""Nobody is behind an unfair phone; counted, not timed (the times are in the bench of the same name)."""
+"""Nobody is behind an unfair phone; counted, not timed (the times are in the bench of the same
+name).
+"""
 
 import asyncio
 import uuid
@@ -9,7 +11,15 @@ import pytest
 from service.http.account_limit import AT_ONCE, AccountLimit
 from service.kit.errors import Problem
 from service.runtime import failpoints
-from service.runtime.concurrency import LARGE, PER_ACCOUNT, PER_DEVICE, RESTS, WAITING_PER_ACCOUNT, WAITING_PER_DEVICE, ConcurrencyLimit
+from service.runtime.concurrency import (
+    LARGE,
+    PER_ACCOUNT,
+    PER_DEVICE,
+    RESTS,
+    WAITING_PER_ACCOUNT,
+    WAITING_PER_DEVICE,
+    ConcurrencyLimit,
+)
 from simulator.places import SUPERVISOR
 from tests.world import OTHER_GRID, WORKER, World, first_held_at
 
@@ -41,7 +51,9 @@ async def test_a_device_has_two_places_and_the_rest_of_what_it_sends_waits() -> 
             inside.append(device)
             await go_on.wait()
 
-    greedy = [asyncio.create_task(exchange("greedy")) for _ in range(PER_DEVICE + WAITING_PER_DEVICE + 3)]
+    greedy = [
+        asyncio.create_task(exchange("greedy")) for _ in range(PER_DEVICE + WAITING_PER_DEVICE + 3)
+    ]
     await asyncio.sleep(0)
     assert inside == ["greedy"] * PER_DEVICE
     others = [asyncio.create_task(exchange(f"phone {number}")) for number in range(6)]
@@ -52,7 +64,9 @@ async def test_a_device_has_two_places_and_the_rest_of_what_it_sends_waits() -> 
     ends = await asyncio.gather(*greedy, *others, return_exceptions=True)
     refused = [end for end in ends if end is not None]
     assert [type(end) for end in refused] == [Problem] * 3
-    assert [end.headers["Retry-After"].isdigit() for end in refused if isinstance(end, Problem)] == [True] * 3
+    assert [
+        end.headers["Retry-After"].isdigit() for end in refused if isinstance(end, Problem)
+    ] == [True] * 3
     async with concurrency.slot("greedy", "greedy"):
         assert not concurrency.is_full
 
@@ -70,16 +84,29 @@ async def test_an_account_has_no_more_places_for_having_many_devices() -> None:
     greedy = [asyncio.create_task(exchange(f"device {number}", "greedy")) for number in range(60)]
     await asyncio.sleep(0)
     assert inside == ["greedy"] * PER_ACCOUNT
-    family = [asyncio.create_task(exchange(device, "family")) for device in ("phone", "tablet") for _ in range(PER_DEVICE)]
+    family = [
+        asyncio.create_task(exchange(device, "family"))
+        for device in ("phone", "tablet")
+        for _ in range(PER_DEVICE)
+    ]
     await asyncio.sleep(0)
     assert inside[PER_ACCOUNT:] == ["family"] * 2 * PER_DEVICE
     go_on.set()
     ends = await asyncio.gather(*greedy, *family, return_exceptions=True)
-    assert len([end for end in ends if isinstance(end, Problem)]) == 60 - PER_ACCOUNT - WAITING_PER_ACCOUNT
-    assert (concurrency._taken, concurrency._devices._under_way, concurrency._accounts._under_way) == (0, {}, {})
+    assert (
+        len([end for end in ends if isinstance(end, Problem)])
+        == 60 - PER_ACCOUNT - WAITING_PER_ACCOUNT
+    )
+    assert (
+        concurrency._taken,
+        concurrency._devices._under_way,
+        concurrency._accounts._under_way,
+    ) == (0, {}, {})
 
 
-async def test_an_account_has_no_more_requests_under_way_for_having_signed_in_often(world: World) -> None:
+async def test_an_account_has_no_more_requests_under_way_for_having_signed_in_often(
+    world: World,
+) -> None:
     go_on = asyncio.Event()
     inside: list[str] = []
 
@@ -90,11 +117,19 @@ async def test_an_account_has_no_more_requests_under_way_for_having_signed_in_of
     shares = AccountLimit(app)
 
     def ask(path: str, token: str) -> asyncio.Task[None]:
-        scope = {"type": "http", "app": world.app, "path": path, "headers": [(b"authorization", f"Bearer {token}".encode())]}
+        scope = {
+            "type": "http",
+            "app": world.app,
+            "path": path,
+            "headers": [(b"authorization", f"Bearer {token}".encode())],
+        }
         return asyncio.create_task(shares(scope, None, None))  # type: ignore[arg-type]
 
     greedy = [await world.token(WORKER, str(uuid.uuid4())) for _ in range(AT_ONCE + 2)]
-    tasks = [ask("greedy", token) for token in greedy] + [ask("other", await world.token(SUPERVISOR)), ask("nobody", "a.b.c")]
+    tasks = [ask("greedy", token) for token in greedy] + [
+        ask("other", await world.token(SUPERVISOR)),
+        ask("nobody", "a.b.c"),
+    ]
     for _ in range(5):
         await asyncio.sleep(0)
     assert sorted(inside) == ["greedy"] * AT_ONCE + ["nobody", "other"]
@@ -155,7 +190,9 @@ async def test_a_device_rests_after_a_large_push_while_others_are_about() -> Non
 
 @pytest.mark.parametrize("device", ["phone", "tablet"])
 async def test_whatever_an_account_sends_waits_until_it_has_rested(device: str) -> None:
-    """Else an exchange of nothing rested in place of the next large push, or the push came from another device."""
+    """Else an exchange of nothing rested in place of the next large push, or the push came from
+    another device.
+    """
     time = Slept()
     waking: list[asyncio.Future[None]] = []
 

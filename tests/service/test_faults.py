@@ -1,4 +1,6 @@
-"""Errors of the database before, within and after COMMIT: what is answered, what was kept, and that sending again makes it once."""
+"""Errors of the database before, within and after COMMIT: what is answered, what was kept, and that
+sending again makes it once.
+"""
 
 import asyncio
 import itertools
@@ -41,19 +43,50 @@ STATES = {
     "F0001": "storage", "08006": "unreachable", "57P01": "unreachable", "57P02": "unreachable", "57P03": "unreachable",
     "3D000": "unreachable", "42P01": "no-tables", "42703": "no-tables", "XX000": None, "22012": None, "42501": None, "23514": None,
 }  # fmt: skip
-# Classes whose errors no later try would mend: what was sent to the database is wrong, or its data is.
+# Classes whose errors no later try would mend: what was sent to the database is wrong, or its data
+# is.
 SERVICE_FAULTS = {
-    *("01", "02", "03", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22", "23", "24", "25", "26", "27", "2B", "2D", "2F"),
+    *(
+        "01",
+        "02",
+        "03",
+        "09",
+        "0A",
+        "0B",
+        "0F",
+        "0L",
+        "0P",
+        "0Z",
+        "10",
+        "20",
+        "21",
+        "22",
+        "23",
+        "24",
+        "25",
+        "26",
+        "27",
+        "2B",
+        "2D",
+        "2F",
+    ),
     *("34", "38", "39", "3B", "3F", "42", "44", "54", "72", "HV", "P0", "XX"),
 }
 SAYS = {
     ("rest", Kept.NOTHING): "Nothing was changed; try again",
-    ("rest", Kept.UNKNOWN): "It is not known whether this was kept: send the same again with the same Idempotency-Key or id",
+    (
+        "rest",
+        Kept.UNKNOWN,
+    ): "It is not known whether this was kept: send the same again with the same Idempotency-Key or id",
     ("sync", Kept.NOTHING): "Nothing was taken in; sync again",
-    ("sync", Kept.UNKNOWN): "It is not known whether what was sent was taken in: send the same again with the same numbers",
+    (
+        "sync",
+        Kept.UNKNOWN,
+    ): "It is not known whether what was sent was taken in: send the same again with the same numbers",
 }
 MARKER = b"mutation_body"
-# Fails the rows of the mutation log, which every write adds to, at their INSERT or at COMMIT, with the state that a table tells.
+# Fails the rows of the mutation log, which every write adds to, at their INSERT or at COMMIT, with
+# the state that a table tells.
 FAILING = """
 CREATE TABLE failing (state TEXT, moment TEXT);
 GRANT SELECT ON failing TO PUBLIC;
@@ -75,14 +108,20 @@ def test_the_page_for_operators_shows_the_table() -> None:
 
 
 def test_every_exception_of_the_driver_has_its_row_or_is_a_fault_of_the_service() -> None:
-    errors = [error for error in vars(asyncpg.exceptions).values() if isinstance(error, type) and issubclass(error, Exception)]
+    errors = [
+        error
+        for error in vars(asyncpg.exceptions).values()
+        if isinstance(error, type) and issubclass(error, Exception)
+    ]
     assert len(errors) > 250
     for error in errors:
         fault = fault_of(error("made up"))
         if fault is None:
             state = getattr(error, "sqlstate", None)
             assert state is None or state[:2] in SERVICE_FAULTS, error
-            assert not issubclass(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)), error
+            assert not issubclass(
+                error, (asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
+            ), error
         else:
             assert fault.retry_after > 0
             assert is_of_database(error("made up"))
@@ -90,12 +129,18 @@ def test_every_exception_of_the_driver_has_its_row_or_is_a_fault_of_the_service(
 
 @pytest.mark.parametrize(("state", "name"), STATES.items())
 def test_a_state_has_one_row(state: str, name: str | None) -> None:
-    fault = fault_of(asyncpg.PostgresError.new({"C": state, "S": "ERROR", "V": "ERROR", "M": "made up"}))
+    fault = fault_of(
+        asyncpg.PostgresError.new({"C": state, "S": "ERROR", "V": "ERROR", "M": "made up"})
+    )
     assert (fault.name if fault else None) == name
 
 
 def test_every_row_is_tried() -> None:
-    assert {fault.name for fault in FAULTS} - {*STATES.values()} == {"migrating", "broken-connection", "tables-too-new"}
+    assert {fault.name for fault in FAULTS} - {*STATES.values()} == {
+        "migrating",
+        "broken-connection",
+        "tables-too-new",
+    }
 
 
 def test_only_a_refusal_of_the_server_leaves_no_doubt() -> None:
@@ -103,18 +148,30 @@ def test_only_a_refusal_of_the_server_leaves_no_doubt() -> None:
         return asyncpg.PostgresError.new({"C": state, "S": "FEHLER", "V": severity, "M": "made up"})
 
     assert not leaves_doubt(error("53100", "ERROR"))
-    for doubtful in (error("57P01", "FATAL"), error("53100", "PANIC"), error("40003", "ERROR"), error("08007", "ERROR")):
+    for doubtful in (
+        error("57P01", "FATAL"),
+        error("53100", "PANIC"),
+        error("40003", "ERROR"),
+        error("08007", "ERROR"),
+    ):
         assert leaves_doubt(doubtful)
-    for lost in (ConnectionResetError(), TimeoutError(), asyncpg.InterfaceError("lost"), asyncpg.ConnectionDoesNotExistError("lost")):
+    for lost in (
+        ConnectionResetError(),
+        TimeoutError(),
+        asyncpg.InterfaceError("lost"),
+        asyncpg.ConnectionDoesNotExistError("lost"),
+    ):
         assert leaves_doubt(lost)
     assert leaves_doubt(asyncio.CancelledError())
 
 
-# ------------------------------------------------------------------------------------- over a failing connection
+# ------------------------------------------------------------------------ over a failing connection
 
 
 class Failing:
-    """A world whose database fails when told to: over sync, as a new visit, and over REST, as a new problem or step."""
+    """A world whose database fails when told to: over sync, as a new visit, and over REST, as a new
+    problem or step.
+    """
 
     def __init__(self, world: World, proxy: Proxy) -> None:
         self.world = world
@@ -140,11 +197,15 @@ class Failing:
 
     def a_step(self) -> "Sent":
         body = {"action": "note", "fields": {"note": "看过"}}
-        return SentRecord(self, f"/v1/problems/{self.problem}/steps", body, "step", next(self._numbers) % 2 == 0)
+        return SentRecord(
+            self, f"/v1/problems/{self.problem}/steps", body, "step", next(self._numbers) % 2 == 0
+        )
 
     def a_request(self) -> "Sent":
         body = {"unit": VILLAGE, "title": "羊圈漏雨"}
-        return SentRecord(self, "/v1/requests", body, "receipt", next(self._numbers) % 2 == 0, self.app)
+        return SentRecord(
+            self, "/v1/requests", body, "receipt", next(self._numbers) % 2 == 0, self.app
+        )
 
 
 class Sent:
@@ -171,12 +232,22 @@ class SentVisit(Sent):
         return await self._failing.phone.send(self._mutation)
 
     async def count(self) -> int:
-        [row] = await self._failing.world.fetch("SELECT count(*) FROM visit WHERE id = $1", uuid.UUID(self._mutation["id"]))
+        [row] = await self._failing.world.fetch(
+            "SELECT count(*) FROM visit WHERE id = $1", uuid.UUID(self._mutation["id"])
+        )
         return int(row["count"])
 
 
 class SentRecord(Sent):
-    def __init__(self, failing: Failing, path: str, body: dict[str, Any], table: str, with_key: bool, token: str = "") -> None:
+    def __init__(
+        self,
+        failing: Failing,
+        path: str,
+        body: dict[str, Any],
+        table: str,
+        with_key: bool,
+        token: str = "",
+    ) -> None:
         self._failing = failing
         self._token = token
         self._path = path
@@ -188,7 +259,9 @@ class SentRecord(Sent):
     async def send(self) -> httpx.Response:
         if self._before is None:
             self._before = await self._all()
-        headers = {"Authorization": f"Bearer {self._token or await self._failing.world.token(SECRETARY)}"}
+        headers = {
+            "Authorization": f"Bearer {self._token or await self._failing.world.token(SECRETARY)}"
+        }
         if self._key is not None:
             headers["Idempotency-Key"] = self._key
         return await self._failing.world.client.post(self._path, json=self._body, headers=headers)
@@ -203,18 +276,24 @@ class SentRecord(Sent):
 
 
 @pytest.fixture
-async def failing(settings: Settings, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Failing]:
+async def failing(
+    settings: Settings, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Failing]:
     """The service over a proxy to its database."""
     # Where nothing answers any more, the driver gives up soon after the server should have.
     monkeypatch.setattr(database_limits, "DRIVER_LATER_S", 0.2)
     monkeypatch.setattr(database, "ENDING_S", 0.2)
     async with proxied(str(settings.database_url), MARKER) as (proxy, through):
         brief = {"statement_seconds": 0.5, "sync_statement_seconds": 0.5}
-        settings = settings.model_copy(update={"database_url": through(str(settings.database_url)), **brief})
+        settings = settings.model_copy(
+            update={"database_url": through(str(settings.database_url)), **brief}
+        )
         app = create_app(settings, clock.now)
         async with running(app) as client:
             world = World(app, client, clock, tmp_path)
-            connection = await asyncpg.connect(through(str(settings.database_url).replace(ROLES.service, "postgres")))
+            connection = await asyncpg.connect(
+                through(str(settings.database_url).replace(ROLES.service, "postgres"))
+            )
             await connection.execute(FAILING)
             await connection.close()
             found = Failing(world, proxy)
@@ -252,7 +331,9 @@ REQUESTS = (Failing.a_visit, Failing.a_problem, Failing.a_step, Failing.a_reques
 
 @pytest.mark.parametrize("kind", [Failing.a_visit, Failing.a_problem])
 @pytest.mark.parametrize("moment", [Moment.BEFORE, Moment.WITHIN])
-async def test_an_error_of_the_server_is_answered_by_its_row_and_nothing_is_kept(failing: Failing, kind: Any, moment: Moment) -> None:
+async def test_an_error_of_the_server_is_answered_by_its_row_and_nothing_is_kept(
+    failing: Failing, kind: Any, moment: Moment
+) -> None:
     for state, name in STATES.items():
         sent = kind(failing)
         what = f"{state} {moment.value}"
@@ -267,8 +348,13 @@ async def test_an_error_of_the_server_is_answered_by_its_row_and_nothing_is_kept
 
 @pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("moment", Moment)
-async def test_a_connection_that_ends_is_answered_with_what_is_known(failing: Failing, kind: Any, moment: Moment) -> None:
-    ends: dict[str, tuple[bytes, str | None]] = {"cut": (CUT, "unreachable"), "garbage": (GARBAGE, None)}
+async def test_a_connection_that_ends_is_answered_with_what_is_known(
+    failing: Failing, kind: Any, moment: Moment
+) -> None:
+    ends: dict[str, tuple[bytes, str | None]] = {
+        "cut": (CUT, "unreachable"),
+        "garbage": (GARBAGE, None),
+    }
     ends |= {state: (fatal(state), STATES[state] or "unreachable") for state in ENDING}
     for what, (said, name) in ends.items():
         sent = kind(failing)
@@ -277,28 +363,48 @@ async def test_a_connection_that_ends_is_answered_with_what_is_known(failing: Fa
         assert failing.proxy.failed.is_set(), what
         assert answer.status_code >= 500, (what, answer.text)
         if what == "garbage":
-            name = next(fault.name for fault in FAULTS if answer.json()["detail"].startswith(str(fault.text)))
+            name = next(
+                fault.name
+                for fault in FAULTS
+                if answer.json()["detail"].startswith(str(fault.text))
+            )
             assert name in ("broken-connection", "unreachable"), answer.text
-        check(sent, answer, name, Kept.NOTHING if moment is Moment.BEFORE else Kept.UNKNOWN, f"{what} {moment.value}")
+        check(
+            sent,
+            answer,
+            name,
+            Kept.NOTHING if moment is Moment.BEFORE else Kept.UNKNOWN,
+            f"{what} {moment.value}",
+        )
         assert await sent.count() == (1 if moment is Moment.AFTER else 0), what
         await goes_through_once(sent, f"{what} {moment.value}")
 
 
 @pytest.mark.parametrize("kind", REQUESTS[:2])
 @pytest.mark.parametrize("moment", Moment)
-async def test_a_server_that_answers_no_more_is_given_up_and_goes_on_with_nothing(failing: Failing, kind: Any, moment: Moment) -> None:
+async def test_a_server_that_answers_no_more_is_given_up_and_goes_on_with_nothing(
+    failing: Failing, kind: Any, moment: Moment
+) -> None:
     sent = kind(failing)
     failing.proxy.fail(Failure(moment, SILENCE))
     answer = await sent.send()
     assert failing.proxy.failed.is_set()
-    check(sent, answer, "too-slow", Kept.NOTHING if moment is Moment.BEFORE else Kept.UNKNOWN, moment.value)
+    check(
+        sent,
+        answer,
+        "too-slow",
+        Kept.NOTHING if moment is Moment.BEFORE else Kept.UNKNOWN,
+        moment.value,
+    )
     failing.proxy.close()  # as the network does at last; and the server notices
     await until_none(lambda: failing.world.fetch(OPEN_TRANSACTIONS))
     assert await sent.count() == (1 if moment is Moment.AFTER else 0)
     await goes_through_once(sent, moment.value)
 
 
-async def test_nothing_is_asked_of_the_database_after_the_commit_of_what_was_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_asked_of_the_database_after_the_commit_of_what_was_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So nothing can fail after it."""
     events: list[str] = []
     kept, acquire = Outcome.note_kept, asyncpg.pool.Pool.acquire
@@ -318,18 +424,37 @@ async def test_nothing_is_asked_of_the_database_after_the_commit_of_what_was_wri
 
     async def write(method: str, path: str, body: Any, bearer: str) -> Any:
         events.clear()
-        answer = await world.client.request(method, path, json=body, headers={"Authorization": f"Bearer {bearer}"})
+        answer = await world.client.request(
+            method, path, json=body, headers={"Authorization": f"Bearer {bearer}"}
+        )
         assert answer.is_success, answer.text
         assert events.count("kept") == 1, (path, events)
         assert events[-1] == "kept", (path, events)
         return answer.json()
 
     secretary, supervisor = await world.token(SECRETARY), await world.token(SUPERVISOR)
-    problem = await write("POST", "/v1/problems", {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}}, secretary)
-    await write("POST", f"/v1/problems/{problem['id']}/steps", {"action": "note", "fields": {"note": "看过"}}, secretary)
+    problem = await write(
+        "POST",
+        "/v1/problems",
+        {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}},
+        secretary,
+    )
+    await write(
+        "POST",
+        f"/v1/problems/{problem['id']}/steps",
+        {"action": "note", "fields": {"note": "看过"}},
+        secretary,
+    )
     await write("POST", "/v1/requests", {"unit": VILLAGE, "title": "羊圈漏雨"}, token)
-    await write("PATCH", f"/v1/households/{house['id']}", {"fields": {"head_name": "苏和"}}, secretary)
-    article = await write("POST", "/v1/articles", {"unit": VILLAGE, "kind": "policy", "title": "t", "body": "b"}, token)
+    await write(
+        "PATCH", f"/v1/households/{house['id']}", {"fields": {"head_name": "苏和"}}, secretary
+    )
+    article = await write(
+        "POST",
+        "/v1/articles",
+        {"unit": VILLAGE, "kind": "policy", "title": "t", "body": "b"},
+        token,
+    )
     await write("POST", f"/v1/articles/{article['id']}/publication", None, token)
     await write("POST", f"/v1/summaries/weekly/2026-W46/seal?unit={TOWNSHIP}", None, supervisor)
     await write("DELETE", f"/v1/cadres/{SECRETARY}/sessions", None, await world.token("admin"))
@@ -361,8 +486,12 @@ async def test_a_push_whose_answer_fails_is_told_that_it_was_taken_in(world: Wor
 async def test_a_key_is_free_again_once_the_database_is_back(world: World) -> None:
     """Its request came to nothing, and so did freeing it at first."""
     await world.fetch(FORGETTING_FAILS)
-    await world.fetch("CREATE TRIGGER fail BEFORE INSERT ON problem FOR EACH ROW EXECUTE FUNCTION full_disk()")
-    await world.fetch("CREATE TRIGGER fail BEFORE DELETE ON idempotency FOR EACH ROW EXECUTE FUNCTION full_disk()")
+    await world.fetch(
+        "CREATE TRIGGER fail BEFORE INSERT ON problem FOR EACH ROW EXECUTE FUNCTION full_disk()"
+    )
+    await world.fetch(
+        "CREATE TRIGGER fail BEFORE DELETE ON idempotency FOR EACH ROW EXECUTE FUNCTION full_disk()"
+    )
     headers = {"Authorization": f"Bearer {await world.token(SECRETARY)}", "Idempotency-Key": "one"}
     body = {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}}
 
@@ -388,13 +517,17 @@ FORGETTING_FAILS = """
 """
 
 
-# ------------------------------------------------------------------------------------------- locks and limits
+# --------------------------------------------------------------------------------- locks and limits
 
 
 @pytest.fixture
-async def impatient(settings: Settings, clock: Clock, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+async def impatient(
+    settings: Settings, clock: Clock, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[World]:
     """The service with the limits that a test wants."""
-    async with running(app := create_app(settings.model_copy(update=request.param), clock.now)) as client:
+    async with running(
+        app := create_app(settings.model_copy(update=request.param), clock.now)
+    ) as client:
         world = World(app, client, clock, tmp_path)
         yield world
         await world.close()
@@ -423,14 +556,19 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
 
     async def counted(self: Exchanges, exchanges: list[Exchange]) -> None:
         batches.append(len(exchanges))
-        together.append({mutation.grid for exchange in exchanges for mutation in exchange.request.mutations})
+        together.append(
+            {mutation.grid for exchange in exchanges for mutation in exchange.request.mutations}
+        )
         await push(self, exchanges)
 
     monkeypatch.setattr(Exchanges, "_push", counted)
     world = impatient
     world.state.give(Exchanges, Exchanges(world.state.database, world.state.settings))
     phones = [world.wire(SECRETARY) for _ in range(5)]
-    sent = [phone.mutation(1, grid=GRID if place == 2 else OTHER_GRID) for place, phone in enumerate(phones)]
+    sent = [
+        phone.mutation(1, grid=GRID if place == 2 else OTHER_GRID)
+        for place, phone in enumerate(phones)
+    ]
     for phone in phones:
         await world.token(SECRETARY, phone.device)
     await other.execute("BEGIN")
@@ -438,7 +576,10 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
     with first_held_at(failpoints.PUSH_LOCKED) as (reached, go_on):
         first = asyncio.create_task(phones[0].send(sent[0]))
         await reached.wait()
-        rest = [asyncio.create_task(phone.send(mutation)) for phone, mutation in zip(phones[1:], sent[1:], strict=True)]
+        rest = [
+            asyncio.create_task(phone.send(mutation))
+            for phone, mutation in zip(phones[1:], sent[1:], strict=True)
+        ]
         while len(world.state.of(Exchanges)._pushes._waiting) < len(rest) and 4 not in batches:  # noqa: ASYNC110 - they tell nobody
             await asyncio.sleep(0)
         go_on.set()
@@ -446,13 +587,27 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
     assert 4 in batches, "they shared a batch with the locked grid"
     assert [answer.status_code for answer in answers] == [200, 200, 503, 200, 200]
     assert answers[2].headers["Retry-After"] == "5"
-    assert answers[2].json()["detail"].startswith("Somebody else holds what this needs in the database. Nothing was taken in")
-    problem = await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}}, SECRETARY)
+    assert (
+        answers[2]
+        .json()["detail"]
+        .startswith("Somebody else holds what this needs in the database. Nothing was taken in")
+    )
+    problem = await world.post(
+        "/v1/problems",
+        {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}},
+        SECRETARY,
+    )
     assert (problem.status_code, problem.headers["Retry-After"]) == (503, "5")
     assert "Nothing was changed" in problem.json()["detail"]
     # While the grid is held nobody else shares a transaction with its phones any more.
     together.clear()
-    again = [phones[2].send(sent[2]), *(phone.send(phone.mutation(2, grid=OTHER_GRID)) for phone in (phones[0], phones[1], phones[3]))]
+    again = [
+        phones[2].send(sent[2]),
+        *(
+            phone.send(phone.mutation(2, grid=OTHER_GRID))
+            for phone in (phones[0], phones[1], phones[3])
+        ),
+    ]
     assert [answer.status_code for answer in await asyncio.gather(*again)] == [503, 200, 200, 200]
     assert {GRID} in together
     assert {GRID, OTHER_GRID} not in together
@@ -469,12 +624,18 @@ SLOW = """
 
 
 @limited(sync_statement_seconds=0.5, statement_seconds=0.5)
-async def test_a_slow_statement_ends_in_the_server_and_is_answered(impatient: World, other: asyncpg.Connection) -> None:
+async def test_a_slow_statement_ends_in_the_server_and_is_answered(
+    impatient: World, other: asyncpg.Connection
+) -> None:
     world, phone = impatient, impatient.wire()
     mutation = phone.mutation(1)
     await other.execute(SLOW)
     answer = await phone.send(mutation)
-    problem = await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}}, SECRETARY)
+    problem = await world.post(
+        "/v1/problems",
+        {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}},
+        SECRETARY,
+    )
     for failed in (answer, problem):
         assert (failed.status_code, failed.headers["Retry-After"]) == (503, "10"), failed.text
         assert failed.json()["detail"].startswith("The database took too long. Nothing was")
@@ -484,7 +645,9 @@ async def test_a_slow_statement_ends_in_the_server_and_is_answered(impatient: Wo
 
 
 @limited(exchange_seconds=0.7, sync_lock_seconds=60, sync_statement_seconds=60)
-async def test_an_exchange_is_answered_before_the_phone_gives_up_and_goes_on_no_more(impatient: World, other: asyncpg.Connection) -> None:
+async def test_an_exchange_is_answered_before_the_phone_gives_up_and_goes_on_no_more(
+    impatient: World, other: asyncpg.Connection
+) -> None:
     phone = impatient.wire()
     mutation = phone.mutation(1)
     await impatient.token(phone.staff_code, phone.device)
@@ -524,11 +687,19 @@ async def test_commands_have_no_limits_whatever_the_database_has(
         await connection.execute(f"ALTER DATABASE \"{name}\" SET {each} = '1ms'")
     await connection.close()
     pool = await open_pool(database_url, 1)
-    assert [await pool.fetchval(f"SELECT current_setting('{each}')") for each in limited] == ["0", "0", "0"]
+    assert [await pool.fetchval(f"SELECT current_setting('{each}')") for each in limited] == [
+        "0",
+        "0",
+        "0",
+    ]
     assert await pool.fetchval("SELECT pg_sleep(0.02) IS NOT NULL")
     await pool.close()
     await asyncio.to_thread(migrate, database_url, ROLES)
-    variables = {"DATABASE_URL": as_role(database_url, ROLES.service), "OWNER_DATABASE_URL": database_url, "DATA": str(tmp_path)}
+    variables = {
+        "DATABASE_URL": as_role(database_url, ROLES.service),
+        "OWNER_DATABASE_URL": database_url,
+        "DATA": str(tmp_path),
+    }
     for command in (["migrate"], ["check"], ["keys", "reencrypt"]):
         done = await run_command(monkeypatch, command, variables)
         assert done.exit_code == 0, (command, done.output, done.exception)
@@ -538,11 +709,16 @@ async def test_each_pool_has_its_limits(world: World) -> None:
     for name, seconds in (("main", (5, 20, 20)), ("sync", (5, 20, 10)), ("analysis", (5, 60, 60))):
         pool = world.state.database.pools[name]
         names = database_limits.UNLIMITED.server_settings()
-        found = [await pool.fetchval(f"SELECT setting::int / 1000 FROM pg_settings WHERE name = '{each}'") for each in names]
+        found = [
+            await pool.fetchval(
+                f"SELECT setting::int / 1000 FROM pg_settings WHERE name = '{each}'"
+            )
+            for each in names
+        ]
         assert found == [*seconds]
 
 
-# ----------------------------------------------------------------------------------------------- the write probe
+# ---------------------------------------------------------------------------------- the write probe
 
 
 async def figures(world: World) -> str:
@@ -563,18 +739,29 @@ async def test_readyz_notices_a_read_only_database_and_that_it_takes_writes_agai
 
     async def turn(to: str) -> None:
         connection = await asyncpg.connect(server)
-        await connection.execute(f'ALTER DATABASE "{row["name"]}" SET default_transaction_read_only = {to}')
+        await connection.execute(
+            f'ALTER DATABASE "{row["name"]}" SET default_transaction_read_only = {to}'
+        )
         await connection.close()
         for pool in world.state.database.pools.values():
             await pool.expire_connections()
 
     async def post() -> httpx.Response:
-        body = {"grid": GRID, "id": "0192f3a1-0000-7000-8000-00000000c11e", "fields": {"title": "水管冻裂", "duty": "emergency"}}
+        body = {
+            "grid": GRID,
+            "id": "0192f3a1-0000-7000-8000-00000000c11e",
+            "fields": {"title": "水管冻裂", "duty": "emergency"},
+        }
         return await world.client.post("/v1/problems", json=body, headers=headers)
 
     assert (await world.client.get("/readyz")).status_code == 200
     await turn("on")
-    for answer in (await world.client.get("/readyz"), await world.client.get("/readyz"), await phone.send(mutation), await post()):
+    for answer in (
+        await world.client.get("/readyz"),
+        await world.client.get("/readyz"),
+        await phone.send(mutation),
+        await post(),
+    ):
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30"), answer.text
         assert answer.json()["detail"].startswith("The database takes no writes just now.")
     assert 'gridloop_write_probe_failures_total{fault="read-only"}' in await figures(world)
@@ -584,7 +771,9 @@ async def test_readyz_notices_a_read_only_database_and_that_it_takes_writes_agai
     assert "gridloop_database_writable 1.0" in await figures(world)
     assert ((await phone.send(mutation)).status_code, (await post()).status_code) == (200, 201)
     told = ("the database takes no writes:", "the database takes writes again")
-    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith(told)]
+    said = [
+        record.getMessage() for record in caplog.records if record.getMessage().startswith(told)
+    ]
     assert [text.startswith(known) for text, known in zip(said, told, strict=True)] == [True, True]
 
 
@@ -600,7 +789,9 @@ async def test_all_who_ask_within_a_moment_share_one_write(world: World) -> None
 async def test_a_full_disk_is_told_by_readyz(world: World) -> None:
     world.app.state.write_probe._every_s = 0
     await world.fetch(FORGETTING_FAILS)
-    await world.fetch("CREATE TRIGGER fail BEFORE UPDATE ON write_probe FOR EACH ROW EXECUTE FUNCTION full_disk()")
+    await world.fetch(
+        "CREATE TRIGGER fail BEFORE UPDATE ON write_probe FOR EACH ROW EXECUTE FUNCTION full_disk()"
+    )
     ready = await world.client.get("/readyz")
     assert (ready.status_code, ready.headers["Retry-After"]) == (503, "30")
     assert ready.json()["detail"].startswith("The disk of the database is full.")

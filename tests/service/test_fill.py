@@ -1,4 +1,6 @@
-"""What `gridloop fill` makes up is what real pushes would have left: records, tallies, devices, and the log with its blocks."""
+"""What `gridloop fill` makes up is what real pushes would have left: records, tallies, devices, and
+the log with its blocks.
+"""
 
 import json
 from collections.abc import AsyncIterator
@@ -28,17 +30,28 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def filled(server: str, template: str, clock: Clock, tmp_path: object) -> AsyncIterator[tuple[World, Filled]]:
+async def filled(
+    server: str, template: str, clock: Clock, tmp_path: object
+) -> AsyncIterator[tuple[World, Filled]]:
     """A service over a database that was filled."""
     async with cloned(server, template) as url:
         settings = Settings(
-            database_url=as_role(url, ROLES.service), owner_database_url=as_role(url, ROLES.owner), demo=True, households_per_grid=3
+            database_url=as_role(url, ROLES.service),
+            owner_database_url=as_role(url, ROLES.owner),
+            demo=True,
+            households_per_grid=3,
         )
         pool = await open_pool(settings.owner_url, 2)
         shown: dict[str, tuple[int, int]] = {}
         last = local_day(NOW) - timedelta(days=1)
         made = await fill(
-            Database(pool), settings, VISITS, PROBLEMS, last, DAYS, lambda what, done, total: shown.update({what: (done, total)})
+            Database(pool),
+            settings,
+            VISITS,
+            PROBLEMS,
+            last,
+            DAYS,
+            lambda what, done, total: shown.update({what: (done, total)}),
         )
         await pool.close()
         assert shown["visit"] == (VISITS, VISITS)
@@ -48,13 +61,20 @@ async def filled(server: str, template: str, clock: Clock, tmp_path: object) -> 
             await world.close()
 
 
-async def test_the_log_of_a_made_up_year_is_what_pushes_would_have_left(filled: tuple[World, Filled]) -> None:
+async def test_the_log_of_a_made_up_year_is_what_pushes_would_have_left(
+    filled: tuple[World, Filled],
+) -> None:
     world, made = filled
     # The households come of the roster.
-    [counts] = await world.fetch("SELECT count(*) AS lines, count(body) AS plain FROM mutation WHERE kind <> 'household'")
-    assert counts["lines"] == made.mutations == made.visits + made.problems + made.steps + made.texts
+    [counts] = await world.fetch(
+        "SELECT count(*) AS lines, count(body) AS plain FROM mutation WHERE kind <> 'household'"
+    )
+    assert (
+        counts["lines"] == made.mutations == made.visits + made.problems + made.steps + made.texts
+    )
     assert counts["plain"] == 0
-    # Every record has the line that made it, by device, seq, revision, stamp and moment; no device has a gap.
+    # Every record has the line that made it, by device, seq, revision, stamp and moment; no device
+    # has a gap.
     for kind in ("visit", "problem", "step", "weekly_analysis", "monthly_summary"):
         wrong = await world.fetch(
             f"SELECT FROM {kind} r LEFT JOIN mutation m ON m.device = r.device AND m.seq = r.seq AND m.id = r.id::text AND m.rev = r.rev"
@@ -71,10 +91,17 @@ async def test_the_log_of_a_made_up_year_is_what_pushes_would_have_left(filled: 
         " WINDOW w AS (PARTITION BY device ORDER BY seq)) AS t WHERE later <= 0 OR after < interval '0'"
     )
     assert disorder == []
-    assert await world.fetch("SELECT FROM mutation WHERE received_at > $1 OR stamp >> 16 > $2", NOW, world.clock.ms()) == []
+    assert (
+        await world.fetch(
+            "SELECT FROM mutation WHERE received_at > $1 OR stamp >> 16 > $2", NOW, world.clock.ms()
+        )
+        == []
+    )
 
 
-async def test_the_bodies_of_a_made_up_log_can_be_read_and_are_what_an_app_sends(filled: tuple[World, Filled]) -> None:
+async def test_the_bodies_of_a_made_up_log_can_be_read_and_are_what_an_app_sends(
+    filled: tuple[World, Filled],
+) -> None:
     world, made = filled
     bodies = await world.logged("kind <> 'household'")
     assert len(bodies) == made.mutations
@@ -86,7 +113,9 @@ async def test_the_bodies_of_a_made_up_log_can_be_read_and_are_what_an_app_sends
     assert json.dumps(bodies[0], ensure_ascii=False)
 
 
-async def test_check_and_a_phone_that_proves_its_copy_find_nothing_wrong(filled: tuple[World, Filled]) -> None:
+async def test_check_and_a_phone_that_proves_its_copy_find_nothing_wrong(
+    filled: tuple[World, Filled],
+) -> None:
     world, _ = filled
     async with world.state.database.reading() as connection:
         assert await differences(connection, world.state.settings) == []
@@ -96,7 +125,9 @@ async def test_check_and_a_phone_that_proves_its_copy_find_nothing_wrong(filled:
     assert await phone.verify() == []
 
 
-async def test_a_phone_of_the_made_up_year_that_sends_again_is_known(filled: tuple[World, Filled]) -> None:
+async def test_a_phone_of_the_made_up_year_that_sends_again_is_known(
+    filled: tuple[World, Filled],
+) -> None:
     world, _ = filled
     [line] = await world.fetch(
         "SELECT device::text, seq, staff_code FROM mutation WHERE kind = 'visit' AND seq = 1 ORDER BY device LIMIT 1"

@@ -1,4 +1,6 @@
-"""The keys outside the database: never a new one for what another encrypted, and nothing is written by a key that is not its own."""
+"""The keys outside the database: never a new one for what another encrypted, and nothing is written
+by a key that is not its own.
+"""
 
 import asyncio
 import hashlib
@@ -40,7 +42,9 @@ async def started(settings: Settings, clock: Clock) -> int:
         return (await client.get("/readyz")).status_code
 
 
-async def test_a_new_database_gets_a_first_key(empty_url: str, clock: Clock, tmp_path: Path) -> None:
+async def test_a_new_database_gets_a_first_key(
+    empty_url: str, clock: Clock, tmp_path: Path
+) -> None:
     file = tmp_path / "secret.key"
     assert await started(with_keys(empty_url, file), clock) == 200
     kept = file.read_text()
@@ -64,10 +68,14 @@ async def test_a_service_with_another_key_does_not_start(world: World, clock: Cl
     await world.token(WORKER)  # the first sign-in makes a signing key
     for given in (Settings(secret_keys=new_key()), with_keys("", Path("/nowhere/secret.key"))):
         with pytest.raises(KeyMissing):
-            await started(given.model_copy(update={"database_url": world.state.settings.database_url}), clock)
+            await started(
+                given.model_copy(update={"database_url": world.state.settings.database_url}), clock
+            )
 
 
-async def test_while_the_database_is_encrypted_by_an_unknown_key_nothing_is_written_that_it_would_not_open(world: World) -> None:
+async def test_while_the_database_is_encrypted_by_an_unknown_key_nothing_is_written_that_it_would_not_open(
+    world: World,
+) -> None:
     admin, phone = await world.token("admin"), world.wire()
     assert (await phone.send()).status_code == 200
     [key] = await world.fetch("SELECT private_pem FROM signing_key")
@@ -80,12 +88,16 @@ async def test_while_the_database_is_encrypted_by_an_unknown_key_nothing_is_writ
     await world.fetch("UPDATE signing_key SET private_pem = $1", "gl2.0badc0de." + "A" * 60)
     world.state.of(Tokens)._loaded = -1e9
     for answer in (await correct(), await phone.send()):
-        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable"), answer.text
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable"), (
+            answer.text
+        )
         # Anybody may read this: neither where the keys lie nor which one is missing.
         assert "0badc0de" not in answer.text
         assert "GRIDLOOP" not in answer.text
     assert "The server lacks" not in (await correct()).json()["detail"]
-    assert (await world.fetch("SELECT phone FROM cadre WHERE staff_code = $1", WORKER))[0]["phone"] == before["phone"]
+    assert (await world.fetch("SELECT phone FROM cadre WHERE staff_code = $1", WORKER))[0][
+        "phone"
+    ] == before["phone"]
     read = await world.client.get("/v1/cadres", headers={"Authorization": f"Bearer {admin}"})
     assert read.status_code == 200
     await world.fetch("UPDATE signing_key SET private_pem = $1", key["private_pem"])
@@ -108,7 +120,12 @@ async def test_a_key_that_is_lost_for_good_is_given_up_by_a_new_signing_key(worl
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("", "no key in the key file"), ("\n\nc2hvcnQ=\n", "line 3"), ("A" * 43 + "=\n$\n", "line 2"), ("密钥", "line 1")],
+    [
+        ("", "no key in the key file"),
+        ("\n\nc2hvcnQ=\n", "line 3"),
+        ("A" * 43 + "=\n$\n", "line 2"),
+        ("密钥", "line 1"),
+    ],
 )
 def test_what_is_no_key_is_refused_by_its_line(tmp_path: Path, text: str, named: str) -> None:
     file = tmp_path / "secret.key"
@@ -134,12 +151,16 @@ def test_two_that_make_the_key_file_at_once_have_one_key(tmp_path: Path) -> None
     assert read_keys(None, file) == first
 
 
-# ------------------------------------------------------------------------------------------------- a change of keys
+# --------------------------------------------------------------------------------- a change of keys
 
 
 async def code_for(world: World, staff_code: str = WORKER) -> str:
     headers = {"Authorization": f"Bearer {await world.token('admin')}"}
-    return str((await world.client.post(f"/v1/cadres/{staff_code}/recovery-code", headers=headers)).json()["code"])
+    return str(
+        (await world.client.post(f"/v1/cadres/{staff_code}/recovery-code", headers=headers)).json()[
+            "code"
+        ]
+    )
 
 
 async def recovers(world: World, code: str, staff_code: str = WORKER) -> bool:
@@ -149,19 +170,30 @@ async def recovers(world: World, code: str, staff_code: str = WORKER) -> bool:
     return answer.status_code == 200
 
 
-# As docs/operations/running.md says: the new key last, then first, then everything anew, then without the old one.
-STEPS: list[tuple[str, ...]] = [("old",), ("old", "new"), ("new", "old"), ("new", "old", "anew"), ("new", "old", "anew", "gone")]
+# As docs/operations/running.md says: the new key last, then first, then everything anew, then
+# without the old one.
+STEPS: list[tuple[str, ...]] = [
+    ("old",),
+    ("old", "new"),
+    ("new", "old"),
+    ("new", "old", "anew"),
+    ("new", "old", "anew", "gone"),
+]
 
 
 @pytest.mark.parametrize("step", STEPS, ids=" ".join)
 @pytest.mark.parametrize("form", ["present", "before"])
-async def test_one_time_codes_outlive_every_step_of_a_change_of_keys(world: World, step: tuple[str, ...], form: str) -> None:
+async def test_one_time_codes_outlive_every_step_of_a_change_of_keys(
+    world: World, step: tuple[str, ...], form: str
+) -> None:
     settings = world.state.settings
     keys = {"old": own_key(world), "new": another_key()}
     code = await code_for(world)
     if form == "before":
         derived = hmac.digest(settings.keyring.log_key, b"gridloop one-time codes", "sha256")
-        kept = hmac.new(derived, f"password\0{WORKER}\0{code.replace('-', '')}".encode(), "sha256").hexdigest()
+        kept = hmac.new(
+            derived, f"password\0{WORKER}\0{code.replace('-', '')}".encode(), "sha256"
+        ).hexdigest()
         await world.fetch("UPDATE one_time_code SET hash = $1", kept)
     use_keys(world, *(keys[name] for name in step if name in keys))
     if "anew" in step:
@@ -177,7 +209,11 @@ async def test_one_time_codes_outlive_every_step_of_a_change_of_keys(world: Worl
 
 async def test_a_code_that_two_use_at_once_is_taken_once(world: World) -> None:
     code = await code_for(world)
-    assert sorted(await asyncio.gather(*(recovers(world, code) for _ in range(3)))) == [False, False, True]
+    assert sorted(await asyncio.gather(*(recovers(world, code) for _ in range(3)))) == [
+        False,
+        False,
+        True,
+    ]
 
 
 async def test_a_copy_of_the_database_does_not_tell_a_code(world: World) -> None:

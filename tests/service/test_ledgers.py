@@ -49,7 +49,16 @@ async def worked(world: World) -> World:
          "source": "visit"},
         grid=GRID,
     )  # fmt: skip
-    phone.put("step", {"problem_id": made, "action": "resolve", "at": moment_at(world.clock.ms()), "note": "已换新管"}, grid=GRID)
+    phone.put(
+        "step",
+        {
+            "problem_id": made,
+            "action": "resolve",
+            "at": moment_at(world.clock.ms()),
+            "note": "已换新管",
+        },
+        grid=GRID,
+    )
     await phone.sync()
     return world
 
@@ -59,7 +68,16 @@ async def test_the_visit_ledger(worked: World) -> None:
     rows = rows_of(sheet)
     assert "走访台账" in rows[0][0]
     assert "2026-11-16 至 2026-11-22" in rows[0][0]
-    assert rows[1][:8] == ["序号", "日期", "旗县区", "苏木乡镇", "嘎查村", "网格", "户主", "电话(脱敏)"]
+    assert rows[1][:8] == [
+        "序号",
+        "日期",
+        "旗县区",
+        "苏木乡镇",
+        "嘎查村",
+        "网格",
+        "户主",
+        "电话(脱敏)",
+    ]
     assert rows[2][0] == 1
     assert rows[2][1] == datetime.fromisoformat("2026-11-19T09:30")
     assert "****" in rows[2][7]
@@ -74,7 +92,12 @@ async def test_the_visit_ledger(worked: World) -> None:
 async def test_the_problem_ledger(worked: World) -> None:
     rows = rows_of(await ledger(worked, "problems", month="2026-11"))
     row = dict(zip(rows[1], rows[2], strict=True))
-    assert (row["类别"], row["紧急程度"], row["来源"], row["问题描述"]) == ("应急管理", "紧急", "走访", "水管冻裂")
+    assert (row["类别"], row["紧急程度"], row["来源"], row["问题描述"]) == (
+        "应急管理",
+        "紧急",
+        "走访",
+        "水管冻裂",
+    )
     assert (row["办理措施"], row["是否超期"], row["备注"]) == ("已换新管", "否", "已办结")
 
 
@@ -110,8 +133,12 @@ async def test_a_ledger_without_rows_is_whole_all_the_same(world: World) -> None
         ("visits", {"week": WEEK, "unit": FAR_GRID}, 404),
     ],
 )
-async def test_a_ledger_that_cannot_be_made_is_a_clear_problem(world: World, which: str, query: Any, status: int) -> None:
-    response = await world.get(f"/v1/exports/{which}.xlsx", SUPERVISOR, **({"unit": TOWNSHIP} | query))
+async def test_a_ledger_that_cannot_be_made_is_a_clear_problem(
+    world: World, which: str, query: Any, status: int
+) -> None:
+    response = await world.get(
+        f"/v1/exports/{which}.xlsx", SUPERVISOR, **({"unit": TOWNSHIP} | query)
+    )
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
 

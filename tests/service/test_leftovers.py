@@ -1,4 +1,6 @@
-"""Temporary folders of killed processes go with the next start, and nothing else does; data folders of any name work."""
+"""Temporary folders of killed processes go with the next start, and nothing else does; data folders
+of any name work.
+"""
 
 import asyncio
 import os
@@ -40,7 +42,9 @@ with temporary_folder("x", Path(sys.argv[1])) as folder, embedded(folder) as url
 
 def started(code: str, parent: Path) -> tuple["subprocess.Popen[str]", Path]:
     """A process with a folder of its own in `parent`, and that folder."""
-    process = subprocess.Popen([sys.executable, "-c", code, str(parent)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(parent)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     return process, Path(process.stdout.readline().strip())
 
@@ -52,7 +56,9 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.stdout.close()
 
 
-def test_what_a_killed_process_left_goes_with_the_next_start_and_nothing_else(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_goes_with_the_next_start_and_nothing_else(
+    tmp_path: Path,
+) -> None:
     for name in ("gridloop-x-of-an-older-release", "gridloop-y-of-another-name-owned", "other"):
         (tmp_path / name).mkdir()
     outside = tmp_path / "outside"
@@ -81,7 +87,9 @@ def test_what_a_killed_process_left_goes_with_the_next_start_and_nothing_else(tm
 def test_a_server_that_runs_on_in_a_folder_whose_owner_was_killed_is_stopped_first() -> None:
     with temporary_folder("parent") as parent:
         process, folder = started(SERVES, parent)
-        server = psutil.Process(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]))
+        server = psutil.Process(
+            int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+        )
         kill(process)
         assert server.is_running()
         with temporary_folder("x", parent):
@@ -89,12 +97,17 @@ def test_a_server_that_runs_on_in_a_folder_whose_owner_was_killed_is_stopped_fir
             assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize("name", ["包头 网格 + 50%41", 'it\'s "quoted" $HOME `id` \\n a&b#c?d=e;f:g@h'])
+@pytest.mark.parametrize(
+    "name", ["包头 网格 + 50%41", 'it\'s "quoted" $HOME `id` \\n a&b#c?d=e;f:g@h']
+)
 def test_a_data_folder_may_have_any_name(name: str) -> None:
     async def roles(url: str) -> list[str]:
         connection = await asyncpg.connect(url)
         try:
-            return [await connection.fetchval("SELECT current_user"), await connection.fetchval("SELECT count(*) FROM server")]
+            return [
+                await connection.fetchval("SELECT current_user"),
+                await connection.fetchval("SELECT count(*) FROM server"),
+            ]
         finally:
             await connection.close()
 
@@ -108,8 +121,14 @@ def test_a_data_folder_may_have_any_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "said"), [("a,b", "comma"), ("x" * 100, "too long")])
-def test_a_data_folder_in_which_no_socket_can_be_is_refused_with_a_sentence(name: str, said: str) -> None:
-    with temporary_folder("t") as parent, pytest.raises(PostgresFailed, match=said), embedded(parent / name):
+def test_a_data_folder_in_which_no_socket_can_be_is_refused_with_a_sentence(
+    name: str, said: str
+) -> None:
+    with (
+        temporary_folder("t") as parent,
+        pytest.raises(PostgresFailed, match=said),
+        embedded(parent / name),
+    ):
         pass
 
 
@@ -118,5 +137,7 @@ def test_temporary_files_of_a_service_lie_in_its_folder(tmp_path: Path) -> None:
     with temporary_files_in(tmp_path), tempfile.NamedTemporaryFile() as file:
         assert Path(file.name).parent == tmp_path
         code = "import tempfile; print(tempfile.gettempdir())"
-        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == str(tmp_path)
+        assert subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip() == str(tmp_path)
     assert tempfile.gettempdir() == before

@@ -23,7 +23,11 @@ def go(world: World, text: str) -> None:
 
 
 def visit(world: World, phone: Phone, at: str | None = None, **fields: Any) -> None:
-    phone.put("visit", {"visited_at": at + "+08:00" if at else moment_at(world.clock.ms()), **fields}, grid=GRID)
+    phone.put(
+        "visit",
+        {"visited_at": at + "+08:00" if at else moment_at(world.clock.ms()), **fields},
+        grid=GRID,
+    )
 
 
 async def loop(world: World, staff_code: str = SUPERVISOR, **query: Any) -> Any:
@@ -47,7 +51,11 @@ async def test_days_are_on_time_late_or_missing_by_when_they_were_written(world:
     [item] = answer["items"]
     assert item["days"] == {"2026-11-16": "on_time", "2026-11-17": "late", "2026-11-18": "missing"}
     assert (item["days_due"], item["days_visited"]) == (3, 2)
-    assert (answer["on_time"]["visit"], answer["late"]["visit"], answer["missing"]["visit"]) == (1, 1, 1)
+    assert (answer["on_time"]["visit"], answer["late"]["visit"], answer["missing"]["visit"]) == (
+        1,
+        1,
+        1,
+    )
     assert item["analysis"] is None  # not due yet
 
 
@@ -69,10 +77,16 @@ async def test_analyses_and_summaries_by_their_deadlines(world: World) -> None:
     grids = week["grids"]
     by_grid = {item["grid"]["code"]: item for item in week["items"]}
     assert [by_grid[grid]["analysis"] for grid in (GRID, OTHER_GRID)] == ["on_time", "late"]
-    assert {item["analysis"] for grid, item in by_grid.items() if grid not in (GRID, OTHER_GRID)} == {"missing"}
+    assert {
+        item["analysis"] for grid, item in by_grid.items() if grid not in (GRID, OTHER_GRID)
+    } == {"missing"}
     counts = [week[name]["weekly_analysis"] for name in ("on_time", "late", "missing")]
     assert counts == [1, 1, grids - 2]
-    assert [month[name]["monthly_summary"] for name in ("on_time", "late", "missing")] == [1, 0, grids - 1]
+    assert [month[name]["monthly_summary"] for name in ("on_time", "late", "missing")] == [
+        1,
+        0,
+        grids - 1,
+    ]
     mine = next(item for item in month["items"] if item["grid"]["code"] == GRID)
     assert mine["summary"] == "on_time"
     # The weeks that end in November: 44 to 48, of which 48 ends on the 29th.
@@ -106,7 +120,9 @@ async def test_the_loop_of_a_unit_comes_in_pages(world: World) -> None:
     codes: list[str] = []
     after = None
     while True:
-        answer = await loop(world, unit=TOWNSHIP, week=WEEK, limit=5, **({"after": after} if after else {}))
+        answer = await loop(
+            world, unit=TOWNSHIP, week=WEEK, limit=5, **({"after": after} if after else {})
+        )
         codes += [item["grid"]["code"] for item in answer["items"]]
         after = answer["next"]
         if after is None:
@@ -123,7 +139,13 @@ async def test_a_draft_on_the_phone_is_that_of_the_server(world: World, kind: st
     houses = [view.id for view in phone.records("household")]
     phone.put("household", {"tags": {"add": ["elderly_alone"]}}, grid=GRID, id=houses[2])
     phone.put("household", {"tags": {"add": ["disabled"]}}, grid=GRID, id=houses[0])
-    visit(world, phone, "2026-11-19T09:00:00", household_id=houses[0], duties={"add": ["emergency", "public_order"]})
+    visit(
+        world,
+        phone,
+        "2026-11-19T09:00:00",
+        household_id=houses[0],
+        duties={"add": ["emergency", "public_order"]},
+    )
     visit(world, phone, "2026-11-18T09:00:00", household_id=houses[0])
     visit(world, phone, "2026-11-02T09:00:00", household_id=houses[1])
     for title, raised_at, actions in (
@@ -132,9 +154,15 @@ async def test_a_draft_on_the_phone_is_that_of_the_server(world: World, kind: st
         ("c", "2026-11-03T10:00:00+08:00", ["resolve"]),
         ("d", "2026-11-18T10:00:00+08:00", ["reject"]),
     ):
-        made = phone.put("problem", {"title": title, "duty": "emergency", "raised_at": raised_at}, grid=GRID)
+        made = phone.put(
+            "problem", {"title": title, "duty": "emergency", "raised_at": raised_at}, grid=GRID
+        )
         for action in actions:
-            phone.put("step", {"problem_id": made, "action": action, "at": "2026-11-18T12:00:00+08:00"}, grid=GRID)
+            phone.put(
+                "step",
+                {"problem_id": made, "action": action, "at": "2026-11-18T12:00:00+08:00"},
+                grid=GRID,
+            )
     await phone.sync()
 
     name = WEEK if kind == "weekly" else "2026-11"
@@ -145,7 +173,9 @@ async def test_a_draft_on_the_phone_is_that_of_the_server(world: World, kind: st
 
     assert mine == theirs
     assert (mine["visits"], mine["households_visited"]) == ((2, 1) if kind == "weekly" else (3, 2))
-    assert (mine["problems_raised"], mine["problems_resolved"], mine["problems_open"]) == ((2, 2, 1) if kind == "weekly" else (3, 2, 1))
+    assert (mine["problems_raised"], mine["problems_resolved"], mine["problems_open"]) == (
+        (2, 2, 1) if kind == "weekly" else (3, 2, 1)
+    )
     assert mine["households_unvisited"] == [houses[2]]
     assert mine["duties"]["emergency"]["visits"] == 1
 
@@ -156,11 +186,20 @@ async def test_the_texts_of_a_week_are_read_one_after_another(world: World) -> N
         phone.put("weekly_analysis", {"week": WEEK, "situation": f"{grid} 平稳"}, grid=grid)
         await phone.sync()
     first = (await world.get("/v1/analyses", unit=VILLAGE, week=WEEK, limit=1)).json()
-    second = (await world.get("/v1/analyses", unit=VILLAGE, week=WEEK, limit=1, after=first["next"])).json()
-    assert [item["fields"]["situation"] for page in (first, second) for item in page["items"]] == [f"{GRID} 平稳", f"{OTHER_GRID} 平稳"]
+    second = (
+        await world.get("/v1/analyses", unit=VILLAGE, week=WEEK, limit=1, after=first["next"])
+    ).json()
+    assert [item["fields"]["situation"] for page in (first, second) for item in page["items"]] == [
+        f"{GRID} 平稳",
+        f"{OTHER_GRID} 平稳",
+    ]
     assert second["next"] is None
-    assert (await world.get("/v1/monthly-summaries", unit=VILLAGE, month="2026-11")).json()["items"] == []
-    assert (await world.get("/v1/analyses", unit=VILLAGE, week=WEEK, after="nonsense")).status_code == 422
+    assert (await world.get("/v1/monthly-summaries", unit=VILLAGE, month="2026-11")).json()[
+        "items"
+    ] == []
+    assert (
+        await world.get("/v1/analyses", unit=VILLAGE, week=WEEK, after="nonsense")
+    ).status_code == 422
 
 
 async def test_a_sealed_week_keeps_its_numbers_and_shows_what_came_since(world: World) -> None:
@@ -172,19 +211,32 @@ async def test_a_sealed_week_keeps_its_numbers_and_shows_what_came_since(world: 
     go(world, "2026-11-24T09:00:00")
     assert (await world.post(path, None, WORKER)).status_code == 403
     sealed = (await world.post(path, None)).json()
-    assert (sealed["sealed"], sealed["seal"]["by"], sealed["totals"]["visits"]) == (True, SUPERVISOR, 1)
+    assert (sealed["sealed"], sealed["seal"]["by"], sealed["totals"]["visits"]) == (
+        True,
+        SUPERVISOR,
+        1,
+    )
     assert (await world.post(path, None)).json()["type"] == "/problems/already-decided"
 
     visit(world, phone, "2026-11-19T09:00:00")
     await phone.sync()
     week = (await world.get("/v1/summaries/weekly", unit=TOWNSHIP, week=WEEK)).json()
-    assert (week["sealed"], week["totals"]["visits"], week["seal"]["arrived_since"]["visits"]) == (True, 1, 1)
+    assert (week["sealed"], week["totals"]["visits"], week["seal"]["arrived_since"]["visits"]) == (
+        True,
+        1,
+        1,
+    )
     assert week["seal"]["arrived_since"]["late_arrivals"] == 1
 
     response = await world.client.request(
-        "DELETE", path, json={"reason": "补录"}, headers={"Authorization": f"Bearer {await world.token(SUPERVISOR)}"}
+        "DELETE",
+        path,
+        json={"reason": "补录"},
+        headers={"Authorization": f"Bearer {await world.token(SUPERVISOR)}"},
     )
-    assert [(item["lifted"], item["lifted_by"], item["lifted_why"]) for item in response.json()] == [(True, SUPERVISOR, "补录")]
+    assert [
+        (item["lifted"], item["lifted_by"], item["lifted_why"]) for item in response.json()
+    ] == [(True, SUPERVISOR, "补录")]
     week = (await world.get("/v1/summaries/weekly", unit=TOWNSHIP, week=WEEK)).json()
     assert (week["sealed"], week["totals"]["visits"], week["late_arrivals"]) == (False, 2, 1)
     assert len((await world.get(f"/v1/summaries/weekly/{WEEK}/seal", unit=TOWNSHIP)).json()) == 1
@@ -195,7 +247,12 @@ async def test_special_households_that_nobody_visited_are_found(world: World) ->
     await phone.sync()
     houses = sorted(view.id for view in phone.records("household"))
     for house in houses[:2]:
-        phone.put("household", {"tags": {"add": ["elderly_alone"]}, "contact_member": SECRETARY}, grid=GRID, id=house)
+        phone.put(
+            "household",
+            {"tags": {"add": ["elderly_alone"]}, "contact_member": SECRETARY},
+            grid=GRID,
+            id=house,
+        )
     visit(world, phone, "2026-11-10T09:00:00", household_id=houses[0])
     visit(world, phone, "2026-10-01T09:00:00", household_id=houses[0])
     visit(world, phone, "2026-11-19T09:00:00", household_id=houses[2])
@@ -206,13 +263,24 @@ async def test_special_households_that_nobody_visited_are_found(world: World) ->
         return [(item["id"], item["days_unvisited"]) for item in items]
 
     assert await ids() == [(houses[0], 10), (houses[1], None), (houses[2], 1)]
-    assert await ids(tag="elderly_alone", not_visited_days=7) == [(houses[0], 10), (houses[1], None)]
+    assert await ids(tag="elderly_alone", not_visited_days=7) == [
+        (houses[0], 10),
+        (houses[1], None),
+    ]
     assert await ids(special=True, not_visited_days=11) == [(houses[1], None)]
     assert await ids(contact_member=SECRETARY, limit=1) == [(houses[0], 10)]
     totals = (await world.get("/v1/summaries/monthly", unit=GRID, month="2026-11")).json()["totals"]
-    assert (totals["contact_households"], totals["contact_households_visited"], totals["households_visited"]) == (2, 1, 2)
-    rows = (await world.get("/v1/summaries/members", unit=GRID, month="2026-11", role="contact")).json()["items"]
-    assert [(row["staff_code"], row["households"], row["visited"]) for row in rows] == [(SECRETARY, 2, 1)]
+    assert (
+        totals["contact_households"],
+        totals["contact_households_visited"],
+        totals["households_visited"],
+    ) == (2, 1, 2)
+    rows = (
+        await world.get("/v1/summaries/members", unit=GRID, month="2026-11", role="contact")
+    ).json()["items"]
+    assert [(row["staff_code"], row["households"], row["visited"]) for row in rows] == [
+        (SECRETARY, 2, 1)
+    ]
     page = (await world.get(f"/v1/cadres/{SECRETARY}/summary", month="2026-11")).json()
     assert page["contact_households"] == {"households": 2, "visited": 1, "visited_by_member": 0}
 
@@ -226,19 +294,43 @@ async def test_phones_are_masked_for_those_who_only_supervise(world: World) -> N
 async def test_a_cadre_reads_the_own_page_and_others_only_within_scope(world: World) -> None:
     phone = world.phone()
     visit(world, phone)
-    made = phone.put("problem", {"title": "a", "duty": "emergency", "raised_at": moment_at(world.clock.ms())}, grid=GRID)
-    phone.put("step", {"problem_id": made, "action": "resolve", "at": moment_at(world.clock.ms())}, grid=GRID)
+    made = phone.put(
+        "problem",
+        {"title": "a", "duty": "emergency", "raised_at": moment_at(world.clock.ms())},
+        grid=GRID,
+    )
+    phone.put(
+        "step",
+        {"problem_id": made, "action": "resolve", "at": moment_at(world.clock.ms())},
+        grid=GRID,
+    )
     await phone.sync()
     supervisor = world.phone(f"C{VILLAGE}-2")
-    supervisor.put("step", {"problem_id": made, "action": "verify", "satisfied": "yes", "at": moment_at(world.clock.ms())}, grid=GRID)
+    supervisor.put(
+        "step",
+        {
+            "problem_id": made,
+            "action": "verify",
+            "satisfied": "yes",
+            "at": moment_at(world.clock.ms()),
+        },
+        grid=GRID,
+    )
     await supervisor.sync()
     own = (await world.get(f"/v1/cadres/{WORKER}/summary", WORKER, week=WEEK)).json()
-    assert (own["visits"], own["problems_raised"], own["problems_resolved"], own["median_hours_to_resolve"]) == (1, 1, 1, 0.0)
+    assert (
+        own["visits"],
+        own["problems_raised"],
+        own["problems_resolved"],
+        own["median_hours_to_resolve"],
+    ) == (1, 1, 1, 0.0)
     assert [post["unit"] for post in own["posts"]] == [GRID]
     assert (await world.get(f"/v1/cadres/C{VILLAGE}-2/summary", week=WEEK)).json()["checks"] == 1
     days = {"from": "2026-10-15", "to": "2026-11-20"}
     assert (await world.get(f"/v1/cadres/{WORKER}/summary", WORKER, **days)).json()["visits"] == 1
-    assert (await world.get(f"/v1/cadres/{WORKER}/summary", f"S{FAR_GRID[:9]}", week=WEEK)).status_code == 404
+    assert (
+        await world.get(f"/v1/cadres/{WORKER}/summary", f"S{FAR_GRID[:9]}", week=WEEK)
+    ).status_code == 404
     assert (await world.get("/v1/cadres/nobody/summary", week=WEEK)).status_code == 404
 
 
@@ -247,13 +339,19 @@ async def test_party_members_and_others_are_summed_apart(world: World) -> None:
         phone = world.phone(staff_code)
         visit(world, phone)
         await phone.sync()
-    table = (await world.get("/v1/summaries/cadres", unit=TOWNSHIP, week=WEEK, sort="visits")).json()
+    table = (
+        await world.get("/v1/summaries/cadres", unit=TOWNSHIP, week=WEEK, sort="visits")
+    ).json()
     members = {row["staff_code"]: row["party_member"] for row in table["items"]}
     assert set(members) == {WORKER, SECRETARY}
     assert sum(group["visits"] for group in table["groups"]) == 2
     assert {group["party_member"] for group in table["groups"]} == set(members.values())
-    only = (await world.get("/v1/summaries/cadres", unit=TOWNSHIP, week=WEEK, party_member=True)).json()["items"]
-    assert [row["staff_code"] for row in only] == [code for code in sorted(members) if members[code]]
+    only = (
+        await world.get("/v1/summaries/cadres", unit=TOWNSHIP, week=WEEK, party_member=True)
+    ).json()["items"]
+    assert [row["staff_code"] for row in only] == [
+        code for code in sorted(members) if members[code]
+    ]
     assert all(row["rank"] is None for row in table["items"])
 
 
@@ -267,8 +365,13 @@ async def test_ranks_only_where_the_setting_allows_them(world: World) -> None:
     assert Settings().rank is False
 
 
-@pytest.mark.parametrize("query", [{"week": "2000-W01"}, {"week": "2199-W52"}, {"month": "2000-01"}, {"month": "2199-12"}])
-async def test_the_first_and_the_last_periods_have_neighbours(world: World, query: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [{"week": "2000-W01"}, {"week": "2199-W52"}, {"month": "2000-01"}, {"month": "2199-12"}],
+)
+async def test_the_first_and_the_last_periods_have_neighbours(
+    world: World, query: dict[str, str]
+) -> None:
     which = "weekly" if "week" in query else "monthly"
     for path in (f"/v1/summaries/{which}", "/v1/loop", "/v1/summaries/cadres"):
         response = await world.get(path, unit=TOWNSHIP, **query)
@@ -279,7 +382,9 @@ async def test_the_first_and_the_last_periods_have_neighbours(world: World, quer
 
 async def test_a_visit_from_before_the_first_year_is_taken_in(world: World) -> None:
     phone = world.wire()
-    for seq, moment in enumerate(("1999-12-31T09:00:00+08:00", "1970-01-01T00:00:00Z", "0100-03-01T00:00:00Z"), 1):
+    for seq, moment in enumerate(
+        ("1999-12-31T09:00:00+08:00", "1970-01-01T00:00:00Z", "0100-03-01T00:00:00Z"), 1
+    ):
         answer = await phone.send(phone.mutation(seq, fields={"visited_at": moment}))
         assert answer.status_code == 200, answer.text
         assert answer.json()["acked"] == seq

@@ -1,4 +1,6 @@
-"""What an exchange held is free when it is answered: nothing of it is tied up in circles, which only the garbage collector finds."""
+"""What an exchange held is free when it is answered: nothing of it is tied up in circles, which
+only the garbage collector finds.
+"""
 
 import gc
 from collections import Counter
@@ -42,7 +44,9 @@ def _collected(found: Counter[str]) -> Iterator[None]:
         gc.enable()
 
 
-@pytest.mark.parametrize("kinds", [("visit",) * 20, ("visit", "problem", "step"), ("nonsense", "visit")])
+@pytest.mark.parametrize(
+    "kinds", [("visit",) * 20, ("visit", "problem", "step"), ("nonsense", "visit")]
+)
 async def test_what_a_push_held_is_free_at_once(world: World, kinds: tuple[str, ...]) -> None:
     phone = world.wire(WORKER)
     assert (await phone.send(phone.mutation(1))).status_code == 200

@@ -34,7 +34,9 @@ NAME = "localhost"
 
 
 def nginx_or_skip() -> str:
-    """The program; without it the tests are skipped, and where GRIDLOOP_NO_SKIPS is set (in CI) they fail."""
+    """The program; without it the tests are skipped, and where GRIDLOOP_NO_SKIPS is set (in CI)
+    they fail.
+    """
     if NGINX is None:
         why = "nginx is not installed; on Debian: apt-get install nginx-light"
         if os.environ.get("GRIDLOOP_NO_SKIPS"):
@@ -53,7 +55,9 @@ class Front(NamedTuple):
 
     def client(self) -> httpx.AsyncClient:
         """A client that comes through nginx."""
-        return httpx.AsyncClient(base_url=f"https://{NAME}:{self.tls}", verify=self.trust, timeout=30)
+        return httpx.AsyncClient(
+            base_url=f"https://{NAME}:{self.tls}", verify=self.trust, timeout=30
+        )
 
     def connections_to_the_service(self) -> int:
         """How many connections there are to the service's port."""
@@ -61,7 +65,11 @@ class Front(NamedTuple):
 
 
 def connections(port: int) -> int:
-    return sum(1 for item in psutil.net_connections("tcp4") if item.raddr and item.raddr.port == port and item.status == "ESTABLISHED")
+    return sum(
+        1
+        for item in psutil.net_connections("tcp4")
+        if item.raddr and item.raddr.port == port and item.status == "ESTABLISHED"
+    )
 
 
 def free_port() -> int:
@@ -84,7 +92,9 @@ def certificate(folder: Path) -> None:
         now - timedelta(1),
         now + timedelta(1),
     )
-    signed = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False).sign(key, hashes.SHA256())
+    signed = builder.add_extension(
+        x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False
+    ).sign(key, hashes.SHA256())
     (folder / "fullchain.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     pem = (
         serialization.Encoding.PEM,
@@ -107,7 +117,10 @@ def written(folder: Path, front: Front) -> Path:
     ):
         assert old in text, old
         text = text.replace(old, new)
-    paths = "".join(f"    {name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    paths = "".join(
+        f"    {name}_temp_path {folder}/{name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     main = folder / "nginx.conf"
     (folder / "gridloop.conf").write_text(text, encoding="utf-8")
     user = "user root;\n" if os.geteuid() == 0 else ""
@@ -141,7 +154,9 @@ def listens(port: int) -> bool:
 
 
 @asynccontextmanager
-async def started(command: list[str], folder: Path, port: int, **environment: str) -> AsyncIterator[None]:
+async def started(
+    command: list[str], folder: Path, port: int, **environment: str
+) -> AsyncIterator[None]:
     """A process that listens at a port, ended at the end."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")}
     log = folder / f"{Path(command[0]).name}.log"
@@ -213,12 +228,17 @@ async def test_the_profile_keeps_what_it_says(front: Front, tmp_path: Path) -> N
 async def slow_bodies_do_not_reach_the_service(front: Front) -> None:
     form = "application/x-www-form-urlencoded"  # of the route that reads a body before it knows who sends it
     head = f"POST /v1/auth/token HTTP/1.1\r\nHost: {NAME}\r\nContent-Type: {form}\r\nContent-Length: 5000\r\n\r\n"
-    slow = [await asyncio.open_connection("127.0.0.1", front.tls, ssl=front.trust, server_hostname=NAME) for _ in range(20)]
+    slow = [
+        await asyncio.open_connection("127.0.0.1", front.tls, ssl=front.trust, server_hostname=NAME)
+        for _ in range(20)
+    ]
     before = front.connections_to_the_service()
     for _, writer in slow:
         writer.write(head.encode() + b"a" * 100)
         await writer.drain()
-    async with front.client() as client:  # what came later is answered, so what came before has been read
+    async with (
+        front.client() as client
+    ):  # what came later is answered, so what came before has been read
         assert (await client.get("/healthz")).status_code == 200
     assert front.connections_to_the_service() - before <= 1
     for _, writer in slow:
@@ -226,8 +246,12 @@ async def slow_bodies_do_not_reach_the_service(front: Front) -> None:
 
 
 async def a_phone_syncs_over_tls(client: httpx.AsyncClient, folder: Path) -> None:
-    phone = Device(Store(folder / "phone.sqlite3"), Transport(client), Account(WORKER, PASSWORD), max_tries=1)
-    phone.put("visit", {"visited_at": datetime.now(UTC).isoformat(), "content": "走访" * 2_000}, grid=GRID)
+    phone = Device(
+        Store(folder / "phone.sqlite3"), Transport(client), Account(WORKER, PASSWORD), max_tries=1
+    )
+    phone.put(
+        "visit", {"visited_at": datetime.now(UTC).isoformat(), "content": "走访" * 2_000}, grid=GRID
+    )
     await phone.sync()
     assert phone.store.count_unsent() == 0
     assert await phone.verify() == []
@@ -246,7 +270,9 @@ async def what_a_client_says_of_its_address_is_not_believed(client: httpx.AsyncC
     bearer = {"Authorization": f"Bearer {await token(client, SUPERVISOR)}"}
     assert (await client.get("/v1/households", headers=bearer | claimed)).status_code == 200
     administrator = {"Authorization": f"Bearer {await token(client, 'admin')}"}
-    lines = (await client.get("/v1/audit", params={"staff_code": SUPERVISOR}, headers=administrator)).json()["items"]
+    lines = (
+        await client.get("/v1/audit", params={"staff_code": SUPERVISOR}, headers=administrator)
+    ).json()["items"]
     assert {line["address"] for line in lines} == {"127.0.0.1"}
 
 
@@ -279,7 +305,9 @@ async def a_body_that_is_too_large_is_refused_in_the_language_of_the_api(
 
 
 def assert_bilingual(answer: httpx.Response) -> None:
-    """A problem of nginx itself: its status is that of the answer, and it says in both languages what to do."""
+    """A problem of nginx itself: its status is that of the answer, and it says in both languages
+    what to do.
+    """
     assert answer.headers["Content-Type"] == "application/problem+json"
     body = answer.json()
     assert body["status"] == answer.status_code
@@ -293,7 +321,10 @@ async def test_while_the_service_is_down_clients_are_asked_to_come_again() -> No
         certificate(folder)
         trust = ssl.create_default_context(cafile=str(folder / "fullchain.pem"))
         front = Front(free_port(), free_port(), free_port(), trust)
-        async with started([nginx, "-c", str(written(folder, front))], folder, front.tls), front.client() as client:
+        async with (
+            started([nginx, "-c", str(written(folder, front))], folder, front.tls),
+            front.client() as client,
+        ):
             answer = await client.get("/v1/units", headers={"Accept-Language": "zh"})
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
         assert answer.headers["Retry-After"] == "5"
@@ -302,8 +333,12 @@ async def test_while_the_service_is_down_clients_are_asked_to_come_again() -> No
 
 async def plain_http_is_redirected_and_other_names_are_refused(front: Front) -> None:
     async with httpx.AsyncClient() as plain:
-        answer = await plain.get(f"http://127.0.0.1:{front.plain}/week?unit=1502", headers={"Host": NAME})
-        program = await plain.get(f"http://127.0.0.1:{front.plain}/v1/units", headers={"Host": NAME})
+        answer = await plain.get(
+            f"http://127.0.0.1:{front.plain}/week?unit=1502", headers={"Host": NAME}
+        )
+        program = await plain.get(
+            f"http://127.0.0.1:{front.plain}/v1/units", headers={"Host": NAME}
+        )
     assert (program.status_code, program.json()["type"]) == (403, "/problems/tls-needed")
     assert (answer.status_code, answer.headers["Location"]) == (
         301,
@@ -312,4 +347,6 @@ async def plain_http_is_redirected_and_other_names_are_refused(front: Front) -> 
     anyone = ssl.create_default_context()
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     with pytest.raises(ssl.SSLError):
-        await asyncio.open_connection("127.0.0.1", front.tls, ssl=anyone, server_hostname="other.example.org")
+        await asyncio.open_connection(
+            "127.0.0.1", front.tls, ssl=anyone, server_hostname="other.example.org"
+        )

@@ -14,11 +14,17 @@ from tests.world import World
 
 EXPORTED = Path(__file__).parents[2] / "openapi" / "openapi.json"
 DOCUMENT = create_app(Settings(open_docs=True, open_metrics=True)).openapi()
-ROUTES = [(path, method, route) for path, methods in DOCUMENT["paths"].items() for method, route in methods.items()]
+ROUTES = [
+    (path, method, route)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, route in methods.items()
+]
 
 
 def test_the_exported_document_is_that_of_the_code() -> None:
-    assert json.loads(EXPORTED.read_text(encoding="utf-8")) == json.loads(json.dumps(DOCUMENT)), "run make openapi"
+    assert json.loads(EXPORTED.read_text(encoding="utf-8")) == json.loads(json.dumps(DOCUMENT)), (
+        "run make openapi"
+    )
 
 
 def test_the_document_is_valid_openapi() -> None:
@@ -30,9 +36,14 @@ def test_every_route_has_a_summary_a_description_and_its_problem_types() -> None
         assert route.get("summary"), (path, method)
         assert route.get("description"), (path, method)
         if path != "/healthz":
-            problems = [answer for status, answer in route["responses"].items() if int(status) >= 400]
+            problems = [
+                answer for status, answer in route["responses"].items() if int(status) >= 400
+            ]
             assert problems, (path, method)
-            assert all("application/problem+json" in answer["content"] for answer in problems), (path, method)
+            assert all("application/problem+json" in answer["content"] for answer in problems), (
+                path,
+                method,
+            )
 
 
 def test_every_problem_has_a_slug_of_its_own() -> None:

@@ -1,4 +1,6 @@
-"""Personal data: sealed at rest, masked, audited, exported, corrected, cleared; and the history of a record."""
+"""Personal data: sealed at rest, masked, audited, exported, corrected, cleared; and the history of
+a record.
+"""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -18,7 +20,12 @@ PHONE = "13812345678"
 async def house_with(world: World, **fields: Any) -> str:
     phone = world.wire()
     house = phone.new_id()
-    put = phone.mutation(1, "household", id=house, fields={"head_name": "苏和", "phone": PHONE, "address": "东组3号", **fields})
+    put = phone.mutation(
+        1,
+        "household",
+        id=house,
+        fields={"head_name": "苏和", "phone": PHONE, "address": "东组3号", **fields},
+    )
     assert (await phone.send(put)).json()["verdicts"][0]["outcome"] == "applied"
     return house
 
@@ -26,7 +33,9 @@ async def house_with(world: World, **fields: Any) -> str:
 async def everything_kept(world: World) -> str:
     """Every row of every table, as one text."""
     tables = await world.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    rows = [await world.fetch(f"SELECT t::text AS row FROM {table['tablename']} t") for table in tables]
+    rows = [
+        await world.fetch(f"SELECT t::text AS row FROM {table['tablename']} t") for table in tables
+    ]
     return "\n".join(row["row"] for some in rows for row in some)
 
 
@@ -36,8 +45,18 @@ async def test_the_database_holds_no_number_or_address_in_plain_text(world: Worl
     base = (await world.fetch("SELECT rev FROM household WHERE id = $1", house))[0]["rev"]
     edit = {"kind": "household", "id": house, "base": base}
     await one.send(one.mutation(1, **edit, fields={"phone": "13900000001"}))
-    await two.send(two.mutation(1, **edit, fields={"phone": "13900000002"}), two.mutation(2, "household", fields={"phone": "13900000003"}))
-    await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "t", "duty": "emergency", "contact": "苏和 13900000004"}}, WORKER)
+    await two.send(
+        two.mutation(1, **edit, fields={"phone": "13900000002"}),
+        two.mutation(2, "household", fields={"phone": "13900000003"}),
+    )
+    await world.post(
+        "/v1/problems",
+        {
+            "grid": GRID,
+            "fields": {"title": "t", "duty": "emergency", "contact": "苏和 13900000004"},
+        },
+        WORKER,
+    )
     text = await everything_kept(world)
     assert "苏和" in text
     for plain in (PHONE, "东组3号", *(f"1390000000{n}" for n in range(1, 5))):
@@ -77,7 +96,10 @@ async def test_locations_are_coarse_outside_the_village(world: World) -> None:
     place = {"lat": 40.123456, "lon": 109.654321}
     put = phone.mutation(1, fields={"visited_at": world.clock.now().isoformat(), "location": place})
     assert (await phone.send(put)).json()["verdicts"][0]["outcome"] == "applied"
-    assert (await world.get("/v1/visits", SUPERVISOR)).json()["items"][0]["location"] == {"lat": 40.12, "lon": 109.65}
+    assert (await world.get("/v1/visits", SUPERVISOR)).json()["items"][0]["location"] == {
+        "lat": 40.12,
+        "lon": 109.65,
+    }
     assert (await world.get("/v1/visits", WORKER)).json()["items"][0]["location"] == place
 
 
@@ -105,7 +127,9 @@ async def test_the_trail_is_only_added_to(world: World) -> None:
 
 
 async def test_an_auditor_reads_the_trail_and_no_data(world: World) -> None:
-    await world.fetch("INSERT INTO cadre SELECT 'AUDIT', '审计员', '', false, password, true FROM cadre WHERE staff_code = 'admin'")
+    await world.fetch(
+        "INSERT INTO cadre SELECT 'AUDIT', '审计员', '', false, password, true FROM cadre WHERE staff_code = 'admin'"
+    )
     await world.fetch(
         "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), 'AUDIT', 'auditor', '1502', '2020-01-01')"
     )
@@ -124,9 +148,14 @@ async def test_a_correction_reaches_the_phones_and_the_history(world: World) -> 
     assert answer.json()["phone"] == "13700000000"
     phone = world.phone()
     await phone.sync()
-    assert [view.fields["phone"] for view in phone.records("household") if view.id == house] == ["13700000000"]
+    assert [view.fields["phone"] for view in phone.records("household") if view.id == house] == [
+        "13700000000"
+    ]
     items = (await world.get(f"/v1/history/household/{house}", SECRETARY)).json()["items"]
-    assert [(item["staff_code"], item["fields"].get("phone")) for item in items] == [(WORKER, PHONE), (SECRETARY, "13700000000")]
+    assert [(item["staff_code"], item["fields"].get("phone")) for item in items] == [
+        (WORKER, PHONE),
+        (SECRETARY, "13700000000"),
+    ]
 
 
 async def test_the_history_shows_what_lost(world: World) -> None:
@@ -138,14 +167,23 @@ async def test_the_history_shows_what_lost(world: World) -> None:
     world.clock.forward(minutes=1)
     await two.send(two.mutation(1, **edit, fields={"members": 4}))
     last = (await world.get(f"/v1/history/household/{house}", SECRETARY)).json()["items"][-1]
-    assert (last["outcome"], last["staff_code"], last["device"]) == ("merged", SECRETARY, two.device)
-    assert [(item["field"], item["kept"], item["lost"]) for item in last["lost"]] == [("members", 4, 3)]
+    assert (last["outcome"], last["staff_code"], last["device"]) == (
+        "merged",
+        SECRETARY,
+        two.device,
+    )
+    assert [(item["field"], item["kept"], item["lost"]) for item in last["lost"]] == [
+        ("members", 4, 3)
+    ]
 
 
 async def test_pages_of_a_history_join(world: World) -> None:
     phone = world.wire()
     house = phone.new_id()
-    edits = [phone.mutation(n, "household", id=house, fields={"head_name": "苏和", "members": n}) for n in range(1, 8)]
+    edits = [
+        phone.mutation(n, "household", id=house, fields={"head_name": "苏和", "members": n})
+        for n in range(1, 8)
+    ]
     await phone.send(*edits)
     seen: list[int] = []
     after: dict[str, str] = {}
@@ -161,7 +199,14 @@ async def test_pages_of_a_history_join(world: World) -> None:
 async def test_a_household_gets_all_that_is_kept_of_it(world: World) -> None:
     house = await house_with(world)
     phone = world.wire()
-    visit = phone.mutation(1, fields={"visited_at": world.clock.now().isoformat(), "household_id": house, "content": "送煤"})
+    visit = phone.mutation(
+        1,
+        fields={
+            "visited_at": world.clock.now().isoformat(),
+            "household_id": house,
+            "content": "送煤",
+        },
+    )
     await phone.send(visit)
     whole = (await world.get(f"/v1/households/{house}/export", SECRETARY)).json()
     assert whole["household"]["fields"]["phone"] == PHONE
@@ -172,19 +217,25 @@ async def test_a_household_gets_all_that_is_kept_of_it(world: World) -> None:
 async def test_a_cadre_gets_all_that_is_kept_of_the_cadre_but_no_secret(world: World) -> None:
     await house_with(world)
     # Over REST it is the server's device that writes; it is nobody's phone.
-    await world.post("/v1/problems", {"grid": GRID, "fields": {"title": "t", "duty": "emergency"}}, WORKER)
+    await world.post(
+        "/v1/problems", {"grid": GRID, "fields": {"title": "t", "duty": "emergency"}}, WORKER
+    )
     answer = await world.get(f"/v1/cadres/{WORKER}/export", WORKER)
     whole = answer.json()
-    phones = await world.fetch("SELECT id::text, platform FROM device WHERE staff_code = $1", WORKER)
+    phones = await world.fetch(
+        "SELECT id::text, platform FROM device WHERE staff_code = $1", WORKER
+    )
     assert sorted(row["platform"] for row in phones) == ["", "server"]
-    assert [item["id"] for item in whole["devices"]] == [row["id"] for row in phones if row["platform"] != "server"]
+    assert [item["id"] for item in whole["devices"]] == [
+        row["id"] for row in phones if row["platform"] != "server"
+    ]
     assert whole["cadre"]["phone"].startswith("100")
     assert [item["kind"] for item in whole["written"]] == ["household", "problem"]
     assert "argon2" not in answer.text
     assert (await world.get(f"/v1/cadres/{SECRETARY}/export", WORKER)).status_code == 404
 
 
-# ----------------------------------------------------------------------------------------------------- keys, purge
+# -------------------------------------------------------------------------------------- keys, purge
 
 
 async def test_purging_clears_old_places_and_leaves_the_visit(world: World) -> None:
@@ -194,22 +245,35 @@ async def test_purging_clears_old_places_and_leaves_the_visit(world: World) -> N
     await phone.send(phone.mutation(1, fields=fields))
     settings, database = world.state.settings, world.state.database
     now = world.clock.now()
-    assert ("locations of visits", "180 days", 0) in await purge(database, settings, now + timedelta(days=179))
+    assert ("locations of visits", "180 days", 0) in await purge(
+        database, settings, now + timedelta(days=179)
+    )
     later = now + timedelta(days=181)
-    assert ("locations of visits", "180 days", 1) in await purge(database, settings, later, dry_run=True)
+    assert ("locations of visits", "180 days", 1) in await purge(
+        database, settings, later, dry_run=True
+    )
     report = await purge(database, settings, later)
-    assert report[:2] == [("locations of visits", "180 days", 1), ("locations in the mutation log", "180 days", 1)]
+    assert report[:2] == [
+        ("locations of visits", "180 days", 1),
+        ("locations in the mutation log", "180 days", 1),
+    ]
     [row] = await world.fetch("SELECT location, content FROM visit")
     assert tuple(row) == (None, "x")
     assert "40.1" not in await everything_kept(world)
     assert ("locations of visits", "180 days", 0) in await purge(database, settings, later)
 
 
-async def test_purging_looks_as_often_as_it_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_purging_looks_as_often_as_it_takes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(purging, "_AT_A_LOOK", 3)
     monkeypatch.setattr(purging, "_AT_ONCE", 2)
     phone = world.wire()
-    fields = {"visited_at": world.clock.now().isoformat(), "content": "x", "location": {"lat": 40.1, "lon": 109.6}}
+    fields = {
+        "visited_at": world.clock.now().isoformat(),
+        "content": "x",
+        "location": {"lat": 40.1, "lon": 109.6},
+    }
     await phone.send(*(phone.mutation(seq, fields=fields) for seq in range(1, 8)))
     later = world.clock.now() + timedelta(days=181)
     report = await purge(world.state.database, world.state.settings, later)
@@ -222,8 +286,17 @@ async def test_purging_finds_places_in_what_no_table_could_take(world: World) ->
     phone = world.wire()
     place = {"lat": 40.1, "lon": 109.6}
     visited_at = world.clock.now().isoformat()
-    held = phone.mutation(1, fields={"visited_at": visited_at, "content": "half \ud83d", "location": place})
-    newer = phone.mutation(2, fields={"visited_at": visited_at, "content": '"location":{', "camera": {"location": {"lens": 3}}})
+    held = phone.mutation(
+        1, fields={"visited_at": visited_at, "content": "half \ud83d", "location": place}
+    )
+    newer = phone.mutation(
+        2,
+        fields={
+            "visited_at": visited_at,
+            "content": '"location":{',
+            "camera": {"location": {"lens": 3}},
+        },
+    )
     envelope = {"protocol": 1, "sent_at": visited_at, "mutations": [held, newer]}
     assert (await phone.post(json.dumps(envelope).encode())).status_code == 200
     later = world.clock.now() + timedelta(days=181)
@@ -241,18 +314,25 @@ async def test_purging_lets_the_trail_go_only_after_its_time(world: World) -> No
     """By the database's own clock: its guard believes nobody else's."""
     for days in (179, 364, 366):
         await world.fetch(
-            "INSERT INTO audit SELECT gen_random_uuid(), now() - make_interval(days => $1), 'admin', 'visits', '{}', 1, '', ''", days
+            "INSERT INTO audit SELECT gen_random_uuid(), now() - make_interval(days => $1), 'admin', 'visits', '{}', 1, '', ''",
+            days,
         )
     settings, database = world.state.settings, world.state.database
     for dry_run, count in ((True, 1), (False, 1), (False, 0)):
-        assert ("lines of the trail", "365 days", count) in await purge(database, settings, datetime.now(UTC), dry_run)
+        assert ("lines of the trail", "365 days", count) in await purge(
+            database, settings, datetime.now(UTC), dry_run
+        )
     # A clock that is years ahead takes nothing that the floor of 180 days protects.
-    assert ("lines of the trail", "365 days", 1) in await purge(database, settings, datetime.now(UTC) + timedelta(days=3_000))
+    assert ("lines of the trail", "365 days", 1) in await purge(
+        database, settings, datetime.now(UTC) + timedelta(days=3_000)
+    )
     assert len(await world.fetch("SELECT FROM audit WHERE at < now() - interval '178 days'")) == 1
 
 
 async def test_purging_without_the_owner_keeps_the_trail_and_clears_the_rest(world: World) -> None:
-    await world.fetch("INSERT INTO audit SELECT gen_random_uuid(), now() - interval '400 days', 'admin', 'visits', '{}', 1, '', ''")
+    await world.fetch(
+        "INSERT INTO audit SELECT gen_random_uuid(), now() - interval '400 days', 'admin', 'visits', '{}', 1, '', ''"
+    )
     alone = world.state.settings.model_copy(update={"owner_database_url": None})
     report = await purge(world.state.database, alone, datetime.now(UTC))
     assert (purging.TRAIL_KEPT, "365 days", 0) in report

@@ -36,7 +36,9 @@ async def test_a_named_proxy_speaks_for_others(proxies: list[str]) -> None:
     assert not strangers.were_here
 
 
-async def test_nobody_else_does_and_the_log_names_who_tried(caplog: pytest.LogCaptureFixture) -> None:
+async def test_nobody_else_does_and_the_log_names_who_tried(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     strangers = Strangers()
     for _ in range(5):
         assert await seen_by_app("10.0.1.5", ["10.0.0.0/24"], strangers) == ("10.0.1.5", "http")

@@ -1,4 +1,6 @@
-"""From the previous release's form to the present one, and from key to key: side by side, resumable, and without any loss."""
+"""From the previous release's form to the present one, and from key to key: side by side,
+resumable, and without any loss.
+"""
 
 import asyncio
 import hashlib
@@ -15,7 +17,15 @@ from service.kit.encryption import MARKER, Keyring, Place
 from service.privacy import reencrypt as reencrypting
 from service.privacy.purge import purge
 from service.privacy.reencrypt import Outcome, reencrypt
-from tests.service.encrypted import another_key, as_text, everything_kept, house_with, own_key, read_all, use_keys
+from tests.service.encrypted import (
+    another_key,
+    as_text,
+    everything_kept,
+    house_with,
+    own_key,
+    read_all,
+    use_keys,
+)
 from tests.world import GRID, SECRETARY, WORKER, WirePhone, World
 
 NUMBER = "13812345678"
@@ -23,7 +33,9 @@ VISITED = "2026-11-20T09:00:00+08:00"
 
 
 class Written:
-    """A little of everything that is encrypted, with the phones that wrote it and what they sent."""
+    """A little of everything that is encrypted, with the phones that wrote it and what they
+    sent.
+    """
 
     def __init__(self) -> None:
         self.house = ""
@@ -38,12 +50,34 @@ async def write_everything(world: World) -> Written:
     made.house = phone.new_id()
     missing = phone.new_id()
     some = [
-        phone.mutation(1, "household", id=made.house, fields={"head_name": "苏和", "phone": NUMBER, "address": "东组3号", "weather": "晴"}),
-        phone.mutation(2, fields={"visited_at": VISITED, "content": "走访\\n", "household_id": made.house, "weather": {"a": [1, None]}}),
+        phone.mutation(
+            1,
+            "household",
+            id=made.house,
+            fields={"head_name": "苏和", "phone": NUMBER, "address": "东组3号", "weather": "晴"},
+        ),
+        phone.mutation(
+            2,
+            fields={
+                "visited_at": VISITED,
+                "content": "走访\\n",
+                "household_id": made.house,
+                "weather": {"a": [1, None]},
+            },
+        ),
         phone.mutation(3, "telegram", fields={"phone": NUMBER}),
         phone.mutation(4, "household", fields={"phone": NUMBER}),
         phone.mutation(5, fields={"visited_at": VISITED, "household_id": missing}),
-        phone.mutation(6, "problem", fields={"title": "t", "duty": "emergency", "raised_at": VISITED, "contact": f"王 {NUMBER}"}),
+        phone.mutation(
+            6,
+            "problem",
+            fields={
+                "title": "t",
+                "duty": "emergency",
+                "raised_at": VISITED,
+                "contact": f"王 {NUMBER}",
+            },
+        ),
         phone.mutation(7, "household", fields=[NUMBER]),
     ]
     assert (await phone.send(*some)).status_code == 200
@@ -52,14 +86,21 @@ async def write_everything(world: World) -> Written:
     for staff_code, number in ((WORKER, "1"), (SECRETARY, "2")):
         other = world.wire(staff_code)
         world.clock.forward(minutes=1)
-        edit = other.mutation(1, "household", id=made.house, fields={"phone": number, "weather": number, "members": int(number)})
+        edit = other.mutation(
+            1,
+            "household",
+            id=made.house,
+            fields={"phone": number, "weather": number, "members": int(number)},
+        )
         await other.send(edit)
         made.sent.append((other, edit))
     items = (await world.get("/v1/conflicts", SECRETARY)).json()["items"]
     for item in items:
         if item["field"] == "phone":
             settled = {"choice": "value", "value": "13700000000"}
-            assert (await world.post(f"/v1/conflicts/{item['id']}/resolution", settled, SECRETARY)).status_code == 200
+            assert (
+                await world.post(f"/v1/conflicts/{item['id']}/resolution", settled, SECRETARY)
+            ).status_code == 200
     return made
 
 
@@ -73,10 +114,18 @@ async def compatible(world: World) -> None:
     v1 = world.state.settings.keyring.v1
     cipher = world.state.settings.keyring.cipher("complete")
     for row in await world.fetch("SELECT id::text, phone, address FROM household"):
-        cells = {name: cipher.decrypt(Place("household", name, row["id"]), row[name]) for name in ("phone", "address")}
+        cells = {
+            name: cipher.decrypt(Place("household", name, row["id"]), row[name])
+            for name in ("phone", "address")
+        }
         values = [encryption_v1.encrypt(v1, plain) for plain in cells.values()]
-        await world.fetch("UPDATE household SET phone = $2, address = $3 WHERE id = $1", row["id"], *values)
-    phones = {row["staff_code"]: encryption_v1.encrypt(v1, "10000000000") for row in await world.fetch("SELECT staff_code FROM cadre")}
+        await world.fetch(
+            "UPDATE household SET phone = $2, address = $3 WHERE id = $1", row["id"], *values
+        )
+    phones = {
+        row["staff_code"]: encryption_v1.encrypt(v1, "10000000000")
+        for row in await world.fetch("SELECT staff_code FROM cadre")
+    }
     await world.fetch(
         "UPDATE cadre c SET phone = n.phone FROM unnest($1::text[], $2::text[]) AS n(code, phone) WHERE c.staff_code = n.code",
         list(phones),
@@ -99,12 +148,18 @@ async def assert_all_are_duplicates(world: World, made: Written) -> None:
     for phone, item in made.sent:
         [verdict] = (await phone.send(item)).json()["verdicts"]
         assert verdict["outcome"] == "duplicate", item
-        other = {**item, "base": 7} if isinstance(item["fields"], list) else {**item, "fields": {**item["fields"], "note": "another"}}
+        other = (
+            {**item, "base": 7}
+            if isinstance(item["fields"], list)
+            else {**item, "fields": {**item["fields"], "note": "another"}}
+        )
         assert (await phone.send(other)).json()["type"] == "/problems/device-forked", item
 
 
 def read_as_before(world: World, text: str) -> str:
-    """What a process of the previous release makes of a text: it decrypts whatever has the form of its values."""
+    """What a process of the previous release makes of a text: it decrypts whatever has the form of
+    its values.
+    """
     v1 = world.state.settings.keyring.v1
 
     def plain(found: re.Match[str]) -> str:
@@ -113,7 +168,9 @@ def read_as_before(world: World, text: str) -> str:
     return re.sub(r'"(gl1\.[0-9a-f]{8}\.[A-Za-z0-9_-]{38,})"', plain, text)
 
 
-async def test_processes_of_the_previous_release_can_read_what_is_written_beside_them(world: World) -> None:
+async def test_processes_of_the_previous_release_can_read_what_is_written_beside_them(
+    world: World,
+) -> None:
     await compatible(world)
     made = await write_everything(world)
     assert "gl2." not in await everything_kept(world)
@@ -125,7 +182,9 @@ async def test_processes_of_the_previous_release_can_read_what_is_written_beside
         if row["outcome"] == "held":
             assert json.loads(row["verdict"])["reason"]
     assert json.loads(read_as_before(world, log[0]["body"]))["fields"]["phone"] == NUMBER
-    [house] = await world.fetch("SELECT phone, address, extra FROM household WHERE id = $1", made.house)
+    [house] = await world.fetch(
+        "SELECT phone, address, extra FROM household WHERE id = $1", made.house
+    )
     assert encryption_v1.decrypt(world.state.settings.keyring.v1, house["phone"]) == "13700000000"
     assert json.loads(house["extra"]) == {"weather": "2"}
     held = await world.fetch("SELECT body, detail FROM held ORDER BY seq")
@@ -133,14 +192,25 @@ async def test_processes_of_the_previous_release_can_read_what_is_written_beside
     assert "telegram" in held[0]["detail"]
     rows = await world.fetch("SELECT field, kept, lost, value FROM conflict")
     names = ("kept", "lost", "value")
-    conflicts = {(row["field"], *(json.loads(read_as_before(world, row[name] or "null")) for name in names)) for row in rows}
-    assert {("phone", "2", "1", "13700000000"), ("phone", "1", NUMBER, "13700000000"), ("weather", "2", "1", None)} <= conflicts
+    conflicts = {
+        (row["field"], *(json.loads(read_as_before(world, row[name] or "null")) for name in names))
+        for row in rows
+    }
+    assert {
+        ("phone", "2", "1", "13700000000"),
+        ("phone", "1", NUMBER, "13700000000"),
+        ("weather", "2", "1", None),
+    } <= conflicts
     [key] = await world.fetch("SELECT private_pem FROM signing_key")
-    assert "BEGIN PRIVATE KEY" in str(encryption_v1.decrypt(world.state.settings.keyring.v1, key["private_pem"]))
+    assert "BEGIN PRIVATE KEY" in str(
+        encryption_v1.decrypt(world.state.settings.keyring.v1, key["private_pem"])
+    )
     await assert_all_are_duplicates(world, made)
 
 
-async def test_plain_text_in_an_encrypted_column_is_read_until_re_encryption_is_complete_and_a_marker_afterwards(world: World) -> None:
+async def test_plain_text_in_an_encrypted_column_is_read_until_re_encryption_is_complete_and_a_marker_afterwards(
+    world: World,
+) -> None:
     await compatible(world)
     house = await house_with(world.wire(), phone=NUMBER, address="a")
     await world.fetch("UPDATE household SET phone = '13900000001' WHERE id = $1", house)
@@ -150,7 +220,10 @@ async def test_plain_text_in_an_encrypted_column_is_read_until_re_encryption_is_
     assert (await world.get(f"/v1/households/{house}", SECRETARY)).json()["phone"] == "13900000001"
     [row] = await world.fetch("SELECT phone FROM household WHERE id = $1", house)
     assert row["phone"].startswith("gl2.")
-    for tampered in ("13900000001", encryption_v1.encrypt(world.state.settings.keyring.v1, "13900000001")):
+    for tampered in (
+        "13900000001",
+        encryption_v1.encrypt(world.state.settings.keyring.v1, "13900000001"),
+    ):
         await world.fetch("UPDATE household SET phone = $2 WHERE id = $1", house, tampered)
         assert (await world.get(f"/v1/households/{house}", SECRETARY)).json()["phone"] == MARKER
         # Nor does another run take it for what it is not.
@@ -158,7 +231,9 @@ async def test_plain_text_in_an_encrypted_column_is_read_until_re_encryption_is_
         assert (await world.get(f"/v1/households/{house}", SECRETARY)).json()["phone"] == MARKER
 
 
-async def test_after_re_encryption_everything_reads_as_before_and_nothing_is_left_in_the_old_form(world: World) -> None:
+async def test_after_re_encryption_everything_reads_as_before_and_nothing_is_left_in_the_old_form(
+    world: World,
+) -> None:
     await compatible(world)
     made = await write_everything(world)
     before = await everything_read(world, made)
@@ -170,18 +245,29 @@ async def test_after_re_encryption_everything_reads_as_before_and_nothing_is_lef
         found = [line for line in text.split("\n") if plain in line and "content" not in line]
         assert plain == "走访" or not found, (plain, found)
     assert await everything_read(world, made) == before
-    assert await world.fetch("SELECT FROM mutation WHERE body IS NOT NULL OR length(digest) <> 16") == []
+    assert (
+        await world.fetch("SELECT FROM mutation WHERE body IS NOT NULL OR length(digest) <> 16")
+        == []
+    )
     await assert_all_are_duplicates(world, made)
     assert (await run(world)).changed == 0
 
 
-async def test_what_waits_for_a_record_is_released_after_re_encryption_whoever_held_it(world: World) -> None:
+async def test_what_waits_for_a_record_is_released_after_re_encryption_whoever_held_it(
+    world: World,
+) -> None:
     await compatible(world)
     phone = world.wire()
     missing = phone.new_id()
     await phone.send(phone.mutation(1, fields={"visited_at": VISITED, "household_id": missing}))
-    await world.fetch("UPDATE held SET waits_for_kind = NULL")  # as a process of the previous release leaves it
-    await world.fetch("UPDATE household SET id = $1 WHERE id = (SELECT id FROM household WHERE grid = $2 LIMIT 1)", missing, GRID)
+    await world.fetch(
+        "UPDATE held SET waits_for_kind = NULL"
+    )  # as a process of the previous release leaves it
+    await world.fetch(
+        "UPDATE household SET id = $1 WHERE id = (SELECT id FROM household WHERE grid = $2 LIMIT 1)",
+        missing,
+        GRID,
+    )
     await run(world)
     world.clock.forward(seconds=1)
     [held] = await world.fetch("SELECT waits_for_kind FROM held")
@@ -190,7 +276,9 @@ async def test_what_waits_for_a_record_is_released_after_re_encryption_whoever_h
     assert await release_overdue(world.state.database, world.state.settings, world.clock.now()) == 1
 
 
-async def test_re_encryption_that_was_killed_goes_on_where_it_is_run_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_re_encryption_that_was_killed_goes_on_where_it_is_run_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await compatible(world)
     made = await write_everything(world)
     before = await everything_read(world, made)
@@ -211,11 +299,14 @@ async def test_re_encryption_that_was_killed_goes_on_where_it_is_run_again(world
         assert await state_of(world) == "writing"
         assert await everything_read(world, made) == before
     seen: dict[str, int] = {}
-    outcome = await reencrypt(world.state.database, world.state.settings, lambda what, done: seen.update({what: done}))
+    outcome = await reencrypt(
+        world.state.database, world.state.settings, lambda what, done: seen.update({what: done})
+    )
     assert (steps, outcome.complete, outcome.lost) == (5, True, 0)
     assert await everything_read(world, made) == before
     counts = {
-        table: (await world.fetch(f"SELECT count(*) FROM {table}"))[0]["count"] for table in ("household", "held", "conflict", "cadre")
+        table: (await world.fetch(f"SELECT count(*) FROM {table}"))[0]["count"]
+        for table in ("household", "held", "conflict", "cadre")
     }
     assert {table: seen[table] for table in counts} == counts
     assert "gl1." not in await everything_kept(world)
@@ -225,7 +316,9 @@ async def test_re_encryption_waits_for_those_who_began_to_write_before(world: Wo
     await compatible(world)
     house = await house_with(world.wire(), phone=NUMBER)
     async with world.state.database.transaction() as connection:
-        cipher = world.state.settings.keyring.cipher(await connection.fetchval("SELECT encryption FROM server"))
+        cipher = world.state.settings.keyring.cipher(
+            await connection.fetchval("SELECT encryption FROM server")
+        )
         running = asyncio.create_task(run(world))
         async with asyncio.timeout(10):
             while await state_of(world) != "writing":  # noqa: ASYNC110 - the database tells nobody
@@ -241,7 +334,9 @@ async def test_re_encryption_waits_for_those_who_began_to_write_before(world: Wo
     assert (await world.get(f"/v1/households/{house}", SECRETARY)).json()["phone"] == "13900000001"
 
 
-async def test_what_is_written_while_it_is_re_encrypted_stays_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_written_while_it_is_re_encrypted_stays_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await compatible(world)
     monkeypatch.setattr(reencrypting, "_AT_ONCE", 3)
     phone = world.wire()
@@ -250,11 +345,16 @@ async def test_what_is_written_while_it_is_re_encrypted_stays_written(world: Wor
     seq = 5
     while not running.done():
         seq += 1
-        edit = phone.mutation(seq, "household", id=houses[seq % 5], base=10**9, fields={"phone": f"1380000{seq:04}"})
+        edit = phone.mutation(
+            seq, "household", id=houses[seq % 5], base=10**9, fields={"phone": f"1380000{seq:04}"}
+        )
         assert (await phone.send(edit)).status_code == 200
     assert running.result().complete
     last = {houses[number % 5]: f"1380000{number:04}" for number in range(6, seq + 1)}
-    feed = {change["id"]: change["fields"].get("phone") for change in (await world.wire(SECRETARY).send()).json()["changes"]}
+    feed = {
+        change["id"]: change["fields"].get("phone")
+        for change in (await world.wire(SECRETARY).send()).json()["changes"]
+    }
     assert {house: feed[house] for house in last} == last
     assert "gl1." not in await everything_kept(world)
 
@@ -283,16 +383,21 @@ async def test_a_missing_key_loses_nothing(world: World) -> None:
     old, new = own_key(world), another_key()
     use_keys(world, new)
     assert NUMBER not in as_text(await everything_read(world, made))
-    # What waits for a record that comes now is not released as something empty, and a note on the record harms nothing.
+    # What waits for a record that comes now is not released as something empty, and a note on the
+    # record harms nothing.
     phone = world.wire()
     edits = [
         phone.mutation(1, "household", id=missing_record, fields={"head_name": "来了"}),
-        phone.mutation(2, "household", id=made.house, base=10**9, fields={"note": "n", "wind": "west"}),
+        phone.mutation(
+            2, "household", id=made.house, base=10**9, fields={"note": "n", "wind": "west"}
+        ),
     ]
     world.clock.forward(minutes=1)
     answer = await phone.send(*edits)
     # The second has a base that nobody can have seen.
-    assert [verdict["outcome"] for verdict in answer.json()["verdicts"]] == ["applied", "merged"], answer.text
+    assert [verdict["outcome"] for verdict in answer.json()["verdicts"]] == ["applied", "merged"], (
+        answer.text
+    )
     assert await release_overdue(world.state.database, world.state.settings, world.clock.now()) == 0
     assert len((await world.get("/v1/held", SECRETARY)).json()["items"]) == 4
     outcome = await run(world)
@@ -316,7 +421,11 @@ async def test_completion_waits_for_a_missing_key_unless_it_is_given_up(world: W
     old, new = own_key(world), another_key()
     use_keys(world, new)
     outcome = await run(world)
-    assert (outcome.complete, outcome.missing, await state_of(world)) == (False, {Keyring([old]).kid}, "writing")
+    assert (outcome.complete, outcome.missing, await state_of(world)) == (
+        False,
+        {Keyring([old]).kid},
+        "writing",
+    )
     use_keys(world, new, old)
     before = await everything_read(world, made)
     assert NUMBER in as_text(before)
@@ -331,7 +440,10 @@ async def test_completion_waits_for_a_missing_key_unless_it_is_given_up(world: W
 async def test_digests_outlive_the_locations_that_are_cleared(world: World) -> None:
     phone = world.wire()
     place = {"lat": 40.1, "lon": 109.6}
-    some = [phone.mutation(seq, fields={"visited_at": VISITED, "content": "x", "location": place}) for seq in (1, 2)]
+    some = [
+        phone.mutation(seq, fields={"visited_at": VISITED, "content": "x", "location": place})
+        for seq in (1, 2)
+    ]
     unreadable = phone.mutation(3, base="x", fields={"visited_at": VISITED, "location": place})
     await phone.send(*some, unreadable)
     later = world.clock.now() + timedelta(days=181)
@@ -340,5 +452,7 @@ async def test_digests_outlive_the_locations_that_are_cleared(world: World) -> N
     bodies = await world.logged("device = $1::uuid", phone.device)
     assert "40.1" not in as_text(bodies)
     assert [body["fields"].get("content") for body in bodies] == ["x", "x", None]
-    outcomes = [verdict["outcome"] for verdict in (await phone.send(*some, unreadable)).json()["verdicts"]]
+    outcomes = [
+        verdict["outcome"] for verdict in (await phone.send(*some, unreadable)).json()["verdicts"]
+    ]
     assert outcomes == ["duplicate"] * 3

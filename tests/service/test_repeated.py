@@ -18,7 +18,9 @@ async def sign_in(world: World, **form: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def send(world: World, headers: dict[str, str], path: str = "/v1/problems", body: Any = BODY) -> Any:
+async def send(
+    world: World, headers: dict[str, str], path: str = "/v1/problems", body: Any = BODY
+) -> Any:
     return await world.client.post(path, json=body, headers=headers | KEY)
 
 
@@ -76,12 +78,21 @@ async def test_keys_have_a_quota_a_day(world: World) -> None:
     headers = await sign_in(world)
     statuses = []
     for number in range(5):
-        response = await world.client.post("/v1/problems", json=BODY, headers=headers | {"Idempotency-Key": f"k{number}"})
+        response = await world.client.post(
+            "/v1/problems", json=BODY, headers=headers | {"Idempotency-Key": f"k{number}"}
+        )
         statuses.append(response.status_code)
     assert statuses == [201, 201, 201, 429, 429]
-    assert (response.json()["type"], response.headers["Retry-After"]) == ("/problems/too-many-keys", "3600")
-    known = await world.client.post("/v1/problems", json=BODY, headers=headers | {"Idempotency-Key": "k1"})
+    assert (response.json()["type"], response.headers["Retry-After"]) == (
+        "/problems/too-many-keys",
+        "3600",
+    )
+    known = await world.client.post(
+        "/v1/problems", json=BODY, headers=headers | {"Idempotency-Key": "k1"}
+    )
     assert known.headers["Idempotency-Replayed"] == "true"
     world.clock.forward(days=1, minutes=1)
-    again = await world.client.post("/v1/problems", json=BODY, headers=await sign_in(world) | {"Idempotency-Key": "k9"})
+    again = await world.client.post(
+        "/v1/problems", json=BODY, headers=await sign_in(world) | {"Idempotency-Key": "k9"}
+    )
     assert again.status_code == 201

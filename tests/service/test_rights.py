@@ -1,4 +1,6 @@
-"""The table of rights: every route, every role, one's own unit, the unit above, a sibling, and a former post."""
+"""The table of rights: every route, every role, one's own unit, the unit above, a sibling, and a
+former post.
+"""
 
 import uuid
 from collections.abc import Iterator
@@ -54,7 +56,10 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_problems", Call("GET", "/v1/problems", unit)
     yield "list_households", Call("GET", "/v1/households", unit)
     yield "list_analyses", Call("GET", "/v1/analyses", unit | WEEK)
-    yield "list_monthly_summaries", Call("GET", "/v1/monthly-summaries", unit | {"month": "2026-10"})
+    yield (
+        "list_monthly_summaries",
+        Call("GET", "/v1/monthly-summaries", unit | {"month": "2026-10"}),
+    )
     yield "weekly_summary", Call("GET", "/v1/summaries/weekly", unit | WEEK)
     yield "monthly_summary", Call("GET", "/v1/summaries/monthly", unit | {"month": "2026-10"})
     yield "cadre_table", Call("GET", "/v1/summaries/cadres", unit | WEEK)
@@ -65,8 +70,19 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_devices", Call("GET", "/v1/devices", unit)
     yield "list_articles", Call("GET", "/v1/articles", unit)
     yield "seal_summary", Call("POST", "/v1/summaries/weekly/2026-W46/seal", unit)
-    yield "unseal_summary", Call("DELETE", "/v1/summaries/weekly/2026-W46/seal", unit, {"reason": "x"})
-    yield "create_article", Call("POST", "/v1/articles", {}, {"unit": place.unit, "kind": "policy", "title": "t", "body": "b"})
+    yield (
+        "unseal_summary",
+        Call("DELETE", "/v1/summaries/weekly/2026-W46/seal", unit, {"reason": "x"}),
+    )
+    yield (
+        "create_article",
+        Call(
+            "POST",
+            "/v1/articles",
+            {},
+            {"unit": place.unit, "kind": "policy", "title": "t", "body": "b"},
+        ),
+    )
     yield "create_request", Call("POST", "/v1/requests", {}, {"unit": place.unit, "title": "t"})
     yield "list_villages", Call("GET", "/v1/villages", unit)
     yield "village_statistics", Call("GET", "/v1/statistics", unit | WEEK)
@@ -74,25 +90,48 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     if not place.household:
         return
     yield "get_household", Call("GET", f"/v1/households/{place.household}")
-    yield "correct_household", Call("PATCH", f"/v1/households/{place.household}", {}, {"fields": {"note": "x"}})
+    yield (
+        "correct_household",
+        Call("PATCH", f"/v1/households/{place.household}", {}, {"fields": {"note": "x"}}),
+    )
     yield "export_household", Call("GET", f"/v1/households/{place.household}/export")
     yield "record_history", Call("GET", f"/v1/history/household/{place.household}")
     yield "get_problem", Call("GET", f"/v1/problems/{place.problem}")
-    yield "take_step", Call("POST", f"/v1/problems/{place.problem}/steps", {}, {"action": "note", "fields": {"note": "x"}})
+    yield (
+        "take_step",
+        Call(
+            "POST",
+            f"/v1/problems/{place.problem}/steps",
+            {},
+            {"action": "note", "fields": {"note": "x"}},
+        ),
+    )
     fields = {"title": "t", "duty": "emergency"}
     yield "raise_problem", Call("POST", "/v1/problems", {}, {"grid": place.grid, "fields": fields})
     yield "weekly_draft", Call("GET", "/v1/drafts/weekly", {"grid": place.grid} | WEEK)
-    yield "monthly_draft", Call("GET", "/v1/drafts/monthly", {"grid": place.grid, "month": "2026-10"})
+    yield (
+        "monthly_draft",
+        Call("GET", "/v1/drafts/monthly", {"grid": place.grid, "month": "2026-10"}),
+    )
     yield "cadre_summary", Call("GET", f"/v1/cadres/{place.cadre}/summary", WEEK)
-    yield "erase_household", Call("POST", f"/v1/households/{place.household}/erasure", {}, {"reason": "x"})
+    yield (
+        "erase_household",
+        Call("POST", f"/v1/households/{place.household}/erasure", {}, {"reason": "x"}),
+    )
     yield "export_cadre", Call("GET", f"/v1/cadres/{place.cadre}/export")
     yield "correct_cadre", Call("PATCH", f"/v1/cadres/{place.cadre}", {}, {"name": "新名"})
     yield "end_sessions", Call("DELETE", f"/v1/cadres/{place.cadre}/sessions")
-    yield "set_password", Call("PUT", f"/v1/cadres/{place.cadre}/password", {}, {"password": "走访要留痕但不为痕迹"})
+    yield (
+        "set_password",
+        Call("PUT", f"/v1/cadres/{place.cadre}/password", {}, {"password": "走访要留痕但不为痕迹"}),
+    )
     yield "make_recovery_code", Call("POST", f"/v1/cadres/{place.cadre}/recovery-code")
     yield "reset_otp", Call("DELETE", f"/v1/cadres/{place.cadre}/otp")
     yield "revoke_device", Call("POST", f"/v1/devices/{place.device}/revocation")
-    yield "resolve_conflict", Call("POST", f"/v1/conflicts/{place.conflict}/resolution", {}, {"choice": "kept"})
+    yield (
+        "resolve_conflict",
+        Call("POST", f"/v1/conflicts/{place.conflict}/resolution", {}, {"choice": "kept"}),
+    )
     yield "held_original", Call("GET", f"/v1/held/{place.held}/original")
     yield "discard_held", Call("POST", f"/v1/held/{place.held}/discard", {}, {"reason": "x"})
     yield "release_held", Call("POST", f"/v1/held/{place.held}/release", {}, {})
@@ -103,9 +142,20 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "withdraw_article", Call("POST", f"/v1/articles/{place.article}/withdrawal")
 
 
-# Not about a place: for everybody, for anybody signed in, or for devices; each has tests of its own.
+# Not about a place: for everybody, for anybody signed in, or for devices; each has tests of its
+# own.
 PLACELESS = {
-    *("issue_token", "list_keys", "healthz", "readyz", "metrics", "who_am_i", "change_password", "sign_out", "sync"),
+    *(
+        "issue_token",
+        "list_keys",
+        "healthz",
+        "readyz",
+        "metrics",
+        "who_am_i",
+        "change_password",
+        "sign_out",
+        "sync",
+    ),
     *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
     *("start_otp", "confirm_otp", "renew_otp_codes"),
 }
@@ -116,10 +166,14 @@ KIND_WRITTEN = {"raise_problem": "problem", "take_step": "step", "correct_househ
 def test_every_route_is_in_the_table_and_the_table_has_no_other() -> None:
     app = create_app(Settings(open_docs=True, open_metrics=True))
     document = app.openapi()
-    named = [route["operationId"] for methods in document["paths"].values() for route in methods.values()]
+    named = [
+        route["operationId"] for methods in document["paths"].values() for route in methods.values()
+    ]
     assert len(set(named)) == len(named)
     assert set(named) == set(ROUTES)
-    hidden = [route for route in app.routes if isinstance(route, APIRoute) and not route.include_in_schema]
+    hidden = [
+        route for route in app.routes if isinstance(route, APIRoute) and not route.include_in_schema
+    ]
     assert [route.path for route in hidden if not route.path.startswith(("/docs", "/redoc"))] == []
 
 
@@ -144,15 +198,25 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
     await two.send(two.mutation(1, "household", **put, base=base, fields={"members": 4}))
     [conflict] = await world.fetch("SELECT id::text FROM conflict WHERE record = $1", house)
     [held] = await world.fetch("SELECT id::text FROM held WHERE grid = $1", grid)
-    made = await world.post("/v1/articles", {"unit": unit, "kind": "policy", "title": "t", "body": "b"}, "S1502")
+    made = await world.post(
+        "/v1/articles", {"unit": unit, "kind": "policy", "title": "t", "body": "b"}, "S1502"
+    )
     article = made.json()["id"]
-    assert (await world.post(f"/v1/articles/{article}/publication", None, "S1502")).status_code == 200
-    return Place(unit, grid, worker, house, problem, conflict["id"], held["id"], one.device, article)
+    assert (
+        await world.post(f"/v1/articles/{article}/publication", None, "S1502")
+    ).status_code == 200
+    return Place(
+        unit, grid, worker, house, problem, conflict["id"], held["id"], one.device, article
+    )
 
 
 async def appoint(world: World, role: str, unit: str, until: datetime | None = None) -> str:
     """Somebody with one post, and a token."""
-    await world.fetch("INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre WHERE staff_code = $2", SOMEBODY, WORKER)
+    await world.fetch(
+        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre WHERE staff_code = $2",
+        SOMEBODY,
+        WORKER,
+    )
     since = datetime(2020, 1, 1, tzinfo=UTC)
     sql = "INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5, $6)"
     await world.fetch(sql, str(uuid.uuid4()), SOMEBODY, role, unit, since, None)
@@ -163,7 +227,9 @@ async def appoint(world: World, role: str, unit: str, until: datetime | None = N
 
 async def ask(world: World, call: Call, token: str) -> Any:
     headers = {"Authorization": f"Bearer {token}"}
-    return await world.client.request(call.method, call.path, params=call.query, json=call.body, headers=headers)
+    return await world.client.request(
+        call.method, call.path, params=call.query, json=call.body, headers=headers
+    )
 
 
 def may(name: str, role: str) -> bool:
@@ -175,13 +241,19 @@ def may(name: str, role: str) -> bool:
 
 
 @pytest.mark.parametrize("role", list(ROLES))
-async def test_a_post_gives_what_the_table_says_in_its_unit_and_nothing_elsewhere(world: World, role: str) -> None:
+async def test_a_post_gives_what_the_table_says_in_its_unit_and_nothing_elsewhere(
+    world: World, role: str
+) -> None:
     own = await populate(world, VILLAGE, GRID, WORKER)
     far = await populate(world, FAR_GRID[:12], FAR_GRID, FAR_WORKER)
     token = await appoint(world, role, VILLAGE)
     if role == "contact_member":  # who sees the tied households and what is about them
-        await world.fetch("UPDATE household SET contact_member = $2 WHERE id = $1", own.household, SOMEBODY)
-        await world.fetch("UPDATE problem SET household_id = $2 WHERE id = $1", own.problem, own.household)
+        await world.fetch(
+            "UPDATE household SET contact_member = $2 WHERE id = $1", own.household, SOMEBODY
+        )
+        await world.fetch(
+            "UPDATE problem SET household_id = $2 WHERE id = $1", own.problem, own.household
+        )
     for name, call in calls(own):
         status = (response := await ask(world, call, token)).status_code
         if may(name, role):
@@ -200,7 +272,9 @@ async def test_a_post_gives_what_the_table_says_in_its_unit_and_nothing_elsewher
             assert response.status_code in (403, 404), (name, role, place.unit, response.text)
 
 
-@pytest.mark.parametrize("role", ["grid_worker", "village_secretary", "supervisor", "admin", "auditor"])
+@pytest.mark.parametrize(
+    "role", ["grid_worker", "village_secretary", "supervisor", "admin", "auditor"]
+)
 async def test_a_former_post_gives_nothing(world: World, role: str) -> None:
     own = await populate(world, VILLAGE, GRID, WORKER)
     token = await appoint(world, role, VILLAGE, until=NOW - timedelta(days=1))
@@ -212,8 +286,19 @@ async def test_a_former_post_gives_nothing(world: World, role: str) -> None:
 async def test_what_is_out_of_scope_looks_like_what_does_not_exist(world: World) -> None:
     far = await populate(world, FAR_GRID[:12], FAR_GRID, FAR_WORKER)
     nowhere = str(uuid.uuid4())
-    for path in ("/v1/households/{}", "/v1/problems/{}", "/v1/history/household/{}", "/v1/articles/{}"):
-        id = far.problem if "problems" in path else far.article if "articles" in path else far.household
+    for path in (
+        "/v1/households/{}",
+        "/v1/problems/{}",
+        "/v1/history/household/{}",
+        "/v1/articles/{}",
+    ):
+        id = (
+            far.problem
+            if "problems" in path
+            else far.article
+            if "articles" in path
+            else far.household
+        )
         there = (await world.get(path.format(id), SUPERVISOR)).json()
         absent = (await world.get(path.format(nowhere), SUPERVISOR)).json()
         assert there["detail"].replace(id, "") == absent["detail"].replace(nowhere, ""), path

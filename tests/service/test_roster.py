@@ -15,14 +15,21 @@ def test_the_roster_has_the_published_numbers() -> None:
     levels = Counter(unit.level for unit in whole.units)
     assert levels == {"city": 1, "banner": 9, "township": 47, "village": 527, "grid": 3202}
     assert (
-        Counter("街道" not in unit.name and unit.kind in ("镇", "苏木", "乡") for unit in whole.units if unit.level == "township")[True]
+        Counter(
+            "街道" not in unit.name and unit.kind in ("镇", "苏木", "乡")
+            for unit in whole.units
+            if unit.level == "township"
+        )[True]
         == 39
     )
     assert sum(unit.party_group != "none" for unit in whole.units) == 1656
     roles = Counter(cadre.role for cadre in whole.cadres)
     assert roles["grid_worker"] == 4259
     assert roles["village_secretary"] == 527
-    assert roles["village_secretary"] + roles["village_committee"] + roles["village_supervisor"] == 3306
+    assert (
+        roles["village_secretary"] + roles["village_committee"] + roles["village_supervisor"]
+        == 3306
+    )
     assert {cadre.unit for cadre in whole.cadres if cadre.role == "village_supervisor"} == {
         unit.code for unit in whole.units if unit.level == "village"
     }
@@ -37,7 +44,9 @@ async def test_loading_twice_changes_nothing(world: World) -> None:
     async def everything() -> list[object]:
         tables = ("unit", "cadre", "post", "household", "counter", "mutation")
         return [
-            [tuple(row) for row in await world.fetch(f"SELECT * FROM {table} ORDER BY 1, 2, 3")] for table in tables if table != "counter"
+            [tuple(row) for row in await world.fetch(f"SELECT * FROM {table} ORDER BY 1, 2, 3")]
+            for table in tables
+            if table != "counter"
         ]
 
     before = await everything()

@@ -1,4 +1,6 @@
-"""The second factor: asked for by role, set up at the first sign-in, taken once, and taken away by an administrator."""
+"""The second factor: asked for by role, set up at the first sign-in, taken once, and taken away by
+an administrator.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -28,7 +30,9 @@ async def sign_in(world: World, staff_code: str = SUPERVISOR, **form: str) -> An
 
 
 async def send(world: World, method: str, path: str, token: str, body: Any = None) -> Any:
-    return await world.client.request(method, path, json=body, headers={"Authorization": f"Bearer {token}"})
+    return await world.client.request(
+        method, path, json=body, headers={"Authorization": f"Bearer {token}"}
+    )
 
 
 async def enrol(world: World, staff_code: str = SUPERVISOR) -> tuple[pyotp.TOTP, list[str], str]:
@@ -39,13 +43,17 @@ async def enrol(world: World, staff_code: str = SUPERVISOR) -> tuple[pyotp.TOTP,
     app = pyotp.parse_uri(begun.json()["uri"])
     assert isinstance(app, pyotp.TOTP)
     assert app.secret == begun.json()["secret"]
-    done = await send(world, "POST", "/v1/auth/otp/confirmation", token, {"otp": app.at(world.clock.now())})
+    done = await send(
+        world, "POST", "/v1/auth/otp/confirmation", token, {"otp": app.at(world.clock.now())}
+    )
     assert done.status_code == 200, done.text
     world.clock.forward(seconds=60)
     return app, done.json()["recovery_codes"], token
 
 
-async def test_the_first_sign_in_of_a_role_that_needs_one_sets_it_up_before_anything_else(world: World) -> None:
+async def test_the_first_sign_in_of_a_role_that_needs_one_sets_it_up_before_anything_else(
+    world: World,
+) -> None:
     answer = (await sign_in(world)).json()
     assert answer["otp_enrolment_needed"]
     form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
@@ -53,7 +61,10 @@ async def test_the_first_sign_in_of_a_role_that_needs_one_sets_it_up_before_anyt
     assert answer["otp_enrolment_needed"]
     for path in ("/v1/problems", "/v1/held", "/v1/devices", "/v1/units"):
         refused = await send(world, "GET", path, answer["access_token"])
-        assert (refused.status_code, refused.json()["type"]) == (403, "/problems/otp-enrolment-needed"), path
+        assert (refused.status_code, refused.json()["type"]) == (
+            403,
+            "/problems/otp-enrolment-needed",
+        ), path
     _, codes, token = await enrol(world)
     assert len(set(codes)) == 10
     assert (await send(world, "GET", "/v1/problems", token)).status_code == 200
@@ -64,7 +75,10 @@ async def test_the_first_sign_in_of_a_role_that_needs_one_sets_it_up_before_anyt
 
 async def test_a_phone_of_such_a_role_does_not_sync_before_either(world: World) -> None:
     response = await world.wire(SUPERVISOR).send()
-    assert (response.status_code, response.json()["type"]) == (403, "/problems/otp-enrolment-needed")
+    assert (response.status_code, response.json()["type"]) == (
+        403,
+        "/problems/otp-enrolment-needed",
+    )
 
 
 async def test_the_password_alone_no_longer_signs_in(world: World) -> None:
@@ -72,10 +86,14 @@ async def test_the_password_alone_no_longer_signs_in(world: World) -> None:
     refused = await sign_in(world)
     assert (refused.status_code, refused.json()["type"]) == (401, "/problems/otp-needed")
     assert (await sign_in(world, otp="000000")).json()["type"] == "/problems/otp-needed"
-    assert (await sign_in(world, password="wrong", otp=app.at(world.clock.now()))).json()["type"] == "/problems/sign-in-failed"
+    assert (await sign_in(world, password="wrong", otp=app.at(world.clock.now()))).json()[
+        "type"
+    ] == "/problems/sign-in-failed"
     answer = await sign_in(world, otp=app.at(world.clock.now()))
     assert answer.status_code == 200
-    assert (await send(world, "GET", "/v1/problems", answer.json()["access_token"])).status_code == 200
+    assert (
+        await send(world, "GET", "/v1/problems", answer.json()["access_token"])
+    ).status_code == 200
 
 
 async def test_a_code_is_taken_once(world: World) -> None:
@@ -97,7 +115,9 @@ async def test_a_code_sent_twice_at_once_is_taken_once(world: World) -> None:
 async def test_a_step_is_taken_once_whoever_else_has_read_it(world: World) -> None:
     await enrol(world)
     async with world.state.database.reading() as connection:
-        assert [await take_step(connection, SUPERVISOR, step) for step in (2**40, 2**40, 2**40 - 1)] == [True, False, False]
+        assert [
+            await take_step(connection, SUPERVISOR, step) for step in (2**40, 2**40, 2**40 - 1)
+        ] == [True, False, False]
 
 
 async def test_a_phone_a_step_off_is_let_in_and_two_steps_off_not(world: World) -> None:
@@ -121,7 +141,9 @@ async def test_a_recovery_code_is_good_once_however_it_is_typed(world: World) ->
 
 async def test_new_recovery_codes_take_the_place_of_the_old(world: World) -> None:
     app, codes, token = await enrol(world)
-    made = await send(world, "POST", "/v1/auth/otp/recovery-codes", token, {"otp": app.at(world.clock.now())})
+    made = await send(
+        world, "POST", "/v1/auth/otp/recovery-codes", token, {"otp": app.at(world.clock.now())}
+    )
     assert made.status_code == 200, made.text
     assert (await sign_in(world, otp=codes[0])).status_code == 401
     assert (await sign_in(world, otp=made.json()["recovery_codes"][0])).status_code == 200
@@ -153,11 +175,17 @@ async def test_a_stolen_token_neither_sets_one_up_nor_takes_it_away(world: World
     assert (again.status_code, again.json()["type"]) == (409, "/problems/not-now")
 
 
-async def test_an_administrator_takes_a_lost_one_away_and_it_stands_in_the_trail(world: World) -> None:
+async def test_an_administrator_takes_a_lost_one_away_and_it_stands_in_the_trail(
+    world: World,
+) -> None:
     app, codes, token = await enrol(world)
     admin = await world.token(ADMIN)
-    assert (await send(world, "DELETE", f"/v1/cadres/{SUPERVISOR}/otp", await world.token(SECRETARY))).status_code == 403
-    assert (await send(world, "DELETE", f"/v1/cadres/{SUPERVISOR}/otp", admin)).json() == {"ended": 1}
+    assert (
+        await send(world, "DELETE", f"/v1/cadres/{SUPERVISOR}/otp", await world.token(SECRETARY))
+    ).status_code == 403
+    assert (await send(world, "DELETE", f"/v1/cadres/{SUPERVISOR}/otp", admin)).json() == {
+        "ended": 1
+    }
     assert (await send(world, "GET", "/v1/auth/me", token)).status_code == 401
     assert (await sign_in(world)).json()["otp_enrolment_needed"]
     assert await world.fetch("SELECT FROM one_time_code") == []
@@ -170,7 +198,9 @@ async def test_the_secret_lies_encrypted(world: World) -> None:
     app, _, _ = await enrol(world)
     [row] = await world.fetch("SELECT staff_code, secret FROM second_factor")
     assert app.secret not in row["secret"]
-    assert world.decrypted("second_factor", "secret", row["staff_code"], row["secret"]) == app.secret
+    assert (
+        world.decrypted("second_factor", "secret", row["staff_code"], row["secret"]) == app.secret
+    )
 
 
 def test_a_role_that_does_not_exist_is_noticed_at_the_start() -> None:

@@ -14,7 +14,9 @@ NEW = "走访要留痕但不为痕迹"
 ADMIN = "admin"
 
 
-async def sign_in(world: World, staff_code: str = WORKER, password: str = PASSWORD, **form: str) -> Any:
+async def sign_in(
+    world: World, staff_code: str = WORKER, password: str = PASSWORD, **form: str
+) -> Any:
     fields = {"grant_type": "password", "username": staff_code, "password": password} | form
     return await world.client.post("/v1/auth/token", data=fields)
 
@@ -24,7 +26,9 @@ async def me(world: World, token: str) -> Any:
 
 
 async def send(world: World, method: str, path: str, token: str, body: Any = None) -> Any:
-    return await world.client.request(method, path, json=body, headers={"Authorization": f"Bearer {token}"})
+    return await world.client.request(
+        method, path, json=body, headers={"Authorization": f"Bearer {token}"}
+    )
 
 
 async def fail(world: World, times: int, staff_code: str = WORKER, **form: str) -> None:
@@ -39,7 +43,11 @@ async def fail(world: World, times: int, staff_code: str = WORKER, **form: str) 
 
 async def test_who_am_i(world: World) -> None:
     answer = (await world.get("/v1/auth/me", WORKER)).json()
-    assert (answer["staff_code"], answer["units"], answer["roles"]) == (WORKER, [GRID], ["grid_worker"])
+    assert (answer["staff_code"], answer["units"], answer["roles"]) == (
+        WORKER,
+        [GRID],
+        ["grid_worker"],
+    )
 
 
 async def test_too_many_wrong_passwords_and_even_the_right_one_must_wait(world: World) -> None:
@@ -55,7 +63,9 @@ async def test_attempts_are_counted_for_all_processes_together(world: World) -> 
 
     elsewhere = Attempts(world.state.database, world.state.settings)
     for _ in range(10):
-        await elsewhere.take(elsewhere.of_cadre(Origin(WORKER.casefold(), "127.0.0.1")), world.clock.now())
+        await elsewhere.take(
+            elsewhere.of_cadre(Origin(WORKER.casefold(), "127.0.0.1")), world.clock.now()
+        )
     assert (await sign_in(world)).status_code == 429
 
 
@@ -93,13 +103,18 @@ async def test_a_weak_password_and_a_wrong_one_change_nothing(world: World) -> N
         {"password": PASSWORD, "new_password": PASSWORD},
         {"password": "wrong", "new_password": NEW},
     ):
-        assert (await send(world, "POST", "/v1/auth/password", token, body)).status_code in (401, 422), body
+        assert (await send(world, "POST", "/v1/auth/password", token, body)).status_code in (
+            401,
+            422,
+        ), body
     assert (await sign_in(world)).status_code == 200
 
 
 async def test_signing_out_ends_the_token_at_once(world: World) -> None:
     answer = (await sign_in(world)).json()
-    assert (await send(world, "POST", "/v1/auth/sign-out", answer["access_token"])).json() == {"ended": 1}
+    assert (await send(world, "POST", "/v1/auth/sign-out", answer["access_token"])).json() == {
+        "ended": 1
+    }
     assert (await me(world, answer["access_token"])).status_code == 401
 
 
@@ -115,16 +130,24 @@ async def test_reuse_of_a_refresh_token_ends_the_access_tokens_of_its_family(wor
 async def test_a_first_password_must_be_changed_before_anything_else(world: World) -> None:
     admin = await world.token(ADMIN)
     old = (await sign_in(world)).json()["access_token"]
-    response = await send(world, "PUT", f"/v1/cadres/{WORKER}/password", admin, {"password": "第一次登录用的口令"})
+    response = await send(
+        world, "PUT", f"/v1/cadres/{WORKER}/password", admin, {"password": "第一次登录用的口令"}
+    )
     assert response.status_code == 200
     assert (await me(world, old)).status_code == 401
     answer = (await sign_in(world, password="第一次登录用的口令")).json()
     assert answer["password_change_needed"]
-    renewed = await world.client.post("/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]})
+    renewed = await world.client.post(
+        "/v1/auth/token",
+        data={"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]},
+    )
     assert renewed.json()["password_change_needed"]
     token = answer["access_token"]
     refused = await send(world, "GET", "/v1/problems", token)
-    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/password-change-needed")
+    assert (refused.status_code, refused.json()["type"]) == (
+        403,
+        "/problems/password-change-needed",
+    )
     assert (await me(world, token)).json()["password_change_needed"]
     body = {"password": "第一次登录用的口令", "new_password": NEW}
     assert (await send(world, "POST", "/v1/auth/password", token, body)).status_code == 200
@@ -132,16 +155,33 @@ async def test_a_first_password_must_be_changed_before_anything_else(world: Worl
 
 
 async def test_a_phone_with_a_first_password_does_not_sync(world: World) -> None:
-    await send(world, "PUT", f"/v1/cadres/{WORKER}/password", await world.token(ADMIN), {"password": "第一次登录用的口令"})
-    await world.fetch("UPDATE cadre SET password = (SELECT password FROM cadre WHERE staff_code = $1) WHERE staff_code = $2", ADMIN, WORKER)
+    await send(
+        world,
+        "PUT",
+        f"/v1/cadres/{WORKER}/password",
+        await world.token(ADMIN),
+        {"password": "第一次登录用的口令"},
+    )
+    await world.fetch(
+        "UPDATE cadre SET password = (SELECT password FROM cadre WHERE staff_code = $1) WHERE staff_code = $2",
+        ADMIN,
+        WORKER,
+    )
     response = await world.wire().send()
-    assert (response.status_code, response.json()["type"]) == (403, "/problems/password-change-needed")
+    assert (response.status_code, response.json()["type"]) == (
+        403,
+        "/problems/password-change-needed",
+    )
 
 
 async def test_only_an_administrator_ends_the_sign_ins_of_others(world: World) -> None:
     old = (await sign_in(world)).json()["access_token"]
-    assert (await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", await world.token(SECRETARY))).status_code == 403
-    assert (await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", await world.token(ADMIN))).json()["ended"] == 1
+    assert (
+        await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", await world.token(SECRETARY))
+    ).status_code == 403
+    assert (
+        await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", await world.token(ADMIN))
+    ).json()["ended"] == 1
     assert (await me(world, old)).status_code == 401
 
 
@@ -162,23 +202,33 @@ async def test_a_revoked_phone_still_hands_in_and_gets_nothing(world: World) -> 
     response = await world.post(f"/v1/devices/{phone.device}/revocation", None, ADMIN)
     assert response.json()["revoked_at"] is not None
     answer = (await phone.send(phone.mutation(1))).json()
-    assert (answer["type"], answer["acked"], answer["wipe"]) == ("/problems/device-revoked", 1, True)
+    assert (answer["type"], answer["acked"], answer["wipe"]) == (
+        "/problems/device-revoked",
+        1,
+        True,
+    )
 
 
 async def test_devices_show_what_waits_and_what_needs_a_decision(world: World) -> None:
     waiting, held = world.wire(), world.wire()
     await waiting.send(queued=3)
     await held.send(held.mutation(1, "telegram"))
-    shown = {item["id"]: item for item in (await world.get("/v1/devices", SUPERVISOR)).json()["items"]}
+    shown = {
+        item["id"]: item for item in (await world.get("/v1/devices", SUPERVISOR)).json()["items"]
+    }
     assert (shown[waiting.device]["handed_in"], shown[waiting.device]["queued"]) == ("waiting", 3)
     assert (shown[held.device]["handed_in"], shown[held.device]["held"]) == ("needs_you", 1)
-    assert [item["staff_code"] for item in (await world.get("/v1/devices", WORKER)).json()["items"]] == [WORKER, WORKER]
+    assert [
+        item["staff_code"] for item in (await world.get("/v1/devices", WORKER)).json()["items"]
+    ] == [WORKER, WORKER]
 
 
-# ---------------------------------------------------------------------------------------------------------- keys
+# --------------------------------------------------------------------------------------------- keys
 
 
-async def test_after_a_rotation_old_tokens_are_good_and_new_ones_are_signed_anew(world: World) -> None:
+async def test_after_a_rotation_old_tokens_are_good_and_new_ones_are_signed_anew(
+    world: World,
+) -> None:
     old = (await sign_in(world)).json()["access_token"]
     kid = await world.state.of(Tokens).rotate(world.clock.now())
     world.state.of(Tokens)._loaded = -1e9  # as half a minute does
@@ -211,7 +261,9 @@ async def test_private_keys_lie_encrypted(world: World) -> None:
     await sign_in(world)
     [row] = await world.fetch("SELECT kid, private_pem FROM signing_key")
     assert re.fullmatch(r"gl2\.[0-9a-f]{8}\.[A-Za-z0-9_-]+", row["private_pem"])
-    assert world.decrypted("signing_key", "private_pem", row["kid"], row["private_pem"]).startswith("-----BEGIN PRIVATE KEY-----")
+    assert world.decrypted("signing_key", "private_pem", row["kid"], row["private_pem"]).startswith(
+        "-----BEGIN PRIVATE KEY-----"
+    )
 
 
 async def test_a_clock_a_minute_off_does_no_harm(world: World) -> None:

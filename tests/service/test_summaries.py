@@ -10,7 +10,9 @@ from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, World
 WEEK = "2026-W47"
 
 
-async def week(world: World, unit: str = TOWNSHIP, name: str = WEEK, staff_code: str = SUPERVISOR) -> Any:
+async def week(
+    world: World, unit: str = TOWNSHIP, name: str = WEEK, staff_code: str = SUPERVISOR
+) -> Any:
     response = await world.get("/v1/summaries/weekly", staff_code, unit=unit, week=name)
     assert response.status_code == 200, response.text
     return response.json()
@@ -18,7 +20,9 @@ async def week(world: World, unit: str = TOWNSHIP, name: str = WEEK, staff_code:
 
 async def cadre(world: World, staff_code: str, **query: Any) -> Any:
     period = query or {"week": WEEK}
-    rows = (await world.get("/v1/summaries/cadres", SUPERVISOR, unit=TOWNSHIP, **period)).json()["items"]
+    rows = (await world.get("/v1/summaries/cadres", SUPERVISOR, unit=TOWNSHIP, **period)).json()[
+        "items"
+    ]
     return next((row for row in rows if row["staff_code"] == staff_code), None)
 
 
@@ -63,7 +67,9 @@ async def test_a_week_counts_visits_households_and_problems(world: World) -> Non
         "problems_open": 1,
         "problems_overdue": 0,
         "median_hours_to_resolve": 6.0,
-        "coverage": round(2 / (3 * len(await world.fetch("SELECT FROM unit WHERE parent = $1", VILLAGE))), 4),
+        "coverage": round(
+            2 / (3 * len(await world.fetch("SELECT FROM unit WHERE parent = $1", VILLAGE))), 4
+        ),
         "contact_households": 0,
         "contact_households_visited": 0,
         "resolution_rate": 0.5,
@@ -143,7 +149,9 @@ async def test_months_and_any_span_of_days_work_too(world: World) -> None:
     monthly = (await world.get("/v1/summaries/monthly", unit=TOWNSHIP, month="2026-11")).json()
     assert (monthly["totals"]["visits"], monthly["previous"]["visits"]) == (1, 1)
     assert (await cadre(world, WORKER, month="2026-11"))["visits"] == 1
-    days = await world.get("/v1/summaries/cadres", unit=TOWNSHIP, **{"from": "2026-10-31", "to": "2026-11-01"})
+    days = await world.get(
+        "/v1/summaries/cadres", unit=TOWNSHIP, **{"from": "2026-10-31", "to": "2026-11-01"}
+    )
     assert days.json()["items"][0]["visits"] == 2
 
 
@@ -170,7 +178,9 @@ async def test_ranks_appear_only_where_the_setting_allows_them(world: World) -> 
         ({"unit": TOWNSHIP + "%", "week": WEEK}, 404, "not-found"),
     ],
 )
-async def test_a_wrong_unit_or_week_is_a_clear_problem(world: World, query: dict[str, str], status: int, slug: str) -> None:
+async def test_a_wrong_unit_or_week_is_a_clear_problem(
+    world: World, query: dict[str, str], status: int, slug: str
+) -> None:
     response = await world.get("/v1/summaries/weekly", **query)
     assert (response.status_code, response.json()["type"]) == (status, f"/problems/{slug}")
     assert response.json()["detail"]
@@ -178,7 +188,13 @@ async def test_a_wrong_unit_or_week_is_a_clear_problem(world: World, query: dict
 
 @pytest.mark.parametrize(
     "query",
-    [{}, {"week": WEEK, "month": "2026-11"}, {"from": "2026-11-01"}, {"from": "2026-11-02", "to": "2026-11-01"}, {"month": "2026-13"}],
+    [
+        {},
+        {"week": WEEK, "month": "2026-11"},
+        {"from": "2026-11-01"},
+        {"from": "2026-11-02", "to": "2026-11-01"},
+        {"month": "2026-13"},
+    ],
 )
 async def test_cadres_need_one_clear_period(world: World, query: dict[str, str]) -> None:
     response = await world.get("/v1/summaries/cadres", unit=TOWNSHIP, **query)

@@ -1,6 +1,8 @@
-"""The embedded PostgreSQL where folders are closed to others: no mode is loosened, and it works or says what to do.
+"""The embedded PostgreSQL where folders are closed to others: no mode is loosened, and it works or
+says what to do.
 
-As an ordinary user the server runs as that user, and the same promises hold without any of the ways round.
+As an ordinary user the server runs as that user, and the same promises hold without any of the ways
+round.
 """
 
 import asyncio
@@ -45,7 +47,9 @@ def works(url: str) -> bool:
     return asyncio.run(one())
 
 
-def test_a_closed_parent_keeps_its_mode_and_the_server_works(open_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_closed_parent_keeps_its_mode_and_the_server_works(
+    open_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     closed = open_folder / "closed"
     closed.mkdir(mode=0o700)
     with (
@@ -68,7 +72,9 @@ def test_a_data_folder_of_mode_700_keeps_it(open_folder: Path) -> None:
     assert mode(data) == 0o700
 
 
-def test_binaries_in_a_closed_folder_are_copied_and_the_folder_keeps_its_mode(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_binaries_in_a_closed_folder_are_copied_and_the_folder_keeps_its_mode(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     closed = open_folder / "venv"
     package = POSTGRES_BIN_PATH.parents[1]
     for folder in package.parent.glob(f"{package.name}*"):

@@ -1,4 +1,6 @@
-"""What a token's header may hold: nothing of it reaches the library unread, and nothing makes the server fail."""
+"""What a token's header may hold: nothing of it reaches the library unread, and nothing makes the
+server fail.
+"""
 
 import base64
 import json
@@ -13,11 +15,17 @@ from tests.world import WORKER, World
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=6,
 )
-NAMES = st.sampled_from(["alg", "kid", "typ", "crit", "jwk", "jku", "x5u", "x5c", "b64", "cty", "zip"])
-HEADERS = st.dictionaries(NAMES, JSON | st.sampled_from(["ES256", "HS256", "none", "JWT"]), max_size=6)
+NAMES = st.sampled_from(
+    ["alg", "kid", "typ", "crit", "jwk", "jku", "x5u", "x5c", "b64", "cty", "zip"]
+)
+HEADERS = st.dictionaries(
+    NAMES, JSON | st.sampled_from(["ES256", "HS256", "none", "JWT"]), max_size=6
+)
 
 
 def part(value: Any) -> str:
@@ -28,32 +36,81 @@ def part(value: Any) -> str:
 @pytest.mark.parametrize(
     "change",
     [
-        *({"kid": {}}, {"kid": []}, {"kid": 1}, {"kid": None}, {"kid": ""}, {"kid": "x" * 5000}, {"kid": "../../etc/passwd"}),
-        *({"alg": {}}, {"alg": []}, {"alg": None}, {"alg": "none"}, {"alg": "HS256"}, {"alg": "es256"}, {"typ": {}}, {"typ": "at+jwt"}),
-        *({"crit": ["exp"]}, {"jwk": {"kty": "EC"}}, {"jku": "http://127.0.0.1/"}, {"x5c": ["x"]}, {"b64": False}),
+        *(
+            {"kid": {}},
+            {"kid": []},
+            {"kid": 1},
+            {"kid": None},
+            {"kid": ""},
+            {"kid": "x" * 5000},
+            {"kid": "../../etc/passwd"},
+        ),
+        *(
+            {"alg": {}},
+            {"alg": []},
+            {"alg": None},
+            {"alg": "none"},
+            {"alg": "HS256"},
+            {"alg": "es256"},
+            {"typ": {}},
+            {"typ": "at+jwt"},
+        ),
+        *(
+            {"crit": ["exp"]},
+            {"jwk": {"kty": "EC"}},
+            {"jku": "http://127.0.0.1/"},
+            {"x5c": ["x"]},
+            {"b64": False},
+        ),
     ],
 )
-async def test_a_header_that_we_do_not_write_is_no_token(world: World, change: dict[str, Any]) -> None:
+async def test_a_header_that_we_do_not_write_is_no_token(
+    world: World, change: dict[str, Any]
+) -> None:
     header, payload, signature = (await world.token(WORKER)).split(".")
     known = json.loads(base64.urlsafe_b64decode(header + "=="))
     token = f"{part(known | change)}.{payload}.{signature}"
     for path in ("/v1/problems", "/v1/auth/me"):
         response = await world.client.get(path, headers={"Authorization": f"Bearer {token}"})
-        assert (response.status_code, response.json()["type"]) == (401, "/problems/token-invalid"), change
-    response = await world.client.post("/v1/sync", json={}, headers={"Authorization": f"Bearer {token}"})
-    assert (response.status_code, response.json()["type"]) == (401, "/problems/token-invalid"), change
+        assert (response.status_code, response.json()["type"]) == (
+            401,
+            "/problems/token-invalid",
+        ), change
+    response = await world.client.post(
+        "/v1/sync", json={}, headers={"Authorization": f"Bearer {token}"}
+    )
+    assert (response.status_code, response.json()["type"]) == (401, "/problems/token-invalid"), (
+        change
+    )
 
 
-@pytest.mark.parametrize("raw", [b"", b"null", b"[]", b'"x"', b"1", b"{", b"[" * 900, b"\xff\xfe", b'{"alg":"ES256","alg":"none"}'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"1",
+        b"{",
+        b"[" * 900,
+        b"\xff\xfe",
+        b'{"alg":"ES256","alg":"none"}',
+    ],
+)
 async def test_a_header_that_is_no_object_is_no_token(world: World, raw: bytes) -> None:
     _, payload, signature = (await world.token(WORKER)).split(".")
-    response = await world.client.get("/v1/auth/me", headers={"Authorization": f"Bearer {part(raw)}.{payload}.{signature}"})
+    response = await world.client.get(
+        "/v1/auth/me", headers={"Authorization": f"Bearer {part(raw)}.{payload}.{signature}"}
+    )
     assert (response.status_code, response.json()["type"]) == (401, "/problems/token-invalid")
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(HEADERS, st.text(max_size=30), st.text(max_size=30))
-def test_no_header_makes_the_reader_fail(header: dict[str, Any], payload: str, signature: str) -> None:
+def test_no_header_makes_the_reader_fail(
+    header: dict[str, Any], payload: str, signature: str
+) -> None:
     try:
         kid = jwt.key_id(f"{part(header)}.{payload}.{signature}")
     except jwt.NotOurs:

@@ -42,7 +42,9 @@ WITHOUT = {
 
 
 async def lines(world: World) -> list[Any]:
-    return await world.fetch("SELECT id, staff_code, action, subjects, units FROM audit ORDER BY at, id")
+    return await world.fetch(
+        "SELECT id, staff_code, action, subjects, units FROM audit ORDER BY at, id"
+    )
 
 
 async def post_of(world: World, staff_code: str, role: str, unit: str) -> None:
@@ -103,17 +105,23 @@ class Walk:
 
     async def ask(self, name: str, token: str, call: Call) -> Any:
         """A request of the walk through the rights."""
-        return await self.call(name, token, call.method, call.path, params=call.query, json=call.body)
+        return await self.call(
+            name, token, call.method, call.path, params=call.query, json=call.body
+        )
 
 
 async def walk_sign_ins(walk: Walk) -> None:
     """The routes of signing in, which are about no place."""
     world = walk.world
     form = {"grant_type": "password", "username": WORKER, "password": PASSWORD}
-    token = (await walk.call("issue_token", None, "POST", "/v1/auth/token", data=form)).json()["access_token"]
+    token = (await walk.call("issue_token", None, "POST", "/v1/auth/token", data=form)).json()[
+        "access_token"
+    ]
     body = {"password": PASSWORD, "new_password": NEW}
     await walk.call("change_password", token, "POST", "/v1/auth/password", json=body)
-    secret = (await walk.call("start_otp", token, "POST", "/v1/auth/otp", json={"password": NEW})).json()["secret"]
+    secret = (
+        await walk.call("start_otp", token, "POST", "/v1/auth/otp", json={"password": NEW})
+    ).json()["secret"]
     app = pyotp.TOTP(secret)
     await walk.call(
         "confirm_otp",
@@ -137,7 +145,9 @@ async def walk_sign_ins(walk: Walk) -> None:
 
 async def walk_app(walk: Walk, token: str) -> None:
     """The routes of apps."""
-    made = await walk.call("create_request", token, "POST", "/v1/requests", json={"unit": VILLAGE, "title": "t"})
+    made = await walk.call(
+        "create_request", token, "POST", "/v1/requests", json={"unit": VILLAGE, "title": "t"}
+    )
     await walk.call("get_request", token, "GET", f"/v1/requests/{made.json()['receipt']}")
     await walk.call("list_villages", token, "GET", "/v1/villages")
 
@@ -151,11 +161,20 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     token = await somebody(world, EVERYBODY, "village_secretary", "admin", "auditor")
     late = ("erase_household", "erase_cadre", "discard_held")
     every = dict(calls(place))
-    await world.fetch("INSERT INTO second_factor (staff_code, secret, created_at, confirmed_at) VALUES ($1, '', now(), now())", WORKER)
+    await world.fetch(
+        "INSERT INTO second_factor (staff_code, secret, created_at, confirmed_at) VALUES ($1, '', now(), now())",
+        WORKER,
+    )
     for name, call in every.items():
-        if name not in late and name not in WITHOUT and name not in ("create_request", "list_villages"):
+        if (
+            name not in late
+            and name not in WITHOUT
+            and name not in ("create_request", "list_villages")
+        ):
             await walk.ask(name, token, call)
-    await walk.ask("discard_held", token, Call("POST", f"/v1/held/{another}/discard", {}, {"reason": "x"}))
+    await walk.ask(
+        "discard_held", token, Call("POST", f"/v1/held/{another}/discard", {}, {"reason": "x"})
+    )
     await walk_app(walk, await app_token(world))
     code = (await walk.ask("make_recovery_code", token, every["make_recovery_code"])).json()["code"]
     body = {"staff_code": WORKER, "code": code, "new_password": PASSWORD + " 九月 麦田"}
@@ -191,7 +210,7 @@ def test_a_route_is_either_walked_or_has_its_reason() -> None:
     assert create_app(Settings()).openapi()["paths"]
 
 
-# --------------------------------------------------------------------------------------------- whose acts one sees
+# ------------------------------------------------------------------------------ whose acts one sees
 
 
 async def seen_by(world: World, staff_code: str) -> set[tuple[str, str]]:
@@ -261,42 +280,60 @@ async def test_the_trail_names_no_data(world: World) -> None:
     await world.get("/v1/cadres", SECRETARY)
     text = "\n".join(row["row"] for row in await world.fetch("SELECT a::text AS row FROM audit a"))
     assert "苏和" not in text
-    names = [row["name"] for row in await world.fetch("SELECT name FROM cadre WHERE staff_code = $1", WORKER)]
+    names = [
+        row["name"]
+        for row in await world.fetch("SELECT name FROM cadre WHERE staff_code = $1", WORKER)
+    ]
     assert names[0] not in text
 
 
-# ----------------------------------------------------------------------------------------- nothing done, no line
+# ---------------------------------------------------------------------------- nothing done, no line
 
 
 async def actions(world: World, action: str) -> list[Any]:
-    return await world.fetch("SELECT staff_code, subjects, count FROM audit WHERE action = $1 ORDER BY at, id", action)
+    return await world.fetch(
+        "SELECT staff_code, subjects, count FROM audit WHERE action = $1 ORDER BY at, id", action
+    )
 
 
-async def send(world: World, method: str, path: str, staff_code: str = "admin", body: Any = None) -> Any:
+async def send(
+    world: World, method: str, path: str, staff_code: str = "admin", body: Any = None
+) -> Any:
     headers = {"Authorization": f"Bearer {await world.token(staff_code)}"}
     return await world.client.request(method, path, json=body, headers=headers)
 
 
-async def test_taking_a_second_factor_away_that_is_not_there_ends_nothing_and_leaves_no_line(world: World) -> None:
+async def test_taking_a_second_factor_away_that_is_not_there_ends_nothing_and_leaves_no_line(
+    world: World,
+) -> None:
     mine = await world.token(WORKER)
     for _ in range(2):
         answer = await send(world, "DELETE", f"/v1/cadres/{WORKER}/otp")
         assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-now")
     assert await actions(world, "otp-reset") == []
-    assert (await world.client.get("/v1/auth/me", headers={"Authorization": f"Bearer {mine}"})).status_code == 200
+    assert (
+        await world.client.get("/v1/auth/me", headers={"Authorization": f"Bearer {mine}"})
+    ).status_code == 200
 
 
 async def test_a_revoked_phone_is_named_once(world: World) -> None:
     phone = world.wire()
     await phone.send()
     for _ in range(2):
-        assert (await send(world, "POST", f"/v1/devices/{phone.device}/revocation")).status_code == 200
-    assert [(line["subjects"], line["count"]) for line in await actions(world, "device-revoked")] == [([WORKER, phone.device], 1)]
+        assert (
+            await send(world, "POST", f"/v1/devices/{phone.device}/revocation")
+        ).status_code == 200
+    assert [
+        (line["subjects"], line["count"]) for line in await actions(world, "device-revoked")
+    ] == [([WORKER, phone.device], 1)]
 
 
 async def test_ending_sign_ins_that_are_not_there_leaves_no_line(world: World) -> None:
     await world.token(WORKER)
-    assert [(await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions")).json()["ended"] for _ in range(2)] == [1, 0]
+    assert [
+        (await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions")).json()["ended"]
+        for _ in range(2)
+    ] == [1, 0]
     assert len(await actions(world, "sessions-ended")) == 1
 
 
@@ -312,21 +349,31 @@ async def test_a_sign_in_says_how(world: World) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     begun = await world.client.post("/v1/auth/otp", json={"password": PASSWORD}, headers=headers)
     app = pyotp.TOTP(begun.json()["secret"])
-    confirmed = await world.client.post("/v1/auth/otp/confirmation", json={"otp": app.at(world.clock.now())}, headers=headers)
+    confirmed = await world.client.post(
+        "/v1/auth/otp/confirmation", json={"otp": app.at(world.clock.now())}, headers=headers
+    )
     [first, *_] = confirmed.json()["recovery_codes"]
     world.clock.forward(minutes=1)
     form = {"grant_type": "password", "username": WORKER, "password": PASSWORD}
     for code in (first, app.at(world.clock.now())):
-        assert (await world.client.post("/v1/auth/token", data=form | {"otp": code})).status_code == 200
+        assert (
+            await world.client.post("/v1/auth/token", data=form | {"otp": code})
+        ).status_code == 200
         world.clock.forward(seconds=1)
     device = world.wire(SECRETARY)
     await device.send()
     await app_token(world)
     found = {tuple(line["subjects"]) for line in await actions(world, "signed-in")}
-    assert found == {("password",), ("recovery-code",), ("otp",), (device.device, "password"), ("client-secret",)}
+    assert found == {
+        ("password",),
+        ("recovery-code",),
+        ("otp",),
+        (device.device, "password"),
+        ("client-secret",),
+    }
 
 
-# --------------------------------------------------------------------------------------- failures, to the last one
+# ------------------------------------------------------------------------ failures, to the last one
 
 
 async def tries(world: World, count: int) -> None:
@@ -339,15 +386,21 @@ async def counted(world: World) -> list[Any]:
     return [(line["staff_code"], line["count"]) for line in await actions(world, "sign-in-failed")]
 
 
-async def test_failures_are_all_counted_when_the_attack_ends_within_its_minute(world: World) -> None:
+async def test_failures_are_all_counted_when_the_attack_ends_within_its_minute(
+    world: World,
+) -> None:
     await tries(world, 13)
     assert await counted(world) == [(WORKER, 1)]
-    assert await note_counted(world.state.database, world.clock.now()) == 0  # its minute is not over
+    assert (
+        await note_counted(world.state.database, world.clock.now()) == 0
+    )  # its minute is not over
     world.clock.forward(seconds=61)
     assert await note_counted(world.state.database, world.clock.now()) == 1
     assert await note_counted(world.state.database, world.clock.now()) == 0
     assert await counted(world) == [(WORKER, 1), (WORKER, 12)]
-    [line] = await world.fetch("SELECT address, subjects, units FROM audit WHERE action = 'sign-in-failed' AND count = 12")
+    [line] = await world.fetch(
+        "SELECT address, subjects, units FROM audit WHERE action = 'sign-in-failed' AND count = 12"
+    )
     assert (line["address"], line["subjects"], line["units"]) == ("127.0.0.1", [WORKER], [GRID])
     world.clock.forward(hours=1)
     await tries(world, 1)
@@ -357,7 +410,10 @@ async def test_failures_are_all_counted_when_the_attack_ends_within_its_minute(w
 async def test_a_running_service_writes_the_counts_itself(world: World) -> None:
     await tries(world, 3)
     world.clock.forward(seconds=61)
-    noting = [asyncio.create_task(keep_noting(world.state.database, world.clock.now, every_s=0.01)) for _ in range(3)]
+    noting = [
+        asyncio.create_task(keep_noting(world.state.database, world.clock.now, every_s=0.01))
+        for _ in range(3)
+    ]
     try:
         async with asyncio.timeout(10):
             while len(await counted(world)) < 2:  # noqa: ASYNC110 - the database tells nobody

@@ -1,4 +1,6 @@
-"""Upgrades while the service runs: what a migration may do, and processes of a release over tables of another."""
+"""Upgrades while the service runs: what a migration may do, and processes of a release over tables
+of another.
+"""
 
 import asyncio
 import os
@@ -48,16 +50,26 @@ BACK = """
 """
 
 
-async def migrate_by_hand(world: World, statements: str, compatible_from: str, revision: str = LATER) -> None:
-    """What a migration of a later release does, in one transaction, again when somebody is in its way."""
-    connection = await asyncpg.connect(str(world.state.settings.owner_database_url), server_settings={"lock_timeout": "500ms"})
+async def migrate_by_hand(
+    world: World, statements: str, compatible_from: str, revision: str = LATER
+) -> None:
+    """What a migration of a later release does, in one transaction, again when somebody is in its
+    way.
+    """
+    connection = await asyncpg.connect(
+        str(world.state.settings.owner_database_url), server_settings={"lock_timeout": "500ms"}
+    )
     try:
         while True:
             with suppress(asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
                 async with connection.transaction():
                     await connection.execute(statements)
-                    await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
-                    await connection.execute(f"COMMENT ON TABLE alembic_version IS 'compatible from {compatible_from}'")
+                    await connection.execute(
+                        "UPDATE alembic_version SET version_num = $1", revision
+                    )
+                    await connection.execute(
+                        f"COMMENT ON TABLE alembic_version IS 'compatible from {compatible_from}'"
+                    )
                 return
             await asyncio.sleep(0.1)
     finally:
@@ -65,7 +77,9 @@ async def migrate_by_hand(world: World, statements: str, compatible_from: str, r
 
 
 class Load:
-    """Three phones that push, each with somebody who writes over REST. `seen`: statuses of answers; `acknowledged`: mutations."""
+    """Three phones that push, each with somebody who writes over REST. `seen`: statuses of answers;
+    `acknowledged`: mutations.
+    """
 
     def __init__(self, world: World) -> None:
         self.seen: Counter[int] = Counter()
@@ -110,12 +124,18 @@ class Load:
 
     async def assert_kept(self) -> None:
         """What was acknowledged is there, once."""
-        rows = await self._world.fetch("SELECT kind, count(*) FROM mutation WHERE kind IN ('visit', 'telegram') GROUP BY kind")
+        rows = await self._world.fetch(
+            "SELECT kind, count(*) FROM mutation WHERE kind IN ('visit', 'telegram') GROUP BY kind"
+        )
         assert sum(row["count"] for row in rows) == self.acknowledged
-        assert [row["count"] for row in await self._world.fetch("SELECT count(*) FROM problem")] == [self.seen[201]]
+        assert [
+            row["count"] for row in await self._world.fetch("SELECT count(*) FROM problem")
+        ] == [self.seen[201]]
 
 
-async def test_the_load_goes_on_while_a_later_release_expands_the_tables(world: World, clock: Clock) -> None:
+async def test_the_load_goes_on_while_a_later_release_expands_the_tables(
+    world: World, clock: Clock
+) -> None:
     before = (await world.client.get("/readyz")).json()
     assert (before["tables"], before["tables_newer"], before["warnings"]) == (NEWEST, False, [])
     load = Load(world)
@@ -124,7 +144,11 @@ async def test_the_load_goes_on_while_a_later_release_expands_the_tables(world: 
         await migrate_by_hand(world, EXPANDS, NEWEST)
         await load.until(200, 15)
         ready = await world.client.get("/readyz")
-        assert (ready.status_code, ready.json()["tables"], ready.json()["tables_newer"]) == (200, LATER, True)
+        assert (ready.status_code, ready.json()["tables"], ready.json()["tables_newer"]) == (
+            200,
+            LATER,
+            True,
+        )
         assert LATER in ready.json()["warnings"][0]
         assert "gridloop_tables_newer 1.0" in (await world.client.get("/metrics")).text
     assert load.seen.keys() == {200, 201}, load.seen
@@ -157,16 +181,30 @@ async def test_tables_that_are_too_new_are_503_and_not_500_and_all_goes_on_once_
     await load.assert_kept()
 
 
-@pytest.mark.parametrize(("marked", "starts"), [(f"compatible from {LATER}", False), (None, False), (f"compatible from {NEWEST}", True)])
-async def test_a_release_starts_only_over_tables_that_let_it(world: World, tmp_path: Path, marked: str | None, starts: bool) -> None:
+@pytest.mark.parametrize(
+    ("marked", "starts"),
+    [(f"compatible from {LATER}", False), (None, False), (f"compatible from {NEWEST}", True)],
+)
+async def test_a_release_starts_only_over_tables_that_let_it(
+    world: World, tmp_path: Path, marked: str | None, starts: bool
+) -> None:
     await world.fetch("UPDATE alembic_version SET version_num = $1", LATER)
-    await world.fetch(f"COMMENT ON TABLE alembic_version IS {'NULL' if marked is None else repr(marked)}")
-    environment = os.environ | {"GRIDLOOP_DATABASE_URL": str(world.state.settings.database_url), "GRIDLOOP_TRUST_CLOCK": "1"}
+    await world.fetch(
+        f"COMMENT ON TABLE alembic_version IS {'NULL' if marked is None else repr(marked)}"
+    )
+    environment = os.environ | {
+        "GRIDLOOP_DATABASE_URL": str(world.state.settings.database_url),
+        "GRIDLOOP_TRUST_CLOCK": "1",
+    }
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data", str(tmp_path)]
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     assert process.stdout is not None
     if starts:
-        while b"Application startup complete" not in (line := await asyncio.wait_for(process.stdout.readline(), 30)):
+        while b"Application startup complete" not in (
+            line := await asyncio.wait_for(process.stdout.readline(), 30)
+        ):
             assert line, "the service ended"
         process.terminate()
         await process.communicate()
@@ -177,7 +215,7 @@ async def test_a_release_starts_only_over_tables_that_let_it(world: World, tmp_p
         assert "Traceback" not in output.decode()
 
 
-# ------------------------------------------------------------------------------------------- what a migration may do
+# -------------------------------------------------------------------------- what a migration may do
 
 
 @pytest.mark.parametrize("declared", migrations.declared(), ids=lambda declared: declared.revision)
@@ -188,9 +226,13 @@ def test_a_migration_that_takes_something_away_says_so(declared: migrations.Decl
 
 
 @pytest.mark.parametrize("item", migrations.declared(), ids=lambda item: item.revision)
-def test_a_migration_says_what_it_does_and_what_its_way_back_loses(item: migrations.Declared) -> None:
+def test_a_migration_says_what_it_does_and_what_its_way_back_loses(
+    item: migrations.Declared,
+) -> None:
     module = migrations.scripts().get_revision(item.revision).module
-    said = ("summary", "loses", "compatible_from") if item.revision > "0013" else ("summary", "loses")
+    said = (
+        ("summary", "loses", "compatible_from") if item.revision > "0013" else ("summary", "loses")
+    )
     assert [name for name in said if not hasattr(module, name)] == []
     known = migrations.revisions()[::-1]
     assert known.index(item.compatible_from) <= known.index(item.revision)
@@ -261,12 +303,18 @@ def test_an_expansion_is_let_through(statement: str) -> None:
 
 
 def test_a_constraint_is_made_wider_by_saying_so() -> None:
-    wider = ["ALTER TABLE visit DROP CONSTRAINT short", "ALTER TABLE visit ADD CONSTRAINT short CHECK (length(note) < 99) NOT VALID"]
+    wider = [
+        "ALTER TABLE visit DROP CONSTRAINT short",
+        "ALTER TABLE visit ADD CONSTRAINT short CHECK (length(note) < 99) NOT VALID",
+    ]
     assert [bool(operation.contracts) for operation in operations.read(wider)] == [True, True]
-    assert [bool(operation.contracts) for operation in operations.read(wider, ["short"])] == [False, False]
+    assert [bool(operation.contracts) for operation in operations.read(wider, ["short"])] == [
+        False,
+        False,
+    ]
 
 
-# -------------------------------------------------------------------------------------------------- plan, and the way there
+# -------------------------------------------------------------------------- plan, and the way there
 
 
 @pytest.fixture
@@ -288,12 +336,16 @@ async def dumped(url: str) -> list[tuple[object, ...]]:
             "SELECT table_name, column_name, data_type, is_nullable, ordinal_position FROM information_schema.columns"
             " WHERE table_schema = 'public' ORDER BY 1, 5"
         )
-        return [tuple(row) for row in rows] + [tuple(await connection.fetchrow("SELECT version_num FROM alembic_version") or ())]
+        return [tuple(row) for row in rows] + [
+            tuple(await connection.fetchrow("SELECT version_num FROM alembic_version") or ())
+        ]
     finally:
         await connection.close()
 
 
-async def test_a_plan_names_each_migration_and_changes_nothing(gridloop: Command, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plan_names_each_migration_and_changes_nothing(
+    gridloop: Command, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with cloned(server, "template0") as url:
         urls = {"DATABASE_URL": as_role(url, ROLES.service), "OWNER_DATABASE_URL": url}
         assert (await gridloop("migrate", "--to", "0012", **urls)).exit_code == 0
@@ -302,7 +354,9 @@ async def test_a_plan_names_each_migration_and_changes_nothing(gridloop: Command
         assert (shown.exit_code, shown.exception) == (0, None), shown.output
         for revision in migrations.revisions()[:3]:
             assert revision in shown.output
-        assert all(said in shown.output for said in ("End all processes of the release before", "erasures"))
+        assert all(
+            said in shown.output for said in ("End all processes of the release before", "erasures")
+        )
         monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
         chinese = await gridloop("migrate", "--plan", **urls)
         assert all(said in chinese.output for said in ("修订版", "请先停止上一版本的全部进程"))
@@ -315,7 +369,9 @@ async def test_a_plan_names_each_migration_and_changes_nothing(gridloop: Command
         assert "nothing to migrate" in (await gridloop("migrate", "--plan", **urls)).output
 
 
-async def test_a_plan_says_how_large_the_tables_are_that_are_rewritten(gridloop: Command, server: str) -> None:
+async def test_a_plan_says_how_large_the_tables_are_that_are_rewritten(
+    gridloop: Command, server: str
+) -> None:
     async with cloned(server, "template0") as url:
         await asyncio.to_thread(migrations.upgrade, url, None, "0009")
         connection = await asyncpg.connect(url)
@@ -324,7 +380,9 @@ async def test_a_plan_says_how_large_the_tables_are_that_are_rewritten(gridloop:
             " SELECT gen_random_uuid(), '1', 'raised', 'd', 's', 'u', now(), 'x', 0, now() FROM generate_series(1, 4321)"
         )
         await connection.close()
-        shown = await gridloop("migrate", "--plan", "--to", "0010", DATABASE_URL=url, OWNER_DATABASE_URL=None)
+        shown = await gridloop(
+            "migrate", "--plan", "--to", "0010", DATABASE_URL=url, OWNER_DATABASE_URL=None
+        )
         assert "4,321" in shown.output, shown.output
         assert "0011" not in shown.output
 
@@ -354,7 +412,9 @@ async def test_the_way_to_a_revision_and_back(gridloop: Command, server: str) ->
         assert (await gridloop("migrate", "--plan", "--to", "0099", **urls)).exit_code == 2
 
 
-async def test_a_release_migrates_nothing_over_newer_tables_that_let_it_run(gridloop: Command, server: str) -> None:
+async def test_a_release_migrates_nothing_over_newer_tables_that_let_it_run(
+    gridloop: Command, server: str
+) -> None:
     async with cloned(server, "template0") as url:
         urls: dict[str, str | None] = {"DATABASE_URL": url, "OWNER_DATABASE_URL": None}
         assert (await gridloop("migrate", **urls)).exit_code == 0

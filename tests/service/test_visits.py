@@ -14,7 +14,11 @@ async def made(world: World) -> list[str]:
     now = world.clock.now()
     mutations = []
     for seq, days in enumerate(AGES, 1):
-        fields = {"visited_at": (now - timedelta(days=days)).isoformat(), "content": f"{days}", "duties": {"add": ["emergency"]}}
+        fields = {
+            "visited_at": (now - timedelta(days=days)).isoformat(),
+            "content": f"{days}",
+            "duties": {"add": ["emergency"]},
+        }
         mutations.append(phone.mutation(seq, grid=(GRID, OTHER_GRID)[seq % 2], fields=fields))
     await world.fetch("UPDATE post SET valid_from = '2000-01-01' WHERE staff_code = $1", SECRETARY)
     answer = (await phone.send(*mutations)).json()
@@ -44,4 +48,6 @@ async def test_days_cadres_and_duties_narrow_the_list(world: World) -> None:
     page = (await world.get("/v1/visits", SUPERVISOR, **{"from": first, "to": last})).json()
     assert [item["content"] for item in page["items"]] == ["8", "30", "59", "61"]
     assert (await world.get("/v1/visits", SUPERVISOR, cadre=WORKER)).json()["items"] == []
-    assert len((await world.get("/v1/visits", SUPERVISOR, duty="emergency")).json()["items"]) == len(AGES)
+    assert len(
+        (await world.get("/v1/visits", SUPERVISOR, duty="emergency")).json()["items"]
+    ) == len(AGES)

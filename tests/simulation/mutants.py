@@ -1,4 +1,6 @@
-"""Ways to break the implementation on purpose, to show that the simulator would notice: a proof that cannot fail proves nothing."""
+"""Ways to break the implementation on purpose, to show that the simulator would notice: a proof
+that cannot fail proves nothing.
+"""
 
 import importlib
 from collections import Counter
@@ -36,7 +38,13 @@ def skip_the_counter_lock(patch: Patch) -> None:
 
     for name in ("_push_sql", "_find_sql"):
         plain = getattr(prefetch, name)
-        patch.setattr(prefetch, name, lambda kinds, plain=plain: plain(kinds).replace("ORDER BY grid FOR NO KEY UPDATE", "ORDER BY grid"))
+        patch.setattr(
+            prefetch,
+            name,
+            lambda kinds, plain=plain: plain(kinds).replace(
+                "ORDER BY grid FOR NO KEY UPDATE", "ORDER BY grid"
+            ),
+        )
 
 
 def accept_a_repeated_seq(patch: Patch) -> None:
@@ -212,14 +220,18 @@ async def _set_acknowledged(exchanges: Any, acknowledged: Sequence[tuple[str, in
 
 
 def acknowledge_what_a_limit_kept_out(patch: Patch) -> None:
-    """Goes on without the push whose wait for a lock, or statement, was ended by a limit, and acknowledges its numbers."""
+    """Goes on without the push whose wait for a lock, or statement, was ended by a limit, and
+    acknowledges its numbers.
+    """
     plain = exchange.Exchanges._push
 
     async def push(self: Any, exchanges: Any) -> None:
         try:
             await plain(self, exchanges)
         except Problem as problem:
-            if not isinstance(problem.__cause__, (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)):
+            if not isinstance(
+                problem.__cause__, (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+            ):
                 raise
             await self._stand(exchanges)
             for one in exchanges:
@@ -238,7 +250,9 @@ def drop_what_may_not_be_kept(patch: Patch) -> None:
     async def request(self: Any, *given: Any, **named: Any) -> httpx.Response:
         nonlocal is_unknown
         response = await send(self, *given, **named)
-        is_unknown = response.status_code == 503 and "not known whether what was sent" in response.text
+        is_unknown = (
+            response.status_code == 503 and "not known whether what was sent" in response.text
+        )
         return response
 
     async def exchange_once(self: Any, report: Any) -> bool:
@@ -256,7 +270,9 @@ def drop_what_may_not_be_kept(patch: Patch) -> None:
 
 
 def forget_the_number_after_a_lost_commit(patch: Patch) -> None:
-    """Says that it is not known what became of a push, and puts the acknowledged number back to where it was before."""
+    """Says that it is not known what became of a push, and puts the acknowledged number back to
+    where it was before.
+    """
     plain = exchange.Exchanges._push
 
     async def push(self: Any, exchanges: Any) -> None:
@@ -264,15 +280,18 @@ def forget_the_number_after_a_lost_commit(patch: Patch) -> None:
             await plain(self, exchanges)
         except Problem as problem:
             if isinstance(problem.__cause__, asyncpg.ConnectionDoesNotExistError):
-                await _set_acknowledged(self, [(one.device, one.state.acked) for one in exchanges if one.look.devices])
+                await _set_acknowledged(
+                    self, [(one.device, one.state.acked) for one in exchanges if one.look.devices]
+                )
             raise
 
     patch.setattr(exchange.Exchanges, "_push", push)
 
 
 def make_ids_without_the_key(patch: Patch) -> None:
-    """Gives the record of a request with an Idempotency-Key an id of its own: then only the kept answer, which is stored outside the
-    transaction of the record, stands against a second one."""
+    """Gives the record of a request with an Idempotency-Key an id of its own: then only the kept
+    answer, which is stored outside the transaction of the record, stands against a second one.
+    """
     patch.setattr(ids, "fresh_id", lambda request, now: str(new_uuid7(now)))
     patch.setattr(importlib.import_module("service.problems.routes"), "fresh_id", ids.fresh_id)
 
@@ -283,8 +302,9 @@ def claim_that_nothing_was_changed(patch: Patch) -> None:
 
 
 def keep_acknowledged_numbers_in_the_process(patch: Patch) -> None:
-    """Looks a device's acknowledged number up once, and then keeps it in the process; not beyond a push that failed, nor while another
-    of the device is under way."""
+    """Looks a device's acknowledged number up once, and then keeps it in the process; not beyond a
+    push that failed, nor while another of the device is under way.
+    """
     plain, answer = exchange.Exchanges._take, exchange.Exchanges.answer
 
     async def take(self: Any, connection: Any, one: Any) -> None:
@@ -293,7 +313,9 @@ def keep_acknowledged_numbers_in_the_process(patch: Patch) -> None:
         vars(self)["taken"][one.device] = one.acked
 
     async def keep(self: Any, caller: Any, request: Any, now: Any) -> bytes:
-        kept, taken, under_way = (vars(self).setdefault(name, Counter()) for name in ("kept", "taken", "under_way"))
+        kept, taken, under_way = (
+            vars(self).setdefault(name, Counter()) for name in ("kept", "taken", "under_way")
+        )
         if not request.mutations or under_way[caller.device]:
             kept.pop(caller.device, None)
         under_way[caller.device] += 1

@@ -12,7 +12,8 @@ from tests.simulation.mutants import BREAKAGES, SHOWN_BY
 # How many seeds a breakage may take to be noticed.
 PATIENCE = 40
 FIRST = 1000
-# Where the histories begin of those that the first does not notice, so that a run does not live through the others each time.
+# Where the histories begin of those that the first does not notice, so that a run does not live
+# through the others each time.
 LATER = {
     "ignore_base": 1001,
     "judge_rights_at_the_sync": 1001,
@@ -34,7 +35,9 @@ LATER = {
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
-async def test_every_breakage_is_noticed(name: str, server: str, empty_households: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_breakage_is_noticed(
+    name: str, server: str, empty_households: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     BREAKAGES[name](monkeypatch)
     first = LATER.get(name, FIRST)
     for seed in range(first, first + PATIENCE):

@@ -1,4 +1,6 @@
-"""A replica takes over from a PostgreSQL server that is gone: a real one, which streams from a real primary."""
+"""A replica takes over from a PostgreSQL server that is gone: a real one, which streams from a real
+primary.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +14,15 @@ from migrations.roles import migrate
 from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load
-from service.runtime.postgres import SUPERUSER, _Programs, as_role, database_of, embedded, fresh_database, temporary_folder
+from service.runtime.postgres import (
+    SUPERUSER,
+    _Programs,
+    as_role,
+    database_of,
+    embedded,
+    fresh_database,
+    temporary_folder,
+)
 from service.runtime.system_user import reachable_data
 from simulator.places import NOW, PASSWORD
 from simulator.throwaway import CHEAP, ROLES, TEST_CONFIG
@@ -39,7 +49,9 @@ class Pair:
         url = await fresh_database(self._url, "live")
         await asyncio.to_thread(migrate, url, ROLES)
         pool = await open_pool(url, 1)
-        await load(Database(pool), self._settings, NOW, password=CHEAP.hash(PASSWORD), below=GRID[:12])
+        await load(
+            Database(pool), self._settings, NOW, password=CHEAP.hash(PASSWORD), below=GRID[:12]
+        )
         await pool.close()
         await self.service.start(as_role(url, ROLES.service))
         await asyncio.to_thread(self._copy)
@@ -51,17 +63,33 @@ class Pair:
         data.parent.mkdir(mode=0o711)
         data = reachable_data(programs.user, data) if programs.user else data
         sockets = self._url.partition("host=")[2].partition("&")[0].replace("%2F", "/")
-        programs.run("pg_basebackup", data, "-h", sockets, "-U", SUPERUSER, "-c", "fast", "-X", "stream", "-R")
+        programs.run(
+            "pg_basebackup",
+            data,
+            "-h",
+            sockets,
+            "-U",
+            SUPERUSER,
+            "-c",
+            "fast",
+            "-X",
+            "stream",
+            "-R",
+        )
         (data / ".s.PGSQL.5432.lock").unlink()  # the primary's own, whose sockets lie with its data
 
     async def _start_replica(self) -> None:
-        self._replica_url = await asyncio.to_thread(self._replica.enter_context, embedded(self._folder / "replica", TEST_CONFIG))
+        self._replica_url = await asyncio.to_thread(
+            self._replica.enter_context, embedded(self._folder / "replica", TEST_CONFIG)
+        )
 
     async def replicated(self) -> None:
         """Waits until the replica has all that the primary has."""
         wanted = await self._ask(self._url, "SELECT pg_current_wal_insert_lsn()")
         async with asyncio.timeout(LONGEST_S):
-            while not await self._ask(self._replica_url, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", wanted):  # noqa: ASYNC110
+            while not await self._ask(
+                self._replica_url, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", wanted
+            ):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def part(self) -> None:
@@ -112,7 +140,9 @@ async def write(phone: Phone, content: str) -> None:
     await phone.sync()
 
 
-async def test_a_phone_that_has_seen_a_lost_commit_and_only_reads_comes_to_what_there_is(pair: Pair) -> None:
+async def test_a_phone_that_has_seen_a_lost_commit_and_only_reads_comes_to_what_there_is(
+    pair: Pair,
+) -> None:
     service = pair.service
     worker, reader, other = (service.phone(code) for code in (WORKER, SECRETARY, COMMITTEE))
     for phone in (worker, reader, other):

@@ -1,4 +1,5 @@
-"""Real processes killed with SIGKILL under load: two service processes and PostgreSQL with fsync on.
+"""Real processes killed with SIGKILL under load: two service processes and PostgreSQL with fsync
+on.
 
 Loopback only, bounded in rounds; whatever was started here is ended here.
 """
@@ -39,7 +40,9 @@ STARTUP_TRIES = 600
 
 
 class Service:
-    """`gridloop serve` with two processes, or another number, over an embedded PostgreSQL in `folder`."""
+    """`gridloop serve` with two processes, or another number, over an embedded PostgreSQL in
+    `folder`.
+    """
 
     def __init__(self, folder: Path, workers: int = 2) -> None:
         self.folder = folder
@@ -48,7 +51,9 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._env = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")}
+        self._env = {
+            name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")
+        }
         self._env["GRIDLOOP_HOUSEHOLDS_PER_GRID"] = "0"
 
     def load_roster(self) -> None:
@@ -58,9 +63,23 @@ class Service:
 
     def start(self) -> None:
         """Starts the processes."""
-        command = ["serve", "--demo", "--workers", str(self.workers), "--port", str(self.port), "--data", str(self.folder)]
+        command = [
+            "serve",
+            "--demo",
+            "--workers",
+            str(self.workers),
+            "--port",
+            str(self.port),
+            "--data",
+            str(self.folder),
+        ]
         self._log = (self.folder / "serve.log").open("wb")
-        self._process = subprocess.Popen([sys.executable, "-m", "service", *command], env=self._env, stdout=self._log, stderr=self._log)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "service", *command],
+            env=self._env,
+            stdout=self._log,
+            stderr=self._log,
+        )
 
     def stop(self) -> None:
         """Ends them in order."""
@@ -70,7 +89,11 @@ class Service:
 
     def kill_worker(self, rng: random.Random) -> None:
         """Kills one of the service processes."""
-        workers = [child for child in psutil.Process(self._process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+        workers = [
+            child
+            for child in psutil.Process(self._process.pid).children()
+            if "spawn_main" in " ".join(child.cmdline())
+        ]
         rng.choice(workers).kill()
 
     def kill_postgres(self) -> None:
@@ -115,20 +138,36 @@ class Puller:
     async def pull(self) -> bool:
         """One page, if the service is up; whether there is more."""
         if not self.token:
-            form = {"grant_type": "password", "username": SECRETARY, "password": PASSWORD, "device_id": self.device}
+            form = {
+                "grant_type": "password",
+                "username": SECRETARY,
+                "password": PASSWORD,
+                "device_id": self.device,
+            }
             response = await self.client.post("/v1/auth/token", data=form)
             if response.status_code != 200:
                 return True
             self.token = response.json()["access_token"]
-        body = {"protocol": 1, "sent_at": from_ms(now_ms()).isoformat(), "cursor": self.cursor, "limit": 20, "queued": 0, "mutations": []}
-        response = await self.client.post("/v1/sync", json=body, headers={"Authorization": f"Bearer {self.token}"})
+        body = {
+            "protocol": 1,
+            "sent_at": from_ms(now_ms()).isoformat(),
+            "cursor": self.cursor,
+            "limit": 20,
+            "queued": 0,
+            "mutations": [],
+        }
+        response = await self.client.post(
+            "/v1/sync", json=body, headers={"Authorization": f"Bearer {self.token}"}
+        )
         if response.status_code >= 500:
             return True
         assert response.status_code == 200, response.text
         answer = response.json()
         for change in answer["changes"]:
             before = self.seen.get(change["id"])
-            assert before is None or before[0] != change["grid"] or before[1] < change["rev"], "a page comes once"
+            assert before is None or before[0] != change["grid"] or before[1] < change["rev"], (
+                "a page comes once"
+            )
             self.seen[change["id"]] = (change["grid"], change["rev"])
         self.cursor = answer["cursor"]
         return bool(answer["more"])
@@ -156,14 +195,24 @@ def a_phone(client: httpx.AsyncClient, folder: Path, place: int) -> Device:
 
 async def work(phone: Device, rng: random.Random, killing: "Killing") -> None:
     """Visits, and edits of households that every phone edits too, each handed in at once."""
-    mine = [grid for grid in (GRID, OTHER_GRID) if phone.account.staff_code[0] == "C" or grid in phone.account.staff_code]
+    mine = [
+        grid
+        for grid in (GRID, OTHER_GRID)
+        if phone.account.staff_code[0] == "C" or grid in phone.account.staff_code
+    ]
     for _ in range(killing.rounds):
         for _ in range(rng.randint(1, 4)):
             grid = rng.choice(mine)
-            phone.put("visit", {"visited_at": moment_at(now_ms()), "content": f"{rng.random()}"}, grid=grid)
+            phone.put(
+                "visit",
+                {"visited_at": moment_at(now_ms()), "content": f"{rng.random()}"},
+                grid=grid,
+            )
         grid = rng.choice(mine)
         house = household_id(grid, rng.randint(1, 3))
-        phone.put("household", {"head_name": "苏和", "phone": f"{rng.random()}"}, grid=grid, id=house)
+        phone.put(
+            "household", {"head_name": "苏和", "phone": f"{rng.random()}"}, grid=grid, id=house
+        )
         await phone.sync()
         killing.step()
 
@@ -181,7 +230,9 @@ async def serving(folder: Path) -> AsyncIterator[Service]:
 
 
 class Killing:
-    """What is killed, one after the other while phones work `rounds` rounds: `postgres` or `worker`. `done`: how often each was."""
+    """What is killed, one after the other while phones work `rounds` rounds: `postgres` or
+    `worker`. `done`: how often each was.
+    """
 
     def __init__(self, targets: Sequence[str], rounds: int = ROUNDS) -> None:
         self.targets = targets
@@ -198,7 +249,9 @@ class Killing:
         self._moved.set()
 
     async def go_on(self, service: Service) -> None:
-        """Kills whenever a further part of all rounds is done; notes the seconds until the service is ready again."""
+        """Kills whenever a further part of all rounds is done; notes the seconds until the service
+        is ready again.
+        """
         total = WRITERS * self.rounds
         for place, target in enumerate(self.targets, 1):
             while self._progress < total * place / (len(self.targets) + 2):
@@ -223,14 +276,21 @@ class Figures(NamedTuple):
 
 
 async def killed_under_load(data_folder: Path, killing: Killing) -> Figures:
-    """Phones work while processes are killed; asserts that nothing is lost, and that nobody skips a revision."""
-    async with serving(data_folder) as service, httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+    """Phones work while processes are killed; asserts that nothing is lost, and that nobody skips a
+    revision.
+    """
+    async with (
+        serving(data_folder) as service,
+        httpx.AsyncClient(base_url=service.url, timeout=30) as client,
+    ):
         phones = [a_phone(client, data_folder, place) for place in range(WRITERS)]
         pullers = [Puller(client, place) for place in range(2)]
         done = asyncio.Event()
         watching = [asyncio.create_task(puller.watch(done)) for puller in pullers]
         going = asyncio.create_task(killing.go_on(service))
-        await asyncio.gather(*(work(phone, random.Random(place), killing) for place, phone in enumerate(phones)))
+        await asyncio.gather(
+            *(work(phone, random.Random(place), killing) for place, phone in enumerate(phones))
+        )
         await going
         done.set()
         await asyncio.gather(*watching)
@@ -253,25 +313,38 @@ async def killed_under_load(data_folder: Path, killing: Killing) -> Figures:
     return Figures(acknowledged, median(killing.took), max(killing.took))
 
 
-async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(data_folder: Path) -> None:
+async def test_nothing_acknowledged_is_missing_and_no_puller_skips_a_revision(
+    data_folder: Path,
+) -> None:
     killing = Killing(["postgres", "worker"] * 2)
     await killed_under_load(data_folder, killing)
     assert killing.done == {"postgres": 2, "worker": 2}
 
 
 async def check(connection: Any, url: str, phones: list[Device], pullers: list[Puller]) -> None:
-    """Every acknowledged mutation is in the log once; the pullers have the newest revision of every record; derived rows are right."""
+    """Every acknowledged mutation is in the log once; the pullers have the newest revision of every
+    record; derived rows are right.
+    """
     for phone in phones:
-        seqs = [row["seq"] for row in await connection.fetch("SELECT seq FROM mutation WHERE device = $1 ORDER BY seq", phone.id)]
+        seqs = [
+            row["seq"]
+            for row in await connection.fetch(
+                "SELECT seq FROM mutation WHERE device = $1 ORDER BY seq", phone.id
+            )
+        ]
         assert seqs == list(range(1, phone.store.acked + 1))
         assert phone.store.count_unsent() == 0
-    rows = await connection.fetch("SELECT id::text, grid, rev FROM visit UNION ALL SELECT id::text, grid, rev FROM household")
+    rows = await connection.fetch(
+        "SELECT id::text, grid, rev FROM visit UNION ALL SELECT id::text, grid, rev FROM household"
+    )
     kept = {row["id"]: (row["grid"], row["rev"]) for row in rows}
     for puller in pullers:
         assert puller.seen == kept
     for grid in (GRID, OTHER_GRID):
         head = await connection.fetchval("SELECT rev FROM counter WHERE grid = $1", grid)
-        revs = await connection.fetch("SELECT rev FROM mutation WHERE grid = $1 AND rev IS NOT NULL ORDER BY rev", grid)
+        revs = await connection.fetch(
+            "SELECT rev FROM mutation WHERE grid = $1 AND rev IS NOT NULL ORDER BY rev", grid
+        )
         assert [row["rev"] for row in revs] == list(range(1, head + 1))
     assert await differences(connection, Settings(database_url=url)) == []
     assert make_stamp(now_ms()) > max(phone.store.last_stamp() for phone in phones)

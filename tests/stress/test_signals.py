@@ -1,4 +1,6 @@
-"""`gridloop serve` ends in order, whichever signal ends it and whenever it comes. Real processes, loopback only, each wait bounded."""
+"""`gridloop serve` ends in order, whichever signal ends it and whenever it comes. Real processes,
+loopback only, each wait bounded.
+"""
 
 import asyncio
 import contextlib
@@ -21,7 +23,8 @@ from tests.stress.test_kills import Service, serving
 # Each signal, number of processes and moment once; all together where there is time, as in CI.
 EVERY = "GRIDLOOP_TEST_SEEDS" in os.environ
 
-# What is left in a data folder on purpose: the database, the files that its users lock, and the key.
+# What is left in a data folder on purpose: the database, the files that its users lock, and the
+# key.
 LASTING = {"postgres", "starting.lock", "users.lock", "secret.key", "serve.log"}
 # A start on two busy cores: initdb, and every migration.
 LONGEST_S = 90
@@ -43,7 +46,9 @@ class SignalledService(Service):
 
     def know_family(self) -> None:
         """Keeps which processes belong to the service and its PostgreSQL now."""
-        self._family.update([*psutil.Process(self.pid).children(recursive=True), *postgres_of(self.folder)])
+        self._family.update(
+            [*psutil.Process(self.pid).children(recursive=True), *postgres_of(self.folder)]
+        )
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to the first process alone, as a service manager does."""
@@ -66,9 +71,15 @@ class SignalledService(Service):
         self._log.close()
 
     def kill_first_process(self, within_s: float) -> None:
-        """Kills the first process; asserts that those below it end by themselves, and no longer listen. PostgreSQL goes on."""
+        """Kills the first process; asserts that those below it end by themselves, and no longer
+        listen. PostgreSQL goes on.
+        """
         self.know_family()
-        others = [child for child in psutil.Process(self.pid).children(recursive=True) if child.name() != "postgres"]
+        others = [
+            child
+            for child in psutil.Process(self.pid).children(recursive=True)
+            if child.name() != "postgres"
+        ]
         self.send(signal.SIGKILL)
         assert self.wait() == -signal.SIGKILL
         _, alive = psutil.wait_procs(others, within_s)
@@ -79,7 +90,9 @@ class SignalledService(Service):
         return (self.folder / "serve.log").read_text()[-3_000:]
 
     def ended_by(self, number: signal.Signals) -> int:
-        """Its exit status after a signal that ends it in order; asserts that nothing of it is left."""
+        """Its exit status after a signal that ends it in order; asserts that nothing of it is
+        left.
+        """
         self.know_family()
         self.send(number)
         status = self.wait()
@@ -90,7 +103,9 @@ class SignalledService(Service):
         """No process, socket, pid file or folder of the service."""
         said = self.said()
         _, alive = psutil.wait_procs(self._family, 10)
-        assert [process.as_dict(["pid", "ppid", "cmdline", "create_time"]) for process in alive] == [], said
+        assert [
+            process.as_dict(["pid", "ppid", "cmdline", "create_time"]) for process in alive
+        ] == [], said
         assert postgres_of(self.folder) == [], said
         assert not (self.folder / "postgres" / "postmaster.pid").exists(), said
         assert [path for path in self.folder.rglob("*") if path.is_socket()] == []
@@ -220,7 +235,10 @@ MOMENTS = (begun, making_the_data, starting_the_database, migrating)
 @pytest.mark.parametrize(
     ("moment", "number"),
     [
-        *((moment, signal.SIGTERM) for moment in (MOMENTS if EVERY else (begun, starting_the_database))),
+        *(
+            (moment, signal.SIGTERM)
+            for moment in (MOMENTS if EVERY else (begun, starting_the_database))
+        ),
         (making_the_data, signal.SIGINT),
         *([(migrating, signal.SIGINT)] if EVERY else []),
         (migrating, signal.SIGHUP),
@@ -270,7 +288,9 @@ async def test_an_ignored_hang_up_stays_ignored(used_folder: Path, temporary: Pa
             service.end()
 
 
-async def test_workers_whose_first_process_was_killed_end_and_free_the_port(used_folder: Path, temporary: Path) -> None:
+async def test_workers_whose_first_process_was_killed_end_and_free_the_port(
+    used_folder: Path, temporary: Path
+) -> None:
     service = SignalledService(used_folder, 2, temporary)
     service.start()
     try:
@@ -291,7 +311,9 @@ def folders_in(temporary: Path) -> list[Path]:
     return [*temporary.glob("gridloop-serve-*")]
 
 
-async def test_a_killed_worker_leaves_the_figures_and_a_killed_service_is_swept_up_after(used_folder: Path, temporary: Path) -> None:
+async def test_a_killed_worker_leaves_the_figures_and_a_killed_service_is_swept_up_after(
+    used_folder: Path, temporary: Path
+) -> None:
     service = SignalledService(used_folder, 2, temporary)
     service.start()
     try:
@@ -320,7 +342,9 @@ async def test_a_killed_worker_leaves_the_figures_and_a_killed_service_is_swept_
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0] if EVERY else [1.0])
-async def test_workers_whose_first_process_is_killed_while_they_start_end_too(used_folder: Path, temporary: Path, seconds: float) -> None:
+async def test_workers_whose_first_process_is_killed_while_they_start_end_too(
+    used_folder: Path, temporary: Path, seconds: float
+) -> None:
     service = SignalledService(used_folder, 2, temporary)
     service.start()
     try:

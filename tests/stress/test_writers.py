@@ -1,4 +1,6 @@
-"""Sixteen writers and three pullers at once on the same grids: revisions become visible in order, and no cursor skips one."""
+"""Sixteen writers and three pullers at once on the same grids: revisions become visible in order,
+and no cursor skips one.
+"""
 
 import asyncio
 import random
@@ -13,7 +15,10 @@ async def write(phone: WirePhone, rng: random.Random) -> None:
     seq = 1
     for _ in range(ROUNDS):
         size = rng.randint(1, 6)
-        batch = [phone.mutation(seq + place, grid=rng.choice((GRID, OTHER_GRID))) for place in range(size)]
+        batch = [
+            phone.mutation(seq + place, grid=rng.choice((GRID, OTHER_GRID)))
+            for place in range(size)
+        ]
         seq += size
         answer = (await phone.send(*batch, limit=1)).json()
         assert [verdict["outcome"] for verdict in answer["verdicts"]] == ["applied"] * size
@@ -28,7 +33,9 @@ async def pull(phone: WirePhone, done: asyncio.Event, seen: dict[str, tuple[str,
         finished = done.is_set()
         answer = (await phone.send(limit=5)).json()
         for change in answer["changes"]:
-            assert change["rev"] > heads.get(change["grid"], 0), "revisions of a grid come in order, each once"
+            assert change["rev"] > heads.get(change["grid"], 0), (
+                "revisions of a grid come in order, each once"
+            )
             heads[change["grid"]] = change["rev"]
             seen[change["id"]] = (change["grid"], change["rev"])
         if finished and not answer["more"]:
@@ -40,8 +47,13 @@ async def test_sixteen_writers_and_no_puller_skips_a_revision(world: World) -> N
     pullers = [world.wire(SECRETARY) for _ in range(3)]
     seen: list[dict[str, tuple[str, int]]] = [{} for _ in pullers]
     done = asyncio.Event()
-    pulling = [asyncio.create_task(pull(phone, done, found)) for phone, found in zip(pullers, seen, strict=True)]
-    await asyncio.gather(*(write(world.wire(SECRETARY), random.Random(rng.random())) for _ in range(WRITERS)))
+    pulling = [
+        asyncio.create_task(pull(phone, done, found))
+        for phone, found in zip(pullers, seen, strict=True)
+    ]
+    await asyncio.gather(
+        *(write(world.wire(SECRETARY), random.Random(rng.random())) for _ in range(WRITERS))
+    )
     done.set()
     await asyncio.gather(*pulling)
 

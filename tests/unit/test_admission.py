@@ -25,7 +25,9 @@ class FakeServer:
         self.open = asyncio.Event()
         self.entered = asyncio.Event()
         self.served = 0
-        self.shedding = LoadShedding(self.app, ConcurrencyLimit(at_once), partial(cross_origin, origins=[PAGES]))
+        self.shedding = LoadShedding(
+            self.app, ConcurrencyLimit(at_once), partial(cross_origin, origins=[PAGES])
+        )
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         if (scope["path"], scope["method"]) == (PATH, "POST"):
@@ -33,7 +35,9 @@ class FakeServer:
                 self.entered.set()
                 await self.open.wait()
         self.served += 1
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+        )
         await send({"type": "http.response.body", "body": b"{}"})
 
     async def ask(self, path: str = PATH) -> tuple[int, dict[str, str], bytes]:
@@ -45,8 +49,14 @@ class FakeServer:
         async def receive() -> Any:
             pytest.fail("load shedding reads nothing of a request")
 
-        await self.shedding({"type": "http", "path": path, "method": "POST", "headers": []}, receive, send)
-        return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}, sent[1]["body"]
+        await self.shedding(
+            {"type": "http", "path": path, "method": "POST", "headers": []}, receive, send
+        )
+        return (
+            sent[0]["status"],
+            {name.decode(): value.decode() for name, value in sent[0]["headers"]},
+            sent[1]["body"],
+        )
 
 
 async def test_one_too_many_is_asked_to_come_again() -> None:
@@ -92,7 +102,7 @@ async def test_other_requests_pass_and_a_failure_leaves_its_place() -> None:
     assert (await server.ask())[0] == 200
 
 
-# ----------------------------------------------------------------------------------------------------- over the wire
+# ------------------------------------------------------------------------------------ over the wire
 
 
 @asynccontextmanager
@@ -107,7 +117,9 @@ async def served(server: FakeServer) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def full_house() -> AsyncIterator[tuple[FakeServer, Wire, Wire]]:
-    """A house with room for one, who is inside and waits; their connection and one of somebody else."""
+    """A house with room for one, who is inside and waits; their connection and one of somebody
+    else.
+    """
     server = FakeServer(1)
     async with served(server) as port:
         wires = [Wire(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(2)]
@@ -145,7 +157,9 @@ async def test_both_ways_give_the_same_answer() -> None:
         assert status == other_status == 503
         assert "date" in headers
         # No cache keeps either, so that it is all the same what they vary by.
-        differ = dict.fromkeys(("connection", "retry-after", "content-length", "date", "vary", "x-request-id"), "")
+        differ = dict.fromkeys(
+            ("connection", "retry-after", "content-length", "date", "vary", "x-request-id"), ""
+        )
         assert {**headers, **differ} == {**other_headers, **differ}
         assert json.loads(said).keys() == json.loads(other_said).keys()
 
@@ -203,7 +217,9 @@ async def test_a_page_may_ask_for_the_way_to_a_full_house() -> None:
         assert server.shedding.concurrency.is_full
 
 
-async def test_who_leaves_at_the_door_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+async def test_who_leaves_at_the_door_leaves_nothing_behind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with full_house() as (server, inside, wire):
         wire.post()
         assert (await wire.answer())[0] == 503

@@ -14,7 +14,13 @@ def test_a_signed_cursor_is_read_back() -> None:
 
 
 def test_a_wide_scope_is_deflated_and_read_back() -> None:
-    wide = Cursor("epoch", "device", 7, 0, {f"1502021002{number:05d}": Position(number, 9, 1) for number in range(3000)})
+    wide = Cursor(
+        "epoch",
+        "device",
+        7,
+        0,
+        {f"1502021002{number:05d}": Position(number, 9, 1) for number in range(3000)},
+    )
     text = sign_cursor(wide, KEY)
     assert read_cursor(text, KEY, "device") == wide
     assert len(text) < 40_000
@@ -33,7 +39,8 @@ def test_no_changed_byte_passes(place: int, flip: int) -> None:
     changed = text[:place] + chr((ord(text[place]) ^ flip) % 128) + text[place + 1 :]
     if changed.rstrip("=") != text:
         found = read_cursor(changed, KEY, "device")
-        # The last character of base64 carries bits that mean nothing: then the cursor is the same one.
+        # The last character of base64 carries bits that mean nothing: then the cursor is the same
+        # one.
         assert found is None or found == CURSOR
 
 

@@ -20,7 +20,9 @@ STATEMENTS = 12
 
 
 def device(store: Store) -> Device:
-    return Device(store, Transport(httpx.AsyncClient()), Account("W1", ""), now=lambda: 1_795_000_000_000)
+    return Device(
+        store, Transport(httpx.AsyncClient()), Account("W1", ""), now=lambda: 1_795_000_000_000
+    )
 
 
 def die_at(path: Path, statement: int, act: Callable[[Store], None]) -> None:
@@ -40,7 +42,9 @@ def die_at(path: Path, statement: int, act: Callable[[Store], None]) -> None:
 
 
 def killed_at(path: Path, statement: int, act: Callable[[Store], None]) -> bool:
-    process = multiprocessing.get_context("fork").Process(target=die_at, args=(path, statement, act))
+    process = multiprocessing.get_context("fork").Process(
+        target=die_at, args=(path, statement, act)
+    )
     process.start()
     process.join(30)
     assert process.exitcode in (0, -signal.SIGKILL)
@@ -49,12 +53,16 @@ def killed_at(path: Path, statement: int, act: Callable[[Store], None]) -> bool:
 
 def put_two(store: Store) -> None:
     phone = device(store)
-    phone.put("household", {"head_name": "苏和"}, grid=GRID, id="00000000-0000-4000-8000-000000000001")
+    phone.put(
+        "household", {"head_name": "苏和"}, grid=GRID, id="00000000-0000-4000-8000-000000000001"
+    )
     phone.put("household", {"phone": "1"}, grid=GRID, id="00000000-0000-4000-8000-000000000001")
 
 
 @pytest.mark.filterwarnings("ignore:This process")
-def test_an_edit_is_whole_or_absent_when_the_process_is_killed_between_any_two_statements(tmp_path: Path) -> None:
+def test_an_edit_is_whole_or_absent_when_the_process_is_killed_between_any_two_statements(
+    tmp_path: Path,
+) -> None:
     deaths = 0
     for statement in range(1, 40):
         path = tmp_path / f"{statement}.sqlite3"
@@ -74,7 +82,15 @@ ANSWER = SyncAnswer(
     server_time="2026-11-20T00:00:00.000Z",
     acked=1,
     verdicts=[Verdict(1, "applied", 5)],
-    changes=[Change("household", "00000000-0000-4000-8000-000000000002", GRID, 4, fields={"head_name": "巴图"})],
+    changes=[
+        Change(
+            "household",
+            "00000000-0000-4000-8000-000000000002",
+            GRID,
+            4,
+            fields={"head_name": "巴图"},
+        )
+    ],
     dropped_grids=[],
     cursor="c",
     more=False,
@@ -84,7 +100,10 @@ ANSWER = SyncAnswer(
 
 def state(path: Path) -> Any:
     with sqlite3.connect(path) as db:
-        return [db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in ("meta", "record", "outbox")]
+        return [
+            db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
+            for table in ("meta", "record", "outbox")
+        ]
 
 
 @pytest.mark.filterwarnings("ignore:This process")
@@ -100,7 +119,9 @@ def test_an_answer_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
         store = Store(path)
         phone = device(store)
         store.set(device="d")
-        phone.put("household", {"head_name": "苏和"}, grid=GRID, id="00000000-0000-4000-8000-000000000001")
+        phone.put(
+            "household", {"head_name": "苏和"}, grid=GRID, id="00000000-0000-4000-8000-000000000001"
+        )
         store.close()
         before = state(path)
         if not killed_at(path, statement, take):
@@ -142,5 +163,8 @@ def test_a_device_that_starts_anew_keeps_every_unacknowledged_edit_in_order() ->
     store._db.execute("UPDATE outbox SET outcome = 'applied' WHERE seq = 1")
     store.renumber("new")
     kept: list[Mutation] = store.unsent(10)
-    assert [(mutation.seq, mutation.fields["head_name"]) for mutation in kept] == [(1, "b"), (2, "c")]
+    assert [(mutation.seq, mutation.fields["head_name"]) for mutation in kept] == [
+        (1, "b"),
+        (2, "c"),
+    ]
     assert phone.id == "new"

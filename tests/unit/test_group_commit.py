@@ -18,13 +18,17 @@ class Item:
 class Database:
     """Batches that last until they are told to end."""
 
-    def __init__(self, max_weight: int = 10, overlap_after_s: float = 60, max_delay_s: float = 0) -> None:
+    def __init__(
+        self, max_weight: int = 10, overlap_after_s: float = 60, max_delay_s: float = 0
+    ) -> None:
         self.batches: list[list[str]] = []
         self.ending = asyncio.Semaphore(0)
         self._begun = asyncio.Semaphore(0)
         self.broken: set[str] = set()
         self.deadlocks = 0
-        self.committer: GroupCommitter[Item] = GroupCommitter(self.commit_batch, max_weight, overlap_after_s, max_delay_s)
+        self.committer: GroupCommitter[Item] = GroupCommitter(
+            self.commit_batch, max_weight, overlap_after_s, max_delay_s
+        )
 
     async def commit_batch(self, items: list[Item]) -> None:
         self.batches.append([item.key for item in items])

@@ -17,15 +17,47 @@ ALLOWED = {
     "service.records": {"service.records", "service.kit", "sync_protocol"},
 }
 # Domains, which nothing that they stand on may know.
-DOMAINS = {"summaries", "loop", "problems", "households", "visits", "inbox", "history", "ledgers", "articles", "app_api", "privacy", "demo"}
-BELOW = {"kit", "runtime", "http", "identity", "organisation", "records", "cases", "writes", "tallies", "sync", "audit"}
+DOMAINS = {
+    "summaries",
+    "loop",
+    "problems",
+    "households",
+    "visits",
+    "inbox",
+    "history",
+    "ledgers",
+    "articles",
+    "app_api",
+    "privacy",
+    "demo",
+}
+BELOW = {
+    "kit",
+    "runtime",
+    "http",
+    "identity",
+    "organisation",
+    "records",
+    "cases",
+    "writes",
+    "tallies",
+    "sync",
+    "audit",
+}
 
 
 def modules() -> dict[str, Path]:
     """The modules of the packages, by name."""
-    folders = [Path(str(package.__file__)).parent for package in (service, sync_protocol, migrations)]
-    paths = [path for folder in folders for path in folder.rglob("*.py") if "tests" not in path.parts]
-    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    folders = [
+        Path(str(package.__file__)).parent for package in (service, sync_protocol, migrations)
+    ]
+    paths = [
+        path for folder in folders for path in folder.rglob("*.py") if "tests" not in path.parts
+    ]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in paths
+    }
 
 
 def imported_at_once(tree: ast.Module) -> Iterator[str]:
@@ -43,7 +75,9 @@ def graph() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name, path in known.items():
         wanted = imported_at_once(ast.parse(path.read_text(encoding="utf-8")))
-        found[name] = {target if target in known else target.rpartition(".")[0] for target in wanted} & known.keys() - {name}
+        found[name] = {
+            target if target in known else target.rpartition(".")[0] for target in wanted
+        } & known.keys() - {name}
     return found
 
 
@@ -58,8 +92,16 @@ def test_what_others_stand_on_knows_nothing_of_them() -> None:
         allowed = ALLOWED.get(package) or ALLOWED.get(name.split(".")[0])
         for target in targets:
             ours, theirs = name.split("."), target.split(".")
-            if allowed is not None and not any(target == one or target.startswith(f"{one}.") for one in allowed):
+            if allowed is not None and not any(
+                target == one or target.startswith(f"{one}.") for one in allowed
+            ):
                 wrong.append(f"{name} imports {target}")
-            if ours[0] == theirs[0] == "service" and len(theirs) > 1 and ours[1:2] and ours[1] in BELOW and theirs[1] in DOMAINS:
+            if (
+                ours[0] == theirs[0] == "service"
+                and len(theirs) > 1
+                and ours[1:2]
+                and ours[1] in BELOW
+                and theirs[1] in DOMAINS
+            ):
                 wrong.append(f"{name} imports {target}")
     assert wrong == []

@@ -15,11 +15,18 @@ _numbers = itertools.count(1)
 
 
 def step(stamp: int, action: str, by: str = "worker", **fields: Any) -> Step:
-    return Step(f"step {next(_numbers):04d}", f"{stamp:016x}", by, {"action": action, "at": f"2026-11-16T02:00:{stamp:02d}.000Z", **fields})
+    return Step(
+        f"step {next(_numbers):04d}",
+        f"{stamp:016x}",
+        by,
+        {"action": action, "at": f"2026-11-16T02:00:{stamp:02d}.000Z", **fields},
+    )
 
 
 def case_of(*steps: Step) -> Case:
-    return fold(FIELDS, GRID, "raiser", steps, limit=lambda raised_at, severity: "2026-11-19T01:00:00.000Z")
+    return fold(
+        FIELDS, GRID, "raiser", steps, limit=lambda raised_at, severity: "2026-11-19T01:00:00.000Z"
+    )
 
 
 def test_every_action_of_the_vocabulary_has_its_transition() -> None:
@@ -30,13 +37,29 @@ def test_every_action_of_the_vocabulary_has_its_transition() -> None:
 def test_the_usual_way_from_raised_to_closed() -> None:
     case = case_of(step(1, "accept"), step(2, "assign", to_cadre="C1"), step(3, "handle", by="C1"), step(4, "resolve", by="C1"),
                    step(5, "verify", satisfied="yes"), step(6, "close"))  # fmt: skip
-    assert [entry.state for entry in case.history] == ["accepted", "assigned", "handling", "resolved", "verified", "closed"]
-    assert (case.resolved_by, case.resolved_at, case.satisfied) == ("C1", "2026-11-16T02:00:04.000Z", "yes")
+    assert [entry.state for entry in case.history] == [
+        "accepted",
+        "assigned",
+        "handling",
+        "resolved",
+        "verified",
+        "closed",
+    ]
+    assert (case.resolved_by, case.resolved_at, case.satisfied) == (
+        "C1",
+        "2026-11-16T02:00:04.000Z",
+        "yes",
+    )
     assert case.ended_at == "2026-11-16T02:00:06.000Z"
 
 
 def test_steps_count_in_stamp_order_whatever_order_they_come_in() -> None:
-    steps = [step(1, "accept"), step(2, "resolve", by="C1"), step(3, "reopen"), step(4, "resolve", by="C2")]
+    steps = [
+        step(1, "accept"),
+        step(2, "resolve", by="C1"),
+        step(3, "reopen"),
+        step(4, "resolve", by="C2"),
+    ]
     cases = [case_of(*some) for some in itertools.permutations(steps)]
     assert all(case == cases[0] for case in cases)
     assert cases[0].resolved_by == "C2"
@@ -57,7 +80,9 @@ def test_reopening_and_returning_take_the_credit_back(undo: str) -> None:
 def test_a_step_that_its_moment_does_not_allow_stays_in_the_history_without_effect() -> None:
     case = case_of(step(1, "verify"), step(2, "accept"))
     assert case.state == "accepted"
-    assert case.history[0].ineffective == "not allowed: a problem that is raised does not take verify"
+    assert (
+        case.history[0].ineffective == "not allowed: a problem that is raised does not take verify"
+    )
 
 
 def test_escalation_moves_the_handler_up_and_a_return_brings_it_back() -> None:
@@ -74,7 +99,10 @@ def test_nothing_is_escalated_above_the_city() -> None:
 
 
 def test_rejected_and_joined_problems_are_outside_every_count_until_reopened() -> None:
-    for action, fields in (("reject", {"reason": "unfounded"}), ("join", {"duplicate_of": "other"})):
+    for action, fields in (
+        ("reject", {"reason": "unfounded"}),
+        ("join", {"duplicate_of": "other"}),
+    ):
         assert not case_of(step(1, action, **fields)).counted
         assert case_of(step(1, action, **fields), step(2, "reopen")).counted
 
@@ -83,7 +111,10 @@ def test_an_extension_by_someone_above_moves_the_limit() -> None:
     later = step(1, "extend", by="S1", until="2026-12-01T00:00:00.000Z")
     assert case_of(later).due == "2026-12-01T00:00:00.000Z"
     refused = fold(FIELDS, GRID, "raiser", [later], may_extend=lambda by, unit: False)
-    assert refused.history[0].ineffective == "not allowed: a limit is extended by someone above the handler"
+    assert (
+        refused.history[0].ineffective
+        == "not allowed: a limit is extended by someone above the handler"
+    )
 
 
 def test_overdue_is_not_resolved_past_the_limit() -> None:

@@ -2,12 +2,25 @@
 
 import pytest
 
-from service.identity.views import TABLE, FieldClass, Shown, View, absent_on_devices, masked_phone, redact
+from service.identity.views import (
+    TABLE,
+    FieldClass,
+    Shown,
+    View,
+    absent_on_devices,
+    masked_phone,
+    redact,
+)
 from sync_protocol.records import HOUSEHOLD, PROBLEM, VISIT
 
 
-@pytest.mark.parametrize("phone", ["1", "110", "8764321", "87654321", "876543210", "1001234567", "10012345678", "+8610012345678"])
-def test_a_mask_hides_more_than_it_shows_of_short_numbers_and_four_digits_at_least(phone: str) -> None:
+@pytest.mark.parametrize(
+    "phone",
+    ["1", "110", "8764321", "87654321", "876543210", "1001234567", "10012345678", "+8610012345678"],
+)
+def test_a_mask_hides_more_than_it_shows_of_short_numbers_and_four_digits_at_least(
+    phone: str,
+) -> None:
     hidden = masked_phone(phone).count("*")
     assert len(masked_phone(phone)) == len(phone)
     assert hidden >= min(len(phone), 4)
@@ -32,7 +45,11 @@ def test_what_is_no_text_is_hidden_whole() -> None:
         "location": {"lat": 40.65432, "lon": 109.8, "accuracy": 5, "name": "井"},
         "extra": 1,
     }
-    assert redact("household", fields, View.REDUCED) == {"phone": "***", "address": "***", "location": {"lat": 40.65, "lon": 109.8}}
+    assert redact("household", fields, View.REDUCED) == {
+        "phone": "***",
+        "address": "***",
+        "location": {"lat": 40.65, "lon": 109.8},
+    }
 
 
 def test_of_a_kind_that_is_not_known_only_who_works_there_sees_anything() -> None:

@@ -24,7 +24,9 @@ print(faults() - before)
 
 
 def faults(how: str) -> int:
-    done = subprocess.run([sys.executable, "-c", _FAULTS, how], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _FAULTS, how], capture_output=True, text=True, check=True
+    )
     return int(done.stdout)
 
 

@@ -67,7 +67,12 @@ def test_equal_stamps_are_decided_by_device() -> None:
 
 def test_fields_changed_on_two_phones_without_overlap_do_not_conflict() -> None:
     line = household().then(edit(A, 1, 5, phone="1"), edit(B, 1, 3, members=4))
-    assert (line.fields["phone"], line.fields["members"], line.losses, line.merged) == ("1", 4, [], True)
+    assert (line.fields["phone"], line.fields["members"], line.losses, line.merged) == (
+        "1",
+        4,
+        [],
+        True,
+    )
 
 
 def test_equal_values_never_conflict_but_both_keep_their_claim() -> None:
@@ -75,16 +80,22 @@ def test_equal_values_never_conflict_but_both_keep_their_claim() -> None:
     assert line.losses == []
     line.then(edit(A, 1, 8, phone="y"))
     assert line.fields["phone"] == "y"
-    assert [(loss.kept, loss.lost, loss.lost_clock.device) for loss in line.losses] == [("y", "x", B)]
+    assert [(loss.kept, loss.lost, loss.lost_clock.device) for loss in line.losses] == [
+        ("y", "x", B)
+    ]
 
 
 def test_a_chain_of_offline_edits_is_no_conflict_with_itself() -> None:
-    line = household(phone="0").then(*(edit(A, 1, stamp, phone=str(stamp)) for stamp in range(5, 9)))
+    line = household(phone="0").then(
+        *(edit(A, 1, stamp, phone=str(stamp)) for stamp in range(5, 9))
+    )
     assert (line.fields["phone"], line.losses, line.merged) == ("8", [], False)
 
 
 def test_a_chain_with_anothers_edit_in_between_conflicts_with_that_one_only() -> None:
-    line = household(phone="0").then(edit(A, 1, 5, phone="a1"), edit(B, 1, 6, phone="b"), edit(A, 1, 7, phone="a2"))
+    line = household(phone="0").then(
+        edit(A, 1, 5, phone="a1"), edit(B, 1, 6, phone="b"), edit(A, 1, 7, phone="a2")
+    )
     assert line.fields["phone"] == "a2"
     assert [(loss.kept, loss.lost) for loss in line.losses] == [("b", "a1"), ("a2", "b")]
 
@@ -97,34 +108,49 @@ def test_clearing_a_field_against_an_edit_is_a_conflict_like_any_other() -> None
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_an_addition_wins_over_a_removal_of_the_same_element(order: tuple[int, int]) -> None:
-    edits = [edit(A, 1, 5, tags=SetChange(add=("veteran",))), edit(B, 1, 9, tags=SetChange(remove=("veteran",)))]
-    line = household(tags=SetChange(add=("veteran", "disabled"))).then(*(edits[place] for place in order))
+    edits = [
+        edit(A, 1, 5, tags=SetChange(add=("veteran",))),
+        edit(B, 1, 9, tags=SetChange(remove=("veteran",))),
+    ]
+    line = household(tags=SetChange(add=("veteran", "disabled"))).then(
+        *(edits[place] for place in order)
+    )
     assert line.fields["tags"] == ["disabled", "veteran"]
     [loss] = line.losses
     assert (loss.lost, loss.lost_clock.device) == ({"remove": ["veteran"]}, B)
 
 
 def test_a_removal_that_saw_the_addition_removes() -> None:
-    line = household().then(edit(A, 1, 5, tags=SetChange(add=("veteran",))), edit(B, 2, 3, tags=SetChange(remove=("veteran",))))
+    line = household().then(
+        edit(A, 1, 5, tags=SetChange(add=("veteran",))),
+        edit(B, 2, 3, tags=SetChange(remove=("veteran",))),
+    )
     assert "tags" not in line.fields
     assert line.losses == []
 
 
 def test_different_elements_on_two_phones_do_not_conflict() -> None:
-    line = household().then(edit(A, 1, 5, tags=SetChange(add=("veteran",))), edit(B, 1, 6, tags=SetChange(add=("disabled",))))
+    line = household().then(
+        edit(A, 1, 5, tags=SetChange(add=("veteran",))),
+        edit(B, 1, 6, tags=SetChange(add=("disabled",))),
+    )
     assert (line.fields["tags"], line.losses) == (["disabled", "veteran"], [])
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_more_severe_of_two_concurrent_severities_stays(order: tuple[int, int]) -> None:
     edits = [edit(A, 1, 5, severity="emergency"), edit(B, 1, 9, severity="urgent")]
-    line = Line(PROBLEM, edit(C, 0, 1, title="水管", severity="ordinary")).then(*(edits[place] for place in order))
+    line = Line(PROBLEM, edit(C, 0, 1, title="水管", severity="ordinary")).then(
+        *(edits[place] for place in order)
+    )
     assert line.fields["severity"] == "emergency"
     assert [loss.lost for loss in line.losses] == ["urgent"]
 
 
 def test_a_severity_can_be_lowered_by_someone_who_saw_it() -> None:
-    line = Line(PROBLEM, edit(C, 0, 1, severity="emergency")).then(edit(A, 1, 5, severity="ordinary"))
+    line = Line(PROBLEM, edit(C, 0, 1, severity="emergency")).then(
+        edit(A, 1, 5, severity="ordinary")
+    )
     assert (line.fields["severity"], line.losses) == ("ordinary", [])
 
 
@@ -135,7 +161,9 @@ def test_a_fixed_field_keeps_its_first_value_even_against_its_own_device() -> No
 
 
 def test_of_two_texts_the_loser_is_kept_for_review() -> None:
-    line = Line(VISIT, edit(C, 0, 1, content="0")).then(edit(A, 1, 5, content="甲"), edit(B, 1, 4, content="乙"))
+    line = Line(VISIT, edit(C, 0, 1, content="0")).then(
+        edit(A, 1, 5, content="甲"), edit(B, 1, 4, content="乙")
+    )
     assert line.fields["content"] == "甲"
     assert [(loss.lost, loss.rule.split(":")[0]) for loss in line.losses] == [("乙", "text")]
 
@@ -200,13 +228,17 @@ def test_a_stale_edit_that_saw_all_there_was_before_the_move_conflicts_with_noth
 
 
 def test_a_stale_edit_conflicts_with_what_changed_after_the_move() -> None:
-    line = household(phone="0").then(edit(A, 1, 5, grid=Y), edit(A, 2, 6, grid=Y, phone="a"), edit(B, 1, 7, grid=X, phone="b"))
+    line = household(phone="0").then(
+        edit(A, 1, 5, grid=Y), edit(A, 2, 6, grid=Y, phone="a"), edit(B, 1, 7, grid=X, phone="b")
+    )
     assert (line.record.grid, line.fields["phone"]) == (Y, "b")
     assert [(loss.kept, loss.lost) for loss in line.losses] == [("b", "a")]
 
 
 def test_of_a_record_that_moved_twice_nothing_is_known_of_what_a_stale_edit_saw() -> None:
-    line = household(phone="0").then(edit(A, 1, 5, grid=Y), edit(A, 2, 6, grid="z"), edit(B, 1, 7, grid=X, phone="b"))
+    line = household(phone="0").then(
+        edit(A, 1, 5, grid=Y), edit(A, 2, 6, grid="z"), edit(B, 1, 7, grid=X, phone="b")
+    )
     assert line.record.grid == "z"
     assert [(loss.kept, loss.lost) for loss in line.losses] == [("b", "0")]
 
@@ -217,7 +249,7 @@ def test_a_move_wins_over_a_deletion_that_did_not_know_of_it() -> None:
     assert [loss.field for loss in line.losses] == ["deleted"]
 
 
-# ------------------------------------------------------------------------------------ bases that cannot have been seen
+# ----------------------------------------------------------------- bases that cannot have been seen
 
 
 def seen(item: Edit, rev: int) -> Edit:
@@ -234,7 +266,9 @@ def of_old_epoch(item: Edit) -> Edit:
 
 def test_a_base_that_the_device_cannot_have_seen_knows_nothing() -> None:
     for stamp, stays in ((9, "b"), (3, "a")):
-        line = household(phone="0").then(edit(A, 1, 5, phone="a"), seen(edit(B, 193, stamp, phone="b"), 3))
+        line = household(phone="0").then(
+            edit(A, 1, 5, phone="a"), seen(edit(B, 193, stamp, phone="b"), 3)
+        )
         assert (line.fields["phone"], line.merged) == (stays, True)
         assert {loss.lost for loss in line.losses} == {"a", "b"} - {stays}
 
@@ -255,14 +289,20 @@ def moved(item: Edit, base_grid: str) -> Edit:
 
 
 def test_an_edit_after_an_own_move_overwrites_nothing_that_another_wrote_where_it_went() -> None:
-    """Another moves the record to the same grid and writes there; an edit that says nothing of the former grid has not seen that."""
+    """Another moves the record to the same grid and writes there; an edit that says nothing of the
+    former grid has not seen that.
+    """
     line = household(note="0").then(
         moved(edit(A, 1, 2, grid=Y), X),
         edit(A, 2, 3, grid=Y, note="甲"),
         moved(edit(B, 1, 4, grid=Y), X),
         seen(edit(B, 193, 5, grid=Y, note="乙"), 4),
     )
-    assert (line.record.grid, line.fields["note"], [loss.lost for loss in line.losses]) == (Y, "乙", ["甲"])
+    assert (line.record.grid, line.fields["note"], [loss.lost for loss in line.losses]) == (
+        Y,
+        "乙",
+        ["甲"],
+    )
 
 
 def test_a_record_that_is_moved_and_moved_back_offline_stands_where_it_was() -> None:
@@ -271,22 +311,35 @@ def test_a_record_that_is_moved_and_moved_back_offline_stands_where_it_was() -> 
 
 
 def test_an_edit_made_before_the_own_move_does_not_move_the_record_back() -> None:
-    line = household(note="0").then(moved(edit(A, 1, 5, grid=Y), X), edit(A, 1, 4, grid=X, note="1"))
+    line = household(note="0").then(
+        moved(edit(A, 1, 5, grid=Y), X), edit(A, 1, 4, grid=X, note="1")
+    )
     assert (line.record.grid, line.fields["note"]) == (Y, "1")
 
 
 def test_a_move_back_stands_against_anothers_later_move_as_any_move_does() -> None:
-    line = household().then(moved(edit(A, 1, 5, grid=Y), X), moved(edit(B, 1, 8, grid=Z), X), edit(A, 1, 6, grid=X))
+    line = household().then(
+        moved(edit(A, 1, 5, grid=Y), X), moved(edit(B, 1, 8, grid=Z), X), edit(A, 1, 6, grid=X)
+    )
     assert (line.record.grid, line.merged) == (Z, True)
 
 
 def test_two_who_move_a_record_to_one_grid_both_claim_it() -> None:
-    line = household().then(moved(edit(A, 1, 3, grid=Y), X), moved(edit(B, 1, 9, grid=Y), X), moved(edit(C, 1, 5, grid=Z), X))
-    assert (line.record.grid, [(loss.field, loss.kept, loss.lost) for loss in line.losses]) == (Y, [("grid", Y, Z)])
+    line = household().then(
+        moved(edit(A, 1, 3, grid=Y), X),
+        moved(edit(B, 1, 9, grid=Y), X),
+        moved(edit(C, 1, 5, grid=Z), X),
+    )
+    assert (line.record.grid, [(loss.field, loss.kept, loss.lost) for loss in line.losses]) == (
+        Y,
+        [("grid", Y, Z)],
+    )
 
 
 def test_a_move_that_also_edits_conflicts_with_nothing_that_it_saw() -> None:
-    line = household(phone="0").then(edit(A, 1, 5, phone="1"), moved(edit(B, 2, 4, grid=Y, phone="2", members=3), X))
+    line = household(phone="0").then(
+        edit(A, 1, 5, phone="1"), moved(edit(B, 2, 4, grid=Y, phone="2", members=3), X)
+    )
     assert (line.record.grid, line.fields["phone"], line.losses, line.merged) == (Y, "2", [], False)
     line.then(edit(A, 3, 9, grid=Y, phone="3"))
     assert (line.fields["phone"], line.losses) == ("3", [])
@@ -305,7 +358,9 @@ def test_what_was_written_after_a_deletion_of_another_epoch_brings_the_record_ba
         again = [of_old_epoch(edit(A, 7, 9, note="甲")), of_old_epoch(edit(B, 8, 6, "delete"))]
         line = household(note="0").then(*(again[place] for place in order))
         assert (line.record.deleted, line.fields["note"]) == (False, "甲")
-        assert ("deleted", False, True) in {(loss.field, loss.kept, loss.lost) for loss in line.losses}
+        assert ("deleted", False, True) in {
+            (loss.field, loss.kept, loss.lost) for loss in line.losses
+        }
 
 
 def test_a_restore_undoes_no_removal() -> None:
@@ -321,6 +376,7 @@ def test_a_restore_undoes_no_removal() -> None:
 def test_a_restore_raises_no_severity_that_was_lowered() -> None:
     for stamp, stays in ((6, "ordinary"), (4, "emergency")):
         line = Line(PROBLEM, edit(C, 0, 1, severity="urgent")).then(
-            edit(A, 1, 5, severity="emergency"), of_old_epoch(edit(B, 8, stamp, severity="ordinary"))
+            edit(A, 1, 5, severity="emergency"),
+            of_old_epoch(edit(B, 8, stamp, severity="ordinary")),
         )
         assert line.fields["severity"] == stays

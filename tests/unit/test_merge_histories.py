@@ -1,4 +1,6 @@
-"""Random histories of honest phones over the pure merge: what one wrote stands, was replaced by who knew of it, or is a loss."""
+"""Random histories of honest phones over the pure merge: what one wrote stands, was replaced by who
+knew of it, or is a loss.
+"""
 
 import copy
 import random
@@ -67,7 +69,9 @@ class Phone:
         grid, is_deleted = self.grid, self.is_deleted
         for made in self.made:
             if made.number not in self.knew:
-                grid, is_deleted = (grid, True) if made.edit.op == "delete" else (made.edit.grid, False)
+                grid, is_deleted = (
+                    (grid, True) if made.edit.op == "delete" else (made.edit.grid, False)
+                )
         return grid, is_deleted
 
     def sync(self, server: Server) -> None:
@@ -77,22 +81,48 @@ class Phone:
             if made.number not in there:
                 server.take(made)
         record = server.record
-        self.grid, self.rev, self.is_deleted, self.epoch = record.grid, record.last.rev, record.deleted, server.epoch
+        self.grid, self.rev, self.is_deleted, self.epoch = (
+            record.grid,
+            record.last.rev,
+            record.deleted,
+            server.epoch,
+        )
         self.knew = frozenset(made.number for made in server.slot)
 
 
 def history(seed: int) -> tuple[Server, list[Phone]]:
     """What became of a record that three phones edited, with a server that was perhaps restored."""
-    rng, server, phones, numbers = random.Random(seed), Server(), [Phone(letter * 4) for letter in "abc"], iter(range(1, 1000))
+    rng, server, phones, numbers = (
+        random.Random(seed),
+        Server(),
+        [Phone(letter * 4) for letter in "abc"],
+        iter(range(1, 1000)),
+    )
     backup: Server | None = None
 
-    def write(phone: Phone, op: str, grid: str, fields: dict[str, Any], moves: bool = False) -> None:
+    def write(
+        phone: Phone, op: str, grid: str, fields: dict[str, Any], moves: bool = False
+    ) -> None:
         number = next(numbers)
         last = int(phone.made[-1].edit.stamp, 16) if phone.made else 0
         stamp = max(last + 1, number - rng.choice((0, 0, 0, rng.randint(1, 6))))
         base_grid = phone.grid if phone.grid != grid else None
-        edit = Edit("id", grid, op, phone.rev, f"{stamp:016x}", phone.device, phone.device, fields, base_grid=base_grid)
-        phone.made.append(Made(number, edit, phone.epoch, phone.knew | {made.number for made in phone.made}, moves))
+        edit = Edit(
+            "id",
+            grid,
+            op,
+            phone.rev,
+            f"{stamp:016x}",
+            phone.device,
+            phone.device,
+            fields,
+            base_grid=base_grid,
+        )
+        phone.made.append(
+            Made(
+                number, edit, phone.epoch, phone.knew | {made.number for made in phone.made}, moves
+            )
+        )
 
     write(phones[0], "put", GRIDS[0], {"head_name": "苏和", "tags": SetChange(("veteran",), ())})
     for phone in phones:
@@ -113,7 +143,9 @@ def history(seed: int) -> tuple[Server, list[Phone]]:
             target = rng.choice(GRIDS) if rng.random() < 0.3 else grid
             fields: dict[str, Any] = {}
             if rng.random() < 0.7:
-                fields[rng.choice(("phone", "note"))] = rng.choice((f"v{len(server.slot)}{phone.device}", "same", None))
+                fields[rng.choice(("phone", "note"))] = rng.choice(
+                    (f"v{len(server.slot)}{phone.device}", "same", None)
+                )
             if rng.random() < 0.5:
                 one = (rng.choice(("veteran", "disabled")),)
                 fields["tags"] = rng.choice((SetChange(one, ()), SetChange((), one)))
@@ -129,7 +161,8 @@ def things(made: Made) -> Iterator[tuple[tuple[str, ...], Any]]:
     if made.edit.op == "delete":
         yield (LIFE,), True
         return
-    # A move back before the copy has moved says nothing of where the base was seen: only the own move is taken back by it.
+    # A move back before the copy has moved says nothing of where the base was seen: only the own
+    # move is taken back by it.
     if made.moves and made.edit.base_grid is not None:
         yield (GRID,), made.edit.grid
     for name, value in made.edit.fields.items():
@@ -141,7 +174,9 @@ def things(made: Made) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def replaces(made: Made, thing: tuple[str, ...]) -> bool:
-    """Whether an edit changed the same: every edit brings a deleted record back, and a move back is a move."""
+    """Whether an edit changed the same: every edit brings a deleted record back, and a move back is
+    a move.
+    """
     if thing == (LIFE,):
         return made.edit.op == "put"
     return (thing == (GRID,) and made.moves) or any(other == thing for other, _ in things(made))
@@ -150,7 +185,10 @@ def replaces(made: Made, thing: tuple[str, ...]) -> bool:
 def is_told(server: Server, made: Made, thing: tuple[str, ...], value: Any) -> bool:
     """Whether a loss tells of what an edit did."""
     lost: Any = value if len(thing) == 1 else {"add" if value else "remove": [thing[1]]}
-    return any((loss.lost_clock.device, loss.field, loss.lost) == (made.edit.device, thing[0], lost) for loss in server.losses)
+    return any(
+        (loss.lost_clock.device, loss.field, loss.lost) == (made.edit.device, thing[0], lost)
+        for loss in server.losses
+    )
 
 
 def standing(record: Record, thing: tuple[str, ...]) -> Any:
@@ -159,7 +197,11 @@ def standing(record: Record, thing: tuple[str, ...]) -> Any:
         return record.deleted
     if thing == (GRID,):
         return record.grid
-    return thing[1] in record.fields.get(thing[0], ()) if len(thing) > 1 else record.fields.get(thing[0])
+    return (
+        thing[1] in record.fields.get(thing[0], ())
+        if len(thing) > 1
+        else record.fields.get(thing[0])
+    )
 
 
 @pytest.mark.parametrize("first", range(0, HISTORIES, HISTORIES // 4))
@@ -169,5 +211,9 @@ def test_no_value_goes_without_a_word(first: int) -> None:
         for made in server.slot:
             for thing, value in things(made):
                 stands = standing(server.record, thing) == value
-                knew = [other for other in server.slot if made.number in other.knew and replaces(other, thing)]
+                knew = [
+                    other
+                    for other in server.slot
+                    if made.number in other.knew and replaces(other, thing)
+                ]
                 assert stands or knew or is_told(server, made, thing, value), (seed, made, thing)

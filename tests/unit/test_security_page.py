@@ -44,7 +44,9 @@ def asvs_levels() -> dict[str, str]:
 def mlps_ids() -> list[str]:
     """The requirements of 等保 that are answered."""
     parts = [item.split() for item in MLPS.split(";")]
-    return [f"{clause} {letter}".strip() for clause, *letters in parts for letter in letters or [""]]
+    return [
+        f"{clause} {letter}".strip() for clause, *letters in parts for letter in letters or [""]
+    ]
 
 
 def review_ids() -> list[str]:
@@ -57,7 +59,11 @@ def rows_of(title: str) -> list[list[str]]:
     """The rows of the tables with ids in the part of the page under a heading."""
     part = re.split(r"^## ", PAGE, flags=re.M)
     text = next(item for item in part if item.startswith(title))
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line.startswith("| ")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    ]
     return [row for row in rows if re.match(r"(?:\d+\.\d+\.|API\d|[A-Z]\d)", row[0])]
 
 
@@ -86,8 +92,15 @@ def test_every_row_has_a_state_and_says_where_or_why(title: str) -> None:
 def test_the_levels_and_the_numbers_of_each_state_are_right() -> None:
     rows = rows_of("OWASP ASVS")
     assert {row[0]: row[1] for row in rows} == asvs_levels()
-    counted = Counter((row[1], "none here" if row[4].startswith("none here") else row[3]) for row in rows)
-    for name, state in (("met", "met"), ("not met", "not met"), ("not ours", "not ours"), ("not ours: none here", "none here")):
+    counted = Counter(
+        (row[1], "none here" if row[4].startswith("none here") else row[3]) for row in rows
+    )
+    for name, state in (
+        ("met", "met"),
+        ("not met", "not met"),
+        ("not ours", "not ours"),
+        ("not ours: none here", "none here"),
+    ):
         assert f"| {name} | {counted['1', state]} | {counted['2', state]} |" in PAGE
 
 
@@ -96,7 +109,11 @@ def test_every_file_and_test_that_is_named_exists() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
     tests = set(re.findall(r"def (test_\w+)\(", sources))
     assert {name for name in named if re.fullmatch(r"test_\w+", name)} - tests == set()
-    files = {name for name in named if re.fullmatch(r"[\w.-]+(?:/[\w.-]+)*/?", name) and ("/" in name or "." in name)}
+    files = {
+        name
+        for name in named
+        if re.fullmatch(r"[\w.-]+(?:/[\w.-]+)*/?", name) and ("/" in name or "." in name)
+    }
     files -= {name for name in files if re.fullmatch(r"v?\d[\d.]*", name)}
     assert {name for name in files if not (ROOT / name).exists()} == set()
     assert len(files) > 50

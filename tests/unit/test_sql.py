@@ -16,7 +16,10 @@ def test_cells_are_escaped_as_each_alone(some: list[str | None]) -> None:
 
 @given(texts)
 def test_an_array_is_escaped_as_each_alone(some: list[str | None]) -> None:
-    assert text_array(some) == "{" + ",".join("NULL" if text is None else quoted(text) for text in some) + "}"
+    assert (
+        text_array(some)
+        == "{" + ",".join("NULL" if text is None else quoted(text) for text in some) + "}"
+    )
 
 
 @pytest.mark.parametrize("make", [cells, text_array])

@@ -1,4 +1,6 @@
-"""The tallies' arithmetic: whatever the way from nothing to the records, the rows are those of the records."""
+"""The tallies' arithmetic: whatever the way from nothing to the records, the rows are those of the
+records.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -14,7 +16,16 @@ grids = st.sampled_from(["150202100200001", "150202100200002"])
 cadres = st.sampled_from(["W1", "C1"])
 moments = st.integers(0, 40).map(lambda n: datetime(2026, 12, 26, tzinfo=UTC) + timedelta(days=n))
 duties = st.lists(st.sampled_from(["emergency", "public_order"]), unique=True).map(tuple)
-visits = st.none() | st.builds(VisitFacts, grids, cadres, days, duties, st.none() | st.sampled_from(["h1", "h2"]), days, moments)
+visits = st.none() | st.builds(
+    VisitFacts,
+    grids,
+    cadres,
+    days,
+    duties,
+    st.none() | st.sampled_from(["h1", "h2"]),
+    days,
+    moments,
+)
 
 
 def a_case(
@@ -29,7 +40,18 @@ def a_case(
     came: datetime,
 ) -> CaseFacts:
     closed = max(resolved, raised) if resolved else None
-    return CaseFacts(grid, duty, severity, raised, by, resolved, resolver if resolved else None, closed, became_overdue, came)
+    return CaseFacts(
+        grid,
+        duty,
+        severity,
+        raised,
+        by,
+        resolved,
+        resolver if resolved else None,
+        closed,
+        became_overdue,
+        came,
+    )
 
 
 problems = st.none() | st.builds(
@@ -55,7 +77,9 @@ def rows(changes: TallyDeltas) -> tuple[object, ...]:
 @given(st.lists(st.lists(visits, min_size=1, max_size=4)), st.lists(st.lists(problems, min_size=1, max_size=4)),
        st.lists(st.lists(households, min_size=1, max_size=4)))  # fmt: skip
 def test_only_where_the_records_stand_counts(
-    some_visits: list[list[VisitFacts | None]], some_problems: list[list[CaseFacts | None]], some_houses: list[list[HouseholdFacts | None]]
+    some_visits: list[list[VisitFacts | None]],
+    some_problems: list[list[CaseFacts | None]],
+    some_houses: list[list[HouseholdFacts | None]],
 ) -> None:
     lived, counted = TallyDeltas(), TallyDeltas()
     for line in some_visits:
@@ -75,7 +99,9 @@ def test_only_where_the_records_stand_counts(
 
 
 @given(visits, problems)
-def test_what_goes_takes_everything_with_it(visit: VisitFacts | None, problem: CaseFacts | None) -> None:
+def test_what_goes_takes_everything_with_it(
+    visit: VisitFacts | None, problem: CaseFacts | None
+) -> None:
     changes = TallyDeltas()
     changes.visit(None, visit)
     changes.case(None, problem)
@@ -87,6 +113,15 @@ def test_what_goes_takes_everything_with_it(visit: VisitFacts | None, problem: C
 def test_the_days_around_new_year_belong_to_two_weeks_two_months_and_two_quarters() -> None:
     changes = TallyDeltas()
     for day in (date(2026, 12, 31), date(2027, 1, 3), date(2027, 1, 4)):
-        changes.visit(None, VisitFacts("g", "W1", day, (), None, day, datetime(2026, 12, 31, tzinfo=UTC)))
+        changes.visit(
+            None, VisitFacts("g", "W1", day, (), None, day, datetime(2026, 12, 31, tzinfo=UTC))
+        )
     spans = {span: counts[0] for (span, _, _), counts in changes.cadres().items()}
-    assert spans == {"2026-W53": 2, "2027-W01": 1, "2026-12": 1, "2027-01": 2, "2026-Q4": 1, "2027-Q1": 2}
+    assert spans == {
+        "2026-W53": 2,
+        "2027-W01": 1,
+        "2026-12": 1,
+        "2027-01": 2,
+        "2026-Q4": 1,
+        "2027-Q1": 2,
+    }

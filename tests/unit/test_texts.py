@@ -33,16 +33,24 @@ def calls() -> Iterator[tuple[ast.expr, str]]:
 
 
 def variables() -> Iterator[tuple[ast.expr, str]]:
-    """Every place that gives a text by a variable which the same function has set: what it was set to, and where."""
+    """Every place that gives a text by a variable which the same function has set: what it was set
+    to, and where.
+    """
     for folder in _FOLDERS:
         for file in sorted(folder.rglob("*.py")):
             for function in ast.walk(ast.parse(file.read_text())):
                 if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
                     continue
                 nodes = [*ast.walk(function)]
-                given = {argument.id for node in nodes if (argument := _text_in(node)) and isinstance(argument, ast.Name)}
+                given = {
+                    argument.id
+                    for node in nodes
+                    if (argument := _text_in(node)) and isinstance(argument, ast.Name)
+                }
                 for node in nodes:
-                    if isinstance(node, ast.Assign) and any(isinstance(name, ast.Name) and name.id in given for name in node.targets):
+                    if isinstance(node, ast.Assign) and any(
+                        isinstance(name, ast.Name) and name.id in given for name in node.targets
+                    ):
                         yield node.value, f"{file.relative_to(folder.parent)}:{node.lineno}"
 
 
@@ -50,7 +58,13 @@ def _text_in(node: ast.AST) -> ast.expr | None:
     """The argument of a call that is a text; None if the node is no such call."""
     if not isinstance(node, ast.Call):
         return None
-    name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    name = (
+        node.func.id
+        if isinstance(node.func, ast.Name)
+        else node.func.attr
+        if isinstance(node.func, ast.Attribute)
+        else ""
+    )
     index = 0 if name in _FIRST | _ALONE else 1 if name in _SECOND else None
     return node.args[index] if index is not None and len(node.args) > index else None
 
@@ -72,7 +86,9 @@ def test_no_sentence_is_put_together_outside_the_catalogue() -> None:
     """An f-string or a sum is a different sentence every time, which no catalogue can hold."""
     together = (ast.JoinedStr, ast.BinOp)
     assert [where for argument, where in calls() if isinstance(argument, together)] == []
-    assert [where for value, where in variables() if isinstance(value, (*together, ast.Constant))] == []
+    assert [
+        where for value, where in variables() if isinstance(value, (*together, ast.Constant))
+    ] == []
 
 
 def test_a_chinese_sentence_has_the_parameters_of_the_english_one() -> None:
@@ -97,7 +113,9 @@ def test_a_chinese_sentence_has_the_parameters_of_the_english_one() -> None:
         ("x" * 100_000 + ",zh", None),
     ],
 )
-def test_a_client_gets_the_language_that_it_prefers_among_ours(header: str, language: str | None) -> None:
+def test_a_client_gets_the_language_that_it_prefers_among_ours(
+    header: str, language: str | None
+) -> None:
     assert language_of(header) == language
 
 
@@ -108,7 +126,9 @@ def test_a_text_that_was_kept_is_shown_in_any_language_later() -> None:
         kind=Word("household", "农牧户"),
         id="7",
     )
-    kept = stored(Text("{problems}.", problems=[Text("{field} {what}", field="phone", what=text), text]))
+    kept = stored(
+        Text("{problems}.", problems=[Text("{field} {what}", field="phone", what=text), text])
+    )
     again = restored(kept)
     assert again == f"phone {text}; {text}."
     assert in_language(again, "zh").count("农牧户") == 4
@@ -118,7 +138,13 @@ def test_a_text_that_was_kept_is_shown_in_any_language_later() -> None:
 
 
 def test_a_text_is_brought_to_a_size_and_stays_one_for_every_language() -> None:
-    many = [Text("{field} {what}", field="x" * 500, what=Text("is unknown and cannot be kept; leave it out"))] * 300
+    many = [
+        Text(
+            "{field} {what}",
+            field="x" * 500,
+            what=Text("is unknown and cannot be kept; leave it out"),
+        )
+    ] * 300
     short = fitted(Text("{problems}.", problems=many), 1_000)
     assert isinstance(short, Text)
     assert len(short) <= 1_000
@@ -129,5 +155,7 @@ def test_a_text_is_brought_to_a_size_and_stays_one_for_every_language() -> None:
 
 
 def test_what_is_no_character_is_replaced_in_whatever_stands_in_a_text() -> None:
-    text = showable(Text("{problems}.", problems=[Text("There is no grid ‘{grid}’.", grid="\ud800\0")]))
+    text = showable(
+        Text("{problems}.", problems=[Text("There is no grid ‘{grid}’.", grid="\ud800\0")])
+    )
     assert in_language(text, "zh") == "没有网格“\ufffd\ufffd”。。"

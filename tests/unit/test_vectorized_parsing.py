@@ -1,4 +1,6 @@
-"""Many looked at together or one by one: what is found is the same, for fields, ids, stamps and whole requests."""
+"""Many looked at together or one by one: what is found is the same, for fields, ids, stamps and
+whole requests.
+"""
 
 import json
 from collections.abc import Callable
@@ -12,9 +14,25 @@ from hypothesis import strategies as st
 
 from service.writes import visit_columns
 from service.writes.mutations import Author, ParsedMutation, parse_all, prepare, read
-from service.writes.visit_columns import parse_visit_columns, parse_visit_columns_in_turns, prepare_visit_columns
+from service.writes.visit_columns import (
+    parse_visit_columns,
+    parse_visit_columns_in_turns,
+    prepare_visit_columns,
+)
 from sync_protocol import clock, decoding, ids
-from sync_protocol.fields import Choice, FieldType, Id, InvalidValue, Moment, Month, Place, SetOf, Text, Week, Whole
+from sync_protocol.fields import (
+    Choice,
+    FieldType,
+    Id,
+    InvalidValue,
+    Moment,
+    Month,
+    Place,
+    SetOf,
+    Text,
+    Week,
+    Whole,
+)
 from sync_protocol.merge import first_values
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import to_ms
@@ -33,14 +51,34 @@ SAMPLES: dict[str, tuple[FieldType, list[Any], list[Any]]] = {
     "id": (
         Id(),
         [ID, ID.replace("f", "0")],
-        [ID.upper(), ID[:-1], ID + "0", ID.replace("-", "0"), f"{ID}\n", f"{ID[:-2]}\n0", "", None, 7],
+        [
+            ID.upper(),
+            ID[:-1],
+            ID + "0",
+            ID.replace("-", "0"),
+            f"{ID}\n",
+            f"{ID[:-2]}\n0",
+            "",
+            None,
+            7,
+        ],
     ),
     "moment": (
         Moment(),
         [MOMENT, "2000-02-29T23:59:59.999Z"],
         [
-            *("2026-11-24T09:00:00.123+08:00", "2026-02-29T01:00:00.123Z", "2026-11-24T24:00:00.123Z", "2026-11-24T01:60:00.123Z"),
-            *("2026-11-24T01:00:60.123Z", "1999-12-31T01:00:00.000Z", "2026-11-24T01:00:00.12Z", "2026-11-24T01:00:00.123z"),
+            *(
+                "2026-11-24T09:00:00.123+08:00",
+                "2026-02-29T01:00:00.123Z",
+                "2026-11-24T24:00:00.123Z",
+                "2026-11-24T01:60:00.123Z",
+            ),
+            *(
+                "2026-11-24T01:00:60.123Z",
+                "1999-12-31T01:00:00.000Z",
+                "2026-11-24T01:00:00.12Z",
+                "2026-11-24T01:00:00.123z",
+            ),
             *("２026-11-24T01:00:00.123Z", "", None, {}),
         ],
     ),
@@ -50,8 +88,23 @@ SAMPLES: dict[str, tuple[FieldType, list[Any], list[Any]]] = {
         Place(),
         [PLACE, PLACE | {"accuracy": 12}, {"lat": -90, "lon": 180.0}, {"lat": -0.0, "lon": 1e-6}],
         [
-            *({"lat": 40.1234567, "lon": 1}, {"lat": 91, "lon": 1}, {"lat": 1, "lon": -181}, {"lat": True, "lon": 1}, {"lat": 1}),
-            *({"lat": "1", "lon": 1}, PLACE | {"accuracy": -1}, PLACE | {"accuracy": None}, PLACE | {"height": 1}, {}, [], None, "here"),
+            *(
+                {"lat": 40.1234567, "lon": 1},
+                {"lat": 91, "lon": 1},
+                {"lat": 1, "lon": -181},
+                {"lat": True, "lon": 1},
+                {"lat": 1},
+            ),
+            *(
+                {"lat": "1", "lon": 1},
+                PLACE | {"accuracy": -1},
+                PLACE | {"accuracy": None},
+                PLACE | {"height": 1},
+                {},
+                [],
+                None,
+                "here",
+            ),
         ],
     ),
     "week": (Week(), ["2026-W47"], ["2026-W54", "2026-47", None]),
@@ -60,7 +113,14 @@ SAMPLES: dict[str, tuple[FieldType, list[Any], list[Any]]] = {
         SetOf(Choice(("one", "two"))),
         [{"add": []}, {"add": ["two", "one"]}, {"add": ["one"]}, {"add": ["one", "one"]}],
         [
-            *({}, {"remove": ["one"]}, {"add": ["one"], "remove": []}, {"add": ["three"]}, {"add": "one"}, {"add": ["one"] * 51}),
+            *(
+                {},
+                {"remove": ["one"]},
+                {"add": ["one"], "remove": []},
+                {"add": ["three"]},
+                {"add": "one"},
+                {"add": ["one"] * 51},
+            ),
             *({"add": [["one"]]}, {"put": []}, ["one"], None),
         ],
     ),
@@ -92,15 +152,26 @@ def test_one_odd_value_among_many_is_seen(name: str) -> None:
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers(-1, 120) | st.sampled_from([0.5, 40.65, 1e300, ID, MOMENT]) | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["add", "remove", "lat", "lon"]), inner, max_size=2),
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 120)
+    | st.sampled_from([0.5, 40.65, 1e300, ID, MOMENT])
+    | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["add", "remove", "lat", "lon"]), inner, max_size=2)
+    ),
     max_leaves=3,
 )
 
 
 def value_of(kind: FieldType) -> st.SearchStrategy[Any]:
     """A value for a field: mostly one that fits, or anything."""
-    fit = kind.words if isinstance(kind, Choice) else SAMPLES.get(type(kind).__name__.lower(), (kind, [""], []))[1]
+    fit = (
+        kind.words
+        if isinstance(kind, Choice)
+        else SAMPLES.get(type(kind).__name__.lower(), (kind, [""], []))[1]
+    )
     return st.sampled_from(fit) | st.sampled_from(fit) | anything
 
 
@@ -122,7 +193,10 @@ def test_fields_cleaned_for_many_are_as_cleaned_for_each(name: str, data: st.Dat
     if found is None:
         return
     for fields, cleaned in zip(many, found, strict=True):
-        assert (repr(cleaned), True) == (repr(clean_fields(kind, fields)[0]), clean_fields(kind, fields)[1])
+        assert (repr(cleaned), True) == (
+            repr(clean_fields(kind, fields)[0]),
+            clean_fields(kind, fields)[1],
+        )
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -133,8 +207,12 @@ def test_fields_in_columns_are_as_cleaned_for_many(name: str, data: st.DataObjec
     assert (columns is None) is (rows is None)
     for place, row in enumerate(rows or ()):
         assert columns is not None
-        found = {field: column[place] for field, column in columns.items() if column[place] is not None}
-        assert {field: repr(value) for field, value in found.items()} == {field: repr(value) for field, value in row.items()}
+        found = {
+            field: column[place] for field, column in columns.items() if column[place] is not None
+        }
+        assert {field: repr(value) for field, value in found.items()} == {
+            field: repr(value) for field, value in row.items()
+        }
 
 
 def test_what_phones_send_is_cleaned_together() -> None:
@@ -153,12 +231,27 @@ def test_what_phones_send_is_cleaned_together() -> None:
         assert clean_many(KINDS["visit"], [visit, visit | odd]) is None
 
 
-@given(data=st.data(), offset_ms=st.sampled_from([0, 0, -3_600_000, 90_000]), ahead=st.sampled_from([0, 400_000_000]))
-def test_new_visits_are_read_and_readied_together_as_one_by_one(data: st.DataObject, offset_ms: int, ahead: int) -> None:
+@given(
+    data=st.data(),
+    offset_ms=st.sampled_from([0, 0, -3_600_000, 90_000]),
+    ahead=st.sampled_from([0, 400_000_000]),
+)
+def test_new_visits_are_read_and_readied_together_as_one_by_one(
+    data: st.DataObject, offset_ms: int, ahead: int
+) -> None:
     now = datetime(2026, 11, 25, tzinfo=UTC)
     some = [
-        Mutation(seq, "visit", f"{ID[:-1]}{seq}", "150202100200001", stamp=clock.make_stamp(to_ms(now) - 1000 + ahead, seq), fields=fields)
-        for seq, fields in enumerate(data.draw(st.lists(fields_of("visit"), min_size=1, max_size=3)), 1)
+        Mutation(
+            seq,
+            "visit",
+            f"{ID[:-1]}{seq}",
+            "150202100200001",
+            stamp=clock.make_stamp(to_ms(now) - 1000 + ahead, seq),
+            fields=fields,
+        )
+        for seq, fields in enumerate(
+            data.draw(st.lists(fields_of("visit"), min_size=1, max_size=3)), 1
+        )
     ]
     author = Author("device", "W1", [], offset_ms=offset_ms)
     together, singly = parse_visit_columns(some), prepare(author, parse_all(some), now)
@@ -171,16 +264,29 @@ def test_new_visits_are_read_and_readied_together_as_one_by_one(data: st.DataObj
     assert [*found.must_echo] == [not item.as_sent for item in singly]
     assert [*together.contents] == [item.reading.content for item in singly]
     for place, item in enumerate(singly):
-        fields = {name: column[place] for name, column in found.fields.items() if column[place] is not None}
+        fields = {
+            name: column[place]
+            for name, column in found.fields.items()
+            if column[place] is not None
+        }
         assert fields == first_values(item.fields)
     assert [item.edit() for item in found.to_mutations()] == [item.edit() for item in singly]
 
 
 def test_a_visit_that_is_not_new_or_not_whole_is_read_singly() -> None:
-    whole = Mutation(1, "visit", ID, "150202100200001", stamp="0192f3a1b2c30000", fields={"visited_at": MOMENT})
+    whole = Mutation(
+        1, "visit", ID, "150202100200001", stamp="0192f3a1b2c30000", fields={"visited_at": MOMENT}
+    )
     assert parse_visit_columns([whole]) is not None
     odd: dict[str, Any]
-    for odd in ({"base": 3}, {"op": "delete"}, {"kind": "step"}, {"flaw": "?"}, {"fields": {"content": "x"}}, {"fields": {}}):
+    for odd in (
+        {"base": 3},
+        {"op": "delete"},
+        {"kind": "step"},
+        {"flaw": "?"},
+        {"fields": {"content": "x"}},
+        {"fields": {}},
+    ):
         assert parse_visit_columns([msgspec.structs.replace(whole, **odd)]) is None, odd
     assert parse_visit_columns([whole, whole]) is None
     assert parse_visit_columns([]) is None
@@ -188,26 +294,42 @@ def test_a_visit_that_is_not_new_or_not_whole_is_read_singly() -> None:
 
 async def test_visits_read_in_turns_are_as_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visit_columns, "EVERY", 2)
-    whole = Mutation(1, "visit", ID, "150202100200001", stamp="0192f3a1b2c30000", fields={"visited_at": MOMENT})
+    whole = Mutation(
+        1, "visit", ID, "150202100200001", stamp="0192f3a1b2c30000", fields={"visited_at": MOMENT}
+    )
     for count in (0, 1, 2, 3, 5):
-        some = [msgspec.structs.replace(whole, seq=seq, id=f"{ID[:-1]}{seq}") for seq in range(1, count + 1)]
+        some = [
+            msgspec.structs.replace(whole, seq=seq, id=f"{ID[:-1]}{seq}")
+            for seq in range(1, count + 1)
+        ]
         assert await parse_visit_columns_in_turns(some) == parse_visit_columns(some)
-    assert await parse_visit_columns_in_turns([*some, some[0]]) is None, "it comes twice, in different turns"
-    assert await parse_visit_columns_in_turns([*some, msgspec.structs.replace(whole, base=3)]) is None
+    assert await parse_visit_columns_in_turns([*some, some[0]]) is None, (
+        "it comes twice, in different turns"
+    )
+    assert (
+        await parse_visit_columns_in_turns([*some, msgspec.structs.replace(whole, base=3)]) is None
+    )
 
 
 def one_by_one(check: Callable[[Any], bool], values: list[Any]) -> bool:
     return all(map(check, values))
 
 
-@given(st.lists(st.sampled_from([ID, ID.upper(), ID[1:], "", "é" * 36]) | st.text("0af-\n", min_size=30, max_size=80), max_size=4))
+@given(
+    st.lists(
+        st.sampled_from([ID, ID.upper(), ID[1:], "", "é" * 36])
+        | st.text("0af-\n", min_size=30, max_size=80),
+        max_size=4,
+    )
+)
 def test_ids_are_told_apart_together_as_one_by_one(values: list[str]) -> None:
     assert ids.are_uuids(values) is one_by_one(ids.is_uuid, values)
 
 
 @given(
     st.lists(
-        st.sampled_from(["0" * 16, "0192f3a1b2c3ffff", "0192F3a1b2c3ffff", "1" * 15, ""]) | st.text("0f\n", min_size=14, max_size=34),
+        st.sampled_from(["0" * 16, "0192f3a1b2c3ffff", "0192F3a1b2c3ffff", "1" * 15, ""])
+        | st.text("0f\n", min_size=14, max_size=34),
         max_size=4,
     )
 )
@@ -225,7 +347,12 @@ mutations = st.builds(
     base=st.sampled_from([0, 0, 0, 7, -1, 2**53, 2**53 + 1]),
     stamp=st.sampled_from(["0192f3a1b2c30000", "0192f3a1b2c30000", "soon"]),
     fields=st.sampled_from(
-        [{"visited_at": MOMENT}, {"visited_at": "2026-11-24T09:00:00+08:00", "content": " a "}, {"week": "2026-W47"}, {"week": 7}]
+        [
+            {"visited_at": MOMENT},
+            {"visited_at": "2026-11-24T09:00:00+08:00", "content": " a "},
+            {"week": "2026-W47"},
+            {"week": 7},
+        ]
     ),
 )
 
@@ -234,15 +361,25 @@ mutations = st.builds(
 def test_a_request_is_read_together_as_one_by_one(some: list[Mutation]) -> None:
     for seq, mutation in enumerate(some, 1):
         mutation.seq = seq
-    body = {"protocol": 1, "sent_at": datetime(2026, 11, 24, tzinfo=UTC), "mutations": msgspec.to_builtins(some)}
+    body = {
+        "protocol": 1,
+        "sent_at": datetime(2026, 11, 24, tzinfo=UTC),
+        "mutations": msgspec.to_builtins(some),
+    }
     request = decoding.decode_request(msgspec.json.encode(body))
-    assert [mutation.flaw for mutation in request.mutations] == [decoding.flaw_of(mutation) for mutation in some]
+    assert [mutation.flaw for mutation in request.mutations] == [
+        decoding.flaw_of(mutation) for mutation in some
+    ]
 
     def shown(readings: list[ParsedMutation]) -> list[Any]:
         return [repr(reading) for reading in readings]
 
-    assert shown(parse_all(request.mutations)) == shown([read(mutation) for mutation in request.mutations])
-    assert [json.loads(reading.content)["fields"] for reading in parse_all(request.mutations)] == [mutation.fields for mutation in some]
+    assert shown(parse_all(request.mutations)) == shown(
+        [read(mutation) for mutation in request.mutations]
+    )
+    assert [json.loads(reading.content)["fields"] for reading in parse_all(request.mutations)] == [
+        mutation.fields for mutation in some
+    ]
 
 
 @pytest.mark.parametrize(
@@ -256,14 +393,24 @@ def test_a_request_is_read_together_as_one_by_one(some: list[Mutation]) -> None:
     ],
 )
 def test_numbers_that_do_not_follow_are_refused(numbers: tuple[int, ...], said: str) -> None:
-    body = {"protocol": 1, "sent_at": "2026-11-24T00:00:00Z", "mutations": [{"seq": seq} for seq in numbers]}
+    body = {
+        "protocol": 1,
+        "sent_at": "2026-11-24T00:00:00Z",
+        "mutations": [{"seq": seq} for seq in numbers],
+    }
     with pytest.raises(decoding.BrokenEnvelope, match=said):
         decoding.decode_request(json.dumps(body).encode())
 
 
 def test_the_last_number_is_taken() -> None:
-    body = {"protocol": 1, "sent_at": "2026-11-24T00:00:00Z", "mutations": [{"seq": 2**53 - 1}, {"seq": 2**53}]}
-    assert [mutation.seq for mutation in decoding.decode_request(json.dumps(body).encode()).mutations] == [2**53 - 1, 2**53]
+    body = {
+        "protocol": 1,
+        "sent_at": "2026-11-24T00:00:00Z",
+        "mutations": [{"seq": 2**53 - 1}, {"seq": 2**53}],
+    }
+    assert [
+        mutation.seq for mutation in decoding.decode_request(json.dumps(body).encode()).mutations
+    ] == [2**53 - 1, 2**53]
 
 
 def test_what_is_wrong_with_fields_is_told_for_each() -> None:
