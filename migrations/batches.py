@@ -31,7 +31,8 @@ ROWS = 20_000
 PAUSE_S = 0.0
 _TELL_EVERY_S = 5.0
 _POSITION = (
-    "CREATE TABLE IF NOT EXISTS rewrite_position (name TEXT PRIMARY KEY, after TEXT[], rows BIGINT NOT NULL DEFAULT 0,"
+    "CREATE TABLE IF NOT EXISTS rewrite_position (name TEXT PRIMARY KEY, after TEXT[], rows BIGINT"
+    " NOT NULL DEFAULT 0,"
     " begun_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT now())"
 )
 
@@ -90,7 +91,8 @@ def in_ranges(name: str, table: str, key: Sequence[str], work: str) -> None:
     )
     types = {row.name: row.type for row in _rows(
         "SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
-        " WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped", table=table)}  # fmt: skip
+        " WHERE attrelid = to_regclass(:table) AND attnum > 0"
+        " AND NOT attisdropped", table=table)}  # fmt: skip
     columns = ", ".join(key)
 
     def bound(which: str) -> str:
@@ -114,12 +116,17 @@ def in_ranges(name: str, table: str, key: Sequence[str], work: str) -> None:
     while True:
         # By the columns themselves, not by their texts that are selected, which the index does not
         # know.
-        last = f"SELECT {shown} FROM {table} t {'WHERE ' + after if low else ''} ORDER BY {order} OFFSET :skip LIMIT 1"
+        last = (
+            f"SELECT {shown} FROM {table} t {'WHERE ' + after if low else ''}"
+            f" ORDER BY {order} OFFSET :skip LIMIT 1"
+        )
         high = next((list(row) for row in _rows(last, skip=ROWS - 1, **_named("low", low))), None)
         limits = " AND ".join([*([after] if low else []), *([until] if high else [])])
         statement = (
-            f"WITH part AS MATERIALIZED (SELECT * FROM {table} {'WHERE ' + limits if limits else ''} FOR SHARE), done AS ({work})"
-            " UPDATE rewrite_position SET after = :after, rows = rows + (SELECT count(*) FROM part) WHERE name = :name RETURNING rows"
+            "WITH part AS MATERIALIZED (SELECT *"
+            f" FROM {table} {'WHERE ' + limits if limits else ''} FOR SHARE), done AS ({work})"
+            " UPDATE rewrite_position SET after = :after, rows = rows + (SELECT count(*)"
+            " FROM part) WHERE name = :name RETURNING rows"
         )
         kept = high or low
         done = _value(
@@ -183,7 +190,8 @@ def rewrite(
     """
     new, name = f"{table}_new", f"rewrite {table}"
     columns = [row.name for row in _rows(
-        "SELECT attname AS name FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
+        "SELECT attname AS name FROM pg_attribute WHERE attrelid = to_regclass(:table)"
+        " AND attnum > 0 AND NOT attisdropped"
         " ORDER BY attnum", table=table)]  # fmt: skip
     if _value("SELECT to_regclass(:new) IS NULL", new=new):
         _begin(table, new, key, columns, changes)
@@ -199,7 +207,8 @@ def rewrite(
             name,
             table,
             key,
-            f"INSERT INTO {new} ({', '.join(columns)}) SELECT {values('part')} FROM part ON CONFLICT DO NOTHING",
+            f"INSERT INTO {new} ({', '.join(columns)}) SELECT {values('part')} FROM part"
+            " ON CONFLICT DO NOTHING",
         )
         for index, behind in indexes.items():
             build_index(f"{index}_new", new, behind)
@@ -227,7 +236,8 @@ def _begin(
         "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = to_regclass(:table)",
         table=table,
     )
-    op.execute(f"CREATE TABLE {new} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS)"
+    op.execute(f"CREATE TABLE {new} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING"
+               " COMPRESSION INCLUDING CONSTRAINTS)"
                + (f" WITH ({options})" if options else ""))  # fmt: skip
     for column, (kind, value) in changes.items():
         op.execute(
@@ -242,22 +252,29 @@ def _begin(
     same = " AND ".join(f"{column} = OLD.{column}" for column in key)
     # As the owner: the service's role knows nothing of the new table.
     op.execute(
-        f"CREATE FUNCTION {table}_kept_alike() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$"
+        f"CREATE FUNCTION {table}_kept_alike() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+        " SET search_path = public, pg_temp AS $$"
         f" BEGIN IF TG_OP <> 'INSERT' THEN DELETE FROM {new} WHERE {same}; END IF;"
-        f" IF TG_OP <> 'DELETE' THEN INSERT INTO {new} ({', '.join(columns)}) VALUES ({given}) ON CONFLICT ({', '.join(key)}) DO UPDATE SET"
-        f" {', '.join(f'{column} = EXCLUDED.{column}' for column in others)}; END IF; RETURN NULL; END $$"
+        f" IF TG_OP <> 'DELETE' THEN INSERT INTO {new} ({', '.join(columns)}) VALUES ({given})"
+        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET"
+        f" {', '.join(f'{column} = EXCLUDED.{column}' for column in others)}; END IF; RETURN NULL;"
+        " END $$"
     )
     op.execute(
-        f"CREATE TRIGGER {table}_kept_alike AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_kept_alike()"
+        f"CREATE TRIGGER {table}_kept_alike AFTER INSERT OR UPDATE OR DELETE"
+        f" ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_kept_alike()"
     )
 
 
 def _grant_alike(table: str, new: str) -> None:
     """The same roles may do the same with the new table."""
     for row in _rows(
-        "SELECT format('GRANT %s ON %I TO %I', string_agg(a.privilege_type, ', '), cast(:new AS text), r.rolname) AS statement"
+        "SELECT format('GRANT %s"
+        " ON %I TO %I', string_agg(a.privilege_type, ', '), cast(:new AS text), r.rolname) AS"
+        " statement"
         " FROM pg_class c, aclexplode(c.relacl) AS a, pg_roles r"
-        " WHERE c.oid = to_regclass(:table) AND r.oid = a.grantee AND a.grantee <> c.relowner GROUP BY r.rolname",
+        " WHERE c.oid = to_regclass(:table) AND r.oid = a.grantee AND a.grantee <> c.relowner"
+        " GROUP BY r.rolname",
         table=table, new=new,
     ):  # fmt: skip
         op.execute(row.statement)
@@ -268,7 +285,8 @@ def build_index(name: str, table: str, behind: str, unique: bool = False) -> Non
     left half built is built anew.
     """
     if _value(
-        "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid)",
+        "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(:name)"
+        " AND NOT indisvalid)",
         name=name,
     ):
         op.execute(f"DROP INDEX CONCURRENTLY {name}")
@@ -277,7 +295,8 @@ def build_index(name: str, table: str, behind: str, unique: bool = False) -> Non
     op.execute("SET lock_timeout = 0")
     try:
         op.execute(
-            f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} {behind}"
+            f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY IF NOT EXISTS {name}"
+            f" ON {table} {behind}"
         )
     finally:
         op.execute(f"SET lock_timeout = '{limit}'")

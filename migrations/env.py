@@ -84,7 +84,8 @@ async def connect_and_run() -> None:
                     await connection.rollback()
                     if left == _TRIES:
                         print(
-                            "Somebody holds a table that is migrated; trying again until it is free.",
+                            "Somebody holds a table that is migrated; trying again until it is"
+                            " free.",
                             file=sys.stderr,
                         )
                     await asyncio.sleep(_PAUSE_S)

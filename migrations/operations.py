@@ -172,7 +172,9 @@ def _contraction(action: str, widens: Sequence[str]) -> str:
     )
     if constraint and (constraint[1] or constraint[2]) in widens:
         return ""
-    added = re.fullmatch(r"ADD (?:COLUMN )?(?:IF NOT EXISTS )?(?!CONSTRAINT\b|PRIMARY\b|UNIQUE\b|CHECK\b|FOREIGN\b|EXCLUDE\b)(\w+) (.*)",
+    added = re.fullmatch(r"ADD (?:COLUMN )?(?:IF NOT EXISTS"
+                         r" )?(?!CONSTRAINT\b|PRIMARY\b|UNIQUE\b|CHECK\b|FOREIGN\b|EXCLUDE\b)(\w+)"
+                         r" (.*)",
                          action, re.IGNORECASE)  # fmt: skip
     if added:
         return _contraction_of_column(added[1], added[2])

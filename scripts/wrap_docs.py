@@ -136,7 +136,8 @@ def main() -> int:
     for path in wrong:
         if "--check" in sys.argv:
             print(
-                f"{path.relative_to(ROOT)} is not wrapped at {COLUMNS} columns; run python scripts/wrap_docs.py"
+                f"{path.relative_to(ROOT)} is not wrapped at {COLUMNS} columns; run python"
+                " scripts/wrap_docs.py"
             )
         else:
             path.write_text(wrapped(path.read_text(encoding="utf-8")), encoding="utf-8")

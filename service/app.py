@@ -68,14 +68,17 @@ log = logging.getLogger("gridloop")
 
 VERSION = "0.1.0"
 _DESCRIPTION = """
-Phones speak `POST /v1/sync`, see `sync_protocol/PROTOCOL.md`; apps and supervisors use the rest. Sign in at `/v1/auth/token` and send the
-access token as `Authorization: Bearer …`.
+Phones speak `POST /v1/sync`, see `sync_protocol/PROTOCOL.md`; apps and supervisors use the rest.
+Sign in at `/v1/auth/token` and send the access token as `Authorization: Bearer …`.
 
-- Lists come in pages: `limit`, and `after` with the `next` of the page before; the next page also stands in the header `Link`.
+- Lists come in pages: `limit`, and `after` with the `next` of the page before; the next page
+  also stands in the header `Link`.
 - Reads carry an `ETag`; with `If-None-Match` what has not changed is answered 304.
 - A POST with an `Idempotency-Key` can be sent again when its answer was lost: it happens once.
-- Bodies may come, and answers go, as gzip; a body has at most 1 MiB, the sync 2 MiB, the form of a sign-in 64 KiB, inflated.
-- Every answer has an `X-Request-ID`, which the server's log knows, but for exchanges that are only asked to come again.
+- Bodies may come, and answers go, as gzip; a body has at most 1 MiB, the sync 2 MiB, the
+  form of a sign-in 64 KiB, inflated.
+- Every answer has an `X-Request-ID`, which the server's log knows, but for exchanges that are
+  only asked to come again.
 - Errors are `application/problem+json` (RFC 9457). The `type` is `/problems/` and one of these:
 
 {catalogue}

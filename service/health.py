@@ -78,7 +78,8 @@ async def readyz(request: Request) -> Readiness:
 
 
 _FORWARDED = Text(
-    "Forwarded headers came from an address that may not speak for others, and were ignored; the log names it."
+    "Forwarded headers came from an address that may not speak for others, and were ignored; the"
+    " log names it."
     " If it is your proxy, start with gridloop serve --proxy and its address."
 )
 _TEXT: dict[int | str, dict[str, Any]] = {

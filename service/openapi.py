@@ -78,14 +78,16 @@ _KEY = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-    "description": "Made by the client for one request: sent again with the same key, it happens once and gets the first answer",
+    "description": "Made by the client for one request: sent again with the same key, it happens"
+    " once and gets the first answer",
 }
 _KNOWN = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
     "schema": {"type": "string", "maxLength": 500, "pattern": "^[!-~]*$"},
-    "description": "The ETag of the answer that the client holds; what has not changed since is not sent again",
+    "description": "The ETag of the answer that the client holds; what has not changed since is"
+    " not sent again",
 }
 
 
@@ -143,7 +145,8 @@ _FEED_ONLY: dict[str, dict[str, Any]] = {
     "held": {
         "type": "object",
         "title": "待核数据",
-        "description": "A notice of one's own held mutation and what became of it; in the mailbox `@staff_code`.",
+        "description": "A notice of one's own held mutation and what became of it; in the mailbox"
+        " `@staff_code`.",
         "properties": {
             **dict.fromkeys(
                 ("kind", "record", "grid", "reason", "detail", "state", "device"), _TEXT

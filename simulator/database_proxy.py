@@ -199,7 +199,8 @@ async def proxied(url: str, marker: bytes) -> AsyncIterator[tuple[Proxy, Callabl
 
     def through(direct: str) -> str:
         there = urlsplit(direct)
-        return f"postgresql://{quote(there.username or 'postgres')}@127.0.0.1:{port}{there.path}?sslmode=disable"
+        user = quote(there.username or "postgres")
+        return f"postgresql://{user}@127.0.0.1:{port}{there.path}?sslmode=disable"
 
     try:
         yield proxy, through

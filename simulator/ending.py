@@ -106,8 +106,10 @@ class Ending:
 
     async def _read(self, connection: Any, cipher: FieldCipher) -> None:
         rows = await connection.fetch(
-            "SELECT m.received_at, m.device::text AS device, m.seq, m.staff_code, m.kind, m.id, m.grid, m.stamp, m.offset_ms, m.body,"
-            " m.outcome, m.rev, m.verdict, m.origin, d.name = '' AS server_side, d.created_at AS registered_at"
+            "SELECT m.received_at, m.device::text AS device, m.seq, m.staff_code, m.kind, m.id,"
+            " m.grid, m.stamp, m.offset_ms, m.body,"
+            " m.outcome, m.rev, m.verdict, m.origin, d.name = '' AS server_side, d.created_at AS"
+            " registered_at"
             " FROM mutation m LEFT JOIN device d ON d.id = m.device"
         )
         bodies = await read_bodies(connection, cipher, rows)

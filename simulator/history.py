@@ -120,7 +120,8 @@ def check_values(
             )
             check(
                 replaced,
-                f"promise 3: {kind} {record} {name}: the value {value!r} of {row['staff_code']} vanished without a conflict",
+                f"promise 3: {kind} {record} {name}: the value {value!r} of {row['staff_code']}"
+                " vanished without a conflict",
             )
 
 

@@ -77,7 +77,8 @@ class Knowledge:
         if changed:
             async with database.pool.acquire() as connection:
                 rows = await connection.fetch(
-                    "SELECT received_at, device::text AS device, seq, kind, id, grid, body, rev FROM mutation"
+                    "SELECT received_at, device::text AS device, seq, kind, id, grid, body, rev"
+                    " FROM mutation"
                     " WHERE rev IS NOT NULL AND id = ANY($1::text[])",
                     [id for _, id in changed],
                 )
@@ -168,7 +169,8 @@ def check_what_knew_all_stands(
                 ):
                     continue
                 if any(stamps[other.content] >= stamps[item.content] for other in others):
-                    continue  # a clock was changed in between, and in another history stamps are all there is
+                    # A clock was changed in between, and in another history only stamps tell.
+                    continue
                 found = _state(key, records[key], thing)
                 check(
                     same(found, value if value != "" else None),

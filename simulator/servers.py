@@ -34,9 +34,13 @@ BRIEF_LOCK_S = 0.1
 _NEWER_KEYS = ("stamp", "by", "created_by")
 _OPEN_TRANSACTIONS = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle'
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND backend_type = 'client backend' AND state <> 'idle'
 """
-_BLOCKED = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+_BLOCKED = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    " AND wait_event_type = 'Lock'"
+)
 
 # Whether the request at hand goes to the process that waits for locks as long as one does in the
 # field.

@@ -137,7 +137,8 @@ class Simulation:
         """A contact member, who has no post in the roster."""
         pool = self.database.pool
         await pool.execute(
-            "INSERT INTO cadre SELECT $1, '联系人', '', true, password, true FROM cadre WHERE staff_code = $2",
+            "INSERT INTO cadre SELECT $1, '联系人', '', true, password, true FROM cadre"
+            " WHERE staff_code = $2",
             CONTACT,
             SECRETARY,
         )
@@ -155,7 +156,8 @@ class Simulation:
             since,
         )
         await pool.execute(
-            "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, $2, $3, $4)",
+            "INSERT INTO post (id, staff_code, role, unit, valid_from)"
+            " VALUES (gen_random_uuid(), $1, $2, $3, $4)",
             staff_code,
             role,
             unit,
@@ -270,7 +272,8 @@ class Simulation:
             self.own.update((device.staff_code, mutation.id, name) for name in mutation.fields)
             self.counts["mutations"] += 1
             self.note(
-                f"{device.name} writes {mutation.seq} {mutation.op} {mutation.kind} {mutation.id[-6:]} {mutation.fields}"
+                f"{device.name} writes {mutation.seq} {mutation.op} {mutation.kind}"
+                f" {mutation.id[-6:]} {mutation.fields}"
             )
 
     async def push(self, device: SimDevice) -> None:
@@ -283,7 +286,8 @@ class Simulation:
         try:
             report = await device.device.sync()
             self.note(
-                f"{device.name} syncs: {[(v.seq, v.outcome) for v in report.verdicts]} +{report.changes}"
+                f"{device.name} syncs: {[(v.seq, v.outcome) for v in report.verdicts]}"
+                f" +{report.changes}"
             )
             await self._check_scope(device)
         except (Unreachable, Refused) as error:
@@ -605,7 +609,8 @@ class Simulation:
                     ) from error
                 changes += report.changes + len(report.verdicts) + len(report.healed)
                 self.note(
-                    f"{device.name} settles: {len(report.verdicts)} verdicts, {report.changes} changes, healed {report.healed}"
+                    f"{device.name} settles: {len(report.verdicts)} verdicts, {report.changes}"
+                    f" changes, healed {report.healed}"
                 )
                 await self._look_around(device)
             if not changes:

@@ -21,8 +21,10 @@ ALL = frozenset({STALLS, LOST_CONNECTIONS, TWO_SERVERS})
 
 _SAID = (CUT, fatal("57P01"))
 _LOCKS = (
-    f"SELECT FROM counter WHERE grid IN ({', '.join(map(repr, GRIDS))}) ORDER BY grid FOR UPDATE",  # before anything is read
-    "LOCK TABLE mutation IN ACCESS EXCLUSIVE MODE",  # when the grids are locked, and the rest is being written
+    f"SELECT FROM counter WHERE grid IN ({', '.join(map(repr, GRIDS))})"
+    " ORDER BY grid FOR UPDATE",  # before anything is read
+    "LOCK TABLE mutation IN ACCESS EXCLUSIVE"
+    " MODE",  # when the grids are locked, and the rest is being written
 )
 _ENDS = ("limit", "canceled", "ended")
 _TRIES = 3
@@ -140,7 +142,8 @@ async def raise_problem(sim: "Simulation", device: SimDevice) -> None:
         )
     sim.counts[f"REST: {asked.told}"] += 1
     sim.note(
-        f"a problem {asked.title} over REST, the database failing {moment.value if moment else ends}: {asked.told}"
+        f"a problem {asked.title} over REST, the database failing"
+        f" {moment.value if moment else ends}: {asked.told}"
     )
 
 

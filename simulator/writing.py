@@ -31,13 +31,22 @@ _ACTIONS += ["assign"]  # so that much lies in other hands
 # What is written how often, by the phone's `writes`.
 _OFTEN: Mapping[str, Mapping[str, float]] = {
     "logs": {
-        "visit": 4, "household": 1, "edit": 6, "tie": 0.7, "delete": 1.5, "problem": 2, "step": 4, "analysis": 1.5, "move": 0.7, "bad": 0.8,
+        "visit": 4,
+        "household": 1,
+        "edit": 6,
+        "tie": 0.7,
+        "delete": 1.5,
+        "problem": 2,
+        "step": 4,
+        "analysis": 1.5,
+        "move": 0.7,
+        "bad": 0.8,
         "again": 0.6,
     },
     "problems": {"problem": 2, "step": 6, "edit": 2, "visit": 0.4},
     "ties": {"visit": 3, "problem": 2, "step": 2, "edit": 2},
     "few": {"visit": 1, "step": 5, "edit": 1},
-}  # fmt: skip
+}
 
 
 class Writer:
@@ -146,9 +155,14 @@ class Writer:
         }
         if action == "assign":
             fields |= self._rng.choice(
-                ({"to_cadre": NEIGHBOUR, "to_unit": ELSEWHERE}, {"to_unit": ELSEWHERE}, {"to_unit": TOWNSHIP}, {"to_cadre": CONTACT},
-                 {"to_cadre": SECRETARY})
-            )  # fmt: skip
+                (
+                    {"to_cadre": NEIGHBOUR, "to_unit": ELSEWHERE},
+                    {"to_unit": ELSEWHERE},
+                    {"to_unit": TOWNSHIP},
+                    {"to_cadre": CONTACT},
+                    {"to_cadre": SECRETARY},
+                )
+            )
         self._put("step", fields, problem.grid)
 
     def _analysis(self) -> None:
@@ -187,9 +201,16 @@ class Writer:
         match view.kind:
             case "household":
                 change: dict[str, Any] = rng.choice(
-                    ({"phone": word()}, {"phone": "100"}, {"members": rng.randint(1, 3)}, {"phone": None},
-                     {"tags": {"add": [self._tag()]}}, {"tags": {"remove": [self._tag()]}}, {"note": word()})
-                )  # fmt: skip
+                    (
+                        {"phone": word()},
+                        {"phone": "100"},
+                        {"members": rng.randint(1, 3)},
+                        {"phone": None},
+                        {"tags": {"add": [self._tag()]}},
+                        {"tags": {"remove": [self._tag()]}},
+                        {"note": word()},
+                    )
+                )
             case "visit":
                 change = rng.choice(
                     (

@@ -22,7 +22,8 @@ def kinds_table() -> str:
             notes += [f"id of a {field.refers}"] if field.refers else []
             notes += ["time of an event"] if field.name in kind.events else []
             lines.append(
-                f"| {name} | `{field.name}` {field.zh} | {describe(field.type)} | {field.policy.value} | {', '.join(notes)} |"
+                f"| {name} | `{field.name}` {field.zh} | {describe(field.type)} |"
+                f" {field.policy.value} | {', '.join(notes)} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -59,7 +60,8 @@ def steps_table() -> str:
             else allowed
         )
         lines.append(
-            f"| `{action}` {ACTIONS[action].zh} | {allowed} | {f'`{after}`' if after else 'unchanged'} |"
+            f"| `{action}` {ACTIONS[action].zh} | {allowed} |"
+            f" {f'`{after}`' if after else 'unchanged'} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -15,7 +15,8 @@ MESSAGES = (SyncRequest, SyncAnswer, VerifyRequest, VerifyAnswer)
 _PROBLEM = {
     "type": "object",
     "title": "Problem",
-    "description": "A refusal (RFC 9457); `type` ends in a stable slug, and some types carry further members.",
+    "description": "A refusal (RFC 9457); `type` ends in a stable slug, and some types carry"
+    " further members.",
     "required": ["type", "title", "status", "detail"],
     "properties": {
         "type": {"type": "string"},
@@ -75,7 +76,8 @@ def fields_schema(kind: Kind) -> dict[str, Any]:
     return {
         "type": "object",
         "title": kind.zh,
-        "description": f"The fields of a record of kind `{kind.name}`; fields of newer apps may stand beside them.",
+        "description": f"The fields of a record of kind `{kind.name}`; fields of newer apps may"
+        " stand beside them.",
         "properties": properties,
         "required": list(kind.required),
     }

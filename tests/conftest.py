@@ -101,7 +101,8 @@ async def keep_from_temporary_tables(url: str) -> None:
     """
     connection = await asyncpg.connect(url)
     await connection.execute(
-        f'REVOKE TEMPORARY ON DATABASE "{await connection.fetchval("SELECT current_database()")}" FROM PUBLIC'
+        f'REVOKE TEMPORARY ON DATABASE "{await connection.fetchval("SELECT current_database()")}"'
+        " FROM PUBLIC"
     )
     await connection.close()
 

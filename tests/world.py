@@ -173,13 +173,15 @@ class World:
         """
         now = self.clock.now()
         await self.fetch(
-            "UPDATE post SET valid_to = $2, end_recorded_at = $3 WHERE staff_code = $1 AND valid_to IS NULL",
+            "UPDATE post SET valid_to = $2, end_recorded_at = $3 WHERE staff_code = $1"
+            " AND valid_to IS NULL",
             staff_code,
             now,
             recorded_at,
         )
         await self.fetch(
-            "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
+            "INSERT INTO post (id, staff_code, role, unit, valid_from)"
+            " VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
             staff_code, unit, now,
         )  # fmt: skip
 
@@ -203,7 +205,10 @@ class World:
 
     async def logged(self, condition: str = "true", *values: Any) -> list[dict[str, Any]]:
         """The bodies of lines of the mutation log, in order of device, moment and seq."""
-        sql = f"SELECT device::text, seq, received_at, kind, id, grid, body FROM mutation WHERE {condition} ORDER BY device, received_at, seq"
+        sql = (
+            "SELECT device::text, seq, received_at, kind, id, grid, body FROM mutation"
+            f" WHERE {condition} ORDER BY device, received_at, seq"
+        )
         async with self.state.database.reading() as connection:
             bodies = await read_bodies(
                 connection,

@@ -43,7 +43,8 @@ CREATE TABLE case_file (
     escalated INTEGER NOT NULL,
     PRIMARY KEY (problem)
 );
-CREATE INDEX case_open ON case_file (grid) WHERE state IN ('raised','accepted','assigned','handling','returned','reopened');
+CREATE INDEX case_open ON case_file (grid)
+    WHERE state IN ('raised','accepted','assigned','handling','returned','reopened');
 CREATE INDEX case_raised ON case_file (grid, raised_at);
 CREATE INDEX case_resolved ON case_file (grid, resolved_at);
 CREATE TABLE conflict (
@@ -380,12 +381,15 @@ def upgrade() -> None:
             op.execute(statement)
     op.execute(
         "INSERT INTO server (one, epoch, epoch_at, cursor_key)"
-        " VALUES (true, gen_random_uuid(), now(), uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))"
+        " VALUES (true, gen_random_uuid(), now(), uuid_send(gen_random_uuid()) ||"
+        " uuid_send(gen_random_uuid()))"
     )
 
 
 def downgrade() -> None:
     """Drops everything."""
     op.execute(
-        "DROP TABLE cadre, case_file, conflict, counter, departure, device, held, household, monthly_summary, mutation, post, problem, refresh_token, server, signing_key, step, tally, unit, visit, weekly_analysis"
+        "DROP TABLE cadre, case_file, conflict, counter, departure, device, held, household,"
+        " monthly_summary, mutation, post, problem, refresh_token, server, signing_key, step,"
+        " tally, unit, visit, weekly_analysis"
     )

@@ -81,7 +81,8 @@ UPDATE case_file c SET received_at = p.received_at FROM problem p WHERE p.id = c
 ALTER TABLE case_file ALTER COLUMN received_at SET NOT NULL;
 ALTER TABLE case_file ADD COLUMN open_during TSTZRANGE GENERATED ALWAYS AS (
     CASE WHEN state IN ('rejected', 'joined') THEN 'empty'::tstzrange
-         ELSE tstzrange(raised_at, CASE WHEN resolved_at < raised_at THEN raised_at ELSE resolved_at END) END) STORED;
+         ELSE tstzrange(raised_at, CASE WHEN resolved_at < raised_at THEN raised_at
+         ELSE resolved_at END) END) STORED;
 CREATE INDEX case_newest ON case_file (raised_at, problem) INCLUDE (grid, severity, state);
 CREATE INDEX case_resolved_when ON case_file (resolved_at) INCLUDE (grid, raised_at, state);
 CREATE INDEX case_escalated ON case_file (grid, raised_at)
@@ -120,7 +121,9 @@ def downgrade() -> None:
         "DROP TABLE seal, household_tally, visited_household, cadre_tally, grid_tally, tally"
     )
     op.execute(
-        'CREATE TABLE tally (day DATE NOT NULL, grid TEXT COLLATE "C" NOT NULL, cadre TEXT COLLATE "C" NOT NULL,'
-        ' duty TEXT COLLATE "C" NOT NULL, visits INTEGER NOT NULL, raised INTEGER NOT NULL, resolved INTEGER NOT NULL,'
+        'CREATE TABLE tally (day DATE NOT NULL, grid TEXT COLLATE "C" NOT NULL, cadre TEXT COLLATE'
+        ' "C" NOT NULL,'
+        ' duty TEXT COLLATE "C" NOT NULL, visits INTEGER NOT NULL, raised INTEGER NOT NULL,'
+        " resolved INTEGER NOT NULL,"
         " PRIMARY KEY (day, grid, cadre, duty))"
     )

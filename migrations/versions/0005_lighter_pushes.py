@@ -29,11 +29,13 @@ def upgrade() -> None:
                 "mutation_pkey_new", "mutation", "(device, seq, received_at)", unique=True
             )
         op.execute(
-            "ALTER TABLE mutation DROP CONSTRAINT mutation_pkey, ADD CONSTRAINT mutation_pkey PRIMARY KEY USING INDEX mutation_pkey_new"
+            "ALTER TABLE mutation DROP CONSTRAINT mutation_pkey, ADD CONSTRAINT mutation_pkey"
+            " PRIMARY KEY USING INDEX mutation_pkey_new"
         )
     else:
         op.execute(
-            "ALTER TABLE mutation DROP CONSTRAINT mutation_pkey, ADD PRIMARY KEY (device, seq, received_at)"
+            "ALTER TABLE mutation DROP CONSTRAINT mutation_pkey, ADD PRIMARY KEY (device, seq,"
+            " received_at)"
         )
     op.execute("DROP INDEX mutation_device")
     op.execute("DELETE FROM visited_household WHERE visits <= 0")
@@ -45,6 +47,7 @@ def downgrade() -> None:
     op.execute("ALTER TABLE visited_household ADD COLUMN visits INTEGER DEFAULT 1 NOT NULL")
     op.execute("ALTER TABLE visited_household ALTER COLUMN visits DROP DEFAULT")
     op.execute(
-        "ALTER TABLE mutation DROP CONSTRAINT mutation_pkey, ADD PRIMARY KEY (received_at, device, seq)"
+        "ALTER TABLE mutation DROP CONSTRAINT mutation_pkey, ADD PRIMARY KEY (received_at, device,"
+        " seq)"
     )
     op.execute("CREATE INDEX mutation_device ON mutation (device, seq)")

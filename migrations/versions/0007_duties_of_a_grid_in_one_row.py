@@ -37,7 +37,8 @@ def upgrade() -> None:
     )
     op.execute("ALTER TABLE grid_tally RENAME TO grid_tally_of_duties")
     op.execute(
-        f'CREATE TABLE grid_tally (span TEXT COLLATE "C" NOT NULL, grid TEXT COLLATE "C" NOT NULL, {columns},'
+        'CREATE TABLE grid_tally (span TEXT COLLATE "C" NOT NULL, grid TEXT COLLATE "C" NOT NULL,'
+        f" {columns},"
         " CONSTRAINT grid_tally_pkey PRIMARY KEY (span, grid)) WITH (fillfactor = 80)"
     )
     whole = ", ".join(f"coalesce(sum({name}) FILTER (WHERE duty = ''), 0)" for name in WHOLE)
@@ -48,7 +49,8 @@ def upgrade() -> None:
     )
     op.execute(
         f"INSERT INTO grid_tally (span, grid, {', '.join((*WHOLE, *_of_duties()))})"
-        f" SELECT span, grid, {whole}, {each} FROM grid_tally_of_duties GROUP BY span, grid ORDER BY span, grid"
+        f" SELECT span, grid, {whole}, {each} FROM grid_tally_of_duties GROUP BY span, grid"
+        " ORDER BY span, grid"
     )
     op.execute("DROP TABLE grid_tally_of_duties")
 
@@ -60,7 +62,8 @@ def downgrade() -> None:
     op.execute("ALTER TABLE grid_tally RENAME TO grid_tally_of_all")
     columns = ", ".join(f"{name} INTEGER DEFAULT 0 NOT NULL" for name in WHOLE)
     op.execute(
-        f'CREATE TABLE grid_tally (span TEXT COLLATE "C" NOT NULL, grid TEXT COLLATE "C" NOT NULL, duty TEXT COLLATE "C" NOT NULL, {columns},'
+        'CREATE TABLE grid_tally (span TEXT COLLATE "C" NOT NULL, grid TEXT COLLATE "C" NOT NULL,'
+        f' duty TEXT COLLATE "C" NOT NULL, {columns},'
         " CONSTRAINT grid_tally_pkey PRIMARY KEY (span, duty, grid)) WITH (fillfactor = 80)"
     )
     of_duties = ", ".join(
@@ -68,9 +71,12 @@ def downgrade() -> None:
         for duty in DUTIES
     )
     op.execute(
-        f"INSERT INTO grid_tally (span, grid, duty, {', '.join(WHOLE)}) SELECT t.span, t.grid, d.* FROM grid_tally_of_all t,"
-        f" LATERAL (VALUES ('', {', '.join(f't.{name}' for name in WHOLE)}), {of_duties}) AS d(duty, {', '.join(WHOLE)})"
-        f" WHERE d.duty = '' OR d.visits <> 0 OR d.raised <> 0 OR d.resolved <> 0 ORDER BY t.span, d.duty, t.grid"
+        f"INSERT INTO grid_tally (span, grid, duty, {', '.join(WHOLE)}) SELECT t.span, t.grid, d.*"
+        " FROM grid_tally_of_all t,"
+        f" LATERAL (VALUES ('', {', '.join(f't.{name}' for name in WHOLE)}), {of_duties})"
+        f" AS d(duty, {', '.join(WHOLE)})"
+        " WHERE d.duty = '' OR d.visits <> 0 OR d.raised <> 0 OR d.resolved <> 0"
+        " ORDER BY t.span, d.duty, t.grid"
     )
     op.execute("DROP TABLE grid_tally_of_all")
 

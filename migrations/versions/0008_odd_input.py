@@ -41,7 +41,8 @@ def _normalise() -> None:
     after = "00000000-0000-0000-0000-000000000000"
     while True:
         page = sa.text(
-            "SELECT id::text, body::text FROM held WHERE id > cast(:after AS uuid) ORDER BY id LIMIT :many"
+            "SELECT id::text, body::text FROM held WHERE id > cast(:after AS uuid) ORDER BY id"
+            " LIMIT :many"
         )
         rows = connection.execute(page, {"after": after, "many": _AT_ONCE}).all()
         for id, text in rows:
@@ -64,7 +65,8 @@ def _normalise() -> None:
                 }
                 connection.execute(
                     sa.text(
-                        "UPDATE held SET body = cast(:body AS json), original = :original WHERE id = cast(:id AS uuid)"
+                        "UPDATE held SET body = cast(:body AS json), original = :original"
+                        " WHERE id = cast(:id AS uuid)"
                     ),
                     values,
                 )

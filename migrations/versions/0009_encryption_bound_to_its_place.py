@@ -11,7 +11,8 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 summary = Text(
-    "Lets the log's bodies be encrypted in blocks, and says how far the database has come with that."
+    "Lets the log's bodies be encrypted in blocks, and says how far the database has come with"
+    " that."
 )
 loses = Text("how far the encryption has come")
 
@@ -31,15 +32,19 @@ def upgrade() -> None:
     """
     op.execute("ALTER TABLE server ADD COLUMN encryption TEXT")
     op.execute(
-        "UPDATE server SET encryption = CASE WHEN EXISTS (SELECT FROM cadre) OR EXISTS (SELECT FROM mutation)"
-        " OR EXISTS (SELECT FROM household) OR EXISTS (SELECT FROM visit) OR EXISTS (SELECT FROM signing_key)"
+        "UPDATE server SET encryption = CASE WHEN EXISTS (SELECT FROM cadre) OR EXISTS (SELECT"
+        " FROM mutation)"
+        " OR EXISTS (SELECT FROM household) OR EXISTS (SELECT FROM visit) OR EXISTS (SELECT"
+        " FROM signing_key)"
         " THEN 'compatible' ELSE 'complete' END"
     )
     op.execute("ALTER TABLE server ALTER COLUMN encryption SET NOT NULL")
     op.execute("ALTER TABLE mutation ALTER COLUMN body DROP NOT NULL")
     op.execute(
-        "CREATE TABLE mutation_body (device UUID NOT NULL, received_at TIMESTAMP WITH TIME ZONE NOT NULL, first_seq BIGINT NOT NULL,"
-        " last_seq BIGINT NOT NULL, located BOOLEAN NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (device, received_at, first_seq))"
+        "CREATE TABLE mutation_body (device UUID NOT NULL, received_at TIMESTAMP WITH TIME ZONE"
+        " NOT NULL, first_seq BIGINT NOT NULL,"
+        " last_seq BIGINT NOT NULL, located BOOLEAN NOT NULL, body BYTEA NOT NULL, PRIMARY KEY"
+        " (device, received_at, first_seq))"
     )
     # What is compressed and encrypted cannot be compressed again.
     op.execute("ALTER TABLE mutation_body ALTER COLUMN body SET STORAGE EXTERNAL")
@@ -49,7 +54,8 @@ def upgrade() -> None:
         for field, kind in REFERENCES
     )
     op.execute(
-        f"UPDATE held SET waits_for_kind = CASE WHEN record = waits_for::text THEN kind {named} END WHERE waits_for IS NOT NULL"
+        "UPDATE held SET waits_for_kind = CASE WHEN record = waits_for::text"
+        f" THEN kind {named} END WHERE waits_for IS NOT NULL"
     )
 
 
@@ -60,7 +66,8 @@ def downgrade() -> None:
     op.execute(
         """
         DO $$ BEGIN
-            IF EXISTS (SELECT FROM mutation_body) OR EXISTS (SELECT FROM mutation WHERE body IS NULL) THEN
+            IF EXISTS (SELECT FROM mutation_body)
+            OR EXISTS (SELECT FROM mutation WHERE body IS NULL) THEN
                 RAISE EXCEPTION 'the log is encrypted in a form that the previous release cannot read; restore a backup from before';
             END IF;
         END $$

@@ -12,7 +12,8 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 summary = Text(
-    "Adds when the end of a post was recorded, assignments, and since when nobody verifies the own work."
+    "Adds when the end of a post was recorded, assignments, and since when nobody verifies the own"
+    " work."
 )
 loses = Text("when the ends of posts were recorded")
 rewrites = ("case_file",)
@@ -26,7 +27,8 @@ def upgrade() -> None:
     op.execute("ALTER TABLE device ADD COLUMN audited_on DATE")
     # A database without a step has no history that the rule could change.
     op.execute(
-        "ALTER TABLE server ADD COLUMN own_work_from TIMESTAMPTZ NOT NULL DEFAULT '1970-01-01T00:00:00Z'"
+        "ALTER TABLE server ADD COLUMN own_work_from TIMESTAMPTZ NOT NULL DEFAULT"
+        " '1970-01-01T00:00:00Z'"
     )
     op.execute("UPDATE server SET own_work_from = now() WHERE EXISTS (SELECT FROM step)")
     op.execute("ALTER TABLE server ALTER COLUMN own_work_from DROP DEFAULT")
@@ -35,7 +37,8 @@ def upgrade() -> None:
         """
         UPDATE case_file c SET assigned = true WHERE (
             SELECT s.action FROM step s WHERE s.problem_id = c.problem AND NOT s.deleted
-              AND s.action IN ('assign', 'return', 'reopen', 'escalate') ORDER BY s.stamp DESC, s.id DESC LIMIT 1) = 'assign'
+              AND s.action IN ('assign', 'return', 'reopen', 'escalate')
+              ORDER BY s.stamp DESC, s.id DESC LIMIT 1) = 'assign'
         """
     )
     op.execute(f"CREATE INDEX case_assigned_unit ON case_file (handler_unit) WHERE {_ASSIGNED}")

@@ -27,8 +27,10 @@ def upgrade() -> None:
         " ADD COLUMN ended_by TEXT, ADD COLUMN address TEXT NOT NULL DEFAULT ''"
     )
     op.execute(
-        "UPDATE refresh_token r SET generation = n.generation, first_used_at = coalesce(r.used_at, now()) FROM ("
-        " SELECT hash, row_number() OVER (PARTITION BY family ORDER BY used_at NULLS LAST, expires_at) - 1 AS generation"
+        "UPDATE refresh_token r"
+        " SET generation = n.generation, first_used_at = coalesce(r.used_at, now()) FROM ("
+        " SELECT hash, row_number() OVER (PARTITION BY family"
+        " ORDER BY used_at NULLS LAST, expires_at) - 1 AS generation"
         " FROM refresh_token) AS n WHERE n.hash = r.hash"
     )
     op.execute("DROP INDEX ix_refresh_token_family")
@@ -40,7 +42,8 @@ def upgrade() -> None:
         " last_step BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (staff_code))"
     )
     op.execute(
-        'CREATE TABLE one_time_code (staff_code TEXT COLLATE "C" NOT NULL, purpose TEXT NOT NULL, hash TEXT NOT NULL,'
+        'CREATE TABLE one_time_code (staff_code TEXT COLLATE "C" NOT NULL, purpose TEXT NOT NULL,'
+        " hash TEXT NOT NULL,"
         " created_at TIMESTAMP WITH TIME ZONE NOT NULL, expires_at TIMESTAMP WITH TIME ZONE,"
         " PRIMARY KEY (staff_code, purpose, hash))"
     )
@@ -59,7 +62,8 @@ def downgrade() -> None:
     op.execute("DROP INDEX refresh_token_staff_code, refresh_token_generation")
     op.execute("CREATE INDEX ix_refresh_token_family ON refresh_token (family)")
     op.execute(
-        "ALTER TABLE refresh_token DROP COLUMN generation, DROP COLUMN first_used_at, DROP COLUMN family_since,"
+        "ALTER TABLE refresh_token DROP COLUMN generation, DROP COLUMN first_used_at, DROP COLUMN"
+        " family_since,"
         " DROP COLUMN ended_by, DROP COLUMN address"
     )
     op.execute("ALTER TABLE cadre DROP COLUMN password_expires_at")

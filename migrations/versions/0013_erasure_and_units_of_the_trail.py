@@ -17,12 +17,15 @@ def upgrade() -> None:
     everything.
     """
     op.execute(
-        'CREATE TABLE erasure (kind TEXT NOT NULL, subject TEXT COLLATE "C" NOT NULL, reason TEXT NOT NULL, asked_by TEXT NOT NULL,'
-        " begun_at TIMESTAMP WITH TIME ZONE NOT NULL, completed_at TIMESTAMP WITH TIME ZONE, done JSONB NOT NULL, removed JSONB NOT NULL,"
+        'CREATE TABLE erasure (kind TEXT NOT NULL, subject TEXT COLLATE "C" NOT NULL, reason TEXT'
+        " NOT NULL, asked_by TEXT NOT NULL,"
+        " begun_at TIMESTAMP WITH TIME ZONE NOT NULL, completed_at TIMESTAMP WITH TIME ZONE, done"
+        " JSONB NOT NULL, removed JSONB NOT NULL,"
         " PRIMARY KEY (kind, subject))"
     )
     op.execute(
-        'CREATE TABLE erased_record (id UUID NOT NULL, kind TEXT NOT NULL, grid TEXT COLLATE "C" NOT NULL, rev BIGINT NOT NULL,'
+        'CREATE TABLE erased_record (id UUID NOT NULL, kind TEXT NOT NULL, grid TEXT COLLATE "C"'
+        " NOT NULL, rev BIGINT NOT NULL,"
         " at TIMESTAMP WITH TIME ZONE NOT NULL, PRIMARY KEY (id, kind))"
     )
     op.execute("ALTER TABLE audit ADD COLUMN units TEXT[] NOT NULL DEFAULT '{}'")

@@ -22,13 +22,16 @@ def upgrade() -> None:
     op.execute("ALTER TABLE held ADD COLUMN seen BIGINT")
     op.execute("ALTER TABLE server ADD COLUMN timeline TEXT NOT NULL DEFAULT ''")
     op.execute(
-        "CREATE TABLE timeline (name TEXT PRIMARY KEY, number BIGINT NOT NULL UNIQUE, begun_at TIMESTAMP WITH TIME ZONE NOT NULL)"
+        "CREATE TABLE timeline (name TEXT PRIMARY KEY, number BIGINT NOT NULL UNIQUE, begun_at"
+        " TIMESTAMP WITH TIME ZONE NOT NULL)"
     )
     op.execute(
-        'CREATE TABLE timeline_head (number BIGINT NOT NULL, grid TEXT COLLATE "C" NOT NULL, rev BIGINT NOT NULL, PRIMARY KEY (number, grid))'
+        'CREATE TABLE timeline_head (number BIGINT NOT NULL, grid TEXT COLLATE "C" NOT NULL, rev'
+        " BIGINT NOT NULL, PRIMARY KEY (number, grid))"
     )
     op.execute(
-        "CREATE TABLE timeline_acked (number BIGINT NOT NULL, device UUID NOT NULL, acked_seq BIGINT NOT NULL, PRIMARY KEY (number, device))"
+        "CREATE TABLE timeline_acked (number BIGINT NOT NULL, device UUID NOT NULL, acked_seq"
+        " BIGINT NOT NULL, PRIMARY KEY (number, device))"
     )
 
 

@@ -16,7 +16,8 @@ loses = None
 def upgrade() -> None:
     """One row, of which only the moment changes."""
     op.execute(
-        "CREATE TABLE write_probe (one BOOLEAN PRIMARY KEY CHECK (one), at TIMESTAMP WITH TIME ZONE NOT NULL)"
+        "CREATE TABLE write_probe (one BOOLEAN PRIMARY KEY CHECK (one), at TIMESTAMP WITH TIME"
+        " ZONE NOT NULL)"
     )
     op.execute("INSERT INTO write_probe VALUES (true, now())")
 

@@ -337,7 +337,8 @@ def _refuse_own(caller: Caller, staff_code: str) -> None:
     if staff_code == caller.staff_code:
         raise Problem(
             NOT_ALLOWED,
-            "Not for your own account: change your password at POST /v1/auth/password, or ask a colleague.",
+            "Not for your own account: change your password at POST /v1/auth/password, or ask a"
+            " colleague.",
         )
 
 

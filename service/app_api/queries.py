@@ -40,7 +40,8 @@ async def request(connection: Connection, number: str, client: str) -> Row | Non
     """How a request of this app stands."""
     return await connection.fetchrow(
         """
-        SELECT r.number, r.problem::text, r.created_at, c.state, c.due, c.resolved_at, c.satisfied, c.grid FROM receipt r
+        SELECT r.number, r.problem::text, r.created_at, c.state, c.due, c.resolved_at, c.satisfied,
+               c.grid FROM receipt r
         JOIN case_file c ON c.problem = r.problem WHERE r.number = $1 AND r.client = $2
         """,
         number,
@@ -51,7 +52,8 @@ async def request(connection: Connection, number: str, client: str) -> Row | Non
 async def steps(connection: Connection, problem: str) -> list[Row]:
     """What was done about a problem, without notes and names."""
     return await connection.fetch(
-        "SELECT action, at FROM step WHERE problem_id = $1 AND NOT deleted AND action <> 'note' ORDER BY stamp, id",
+        "SELECT action, at FROM step WHERE problem_id = $1 AND NOT deleted AND action <> 'note'"
+        " ORDER BY stamp, id",
         problem,
     )
 
@@ -77,7 +79,8 @@ async def villages(
     return await connection.fetch(
         f"""
         SELECT v.code, v.name, t.name AS township, b.name AS banner,
-               coalesce(json_agg(json_build_object('staff_code', c.staff_code, 'name', c.name, 'role', p.role, 'phone', c.phone)
+               coalesce(json_agg(json_build_object('staff_code', c.staff_code, 'name', c.name,
+               'role', p.role, 'phone', c.phone)
                                  ORDER BY array_position({wanted}::text[], p.role), c.staff_code)
                         FILTER (WHERE c.staff_code IS NOT NULL), '[]') AS contacts
         FROM unit v JOIN unit t ON t.code = v.parent JOIN unit b ON b.code = t.parent

@@ -6,9 +6,15 @@ from datetime import datetime
 from service.kit.bounded import bounded
 from service.kit.database import Connection, Row
 
-_COLUMNS = "id::text, unit, kind, title, body, state, author, created_at, updated_at, published_at, withdrawn_at"
+_COLUMNS = (
+    "id::text, unit, kind, title, body, state, author, created_at, updated_at,"
+    " published_at, withdrawn_at"
+)
 # For whom an article is meant: the units at or above the reader's, and those below it.
-_MEANT = "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE a.unit >= u.code AND a.unit < u.code || ':' OR starts_with(u.code, a.unit))"
+_MEANT = (
+    "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE a.unit >= u.code"
+    " AND a.unit < u.code || ':' OR starts_with(u.code, a.unit))"
+)
 
 
 async def articles(
@@ -27,7 +33,8 @@ async def articles(
         bounded(f"""
         SELECT {_COLUMNS} FROM article a
         WHERE {_MEANT} AND ($3::text IS NULL OR a.kind = $3) AND ($4::text IS NULL OR a.state = $4)
-          AND (a.state = 'published' OR EXISTS (SELECT FROM unnest($2::text[]) AS e(code) WHERE starts_with(a.unit, e.code)))
+          AND (a.state = 'published' OR EXISTS
+              (SELECT FROM unnest($2::text[]) AS e(code) WHERE starts_with(a.unit, e.code)))
           AND ($5::timestamptz IS NULL OR (a.updated_at, a.id) < ($5, $6::uuid))
         ORDER BY a.updated_at DESC, a.id DESC LIMIT $7
         """),
@@ -47,7 +54,8 @@ async def article(
     """One article meant for these units; what is not published only where the caller edits."""
     return await connection.fetchrow(
         f"SELECT {_COLUMNS} FROM article a WHERE {_MEANT} AND a.id = $3"
-        " AND (a.state = 'published' OR EXISTS (SELECT FROM unnest($2::text[]) AS e(code) WHERE starts_with(a.unit, e.code)))",
+        " AND (a.state = 'published' OR EXISTS (SELECT FROM unnest($2::text[]) AS e(code)"
+        " WHERE starts_with(a.unit, e.code)))",
         list(units),
         list(edited),
         id,
@@ -58,7 +66,8 @@ async def lock_article(connection: Connection, id: str, edited: Sequence[str]) -
     """One article of a unit that the caller edits, locked."""
     return await connection.fetchrow(
         f"SELECT {_COLUMNS} FROM article a WHERE id = $1"
-        " AND EXISTS (SELECT FROM unnest($2::text[]) AS e(code) WHERE starts_with(a.unit, e.code)) FOR UPDATE",
+        " AND EXISTS (SELECT FROM unnest($2::text[]) AS e(code)"
+        " WHERE starts_with(a.unit, e.code)) FOR UPDATE",
         id,
         list(edited),
     )
@@ -77,7 +86,8 @@ async def add_article(
     """Keeps a draft; False when there is an article with this id already."""
     status = await connection.execute(
         """
-        INSERT INTO article (id, unit, mailbox, rev, kind, title, body, state, author, created_at, updated_at)
+        INSERT INTO article (id, unit, mailbox, rev, kind, title, body, state, author, created_at,
+            updated_at)
         VALUES ($1, $2, '#' || $2, 0, $3, $4, $5, 'draft', $6, $7, $7) ON CONFLICT (id) DO NOTHING
         """,
         id,

@@ -81,9 +81,11 @@ async def record(
     await connection.execute(
         """
         INSERT INTO audit (id, at, staff_code, action, subjects, count, address, request_id, units)
-        VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7, CASE WHEN cardinality($8::text[]) > 0 THEN $8::text[] ELSE (
+        VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7, CASE WHEN cardinality($8::text[]) > 0
+            THEN $8::text[] ELSE (
             SELECT coalesce(array_agg(DISTINCT p.unit::text), '{}') FROM post p
-            WHERE p.staff_code = $2 AND p.valid_from <= $1 AND (p.valid_to IS NULL OR p.valid_to > $1)) END)
+            WHERE p.staff_code = $2 AND p.valid_from <= $1
+                AND (p.valid_to IS NULL OR p.valid_to > $1)) END)
         """,
         at,
         staff_code,

@@ -15,7 +15,8 @@ async def may_change_trail(connection: Connection) -> str | None:
         """
         SELECT rolname FROM pg_roles, pg_class
         WHERE rolname = current_user AND pg_class.oid = 'audit'::regclass
-          AND (rolsuper OR has_table_privilege('audit', 'UPDATE, DELETE, TRUNCATE, TRIGGER') OR pg_has_role(relowner, 'MEMBER'))
+          AND (rolsuper OR has_table_privilege('audit', 'UPDATE, DELETE, TRUNCATE, TRIGGER')
+              OR pg_has_role(relowner, 'MEMBER'))
         """
     )
     return name
@@ -53,12 +54,15 @@ async def entries(
     """
     return await connection.fetch(
         bounded("""
-        SELECT id::text, at, staff_code, action, subjects, count, address, request_id, units FROM audit
+        SELECT id::text, at, staff_code, action, subjects, count, address, request_id, units
+            FROM audit
         WHERE ($1::text IS NULL OR staff_code = $1) AND ($2::text IS NULL OR action = $2)
           AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4)
           AND ($5::timestamptz IS NULL OR (at, id) < ($5, $6::uuid))
-          AND (EXISTS (SELECT FROM unnest(units) AS u(code), unnest($8::text[]) AS mine(code) WHERE starts_with(u.code, mine.code))
-               OR cardinality(units) = 0 AND EXISTS (SELECT FROM unit t WHERE t.parent IS NULL AND t.code = ANY($8::text[])))
+          AND (EXISTS (SELECT FROM unnest(units) AS u(code), unnest($8::text[]) AS mine(code)
+              WHERE starts_with(u.code, mine.code))
+               OR cardinality(units) = 0 AND EXISTS
+                   (SELECT FROM unit t WHERE t.parent IS NULL AND t.code = ANY($8::text[])))
         ORDER BY at DESC, id DESC LIMIT $7
         """),
         staff_code,

@@ -13,7 +13,8 @@ log = logging.getLogger("gridloop")
 WARNING = (
     "the service connects to the database as ‘%s’, which may change the audit trail and the tables:"
     " whoever slips SQL into the service could, too."
-    " Keep that URL as GRIDLOOP_OWNER_DATABASE_URL, let GRIDLOOP_DATABASE_URL name a role of its own"
+    " Keep that URL as GRIDLOOP_OWNER_DATABASE_URL, let GRIDLOOP_DATABASE_URL name a role of its"
+    " own"
     " (postgresql://gridloop_service:PASSWORD@…), and run ‘gridloop migrate’, which makes that role"
 )
 

@@ -67,7 +67,10 @@ def _text(moment: datetime | None) -> str | None:
     return None if moment is None else canonical_moment(moment)
 
 
-_WRITE = f"INSERT INTO case_file ({_NAMES}) SELECT * FROM unnest({_ARRAYS}) ON CONFLICT (problem) DO UPDATE SET {_UPDATES}"
+_WRITE = (
+    f"INSERT INTO case_file ({_NAMES}) SELECT * FROM unnest({_ARRAYS})"
+    f" ON CONFLICT (problem) DO UPDATE SET {_UPDATES}"
+)
 
 
 def writing(filed: Collection[Filed]) -> Cte:

@@ -67,7 +67,8 @@ def account_password(
         refuse_weak(password, [staff_code])
         run(settings, give)
         console.print(
-            f"{staff_code} signs in with this password within {settings.first_password_hours} hours and then chooses another."
+            f"{staff_code} signs in with this password within {settings.first_password_hours}"
+            " hours and then chooses another."
         )
 
 
@@ -92,7 +93,8 @@ def account_reset_otp(staff_code: str, data: Data = None) -> None:
     with database_url(chosen(data)) as settings:
         run(settings, reset)
     console.print(
-        f"{staff_code} signs in without a code, and sets up another second factor where the role asks for one."
+        f"{staff_code} signs in without a code, and sets up another second factor where the role"
+        " asks for one."
     )
 
 

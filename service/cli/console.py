@@ -35,7 +35,8 @@ async def load_roster(settings: Settings) -> None:
     finally:
         await pool.close()
     console.print(
-        f"Roster: {loaded.units} units ({loaded.new_units} new), {loaded.cadres} cadres ({loaded.new_cadres} new), "
+        f"Roster: {loaded.units} units ({loaded.new_units} new), {loaded.cadres} cadres"
+        f" ({loaded.new_cadres} new), "
         f"{loaded.households} households ({loaded.new_households} new)."
     )
 

@@ -34,13 +34,15 @@ erase_app = typer.Typer(
 )
 
 OWNER_NEEDED = Text(
-    "To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of a superuser."
+    "To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of"
+    " a superuser."
 )
 
 
 STATEMENTS_NEEDED = Text(
     "The role of GRIDLOOP_OWNER_DATABASE_URL may not do all that is needed."
-    " Ask an administrator of the database to run these statements in it, then run ‘gridloop migrate’ again:"
+    " Ask an administrator of the database to run these statements in it, then run ‘gridloop"
+    " migrate’ again:"
 )
 
 
@@ -156,14 +158,16 @@ def _show_plan(url: str, to: str | None) -> None:
     stops = migration_plan.stops_older(found)
     if stops and found.tables.revision is not None:
         text = Text(
-            "End all processes of the release before first: revision {revision} takes away what they need. Until the newer release runs,"
+            "End all processes of the release before first: revision {revision} takes away what"
+            " they need. Until the newer release runs,"
             " phones keep what they write.",
             revision=stops[0].declared.revision,
         )
         console.print(in_language(text, language), highlight=False, soft_wrap=True)
     elif found.forward and found.tables.revision is not None:
         text = Text(
-            "Processes of the release before may run on meanwhile; change them over one by one afterwards."
+            "Processes of the release before may run on meanwhile; change them over one by one"
+            " afterwards."
         )
         console.print(in_language(text, language), highlight=False, soft_wrap=True)
 
@@ -304,7 +308,8 @@ def fill(
         finally:
             await pool.close()
         console.print(
-            f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps, {filled.texts} analyses and summaries,"
+            f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps,"
+            f" {filled.texts} analyses and summaries,"
             f" and the log of {filled.mutations} mutations."
         )
 
@@ -320,14 +325,16 @@ def _stopped(done: int, parts: int, found: int, mend: bool) -> Text:
     """What is said of a check that was interrupted."""
     if mend:
         return Text(
-            "Stopped after {done} of {parts} parts: {found} differences in them were mended, and nothing else was changed."
+            "Stopped after {done} of {parts} parts: {found} differences in them were mended, and"
+            " nothing else was changed."
             " Run ‘gridloop check --mend’ again for the rest.",
             done=done,
             parts=parts,
             found=found,
         )
     return Text(
-        "Stopped after {done} of {parts} parts: {found} differences were found in them. Run ‘gridloop check’ again to look at all.",
+        "Stopped after {done} of {parts} parts: {found} differences were found in them. Run"
+        " ‘gridloop check’ again to look at all.",
         done=done,
         parts=parts,
         found=found,

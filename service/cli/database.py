@@ -28,7 +28,10 @@ T = TypeVar("T")
 log = logging.getLogger("gridloop")
 
 SERVICE, OWNER = "GRIDLOOP_DATABASE_URL", "GRIDLOOP_OWNER_DATABASE_URL"
-AS_ROOT = "running as root: better start Gridloop as an ordinary user; an embedded PostgreSQL runs as the user gridloop-postgres"
+AS_ROOT = (
+    "running as root: better start Gridloop as an ordinary user; an embedded PostgreSQL runs"
+    " as the user gridloop-postgres"
+)
 
 
 @contextmanager
@@ -67,8 +70,10 @@ def _refuse_empty(folder: Path) -> None:
     ):  # a link that leads nowhere is told of where the database is started
         raise Refusal(
             Text(
-                "There is no database in the folder {folder}. Name its folder with --data or GRIDLOOP_DATA, or a database with"
-                " GRIDLOOP_DATABASE_URL; ‘gridloop serve’ and ‘gridloop roster load’ make a new one.",
+                "There is no database in the folder {folder}. Name its folder with --data or"
+                " GRIDLOOP_DATA, or a database with"
+                " GRIDLOOP_DATABASE_URL; ‘gridloop serve’ and ‘gridloop roster load’ make a new"
+                " one.",
                 folder=folder.absolute(),
             )
         )
@@ -83,21 +88,24 @@ async def reach(url: str, setting: str) -> None:
     except asyncpg.InvalidAuthorizationSpecificationError:
         raise Refusal(
             Text(
-                "PostgreSQL does not let the role of {setting} in; check the role and its password in that URL.",
+                "PostgreSQL does not let the role of {setting} in; check the role and its password"
+                " in that URL.",
                 setting=setting,
             )
         ) from None
     except asyncpg.InvalidCatalogNameError:
         raise Refusal(
             Text(
-                "There is no such database as {setting} names; check the name, or let an administrator make it.",
+                "There is no such database as {setting} names; check the name, or let an"
+                " administrator make it.",
                 setting=setting,
             )
         ) from None
     except (asyncpg.InterfaceError, ValueError):
         raise Refusal(
             Text(
-                "{setting} is no URL of a PostgreSQL database; write postgresql://ROLE:PASSWORD@HOST/DATABASE.",
+                "{setting} is no URL of a PostgreSQL database; write"
+                " postgresql://ROLE:PASSWORD@HOST/DATABASE.",
                 setting=setting,
             ),
             WRONG_USE,
@@ -105,7 +113,8 @@ async def reach(url: str, setting: str) -> None:
     except (asyncpg.PostgresError, OSError, TimeoutError) as error:
         raise Refusal(
             Text(
-                "The database of {setting} cannot be reached: {why}. Check host and port in that URL, and whether PostgreSQL runs.",
+                "The database of {setting} cannot be reached: {why}. Check host and port in that"
+                " URL, and whether PostgreSQL runs.",
                 setting=setting,
                 why=type(error).__name__,
             )

@@ -49,7 +49,8 @@ def keys_rotate(
             return await Tokens(database, settings).rotate(now, at_once, act)
 
         console.print(
-            f"Key {run(settings, rotate)} signs from now on; running processes take it within a minute."
+            f"Key {run(settings, rotate)} signs from now on; running processes take it within a"
+            " minute."
         )
 
 
@@ -68,7 +69,8 @@ def keys_reencrypt(
         bool,
         typer.Option(
             "--give-up",
-            help="Record completion even though a key is missing: what it encrypted stays unreadable.",
+            help="Record completion even though a key is missing: what it encrypted stays"
+            " unreadable.",
         ),
     ] = False,
 ) -> None:
@@ -100,15 +102,18 @@ def keys_reencrypt(
     console.print(f"{outcome.changed} rows were encrypted anew by key {settings.keyring.kid}.")
     if outcome.lost:
         console.print(
-            f"[yellow]{outcome.lost} values could not be decrypted and were left as they are.[/yellow]"
+            f"[yellow]{outcome.lost} values could not be decrypted and were left as they"
+            " are.[/yellow]"
         )
     if outcome.missing:
         console.print(
-            f"[red]Keys are missing: {', '.join(sorted(outcome.missing))}.[/red] Add them and run this again."
+            f"[red]Keys are missing: {', '.join(sorted(outcome.missing))}.[/red] Add them and run"
+            " this again."
         )
     if not outcome.complete:
         console.print(
-            "Completion was not recorded: the previous release's form is still read, too. --give-up records it all the same."
+            "Completion was not recorded: the previous release's form is still read, too."
+            " --give-up records it all the same."
         )
     if (outcome.lost or outcome.missing or not outcome.complete) and not give_up:
         raise typer.Exit(1)

@@ -59,7 +59,8 @@ def refusal_of(error: Exception) -> Refusal | None:
         case asyncpg.InsufficientPrivilegeError():
             return Refusal(
                 Text(
-                    "The role of the database may not do this: {why}. Set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the"
+                    "The role of the database may not do this: {why}. Set"
+                    " GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the"
                     " tables, and run ‘gridloop migrate’ if that was not done yet.",
                     why=error.args[0] if error.args else "",
                 )

@@ -47,7 +47,8 @@ def serve(
     proxy: Annotated[
         list[str],
         typer.Option(
-            help="Address or network of a proxy that may say where a request came from; give it several times."
+            help="Address or network of a proxy that may say where a request came from; give it"
+            " several times."
         ),
     ] = [],  # noqa: B006 - typer reads it and changes nothing
     trust_clock: Annotated[

@@ -50,7 +50,8 @@ def conformance(
     only: Annotated[
         list[str],
         typer.Option(
-            help="Play these transcripts, by the names of their files, and no history; several times."
+            help="Play these transcripts, by the names of their files, and no history; several"
+            " times."
         ),
     ] = [],  # noqa: B006 - typer reads it and changes nothing
     seeds: Annotated[
@@ -119,7 +120,8 @@ def demo(
             except asyncpg.ObjectInUseError:
                 raise Refusal(
                     Text(
-                        "Another demo uses this data folder. Stop it first, or name another: ARGS='--data FOLDER'"
+                        "Another demo uses this data folder. Stop it first, or name another:"
+                        " ARGS='--data FOLDER'"
                     )
                 ) from None
             settings = migrate_embedded(settings, url)

@@ -51,10 +51,8 @@ def run(
     """Tests the client that a command starts, or that listens at a URL; returns the exit code."""
     unknown = sorted({*wanted.only} - played_by(CLIENT).keys())
     if unknown:
-        console.print(
-            f"[red]{in_language(Text('There is no transcript {names}.', names=unknown), language)}[/red]",
-            highlight=False,
-        )
+        said = in_language(Text("There is no transcript {names}.", names=unknown), language)
+        console.print(f"[red]{said}[/red]", highlight=False)
         return 1
     client = reached(url, TIMEOUT_S) if url else started(command or REFERENCE, TIMEOUT_S)
     with progress_bar() as progress:

@@ -64,7 +64,8 @@ class Tokens:
         ):
             self.faults.append(
                 Text(
-                    "sends the last refresh token or cursor as predecessor when a device id takes the place of another"
+                    "sends the last refresh token or cursor as predecessor when a device id takes"
+                    " the place of another"
                 )
             )
         return self._give(device)
@@ -162,7 +163,8 @@ class FakeServer:
         if self._forms:
             self.faults.append(
                 Text(
-                    "asks the token endpoint as PROTOCOL.md says under Signing in: {count} requests did not come",
+                    "asks the token endpoint as PROTOCOL.md says under Signing in: {count}"
+                    " requests did not come",
                     count=len(self._forms),
                 )
             )

@@ -28,19 +28,23 @@ REQUEST: Mapping[str, Text] = {
     "queued": Text("`queued` is the number of mutations that remain on the phone after these"),
     "again": Text("`again` names the mismatched grids with the next exchange, and no others"),
     "mutations": Text(
-        "the unacknowledged mutations go in order of `seq`, without gaps; what was sent under a seq never changes"
+        "the unacknowledged mutations go in order of `seq`, without gaps; what was sent under a"
+        " seq never changes"
     ),
     "grids": Text(
-        "a copy is proved by grid, highest rev, count and digest of the live records that a first pull would give now"
+        "a copy is proved by grid, highest rev, count and digest of the live records that a first"
+        " pull would give now"
     ),
 }
 MUTATION: Mapping[str, Text] = {
     "base": Text("`base` is the rev that the copy has, 0 for a record that is not in it"),
     "stamp": Text(
-        "a stamp is the later of the wall clock and the last stamp plus one; a clock put back by more than a minute is followed"
+        "a stamp is the later of the wall clock and the last stamp plus one; a clock put back by"
+        " more than a minute is followed"
     ),
     "fields": Text(
-        "a mutation holds only what changed, in canonical form; set fields as additions and removals"
+        "a mutation holds only what changed, in canonical form; set fields as additions and"
+        " removals"
     ),
     "epoch": Text("`epoch` is the server’s epoch to which `base` belongs"),
     "base_grid": Text(
@@ -52,22 +56,27 @@ MUTATION: Mapping[str, Text] = {
 }
 STATE: Mapping[str, Text] = {
     "device": Text(
-        "a device keeps its id, and takes another one only where PROTOCOL.md says: start as a new device"
+        "a device keeps its id, and takes another one only where PROTOCOL.md says: start as a new"
+        " device"
     ),
     "acked": Text("`acked` is what the server last said, or where tracing back begins"),
     "tracing": Text(
-        "a phone traces back after a new epoch, `acked` below its own, or seq-gap, until all was shown again"
+        "a phone traces back after a new epoch, `acked` below its own, or seq-gap, until all was"
+        " shown again"
     ),
     "pending": Text("what is not acknowledged stays in the outbox, in order"),
     "held": Text(
-        "a held mutation is shown to its author with its reason, until a notice says that it was decided"
+        "a held mutation is shown to its author with its reason, until a notice says that it was"
+        " decided"
     ),
     "conflicts": Text("a verdict lists what was kept and what lost"),
     "records": Text(
-        "the copy holds what the answers brought: whole answers, newest revs, nothing that is gone or was not brought again"
+        "the copy holds what the answers brought: whole answers, newest revs, nothing that is gone"
+        " or was not brought again"
     ),
     "shown": Text(
-        "pending mutations lie over the copy: null removes, sets take additions and lose removals, `delete` hides"
+        "pending mutations lie over the copy: null removes, sets take additions and lose removals,"
+        " `delete` hides"
     ),
 }
 NEXT: Mapping[str, Text] = {

@@ -152,7 +152,10 @@ class RealService:
     async def log(self) -> list[dict[str, Any]]:
         """The bodies of all mutations that phones handed in."""
         database: Database = self._app.state.gridloop.database
-        sql = "SELECT device::text, seq, received_at, kind, id, grid, body FROM mutation WHERE origin IS NULL ORDER BY device, seq"
+        sql = (
+            "SELECT device::text, seq, received_at, kind, id, grid, body FROM mutation"
+            " WHERE origin IS NULL ORDER BY device, seq"
+        )
         async with database.reading() as connection:
             cipher = await cipher_of(connection, self._app.state.gridloop.settings)
             bodies = await read_bodies(connection, cipher, await connection.fetch(sql))

@@ -142,7 +142,8 @@ class ReferencePhone:
         """What the phone holds and shows."""
         store = self.device.store
         rows = store._db.execute(
-            "SELECT kind, id, grid, rev, deleted, fields, stale FROM record WHERE kind != 'held' ORDER BY kind, id"
+            "SELECT kind, id, grid, rev, deleted, fields, stale FROM record WHERE kind != 'held'"
+            " ORDER BY kind, id"
         )
         records = [
             {"kind": kind, "id": id, "grid": grid}

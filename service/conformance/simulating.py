@@ -414,7 +414,8 @@ class Simulated:
                 if not await self._sync(name) and not self.findings:
                     self._found(
                         Text(
-                            "hands in everything and pulls until there is nothing more, once the network is good"
+                            "hands in everything and pulls until there is nothing more, once the"
+                            " network is good"
                         ),
                         "done",
                         "later",

@@ -19,8 +19,19 @@ from sync_protocol.clock import make_stamp
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import from_ms
 
-_DEVICE_COLUMNS = ("id", "staff_code", "name", "platform", "app_version", "acked_seq", "last_stamp", "queued", "clock_offset_ms",
-                   "created_at", "last_seen")  # fmt: skip
+_DEVICE_COLUMNS = (
+    "id",
+    "staff_code",
+    "name",
+    "platform",
+    "app_version",
+    "acked_seq",
+    "last_stamp",
+    "queued",
+    "clock_offset_ms",
+    "created_at",
+    "last_seen",
+)
 
 
 class Phone(msgspec.Struct):

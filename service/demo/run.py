@@ -41,7 +41,8 @@ def run(settings: Settings, port: int, once: bool, console: Console) -> int:
     """Runs the whole demo; returns the exit code."""
     if _taken(port):
         console.print(
-            f"[red]Port {port} is in use.[/red] Name another one: make demo ARGS='--port {port + 1}'"
+            f"[red]Port {port} is in use.[/red] Name another one: make demo ARGS='--port"
+            f" {port + 1}'"
         )
         return 1
     asyncio.run(_run(settings, port, once, console))
@@ -200,7 +201,8 @@ def _print(
         )
     )
     console.print(
-        f"Answers lost on the way: {lost}; logs that arrived after the week: {summary['late_arrivals']}."
+        f"Answers lost on the way: {lost}; logs that arrived after the week:"
+        f" {summary['late_arrivals']}."
     )
 
 
@@ -252,7 +254,8 @@ def _say_how(
     seconds: float,
 ) -> None:
     console.print(
-        f"\nDone in {seconds:.0f} s. The docs are at {base_url}/docs. Sign in as supervisor, cadre or worker:"
+        f"\nDone in {seconds:.0f} s. The docs are at {base_url}/docs. Sign in as supervisor, cadre"
+        " or worker:"
     )
     console.print(
         f"  S{township}, C{workers[0][1][:12]}-1, {workers[0][0]}, admin; password {DEMO_PASSWORD}",
@@ -260,12 +263,14 @@ def _say_how(
     )
     console.print(
         f"  TOKEN=$(curl -s {base_url}/v1/auth/token -d grant_type=password -d username=S{township}"
-        f" -d password={DEMO_PASSWORD} | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')",
+        f" -d password={DEMO_PASSWORD} | python3 -c 'import json,sys;"
+        ' print(json.load(sys.stdin)["access_token"])\')',
         highlight=False,
         soft_wrap=True,
     )
     console.print(
-        f"  curl -s '{base_url}/v1/summaries/weekly?unit={township}&week={week}' -H \"Authorization: Bearer $TOKEN\"",
+        f"  curl -s '{base_url}/v1/summaries/weekly?unit={township}&week={week}' -H"
+        ' "Authorization: Bearer $TOKEN"',
         highlight=False,
         soft_wrap=True,
     )

@@ -27,10 +27,14 @@ async def mutations(
     they are.
     """
     sql = """
-        SELECT m.received_at, m.device::text, m.seq, m.staff_code, coalesce(c.name, '') AS name, coalesce(d.name, '') AS device_name,
+        SELECT m.received_at, m.device::text, m.seq, m.staff_code, coalesce(c.name, '') AS name,
+               coalesce(d.name, '') AS device_name,
                m.kind, m.id, m.grid, m.stamp, m.offset_ms, m.body, m.outcome, m.rev, m.verdict
-        FROM mutation m LEFT JOIN cadre c ON c.staff_code = m.staff_code LEFT JOIN device d ON d.id = m.device
-        WHERE m.id = $1 AND m.kind = $2 AND ($3::timestamptz IS NULL OR (m.received_at, m.device, m.seq) > ($3, $4::uuid, $5::bigint))
+        FROM mutation m LEFT JOIN cadre c ON c.staff_code = m.staff_code LEFT JOIN device d
+            ON d.id = m.device
+        WHERE m.id = $1 AND m.kind = $2 AND
+            ($3::timestamptz IS NULL OR (m.received_at, m.device, m.seq)
+                > ($3, $4::uuid, $5::bigint))
         ORDER BY m.received_at, m.device, m.seq LIMIT $6
     """
     return await connection.fetch(

@@ -28,14 +28,17 @@ _LAST = """
             SELECT v.span, v.grid FROM visited_household v
             WHERE v.household = h.id AND v.span LIKE '____-W__' ORDER BY v.span DESC LIMIT 1) AS w
         JOIN visit x ON x.grid = w.grid AND x.household_id = h.id AND NOT x.deleted
-             AND x.visited_at >= (to_date(w.span, 'IYYY"-W"IW')::timestamp AT TIME ZONE 'Asia/Shanghai')
-             AND x.visited_at < ((to_date(w.span, 'IYYY"-W"IW') + 7)::timestamp AT TIME ZONE 'Asia/Shanghai')
+             AND x.visited_at >= (to_date(w.span, 'IYYY"-W"IW')::timestamp AT TIME ZONE
+                 'Asia/Shanghai')
+             AND x.visited_at < ((to_date(w.span, 'IYYY"-W"IW') + 7)::timestamp AT TIME ZONE
+                 'Asia/Shanghai')
     ) AS last ON true
 """
 
 
 _COLUMNS = f"""
-    SELECT h.id::text, h.grid, h.rev, h.head_name, h.phone, h.address, h.members, coalesce(h.tags, '{{}}') AS tags, h.contact_member,
+    SELECT h.id::text, h.grid, h.rev, h.head_name, h.phone, h.address, h.members,
+           coalesce(h.tags, '{{}}') AS tags, h.contact_member,
            h.lead_member, last.at AS last_visit
     FROM household h {_LAST}
 """

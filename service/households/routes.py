@@ -134,7 +134,8 @@ def _refuse_tags(caller: Caller, units: Sequence[str]) -> None:
     for unit in units:
         if caller.view_of(unit) is View.SUMMARISED:
             text = Text(
-                "The tags of single households are shown from the township down, not for {unit}; ask without them.",
+                "The tags of single households are shown from the township down, not for {unit};"
+                " ask without them.",
                 unit=unit,
             )
             raise Problem(NOT_ALLOWED, text)

@@ -35,7 +35,8 @@ class Strangers:
         if self._told is None or now - self._told >= _TOLD_EVERY_S:
             self._told = now
             log.warning(
-                "forwarded headers from %s are ignored; if that is your proxy, name it: gridloop serve --proxy %s",
+                "forwarded headers from %s are ignored; if that is your proxy, name it: gridloop"
+                " serve --proxy %s",
                 host,
                 host,
             )

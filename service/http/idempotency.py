@@ -96,7 +96,8 @@ class Idempotency:
                     raise Problem(
                         TOO_MANY_KEYS,
                         Text(
-                            "{max} Idempotency-Keys were used within a day, which is the limit; send without a key what may happen twice,"
+                            "{max} Idempotency-Keys were used within a day, which is the limit;"
+                            " send without a key what may happen twice,"
                             " or go on later.",
                             max=state.settings.idempotency_keys,
                         ),
@@ -224,7 +225,8 @@ async def _check_rights(scope: Scope, state: State, claims: Claims, known: Any) 
     if not set(known["rights"] or ()) <= set(scope["rights"]):
         raise Problem(
             NOT_ALLOWED,
-            "Your posts have changed since this request was first sent; its answer is not given again. Look for the record itself.",
+            "Your posts have changed since this request was first sent; its answer is not given"
+            " again. Look for the record itself.",
         )
 
 
@@ -254,8 +256,10 @@ async def _repeat(
     if isinstance(text, Undecrypted) or text == erased.ANSWER:
         raise Problem(
             NOT_NOW,
-            "This was done when it was first sent with this key, and nothing was done now. What was answered then can no longer be shown:"
-            " personal data in it was erased, or the server lacks the key to it. Look for the record itself.",
+            "This was done when it was first sent with this key, and nothing was done now. What"
+            " was answered then can no longer be shown:"
+            " personal data in it was erased, or the server lacks the key to it. Look for the"
+            " record itself.",
             {"Idempotency-Replayed": "true"},
             first_status=known["status"],
         )

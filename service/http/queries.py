@@ -36,7 +36,8 @@ async def begin(
     if taken:
         return None
     return await connection.fetchrow(
-        "SELECT request, status, headers, body, rights FROM idempotency WHERE caller = $1 AND key = $2",
+        "SELECT request, status, headers, body, rights FROM idempotency WHERE caller = $1"
+        " AND key = $2",
         caller,
         key,
     )
@@ -66,7 +67,8 @@ async def finish(
     since.
     """
     await connection.execute(
-        "UPDATE idempotency SET status = $4, headers = $5, body = $6, rights = $7 WHERE caller = $1 AND key = $2 AND at = $3",
+        "UPDATE idempotency SET status = $4, headers = $5, body = $6, rights = $7"
+        " WHERE caller = $1 AND key = $2 AND at = $3",
         caller,
         key,
         at,

@@ -16,7 +16,8 @@ _ALWAYS = {
 # What the API answers is data; the docs pages bring their own scripts, from this server.
 _DATA_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 _PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none';"
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; object-src 'none';"
     " base-uri 'none'; frame-ancestors 'none'"
 )
 

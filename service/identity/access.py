@@ -107,7 +107,8 @@ class Caller:
         """
         if is_disguise(kind, name, value, true, self.shown_of(grid)):
             text = Text(
-                "{name} is only how the value is shown to you; leave it as it is, or give the whole value.",
+                "{name} is only how the value is shown to you; leave it as it is, or give the"
+                " whole value.",
                 name=name,
             )
             raise Problem(INVALID, text)
@@ -157,7 +158,8 @@ async def phone(request: Request, state: State) -> tuple[Claims, str, datetime]:
     """The claims, device and moment of a request by a phone."""
     now = state.now()
     claims = await state.of(Tokens).read(await bearer(request), now)
-    state.settings.keyring.refuse_foreign()  # it would take what it gets in place of the values for good
+    # It would take what it gets in place of the values for good.
+    state.settings.keyring.refuse_foreign()
     request.scope["staff"] = hashed(claims.staff_code, state.settings.keyring.log_key)
     if claims.device is None:
         raise Problem(DEVICE_NEEDED, "Sign in with a device_id: only a device can sync.")
@@ -243,7 +245,8 @@ async def _app(
         raise Problem(
             NOT_ALLOWED,
             Text(
-                "The app's token lacks the scope {scope}; ask for a token with it, if it is allowed.",
+                "The app's token lacks the scope {scope}; ask for a token with it, if it is"
+                " allowed.",
                 scope=right.scope or Text("for people"),
             ),
         )
@@ -259,7 +262,8 @@ def _refuse_ended(session: Session, request: Request, state: State, now: datetim
     if session.ended:
         raise Problem(
             SESSION_ENDED,
-            "This sign-in was ended: by signing out, by a new password, by an administrator, or because its refresh token was used twice;"
+            "This sign-in was ended: by signing out, by a new password, by an administrator, or"
+            " because its refresh token was used twice;"
             " sign in again.",
         )
     operation = operation_of(request)

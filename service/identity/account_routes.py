@@ -139,7 +139,8 @@ async def recover(request: Request, body: Recovery) -> Ended:
             ):
                 raise Problem(
                     SIGN_IN_FAILED,
-                    "No account has this staff code and one-time code, or its time is over; check both, or ask for a new code.",
+                    "No account has this staff code and one-time code, or its time is over; check"
+                    " both, or ask for a new code.",
                 )
             await queries.set_password(connection, body.staff_code, new)
             ended = await sessions.end_sessions(connection, body.staff_code, now, "password")

@@ -11,12 +11,14 @@ async def lock_windows(connection: Connection, keys: Sequence[str]) -> dict[str,
     """
     ordered = sorted(keys)
     await connection.execute(
-        "INSERT INTO attempt (key, count, expires_at) SELECT key, 0, 0 FROM unnest($1::text[]) AS t(key) ORDER BY key"
+        "INSERT INTO attempt (key, count, expires_at) SELECT key, 0, 0"
+        " FROM unnest($1::text[]) AS t(key) ORDER BY key"
         " ON CONFLICT (key) DO NOTHING",
         ordered,
     )
     rows = await connection.fetch(
-        "SELECT key, count, expires_at, last_at FROM attempt WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE",
+        "SELECT key, count, expires_at, last_at FROM attempt WHERE key = ANY($1::text[])"
+        " ORDER BY key FOR UPDATE",
         ordered,
     )
     return {row["key"]: row for row in rows}
@@ -28,7 +30,8 @@ async def write_windows(
     """Writes counts, ends and last failures of windows that are locked."""
     await connection.execute(
         "UPDATE attempt a SET count = t.count, expires_at = t.expires_at, last_at = t.last_at"
-        " FROM unnest($1::text[], $2::int[], $3::float8[], $4::float8[]) AS t(key, count, expires_at, last_at)"
+        " FROM unnest($1::text[], $2::int[], $3::float8[], $4::float8[]) AS t(key, count,"
+        " expires_at, last_at)"
         " WHERE a.key = t.key",
         list(windows),
         [count for count, _, _ in windows.values()],
@@ -41,7 +44,8 @@ async def note_failure(connection: Connection, keys: Sequence[str], at: float) -
     """Keeps the moment of a failure in some windows."""
     await connection.execute(
         """
-        WITH mine AS MATERIALIZED (SELECT key FROM attempt WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE)
+        WITH mine AS MATERIALIZED (SELECT key FROM attempt WHERE key = ANY($1::text[])
+        ORDER BY key FOR UPDATE)
         UPDATE attempt a SET last_at = $2 FROM mine WHERE a.key = mine.key
         """,
         list(keys),
@@ -55,8 +59,10 @@ async def give_back(
     """Takes an attempt out of the windows of `keys`; all attempts out of those of `forget`."""
     await connection.execute(
         """
-        WITH mine AS MATERIALIZED (SELECT key FROM attempt WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE)
-        UPDATE attempt a SET count = CASE WHEN a.key = ANY($2::text[]) THEN 0 ELSE greatest(a.count - 1, 0) END,
+        WITH mine AS MATERIALIZED (SELECT key FROM attempt WHERE key = ANY($1::text[])
+        ORDER BY key FOR UPDATE)
+        UPDATE attempt a SET count = CASE WHEN a.key = ANY($2::text[]) THEN 0
+            ELSE greatest(a.count - 1, 0) END,
             last_at = CASE WHEN a.key = ANY($2::text[]) THEN 0 ELSE a.last_at END
         FROM mine WHERE a.key = mine.key
         """,
@@ -89,10 +95,12 @@ async def take_counts(connection: Connection, prefix: str, now: float, seconds: 
     return await connection.fetch(
         """
         WITH over AS MATERIALIZED (
-            SELECT key, count FROM attempt WHERE starts_with(key, $1) AND count > 0 AND NOT (expires_at > $2 AND expires_at <= $2 + $3)
+            SELECT key, count FROM attempt WHERE starts_with(key, $1) AND count > 0
+                AND NOT (expires_at > $2 AND expires_at <= $2 + $3)
             ORDER BY key FOR UPDATE SKIP LOCKED
         )
-        UPDATE attempt a SET count = 0 FROM over WHERE a.key = over.key RETURNING over.key, over.count
+        UPDATE attempt a SET count = 0 FROM over WHERE a.key = over.key
+            RETURNING over.key, over.count
         """,
         prefix,
         now,

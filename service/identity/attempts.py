@@ -234,7 +234,8 @@ def too_many(wait: float) -> Problem:
     return Problem(
         TOO_MANY,
         Text(
-            "Too many attempts have failed; try again in {seconds} seconds, or ask your village secretary or the administrator"
+            "Too many attempts have failed; try again in {seconds} seconds, or ask your village"
+            " secretary or the administrator"
             " for a one-time code.",
             seconds=seconds,
         ),

@@ -115,7 +115,8 @@ def _refuse_the_servers(grant: Grant) -> None:
     if grant.device_id is not None and is_computed(grant.device_id):
         raise Problem(
             INVALID,
-            "device_id is a UUID of version 5, as the server makes them for itself; let the phone make a random one.",
+            "device_id is a UUID of version 5, as the server makes them for itself; let the phone"
+            " make a random one.",
         )
     if grant.platform.strip().lower() == SERVER_PLATFORM:
         raise Problem(
@@ -266,7 +267,8 @@ def posts_ended() -> Problem:
     """The answer to who has no post at present."""
     return Problem(
         POSTS_ENDED,
-        "You have no post at present. A phone may still hand in what it holds, at /v1/sync; for all else ask the administrator.",
+        "You have no post at present. A phone may still hand in what it holds, at /v1/sync; for"
+        " all else ask the administrator.",
     )
 
 
@@ -314,7 +316,8 @@ async def _reason_to_end(
             connection, request, row["staff_code"], "refresh-token-reused", row["device"], now
         )
         return refused(
-            "The refresh token was used again after its successor, so its whole sign-in has been ended; sign in again."
+            "The refresh token was used again after its successor, so its whole sign-in has been"
+            " ended; sign in again."
         )
     if row["device"] is None:
         posts = await queries.posts_of(connection, row["staff_code"])

@@ -26,8 +26,10 @@ _MIN_GUESSES = 10**8
 _LOOKED_AT = 72  # as far as the estimator reads
 
 RULE = Text(
-    "A password has at least 8 characters and is none that others would try first: no common word, name, date, phone number or"
-    " row of keys, in letters or pinyin, and neither the staff code nor the code of a unit in it. Three words that do not"
+    "A password has at least 8 characters and is none that others would try first: no common word,"
+    " name, date, phone number or"
+    " row of keys, in letters or pinyin, and neither the staff code nor the code of a unit in it."
+    " Three words that do not"
     " belong together do well."
 )
 
@@ -70,7 +72,8 @@ class Passwords:
         except TimeoutError:
             raise Problem(
                 UNAVAILABLE,
-                "More people sign in just now than the server can serve; try again in a few seconds.",
+                "More people sign in just now than the server can serve; try again in a few"
+                " seconds.",
                 {"Retry-After": str(random.randint(2, 15))},
             ) from None
         try:

@@ -14,7 +14,8 @@ from sync_protocol.texts import Text
 async def cadre(connection: Connection, staff_code: str) -> Row | None:
     """A cadre by staff code."""
     return await connection.fetchrow(
-        "SELECT staff_code, name, phone, party_member, password, demo, must_change, password_expires_at FROM cadre WHERE staff_code = $1",
+        "SELECT staff_code, name, phone, party_member, password, demo, must_change,"
+        " password_expires_at FROM cadre WHERE staff_code = $1",
         staff_code,
     )
 
@@ -35,7 +36,8 @@ async def set_password(
     password, to be changed.
     """
     status = await connection.execute(
-        "UPDATE cadre SET password = $2, must_change = $3, password_expires_at = $4, demo = false WHERE staff_code = $1",
+        "UPDATE cadre SET password = $2, must_change = $3, password_expires_at = $4, demo = false"
+        " WHERE staff_code = $1",
         staff_code,
         hashed,
         expires_at is not None,
@@ -58,7 +60,8 @@ async def refuse_erased(connection: Connection, staff_code: str) -> None:
         raise Problem(
             NOT_NOW,
             Text(
-                "The data of ‘{cadre}’ was erased, and the account stays empty; a person who comes back gets a new staff code.",
+                "The data of ‘{cadre}’ was erased, and the account stays empty; a person who comes"
+                " back gets a new staff code.",
                 cadre=staff_code,
             ),
         )
@@ -75,7 +78,8 @@ async def set_hash(connection: Connection, staff_code: str, old: str, new: str) 
 
 
 _DEVICE = """
-    SELECT d.id::text, d.staff_code, coalesce(c.name, '') AS cadre_name, d.name, d.platform, d.app_version, d.acked_seq, d.queued,
+    SELECT d.id::text, d.staff_code, coalesce(c.name, '') AS cadre_name, d.name, d.platform,
+           d.app_version, d.acked_seq, d.queued,
            d.clock_offset_ms, d.created_at, d.last_seen, d.revoked_at,
            (SELECT count(*) FROM held h WHERE h.device = d.id AND h.state = 'open')::int AS held
     FROM device d LEFT JOIN cadre c ON c.staff_code = d.staff_code
@@ -92,13 +96,15 @@ async def device(connection: Connection, id: str) -> Row:
 # Whether a cadre is in units ($1) at a moment ($2): one of the posts at present or to come lies
 # there, or, of a cadre without any, one of the former ones; and how many of them lie elsewhere.
 _POSTS_INSIDE = """
-    SELECT count(*) FILTER (WHERE u.code IS NOT NULL) AS inside, count(*) FILTER (WHERE u.code IS NULL) AS outside
+    SELECT count(*) FILTER (WHERE u.code IS NOT NULL) AS inside,
+           count(*) FILTER (WHERE u.code IS NULL) AS outside
     FROM (
         SELECT p.unit, (p.valid_to IS NULL OR p.valid_to > $2) AS is_present,
                bool_or((p.valid_to IS NULL OR p.valid_to > $2)) OVER () AS any_present
         FROM post p WHERE p.staff_code = {staff_code}
     ) AS q LEFT JOIN LATERAL (
-        SELECT t.code FROM unnest($1::text[]) AS t(code) WHERE q.unit >= t.code AND q.unit < t.code || ':' LIMIT 1
+        SELECT t.code FROM unnest($1::text[]) AS t(code) WHERE q.unit >= t.code
+            AND q.unit < t.code || ':' LIMIT 1
     ) AS u ON true
     WHERE q.is_present OR NOT q.any_present
 """
@@ -140,7 +146,8 @@ async def device_in(
     own, locked.
     """
     row = await connection.fetchrow(
-        "SELECT id::text, staff_code, revoked_at FROM device WHERE id = $1 AND platform <> 'server' FOR UPDATE",
+        "SELECT id::text, staff_code, revoked_at FROM device WHERE id = $1"
+        " AND platform <> 'server' FOR UPDATE",
         device,
     )
     if row is None or row["staff_code"] == staff_code:
@@ -181,7 +188,8 @@ async def cadres(
     return await connection.fetch(
         f"""
         SELECT c.staff_code, c.name, c.phone, c.party_member,
-               json_agg(json_build_object('role', p.role, 'unit', p.unit, 'unit_name', u.name, 'valid_from', p.valid_from,
+               json_agg(json_build_object('role', p.role, 'unit', p.unit, 'unit_name', u.name,
+               'valid_from', p.valid_from,
                                           'valid_to', p.valid_to) ORDER BY p.unit, p.role) AS posts
         FROM cadre c JOIN post p ON p.staff_code = c.staff_code LEFT JOIN unit u ON u.code = p.unit
         WHERE {where.sql} GROUP BY c.staff_code ORDER BY c.staff_code LIMIT {last}
@@ -195,10 +203,13 @@ async def cadre_with_posts(connection: Connection, staff_code: str) -> Row:
     row = await connection.fetchrow(
         """
         SELECT c.staff_code, c.name, c.phone, c.party_member,
-               coalesce(json_agg(json_build_object('role', p.role, 'unit', p.unit, 'unit_name', u.name, 'valid_from', p.valid_from,
-                                                   'valid_to', p.valid_to) ORDER BY p.valid_from) FILTER (WHERE p.id IS NOT NULL), '[]')
+               coalesce(json_agg(json_build_object('role', p.role, 'unit', p.unit, 'unit_name',
+               u.name, 'valid_from', p.valid_from,
+                                                   'valid_to', p.valid_to) ORDER BY p.valid_from)
+                                                   FILTER (WHERE p.id IS NOT NULL), '[]')
                AS posts
-        FROM cadre c LEFT JOIN post p ON p.staff_code = c.staff_code LEFT JOIN unit u ON u.code = p.unit
+        FROM cadre c LEFT JOIN post p ON p.staff_code = c.staff_code LEFT JOIN unit u
+            ON u.code = p.unit
         WHERE c.staff_code = $1 GROUP BY c.staff_code
         """,
         staff_code,
@@ -226,7 +237,8 @@ async def correct_cadre(
 ) -> None:
     """Corrects name, phone or membership of a cadre."""
     await connection.execute(
-        "UPDATE cadre SET name = coalesce($2, name), phone = coalesce($3, phone), party_member = coalesce($4, party_member)"
+        "UPDATE cadre SET name = coalesce($2, name), phone = coalesce($3, phone), party_member"
+        " = coalesce($4, party_member)"
         " WHERE staff_code = $1",
         staff_code,
         changes.get("name"),
@@ -238,7 +250,8 @@ async def correct_cadre(
 async def client(connection: Connection, id: str) -> Row | None:
     """An app's account."""
     return await connection.fetchrow(
-        "SELECT id, name, secret, scopes, unit, created_at, revoked_at FROM app_client WHERE id = $1",
+        "SELECT id, name, secret, scopes, unit, created_at, revoked_at FROM app_client"
+        " WHERE id = $1",
         id,
     )
 
@@ -255,8 +268,10 @@ async def add_client(
     """Keeps a new app's account, or gives a known one a new secret and scopes."""
     await connection.execute(
         """
-        INSERT INTO app_client (id, name, secret, scopes, unit, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (id) DO UPDATE SET name = excluded.name, secret = excluded.secret, scopes = excluded.scopes, unit = excluded.unit,
+        INSERT INTO app_client (id, name, secret, scopes, unit, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (id) DO UPDATE SET name = excluded.name, secret = excluded.secret,
+            scopes = excluded.scopes, unit = excluded.unit,
             revoked_at = NULL
         """,
         id,
@@ -305,12 +320,15 @@ async def bind_device(
     """Makes or renews a device's row; `about`: its name, platform and version of the app."""
     row = await connection.fetchrow(
         """
-        INSERT INTO device AS d (id, staff_code, name, platform, app_version, acked_seq, last_stamp, queued, clock_offset_ms, created_at)
+        INSERT INTO device AS d (id, staff_code, name, platform, app_version, acked_seq, last_stamp,
+            queued, clock_offset_ms, created_at)
         VALUES ($1, $2, $3, $4, $5, 0, 0, 0, 0, $6)
         ON CONFLICT (id) DO UPDATE SET
             name = CASE WHEN d.staff_code = excluded.staff_code THEN excluded.name ELSE d.name END,
-            platform = CASE WHEN d.staff_code = excluded.staff_code THEN excluded.platform ELSE d.platform END,
-            app_version = CASE WHEN d.staff_code = excluded.staff_code THEN excluded.app_version ELSE d.app_version END
+            platform = CASE WHEN d.staff_code = excluded.staff_code THEN excluded.platform
+            ELSE d.platform END,
+            app_version = CASE WHEN d.staff_code = excluded.staff_code THEN excluded.app_version
+            ELSE d.app_version END
         RETURNING staff_code, created_at
         """,
         device,
@@ -339,7 +357,8 @@ async def inherit_registration(
 async def signing_keys(connection: Connection, now: datetime) -> list[Row]:
     """The keys that may have signed a token still alive, the newest first."""
     return await connection.fetch(
-        "SELECT kid, private_pem, public_pem FROM signing_key WHERE retired_at IS NULL OR retired_at > $1"
+        "SELECT kid, private_pem, public_pem FROM signing_key WHERE retired_at IS NULL"
+        " OR retired_at > $1"
         " ORDER BY retired_at IS NOT NULL, created_at DESC, kid",
         now,
     )
@@ -351,7 +370,8 @@ async def add_signing_key(
     """Keeps a key pair; with `first`, only if there is none yet, whoever comes first."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtext('gridloop signing key'))")
     await connection.execute(
-        "INSERT INTO signing_key (kid, private_pem, public_pem, created_at) SELECT $1, $2, $3, now()"
+        "INSERT INTO signing_key (kid, private_pem, public_pem, created_at) SELECT $1, $2, $3,"
+        " now()"
         " WHERE NOT ($4 AND EXISTS (SELECT FROM signing_key))",
         kid,
         private_pem,

@@ -81,7 +81,8 @@ async def token(request: Request, grant: Annotated[Grant, Form()]) -> TokenAnswe
             raise Problem(
                 GRANT_REFUSED,
                 Text(
-                    "grant_type ‘{grant}’ is not offered; use password, refresh_token or client_credentials.",
+                    "grant_type ‘{grant}’ is not offered; use password, refresh_token or"
+                    " client_credentials.",
                     grant=grant.grant_type[:40],
                 ),
                 error="unsupported_grant_type",

@@ -21,7 +21,8 @@ async def begin_enrolment(
     status = await connection.execute(
         """
         INSERT INTO second_factor AS f (staff_code, secret, created_at) VALUES ($1, $2, $3)
-        ON CONFLICT (staff_code) DO UPDATE SET secret = excluded.secret, created_at = excluded.created_at
+        ON CONFLICT (staff_code) DO UPDATE
+            SET secret = excluded.secret, created_at = excluded.created_at
         WHERE f.confirmed_at IS NULL
         """,
         staff_code,
@@ -87,7 +88,8 @@ async def lock_codes(
     kept, locked.
     """
     rows = await connection.fetch(
-        "SELECT hash FROM one_time_code WHERE staff_code = $1 AND purpose = $2 AND (expires_at IS NULL OR expires_at > $3)"
+        "SELECT hash FROM one_time_code WHERE staff_code = $1 AND purpose = $2"
+        " AND (expires_at IS NULL OR expires_at > $3)"
         " ORDER BY hash FOR UPDATE",
         staff_code,
         purpose,

@@ -39,7 +39,8 @@ async def session(
     """
     rows = await connection.fetch(
         """
-        SELECT p.role, p.unit, p.valid_from, p.valid_to, d.revoked_at, coalesce(c.must_change, false) AS must_change,
+        SELECT p.role, p.unit, p.valid_from, p.valid_to, d.revoked_at,
+               coalesce(c.must_change, false) AS must_change,
                f.confirmed_at IS NOT NULL AS has_second_factor, r.revoked_at IS NOT NULL AS ended,
                coalesce(r.generation = $4 AND r.first_used_at IS NULL, false) AS is_first_use
         FROM (SELECT $1::text AS staff_code) AS me LEFT JOIN cadre c ON c.staff_code = me.staff_code
@@ -47,7 +48,8 @@ async def session(
         LEFT JOIN second_factor f ON f.staff_code = me.staff_code
         LEFT JOIN LATERAL (
             SELECT revoked_at, generation, first_used_at FROM refresh_token
-            WHERE family = $3::uuid AND generation <= coalesce($4::int, 2147483647) ORDER BY generation DESC LIMIT 1
+            WHERE family = $3::uuid AND generation <= coalesce($4::int, 2147483647)
+            ORDER BY generation DESC LIMIT 1
         ) AS r ON true
         LEFT JOIN post p ON p.staff_code = me.staff_code
         """,
@@ -79,7 +81,8 @@ async def note_first_use(
     used.
     """
     await connection.execute(
-        "UPDATE refresh_token SET first_used_at = $3 WHERE family = $1 AND generation = $2 AND first_used_at IS NULL",
+        "UPDATE refresh_token SET first_used_at = $3 WHERE family = $1 AND generation = $2"
+        " AND first_used_at IS NULL",
         family,
         generation,
         now,
@@ -112,7 +115,8 @@ async def add_refresh_token(connection: Connection, token: NewToken) -> None:
     """Keeps a new refresh token."""
     await connection.execute(
         """
-        INSERT INTO refresh_token (hash, family, staff_code, device, expires_at, generation, family_since, address)
+        INSERT INTO refresh_token (hash, family, staff_code, device, expires_at, generation,
+            family_since, address)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         """,
         *token,
@@ -125,9 +129,11 @@ async def refresh_token(connection: Connection, hash: str) -> Row | None:
     """
     return await connection.fetchrow(
         """
-        SELECT r.hash, r.family::text, r.staff_code, r.device::text, r.expires_at, r.revoked_at, r.generation,
+        SELECT r.hash, r.family::text, r.staff_code, r.device::text, r.expires_at, r.revoked_at,
+               r.generation,
                r.family_since, r.ended_by, r.address, d.created_at AS registered_at, c.must_change
-        FROM refresh_token r JOIN cadre c USING (staff_code) LEFT JOIN device d ON d.id = r.device WHERE r.hash = $1
+        FROM refresh_token r JOIN cadre c USING (staff_code) LEFT JOIN device d ON d.id = r.device
+            WHERE r.hash = $1
         """,
         hash,
     )
@@ -152,7 +158,8 @@ async def replace_hash(connection: Connection, old: str, new: str) -> None:
 async def use_refresh_token(connection: Connection, hash: str, now: datetime) -> None:
     """Keeps that a refresh token was presented."""
     await connection.execute(
-        "UPDATE refresh_token SET used_at = coalesce(used_at, $2), first_used_at = coalesce(first_used_at, $2) WHERE hash = $1",
+        "UPDATE refresh_token SET used_at = coalesce(used_at, $2), first_used_at"
+        " = coalesce(first_used_at, $2) WHERE hash = $1",
         hash,
         now,
     )
@@ -161,7 +168,8 @@ async def use_refresh_token(connection: Connection, hash: str, now: datetime) ->
 async def revoke_family(connection: Connection, family: str, now: datetime, why: str) -> None:
     """Revokes every token that grew from one sign-in."""
     await connection.execute(
-        "UPDATE refresh_token SET revoked_at = $2, ended_by = $3 WHERE family = $1 AND revoked_at IS NULL",
+        "UPDATE refresh_token SET revoked_at = $2, ended_by = $3 WHERE family = $1"
+        " AND revoked_at IS NULL",
         family,
         now,
         why,
@@ -177,7 +185,8 @@ async def end_sessions(
         """
         WITH ended AS (
             UPDATE refresh_token SET revoked_at = $2, ended_by = $4
-            WHERE staff_code = $1 AND revoked_at IS NULL AND ($3::uuid IS NULL OR family <> $3) RETURNING family, expires_at
+            WHERE staff_code = $1 AND revoked_at IS NULL AND ($3::uuid IS NULL OR family <> $3)
+                RETURNING family, expires_at
         )
         SELECT count(DISTINCT family) FILTER (WHERE expires_at > $2) FROM ended
         """,
@@ -193,8 +202,10 @@ async def sessions_of(connection: Connection, staff_code: str, now: datetime) ->
     """The sign-ins of a cadre that are under way, the newest first."""
     return await connection.fetch(
         """
-        SELECT r.family::text AS id, r.device::text, max(d.name) AS device_name, min(r.family_since) AS began_at,
-               max(coalesce(r.first_used_at, r.family_since)) AS last_used_at, max(r.expires_at) AS expires_at,
+        SELECT r.family::text AS id, r.device::text, max(d.name) AS device_name,
+               min(r.family_since) AS began_at,
+               max(coalesce(r.first_used_at, r.family_since)) AS last_used_at,
+               max(r.expires_at) AS expires_at,
                max(r.address) AS address
         FROM refresh_token r LEFT JOIN device d ON d.id = r.device
         WHERE r.staff_code = $1 AND r.revoked_at IS NULL AND r.expires_at > $2
@@ -208,7 +219,8 @@ async def sessions_of(connection: Connection, staff_code: str, now: datetime) ->
 async def is_known_device(connection: Connection, device: str, staff_code: str) -> bool:
     """Whether a device has signed in as this cadre before, and was not revoked."""
     found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM device WHERE id = $1 AND staff_code = $2 AND revoked_at IS NULL AND platform <> 'server')",
+        "SELECT EXISTS (SELECT FROM device WHERE id = $1 AND staff_code = $2"
+        " AND revoked_at IS NULL AND platform <> 'server')",
         device,
         staff_code,
     )

@@ -38,11 +38,13 @@ class TokenAnswer(BaseModel):
     )
     otp_enrolment_needed: bool = Field(
         False,
-        description="Your role asks for a second factor: set one up at /v1/auth/otp before anything else",
+        description="Your role asks for a second factor: set one up at /v1/auth/otp before"
+        " anything else",
     )
     registered_at: datetime | None = Field(
         None,
-        description="Since when the device is registered; inherited from a `predecessor` that was proven",
+        description="Since when the device is registered; inherited from a `predecessor` that was"
+        " proven",
     )
 
 
@@ -59,7 +61,8 @@ class Grant(BaseModel):
     otp: str | None = Field(
         None,
         max_length=20,
-        description="A code of the authenticator app, or a recovery code; asked for by `otp-needed`",
+        description="A code of the authenticator app, or a recovery code; asked for by"
+        " `otp-needed`",
     )
     refresh_token: str | None = Field(None, max_length=200)
     client_id: str | None = Field(None, max_length=80, description="Of an app")
@@ -80,5 +83,6 @@ class Grant(BaseModel):
     predecessor: str | None = Field(
         None,
         max_length=_MOST_OF_A_CURSOR,
-        description="The last cursor, or the last refresh token, of the device in whose place this one comes",
+        description="The last cursor, or the last refresh token, of the device in whose place this"
+        " one comes",
     )

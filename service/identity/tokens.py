@@ -270,7 +270,8 @@ def decrypted_key(settings: Settings, cipher: FieldCipher, kid: str, stored: str
             raise KeyMissing(missing_key_text(settings, missing))
         raise SigningKeyChanged(
             Text(
-                "The signing key {kid} was changed and cannot be decrypted; run ‘gridloop keys rotate --at-once’.",
+                "The signing key {kid} was changed and cannot be decrypted; run ‘gridloop keys"
+                " rotate --at-once’.",
                 kid=kid,
             )
         )

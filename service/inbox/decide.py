@@ -63,7 +63,8 @@ async def settle(
         if isinstance(chosen, Undecrypted):
             raise Problem(
                 NOT_NOW,
-                "The value that lost cannot be decrypted at present; the server lacks a key. Set a value instead.",
+                "The value that lost cannot be decrypted at present; the server lacks a key. Set a"
+                " value instead.",
             )
         if choice == "value":
             shown = (
@@ -129,7 +130,8 @@ async def release_held(
         raise _decided(held_id)
     if not row.is_whole:
         text = Text(
-            "The held mutation {id} cannot be decrypted at present, so that it cannot be released; the server lacks a key.",
+            "The held mutation {id} cannot be decrypted at present, so that it cannot be released;"
+            " the server lacks a key.",
             id=held_id,
         )
         raise Problem(NOT_NOW, text)
@@ -141,7 +143,8 @@ async def release_held(
         refuse_unknown_fields(held.kind, fields, held.fields)
         if not may_write(caller.posts, held.kind, held.grid, caller.now):
             text = Text(
-                "With other words it is your own edit, and {cadre} has no post at present that writes a {kind} in {grid};"
+                "With other words it is your own edit, and {cadre} has no post at present that"
+                " writes a {kind} in {grid};"
                 " release it as it is, or discard it.",
                 cadre=caller.staff_code,
                 kind=KINDS[held.kind].word if held.kind in KINDS else held.kind[:40],

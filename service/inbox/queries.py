@@ -7,16 +7,23 @@ from service.kit.bounded import bounded
 from service.kit.database import Connection, Row
 
 _CONFLICT = """
-    SELECT c.id::text, c.grid, c.kind, c.record::text, c.field, c.rule, c.rev, c.kept, c.kept_by, c.kept_device::text, c.kept_at,
-           c.lost, c.lost_by, c.lost_device::text, c.lost_at, c.created_at, c.choice, c.value, c.note, c.resolved_by, c.resolved_at
+    SELECT c.id::text, c.grid, c.kind, c.record::text, c.field, c.rule, c.rev, c.kept, c.kept_by,
+           c.kept_device::text, c.kept_at,
+           c.lost, c.lost_by, c.lost_device::text, c.lost_at, c.created_at, c.choice, c.value,
+           c.note, c.resolved_by, c.resolved_at
     FROM conflict c
 """
 _HELD = """
-    SELECT h.id::text, h.device::text, h.seq, h.staff_code, h.kind, h.record, h.grid, h.reason, h.detail, h.state, h.received_at,
-           h.body, h.original IS NOT NULL AS normalised, h.waits_for::text, h.decided_by, h.decided_at, h.decision
+    SELECT h.id::text, h.device::text, h.seq, h.staff_code, h.kind, h.record, h.grid, h.reason,
+           h.detail, h.state, h.received_at,
+           h.body, h.original IS NOT NULL AS normalised, h.waits_for::text, h.decided_by,
+           h.decided_at, h.decision
     FROM held h
 """
-_IN_SCOPE = "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE {0}.grid >= u.code AND {0}.grid < u.code || ':')"
+_IN_SCOPE = (
+    "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE {0}.grid >= u.code"
+    " AND {0}.grid < u.code || ':')"
+)
 
 
 async def conflicts(
@@ -33,7 +40,8 @@ async def conflicts(
         bounded(
             _CONFLICT
             + f"""
-        WHERE {_IN_SCOPE.format("c")} AND ($2::text IS NULL OR ($2 = 'open') = (c.resolved_at IS NULL))
+        WHERE {_IN_SCOPE.format("c")} AND
+            ($2::text IS NULL OR ($2 = 'open') = (c.resolved_at IS NULL))
           AND ($3::text IS NULL OR c.kind = $3) AND ($4::uuid IS NULL OR c.record = $4)
           AND ($5::timestamptz IS NULL OR (c.created_at, c.id) < ($5, $6::uuid))
         ORDER BY c.created_at DESC, c.id DESC LIMIT $7
@@ -69,7 +77,8 @@ async def resolve_conflict(
 ) -> None:
     """Keeps how a conflict was settled."""
     await connection.execute(
-        "UPDATE conflict SET choice = $2, value = $3::jsonb, note = $4, resolved_by = $5, resolved_at = $6 WHERE id = $1",
+        "UPDATE conflict SET choice = $2, value = $3::jsonb, note = $4, resolved_by = $5,"
+        " resolved_at = $6 WHERE id = $1",
         conflict,
         choice,
         value,
@@ -82,7 +91,8 @@ async def resolve_conflict(
 async def grid_of_held(connection: Connection, id: str) -> Row | None:
     """The grid that a held mutation names, whether there is such a grid, and who wrote it."""
     return await connection.fetchrow(
-        "SELECT h.grid, h.staff_code, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known FROM held h WHERE h.id = $1",
+        "SELECT h.grid, h.staff_code, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known"
+        " FROM held h WHERE h.id = $1",
         id,
     )
 
@@ -92,7 +102,8 @@ async def original_of(connection: Connection, id: str) -> Row | None:
     body, and the original of a copy.
     """
     return await connection.fetchrow(
-        "SELECT h.staff_code, h.kind, h.record, h.grid, EXISTS (SELECT FROM unit u WHERE u.code = h.grid) AS known, h.body, h.original"
+        "SELECT h.staff_code, h.kind, h.record, h.grid, EXISTS (SELECT FROM unit u"
+        " WHERE u.code = h.grid) AS known, h.body, h.original"
         " FROM held h WHERE h.id = $1",
         id,
     )

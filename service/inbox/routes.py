@@ -51,7 +51,8 @@ class ConflictOut(BaseModel):
     record: str
     field: str
     rule: str = Field(
-        description="The rule that chose: its name, a colon, and in words, in the language of the request"
+        description="The rule that chose: its name, a colon, and in words, in the language of the"
+        " request"
     )
     rev: int
     kept: Any
@@ -94,7 +95,8 @@ class HeldOut(BaseModel):
     mutation: dict[str, Any]
     normalised: bool = Field(
         False,
-        description="Whether `mutation` is a copy that can be shown of something that cannot; see its original",
+        description="Whether `mutation` is a copy that can be shown of something that cannot; see"
+        " its original",
     )
     waits_for: str | None = None
     decided_by: str | None = None

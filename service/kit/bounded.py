@@ -18,7 +18,8 @@ def bounded(sql: str) -> str:
     """
     return f"""
         SELECT * FROM (
-            SELECT p.*, sum(octet_length(p::text)) OVER (ORDER BY p.page_row) AS page_bytes, count(*) OVER () AS page_rows
+            SELECT p.*, sum(octet_length(p::text))
+                OVER (ORDER BY p.page_row) AS page_bytes, count(*) OVER () AS page_rows
             FROM (SELECT row_number() OVER () AS page_row, q.* FROM ({sql}) AS q) AS p
         ) AS b WHERE b.page_row = 1 OR b.page_bytes <= {PAGE_BYTES} ORDER BY b.page_row
     """

@@ -17,7 +17,10 @@ def own_or_tied(record: str, member: str) -> str:
 
     `member`: the place of the staff code, `$3`, or `{0}` for `Conditions`.
     """
-    tied = f"SELECT FROM household t WHERE t.id = {record}.household_id AND t.contact_member = {member} AND NOT t.deleted"
+    tied = (
+        f"SELECT FROM household t WHERE t.id = {record}.household_id"
+        f" AND t.contact_member = {member} AND NOT t.deleted"
+    )
     return f"({record}.created_by = {member} OR EXISTS ({tied}))"
 
 

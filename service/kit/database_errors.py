@@ -42,7 +42,8 @@ class Fault(NamedTuple):
 # What PostgreSQL says where ‘gridloop migrate’ was forgotten.
 WITHOUT_TABLES = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 TABLES_NEEDED = Text(
-    "The database has no tables of Gridloop, or those of another release; the operator runs ‘gridloop migrate’."
+    "The database has no tables of Gridloop, or those of another release; the operator runs"
+    " ‘gridloop migrate’."
 )
 # A statement was prepared before the tables changed. Whoever meets it has all connections forget
 # their statements.
@@ -54,8 +55,10 @@ TOO_SLOW = Fault(
     (TimeoutError,),
     10,
     Text("The database took too long."),
-    "`statement_timeout` or `idle_in_transaction_session_timeout` ended the work, or the exchange was at its deadline",
-    "look at the load of the database and its disk and its log for slow statements; if that is usual, raise `GRIDLOOP_…STATEMENT_SECONDS`",
+    "`statement_timeout` or `idle_in_transaction_session_timeout` ended the work, or the exchange"
+    " was at its deadline",
+    "look at the load of the database and its disk and its log for slow statements; if that is"
+    " usual, raise `GRIDLOOP_…STATEMENT_SECONDS`",
 )
 TOO_NEW = Fault(
     "tables-too-new",
@@ -63,7 +66,8 @@ TOO_NEW = Fault(
     (TablesTooNew,),
     30,
     Text("The database has the tables of a newer release; this process is being replaced."),
-    "a newer release has migrated the database, and processes of this one may not run over its tables",
+    "a newer release has migrated the database, and processes of this one may not run over its"
+    " tables",
     "start the newer release in place of this process",
 )
 FAULTS = (
@@ -73,7 +77,8 @@ FAULTS = (
         (),
         30,
         Text("The disk of the database is full."),
-        "PostgreSQL has no room for data or temporary files. With no room for its log (WAL) it stops instead, which shows as `unreachable`",
+        "PostgreSQL has no room for data or temporary files. With no room for its log (WAL) it"
+        " stops instead, which shows as `unreachable`",
         "make room on the disk of the database; nothing needs to be restarted",
     ),
     Fault(
@@ -91,8 +96,10 @@ FAULTS = (
         (),
         5,
         Text("Somebody else holds what this needs in the database."),
-        "`lock_timeout` ended a wait for a lock: a session holds a grid or a table for longer than `GRIDLOOP_…LOCK_SECONDS`",
-        "look for the session in `pg_stat_activity` and `pg_blocking_pids`; end it with `pg_terminate_backend` if nobody needs it",
+        "`lock_timeout` ended a wait for a lock: a session holds a grid or a table for longer than"
+        " `GRIDLOOP_…LOCK_SECONDS`",
+        "look for the session in `pg_stat_activity` and `pg_blocking_pids`; end it with"
+        " `pg_terminate_backend` if nobody needs it",
     ),
     TOO_SLOW,
     Fault(
@@ -111,7 +118,8 @@ FAULTS = (
         5,
         Text("The database has no connection or memory free for this."),
         "`max_connections` is used up, memory is short, or all connections of a pool are in use",
-        "raise `max_connections`, or lower `GRIDLOOP_POOL_SIZE` and the like: each process keeps the sum of the three",
+        "raise `max_connections`, or lower `GRIDLOOP_POOL_SIZE` and the like: each process keeps"
+        " the sum of the three",
     ),
     Fault(
         "not-let-in",
@@ -128,7 +136,8 @@ FAULTS = (
         (),
         60,
         Text("The database cannot read or write its files."),
-        "PostgreSQL got an error from the operating system: a disk that fails, or files that are gone",
+        "PostgreSQL got an error from the operating system: a disk that fails, or files that are"
+        " gone",
         "look at the logs of PostgreSQL and of the kernel, and have a backup at hand",
     ),
     Fault(
@@ -137,8 +146,10 @@ FAULTS = (
         (asyncpg.InterfaceError, OSError),
         5,
         Text("The database cannot be reached."),
-        "PostgreSQL is down, starting, stopping or recovering, the network is cut, or there is no such database",
-        "start PostgreSQL; when it ends again and again, read its log: a full WAL disk shows as PANIC. The service connects anew by itself",
+        "PostgreSQL is down, starting, stopping or recovering, the network is cut, or there is no"
+        " such database",
+        "start PostgreSQL; when it ends again and again, read its log: a full WAL disk shows as"
+        " PANIC. The service connects anew by itself",
     ),
     Fault(
         "migrating",

@@ -376,7 +376,8 @@ def read_keys(text: str | None, file: Path) -> list[bytes]:
     except FileNotFoundError:
         raise KeyMissing(
             Text(
-                "The key file {file} is not there. Put it back from its copy, or name it by GRIDLOOP_SECRET_FILE.",
+                "The key file {file} is not there. Put it back from its copy, or name it by"
+                " GRIDLOOP_SECRET_FILE.",
                 file=file,
             )
         ) from None
@@ -404,7 +405,8 @@ def _key(part: str, where: Text) -> bytes:
     if len(key) != _KEY:
         raise KeyMissing(
             Text(
-                "There is no key in {where}: a key is 32 bytes in URL-safe Base64, 44 characters; ‘gridloop keys secret’ makes one.",
+                "There is no key in {where}: a key is 32 bytes in URL-safe Base64, 44 characters;"
+                " ‘gridloop keys secret’ makes one.",
                 where=where,
             )
         )
@@ -422,7 +424,8 @@ def make_key_file(file: Path) -> None:
     try:
         os.link(draft, file)
         log.warning(
-            "made a key that encrypts personal data in %s; keep a copy elsewhere, without it that data is lost",
+            "made a key that encrypts personal data in %s; keep a copy elsewhere, without it that"
+            " data is lost",
             file,
         )
     except FileExistsError:

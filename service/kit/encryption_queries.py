@@ -27,8 +27,10 @@ async def make_first_key(connection: Connection, settings: Settings) -> None:
     if await anything_encrypted(connection):
         raise KeyMissing(
             Text(
-                "The key file {file} is not there, and the database holds what its keys encrypted. Put it back from its copy, name it"
-                " by GRIDLOOP_SECRET_FILE, or give the keys in GRIDLOOP_SECRET_KEYS; no new key was made.",
+                "The key file {file} is not there, and the database holds what its keys encrypted."
+                " Put it back from its copy, name it"
+                " by GRIDLOOP_SECRET_FILE, or give the keys in GRIDLOOP_SECRET_KEYS; no new key"
+                " was made.",
                 file=settings.key_file,
             )
         )
@@ -52,8 +54,10 @@ def missing_key_text(settings: Settings, kid: str) -> Text:
     """That a key is not among those that the settings give, and what to do."""
     where = settings.key_file if settings.secret_keys is None else "GRIDLOOP_SECRET_KEYS"
     return Text(
-        "Key {kid} is not in {where}, and the database is encrypted by it. Add it there from its copy, behind the others."
-        " If it is lost for good: ‘gridloop keys rotate --at-once’, then ‘gridloop keys reencrypt --give-up’.",
+        "Key {kid} is not in {where}, and the database is encrypted by it. Add it there from its"
+        " copy, behind the others."
+        " If it is lost for good: ‘gridloop keys rotate --at-once’, then ‘gridloop keys reencrypt"
+        " --give-up’.",
         kid=kid,
         where=where,
     )
@@ -80,7 +84,8 @@ async def anything_encrypted(connection: Connection) -> bool:
     there is nothing.
     """
     found: bool = await connection.fetchval(
-        f"SELECT {' OR '.join(_ANYTHING)} OR EXISTS (SELECT FROM mutation_body) OR EXISTS (SELECT FROM one_time_code)"
+        f"SELECT {' OR '.join(_ANYTHING)} OR EXISTS (SELECT FROM mutation_body) OR EXISTS (SELECT"
+        " FROM one_time_code)"
     )
     return found
 
@@ -90,7 +95,8 @@ async def newest_encrypted(connection: Connection) -> list[str]:
     is made with the first sign-in; before that some phone numbers.
     """
     signing = await connection.fetch(
-        f"SELECT private_pem FROM signing_key WHERE private_pem {_ENCRYPTED} ORDER BY retired_at IS NOT NULL, created_at DESC, kid LIMIT 1"
+        f"SELECT private_pem FROM signing_key WHERE private_pem {_ENCRYPTED}"
+        " ORDER BY retired_at IS NOT NULL, created_at DESC, kid LIMIT 1"
     )
     if signing:
         return [signing[0]["private_pem"]]
@@ -108,7 +114,8 @@ async def set_state(connection: Connection, state: State) -> None:
 
 _UNDER_WAY = """
     SELECT l.virtualtransaction FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid() AND a.datname = current_database()
+    WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid()
+        AND a.datname = current_database()
 """
 
 

@@ -59,7 +59,8 @@ _pool = Gauge(
 )
 clock_ahead = Gauge(
     "gridloop_clock_ahead_seconds",
-    "How far the service's clock is ahead of the database's, and of those of the phones lately seen (their median); behind it is below 0",
+    "How far the service's clock is ahead of the database's, and of those of the phones lately"
+    " seen (their median); behind it is below 0",
     ("of",),
     multiprocess_mode="livemostrecent",
 )
@@ -85,7 +86,8 @@ writable = Gauge(
 )
 tables_newer = Gauge(
     "gridloop_tables_newer",
-    "1 while the tables are of a newer release over which this one may run, 2 while it may not, 0 while they are its own",
+    "1 while the tables are of a newer release over which this one may run, 2 while it may not, 0"
+    " while they are its own",
     multiprocess_mode="max",
 )
 sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign in that failed")

@@ -32,7 +32,8 @@ _REST = {
     # A request may have several transactions, of which the last failed: then it is not known how
     # far the sender's wish was done.
     Kept.UNKNOWN: Text(
-        "It is not known whether this was kept: send the same again with the same Idempotency-Key or id, and it happens only once."
+        "It is not known whether this was kept: send the same again with the same Idempotency-Key"
+        " or id, and it happens only once."
     ),
 }
 _CLAIMS = {
@@ -40,7 +41,8 @@ _CLAIMS = {
     RequestKind.SYNC: {
         Kept.NOTHING: Text("Nothing was taken in; sync again after a moment."),
         Kept.UNKNOWN: Text(
-            "It is not known whether what was sent was taken in: send the same again with the same numbers, and it happens only once."
+            "It is not known whether what was sent was taken in: send the same again with the same"
+            " numbers, and it happens only once."
         ),
         Kept.ALL: Text("What was sent was taken in; sync again after a moment."),
     },

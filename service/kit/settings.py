@@ -50,12 +50,14 @@ class Settings(BaseSettings):
     )
     owner_database_url: str | None = Field(
         None,
-        description="The same database as the role that owns its tables, for `gridloop migrate`, `purge` and `fill`.",
+        description="The same database as the role that owns its tables, for `gridloop migrate`,"
+        " `purge` and `fill`.",
     )
     owner_role: str = Field(
         "gridloop_owner",
         pattern=_ROLE,
-        description="Role that owns the tables where a superuser migrates, as in the embedded PostgreSQL.",
+        description="Role that owns the tables where a superuser migrates, as in the embedded"
+        " PostgreSQL.",
     )
     service_role: str = Field(
         "gridloop_service",
@@ -110,38 +112,45 @@ class Settings(BaseSettings):
         25,
         gt=0,
         le=3600,
-        description="Seconds after which an exchange is answered that it took too long; a phone gives up after 30.",
+        description="Seconds after which an exchange is answered that it took too long; a phone"
+        " gives up after 30.",
     )
     sync_max_concurrency: int = Field(
         64,
         ge=1,
         le=10_000,
-        description="Exchanges with phones that a service process has under way; more are asked to come again.",
+        description="Exchanges with phones that a service process has under way; more are asked to"
+        " come again.",
     )
     held_quota_bytes: int = Field(
         20 * 1024 * 1024,
         ge=64 * 1024,
-        description="Bytes of a device's mutations that may be held at a time; beyond them its pushes wait.",
+        description="Bytes of a device's mutations that may be held at a time; beyond them its"
+        " pushes wait.",
     )
     keep_alive_seconds: int = Field(
         75,
         ge=1,
         le=3600,
-        description="How long an idle connection stays open; longer than a proxy in front keeps it, so that none is cut.",
+        description="How long an idle connection stays open; longer than a proxy in front keeps"
+        " it, so that none is cut.",
     )
     max_connections: int = Field(
         10_000,
         ge=64,
         le=1_000_000,
-        description="Connections of a service process; idle ones are closed to make room beyond it.",
+        description="Connections of a service process; idle ones are closed to make room beyond"
+        " it.",
     )
     proxies: Listed = Field(
         [],
-        description="Addresses or networks that may say where a request came from (X-Forwarded-For and -Proto), as a JSON list.",
+        description="Addresses or networks that may say where a request came from (X-Forwarded-For"
+        " and -Proto), as a JSON list.",
     )
     trust_clock: bool = Field(
         False,
-        description="Whether to serve although the clock lies behind the newest stamp in the database, when a wrong one wrote that.",
+        description="Whether to serve although the clock lies behind the newest stamp in the"
+        " database, when a wrong one wrote that.",
     )
     demo: bool = Field(False, description="Whether the demo sign-ins exist.")
     access_minutes: int = Field(
@@ -175,14 +184,16 @@ class Settings(BaseSettings):
     )
     otp_roles: Listed = Field(
         [],
-        description="Roles that must sign in with a second factor, as a JSON list; best `supervisor` and `admin`.",
+        description="Roles that must sign in with a second factor, as a JSON list; best"
+        " `supervisor` and `admin`.",
     )
     idempotency_keys: int = Field(
         5_000, ge=1, le=10_000_000, description="Idempotency-Keys that a caller may use in a day."
     )
     secret_keys: str | None = Field(
         None,
-        description="Keys that encrypt personal data: 32 bytes in URL-safe Base64, the newest first, with commas between.",
+        description="Keys that encrypt personal data: 32 bytes in URL-safe Base64, the newest"
+        " first, with commas between.",
     )
     secret_file: Path | None = Field(
         None, description="File of these keys, a line each; empty: `secret.key` in the data folder."
@@ -191,13 +202,15 @@ class Settings(BaseSettings):
         7,
         ge=0,
         le=3650,
-        description="Days after a post's end, or a phone's revocation, in which what was written before still counts.",
+        description="Days after a post's end, or a phone's revocation, in which what was written"
+        " before still counts.",
     )
     stamp_too_old_days: int = Field(
         90,
         ge=1,
         le=36500,
-        description="What is stamped so many days before its phone was registered waits for a person.",
+        description="What is stamped so many days before its phone was registered waits for a"
+        " person.",
     )
     location_days: int = Field(
         180,
@@ -210,7 +223,8 @@ class Settings(BaseSettings):
     )
     backups_kept: str = Field(
         "",
-        description="How long backups and WAL archives are kept, in words, for answers about erasures.",
+        description="How long backups and WAL archives are kept, in words, for answers about"
+        " erasures.",
     )
     cors_origins: Listed = Field(
         [], description="Origins of web pages that may call the API, as a JSON list."
@@ -263,7 +277,8 @@ class Settings(BaseSettings):
         if not isinstance(found, list):
             raise ValueError(
                 Text(
-                    'this is no JSON list; write ["one", "another"], with the quotes and the brackets'
+                    'this is no JSON list; write ["one", "another"], with the quotes and the'
+                    " brackets"
                 )
             )
         return found
@@ -295,7 +310,8 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError(
                 Text(
-                    "this is no number of attempts in a time; write one like 10/15minutes or 50/hour"
+                    "this is no number of attempts in a time; write one like 10/15minutes or"
+                    " 50/hour"
                 )
             ) from None
         return rate
@@ -408,7 +424,8 @@ def refuse_unknown(environment: Mapping[str, str]) -> None:
             )
         raise WrongSetting(
             Text(
-                "There is no setting {name}; leave it out. docs/operations/running.md lists all settings.",
+                "There is no setting {name}; leave it out. docs/operations/running.md lists all"
+                " settings.",
                 name=name,
             )
         )

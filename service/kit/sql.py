@@ -126,6 +126,11 @@ async def write(connection: Connection, parts: Sequence[Cte]) -> None:
         )
 
 
+def _renumbered(sql: str, past: int) -> str:
+    """A statement whose parameters come behind `past` others."""
+    return _PARAMETER.sub(lambda found: f"${int(found[1]) + past}", sql)
+
+
 @lru_cache(maxsize=1_000)
 def _joined(parts: tuple[tuple[str, str, int], ...]) -> str:
     if len(parts) == 1:
@@ -133,8 +138,6 @@ def _joined(parts: tuple[tuple[str, str, int], ...]) -> str:
     ctes = []
     before = 0
     for name, sql, count in parts:
-        ctes.append(
-            f"{name} AS ({_PARAMETER.sub(lambda found, past=before: f'${int(found[1]) + past}', sql)})"
-        )  # type: ignore[misc]
+        ctes.append(f"{name} AS ({_renumbered(sql, before)})")
         before += count
     return "WITH " + ", ".join(ctes) + " SELECT"

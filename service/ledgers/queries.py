@@ -4,33 +4,42 @@ from service.organisation.units import UNDER
 
 # The names of a grid and of the units above it.
 _PLACES = """
-    JOIN unit g ON g.code = r.grid LEFT JOIN unit v ON v.code = g.parent LEFT JOIN unit t ON t.code = v.parent
+    JOIN unit g ON g.code = r.grid LEFT JOIN unit v ON v.code = g.parent LEFT JOIN unit t
+        ON t.code = v.parent
     LEFT JOIN unit b ON b.code = t.parent
 """
 
 # $1 unit, $2 and $3 the period.
 VISITS = f"""
-    SELECT r.visited_at, b.name AS banner, t.name AS township, v.name AS village, g.name AS grid_name, h.head_name, h.phone,
+    SELECT r.visited_at, b.name AS banner, t.name AS township, v.name AS village,
+           g.name AS grid_name, h.head_name, h.phone,
            h.id::text AS household_id,
            coalesce(c.name, r.created_by) AS author,
-           (SELECT p.role FROM post p WHERE p.staff_code = r.created_by ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC LIMIT 1)
+           (SELECT p.role FROM post p WHERE p.staff_code = r.created_by
+           ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC LIMIT 1)
                AS role,
            r.content, coalesce(r.duties, '{{}}') AS duties, p.title AS problem, k.state
     FROM visit r {_PLACES}
     LEFT JOIN household h ON h.id = r.household_id LEFT JOIN cadre c ON c.staff_code = r.created_by
-    LEFT JOIN LATERAL (SELECT x.id, x.title FROM problem x WHERE x.visit_id = r.id AND NOT x.deleted ORDER BY x.id LIMIT 1) AS p ON true
+    LEFT JOIN LATERAL (SELECT x.id, x.title FROM problem x WHERE x.visit_id = r.id AND NOT x.deleted
+    ORDER BY x.id LIMIT 1) AS p ON true
     LEFT JOIN case_file k ON k.problem = p.id
     WHERE {UNDER.format("r.grid")} AND r.visited_at >= $2 AND r.visited_at < $3 AND NOT r.deleted
     ORDER BY r.grid, r.visited_at, r.id
 """
 
 PROBLEMS = f"""
-    SELECT r.problem::text AS id, r.raised_at, g.name AS grid_name, coalesce(c.name, r.raised_by) AS raised_by, p.source, r.duty,
-           r.severity, p.title, p.detail, coalesce(w.name, r.handler_cadre, u.name) AS handler, r.due, r.state, r.resolved_at, r.satisfied,
-           (SELECT s.note FROM step s WHERE s.problem_id = r.problem AND s.action = 'resolve' AND s.at = r.resolved_at AND NOT s.deleted
+    SELECT r.problem::text AS id, r.raised_at, g.name AS grid_name,
+           coalesce(c.name, r.raised_by) AS raised_by, p.source, r.duty,
+           r.severity, p.title, p.detail, coalesce(w.name, r.handler_cadre, u.name) AS handler,
+           r.due, r.state, r.resolved_at, r.satisfied,
+           (SELECT s.note FROM step s WHERE s.problem_id = r.problem AND s.action = 'resolve'
+               AND s.at = r.resolved_at AND NOT s.deleted
             ORDER BY s.stamp DESC LIMIT 1) AS measures
     FROM case_file r {_PLACES} JOIN problem p ON p.id = r.problem
-    LEFT JOIN cadre c ON c.staff_code = r.raised_by LEFT JOIN cadre w ON w.staff_code = r.handler_cadre
+    LEFT JOIN cadre c ON c.staff_code = r.raised_by LEFT JOIN cadre w
+        ON w.staff_code = r.handler_cadre
     LEFT JOIN unit u ON u.code = r.handler_unit
-    WHERE {UNDER.format("r.grid")} AND r.raised_at >= $2 AND r.raised_at < $3 ORDER BY r.raised_at, r.problem
+    WHERE {UNDER.format("r.grid")} AND r.raised_at >= $2 AND r.raised_at < $3
+    ORDER BY r.raised_at, r.problem
 """

@@ -81,7 +81,8 @@ async def export(
         raise
     name = f"{found['name']}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
     headers = {
-        "Content-Disposition": f"attachment; filename=\"{which}.xlsx\"; filename*=UTF-8''{quote(name)}"
+        "Content-Disposition": f'attachment; filename="{which}.xlsx";'
+        f" filename*=UTF-8''{quote(name)}"
     }
     return FileResponse(
         path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink)

@@ -15,7 +15,10 @@ import xlsxwriter
 from sync_protocol.periods import SHANGHAI
 
 Format = Literal["text", "whole", "number", "percent", "day", "moment"]
-SIGNATURE = "填表人：＿＿＿＿＿＿　　审核人：＿＿＿＿＿＿　　负责人：＿＿＿＿＿＿　　日期：＿＿＿＿年＿＿月＿＿日"
+SIGNATURE = (
+    "填表人：＿＿＿＿＿＿　　审核人：＿＿＿＿＿＿　　负责人：＿＿＿＿＿＿　　"
+    "日期：＿＿＿＿年＿＿月＿＿日"
+)
 MAX_ROWS = 1_048_576 - 10  # of one sheet, less title, header, total and signature
 _MAX_TEXT = 32_767  # of one cell
 _NUMBER_FORMATS: dict[str, str] = {
@@ -112,9 +115,8 @@ class Sheet:
                 place, index, value.astimezone(SHANGHAI).replace(tzinfo=None, microsecond=0), form
             )
         elif isinstance(value, date):
-            self._sheet.write_datetime(
-                place, index, datetime(value.year, value.month, value.day), form
-            )  # noqa: DTZ001  # a day has no zone
+            day = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - a day has no zone
+            self._sheet.write_datetime(place, index, day, form)
         elif column.format == "text":
             self._sheet.write_string(place, index, _fit(str(value)), form)
         else:

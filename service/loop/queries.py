@@ -21,7 +21,10 @@ class Due(NamedTuple):
 
 # When a record was first written, by the corrected clock: what a phone wrote on time without
 # coverage is on time.
-_WRITTEN = "to_timestamp((coalesce(('x' || (r.clocks -> 'first' ->> 1))::bit(64)::bigint, r.stamp) >> 16)::float8 / 1000)"
+_WRITTEN = (
+    "to_timestamp((coalesce(('x' || (r.clocks -> 'first' ->> 1))::bit(64)::bigint, r.stamp)"
+    " >> 16)::float8 / 1000)"
+)
 
 
 # The days of a week as bits, Monday the lowest: those with a visit, and those with one that was
@@ -49,7 +52,8 @@ async def day_counts(connection: Connection, code: str, days: Sequence[date]) ->
         f"""
         SELECT coalesce(sum(bit_count((prompt & days)::bit(7))), 0)::int AS on_time,
                coalesce(sum(bit_count((visited & ~prompt & days)::bit(7))), 0)::int AS late
-        FROM (SELECT {_VISITED} AS visited, {_PROMPT} AS prompt, d.days FROM unnest($2::text[], $3::int[]) AS d(week, days)
+        FROM (SELECT {_VISITED} AS visited, {_PROMPT} AS prompt, d.days
+            FROM unnest($2::text[], $3::int[]) AS d(week, days)
               JOIN week_tally w ON w.week = d.week AND {UNDER.format("w.grid")}) AS kept
         """,
         code,
@@ -65,7 +69,8 @@ async def log_counts(connection: Connection, code: str, due: Due) -> Row:
     name = "week" if due.log == "weekly_analysis" else "month"
     row = await connection.fetchrow(
         f"""
-        SELECT count(*) FILTER (WHERE {_WRITTEN} <= d.due)::int AS on_time, count(*) FILTER (WHERE {_WRITTEN} > d.due)::int AS late
+        SELECT count(*) FILTER (WHERE {_WRITTEN} <= d.due)::int AS on_time,
+               count(*) FILTER (WHERE {_WRITTEN} > d.due)::int AS late
         FROM unnest($2::text[], $3::timestamptz[]) AS d(name, due)
         JOIN {due.log} r ON r.{name} = d.name AND {UNDER.format("r.grid")} AND NOT r.deleted
         """,
@@ -80,7 +85,8 @@ async def log_counts(connection: Connection, code: str, due: Due) -> Row:
 async def grids(connection: Connection, code: str, after: str | None, limit: int) -> list[Row]:
     """The grids of a unit in order of code."""
     return await connection.fetch(
-        f"SELECT code, level, name FROM unit WHERE {UNDER.format('code')} AND level = 'grid' AND code > coalesce($2, '')"
+        f"SELECT code, level, name FROM unit WHERE {UNDER.format('code')} AND level = 'grid'"
+        " AND code > coalesce($2, '')"
         " ORDER BY code LIMIT $3",
         code,
         after,
@@ -96,7 +102,8 @@ async def days_of(connection: Connection, first: str, last: str, period: Period)
     return await connection.fetch(
         f"""
         SELECT w.grid, w.week, ({_VISITED}) & d.days AS visited, ({_PROMPT}) & d.days AS prompt
-        FROM unnest($3::text[], $4::int[]) AS d(week, days) JOIN week_tally w ON w.week = d.week AND w.grid BETWEEN $1 AND $2
+        FROM unnest($3::text[], $4::int[]) AS d(week, days) JOIN week_tally w ON w.week = d.week
+            AND w.grid BETWEEN $1 AND $2
         """,
         first,
         last,
@@ -112,7 +119,8 @@ async def logs_of(connection: Connection, first: str, last: str, due: Due) -> li
     name = "week" if due.log == "weekly_analysis" else "month"
     return await connection.fetch(
         f"""
-        SELECT r.grid, d.name, {_WRITTEN} <= d.due AS on_time FROM unnest($3::text[], $4::timestamptz[]) AS d(name, due)
+        SELECT r.grid, d.name, {_WRITTEN} <= d.due AS on_time
+            FROM unnest($3::text[], $4::timestamptz[]) AS d(name, due)
         JOIN {due.log} r ON r.{name} = d.name AND r.grid BETWEEN $1 AND $2 AND NOT r.deleted
         """,
         first,
@@ -139,7 +147,8 @@ async def silent(connection: Connection, code: str, period: Period, limit: int) 
         f"""
         SELECT u.code, u.level, u.name FROM unit u
         LEFT JOIN grid_tally t ON t.span = $2 AND t.grid = u.code AND t.visits > 0
-        WHERE {UNDER.format("u.code")} AND u.level = 'grid' AND t.grid IS NULL ORDER BY u.code LIMIT $3
+        WHERE {UNDER.format("u.code")} AND u.level = 'grid' AND t.grid IS NULL ORDER BY u.code
+            LIMIT $3
         """,
         code,
         period.name,
@@ -147,7 +156,10 @@ async def silent(connection: Connection, code: str, period: Period, limit: int) 
     )
 
 
-_CASE = "EXISTS (SELECT FROM case_file c WHERE c.problem = r.{0} AND (c.resolved_at IS NULL OR c.resolved_at >= $2 OR c.raised_at >= $2))"
+_CASE = (
+    "EXISTS (SELECT FROM case_file c WHERE c.problem = r.{0} AND (c.resolved_at IS NULL"
+    " OR c.resolved_at >= $2 OR c.raised_at >= $2))"
+)
 _DRAFTED = {
     "household": "true",
     "visit": "r.visited_at >= $2 AND r.visited_at < $3",
@@ -161,7 +173,8 @@ async def records_of(connection: Connection, grid: str, period: Period) -> list[
     not resolved before it, their steps.
     """
     parts = [
-        f"SELECT '{name}' AS kind, r.id::text, r.grid, r.rev, r.stamp, r.by, r.created_by, {fields_json(KINDS[name], 'r')} AS fields"
+        f"SELECT '{name}' AS kind, r.id::text, r.grid, r.rev, r.stamp, r.by, r.created_by,"
+        f" {fields_json(KINDS[name], 'r')} AS fields"
         f" FROM {name} r WHERE r.grid = $1 AND NOT r.deleted AND {where}"
         for name, where in _DRAFTED.items()
     ]

@@ -46,7 +46,8 @@ class Loop(BaseModel):
     late: dict[str, int]
     missing: dict[str, int]
     provisional: bool = Field(
-        description="The official calendar of these days is not out yet: holidays are computed, make-up days missing"
+        description="The official calendar of these days is not out yet: holidays are computed,"
+        " make-up days missing"
     )
     items: list[GridLoop]
     next: str | None
@@ -149,5 +150,6 @@ async def _draft(request: Request, caller: Caller, grid: str, period: Period) ->
         await note(connection, request, caller, "draft", [grid, period.name], 1)
         found = await draft_of(connection, grid, period)
         if caller.view_of(grid) is View.SUMMARISED:
-            found.households_unvisited = []  # they are named by their tags, which are counted only from above the township
+            # They are named by their tags, which are counted only from above the township.
+            found.households_unvisited = []
         return DraftOut(**msgspec.to_builtins(found))

@@ -82,7 +82,8 @@ async def _load_units(connection: Connection, units: Sequence[generator.UnitRow]
         *map(list, zip(*units, strict=True)),
     )
     await connection.execute(
-        "INSERT INTO counter (grid, rev) SELECT code, 0 FROM unit WHERE level = 'grid' ON CONFLICT (grid) DO NOTHING"
+        "INSERT INTO counter (grid, rev) SELECT code, 0 FROM unit WHERE level = 'grid'"
+        " ON CONFLICT (grid) DO NOTHING"
     )
     return int(status.split()[-1])
 
@@ -97,7 +98,8 @@ async def _load_cadres(
     status = await connection.execute(
         """
         INSERT INTO cadre (staff_code, name, phone, party_member, password, demo)
-        SELECT c.*, $5::text, $5::text IS NOT NULL FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[]) AS c
+        SELECT c.*, $5::text, $5::text IS NOT NULL
+            FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[]) AS c
         ON CONFLICT (staff_code) DO NOTHING
         """,
         codes,
@@ -108,7 +110,8 @@ async def _load_cadres(
     )
     if password is not None:
         await connection.execute(
-            "UPDATE cadre SET password = $2, demo = true WHERE staff_code = ANY($1::text[]) AND (password IS NULL OR demo)"
+            "UPDATE cadre SET password = $2, demo = true WHERE staff_code = ANY($1::text[])"
+            " AND (password IS NULL OR demo)"
             " AND NOT EXISTS (SELECT FROM erasure WHERE kind = 'cadre' AND subject = staff_code)",
             codes,
             password,

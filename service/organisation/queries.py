@@ -27,6 +27,7 @@ async def units(
         where.add("code > {}", after)
     last = where.parameter(limit)
     return await connection.fetch(
-        f"SELECT code, level, parent, name, kind, party_group FROM unit WHERE {where.sql} ORDER BY code LIMIT {last}",
+        f"SELECT code, level, parent, name, kind, party_group FROM unit WHERE {where.sql}"
+        f" ORDER BY code LIMIT {last}",
         *where.values,
     )

@@ -195,7 +195,8 @@ async def _refuse(connection: Connection, at: Erasing, asked: Asked) -> None:
         raise Problem(
             NOT_NOW,
             Text(
-                "‘{id}’ is the last administrator of a unit, and without one nobody gives passwords there. Give somebody else a post"
+                "‘{id}’ is the last administrator of a unit, and without one nobody gives"
+                " passwords there. Give somebody else a post"
                 " as administrator first.",
                 id=asked.subject,
             ),
@@ -208,7 +209,8 @@ async def _refuse(connection: Connection, at: Erasing, asked: Asked) -> None:
         raise Problem(
             INVALID,
             Text(
-                "reason names what is to be erased of the {kind}, and is kept; say it without name and number.",
+                "reason names what is to be erased of the {kind}, and is kept; say it without name"
+                " and number.",
                 kind=_WORDS[asked.kind],
             ),
         )

@@ -31,7 +31,8 @@ async def share_connection(database: Database, kind: str, subject: str) -> Async
 async def erasure(connection: Connection, kind: str, subject: str) -> Row | None:
     """An erasure, under way or done."""
     return await connection.fetchrow(
-        "SELECT kind, subject, reason, asked_by, begun_at, completed_at, done, removed FROM erasure WHERE kind = $1 AND subject = $2",
+        "SELECT kind, subject, reason, asked_by, begun_at, completed_at, done, removed"
+        " FROM erasure WHERE kind = $1 AND subject = $2",
         kind,
         subject,
     )
@@ -43,8 +44,10 @@ async def begin(
     """Begins an erasure, or one more of the same; one that is under way goes on."""
     await connection.execute(
         """
-        INSERT INTO erasure AS e (kind, subject, reason, asked_by, begun_at, done, removed) VALUES ($1, $2, $3, $4, $5, '[]', '{}')
-        ON CONFLICT (kind, subject) DO UPDATE SET done = '[]', completed_at = NULL WHERE e.completed_at IS NOT NULL
+        INSERT INTO erasure AS e (kind, subject, reason, asked_by, begun_at, done, removed)
+            VALUES ($1, $2, $3, $4, $5, '[]', '{}')
+        ON CONFLICT (kind, subject) DO UPDATE SET done = '[]', completed_at = NULL
+            WHERE e.completed_at IS NOT NULL
         """,
         kind,
         subject,
@@ -93,7 +96,8 @@ async def complete(connection: Connection, kind: str, subject: str, now: datetim
 async def unfinished(connection: Connection) -> list[Row]:
     """Erasures that were interrupted."""
     return await connection.fetch(
-        "SELECT kind, subject, reason, asked_by FROM erasure WHERE completed_at IS NULL ORDER BY begun_at"
+        "SELECT kind, subject, reason, asked_by FROM erasure WHERE completed_at IS NULL"
+        " ORDER BY begun_at"
     )
 
 
@@ -117,7 +121,8 @@ async def records_about(connection: Connection, household: str) -> dict[str, lis
     )
     visit_ids = [row["id"] for row in visits]
     problems = await connection.fetch(
-        "SELECT id::text FROM problem WHERE household_id = $1 OR visit_id = ANY($2::uuid[]) ORDER BY id",
+        "SELECT id::text FROM problem WHERE household_id = $1 OR visit_id = ANY($2::uuid[])"
+        " ORDER BY id",
         household,
         visit_ids,
     )
@@ -136,7 +141,8 @@ async def records_about(connection: Connection, household: str) -> dict[str, lis
 async def lock_grids(connection: Connection, kind: str, ids: Sequence[str]) -> None:
     """Locks the grids of records, in one order for everybody."""
     await connection.execute(
-        f"SELECT FROM counter WHERE grid IN (SELECT grid FROM {kind} WHERE id = ANY($1::uuid[])) ORDER BY grid FOR NO KEY UPDATE",
+        f"SELECT FROM counter WHERE grid IN (SELECT grid FROM {kind} WHERE id = ANY($1::uuid[]))"
+        " ORDER BY grid FOR NO KEY UPDATE",
         ids,
     )
 
@@ -168,7 +174,8 @@ async def clocks_of(connection: Connection, kind: str, ids: Sequence[str]) -> li
     """The clocks of records, whether they have fields of newer apps, and whether they are
     deleted."""
     return await connection.fetch(
-        f"SELECT id::text, deleted, extra IS NOT NULL AS has_extra, clocks FROM {kind} WHERE id = ANY($1::uuid[])",
+        f"SELECT id::text, deleted, extra IS NOT NULL AS has_extra, clocks FROM {kind}"
+        " WHERE id = ANY($1::uuid[])",
         ids,
     )
 
@@ -197,7 +204,8 @@ async def lock_answers_after(
 ) -> list[Row]:
     """Answers kept for repeated requests, in order, locked."""
     return await connection.fetch(
-        "SELECT caller, key, body FROM idempotency WHERE body IS NOT NULL AND (caller, key) > ($1, $2)"
+        "SELECT caller, key, body FROM idempotency WHERE body IS NOT NULL"
+        " AND (caller, key) > ($1, $2)"
         " ORDER BY caller, key LIMIT $3 FOR UPDATE",
         *after,
         limit,
@@ -216,7 +224,8 @@ async def seals_naming(connection: Connection, problems: Sequence[str]) -> list[
     return await connection.fetch(
         """
         SELECT id::text, summary FROM seal WHERE EXISTS (
-            SELECT FROM jsonb_array_elements(summary #> '{decisions,escalated}') AS e WHERE e ->> 'id' = ANY($1::text[]))
+            SELECT FROM jsonb_array_elements(summary #> '{decisions,escalated}') AS e
+                WHERE e ->> 'id' = ANY($1::text[]))
         ORDER BY id FOR UPDATE
         """,
         problems,
@@ -237,14 +246,17 @@ async def clear_cadre(
     """Clears a cadre's account and ends the posts; how many accounts held anything, how many posts
     ended."""
     accounts = await connection.execute(
-        "UPDATE cadre SET name = $2, phone = '', password = NULL, party_member = false, must_change = false, password_expires_at = NULL"
-        " WHERE staff_code = $1 AND (name, phone, party_member, must_change) IS DISTINCT FROM ($2, '', false, false) OR"
+        "UPDATE cadre SET name = $2, phone = '', password = NULL, party_member = false,"
+        " must_change = false, password_expires_at = NULL"
+        " WHERE staff_code = $1 AND (name, phone, party_member, must_change) IS DISTINCT"
+        " FROM ($2, '', false, false) OR"
         " staff_code = $1 AND (password IS NOT NULL OR password_expires_at IS NOT NULL)",
         staff_code,
         name,
     )
     posts = await connection.execute(
-        "UPDATE post SET valid_to = $2, end_recorded_at = $2 WHERE staff_code = $1 AND valid_from < $2"
+        "UPDATE post SET valid_to = $2, end_recorded_at = $2 WHERE staff_code = $1"
+        " AND valid_from < $2"
         " AND (valid_to IS NULL OR valid_to > $2)",
         staff_code,
         now,
@@ -263,7 +275,8 @@ async def is_last_administrator(connection: Connection, staff_code: str, now: da
             SELECT FROM post mine WHERE mine.staff_code = $1 AND mine.role = 'admin'
               AND mine.valid_from <= $2 AND (mine.valid_to IS NULL OR mine.valid_to > $2)
               AND NOT EXISTS (
-                SELECT FROM post other WHERE other.staff_code <> $1 AND other.role = 'admin' AND starts_with(mine.unit, other.unit)
+                SELECT FROM post other WHERE other.staff_code <> $1 AND other.role = 'admin'
+                    AND starts_with(mine.unit, other.unit)
                   AND other.valid_from <= $2 AND (other.valid_to IS NULL OR other.valid_to > $2)))
         """,
         staff_code,
@@ -278,7 +291,8 @@ async def delete_sign_ins(connection: Connection, staff_code: str) -> dict[str, 
         "sign-ins": "DELETE FROM refresh_token WHERE staff_code = $1",
         "second factors": "DELETE FROM second_factor WHERE staff_code = $1",
         "recovery codes": "DELETE FROM one_time_code WHERE staff_code = $1",
-        "counted attempts": "DELETE FROM attempt WHERE strpos(lower(' ' || key || ' '), lower(' ' || $1 || ' ')) > 0",
+        "counted attempts": "DELETE FROM attempt WHERE strpos(lower(' ' || key || ' '), lower(' '"
+        " || $1 || ' ')) > 0",
     }
     return {what: _count(await connection.execute(sql, staff_code)) for what, sql in found.items()}
 
@@ -288,7 +302,8 @@ async def clear_devices(connection: Connection, staff_code: str, own: str, now: 
     writes over REST, which is no phone."""
     return _count(
         await connection.execute(
-            "UPDATE device SET name = '', app_version = '', revoked_at = coalesce(revoked_at, $2) WHERE staff_code = $1"
+            "UPDATE device SET name = '', app_version = '', revoked_at = coalesce(revoked_at, $2)"
+            " WHERE staff_code = $1"
             " AND (name <> '' OR app_version <> '' OR revoked_at IS NULL) AND id <> $3",
             staff_code,
             now,
@@ -308,8 +323,10 @@ async def phones_of(connection: Connection, grid: str, now: datetime) -> int:
     """How many phones, not revoked, of cadres with a post for a grid have ever synced."""
     count: int = await connection.fetchval(
         """
-        SELECT count(*) FROM device d WHERE d.platform <> 'server' AND d.revoked_at IS NULL AND d.last_seen IS NOT NULL AND EXISTS (
-            SELECT FROM post p WHERE p.staff_code = d.staff_code AND p.valid_from <= $2 AND (p.valid_to IS NULL OR p.valid_to > $2)
+        SELECT count(*) FROM device d WHERE d.platform <> 'server' AND d.revoked_at IS NULL
+            AND d.last_seen IS NOT NULL AND EXISTS (
+            SELECT FROM post p WHERE p.staff_code = d.staff_code AND p.valid_from <= $2
+                AND (p.valid_to IS NULL OR p.valid_to > $2)
               AND left($1, length(p.unit)) = p.unit)
         """,
         grid,

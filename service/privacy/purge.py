@@ -23,7 +23,8 @@ from sync_protocol.messages import Mutation, canonical_json
 
 _AT_ONCE = 500
 _BLOCKS_AT_ONCE = 100
-_AT_A_LOOK = 20_000  # half of what the city visits in a day; looking for them reads all visits that are older
+# Half of what the city visits in a day; looking for them reads all visits that are older.
+_AT_A_LOOK = 20_000
 _SYSTEM = "purge"
 TRAIL = "lines of the trail"
 TRAIL_KEPT = (

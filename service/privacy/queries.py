@@ -13,13 +13,17 @@ from sync_protocol.records import KINDS
 
 
 def _whole(kind: str) -> str:
-    return f"{fields_json(KINDS[kind], 'r')} AS fields, {personal_array(KINDS[kind], 'r')} AS personal, extra"
+    return (
+        f"{fields_json(KINDS[kind], 'r')} AS fields, {personal_array(KINDS[kind], 'r')} AS"
+        " personal, extra"
+    )
 
 
 async def household_record(connection: Connection, id: str) -> Row | None:
     """A living household, whole."""
     return await connection.fetchrow(
-        f"SELECT id::text, grid, rev, created_by, received_at, {_whole('household')} FROM household r WHERE id = $1 AND NOT deleted",
+        f"SELECT id::text, grid, rev, created_by, received_at, {_whole('household')}"
+        " FROM household r WHERE id = $1 AND NOT deleted",
         id,
     )
 
@@ -29,7 +33,8 @@ async def records_about(connection: Connection, kind: str, id: str, limit: int) 
     when = {"visit": "visited_at", "problem": "raised_at"}[kind]
     return await connection.fetch(
         f"SELECT id::text, grid, created_by, received_at, {_whole(kind)}"
-        f" FROM {kind} r WHERE household_id = $1 AND grid = ANY($2::text[]) AND NOT deleted ORDER BY {when} DESC LIMIT $3",
+        f" FROM {kind} r WHERE household_id = $1 AND grid = ANY($2::text[]) AND NOT deleted"
+        f" ORDER BY {when} DESC LIMIT $3",
         id,
         await _grids_of(connection, id),
         limit,
@@ -38,7 +43,8 @@ async def records_about(connection: Connection, kind: str, id: str, limit: int) 
 
 async def _grids_of(connection: Connection, id: str) -> list[str]:
     rows = await connection.fetch(
-        "SELECT grid FROM visited_household WHERE household = $1 UNION SELECT grid FROM household WHERE id = $1"
+        "SELECT grid FROM visited_household WHERE household = $1 UNION SELECT grid FROM household"
+        " WHERE id = $1"
         " UNION SELECT grid FROM departure WHERE kind = 'household' AND id = $1",
         id,
     )
@@ -48,7 +54,8 @@ async def _grids_of(connection: Connection, id: str) -> list[str]:
 async def cadre_record(connection: Connection, staff_code: str) -> Row | None:
     """What is kept of a cadre, without the secrets."""
     return await connection.fetchrow(
-        "SELECT staff_code, name, phone, party_member, must_change FROM cadre WHERE staff_code = $1",
+        "SELECT staff_code, name, phone, party_member, must_change FROM cadre"
+        " WHERE staff_code = $1",
         staff_code,
     )
 
@@ -58,18 +65,22 @@ async def posts_and_devices(
 ) -> tuple[list[Row], list[Row], list[Row]]:
     """A cadre's posts, phones and sign-ins."""
     posts = await connection.fetch(
-        "SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1 ORDER BY valid_from",
+        "SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1"
+        " ORDER BY valid_from",
         staff_code,
     )
     devices = await connection.fetch(
-        "SELECT id::text, name, platform, app_version, created_at, last_seen, revoked_at FROM device"
+        "SELECT id::text, name, platform, app_version, created_at, last_seen, revoked_at"
+        " FROM device"
         " WHERE staff_code = $1 AND platform <> $2 ORDER BY created_at",
         staff_code,
         SERVER_PLATFORM,
     )
     sessions = await connection.fetch(
-        "SELECT family::text AS session, device::text, max(expires_at) AS expires_at, bool_and(revoked_at IS NOT NULL) AS ended"
-        " FROM refresh_token WHERE staff_code = $1 GROUP BY family, device ORDER BY 3 DESC LIMIT 1000",
+        "SELECT family::text AS session, device::text, max(expires_at) AS expires_at,"
+        " bool_and(revoked_at IS NOT NULL) AS ended"
+        " FROM refresh_token WHERE staff_code = $1 GROUP BY family, device ORDER BY 3 DESC"
+        " LIMIT 1000",
         staff_code,
     )
     return posts, devices, sessions
@@ -78,8 +89,10 @@ async def posts_and_devices(
 async def written_by(connection: Connection, staff_code: str) -> list[Row]:
     """How many mutations of each kind a cadre wrote, and when the first and the last came in."""
     return await connection.fetch(
-        "SELECT kind, count(*)::int AS mutations, min(received_at) AS first, max(received_at) AS last"
-        " FROM mutation WHERE device IN (SELECT id FROM device WHERE staff_code = $1) AND staff_code = $1 GROUP BY kind ORDER BY kind",
+        "SELECT kind, count(*)::int AS mutations, min(received_at) AS first, max(received_at)"
+        " AS last"
+        " FROM mutation WHERE device IN (SELECT id FROM device WHERE staff_code = $1)"
+        " AND staff_code = $1 GROUP BY kind ORDER BY kind",
         staff_code,
     )
 
@@ -93,7 +106,8 @@ _LOCATED = "location IS NOT NULL AND NOT deleted"
 async def located_visits(connection: Connection, before: datetime, limit: int) -> list[str]:
     """The ids of visits from before a moment that have a location, grid by grid."""
     rows = await connection.fetch(
-        f"SELECT id::text FROM visit WHERE visited_at < $1 AND {_LOCATED} ORDER BY grid, visit.id LIMIT $2",
+        f"SELECT id::text FROM visit WHERE visited_at < $1 AND {_LOCATED} ORDER BY grid, visit.id"
+        " LIMIT $2",
         before,
         limit,
     )
@@ -103,7 +117,8 @@ async def located_visits(connection: Connection, before: datetime, limit: int) -
 async def still_located(connection: Connection, ids: Sequence[str]) -> list[Row]:
     """Those of the visits that have a location still."""
     return await connection.fetch(
-        f"SELECT id::text, grid, rev FROM visit WHERE id = ANY($1::uuid[]) AND {_LOCATED} ORDER BY grid, visit.id",
+        f"SELECT id::text, grid, rev FROM visit WHERE id = ANY($1::uuid[]) AND {_LOCATED}"
+        " ORDER BY grid, visit.id",
         ids,
     )
 
@@ -141,7 +156,8 @@ async def logged_places(
     return await connection.fetch(
         """
         SELECT device::text, seq, received_at, body FROM mutation
-        WHERE kind = 'visit' AND received_at < $1 AND body LIKE '%"location":{%' AND (device, seq, received_at) > ($2::uuid, $3, $4)
+        WHERE kind = 'visit' AND received_at < $1 AND body LIKE '%"location":{%'
+            AND (device, seq, received_at) > ($2::uuid, $3, $4)
         ORDER BY device, seq, received_at LIMIT $5
         """,
         before,

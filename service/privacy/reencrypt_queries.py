@@ -33,7 +33,8 @@ async def lock_encrypted(
     chosen = ", ".join(f"{name}::text AS {name}" for name in (*key, *columns))
     ordered = f"ORDER BY {', '.join(f'{table}.{name}' for name in key)}"
     return await connection.fetch(
-        f"SELECT {chosen} FROM {table} WHERE ({where}) {begun} {ordered} LIMIT $1 FOR NO KEY UPDATE",
+        f"SELECT {chosen} FROM {table} WHERE ({where}) {begun} {ordered}"
+        " LIMIT $1 FOR NO KEY UPDATE",
         limit,
         *([after[name] for name in key] if after is not None else ()),
     )
@@ -83,7 +84,8 @@ async def write_log(
 ) -> None:
     """Writes digests, verdicts and bodies of lines back."""
     await connection.executemany(
-        "UPDATE mutation SET digest = $4, verdict = $5::text::json, body = $6 WHERE device = $1::uuid AND seq = $2 AND received_at = $3",
+        "UPDATE mutation SET digest = $4, verdict = $5::text::json, body = $6"
+        " WHERE device = $1::uuid AND seq = $2 AND received_at = $3",
         rows,
     )
 
@@ -93,7 +95,8 @@ async def lock_blocks(connection: Connection, kid: str, after: BlockKey, limit: 
     return await connection.fetch(
         """
         SELECT device::text, received_at, first_seq, last_seq, located, body FROM mutation_body
-        WHERE substr(body, 1, 4) <> decode($1, 'hex') AND (device, received_at, first_seq) > ($2::uuid, $3, $4)
+        WHERE substr(body, 1, 4) <> decode($1, 'hex')
+            AND (device, received_at, first_seq) > ($2::uuid, $3, $4)
         ORDER BY device, received_at, first_seq LIMIT $5 FOR NO KEY UPDATE
         """,
         kid,

@@ -15,8 +15,10 @@ from sync_protocol.lifecycle import OPEN
 from sync_protocol.records import PROBLEM, STEP
 
 _LISTED = """
-    SELECT c.problem::text AS id, c.grid, c.state, p.title, p.detail, c.duty, p.category, c.severity, p.source, c.raised_at, c.raised_by,
-           c.handler_unit, c.handler_cadre, c.due, c.resolved_at, c.resolved_by, c.satisfied, c.escalated, p.household_id::text
+    SELECT c.problem::text AS id, c.grid, c.state, p.title, p.detail, c.duty, p.category,
+           c.severity, p.source, c.raised_at, c.raised_by,
+           c.handler_unit, c.handler_cadre, c.due, c.resolved_at, c.resolved_by, c.satisfied,
+           c.escalated, p.household_id::text
     FROM case_file c JOIN problem p ON p.id = c.problem
 """
 
@@ -85,7 +87,8 @@ async def assigned_to(connection: Connection, staff_code: str, units: Sequence[s
         SELECT problem::text FROM case_file WHERE {IS_ASSIGNED} AND handler_cadre = $1
         UNION
         SELECT c.problem::text FROM unnest($2::text[]) AS u(code) JOIN case_file c ON {IS_ASSIGNED}
-            AND c.handler_unit >= u.code AND c.handler_unit < u.code || ':' AND NOT (c.grid >= u.code AND c.grid < u.code || ':')
+            AND c.handler_unit >= u.code AND c.handler_unit < u.code || ':'
+                AND NOT (c.grid >= u.code AND c.grid < u.code || ':')
         """,
         staff_code,
         list(units),
@@ -119,7 +122,8 @@ async def steps(connection: Connection, id: str) -> list[Row]:
     """The steps of a problem in stamp order, with the names of their authors."""
     return await connection.fetch(
         f"""
-        SELECT s.id::text, s.stamp, s.created_by, coalesce(c.name, '') AS name, s.received_at, s.offset_ms,
+        SELECT s.id::text, s.stamp, s.created_by, coalesce(c.name, '') AS name, s.received_at,
+               s.offset_ms,
                {fields_json(STEP, "s")} AS fields
         FROM step s LEFT JOIN cadre c ON c.staff_code = s.created_by
         WHERE s.problem_id = $1::uuid AND NOT s.deleted ORDER BY s.stamp, s.id

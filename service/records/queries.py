@@ -108,7 +108,10 @@ def _cast(column: Column) -> str:
 @cache
 def _insert_sql(kind: Kind) -> str:
     names, rows = _source(kind)
-    return f"INSERT INTO {kind.name} ({names}) SELECT {', '.join(map(_cast, _columns(kind)))} FROM {rows}"
+    return (
+        f"INSERT INTO {kind.name} ({names}) SELECT {', '.join(map(_cast, _columns(kind)))}"
+        f" FROM {rows}"
+    )
 
 
 @cache
@@ -223,8 +226,10 @@ def dump_clocks(record: Record) -> str | None:
 @cache
 def _load_sql(kind: Kind) -> str:
     return (
-        "SELECT id::text, grid, rev, deleted, device::text, seq, stamp, by, created_by, received_at, echo, offset_ms,"
-        f" clocks, extra, {fields_json(kind)} AS fields, {personal_array(kind)} AS personal FROM {kind.name} WHERE id = ANY($1::uuid[])"
+        "SELECT id::text, grid, rev, deleted, device::text, seq, stamp, by, created_by,"
+        " received_at, echo, offset_ms,"
+        f" clocks, extra, {fields_json(kind)} AS fields, {personal_array(kind)} AS personal"
+        f" FROM {kind.name} WHERE id = ANY($1::uuid[])"
     )
 
 
@@ -275,7 +280,8 @@ async def steps_of(connection: Connection, problems: Collection[str]) -> list[An
     """The steps of these problems: id, problem, stamp, author, fields."""
     kind = KINDS["step"]
     return await connection.fetch(
-        f"SELECT id::text, problem_id::text AS problem, stamp, created_by, {fields_json(kind)} AS fields"
+        f"SELECT id::text, problem_id::text AS problem, stamp, created_by, {fields_json(kind)}"
+        " AS fields"
         " FROM step WHERE problem_id = ANY($1::uuid[]) AND NOT deleted",
         list(problems),
     )

@@ -68,8 +68,10 @@ class Clocks(NamedTuple):
         if abs(self.ahead) <= APART:
             return None
         return Text(
-            "The service's clock shows {here}, the database's {there}: they are more than a minute apart, and what is stored now would have"
-            " a wrong time. Set the wrong one right, best by NTP; a service that runs goes on by itself then.",
+            "The service's clock shows {here}, the database's {there}: they are more than a minute"
+            " apart, and what is stored now would have"
+            " a wrong time. Set the wrong one right, best by NTP; a service that runs goes on by"
+            " itself then.",
             here=_shown(self.here),
             there=_shown(self.here - self.ahead),
         )
@@ -80,9 +82,12 @@ class Clocks(NamedTuple):
         if self.newest is None or self.newest - self.here <= BEHIND:
             return None
         return Text(
-            "The service's clock shows {here}, but the newest stamp in the database is of {newest}: what is written now would be ordered"
-            " before it. Set the clock right, best by NTP. If it is right, and a wrong one had written that stamp, start with"
-            " ‘gridloop serve --trust-clock’ or GRIDLOOP_TRUST_CLOCK=1 until that moment has passed.",
+            "The service's clock shows {here}, but the newest stamp in the database is of"
+            " {newest}: what is written now would be ordered"
+            " before it. Set the clock right, best by NTP. If it is right, and a wrong one had"
+            " written that stamp, start with"
+            " ‘gridloop serve --trust-clock’ or GRIDLOOP_TRUST_CLOCK=1 until that moment has"
+            " passed.",
             here=_shown(self.here),
             newest=_shown(self.newest),
         )
@@ -93,7 +98,8 @@ class Clocks(NamedTuple):
         if self.phones < PHONES_NEEDED or abs(self.ahead_of_phones) <= PHONES_APART:
             return None
         return Text(
-            "The service's clock shows {here}; the clocks of {phones} phones that synced within the last hour show {there} in the middle."
+            "The service's clock shows {here}; the clocks of {phones} phones that synced within"
+            " the last hour show {there} in the middle."
             " Compare the server's clock with one that you trust, and set it right, best by NTP.",
             here=_shown(self.here),
             phones=self.phones,
@@ -107,11 +113,13 @@ def _shown(moment: datetime) -> str:
 
 # Whoever writes moves a device on, over REST one of the server's.
 _NEWEST = """
-    SELECT greatest((SELECT max(last_seen) FROM device), (SELECT to_timestamp((max(last_stamp) >> 16) / 1000.0) FROM device),
+    SELECT greatest((SELECT max(last_seen) FROM device),
+           (SELECT to_timestamp((max(last_stamp) >> 16) / 1000.0) FROM device),
                     (SELECT max(at) FROM audit))
 """
 _PHONES = """
-    SELECT count(*) AS phones, coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY clock_offset_ms), 0) AS offset_ms FROM device
+    SELECT count(*) AS phones, coalesce(percentile_disc(0.5) WITHIN GROUP
+        (ORDER BY clock_offset_ms), 0) AS offset_ms FROM device
     WHERE platform <> 'server' AND revoked_at IS NULL AND last_seen > $1 AND last_seen <= $2
 """
 
@@ -188,7 +196,8 @@ class ClockWatch:
             self._tell(logging.ERROR, wrong)
         elif self.wrong is not None:
             log.warning(
-                "the service's clock is right again; what phones and people write is stored from now on"
+                "the service's clock is right again; what phones and people write is stored from"
+                " now on"
             )
             self._told.clear()
         self.wrong = wrong
@@ -245,7 +254,8 @@ def clock_is_wrong() -> Problem:
     """The answer to whoever wants to store something by a wrong clock."""
     return Problem(
         UNAVAILABLE,
-        "The server's clock is wrong, and what it stored now would have a wrong time; nothing was changed. Try again in a few minutes.",
+        "The server's clock is wrong, and what it stored now would have a wrong time; nothing was"
+        " changed. Try again in a few minutes.",
         {"Retry-After": str(RETRY_AFTER_S), "Cache-Control": "no-store"},
     )
 

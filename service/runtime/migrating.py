@@ -26,7 +26,8 @@ class NewerTables(Exception):
 
     def __init__(self, revision: str) -> None:
         self.text = Text(
-            "The tables of the database are of a newer release ({revision}), which this one does not know; nothing was changed. Run the"
+            "The tables of the database are of a newer release ({revision}), which this one does"
+            " not know; nothing was changed. Run the"
             " newer release, or restore a backup from before the upgrade.",
             revision=revision,
         )
@@ -53,7 +54,8 @@ class Tables(NamedTuple):
             return Text("The database has no tables of Gridloop yet; run ‘gridloop migrate’ first.")
         if self.revision in migrations.revisions()[1:]:
             return Text(
-                "The tables of the database are those of an older release ({revision}); run ‘gridloop migrate’ first.",
+                "The tables of the database are those of an older release ({revision}); run"
+                " ‘gridloop migrate’ first.",
                 revision=self.revision,
             )
         return self.too_new
@@ -66,7 +68,8 @@ class Tables(NamedTuple):
         if not self.are_newer or self.oldest in migrations.revisions():
             return None
         return Text(
-            "The tables of the database are of a newer release ({revision}), over which this one ({own}) may not run: it needs revision"
+            "The tables of the database are of a newer release ({revision}), over which this one"
+            " ({own}) may not run: it needs revision"
             " {oldest} at least. Start the newer release in its place. Nothing was changed.",
             revision=self.revision,
             own=migrations.revisions()[0],
@@ -79,7 +82,8 @@ class Tables(NamedTuple):
         if not self.are_newer or self.too_new is not None:
             return None
         return Text(
-            "The tables of the database are of a newer release ({revision}); this one ({own}) may run over them while processes are changed"
+            "The tables of the database are of a newer release ({revision}); this one ({own}) may"
+            " run over them while processes are changed"
             " over. Start the newer release in its place soon.",
             revision=self.revision,
             own=migrations.revisions()[0],
@@ -113,7 +117,8 @@ class WouldLose(Exception):
 
     def __init__(self, item: migrations.Declared, oldest: str) -> None:
         self.text = Text(
-            "To go back from revision {revision} would lose {what}; nothing was changed. A release of revision {oldest} or newer runs over"
+            "To go back from revision {revision} would lose {what}; nothing was changed. A release"
+            " of revision {oldest} or newer runs over"
             " the tables as they are; for an older one restore a backup from before the upgrade.",
             revision=item.revision,
             what=item.loses or "",
@@ -213,7 +218,8 @@ async def tables_at(url: str) -> Tables:
 
 
 _HAS_ROOM = """
-    SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('audit') AND attname = 'units' AND NOT attisdropped)
+    SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('audit')
+        AND attname = 'units' AND NOT attisdropped)
 """
 
 

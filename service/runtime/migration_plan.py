@@ -16,9 +16,11 @@ from service.runtime.migrating import Tables, tables_of
 from sync_protocol.texts import Text
 
 _SIZES = """
-    SELECT c.relname AS name, greatest(c.reltuples, 0)::bigint AS rows, pg_size_pretty(pg_total_relation_size(c.oid)) AS size,
+    SELECT c.relname AS name, greatest(c.reltuples, 0)::bigint AS rows,
+           pg_size_pretty(pg_total_relation_size(c.oid)) AS size,
            c.reltuples < 0 AS is_unknown
-    FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname = ANY ($1::text[])
+    FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+        AND c.relname = ANY ($1::text[])
 """
 _NONE = Text("–")
 _HOW_LONG = {True: Text("for a moment"), False: Text("as long as it takes")}
@@ -136,8 +138,10 @@ def table_of(plan: Plan, language: Language) -> Table:
 
     if plan.back:
         table = Table(
-            shown(Text("revision")), shown(Text("what is taken back")), shown(Text("what that would lose")),
-            title=shown(Text("back from revision {revision} to {to}", revision=plan.tables.revision, to=plan.to)),
+            shown(Text("revision")), shown(Text("what is taken"
+                                                " back")), shown(Text("what that would lose")),
+            title=shown(Text("back from revision {revision} to"
+                             " {to}", revision=plan.tables.revision, to=plan.to)),
         )  # fmt: skip
         for item in plan.back:
             table.add_row(

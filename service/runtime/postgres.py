@@ -82,7 +82,8 @@ def embedded(folder: Path, config: Mapping[str, str] = SERVICE_CONFIG) -> Iterat
     if _NOT_IN_A_PATH.intersection(str(folder)):
         raise PostgresFailed(
             Text(
-                "The path of the data folder, {folder}, has a comma or a line break in it; name another with --data.",
+                "The path of the data folder, {folder}, has a comma or a line break in it; name"
+                " another with --data.",
                 folder=folder,
             )
         )
@@ -245,7 +246,8 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
     except SocketPathTooLong as error:
         raise PostgresFailed(
             Text(
-                "The path of the data folder, {folder}, is too long for PostgreSQL's socket; name a shorter one with --data, of 80 bytes"
+                "The path of the data folder, {folder}, is too long for PostgreSQL's socket; name"
+                " a shorter one with --data, of 80 bytes"
                 " at most.",
                 folder=data.parent,
             )

@@ -70,7 +70,8 @@ def system_user() -> SystemUser | None:
         entry = _entry()
         if entry is None:
             raise OutOfReach(
-                f"PostgreSQL does not run as root, and its own user could not be made. Make it: {command}\n{made.stderr}"
+                "PostgreSQL does not run as root, and its own user could not be made. Make it:"
+                f" {command}\n{made.stderr}"
             )
     return SystemUser(entry.pw_uid, entry.pw_gid)
 
@@ -115,7 +116,8 @@ def reachable_data(user: SystemUser, data: Path) -> Path:
     if data.is_symlink():
         if not data.exists():
             raise OutOfReach(
-                f"{data} points to {data.readlink()}, which is not there; put it back, or remove the link to begin anew."
+                f"{data} points to {data.readlink()}, which is not there; put it back, or remove"
+                " the link to begin anew."
             )
         return data.resolve()
     data.mkdir(exist_ok=True, mode=0o700)

@@ -21,7 +21,10 @@ log = logging.getLogger("gridloop")
 EVERY_S = 3.0
 # Who asks `/readyz` waits for a few seconds only.
 _LONGEST_S = 5.0
-_LIMITS = "SELECT set_config('work_mem', '64kB', true), set_config('lock_timeout', '2s', true), set_config('statement_timeout', '4s', true)"
+_LIMITS = (
+    "SELECT set_config('work_mem', '64kB', true), set_config('lock_timeout', '2s', true),"
+    " set_config('statement_timeout', '4s', true)"
+)
 # Of more than `work_mem`, so that it goes through a temporary file of half a megabyte: on a full
 # disk it has no room, where the update of a row may still find some in its page.
 _NEEDS_ROOM = "SELECT count(*) FROM generate_series(1, 30000)"

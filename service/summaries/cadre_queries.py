@@ -65,10 +65,13 @@ def _days(found: Pieces, first: date, last: date, sign: int) -> None:
 
 
 _WORK = f"""
-    SELECT cadre, sum(sign * visits)::int AS visits, sum(sign * raised)::int AS raised, sum(sign * resolved)::int AS resolved FROM (
-        SELECT 1 AS sign, cadre, visits, raised, resolved FROM cadre_tally WHERE span = ANY($2::text[]) AND {UNDER.format("village")}
+    SELECT cadre, sum(sign * visits)::int AS visits, sum(sign * raised)::int AS raised,
+           sum(sign * resolved)::int AS resolved FROM (
+        SELECT 1 AS sign, cadre, visits, raised, resolved FROM cadre_tally
+            WHERE span = ANY($2::text[]) AND {UNDER.format("village")}
         UNION ALL
-        SELECT sign, cadre, visits, raised, resolved FROM unnest($3::date[], $4::date[], $5::int[]) AS d(first, last, sign)
+        SELECT sign, cadre, visits, raised, resolved
+            FROM unnest($3::date[], $4::date[], $5::int[]) AS d(first, last, sign)
         JOIN tally t ON t.day BETWEEN d.first AND d.last AND {UNDER.format("t.grid")}
     ) AS every GROUP BY cadre
 """
@@ -91,21 +94,27 @@ async def table(
         f"""
         WITH work AS ({_WORK}), overdue AS (
             SELECT handler_cadre AS cadre, count(*)::int AS overdue
-            FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND due < $6 AND handler_cadre IS NOT NULL GROUP BY 1
+            FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND due < $6
+                AND handler_cadre IS NOT NULL GROUP BY 1
         ), every AS MATERIALIZED (
             SELECT coalesce(w.cadre, o.cadre) AS staff_code, c.name,
                    c.party_member, coalesce(w.visits, 0) AS visits,
-                   coalesce(w.raised, 0) AS problems_raised, coalesce(w.resolved, 0) AS problems_resolved,
+                   coalesce(w.raised, 0) AS problems_raised,
+                   coalesce(w.resolved, 0) AS problems_resolved,
                    coalesce(o.overdue, 0) AS problems_overdue
-            FROM work w FULL JOIN overdue o ON o.cadre = w.cadre JOIN cadre c ON c.staff_code = coalesce(w.cadre, o.cadre)
+            FROM work w FULL JOIN overdue o ON o.cadre = w.cadre JOIN cadre c
+                ON c.staff_code = coalesce(w.cadre, o.cadre)
             WHERE w.visits <> 0 OR w.raised <> 0 OR w.resolved <> 0 OR o.overdue > 0
         ), sums AS (
             SELECT json_agg(g) AS groups FROM (
-                SELECT party_member, count(*) AS cadres, sum(visits) AS visits, sum(problems_raised) AS problems_raised,
-                       sum(problems_resolved) AS problems_resolved, sum(problems_overdue) AS problems_overdue
+                SELECT party_member, count(*) AS cadres, sum(visits) AS visits,
+                       sum(problems_raised) AS problems_raised,
+                       sum(problems_resolved) AS problems_resolved,
+                       sum(problems_overdue) AS problems_overdue
                 FROM every GROUP BY party_member ORDER BY party_member DESC) AS g
         ), page AS (
-            SELECT * FROM every WHERE $8::bool IS NULL OR party_member = $8 ORDER BY {sort} DESC, staff_code LIMIT $7
+            SELECT * FROM every WHERE $8::bool IS NULL OR party_member = $8
+            ORDER BY {sort} DESC, staff_code LIMIT $7
         )
         SELECT page.*, sums.groups,
                (SELECT p.unit FROM post p WHERE p.staff_code = page.staff_code
@@ -130,9 +139,11 @@ async def median_hours(
     """
     rows = await connection.fetch(
         f"""
-        SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
+        SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP
+            (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
         FROM case_file
-        WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4 AND {IS_COUNTED}
+        WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4
+            AND {IS_COUNTED}
           AND grid >= $1 AND ($1 = '' OR grid < $1 || ':') GROUP BY 1
         """,
         code,
@@ -153,14 +164,19 @@ async def of_cadre(
         f"""
         WITH work AS (
             SELECT 1 AS sign, visits, raised, resolved FROM cadre_tally
-            WHERE span = ANY($2::text[]) AND cadre = $6 AND village >= $1 AND ($1 = '' OR village < $1 || ':')
+            WHERE span = ANY($2::text[]) AND cadre = $6 AND village >= $1
+                AND ($1 = '' OR village < $1 || ':')
             UNION ALL
-            SELECT sign, visits, raised, resolved FROM unnest($3::date[], $4::date[], $5::int[]) AS d(first, last, sign)
-            JOIN tally t ON t.day BETWEEN d.first AND d.last AND t.cadre = $6 AND t.grid >= $1 AND ($1 = '' OR t.grid < $1 || ':')
+            SELECT sign, visits, raised, resolved
+                FROM unnest($3::date[], $4::date[], $5::int[]) AS d(first, last, sign)
+            JOIN tally t ON t.day BETWEEN d.first AND d.last AND t.cadre = $6 AND t.grid >= $1
+                AND ($1 = '' OR t.grid < $1 || ':')
         )
-        SELECT coalesce(sum(sign * visits), 0)::int AS visits, coalesce(sum(sign * raised), 0)::int AS problems_raised,
+        SELECT coalesce(sum(sign * visits), 0)::int AS visits,
+               coalesce(sum(sign * raised), 0)::int AS problems_raised,
                coalesce(sum(sign * resolved), 0)::int AS problems_resolved,
-               (SELECT count(*) FROM case_file WHERE handler_cadre = $6 AND state IN {IN_OPEN} AND due < $7
+               (SELECT count(*) FROM case_file WHERE handler_cadre = $6 AND state IN {IN_OPEN}
+                   AND due < $7
                 AND grid >= $1 AND ($1 = '' OR grid < $1 || ':'))::int AS problems_overdue
         FROM work
         """,
@@ -184,7 +200,8 @@ async def posts(connection: Connection, staff_code: str) -> list[Row]:
     """All posts of a cadre with the names of their units, the present ones first."""
     return await connection.fetch(
         """
-        SELECT p.role, p.unit, u.name AS unit_name, p.valid_from, p.valid_to FROM post p LEFT JOIN unit u ON u.code = p.unit
+        SELECT p.role, p.unit, u.name AS unit_name, p.valid_from, p.valid_to FROM post p LEFT
+            JOIN unit u ON u.code = p.unit
         WHERE p.staff_code = $1 ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC, p.unit
         """,
         staff_code,
@@ -194,8 +211,10 @@ async def posts(connection: Connection, staff_code: str) -> list[Row]:
 async def checks(connection: Connection, staff_code: str, period: Period) -> int:
     """How many problems that others had resolved a cadre verified in a period."""
     count: int = await connection.fetchval(
-        "SELECT count(DISTINCT s.problem_id) FROM step s LEFT JOIN case_file c ON c.problem = s.problem_id"
-        " WHERE s.created_by = $1 AND s.at >= $2 AND s.at < $3 AND s.action = 'verify' AND NOT s.deleted"
+        "SELECT count(DISTINCT s.problem_id) FROM step s LEFT JOIN case_file c"
+        " ON c.problem = s.problem_id"
+        " WHERE s.created_by = $1 AND s.at >= $2 AND s.at < $3 AND s.action = 'verify'"
+        " AND NOT s.deleted"
         " AND c.resolved_by IS DISTINCT FROM s.created_by",
         staff_code,
         period.begins,
@@ -215,12 +234,16 @@ async def tied_households(connection: Connection, staff_code: str, period: Perio
             FROM household h WHERE (h.contact_member = $1 OR h.lead_member = $1) AND NOT h.deleted
         ), seen AS (
             SELECT t.*, v.anyone, v.own FROM tied t LEFT JOIN LATERAL (
-                SELECT count(*) > 0 AS anyone, count(*) FILTER (WHERE v.created_by = $1) > 0 AS own FROM visit v
-                WHERE v.grid = t.grid AND v.visited_at >= $2 AND v.visited_at < $3 AND v.household_id = t.id AND NOT v.deleted) AS v ON true
+                SELECT count(*) > 0 AS anyone, count(*) FILTER (WHERE v.created_by = $1) > 0 AS own
+                    FROM visit v
+                WHERE v.grid = t.grid AND v.visited_at >= $2 AND v.visited_at < $3
+                    AND v.household_id = t.id AND NOT v.deleted) AS v ON true
         )
-        SELECT count(*) FILTER (WHERE contact)::int AS contact, count(*) FILTER (WHERE contact AND anyone)::int AS contact_visited,
+        SELECT count(*) FILTER (WHERE contact)::int AS contact,
+               count(*) FILTER (WHERE contact AND anyone)::int AS contact_visited,
                count(*) FILTER (WHERE contact AND own)::int AS contact_visited_by_member,
-               count(*) FILTER (WHERE lead)::int AS contracted, count(*) FILTER (WHERE lead AND anyone)::int AS contracted_visited,
+               count(*) FILTER (WHERE lead)::int AS contracted,
+               count(*) FILTER (WHERE lead AND anyone)::int AS contracted_visited,
                count(*) FILTER (WHERE lead AND own)::int AS contracted_visited_by_member
         FROM seen
         """,
@@ -243,8 +266,11 @@ async def members(
         f"""
         WITH tied AS (
             SELECT h.{name} AS staff_code, count(*)::int AS households,
-                   count(*) FILTER (WHERE EXISTS (SELECT FROM visited_household v WHERE v.household = h.id AND v.span = $2))::int AS visited
-            FROM household h WHERE {UNDER.format("h.grid")} AND h.{name} IS NOT NULL AND NOT h.deleted GROUP BY 1
+                   count(*) FILTER (WHERE EXISTS
+                   (SELECT FROM visited_household v WHERE v.household = h.id AND v.span = $2))::int
+                       AS visited
+            FROM household h WHERE {UNDER.format("h.grid")} AND h.{name} IS NOT NULL
+                AND NOT h.deleted GROUP BY 1
         )
         SELECT t.*, coalesce(c.name, '') AS name, coalesce(c.party_member, false) AS party_member
         FROM tied t LEFT JOIN cadre c ON c.staff_code = t.staff_code

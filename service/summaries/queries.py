@@ -36,8 +36,10 @@ async def counts(connection: Connection, code: str, spans: Sequence[str], width:
     """
     return await connection.fetch(
         f"""
-        SELECT span, left(grid, $3) AS code, sum(visits)::int AS visits, sum(households)::int AS households,
-               sum(contacts)::int AS contacts, sum(raised)::int AS raised, sum(resolved)::int AS resolved, sum(late)::int AS late
+        SELECT span, left(grid, $3) AS code, sum(visits)::int AS visits,
+               sum(households)::int AS households,
+               sum(contacts)::int AS contacts, sum(raised)::int AS raised,
+               sum(resolved)::int AS resolved, sum(late)::int AS late
         FROM grid_tally WHERE span = ANY($2::text[]) AND {UNDER.format("grid")} GROUP BY 1, 2
         UNION ALL
         SELECT '', left(grid, $3), 0, sum(households)::int, sum(contacts)::int, 0, 0, 0
@@ -49,15 +51,21 @@ async def counts(connection: Connection, code: str, spans: Sequence[str], width:
     )
 
 
+_DUTY_SUMS = ", ".join(f"coalesce(sum({name}), 0)::int AS {name}" for name in DUTY_COUNTS)
+_DUTY_ROWS = ", ".join(
+    f"('{duty}', visits_{duty}, raised_{duty}, resolved_{duty})" for duty in DUTIES
+)
+
+
 async def duties(connection: Connection, code: str, period: Period) -> list[Row]:
     """Visits, problems raised and resolved of a week or month per duty; a visit counts under each
     of its duties.
     """
     return await connection.fetch(
         f"""
-        SELECT d.* FROM (SELECT {", ".join(f"coalesce(sum({name}), 0)::int AS {name}" for name in DUTY_COUNTS)}
+        SELECT d.* FROM (SELECT {_DUTY_SUMS}
                          FROM grid_tally WHERE span = $2 AND {UNDER.format("grid")}) AS t,
-             LATERAL (VALUES {", ".join(f"('{duty}', visits_{duty}, raised_{duty}, resolved_{duty})" for duty in DUTIES)})
+             LATERAL (VALUES {_DUTY_ROWS})
                AS d(duty, visits, problems_raised, problems_resolved)
         """,
         code,
@@ -78,18 +86,25 @@ async def standing(
         f"""
         WITH late AS (
             SELECT left(grid, $3) AS code, severity, count(*) AS n FROM case_file
-            WHERE due < $5 AND state IN {IN_OPEN} AND {UNDER.format("grid")} AND $4::text[] <> '{{}}' GROUP BY 1, 2
+            WHERE due < $5 AND state IN {IN_OPEN} AND {UNDER.format("grid")}
+                AND $4::text[] <> '{{}}' GROUP BY 1, 2
         ), turned AS (
             SELECT span, left(village, $3) AS code, severity, sum(raised) AS raised,
                    sum(raised - closed) * CASE WHEN span = '' THEN 1 ELSE -1 END AS open,
                    sum(lapsed - cleared) * CASE WHEN span = '' THEN 1 ELSE -1 END AS overdue
-            FROM case_tally WHERE (every = '' OR every = $7 AND span >= $6) AND {UNDER.format("village")} GROUP BY 1, 2, 3
+            FROM case_tally WHERE (every = '' OR every = $7 AND span >= $6)
+                AND {UNDER.format("village")} GROUP BY 1, 2, 3
         )
-        SELECT p.span, t.code, t.severity, coalesce(sum(t.raised) FILTER (WHERE t.span = p.span), 0)::int AS raised,
+        SELECT p.span, t.code, t.severity,
+               coalesce(sum(t.raised) FILTER (WHERE t.span = p.span), 0)::int AS raised,
                coalesce(sum(t.open) FILTER (WHERE t.span <> p.span), 0)::int AS open,
-               CASE WHEN p.span = ANY($4::text[]) THEN coalesce((SELECT n FROM late l WHERE l.code = t.code AND l.severity = t.severity), 0)
-                    ELSE coalesce(sum(t.overdue) FILTER (WHERE t.span <> p.span), 0) END::int AS overdue
-        FROM unnest($2::text[]) AS p(span) JOIN turned t ON t.span = '' OR t.span >= p.span GROUP BY 1, 2, 3
+               CASE WHEN p.span = ANY($4::text[])
+                   THEN coalesce((SELECT n FROM late l WHERE l.code = t.code
+                   AND l.severity = t.severity), 0)
+                    ELSE coalesce(sum(t.overdue) FILTER (WHERE t.span <> p.span), 0) END::int
+                    AS overdue
+        FROM unnest($2::text[]) AS p(span) JOIN turned t ON t.span = '' OR t.span >= p.span
+        GROUP BY 1, 2, 3
         """,
         code,
         [period.name for period in periods],
@@ -111,10 +126,14 @@ async def _standing_by_case(
     """
     return await connection.fetch(
         f"""
-        SELECT p.span, left(c.grid, $6) AS code, c.severity, count(*) FILTER (WHERE c.raised_at >= p.begins)::int AS raised,
-               count(*) FILTER (WHERE c.resolved_at IS NULL OR c.resolved_at >= p.ends)::int AS open,
-               count(*) FILTER (WHERE (c.resolved_at IS NULL OR c.resolved_at >= p.ends) AND c.due < p.judged)::int AS overdue
-        FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[]) AS p(span, begins, ends, judged)
+        SELECT p.span, left(c.grid, $6) AS code, c.severity,
+               count(*) FILTER (WHERE c.raised_at >= p.begins)::int AS raised,
+               count(*) FILTER (WHERE c.resolved_at IS NULL OR c.resolved_at >= p.ends)::int
+               AS open,
+               count(*) FILTER (WHERE (c.resolved_at IS NULL OR c.resolved_at >= p.ends)
+               AND c.due < p.judged)::int AS overdue
+        FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
+            AS p(span, begins, ends, judged)
         JOIN case_file c ON {UNDER.format("c.grid")} AND {IS_COUNTED} AND c.raised_at < p.ends
              AND (c.resolved_at IS NULL OR c.resolved_at >= $7 OR c.raised_at >= $7)
         GROUP BY 1, 2, 3
@@ -133,7 +152,8 @@ async def median_hours(connection: Connection, code: str, period: Period) -> flo
     """Median hours from raised to resolved of all problems that were resolved in a period."""
     hours: float | None = await connection.fetchval(
         f"""
-        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) FROM case_file
+        SELECT percentile_cont(0.5) WITHIN GROUP
+            (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) FROM case_file
         WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {UNDER.format("grid")}
         """,
         code,
@@ -154,8 +174,10 @@ async def hours_to_resolve(
     """
     rows = await connection.fetch(
         f"""
-        SELECT left(grid, $4) AS code, array_agg(date_part('epoch', resolved_at - raised_at) / 3600) AS hours FROM case_file
-        WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {UNDER.format("grid")} GROUP BY 1
+        SELECT left(grid, $4) AS code, array_agg(date_part('epoch', resolved_at - raised_at) / 3600)
+            AS hours FROM case_file
+        WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {UNDER.format("grid")}
+        GROUP BY 1
         """,
         code,
         period.begins,
@@ -171,9 +193,12 @@ async def decisions(connection: Connection, code: str) -> Row:
     """
     row = await connection.fetchrow(
         f"""
-        SELECT (SELECT count(*) FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND escalated > 0)::int AS escalated,
-               (SELECT count(*) FROM conflict WHERE {UNDER.format("grid")} AND resolved_at IS NULL)::int AS conflicts,
-               (SELECT count(*) FROM held WHERE {UNDER.format("grid")} AND state = 'open')::int AS held
+        SELECT (SELECT count(*) FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN}
+            AND escalated > 0)::int AS escalated,
+               (SELECT count(*) FROM conflict WHERE {UNDER.format("grid")}
+                   AND resolved_at IS NULL)::int AS conflicts,
+               (SELECT count(*) FROM held WHERE {UNDER.format("grid")} AND state = 'open')::int
+                   AS held
         """,
         code,
     )
@@ -185,9 +210,11 @@ async def escalated(connection: Connection, code: str, limit: int) -> list[Row]:
     """Open problems of a unit that were escalated, those that wait the longest first."""
     return await connection.fetch(
         f"""
-        SELECT c.problem::text AS id, c.grid, p.title, c.severity, c.handler_unit, c.raised_at, c.due
+        SELECT c.problem::text AS id, c.grid, p.title, c.severity, c.handler_unit, c.raised_at,
+               c.due
         FROM case_file c JOIN problem p ON p.id = c.problem
-        WHERE {UNDER.format("c.grid")} AND c.state IN {IN_OPEN} AND c.escalated > 0 ORDER BY c.raised_at, c.problem LIMIT $2
+        WHERE {UNDER.format("c.grid")} AND c.state IN {IN_OPEN} AND c.escalated > 0
+        ORDER BY c.raised_at, c.problem LIMIT $2
         """,
         code,
         limit,
@@ -202,8 +229,8 @@ async def seal_in_force(
 ) -> Row | None:
     """The seal of a unit's week or month."""
     return await connection.fetchrow(
-        "SELECT id, summary, sealed_by, sealed_at FROM seal WHERE unit = $1 AND span = $2 AND NOT lifted"
-        + (" FOR UPDATE" if lock else ""),
+        "SELECT id, summary, sealed_by, sealed_at FROM seal WHERE unit = $1 AND span = $2"
+        " AND NOT lifted" + (" FOR UPDATE" if lock else ""),
         code,
         span,
     )
@@ -216,7 +243,8 @@ async def seal(
     status = await connection.execute(
         """
         INSERT INTO seal (id, unit, span, summary, sealed_by, sealed_at, lifted)
-        VALUES (gen_random_uuid(), $1, $2, $3::jsonb, $4, $5, false) ON CONFLICT (unit, span) WHERE NOT lifted DO NOTHING
+        VALUES (gen_random_uuid(), $1, $2, $3::jsonb, $4, $5, false) ON CONFLICT (unit, span)
+            WHERE NOT lifted DO NOTHING
         """,
         code,
         span,
@@ -230,7 +258,8 @@ async def seal(
 async def lift_seal(connection: Connection, id: Any, by: str, now: datetime, why: str) -> None:
     """Unseals; the row stays and says who, when and why."""
     await connection.execute(
-        "UPDATE seal SET lifted = true, lifted_by = $2, lifted_at = $3, lifted_why = $4 WHERE id = $1",
+        "UPDATE seal SET lifted = true, lifted_by = $2, lifted_at = $3, lifted_why = $4"
+        " WHERE id = $1",
         id,
         by,
         now,
@@ -241,7 +270,8 @@ async def lift_seal(connection: Connection, id: Any, by: str, now: datetime, why
 async def seals(connection: Connection, code: str, span: str) -> list[Row]:
     """Every seal that a unit's week or month ever had, the newest first."""
     return await connection.fetch(
-        "SELECT sealed_by, sealed_at, lifted, lifted_by, lifted_at, lifted_why FROM seal WHERE unit = $1 AND span = $2"
+        "SELECT sealed_by, sealed_at, lifted, lifted_by, lifted_at, lifted_why FROM seal"
+        " WHERE unit = $1 AND span = $2"
         " ORDER BY sealed_at DESC",
         code,
         span,
@@ -258,10 +288,13 @@ async def texts(
     key = "week" if kind == "weekly_analysis" else "month"
     return await connection.fetch(
         bounded(f"""
-        SELECT r.id::text, r.grid, coalesce(u.name, '') AS grid_name, r.created_by, coalesce(c.name, '') AS author, r.by, r.received_at,
+        SELECT r.id::text, r.grid, coalesce(u.name, '') AS grid_name, r.created_by,
+               coalesce(c.name, '') AS author, r.by, r.received_at,
                {fields_json(KINDS[kind], "r")} AS fields
-        FROM {kind} r LEFT JOIN unit u ON u.code = r.grid LEFT JOIN cadre c ON c.staff_code = r.created_by
-        WHERE r.{key} = $2 AND EXISTS (SELECT FROM unnest($1::text[]) AS s(code) WHERE r.grid >= s.code AND r.grid < s.code || ':')
+        FROM {kind} r LEFT JOIN unit u ON u.code = r.grid LEFT JOIN cadre c
+            ON c.staff_code = r.created_by
+        WHERE r.{key} = $2 AND EXISTS (SELECT FROM unnest($1::text[]) AS s(code)
+            WHERE r.grid >= s.code AND r.grid < s.code || ':')
           AND NOT r.deleted AND r.grid > $3 ORDER BY r.grid LIMIT $4
         """),
         units,

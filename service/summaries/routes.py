@@ -69,7 +69,8 @@ class CadreRow(BaseModel):
     problems_raised: int
     problems_resolved: int
     problems_overdue: int = Field(
-        description="Open and past their limit in the cadre's hands, now or at the period's end if earlier"
+        description="Open and past their limit in the cadre's hands, now or at the period's end if"
+        " earlier"
     )
     median_hours_to_resolve: float | None = None
     rank: int | None = Field(None, description="Empty unless ranks are switched on")

@@ -255,7 +255,8 @@ class Exchanges:
             exchange.error = Problem(
                 SEQ_GAP,
                 Text(
-                    "The server holds this device's mutations up to {acked}; send from {expected} on.",
+                    "The server holds this device's mutations up to {acked}; send from {expected}"
+                    " on.",
                     acked=known,
                     expected=known + 1,
                 ),
@@ -477,8 +478,10 @@ async def _repeat(
             raise Problem(
                 DEVICE_FORKED,
                 Text(
-                    "Mutation {seq} of this device is known with other content: the phone was restored or copied."
-                    " Register a new device and number the mutations that were not acknowledged from 1.",
+                    "Mutation {seq} of this device is known with other content: the phone was"
+                    " restored or copied."
+                    " Register a new device and number the mutations that were not acknowledged"
+                    " from 1.",
                     seq=mutation.seq,
                 ),
                 seq=mutation.seq,
@@ -541,7 +544,8 @@ def _refuse_after_push(exchange: Exchange) -> None:
 def _upgrade_needed(protocol: int, **members: Any) -> Problem:
     """The answer to an app that speaks a protocol older than `MINIMUM`."""
     text = Text(
-        "The app speaks protocol {protocol}; this server needs {minimum}. Install the newest app; nothing was lost.",
+        "The app speaks protocol {protocol}; this server needs {minimum}. Install the newest app;"
+        " nothing was lost.",
         protocol=protocol,
         minimum=MINIMUM,
     )

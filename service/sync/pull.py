@@ -51,7 +51,8 @@ class Page(msgspec.Struct):
 _WINDOWS: Mapping[str, str] = {
     "visit": "r.visited_at >= $6",
     "problem": "NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.id AND c.ended_at < $7)",
-    "step": "NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.problem_id AND c.ended_at < $7)",
+    "step": "NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.problem_id"
+    " AND c.ended_at < $7)",
     "weekly_analysis": "r.week >= $8",
     "monthly_summary": "r.month >= $9",
 }
@@ -74,7 +75,8 @@ _TIED: Mapping[str, str] = {
     "household": "r.contact_member = $15",
     "visit": own_or_tied("r", "$15"),
     "problem": own_or_tied("r", "$15"),
-    "step": f"(r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id AND {own_or_tied('o', '$15')}))",
+    "step": "(r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id"
+    f" AND {own_or_tied('o', '$15')}))",
 }
 _ASSIGNED: Mapping[str, str] = {
     "problem": "r.id = ANY($16::uuid[])",
@@ -153,12 +155,15 @@ def _kind_sql(kind: Kind, views: Views) -> str:
 
 def _part_sql(kind: Kind, views: Views, condition: str) -> str:
     return f"""
-        (SELECT '{kind.name}' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by, r.created_by,
-               CASE WHEN r.deleted THEN '{{}}'::json ELSE {_fields_sql(kind, views)} END AS fields, {_extra_sql(views)} AS extra,
+        (SELECT '{kind.name}' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
+            r.created_by,
+               CASE WHEN r.deleted THEN '{{}}'::json
+                   ELSE {_fields_sql(kind, views)} END AS fields, {_extra_sql(views)} AS extra,
                {_personal_sql(kind, views)} AS personal
         FROM {kind.name} r
         WHERE r.grid = p.grid AND {condition} AND {shown_in(kind, views)}
-          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10 AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
+              AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
         ORDER BY r.rev LIMIT $11)
     """
 
@@ -168,8 +173,10 @@ def _left_sql(kind: Kind, views: Views) -> str:
     before.
     """
     return f"""
-        (SELECT '{kind.name}', r.id, r.rev, false, true, 0, '', '', '{{}}'::json, NULL::json, NULL::text[]
-         FROM {kind.name} r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot AND r.clocks IS NOT NULL
+        (SELECT '{kind.name}', r.id, r.rev, false, true, 0, '', '', '{{}}'::json, NULL::json,
+            NULL::text[]
+         FROM {kind.name} r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
+             AND r.clocks IS NOT NULL
            AND NOT {shown_in(kind, views)} ORDER BY r.rev LIMIT $11)
     """
 
@@ -182,7 +189,8 @@ def _feed_sql(views: Views) -> str:
     every = " UNION ALL ".join(parts)
     return f"""
         WITH page AS MATERIALIZED (
-        SELECT p.grid, p.place, f.* FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $14::text[])
+        SELECT p.grid, p.place, f.* FROM unnest($1::text[], $2::bigint[], $3::bigint[],
+               $4::bigint[], $14::text[])
              WITH ORDINALITY AS p(grid, rev, snapshot, own_since, view, place)
         CROSS JOIN LATERAL (
             SELECT * FROM (
@@ -190,17 +198,24 @@ def _feed_sql(views: Views) -> str:
                 UNION ALL
                 (SELECT d.kind, d.id, d.rev, false, true, 0, '', '', '{{}}'::json, NULL, NULL
                  FROM departure d WHERE d.grid = p.grid AND d.rev > p.rev AND d.rev > p.snapshot
-                   AND NOT EXISTS (SELECT FROM household h WHERE h.id = d.id AND h.grid = d.grid) ORDER BY d.rev LIMIT $11)
+                   AND NOT EXISTS (SELECT FROM household h WHERE h.id = d.id AND h.grid = d.grid)
+                   ORDER BY d.rev LIMIT $11)
                 UNION ALL
                 (SELECT 'held', h.id, h.rev, false, false, h.stamp, h.staff_code, h.staff_code,
-                        json_build_object('seq', h.seq, 'kind', h.kind, 'record', h.record, 'grid', h.grid, 'reason', h.reason,
-                            'state', h.state, 'decision', h.decision, 'device', h.device), h.body, ARRAY[h.detail]
-                 FROM held h WHERE h.mailbox = p.grid AND h.rev > p.rev AND (h.rev > p.snapshot OR {_OPEN_HELD})
+                        json_build_object('seq', h.seq, 'kind', h.kind, 'record', h.record, 'grid',
+                        h.grid, 'reason', h.reason,
+                            'state', h.state, 'decision', h.decision, 'device', h.device), h.body,
+                            ARRAY[h.detail]
+                 FROM held h WHERE h.mailbox = p.grid AND h.rev > p.rev
+                     AND (h.rev > p.snapshot OR {_OPEN_HELD})
                  ORDER BY h.rev LIMIT $11)
                 UNION ALL
-                (SELECT 'article', a.id, a.rev, a.state <> 'published', false, 0, a.author, a.author,
-                        CASE WHEN a.state = 'published' THEN json_build_object('unit', a.unit, 'kind', a.kind, 'title', a.title,
-                            'body', a.body, 'published_at', {MOMENT_JSON.format("a.published_at")}) ELSE '{{}}'::json END, NULL, NULL
+                (SELECT 'article', a.id, a.rev, a.state <> 'published', false, 0, a.author,
+                    a.author,
+                        CASE WHEN a.state = 'published'
+                            THEN json_build_object('unit', a.unit, 'kind', a.kind, 'title', a.title,
+                            'body', a.body, 'published_at', {MOMENT_JSON.format("a.published_at")})
+                            ELSE '{{}}'::json END, NULL, NULL
                  FROM article a WHERE a.mailbox = p.grid AND a.rev > p.rev
                    AND (a.rev > p.snapshot OR ({_SHOWN_ARTICLE})) ORDER BY a.rev LIMIT $11)
             ) AS every ORDER BY rev LIMIT $11
@@ -208,8 +223,10 @@ def _feed_sql(views: Views) -> str:
         ORDER BY p.place, f.rev LIMIT $11
         )
         SELECT * FROM (
-            SELECT sized.*, count(*) OVER () AS total, sum(size) OVER (ORDER BY place, rev ROWS UNBOUNDED PRECEDING) AS bytes
-            FROM (SELECT page.*, octet_length(fields::text) + coalesce(octet_length(extra::text), 0) AS size FROM page) AS sized
+            SELECT sized.*, count(*) OVER () AS total, sum(size)
+                OVER (ORDER BY place, rev ROWS UNBOUNDED PRECEDING) AS bytes
+            FROM (SELECT page.*, octet_length(fields::text) + coalesce(octet_length(extra::text), 0)
+                AS size FROM page) AS sized
         ) AS bounded WHERE bytes - size <= {PAGE_BYTES} ORDER BY place, rev
     """
 
@@ -352,12 +369,16 @@ def _count_sql(views: Views) -> str:
     snapshots of the positions.
     """
     parts = (
-        f"SELECT FROM {kind.name} r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND r.rev > p.rev"
-        f" AND (r.rev > p.snapshot OR (NOT r.deleted AND {within_window(kind)})) AND {shown_in(kind, views)}"
+        f"SELECT FROM {kind.name} r JOIN p USING (grid) WHERE r.grid = ANY($1::text[])"
+        " AND r.rev > p.rev"
+        f" AND (r.rev > p.snapshot OR (NOT r.deleted AND {within_window(kind)}))"
+        f" AND {shown_in(kind, views)}"
         for kind in KINDS.values()
     )
     return (
-        "WITH p AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $10::bigint[]) AS p(grid, view, rev, snapshot))"
+        "WITH p AS MATERIALIZED (SELECT *"
+        " FROM unnest($1::text[], $2::text[], $3::bigint[], $10::bigint[]) AS p(grid, view, rev,"
+        " snapshot))"
         f" SELECT count(*) FROM ({_renumbered(' UNION ALL '.join(parts))}) AS coming"
     )
 
@@ -468,19 +489,23 @@ def _copies_sql(views: Views) -> str:
     """Count and digest of copies, grids and mailboxes; the conditions are those of the feed."""
     parts = [
         f"SELECT p.grid, r.id, r.rev FROM {kind.name} r JOIN p USING (grid)"
-        f" WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND {within_window(kind)} AND {shown_in(kind, views)}"
+        f" WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND {within_window(kind)}"
+        f" AND {shown_in(kind, views)}"
         for kind in KINDS.values()
     ]
     parts += [
-        f"SELECT h.mailbox, h.id, h.rev FROM held h WHERE h.mailbox = ANY($1::text[]) AND {_OPEN_HELD}",
-        f"SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[]) AND {_SHOWN_ARTICLE}",
+        "SELECT h.mailbox, h.id, h.rev FROM held h WHERE h.mailbox = ANY($1::text[])"
+        f" AND {_OPEN_HELD}",
+        "SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[])"
+        f" AND {_SHOWN_ARTICLE}",
     ]
     every = " UNION ALL ".join(parts)
     every = _renumbered(every)
     return f"""
         WITH p AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[]) AS p(grid, view))
         SELECT grid, count(*) AS count,
-               bit_xor(('x' || encode(substr(sha256(uuid_send(id) || int8send(rev)), 1, 8), 'hex'))::bit(64)) AS digest
+               bit_xor(('x' || encode(substr(sha256(uuid_send(id) || int8send(rev)), 1, 8),
+               'hex'))::bit(64)) AS digest
         FROM ({every}) AS live GROUP BY grid
     """
 

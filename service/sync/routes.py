@@ -84,7 +84,8 @@ def _read(decode: Callable[[bytes], E], body: bytes) -> E:
         raise Problem(
             PROTOCOL_UNKNOWN,
             Text(
-                "The app speaks protocol {protocol}, this server none above {newest}. Nothing was taken in: keep everything,"
+                "The app speaks protocol {protocol}, this server none above {newest}. Nothing was"
+                " taken in: keep everything,"
                 " and sync again when the server has been updated.",
                 protocol=error.protocol,
                 newest=SPEAKS[-1],

@@ -117,7 +117,8 @@ async def parts_of(connection: Connection) -> list[Cte]:
     stray row may name.
     """
     rows = await connection.fetch(
-        "SELECT left(grid, $1) AS village, sum(rev)::bigint AS revs FROM counter WHERE grid ~ '^[0-9]+$' AND length(grid) > $1"
+        "SELECT left(grid, $1) AS village, sum(rev)::bigint AS revs FROM counter"
+        " WHERE grid ~ '^[0-9]+$' AND length(grid) > $1"
         ' GROUP BY 1 ORDER BY left(grid, $1) COLLATE "C"',
         CODE_LENGTH["village"],
     )
@@ -207,20 +208,27 @@ async def _see(connection: Connection, settings: Settings, part: Cte) -> _Seen:
 # ----------------------------------------------------------------------------------------- counting
 
 _VISITS = """
-    SELECT grid, created_by, stamp, clocks -> 'first' ->> 1 AS first, received_at, visited_at, duties, household_id::text
+    SELECT grid, created_by, stamp, clocks -> 'first' ->> 1 AS first, received_at, visited_at,
+           duties, household_id::text
     FROM visit WHERE grid >= $1 AND grid < $2 AND NOT deleted AND visited_at IS NOT NULL
 """
-_HOUSEHOLDS = "SELECT id::text, grid, contact_member FROM household WHERE grid >= $1 AND grid < $2 AND NOT deleted"
+_HOUSEHOLDS = (
+    "SELECT id::text, grid, contact_member FROM household WHERE grid >= $1 AND grid < $2"
+    " AND NOT deleted"
+)
 _CONTACTS_ELSEWHERE = """
-    SELECT id::text FROM household WHERE id = ANY($1::text::uuid[]) AND contact_member IS NOT NULL AND NOT deleted
+    SELECT id::text FROM household WHERE id = ANY($1::text::uuid[]) AND contact_member IS NOT NULL
+        AND NOT deleted
 """
 _PROBLEMS = f"""
     SELECT id::text, grid, created_by, received_at, {fields_json(KINDS["problem"])} AS fields
     FROM problem WHERE grid >= $1 AND grid < $2 AND NOT deleted
 """
 _STEPS = f"""
-    SELECT s.id::text, s.problem_id::text AS problem, s.stamp, s.created_by, {fields_json(KINDS["step"], "s")} AS fields
-    FROM problem p JOIN step s ON s.problem_id = p.id WHERE p.grid >= $1 AND p.grid < $2 AND NOT p.deleted AND NOT s.deleted
+    SELECT s.id::text, s.problem_id::text AS problem, s.stamp, s.created_by,
+           {fields_json(KINDS["step"], "s")} AS fields
+    FROM problem p JOIN step s ON s.problem_id = p.id WHERE p.grid >= $1 AND p.grid < $2
+        AND NOT p.deleted AND NOT s.deleted
 """
 
 
@@ -304,7 +312,8 @@ async def _recount_cases(
 # beside them, unless it is a problem's of another part, which finds it then.
 _KEPT_CASES = """
     SELECT problem::text FROM case_file c WHERE grid >= $1 AND grid < $2
-      AND NOT EXISTS (SELECT FROM problem p WHERE p.id = c.problem AND NOT p.deleted AND NOT (p.grid >= $1 AND p.grid < $2))
+      AND NOT EXISTS (SELECT FROM problem p WHERE p.id = c.problem AND NOT p.deleted
+          AND NOT (p.grid >= $1 AND p.grid < $2))
 """
 
 

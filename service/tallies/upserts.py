@@ -35,12 +35,18 @@ def _rows(keys: Mapping[str, str], counts: Sequence[str]) -> str:
 
 def _upsert(table: str, keys: Mapping[str, str], counts: Sequence[str]) -> str:
     """The statement that adds counts to rows of a tally."""
-    return f"INSERT INTO {table} AS t ({', '.join([*keys, *counts])}) {_rows(keys, counts)} {_on_conflict(keys, counts)}"
+    return (
+        f"INSERT INTO {table} AS t ({', '.join([*keys, *counts])}) {_rows(keys, counts)}"
+        f" {_on_conflict(keys, counts)}"
+    )
 
 
 def _on_conflict(keys: Iterable[str], counts: Iterable[str]) -> str:
     """The part that adds to a row which is there already."""
-    return f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in counts)}"
+    return (
+        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE"
+        f" SET {', '.join(f'{name} = t.{name} + excluded.{name}' for name in counts)}"
+    )
 
 
 _DAYS = _upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, WORK_COUNTS)
@@ -58,22 +64,27 @@ _GRIDS_ALONE = _upsert("grid_tally", _GRID_KEYS, _GRID_COUNTS)
 
 _VISITED = """
     INSERT INTO visited_household (household, span, grid)
-    SELECT * FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[]) ON CONFLICT DO NOTHING
+    SELECT * FROM unnest($1::text::uuid[], $2::text::text[], $3::text::text[])
+        ON CONFLICT DO NOTHING
     RETURNING household, span, grid
 """
 _LOST_VISITS = """
     WITH gone AS (
         DELETE FROM visited_household v
-        USING unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::timestamptz[], $5::text::timestamptz[])
+        USING unnest($1::text::uuid[], $2::text::text[], $3::text::text[], $4::text::timestamptz[],
+        $5::text::timestamptz[])
           AS c(household, span, grid, begins, ends)
         WHERE v.household = c.household AND v.span = c.span AND v.grid = c.grid AND NOT EXISTS (
-            SELECT FROM visit r WHERE r.grid = c.grid AND r.household_id = c.household AND NOT r.deleted
+            SELECT FROM visit r WHERE r.grid = c.grid AND r.household_id = c.household
+                AND NOT r.deleted
               AND r.visited_at >= c.begins AND r.visited_at < c.ends)
         RETURNING v.household, v.span, v.grid
     )
-    UPDATE grid_tally t SET households = t.households - d.households, contacts = t.contacts - d.contacts
+    UPDATE grid_tally t SET households = t.households - d.households,
+        contacts = t.contacts - d.contacts
     FROM (SELECT g.span, g.grid, count(*) AS households, count(h.contact_member) AS contacts
-          FROM gone g LEFT JOIN household h ON h.id = g.household AND NOT h.deleted GROUP BY 1, 2) AS d
+          FROM gone g LEFT JOIN household h ON h.id = g.household AND NOT h.deleted GROUP BY 1, 2)
+              AS d
     WHERE t.span = d.span AND t.grid = d.grid
 """
 _GRIDS = f"""
@@ -81,14 +92,16 @@ _GRIDS = f"""
     SELECT s.*, coalesce(d.households, 0), coalesce(d.contacts, 0)
     FROM ({_rows(_GRID_KEYS, _GRID_COUNTS)}) AS s (span, grid, {", ".join(_GRID_COUNTS)})
     LEFT JOIN (SELECT v.span, v.grid, count(*) AS households, count(h.contact_member) AS contacts
-               FROM visited v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted GROUP BY 1, 2) AS d USING (span, grid)
+               FROM visited v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted
+               GROUP BY 1, 2) AS d USING (span, grid)
     ORDER BY span, grid
     {_on_conflict(_GRID_KEYS, (*_GRID_COUNTS, "households", "contacts"))}
 """
 
 _CONTACT_CHANGES = """
     UPDATE grid_tally t SET contacts = t.contacts + d.n
-    FROM (SELECT v.span, v.grid, sum(f.flip) AS n FROM unnest($1::text::uuid[], $2::text::int[]) AS f(household, flip)
+    FROM (SELECT v.span, v.grid, sum(f.flip) AS n
+        FROM unnest($1::text::uuid[], $2::text::int[]) AS f(household, flip)
           JOIN visited_household v ON v.household = f.household GROUP BY 1, 2) AS d
     WHERE t.span = d.span AND t.grid = d.grid
 """

@@ -45,9 +45,12 @@ async def visits(
     last = where.parameter(limit)
     return await connection.fetch(
         bounded(f"""
-        SELECT r.id::text, r.grid, r.rev, r.visited_at, r.created_by, coalesce(c.name, '') AS author, r.received_at, r.offset_ms,
-               h.head_name, h.grid AS household_grid, h.contact_member, {fields_json(VISIT, "r")} AS fields
-        FROM visit r LEFT JOIN cadre c ON c.staff_code = r.created_by LEFT JOIN household h ON h.id = r.household_id
+        SELECT r.id::text, r.grid, r.rev, r.visited_at, r.created_by,
+               coalesce(c.name, '') AS author, r.received_at, r.offset_ms,
+               h.head_name, h.grid AS household_grid, h.contact_member,
+               {fields_json(VISIT, "r")} AS fields
+        FROM visit r LEFT JOIN cadre c ON c.staff_code = r.created_by LEFT JOIN household h
+            ON h.id = r.household_id
         WHERE {where.sql} ORDER BY r.visited_at DESC, r.id DESC LIMIT {last}
         """),
         *where.values,

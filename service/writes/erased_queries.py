@@ -14,9 +14,11 @@ FIRST_ID = "00000000-0000-0000-0000-000000000000"
 async def note_erased(connection: Connection, kind: str, ids: Sequence[str], now: datetime) -> None:
     """Keeps that records were erased, as the revision at which they stand."""
     await connection.execute(
-        f"INSERT INTO erased_record AS e (id, kind, grid, rev, at) SELECT id, '{kind}', grid, rev, $2"
+        f"INSERT INTO erased_record AS e (id, kind, grid, rev, at) SELECT id, '{kind}', grid, rev,"
+        " $2"
         f" FROM {kind} WHERE id = ANY($1::uuid[])"
-        " ON CONFLICT (id, kind) DO UPDATE SET grid = excluded.grid, rev = excluded.rev, at = excluded.at",
+        " ON CONFLICT (id, kind) DO UPDATE"
+        " SET grid = excluded.grid, rev = excluded.rev, at = excluded.at",
         ids,
         now,
     )
@@ -48,10 +50,13 @@ async def lines_of_held(connection: Connection, ids: Collection[str]) -> list[Ro
     """The lines of held mutations, as they came and as they were tried again, locked."""
     return await connection.fetch(
         """
-        SELECT m.device::text, m.seq, m.received_at, m.kind, m.id, m.grid, m.outcome, m.verdict, m.body FROM mutation m
+        SELECT m.device::text, m.seq, m.received_at, m.kind, m.id, m.grid, m.outcome, m.verdict,
+               m.body FROM mutation m
         WHERE (m.device, m.seq) IN (SELECT h.device, h.seq FROM held h WHERE h.id = ANY($1::uuid[]))
           AND (m.origin = ANY($1::uuid[])
-               OR m.origin IS NULL AND EXISTS (SELECT FROM held h WHERE h.id = ANY($1::uuid[]) AND h.device = m.device AND h.seq = m.seq
+               OR m.origin IS NULL AND EXISTS
+                   (SELECT FROM held h WHERE h.id = ANY($1::uuid[]) AND h.device = m.device
+                       AND h.seq = m.seq
                                                AND h.received_at = m.received_at))
         ORDER BY m.device, m.received_at, m.seq FOR NO KEY UPDATE
         """,
@@ -63,11 +68,13 @@ async def lock_blocks_of(connection: Connection, keys: Sequence[LineKey]) -> lis
     """The blocks with the bodies of these lines, locked."""
     return await connection.fetch(
         """
-        SELECT b.device::text, b.received_at, b.first_seq, b.last_seq, b.located, b.body FROM mutation_body b
+        SELECT b.device::text, b.received_at, b.first_seq, b.last_seq, b.located, b.body
+            FROM mutation_body b
         WHERE (b.device, b.received_at, b.first_seq) IN (
             SELECT x.device, x.received_at, x.first_seq
             FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) AS k(device, seq, at)
-            JOIN mutation_body x ON x.device = k.device AND x.received_at = k.at AND k.seq BETWEEN x.first_seq AND x.last_seq)
+            JOIN mutation_body x ON x.device = k.device AND x.received_at = k.at
+                AND k.seq BETWEEN x.first_seq AND x.last_seq)
         ORDER BY b.device, b.received_at, b.first_seq FOR NO KEY UPDATE OF b
         """,
         [key[0] for key in keys],
@@ -82,7 +89,8 @@ async def write_lines(
     """Writes verdicts and bodies of lines back; their digests stay, so that a repeated mutation is
     still known."""
     await connection.executemany(
-        "UPDATE mutation SET verdict = $4::text::json, body = $5 WHERE device = $1::uuid AND seq = $2 AND received_at = $3",
+        "UPDATE mutation SET verdict = $4::text::json, body = $5 WHERE device = $1::uuid"
+        " AND seq = $2 AND received_at = $3",
         rows,
     )
 
@@ -91,7 +99,8 @@ async def write_lines(
 
 
 _HELD = """
-    SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, reason, detail, state, received_at, body, original,
+    SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, reason, detail,
+           state, received_at, body, original,
            decision
     FROM held
 """
@@ -114,7 +123,8 @@ async def write_erased_held(
 ) -> None:
     """Leaves of a held mutation what it was and what became of it."""
     await connection.execute(
-        "UPDATE held SET body = $2, detail = $3, decision = $4, original = NULL, size = 500 WHERE id = $1",
+        "UPDATE held SET body = $2, detail = $3, decision = $4, original = NULL, size = 500"
+        " WHERE id = $1",
         id,
         body,
         detail,
@@ -127,7 +137,8 @@ async def close_erased_held(
 ) -> None:
     """Discards an open held mutation whose content was erased; its author's phone hears of it."""
     await connection.execute(
-        "UPDATE held SET state = 'discarded', decided_by = $3, decision = $4, decided_at = $5, rev = $2, waits_for = NULL WHERE id = $1",
+        "UPDATE held SET state = 'discarded', decided_by = $3, decision = $4, decided_at = $5, rev"
+        " = $2, waits_for = NULL WHERE id = $1",
         id,
         rev,
         by,
@@ -142,7 +153,8 @@ async def close_erased_held(
 async def conflicts_of(connection: Connection, kind: str, ids: Sequence[str]) -> list[Row]:
     """The conflicts of records, locked."""
     return await connection.fetch(
-        "SELECT id::text, kind, field, record::text, kept, lost, value, note, resolved_at FROM conflict"
+        "SELECT id::text, kind, field, record::text, kept, lost, value, note, resolved_at"
+        " FROM conflict"
         " WHERE kind = $1 AND record = ANY($2::uuid[]) ORDER BY id FOR UPDATE",
         kind,
         ids,
@@ -154,7 +166,8 @@ async def write_erased_conflict(
 ) -> None:
     """Writes the values (kept, lost, value) and the note of a conflict."""
     await connection.execute(
-        "UPDATE conflict SET kept = $2::text::json, lost = $3::text::json, value = $4::text::jsonb, note = $5 WHERE id = $1",
+        "UPDATE conflict SET kept = $2::text::json, lost = $3::text::json, value"
+        " = $4::text::jsonb, note = $5 WHERE id = $1",
         id,
         *values,
         note,
@@ -166,7 +179,8 @@ async def settle_erased_conflict(
 ) -> None:
     """Settles an open conflict whose values were erased: there is nothing left to choose."""
     await connection.execute(
-        "UPDATE conflict SET choice = 'kept', note = $3, resolved_by = $2, resolved_at = $4 WHERE id = $1 AND resolved_at IS NULL",
+        "UPDATE conflict SET choice = 'kept', note = $3, resolved_by = $2, resolved_at = $4"
+        " WHERE id = $1 AND resolved_at IS NULL",
         id,
         by,
         note,

@@ -97,9 +97,11 @@ async def write_held(
         first = await queries.next_in_mailbox(connection, mailbox, len(some))
         await connection.executemany(
             """
-            INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
+            INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp,
+                offset_ms, body, reason, detail,
                               waits_for, waits_for_kind, received_at, original, size, seen, state)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'open')
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                $19, $20, 'open')
             """,
             [
                 (
@@ -133,7 +135,8 @@ async def _refuse_too_much(
     for entry in entries:
         coming[entry.item.author.device] = coming.get(entry.item.author.device, 0) + sizes[entry.id]
     rows = await connection.fetch(
-        "SELECT device::text, sum(size)::bigint AS size FROM held WHERE state = 'open' AND device = ANY($1::uuid[]) GROUP BY device",
+        "SELECT device::text, sum(size)::bigint AS size FROM held WHERE state = 'open'"
+        " AND device = ANY($1::uuid[]) GROUP BY device",
         list(coming),
     )
     there = {row["device"]: row["size"] for row in rows}
@@ -142,8 +145,10 @@ async def _refuse_too_much(
             raise Problem(
                 HELD_QUOTA,
                 Text(
-                    "Of this device {held} bytes of mutations are held already and these would be {size} more; {quota} may be."
-                    " Nothing of this request was taken in, and the phone keeps it. Have the held mutations of the device decided"
+                    "Of this device {held} bytes of mutations are held already and these would be"
+                    " {size} more; {quota} may be."
+                    " Nothing of this request was taken in, and the phone keeps it. Have the held"
+                    " mutations of the device decided"
                     " (GET /v1/held), or send fewer at a time, then send again.",
                     held=there.get(device, 0),
                     size=size,
@@ -156,7 +161,8 @@ async def _refuse_too_much(
 
 
 _HELD = """
-    SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, stamp, offset_ms, body, reason, detail, state, received_at,
+    SELECT id::text, device::text, seq, staff_code, mailbox, kind, record, grid, stamp, offset_ms,
+           body, reason, detail, state, received_at,
            original IS NOT NULL AS is_copy, seen
     FROM held
 """
@@ -204,7 +210,8 @@ async def _lock_open(
     """
     while True:
         rows = await connection.fetch(
-            f"{_HELD} WHERE state = 'open' AND id <> ALL($2::uuid[]) AND ({condition}) ORDER BY stamp, device, seq LIMIT $1"
+            f"{_HELD} WHERE state = 'open' AND id <> ALL($2::uuid[]) AND ({condition})"
+            " ORDER BY stamp, device, seq LIMIT $1"
             " FOR UPDATE SKIP LOCKED",
             search.limit,
             list(search.passed_over),
@@ -243,7 +250,10 @@ def _is_there_v1(kind: Kind) -> str:
     found = (
         f"{names} AND EXISTS (SELECT FROM {table} WHERE id = waits_for)" for names, table in ways
     )
-    return f"waits_for_kind IS NULL AND json_typeof(body) = 'object' AND kind = '{kind.name}' AND ({' OR '.join(found)})"
+    return (
+        f"waits_for_kind IS NULL AND json_typeof(body) = 'object' AND kind = '{kind.name}'"
+        f" AND ({' OR '.join(found)})"
+    )
 
 
 _WAYS = [*map(_is_there, KINDS.values()), *map(_is_there_v1, KINDS.values())]
@@ -282,7 +292,8 @@ async def hold_again(
         mailbox = await connection.fetchval("SELECT mailbox FROM held WHERE id = $1", entry.id)
         rev = await queries.next_in_mailbox(connection, mailbox, 1)
         await connection.execute(
-            "UPDATE held SET reason = $2, detail = $3, waits_for = $4, waits_for_kind = $5, rev = $6 WHERE id = $1",
+            "UPDATE held SET reason = $2, detail = $3, waits_for = $4, waits_for_kind = $5, rev"
+            " = $6 WHERE id = $1",
             entry.id,
             entry.flaw.reason,
             encrypted_detail(cipher, entry.id, showable(entry.flaw.detail)),
@@ -303,7 +314,8 @@ async def close_held(
     """A held mutation was released or discarded; its author's phone hears of it."""
     rev = await queries.next_in_mailbox(connection, row.mailbox, 1)
     await connection.execute(
-        "UPDATE held SET state = $2, decided_by = $3, decision = $4, decided_at = $5, rev = $6 WHERE id = $1",
+        "UPDATE held SET state = $2, decided_by = $3, decision = $4, decided_at = $5, rev = $6"
+        " WHERE id = $1",
         row.id,
         state,
         decided_by,

@@ -302,7 +302,8 @@ class Judge:
             return None
         if item.judged_at < author.oldest_stamp:
             detail = Text(
-                "It is stamped more than {days} days before its device was registered ({registered}); a person decides.",
+                "It is stamped more than {days} days before its device was registered"
+                " ({registered}); a person decides.",
                 days=self._oldest_days,
                 registered=_in_minutes(author.registered_at) if author.registered_at else "",
             )
@@ -316,7 +317,8 @@ class Judge:
         if all(self._is_timely(item, end, recorded, received) for end, recorded in ends):
             return None
         detail = Text(
-            "It was written before a post ended or the device was revoked, but came more than {days} days after,"
+            "It was written before a post ended or the device was revoked, but came more than"
+            " {days} days after,"
             " or from a device registered later, or out of the device's order; a person decides.",
             days=self._grace.days,
         )
@@ -331,7 +333,8 @@ class Judge:
         if not posts or not by_ties_alone(posts) or self._is_assigned(item, kind):
             return None
         detail = Text(
-            "{cadre} is a contact member, and the {kind} {id} is about no household that is tied to them.",
+            "{cadre} is a contact member, and the {kind} {id} is about no household that is tied"
+            " to them.",
             cadre=item.author.staff_code,
             kind=KINDS[name[0]].word,
             id=name[1],
@@ -430,7 +433,8 @@ class Judge:
             code = item.fields.get(name)
             if code and not self._is_near_cadre(item, code):
                 detail = Text(
-                    "{field} names ‘{cadre}’, who has no post in, above or beside the grid within the township.",
+                    "{field} names ‘{cadre}’, who has no post in, above or beside the grid within"
+                    " the township.",
                     field=kind.by_name[name].word,
                     cadre=code,
                 )
@@ -439,7 +443,8 @@ class Judge:
             unit = item.fields.get(name)
             if unit and not (unit in self._evidence.units and self._is_near(item, unit)):
                 detail = Text(
-                    "{field} names ‘{unit}’, which is no unit above, below or beside within the township.",
+                    "{field} names ‘{unit}’, which is no unit above, below or beside within the"
+                    " township.",
                     field=kind.by_name[name].word,
                     unit=unit,
                 )
@@ -552,7 +557,8 @@ def _erased_since(kind: str, id: str, erased: Erased) -> HoldReason:
     return HoldReason(
         "erased",
         Text(
-            "The personal data of the {kind} {id} was erased at {when}, which this mutation does not know; a person decides.",
+            "The personal data of the {kind} {id} was erased at {when}, which this mutation does"
+            " not know; a person decides.",
             kind=KINDS[kind].word,
             id=id,
             when=_in_minutes(erased.at),

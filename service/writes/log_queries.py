@@ -107,9 +107,10 @@ def _line(
             cipher, mutation.kind, log_row(item.author.device, mutation.seq, now), verdict
         )
     written = NULL_CELL if rest is None else copy_field(rest)
+    rev = NULL_CELL if verdict.rev is None else verdict.rev
     return (
-        f"{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest.hex()}\t{verdict.outcome}\t"
-        f"{NULL_CELL if verdict.rev is None else verdict.rev}\t{written}\t{item.origin or NULL_CELL}"
+        f"{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest.hex()}\t"
+        f"{verdict.outcome}\t{rev}\t{written}\t{item.origin or NULL_CELL}"
     )
 
 
@@ -201,7 +202,8 @@ def _with_bodies(
 
 _ADD_BLOCKS = """
     INSERT INTO mutation_body (device, received_at, first_seq, last_seq, located, body)
-    SELECT * FROM unnest($1::text::uuid[], $2::timestamptz[], $3::text::bigint[], $4::text::bigint[], $5::text::bool[], $6::bytea[])
+    SELECT * FROM unnest($1::text::uuid[], $2::timestamptz[], $3::text::bigint[],
+           $4::text::bigint[], $5::text::bool[], $6::bytea[])
 """
 
 
@@ -232,7 +234,8 @@ _BLOCKS = """
     WHERE (device, received_at, first_seq) IN (
         SELECT b.device, b.received_at, b.first_seq
         FROM unnest($1::text::uuid[], $2::timestamptz[], $3::text::bigint[]) AS k(device, at, seq)
-        JOIN mutation_body b ON b.device = k.device AND b.received_at = k.at AND k.seq BETWEEN b.first_seq AND b.last_seq)
+        JOIN mutation_body b ON b.device = k.device AND b.received_at = k.at
+            AND k.seq BETWEEN b.first_seq AND b.last_seq)
 """
 
 
@@ -288,7 +291,8 @@ async def own_revs(connection: Connection, bases: Iterable[Base]) -> set[Base]:
     rows = await connection.fetch(
         """
         SELECT DISTINCT m.device::text, m.kind, m.id, m.grid, m.rev
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS base (device, kind, id, grid, rev)
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS base
+            (device, kind, id, grid, rev)
         JOIN mutation m USING (device, kind, id, grid, rev)
         WHERE m.outcome = 'applied'
         """,
@@ -306,7 +310,8 @@ async def first_outcomes(
 ) -> dict[int, Any]:
     """What became of a device's mutations the first time, by seq."""
     rows = await connection.fetch(
-        "SELECT device::text, seq, received_at, kind, id, grid, digest, outcome, rev, verdict, body FROM mutation"
+        "SELECT device::text, seq, received_at, kind, id, grid, digest, outcome, rev, verdict,"
+        " body FROM mutation"
         " WHERE device = $1 AND seq BETWEEN $2 AND $3 AND origin IS NULL",
         device,
         first,

@@ -220,7 +220,8 @@ def _row(what: str, source: str, **values: str) -> str:
 
 
 _DEVICE = """
-    SELECT id, acked_seq, last_stamp, revoked_at, last_seen, queued, created_at, audited_on FROM device
+    SELECT id, acked_seq, last_stamp, revoked_at, last_seen, queued, created_at, audited_on
+        FROM device
     WHERE id = ANY((SELECT $1::text::uuid[])::uuid[]) ORDER BY id
 """
 _DEVICE_ROW = {
@@ -237,13 +238,15 @@ _POSTS = f"""
         SELECT staff_code, role, unit, valid_from, valid_to, end_recorded_at FROM post
         WHERE staff_code = ANY((SELECT $2::text::text[])::text[])
     ),
-    current AS MATERIALIZED (SELECT DISTINCT unit FROM every_post WHERE valid_to IS NULL OR valid_to > $4::timestamptz),
+    current AS MATERIALIZED (SELECT DISTINCT unit FROM every_post WHERE valid_to IS NULL
+        OR valid_to > $4::timestamptz),
     assigned AS MATERIALIZED (
         SELECT c.problem, c.grid, '@' || c.handler_cadre AS recipient FROM case_file c
         WHERE {IS_ASSIGNED} AND c.handler_cadre = ANY((SELECT $2::text::text[])::text[])
         UNION ALL
         SELECT c.problem, c.grid, c.handler_unit FROM current p
-        JOIN case_file c ON {IS_ASSIGNED} AND c.handler_unit >= p.unit AND c.handler_unit < p.unit || ':'
+        JOIN case_file c ON {IS_ASSIGNED} AND c.handler_unit >= p.unit
+            AND c.handler_unit < p.unit || ':'
              AND NOT (c.grid >= p.unit AND c.grid < p.unit || ':')
     )
 """
@@ -304,7 +307,8 @@ _STAND = f"WITH {_POSTS} " + " UNION ALL ".join(
 def _lock(place: int) -> str:
     """Locks the counters of the grids, in one order for everybody."""
     return (
-        f"mine AS MATERIALIZED (SELECT grid, rev FROM counter WHERE grid = ANY((SELECT ${place}::text::text[])::text[])"
+        "mine AS MATERIALIZED (SELECT grid, rev FROM counter"
+        f" WHERE grid = ANY((SELECT ${place}::text::text[])::text[])"
         " ORDER BY grid FOR NO KEY UPDATE)"
     )
 
@@ -342,7 +346,8 @@ def _named(kinds: Sequence[str]) -> list[str]:
         ),
         _row(
             "awaited",
-            f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT {every} FROM named)::uuid[]) LIMIT 1) AS w",
+            f"(SELECT FROM held WHERE state = 'open' AND waits_for = ANY((SELECT {every}"
+            " FROM named)::uuid[]) LIMIT 1) AS w",
         ),
         _row(
             "erased",
@@ -366,7 +371,8 @@ def _push_sql(kinds: tuple[str, ...]) -> str:
     parts = (_row("device", "owner", **_DEVICE_ROW), *_STANDING, *_named(kinds))
     # The devices come first of all that is locked. Set here, the limit costs no journey of its own.
     limited = (
-        f"limited AS MATERIALIZED (SELECT set_config('lock_timeout', coalesce(${6 + len(kinds)}::text,"
+        "limited AS MATERIALIZED (SELECT set_config('lock_timeout',"
+        f" coalesce(${6 + len(kinds)}::text,"
         " current_setting('lock_timeout')), true) AS limit)"
     )
     device = _DEVICE.replace(

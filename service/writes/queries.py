@@ -33,7 +33,8 @@ class ConflictEntry(msgspec.Struct):
 
 
 _ADVANCE = """
-    UPDATE counter SET rev = rev + t.n FROM unnest($1::text::text[], $2::text::bigint[]) AS t(grid, n) WHERE counter.grid = t.grid
+    UPDATE counter SET rev = rev + t.n FROM unnest($1::text::text[], $2::text::bigint[])
+        AS t(grid, n) WHERE counter.grid = t.grid
 """
 
 
@@ -45,7 +46,8 @@ def advance_counters(taken: Mapping[str, int]) -> Cte:
 async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> int:
     """Takes `count` revisions of a mailbox and returns the first."""
     head: int = await connection.fetchval(
-        "INSERT INTO counter AS c (grid, rev) VALUES ($1, $2) ON CONFLICT (grid) DO UPDATE SET rev = c.rev + excluded.rev RETURNING rev",
+        "INSERT INTO counter AS c (grid, rev) VALUES ($1, $2) ON CONFLICT (grid) DO UPDATE"
+        " SET rev = c.rev + excluded.rev RETURNING rev",
         mailbox,
         count,
     )
@@ -56,14 +58,19 @@ async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> i
 
 
 _DISPUTE = """
-    INSERT INTO conflict (id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at,
+    INSERT INTO conflict (id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device,
+        kept_at,
                           lost, lost_by, lost_device, lost_at, created_at)
-    SELECT c.id, c.grid, c.kind, c.record, c.field, c.rule, c.rev, c.kept::json, c.kept_by, c.kept_device, c.kept_at,
+    SELECT c.id, c.grid, c.kind, c.record, c.field, c.rule, c.rev, c.kept::json, c.kept_by,
+           c.kept_device, c.kept_at,
            c.lost::json, c.lost_by, c.lost_device, c.lost_at, $1::timestamptz
-    FROM unnest($2::text::uuid[], $3::text::text[], $4::text::text[], $5::text::uuid[], $6::text::text[], $7::text::text[],
-                $8::text::bigint[], $9::text::text[], $10::text::text[], $11::text::uuid[], $12::text::timestamptz[],
+    FROM unnest($2::text::uuid[], $3::text::text[], $4::text::text[], $5::text::uuid[],
+        $6::text::text[], $7::text::text[],
+                $8::text::bigint[], $9::text::text[], $10::text::text[], $11::text::uuid[],
+                $12::text::timestamptz[],
                 $13::text::text[], $14::text::text[], $15::text::uuid[], $16::text::timestamptz[])
-      AS c(id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at, lost, lost_by, lost_device, lost_at)
+      AS c(id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at, lost,
+      lost_by, lost_device, lost_at)
 """
 
 
@@ -170,9 +177,11 @@ async def add_device(connection: Connection, device: str, staff_code: str, now: 
     is_servers = device == server_device_id(staff_code)
     await connection.execute(
         """
-        INSERT INTO device AS d (id, staff_code, name, platform, app_version, acked_seq, last_stamp, queued, clock_offset_ms, created_at)
+        INSERT INTO device AS d (id, staff_code, name, platform, app_version, acked_seq, last_stamp,
+            queued, clock_offset_ms, created_at)
         VALUES ($1, $2, '', $4, '', 0, 0, 0, 0, $3)
-        ON CONFLICT (id) DO UPDATE SET staff_code = excluded.staff_code, platform = excluded.platform
+        ON CONFLICT (id) DO UPDATE SET staff_code = excluded.staff_code,
+            platform = excluded.platform
         WHERE $5 AND (d.staff_code, d.platform) <> (excluded.staff_code, excluded.platform)
         """,
         device,
@@ -218,7 +227,8 @@ async def written_by_or_tied(
     rows = await connection.fetch(
         " UNION ALL ".join(
             f"""SELECT '{kind}' AS kind, r.id::text, r.created_by, h.contact_member FROM {kind} r
-                LEFT JOIN household h ON h.id = r.household_id AND NOT h.deleted WHERE r.id = ANY($1::uuid[])"""
+                LEFT JOIN household h ON h.id = r.household_id AND NOT h.deleted
+                    WHERE r.id = ANY($1::uuid[])"""
             for kind in ("visit", "problem")
         ),
         list(ids),
@@ -234,7 +244,8 @@ async def posts_of_cadres(
 ) -> dict[str, list[PostHeld]]:
     """All posts of those of the staff codes that are cadres, by staff code."""
     rows = await connection.fetch(
-        "SELECT c.staff_code, p.role, p.unit, p.valid_from, p.valid_to FROM cadre c LEFT JOIN post p USING (staff_code)"
+        "SELECT c.staff_code, p.role, p.unit, p.valid_from, p.valid_to FROM cadre c LEFT"
+        " JOIN post p USING (staff_code)"
         " WHERE c.staff_code = ANY($1::text[])",
         list(staff_codes),
     )
@@ -271,8 +282,10 @@ class Acknowledged(NamedTuple):
 
 _ACKNOWLEDGE = """
     UPDATE device d
-    SET acked_seq = a.acked, last_stamp = a.stamp, clock_offset_ms = a.offset_ms, queued = a.queued, last_seen = $1::timestamptz
-    FROM unnest($2::text::uuid[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[], $6::text::int[])
+    SET acked_seq = a.acked, last_stamp = a.stamp, clock_offset_ms = a.offset_ms, queued = a.queued,
+        last_seen = $1::timestamptz
+    FROM unnest($2::text::uuid[], $3::text::bigint[], $4::text::bigint[], $5::text::bigint[],
+        $6::text::int[])
       AS a(id, acked, stamp, offset_ms, queued) WHERE d.id = a.id
 """
 

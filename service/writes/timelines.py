@@ -13,7 +13,10 @@ from sync_protocol.cursor import Cursor
 
 # The number in hex in the file name of the log is there from the first moment on, that of the
 # control file after the next checkpoint.
-NUMBER = "CASE WHEN pg_is_in_recovery() THEN NULL ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END"
+NUMBER = (
+    "CASE WHEN pg_is_in_recovery() THEN NULL ELSE"
+    " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END"
+)
 _NAME = f"(SELECT system_identifier FROM pg_control_system()) || '/' || {NUMBER}"
 
 
@@ -53,7 +56,8 @@ async def keep(connection: Connection) -> None:
                 number,
             )
             await connection.execute(
-                "INSERT INTO timeline_acked (number, device, acked_seq) SELECT $1, id, acked_seq FROM device",
+                "INSERT INTO timeline_acked (number, device, acked_seq) SELECT $1, id, acked_seq"
+                " FROM device",
                 number,
             )
         await connection.execute("UPDATE server SET timeline = $1", name)
@@ -70,14 +74,19 @@ async def has_lost(connection: Connection, cursor: Cursor) -> bool:
         """
         WITH own AS (
             SELECT coalesce((SELECT number FROM timeline WHERE name = $1),
-                            CASE WHEN $1 = '' THEN 1 ELSE (SELECT max(number) - 1 FROM timeline WHERE number > 1) END) AS number
+                            CASE WHEN $1 = '' THEN 1
+                                ELSE (SELECT max(number) - 1 FROM timeline WHERE number > 1) END)
+                                AS number
         ),
-        following AS (SELECT min(t.number) AS number FROM timeline t, own WHERE t.number > own.number AND t.number > 1)
+        following AS (SELECT min(t.number) AS number FROM timeline t, own
+            WHERE t.number > own.number AND t.number > 1)
         SELECT CASE WHEN f.number IS NULL THEN own.number IS NULL ELSE
-            $4 > coalesce((SELECT acked_seq FROM timeline_acked a WHERE a.number = f.number AND a.device = $5), 0)
+            $4 > coalesce((SELECT acked_seq FROM timeline_acked a WHERE a.number = f.number
+            AND a.device = $5), 0)
             OR EXISTS (
                 SELECT FROM unnest($2::text[], $3::bigint[]) AS k(grid, rev)
-                LEFT JOIN timeline_head h ON h.number = f.number AND h.grid = k.grid WHERE k.rev > coalesce(h.rev, 0)
+                LEFT JOIN timeline_head h ON h.number = f.number AND h.grid = k.grid
+                    WHERE k.rev > coalesce(h.rev, 0)
             )
         END
         FROM following f, own

@@ -27,11 +27,14 @@ KEEP_ACKED_MS = 30 * 24 * 3600 * 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, grid TEXT, op TEXT, base INTEGER, stamp TEXT, fields TEXT, epoch TEXT,
-    base_grid TEXT, acked_ms INTEGER, outcome TEXT, rev INTEGER, reason TEXT, detail TEXT, laid INTEGER DEFAULT 0);
+    seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, grid TEXT, op TEXT, base INTEGER, stamp TEXT,
+    fields TEXT, epoch TEXT,
+    base_grid TEXT, acked_ms INTEGER, outcome TEXT, rev INTEGER, reason TEXT, detail TEXT,
+    laid INTEGER DEFAULT 0);
 CREATE INDEX IF NOT EXISTS outbox_record ON outbox (kind, id);
 CREATE TABLE IF NOT EXISTS record (
-    kind TEXT, id TEXT, grid TEXT, rev INTEGER, deleted INTEGER, fields TEXT, stamp TEXT, by TEXT, created_by TEXT,
+    kind TEXT, id TEXT, grid TEXT, rev INTEGER, deleted INTEGER, fields TEXT, stamp TEXT, by TEXT,
+    created_by TEXT,
     stale INTEGER DEFAULT 0, PRIMARY KEY (kind, id));
 CREATE INDEX IF NOT EXISTS record_grid ON record (grid);
 CREATE TABLE IF NOT EXISTS grid (code TEXT PRIMARY KEY, stale INTEGER DEFAULT 0);
@@ -162,7 +165,8 @@ class Store:
 
     def _insert(self, mutation: Mutation) -> None:
         self._db.execute(
-            "INSERT INTO outbox (seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO outbox (seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 mutation.seq,
                 mutation.kind,
@@ -191,7 +195,8 @@ class Store:
 
     def _mutations(self, where: str, values: Sequence[Any]) -> list[Mutation]:
         rows = self._db.execute(
-            f"SELECT seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid FROM outbox {where}",
+            "SELECT seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid"
+            f" FROM outbox {where}",
             values,
         )
         return [
@@ -411,7 +416,8 @@ class Store:
     def _await_no_longer(self) -> None:
         """All was pulled: what acknowledged edits waited for has come, or is gone."""
         self._db.execute(
-            "UPDATE outbox SET rev = NULL WHERE rev IS NOT NULL AND outcome IN ('applied', 'merged')"
+            "UPDATE outbox SET rev = NULL WHERE rev IS NOT NULL"
+            " AND outcome IN ('applied', 'merged')"
         )
 
     def _note_decided(self) -> None:
@@ -419,8 +425,10 @@ class Store:
         though that notice never came.
         """
         self._db.execute(
-            "UPDATE outbox SET outcome = 'decided' WHERE outcome = 'held' AND seq NOT IN (SELECT json_extract(fields, '$.seq') FROM record"
-            " WHERE kind = 'held' AND json_extract(fields, '$.device') = ? AND json_extract(fields, '$.state') = 'open')",
+            "UPDATE outbox SET outcome = 'decided' WHERE outcome = 'held'"
+            " AND seq NOT IN (SELECT json_extract(fields, '$.seq') FROM record"
+            " WHERE kind = 'held' AND json_extract(fields, '$.device') = ?"
+            " AND json_extract(fields, '$.state') = 'open')",
             (self.get("device"),),
         )
 
@@ -499,7 +507,8 @@ class Store:
     def _put_record(self, change: Change) -> None:
         self._db.execute("INSERT OR REPLACE INTO grid (code) VALUES (?)", (change.grid,))
         self._db.execute(
-            "INSERT OR REPLACE INTO record (kind, id, grid, rev, deleted, fields, stamp, by, created_by)"
+            "INSERT OR REPLACE INTO record (kind, id, grid, rev, deleted, fields, stamp, by,"
+            " created_by)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 change.kind,
@@ -542,7 +551,8 @@ class Store:
                 )
         acked = self.acked
         rows = self._db.execute(
-            "SELECT seq > ? OR outcome IS NULL, kind, id, grid, op, stamp, fields, base_grid, rev FROM outbox"
+            "SELECT seq > ? OR outcome IS NULL, kind, id, grid, op, stamp, fields, base_grid, rev"
+            " FROM outbox"
             " WHERE seq > ? OR outcome IS NULL OR outcome IN ('applied', 'merged') ORDER BY seq",
             (acked, acked),
         )
@@ -581,7 +591,8 @@ class Store:
     def held(self) -> list[Held]:
         """The mutations that the server keeps aside, oldest first."""
         rows = self._db.execute(
-            "SELECT seq, kind, id, reason, detail, fields FROM outbox WHERE outcome = 'held' ORDER BY seq"
+            "SELECT seq, kind, id, reason, detail, fields FROM outbox WHERE outcome = 'held'"
+            " ORDER BY seq"
         )
         found = {
             seq: Held(seq, kind, id, reason, detail, json.loads(text))
@@ -623,7 +634,8 @@ class Store:
     def pulled(self) -> list[Change]:
         """Every pulled record as it stands, tombstones included."""
         rows = self._db.execute(
-            "SELECT kind, id, grid, rev, deleted, fields, stamp, by, created_by FROM record ORDER BY kind, id"
+            "SELECT kind, id, grid, rev, deleted, fields, stamp, by, created_by FROM record"
+            " ORDER BY kind, id"
         )
         return [
             Change(

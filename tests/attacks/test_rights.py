@@ -6,7 +6,8 @@ from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, World
 async def gets_post(world: World, role: str, unit: str) -> None:
     """The worker gets another post."""
     await world.fetch(
-        "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, $2, $3, '2020-01-01')",
+        "INSERT INTO post (id, staff_code, role, unit, valid_from)"
+        " VALUES (gen_random_uuid(), $1, $2, $3, '2020-01-01')",
         WORKER,
         role,
         unit,

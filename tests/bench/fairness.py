@@ -300,11 +300,16 @@ def report(
     lines = [
         "# Fair shares",
         "",
-        f"{PHONES} ordinary phones, each handing in {VISITS} visits about every {EVERY_S} s over {seconds:.0f} s,",
-        f"against {processes} service processes. Each nuisance is measured right after the phones alone, in {rounds} rounds; the ratio is",
-        f"that of the p99 beside it to the p99 alone, the middle one of the rounds. Times are of all rounds. Wanted: {WANTED:.0f} at most.",
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared by all, {platform.system()}, Python {platform.python_version()};",
-        f"load average before it began: {load:.1f} (above 1 something else ran, and the figures mean little).",
+        f"{PHONES} ordinary phones, each handing in {VISITS} visits about every {EVERY_S} s over"
+        f" {seconds:.0f} s,",
+        f"against {processes} service processes. Each nuisance is measured right after the phones"
+        f" alone, in {rounds} rounds; the ratio is",
+        "that of the p99 beside it to the p99 alone, the middle one of the rounds. Times are of"
+        f" all rounds. Wanted: {WANTED:.0f} at most.",
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared by all, {platform.system()},"
+        f" Python {platform.python_version()};",
+        f"load average before it began: {load:.1f} (above 1 something else ran, and the figures"
+        " mean little).",
         "",
         "| beside them | exchanges | median ms | p99 ms | p99 alone ms | ratio |",
         "|---|---:|---:|---:|---:|---:|",

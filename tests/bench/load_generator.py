@@ -55,7 +55,10 @@ class Phone:
 
     async def sign_in(self, line: Line) -> None:
         """A token, as a phone gets it."""
-        form = f"grant_type=password&username={self.staff_code}&password={PASSWORD}&device_id={self.device}&platform=bench"
+        form = (
+            f"grant_type=password&username={self.staff_code}&password={PASSWORD}"
+            f"&device_id={self.device}&platform=bench"
+        )
         answer = await line.ask(
             "/v1/auth/token", form.encode(), kind="application/x-www-form-urlencoded"
         )
@@ -121,7 +124,10 @@ class Phone:
     def request(self, packed: Packed | None = None, limit: int = 500) -> bytes:
         """The whole request of an exchange."""
         sent_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        rest = f'"protocol":1,"sent_at":"{sent_at}","cursor":{self.cursor.decode()},"limit":{limit},"queued":0}}'.encode()
+        rest = (
+            f'"protocol":1,"sent_at":"{sent_at}","cursor":{self.cursor.decode()},'
+            f'"limit":{limit},"queued":0}}'
+        ).encode()
         if packed is None:
             return post("/v1/sync", b"{" + rest, self.token)
         return post("/v1/sync", packed.with_rest(rest), self.token, "gzip")

@@ -32,38 +32,55 @@ _EVERY_S = 0.02
 _DEVICES, _PUSH = 4_000, 10
 _DEVICE = "lpad(to_hex(({push}) % {devices} + 1), 8, '0') || '-0000-4000-8000-000000000000'"
 _LOG = """
-    INSERT INTO mutation (received_at, device, seq, staff_code, kind, id, grid, stamp, offset_ms, digest, body, outcome, rev)
-    SELECT '2026-01-01'::timestamptz + make_interval(secs => n / {push} * 0.5), ({device})::uuid, seq, 'W' || grid || '-1', 'visit', id,
+    INSERT INTO mutation (received_at, device, seq, staff_code, kind, id, grid, stamp, offset_ms,
+        digest, body, outcome, rev)
+    SELECT '2026-01-01'::timestamptz + make_interval(secs => n / {push} * 0.5), ({device})::uuid,
+           seq, 'W' || grid || '-1', 'visit', id,
            grid, 1767225600000 * 65536 + n, 0, sha256(n::text::bytea),
-           json_build_object('seq', seq, 'kind', 'visit', 'id', id, 'grid', grid, 'op', 'put', 'base', 0,
-                'stamp', '019b76da8800' || lpad(to_hex(n % 65536), 4, '0'), 'fields', json_build_object(
-                'visited_at', '2026-01-01T09:00:00.000+08:00', 'household_id', lpad(to_hex(n), 8, '0') || '-0000-5000-8000-000000000000',
+           json_build_object('seq', seq, 'kind', 'visit', 'id', id, 'grid', grid, 'op', 'put',
+           'base', 0,
+                'stamp', '019b76da8800' || lpad(to_hex(n % 65536), 4, '0'), 'fields',
+                json_build_object(
+                'visited_at', '2026-01-01T09:00:00.000+08:00', 'household_id',
+                lpad(to_hex(n), 8, '0') || '-0000-5000-8000-000000000000',
                 'duties', '{{"add":["emergency"]}}'::json,
-                'content', '入户走访，查看取暖炉具和烟道，提醒通风，防止一氧化碳中毒，家中老人身体状况良好。')),
+                'content', '入户走访，查看取暖炉具和烟道，提醒通风，防止中毒，老人很好。')),
            'applied', n / {devices} + 1
     FROM generate_series($1::bigint, $2::bigint) AS n, LATERAL (
-        SELECT n / {push} / {devices} * {push} + n % {push} + 1 AS seq, lpad(to_hex(n), 8, '0') || '-0000-7000-8000-000000000000' AS id,
+        SELECT n / {push} / {devices} * {push} + n % {push} + 1 AS seq,
+               lpad(to_hex(n), 8, '0') || '-0000-7000-8000-000000000000' AS id,
                '1502' || lpad((n / {push} % {devices})::text, 11, '0') AS grid) AS of
 """
 _VISITS = """
-    INSERT INTO visit (id, grid, rev, deleted, device, seq, stamp, by, created_by, received_at, echo, visited_at, duties, content)
-    SELECT id::uuid, grid, rev, false, device, seq, stamp, staff_code, staff_code, received_at, false, received_at, '{emergency}',
+    INSERT INTO visit (id, grid, rev, deleted, device, seq, stamp, by, created_by, received_at,
+        echo, visited_at, duties, content)
+    SELECT id::uuid, grid, rev, false, device, seq, stamp, staff_code, staff_code, received_at,
+           false, received_at, '{emergency}',
            '入户走访，查看取暖炉具和烟道，提醒通风，防止一氧化碳中毒，家中老人身体状况良好。'
-    FROM mutation WHERE received_at >= (SELECT coalesce(max(received_at), '-infinity') FROM visit) AND seq > 0
+    FROM mutation WHERE received_at >= (SELECT coalesce(max(received_at), '-infinity') FROM visit)
+        AND seq > 0
 """
 # Kept away while the others are filled, which is quicker.
 _LATER = ("mutation_record", "visit_feed", "visit_when", "visit_days")
 _WRITE = """
-    INSERT INTO mutation (received_at, device, seq, staff_code, kind, id, grid, stamp, offset_ms, digest, body, outcome, rev)
-    VALUES (now(), 'ffffffff-0000-4000-8000-000000000000', $1, 'W', 'visit', 'x', '1502', 1, 0, 'x', '{"seq":1}', 'applied', 1)
+    INSERT INTO mutation (received_at, device, seq, staff_code, kind, id, grid, stamp, offset_ms,
+        digest, body, outcome, rev)
+    VALUES (now(), 'ffffffff-0000-4000-8000-000000000000', $1, 'W', 'visit', 'x', '1502', 1, 0, 'x',
+        '{"seq":1}', 'applied', 1)
 """
-_READ = "SELECT count(*) FROM mutation WHERE device = 'ffffffff-0000-4000-8000-000000000000' AND seq > $1"
+_READ = (
+    "SELECT count(*) FROM mutation WHERE device = 'ffffffff-0000-4000-8000-000000000000'"
+    " AND seq > $1"
+)
 # Locks on the tables that are rewritten, held by the session that migrates.
 _LOCKS = """
     SELECT c.relname AS name, l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
     WHERE l.granted AND c.relname IN ('mutation', 'visit') AND l.pid = ANY ($1::int[])
 """
-_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'bench'"
+_SESSIONS = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name <> 'bench'"
+)
 
 
 async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":

@@ -308,7 +308,8 @@ async def raw_insert(url: str, since: dict[str, int], batch: int) -> tuple[float
         row["attname"]: row["type"]
         for row in await connection.fetch(
             "SELECT attname, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
-            " WHERE attrelid = 'visit'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+            " WHERE attrelid = 'visit'::regclass AND attnum > 0 AND NOT attisdropped"
+            " ORDER BY attnum"
         )
     }
     names = ", ".join(f'"{name}"' for name in columns)
@@ -316,7 +317,8 @@ async def raw_insert(url: str, since: dict[str, int], batch: int) -> tuple[float
     taken = ", ".join(f'v."{name}"::{kind}' for name, kind in flat.items())
     rows = await connection.fetch(
         f"SELECT {taken} FROM visit v"
-        " JOIN unnest($1::text[], $2::bigint[]) AS s(grid, rev) ON v.grid = s.grid AND v.rev > s.rev ORDER BY v.grid, v.rev",
+        " JOIN unnest($1::text[], $2::bigint[]) AS s(grid, rev) ON v.grid = s.grid"
+        " AND v.rev > s.rev ORDER BY v.grid, v.rev",
         list(since),
         list(since.values()),
     )

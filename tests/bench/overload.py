@@ -160,7 +160,8 @@ async def missing(world: World, senders: list[Sender]) -> int:
     """How many batches were answered as taken that the database does not hold."""
     connection = await asyncpg.connect(world.url)
     rows = await connection.fetch(
-        "SELECT device::text, count(*) AS kept FROM mutation WHERE device = ANY($1::uuid[]) GROUP BY device",
+        "SELECT device::text, count(*) AS kept FROM mutation WHERE device = ANY($1::uuid[])"
+        " GROUP BY device",
         [sender.phone.device for sender in senders],
     )
     await connection.close()

@@ -254,7 +254,8 @@ def report(
     lines = [
         "# Reads",
         "",
-        f"Medians of {ROUNDS} rounds (lowest to highest), milliseconds, handler with database, two shared cores.",
+        f"Medians of {ROUNDS} rounds (lowest to highest), milliseconds, handler with database, two"
+        " shared cores.",
         "",
         "| request | target | " + " | ".join(names) + " | growth |",
         "|---|---|" + "---|" * len(sizes) + "---|",
@@ -286,7 +287,8 @@ def report(
     console.print(table)
     REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
     console.print(
-        f"Written to {REPORT.relative_to(Path.cwd()) if REPORT.is_relative_to(Path.cwd()) else REPORT}."
+        "Written to"
+        f" {REPORT.relative_to(Path.cwd()) if REPORT.is_relative_to(Path.cwd()) else REPORT}."
     )
 
 

@@ -201,9 +201,12 @@ def report(console: Console, found: dict[str, Rounds], crowd: Figures, rounds: i
     lines = [
         "# The sync path",
         "",
-        f"Medians of {rounds} rounds, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} shared cores, {platform.python_implementation()}"
-        f" {platform.python_version()}: {PROCESSES} service processes with their defaults, PostgreSQL with fsync on, and the phones that"
-        f" ask, {DEVICES} of them over {CONCURRENCY} connections, all on the same cores. Bodies are gzip both ways.",
+        f"Medians of {rounds} rounds, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} shared cores,"
+        f" {platform.python_implementation()}"
+        f" {platform.python_version()}: {PROCESSES} service processes with their defaults,"
+        " PostgreSQL with fsync on, and the phones that"
+        f" ask, {DEVICES} of them over {CONCURRENCY} connections, all on the same cores. Bodies"
+        " are gzip both ways.",
         "",
     ]
     rows = [(target, target.figure(first)) for target in TARGETS]
@@ -251,7 +254,8 @@ def report(console: Console, found: dict[str, Rounds], crowd: Figures, rounds: i
             target.text, bound, format(figure, target.shown), style=None if met else "red"
         )
         lines.append(
-            f"| {target.text} | {bound} | {format(figure, target.shown)} | {'' if met else 'missed'} |"
+            f"| {target.text} | {bound} | {format(figure, target.shown)} |"
+            f" {'' if met else 'missed'} |"
         )
     console.print(table)
     lines += [
@@ -268,7 +272,8 @@ def report(console: Console, found: dict[str, Rounds], crowd: Figures, rounds: i
                 values = [item[part] for item in found[world][name]]
                 shown = ",.3f" if part == "ratio" else ",.0f" if part.endswith("rate") else ",.1f"
                 cells.append(
-                    f"{statistics.median(values):{shown}} ({min(values):{shown}} to {max(values):{shown}})"
+                    f"{statistics.median(values):{shown}} ({min(values):{shown}} to"
+                    f" {max(values):{shown}})"
                 )
             lines.append(f"| {name} | {part} | " + " | ".join(cells) + " |")
     lines += [

@@ -126,7 +126,10 @@ def post(
     path: str, body: bytes, token: str = "", encoding: str = "", kind: str = "application/json"
 ) -> bytes:
     """A whole POST request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {kind}\r\nAccept-Encoding: gzip\r\nContent-Length: {len(body)}\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {kind}\r\nAccept-Encoding:"
+        f" gzip\r\nContent-Length: {len(body)}\r\n"
+    )
     if encoding:
         head += f"Content-Encoding: {encoding}\r\n"
     if token:

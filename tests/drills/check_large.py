@@ -43,7 +43,10 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
                 code == 0 and took <= LONGEST_S,
                 figure=True,
             )
-            figures = f"{len(beside)} exchanges, median {at(beside, 0.5):.1f} ms, p99 {at(beside, 0.99):.1f} ms"
+            figures = (
+                f"{len(beside)} exchanges, median {at(beside, 0.5):.1f} ms, p99"
+                f" {at(beside, 0.99):.1f} ms"
+            )
             figures += f", longest {1000 * max(beside):.0f} ms"
             met = max(beside) < LONGEST_ANSWER_S and crowd.refused == 0
             report.row("phones beside it", figures, f"all within {LONGEST_ANSWER_S:g} s", met)

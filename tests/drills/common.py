@@ -60,7 +60,10 @@ def noted(channel: str, answer: httpx.Response) -> str:
     """An answer in a line of the table."""
     if answer.status_code < 300:
         return f"{channel}: {answer.status_code}"
-    return f"{channel}: {answer.status_code}, Retry-After {answer.headers.get('Retry-After', '-')}: {answer.json().get('detail')}"
+    return (
+        f"{channel}: {answer.status_code}, Retry-After"
+        f" {answer.headers.get('Retry-After', '-')}: {answer.json().get('detail')}"
+    )
 
 
 class Phone:
@@ -225,7 +228,8 @@ async def count_kept(
     try:
         devices = {phone.device: phone.acked for phone in phones}
         rows = await connection.fetch(
-            "SELECT device::text, count(*) AS lines, count(DISTINCT seq) AS seqs FROM mutation WHERE device = ANY($1::uuid[])"
+            "SELECT device::text, count(*) AS lines, count(DISTINCT seq) AS seqs FROM mutation"
+            " WHERE device = ANY($1::uuid[])"
             " GROUP BY device",
             list(devices),
         )

@@ -114,7 +114,8 @@ def for_each_waiting(end: str) -> Fault:
 def trigger(does: str) -> Fault:
     """A trigger on the log of mutations, to which every write adds."""
     begin = f"""
-        CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN NEW; END $$;
+        CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN NEW; END
+            $$;
         CREATE TRIGGER fault BEFORE INSERT ON mutation FOR EACH ROW EXECUTE FUNCTION fault();
     """
     return by_sql(begin, "DROP TRIGGER fault ON mutation; DROP FUNCTION fault()")
@@ -196,20 +197,32 @@ async def garbage(drilled: Drilled) -> AsyncIterator[None]:
 # REST, `sync` the first who comes.
 CASES: tuple[tuple[str, Fault, tuple[str, ...]], ...] = (
     ("read-only database", by_sql("ALTER DATABASE drill SET default_transaction_read_only = on",
-     "ALTER DATABASE drill SET default_transaction_read_only = off", beside=True, anew=True), ("read-only",)),
-    ("a table is locked, lock_timeout", by_sql("BEGIN; LOCK TABLE counter IN ACCESS EXCLUSIVE MODE", "ROLLBACK"), ("locked",)),
-    ("a slow statement, statement_timeout", trigger("PERFORM pg_sleep(60)"), ("too-slow", "locked")),
-    ("an operator cancels (pg_cancel_backend)", for_each_waiting("pg_cancel_backend"), ("too-slow",)),
-    ("an operator ends sessions (pg_terminate_backend)", for_each_waiting("pg_terminate_backend"), ("unreachable",)),
-    ("serialization failures five times (a trigger)", trigger("RAISE EXCEPTION 'made up' USING ERRCODE = '40001'"), ("contended",)),
+     "ALTER DATABASE drill SET default_transaction_read_only"
+     " = off", beside=True, anew=True), ("read-only",)),
+    ("a table is locked,"
+     " lock_timeout", by_sql("BEGIN; LOCK TABLE counter IN ACCESS EXCLUSIVE"
+                             " MODE", "ROLLBACK"), ("locked",)),
+    ("a slow statement,"
+     " statement_timeout", trigger("PERFORM pg_sleep(60)"), ("too-slow", "locked")),
+    ("an operator cancels"
+     " (pg_cancel_backend)", for_each_waiting("pg_cancel_backend"), ("too-slow",)),
+    ("an operator ends sessions"
+     " (pg_terminate_backend)", for_each_waiting("pg_terminate_backend"), ("unreachable",)),
+    ("serialization failures five times (a"
+     " trigger)", trigger("RAISE EXCEPTION 'made up' USING ERRCODE = '40001'"), ("contended",)),
     ("max_connections used up", no_connections, ("no-resources",)),
-    ("temp_file_limit", by_sql("ALTER ROLE gridloop_service SET temp_file_limit = 0", "ALTER ROLE gridloop_service RESET temp_file_limit",
+    ("temp_file_limit", by_sql("ALTER ROLE gridloop_service SET temp_file_limit"
+                               " = 0", "ALTER ROLE gridloop_service RESET temp_file_limit",
      beside=True, anew=True), ("no-resources",)),
     ("no memory (RLIMIT_AS)", no_memory, ("no-resources", "unreachable")),
-    ("the role may not log in", by_sql("ALTER ROLE gridloop_service NOLOGIN", "ALTER ROLE gridloop_service LOGIN", beside=True, anew=True),
+    ("the role may not log"
+     " in", by_sql("ALTER ROLE gridloop_service"
+                   " NOLOGIN", "ALTER ROLE gridloop_service LOGIN", beside=True, anew=True),
      ("not-let-in",)),
     ("a table's file is gone", file_gone, ("storage",)),
-    ("a table has another name", by_sql("ALTER TABLE counter RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO counter"),
+    ("a table has another"
+     " name", by_sql("ALTER TABLE counter RENAME TO"
+                     " elsewhere", "ALTER TABLE elsewhere RENAME TO counter"),
      ("no-tables",)),
     ("an answer that is none (a proxy)", garbage, ("broken-connection", "unreachable")),
     ("a process of PostgreSQL crashes", crash, ("unreachable",)),

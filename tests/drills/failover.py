@@ -58,8 +58,12 @@ async def without_loss(report: Report) -> None:
         report.row("nothing lost: seconds until it serves", f"{seconds:.1f}")
         report.row("nothing lost: a new epoch", "no" if same else "yes", "no", same, figure=True)
         report.row("nothing lost: records that phones pulled again", pulled - 1, "0", pulled == 1)
-        report.row("nothing lost: visits on both phones", f"{len(contents(worker))}, {len(contents(reader))}", "21, 21",
-                   contents(worker) == contents(reader) and len(contents(worker)) == 21)  # fmt: skip
+        report.row(
+            "nothing lost: visits on both phones",
+            f"{len(contents(worker))}, {len(contents(reader))}",
+            "21, 21",
+            contents(worker) == contents(reader) and len(contents(worker)) == 21,
+        )
 
 
 async def with_loss(report: Report) -> None:

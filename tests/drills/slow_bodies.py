@@ -32,7 +32,10 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
                 await asyncio.sleep(SETTLE_S)
                 beside = await crowd.measure(SECONDS)
             ratios.append(at(beside, 0.99) / at(quiet, 0.99))
-            figures = f"median {at(beside, 0.5):.1f} ms, p99 {at(beside, 0.99):.1f} ms; quiet {at(quiet, 0.5):.1f}, {at(quiet, 0.99):.1f} ms"
+            figures = (
+                f"median {at(beside, 0.5):.1f} ms, p99 {at(beside, 0.99):.1f} ms; quiet"
+                f" {at(quiet, 0.5):.1f}, {at(quiet, 0.99):.1f} ms"
+            )
             report.row(
                 f"round {number}: {len(beside)} exchanges",
                 f"{figures}; 503: {crowd.refused - before}",
@@ -51,7 +54,8 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
 def drill() -> Report:
     """The drill."""
     report = Report(
-        f"{BODIES} bodies at a byte a second beside {PHONES} phones, load average before {os.getloadavg()[0]:.1f}"
+        f"{BODIES} bodies at a byte a second beside {PHONES} phones, load average before"
+        f" {os.getloadavg()[0]:.1f}"
     )
     room_for_files(BODIES * 2)
     with temporary_folder("gridloop-drill-") as folder, embedded(folder / "home") as server:

@@ -80,7 +80,8 @@ async def stopped(connection: asyncpg.Connection, holding: bool) -> AsyncIterato
     is_wanted = locked if holding else "a.state = 'idle' AND a.query LIKE 'COMMIT%'"
     sql = f"""
         SELECT a.pid FROM pg_stat_activity a
-        WHERE a.application_name = 'gridloop' AND a.datname = current_database() AND {is_wanted} ORDER BY a.state_change DESC LIMIT 1
+        WHERE a.application_name = 'gridloop' AND a.datname = current_database() AND {is_wanted}
+        ORDER BY a.state_change DESC LIMIT 1
     """
     for _ in range(2_000):
         pid = await connection.fetchval(sql)
@@ -200,7 +201,8 @@ async def one(
     report.answered(Counter(seen), f"phones, {name}")
     if spares_others:
         report.figures.append(
-            f"{name}: p99 of others {beside / quiet:.1f} x quiet, after the first {ONSET_S:g} s {later / quiet:.1f} x"
+            f"{name}: p99 of others {beside / quiet:.1f} x quiet, after the first {ONSET_S:g} s"
+            f" {later / quiet:.1f} x"
         )
     await count_kept(url, report, phones, [])
     await connection.close()
@@ -223,7 +225,8 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
 def drill() -> Report:
     """The drill."""
     report = Report(
-        f"PostgreSQL stalls for {STALL_S} s; {PHONES} phones of {GRIDS} grids, two processes of the service"
+        f"PostgreSQL stalls for {STALL_S} s; {PHONES} phones of {GRIDS} grids, two processes of"
+        " the service"
     )
     with prepared_server() as (url, folder):
         asyncio.run(live_through(url, folder, report))

@@ -60,7 +60,8 @@ def previous_release(folder: Path) -> Iterator[Path]:
     )
     if known.returncode:
         sys.exit(
-            f"The history of git here lacks commit {PREVIOUS}, the release before: fetch it whole (git fetch --unshallow)."
+            f"The history of git here lacks commit {PREVIOUS}, the release before: fetch it whole"
+            " (git fetch --unshallow)."
         )
     archive = folder / "previous.tar"
     with archive.open("wb") as file:
@@ -78,10 +79,16 @@ class Release:
         self.name = name
         self._sources = sources
         self._folder = folder
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")} | {
-            "PYTHONPATH": str(sources), "GRIDLOOP_DATABASE_URL": url, "GRIDLOOP_OWNER_DATABASE_URL": owner,
-            "GRIDLOOP_DATA": str(folder / "data"), "GRIDLOOP_DEMO": "1", "GRIDLOOP_HOUSEHOLDS_PER_GRID": "2",
-        }  # fmt: skip
+        self._environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")
+        } | {
+            "PYTHONPATH": str(sources),
+            "GRIDLOOP_DATABASE_URL": url,
+            "GRIDLOOP_OWNER_DATABASE_URL": owner,
+            "GRIDLOOP_DATA": str(folder / "data"),
+            "GRIDLOOP_DEMO": "1",
+            "GRIDLOOP_HOUSEHOLDS_PER_GRID": "2",
+        }
 
     async def command(self, *arguments: str) -> str:
         """Runs a command to its end; its output."""
@@ -138,7 +145,8 @@ class Service:
                     pass
                 await asyncio.sleep(0.1)
         raise RuntimeError(
-            f"{self.release} did not start; its log ends:\n{self._log.read_text(errors='replace')[-2000:]}"
+            f"{self.release} did not start; its log"
+            f" ends:\n{self._log.read_text(errors='replace')[-2000:]}"
         )
 
     async def end(self) -> None:
@@ -221,8 +229,13 @@ class Load:
                 now = datetime.now(UTC)
                 if not pending:
                     for place in range(1, VISITS + 1):
-                        plain = {"seq": seq + place, "grid": grid, "op": "put", "base": 0,
-                                 "stamp": make_stamp(int(now.timestamp() * 1000), place)}  # fmt: skip
+                        plain = {
+                            "seq": seq + place,
+                            "grid": grid,
+                            "op": "put",
+                            "base": 0,
+                            "stamp": make_stamp(int(now.timestamp() * 1000), place),
+                        }
                         if place == VISITS and last is not None:
                             pending.append(
                                 plain
@@ -407,7 +420,8 @@ async def verify(load: Load, url: str) -> None:
     """What was acknowledged is there, once."""
     connection = await asyncpg.connect(url)
     kept = await connection.fetchval(
-        "SELECT count(*) FROM mutation m JOIN device d ON d.id = m.device WHERE d.platform <> 'server' AND origin IS NULL"
+        "SELECT count(*) FROM mutation m JOIN device d ON d.id = m.device"
+        " WHERE d.platform <> 'server' AND origin IS NULL"
     )
     made = await connection.fetchval("SELECT count(*) FROM problem")
     await connection.close()
@@ -458,7 +472,8 @@ class Copy:
 def show(load: Load, copies: list[Copy], checked: str, console: Console) -> None:
     """The table of figures."""
     table = Table(
-        title=f"two releases over one database: {PREVIOUS[:7]} at {PREVIOUS_REVISION}, and this one at {migrations.revisions()[0]}"
+        title=f"two releases over one database: {PREVIOUS[:7]} at {PREVIOUS_REVISION}, and this"
+        f" one at {migrations.revisions()[0]}"
     )
     for column, justify in (
         ("step", "left"),
@@ -482,8 +497,10 @@ def show(load: Load, copies: list[Copy], checked: str, console: Console) -> None
     asked_again = sum(count for (kind, _), count in every.items() if " 503 " in kind)
     for line in (
         f"{every.total()} requests; 503 with Retry-After: {asked_again}; other 5xx: 0",
-        f"{load.acknowledged} mutations acknowledged, all kept once; {load.problems} problems made over REST, all kept once",
-        f"{len(copies)} copies pulled from both releases {sum(copy.proofs for copy in copies)} times, and proved at the end",
+        f"{load.acknowledged} mutations acknowledged, all kept once; {load.problems} problems made"
+        " over REST, all kept once",
+        f"{len(copies)} copies pulled from both releases {sum(copy.proofs for copy in copies)}"
+        " times, and proved at the end",
         f"gridloop check: {checked.strip().splitlines()[-1]}",
     ):
         console.print(line, highlight=False)

@@ -110,7 +110,10 @@ async def refused_start(service: WronglyTimed, url: str, ahead_s: float, report:
         for off in (0, ahead_s)
     )
     met = process.returncode == 3 and names_both and await stored(url) == before
-    measured = f"exit {process.returncode} after {took:.1f} s, both clocks named: {'yes' if names_both else 'no'}"
+    measured = (
+        f"exit {process.returncode} after {took:.1f} s, both clocks named:"
+        f" {'yes' if names_both else 'no'}"
+    )
     report.row(
         f"a start with the clock {ahead_s / 3600:+g} h", measured, "exit 3, nothing stored", met
     )

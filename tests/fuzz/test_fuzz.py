@@ -23,7 +23,10 @@ from tests.world import FAR_GRID, GRID, WORKER, World
 # `make fuzz` gives more of both.
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "8"))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "3"))
-CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,"
+    "response_schema_conformance"
+)
 
 
 @pytest.fixture

@@ -249,7 +249,8 @@ async def test_odd_values_over_rest_stop_nobody(world: World) -> None:
             "?" + "&".join(f"{key}={quote(value)}" for key, value in safe.items()) if safe else ""
         )
         if len(url) > LONGEST_URL:
-            return  # the client itself sends no longer one; heads that are too large are tried elsewhere
+            # The client itself sends no longer one; heads that are too large are tried elsewhere.
+            return
         reads(await world.client.request(call.method, url, content=content, headers=raw))
         for listed in ("/v1/problems", "/v1/households", "/v1/articles", "/v1/conflicts"):
             assert (await world.get(listed, SECRETARY)).status_code == 200

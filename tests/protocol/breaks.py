@@ -103,7 +103,8 @@ BREAKS = [
     Break(
         "sets are sorted by UTF-16",
         "change[side] = sorted({item(element) for element in elements})",
-        'change[side] = sorted({item(element) for element in elements}, key=lambda text: text.encode("utf-16-be"))',
+        "change[side] = sorted({item(element) for element in elements}, key=lambda text:"
+        ' text.encode("utf-16-be"))',
     ),
     Break(
         "sets are not sorted",
@@ -183,7 +184,8 @@ BREAKS = [
     Break(
         "numbers beyond 53 bits lose digits",
         "                clean[name] = value\n            elif",
-        "                clean[name] = float(value) if type(value) is int else value\n            elif",
+        "                clean[name] = float(value) if type(value) is int else value\n           "
+        " elif",
     ),
     # ---------------------------------------------------------------------------------------- merge
     Break(
@@ -270,7 +272,8 @@ BREAKS = [
     ),
     Break(
         "who adds what is there makes no claim",
-        "                rivals = []\n            self.claims[name, element] = [*rivals, self.clock]\n        for",
+        "                rivals = []\n            self.claims[name, element] = [*rivals,"
+        " self.clock]\n        for",
         "                self.claims[name, element] = [self.clock]\n        for",
     ),
     Break(
@@ -285,7 +288,8 @@ BREAKS = [
     ),
     Break(
         "a removal of what is not there is forgotten",
-        "                rivals = []\n            self.claims[name, element] = [*rivals, self.clock]\n        if",
+        "                rivals = []\n            self.claims[name, element] = [*rivals,"
+        " self.clock]\n        if",
         "                self.claims[name, element] = [self.clock]\n        if",
     ),
     Break(
@@ -430,8 +434,10 @@ BREAKS = [
     ),
     Break(
         "empty values are not shown",
-        "        if value is None:\n            shown.pop(name, None)\n        else:\n            shown[name] = value\n    return shown",
-        "        if not value:\n            shown.pop(name, None)\n        else:\n            shown[name] = value\n    return shown",
+        "        if value is None:\n            shown.pop(name, None)\n        else:\n           "
+        " shown[name] = value\n    return shown",
+        "        if not value:\n            shown.pop(name, None)\n        else:\n           "
+        " shown[name] = value\n    return shown",
     ),
     # ------------------------------------------------------------------------------ digest, windows
     Break("the digest adds up", "value ^= int.from_bytes", "value += int.from_bytes"),
@@ -464,7 +470,8 @@ BREAKS = [
     Break(
         "months of 30 days",
         "count = day.year * 12 + day.month - 1 - months",
-        "day, count = day - timedelta(days=30 * months), 0\n    count = day.year * 12 + day.month - 1",
+        "day, count = day - timedelta(days=30 * months), 0\n    count = day.year * 12 + day.month"
+        " - 1",
     ),
     Break("tombstones are counted", 'inside = not record.get("deleted")', "inside = True"),
     Break(
@@ -491,7 +498,8 @@ BREAKS = [
     Break(
         "mailboxes are not proved",
         'records = list(self.memory["records"].values())',
-        'records = [record for record in self.memory["records"].values() if record["grid"].isdigit()]',
+        'records = [record for record in self.memory["records"].values() if'
+        ' record["grid"].isdigit()]',
     ),
     Break(
         "notices that were decided are proved, too",
@@ -536,7 +544,8 @@ BREAKS = [
     Break(
         "kinds that nobody knows are not kept",
         '        if change.get("gone"):\n',
-        '        if change["kind"] not in {*KINDS, "held", "article"}:\n            return\n        if change.get("gone"):\n',
+        '        if change["kind"] not in {*KINDS, "held", "article"}:\n            return\n      '
+        '  if change.get("gone"):\n',
     ),
     Break(
         "the copy holds what the user typed",
@@ -611,8 +620,10 @@ BREAKS = [
     ),
     Break(
         "reopening keeps the end",
-        'case["ended_at"] = fields.get("at") if after in ("closed", "rejected", "joined") else None',
-        'case["ended_at"] = fields.get("at") if after in ("closed", "rejected", "joined") else case["ended_at"]',
+        'case["ended_at"] = fields.get("at") if after in ("closed", "rejected", "joined") else'
+        " None",
+        'case["ended_at"] = fields.get("at") if after in ("closed", "rejected", "joined") else'
+        ' case["ended_at"]',
     ),
     Break(
         "a rejection does not end it",
@@ -892,7 +903,8 @@ BREAKS = [
     ),
     Break(
         "acknowledged mutations go at once",
-        'old = item["acked_ms"] is not None and item["acked_ms"] < self.memory["server_ms"] - 30 * DAY',
+        'old = item["acked_ms"] is not None and item["acked_ms"] < self.memory["server_ms"] - 30 *'
+        " DAY",
         'old = item["acked_ms"] is not None',
     ),
     Break("acknowledged mutations are kept for 7 days", "- 30 * DAY", "- 7 * DAY"),
@@ -978,7 +990,8 @@ BREAKS = [
     ),
     Break(
         "verdicts of a refusal are not read",
-        '                for verdict in problem["verdicts"]:\n                    self.note_verdict(verdict)\n',
+        '                for verdict in problem["verdicts"]:\n                   '
+        " self.note_verdict(verdict)\n",
         "",
     ),
     Break(

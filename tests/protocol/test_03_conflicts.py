@@ -137,7 +137,8 @@ async def test_a_settlement_is_a_mutation_in_the_log(world: World) -> None:
     _, _, house, conflict = await disagree(world)
     await world.post(f"/v1/conflicts/{conflict['id']}/resolution", {"choice": "lost"}, SUPERVISOR)
     [row] = await world.fetch(
-        "SELECT staff_code, outcome FROM mutation WHERE id = $1 ORDER BY received_at DESC, seq DESC LIMIT 1",
+        "SELECT staff_code, outcome FROM mutation WHERE id = $1"
+        " ORDER BY received_at DESC, seq DESC LIMIT 1",
         house,
     )
     assert tuple(row) == (SUPERVISOR, "applied")

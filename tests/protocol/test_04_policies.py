@@ -24,14 +24,47 @@ CASES: list[Any] = [
     ("household", HOUSE, {"phone": "1"}, {"phone": "2"}, {"phone": "2"}, [("1", "latest")]),
     ("household", HOUSE, {"note": "甲"}, {"note": "乙"}, {"note": "乙"}, [("甲", "text")]),
     ("household", HOUSE, {"phone": None}, {"phone": "2"}, {"phone": "2"}, [(None, "latest")]),
-    ("household", HOUSE, {"tags": {"add": ["disabled"]}}, {"tags": {"add": ["low_income"]}},
-     {"tags": ["disabled", "low_income", "veteran"]}, []),
-    ("household", HOUSE, {"tags": {"add": ["veteran"]}}, {"tags": {"remove": ["veteran"]}},
-     {"tags": ["veteran"]}, [({"remove": ["veteran"]}, "set")]),
-    ("household", HOUSE, {"tags": {"remove": ["veteran"]}}, {"tags": {"remove": ["veteran"]}}, {"tags": None}, []),
-    ("problem", PROBLEM, {"severity": "emergency"}, {"severity": "urgent"}, {"severity": "emergency"}, [("urgent", "most_severe")]),
-    ("problem", PROBLEM, {"source": "app"}, {"title": "水管冻裂"}, {"source": "visit", "title": "水管冻裂"}, [("app", "fixed")]),
-]  # fmt: skip
+    (
+        "household",
+        HOUSE,
+        {"tags": {"add": ["disabled"]}},
+        {"tags": {"add": ["low_income"]}},
+        {"tags": ["disabled", "low_income", "veteran"]},
+        [],
+    ),
+    (
+        "household",
+        HOUSE,
+        {"tags": {"add": ["veteran"]}},
+        {"tags": {"remove": ["veteran"]}},
+        {"tags": ["veteran"]},
+        [({"remove": ["veteran"]}, "set")],
+    ),
+    (
+        "household",
+        HOUSE,
+        {"tags": {"remove": ["veteran"]}},
+        {"tags": {"remove": ["veteran"]}},
+        {"tags": None},
+        [],
+    ),
+    (
+        "problem",
+        PROBLEM,
+        {"severity": "emergency"},
+        {"severity": "urgent"},
+        {"severity": "emergency"},
+        [("urgent", "most_severe")],
+    ),
+    (
+        "problem",
+        PROBLEM,
+        {"source": "app"},
+        {"title": "水管冻裂"},
+        {"source": "visit", "title": "水管冻裂"},
+        [("app", "fixed")],
+    ),
+]
 
 
 @pytest.mark.parametrize("order", ["earlier first", "later first"])

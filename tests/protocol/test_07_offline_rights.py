@@ -45,7 +45,8 @@ async def test_a_post_that_began_while_offline_counts_from_its_first_moment(worl
 
 async def test_a_cadre_with_two_posts_writes_and_reads_in_both(world: World) -> None:
     await world.fetch(
-        "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
+        "INSERT INTO post (id, staff_code, role, unit, valid_from)"
+        " VALUES (gen_random_uuid(), $1, 'grid_worker', $2, $3)",
         WORKER, OTHER_GRID, world.clock.now(),
     )  # fmt: skip
     phone = world.phone()

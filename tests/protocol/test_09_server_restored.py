@@ -297,7 +297,8 @@ async def test_what_the_server_lost_in_the_middle_is_handed_in_again(service: Re
     await phone.sync()
     device = phone.id
     await service.world.fetch(
-        "DELETE FROM visit USING mutation m WHERE m.id = visit.id::text AND m.device = $1 AND m.seq BETWEEN 1200 AND 1300",
+        "DELETE FROM visit USING mutation m WHERE m.id = visit.id::text AND m.device = $1"
+        " AND m.seq BETWEEN 1200 AND 1300",
         device,
     )
     await service.world.fetch(

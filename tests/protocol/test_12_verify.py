@@ -14,8 +14,10 @@ from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, Phone, World
 DAY_MS = 24 * 3600 * 1000
 AT = {"visited_at": "2026-11-20T09:00:00+08:00"}
 SPOILS = {
-    "a record is missing": "DELETE FROM record WHERE id = (SELECT min(id) FROM record WHERE kind = 'household')",
-    "a record is old": "UPDATE record SET rev = rev - 1 WHERE id = (SELECT min(id) FROM record WHERE kind = 'household')",
+    "a record is missing": "DELETE FROM record WHERE id = (SELECT min(id) FROM record"
+    " WHERE kind = 'household')",
+    "a record is old": "UPDATE record SET rev = rev - 1 WHERE id = (SELECT min(id) FROM record"
+    " WHERE kind = 'household')",
     "a record is not the server's": "UPDATE record SET id = '00000000-0000-4000-8000-000000000000'"
     " WHERE id = (SELECT min(id) FROM record WHERE kind = 'household')",
     "everything is gone": "DELETE FROM record WHERE kind = 'household'",

@@ -106,7 +106,8 @@ async def test_the_rev_of_an_own_mutation_stays_known_when_the_own_next_one_has_
         await wire.send(wire.mutation(1, base=base, fields={"content": "一"}, **about))
     ).json()["verdicts"]
     assert verdict["outcome"] == "applied"
-    wire.cursor = behind  # that answer was taken, and the cursor of an earlier one kept: two exchanges that overlapped
+    # That answer was taken, and the cursor of an earlier one kept: two exchanges that overlapped.
+    wire.cursor = behind
     about["base"] = verdict["rev"]
     edit = wire.mutation(2, fields={"content": "二"}, **about)
     delete = wire.mutation(3, op="delete", fields={}, **about)

@@ -38,7 +38,10 @@ async def send(world: World, method: str, path: str, token: str, body: Any = Non
 
 async def appoint(world: World, staff_code: str, role: str, unit: str, ended: bool = False) -> None:
     until = NOW - timedelta(days=1) if ended else None
-    sql = "INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5, $6)"
+    sql = (
+        "INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to)"
+        " VALUES ($1, $2, $3, $4, $5, $6)"
+    )
     await world.fetch(
         sql, str(uuid.uuid4()), staff_code, role, unit, NOW - timedelta(days=400), until
     )
@@ -353,7 +356,8 @@ def test_a_first_password_from_the_command_line_voids_codes_given_before(
 
     asyncio.run(
         codes(
-            f"INSERT INTO one_time_code (staff_code, purpose, hash, created_at) VALUES ('{WORKER}', 'password', 'hash', now()) RETURNING 1"
+            "INSERT INTO one_time_code (staff_code, purpose, hash, created_at)"
+            f" VALUES ('{WORKER}', 'password', 'hash', now()) RETURNING 1"
         )
     )
     done = CliRunner().invoke(

@@ -241,10 +241,19 @@ async def test_json_that_is_none_or_too_much_is_refused(world: World, body: str)
     assert await footprint(world) == before
 
 
-@pytest.mark.parametrize("query", [
-    {"limit": "9" * 30}, {"limit": "-1"}, {"limit": "0"}, {"limit": "1e3"}, {"after": "x" * 500}, {"after": "4pml"}, {"unit": "1" * 21},
-    {"unit": "\u0661\u0665\u0660\u0662"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": "9" * 30},
+        {"limit": "-1"},
+        {"limit": "0"},
+        {"limit": "1e3"},
+        {"after": "x" * 500},
+        {"after": "4pml"},
+        {"unit": "1" * 21},
+        {"unit": "\u0661\u0665\u0660\u0662"},
+    ],
+)
 async def test_numbers_and_places_out_of_range_are_refused(
     world: World, query: dict[str, str]
 ) -> None:
@@ -252,10 +261,17 @@ async def test_numbers_and_places_out_of_range_are_refused(
     assert response.status_code in (404, 422), response.text
 
 
-@pytest.mark.parametrize("query", [
-    {"from": "0001-01-01", "to": "9999-12-31"}, {"week": "9999-W53"}, {"week": "2026-W54"}, {"month": "0000-00"}, {"from": "2026-13-01"},
-    {"from": "2026-11-02", "to": "2026-11-01"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"from": "0001-01-01", "to": "9999-12-31"},
+        {"week": "9999-W53"},
+        {"week": "2026-W54"},
+        {"month": "0000-00"},
+        {"from": "2026-13-01"},
+        {"from": "2026-11-02", "to": "2026-11-01"},
+    ],
+)
 async def test_dates_out_of_range_are_refused(world: World, query: dict[str, str]) -> None:
     response = await world.get("/v1/summaries/cadres", SUPERVISOR, unit="150202100", **query)
     assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid")

@@ -189,7 +189,8 @@ async def test_failures_stand_in_the_trail_a_line_a_minute_with_their_number(wor
     for number in range(8):
         await sign_in(world, f"typed-my-password-here-{number}", "x")
     lines = await world.fetch(
-        "SELECT staff_code, subjects, count FROM audit WHERE action = 'sign-in-failed' ORDER BY staff_code"
+        "SELECT staff_code, subjects, count FROM audit WHERE action = 'sign-in-failed'"
+        " ORDER BY staff_code"
     )
     assert [tuple(line) for line in lines] == [("", [], 1), (WORKER, [WORKER], 1)]
     world.clock.forward(minutes=20)

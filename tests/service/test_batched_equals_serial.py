@@ -39,8 +39,23 @@ RANDOM = {
     "mutation": {"verdict"},
     **{kind: {"extra", *PERSONAL.get(kind, ())} for kind in KINDS},
 }
-TABLES = (*KINDS, "mutation", "conflict", "held", "departure", "counter", "case_file", "tally", "week_tally", "case_tally", "cadre_tally",
-          "grid_tally", "household_tally", "visited_household", "device")  # fmt: skip
+TABLES = (
+    *KINDS,
+    "mutation",
+    "conflict",
+    "held",
+    "departure",
+    "counter",
+    "case_file",
+    "tally",
+    "week_tally",
+    "case_tally",
+    "cadre_tally",
+    "grid_tally",
+    "household_tally",
+    "visited_household",
+    "device",
+)
 
 
 # What else a visit may hold, with all that a line of COPY, an array or JSON must escape.

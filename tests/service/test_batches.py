@@ -21,23 +21,37 @@ from tests.world import until_none
 
 LINES, LATER = 4_000, "ffffffff-0000-4000-8000-000000000000"
 _FILL = """
-    INSERT INTO mutation (received_at, device, seq, staff_code, kind, id, grid, stamp, offset_ms, digest, body, outcome, rev, verdict)
-    SELECT now() + make_interval(secs => n), ('00000000-0000-4000-8000-0000000000' || lpad((n % 37)::text, 2, '0'))::uuid, n, 'W', 'visit',
-           'r' || n % 500, '1', n, 0, sha256(n::text::bytea), json_build_object('seq', n, 'text', 'é"\\' || n), 'applied', n, '{"a" :1}'
+    INSERT INTO mutation (received_at, device, seq, staff_code, kind, id, grid, stamp, offset_ms,
+        digest, body, outcome, rev, verdict)
+    SELECT now() + make_interval(secs => n),
+           ('00000000-0000-4000-8000-0000000000' || lpad((n % 37)::text, 2, '0'))::uuid, n, 'W',
+               'visit',
+           'r' || n % 500, '1', n, 0, sha256(n::text::bytea),
+           json_build_object('seq', n, 'text', 'é"\\' || n), 'applied', n, '{"a" :1}'
     FROM generate_series(1, $1::int) AS n
 """
-_ALL = "SELECT device, seq, received_at, body::text, verdict::text, digest, rev, origin FROM mutation ORDER BY device, seq, received_at"
+_ALL = (
+    "SELECT device, seq, received_at, body::text, verdict::text, digest, rev, origin"
+    " FROM mutation ORDER BY device, seq, received_at"
+)
 # All that can be told of the tables from the catalogue.
 _SHAPE = """
-    SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attstorage, NULL, c.reloptions::text
+    SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+           a.attstorage, NULL, c.reloptions::text
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
-    UNION ALL SELECT tablename, 0, indexname, indexdef, NULL, NULL, NULL, NULL FROM pg_indexes WHERE schemaname = 'public'
-    UNION ALL SELECT t.tgrelid::regclass::text, 0, t.tgname, NULL, NULL, NULL, NULL, NULL FROM pg_trigger t WHERE NOT tgisinternal
-    UNION ALL SELECT conrelid::regclass::text, 0, conname, pg_get_constraintdef(oid), NULL, NULL, NULL, NULL FROM pg_constraint
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0
+        AND NOT a.attisdropped
+    UNION ALL SELECT tablename, 0, indexname, indexdef, NULL, NULL, NULL, NULL FROM pg_indexes
+        WHERE schemaname = 'public'
+    UNION ALL SELECT t.tgrelid::regclass::text, 0, t.tgname, NULL, NULL, NULL, NULL, NULL
+        FROM pg_trigger t WHERE NOT tgisinternal
+    UNION ALL SELECT conrelid::regclass::text, 0, conname, pg_get_constraintdef(oid), NULL, NULL,
+        NULL, NULL FROM pg_constraint
         WHERE connamespace = 'public'::regnamespace
-    UNION ALL SELECT proname, 0, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-    UNION ALL SELECT c.relname, 0, a.grantee::regrole::text, a.privilege_type, NULL, NULL, NULL, NULL FROM pg_class c, aclexplode(relacl) a
+    UNION ALL SELECT proname, 0, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace
+    UNION ALL SELECT c.relname, 0, a.grantee::regrole::text, a.privilege_type, NULL, NULL, NULL,
+        NULL FROM pg_class c, aclexplode(relacl) a
         WHERE c.relnamespace = 'public'::regnamespace AND a.grantee <> c.relowner
     ORDER BY 1, 2, 3, 4
 """
@@ -107,7 +121,8 @@ async def write(url: str, over: asyncio.Event) -> int:
     number = 0
     while not over.is_set():
         number += 1
-        await connection.execute(_FILL.replace("'00000000-0000-4000-8000-0000000000' || lpad((n % 37)::text, 2, '0')", f"'{LATER}'")
+        await connection.execute(_FILL.replace("'00000000-0000-4000-8000-0000000000' || lpad((n %"
+                                               " 37)::text, 2, '0')", f"'{LATER}'")
                                  .replace("n, 'W'", f"{number}, 'W'"), 1)  # fmt: skip
         await connection.execute(
             "UPDATE mutation SET rev = -1 WHERE seq = $1 AND device <> $2::uuid",
@@ -146,7 +161,10 @@ migrations.upgrade({url!r}, None, "0006")
             await asyncio.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    at_work = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'WITH part%'"
+    at_work = (
+        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND query LIKE 'WITH part%'"
+    )
     await until_none(lambda: connection.fetch(at_work))
     kept = await come(connection)
     assert LINES // 4 <= kept < LINES

@@ -38,7 +38,8 @@ async def many_parts(server: str, template: str) -> AsyncIterator[Database]:
         connection = await asyncpg.connect(url)
         # Heads of grids may lie above what is there; so much of them makes a part.
         await connection.execute(
-            "UPDATE counter SET rev = rev + 50000 WHERE grid IN ('150202100200001', '150221104200001', '150221104201001')"
+            "UPDATE counter SET rev = rev + 50000"
+            " WHERE grid IN ('150202100200001', '150221104200001', '150221104201001')"
         )
         yield Database(url, connection)
         await connection.close()

@@ -148,7 +148,8 @@ async def test_nothing_is_read_by_a_wrong_clock_so_that_the_trail_has_no_line_of
     for path in paths:
         assert (await read(path)).status_code == 200, path
     [row] = await watched.fetch(
-        "SELECT count(*), max(abs(extract(epoch FROM at - now()))) AS off FROM audit WHERE action <> 'signed-in'"
+        "SELECT count(*), max(abs(extract(epoch FROM at - now()))) AS off FROM audit"
+        " WHERE action <> 'signed-in'"
     )
     assert row["count"] == len(paths) - 1
     assert row["off"] < 60
@@ -210,10 +211,14 @@ async def test_phones_that_agree_on_another_time_are_a_warning_and_never_a_refus
     # What counts for no phone: the server's own device, one that was revoked, and one that was not
     # seen for long.
     await watched.fetch(
-        "INSERT INTO device (id, staff_code, name, platform, app_version, acked_seq, last_stamp, queued, clock_offset_ms, created_at,"
-        " last_seen, revoked_at) SELECT v.id::uuid, $1, '', v.platform, '', 0, 0, 0, -1200000, now(), v.seen, v.revoked"
-        " FROM (VALUES ($2, 'server', now(), NULL), ('00000000-0000-4000-8000-000000000001', '', now(), now()),"
-        " ('00000000-0000-4000-8000-000000000002', '', now() - interval '2 hours', NULL)) AS v(id, platform, seen, revoked)",
+        "INSERT INTO device (id, staff_code, name, platform, app_version, acked_seq, last_stamp,"
+        " queued, clock_offset_ms, created_at,"
+        " last_seen, revoked_at) SELECT v.id::uuid, $1, '', v.platform, '', 0, 0, 0, -1200000,"
+        " now(), v.seen, v.revoked"
+        " FROM (VALUES ($2, 'server', now(), NULL), ('00000000-0000-4000-8000-000000000001', '',"
+        " now(), now()),"
+        " ('00000000-0000-4000-8000-000000000002', '', now() - interval '2 hours', NULL)) AS v(id,"
+        " platform, seen, revoked)",
         WORKER,
         server_device_id(WORKER),
     )

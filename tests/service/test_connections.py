@@ -203,7 +203,8 @@ async def test_slow_bodies_of_one_account_take_no_place_and_end(
             line, _ = await phone_of(world, WORKER)
             wire = await wire_to(port, stack)
             wire.writer.write(
-                f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 100000\r\n\r\n{{".encode()
+                f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length:"
+                " 100000\r\n\r\n{".encode()
             )
             slow.append(wire)
         await asyncio.sleep(0.1)
@@ -231,7 +232,8 @@ async def test_a_body_that_comes_steadily_at_a_bad_line_is_taken(
         body = body.ljust(2000)
         wire = await wire_to(port, stack)
         wire.writer.write(
-            f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length:"
+            f" {len(body)}\r\n\r\n".encode()
         )
         for begin in range(0, len(body), 200):  # for longer than a body may take that does not come
             wire.writer.write(body[begin : begin + 200])
@@ -268,7 +270,8 @@ async def test_a_phone_that_lost_its_line_is_not_shut_out_by_its_own_old_request
         lost = [await wire_to(port, stack) for _ in range(3)]
         for wire in lost:
             wire.writer.write(
-                f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 5000\r\n\r\n{{".encode()
+                f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length:"
+                " 5000\r\n\r\n{".encode()
             )
             await asyncio.sleep(0.05)
         assert len(bodies.ARRIVING) == 2
@@ -288,7 +291,8 @@ async def test_bodies_hold_no_more_memory_than_there_is_for_them(
             line, _ = await phone_of(world)
             wire = await wire_to(port, stack)
             wire.writer.write(
-                f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 90000\r\n\r\n".encode()
+                f"POST /v1/sync HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length:"
+                " 90000\r\n\r\n".encode()
                 + b" " * 80_000
             )
             await asyncio.sleep(0.05)
@@ -462,7 +466,9 @@ async def test_a_body_that_is_cut_off_is_the_clients_doing(
     caplog.set_level(logging.INFO, "gridloop")
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, _ = await phone_of(world)
-        begun = f"POST {path} HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 40\r\n\r\nabc".encode()
+        begun = (
+            f"POST {path} HTTP/1.1\r\nHost: here\r\n{line}\r\nContent-Length: 40\r\n\r\nabc"
+        ).encode()
         gone = await wire_to(port, stack)
         gone.writer.write(begun)
         await asyncio.sleep(0.05)

@@ -108,11 +108,13 @@ async def test_a_migrated_database_keeps_the_old_form_of_encryption_and_a_new_on
         await connection.execute(rows)
         await connection.execute(
             """
-            INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
+            INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp,
+                offset_ms, body, reason, detail,
                               waits_for, received_at, state)
             SELECT gen_random_uuid(), gen_random_uuid(), n, 'a', '@a', n, 'visit',
                    CASE WHEN n = 2 THEN '' ELSE coalesce(w::text, '') END, '1', 0, 0,
-                   json_build_object('fields', json_build_object('household_id', w)), 'r', 'd', w, now(), 'open'
+                   json_build_object('fields', json_build_object('household_id', w)), 'r', 'd', w,
+                   now(), 'open'
             FROM (VALUES (1, $1::uuid), (2, $2::uuid), (3, NULL)) AS v(n, w)
             """,
             uuid.UUID(int=1),
@@ -156,9 +158,11 @@ async def test_what_was_held_before_and_made_every_reading_fail_is_a_copy_after_
         for seq, body in bodies.items():
             await connection.execute(
                 """
-                INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid, stamp, offset_ms, body, reason, detail,
+                INSERT INTO held (id, device, seq, staff_code, mailbox, rev, kind, record, grid,
+                    stamp, offset_ms, body, reason, detail,
                                   received_at, state)
-                VALUES (gen_random_uuid(), gen_random_uuid(), $1, 'a', '@a', $1, 'song', '', '1', 0, 0, $2::text::json, 'r', 'd',
+                VALUES (gen_random_uuid(), gen_random_uuid(), $1, 'a', '@a', $1, 'song', '', '1', 0,
+                    0, $2::text::json, 'r', 'd',
                         now(), 'open')
                 """,
                 seq,

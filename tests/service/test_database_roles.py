@@ -17,7 +17,10 @@ from simulator.throwaway import ROLES
 from tests.conftest import keep_from_temporary_tables
 from tests.world import World
 
-OLD_LINE = "INSERT INTO audit SELECT gen_random_uuid(), now() - make_interval(days => 400), 'admin', 'visits', '{}', 1, '', ''"
+OLD_LINE = (
+    "INSERT INTO audit SELECT gen_random_uuid(), now() - make_interval(days => 400),"
+    " 'admin', 'visits', '{}', 1, '', ''"
+)
 NEW_LINE = "INSERT INTO audit SELECT gen_random_uuid(), now(), 'admin', 'visits', '{}', 1, '', ''"
 
 REFUSED = (
@@ -35,7 +38,8 @@ REFUSED = (
     "DROP SCHEMA public CASCADE",
     "CREATE TRIGGER mine BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION audit_only_grows()",
     "CREATE RULE mine AS ON INSERT TO audit DO INSTEAD NOTHING",
-    "CREATE OR REPLACE FUNCTION audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'",
+    "CREATE OR REPLACE FUNCTION audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN"
+    " RETURN OLD; END'",
     "ALTER FUNCTION audit_only_grows() RENAME TO other",
     "SET session_replication_role = replica",
     "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
@@ -126,7 +130,8 @@ async def test_every_table_is_readable_and_writable_but_for_those_that_only_grow
         """
         SELECT relname, array_agg(kind ORDER BY kind) AS rights FROM pg_class, unnest(
             '{DELETE,INSERT,REFERENCES,SELECT,TRIGGER,TRUNCATE,UPDATE}'::text[]) AS kind
-        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND has_table_privilege(oid, kind) GROUP BY relname
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+            AND has_table_privilege(oid, kind) GROUP BY relname
         """
     )
     rights = {row["relname"]: row["rights"] for row in rows}
@@ -162,7 +167,8 @@ async def drop(url: str, *names: str) -> None:
             "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name
         ):
             await connection.execute(
-                f'REASSIGN OWNED BY "{name}" TO postgres; DROP OWNED BY "{name}"; DROP ROLE "{name}"'
+                f'REASSIGN OWNED BY "{name}" TO postgres; DROP OWNED BY "{name}"; DROP ROLE'
+                f' "{name}"'
             )
     await connection.close()
 
@@ -176,7 +182,10 @@ async def test_migrating_takes_over_a_database_that_a_superuser_owned_and_again_
 ) -> None:
     roles = named(database_url, "a")
     superuser = await asyncpg.connect(database_url)
-    tables = "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+    tables = (
+        "SELECT DISTINCT relowner::regrole::text FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+    )
     try:
         await superuser.execute(f"REASSIGN OWNED BY {ROLES.owner} TO postgres")
         assert await migrated(database_url, roles) == (roles.owner, [])

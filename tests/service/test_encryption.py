@@ -472,7 +472,7 @@ async def test_a_digest_tells_nothing_without_the_key(world: World) -> None:
     assert other.has_digest(row["digest"], content.encode()) is None
 
 
-async def test_a_signing_key_that_cannot_be_decrypted_is_named_in_the_log_and_stops_sign_ins_and_nobody_who_is_signed_in(
+async def test_a_signing_key_that_cannot_be_decrypted_is_named_in_the_log_and_stops_only_sign_ins(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = await world.token(SECRETARY)

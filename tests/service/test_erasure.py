@@ -563,7 +563,8 @@ async def test_answers_about_others_whose_code_begins_alike_are_kept(world: Worl
     """`…-10` is not `…-1`, and a supervisor's code is the beginning of others'."""
     longer = SECRETARY + "0"
     await world.fetch(
-        "INSERT INTO cadre SELECT $1, '另一人', '', false, NULL, false FROM cadre WHERE staff_code = $2",
+        "INSERT INTO cadre SELECT $1, '另一人', '', false, NULL, false FROM cadre"
+        " WHERE staff_code = $2",
         longer,
         SECRETARY,
     )
@@ -574,7 +575,8 @@ async def test_answers_about_others_whose_code_begins_alike_are_kept(world: Worl
                 answer_place("admin", key), json.dumps({"staff_code": code, "name": "x"})
             )
             await connection.execute(
-                "INSERT INTO idempotency (caller, key, request, at, status, body) VALUES ('admin', $1, '', $2, 200, $3)",
+                "INSERT INTO idempotency (caller, key, request, at, status, body)"
+                " VALUES ('admin', $1, '', $2, 200, $3)",
                 key,
                 world.clock.now(),
                 body,
@@ -643,7 +645,10 @@ async def test_the_last_administrator_of_a_unit_is_not_erased(world: World) -> N
         )
     )[0]["kept"]
     # One below does not do, one at the same unit does.
-    post = "INSERT INTO post (id, staff_code, role, unit, valid_from) SELECT gen_random_uuid(), $1, role, {}, valid_from FROM post WHERE"
+    post = (
+        "INSERT INTO post (id, staff_code, role, unit, valid_from) SELECT gen_random_uuid(),"
+        " $1, role, {}, valid_from FROM post WHERE"
+    )
     await world.fetch(post.format("'150202'") + " staff_code = 'admin'", SUPERVISOR)
     with pytest.raises(Problem, match="last administrator"):
         await erase(at, asked)

@@ -37,12 +37,35 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
 
 # At least one state of every row, and some faults of the service itself.
 STATES = {
-    "53100": "disk-full", "25006": "read-only", "55P03": "locked", "55006": "locked", "57014": "too-slow", "25P03": "too-slow",
-    "25P04": "too-slow", "40001": "contended", "40P01": "contended", "40003": "contended", "53200": "no-resources",
-    "53300": "no-resources", "53400": "no-resources", "28000": "not-let-in", "28P01": "not-let-in", "58030": "storage",
-    "F0001": "storage", "08006": "unreachable", "57P01": "unreachable", "57P02": "unreachable", "57P03": "unreachable",
-    "3D000": "unreachable", "42P01": "no-tables", "42703": "no-tables", "XX000": None, "22012": None, "42501": None, "23514": None,
-}  # fmt: skip
+    "53100": "disk-full",
+    "25006": "read-only",
+    "55P03": "locked",
+    "55006": "locked",
+    "57014": "too-slow",
+    "25P03": "too-slow",
+    "25P04": "too-slow",
+    "40001": "contended",
+    "40P01": "contended",
+    "40003": "contended",
+    "53200": "no-resources",
+    "53300": "no-resources",
+    "53400": "no-resources",
+    "28000": "not-let-in",
+    "28P01": "not-let-in",
+    "58030": "storage",
+    "F0001": "storage",
+    "08006": "unreachable",
+    "57P01": "unreachable",
+    "57P02": "unreachable",
+    "57P03": "unreachable",
+    "3D000": "unreachable",
+    "42P01": "no-tables",
+    "42703": "no-tables",
+    "XX000": None,
+    "22012": None,
+    "42501": None,
+    "23514": None,
+}
 # Classes whose errors no later try would mend: what was sent to the database is wrong, or its data
 # is.
 SERVICE_FAULTS = {
@@ -77,12 +100,14 @@ SAYS = {
     (
         "rest",
         Kept.UNKNOWN,
-    ): "It is not known whether this was kept: send the same again with the same Idempotency-Key or id",
+    ): "It is not known whether this was kept: send the same again with the same Idempotency-Key"
+    " or id",
     ("sync", Kept.NOTHING): "Nothing was taken in; sync again",
     (
         "sync",
         Kept.UNKNOWN,
-    ): "It is not known whether what was sent was taken in: send the same again with the same numbers",
+    ): "It is not known whether what was sent was taken in: send the same again with the same"
+    " numbers",
 }
 MARKER = b"mutation_body"
 # Fails the rows of the mutation log, which every write adds to, at their INSERT or at COMMIT, with
@@ -97,7 +122,8 @@ BEGIN
     IF wanted IS NOT NULL THEN RAISE EXCEPTION 'made up' USING ERRCODE = wanted; END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER fail_before BEFORE INSERT ON mutation FOR EACH ROW EXECUTE FUNCTION fail('before COMMIT');
+CREATE TRIGGER fail_before BEFORE INSERT ON mutation FOR EACH ROW EXECUTE FUNCTION
+    fail('before COMMIT');
 CREATE CONSTRAINT TRIGGER fail_within AFTER INSERT ON mutation DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION fail('within COMMIT');
 """
@@ -618,7 +644,8 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
 
 
 SLOW = """
-    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN
+        NEW; END $$;
     CREATE TRIGGER slow BEFORE INSERT ON mutation FOR EACH ROW EXECUTE FUNCTION slow();
 """
 

@@ -77,18 +77,23 @@ async def test_the_log_of_a_made_up_year_is_what_pushes_would_have_left(
     # has a gap.
     for kind in ("visit", "problem", "step", "weekly_analysis", "monthly_summary"):
         wrong = await world.fetch(
-            f"SELECT FROM {kind} r LEFT JOIN mutation m ON m.device = r.device AND m.seq = r.seq AND m.id = r.id::text AND m.rev = r.rev"
-            " AND m.grid = r.grid AND m.stamp = r.stamp AND m.received_at = r.received_at AND m.staff_code = r.by WHERE m.device IS NULL"
+            f"SELECT FROM {kind} r LEFT JOIN mutation m ON m.device = r.device AND m.seq = r.seq"
+            " AND m.id = r.id::text AND m.rev = r.rev"
+            " AND m.grid = r.grid AND m.stamp = r.stamp AND m.received_at = r.received_at"
+            " AND m.staff_code = r.by WHERE m.device IS NULL"
         )
         assert wrong == [], kind
     gaps = await world.fetch(
         "SELECT d.id FROM device d JOIN mutation m ON m.device = d.id GROUP BY d.id"
-        " HAVING min(seq) <> 1 OR max(seq) <> d.acked_seq OR count(*) <> d.acked_seq OR max(m.stamp) <> d.last_stamp"
+        " HAVING min(seq) <> 1 OR max(seq) <> d.acked_seq OR count(*) <> d.acked_seq OR"
+        " max(m.stamp) <> d.last_stamp"
     )
     assert gaps == []
     disorder = await world.fetch(
-        "SELECT FROM (SELECT stamp - lag(stamp) OVER w AS later, received_at - lag(received_at) OVER w AS after FROM mutation"
-        " WINDOW w AS (PARTITION BY device ORDER BY seq)) AS t WHERE later <= 0 OR after < interval '0'"
+        "SELECT FROM (SELECT stamp - lag(stamp) OVER w AS later, received_at - lag(received_at)"
+        " OVER w AS after FROM mutation"
+        " WINDOW w AS (PARTITION BY device ORDER BY seq)) AS t WHERE later <= 0"
+        " OR after < interval '0'"
     )
     assert disorder == []
     assert (
@@ -130,7 +135,8 @@ async def test_a_phone_of_the_made_up_year_that_sends_again_is_known(
 ) -> None:
     world, _ = filled
     [line] = await world.fetch(
-        "SELECT device::text, seq, staff_code FROM mutation WHERE kind = 'visit' AND seq = 1 ORDER BY device LIMIT 1"
+        "SELECT device::text, seq, staff_code FROM mutation WHERE kind = 'visit' AND seq = 1"
+        " ORDER BY device LIMIT 1"
     )
     [body] = await world.logged("device = $1::uuid AND seq = 1", line["device"])
     wire = world.wire(line["staff_code"])

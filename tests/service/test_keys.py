@@ -73,7 +73,7 @@ async def test_a_service_with_another_key_does_not_start(world: World, clock: Cl
             )
 
 
-async def test_while_the_database_is_encrypted_by_an_unknown_key_nothing_is_written_that_it_would_not_open(
+async def test_nothing_is_written_that_the_unknown_key_of_a_database_would_not_open(
     world: World,
 ) -> None:
     admin, phone = await world.token("admin"), world.wire()

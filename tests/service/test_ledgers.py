@@ -45,10 +45,16 @@ async def worked(world: World) -> World:
     )
     made = phone.put(
         "problem",
-        {"title": "水管冻裂", "duty": "emergency", "severity": "urgent", "raised_at": "2026-11-19T09:40:00+08:00", "visit_id": visit,
-         "source": "visit"},
+        {
+            "title": "水管冻裂",
+            "duty": "emergency",
+            "severity": "urgent",
+            "raised_at": "2026-11-19T09:40:00+08:00",
+            "visit_id": visit,
+            "source": "visit",
+        },
         grid=GRID,
-    )  # fmt: skip
+    )
     phone.put(
         "step",
         {

@@ -226,8 +226,12 @@ async def test_the_profile_keeps_what_it_says(front: Front, tmp_path: Path) -> N
 
 
 async def slow_bodies_do_not_reach_the_service(front: Front) -> None:
-    form = "application/x-www-form-urlencoded"  # of the route that reads a body before it knows who sends it
-    head = f"POST /v1/auth/token HTTP/1.1\r\nHost: {NAME}\r\nContent-Type: {form}\r\nContent-Length: 5000\r\n\r\n"
+    # Of the route that reads a body before it knows who sends it.
+    form = "application/x-www-form-urlencoded"
+    head = (
+        f"POST /v1/auth/token HTTP/1.1\r\nHost: {NAME}\r\nContent-Type:"
+        f" {form}\r\nContent-Length: 5000\r\n\r\n"
+    )
     slow = [
         await asyncio.open_connection("127.0.0.1", front.tls, ssl=front.trust, server_hostname=NAME)
         for _ in range(20)

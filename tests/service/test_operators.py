@@ -281,7 +281,10 @@ async def test_no_command_writes_by_a_key_that_is_not_the_databases(
     assert "was not tried again" in migrated.output
 
 
-UNSEEN = "from service.cli import app, serve\nasync def no(_): pass\nserve.look_before_start = no\napp.app()"
+UNSEEN = (
+    "from service.cli import app, serve\nasync def no(_): pass\nserve.look_before_start ="
+    " no\napp.app()"
+)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -360,7 +363,8 @@ async def test_taking_away_what_is_not_there_changes_nothing(
 
 async def operators_lines(world: World) -> list[tuple[str, list[str], int]]:
     rows = await world.fetch(
-        "SELECT action, subjects, count FROM audit WHERE staff_code = 'command line' ORDER BY at, action"
+        "SELECT action, subjects, count FROM audit WHERE staff_code = 'command line'"
+        " ORDER BY at, action"
     )
     return [(row["action"], row["subjects"], row["count"]) for row in rows]
 
@@ -393,7 +397,8 @@ async def test_what_operators_do_stands_in_the_trail_and_what_changed_nothing_do
         ("epoch-renewed", [state["epoch"]], 1),
     ]
     await world.fetch(
-        "INSERT INTO idempotency (caller, key, at, request) VALUES ('a', 'b', now() - interval '9 days', '')"
+        "INSERT INTO idempotency (caller, key, at, request)"
+        " VALUES ('a', 'b', now() - interval '9 days', '')"
     )
     assert (await gridloop("purge", "--dry-run")).exit_code == 0
     assert len(await operators_lines(world)) == 4

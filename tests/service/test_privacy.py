@@ -128,10 +128,12 @@ async def test_the_trail_is_only_added_to(world: World) -> None:
 
 async def test_an_auditor_reads_the_trail_and_no_data(world: World) -> None:
     await world.fetch(
-        "INSERT INTO cadre SELECT 'AUDIT', '审计员', '', false, password, true FROM cadre WHERE staff_code = 'admin'"
+        "INSERT INTO cadre SELECT 'AUDIT', '审计员', '', false, password, true FROM cadre"
+        " WHERE staff_code = 'admin'"
     )
     await world.fetch(
-        "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES (gen_random_uuid(), 'AUDIT', 'auditor', '1502', '2020-01-01')"
+        "INSERT INTO post (id, staff_code, role, unit, valid_from)"
+        " VALUES (gen_random_uuid(), 'AUDIT', 'auditor', '1502', '2020-01-01')"
     )
     assert (await world.get("/v1/audit", "AUDIT")).status_code == 200
     for path in ("/v1/households", "/v1/visits", "/v1/problems", "/v1/cadres"):
@@ -314,7 +316,8 @@ async def test_purging_lets_the_trail_go_only_after_its_time(world: World) -> No
     """By the database's own clock: its guard believes nobody else's."""
     for days in (179, 364, 366):
         await world.fetch(
-            "INSERT INTO audit SELECT gen_random_uuid(), now() - make_interval(days => $1), 'admin', 'visits', '{}', 1, '', ''",
+            "INSERT INTO audit SELECT gen_random_uuid(), now() - make_interval(days => $1),"
+            " 'admin', 'visits', '{}', 1, '', ''",
             days,
         )
     settings, database = world.state.settings, world.state.database
@@ -331,7 +334,8 @@ async def test_purging_lets_the_trail_go_only_after_its_time(world: World) -> No
 
 async def test_purging_without_the_owner_keeps_the_trail_and_clears_the_rest(world: World) -> None:
     await world.fetch(
-        "INSERT INTO audit SELECT gen_random_uuid(), now() - interval '400 days', 'admin', 'visits', '{}', 1, '', ''"
+        "INSERT INTO audit SELECT gen_random_uuid(), now() - interval '400 days', 'admin',"
+        " 'visits', '{}', 1, '', ''"
     )
     alone = world.state.settings.model_copy(update={"owner_database_url": None})
     report = await purge(world.state.database, alone, datetime.now(UTC))

@@ -360,7 +360,8 @@ async def test_a_check_finds_and_mends_what_was_spoilt(world: World, small_parts
     await world.fetch("UPDATE grid_tally SET households = 0")
     await world.fetch("DELETE FROM household_tally")
     await world.fetch(
-        "DELETE FROM visited_household WHERE household = (SELECT min(household::text)::uuid FROM visited_household)"
+        "DELETE FROM visited_household WHERE household = (SELECT min(household::text)::uuid"
+        " FROM visited_household)"
     )
     await world.fetch(
         "INSERT INTO visited_household SELECT gen_random_uuid(), '2026-W47', $1", FAR_GRID
@@ -375,11 +376,13 @@ async def test_a_check_finds_and_mends_what_was_spoilt(world: World, small_parts
             "INSERT INTO week_tally (week, grid, visits_1) VALUES ('2026-W01', $1, 1)", grid
         )
     await world.fetch(
-        "INSERT INTO case_tally (every, span, village, severity, raised) VALUES ('', '', '15', 'urgent', 3)"
+        "INSERT INTO case_tally (every, span, village, severity, raised)"
+        " VALUES ('', '', '15', 'urgent', 3)"
     )
     # A case that stands in another part than its problem is one difference and not two.
     await world.fetch(
-        "UPDATE case_file SET grid = $1 WHERE problem = (SELECT max(problem::text)::uuid FROM case_file)",
+        "UPDATE case_file SET grid = $1 WHERE problem = (SELECT max(problem::text)::uuid"
+        " FROM case_file)",
         FAR_GRID,
     )
     mended = []
@@ -424,7 +427,8 @@ async def test_phones_hand_in_while_a_check_is_under_way_and_only_what_stays_wro
         seen = await see(connection, settings, part)
         if part.begins <= GRID < part.ends:
             held = await world.fetch(
-                "SELECT FROM pg_locks WHERE relation = 'counter'::regclass AND mode = 'ExclusiveLock'"
+                "SELECT FROM pg_locks WHERE relation = 'counter'::regclass"
+                " AND mode = 'ExclusiveLock'"
             )
             looks.append(bool(held))
             if not held:

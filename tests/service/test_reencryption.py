@@ -127,7 +127,8 @@ async def compatible(world: World) -> None:
         for row in await world.fetch("SELECT staff_code FROM cadre")
     }
     await world.fetch(
-        "UPDATE cadre c SET phone = n.phone FROM unnest($1::text[], $2::text[]) AS n(code, phone) WHERE c.staff_code = n.code",
+        "UPDATE cadre c SET phone = n.phone FROM unnest($1::text[], $2::text[]) AS n(code, phone)"
+        " WHERE c.staff_code = n.code",
         list(phones),
         list(phones.values()),
     )
@@ -174,7 +175,10 @@ async def test_processes_of_the_previous_release_can_read_what_is_written_beside
     await compatible(world)
     made = await write_everything(world)
     assert "gl2." not in await everything_kept(world)
-    first = "SELECT seq, body, digest, verdict, outcome FROM mutation WHERE device = $1::uuid ORDER BY seq"
+    first = (
+        "SELECT seq, body, digest, verdict, outcome FROM mutation WHERE device = $1::uuid"
+        " ORDER BY seq"
+    )
     log = await world.fetch(first, made.sent[0][0].device)
     for row in log:
         body = read_as_before(world, row["body"])
@@ -208,7 +212,7 @@ async def test_processes_of_the_previous_release_can_read_what_is_written_beside
     await assert_all_are_duplicates(world, made)
 
 
-async def test_plain_text_in_an_encrypted_column_is_read_until_re_encryption_is_complete_and_a_marker_afterwards(
+async def test_plain_text_in_an_encrypted_column_is_read_until_re_encryption_is_complete(
     world: World,
 ) -> None:
     await compatible(world)
@@ -264,7 +268,8 @@ async def test_what_waits_for_a_record_is_released_after_re_encryption_whoever_h
         "UPDATE held SET waits_for_kind = NULL"
     )  # as a process of the previous release leaves it
     await world.fetch(
-        "UPDATE household SET id = $1 WHERE id = (SELECT id FROM household WHERE grid = $2 LIMIT 1)",
+        "UPDATE household SET id = $1 WHERE id = (SELECT id FROM household WHERE grid = $2"
+        " LIMIT 1)",
         missing,
         GRID,
     )

@@ -124,7 +124,7 @@ async def test_a_refresh_token_is_good_on_its_own_device_only_and_a_try_elsewher
 @pytest.mark.parametrize(
     "device", [NEXT_DEVICE, "00000000-0000-0000-0000-000000000000", "no device", "0" * 36]
 )
-async def test_a_refresh_for_another_device_is_refused_and_neither_uses_the_token_up_nor_ends_the_sign_in(
+async def test_a_refresh_for_another_device_is_refused_and_changes_nothing(
     world: World, device: str
 ) -> None:
     first = await sign_in(world)

@@ -46,7 +46,8 @@ async def test_who_has_lost_the_post_gets_no_kept_answer(world: World) -> None:
     headers = await sign_in(world)
     assert (await send(world, headers)).status_code == 201
     await world.fetch(
-        "INSERT INTO post (id, staff_code, role, unit, valid_from) VALUES ($1, $2, 'contact_member', $3, $4)",
+        "INSERT INTO post (id, staff_code, role, unit, valid_from)"
+        " VALUES ($1, $2, 'contact_member', $3, $4)",
         str(uuid.uuid4()),
         SECRETARY,
         VILLAGE,

@@ -213,12 +213,16 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
 async def appoint(world: World, role: str, unit: str, until: datetime | None = None) -> str:
     """Somebody with one post, and a token."""
     await world.fetch(
-        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre WHERE staff_code = $2",
+        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre"
+        " WHERE staff_code = $2",
         SOMEBODY,
         WORKER,
     )
     since = datetime(2020, 1, 1, tzinfo=UTC)
-    sql = "INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5, $6)"
+    sql = (
+        "INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to)"
+        " VALUES ($1, $2, $3, $4, $5, $6)"
+    )
     await world.fetch(sql, str(uuid.uuid4()), SOMEBODY, role, unit, since, None)
     token = await world.token(SOMEBODY)  # nobody whose posts have all ended gets a new one
     await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", SOMEBODY, until)

@@ -163,7 +163,8 @@ async def test_a_phone_with_a_first_password_does_not_sync(world: World) -> None
         {"password": "第一次登录用的口令"},
     )
     await world.fetch(
-        "UPDATE cadre SET password = (SELECT password FROM cadre WHERE staff_code = $1) WHERE staff_code = $2",
+        "UPDATE cadre SET password = (SELECT password FROM cadre WHERE staff_code = $1)"
+        " WHERE staff_code = $2",
         ADMIN,
         WORKER,
     )

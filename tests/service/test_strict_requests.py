@@ -161,7 +161,8 @@ async def test_a_refusal_names_every_unknown_key_and_what_there_is(world: World)
     )
     assert (
         response.json()["detail"]
-        == "The body has the unknown keys ‘to_cadre’, ‘satisfied’; it takes ‘id’, ‘action’, ‘fields’."
+        == "The body has the unknown keys ‘to_cadre’, ‘satisfied’; it takes ‘id’, ‘action’,"
+        " ‘fields’."
     )
     mistyped = {"action": "assign", "fields": {"to_cader": WORKER}}
     response = await world.post(
@@ -254,7 +255,8 @@ async def test_a_row_larger_than_a_page_is_a_page(world: World) -> None:
     phone = world.wire()
     await phone.send(phone.mutation(1, kind="song"), phone.mutation(2, kind="song"))
     await world.fetch(
-        "UPDATE held SET body = json_build_object('fields', json_build_object('x', repeat('a', 3000000))) WHERE seq = 2"
+        "UPDATE held SET body = json_build_object('fields', json_build_object('x', repeat('a',"
+        " 3000000))) WHERE seq = 2"
     )
     first = (await world.get("/v1/held", SECRETARY)).json()
     assert len(first["items"]) == 1

@@ -107,7 +107,8 @@ async def test_no_text_is_taken_for_syntax_on_its_way(world: World) -> None:
         (b'{"protocol": "one", "sent_at": "2026-11-20T10:00:00+08:00"}', 422, "invalid"),
         (b'{"protocol": 1, "sent_at": "2026-11-20T10:00:00"}', 422, "invalid"),
         (
-            b'{"protocol": 1, "sent_at": "2026-11-20T10:00:00+08:00", "mutations": [{"kind": "visit"}]}',
+            b'{"protocol": 1, "sent_at": "2026-11-20T10:00:00+08:00", "mutations": [{"kind":'
+            b' "visit"}]}',
             422,
             "invalid",
         ),

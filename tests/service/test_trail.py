@@ -33,7 +33,8 @@ WITHOUT = {
     "village_statistics": "numbers of a village at the least, of nobody in particular",
     "who_am_i": "the caller's own name and posts, shown to the caller",
     "list_own_sessions": "the caller's own sign-ins, shown to the caller",
-    "sync": "what is handed in stays in the mutation log with its author; who pulls from outside the village leaves a line a day",
+    "sync": "what is handed in stays in the mutation log with its author; who pulls from outside"
+    " the village leaves a line a day",
     "verify_copy": "names of grids whose copies differ",
     "healthz": "whether the process lives",
     "readyz": "whether it can serve",
@@ -55,7 +56,8 @@ async def post_of(world: World, staff_code: str, role: str, unit: str) -> None:
 async def somebody(world: World, staff_code: str, *roles: str, unit: str = VILLAGE) -> str:
     """A cadre with posts, and a token."""
     await world.fetch(
-        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre WHERE staff_code = $2",
+        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre"
+        " WHERE staff_code = $2",
         staff_code,
         WORKER,
     )
@@ -162,7 +164,8 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     late = ("erase_household", "erase_cadre", "discard_held")
     every = dict(calls(place))
     await world.fetch(
-        "INSERT INTO second_factor (staff_code, secret, created_at, confirmed_at) VALUES ($1, '', now(), now())",
+        "INSERT INTO second_factor (staff_code, secret, created_at, confirmed_at)"
+        " VALUES ($1, '', now(), now())",
         WORKER,
     )
     for name, call in every.items():

@@ -286,14 +286,16 @@ def test_what_takes_something_away_is_noticed(statement: str) -> None:
         "CREATE TABLE a (b INTEGER NOT NULL CHECK (b > 0))",
         "ALTER TABLE visit ADD COLUMN a TEXT",
         "ALTER TABLE visit ADD COLUMN a TEXT COLLATE \"C\" NOT NULL DEFAULT ''",
-        "ALTER TABLE visit ADD COLUMN a TEXT[] NOT NULL DEFAULT '{}', ADD COLUMN b BOOLEAN NOT NULL DEFAULT false",
+        "ALTER TABLE visit ADD COLUMN a TEXT[] NOT NULL DEFAULT '{}', ADD COLUMN b BOOLEAN"
+        " NOT NULL DEFAULT false",
         "ALTER TABLE visit ADD COLUMN a TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT now()",
         "ALTER TABLE visit ADD COLUMN a INTEGER DEFAULT 0 NOT NULL",
         "ALTER TABLE visit ALTER COLUMN note DROP NOT NULL",
         "ALTER TABLE visit SET (fillfactor = 80)",
         "CREATE INDEX CONCURRENTLY one ON visit (note)",
         "CREATE TRIGGER both BEFORE INSERT OR UPDATE ON visit FOR EACH ROW EXECUTE FUNCTION both()",
-        "CREATE FUNCTION both() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.a := NEW.note; RETURN NEW; END $$",
+        "CREATE FUNCTION both() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.a := NEW.note;"
+        " RETURN NEW; END $$",
         "UPDATE server SET timeline = ''",
     ],
 )
@@ -333,7 +335,8 @@ async def dumped(url: str) -> list[tuple[object, ...]]:
     connection = await asyncpg.connect(url)
     try:
         rows = await connection.fetch(
-            "SELECT table_name, column_name, data_type, is_nullable, ordinal_position FROM information_schema.columns"
+            "SELECT table_name, column_name, data_type, is_nullable, ordinal_position"
+            " FROM information_schema.columns"
             " WHERE table_schema = 'public' ORDER BY 1, 5"
         )
         return [tuple(row) for row in rows] + [
@@ -376,8 +379,10 @@ async def test_a_plan_says_how_large_the_tables_are_that_are_rewritten(
         await asyncio.to_thread(migrations.upgrade, url, None, "0009")
         connection = await asyncpg.connect(url)
         await connection.execute(
-            "INSERT INTO case_file (problem, grid, state, duty, severity, handler_unit, raised_at, raised_by, escalated, received_at)"
-            " SELECT gen_random_uuid(), '1', 'raised', 'd', 's', 'u', now(), 'x', 0, now() FROM generate_series(1, 4321)"
+            "INSERT INTO case_file (problem, grid, state, duty, severity, handler_unit, raised_at,"
+            " raised_by, escalated, received_at)"
+            " SELECT gen_random_uuid(), '1', 'raised', 'd', 's', 'u', now(), 'x', 0, now()"
+            " FROM generate_series(1, 4321)"
         )
         await connection.close()
         shown = await gridloop(

@@ -23,7 +23,8 @@ SOMEBODY = "SOMEBODY"
 async def appoint(world: World, role: str, unit: str, code: str = SOMEBODY) -> str:
     """Somebody with a post, from long ago on."""
     await world.fetch(
-        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre WHERE staff_code = $2 ON CONFLICT DO NOTHING",
+        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre"
+        " WHERE staff_code = $2 ON CONFLICT DO NOTHING",
         code,
         WORKER,
     )

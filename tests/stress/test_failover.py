@@ -87,9 +87,8 @@ class Pair:
         """Waits until the replica has all that the primary has."""
         wanted = await self._ask(self._url, "SELECT pg_current_wal_insert_lsn()")
         async with asyncio.timeout(LONGEST_S):
-            while not await self._ask(
-                self._replica_url, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", wanted
-            ):  # noqa: ASYNC110
+            has_come = "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn"
+            while not await self._ask(self._replica_url, has_come, wanted):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def part(self) -> None:

@@ -58,8 +58,21 @@ class Service:
 
     def load_roster(self) -> None:
         """Units and cadres with the demo's passwords."""
-        subprocess.run([sys.executable, "-m", "service", "roster", "load", "--demo", "--data", str(self.folder)],
-                       env=self._env, check=True, capture_output=True)  # fmt: skip
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "service",
+                "roster",
+                "load",
+                "--demo",
+                "--data",
+                str(self.folder),
+            ],
+            env=self._env,
+            check=True,
+            capture_output=True,
+        )
 
     def start(self) -> None:
         """Starts the processes."""

@@ -244,7 +244,7 @@ MOMENTS = (begun, making_the_data, starting_the_database, migrating)
         (migrating, signal.SIGHUP),
     ],
 )
-async def test_a_signal_that_comes_while_the_service_starts_leaves_nothing_and_data_that_can_be_used(
+async def test_a_signal_while_the_service_starts_leaves_nothing_and_data_that_can_be_used(
     data_folder: Path, temporary: Path, moment: Callable[[Path], bool], number: signal.Signals
 ) -> None:
     service = SignalledService(data_folder, 1, temporary)

@@ -57,7 +57,9 @@ async def test_sixteen_writers_and_no_puller_skips_a_revision(world: World) -> N
     done.set()
     await asyncio.gather(*pulling)
 
-    rows = await world.fetch("SELECT id::text, grid, rev FROM visit UNION ALL SELECT id::text, grid, rev FROM household WHERE grid LIKE $1",
+    rows = await world.fetch("SELECT id::text, grid, rev FROM visit"
+                             " UNION ALL SELECT id::text, grid, rev FROM household"
+                             " WHERE grid LIKE $1",
                              GRID[:12] + "%")  # fmt: skip
     kept = {row["id"]: (row["grid"], row["rev"]) for row in rows}
     for found in seen:

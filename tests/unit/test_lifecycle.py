@@ -35,8 +35,14 @@ def test_every_action_of_the_vocabulary_has_its_transition() -> None:
 
 
 def test_the_usual_way_from_raised_to_closed() -> None:
-    case = case_of(step(1, "accept"), step(2, "assign", to_cadre="C1"), step(3, "handle", by="C1"), step(4, "resolve", by="C1"),
-                   step(5, "verify", satisfied="yes"), step(6, "close"))  # fmt: skip
+    case = case_of(
+        step(1, "accept"),
+        step(2, "assign", to_cadre="C1"),
+        step(3, "handle", by="C1"),
+        step(4, "resolve", by="C1"),
+        step(5, "verify", satisfied="yes"),
+        step(6, "close"),
+    )
     assert [entry.state for entry in case.history] == [
         "accepted",
         "assigned",

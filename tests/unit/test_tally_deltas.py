@@ -55,9 +55,17 @@ def a_case(
 
 
 problems = st.none() | st.builds(
-    a_case, grids, st.sampled_from(["emergency", "public_order"]), st.sampled_from(["ordinary", "urgent"]), days, cadres, st.none() | days,
-    cadres, st.none() | days, moments,
-)  # fmt: skip
+    a_case,
+    grids,
+    st.sampled_from(["emergency", "public_order"]),
+    st.sampled_from(["ordinary", "urgent"]),
+    days,
+    cadres,
+    st.none() | days,
+    cadres,
+    st.none() | days,
+    moments,
+)
 households = st.none() | st.builds(HouseholdFacts, grids, st.booleans())
 
 
@@ -74,8 +82,11 @@ def rows(changes: TallyDeltas) -> tuple[object, ...]:
     return tuple(parts)
 
 
-@given(st.lists(st.lists(visits, min_size=1, max_size=4)), st.lists(st.lists(problems, min_size=1, max_size=4)),
-       st.lists(st.lists(households, min_size=1, max_size=4)))  # fmt: skip
+@given(
+    st.lists(st.lists(visits, min_size=1, max_size=4)),
+    st.lists(st.lists(problems, min_size=1, max_size=4)),
+    st.lists(st.lists(households, min_size=1, max_size=4)),
+)
 def test_only_where_the_records_stand_counts(
     some_visits: list[list[VisitFacts | None]],
     some_problems: list[list[CaseFacts | None]],
