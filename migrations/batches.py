@@ -38,20 +38,28 @@ _POSITION = (
 
 
 def is_worth_it(table: str) -> bool:
-    """Whether there is a database here whose table is so large that nobody should wait for it."""
+    """Whether there is a database here whose table is so large that nobody should wait for it, or
+    on which such work has begun: the table may have shrunk since.
+    """
     if op.get_context().as_sql:
         return False
-    return bool(
-        _value(
-            "SELECT pg_relation_size(to_regclass(:name)) >= :small", name=table, small=SMALL_BYTES
-        )
+    is_large = "pg_relation_size(to_regclass(:name)) >= :small"
+    # What a work leaves half done is called so.
+    has_begun = (
+        "EXISTS (SELECT FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+        " AND relname ~ ('^' || :name || '_.*new$|^' || :name || '_new$'))"
     )
+    return bool(_value(f"SELECT {is_large} OR {has_begun}", name=table, small=SMALL_BYTES))
 
 
 def is_there(name: str) -> bool:
-    """Whether there is a database here with a table or index of that name."""
+    """Whether there is a database here with a table, or an index that is good, of that name."""
     return not op.get_context().as_sql and bool(
-        _value("SELECT to_regclass(:name) IS NOT NULL", name=name)
+        _value(
+            "SELECT to_regclass(:name) IS NOT NULL AND NOT EXISTS (SELECT FROM pg_index"
+            " WHERE indexrelid = to_regclass(:name) AND NOT indisvalid)",
+            name=name,
+        )
     )
 
 
@@ -68,11 +76,13 @@ def _rows(sql: str, **values: Any) -> Sequence[Any]:
 
 def fill(name: str, table: str, key: Sequence[str], work: str) -> None:
     """Runs a statement over every range of a table's key, as `in_ranges` does, and forgets how far
-    it had come once it is through.
+    it had come in the transaction in which the migration ends.
+
+    `work` must be such that a range may be done twice: the last one is, after a kill.
     """
     with op.get_context().autocommit_block():
         in_ranges(name, table, key, work)
-        _forget(name)
+    _forget(name)
 
 
 def in_ranges(name: str, table: str, key: Sequence[str], work: str) -> None:
@@ -254,7 +264,8 @@ def _begin(
     op.execute(
         f"CREATE FUNCTION {table}_kept_alike() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
         " SET search_path = public, pg_temp AS $$"
-        f" BEGIN IF TG_OP <> 'INSERT' THEN DELETE FROM {new} WHERE {same}; END IF;"
+        f" BEGIN IF TG_OP = 'TRUNCATE' THEN TRUNCATE {new}; RETURN NULL; END IF;"
+        f" IF TG_OP <> 'INSERT' THEN DELETE FROM {new} WHERE {same}; END IF;"
         f" IF TG_OP <> 'DELETE' THEN INSERT INTO {new} ({', '.join(columns)}) VALUES ({given})"
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET"
         f" {', '.join(f'{column} = EXCLUDED.{column}' for column in others)}; END IF; RETURN NULL;"
@@ -263,6 +274,10 @@ def _begin(
     op.execute(
         f"CREATE TRIGGER {table}_kept_alike AFTER INSERT OR UPDATE OR DELETE"
         f" ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_kept_alike()"
+    )
+    op.execute(
+        f"CREATE TRIGGER {table}_emptied_alike AFTER TRUNCATE"
+        f" ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {table}_kept_alike()"
     )
 
 

@@ -76,14 +76,20 @@ class Arriving:
         return body
 
     def take(self, body: _Body, received: int, held: int) -> None:
-        """Notes that some bytes have come, and how many are held for them."""
+        """Notes that some bytes have come, and how many are held for them; raises `TimeoutError`
+        when this body has to make room.
+        """
         body.received += received
         body.held += held
         self.bytes += held
         if body in self._bodies:
             body.deadline.until = body.began + body_seconds(body.received)
             while self.bytes > self._max_bytes and len(self._bodies) > 1:
-                self._give_up(self._oldest_of_most())
+                oldest = self._oldest_of_most()
+                if oldest is body:  # whoever reads it is here, and need not be cancelled
+                    self.end(body)
+                    raise TimeoutError
+                self._give_up(oldest)
 
     def _oldest_of_most(self) -> _Body:
         """The oldest body of the account whose bodies hold most: whoever sends much makes room, and
@@ -166,11 +172,17 @@ def replayed(first: Message, receive: Receive) -> Receive:
     return again
 
 
+def _refuse_more(inflater: Any) -> None:
+    """Raises `Problem` where something stands behind the end of what was inflated."""
+    if inflater.eof:
+        raise Problem(MALFORMED, "Bytes follow the end of the gzip body; send one gzip member.")
+
+
 async def _read(
     request: Request, limit: int, inflater: Any, body: _Body, arriving: Arriving
 ) -> bytes:
     parts = []
-    size = 0
+    size = received = 0
     more = True
     while more:
         message = await request.receive()
@@ -179,16 +191,21 @@ async def _read(
         chunk, more = message.get("body", b""), message.get("more_body", False)
         if not chunk:
             continue
-        received = len(chunk)
+        came = len(chunk)
+        received += came
         if inflater is not None:
+            # What is inflated already keeps all that comes behind it, and tells of no byte.
+            _refuse_more(inflater)
             try:
                 chunk = inflater.decompress(chunk, limit - size + 1)
             except isal_zlib.error:  # type: ignore[misc]  # its types call the class an exception
                 raise Problem(
                     MALFORMED, "The body is not gzip, as its Content-Encoding says."
                 ) from None
+            if inflater.unused_data:
+                _refuse_more(inflater)
         size += len(chunk)
-        if size > limit or (inflater is not None and inflater.unconsumed_tail):
+        if max(size, received) > limit or (inflater is not None and inflater.unconsumed_tail):
             text = Text(
                 "The body is over {limit} bytes inflated; send fewer mutations at a time.",
                 limit=limit,
@@ -196,7 +213,7 @@ async def _read(
             raise Problem(TOO_LARGE, text, limit=limit)
         parts.append(chunk)
         if more:
-            arriving.take(body, received, len(chunk))
+            arriving.take(body, came, len(chunk))
     if inflater is not None and not inflater.eof and parts:
         raise Problem(MALFORMED, "The gzip body ends too early; send it again.")
     return b"".join(parts)

@@ -76,6 +76,7 @@ class LimitedConnection(HttpToolsProtocol):
         self.url = b""
         self._refusal: Problem | None = None
         self._refused_head = False
+        self._is_half_closed = False
         self._hung_up_at: float | None = None
         self._drained = self.idle_since = self.loop.time()
         self.offers_upgrade = False
@@ -137,7 +138,9 @@ class LimitedConnection(HttpToolsProtocol):
         """
         if self._body_since is not None or (self._head_since is not None and self._framing_bytes):
             self._refuse(_no_http())
-        return self._refusal is not None and self._hung_up_at is None
+        is_answered = self.cycle is None or self.cycle.response_complete
+        self._is_half_closed = not is_answered or bool(self.pipeline)
+        return self._is_half_closed or (self._refusal is not None and self._hung_up_at is None)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -217,6 +220,8 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_response_complete()
         if is_last:
             self._answer_refusal()
+            if self._is_half_closed and self._refusal is None:
+                self.transport.close()  # once what was written has left
 
     def resume_writing(self) -> None:
         """Most of what was to be sent has left."""

@@ -42,7 +42,8 @@ class GroupCommitter(Generic[Item]):
     A batch takes items up to `max_weight` in all, and at least one. The next begins when it is
     over, or after `overlap_after_s`: then somebody else holds what it needs, and who comes after it
     need not wait for that. The next waits at most `max_delay_s` for as many as there were. When a
-    batch of several fails, each item is committed alone.
+    batch of several fails, each item is committed alone. `on_abandoned` is told of an item whose
+    request has gone while others committed it along: what becomes of it, it will not know.
     """
 
     def __init__(
@@ -51,11 +52,15 @@ class GroupCommitter(Generic[Item]):
         max_weight: int,
         overlap_after_s: float = OVERLAP_AFTER_S,
         max_delay_s: float = MAX_DELAY_S,
+        on_abandoned: Callable[[Item], None] = lambda _: None,
     ) -> None:
         self._commit_batch = commit_batch
         self._max_weight = max_weight
         self._overlap_after_s = overlap_after_s
         self._max_delay_s = max_delay_s
+        self._on_abandoned = on_abandoned
+        # The items of others that are being committed, by identity.
+        self._in_batch: set[int] = set()
         self._recent_concurrency = 0
         self._leading_weight = 0
         self._delay: asyncio.Future[None] | None = None
@@ -72,7 +77,7 @@ class GroupCommitter(Generic[Item]):
             self._waiting.append((item, asked))
             if self._delay is not None and self._are_enough(self._leading_weight):
                 _settle(self._delay)
-            turn = await self._turn(asked)
+            turn = await self._turn(item, asked)
         if turn == _LEAD:
             await self._lead(item)
         elif turn == _ALONE:
@@ -83,14 +88,15 @@ class GroupCommitter(Generic[Item]):
         try:
             raise error
         finally:
-            del (
-                error
-            )  # whose traceback holds this frame: neither may hold the other, and the item with it
+            # Its traceback holds this frame: neither may hold the other, and the item with it.
+            del error
 
-    async def _turn(self, asked: asyncio.Future[str]) -> str:
+    async def _turn(self, item: Item, asked: asyncio.Future[str]) -> str:
         try:
             return await asked
         except asyncio.CancelledError:
+            if id(item) in self._in_batch:
+                self._on_abandoned(item)
             if asked.done() and not asked.cancelled() and asked.result() == _LEAD:
                 self._pass_on()  # the lead was given to a request that has just gone
             raise
@@ -103,6 +109,8 @@ class GroupCommitter(Generic[Item]):
             self._pass_on()
             raise
         others = self._others(item)
+        along = {id(other) for other, _ in others}
+        self._in_batch |= along
         self._recent_concurrency = 1 + len(others) + len(self._waiting)
         outcome = _ALONE
         has_passed = False
@@ -114,6 +122,7 @@ class GroupCommitter(Generic[Item]):
                 self._pass_on()
 
         def tell_others() -> None:
+            self._in_batch.difference_update(along)
             for _, asked in others:
                 if not asked.done():
                     asked.set_result(outcome)

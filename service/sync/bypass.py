@@ -6,6 +6,8 @@ with its documentation; here its function is called, and what it answers or rais
 answer.
 """
 
+import re
+
 from fastapi.routing import APIRoute
 from isal import isal_zlib
 from starlette.requests import Request
@@ -56,9 +58,23 @@ class Phones:
         await send({"type": "http.response.body", "body": answer.body})
 
 
+def accepts_gzip(header: str) -> bool:
+    """Whether an Accept-Encoding allows gzip: `gzip;q=0` says that it does not."""
+    for part in header.split(","):
+        coding, _, parameters = part.strip().partition(";")
+        if coding.strip().lower() in ("gzip", "*") and not _NO_QUALITY.fullmatch(
+            parameters.strip()
+        ):
+            return True
+    return False
+
+
+_NO_QUALITY = re.compile(r"q=0(\.0*)?")
+
+
 def _start(answer: Response, request: Request) -> dict[str, object]:
     """The head of an answer, whose body is deflated where that pays."""
-    if len(answer.body) >= _GZIP_ABOVE and "gzip" in request.headers.get("accept-encoding", ""):
+    if len(answer.body) >= _GZIP_ABOVE and accepts_gzip(request.headers.get("accept-encoding", "")):
         answer.body = isal_zlib.compress(
             answer.body,
             _GZIP_LEVEL if len(answer.body) < _PAGE_ABOVE else _GZIP_LEVEL_OF_PAGES,

@@ -133,18 +133,19 @@ class Exchanges:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        push, stand = (
-            partial(self._on_this_timeline, self._push),
-            partial(self._on_this_timeline, self._stand),
-        )
-        self._pushes: GroupCommitter[Exchange] = GroupCommitter(push, _TOGETHER)
-        self._large_pushes: GroupCommitter[Exchange] = GroupCommitter(push, _TOGETHER)
+        stand = partial(self._on_this_timeline, self._stand)
+        self._pushes = self._push_group()
+        self._large_pushes = self._push_group()
         # Grids that somebody else seems to hold, and the pushes that are to wait for them without
         # all the others.
         self._held_grids: set[str] = set()
-        self._held_pushes: GroupCommitter[Exchange] = GroupCommitter(push, _TOGETHER)
+        self._held_pushes = self._push_group()
         # Reading where they stand takes less than a delay would.
         self._looks: GroupCommitter[Exchange] = GroupCommitter(stand, _TOGETHER, max_delay_s=0)
+
+    def _push_group(self) -> GroupCommitter[Exchange]:
+        push = partial(self._on_this_timeline, self._push)
+        return GroupCommitter(push, _TOGETHER, on_abandoned=_leave_in_doubt)
 
     async def answer(self, caller: PhoneCaller, request: SyncRequest, now: datetime) -> bytes:
         """The answer to a request, as JSON. Raises `Problem`; the push part is one transaction, all
@@ -335,6 +336,11 @@ class Exchanges:
         else:
             page = plan.to_page()
         return _written(exchange, page)
+
+
+def _leave_in_doubt(exchange: Exchange) -> None:
+    """Others may still commit what its request, which is over, had handed in."""
+    exchange.outcome.note_doubt()
 
 
 async def _look(

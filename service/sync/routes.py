@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from fastapi import APIRouter, Request
@@ -95,13 +96,14 @@ def _read(decode: Callable[[bytes], E], body: bytes) -> E:
         ) from None
 
 
-async def _in_time(answering: Awaitable[bytes], seconds: float) -> bytes:
-    """The answer, or a `Problem` before the phone gives up: what has not been committed by then is
-    not, and its statement is cancelled.
+@contextmanager
+def _in_time(seconds: float) -> Iterator[None]:
+    """Raises `Problem` before the phone gives up: what has not been committed by then is not, and
+    its statement is cancelled. Waiting for a slot counts.
     """
     try:
         with Deadline(asyncio.get_running_loop().time() + seconds):
-            return await answering
+            yield
     except TimeoutError as error:
         raise unavailable(TOO_SLOW, error) from None
 
@@ -126,22 +128,21 @@ async def sync(request: Request) -> Response:
     claims, device, now = await phone(request, state)
     body = await read_body(request, owner=device, account=claims.staff_code)
     concurrency = concurrency_of(request)
-    async with concurrency.slot(device, claims.staff_code):
-        message = _read(decode_request, body)
-        count = len(message.mutations)
-        if count > MAX_MUTATIONS:
-            text = Text(
-                "{count} mutations are over the limit of {max}; send fewer at a time.",
-                count=count,
-                max=MAX_MUTATIONS,
-            )
-            raise Problem(TOO_LARGE, text)
-        caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
-        began = time.monotonic()
-        answer = await _in_time(
-            state.of(Exchanges).answer(caller, message, now), state.settings.exchange_seconds
-        )
-        concurrency.took(claims.staff_code, count, time.monotonic() - began)
+    with _in_time(state.settings.exchange_seconds):
+        async with concurrency.slot(device, claims.staff_code):
+            message = _read(decode_request, body)
+            count = len(message.mutations)
+            if count > MAX_MUTATIONS:
+                text = Text(
+                    "{count} mutations are over the limit of {max}; send fewer at a time.",
+                    count=count,
+                    max=MAX_MUTATIONS,
+                )
+                raise Problem(TOO_LARGE, text)
+            caller = PhoneCaller(device, claims.staff_code, claims.registered_ms)
+            began = time.monotonic()
+            answer = await state.of(Exchanges).answer(caller, message, now)
+            concurrency.took(claims.staff_code, count, time.monotonic() - began)
     return Response(answer, media_type="application/json")
 
 
@@ -172,5 +173,7 @@ async def prove(request: Request) -> Response:
     message = _read(
         decode_verify, await read_body(request, owner=device, account=claims.staff_code)
     )
-    mismatched = await verify(state.database, device, claims.staff_code, message, now)
+    with _in_time(state.settings.exchange_seconds):
+        async with concurrency_of(request).slot(device, claims.staff_code):
+            mismatched = await verify(state.database, device, claims.staff_code, message, now)
     return Response(encode(VerifyAnswer(mismatched)), media_type="application/json")

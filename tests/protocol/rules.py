@@ -1,9 +1,7 @@
-"""A client in small, written from PROTOCOL.md alone: what the vectors are tested with, and broken
-on purpose.
+"""A client in small, written from PROTOCOL.md alone: what the vectors are tested with, and broken on purpose.
 
-It imports nothing of what it writes again. Each rule is a plain function; `Phone` is a client over
-them, whose whole memory is one dictionary of JSON. Nothing here is fast, and nothing talks to a
-network: `send` does.
+It imports nothing of what it writes again. Each rule is a plain function; `Phone` is a client over them, whose whole memory is one
+dictionary of JSON. Nothing here is fast, and nothing talks to a network: `send` does.
 """
 
 import copy
@@ -22,7 +20,7 @@ ZERO = "0" * 16
 MINUTE, DAY = 60_000, 24 * 3600 * 1000
 SHANGHAI = timezone(timedelta(hours=8))
 
-# ------------------------------------------------------------------------------------------- clocks
+# ------------------------------------------------------------------------------------------------------- clocks
 
 
 def stamp_of(ms: int) -> str:
@@ -64,7 +62,7 @@ def corrected(stamps: list[str], offset_ms: int, now_ms: int, last: str) -> list
     return moved
 
 
-# ---------------------------------------------------------------------------------------------- ids
+# ---------------------------------------------------------------------------------------------------------- ids
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "gridloop")
 
@@ -73,42 +71,12 @@ def computed_id(kind: str, grid: str, key: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{kind}:{grid}:{key}"))
 
 
-# ---------------------------------------------------------------------------------------- canonical
+# ----------------------------------------------------------------------------------------------------- canonical
 
-DUTIES = [
-    "party_building",
-    "social_security",
-    "public_order",
-    "emergency",
-    "social_relief",
-    "public_service",
-]
-TAGS = [
-    "elderly_alone",
-    "low_income",
-    "five_guarantee",
-    "monitored",
-    "disabled",
-    "veteran",
-    "left_behind",
-    "key_attention",
-]
+DUTIES = ["party_building", "social_security", "public_order", "emergency", "social_relief", "public_service"]
+TAGS = ["elderly_alone", "low_income", "five_guarantee", "monitored", "disabled", "veteran", "left_behind", "key_attention"]
 SEVERITIES = ["ordinary", "urgent", "emergency"]
-ACTIONS = [
-    "accept",
-    "assign",
-    "handle",
-    "resolve",
-    "verify",
-    "close",
-    "return",
-    "reopen",
-    "escalate",
-    "extend",
-    "reject",
-    "join",
-    "note",
-]
+ACTIONS = ["accept", "assign", "handle", "resolve", "verify", "close", "return", "reopen", "escalate", "extend", "reject", "join", "note"]
 UNIT = r"\d{4}(\d{2}(\d{3}(\d{3}(\d{3})?)?)?)?"
 STAFF = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"
 
@@ -164,27 +132,19 @@ def whole_number(least: int, most: int) -> Callable[[Any], int]:
 def moment(event: bool) -> Callable[[Any], str]:
     def clean(value: Any) -> str:
         need(isinstance(value, str))
-        shape = (
-            r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?([.,]\d{1,9})?([Zz]|[+-]\d\d:?\d\d|[+-]\d\d)"
-        )
+        shape = r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?([.,]\d{1,9})?([Zz]|[+-]\d\d:?\d\d|[+-]\d\d)"
         found = re.fullmatch(shape, value, re.ASCII)
         need(found)
         day, minute, second, fraction, zone = found.groups()  # type: ignore[union-attr]
         need(second or not fraction)
-        zone = (
-            "+00:00" if zone in "Zz" else zone if ":" in zone else f"{zone[:3]}:{zone[3:] or '00'}"
-        )
+        zone = "+00:00" if zone in "Zz" else zone if ":" in zone else f"{zone[:3]}:{zone[3:] or '00'}"
         milliseconds = (fraction or ".")[1:4].ljust(3, "0")
         try:
-            read = datetime.fromisoformat(
-                f"{day}T{minute}{second or ':00'}.{milliseconds}{zone}"
-            ).astimezone(UTC)
+            read = datetime.fromisoformat(f"{day}T{minute}{second or ':00'}.{milliseconds}{zone}").astimezone(UTC)
         except (ValueError, OverflowError):
             raise InvalidValue from None
         need(event or 2000 <= read.year <= 2199)
-        return (
-            read.strftime("%Y-%m-%dT%H:%M:%S.").rjust(20, "0") + f"{read.microsecond // 1000:03d}Z"
-        )
+        return read.strftime("%Y-%m-%dT%H:%M:%S.").rjust(20, "0") + f"{read.microsecond // 1000:03d}Z"
 
     return clean
 
@@ -241,8 +201,7 @@ ID = form(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", lower
 PHOTOS = (set_of(form("[0-9a-f]{64}", lower=True), 20), "set")
 LONG = text(4000)
 
-# kind -> field -> what brings a value into its canonical form, and the policy; the required ones
-# are named after that.
+# kind -> field -> what brings a value into its canonical form, and the policy; the required ones are named after that.
 KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
     "household": {
         "head_name": (text(60, 1), "latest"),
@@ -291,14 +250,8 @@ KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "until": (moment(event=False), "fixed"),
         "photos": PHOTOS,
     },
-    "weekly_analysis": {
-        "week": (week, "fixed"),
-        **dict.fromkeys(("situation", "causes", "measures", "next_week"), (LONG, "text")),
-    },
-    "monthly_summary": {
-        "month": (month, "fixed"),
-        **dict.fromkeys(("results", "shortfalls", "measures", "next_month"), (LONG, "text")),
-    },
+    "weekly_analysis": {"week": (week, "fixed"), **dict.fromkeys(("situation", "causes", "measures", "next_week"), (LONG, "text"))},
+    "monthly_summary": {"month": (month, "fixed"), **dict.fromkeys(("results", "shortfalls", "measures", "next_month"), (LONG, "text"))},
 }
 REQUIRED = {
     "household": {"head_name"},
@@ -333,12 +286,7 @@ def canonical(kind: str, fields: Json) -> tuple[Json, list[str]]:
     for name, value in fields.items():
         try:
             if name not in KINDS[kind]:
-                need(
-                    name.isidentifier()
-                    and len(name) <= 60
-                    and name != "unreadable"
-                    and fits_unknown(value)
-                )
+                need(name.isidentifier() and len(name) <= 60 and name != "unreadable" and fits_unknown(value))
                 clean[name] = value
             elif value is None:
                 need(name not in REQUIRED[kind] and policy_of(kind, name) != "set")
@@ -353,14 +301,11 @@ def canonical(kind: str, fields: Json) -> tuple[Json, list[str]]:
     return clean, sorted(wrong)
 
 
-# -------------------------------------------------------------------------------------------- merge
+# --------------------------------------------------------------------------------------------------------- merge
 
 
 def first_values(fields: Json, kind: str) -> Json:
-    values = {
-        name: (value.get("add") or None) if policy_of(kind, name) == "set" else value
-        for name, value in fields.items()
-    }
+    values = {name: (value.get("add") or None) if policy_of(kind, name) == "set" else value for name, value in fields.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -369,9 +314,7 @@ def seniority(clock: Json) -> tuple[str, str]:
 
 
 class Merging:
-    """A record on the server with, for each field, who last set it at which rev; `apply` takes an
-    edit in and tells what lost.
-    """
+    """A record on the server with, for each field, who last set it at which rev; `apply` takes an edit in and tells what lost."""
 
     def __init__(self, kind: str, edit: Json) -> None:
         self.kind = kind
@@ -392,35 +335,18 @@ class Merging:
             return self.clocks[name]
         return [self.first] if name in self.fields or name == "deleted" else []
 
-    def lose(
-        self, name: str, kept: Any, lost: Any, rule: str, kept_by: Json, lost_by: Json
-    ) -> None:
+    def lose(self, name: str, kept: Any, lost: Any, rule: str, kept_by: Json, lost_by: Json) -> None:
         devices = {"kept_device": kept_by["device"], "lost_device": lost_by["device"]}
-        self.losses.append(
-            {
-                "rev": self.clock["rev"],
-                "field": name,
-                "kept": kept,
-                "lost": lost,
-                "rule": rule,
-                **devices,
-            }
-        )
+        self.losses.append({"rev": self.clock["rev"], "field": name, "kept": kept, "lost": lost, "rule": rule, **devices})
 
     def concurrent(self, clock: Json) -> bool:
         """Whether the edit at hand did not know of what another device did."""
         if clock["device"] == self.clock["device"]:
             return False
-        return bool(
-            self.rebased
-            or clock["rev"] > self.base
-            or (clock["stamp"], clock["device"]) == self.unknown_move
-        )
+        return bool(self.rebased or clock["rev"] > self.base or (clock["stamp"], clock["device"]) == self.unknown_move)
 
     def locate(self, edit: Json) -> None:
-        """What the edit's device knew, in the count of the grid where the record stands; 0 for
-        nothing.
-        """
+        """What the edit's device knew, in the count of the grid where the record stands; 0 for nothing."""
         self.base, self.unknown_move = edit["base"], None
         home = edit["base_grid"] or edit["grid"]
         if self.base == 0 or self.rebased:
@@ -430,9 +356,7 @@ class Merging:
         elif home in self.left:
             left, moved = self.left[home], self.clocks["grid"][0]
             self.base = 0
-            if (left["stamp"], left["device"]) == (moved["stamp"], moved["device"]) and edit[
-                "base"
-            ] == left["rev"]:
+            if (left["stamp"], left["device"]) == (moved["stamp"], moved["device"]) and edit["base"] == left["rev"]:
                 self.base, self.unknown_move = moved["rev"], (moved["stamp"], moved["device"])
         elif home != self.grid:
             self.base = 0  # the record was never there
@@ -462,11 +386,7 @@ class Merging:
 
     def delete(self) -> None:
         if self.deleted:
-            self.clocks["deleted"] = [
-                clock
-                for clock in self.holders("deleted")
-                if clock["device"] != self.clock["device"]
-            ] + [self.clock]
+            self.clocks["deleted"] = [clock for clock in self.holders("deleted") if clock["device"] != self.clock["device"]] + [self.clock]
             return
         edits = [clock for clock in self.standing() if self.concurrent(clock)]
         if edits and self.is_later(edits):
@@ -496,21 +416,13 @@ class Merging:
             self.move(edit["grid"])
         elif self.base_grid not in (None, self.grid):
             moves = self.clocks.get("grid", [])
-            self.clocks["grid"] = [
-                *moves[:1],
-                *(clock for clock in moves[1:] if clock["device"] != self.clock["device"]),
-                self.clock,
-            ]
+            self.clocks["grid"] = [*moves[:1], *(clock for clock in moves[1:] if clock["device"] != self.clock["device"]), self.clock]
         if not self.deleted and self.clock not in self.standing():
             self.clocks["deleted"] = [*filter(self.concurrent, self.holders("deleted")), self.clock]
 
     def move(self, grid: str) -> None:
         moves = self.clocks.get("grid", [])
-        own = [
-            clock
-            for clock in moves
-            if clock["device"] == self.clock["device"] and clock["stamp"] < self.clock["stamp"]
-        ]
+        own = [clock for clock in moves if clock["device"] == self.clock["device"] and clock["stamp"] < self.clock["stamp"]]
         if self.base_grid is None and grid in self.left and not own:
             return  # the device had not heard that the record left
         rivals = [*filter(self.concurrent, moves)]
@@ -523,12 +435,8 @@ class Merging:
         self.left.pop(grid, None)
         rev = {"rev": self.clock["rev"]}
         self.first = {**self.first, **rev}
-        self.clocks = {
-            name: [{**clock, **rev} for clock in some] for name, some in self.clocks.items()
-        }
-        self.claims = {
-            element: [{**clock, **rev} for clock in some] for element, some in self.claims.items()
-        }
+        self.clocks = {name: [{**clock, **rev} for clock in some] for name, some in self.clocks.items()}
+        self.claims = {element: [{**clock, **rev} for clock in some] for element, some in self.claims.items()}
         self.grid = grid
         self.clocks["grid"] = [self.clock]
 
@@ -571,19 +479,10 @@ class Merging:
             rivals = self.rivals(name, element, elements)
             if element not in elements:
                 if rivals and self.rebased and not self.is_later(rivals):
-                    self.lose(
-                        name,
-                        {"remove": [element]},
-                        {"add": [element]},
-                        "epoch",
-                        max(rivals, key=seniority),
-                        self.clock,
-                    )
+                    self.lose(name, {"remove": [element]}, {"add": [element]}, "epoch", max(rivals, key=seniority), self.clock)
                     continue
                 for rival in rivals:
-                    self.lose(
-                        name, {"add": [element]}, {"remove": [element]}, "set", self.clock, rival
-                    )
+                    self.lose(name, {"add": [element]}, {"remove": [element]}, "set", self.clock, rival)
                 elements.add(element)
                 rivals = []
             self.claims[name, element] = [*rivals, self.clock]
@@ -591,19 +490,10 @@ class Merging:
             rivals = self.rivals(name, element, elements)
             if element in elements:
                 if rivals and not self.is_later(rivals):
-                    self.lose(
-                        name,
-                        {"add": [element]},
-                        {"remove": [element]},
-                        "set",
-                        max(rivals, key=seniority),
-                        self.clock,
-                    )
+                    self.lose(name, {"add": [element]}, {"remove": [element]}, "set", max(rivals, key=seniority), self.clock)
                     continue
                 for rival in rivals:
-                    self.lose(
-                        name, {"remove": [element]}, {"add": [element]}, "epoch", self.clock, rival
-                    )
+                    self.lose(name, {"remove": [element]}, {"add": [element]}, "epoch", self.clock, rival)
                 elements.discard(element)
                 rivals = []
             self.claims[name, element] = [*rivals, self.clock]
@@ -617,7 +507,7 @@ def severity(word: Any) -> int:
     return SEVERITIES.index(word) if word in SEVERITIES else -1
 
 
-# ------------------------------------------------------------------------------------------ overlay
+# ------------------------------------------------------------------------------------------------------- overlay
 
 
 def overlay(fields: Json, changes: Json, sets: set[str]) -> Json:
@@ -625,9 +515,7 @@ def overlay(fields: Json, changes: Json, sets: set[str]) -> Json:
     shown = dict(fields)
     for name, value in changes.items():
         if name in sets and isinstance(value, dict):
-            elements = (set(shown.get(name, [])) | set(value.get("add", []))) - set(
-                value.get("remove", [])
-            )
+            elements = (set(shown.get(name, [])) | set(value.get("add", []))) - set(value.get("remove", []))
             value = sorted(elements) or None
         if value is None:
             shown.pop(name, None)
@@ -640,15 +528,13 @@ def sets_of(kind: str) -> set[str]:
     return {name for name, (_, policy) in KINDS.get(kind, {}).items() if policy == "set"}
 
 
-# ------------------------------------------------------------------------------- digest and windows
+# -------------------------------------------------------------------------------------------- digest and windows
 
 
 def digest(pairs: list[tuple[str, int]]) -> str:
     value = 0
     for record, rev in pairs:
-        value ^= int.from_bytes(
-            hashlib.sha256(uuid.UUID(record).bytes + rev.to_bytes(8, "big")).digest()[:8], "big"
-        )
+        value ^= int.from_bytes(hashlib.sha256(uuid.UUID(record).bytes + rev.to_bytes(8, "big")).digest()[:8], "big")
     return f"{value:016x}"
 
 
@@ -693,9 +579,7 @@ def in_first_pull(records: list[Json], today: date, own_work_from: str) -> list[
         elif record["kind"] == "monthly_summary":
             inside = inside and fields.get("month", "") >= months_before(today, 13)
         elif record["kind"] == "article":
-            inside = inside and fields.get("published_at", "") >= begins(
-                today - timedelta(days=365)
-            )
+            inside = inside and fields.get("published_at", "") >= begins(today - timedelta(days=365))
         elif record["kind"] == "held":
             inside = inside and fields["state"] == "open"
         if inside:
@@ -703,7 +587,7 @@ def in_first_pull(records: list[Json], today: date, own_work_from: str) -> list[
     return shown
 
 
-# --------------------------------------------------------------------------------------- life cycle
+# ---------------------------------------------------------------------------------------------------- life cycle
 
 OPEN = {"raised", "accepted", "assigned", "handling", "returned", "reopened"}
 CITY, VILLAGE, LEVELS = 4, 12, [4, 6, 9, 12, 15]
@@ -722,24 +606,11 @@ TRANSITIONS: dict[str, tuple[set[str], str | None]] = {
     "join": (OPEN, "joined"),
     "note": (OPEN | {"resolved", "verified", "closed", "rejected", "joined"}, None),
 }
-NOTHING = dict.fromkeys(
-    (
-        "handler_cadre",
-        "resolved_at",
-        "resolved_by",
-        "ended_at",
-        "satisfied",
-        "reason",
-        "duplicate_of",
-        "due",
-    )
-)
+NOTHING = dict.fromkeys(("handler_cadre", "resolved_at", "resolved_by", "ended_at", "satisfied", "reason", "duplicate_of", "due"))
 
 
 def fold(problem: Json, grid: str, steps: list[Json], own_work_from: str | None) -> Json:
-    """Where a problem stands after its steps, with the state after each of them and whether it had
-    an effect.
-    """
+    """Where a problem stands after its steps, with the state after each of them and whether it had an effect."""
     case: Json = {"state": "raised", "handler_unit": grid[:VILLAGE], "escalated": 0, **NOTHING}
     case["raised_at"] = problem.get("raised_at")
     history = []
@@ -768,9 +639,7 @@ def has_effect(case: Json, step: Json, own_work_from: str | None) -> bool:
     if action == "escalate":
         return len(case["handler_unit"]) > CITY
     if action == "join":
-        return bool(fields.get("duplicate_of")) and fields["duplicate_of"] != fields.get(
-            "problem_id"
-        )
+        return bool(fields.get("duplicate_of")) and fields["duplicate_of"] != fields.get("problem_id")
     if action == "extend":
         return bool(fields.get("until"))
     return True
@@ -794,9 +663,7 @@ def take_step(case: Json, step: Json, came_from: list[str]) -> None:
         case["handler_unit"] = came_from.pop()
     if action == "escalate":
         came_from.append(case["handler_unit"])
-        case["handler_unit"] = case["handler_unit"][
-            : LEVELS[LEVELS.index(len(case["handler_unit"])) - 1]
-        ]
+        case["handler_unit"] = case["handler_unit"][: LEVELS[LEVELS.index(len(case["handler_unit"])) - 1]]
         case["escalated"] += 1
     if action in ("return", "reopen", "escalate"):
         case["handler_cadre"] = None
@@ -812,11 +679,10 @@ def take_step(case: Json, step: Json, came_from: list[str]) -> None:
         case["ended_at"] = fields.get("at") if after in ("closed", "rejected", "joined") else None
 
 
-# ---------------------------------------------------------------------------------------- the phone
+# ----------------------------------------------------------------------------------------------------- the phone
 
 Answer = tuple[int, Json, Json]
-# What carries a request: path, headers and what is sent, and gives back status, headers and
-# content; None when no answer came.
+# What carries a request: path, headers and what is sent, and gives back status, headers and content; None when no answer came.
 Send = Callable[[str, Json, Json], Answer | None]
 
 
@@ -853,24 +719,15 @@ class Phone:
         }
 
     def restarted(self) -> "Phone":
-        return Phone(
-            self.start | {"wall_ms": self.wall}, self.send, json.loads(json.dumps(self.memory))
-        )
+        return Phone(self.start | {"wall_ms": self.wall}, self.send, json.loads(json.dumps(self.memory)))
 
-    # -------------------------------------------------------------------------------------- editing
+    # ------------------------------------------------------------------------------------------------ editing
 
     def edit(self, op: str, kind: str, record: str, grid: str, fields: Json) -> None:
         """Puts a mutation into the outbox."""
         memory = self.memory
         stamp = tick(memory["stamp"], self.wall)
-        mutation = {
-            "seq": memory["next_seq"],
-            "kind": kind,
-            "id": record,
-            "grid": grid,
-            "op": op,
-            "base": 0,
-        }
+        mutation = {"seq": memory["next_seq"], "kind": kind, "id": record, "grid": grid, "op": op, "base": 0}
         mutation |= {"stamp": stamp, "fields": fields}
         copied = memory["records"].get(f"{kind} {record}")
         if copied:
@@ -879,35 +736,22 @@ class Phone:
                 mutation["base_grid"] = copied["grid"]
         if memory["epoch"]:
             mutation["epoch"] = memory["epoch"]
-        memory["outbox"].append(
-            {"mutation": mutation, "outcome": None, "rev": None, "acked_ms": None, "reason": None}
-        )
+        memory["outbox"].append({"mutation": mutation, "outcome": None, "rev": None, "acked_ms": None, "reason": None})
         memory["next_seq"] += 1
         memory["stamp"] = stamp
 
     def unsent(self) -> list[Json]:
-        return [
-            item["mutation"]
-            for item in self.memory["outbox"]
-            if item["mutation"]["seq"] > self.memory["acked"]
-        ]
+        return [item["mutation"] for item in self.memory["outbox"] if item["mutation"]["seq"] > self.memory["acked"]]
 
-    # ----------------------------------------------------------------------------------- exchanging
+    # ---------------------------------------------------------------------------------------------- exchanging
 
     def request(self) -> Json:
         """The next request of the exchange."""
         unsent = self.unsent()
         parts_at = self.memory["parts_at"]
-        batch = [
-            mutation for mutation in unsent[:1000] if not parts_at or mutation["seq"] < parts_at
-        ]
+        batch = [mutation for mutation in unsent[:1000] if not parts_at or mutation["seq"] < parts_at]
         sent_at = datetime.fromtimestamp(self.wall / 1000, UTC).isoformat()
-        request = {
-            "protocol": 1,
-            "sent_at": sent_at,
-            "cursor": self.memory["cursor"],
-            "limit": self.start["limit"],
-        }
+        request = {"protocol": 1, "sent_at": sent_at, "cursor": self.memory["cursor"], "limit": self.start["limit"]}
         request |= {"queued": len(unsent) - len(batch), "mutations": batch}
         if self.memory["again"]:
             request["again"] = self.memory["again"]
@@ -925,19 +769,11 @@ class Phone:
             if came is not None and came[0] == 200:
                 self.failures = 0
                 self.take(came[2], request)
-                return {
-                    "next": "at once"
-                    if came[2]["more"] or self.unsent() or self.out_of_step()
-                    else "done"
-                }
+                return {"next": "at once" if came[2]["more"] or self.unsent() or self.out_of_step() else "done"}
         return self.refused(came)
 
     def post(self, path: str, body: Json) -> Answer | None:
-        return self.send(
-            path,
-            {"authorization": f"Bearer {self.access}", "content-type": "application/json"},
-            body,
-        )
+        return self.send(path, {"authorization": f"Bearer {self.access}", "content-type": "application/json"}, body)
 
     def token(self) -> Answer | None:
         """Gets an access token, if there is none; else what stood against it."""
@@ -946,19 +782,11 @@ class Phone:
         memory = self.memory
         form = {"device_id": memory["device"]}
         if memory["refresh"]:
-            came = self.send(
-                "/v1/auth/token",
-                {},
-                form | {"grant_type": "refresh_token", "refresh_token": memory["refresh"]},
-            )
+            came = self.send("/v1/auth/token", {}, form | {"grant_type": "refresh_token", "refresh_token": memory["refresh"]})
             if came is None or came[0] in (200, 408, 429, 503):
                 return self.keep_tokens(came)
             memory["refresh"] = None
-        form |= {
-            "grant_type": "password",
-            "username": self.start["staff_code"],
-            "password": self.start["password"],
-        }
+        form |= {"grant_type": "password", "username": self.start["staff_code"], "password": self.start["password"]}
         before = memory["predecessor"] or memory["cursor"]
         came = self.send("/v1/auth/token", {}, form | ({"predecessor": before} if before else {}))
         return self.keep_tokens(came)
@@ -978,10 +806,7 @@ class Phone:
         memory = self.memory
         if status in (0, 408, 429) or status >= 500:
             self.failures += 1
-            return {
-                "next": "later",
-                "wait_s": float(headers.get("retry-after", 0)) + min(60, 0.5 * 2**self.failures),
-            }
+            return {"next": "later", "wait_s": float(headers.get("retry-after", 0)) + min(60, 0.5 * 2**self.failures)}
         if slug in ("token-expired", "token-invalid"):
             self.access = ""
             return {"next": "at once"}
@@ -1001,9 +826,7 @@ class Phone:
             if problem["acked"] < memory["acked"]:
                 self.trace_back(problem["acked"])
             else:
-                self.acknowledge(
-                    problem["acked"], [verdict["seq"] for verdict in problem["verdicts"]]
-                )
+                self.acknowledge(problem["acked"], [verdict["seq"] for verdict in problem["verdicts"]])
                 for verdict in problem["verdicts"]:
                     self.note_verdict(verdict)
             if slug == "upgrade-needed":
@@ -1014,25 +837,19 @@ class Phone:
             return {"next": "at once"}
         return {"next": "stopped"}
 
-    # ------------------------------------------------------------------------------------- recovery
+    # ------------------------------------------------------------------------------------------------- recovery
 
     def out_of_step(self) -> bool:
         """Whether the numbers here cannot go on from what the server has acknowledged."""
         memory = self.memory
         if 0 < memory["parts_at"] <= memory["acked"] + 1:
             return True
-        return memory["copied"] or [item["seq"] for item in self.unsent()] != [
-            *range(memory["acked"] + 1, memory["next_seq"])
-        ]
+        return memory["copied"] or [item["seq"] for item in self.unsent()] != [*range(memory["acked"] + 1, memory["next_seq"])]
 
     def acknowledge(self, acked: int, sent: list[int]) -> None:
-        """What the server holds beyond what was sent may be a copy's: while tracing that is shown,
-        too.
-        """
+        """What the server holds beyond what was sent may be a copy's: while tracing that is shown, too."""
         memory = self.memory
-        self.set_acked(
-            min(acked, sent[-1] if sent else memory["acked"]) if memory["tracing"] else acked
-        )
+        self.set_acked(min(acked, sent[-1] if sent else memory["acked"]) if memory["tracing"] else acked)
         if not (memory["tracing"] and self.unsent()):
             memory |= {"tracing": False, "copied": memory["copied"] or acked >= memory["next_seq"]}
 
@@ -1057,56 +874,30 @@ class Phone:
     def start_anew(self) -> None:
         """Starts as a new device with the mutations that the server does not hold."""
         memory = self.memory
-        kept = [
-            item["mutation"]
-            for item in memory["outbox"]
-            if item["mutation"]["seq"] > memory["acked"] or item["outcome"] is None
-        ]
+        kept = [item["mutation"] for item in memory["outbox"] if item["mutation"]["seq"] > memory["acked"] or item["outcome"] is None]
         before = memory["refresh"] or memory["cursor"]
         device = self.start["devices"][memory["devices_used"]]
-        memory |= {
-            "device": device,
-            "devices_used": memory["devices_used"] + 1,
-            "predecessor": before,
-        }
-        memory |= {
-            "acked": 0,
-            "cursor": None,
-            "refresh": None,
-            "tracing": False,
-            "copied": False,
-            "parts_at": 0,
-            "next_seq": len(kept) + 1,
-        }
+        memory |= {"device": device, "devices_used": memory["devices_used"] + 1, "predecessor": before}
+        memory |= {"acked": 0, "cursor": None, "refresh": None, "tracing": False, "copied": False, "parts_at": 0, "next_seq": len(kept) + 1}
         memory["outbox"] = [
-            {
-                "mutation": mutation | {"seq": seq},
-                "outcome": None,
-                "rev": None,
-                "acked_ms": None,
-                "reason": None,
-            }
+            {"mutation": mutation | {"seq": seq}, "outcome": None, "rev": None, "acked_ms": None, "reason": None}
             for seq, mutation in enumerate(kept, 1)
         ]
         self.make_stale(lambda record: True)
         self.access = ""
 
     def make_stale(self, which: Callable[[Json], bool]) -> None:
-        self.memory["stale_grids"] += [
-            grid for grid in self.memory["grids"] if which({"grid": grid})
-        ]
+        self.memory["stale_grids"] += [grid for grid in self.memory["grids"] if which({"grid": grid})]
         for record in self.memory["records"].values():
             if which(record):
                 record["stale"] = True
 
-    # --------------------------------------------------------------------------------------- taking
+    # --------------------------------------------------------------------------------------------------- taking
 
     def take(self, answer: Json, request: Json) -> None:
         """Takes a whole answer."""
         memory = self.memory
-        restored = answer["acked"] < memory["acked"] or (
-            memory["epoch"] not in (None, answer["epoch"])
-        )
+        restored = answer["acked"] < memory["acked"] or (memory["epoch"] not in (None, answer["epoch"]))
         if answer["epoch"] != memory["epoch"]:
             memory["epoch"] = answer["epoch"]
             self.make_stale(lambda record: True)
@@ -1125,17 +916,11 @@ class Phone:
         for change in answer["changes"]:
             self.take_change(change)
         for grid in answer["dropped_grids"]:
-            memory["records"] = {
-                key: record for key, record in memory["records"].items() if record["grid"] != grid
-            }
+            memory["records"] = {key: record for key, record in memory["records"].items() if record["grid"] != grid}
             memory["grids"] = [code for code in memory["grids"] if code != grid]
         if not answer["more"]:
-            memory["records"] = {
-                key: record for key, record in memory["records"].items() if not record.get("stale")
-            }
-            memory["grids"] = [
-                grid for grid in memory["grids"] if grid not in memory["stale_grids"]
-            ]
+            memory["records"] = {key: record for key, record in memory["records"].items() if not record.get("stale")}
+            memory["grids"] = [grid for grid in memory["grids"] if grid not in memory["stale_grids"]]
             memory["stale_grids"] = []
             self.await_no_longer()
             self.note_decided()
@@ -1156,25 +941,15 @@ class Phone:
 
     def note_decided(self) -> None:
         """All was pulled: what is held and has no open notice was decided."""
-        notices = [
-            record["fields"]
-            for record in self.memory["records"].values()
-            if record["kind"] == "held"
-        ]
-        open_ = {
-            notice["seq"]
-            for notice in notices
-            if notice["state"] == "open" and notice["device"] == self.memory["device"]
-        }
+        notices = [record["fields"] for record in self.memory["records"].values() if record["kind"] == "held"]
+        open_ = {notice["seq"] for notice in notices if notice["state"] == "open" and notice["device"] == self.memory["device"]}
         for item in self.memory["outbox"]:
             if item["outcome"] == "held" and item["mutation"]["seq"] not in open_:
                 item["outcome"] = "decided"
 
     def may_go(self, item: Json) -> bool:
         """Whether a mutation was acknowledged more than 30 days ago."""
-        old = (
-            item["acked_ms"] is not None and item["acked_ms"] < self.memory["server_ms"] - 30 * DAY
-        )
+        old = item["acked_ms"] is not None and item["acked_ms"] < self.memory["server_ms"] - 30 * DAY
         return old and item["outcome"] != "held"
 
     def note_verdict(self, verdict: Json) -> None:
@@ -1186,9 +961,7 @@ class Phone:
     def fold_in(self, mutation: Json, verdict: Json, from_start: bool) -> None:
         """What was applied as it was sent is not sent back: it moves into the copy."""
         first = verdict.get("first") or verdict["outcome"]
-        [item] = [
-            item for item in self.memory["outbox"] if item["mutation"]["seq"] == mutation["seq"]
-        ]
+        [item] = [item for item in self.memory["outbox"] if item["mutation"]["seq"] == mutation["seq"]]
         taken, item["taken"] = item.get("taken"), True
         if first != "applied" or (taken and verdict["outcome"] == "duplicate"):
             return
@@ -1196,59 +969,32 @@ class Phone:
         record = self.memory["records"].get(key)
         if record and record.get("stale"):
             record = None
-        if record is None and (
-            mutation["base"] > 0 or (from_start and verdict["outcome"] == "duplicate")
-        ):
+        if record is None and (mutation["base"] > 0 or (from_start and verdict["outcome"] == "duplicate")):
             return  # the feed brings the record, if it is still there
         if record and record["grid"] == mutation["grid"] and record["rev"] >= verdict["rev"]:
             return
-        fields = overlay(
-            record["fields"] if record else {}, mutation["fields"], sets_of(mutation["kind"])
-        )
-        whole = {
-            "kind": mutation["kind"],
-            "id": mutation["id"],
-            "grid": mutation["grid"],
-            "rev": verdict["rev"],
-            "fields": fields,
-        }
-        whole |= {
-            "deleted": mutation["op"] == "delete",
-            "stamp": mutation["stamp"],
-            "by": self.start["staff_code"],
-        }
+        fields = overlay(record["fields"] if record else {}, mutation["fields"], sets_of(mutation["kind"]))
+        whole = {"kind": mutation["kind"], "id": mutation["id"], "grid": mutation["grid"], "rev": verdict["rev"], "fields": fields}
+        whole |= {"deleted": mutation["op"] == "delete", "stamp": mutation["stamp"], "by": self.start["staff_code"]}
         self.name_grid(mutation["grid"])
-        self.memory["records"][key] = whole | {
-            "created_by": (record or {}).get("created_by", self.start["staff_code"])
-        }
+        self.memory["records"][key] = whole | {"created_by": (record or {}).get("created_by", self.start["staff_code"])}
 
     def take_change(self, change: Json) -> None:
         key = f"{change['kind']} {change['id']}"
         record = self.memory["records"].get(key)
         if change.get("gone"):
-            if (
-                record
-                and record["grid"] == change["grid"]
-                and (record.get("stale") or record["rev"] <= change["rev"])
-            ):
+            if record and record["grid"] == change["grid"] and (record.get("stale") or record["rev"] <= change["rev"]):
                 del self.memory["records"][key]
-        elif (
-            record is None
-            or record["grid"] != change["grid"]
-            or record.get("stale")
-            or record["rev"] <= change["rev"]
-        ):
+        elif record is None or record["grid"] != change["grid"] or record.get("stale") or record["rev"] <= change["rev"]:
             self.memory["records"][key] = dict(change)
             self.name_grid(change["grid"])
 
     def name_grid(self, grid: str) -> None:
-        """A grid of which the copy has something is named in proofs even when it has lost all of
-        it.
-        """
+        """A grid of which the copy has something is named in proofs even when it has lost all of it."""
         self.memory["grids"] = [*{*self.memory["grids"], grid}]
         self.memory["stale_grids"] = [code for code in self.memory["stale_grids"] if code != grid]
 
-    # -------------------------------------------------------------------------------------- proving
+    # -------------------------------------------------------------------------------------------------- proving
 
     def verify(self) -> Json:
         """Proves the copy, and asks for what differs with the next exchange."""
@@ -1270,7 +1016,7 @@ class Phone:
             grids.append({"grid": grid, "rev": rev, "count": len(pairs), "digest": digest(pairs)})
         return grids
 
-    # -------------------------------------------------------------------------------------- showing
+    # -------------------------------------------------------------------------------------------------- showing
 
     def shown(self) -> list[Json]:
         """The copy with everything over it that it does not hold yet."""
@@ -1289,19 +1035,9 @@ class Phone:
                 shown[key] = None
                 continue
             under = shown.get(key)
-            fields = overlay(
-                under["fields"] if under else {}, mutation["fields"], sets_of(mutation["kind"])
-            )
-            shown[key] = {
-                "kind": mutation["kind"],
-                "id": mutation["id"],
-                "grid": mutation["grid"],
-                "fields": fields,
-                "pending": True,
-            }
-        return [
-            record for record in shown.values() if record is not None and record["kind"] != "held"
-        ]
+            fields = overlay(under["fields"] if under else {}, mutation["fields"], sets_of(mutation["kind"]))
+            shown[key] = {"kind": mutation["kind"], "id": mutation["id"], "grid": mutation["grid"], "fields": fields, "pending": True}
+        return [record for record in shown.values() if record is not None and record["kind"] != "held"]
 
     def is_pending(self, item: Json, record: Json | None) -> bool:
         """Whether an own edit is still to be seen over the copy."""
@@ -1317,15 +1053,9 @@ class Phone:
         return bool(record["rev"] < item["rev"])
 
     def held(self) -> list[Json]:
-        """The own mutations that the server keeps aside: by their verdicts, and by the notices in
-        the feed, which are newer.
-        """
+        """The own mutations that the server keeps aside: by their verdicts, and by the notices in the feed, which are newer."""
         found = {
-            item["mutation"]["seq"]: {
-                "kind": item["mutation"]["kind"],
-                "id": item["mutation"]["id"],
-                "reason": item["reason"],
-            }
+            item["mutation"]["seq"]: {"kind": item["mutation"]["kind"], "id": item["mutation"]["id"], "reason": item["reason"]}
             for item in self.memory["outbox"]
             if item["outcome"] == "held"
         }
@@ -1354,14 +1084,9 @@ class Phone:
         memory = self.memory
         state = {"device": memory["device"], "acked": memory["acked"], "tracing": memory["tracing"]}
         state["pending"] = [mutation["seq"] for mutation in self.unsent()]
-        return state | {
-            "held": self.held(),
-            "conflicts": self.conflicts,
-            "records": records,
-            "shown": self.shown(),
-        }
+        return state | {"held": self.held(), "conflicts": self.conflicts, "records": records, "shown": self.shown()}
 
-    # ---------------------------------------------------------------------------------------- hooks
+    # ---------------------------------------------------------------------------------------------------- hooks
 
     def do(self, hook: Json) -> Json:
         """What a hook of the conformance test asks for."""
@@ -1370,9 +1095,7 @@ class Phone:
             case "put":
                 fields, wrong = canonical(hook["kind"], hook["fields"])
                 assert not wrong
-                record = hook.get("id") or computed_id(
-                    hook["kind"], hook["grid"], fields.get("week") or fields["month"]
-                )
+                record = hook.get("id") or computed_id(hook["kind"], hook["grid"], fields.get("week") or fields["month"])
                 self.edit("put", hook["kind"], record, hook["grid"], fields)
                 return {"id": record}
             case "delete":

@@ -199,3 +199,27 @@ migrations.upgrade({url!r}, None, "0006")
     )
     assert await connection.fetch(f"SELECT relname FROM pg_class WHERE {left_over}") == []
     await connection.close()
+
+
+async def test_work_that_has_begun_goes_on_though_the_table_is_small_by_now(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Exception):
+        """In place of a signal."""
+
+    def end(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(batches, "SMALL_BYTES", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "in_ranges", end)
+        with pytest.raises(Killed):
+            await asyncio.to_thread(migrations.upgrade, url)
+    monkeypatch.setattr(batches, "SMALL_BYTES", 1 << 40)
+    await asyncio.to_thread(migrations.upgrade, url)
+    connection = await asyncpg.connect(url)
+    left = "SELECT relname FROM pg_class WHERE relname ~ '_new$|rewrite_position'"
+    assert await connection.fetch(left) == []
+    assert await connection.fetch("SELECT tgname FROM pg_trigger WHERE tgname ~ 'alike'") == []
+    assert await connection.fetchval("SELECT count(*) FROM mutation") == LINES
+    await connection.close()

@@ -525,6 +525,17 @@ async def test_a_head_has_the_headers_of_a_get_and_no_body(world: World) -> None
         assert "405" in await wire.head()
 
 
+async def test_who_sends_no_more_still_gets_the_answer(world: World) -> None:
+    async with served(world, Limits()) as port, AsyncExitStack() as stack:
+        line, _ = await phone_of(world, SECRETARY)
+        wire = await wire_to(port, stack)
+        wire.post(line, path="/v1/units?limit=2", method="GET", body=b"")
+        wire.writer.write_eof()
+        status, _, body = await wire.answer()
+        assert (status, len(body) > 0) == (200, True)
+        assert await wire.is_over()
+
+
 async def test_what_cannot_be_read_is_answered_after_what_came_before_it(world: World) -> None:
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, _ = await phone_of(world, SECRETARY)

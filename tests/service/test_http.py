@@ -160,6 +160,10 @@ async def test_bodies_may_come_compressed_but_not_beyond_the_limit(world: World)
     for path in ("/v1/problems", "/v1/auth/token"):
         response = await world.client.post(path, content=bomb, headers=headers)
         assert (response.status_code, response.json()["type"]) == (413, "/problems/too-large"), path
+    for behind in (b"x", small, b"\0" * (3 * MAX_BODY_BYTES)):
+        for path in ("/v1/problems", "/v1/auth/token"):
+            response = await world.client.post(path, content=small + behind, headers=headers)
+            assert response.status_code in (400, 413), (path, response.text)
     plain = await world.client.post(
         "/v1/problems", content=b" " * (10 * MAX_BODY_BYTES), headers=await headers_of(world)
     )

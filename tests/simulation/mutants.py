@@ -86,7 +86,7 @@ def drop_held(patch: Patch) -> None:
 def drop_conflicts(patch: Patch) -> None:
     """Throws away what lost."""
 
-    patch.setattr(queries, "disputing", lambda *_: _NOTHING)
+    patch.setattr(queries, "insert_conflicts", lambda *_: _NOTHING)
 
 
 def never_echo(patch: Patch) -> None:
@@ -120,7 +120,7 @@ def keep_dropped_grids(patch: Patch) -> None:
         page.dropped = []
         return page
 
-    patch.setattr(pull.PullPlan, "end", end)
+    patch.setattr(pull.PullPlan, "to_page", end)
 
 
 def never_take_credit_back(patch: Patch) -> None:
@@ -170,7 +170,7 @@ def trust_new_visits(patch: Patch) -> None:
 def forget_departures(patch: Patch) -> None:
     """Does not tell a grid that a record has left it."""
 
-    patch.setattr(queries, "departing", lambda *_: _NOTHING)
+    patch.setattr(queries, "insert_moves", lambda *_: _NOTHING)
 
 
 def _without_caches(patch: Patch) -> None:

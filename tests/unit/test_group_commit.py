@@ -22,12 +22,13 @@ class Database:
         self, max_weight: int = 10, overlap_after_s: float = 60, max_delay_s: float = 0
     ) -> None:
         self.batches: list[list[str]] = []
+        self.abandoned: list[Item] = []
         self.ending = asyncio.Semaphore(0)
         self._begun = asyncio.Semaphore(0)
         self.broken: set[str] = set()
         self.deadlocks = 0
         self.committer: GroupCommitter[Item] = GroupCommitter(
-            self.commit_batch, max_weight, overlap_after_s, max_delay_s
+            self.commit_batch, max_weight, overlap_after_s, max_delay_s, self.abandoned.append
         )
 
     async def commit_batch(self, items: list[Item]) -> None:
@@ -264,3 +265,23 @@ async def test_when_the_leader_goes_the_others_are_committed_alone() -> None:
     assert (await third).key == "c"
     await database.committer.submit(Item("d"))
     assert database.batches[2:] == [["c"], ["d"]]
+
+
+async def test_who_goes_while_others_commit_it_along_is_told_of() -> None:
+    database = Database()
+    first, second, third, fourth = database.send(*map(Item, "abcd"))
+    await settled()
+    database.end(1)
+    await first
+    await settled()
+    assert database.batches[-1] == ["b", "c", "d"]
+    third.cancel()
+    await settled()
+    assert [item.key for item in database.abandoned] == ["c"]
+    database.end()
+    await asyncio.gather(second, fourth)
+    later = database.send(*map(Item, "ef"))
+    await settled()
+    later[1].cancel()
+    await settled()
+    assert [item.key for item in database.abandoned] == ["c"], "nobody had begun with it"
