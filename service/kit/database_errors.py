@@ -41,6 +41,8 @@ class Fault(NamedTuple):
 
 # What PostgreSQL says where ‘gridloop migrate’ was forgotten.
 WITHOUT_TABLES = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+# What it says where the role of the service lacks rights: they were not granted, or taken back.
+WITHOUT_RIGHTS = asyncpg.InsufficientPrivilegeError
 TABLES_NEEDED = Text(
     "The database has no tables of Gridloop, or those of another release; the operator runs"
     " ‘gridloop migrate’."
@@ -167,6 +169,19 @@ FAULTS = (
         60,
         TABLES_NEEDED,
         "the tables are missing, or those of another release",
+        "run `gridloop migrate`",
+    ),
+    Fault(
+        "no-rights",
+        ("42501",),
+        (),
+        60,
+        Text(
+            "The role of the service lacks rights in the database; the operator runs ‘gridloop"
+            " migrate’."
+        ),
+        "the role of `GRIDLOOP_DATABASE_URL` may not read or write a table: `gridloop migrate` has"
+        " not granted it, or somebody has taken it back",
         "run `gridloop migrate`",
     ),
     TOO_NEW,

@@ -173,6 +173,11 @@ async def test_tables_that_are_too_new_are_503_and_not_500_and_all_goes_on_once_
         assert "gridloop_tables_newer 2.0" in (await world.client.get("/metrics")).text
         read = await world.client.get("/v1/units", headers={"Authorization": "Bearer x"})
         assert (read.status_code, read.headers["Retry-After"]) == (503, "30")
+        assert ready.json()["tables"] == LATER
+        assert (
+            'gridloop_database_errors_total{fault="tables-too-new"}'
+            in (await world.client.get("/metrics")).text
+        )
         assert caplog.text.count("may not run") == 1
         await migrate_by_hand(world, BACK, "0013", NEWEST)
         assert (await world.client.get("/readyz")).status_code == 200
