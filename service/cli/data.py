@@ -21,7 +21,13 @@ from service.kit.database import Database, open_pool
 from service.kit.encryption import KeyMissing
 from service.kit.localization import in_language, language_of_the_terminal
 from service.kit.settings import Settings
-from service.runtime.migrating import migrate_embedded, migrate_given, tables_at
+from service.runtime.migrating import (
+    NewerTables,
+    migrate_embedded,
+    migrate_given,
+    refuse_losses,
+    tables_at,
+)
 from sync_protocol.ids import is_uuid
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text, text_of
@@ -36,6 +42,12 @@ erase_app = typer.Typer(
 OWNER_NEEDED = Text(
     "To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of"
     " a superuser."
+)
+
+
+END_NEWER_FIRST = Text(
+    "Going back takes away what processes of the newer release need: end them first, if any still"
+    " run."
 )
 
 
@@ -73,19 +85,25 @@ def migrate(
     async def try_again(database: Database) -> int:
         return await release_unknown_kinds(database, settings, utc_now())
 
+    target = "head" if to is None else to
+    if target != "head":
+        migrations.between(None, target)  # before a server is started
     given = chosen(data)
-    with database_url(given, makes=not plan, migrate=False) as settings:
+    with database_url(given, superuser=True) as settings:
         if given.database_url:
             asyncio.run(
                 reach(settings.owner_url, SERVICE if settings.owner_database_url is None else OWNER)
             )
         if plan:
-            _show_plan(settings.owner_url, to)
+            _show_plan(settings.owner_url, target)
             return
+        before = asyncio.run(tables_at(settings.owner_url))
+        if _goes_back(before.revision, target):
+            say(console, END_NEWER_FIRST, "yellow")
         if given.database_url:
-            _migrate_given(settings, to or "head")
+            _migrate_given(settings, target)
         else:
-            settings = migrate_embedded(settings, str(settings.database_url), to or "head")
+            settings = migrate_embedded(settings, str(settings.database_url), target)
         tables = asyncio.run(tables_at(settings.owner_url))
         if tables.revision != migrations.revisions()[0]:
             say(
@@ -136,14 +154,26 @@ def _migrate_given(settings: Settings, to: str) -> None:
         raise typer.Exit(1)
 
 
-def _show_plan(url: str, to: str | None) -> None:
-    """Prints what a migration would do, with what to mind."""
+def _goes_back(revision: str | None, to: str) -> bool:
+    """Whether a revision is older than that of a database, of those that this release knows."""
+    known = migrations.revisions()
+    return revision in known and to in known and known.index(to) > known.index(revision)
+
+
+def _show_plan(url: str, to: str) -> None:
+    """Prints what a migration would do, with what to mind; raises `Refusal` or `WouldLose` where it
+    would be refused.
+    """
     from service.runtime import migration_plan
 
     language = language_of_the_terminal()
-    found = asyncio.run(migration_plan.plan(url, to))
+    found = asyncio.run(migration_plan.plan(url, None if to == "head" else to))
+    if found.tables.too_new is not None:
+        raise Refusal(found.tables.too_new)
+    if found.tables.are_newer and to != "head":
+        raise NewerTables(str(found.tables.revision))
     if found.tables.are_newer:
-        say(console, found.tables.too_new or found.tables.warning or "", "yellow")
+        say(console, found.tables.warning or "", "yellow")
     elif not found.forward and not found.back:
         say(
             console,
@@ -155,6 +185,9 @@ def _show_plan(url: str, to: str | None) -> None:
         )
     else:
         console.print(migration_plan.table_of(found, language))
+    if found.back:
+        refuse_losses(str(found.tables.revision), found.to)
+        say(console, END_NEWER_FIRST, "yellow")
     stops = migration_plan.stops_older(found)
     if stops and found.tables.revision is not None:
         text = Text(
@@ -313,7 +346,7 @@ def fill(
             f" and the log of {filled.mutations} mutations."
         )
 
-    with database_url(chosen(data), makes=True) as settings:
+    with database_url(chosen(data), makes=True, migrate=True) as settings:
         run(settings, nothing, keys=True, owner=True)
         try:
             asyncio.run(write(settings))

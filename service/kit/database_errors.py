@@ -5,6 +5,7 @@ come again. One table.
 itself, a 500: trying again would not help.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import asyncpg
@@ -228,6 +229,34 @@ def is_of_database(error: BaseException) -> bool:
         error,
         (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NoConnection),
     )
+
+
+def behind(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it: what it was raised from or while, and what SQLAlchemy has
+    wrapped.
+    """
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        yield at
+        original = getattr(at, "orig", None)
+        at = original if isinstance(original, BaseException) else at.__cause__ or at.__context__
+
+
+def first_of_database(error: BaseException) -> BaseException | None:
+    """The driver's error with which it began, of an error and those behind it; None where the
+    database has no part in it.
+    """
+    found = [each for each in behind(error) if is_of_database(each) or isinstance(each, OSError)]
+    return found[-1] if found else None
+
+
+def said(error: BaseException) -> str:
+    """The first line of what PostgreSQL or the system says of an error, without its full stop."""
+    lines = (str(error.args[0]) if isinstance(error, asyncpg.PostgresError) and error.args
+             else str(error)).strip().splitlines()  # fmt: skip
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def leaves_doubt(error: BaseException) -> bool:

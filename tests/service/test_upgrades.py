@@ -410,11 +410,19 @@ async def test_the_way_to_a_revision_and_back(gridloop: Command, server: str) ->
         assert (await gridloop("migrate", **urls)).exit_code == 0
         assert await revision() == NEWEST
         assert "0015" in (await gridloop("migrate", "--plan", "--to", "0014", **urls)).output
-        assert (await gridloop("migrate", "--to", "0014", **urls)).exit_code == 0
+        back = await gridloop("migrate", "--to", "0014", **urls)
+        assert back.exit_code == 0
+        assert "end them first" in back.output
         assert await dumped(url) == before
         refused = await gridloop("migrate", "--to", "0013", **urls)
         assert refused.exit_code == 1
         assert all(said in refused.output for said in ("0014", "timelines", "时间线"))
+        planned = await gridloop("migrate", "--plan", "--to", "0013", **urls)
+        assert planned.exit_code == 1
+        assert "would lose" in planned.output
+        # All that would be lost is named.
+        refused = await gridloop("migrate", "--to", "0012", **urls)
+        assert all(f"{revision}: " in refused.output for revision in ("0014", "0013"))
         assert await revision() == "0014"
         unknown = await gridloop("migrate", "--to", "0099", **urls)
         assert unknown.exit_code == 2
@@ -434,5 +442,10 @@ async def test_a_release_migrates_nothing_over_newer_tables_that_let_it_run(
         result = await gridloop("migrate", **urls)
         assert (result.exit_code, result.exception) == (0, None)
         assert f"newer release ({LATER})" in result.output
+        assert (await gridloop("migrate", "--plan", **urls)).exit_code == 0
+        for arguments in (["--to", "0014"], ["--plan", "--to", "0014"]):
+            refused = await gridloop("migrate", *arguments, **urls)
+            assert refused.exit_code == 1
+            assert f"newer release ({LATER})" in refused.output
         assert (await dumped(url))[-1] == (LATER,)
         assert (await gridloop("check", **urls)).exit_code == 0
