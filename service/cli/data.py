@@ -26,6 +26,7 @@ from service.runtime.migrating import (
     migrate_embedded,
     migrate_given,
     refuse_losses,
+    rewriting_at,
     tables_at,
 )
 from sync_protocol.ids import is_uuid
@@ -100,11 +101,14 @@ def migrate(
         before = asyncio.run(tables_at(settings.owner_url))
         if _goes_back(before.revision, target):
             say(console, END_NEWER_FIRST, "yellow")
+        elif begun := asyncio.run(rewriting_at(settings.owner_url)):
+            say(console, _goes_on(begun), "yellow")
         if given.database_url:
             _migrate_given(settings, target)
         else:
             settings = migrate_embedded(settings, str(settings.database_url), target)
         tables = asyncio.run(tables_at(settings.owner_url))
+        _show_what_ran(before.revision, tables.revision)
         if tables.revision != migrations.revisions()[0]:
             say(
                 console,
@@ -125,10 +129,16 @@ def migrate(
                 ),
                 "yellow",
             )
-        console.print(
-            "The database is at the newest revision.",
-            f"{released} held mutations went through." if released else "",
+        say(
+            console,
+            Text(
+                "The database is at the newest revision, {revision}.",
+                revision=tables.revision,
+            ),
+            "green",
         )
+        if released:
+            say(console, Text("{count} held mutations went through.", count=released), "green")
 
 
 def _migrate_given(settings: Settings, to: str) -> None:
@@ -152,6 +162,32 @@ def _migrate_given(settings: Settings, to: str) -> None:
         say(console, STATEMENTS_NEEDED)
         typer.echo("\n".join(missing))
         raise typer.Exit(1)
+
+
+def _goes_on(begun: list[Text]) -> Text:
+    return Text(
+        "A rewrite was interrupted before, and goes on where it was: {begun}. How to give it up"
+        " stands in docs/operations/upgrades.md.",
+        begun=begun,
+    )
+
+
+def _show_what_ran(before: str | None, after: str | None) -> None:
+    """Lists the migrations that have run, forward or back."""
+    known = migrations.revisions()
+    if after not in known or not (before is None or before in known):
+        return
+    language = language_of_the_terminal()
+    for item in migrations.between(before, after):
+        console.print(
+            f"{item.revision}  {in_language(item.summary, language)}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    for item in migrations.between(after, before)[::-1] if before is not None else ():
+        text = Text("{revision} was taken back.", revision=item.revision)
+        console.print(in_language(text, language), highlight=False, soft_wrap=True)
 
 
 def _goes_back(revision: str | None, to: str) -> bool:
@@ -183,8 +219,21 @@ def _show_plan(url: str, to: str) -> None:
             ),
             "green",
         )
+    elif found.tables.revision is None:
+        say(
+            console,
+            Text(
+                "The database has no tables yet: all {count} migrations up to {revision} would run,"
+                " which takes a moment.",
+                count=len(found.forward),
+                revision=found.to,
+            ),
+            "green",
+        )
     else:
         console.print(migration_plan.table_of(found, language))
+    if found.begun and found.forward:
+        say(console, _goes_on(found.begun), "yellow")
     if found.back:
         refuse_losses(str(found.tables.revision), found.to)
         say(console, END_NEWER_FIRST, "yellow")

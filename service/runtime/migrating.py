@@ -306,9 +306,22 @@ async def rewriting(connection: Connection) -> list[Text]:
     if await connection.fetchval("SELECT to_regclass('rewrite_position') IS NULL"):
         return []
     return [
-        Text("{name}, {rows} rows", name=row["name"], rows=f"{row['rows']:,}")
+        Text(
+            "{table}: {rows} rows done",
+            table=row["name"].removeprefix("rewrite "),
+            rows=f"{row['rows']:,}",
+        )
         for row in await connection.fetch(_POSITIONS)
     ]
+
+
+async def rewriting_at(url: str) -> list[Text]:
+    """The same of the database at a URL."""
+    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
+    try:
+        return await rewriting(connection)
+    finally:
+        await connection.close()
 
 
 def _reached(url: str) -> Text:

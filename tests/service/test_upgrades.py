@@ -377,6 +377,28 @@ async def test_a_plan_names_each_migration_and_changes_nothing(
         assert "nothing to migrate" in (await gridloop("migrate", "--plan", **urls)).output
 
 
+async def test_a_plan_shows_names_whole_where_the_screen_is_narrow(
+    gridloop: Command, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cloned(server, "template0") as url:
+        urls = {"DATABASE_URL": as_role(url, ROLES.service), "OWNER_DATABASE_URL": url}
+        empty = await gridloop("migrate", "--plan", **urls)
+        assert empty.exit_code == 0
+        assert f"all {len(migrations.revisions())} migrations" in empty.output
+        assert "0001  " not in empty.output
+        assert (await gridloop("migrate", "--to", "0001", **urls)).exit_code == 0
+        for language in ("C", "zh_CN.UTF-8"):
+            monkeypatch.setenv("LC_ALL", language)
+            monkeypatch.setenv("COLUMNS", "80")
+            narrow = (await run_command(monkeypatch, ["migrate", "--plan"], urls)).output
+            assert "…" not in narrow
+            assert max(map(len, narrow.split("╰")[0].split("└")[0].splitlines())) <= 80
+            for item in migrations.declared()[1:]:
+                assert item.revision in narrow
+                for table in item.rewrites:
+                    assert table in narrow, (table, narrow)
+
+
 async def test_a_plan_says_how_large_the_tables_are_that_are_rewritten(
     gridloop: Command, server: str
 ) -> None:
