@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 import migrations
 from migrations.roles import NotTheOwner
@@ -32,6 +34,9 @@ from service.runtime.migrating import (
 from sync_protocol.ids import is_uuid
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text, text_of
+
+if TYPE_CHECKING:
+    from service.tallies.recount import Difference
 
 log = logging.getLogger("gridloop")
 commands = typer.Typer()
@@ -451,14 +456,50 @@ def check(
                 raise
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
-    for item in checked.found[:50]:
-        console.print(
-            f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}",
-            highlight=False,
-            markup=False,
-        )
     if not checked.found:
-        console.print("All cases and tallies are what the records say.")
-    else:
-        console.print(f"{len(checked.found)} differences{', mended' if mend else ''}.")
-        raise typer.Exit(0 if mend else 1)
+        say(console, Text("All cases and tallies are what the records say."), "green")
+        return
+    _show_differences(checked.found)
+    count = len(checked.found)
+    if mend:
+        say(console, Text("{count} differences were found and mended.", count=count), "green")
+        return
+    text = Text(
+        "{count} differences were found and nothing was changed. ‘gridloop check --mend’ puts the"
+        " recounted rows in place of those that differ.",
+        count=count,
+    )
+    say(console, text, "yellow")
+    raise typer.Exit(1)
+
+
+_SHOWN = 50
+
+
+def _show_differences(found: "list[Difference]") -> None:
+    """The first differences as a table, by the names of the columns that differ."""
+    language = language_of_the_terminal()
+
+    def shown(text: Text) -> str:
+        return in_language(text, language)
+
+    titles = (Text("table"), Text("row"), Text("column"), Text("kept"), Text("recounted"))
+    table = Table(*(Column(shown(title), overflow="fold") for title in titles), show_lines=True)
+    for item in found[:_SHOWN]:
+        there = (_there(item.kept, shown), _there(item.recounted, shown))
+        whole = [(shown(Text("the whole row")), *there)]
+        cells = ["\n".join(cell) for cell in zip(*(item.columns or whole), strict=True)]
+        table.add_row(*map(escape, (item.what, item.key, *cells)))
+    console.print(table)
+    if len(found) > _SHOWN:
+        text = Text(
+            "Only the first {shown} of {count} differences are shown.",
+            shown=_SHOWN,
+            count=len(found),
+        )
+        say(console, text, "yellow")
+
+
+def _there(value: str, shown: Callable[[Text], str]) -> str:
+    """Whether a row is there."""
+    return shown(Text("is missing")) if value == "None" else shown(Text("is there"))
