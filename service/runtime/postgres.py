@@ -39,7 +39,7 @@ from service.runtime.system_user import (
     reachable_sockets,
     system_user,
 )
-from sync_protocol.texts import Text
+from sync_protocol.texts import Text, text_of
 
 log = logging.getLogger("gridloop")
 
@@ -242,7 +242,7 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
             arguments = ["-w", "-t", str(START_TIMEOUT_S), "-l", "log"]
             programs.run("pg_ctl", data, *arguments, "-o", f"-h '' -k {listed}", "start")
     except OutOfReach as error:
-        raise PostgresFailed(str(error)) from error
+        raise PostgresFailed(text_of(error)) from error
     except SocketPathTooLong as error:
         raise PostgresFailed(
             Text(
