@@ -23,8 +23,8 @@ _SIZES = """
         AND c.relname = ANY ($1::text[])
 """
 _NONE = Text("–")
-# The longest name of a table, with a comma.
-_NAME_WIDTH = 18
+# The longest word of the heading above ‘yes’ and ‘no’.
+_ANSWER_WIDTH = 10
 _HOW_LONG = {True: Text("for a moment"), False: Text("as long as it takes")}
 _KEPT_OUT = {
     operations.ROWS: Text("writers of the rows that it changes in {tables}, {how_long}"),
@@ -140,11 +140,11 @@ def table_of(plan: Plan, language: Language) -> Table:
     def shown(text: str) -> str:
         return in_language(text, language)
 
-    def column(text: Text, width: int = 4) -> Column:
-        """Of that width at least, so that names of tables stay whole where the screen is narrow;
-        nothing is cut.
+    def column(text: Text, width: int | None = None) -> Column:
+        """Of that width at most, so that the others have room where the screen is narrow; nothing
+        is cut.
         """
-        return Column(shown(text), min_width=width, overflow="fold")
+        return Column(shown(text), max_width=width, overflow="fold")
 
     if plan.back:
         table = Table(
@@ -171,9 +171,9 @@ def table_of(plan: Plan, language: Language) -> Table:
     table = Table(
         column(Text("revision")),
         column(Text("what it does")),
-        column(Text("rewrites or reads whole"), _NAME_WIDTH),
-        column(Text("keeps out"), _NAME_WIDTH),
-        column(Text("processes of the release before may go on")),
+        column(Text("rewrites or reads whole")),
+        column(Text("keeps out")),
+        column(Text("processes of the release before may go on"), _ANSWER_WIDTH),
         title=shown(Text("from revision {revision} to {to}", revision=before, to=plan.to)),
         show_lines=True,
     )

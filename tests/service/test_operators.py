@@ -2,6 +2,7 @@
 and nothing is done.
 """
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from service.kit.encryption import new_key
 from service.kit.settings import WrongSetting, read_settings
 from service.runtime.migrating import tables_at
 from service.runtime.postgres import as_role, embedded, fresh_database
+from simulator.database_proxy import fatal
 from simulator.throwaway import ROLES, TEST_CONFIG
 from tests.commands import Command, run_command
 from tests.conftest import cloned, running
@@ -140,6 +142,22 @@ async def test_why_a_database_cannot_be_reached_is_said_for_people(gridloop: Com
         assert_told(result, 1, "GRIDLOOP_DATABASE_URL")
         assert english in result.output
         assert chinese in result.output
+
+
+async def test_a_full_disk_at_connecting_is_no_wrong_host_or_port(gridloop: Command) -> None:
+    async def full(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(fatal("53100"))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(full, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://one@127.0.0.1:{port}/none?sslmode=disable"
+        result = await gridloop("check", DATABASE_URL=url, OWNER_DATABASE_URL=None)
+    assert_told(result, 1, "GRIDLOOP_DATABASE_URL", "disk-full")
+    assert "The disk of the database is full." in result.output
+    assert "port" not in result.output
 
 
 async def test_a_database_that_takes_no_writes_ends_migrate_with_a_sentence(
