@@ -8,7 +8,8 @@ moment, lets the others through, and tries again.
 import asyncio
 import sys
 from collections.abc import Collection, Mapping
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
@@ -17,8 +18,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from migrations import driver_url, mark
+from migrations.operations import read
 from service.kit.database_limits import UNLIMITED
+from service.kit.localization import in_language
 from service.models import metadata
+from sync_protocol.texts import Text
 
 # Less than PostgreSQL's `deadlock_timeout`, a second: where a migration and a request wait for each
 # other, the migration gives way.
@@ -27,6 +31,15 @@ _PAUSE_S = 1.0
 _TRIES = 300
 # A lock that was not there in time, and one for which others waited in another order.
 _IN_THE_WAY = ("55P03", "40P01")
+_HELD = text("""
+    SELECT l.relation::regclass::text AS name, l.pid, a.xact_start AS since
+    FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation
+    WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid() AND c.relkind = 'r'
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND c.relnamespace = 'public'::regnamespace
+        AND (CAST(:name AS text) IS NULL OR l.relation = to_regclass(CAST(:name AS text)))
+    ORDER BY a.xact_start LIMIT 1
+""")
 _ALONE = text("SELECT pg_try_advisory_lock(hashtext('gridloop migrate'))")
 
 
@@ -53,15 +66,74 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
+def tell(text: Text) -> None:
+    """Says something on standard error, in English and Chinese."""
+    for language in ("en", "zh"):
+        print(in_language(text, language), file=sys.stderr, flush=True)
+
+
 async def alone(connection: AsyncConnection) -> None:
     """Waits until no other session migrates; asking again and again, for one that waits in a
     statement holds up an index that is built concurrently.
     """
+    told = False
     while not await connection.scalar(_ALONE):
         await connection.rollback()
+        if not told:
+            tell(Text("Another ‘gridloop migrate’ is under way; this one waits until it is done."))
+            told = True
         await asyncio.sleep(_PAUSE_S / 4)
     await connection.execute(text(f"SET lock_timeout = {LOCK_MS}"))
     await connection.commit()
+
+
+class Held(NamedTuple):
+    """A table that a session holds: which process of PostgreSQL it is, and since when its
+    transaction goes on, None where this role may not see that.
+    """
+
+    table: str
+    pid: int
+    since: datetime | None
+
+
+async def held(connection: AsyncConnection, statement: str) -> Held | None:
+    """Who holds the table of a statement that could not get its lock, or, where the statement names
+    none, the table that was held first.
+    """
+    [operation] = read([statement])
+    row = (await connection.execute(_HELD, {"name": operation.table})).first()
+    await connection.rollback()
+    return None if row is None else Held(row.name, row.pid, row.since)
+
+
+async def tell_of_waiting(connection: AsyncConnection, statement: str, left: int) -> Held | None:
+    """Says who is in the way, and until when it is tried again."""
+    until = datetime.now(UTC).astimezone() + timedelta(seconds=left * (_PAUSE_S + LOCK_MS / 1000))
+    found = await held(connection, statement)
+    if found is None:
+        tell(
+            Text(
+                "Somebody held a table that is migrated; it is tried again until about {until}.",
+                until=f"{until:%H:%M:%S}",
+            )
+        )
+        return None
+    since: Text | str = Text("a moment that this role may not see")
+    if found.since is not None:
+        since = f"{found.since.astimezone():%H:%M:%S}"
+    tell(
+        Text(
+            "Session {pid} of PostgreSQL holds the table {table} since {since}; migrating tries"
+            " again until it is free, and gives up at about {until}. ‘SELECT"
+            " pg_terminate_backend({pid})’ ends that session.",
+            pid=found.pid,
+            table=found.table,
+            since=since,
+            until=f"{until:%H:%M:%S}",
+        )
+    )
+    return found
 
 
 async def connect_and_run() -> None:
@@ -73,6 +145,7 @@ async def connect_and_run() -> None:
     try:
         async with engine.connect() as connection:
             await alone(connection)
+            told: list[Held | None] = []
             for left in range(_TRIES, -1, -1):
                 try:
                     await connection.run_sync(run)
@@ -81,14 +154,12 @@ async def connect_and_run() -> None:
                 except DBAPIError as error:
                     if getattr(error.orig, "sqlstate", None) not in _IN_THE_WAY or not left:
                         raise
-                    await connection.rollback()
-                    if left == _TRIES:
-                        print(
-                            "Somebody holds a table that is migrated; trying again until it is"
-                            " free.",
-                            file=sys.stderr,
-                        )
-                    await asyncio.sleep(_PAUSE_S)
+                    statement = error.statement or ""
+                # Not within the `except`: what fails from here on has nothing to do with the lock.
+                await connection.rollback()
+                if left == _TRIES or await held(connection, statement) not in [*told, None]:
+                    told.append(await tell_of_waiting(connection, statement, left))
+                await asyncio.sleep(_PAUSE_S)
     finally:
         await engine.dispose()
 

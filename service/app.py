@@ -111,8 +111,11 @@ async def look_at_database(
             await refuse_unknown_keys(connection, settings)
         if clock is not None:
             await clock.look_if_possible(database)
-    except (Problem, asyncpg.PostgresError):
-        log.info("whether the database has its tables, and the keys are its own, is asked later")
+    except (Problem, asyncpg.PostgresError) as error:
+        log.warning(
+            "whether the database has its tables, and the keys are its own, is asked later: %r",
+            error.__cause__ or error,
+        )
 
 
 _ROUTERS = (
@@ -191,6 +194,7 @@ def create_app(
         )
         database = Database(pool, analysis, sync)
         await look_at_database(database, settings, app.state.tables, clock)
+        await app.state.write_probe.look(database)
         app.state.gridloop = State(
             settings,
             database,
@@ -212,7 +216,8 @@ def create_app(
         noting = asyncio.create_task(keep_noting(database, stamp))
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         watching = asyncio.create_task(app.state.tables.keep(database))
-        tasks: list[asyncio.Task[None]] = [releasing, noting, checking, watching]
+        probing = asyncio.create_task(app.state.write_probe.keep(database))
+        tasks: list[asyncio.Task[None]] = [releasing, noting, checking, watching, probing]
         if clock is not None:
             tasks.append(asyncio.create_task(clock.keep(database)))
         try:

@@ -8,12 +8,13 @@ from pydantic import BaseModel
 
 from service.identity.tokens import Tokens
 from service.kit import metrics as figures
-from service.kit.database_errors import TOO_NEW
-from service.kit.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented
+from service.kit.database_errors import TOO_NEW, fault_of, is_of_database
+from service.kit.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented, unavailable
 from service.kit.localization import FOR_PROGRAMS, localized
 from service.kit.state import state_of
 from service.runtime.clocks import RETRY_AFTER_S, ClockWatch
 from service.runtime.tables_watch import TablesWatch
+from service.runtime.write_probe import WriteProbe
 from sync_protocol.texts import Text
 
 router = APIRouter(tags=["operations"])
@@ -53,21 +54,47 @@ async def readyz(request: Request) -> Readiness:
     """Asks the database for the server's row and of which release its tables are, compares the
     clocks, opens the keys that sign tokens, and tries now and then whether a write goes through.
     """
+    try:
+        await _look(request)
+    except Problem as problem:
+        # What is known all the same.
+        problem.members |= _state(request).model_dump(exclude={"status"})
+        raise
+    return _state(request)
+
+
+async def _look(request: Request) -> None:
+    """Raises `Problem` for what keeps the service from serving."""
     state = state_of(request)
     clock: ClockWatch | None = request.app.state.clock
     watch: TablesWatch = request.app.state.tables
-    async with state.database.reading() as connection:
-        await watch.look(connection)
-        if watch.too_new is not None:
-            raise Problem(UNAVAILABLE, watch.too_new, {"Retry-After": str(TOO_NEW.retry_after)})
-        await connection.fetchval("SELECT one FROM server")
-        await request.app.state.database_rights.check(connection)
-        if clock is not None:
-            await clock.look(connection)
+    probe: WriteProbe = request.app.state.write_probe
+    try:
+        async with state.database.reading() as connection:
+            await watch.look(connection)
+            if watch.too_new is None:
+                await connection.fetchval("SELECT one FROM server")
+                await request.app.state.database_rights.check(connection)
+                if clock is not None:
+                    await clock.look(connection)
+    except Exception as error:
+        probe.failed(error)
+        fault = fault_of(error) if is_of_database(error) else None
+        if fault is None:
+            raise
+        raise unavailable(fault, error) from error
+    if watch.too_new is not None:
+        raise Problem(UNAVAILABLE, watch.too_new, {"Retry-After": str(TOO_NEW.retry_after)})
     if clock is not None and clock.wrong is not None:
         raise Problem(UNAVAILABLE, clock.wrong, {"Retry-After": str(RETRY_AFTER_S)})
     await state.of(Tokens).ready()
-    await request.app.state.write_probe.check(state.database)
+    await probe.check(state.database)
+
+
+def _state(request: Request) -> Readiness:
+    """What is known of the tables and what somebody should look at."""
+    clock: ClockWatch | None = request.app.state.clock
+    watch: TablesWatch = request.app.state.tables
     warnings: list[Text] = [_FORWARDED] if request.app.state.strangers.were_here else []
     warnings += clock.warnings if clock is not None else []
     warnings += [watch.tables.warning] if watch.tables.warning is not None else []

@@ -63,7 +63,9 @@ class Proxy:
     """
 
     def __init__(self, host: str, port: int, marker: bytes) -> None:
-        self._to = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
+        self._to: str | tuple[str, int] = (
+            f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
+        )
         self._marker = marker
         self._open: set[asyncio.StreamWriter] = set()
         self.failure: Failure | None = None
@@ -74,6 +76,11 @@ class Proxy:
         """Fails at the next transaction that writes."""
         self.failure = failure
         self.failed.clear()
+
+    def refuse(self) -> None:
+        """From now on nobody gets through, as where the server is down."""
+        self._to = ("127.0.0.1", 1)
+        self.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if isinstance(self._to, str):

@@ -43,5 +43,7 @@ class DatabaseRights:
         try:
             async with database.reading() as connection:
                 await self.check(connection)
-        except (Problem, asyncpg.PostgresError):
-            log.info("the rights of the database's role are checked later")
+        except (Problem, asyncpg.PostgresError) as error:
+            log.warning(
+                "the rights of the database's role are checked later: %r", error.__cause__ or error
+            )

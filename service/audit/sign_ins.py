@@ -16,7 +16,7 @@ from service.audit.audit_log import address_of, note, record
 from service.identity import attempt_queries
 from service.identity.attempts import network_of
 from service.kit.database import Connection, Database
-from service.kit.database_errors import WITHOUT_TABLES
+from service.kit.database_errors import WITHOUT_RIGHTS, WITHOUT_TABLES
 from service.kit.errors import SIGN_IN_FAILED, TOO_MANY, Problem
 from service.kit.state import State
 
@@ -130,7 +130,7 @@ async def keep_noting(
         await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
         try:
             await note_counted(database, now())
-        except (Problem, *WITHOUT_TABLES):
-            continue  # the database is down, or lacks its tables, and said so
+        except (Problem, WITHOUT_RIGHTS, *WITHOUT_TABLES):
+            continue  # the database is down, or lacks its tables or rights, and said so
         except Exception:
             log.exception("counted failures could not be written into the trail; it is tried again")

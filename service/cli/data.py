@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 import migrations
 from migrations.roles import NotTheOwner
@@ -21,10 +23,20 @@ from service.kit.database import Database, open_pool
 from service.kit.encryption import KeyMissing
 from service.kit.localization import in_language, language_of_the_terminal
 from service.kit.settings import Settings
-from service.runtime.migrating import migrate_embedded, migrate_given, tables_at
+from service.runtime.migrating import (
+    NewerTables,
+    migrate_embedded,
+    migrate_given,
+    refuse_losses,
+    rewriting_at,
+    tables_at,
+)
 from sync_protocol.ids import is_uuid
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text, text_of
+
+if TYPE_CHECKING:
+    from service.tallies.recount import Difference
 
 log = logging.getLogger("gridloop")
 commands = typer.Typer()
@@ -36,6 +48,12 @@ erase_app = typer.Typer(
 OWNER_NEEDED = Text(
     "To migrate, set GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the tables, or of"
     " a superuser."
+)
+
+
+END_NEWER_FIRST = Text(
+    "Going back takes away what processes of the newer release need: end them first, if any still"
+    " run."
 )
 
 
@@ -73,20 +91,29 @@ def migrate(
     async def try_again(database: Database) -> int:
         return await release_unknown_kinds(database, settings, utc_now())
 
+    target = "head" if to is None else to
+    if target != "head":
+        migrations.between(None, target)  # before a server is started
     given = chosen(data)
-    with database_url(given, makes=not plan, migrate=False) as settings:
+    with database_url(given, superuser=True) as settings:
         if given.database_url:
             asyncio.run(
                 reach(settings.owner_url, SERVICE if settings.owner_database_url is None else OWNER)
             )
         if plan:
-            _show_plan(settings.owner_url, to)
+            _show_plan(settings.owner_url, target)
             return
+        before = asyncio.run(tables_at(settings.owner_url))
+        if _goes_back(before.revision, target):
+            say(console, END_NEWER_FIRST, "yellow")
+        elif begun := asyncio.run(rewriting_at(settings.owner_url)):
+            say(console, _goes_on(begun), "yellow")
         if given.database_url:
-            _migrate_given(settings, to or "head")
+            _migrate_given(settings, target)
         else:
-            settings = migrate_embedded(settings, str(settings.database_url), to or "head")
+            settings = migrate_embedded(settings, str(settings.database_url), target)
         tables = asyncio.run(tables_at(settings.owner_url))
+        _show_what_ran(before.revision, tables.revision)
         if tables.revision != migrations.revisions()[0]:
             say(
                 console,
@@ -107,10 +134,16 @@ def migrate(
                 ),
                 "yellow",
             )
-        console.print(
-            "The database is at the newest revision.",
-            f"{released} held mutations went through." if released else "",
+        say(
+            console,
+            Text(
+                "The database is at the newest revision, {revision}.",
+                revision=tables.revision,
+            ),
+            "green",
         )
+        if released:
+            say(console, Text("{count} held mutations went through.", count=released), "green")
 
 
 def _migrate_given(settings: Settings, to: str) -> None:
@@ -136,14 +169,52 @@ def _migrate_given(settings: Settings, to: str) -> None:
         raise typer.Exit(1)
 
 
-def _show_plan(url: str, to: str | None) -> None:
-    """Prints what a migration would do, with what to mind."""
+def _goes_on(begun: list[Text]) -> Text:
+    return Text(
+        "A rewrite was interrupted before, and goes on where it was: {begun}. How to give it up"
+        " stands in docs/operations/upgrades.md.",
+        begun=begun,
+    )
+
+
+def _show_what_ran(before: str | None, after: str | None) -> None:
+    """Lists the migrations that have run, forward or back."""
+    known = migrations.revisions()
+    if after not in known or not (before is None or before in known):
+        return
+    language = language_of_the_terminal()
+    for item in migrations.between(before, after):
+        console.print(
+            f"{item.revision}  {in_language(item.summary, language)}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    for item in migrations.between(after, before)[::-1] if before is not None else ():
+        text = Text("{revision} was taken back.", revision=item.revision)
+        console.print(in_language(text, language), highlight=False, soft_wrap=True)
+
+
+def _goes_back(revision: str | None, to: str) -> bool:
+    """Whether a revision is older than that of a database, of those that this release knows."""
+    known = migrations.revisions()
+    return revision in known and to in known and known.index(to) > known.index(revision)
+
+
+def _show_plan(url: str, to: str) -> None:
+    """Prints what a migration would do, with what to mind; raises `Refusal` or `WouldLose` where it
+    would be refused.
+    """
     from service.runtime import migration_plan
 
     language = language_of_the_terminal()
-    found = asyncio.run(migration_plan.plan(url, to))
+    found = asyncio.run(migration_plan.plan(url, None if to == "head" else to))
+    if found.tables.too_new is not None:
+        raise Refusal(found.tables.too_new)
+    if found.tables.are_newer and to != "head":
+        raise NewerTables(str(found.tables.revision))
     if found.tables.are_newer:
-        say(console, found.tables.too_new or found.tables.warning or "", "yellow")
+        say(console, found.tables.warning or "", "yellow")
     elif not found.forward and not found.back:
         say(
             console,
@@ -153,8 +224,24 @@ def _show_plan(url: str, to: str | None) -> None:
             ),
             "green",
         )
+    elif found.tables.revision is None:
+        say(
+            console,
+            Text(
+                "The database has no tables yet: all {count} migrations up to {revision} would run,"
+                " which takes a moment.",
+                count=len(found.forward),
+                revision=found.to,
+            ),
+            "green",
+        )
     else:
         console.print(migration_plan.table_of(found, language))
+    if found.begun and found.forward:
+        say(console, _goes_on(found.begun), "yellow")
+    if found.back:
+        refuse_losses(str(found.tables.revision), found.to)
+        say(console, END_NEWER_FIRST, "yellow")
     stops = migration_plan.stops_older(found)
     if stops and found.tables.revision is not None:
         text = Text(
@@ -313,7 +400,7 @@ def fill(
             f" and the log of {filled.mutations} mutations."
         )
 
-    with database_url(chosen(data), makes=True) as settings:
+    with database_url(chosen(data), makes=True, migrate=True) as settings:
         run(settings, nothing, keys=True, owner=True)
         try:
             asyncio.run(write(settings))
@@ -369,14 +456,50 @@ def check(
                 raise
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
-    for item in checked.found[:50]:
-        console.print(
-            f"{item.what} {item.key}: kept {item.kept}, recounted {item.recounted}",
-            highlight=False,
-            markup=False,
-        )
     if not checked.found:
-        console.print("All cases and tallies are what the records say.")
-    else:
-        console.print(f"{len(checked.found)} differences{', mended' if mend else ''}.")
-        raise typer.Exit(0 if mend else 1)
+        say(console, Text("All cases and tallies are what the records say."), "green")
+        return
+    _show_differences(checked.found)
+    count = len(checked.found)
+    if mend:
+        say(console, Text("{count} differences were found and mended.", count=count), "green")
+        return
+    text = Text(
+        "{count} differences were found and nothing was changed. ‘gridloop check --mend’ puts the"
+        " recounted rows in place of those that differ.",
+        count=count,
+    )
+    say(console, text, "yellow")
+    raise typer.Exit(1)
+
+
+_SHOWN = 50
+
+
+def _show_differences(found: "list[Difference]") -> None:
+    """The first differences as a table, by the names of the columns that differ."""
+    language = language_of_the_terminal()
+
+    def shown(text: Text) -> str:
+        return in_language(text, language)
+
+    titles = (Text("table"), Text("row"), Text("column"), Text("kept"), Text("recounted"))
+    table = Table(*(Column(shown(title), overflow="fold") for title in titles), show_lines=True)
+    for item in found[:_SHOWN]:
+        there = (_there(item.kept, shown), _there(item.recounted, shown))
+        whole = [(shown(Text("the whole row")), *there)]
+        cells = ["\n".join(cell) for cell in zip(*(item.columns or whole), strict=True)]
+        table.add_row(*map(escape, (item.what, item.key, *cells)))
+    console.print(table)
+    if len(found) > _SHOWN:
+        text = Text(
+            "Only the first {shown} of {count} differences are shown.",
+            shown=_SHOWN,
+            count=len(found),
+        )
+        say(console, text, "yellow")
+
+
+def _there(value: str, shown: Callable[[Text], str]) -> str:
+    """Whether a row is there."""
+    return shown(Text("is missing")) if value == "None" else shown(Text("is there"))

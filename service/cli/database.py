@@ -5,20 +5,30 @@ are.
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import asyncpg
+from rich.console import Console
 
 from service import app
-from service.cli.refusals import WRONG_USE, Refusal
+from service.cli.refusals import WRONG_USE, Refusal, say
 from service.kit.database import Connection, Database, open_pool
+from service.kit.database_errors import fault_of, said
 from service.kit.encryption_queries import refuse_unknown_keys
 from service.kit.settings import Settings
 from service.runtime.clocks import read_clocks
-from service.runtime.migrating import migrate_embedded, tables_missing, tables_of
+from service.runtime.migrating import (
+    MigrationInterrupted,
+    migrate_embedded,
+    over_embedded,
+    tables_at,
+    tables_missing,
+    tables_of,
+)
 from service.runtime.postgres import PostgresFailed, embedded
 from service.runtime.stopping import stopping_in_order
 from service.writes import timelines
@@ -36,32 +46,57 @@ AS_ROOT = (
 
 @contextmanager
 def database_url(
-    settings: Settings, makes: bool = False, migrate: bool = True
+    settings: Settings, makes: bool = False, migrate: bool = False, superuser: bool = False
 ) -> Iterator[Settings]:
-    """The settings with a database: the server's own, or the embedded one, which is migrated when
-    it starts.
+    """The settings with a database: the server's own, or the embedded one.
 
     `makes`: whether the command makes a data folder where there is none; it is refused otherwise,
-    for it is more likely another one. Without `migrate` the URL of the embedded one is its
-    superuser's.
+    for it is more likely another one. `migrate`: whether the embedded one is migrated; older tables
+    are refused otherwise, as they are on a server of one's own. `superuser`: its URL is that of its
+    superuser, for a command that migrates by itself.
     """
-    if os.geteuid() == 0:
-        log.warning(AS_ROOT)
-    if not settings.database_url and not makes:
-        _refuse_empty(settings.data)
+    if settings.database_url is None and settings.owner_database_url is not None:
+        raise Refusal(
+            Text(
+                "GRIDLOOP_OWNER_DATABASE_URL is set, but GRIDLOOP_DATABASE_URL is not: that would"
+                " be the embedded database of the folder {folder}. Set GRIDLOOP_DATABASE_URL to the"
+                " same database as the role of the service, or unset both.",
+                folder=settings.data.absolute(),
+            ),
+            WRONG_USE,
+        )
+    if not settings.database_url:
+        if os.geteuid() == 0:
+            log.warning(AS_ROOT)
+        if not makes:
+            _refuse_empty(settings.data)
     try:
-        with stopping_in_order():
+        with stopping_in_order(), _telling_how_far():
             if settings.database_url:
                 yield settings
                 return
             with embedded(settings.data) as url:
-                yield (
-                    migrate_embedded(settings, url)
-                    if migrate
-                    else settings.model_copy(update={"database_url": url})
-                )
+                if superuser:
+                    yield settings.model_copy(update={"database_url": url})
+                elif migrate:
+                    yield migrate_embedded(settings, url)
+                else:
+                    wrong = asyncio.run(tables_at(url)).wrong
+                    if wrong is not None:
+                        raise Refusal(wrong)
+                    yield over_embedded(settings, url)
     except PostgresFailed as error:
         raise Refusal(text_of(error)) from None
+
+
+@contextmanager
+def _telling_how_far() -> Iterator[None]:
+    """Says how far a migration has come that a signal ends, before the signal takes effect."""
+    try:
+        yield
+    except MigrationInterrupted as error:
+        say(Console(), error.text, "yellow")
+        raise
 
 
 def _refuse_empty(folder: Path) -> None:
@@ -89,6 +124,13 @@ async def reach(url: str, setting: str) -> None:
         raise Refusal(
             Text(
                 "PostgreSQL does not let the role of {setting} in; check the role and its password"
+                " in that URL. Where the role is not there yet, ‘gridloop migrate’ with"
+                " GRIDLOOP_OWNER_DATABASE_URL makes it.",
+                setting=setting,
+            )
+            if setting == SERVICE
+            else Text(
+                "PostgreSQL does not let the role of {setting} in; check the role and its password"
                 " in that URL.",
                 setting=setting,
             )
@@ -111,14 +153,40 @@ async def reach(url: str, setting: str) -> None:
             WRONG_USE,
         ) from None
     except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+        fault = fault_of(error)
+        if isinstance(error, asyncpg.PostgresError) and fault is not None:
+            raise Refusal(
+                Text(
+                    "The database of {setting} cannot be used: {trouble} PostgreSQL says: {said}."
+                    " What to do about ‘{name}’ stands in docs/operations/faults.md.",
+                    setting=setting,
+                    trouble=fault.text,
+                    said=said(error),
+                    name=fault.name,
+                )
+            ) from None
         raise Refusal(
             Text(
                 "The database of {setting} cannot be reached: {why}. Check host and port in that"
                 " URL, and whether PostgreSQL runs.",
                 setting=setting,
-                why=type(error).__name__,
+                why=_why(error),
             )
         ) from None
+
+
+def _why(error: Exception) -> Text | str:
+    """Why no connection came about, for people."""
+    match error:
+        case FileNotFoundError():
+            return Text("there is no such socket")
+        case socket.gaierror():
+            return Text("the host name is unknown")
+        case ConnectionRefusedError():
+            return Text("nobody listens there")
+        case TimeoutError():
+            return Text("nobody answered in time")
+    return said(error)
 
 
 async def with_database(

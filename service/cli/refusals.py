@@ -4,19 +4,27 @@ and an exit code; no traceback.
 
 from typing import Any
 
-import asyncpg
 import typer
 from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
 from migrations import NoSuchRevision
-from service.kit.database_errors import TABLES_NEEDED, WITHOUT_TABLES
+from service.kit.database_errors import (
+    TABLES_NEEDED,
+    WITHOUT_RIGHTS,
+    WITHOUT_TABLES,
+    behind,
+    fault_of,
+    first_of_database,
+    is_of_database,
+    said,
+)
 from service.kit.encryption import KeyMissing
 from service.kit.errors import Problem
 from service.kit.localization import in_language
 from service.kit.settings import WrongSetting
-from service.runtime.migrating import NewerTables, WouldLose
+from service.runtime.migrating import MigrationEnded, NewerTables, WouldLose
 from sync_protocol.texts import Text, text_of
 
 WRONG_USE = 2
@@ -40,7 +48,7 @@ def refusal_of(error: Exception) -> Refusal | None:
             return error
         case Problem():
             return Refusal(error.detail)
-        case NewerTables() | WouldLose():
+        case NewerTables() | WouldLose() | MigrationEnded():
             return Refusal(error.text)
         case NoSuchRevision():
             known = ", ".join(error.known)
@@ -56,16 +64,30 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal(text_of(error))
         case WrongSetting():
             return Refusal(text_of(error), WRONG_USE)
-        case asyncpg.InsufficientPrivilegeError():
-            return Refusal(
-                Text(
-                    "The role of the database may not do this: {why}. Set"
-                    " GRIDLOOP_OWNER_DATABASE_URL to a URL of the role that owns the"
-                    " tables, and run ‘gridloop migrate’ if that was not done yet.",
-                    why=error.args[0] if error.args else "",
-                )
+    found = first_of_database(error)
+    fault = None if found is None else fault_of(found)
+    if found is None or fault is None or not any(map(is_of_database, behind(error))):
+        return None
+    if isinstance(found, WITHOUT_TABLES):
+        return Refusal(TABLES_NEEDED)
+    if isinstance(found, WITHOUT_RIGHTS):
+        return Refusal(
+            Text(
+                "The role of the database may not do this: {why}. Run ‘gridloop migrate’, which"
+                " gives the service's role its rights; where only the owner of the tables may do"
+                " it, set GRIDLOOP_OWNER_DATABASE_URL to a URL of that role.",
+                why=said(found),
             )
-    return Refusal(TABLES_NEEDED) if isinstance(error, WITHOUT_TABLES) else None
+        )
+    return Refusal(
+        Text(
+            "{trouble} PostgreSQL says: {said}. What to do about ‘{name}’ stands in"
+            " docs/operations/faults.md; then run the command again.",
+            trouble=fault.text,
+            said=said(found),
+            name=fault.name,
+        )
+    )
 
 
 def say(console: Console, text: str, style: str = "red") -> None:

@@ -30,7 +30,7 @@ def roster_load(
         async with database.transaction() as connection:
             await record_operator(connection, utc_now(), "roster-loaded", "roster")
 
-    with database_url(chosen(data, demo), makes=True) as settings:
+    with database_url(chosen(data, demo), makes=True, migrate=True) as settings:
         run(settings, nothing, keys=True)
         asyncio.run(load_roster(settings))
         run(settings, line)

@@ -70,7 +70,11 @@ def serve(
     except ValueError as error:
         raise Refusal(Text("{setting}: {what}.", setting=named, what=text_of(error))) from None
     # Asked to end, it has done what it should.
-    with suppress(Stopped), database_url(given, makes=True) as settings, ExitStack() as stack:
+    with (
+        suppress(Stopped),
+        database_url(given, makes=True, migrate=True) as settings,
+        ExitStack() as stack,
+    ):
         # The workers are processes of their own and read the settings from the environment.
         os.environ["GRIDLOOP_DATABASE_URL"] = str(settings.database_url)
         os.environ.pop(

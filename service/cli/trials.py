@@ -112,7 +112,7 @@ def demo(
     settings = chosen(data, demo=True)
     if data is None:
         settings = settings.model_copy(update={"data": Path(".gridloop-demo")})
-    with database_url(settings, makes=True, migrate=False) as settings:
+    with database_url(settings, makes=True, superuser=True) as settings:
         url = str(settings.database_url)
         if chosen(data).database_url is None:
             try:

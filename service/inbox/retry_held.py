@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from service.kit.database import Connection, Database, retry_on_conflict
-from service.kit.database_errors import WITHOUT_TABLES
+from service.kit.database_errors import WITHOUT_RIGHTS, WITHOUT_TABLES
 from service.kit.encryption import FieldCipher, KeyMissing
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import Problem
@@ -74,8 +74,8 @@ async def keep_retrying(
         await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
         try:
             released = await release_overdue(database, settings, now())
-        except (Problem, KeyMissing, *WITHOUT_TABLES):
-            continue  # the database is down, lacks its tables or its key, and said so
+        except (Problem, KeyMissing, WITHOUT_RIGHTS, *WITHOUT_TABLES):
+            continue  # the database is down, lacks its tables, rights or its key, and said so
         except Exception:
             log.exception(
                 "what waits for a record that is here could not be released; it is tried again"

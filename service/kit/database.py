@@ -15,6 +15,7 @@ import asyncpg
 from service.kit import outcomes
 from service.kit.database_errors import (
     OUTDATED,
+    WITHOUT_RIGHTS,
     WITHOUT_TABLES,
     NoConnection,
     fault_of,
@@ -199,7 +200,7 @@ def _problem_of(error: Exception) -> Problem | None:
     for an error of something else.
     """
     fault = fault_of(error)
-    if fault is None or isinstance(error, (*CONTENDED, *WITHOUT_TABLES)):
+    if fault is None or isinstance(error, (*CONTENDED, *WITHOUT_TABLES, WITHOUT_RIGHTS)):
         return None
     return unavailable(fault, error)
 

@@ -5,6 +5,7 @@ come again. One table.
 itself, a 500: trying again would not help.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import asyncpg
@@ -41,6 +42,8 @@ class Fault(NamedTuple):
 
 # What PostgreSQL says where ‘gridloop migrate’ was forgotten.
 WITHOUT_TABLES = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+# What it says where the role of the service lacks rights: they were not granted, or taken back.
+WITHOUT_RIGHTS = asyncpg.InsufficientPrivilegeError
 TABLES_NEEDED = Text(
     "The database has no tables of Gridloop, or those of another release; the operator runs"
     " ‘gridloop migrate’."
@@ -169,6 +172,19 @@ FAULTS = (
         "the tables are missing, or those of another release",
         "run `gridloop migrate`",
     ),
+    Fault(
+        "no-rights",
+        ("42501",),
+        (),
+        60,
+        Text(
+            "The role of the service lacks rights in the database; the operator runs ‘gridloop"
+            " migrate’."
+        ),
+        "the role of `GRIDLOOP_DATABASE_URL` may not read or write a table: `gridloop migrate` has"
+        " not granted it, or somebody has taken it back",
+        "run `gridloop migrate`",
+    ),
     TOO_NEW,
     Fault(
         "broken-connection",
@@ -213,6 +229,34 @@ def is_of_database(error: BaseException) -> bool:
         error,
         (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, NoConnection),
     )
+
+
+def behind(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it: what it was raised from or while, and what SQLAlchemy has
+    wrapped.
+    """
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        yield at
+        original = getattr(at, "orig", None)
+        at = original if isinstance(original, BaseException) else at.__cause__ or at.__context__
+
+
+def first_of_database(error: BaseException) -> BaseException | None:
+    """The driver's error with which it began, of an error and those behind it; None where the
+    database has no part in it.
+    """
+    found = [each for each in behind(error) if is_of_database(each) or isinstance(each, OSError)]
+    return found[-1] if found else None
+
+
+def said(error: BaseException) -> str:
+    """The first line of what PostgreSQL or the system says of an error, without its full stop."""
+    lines = (str(error.args[0]) if isinstance(error, asyncpg.PostgresError) and error.args
+             else str(error)).strip().splitlines()  # fmt: skip
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def leaves_doubt(error: BaseException) -> bool:

@@ -88,7 +88,16 @@ tables_newer = Gauge(
     "gridloop_tables_newer",
     "1 while the tables are of a newer release over which this one may run, 2 while it may not, 0"
     " while they are its own",
-    multiprocess_mode="max",
+    multiprocess_mode="livemax",
+)
+clock_wrong = Gauge(
+    "gridloop_clock_wrong",
+    "1 while nothing is stored because the service's clock is wrong, 0 while it is right",
+    multiprocess_mode="livemax",
+)
+clock_refusals = Counter(
+    "gridloop_clock_refusals_total",
+    "Requests and tasks that were refused because the service's clock is wrong",
 )
 sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign in that failed")
 

@@ -201,6 +201,7 @@ class ClockWatch:
             )
             self._told.clear()
         self.wrong = wrong
+        metrics.clock_wrong.set(wrong is not None)
         self.warnings = [
             text
             for text in (behind, clocks.phones_differ)
@@ -230,7 +231,7 @@ class ClockWatch:
             async with database.reading() as connection:
                 await self.look(connection)
         except (Problem, asyncpg.PostgresError) as error:
-            log.info("the service's clock could not be compared with the database's: %r", error)
+            log.warning("the service's clock could not be compared with the database's: %r", error)
 
     def stamp(self) -> datetime:
         """The moment for what the service stores by itself; raises `Problem` by a wrong clock, and
@@ -251,7 +252,8 @@ class ClockWatch:
 
 
 def clock_is_wrong() -> Problem:
-    """The answer to whoever wants to store something by a wrong clock."""
+    """The answer to whoever wants to store something by a wrong clock; it is counted."""
+    metrics.clock_refusals.inc()
     return Problem(
         UNAVAILABLE,
         "The server's clock is wrong, and what it stored now would have a wrong time; nothing was"

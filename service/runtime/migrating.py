@@ -1,8 +1,8 @@
 """Migrates a database, with the two roles that keep the service from changing its tables."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -10,9 +10,16 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 import migrations
-from migrations.roles import Migrated, Roles, migrate, refuse_others_than_the_owner
+from migrations.roles import Migrated, NotTheOwner, Roles, migrate, refuse_others_than_the_owner
 from service.audit.audit_log import record_operator
 from service.kit.database import Connection
+from service.kit.database_errors import (
+    WITHOUT_RIGHTS,
+    behind,
+    fault_of,
+    first_of_database,
+    said,
+)
 from service.kit.database_limits import UNLIMITED
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role, role_of
@@ -111,20 +118,49 @@ async def tables_missing(connection: Connection) -> Text | None:
 
 
 class WouldLose(Exception):
-    """The way back to an older revision would lose something, so nothing was changed; `text` says
-    what, and what to do instead.
+    """The way back from the revision of a database to an older one would lose something, so nothing
+    was changed; `text` says all that it would lose, and what to do instead.
     """
 
-    def __init__(self, item: migrations.Declared, oldest: str) -> None:
+    def __init__(self, revision: str, to: str, items: Sequence[migrations.Declared]) -> None:
         self.text = Text(
-            "To go back from revision {revision} would lose {what}; nothing was changed. A release"
-            " of revision {oldest} or newer runs over"
-            " the tables as they are; for an older one restore a backup from before the upgrade.",
-            revision=item.revision,
-            what=item.loses or "",
-            oldest=oldest,
+            "The database is at revision {revision}. To go back to {to} would lose: {losses}."
+            " Nothing was changed. A release of revision {oldest} or newer runs over the tables as"
+            " they are; for an older one restore a backup from before the upgrade.",
+            revision=revision,
+            to=to,
+            losses=[
+                Text("{revision}: {what}", revision=item.revision, what=item.loses)
+                for item in items
+            ],
+            oldest=migrations.compatible_from(revision),
         )
         super().__init__(self.text)
+
+
+class MigrationEnded(Exception):
+    """A migration ended half-way by an error of the database; `text` says which, how far it has
+    come, and what to do.
+    """
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class MigrationInterrupted(KeyboardInterrupt):
+    """The same by Ctrl-C or a signal."""
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def refuse_losses(revision: str, to: str) -> None:
+    """Raises `WouldLose` where going back from a revision to another would lose something."""
+    items = [item for item in migrations.between(to, revision)[::-1] if item.loses is not None]
+    if items:
+        raise WouldLose(revision, to, items)
 
 
 def _is_back(tables: Tables, to: str) -> bool:
@@ -133,9 +169,7 @@ def _is_back(tables: Tables, to: str) -> bool:
     """
     if to == "head" or tables.revision is None:
         return False
-    for item in reversed(migrations.between(to, tables.revision)):
-        if item.loses is not None:
-            raise WouldLose(item, migrations.compatible_from(tables.revision))
+    refuse_losses(tables.revision, to)
     return bool(migrations.between(to, tables.revision))
 
 
@@ -148,11 +182,18 @@ def migrate_embedded(settings: Settings, url: str, to: str = "head") -> Settings
     if to != "head":
         migrations.between(None, to)
     tables = asyncio.run(tables_at(url))
-    if not _are_newer(tables):
+    if not _are_newer(tables, to):
         back = _is_back(tables, to)
         with _noted(url):
             migrate(url, roles, to=to, back=back)
-    service, owner = as_role(url, roles.service), as_role(url, roles.owner)
+    return over_embedded(settings, url)
+
+
+def over_embedded(settings: Settings, url: str) -> Settings:
+    """Settings that connect to a database of the embedded server, whose superuser's URL is given,
+    as the two roles.
+    """
+    service, owner = as_role(url, settings.service_role), as_role(url, settings.owner_role)
     return settings.model_copy(update={"database_url": service, "owner_database_url": owner})
 
 
@@ -161,14 +202,15 @@ def migrate_given(settings: Settings, to: str = "head") -> Migrated | None:
     roles are set right, too. Newer tables over which this release may run stay as they are.
 
     Raises `NotTheOwner` where the role that migrates may not, `NewerTables` where the tables are
-    too new, `WouldLose` where the way back would lose something, `migrations.NoSuchRevision`.
+    too new, `WouldLose` where the way back would lose something, `migrations.NoSuchRevision`;
+    `MigrationEnded` and `MigrationInterrupted` where it was begun and may be run again.
     """
-    url = str(settings.database_url)
-    tables = asyncio.run(tables_at(settings.owner_url))
-    if _are_newer(tables):
-        return None
     if to != "head":
         migrations.between(None, to)
+    url = str(settings.database_url)
+    tables = asyncio.run(tables_at(settings.owner_url))
+    if _are_newer(tables, to):
+        return None
     back = _is_back(tables, to)
     if settings.owner_database_url is None:
         asyncio.run(refuse_others_than_the_owner(url))
@@ -187,11 +229,11 @@ def migrate_given(settings: Settings, to: str = "head") -> Migrated | None:
         )
 
 
-def _are_newer(tables: Tables) -> bool:
+def _are_newer(tables: Tables, to: str) -> bool:
     """Whether there is nothing to migrate because the tables are of a newer release; raises
-    `NewerTables` where this one may not run.
+    `NewerTables` where this one may not run, or a revision is asked for, to which it knows no way.
     """
-    if tables.too_new is not None:
+    if tables.too_new is not None or (tables.are_newer and to != "head"):
         raise NewerTables(str(tables.revision))
     return tables.are_newer
 
@@ -199,13 +241,115 @@ def _are_newer(tables: Tables) -> bool:
 @contextmanager
 def _noted(url: str) -> Iterator[None]:
     """Leaves a line in the trail if what is done inside changes the revision of the tables, also
-    where it ends half-way.
+    where it ends half-way. Raises `MigrationEnded` and `MigrationInterrupted` then.
     """
     before = asyncio.run(tables_at(url)).revision
     try:
         yield
+    except NotTheOwner:
+        raise
+    except BaseException as error:
+        ended = _ended(error, url)
+        with suppress(Exception):  # the database may be away; what ended it is told first
+            asyncio.run(_note_revision(url, before))
+        if ended is None:
+            raise
+        raise ended from error
+    asyncio.run(_note_revision(url, before))
+
+
+def _ended(error: BaseException, url: str) -> MigrationEnded | MigrationInterrupted | None:
+    """What is to be said of what ended a migration half-way; None for what nobody foresaw."""
+    if _is_interrupt(error):
+        return MigrationInterrupted(
+            Text(
+                "Migrating was interrupted. {reached} Run ‘gridloop migrate’ again: it goes on"
+                " where it was.",
+                reached=_reached(url),
+            )
+        )
+    found = first_of_database(error)
+    if found is None:
+        return None
+    fault = fault_of(found)
+    what: Text | str = Text("PostgreSQL refused a statement.") if fault is None else fault.text
+    if isinstance(found, WITHOUT_RIGHTS):
+        what = Text("The role that migrates may not do this.")
+    return MigrationEnded(
+        Text(
+            "Migrating ended half-way. {what} (“{said}”) {reached} Put that right, then run"
+            " ‘gridloop migrate’ again: it goes on where it was.",
+            what=what,
+            said=said(found),
+            reached=_reached(url),
+        )
+    )
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether a signal ended it: what is under way is cancelled then, and may end in other
+    errors.
+    """
+    for each in behind(error):
+        if isinstance(each, TimeoutError):
+            return False  # it cancels what took too long
+        if isinstance(each, (KeyboardInterrupt, asyncio.CancelledError)):
+            return True
+    return False
+
+
+_POSITIONS = "SELECT name, rows FROM rewrite_position ORDER BY begun_at"
+
+
+async def rewriting(connection: Connection) -> list[Text]:
+    """How far each rewrite has come that was begun and is not through."""
+    if await connection.fetchval("SELECT to_regclass('rewrite_position') IS NULL"):
+        return []
+    return [
+        Text(
+            "{table}: {rows} rows done",
+            table=row["name"].removeprefix("rewrite "),
+            rows=f"{row['rows']:,}",
+        )
+        for row in await connection.fetch(_POSITIONS)
+    ]
+
+
+async def rewriting_at(url: str) -> list[Text]:
+    """The same of the database at a URL."""
+    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
+    try:
+        return await rewriting(connection)
     finally:
-        asyncio.run(_note_revision(url, before))
+        await connection.close()
+
+
+def _reached(url: str) -> Text:
+    """How far a migration has come, a sentence."""
+
+    async def look() -> Text:
+        connection = await asyncpg.connect(
+            url, timeout=10, server_settings=UNLIMITED.server_settings()
+        )
+        try:
+            revision = (await tables_of(connection)).revision
+            begun = await rewriting(connection)
+        finally:
+            await connection.close()
+        if revision is None:
+            return Text("The database has no tables yet.")
+        if not begun:
+            return Text("The database is at revision {revision}.", revision=revision)
+        return Text(
+            "The database is at revision {revision}, and this was begun for the next: {begun}.",
+            revision=revision,
+            begun=begun,
+        )
+
+    try:
+        return asyncio.run(look())
+    except Exception:
+        return Text("How far it has come cannot be read from the database just now.")
 
 
 async def tables_at(url: str) -> Tables:

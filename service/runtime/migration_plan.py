@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import asyncpg
-from rich.table import Table
+from rich.table import Column, Table
 
 import migrations
 from migrations import Declared, operations
 from service.kit.database_limits import UNLIMITED
 from service.kit.localization import Language, in_language
-from service.runtime.migrating import Tables, tables_of
+from service.runtime.migrating import Tables, rewriting, tables_of
 from sync_protocol.texts import Text
 
 _SIZES = """
@@ -23,6 +23,8 @@ _SIZES = """
         AND c.relname = ANY ($1::text[])
 """
 _NONE = Text("–")
+# The longest word of the heading above ‘yes’ and ‘no’.
+_ANSWER_WIDTH = 10
 _HOW_LONG = {True: Text("for a moment"), False: Text("as long as it takes")}
 _KEPT_OUT = {
     operations.ROWS: Text("writers of the rows that it changes in {tables}, {how_long}"),
@@ -57,13 +59,14 @@ class Planned(NamedTuple):
 
 class Plan(NamedTuple):
     """What would happen to a database. `back`: the migrations that would be taken back, the newest
-    first.
+    first. `begun`: how far each rewrite has come with which it would go on.
     """
 
     tables: Tables
     to: str
     forward: list[Planned]
     back: list[Declared]
+    begun: list[Text]
 
 
 async def plan(url: str, to: str | None = None) -> Plan:
@@ -78,7 +81,7 @@ async def plan(url: str, to: str | None = None) -> Plan:
     try:
         tables = await tables_of(connection)
         if tables.are_newer:
-            return Plan(tables, target, [], [])
+            return Plan(tables, target, [], [], [])
         back = (
             []
             if tables.revision is None
@@ -90,6 +93,7 @@ async def plan(url: str, to: str | None = None) -> Plan:
             target,
             [await _planned(connection, item, tables.revision) for item in forward],
             back,
+            await rewriting(connection),
         )
     finally:
         await connection.close()
@@ -136,13 +140,26 @@ def table_of(plan: Plan, language: Language) -> Table:
     def shown(text: str) -> str:
         return in_language(text, language)
 
+    def column(text: Text, width: int | None = None) -> Column:
+        """Of that width at most, so that the others have room where the screen is narrow; nothing
+        is cut.
+        """
+        return Column(shown(text), max_width=width, overflow="fold")
+
     if plan.back:
         table = Table(
-            shown(Text("revision")), shown(Text("what is taken"
-                                                " back")), shown(Text("what that would lose")),
-            title=shown(Text("back from revision {revision} to"
-                             " {to}", revision=plan.tables.revision, to=plan.to)),
-        )  # fmt: skip
+            column(Text("revision")),
+            column(Text("what is taken back")),
+            column(Text("what that would lose")),
+            title=shown(
+                Text(
+                    "back from revision {revision} to {to}",
+                    revision=plan.tables.revision,
+                    to=plan.to,
+                )
+            ),
+            show_lines=True,
+        )
         for item in plan.back:
             table.add_row(
                 item.revision,
@@ -150,13 +167,13 @@ def table_of(plan: Plan, language: Language) -> Table:
                 shown(_NONE if item.loses is None else item.loses),
             )
         return table
-    titles = (
-        *(Text("revision"), Text("what it does"), Text("rewrites or reads whole")),
-        *(Text("keeps out"), Text("processes of the release before may go on")),
-    )
     before = plan.tables.revision or Text("none")
     table = Table(
-        *map(shown, titles),
+        column(Text("revision")),
+        column(Text("what it does")),
+        column(Text("rewrites or reads whole")),
+        column(Text("keeps out")),
+        column(Text("processes of the release before may go on"), _ANSWER_WIDTH),
         title=shown(Text("from revision {revision} to {to}", revision=before, to=plan.to)),
         show_lines=True,
     )
@@ -174,17 +191,16 @@ def table_of(plan: Plan, language: Language) -> Table:
 
 def _size(size: Size, online: bool, language: Language) -> str:
     rows = f"{size.rows:,}"
+    bytes_ = size.size.replace(" bytes", " B")
     if online:
         text = Text(
             "{table}: about {rows} rows, {size}, while others read and write",
             table=size.name,
-            rows=f"{size.rows:,}",
-            size=size.size,
+            rows=rows,
+            size=bytes_,
         )
     else:
-        text = Text(
-            "{table}: about {rows} rows, {size}", table=size.name, rows=rows, size=size.size
-        )
+        text = Text("{table}: about {rows} rows, {size}", table=size.name, rows=rows, size=bytes_)
     return in_language(text, language)
 
 

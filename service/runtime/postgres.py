@@ -39,7 +39,7 @@ from service.runtime.system_user import (
     reachable_sockets,
     system_user,
 )
-from sync_protocol.texts import Text
+from sync_protocol.texts import Text, text_of
 
 log = logging.getLogger("gridloop")
 
@@ -242,7 +242,7 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
             arguments = ["-w", "-t", str(START_TIMEOUT_S), "-l", "log"]
             programs.run("pg_ctl", data, *arguments, "-o", f"-h '' -k {listed}", "start")
     except OutOfReach as error:
-        raise PostgresFailed(str(error)) from error
+        raise PostgresFailed(text_of(error)) from error
     except SocketPathTooLong as error:
         raise PostgresFailed(
             Text(
@@ -253,17 +253,27 @@ def _start(data: Path, config: Mapping[str, str]) -> str:
             )
         ) from error
     except (subprocess.SubprocessError, OSError) as error:
-        said = str(getattr(error, "stderr", None) or _log_tail(data)).strip()
-        raise PostgresFailed(
-            f"The embedded PostgreSQL in {data} did not start: {error}.\n{said}"
-        ) from error
+        raise PostgresFailed(_did_not_start(data, error)) from error
     info = PostmasterInfo.read_from_pgdata(data)
     if info is None:
-        raise PostgresFailed(
-            f"The embedded PostgreSQL in {data} ended right after it started.\n{_log_tail(data)}"
-        )
+        raise PostgresFailed(_did_not_start(data, None))
     # A name is no URL: in one, + is a space and % begins a code.
     return f"postgresql://{SUPERUSER}:@/{SUPERUSER}?host={quote(str(info.socket_dir), safe='/')}"
+
+
+def _did_not_start(data: Path, error: Exception | None) -> Text:
+    """What is said of a server that did not start: its last words, and the likeliest reason."""
+    wrote = [_log_tail(data)]
+    if isinstance(error, subprocess.CalledProcessError):
+        wrote.append(str(error.stderr or ""))  # pg_ctl and initdb
+    elif error is not None:
+        wrote.append(str(error))
+    return Text(
+        "The embedded PostgreSQL in {folder} did not start. Perhaps its disk is full: make room,"
+        " then run the command again. Its last words: {said}",
+        folder=data,
+        said="\n" + "\n".join(part.strip() for part in wrote if part.strip()),
+    )
 
 
 class SocketPathTooLong(Exception):
@@ -352,4 +362,7 @@ def _stop_if_last(data: Path, users: IO[str]) -> None:
 
 def _log_tail(data: Path) -> str:
     log = data / "log"
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    except OSError:
+        return ""

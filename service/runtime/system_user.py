@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sync_protocol.texts import Text
+
 NAME = "gridloop-postgres"
 PLACE = Path("/var/lib/gridloop-postgres")
 
@@ -70,8 +72,12 @@ def system_user() -> SystemUser | None:
         entry = _entry()
         if entry is None:
             raise OutOfReach(
-                "PostgreSQL does not run as root, and its own user could not be made. Make it:"
-                f" {command}\n{made.stderr}"
+                Text(
+                    "PostgreSQL does not run as root, and its own user could not be made: {said}."
+                    " Make it: {command}",
+                    said=str(made.stderr).strip().rstrip("."),
+                    command=command,
+                )
             )
     return SystemUser(entry.pw_uid, entry.pw_gid)
 
@@ -116,8 +122,12 @@ def reachable_data(user: SystemUser, data: Path) -> Path:
     if data.is_symlink():
         if not data.exists():
             raise OutOfReach(
-                f"{data} points to {data.readlink()}, which is not there; put it back, or remove"
-                " the link to begin anew."
+                Text(
+                    "{link} points to {folder}, which is not there; put it back, or remove the link"
+                    " to begin anew.",
+                    link=data,
+                    folder=data.readlink(),
+                )
             )
         return data.resolve()
     data.mkdir(exist_ok=True, mode=0o700)
@@ -125,9 +135,13 @@ def reachable_data(user: SystemUser, data: Path) -> Path:
         closed = user.closed(data.parent)
         if any(data.iterdir()):
             raise OutOfReach(
-                f"PostgreSQL does not run as root, and its user ‘{NAME}’ cannot enter {closed}."
-                " Name a data folder elsewhere (--data or GRIDLOOP_DATA), run Gridloop as the user"
-                f" who owns {closed}, or allow others to enter it: chmod o+x {closed}"
+                Text(
+                    "PostgreSQL does not run as root, and its user ‘{user}’ cannot enter {closed}."
+                    " Name a data folder elsewhere (--data or GRIDLOOP_DATA), run Gridloop as the"
+                    " user who owns {closed}, or allow others to enter it: chmod o+x {closed}",
+                    user=NAME,
+                    closed=closed,
+                )
             )
         with _alone():
             place = PLACE / f"data-{secrets.token_hex(6)}"

@@ -15,7 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.kit import metrics
 from service.kit.database import Connection, Database
-from service.kit.database_errors import OUTDATED, TOO_NEW, WITHOUT_TABLES, fault_of, is_of_database
+from service.kit.database_errors import (
+    OUTDATED,
+    TOO_NEW,
+    WITHOUT_RIGHTS,
+    WITHOUT_TABLES,
+    fault_of,
+    is_of_database,
+)
 from service.kit.encryption import KeyMissing
 from service.kit.errors import UNAVAILABLE, Problem, unavailable
 from service.runtime.migrating import Tables, tables_of
@@ -70,7 +77,7 @@ class TablesWatch:
             async with database.reading() as connection:
                 await self.look(connection)
         except (Problem, asyncpg.PostgresError) as error:
-            log.info("it could not be seen of which release the tables are: %r", error)
+            log.warning("it could not be seen of which release the tables are: %r", error)
 
     async def keep(self, database: Database) -> None:
         """Looks now and then, until it is cancelled."""
@@ -97,6 +104,8 @@ class TablesWatch:
 
 
 def _problem() -> Problem:
+    """The answer over tables that are too new; it is counted."""
+    metrics.database_errors.labels(TOO_NEW.name).inc()
     text = Text("{trouble} Nothing was changed; try again after a moment.", trouble=TOO_NEW.text)
     return Problem(
         UNAVAILABLE, text, {"Retry-After": str(RETRY_AFTER_S), "Cache-Control": "no-store"}
@@ -107,7 +116,7 @@ def _may_come_of_tables(error: Exception) -> bool:
     if isinstance(error, (Problem, KeyMissing, ClientDisconnect)):
         return False
     fault = fault_of(error) if is_of_database(error) else None
-    return fault is None or isinstance(error, (*WITHOUT_TABLES, *OUTDATED))
+    return fault is None or isinstance(error, (*WITHOUT_TABLES, WITHOUT_RIGHTS, *OUTDATED))
 
 
 class FittingTables:

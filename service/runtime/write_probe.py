@@ -1,5 +1,5 @@
 """Whether the database takes writes: reads go on when its disk is full or it is a standby, so
-`/readyz` tries a small write.
+a service process tries a small write now and then, and `/readyz` when it is asked.
 """
 
 import asyncio
@@ -7,7 +7,6 @@ import logging
 import time
 from datetime import datetime
 
-import asyncpg
 from sqlalchemy import Column, DateTime
 from sqlmodel import Field, SQLModel
 
@@ -19,6 +18,8 @@ from service.kit.errors import Problem, unavailable
 log = logging.getLogger("gridloop")
 
 EVERY_S = 3.0
+# How often a process tries it by itself, so that the figure is true where nobody asks `/readyz`.
+BY_ITSELF_S = 15.0
 # Who asks `/readyz` waits for a few seconds only.
 _LONGEST_S = 5.0
 _LIMITS = (
@@ -56,14 +57,37 @@ class WriteProbe:
     async def check(self, database: Database) -> None:
         """Raises `Problem` while the database takes no writes."""
         async with self._probing:
-            if time.monotonic() - self._probed >= self._every_s:
-                self._error = await self._probe(database)
-                self._probed = time.monotonic()
+            await self._probe_if_due(database)
         error = self._error
         if error is None:
             return
         fault = fault_of(error)
         raise error if fault is None else unavailable(fault, error)
+
+    async def keep(self, database: Database) -> None:
+        """Tries it now and then, until it is cancelled."""
+        while True:
+            await asyncio.sleep(BY_ITSELF_S)
+            await self.look(database)
+
+    async def look(self, database: Database) -> None:
+        """Tries it, unless that was done a moment ago; what it finds is in the figures and the
+        log.
+        """
+        async with self._probing:
+            await self._probe_if_due(database)
+
+    def failed(self, error: Exception) -> None:
+        """Notes that the database could not even be read, so that there was no write to try; the
+        next who asks tries one.
+        """
+        self._note(error)
+        self._probed = -self._every_s
+
+    async def _probe_if_due(self, database: Database) -> None:
+        if time.monotonic() - self._probed >= self._every_s:
+            self._error = await self._probe(database)
+            self._probed = time.monotonic()
 
     async def _probe(self, database: Database) -> Exception | None:
         try:
@@ -74,31 +98,30 @@ class WriteProbe:
                 await connection.execute(_LIMITS)
                 await connection.fetchval(_NEEDS_ROOM)
                 await connection.execute(_WRITES)
-        except (
-            Problem,
-            TimeoutError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-        ) as error:
-            cause = (
-                error.__cause__
-                if isinstance(error, Problem) and isinstance(error.__cause__, Exception)
-                else error
-            )
-            fault = fault_of(cause)
-            metrics.write_probe_failures.labels(fault.name if fault else "internal").inc()
-            metrics.writable.set(0)
-            if self._was_good:
-                log.error(
-                    "the database takes no writes: %s (%r); /readyz answers 503 until it does",
-                    fault.name if fault else "",
-                    cause,
-                )
-            self._was_good = False
-            return cause
+        except Exception as error:  # whatever it was: no write went through
+            return self._note(error)
         metrics.writable.set(1)
         if not self._was_good:
             log.info("the database takes writes again")
         self._was_good = True
         return None
+
+    def _note(self, error: Exception) -> Exception:
+        """Says and counts that no write goes through; returns what stands behind it."""
+        cause = (
+            error.__cause__
+            if isinstance(error, Problem) and isinstance(error.__cause__, Exception)
+            else error
+        )
+        fault = fault_of(cause)
+        name = fault.name if fault else "internal"
+        metrics.write_probe_failures.labels(name).inc()
+        metrics.writable.set(0)
+        if self._was_good:
+            log.error(
+                "the database takes no writes: %s (%r); /readyz answers no 200 until it does",
+                name,
+                cause,
+            )
+        self._was_good = False
+        return cause

@@ -48,7 +48,8 @@ class Cte(NamedTuple):
 
 class Difference(msgspec.Struct):
     """A derived row that is not what the records say. `row` is its key in the table; `wanted` what
-    belongs there, None for no row.
+    belongs there, None for no row. `columns`: the names of those that differ, with what is kept in
+    them and what was recounted; none where the whole row is missing, or too many.
     """
 
     what: str
@@ -57,6 +58,7 @@ class Difference(msgspec.Struct):
     recounted: str
     row: Any = None
     wanted: Any = None
+    columns: list[tuple[str, str, str]] = []
 
 
 class _Recount(msgspec.Struct):
@@ -326,8 +328,20 @@ async def _compare_cases(
     for problem in sorted(truth.keys() | kept.keys()):
         one, two = kept.get(problem), truth.get(problem)
         if one != two:
-            found.append(Difference("case", problem, str(one), str(two), problem, two))
+            columns = [] if one is None or two is None else _differing(_named(one), _named(two))
+            found.append(Difference("case", problem, str(one), str(two), problem, two, columns))
     return found
+
+
+def _named(filed: filing.Filed) -> dict[str, Any]:
+    """The columns of a case by their names."""
+    row, case = msgspec.structs.asdict(filed), msgspec.structs.asdict(filed.case)
+    return {name: value for name, value in (row | case).items() if name not in ("case", "history")}
+
+
+def _differing(kept: Mapping[str, Any], truth: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The columns that differ."""
+    return [(name, str(kept[name]), str(truth[name])) for name in kept if kept[name] != truth[name]]
 
 
 async def _compare(
@@ -352,7 +366,18 @@ async def _compare(
                 differing.append((key, kept, truth))
     differing += [(key, None, truth) for key, truth in left.items() if truth != zero]
     return [
-        Difference(name, _shown(key), str(kept), str(truth), key, truth)
+        Difference(
+            name,
+            _shown(key),
+            str(kept),
+            str(truth),
+            key,
+            truth,
+            _differing(
+                dict(zip(table.counts, kept or zero, strict=True)),
+                dict(zip(table.counts, truth or zero, strict=True)),
+            ),
+        )
         for key, kept, truth in sorted(differing, key=itemgetter(0))
     ]
 

@@ -224,6 +224,10 @@ CASES: tuple[tuple[str, Fault, tuple[str, ...]], ...] = (
      " name", by_sql("ALTER TABLE counter RENAME TO"
                      " elsewhere", "ALTER TABLE elsewhere RENAME TO counter"),
      ("no-tables",)),
+    ("a right is taken"
+     " away", by_sql("REVOKE SELECT ON counter FROM"
+                     " gridloop_service", "GRANT SELECT ON counter TO gridloop_service"),
+     ("no-rights",)),
     ("an answer that is none (a proxy)", garbage, ("broken-connection", "unreachable")),
     ("a process of PostgreSQL crashes", crash, ("unreachable",)),
 )  # fmt: skip

@@ -3,6 +3,7 @@ was.
 """
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import migrations
 from migrations import batches
 from simulator.throwaway import ROLES
+from tests.commands import run_command
 from tests.conftest import cloned
 from tests.world import until_none
 
@@ -58,7 +60,7 @@ _SHAPE = """
 
 
 @pytest.fixture
-async def url(server: str) -> AsyncIterator[str]:
+async def url(server: str, empty_template: str) -> AsyncIterator[str]:  # which makes the roles
     """A database at revision 0004 with lines in its log, which another role may read."""
     async with cloned(server, "template0") as url:
         await asyncio.to_thread(migrations.upgrade, url, None, "0004")
@@ -137,6 +139,90 @@ async def write(url: str, over: asyncio.Event) -> int:
         await asyncio.sleep(0.005)
     await connection.close()
     return number
+
+
+@pytest.mark.parametrize(("ends", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("the session", 1)])
+async def test_a_migration_that_is_ended_within_a_rewrite_says_how_far_it_came_and_what_to_do(
+    url: str, ends: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = (
+        "from migrations import batches\n"
+        "batches.SMALL_BYTES, batches.ROWS, batches.PAUSE_S = 0, 100, 0.02\n"
+        "from service.cli.app import app\napp()"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", begun, "migrate", "--to", "0006"),
+        env=clean | {"GRIDLOOP_DATABASE_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    connection = await asyncpg.connect(url)
+    async with asyncio.timeout(30):
+        while await come(connection) < LINES // 4:  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.01)
+    if ends == "the session":
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+        )
+    else:
+        process.send_signal(getattr(signal, ends))
+    output = (await asyncio.wait_for(process.communicate(), 30))[0].decode()
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    english, chinese = (
+        next(line for line in output.splitlines() if begins in line)
+        for begins in ("Migrating ", "迁移")
+    )
+    for named in ("0005", "mutation", "gridloop migrate"):
+        assert named in english
+        assert named in chinese
+    assert "rewrite" not in chinese
+    kept = f"{await come(connection):,} rows done"
+    await connection.close()
+    for arguments in (["--plan"], []):
+        again = await run_command(
+            monkeypatch, ["migrate", "--to", "0006", *arguments], {"DATABASE_URL": url}
+        )
+        assert again.exit_code == 0, again.output
+        assert kept in again.output, again.output
+    # What it ran is listed.
+    assert "0006  Keeps the bodies of the log as text" in again.output
+
+
+async def test_a_migration_that_waits_says_who_is_in_its_way_and_a_second_that_it_waits(
+    url: str,
+) -> None:
+    connection = await asyncpg.connect(url)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GRIDLOOP_")}
+
+    async def migrating() -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", "migrate", "--to", "0005"),
+            env=clean | {"GRIDLOOP_DATABASE_URL": url},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE visit, mutation IN ACCESS SHARE MODE")
+        await connection.execute("LOCK TABLE visit, mutation IN ACCESS EXCLUSIVE MODE")
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        first = await migrating()
+        assert first.stderr is not None
+        said = [(await asyncio.wait_for(first.stderr.readline(), 30)).decode() for _ in range(2)]
+        second = await migrating()
+        assert second.stderr is not None
+        waits = [(await asyncio.wait_for(second.stderr.readline(), 30)).decode() for _ in range(2)]
+    assert all(str(pid) in line for line in said), said
+    assert any(table in said[0] for table in ("table visit", "table mutation")), said
+    assert "gives up" in said[0]
+    assert "放弃" in said[1]
+    assert "Another ‘gridloop migrate’" in waits[0]
+    assert "另一个" in waits[1]
+    for process in (first, second):
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+    await connection.close()
 
 
 async def test_a_killed_migration_goes_on_where_it_was_and_others_write_meanwhile(url: str) -> None:

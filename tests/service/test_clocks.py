@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,6 +101,10 @@ async def test_a_clock_a_day_off_stores_nothing_and_says_so_until_it_is_right(
         ready = await watched.client.get("/readyz", headers={"Accept-Language": "en"})
         assert ready.status_code == 503
         assert int(ready.headers["retry-after"]) > 0
+        figures = (await watched.client.get("/metrics")).text
+        assert "gridloop_clock_wrong 1.0" in figures
+        [refused] = re.findall(r"^gridloop_clock_refusals_total (.+)$", figures, re.MULTILINE)
+        assert float(refused) >= 3
         for moment in (machine.now(), datetime.now(UTC)):
             assert f"{moment:%Y-%m-%dT%H:}" in ready.json()["detail"]
         assert [

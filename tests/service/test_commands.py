@@ -4,6 +4,7 @@ which are missing.
 
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -118,11 +119,22 @@ async def test_with_the_two_roles_nothing_is_said(
 
 
 async def test_as_root_one_line_says_so(
-    gridloop: Command, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gridloop: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
+    # It is of the embedded server alone, here one that is not there.
+    folder = ["--data", str(tmp_path / "none")]
+    embedded: dict[str, str | None] = {"DATABASE_URL": None, "OWNER_DATABASE_URL": None}
     for user, lines in ((0, 1), (1000, 0)):
-        caplog.clear()
         monkeypatch.setattr("os.geteuid", lambda user=user: user)
-        with caplog.at_level(logging.WARNING, "gridloop"):
-            assert (await gridloop("check")).exit_code == 0
-        assert caplog.text.count("running as root") == lines
+        for arguments, variables, said in (
+            (list[str](), dict[str, str | None](), 0),
+            (folder, embedded, lines),
+        ):
+            caplog.clear()
+            with caplog.at_level(logging.WARNING, "gridloop"):
+                result = await gridloop("check", *arguments, **variables)
+            assert result.exit_code == (1 if variables else 0)
+            assert caplog.text.count("running as root") == said

@@ -20,7 +20,7 @@ from service.kit.database import open_pool
 from service.kit.database_errors import FAULTS, fault_of, is_of_database, leaves_doubt, table
 from service.kit.outcomes import Kept, Outcome
 from service.kit.settings import Settings
-from service.runtime import failpoints
+from service.runtime import failpoints, write_probe
 from service.runtime.postgres import as_role
 from service.runtime.write_probe import WriteProbe
 from service.sync.exchange import Exchange, Exchanges
@@ -61,9 +61,9 @@ STATES = {
     "3D000": "unreachable",
     "42P01": "no-tables",
     "42703": "no-tables",
+    "42501": "no-rights",
     "XX000": None,
     "22012": None,
-    "42501": None,
     "23514": None,
 }
 # Classes whose errors no later try would mend: what was sent to the database is wrong, or its data
@@ -811,6 +811,56 @@ async def test_all_who_ask_within_a_moment_share_one_write(world: World) -> None
     first = await world.fetch("SELECT at FROM write_probe")
     await world.client.get("/readyz")
     assert before != first == await world.fetch("SELECT at FROM write_probe")
+
+
+async def test_a_database_that_is_down_is_not_writable_though_nobody_could_try(
+    settings: Settings, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with proxied(str(settings.database_url), MARKER) as (proxy, through):
+        through_proxy = settings.model_copy(
+            update={"database_url": through(str(settings.database_url))}
+        )
+        app = create_app(through_proxy, clock.now)
+        async with running(app) as client:
+            world = World(app, client, clock, tmp_path)
+            app.state.write_probe._every_s = 0
+            before = (await client.get("/readyz")).json()
+            assert "gridloop_database_writable 1.0" in await figures(world)
+            proxy.refuse()
+            ready = await client.get("/readyz")
+            assert ready.status_code == 503
+            # What is known of the tables is said all the same.
+            assert {
+                name: ready.json()[name] for name in ("tables", "tables_newer", "warnings")
+            } == {name: before[name] for name in ("tables", "tables_newer", "warnings")}
+            assert "gridloop_database_writable 0.0" in await figures(world)
+            assert "the database takes no writes: unreachable" in caplog.text
+
+
+async def test_a_process_finds_out_by_itself_whether_the_database_takes_writes(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "gridloop_database_writable 1.0" in await figures(world), "it looks at its start"
+    probe = WriteProbe(every_s=0)
+    monkeypatch.setattr(write_probe, "BY_ITSELF_S", 0.01)
+    await world.fetch("REVOKE UPDATE ON write_probe FROM PUBLIC")
+    await world.fetch(f"REVOKE UPDATE ON write_probe FROM {ROLES.service}")
+    keeping = asyncio.create_task(probe.keep(world.state.database))
+    async with asyncio.timeout(10):
+        while "gridloop_database_writable 0.0" not in await figures(world):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert "the database takes no writes: no-rights" in caplog.text
+        await world.fetch(f"GRANT UPDATE ON write_probe TO {ROLES.service}")
+        while "gridloop_database_writable 1.0" not in await figures(world):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+
+
+async def test_missing_rights_are_503_and_say_what_gives_them(world: World) -> None:
+    await world.fetch(f"REVOKE SELECT ON server FROM {ROLES.service}")
+    ready = await world.client.get("/readyz")
+    assert (ready.status_code, ready.headers["Retry-After"]) == (503, "60")
+    assert "gridloop migrate" in ready.json()["detail"]
 
 
 async def test_a_full_disk_is_told_by_readyz(world: World) -> None:

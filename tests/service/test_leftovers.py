@@ -14,11 +14,13 @@ import asyncpg
 import psutil
 import pytest
 
+from service.kit.localization import in_language
 from service.kit.settings import Settings
 from service.runtime.leftovers import own_folder, temporary_files_in
 from service.runtime.migrating import migrate_embedded
 from service.runtime.postgres import PostgresFailed, embedded, temporary_folder
 from simulator.throwaway import TEST_CONFIG
+from sync_protocol.texts import text_of
 
 KEEPS = """
 import sys, time
@@ -141,3 +143,19 @@ def test_temporary_files_of_a_service_lie_in_its_folder(tmp_path: Path) -> None:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout.strip() == str(tmp_path)
     assert tempfile.gettempdir() == before
+
+
+def test_an_embedded_server_that_does_not_start_says_its_last_words() -> None:
+    with temporary_folder("t") as folder:
+        with embedded(folder, TEST_CONFIG):
+            pass
+        with (
+            pytest.raises(PostgresFailed) as failed,
+            embedded(folder, {**TEST_CONFIG, "shared_buffers": "'a lot'"}),
+        ):
+            pass
+        said = text_of(failed.value)
+        assert "shared_buffers" in said
+        assert "disk is full" in said
+        assert "磁盘已满" in in_language(said, "zh")
+        assert "['" not in said, "no list of Python"

@@ -2,6 +2,7 @@
 and nothing is done.
 """
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import migrations
 from service.app import create_app
 from service.kit.encryption import new_key
 from service.kit.settings import WrongSetting, read_settings
-from service.runtime.postgres import as_role, fresh_database
-from simulator.throwaway import ROLES
+from service.runtime.migrating import tables_at
+from service.runtime.postgres import as_role, embedded, fresh_database
+from simulator.database_proxy import fatal
+from simulator.throwaway import ROLES, TEST_CONFIG
 from tests.commands import Command, run_command
 from tests.conftest import cloned, running
 from tests.world import GRID, SECRETARY, WORKER, Clock, World
@@ -108,6 +111,89 @@ async def test_a_database_that_cannot_be_connected_to_is_named_by_its_setting(
             assert_told(result, 2 if "mysql" in given.get("DATABASE_URL", "") else 1, named)
 
 
+async def test_migrate_with_the_owners_url_alone_touches_no_embedded_database(
+    gridloop: Command, settings: object, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elsewhere"
+    owner = str(settings.owner_database_url)  # type: ignore[attr-defined]
+    for arguments in (["migrate"], ["migrate", "--plan"], ["check"]):
+        result = await gridloop(
+            *arguments, "--data", str(folder), DATABASE_URL=None, OWNER_DATABASE_URL=owner
+        )
+        assert_told(result, 2, "GRIDLOOP_DATABASE_URL", "GRIDLOOP_OWNER_DATABASE_URL", str(folder))
+    assert not folder.exists()
+
+
+async def test_a_role_that_is_not_there_yet_is_made_by_migrate(
+    gridloop: Command, settings: object
+) -> None:
+    url = as_role(str(settings.database_url), "nobody")  # type: ignore[attr-defined]
+    result = await gridloop("check", DATABASE_URL=url, OWNER_DATABASE_URL=None)
+    assert_told(result, 1, "GRIDLOOP_DATABASE_URL", "gridloop migrate")
+
+
+async def test_why_a_database_cannot_be_reached_is_said_for_people(gridloop: Command) -> None:
+    for url, english, chinese in (
+        ("postgresql://one@/none?host=/nowhere", "there is no such socket", "套接字"),
+        ("postgresql://one@nowhere.invalid/none", "the host name is unknown", "主机名"),
+        ("postgresql://one@127.0.0.1:1/none", "nobody listens there", "监听"),
+    ):
+        result = await gridloop("check", DATABASE_URL=url, OWNER_DATABASE_URL=None)
+        assert_told(result, 1, "GRIDLOOP_DATABASE_URL")
+        assert english in result.output
+        assert chinese in result.output
+
+
+async def test_a_full_disk_at_connecting_is_no_wrong_host_or_port(gridloop: Command) -> None:
+    async def full(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(fatal("53100"))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(full, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://one@127.0.0.1:{port}/none?sslmode=disable"
+        result = await gridloop("check", DATABASE_URL=url, OWNER_DATABASE_URL=None)
+    assert_told(result, 1, "GRIDLOOP_DATABASE_URL", "disk-full")
+    assert "The disk of the database is full." in result.output
+    assert "port" not in result.output
+
+
+async def test_a_database_that_takes_no_writes_ends_migrate_with_a_sentence(
+    gridloop: Command, bare_url: str, server: str
+) -> None:
+    connection = await asyncpg.connect(bare_url)
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    await connection.close()
+    for owner in (None, bare_url):
+        result = await gridloop("migrate", DATABASE_URL=bare_url, OWNER_DATABASE_URL=owner)
+        assert_told(result, 1, "gridloop migrate", "read-only")
+        assert "takes no writes" in result.output
+
+
+async def test_only_what_makes_tables_migrates_an_embedded_database(
+    gridloop: Command, data_folder: Path
+) -> None:
+    nothing = {"DATABASE_URL": None, "OWNER_DATABASE_URL": None}
+    folder = ["--data", str(data_folder)]
+    # A wrong revision is noticed before a server is started, and a wrong folder gets none.
+    assert_told(await gridloop("migrate", "--to", "77", *folder, **nothing), 2, "77")
+    assert_told(await gridloop("migrate", "--to", "", *folder, **nothing), 2)
+    assert_told(await gridloop("migrate", *folder, **nothing), 1, str(data_folder))
+    assert not (data_folder / "postgres").exists()
+    with embedded(data_folder, TEST_CONFIG) as url:
+        assert_told(await gridloop("check", *folder, **nothing), 1, "gridloop migrate")
+        assert (await gridloop("migrate", "--to", "0014", *folder, **nothing)).exit_code == 0
+        for arguments in (["check"], ["purge"], ["keys", "rotate"]):
+            refused = await gridloop(*arguments, *folder, **nothing)
+            assert_told(refused, 1, "0014", "gridloop migrate")
+        assert (await tables_at(url)).revision == "0014"
+        assert (await gridloop("migrate", *folder, **nothing)).exit_code == 0
+        assert (await gridloop("check", *folder, **nothing)).exit_code == 0
+
+
 async def test_a_command_that_needs_the_owner_says_which_setting_names_it(
     gridloop: Command, settings: object
 ) -> None:
@@ -186,6 +272,7 @@ async def test_an_older_release_does_not_migrate_the_tables_of_a_newer_one(
     await connection.execute("UPDATE alembic_version SET version_num = '9999'")
     await connection.execute("COMMENT ON TABLE alembic_version IS 'compatible from 9999'")
     assert_told(await gridloop("migrate", **arguments), 1, "9999")
+    assert_told(await gridloop("migrate", "--plan", **arguments), 1, "9999")
     assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9999"
     await connection.close()
 

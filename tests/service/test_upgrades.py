@@ -173,6 +173,11 @@ async def test_tables_that_are_too_new_are_503_and_not_500_and_all_goes_on_once_
         assert "gridloop_tables_newer 2.0" in (await world.client.get("/metrics")).text
         read = await world.client.get("/v1/units", headers={"Authorization": "Bearer x"})
         assert (read.status_code, read.headers["Retry-After"]) == (503, "30")
+        assert ready.json()["tables"] == LATER
+        assert (
+            'gridloop_database_errors_total{fault="tables-too-new"}'
+            in (await world.client.get("/metrics")).text
+        )
         assert caplog.text.count("may not run") == 1
         await migrate_by_hand(world, BACK, "0013", NEWEST)
         assert (await world.client.get("/readyz")).status_code == 200
@@ -372,6 +377,34 @@ async def test_a_plan_names_each_migration_and_changes_nothing(
         assert "nothing to migrate" in (await gridloop("migrate", "--plan", **urls)).output
 
 
+async def test_a_plan_shows_names_whole_where_the_screen_is_narrow(
+    gridloop: Command, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cloned(server, "template0") as url:
+        urls = {"DATABASE_URL": as_role(url, ROLES.service), "OWNER_DATABASE_URL": url}
+        empty = await gridloop("migrate", "--plan", **urls)
+        assert empty.exit_code == 0
+        assert f"all {len(migrations.revisions())} migrations" in empty.output
+        assert "0001  " not in empty.output
+        assert (await gridloop("migrate", "--to", "0001", **urls)).exit_code == 0
+        for language in ("C", "zh_CN.UTF-8"):
+            monkeypatch.setenv("LC_ALL", language)
+            monkeypatch.setenv("COLUMNS", "80")
+            narrow = (await run_command(monkeypatch, ["migrate", "--plan"], urls)).output
+            assert "…" not in narrow
+            rows = [line for line in narrow.splitlines() if line.startswith("│")]
+            assert rows
+            assert all(line.endswith("│") for line in rows), narrow
+            joined = [
+                "".join(cell.strip() for cell in cells)
+                for cells in zip(*(line.split("│") for line in rows), strict=True)
+            ]
+            for item in migrations.declared()[1:]:
+                assert item.revision in narrow
+                assert "refresh_token" in joined[3], narrow
+            assert "visited_household" in joined[4], narrow
+
+
 async def test_a_plan_says_how_large_the_tables_are_that_are_rewritten(
     gridloop: Command, server: str
 ) -> None:
@@ -405,11 +438,19 @@ async def test_the_way_to_a_revision_and_back(gridloop: Command, server: str) ->
         assert (await gridloop("migrate", **urls)).exit_code == 0
         assert await revision() == NEWEST
         assert "0015" in (await gridloop("migrate", "--plan", "--to", "0014", **urls)).output
-        assert (await gridloop("migrate", "--to", "0014", **urls)).exit_code == 0
+        back = await gridloop("migrate", "--to", "0014", **urls)
+        assert back.exit_code == 0
+        assert "end them first" in back.output
         assert await dumped(url) == before
         refused = await gridloop("migrate", "--to", "0013", **urls)
         assert refused.exit_code == 1
         assert all(said in refused.output for said in ("0014", "timelines", "时间线"))
+        planned = await gridloop("migrate", "--plan", "--to", "0013", **urls)
+        assert planned.exit_code == 1
+        assert "would lose" in planned.output
+        # All that would be lost is named.
+        refused = await gridloop("migrate", "--to", "0012", **urls)
+        assert all(f"{revision}: " in refused.output for revision in ("0014", "0013"))
         assert await revision() == "0014"
         unknown = await gridloop("migrate", "--to", "0099", **urls)
         assert unknown.exit_code == 2
@@ -429,5 +470,10 @@ async def test_a_release_migrates_nothing_over_newer_tables_that_let_it_run(
         result = await gridloop("migrate", **urls)
         assert (result.exit_code, result.exception) == (0, None)
         assert f"newer release ({LATER})" in result.output
+        assert (await gridloop("migrate", "--plan", **urls)).exit_code == 0
+        for arguments in (["--to", "0014"], ["--plan", "--to", "0014"]):
+            refused = await gridloop("migrate", *arguments, **urls)
+            assert refused.exit_code == 1
+            assert f"newer release ({LATER})" in refused.output
         assert (await dumped(url))[-1] == (LATER,)
         assert (await gridloop("check", **urls)).exit_code == 0
