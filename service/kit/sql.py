@@ -126,9 +126,9 @@ async def write(connection: Connection, parts: Sequence[Cte]) -> None:
         )
 
 
-def _renumbered(sql: str, past: int) -> str:
-    """A statement whose parameters come behind `past` others."""
-    return _PARAMETER.sub(lambda found: f"${int(found[1]) + past}", sql)
+def renumbered(sql: str, place: Callable[[int], int]) -> str:
+    """A statement whose parameters have other places: `place` gives that of each."""
+    return _PARAMETER.sub(lambda found: f"${place(int(found[1]))}", sql)
 
 
 @lru_cache(maxsize=1_000)
@@ -138,6 +138,6 @@ def _joined(parts: tuple[tuple[str, str, int], ...]) -> str:
     ctes = []
     before = 0
     for name, sql, count in parts:
-        ctes.append(f"{name} AS ({_renumbered(sql, before)})")
+        ctes.append(f"{name} AS ({renumbered(sql, before.__add__)})")
         before += count
     return "WITH " + ", ".join(ctes) + " SELECT"

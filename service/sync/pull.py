@@ -7,7 +7,6 @@ promise 13 apply, up to the head at which that first pull began.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -29,6 +28,7 @@ from service.kit.database import Connection
 from service.kit.encrypted_values import held_body, held_detail, whole_record
 from service.kit.encryption import FieldCipher
 from service.kit.localization import localized
+from service.kit.sql import renumbered
 from service.records.columns import MOMENT_JSON, fields_json, personal_array
 from sync_protocol.cursor import Cursor, Position
 from sync_protocol.messages import PAGE_BYTES, showable_json
@@ -379,7 +379,7 @@ def _count_sql(views: Views) -> str:
         "WITH p AS MATERIALIZED (SELECT *"
         " FROM unnest($1::text[], $2::text[], $3::bigint[], $10::bigint[]) AS p(grid, view, rev,"
         " snapshot))"
-        f" SELECT count(*) FROM ({_renumbered(' UNION ALL '.join(parts))}) AS coming"
+        f" SELECT count(*) FROM ({renumbered(' UNION ALL '.join(parts), _digest_place)}) AS coming"
     )
 
 
@@ -500,7 +500,7 @@ def _copies_sql(views: Views) -> str:
         f" AND {_SHOWN_ARTICLE}",
     ]
     every = " UNION ALL ".join(parts)
-    every = _renumbered(every)
+    every = renumbered(every, _digest_place)
     return f"""
         WITH p AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[]) AS p(grid, view))
         SELECT grid, count(*) AS count,
@@ -511,12 +511,11 @@ def _copies_sql(views: Views) -> str:
 
 
 # The conditions count their parameters as in the feed; here they stand closer together.
-_PARAMETER = re.compile(r"\$(\d+)")
 _DIGEST_PLACES = {13: 3, 15: 8, 16: 9, 6: 4, 7: 5, 8: 6, 9: 7}
 
 
-def _renumbered(sql: str) -> str:
-    return _PARAMETER.sub(lambda found: f"${_DIGEST_PLACES.get(int(found[1]), int(found[1]))}", sql)
+def _digest_place(number: int) -> int:
+    return _DIGEST_PLACES.get(number, number)
 
 
 async def digests(
