@@ -37,7 +37,8 @@ from sync_protocol.vocabulary import DUTIES, SEVERITIES
 Progress = Callable[[str, int, int], None]
 
 _AT_ONCE = 20_000
-_VISIT_COLUMNS = (
+# What every record has.
+_COMMON = (
     "id",
     "grid",
     "rev",
@@ -49,6 +50,9 @@ _VISIT_COLUMNS = (
     "created_by",
     "received_at",
     "echo",
+)
+_VISIT_COLUMNS = (
+    *_COMMON,
     "household_id",
     "visited_at",
     "duties",
@@ -330,19 +334,6 @@ class _Year:
 
     def texts(self) -> Iterator[tuple[str, tuple[str, ...], Iterator[str]]]:
         """The analyses and summaries that nineteen of twenty grids filed."""
-        common = (
-            "id",
-            "grid",
-            "rev",
-            "deleted",
-            "device",
-            "seq",
-            "stamp",
-            "by",
-            "created_by",
-            "received_at",
-            "echo",
-        )
         weeks = [
             name
             for name in dict.fromkeys(map(week_of, self.days))
@@ -355,12 +346,12 @@ class _Year:
         ]
         yield (
             "weekly_analysis",
-            (*common, "week", "situation", "measures"),
+            (*_COMMON, "week", "situation", "measures"),
             self._filed("weekly_analysis", weeks, periods.week, weekly_analysis_id),
         )
         yield (
             "monthly_summary",
-            (*common, "month", "results", "measures"),
+            (*_COMMON, "month", "results", "measures"),
             self._filed("monthly_summary", months, periods.month, monthly_summary_id),
         )
 
@@ -393,22 +384,9 @@ async def _problems(
 ) -> int:
     """Writes problems and steps in order of time, each handed in by itself; how many steps."""
     limit = filing.limit_rule_of(settings)
-    common = [
-        "id",
-        "grid",
-        "rev",
-        "deleted",
-        "device",
-        "seq",
-        "stamp",
-        "by",
-        "created_by",
-        "received_at",
-        "echo",
-    ]
     columns = {
-        "problem": [*common, "title", "duty", "severity", "raised_at", "source"],
-        "step": [*common, "problem_id", "action", "at", "note", "reason"],
+        "problem": [*_COMMON, "title", "duty", "severity", "raised_at", "source"],
+        "step": [*_COMMON, "problem_id", "action", "at", "note", "reason"],
     }
     rows: dict[str, list[tuple[Any, ...]]] = {"problem": [], "step": []}
     filed: list[filing.Filed] = []
