@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli import accounts, data, keys, roster, serve, trials
+from service.cli import accounts, data, keys, migrate, roster, serve, trials
 from service.cli.refusals import Commands
 
 app = typer.Typer(
@@ -12,7 +12,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Gridloop: offline-first field work for village grids.",
 )
-for commands in (serve.commands, data.commands, trials.commands):
+for commands in (serve.commands, migrate.commands, data.commands, trials.commands):
     app.add_typer(commands)
 app.add_typer(roster.roster_app, name="roster")
 app.add_typer(data.epoch_app, name="epoch")

@@ -1,8 +1,8 @@
 """Migrates a database, with the two roles that keep the service from changing its tables."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -167,10 +167,16 @@ def _is_back(tables: Tables, to: str) -> bool:
     """Whether a revision is older than what a database has; raises `WouldLose` where the way there
     would lose something.
     """
-    if to == "head" or tables.revision is None:
+    if tables.revision is None or not goes_back(tables.revision, to):
         return False
     refuse_losses(tables.revision, to)
-    return bool(migrations.between(to, tables.revision))
+    return True
+
+
+def goes_back(revision: str | None, to: str) -> bool:
+    """Whether a revision is older than that of a database, of those that this release knows."""
+    known = migrations.revisions()
+    return revision in known and to in known and known.index(to) > known.index(revision)
 
 
 def migrate_embedded(settings: Settings, url: str, to: str = "head") -> Settings:
@@ -317,25 +323,17 @@ async def rewriting(connection: Connection) -> list[Text]:
 
 async def rewriting_at(url: str) -> list[Text]:
     """The same of the database at a URL."""
-    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
-    try:
+    async with _connected(url) as connection:
         return await rewriting(connection)
-    finally:
-        await connection.close()
 
 
 def _reached(url: str) -> Text:
     """How far a migration has come, a sentence."""
 
     async def look() -> Text:
-        connection = await asyncpg.connect(
-            url, timeout=10, server_settings=UNLIMITED.server_settings()
-        )
-        try:
+        async with _connected(url, timeout_s=10) as connection:
             revision = (await tables_of(connection)).revision
             begun = await rewriting(connection)
-        finally:
-            await connection.close()
         if revision is None:
             return Text("The database has no tables yet.")
         if not begun:
@@ -354,9 +352,18 @@ def _reached(url: str) -> Text:
 
 async def tables_at(url: str) -> Tables:
     """Which tables the database at a URL has."""
-    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
-    try:
+    async with _connected(url) as connection:
         return await tables_of(connection)
+
+
+@asynccontextmanager
+async def _connected(url: str, timeout_s: float = 60) -> AsyncIterator[Connection]:
+    """A connection of its own, without limits of time."""
+    connection = await asyncpg.connect(
+        url, timeout=timeout_s, server_settings=UNLIMITED.server_settings()
+    )
+    try:
+        yield connection
     finally:
         await connection.close()
 
@@ -368,12 +375,9 @@ _HAS_ROOM = """
 
 
 async def _note_revision(url: str, before: str | None) -> None:
-    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
-    try:
+    async with _connected(url) as connection:
         after = (await tables_of(connection)).revision
         # Tables of older releases have no room for all that a line of the trail says today.
         has_room = await connection.fetchval(_HAS_ROOM)
         if after is not None and after != before and has_room:
             await record_operator(connection, datetime.now(UTC), "migrated", after)
-    finally:
-        await connection.close()
