@@ -76,14 +76,8 @@ class UnitOfWork:
         self.held_again: list[held_queries.HeldEntry] = []
         self._own_bases: Set[log_queries.Base] = frozenset()
         self.moves_out: list[tuple[str, int, str, str]] = []
-
-    @property
-    def count(self) -> int:
-        """How many mutations there are."""
-        return sum(
-            1 if isinstance(item, PreparedMutation) else len(item.visits.ids)
-            for item in self._items
-        )
+        # How many mutations were judged.
+        self.count = 0
 
     @property
     def cipher(self) -> FieldCipher:
@@ -159,15 +153,16 @@ class UnitOfWork:
     async def take_all(self) -> list[Verdict]:
         """Judges and merges the mutations, in order."""
         verdicts: list[Verdict] = []
-        turn_at = EVERY
+        told = 0
         for item in self._items:
             if isinstance(item, PreparedMutation):
                 verdicts.append(self._take(item))
             else:
                 verdicts += self._take_visits(item)
-            if len(verdicts) > turn_at:
-                await let_others_run(EVERY + 1)
-                turn_at = len(verdicts) + EVERY
+            if len(verdicts) - told > EVERY:
+                await let_others_run(len(verdicts) - told)
+                told = len(verdicts)
+        self.count = len(verdicts)
         return verdicts
 
     def _take(self, item: PreparedMutation) -> Verdict:
