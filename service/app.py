@@ -59,7 +59,7 @@ from service.runtime.write_probe import WriteProbe
 from service.summaries import cadre_report, reports
 from service.summaries import routes as summaries
 from service.sync import routes as sync
-from service.sync.bypass import Phones
+from service.sync.bypass import SyncBypass
 from service.sync.exchange import Exchanges
 from service.visits import routes as visits
 from service.writes import timelines
@@ -267,7 +267,7 @@ def create_app(
     app.add_middleware(RightClock)
     app.add_middleware(FittingTables)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Phones)
+    app.add_middleware(SyncBypass)
     app.add_middleware(cross_origin, settings.cors_origins)
     app.add_middleware(AccessLog)
     errors.install(app)

@@ -38,7 +38,7 @@ def install(app: FastAPI) -> None:
             )
             schemas.update(messages)
             _discriminate(schemas)
-            _add_manners(document["paths"])
+            _add_conventions(document["paths"])
             schemas["Problem"] = ProblemBody.model_json_schema(
                 ref_template="#/components/schemas/{model}"
             )
@@ -91,7 +91,7 @@ _KNOWN = {
 }
 
 
-def _add_manners(paths: dict[str, Any]) -> None:
+def _add_conventions(paths: dict[str, Any]) -> None:
     """What holds for every route, and no route says by itself: limits of bodies, repeated requests,
     ETags.
     """

@@ -1,3 +1,3 @@
-"""The manners of HTTP that hold for every route: ids, logs, limits of bodies, ETags, links,
+"""The conventions of HTTP that hold for every route: ids, logs, limits of bodies, ETags, links,
 repeated requests.
 """

@@ -32,7 +32,7 @@ _ROUTE = next(
 )
 
 
-class Phones:
+class SyncBypass:
     """The layer that takes the exchanges of phones out."""
 
     def __init__(self, app: ASGIApp) -> None:
