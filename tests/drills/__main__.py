@@ -16,20 +16,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+FOLDER = Path(__file__).parent
 # Those that take long come last.
+LONG = ("disk_full", "kills", "check_large", "two_releases")
 DRILLS = (
-    *(
-        "lost_commit",
-        "database_errors",
-        "wrong_clock",
-        "stall",
-        "locked_grid",
-        "failover",
-        "signals",
-        "data_paths",
-        "slow_bodies",
-    ),
-    *("disk_full", "kills", "check_large", "two_releases"),
+    *sorted({path.stem for path in FOLDER.glob("[a-z]*.py")} - {"common", *LONG}),
+    *LONG,
 )
 # None may take longer, seconds.
 LONGEST_S = 400

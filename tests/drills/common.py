@@ -25,18 +25,18 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from migrations.roles import Roles, migrate
+from migrations.roles import migrate
 from service.identity.passwords import hasher
 from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import as_role, embedded, fresh_database, temporary_folder
 from simulator.places import PASSWORD
+from simulator.throwaway import ROLES
 from sync_protocol.clock import make_stamp
 from tests.bench.service import Service, serving
 from tests.world import GRID, SECRETARY
 
-ROLES = Roles("gridloop_owner", "gridloop_service")
 CONFIG = {
     "shared_buffers": "'32MB'",
     "max_wal_size": "'128MB'",

@@ -22,10 +22,10 @@ from migrations.roles import migrate
 from service.app import create_app
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role, database_of, embedded, temporary_folder
+from simulator.throwaway import ROLES
 from tests.conftest import running
 from tests.drills.common import (
     CONFIG,
-    ROLES,
     Phone,
     Report,
     Writer,

@@ -19,10 +19,10 @@ from service.app import create_app
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role, embedded, fresh_database, temporary_folder
 from service.sync import exchange
+from simulator.throwaway import ROLES
 from tests.conftest import running
 from tests.drills.common import (
     CONFIG,
-    ROLES,
     WANTED_RATIO,
     Phone,
     Report,

@@ -32,9 +32,9 @@ from rich.console import Console
 from rich.table import Table
 
 import migrations
-from migrations.roles import Roles
 from service.runtime.postgres import as_role, embedded, fresh_database, temporary_folder
 from simulator.places import PASSWORD
+from simulator.throwaway import ROLES
 from sync_protocol.clock import make_stamp
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.transport import Unreachable
@@ -43,7 +43,6 @@ from sync_protocol.device.transport import Unreachable
 # compatible from.
 PREVIOUS, PREVIOUS_REVISION = "fa2a837a1d00cbc51a57f737cf27ccacef162807", "0013"
 ROOT = Path(__file__).parents[2]
-ROLES = Roles("gridloop_owner", "gridloop_service")
 CONFIG = {"shared_buffers": "'64MB'", "max_connections": "100", "timezone": "'UTC'"}
 PHONES, WRITERS, COPIES, VISITS, STEP_S = 16, 4, 4, 5, 8.0
 START_S, END_S = 60, 30
