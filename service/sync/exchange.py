@@ -1,6 +1,6 @@
 """One sync exchange: push, then pull. What `POST /v1/sync` does once the caller is known."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ from service.kit.localization import localized
 from service.kit.outcomes import Outcome, RequestKind
 from service.kit.settings import Settings
 from service.runtime import failpoints
-from service.runtime.group_commit import GroupCommitter
+from service.runtime.group_commit import GroupCommitter, MustGoAlone
 from service.runtime.yielding import let_others_run
 from service.sync import feed_views, pull
 from service.writes import log_queries, prefetch, queries, timelines
@@ -57,10 +57,10 @@ _TOGETHER = 4_100
 # Pushes with more mutations wait for each other and not with the others, who would wait several
 # times as long as they take.
 _LARGE = 250
-# How long several that are committed together wait for a lock: then each goes alone, and waits for
-# its own locks as long as it may. Several times what a batch of another process takes, which is
-# whom they wait for when all is well.
-BATCH_LOCK_S = 0.25
+# How long several that are committed together wait for a lock: then those whose grids are held go
+# alone, and wait for their own locks as long as they may. Some times what a batch of another
+# process takes, which is whom they wait for when all is well.
+BATCH_LOCK_S = 0.1
 
 
 class PhoneCaller(NamedTuple):
@@ -197,19 +197,30 @@ class Exchanges:
 
     async def _push(self, exchanges: list[Exchange]) -> None:
         """Takes in what devices hand in, in one transaction; learns which grids somebody else
-        holds.
-
-        Of a batch that waited for a lock in vain all grids are under suspicion, until a push to
-        them goes through: alone, a moment later.
+        holds. When a batch of several waited for a lock in vain, those whose grids are held go
+        alone.
         """
         grids = set().union(*(exchange.names.grids for exchange in exchanges))
         try:
             await self._take_in(exchanges)
         except Problem as problem:
-            if isinstance(problem.__cause__, asyncpg.LockNotAvailableError):
-                self._held_grids |= grids
-            raise
+            if not isinstance(problem.__cause__, asyncpg.LockNotAvailableError):
+                raise
+            held = await self._held_by_others(grids)
+            self._held_grids |= held
+            free = [exchange for exchange in exchanges if held.isdisjoint(exchange.names.grids)]
+            if not free or len(free) == len(exchanges):
+                raise
+            await self._take_in(free)
+            for exchange in exchanges:
+                if not held.isdisjoint(exchange.names.grids):
+                    exchange.error = MustGoAlone()
+            grids -= held
         self._held_grids -= grids
+
+    async def _held_by_others(self, grids: Set[str]) -> set[str]:
+        async with self._database.syncing() as connection:
+            return await queries.held_by_others(connection, grids)
 
     async def _take_in(self, exchanges: list[Exchange]) -> None:
         names = ReadSet.joined([exchange.names for exchange in exchanges])

@@ -1,6 +1,6 @@
 """The SQL of the sync: counters, log, conflicts, the epoch, the device's row."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -41,6 +41,21 @@ _ADVANCE = """
 def advance_counters(taken: Mapping[str, int]) -> Cte:
     """Moves counters on by the revisions that were taken; their rows are locked."""
     return Cte("advance", _ADVANCE, (array(taken), array(taken.values())))
+
+
+async def held_by_others(connection: Connection, grids: Set[str]) -> set[str]:
+    """Those of the grids whose counters another transaction has locked just now. Gives up after a
+    tenth of a second where the table itself is locked.
+    """
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = '100ms'")
+        rows = await connection.fetch(
+            "WITH free AS"
+            " (SELECT grid FROM counter WHERE grid = ANY ($1) ORDER BY grid FOR UPDATE SKIP LOCKED)"
+            " SELECT grid FROM counter WHERE grid = ANY ($1) EXCEPT SELECT grid FROM free",
+            list(grids),
+        )
+    return {row["grid"] for row in rows}
 
 
 async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> int:

@@ -611,6 +611,7 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
         go_on.set()
         answers = await asyncio.gather(first, *rest)
     assert 4 in batches, "they shared a batch with the locked grid"
+    assert batches.count(1) == 2, "the first, and the one of the locked grid: the others stayed one"
     assert [answer.status_code for answer in answers] == [200, 200, 503, 200, 200]
     assert answers[2].headers["Retry-After"] == "5"
     assert (

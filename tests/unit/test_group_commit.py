@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from service.runtime.group_commit import GroupCommitter
+from service.runtime.group_commit import GroupCommitter, MustGoAlone
 
 
 class Item:
@@ -26,6 +26,7 @@ class Database:
         self.ending = asyncio.Semaphore(0)
         self._begun = asyncio.Semaphore(0)
         self.broken: set[str] = set()
+        self.held: set[str] = set()
         self.deadlocks = 0
         self.committer: GroupCommitter[Item] = GroupCommitter(
             self.commit_batch, max_weight, overlap_after_s, max_delay_s, self.abandoned.append
@@ -38,6 +39,9 @@ class Database:
         if self.deadlocks:
             self.deadlocks -= 1
             raise asyncpg.DeadlockDetectedError("deadlock detected")
+        if len(items) > 1:
+            for item in items:
+                item.error = MustGoAlone() if item.key in self.held else None
         if self.broken & {item.key for item in items}:
             raise RuntimeError("a batch that fails")
 
@@ -199,6 +203,21 @@ async def test_the_error_of_one_is_not_that_of_the_others() -> None:
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result).__name__ for result in results] == ["Item", "Item", "RuntimeError"]
     assert sorted(database.batches[2:]) == [["b"], ["c"]]
+
+
+@pytest.mark.parametrize("held", ["b", "c", "bd", "bcd"])
+async def test_who_must_go_alone_is_committed_alone_and_holds_nobody_up(held: str) -> None:
+    database = Database()
+    database.held = {*held}
+    tasks = dict(zip("abcd", database.send(*map(Item, "abcd")), strict=True))
+    await settled()
+    database.end(2)
+    await settled()
+    assert {key for key, task in tasks.items() if task.done()} == {*"abcd"} - {*held}
+    assert database.batches[1] == ["b", "c", "d"]
+    assert sorted(database.batches[2:]) == [[key] for key in held]
+    database.end()
+    assert [item.error for item in await asyncio.gather(*tasks.values())] == [None] * 4
 
 
 async def test_nobody_of_a_batch_that_failed_waits_for_its_leader() -> None:
