@@ -26,7 +26,7 @@ from service.runtime.postgres import (
 from service.runtime.system_user import reachable_data
 from simulator.places import NOW, PASSWORD
 from simulator.throwaway import CHEAP, ROLES, TEST_CONFIG
-from tests.protocol.test_09_server_restored import AT, Restorable, contents
+from tests.guarantees.test_09_server_restored import AT, Restorable, contents
 from tests.stress.test_signals import postgres_of
 from tests.world import GRID, SECRETARY, WORKER, Clock, Phone
 
