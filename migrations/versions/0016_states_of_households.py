@@ -4,7 +4,7 @@ from alembic import op
 
 from sync_protocol.texts import Text
 
-revision = "0021"
+revision = "0016"
 down_revision = "0015"
 branch_labels = None
 depends_on = None
