@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -25,18 +24,13 @@ from service.runtime.yielding import let_others_run
 from service.sync import feed_views, pull
 from service.writes import log_queries, prefetch, queries, timelines
 from service.writes.apply import Applied, apply
-from service.writes.mutations import (
-    Author,
-    ParsedMutation,
-    PreparedMutation,
-    oldest_stamp,
-    parse_all,
-    prepare,
-)
-from service.writes.prefetch import DeviceState, FeedHead, ReadSet, Snapshot, is_mailbox
+from service.writes.interface import Prepared, PreparedMutations
+from service.writes.mutations import ParsedMutation, parse_all
+from service.writes.prepared import Author, oldest_stamp, prepare
+from service.writes.read_set import ReadSet, is_mailbox
+from service.writes.snapshot import DeviceState, FeedHead, Snapshot
 from service.writes.timelines import TimelineChanged
 from service.writes.visit_columns import (
-    PreparedVisitColumns,
     VisitColumns,
     parse_visit_columns_in_turns,
     prepare_visit_columns,
@@ -99,12 +93,8 @@ class Exchange:
         # Read before it waits for a batch, which holds locks.
         self.visits = visits
         self.readings = parse_all(request.mutations) if self.visits is None else []
-        self.names = (
-            ReadSet.of(self.readings)
-            if self.visits is None
-            else ReadSet.of_visit_columns(self.visits)
-        )
-        self.items: Sequence[PreparedMutation | PreparedVisitColumns] = []
+        self.names = ReadSet.of(self.readings) if self.visits is None else self.visits.read_set()
+        self.items: Prepared = PreparedMutations([])
         self.fresh = 0
         self.heads: dict[str, FeedHead] | None = None
         self.own: dict[str, int] = {}
@@ -219,7 +209,9 @@ class Exchanges:
                 await _look(
                     connection,
                     exchanges,
-                    partial(prefetch.lock_and_read, names=names, lock_ms=self._lock_ms(exchanges)),
+                    partial(
+                        prefetch.lock_and_read, read_set=names, lock_ms=self._lock_ms(exchanges)
+                    ),
                 )
                 await failpoints.hit(failpoints.PUSH_LOCKED)
                 for exchange in exchanges:
@@ -227,16 +219,15 @@ class Exchanges:
                 good = [exchange for exchange in exchanges if exchange.error is None]
                 if not good:
                     return
-                items = [item for exchange in good for item in exchange.items]
+                items = [exchange.items for exchange in good]
                 done = queries.acknowledge([_acknowledged(exchange) for exchange in good], now)
                 applied = await apply(
                     connection, items, now, self._settings, exchanges[0].look, [done]
                 )
                 await failpoints.hit(failpoints.PUSH_WRITTEN)
             await failpoints.hit(failpoints.PUSH_COMMITTED)
-        verdicts = iter(applied.verdicts)
-        for exchange in good:
-            exchange.verdicts += islice(verdicts, exchange.fresh)
+        for exchange, verdicts in zip(good, applied.verdicts, strict=True):
+            exchange.verdicts += verdicts
             _note_heads(exchange, applied)
             metrics.pushed(exchange.request.mutations, exchange.verdicts)
 
@@ -251,7 +242,8 @@ class Exchanges:
         left with it as its error.
         """
         known, mutations = exchange.state.acked, exchange.request.mutations
-        exchange.verdicts, exchange.items, exchange.heads, exchange.own = [], [], None, {}
+        exchange.verdicts, exchange.heads, exchange.own = [], None, {}
+        exchange.items = PreparedMutations([])
         if mutations[0].seq > known + 1:
             exchange.error = Problem(
                 SEQ_GAP,
@@ -292,9 +284,11 @@ class Exchanges:
         )
         exchange.fresh = len(mutations) - len(repeated)
         if exchange.visits is not None and not repeated:
-            exchange.items = [prepare_visit_columns(author, exchange.visits, exchange.now)]
+            exchange.items = prepare_visit_columns(author, exchange.visits, exchange.now)
         else:
-            exchange.items = prepare(author, exchange.readings[len(repeated) :], exchange.now)
+            exchange.items = PreparedMutations(
+                prepare(author, exchange.readings[len(repeated) :], exchange.now)
+            )
 
     def _cipher(self, exchange: Exchange) -> FieldCipher:
         return self._settings.keyring.cipher(exchange.look.encryption)
@@ -425,7 +419,9 @@ async def _is_ahead(connection: Connection, cursor: Cursor, look: Snapshot) -> b
 
 
 def _acknowledged(exchange: Exchange) -> queries.Acknowledged:
-    stamps = [exchange.state.last_stamp, *(item.last_stamp for item in exchange.items[-1:])]
+    stamps = [exchange.state.last_stamp]
+    if exchange.items:
+        stamps.append(exchange.items.last_stamp)
     return queries.Acknowledged(
         exchange.device, exchange.acked, max(stamps), exchange.offset_ms, exchange.request.queued
     )

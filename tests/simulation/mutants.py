@@ -18,7 +18,18 @@ from service.kit.outcomes import Outcome
 from service.kit.sql import Cte
 from service.sync import exchange, feed_views, pull
 from service.tallies.deltas import TallyDeltas
-from service.writes import held_queries, judge, log_queries, prefetch, queries
+from service.writes import (
+    author_rules,
+    held_queries,
+    judge,
+    log_queries,
+    prefetch,
+    queries,
+    snapshot,
+    validities,
+    visit_columns,
+)
+from service.writes.interface import NewRows
 from simulator.troubles import LOST_CONNECTIONS, STALLS, TWO_SERVERS
 from sync_protocol import clock
 from sync_protocol.device import Device, Unreachable
@@ -27,7 +38,7 @@ from sync_protocol.merge import Edit
 
 _NOTHING = Cte("nothing", "SELECT 1", ())
 
-batch: Any = importlib.import_module("service.writes.unit_of_work")
+merged: Any = importlib.import_module("service.writes.merged")
 
 Patch = pytest.MonkeyPatch
 Break = Callable[[Patch], None]
@@ -36,7 +47,7 @@ Break = Callable[[Patch], None]
 def skip_the_counter_lock(patch: Patch) -> None:
     """Reads the heads without locking them."""
 
-    for name in ("_push_sql", "_find_sql"):
+    for name in ("push_sql", "grids_sql"):
         plain = getattr(prefetch, name)
         patch.setattr(
             prefetch,
@@ -60,13 +71,13 @@ def accept_a_repeated_seq(patch: Patch) -> None:
 
 def ignore_base(patch: Patch) -> None:
     """Takes every edit for one that saw the newest state."""
-    plain = batch.merge
+    plain = merged.merge
 
     def merge(kind: Any, record: Any, edit: Edit, rev: int) -> Any:
         edit.base, edit.rebased = 2**60, False
         return plain(kind, record, edit, rev)
 
-    patch.setattr(batch, "merge", merge)
+    patch.setattr(merged, "merge", merge)
 
 
 def do_not_correct_clocks(patch: Patch) -> None:
@@ -91,14 +102,20 @@ def drop_conflicts(patch: Patch) -> None:
 
 def never_echo(patch: Patch) -> None:
     """Never sends a device what became of its own merged or corrected records."""
-    for module, name in ((batch.records, "columns_of"), (batch, "_columns_of")):
-        plain = getattr(module, name)
+    plain = merged.records.columns_of
 
-        def silent(*given: Any, plain: Any = plain) -> Any:
-            columns = plain(*given)
-            return columns | {"echo": [False] * len(columns["id"])}
+    def columns_of(*given: Any) -> Any:
+        columns = plain(*given)
+        return columns | {"echo": [False] * len(columns["id"])}
 
-        patch.setattr(module, name, silent)
+    patch.setattr(merged.records, "columns_of", columns_of)
+    new_rows = visit_columns.TakenVisits.new_rows
+
+    def silent(self: Any, cipher: Any) -> Any:
+        for kind, columns in new_rows(self, cipher):
+            yield NewRows(kind, {**columns, "echo": [False] * len(columns["id"])})
+
+    patch.setattr(visit_columns.TakenVisits, "new_rows", silent)
 
 
 def run_the_cursor_ahead(patch: Patch) -> None:
@@ -150,7 +167,7 @@ def judge_rights_at_the_sync(patch: Patch) -> None:
     def writing_posts(posts: Any, kind: str, grid: str) -> Any:
         return plain([post for post in posts if post.valid_to is None], kind, grid)
 
-    patch.setattr(judge, "writing_posts", writing_posts)
+    patch.setattr(validities, "writing_posts", writing_posts)
 
 
 def take_forked_devices_for_honest(patch: Patch) -> None:
@@ -195,7 +212,7 @@ def show_contact_members_every_record(patch: Patch) -> None:
 
 def forget_assignments(patch: Patch) -> None:
     """Does not show a problem where it was assigned."""
-    patch.setattr(prefetch.Snapshot, "assigned_to", lambda *_: {})
+    patch.setattr(snapshot.Snapshot, "assigned_to", lambda *_: {})
 
 
 def keep_what_a_former_view_showed(patch: Patch) -> None:
@@ -211,7 +228,7 @@ def keep_what_a_former_view_showed(patch: Patch) -> None:
 
 def believe_every_late_stamp(patch: Patch) -> None:
     """Applies what comes long after a post's end."""
-    patch.setattr(judge.Judge, "_is_timely", lambda *_: True)
+    patch.setattr(author_rules.AuthorRules, "_is_timely", lambda *_: True)
 
 
 async def _set_acknowledged(exchanges: Any, acknowledged: Sequence[tuple[str, int]]) -> None:
