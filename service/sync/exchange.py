@@ -22,6 +22,7 @@ from service.runtime import failpoints
 from service.runtime.group_commit import GroupCommitter
 from service.runtime.yielding import let_others_run
 from service.sync import feed_views, pull
+from service.sync.pull_plan import Page, PullPlan
 from service.writes import log_queries, prefetch, queries, timelines
 from service.writes.apply import Applied, apply
 from service.writes.interface import Prepared, PreparedMutations
@@ -311,7 +312,7 @@ class Exchanges:
         feeds, reader = await feed_views.feeds_for(
             self._database, exchange.look, exchange.staff_code, exchange.heads, exchange.now
         )
-        plan = pull.PullPlan(
+        plan = PullPlan(
             feeds, cursor, exchange.device, (first_new, last_own), request.again, exchange.own
         )
         if plan.stale_grids:
@@ -554,7 +555,7 @@ def _upgrade_needed(protocol: int, **members: Any) -> Problem:
     return Problem(UPGRADE, text, minimum=MINIMUM, **members)
 
 
-def _written(exchange: Exchange, page: pull.Page) -> bytes:
+def _written(exchange: Exchange, page: Page) -> bytes:
     """The answer: the changes are JSON already."""
     request, cursor = exchange.request, exchange.valid_cursor
     if page.changes:

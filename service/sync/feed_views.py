@@ -8,7 +8,7 @@ from datetime import datetime
 from service.audit.audit_log import record
 from service.identity.views import View, present_views
 from service.kit.database import Database
-from service.sync.pull import Feed, Reader
+from service.sync.pull_plan import Feed, Reader
 from service.writes import queries
 from service.writes.snapshot import FeedHead, Snapshot
 from sync_protocol.periods import local_day

@@ -16,7 +16,7 @@ from service.identity import rights
 from service.kit.errors import Problem
 from service.kit.outcomes import Outcome
 from service.kit.sql import Cte
-from service.sync import exchange, feed_views, pull
+from service.sync import exchange, feed_sql, feed_views, pull, pull_plan
 from service.tallies.deltas import TallyDeltas
 from service.writes import (
     author_rules,
@@ -130,14 +130,14 @@ def run_the_cursor_ahead(patch: Patch) -> None:
 
 def keep_dropped_grids(patch: Patch) -> None:
     """Never names the grids that left a scope."""
-    plain = pull.PullPlan.to_page
+    plain = pull_plan.PullPlan.to_page
 
     def end(*args: Any, **named: Any) -> Any:
         page = plain(*args, **named)
         page.dropped = []
         return page
 
-    patch.setattr(pull.PullPlan, "to_page", end)
+    patch.setattr(pull_plan.PullPlan, "to_page", end)
 
 
 def never_take_credit_back(patch: Patch) -> None:
@@ -192,22 +192,22 @@ def forget_departures(patch: Patch) -> None:
 
 def _without_caches(patch: Patch) -> None:
     """The statements of the feed are made anew."""
-    for name in ("_feed_sql", "_count_sql", "_copies_sql"):
+    for name in ("feed_sql", "count_sql", "copies_sql"):
         patch.setattr(pull, name, getattr(pull, name).__wrapped__)
 
 
 def show_supervisors_every_field(patch: Patch) -> None:
     """Gives every phone the personal fields and exact places."""
     _without_caches(patch)
-    patch.setattr(pull, "absent_on_devices", lambda *_: frozenset())
-    patch.setattr(pull, "goes_to_devices", lambda *_: True)
+    patch.setattr(feed_sql, "absent_on_devices", lambda *_: frozenset())
+    patch.setattr(feed_sql, "goes_to_devices", lambda *_: True)
 
 
 def show_contact_members_every_record(patch: Patch) -> None:
     """Gives whom a part is shown the whole grid."""
     _without_caches(patch)
-    plain = pull.shown_in
-    patch.setattr(pull, "shown_in", lambda *given: f"({plain(*given)} OR true)")
+    plain = feed_sql.shown_in
+    patch.setattr(feed_sql, "shown_in", lambda *given: f"({plain(*given)} OR true)")
 
 
 def forget_assignments(patch: Patch) -> None:
