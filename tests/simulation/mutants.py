@@ -5,10 +5,12 @@ that cannot fail proves nothing.
 import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 
 from service.http import ids
@@ -16,7 +18,7 @@ from service.identity import rights
 from service.kit.errors import Problem
 from service.kit.outcomes import Outcome
 from service.kit.sql import Cte
-from service.sync import exchange, feed_sql, feed_views, pull, pull_plan
+from service.sync import device_state, exchange, feed_sql, feed_views, pull, pull_plan
 from service.tallies.deltas import TallyDeltas
 from service.writes import (
     author_rules,
@@ -38,6 +40,7 @@ from sync_protocol.merge import Edit
 
 _NOTHING = Cte("nothing", "SELECT 1", ())
 
+push: Any = importlib.import_module("service.sync.push")
 merged: Any = importlib.import_module("service.writes.merged")
 
 Patch = pytest.MonkeyPatch
@@ -60,13 +63,13 @@ def skip_the_counter_lock(patch: Patch) -> None:
 
 def accept_a_repeated_seq(patch: Patch) -> None:
     """Applies again what was applied before."""
-    plain = exchange.Exchanges._take
+    plain = push._readied
 
-    async def take(self: Any, connection: Any, one: Any) -> None:
-        one.state.acked = min(one.state.acked, one.request.mutations[0].seq - 1)
-        await plain(self, connection, one)
+    async def readied(connection: Any, state: Any, settings: Any) -> Any:
+        state.device.acked = min(state.device.acked, state.request.message.mutations[0].seq - 1)
+        return await plain(connection, state, settings)
 
-    patch.setattr(exchange.Exchanges, "_take", take)
+    patch.setattr(push, "_readied", readied)
 
 
 def ignore_base(patch: Patch) -> None:
@@ -157,7 +160,7 @@ def keep_the_epoch(patch: Patch) -> None:
     async def never(*_: Any) -> bool:
         return False
 
-    patch.setattr(exchange, "_is_ahead", never)
+    patch.setattr(device_state, "_is_ahead", never)
 
 
 def judge_rights_at_the_sync(patch: Patch) -> None:
@@ -242,7 +245,7 @@ def acknowledge_what_a_limit_kept_out(patch: Patch) -> None:
     """
     plain = exchange.Exchanges._push
 
-    async def push(self: Any, exchanges: Any) -> None:
+    async def go_on(self: Any, exchanges: Any) -> None:
         try:
             await plain(self, exchanges)
         except Problem as problem:
@@ -250,12 +253,15 @@ def acknowledge_what_a_limit_kept_out(patch: Patch) -> None:
                 problem.__cause__, (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
             ):
                 raise
-            await self._stand(exchanges)
+            await self._read_only(exchanges)
             for one in exchanges:
-                one.acked = max(one.acked, one.request.mutations[-1].seq)
-            await _set_acknowledged(self, [(one.device, one.acked) for one in exchanges])
+                acked = max(one.result.acked, one.request.message.mutations[-1].seq)
+                one.result = msgspec.structs.replace(one.result, acked=acked)
+            await _set_acknowledged(
+                self, [(one.request.device, one.result.acked) for one in exchanges]
+            )
 
-    patch.setattr(exchange.Exchanges, "_push", push)
+    patch.setattr(exchange.Exchanges, "_push", go_on)
 
 
 def drop_what_may_not_be_kept(patch: Patch) -> None:
@@ -290,19 +296,28 @@ def forget_the_number_after_a_lost_commit(patch: Patch) -> None:
     """Says that it is not known what became of a push, and puts the acknowledged number back to
     where it was before.
     """
-    plain = exchange.Exchanges._push
+    plain, plain_read = exchange.Exchanges._push, push.read_states
+    before: dict[str, int] = {}
 
-    async def push(self: Any, exchanges: Any) -> None:
+    async def read_states(*given: Any) -> Any:
+        states = await plain_read(*given)
+        before.update((state.request.device, state.device.acked) for state in states)
+        return states
+
+    async def put_back(self: Any, exchanges: Any) -> None:
+        devices = [one.request.device for one in exchanges]
+        for device in devices:
+            before.pop(device, None)
         try:
             await plain(self, exchanges)
         except Problem as problem:
             if isinstance(problem.__cause__, asyncpg.ConnectionDoesNotExistError):
-                await _set_acknowledged(
-                    self, [(one.device, one.state.acked) for one in exchanges if one.look.devices]
-                )
+                known = [(device, before[device]) for device in devices if device in before]
+                await _set_acknowledged(self, known)
             raise
 
-    patch.setattr(exchange.Exchanges, "_push", push)
+    patch.setattr(push, "read_states", read_states)
+    patch.setattr(exchange.Exchanges, "_push", put_back)
 
 
 def make_ids_without_the_key(patch: Patch) -> None:
@@ -322,12 +337,21 @@ def keep_acknowledged_numbers_in_the_process(patch: Patch) -> None:
     """Looks a device's acknowledged number up once, and then keeps it in the process; not beyond a
     push that failed, nor while another of the device is under way.
     """
-    plain, answer = exchange.Exchanges._take, exchange.Exchanges.answer
+    plain, answer = push._readied, exchange.Exchanges.answer
+    plain_push = exchange.Exchanges._push
+    process: ContextVar[Any] = ContextVar("process")
 
-    async def take(self: Any, connection: Any, one: Any) -> None:
-        one.state.acked = vars(self)["kept"].get(one.device, one.state.acked)
-        await plain(self, connection, one)
-        vars(self)["taken"][one.device] = one.acked
+    async def in_process(self: Any, exchanges: Any) -> None:
+        process.set(self)
+        await plain_push(self, exchanges)
+
+    async def readied(connection: Any, state: Any, settings: Any) -> Any:
+        device, of_process = state.request.device, vars(process.get())
+        state.device.acked = of_process["kept"].get(device, state.device.acked)
+        found = await plain(connection, state, settings)
+        if not isinstance(found, Problem):
+            of_process["taken"][device] = found.acked
+        return found
 
     async def keep(self: Any, caller: Any, request: Any, now: Any) -> bytes:
         kept, taken, under_way = (
@@ -347,7 +371,8 @@ def keep_acknowledged_numbers_in_the_process(patch: Patch) -> None:
             kept[caller.device] = max(kept[caller.device], taken[caller.device])
         return done
 
-    patch.setattr(exchange.Exchanges, "_take", take)
+    patch.setattr(push, "_readied", readied)
+    patch.setattr(exchange.Exchanges, "_push", in_process)
     patch.setattr(exchange.Exchanges, "answer", keep)
 
 
