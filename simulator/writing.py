@@ -245,4 +245,4 @@ class Writer:
 
 def new_id(phone: Device) -> str:
     """An id for a new record."""
-    return phone._id_for("visit", {}, GRIDS[0])
+    return phone.id_for("visit", {}, GRIDS[0])
