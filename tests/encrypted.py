@@ -5,6 +5,7 @@ database, changing keys.
 import base64
 import json
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from service.identity.tokens import Tokens
@@ -33,7 +34,7 @@ def use_keys(world: World, *keys: bytes) -> Keyring:
     """
     keyring = Keyring(keys)
     world.state.settings.__dict__["keyring"] = keyring
-    world.state.of(Tokens)._loaded = 1e18
+    world.state.of(Tokens).reloaded_every_s = inf
     return keyring
 
 

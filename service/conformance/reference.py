@@ -198,6 +198,10 @@ class Phones:
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
 
+    def device(self, name: str) -> str:
+        """The device id that a phone has now."""
+        return self._phones[name].device.id
+
     async def _end(self, name: str) -> None:
         self._phones.pop(name).close()
         await self._clients.pop(name).aclose()

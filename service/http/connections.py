@@ -377,6 +377,13 @@ def sweep(server: ServerState, loop: asyncio.AbstractEventLoop) -> None:
         _swept.discard(server)
 
 
+def open_connections() -> list[LimitedConnection]:
+    """The connections of the servers of this process."""
+    return [
+        one for server in _swept for one in server.connections if isinstance(one, LimitedConnection)
+    ]
+
+
 def shed_idle(connections: Iterable[Any], count: int = _SHED) -> int:
     """Closes the connections that have been idle for longest; how many."""
     idle = [

@@ -36,8 +36,8 @@ from service.writes.log_queries import insert_blocks, read_bodies, rewrite_block
 from service.writes.originals import is_plain, original_place
 from sync_protocol.records import KINDS, Kind
 
-_AT_ONCE = 500
-_BLOCKS_AT_ONCE = 100
+AT_ONCE = 500
+BLOCKS_AT_ONCE = 100
 _ASKED_EVERY_S = 0.2
 Progress = Callable[[str, int], None]
 
@@ -72,18 +72,18 @@ async def reencrypt(
             database,
             work,
             partial(_table_rows, table),
-            _AT_ONCE,
+            AT_ONCE,
             partial(progress, table.name),
             None,
         )
     await _go_through(
-        database, work, _log_rows, _AT_ONCE, partial(progress, "mutation"), queries.FIRST_LINE
+        database, work, _log_rows, AT_ONCE, partial(progress, "mutation"), queries.FIRST_LINE
     )
     await _go_through(
         database,
         work,
         _block_rows,
-        _BLOCKS_AT_ONCE,
+        BLOCKS_AT_ONCE,
         partial(progress, "mutation_body"),
         queries.FIRST_BLOCK,
     )
@@ -202,7 +202,7 @@ async def _table_rows(
         (*table.columns, *table.read),
         table.where,
         after,
-        _AT_ONCE,
+        AT_ONCE,
     )
     changed = []
     for row in rows:
@@ -386,7 +386,7 @@ async def _log_rows(
 ) -> tuple[Sequence[Row], int, LineKey]:
     """Lines whose body, verdict or digest is not in the present form by the newest key."""
     cipher = work.cipher
-    rows = await sql.lock_log(connection, cipher.keyring.kid, after, _AT_ONCE)
+    rows = await sql.lock_log(connection, cipher.keyring.kid, after, AT_ONCE)
     bodies = await read_bodies(connection, cipher, rows)
     moved: dict[tuple[str, datetime], list[tuple[int, bytes]]] = defaultdict(list)
     changed = []
@@ -459,7 +459,7 @@ async def _block_rows(
     work: _Work, connection: Connection, after: queries.BlockKey
 ) -> tuple[Sequence[Row], int, queries.BlockKey]:
     """Blocks that an older key encrypted."""
-    rows = await sql.lock_blocks(connection, work.cipher.keyring.kid, after, _BLOCKS_AT_ONCE)
+    rows = await sql.lock_blocks(connection, work.cipher.keyring.kid, after, BLOCKS_AT_ONCE)
     blocks = []
     for row in rows:
         anew = rewritten(row, lambda seq, content: None, work.cipher)

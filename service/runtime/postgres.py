@@ -190,7 +190,7 @@ def stop_left_server(folder: Path) -> None:
                 raise OSError(f"its server does not stop: {error}") from error
 
 
-class _Programs:
+class Programs:
     """PostgreSQL's programs, and the user that they run as: as root another one, for PostgreSQL
     refuses to run as root.
     """
@@ -225,7 +225,7 @@ class _Programs:
 
 def _start(data: Path, config: Mapping[str, str]) -> str:
     try:
-        programs = _Programs()
+        programs = Programs()
         if programs.user:
             data = reachable_data(programs.user, data)
         else:
@@ -316,7 +316,7 @@ def _alive(data: Path) -> bool:
         return False
 
 
-def _initdb(data: Path, programs: _Programs) -> None:
+def _initdb(data: Path, programs: Programs) -> None:
     options = [
         "--auth=trust",
         "--encoding=utf8",
@@ -339,7 +339,7 @@ def _write_config(data: Path, config: Mapping[str, str]) -> None:
             file.write("\n" + include)
 
 
-def _running(data: Path, programs: _Programs) -> bool:
+def _running(data: Path, programs: Programs) -> bool:
     """Whether a server runs on this data; pg_ctl also tells a recycled process id from a
     postmaster.
     """
@@ -355,7 +355,7 @@ def _stop_if_last(data: Path, users: IO[str]) -> None:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return  # another process still uses it
-    programs, data = _Programs(), data.resolve()
+    programs, data = Programs(), data.resolve()
     if _running(data, programs):
         programs.run("pg_ctl", data, "-w", "-m", "fast", "stop")
 

@@ -30,7 +30,7 @@ from sync_protocol.vocabulary import CODE_LENGTH
 
 _AT_ONCE = 5_000
 # Revisions in the grids of a part; one village may have more.
-_PART = 60_000
+PART_REVS = 60_000
 # Looks at a part that differs and is being written to, before one look holds the writers back.
 _LOOKS = 4
 # Above every code, by the order of bytes that all columns of codes have.
@@ -71,7 +71,7 @@ class _Recount(msgspec.Struct):
     visited: dict[tuple[str, str], set[str]]
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What a look at a part has found, and the revisions at which its grids stood then."""
 
     heads: dict[str, int]
@@ -126,7 +126,7 @@ async def parts_of(connection: Connection) -> list[Cte]:
     )
     begins, revs = [""], 0
     for row in rows:
-        if revs and revs + row["revs"] > _PART:
+        if revs and revs + row["revs"] > PART_REVS:
             begins.append(row["village"])
             revs = 0
         revs += row["revs"]
@@ -148,7 +148,7 @@ async def check(connection: Connection, settings: Settings, part: Cte) -> list[D
         if seen.heads == heads:
             return seen.found
     async with _held(connection):
-        return (await _see(connection, settings, part)).found
+        return (await see(connection, settings, part)).found
 
 
 async def mend(
@@ -160,7 +160,7 @@ async def mend(
     `note` is told in the same transaction how many rows those are.
     """
     async with _held(connection):
-        found = (await _see(connection, settings, part)).found
+        found = (await see(connection, settings, part)).found
         if found:
             await _put_right(connection, found)
             await note(connection, len(found))
@@ -189,12 +189,12 @@ async def _held(connection: Connection) -> AsyncIterator[None]:
         yield
 
 
-async def _look(connection: Connection, settings: Settings, part: Cte) -> _Seen:
+async def _look(connection: Connection, settings: Settings, part: Cte) -> Seen:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await _see(connection, settings, part)
+        return await see(connection, settings, part)
 
 
-async def _see(connection: Connection, settings: Settings, part: Cte) -> _Seen:
+async def see(connection: Connection, settings: Settings, part: Cte) -> Seen:
     """Counts a part anew and compares, in the caller's transaction, which sees one state."""
     rows = await connection.fetch(
         "SELECT grid, rev FROM counter WHERE grid >= $1 AND grid < $2", *part
@@ -204,7 +204,7 @@ async def _see(connection: Connection, settings: Settings, part: Cte) -> _Seen:
     for table, wanted in truth.tallies.items():
         found += await _compare(connection, part, table, wanted)
     found += await _compare_visited(connection, part, truth.visited)
-    return _Seen({row["grid"]: row["rev"] for row in rows}, found)
+    return Seen({row["grid"]: row["rev"] for row in rows}, found)
 
 
 # ----------------------------------------------------------------------------------------- counting

@@ -19,7 +19,7 @@ WEEK = "2026-W47"  # 16 to 22 November 2026; the world's clock stands at Friday 
 
 def go(world: World, text: str) -> None:
     """Moves the clock to a moment in Baotou."""
-    world.clock._now = datetime.fromisoformat(text + "+08:00").astimezone(UTC)
+    world.clock.stand_at(datetime.fromisoformat(text + "+08:00").astimezone(UTC))
 
 
 def visit(world: World, phone: Phone, at: str | None = None, **fields: Any) -> None:

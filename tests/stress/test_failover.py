@@ -16,7 +16,7 @@ from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import (
     SUPERUSER,
-    _Programs,
+    Programs,
     as_role,
     database_of,
     embedded,
@@ -58,7 +58,7 @@ class Pair:
         await self._start_replica()
 
     def _copy(self) -> None:
-        programs = _Programs()
+        programs = Programs()
         data = self._folder / "replica" / "postgres"
         data.parent.mkdir(mode=0o711)
         data = reachable_data(programs.user, data) if programs.user else data
