@@ -9,7 +9,8 @@ from math import inf
 from typing import Any
 
 from service.identity.tokens import Tokens
-from service.kit.encryption import Keyring, new_key, read_keys
+from service.kit.encryption import Keyring
+from service.kit.key_file import new_key, read_keys
 from simulator.places import SUPERVISOR
 from tests.world import FAR_GRID, SECRETARY, WORKER, WirePhone, World
 

@@ -32,7 +32,8 @@ from service.organisation.units import (
     scope_of,
     week_or_month,
 )
-from service.summaries.summary import DutyTotals, summary
+from service.summaries.answers import DutyTotals
+from service.summaries.summary import summary
 from service.writes.server_writes import write_as_cadre
 from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid

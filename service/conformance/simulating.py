@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx
 
+from service.conformance.comparing import canonical
 from service.conformance.fake_server import PASSWORD
 from service.conformance.loopback import serving
-from service.conformance.playing import Client, ClientFailed, Finding, canonical
+from service.conformance.playing import Client, ClientFailed, Finding
 from service.conformance.real_service import VILLAGE, RealService, Services
 from service.conformance.reference import Phones
 from service.conformance.transcripts import Step, complete, live

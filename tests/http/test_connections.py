@@ -14,7 +14,7 @@ import pytest
 
 from service.http import body as bodies
 from service.http import connections
-from service.http.connections import Limits
+from service.http.connection_limits import Limits
 from service.runtime.admission import LoadShedding
 from service.runtime.concurrency import ConcurrencyLimit
 from tests.sockets import Wire, serving

@@ -13,7 +13,8 @@ import pytest
 
 from service.app import create_app
 from service.identity.tokens import Tokens
-from service.kit.encryption import KeyMissing, make_key_file, new_key, read_keys
+from service.kit.encryption import KeyMissing
+from service.kit.key_file import make_key_file, new_key, read_keys
 from service.kit.settings import Settings
 from service.privacy.reencrypt import reencrypt
 from service.runtime.postgres import as_role

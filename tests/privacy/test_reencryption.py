@@ -16,7 +16,8 @@ from service.kit import encryption_v1
 from service.kit.encryption import MARKER, Keyring, Place
 from service.privacy import reencrypt as reencrypting
 from service.privacy.purge import purge
-from service.privacy.reencrypt import Outcome, reencrypt
+from service.privacy.reencrypt import reencrypt
+from service.privacy.reencrypted_values import Outcome
 from tests.encrypted import (
     another_key,
     as_text,

@@ -16,13 +16,13 @@ from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import (
     SUPERUSER,
-    Programs,
     as_role,
     database_of,
     embedded,
     fresh_database,
     temporary_folder,
 )
+from service.runtime.postgres_programs import Programs
 from service.runtime.system_user import reachable_data
 from simulator.places import NOW, PASSWORD
 from simulator.throwaway import CHEAP, ROLES, TEST_CONFIG

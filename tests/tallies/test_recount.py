@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from service.tallies import recount as checking
+from service.tallies.counting import Part
 from service.tallies.recount import differences, mend, parts_of
 from simulator.places import TOWNSHIP, VILLAGE
 from sync_protocol import periods
@@ -422,7 +423,7 @@ async def test_phones_hand_in_while_a_check_is_under_way_and_only_what_stays_wro
     looks: list[bool] = []
     see = checking.see
 
-    async def busy(connection: Any, settings: Any, part: checking.Cte) -> Any:
+    async def busy(connection: Any, settings: Any, part: Part) -> Any:
         """Somebody writes in the part during every look, unless that look holds writers back."""
         seen = await see(connection, settings, part)
         if part.begins <= GRID < part.ends:
