@@ -43,7 +43,7 @@ from simulator.servers import Servers, patient
 from simulator.visible import EVERY_POST, HIDDEN, Post, view_of
 from simulator.writing import Writer, new_id
 from sync_protocol.device import Refused, SyncReport, Unreachable
-from sync_protocol.device.device import moment_at
+from sync_protocol.moments import moment_at
 from sync_protocol.periods import from_ms, to_ms
 
 START = datetime(2026, 11, 16, 0, 0, tzinfo=UTC)

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from service.conformance.transcripts import Step
-from sync_protocol.fields import SetChange
+from sync_protocol.cleaning import UnfitFields, clean_fields
 from sync_protocol.periods import to_ms
-from sync_protocol.records import KINDS, UnfitFields, clean_fields
+from sync_protocol.records import KINDS
+from sync_protocol.sets import SetChange
 
 _KNOWN_KINDS = {*KINDS, "article"}
 ABSENT = "–"

@@ -20,8 +20,8 @@ from service.conformance.real_service import VILLAGE, RealService, Services
 from service.conformance.reference import Phones
 from service.conformance.transcripts import Step, complete, live
 from service.runtime.leftovers import own_folder
-from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import monthly_summary_id, uuid7, weekly_analysis_id
+from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import from_ms, local_day, month_of, week_of
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text

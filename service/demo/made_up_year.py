@@ -12,8 +12,8 @@ from service.kit.sql import NULL_CELL, copy_field
 from service.kit.workdays import is_workday
 from service.organisation import generator
 from sync_protocol import periods
-from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, monthly_summary_id, weekly_analysis_id
+from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import SHANGHAI, from_ms, midnight, month_of, to_ms, week_of
 from sync_protocol.vocabulary import DUTIES, SEVERITIES
 

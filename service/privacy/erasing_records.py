@@ -13,10 +13,11 @@ from service.privacy import erasure_queries as sql
 from service.records.queries import Stored, load
 from service.writes import erased_queries
 from service.writes.server_writes import write_as_server
-from sync_protocol.fields import SetOf
-from sync_protocol.merge import GRID, LIFE
+from sync_protocol.kinds import Kind
 from sync_protocol.messages import Mutation
-from sync_protocol.records import ERASED, Kind
+from sync_protocol.record_state import GRID, LIFE
+from sync_protocol.records import ERASED
+from sync_protocol.sets import SetOf
 
 SYSTEM = "erasure"
 

@@ -18,7 +18,8 @@ from service.privacy.queries import cadre_record
 from service.records.queries import load
 from service.writes import erased, erased_queries
 from sync_protocol.ids import server_device_id
-from sync_protocol.records import ERASED, HOUSEHOLD, KINDS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.records import ERASED, HOUSEHOLD, KINDS
 
 _AT_ONCE = 200
 Work = Callable[[Connection], Awaitable[Mapping[str, int]]]

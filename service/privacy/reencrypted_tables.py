@@ -12,7 +12,8 @@ from service.kit.encryption import Place, Undecrypted
 from service.privacy import reencrypt_queries as sql
 from service.privacy.reencrypted_values import Work
 from service.writes.originals import is_plain, original_place
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.records import KINDS
 
 
 class Table(NamedTuple):

@@ -30,9 +30,9 @@ from service.problems.answers import (
 from service.problems.detail import absent, detail, item, read_detail, view_of
 from service.problems.queries import Filters
 from service.writes.server_writes import write_as_cadre
-from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
+from sync_protocol.moments import canonical_moment
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import DUTIES, SEVERITIES, STATES

@@ -43,8 +43,8 @@ from service.writes.visit_columns import (
 )
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, read_cursor, sign_cursor
-from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import Conflict, SyncRequest, Verdict, VerifyRequest, encode
+from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.texts import Text
 from sync_protocol.version import MINIMUM

@@ -31,9 +31,10 @@ from service.kit.localization import localized
 from service.kit.sql import renumbered
 from service.records.columns import MOMENT_JSON, fields_json, personal_array
 from sync_protocol.cursor import Cursor, Position
+from sync_protocol.kinds import Kind
 from sync_protocol.messages import PAGE_BYTES, showable_json
 from sync_protocol.periods import local_day
-from sync_protocol.records import KINDS, VISIT, Kind
+from sync_protocol.records import KINDS, VISIT
 from sync_protocol.windows import Windows, windows_on
 
 

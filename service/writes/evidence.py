@@ -11,8 +11,9 @@ from service.records import queries as records
 from service.writes import queries
 from service.writes.judge import Assigned, Evidence, Validities, by_ties_alone, written_of
 from service.writes.mutations import PreparedMutation
-from sync_protocol.merge import GRID
-from sync_protocol.records import HOUSEHOLD, KINDS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.record_state import GRID
+from sync_protocol.records import HOUSEHOLD, KINDS
 
 
 class _Wanted:

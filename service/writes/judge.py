@@ -13,11 +13,13 @@ from service.writes.mutations import Author, HoldReason, PreparedMutation
 from service.writes.prefetch import Erased
 from service.writes.visit_columns import PreparedVisitColumns
 from sync_protocol import clock, lifecycle
-from sync_protocol.fields import is_in_the_years
+from sync_protocol.cleaning import too_much_unknown, unknown_bytes
+from sync_protocol.kinds import Kind
 from sync_protocol.limits import MAX_UNKNOWN_BYTES
-from sync_protocol.merge import GRID, Clock, Record
+from sync_protocol.moments import is_in_the_years
 from sync_protocol.periods import SHANGHAI, to_ms
-from sync_protocol.records import HOUSEHOLD, KINDS, VISIT, Kind, too_much_unknown, unknown_bytes
+from sync_protocol.record_state import GRID, Clock, Record
+from sync_protocol.records import HOUSEHOLD, KINDS, VISIT
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import CODE_LENGTH
 

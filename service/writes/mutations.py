@@ -16,14 +16,17 @@ import msgspec
 from service.identity.rights import PostHeld
 from service.kit.settings import Settings
 from sync_protocol import clock, ids
+from sync_protocol.cleaning import UnfitFields, clean_fields, clean_many
 from sync_protocol.cursor import Position
 from sync_protocol.decoding import OddMutation, flaw_of, shown
-from sync_protocol.fields import OUTSIDE_THE_YEARS, InvalidValue, canonical_moment, is_in_the_years
+from sync_protocol.fields import InvalidValue
+from sync_protocol.kinds import Kind
 from sync_protocol.limits import MAX_MUTATION_BYTES, showable
-from sync_protocol.merge import Edit
 from sync_protocol.messages import Mutation
+from sync_protocol.moments import OUTSIDE_THE_YEARS, canonical_moment, is_in_the_years
 from sync_protocol.periods import from_ms, to_ms
-from sync_protocol.records import KINDS, Kind, UnfitFields, clean_fields, clean_many
+from sync_protocol.record_state import Edit
+from sync_protocol.records import KINDS
 from sync_protocol.texts import Text, fitted, text_of
 
 

@@ -29,9 +29,12 @@ from service.writes.mutations import Author, HoldReason, PreparedMutation
 from service.writes.prefetch import Erased, Snapshot
 from service.writes.visit_columns import PreparedVisitColumns
 from sync_protocol import clock, lifecycle
-from sync_protocol.merge import Edit, Loss, Record, create, destination, merge
+from sync_protocol.kinds import Kind
+from sync_protocol.merge import create, merge
 from sync_protocol.messages import Conflict, Verdict
-from sync_protocol.records import KINDS, PROBLEM, STEP, VISIT, Kind
+from sync_protocol.moves import destination
+from sync_protocol.record_state import Edit, Loss, Record
+from sync_protocol.records import KINDS, PROBLEM, STEP, VISIT
 
 
 class GridUnlocked(Exception):

@@ -23,11 +23,12 @@ from service.writes.mutations import (
     prepare,
 )
 from sync_protocol import clock
+from sync_protocol.cleaning import clean_columns
 from sync_protocol.limits import MAX_MUTATION_BYTES
 from sync_protocol.merge import first_value
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import to_ms
-from sync_protocol.records import VISIT, clean_columns
+from sync_protocol.records import VISIT
 
 
 class VisitColumns(msgspec.Struct):

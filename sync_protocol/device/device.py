@@ -13,16 +13,17 @@ import httpx
 import msgspec
 
 from sync_protocol import ids
+from sync_protocol.cleaning import clean_fields
 from sync_protocol.clock import ZERO, HybridClock
 from sync_protocol.device.handover import Export, on_clock
 from sync_protocol.device.proof import claims
 from sync_protocol.device.store import Held, Store, View
 from sync_protocol.device.transport import Account, DeviceRevoked, Refused, Transport, Unreachable
 from sync_protocol.drafts import Draft, draft
-from sync_protocol.fields import SetChange, canonical_moment
 from sync_protocol.messages import Mutation, SyncRequest, Verdict, encode
 from sync_protocol.periods import Period, from_ms, local_day, to_ms
-from sync_protocol.records import KINDS, clean_fields
+from sync_protocol.records import KINDS
+from sync_protocol.sets import SetChange
 from sync_protocol.version import PROTOCOL
 
 VERIFY_EVERY_MS = 24 * 3600 * 1000
@@ -351,8 +352,3 @@ class Device:
         # The windows are those of the server's day: this phone's clock may be years off.
         today = local_day(from_ms(self._now() + self._server_offset_ms))
         return claims(self.store.grids(), self.store.pulled(), today, self.own_work_from)
-
-
-def moment_at(ms: int) -> str:
-    """Unix milliseconds in the wire's form of a moment."""
-    return canonical_moment(from_ms(ms))

@@ -12,9 +12,9 @@ from unittest import mock
 import httpx
 import pytest
 
+from sync_protocol.cleaning import UnfitFields
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.messages import Change, Mutation, SyncAnswer, Verdict
-from sync_protocol.records import UnfitFields
 
 GRID = "150202100200001"
 STATEMENTS = 12

@@ -17,8 +17,9 @@ from service.runtime.postgres import as_role
 from service.tallies.recount import differences
 from simulator.places import NOW
 from simulator.throwaway import ROLES
+from sync_protocol.cleaning import clean_fields
 from sync_protocol.periods import local_day
-from sync_protocol.records import KINDS, clean_fields
+from sync_protocol.records import KINDS
 from tests.conftest import cloned, running
 from tests.world import Clock, World
 

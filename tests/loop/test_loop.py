@@ -11,7 +11,7 @@ from service.kit.settings import Settings
 from service.kit.workdays import is_provisional, is_workday
 from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol import periods
-from sync_protocol.device.device import moment_at
+from sync_protocol.moments import moment_at
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, Phone, World
 
 WEEK = "2026-W47"  # 16 to 22 November 2026; the world's clock stands at Friday the 20th, 10:00

@@ -24,7 +24,7 @@ from simulator.troubles import LOST_CONNECTIONS, STALLS, TWO_SERVERS
 from sync_protocol import clock
 from sync_protocol.device import Device, Unreachable
 from sync_protocol.ids import new_uuid7
-from sync_protocol.merge import Edit
+from sync_protocol.record_state import Edit
 
 _NOTHING = Cte("nothing", "SELECT 1", ())
 

@@ -29,8 +29,8 @@ from service.tallies.recount import differences
 from simulator.places import PASSWORD
 from sync_protocol.clock import make_stamp
 from sync_protocol.device import Account, Device, Store, Transport
-from sync_protocol.device.device import moment_at
 from sync_protocol.ids import household_id, uuid7
+from sync_protocol.moments import moment_at
 from sync_protocol.periods import from_ms
 from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER
 

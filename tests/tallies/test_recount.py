@@ -16,8 +16,8 @@ from service.tallies.counting import Part
 from service.tallies.recount import differences, mend, parts_of
 from simulator.places import TOWNSHIP, VILLAGE
 from sync_protocol import periods
-from sync_protocol.device.device import moment_at
 from sync_protocol.lifecycle import OPEN, TRANSITIONS
+from sync_protocol.moments import moment_at
 from sync_protocol.periods import Period, local_day
 from tests.world import FAR_GRID, GRID, OTHER_GRID, Phone, World
 
