@@ -139,7 +139,7 @@ class Ending:
         holding = {
             content_of(mutation)
             for device in self._sim.devices
-            for mutation in device.device.store._mutations("", ())
+            for mutation in device.device.store.written()
         }
         gone_with_phones = any(device.restored for device in self._sim.devices)
         for item in self._sim.written:

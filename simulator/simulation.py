@@ -24,7 +24,16 @@ from service.privacy.reencrypt import reencrypt
 from service.runtime import failpoints
 from service.runtime.postgres import fresh_database
 from simulator import troubles
-from simulator.devices import CADRES, COMMITTEE, CONTACT, GRIDS, SECRETARY, WORKERS, SimDevice
+from simulator.devices import (
+    CADRES,
+    COMMITTEE,
+    CONTACT,
+    GRIDS,
+    SECRETARY,
+    WORKERS,
+    SimDevice,
+    damage,
+)
 from simulator.ending import Ending
 from simulator.history import Failure, check
 from simulator.knowledge import Written, written_by
@@ -34,7 +43,7 @@ from simulator.servers import Servers, patient
 from simulator.visible import EVERY_POST, HIDDEN, Post, view_of
 from simulator.writing import Writer, new_id
 from sync_protocol.device import Refused, SyncReport, Unreachable
-from sync_protocol.device.device import moment_at
+from sync_protocol.moments import moment_at
 from sync_protocol.periods import from_ms, to_ms
 
 START = datetime(2026, 11, 16, 0, 0, tzinfo=UTC)
@@ -253,7 +262,7 @@ class Simulation:
 
     async def _edit(self, device: SimDevice) -> None:
         for _ in range(self.rng.randint(1, 3)):
-            before = int(device.device.store.get("next_seq", "1"))
+            before = device.device.store.next_seq
             places = {(view.kind, view.id): view.grid for view in device.device.records()}
             Writer(self, device).write()
             self._remember(device, before, places)
@@ -264,7 +273,7 @@ class Simulation:
 
     def _remember(self, device: SimDevice, first: int, places: dict[tuple[str, str], str]) -> None:
         """Notes what a phone has written; `places`: where it showed its records before."""
-        for mutation in device.device.store._mutations("WHERE seq >= ? ORDER BY seq", (first,)):
+        for mutation in device.device.store.written(first):
             key = mutation.kind, mutation.id
             moves = mutation.op == "put" and places.get(key, mutation.grid) != mutation.grid
             places[key] = mutation.grid
@@ -426,11 +435,11 @@ class Simulation:
         for others' locks.
         """
         patient.set(waits)
-        await device.device._exchange(SyncReport())
+        await device.device.exchange(SyncReport())
         await self._look_around(device)
 
     def _write_visit(self, device: SimDevice) -> None:
-        before = int(device.device.store.get("next_seq", "1"))
+        before = device.device.store.next_seq
         at = moment_at(self.now_ms + device.ahead_ms)
         device.device.put_unchecked(
             "visit",
@@ -593,9 +602,9 @@ class Simulation:
         for device in self.devices:
             # Promise 12: every round below verifies the copies, and is not the last one while
             # something is healed.
-            self.counts["notices damaged"] += device.device.store._db.execute(
-                "DELETE FROM record WHERE kind = 'held'"
-            ).rowcount
+            self.counts["notices damaged"] += damage(
+                device.path, "DELETE FROM record WHERE kind = 'held'"
+            )
         for _ in range(FINAL_ROUNDS):
             self.now_ms += 25 * 3600 * 1000
             changes = 0

@@ -12,15 +12,16 @@ from typing import Any
 
 import httpx
 
+from service.conformance.comparing import canonical
 from service.conformance.fake_server import PASSWORD
 from service.conformance.loopback import serving
-from service.conformance.playing import Client, ClientFailed, Finding, canonical
+from service.conformance.playing import Client, ClientFailed, Finding
 from service.conformance.real_service import VILLAGE, RealService, Services
 from service.conformance.reference import Phones
 from service.conformance.transcripts import Step, complete, live
 from service.runtime.leftovers import own_folder
-from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import monthly_summary_id, uuid7, weekly_analysis_id
+from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import from_ms, local_day, month_of, week_of
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text

@@ -15,8 +15,9 @@ from typing import Any
 from service.identity.rights import PostHeld, covers
 from service.kit.encryption import MARKER
 from sync_protocol.fields import Place
-from sync_protocol.merge import GRID, LIFE
-from sync_protocol.records import KINDS, PERSONAL, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.record_state import GRID, LIFE
+from sync_protocol.records import KINDS, PERSONAL
 from sync_protocol.vocabulary import CODE_LENGTH
 
 

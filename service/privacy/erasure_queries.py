@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from service.kit.database import Connection, Database, Row
-from sync_protocol.records import ERASED, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.records import ERASED
 
 # -------------------------------------------------------------------------------------- the erasure
 

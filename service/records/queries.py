@@ -19,8 +19,9 @@ from service.kit.encrypted_values import (
 from service.kit.encryption import FieldCipher
 from service.kit.sql import NULL_CELL, Copy, Cte, array, cells, text_array
 from service.records.columns import fields_json, personal_array, storage_of
-from sync_protocol.merge import Clock, Record
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.record_state import Clock, Record
+from sync_protocol.records import KINDS
 
 
 class Stored(msgspec.Struct):

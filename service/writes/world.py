@@ -10,7 +10,7 @@ import msgspec
 from service.identity.rights import PostHeld
 from service.writes.snapshot import Erased
 from sync_protocol import lifecycle
-from sync_protocol.merge import Record
+from sync_protocol.record_state import Record
 
 
 class Assigned(msgspec.Struct):
