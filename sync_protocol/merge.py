@@ -8,8 +8,8 @@ at or above that rev, or the same device: the edit knew what it replaced, and th
 Several who did the same without knowing of each other keep a claim each: who undoes it must know of
 all of them.
 
-A base that the device cannot have seen of this record (`moves.known`) knows nothing of what others did.
-A base of another epoch means nothing either, but what its device saw there, it saw: an edit
+A base that the device cannot have seen of this record (`moves.known`) knows nothing of what others
+did. A base of another epoch means nothing either, but what its device saw there, it saw: an edit
 replaces, deletes and removes what others did before its stamp (promise 9).
 """
 

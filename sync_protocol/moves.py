@@ -1,5 +1,5 @@
-"""Where a record stands: which move between grids stays, and what a device knew of a record that has
-moved.
+"""Where a record stands: which move between grids stays, and what a device knew of a record that
+has moved.
 """
 
 import msgspec
