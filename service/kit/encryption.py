@@ -35,7 +35,7 @@ MARKER = "〔无法解密 · cannot be decrypted〕"
 PREFIX = "gl2."
 _NONCE = 12
 _KID = 4  # bytes of a master key's name in front of bytes
-_KEY = 32  # bytes of a master key
+KEY_BYTES = 32  # of a master key
 _UNKEYED = 12  # bytes of a digest without a key
 _LOGGED_EVERY_S = 60.0
 

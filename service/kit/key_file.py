@@ -2,12 +2,15 @@
 
 import base64
 import binascii
+import logging
 import os
 import secrets
 from pathlib import Path
 
-from service.kit.encryption import _KEY, KeyMissing, log
+from service.kit.encryption import KEY_BYTES, KeyMissing
 from sync_protocol.texts import Text
+
+log = logging.getLogger("gridloop")
 
 
 def read_keys(text: str | None, file: Path) -> list[bytes]:
@@ -56,7 +59,7 @@ def _key(part: str, where: Text) -> bytes:
         key = base64.b64decode(part, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if len(key) != _KEY:
+    if len(key) != KEY_BYTES:
         raise KeyMissing(
             Text(
                 "There is no key in {where}: a key is 32 bytes in URL-safe Base64, 44 characters;"
@@ -90,4 +93,4 @@ def make_key_file(file: Path) -> None:
 
 def new_key() -> str:
     """A new key as settings take it."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(_KEY)).decode()
+    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
