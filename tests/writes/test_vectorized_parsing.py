@@ -251,6 +251,9 @@ def test_new_visits_are_read_and_readied_together_as_one_by_one(
         return
     assert all(item.flaw is None for item in singly)
     found = prepare_visit_columns(author, together, now)
+    assert found.read_set() == found.one_by_one().read_set()
+    assert [*found.ids] == [*found.one_by_one().ids]
+    assert found.last_stamp == found.one_by_one().last_stamp
     assert [*found.stamps] == [item.stamp for item in singly]
     assert [*found.numbers] == [int(item.stamp, 16) for item in singly]
     assert [*found.must_echo] == [not item.as_sent for item in singly]
