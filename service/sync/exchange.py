@@ -354,6 +354,7 @@ async def _look(
     now = min(exchange.now for exchange in exchanges)
     callers = [(exchange.device, exchange.staff_code) for exchange in exchanges]
     look = await look_at(connection, callers, now=now)
+    look.tables.refuse_too_new()
     if look.timeline_changed:
         raise TimelineChanged
     for exchange in exchanges:

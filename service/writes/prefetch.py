@@ -15,6 +15,7 @@ from service.identity.rights import PostHeld, any_present, covers
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
 from service.kit.database import Connection
 from service.kit.sql import array, text_array
+from service.runtime.tables import KEPT, Tables
 from service.writes import timelines
 from service.writes.mutations import ParsedMutation, PreparedMutation
 from service.writes.visit_columns import VisitColumns
@@ -136,8 +137,8 @@ class Snapshot(msgspec.Struct):
     or to their units from elsewhere; `own_work_from`: the stamp from which nobody verifies the own
     resolution; `encryption`: see `service.kit.encryption.State`; `erased`: those     of the named
     records whose personal data was erased; `timeline`: under which the database was last written,
-    `timeline_changed`: whether the database server has begun another one; `ordered`: the feeds of
-    `counters` in order, once somebody has asked for them.
+    `timeline_changed`: whether the database server has begun another one; `tables`: which tables
+    the database has; `ordered`: the feeds of `counters` in order, once somebody has asked for them.
     """
 
     epoch: str = ""
@@ -153,6 +154,7 @@ class Snapshot(msgspec.Struct):
     own_work_from: str = ""
     timeline: str = ""
     timeline_changed: bool = False
+    tables: Tables = Tables(None)
     erased: dict[tuple[str, str], Erased] = {}
     ordered: list[str] = []
 
@@ -270,6 +272,7 @@ _STANDING = (
         "server",
         code="timeline",
         name=f"split_part(timeline, '/', 1) || '/' || {timelines.NUMBER}",
+        place=KEPT,
     ),
     _row(
         "post",
@@ -474,6 +477,7 @@ def _look(rows: Sequence[Any]) -> tuple[Snapshot, bool]:
                 )
             case "timeline":
                 look.timeline, look.timeline_changed = code, name is not None and code != name
+                look.tables = Tables.read(place)
             case "awaited":
                 look.has_waiters = True
             case "erased":
