@@ -38,9 +38,9 @@ T = TypeVar("T")
 log = logging.getLogger("gridloop")
 
 SERVICE, OWNER = "GRIDLOOP_DATABASE_URL", "GRIDLOOP_OWNER_DATABASE_URL"
-AS_ROOT = (
-    "running as root: better start Gridloop as an ordinary user; an embedded PostgreSQL runs"
-    " as the user gridloop-postgres"
+AS_ROOT = Text(
+    "This runs as root: better start Gridloop as an ordinary user. An embedded PostgreSQL runs as"
+    " the user gridloop-postgres."
 )
 
 
@@ -67,7 +67,7 @@ def database_url(
         )
     if not settings.database_url:
         if os.geteuid() == 0:
-            log.warning(AS_ROOT)
+            say(Console(stderr=True), AS_ROOT, "yellow")
         if not makes:
             _refuse_empty(settings.data)
     try:

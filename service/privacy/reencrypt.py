@@ -35,6 +35,7 @@ from service.writes.log_blocks import blocks_of, may_be_located, rewritten
 from service.writes.log_queries import insert_blocks, read_bodies, rewrite_blocks
 from service.writes.originals import is_plain, original_place
 from sync_protocol.records import KINDS, Kind
+from sync_protocol.texts import Text
 
 _AT_ONCE = 500
 _BLOCKS_AT_ONCE = 100
@@ -108,7 +109,7 @@ async def _wait_for_older(database: Database, progress: Progress) -> None:
     async with database.reading() as connection:
         older = await transactions_under_way(connection)
         while older:
-            progress("transactions that began before", len(older))
+            progress(Text("transactions that began before"), len(older))
             await asyncio.sleep(_ASKED_EVERY_S)
             older &= await transactions_under_way(connection)
 
