@@ -42,7 +42,6 @@ from service.inbox import routes as inbox
 from service.inbox.retry_held import keep_retrying
 from service.kit import errors
 from service.kit.database import Database, open_pool
-from service.kit.encryption_queries import refuse_unknown_keys
 from service.kit.errors import Problem
 from service.kit.settings import Settings
 from service.kit.state import State
@@ -54,6 +53,7 @@ from service.privacy import routes as privacy
 from service.problems import routes as problems
 from service.runtime.clocks import ClockWatch, RightClock
 from service.runtime.concurrency import ConcurrencyLimit
+from service.runtime.tables import look
 from service.runtime.tables_watch import FittingTables, TablesWatch
 from service.runtime.write_probe import WriteProbe
 from service.summaries import cadre_report, reports, seal_routes
@@ -98,19 +98,11 @@ async def look_at_database(
 
     A database that is down, or has no tables yet, is asked again at the first sign-in.
     """
-    if settings.has_keys:
-        _ = settings.keyring
     try:
-        async with database.transaction() as connection:
-            await tables.look(connection)
-            wrong = tables.tables.wrong
-            if wrong is not None:
-                if tables.too_new is None:  # it has said so
-                    log.error("%s", wrong)
-                return
-            await refuse_unknown_keys(connection, settings)
-        if clock is not None:
-            await clock.look_if_possible(database)
+        found = await look(database.reading(), settings, None if clock is None else clock.look)
+        tables.note(found)
+        if found.wrong is not None and found.too_new is None:  # of that the watch has told
+            log.error("%s", found.wrong)
     except (Problem, asyncpg.PostgresError) as error:
         log.warning(
             "whether the database has its tables, and the keys are its own, is asked later: %r",
@@ -193,9 +185,9 @@ def create_app(
             looked_up,
             init=timelines.keep,
         )
-        database = Database(pool, analysis, sync)
+        database = Database(pool, analysis, sync, app.state.tables.look_first)
         await look_at_database(database, settings, app.state.tables, clock)
-        await app.state.write_probe.look(database)
+        first_probe = await app.state.write_probe.begin(database)
         app.state.gridloop = State(
             settings,
             database,
@@ -218,7 +210,14 @@ def create_app(
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         watching = asyncio.create_task(app.state.tables.keep(database))
         probing = asyncio.create_task(app.state.write_probe.keep(database))
-        tasks: list[asyncio.Task[None]] = [releasing, noting, checking, watching, probing]
+        tasks: list[asyncio.Task[None]] = [
+            releasing,
+            noting,
+            checking,
+            watching,
+            first_probe,
+            probing,
+        ]
         if clock is not None:
             tasks.append(asyncio.create_task(clock.keep(database)))
         try:

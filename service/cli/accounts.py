@@ -12,7 +12,7 @@ from service.audit.audit_log import record_operator
 from service.cli.console import console
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
-from service.cli.refusals import Refusal
+from service.cli.refusals import Refusal, say
 from service.kit.database import Database
 from sync_protocol.texts import Text
 
@@ -66,10 +66,12 @@ def account_password(
     with database_url(chosen(data)) as settings:
         refuse_weak(password, [staff_code])
         run(settings, give)
-        console.print(
-            f"{staff_code} signs in with this password within {settings.first_password_hours}"
-            " hours and then chooses another."
+        text = Text(
+            "{cadre} signs in with this password within {hours} hours and then chooses another.",
+            cadre=staff_code,
+            hours=settings.first_password_hours,
         )
+        say(console, text, "green")
 
 
 @account_app.command("reset-otp")
@@ -92,10 +94,12 @@ def account_reset_otp(staff_code: str, data: Data = None) -> None:
 
     with database_url(chosen(data)) as settings:
         run(settings, reset)
-    console.print(
-        f"{staff_code} signs in without a code, and sets up another second factor where the role"
-        " asks for one."
+    text = Text(
+        "{cadre} signs in without a code, and sets up another second factor where the role asks"
+        " for one.",
+        cadre=staff_code,
     )
+    say(console, text, "green")
 
 
 @account_app.command("app")
@@ -150,7 +154,8 @@ def account_app_client(
 
     with database_url(chosen(data)) as settings:
         run(settings, add)
-    console.print(f"client_id: {client_id}\nclient_secret (shown once): {secret}")
+    typer.echo("\n".join((f"client_id: {client_id}", f"client_secret: {secret}")))
+    say(console, Text("Keep the secret now: it is not shown again."), "yellow")
 
 
 @account_app.command("end-app")
@@ -168,4 +173,4 @@ def account_end_app(client_id: str, data: Data = None) -> None:
 
     with database_url(chosen(data)) as settings:
         run(settings, end)
-    console.print(f"{client_id} was ended.")
+    say(console, Text("{client} was ended.", client=client_id), "green")

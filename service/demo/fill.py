@@ -101,12 +101,12 @@ async def fill(
         await log.register(connection)
         for place, definition in enumerate(definitions, 1):
             await connection.execute(definition)
-            progress("indexes", place, len(definitions))
+            progress(Text("indexes"), place, len(definitions))
         await connection.executemany(
             "UPDATE counter SET rev = $2 WHERE grid = $1", list(year.heads.items())
         )
         for place, (table, sql) in enumerate(TALLIES.items(), 1):
-            progress("tallies", place, len(TALLIES))
+            progress(Text("tallies"), place, len(TALLIES))
             await connection.execute(f"DELETE FROM {table}")
             await connection.execute(sql)
     async with database.reading() as connection:

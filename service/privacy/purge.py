@@ -3,6 +3,7 @@
 import json
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeAlias
 
 import asyncpg
 
@@ -20,37 +21,37 @@ from service.writes.log_blocks import may_be_located, rewritten
 from service.writes.log_queries import rewrite_blocks
 from service.writes.server_writes import write_as_server
 from sync_protocol.messages import Mutation, canonical_json
+from sync_protocol.texts import Text
 
 AT_ONCE = 500
 BLOCKS_AT_ONCE = 100
 # Half of what the city visits in a day; looking for them reads all visits that are older.
 AT_A_LOOK = 20_000
 _SYSTEM = "purge"
-TRAIL = "lines of the trail"
-TRAIL_KEPT = (
+# What was cleared, older than what, how many.
+Purged: TypeAlias = tuple[Text, Text, int]
+PLACES = Text("locations of visits")
+TRAIL = Text("lines of the trail")
+TRAIL_KEPT = Text(
     "lines of the trail: kept, for this role may not delete them; set GRIDLOOP_OWNER_DATABASE_URL"
 )
 
 
 async def purge(
     database: Database, settings: Settings, now: datetime, dry_run: bool = False
-) -> list[tuple[str, str, int]]:
+) -> list[Purged]:
     """What was cleared, or would be: a name, the age in words, how many."""
     places = now - timedelta(days=settings.location_days)
-    age = f"{settings.location_days} days"
-    report = []
+    age = _days(settings.location_days)
+    report: list[Purged] = []
     if dry_run:
         async with database.reading() as connection:
-            report.append(
-                ("locations of visits", age, await queries.count_located(connection, places))
-            )
+            report.append((PLACES, age, await queries.count_located(connection, places)))
     else:
-        report.append(
-            ("locations of visits", age, await _clear_places(database, settings, places, now))
-        )
+        report.append((PLACES, age, await _clear_places(database, settings, places, now)))
     report.append(
         (
-            "locations in the mutation log",
+            Text("locations in the mutation log"),
             age,
             await _clear_logged_places(database, settings, places, dry_run),
         )
@@ -59,17 +60,17 @@ async def purge(
     if not dry_run:
         await note_counted(database, now)  # before the windows go that hold the counts
     for what in queries.OLD:
-        days = 30 if what == "expired refresh tokens" else 1
+        days = 30 if what == queries.REFRESH_TOKENS else 1
         before = now - timedelta(days=days)
         async with database.transaction() as connection:
             count = await (queries.count_old if dry_run else queries.delete_old)(
                 connection, what, before
             )
-        report.append((what, f"{days} day{'s' if days != 1 else ''}", count))
+        report.append((what, _days(days), count))
     report.append(
         (
-            "interrupted erasures, finished",
-            "any age",
+            Text("interrupted erasures, finished"),
+            Text("any age"),
             await _resume_erasures(database, settings, now, dry_run),
         )
     )
@@ -85,11 +86,15 @@ async def _resume_erasures(
     return await resume_unfinished(Erasing(database, settings, now))
 
 
-async def _purge_trail(settings: Settings, now: datetime, dry_run: bool) -> tuple[str, str, int]:
+def _days(days: int) -> Text:
+    return Text("1 day") if days == 1 else Text("{days} days", days=days)
+
+
+async def _purge_trail(settings: Settings, now: datetime, dry_run: bool) -> Purged:
     """Deletes old lines of the trail as the owner of the tables, or counts them: the service's own
     role can only add to it.
     """
-    before, age = now - timedelta(days=settings.audit_days), f"{settings.audit_days} days"
+    before, age = now - timedelta(days=settings.audit_days), _days(settings.audit_days)
     connection = await asyncpg.connect(
         settings.owner_url, server_settings=UNLIMITED.server_settings()
     )

@@ -8,6 +8,7 @@ from service.records.columns import fields_json, personal_array
 from service.writes.erased_queries import FIRST_ID, LineKey
 from service.writes.queries import SERVER_PLATFORM
 from sync_protocol.records import KINDS
+from sync_protocol.texts import Text
 
 # ------------------------------------------------------------------------------------------ exports
 
@@ -129,13 +130,14 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # Before every line, and before every block.
 FIRST_LINE: LineKey = (FIRST_ID, 0, _LONG_AGO)
 FIRST_BLOCK: BlockKey = (FIRST_ID, _LONG_AGO, 0)
+REFRESH_TOKENS = Text("expired refresh tokens")
 # what -> (table, condition on rows older than $1)
 OLD = {
-    "expired refresh tokens": ("refresh_token", "expires_at < $1"),
-    "windows of attempts": ("attempt", "to_timestamp(expires_at) < $1"),
-    "one-time codes": ("one_time_code", "expires_at < $1"),
-    "retired signing keys": ("signing_key", "retired_at < $1"),
-    "answers kept for repeated requests": ("idempotency", "at < $1"),
+    REFRESH_TOKENS: ("refresh_token", "expires_at < $1"),
+    Text("windows of attempts"): ("attempt", "to_timestamp(expires_at) < $1"),
+    Text("one-time codes"): ("one_time_code", "expires_at < $1"),
+    Text("retired signing keys"): ("signing_key", "retired_at < $1"),
+    Text("answers kept for repeated requests"): ("idempotency", "at < $1"),
 }
 
 
@@ -192,7 +194,7 @@ async def lock_located_blocks(
     )
 
 
-async def count_old(connection: Connection, what: str, before: datetime) -> int:
+async def count_old(connection: Connection, what: Text, before: datetime) -> int:
     """How many rows of `OLD` are from before a moment."""
     table, condition = OLD[what]
     count: int = await connection.fetchval(
@@ -201,7 +203,7 @@ async def count_old(connection: Connection, what: str, before: datetime) -> int:
     return count
 
 
-async def delete_old(connection: Connection, what: str, before: datetime) -> int:
+async def delete_old(connection: Connection, what: Text, before: datetime) -> int:
     """Deletes rows of `OLD` from before a moment."""
     table, condition = OLD[what]
     return int(

@@ -31,6 +31,7 @@ from service.privacy.reencrypted_values import Outcome, Work
 from service.writes.erased_queries import LineKey
 from service.writes.log_blocks import blocks_of, may_be_located, rewritten
 from service.writes.log_queries import insert_blocks, read_bodies, rewrite_blocks
+from sync_protocol.texts import Text
 
 AT_ONCE = 500
 BLOCKS_AT_ONCE = 100
@@ -93,7 +94,7 @@ async def _wait_for_older(database: Database, progress: Progress) -> None:
     async with database.reading() as connection:
         older = await transactions_under_way(connection)
         while older:
-            progress("transactions that began before", len(older))
+            progress(Text("transactions that began before"), len(older))
             await asyncio.sleep(_ASKED_EVERY_S)
             older &= await transactions_under_way(connection)
 

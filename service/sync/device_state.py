@@ -70,6 +70,7 @@ async def read_states(
     now = min(request.now for request in requests)
     callers = [(request.device, request.staff_code) for request in requests]
     snapshot = await read_snapshot(connection, callers, now=now)
+    snapshot.tables.refuse_too_new()
     if snapshot.timeline_changed:
         raise TimelineChanged
     cursors = [

@@ -11,6 +11,7 @@ from service.cases.models import IS_ASSIGNED
 from service.identity.rights import PostHeld
 from service.kit.database import Connection
 from service.kit.sql import array, text_array
+from service.runtime.tables import KEPT, Tables
 from service.writes import timelines
 from service.writes.read_set import ReadSet, mailbox_of
 from service.writes.snapshot import Assignment, DeviceState, Erased, Snapshot
@@ -94,6 +95,7 @@ _STATE_ROWS = (
         "server",
         code="timeline",
         name=f"split_part(timeline, '/', 1) || '/' || {timelines.NUMBER}",
+        place=KEPT,
     ),
     _row(
         "post",
@@ -300,6 +302,7 @@ def _snapshot_of(rows: Sequence[Any]) -> tuple[Snapshot, bool]:
                 )
             case "timeline":
                 found.timeline, found.timeline_changed = code, name is not None and code != name
+                found.tables = Tables.read(place)
             case "awaited":
                 found.has_waiters = True
             case "erased":

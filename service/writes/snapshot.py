@@ -8,6 +8,7 @@ import msgspec
 
 from service.identity.rights import PostHeld, any_present, covers
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
+from service.runtime.tables import Tables
 from service.writes.read_set import mailbox_of
 from sync_protocol.vocabulary import CODE_LENGTH
 
@@ -59,8 +60,8 @@ class Snapshot(msgspec.Struct):
     or to their units from elsewhere; `own_work_from`: the stamp from which nobody verifies the own
     resolution; `encryption`: see `service.kit.encryption.State`; `erased`: those of the named
     records whose personal data was erased; `timeline`: under which the database was last written,
-    `timeline_changed`: whether the database server has begun another one; `ordered`: the feeds of
-    `counters` in order, once somebody has asked for them.
+    `timeline_changed`: whether the database server has begun another one; `tables`: which tables
+    the database has; `ordered`: the feeds of `counters` in order, once somebody has asked for them.
     """
 
     epoch: str = ""
@@ -76,6 +77,7 @@ class Snapshot(msgspec.Struct):
     own_work_from: str = ""
     timeline: str = ""
     timeline_changed: bool = False
+    tables: Tables = Tables(None)
     erased: dict[tuple[str, str], Erased] = {}
     ordered: list[str] = []
 

@@ -121,7 +121,6 @@ async def test_with_the_two_roles_nothing_is_said(
 async def test_as_root_one_line_says_so(
     gridloop: Command,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
     # It is of the embedded server alone, here one that is not there.
@@ -133,8 +132,9 @@ async def test_as_root_one_line_says_so(
             (list[str](), dict[str, str | None](), 0),
             (folder, embedded, lines),
         ):
-            caplog.clear()
-            with caplog.at_level(logging.WARNING, "gridloop"):
-                result = await gridloop("check", *arguments, **variables)
+            result = await gridloop("check", *arguments, **variables)
             assert result.exit_code == (1 if variables else 0)
-            assert caplog.text.count("running as root") == said
+            assert [result.output.count(text) for text in ("runs as root", "以 root 运行")] == [
+                said,
+                said,
+            ]

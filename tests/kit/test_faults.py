@@ -861,6 +861,21 @@ async def test_a_process_finds_out_by_itself_whether_the_database_takes_writes(
     keeping.cancel()
 
 
+async def test_a_start_does_not_wait_for_a_write_that_hangs(
+    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_probe, "_LIMITS", "SELECT 1")
+    owner = await asyncpg.connect(str(world.state.settings.owner_database_url))
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE write_probe")
+        async with running(create_app(world.state.settings, clock.now)) as client:
+            assert await world.fetch(
+                "SELECT FROM pg_locks WHERE NOT granted AND relation = 'write_probe'::regclass"
+            ), "the write is still under way"
+            assert (await client.get("/healthz")).status_code == 200
+    await owner.close()
+
+
 async def test_missing_rights_are_503_and_say_what_gives_them(world: World) -> None:
     await world.fetch(f"REVOKE SELECT ON server FROM {ROLES.service}")
     ready = await world.client.get("/readyz")

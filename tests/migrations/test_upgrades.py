@@ -4,27 +4,33 @@ of another.
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from typer.testing import Result
 
 import migrations
 from migrations import operations
 from service.app import create_app
+from service.kit.database_errors import TablesTooNew
+from service.runtime import failpoints, tables, tables_watch
 from service.runtime.postgres import as_role
+from simulator.places import PASSWORD
 from simulator.throwaway import ROLES
 from tests.commands import Command, run_command
 from tests.conftest import cloned, running
-from tests.world import GRID, SECRETARY, Clock, World
+from tests.world import GRID, SECRETARY, Clock, World, first_held_at
 
+ROOT = Path(__file__).parents[2]
 NEWEST = migrations.revisions()[0]
 LATER = "9999"
 # What a later release may do while this one runs, and what it may not.
@@ -184,6 +190,129 @@ async def test_tables_that_are_too_new_are_503_and_not_500_and_all_goes_on_once_
         await load.until(201, 5)
     assert load.seen.keys() == {200, 201, 503}, load.seen
     await load.assert_kept()
+
+
+# ------------------------------------------------------- no write over tables that are too new
+
+_ONE_MORE = '''"""A revision of a later release."""
+
+from alembic import op
+
+from sync_protocol.texts import Text
+
+revision = "{later}"
+down_revision = "{newest}"
+branch_labels = None
+depends_on = None
+summary = Text("Adds the weather.")
+loses = None
+
+
+def upgrade() -> None:
+    """Lets none of the releases before run, though their statements still do."""
+    op.execute("ALTER TABLE unit ADD COLUMN weather TEXT")
+'''
+
+
+@pytest.fixture(scope="module")
+def later_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources of a release with one more revision, over whose tables this one may not run."""
+    folder = tmp_path_factory.mktemp("later")
+    for package in ("migrations", "service", "sync_protocol"):
+        shutil.copytree(
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    revision = folder / "migrations" / "versions" / f"{LATER}_weather.py"
+    revision.write_text(_ONE_MORE.format(later=LATER, newest=NEWEST), encoding="utf-8")
+    return folder
+
+
+async def begin_migrating(world: World, release: Path) -> asyncio.subprocess.Process:
+    """`gridloop migrate` of a release, in a process of its own."""
+    settings = world.state.settings
+    environment = os.environ | {
+        "PYTHONPATH": str(release),
+        "GRIDLOOP_DATABASE_URL": str(settings.owner_database_url),
+        "GRIDLOOP_DATA": str(release / "data"),
+        "GRIDLOOP_TRUST_CLOCK": "1",
+    }
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "migrate"),
+        cwd=release,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+async def end_migrating(world: World, process: asyncio.subprocess.Process) -> None:
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, output.decode()
+    assert [row[0] for row in await world.fetch("SELECT version_num FROM alembic_version")] == [
+        LATER
+    ]
+
+
+async def test_the_first_write_over_tables_that_were_just_declared_too_new_is_refused(
+    world: World, later_release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables_watch, "EVERY_S", 3600)
+    phone = world.wire()
+    assert (await phone.send(phone.mutation(1))).status_code == 200
+    body = {"grid": GRID, "fields": {"title": "水管冻裂", "duty": "emergency"}}
+    assert (await world.post("/v1/problems", body, SECRETARY)).status_code == 201
+    before = await counted(world)
+    await end_migrating(world, await begin_migrating(world, later_release))
+    form = {"grant_type": "password", "username": SECRETARY, "password": PASSWORD}
+    writes: tuple[Callable[[], Awaitable[httpx.Response]], ...] = (
+        lambda: phone.send(phone.mutation(2)),
+        phone.send,
+        lambda: world.post("/v1/problems", body, SECRETARY),
+        lambda: world.client.post("/v1/auth/token", data=form),
+    )
+    for write in writes:
+        # As a process that has not looked yet.
+        world.app.state.tables.note(tables.Tables(NEWEST))
+        answer = await write()
+        assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "30"), answer.text
+        assert "newer release" in answer.json()["detail"]
+        assert world.app.state.tables.tables == tables.Tables(LATER, LATER), "it knows by now"
+    assert await counted(world) == before
+
+
+async def counted(world: World) -> list[int]:
+    """How many rows writes have made."""
+    names = ("mutation", "visit", "problem", "refresh_token", "audit WHERE action <> 'migrated'")
+    return [(await world.fetch(f"SELECT count(*) FROM {name}"))[0][0] for name in names]
+
+
+async def test_tables_become_too_new_when_writes_that_began_before_have_ended(
+    world: World, later_release: Path
+) -> None:
+    held = "SELECT mode FROM pg_locks WHERE relation = 'alembic_version'::regclass"
+    phone = world.wire()
+    with first_held_at(failpoints.PUSH_LOCKED) as (reached, go_on):
+        pushing = asyncio.create_task(phone.send(phone.mutation(1)))
+        await reached.wait()
+        assert [row["mode"] for row in await world.fetch(held)] == ["AccessShareLock"]
+        go_on.set()
+        assert (await pushing).status_code == 200
+    # What a push and a write over REST read first, in a transaction that nobody's limit ends.
+    writing = await asyncpg.connect(str(world.state.settings.database_url))
+    async with writing.transaction():
+        await tables.refuse_too_new(writing)
+        process = await begin_migrating(world, later_release)
+        async with asyncio.timeout(60):
+            while not await world.fetch(  # noqa: ASYNC110 - the database tells nobody
+                f"{held} AND NOT granted AND mode = 'AccessExclusiveLock'"
+            ):
+                await asyncio.sleep(0.01)
+    await end_migrating(world, process)
+    with pytest.raises(TablesTooNew):
+        await tables.refuse_too_new(writing)
+    await writing.close()
+    assert (await phone.send(phone.mutation(2))).status_code == 503
+    assert len(await world.fetch("SELECT FROM visit")) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Texts for people: every English sentence has its Chinese one."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,3 +165,89 @@ def test_what_is_no_character_is_replaced_in_whatever_stands_in_a_text() -> None
         Text("{problems}.", problems=[Text("There is no grid ‘{grid}’.", grid="\ud800\0")])
     )
     assert in_language(text, "zh") == "没有网格“\ufffd\ufffd”。。"
+
+
+# What prints on the terminal, or asks there.
+_PRINTS = {"print", "echo", "secho", "confirm", "prompt", "say", "steps", "add_task", "add_column"}
+_PRINTS |= {"Table", "Column", "add_row"}
+_LETTERS = re.compile(r"[A-Za-z]{2}")
+_MARKUP = re.compile(r"\[/?[a-z {}]+\]")
+# Whole sentences of the two languages side by side, and words that are the same in both.
+_BOTH = re.compile(r"[\u4e00-\u9fff]")
+_NAMES = {"client_id: ", "client_secret: ", "purge"}
+
+
+def printed(node: ast.AST) -> Iterator[str]:
+    """The literal words in what a call prints, but for those of a `Text`, and those that only say
+    how it is printed.
+    """
+    is_text = isinstance(node, ast.Call) and _text_in(node) is not None
+    if is_text or isinstance(node, (ast.Subscript, ast.Compare)):
+        return
+    if isinstance(node, ast.FormattedValue) and not isinstance(node.value, ast.IfExp):
+        return
+    if isinstance(node, ast.JoinedStr) and _BOTH.search(ast.unparse(node)):
+        return
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        plain = _MARKUP.sub("", node.value)
+        if _LETTERS.search(plain) and not _BOTH.search(plain) and plain not in _NAMES:
+            yield node.value
+    children = [*node.args] if isinstance(node, ast.Call) else [*ast.iter_child_nodes(node)]
+    for child in children:
+        yield from printed(child)
+
+
+def literals(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every literal that a module prints, and its line."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        name = node.func.id if isinstance(node.func, ast.Name) else name
+        if name not in _PRINTS:
+            continue
+        given = node.args[1:2] if name == "say" else node.args
+        titles = [
+            item.value for item in node.keywords if item.arg in ("title", "caption", "header")
+        ]
+        for argument in (*given, *titles):
+            yield from ((word, node.lineno) for word in printed(argument))
+
+
+def test_no_command_prints_a_sentence_that_is_in_no_catalogue() -> None:
+    folder = Path(str(service.__file__)).parent
+    files = [
+        *(folder / "cli").glob("*.py"),
+        folder / "demo" / "run.py",
+        folder / "conformance" / "command.py",
+        folder / "privacy" / "erasure_console.py",
+        folder / "runtime" / "migration_plan.py",
+        *(folder.parent / "migrations").glob("*.py"),
+    ]
+    found = [
+        (file.name, line, word)
+        for file in files
+        for word, line in literals(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+    assert found == []
+
+
+def test_a_sentence_that_is_in_no_catalogue_is_noticed() -> None:
+    for code in (
+        "console.print(f'The epoch is now {epoch}.')",
+        "console.print(f'{path} {\"written\" if changed else 1}')",
+        "typer.echo('[red]No such thing.[/red]')",
+        "typer.confirm('Erase ' + kind)",
+        "Table('what', shown(Text('until')))",
+        "Table(title=f'{kind} is gone')",
+        "say(console, 'All is well.', 'green')",
+        "table.add_row('older', '1')",
+        "progress.add_task('parts checked', total=3)",
+    ):
+        assert [*literals(ast.parse(code))], code
+    for code in (
+        "say(console, Text('All is well.'), 'green')",
+        "console.print(f'[{style}]{escape(shown)}[/{style}]')",
+        "console.print(shown(text), style='red')",
+    ):
+        assert [*literals(ast.parse(code))] == [], code
