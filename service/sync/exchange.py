@@ -34,6 +34,7 @@ from service.writes.mutations import (
     prepare,
 )
 from service.writes.prefetch import DeviceState, FeedHead, ReadSet, Snapshot, is_mailbox
+from service.writes.rules import shown_rule
 from service.writes.timelines import TimelineChanged
 from service.writes.visit_columns import (
     PreparedVisitColumns,
@@ -160,6 +161,8 @@ class Exchanges:
         for verdict in exchange.verdicts:
             if verdict.detail is not None:
                 verdict.detail = localized(verdict.detail)
+            for conflict in verdict.conflicts or ():
+                conflict.rule = shown_rule(conflict.rule)
         _refuse_after_push(exchange)
         answer = await self._pull(exchange)
         await failpoints.hit(failpoints.PULL_READ)
