@@ -566,7 +566,8 @@ async def test_the_way_to_a_revision_and_back(gridloop: Command, server: str) ->
         before = await dumped(url)
         assert (await gridloop("migrate", **urls)).exit_code == 0
         assert await revision() == NEWEST
-        assert "0015" in (await gridloop("migrate", "--plan", "--to", "0014", **urls)).output
+        shown = (await gridloop("migrate", "--plan", "--to", "0014", **urls)).output
+        assert all(revision in shown for revision in ("0015", "0016"))
         back = await gridloop("migrate", "--to", "0014", **urls)
         assert back.exit_code == 0
         assert "end them first" in back.output
