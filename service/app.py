@@ -10,7 +10,6 @@ from typing import Any
 
 import asyncpg
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.middleware.gzip import GZipMiddleware
 from fastapi_offline import FastAPIOffline
 from starlette.routing import BaseRoute
 
@@ -25,6 +24,7 @@ from service.history import routes as history
 from service.households import routes as households
 from service.http.access_log import AccessLog
 from service.http.account_limit import AccountLimit
+from service.http.compression import Compression
 from service.http.etags import ETags
 from service.http.forwarded import Strangers
 from service.http.head_as_get import HeadAsGet
@@ -263,7 +263,7 @@ def create_app(
     app.add_middleware(RequestBodies)
     app.add_middleware(errors.CatchAll)
     app.add_middleware(ETags)
-    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
+    app.add_middleware(Compression, minimum_size=1_000, compresslevel=4)
     app.add_middleware(RightClock)
     app.add_middleware(FittingTables)
     app.add_middleware(HeadAsGet)

@@ -115,7 +115,8 @@ async def records_about(connection: Connection, household: str) -> dict[str, lis
     """The ids of the records of a household, deleted ones included: itself, its visits, the
     problems about it, their steps.
 
-    Visits and problems may lie in any grid, for a household moves: all of them are gone through.
+    Visits and problems may lie in any grid, for a household moves: visits are found by an index of
+    their own, the problems, of which there are few, are all gone through.
     """
     visits = await connection.fetch(
         "SELECT id::text FROM visit WHERE household_id = $1 ORDER BY id", household

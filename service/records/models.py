@@ -60,6 +60,11 @@ def _indexes(kind: Kind) -> list[Index]:
                     postgresql_using="brin",
                     postgresql_with={"pages_per_range": 32},
                 ),
+                Index(
+                    "visit_household",
+                    "household_id",
+                    postgresql_where=text("household_id IS NOT NULL"),
+                ),
             ]
         case "step":
             indexes += [

@@ -21,6 +21,7 @@ from service.sync.push import ExchangeResult, PullHints
 from service.sync.refusals import refuse_after_push
 from service.sync.requests import ExchangeRequest, PhoneCaller, read_request
 from service.writes import prefetch, queries, timelines
+from service.writes.rules import shown_rule
 from service.writes.timelines import TimelineChanged
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, sign_cursor
@@ -94,6 +95,8 @@ class Exchanges:
         for verdict in result.verdicts:
             if verdict.detail is not None:
                 verdict.detail = localized(verdict.detail)
+            for conflict in verdict.conflicts or ():
+                conflict.rule = shown_rule(conflict.rule)
         is_revoked = result.state.device.revoked_at is not None
         refuse_after_push(request, is_revoked, result.acked, result.verdicts)
         answer = await self._pull(result)

@@ -69,6 +69,38 @@ async def test_large_answers_come_compressed(world: World) -> None:
     assert plain.json() == response.json()
 
 
+@pytest.mark.parametrize(
+    ("header", "gzip_comes"),
+    [
+        ("gzip", True),
+        ("gzip;q=0", False),
+        ("deflate, gzip; q=0.000", False),
+        ("GZIP;Q=0", False),
+        ("br, gzip;q=0.1", True),
+        ("*", True),
+        ("*;q=0", False),
+        ("gzip;q=0, *", False),
+        ("gzip, *;q=0", True),
+        ("xgzip", False),
+    ],
+)
+async def test_gzip_comes_only_to_those_who_take_it(
+    world: World, header: str, gzip_comes: bool
+) -> None:
+    headers = await headers_of(world, SUPERVISOR, **{"Accept-Encoding": header})
+    rest = await world.client.get("/v1/units?limit=500", headers=headers)
+    body = {"protocol": 1, "sent_at": "2026-11-20T09:00:00+08:00", "cursor": None, "limit": 500}
+    phone = str(uuid.uuid4())
+    headers["Authorization"] = f"Bearer {await world.token(WORKER, phone)}"
+    synced = await world.client.post(
+        "/v1/sync", json={**body, "queued": 0, "mutations": []}, headers=headers
+    )
+    for answer in (rest, synced):
+        assert answer.status_code == 200, answer.text
+        assert (answer.headers.get("Content-Encoding") == "gzip") == gzip_comes, answer.url
+        assert "Accept-Encoding" in answer.headers["Vary"]
+
+
 # ------------------------------------------------------------------------------------------ writing
 
 

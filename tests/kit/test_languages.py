@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.inbox.rules import shown_rule
 from service.kit.encrypted_values import held_place
 from service.kit.encryption_queries import cipher_of
 from service.kit.localization import asked_for, in_language
 from service.kit.settings import Settings
 from service.kit.validation_errors import form_in_words
+from service.writes.rules import shown_rule
 from simulator.places import PASSWORD, SUPERVISOR
 from sync_protocol import merge, moves
 from tests.world import GRID, SECRETARY, WORKER, World
@@ -281,6 +281,26 @@ async def test_the_rule_of_a_conflict_is_said_in_the_language_asked_for(world: W
         assert item["rule"] in [
             lost["rule"] for entry in history for lost in entry.get("lost") or ()
         ]
+    # A phone reads it in the verdict, the first time and again.
+    edit = one.mutation(3, "household", id=house, base=0, fields={"phone": "7"})
+    for headers, words in (
+        (ZH, "保留时间较晚的"),
+        (EN, "the later stamp stays"),
+        ({}, "the later"),
+    ):
+        body = {
+            "protocol": 1,
+            "sent_at": world.clock.now().isoformat(),
+            "cursor": one.cursor,
+            "limit": 500,
+            "queued": 0,
+            "mutations": [edit],
+        }
+        token = {"Authorization": f"Bearer {await world.token(WORKER, one.device)}"}
+        answer = await world.client.post("/v1/sync", json=body, headers=token | headers)
+        [conflict] = answer.json()["verdicts"][0]["conflicts"]
+        name, _, said = conflict["rule"].partition(": ")
+        assert (name, said.startswith(words)) == ("latest", True), conflict
 
 
 def test_every_rule_of_the_merge_has_its_words() -> None:
