@@ -468,9 +468,9 @@ class UnitOfWork:
         if self.held_again:
             await held_queries.hold_again(connection, self.held_again, cipher)
         if self.conflicts:
-            self.parts.append(queries.insert_conflicts(self.conflicts, self.now, cipher))
+            await queries.insert_conflicts(connection, self.conflicts, self.now, cipher)
         if self.moves_out:
-            self.parts.append(queries.insert_moves(self.moves_out))
+            await queries.insert_moves(connection, self.moves_out)
         if self.revs_allocated:
             self.parts.append(queries.advance_counters(self.revs_allocated))
         await sql.write(connection, [*self.parts, *upserts.adding(self.changes), *also])
