@@ -12,7 +12,7 @@ ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
 WORKDIR /src
-COPY requirements/run.txt requirements/dev.txt requirements/
+COPY requirements/run.txt requirements/build.txt requirements/
 RUN python -m venv /opt/gridloop && /opt/gridloop/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
@@ -20,7 +20,7 @@ COPY sync_protocol sync_protocol
 COPY migrations migrations
 COPY simulator simulator
 # The build backend comes from the pins, too: nothing is resolved here.
-RUN python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/dev.txt \
+RUN python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
     && /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \
     && /opt/gridloop/bin/pip install --no-deps --no-index /wheels/*.whl \
     && /opt/gridloop/bin/python -m compileall -q /opt/gridloop/lib

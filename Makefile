@@ -2,17 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What runs; with what tests and documents; and what generates a client, in an environment of its own.
+RUNS := $(VENV)/runs
 READY := $(VENV)/ready
+GENERATOR := $(VENV)/client
+PIP := -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 WORKERS ?= 2
 BENCH ?= .gridloop-bench
 
 .PHONY: demo test check bench fuzz simulate drills docs openapi pins clean
 
-demo: $(READY)
+demo: $(RUNS)
 	$(BIN)/gridloop demo $(ARGS)
 
-test: check
+test: check $(GENERATOR)/ready
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(READY)
@@ -55,15 +59,24 @@ openapi: $(READY)
 pins: $(READY)
 	$(BIN)/python scripts/pins.py
 
-$(READY): requirements/dev.txt requirements/docs.txt pyproject.toml
+$(RUNS): requirements/run.txt requirements/build.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Gridloop needs Python 3.11 or newer; $(PYTHON) is older or missing. Name another: make PYTHON=python3.11 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "$(PYTHON) lacks the module venv; install it (on Debian: the package python3-venv)."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt -r requirements/docs.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	$(BIN)/python $(PIP) --require-hashes -r requirements/run.txt -r requirements/build.txt
+	$(BIN)/python $(PIP) --no-deps --no-build-isolation --no-index -e .
+	@touch $(RUNS)
+
+$(READY): $(RUNS) requirements/dev.txt requirements/docs.txt
+	$(BIN)/python $(PIP) --require-hashes -r requirements/dev.txt -r requirements/docs.txt
 	@touch $(READY)
+
+$(GENERATOR)/ready: $(RUNS) requirements/client.txt
+	$(PYTHON) -m venv $(GENERATOR)
+	$(GENERATOR)/bin/python $(PIP) --require-hashes -r requirements/client.txt
+	@touch $(GENERATOR)/ready
 
 clean:
 	rm -rf $(VENV) .gridloop .gridloop-demo $(BENCH) .pytest_cache .mypy_cache .ruff_cache *.egg-info build

@@ -43,13 +43,24 @@ def compile_pins(
         sys.exit(f"{target} names an address; take it out before committing.")
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
 def extra(name: str) -> str:
     """The requirements of an extra, without those of the service itself."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return "\n".join(project["optional-dependencies"][name])
+    return "\n".join(PROJECT["project"]["optional-dependencies"][name])
 
 
 compile_pins("run.txt")
+# What builds the package from its sources.
+compile_pins(
+    "build.txt",
+    *("-c", "requirements/run.txt"),
+    source="-",
+    given="\n".join(PROJECT["build-system"]["requires"]),
+)
 compile_pins("dev.txt", "--extra", "dev", "-c", "requirements/run.txt")
 # Beside those of dev.txt, with the same versions where both need a package.
 compile_pins("docs.txt", "-c", "requirements/dev.txt", source="-", given=extra("docs"))
+# Not beside them: it must not hold back what the service uses.
+compile_pins("client.txt", source="-", given=extra("client"))

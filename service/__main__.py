@@ -1,5 +1,18 @@
-"""`python -m service`."""
+"""`python -m service`, which is `gridloop`."""
 
-from service.cli.app import app
+import sys
 
-app()
+from service.runtime.memory import keep_freed_memory
+
+
+def main() -> None:
+    """Runs the command; the service begins anew once, before it loads anything."""
+    if sys.argv[1:2] == ["serve"]:
+        keep_freed_memory()
+    from service.cli.app import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import asyncpg
+from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.routing import BaseRoute
@@ -22,7 +23,7 @@ from service.audit.rights import DatabaseRights
 from service.audit.sign_ins import keep_noting
 from service.history import routes as history
 from service.households import routes as households
-from service.http.access_log import AccessLog
+from service.http.access_log import AccessLog, id_of_request, new_id
 from service.http.account_limit import AccountLimit
 from service.http.compression import Compression
 from service.http.etags import ETags
@@ -270,6 +271,13 @@ def create_app(
     app.add_middleware(SyncBypass)
     app.add_middleware(cross_origin, settings.cors_origins)
     app.add_middleware(AccessLog)
+    app.add_middleware(
+        CorrelationIdMiddleware,
+        update_request_header=False,
+        generator=new_id,
+        validator=None,  # it would warn of each id that looks like none
+        transformer=id_of_request,
+    )
     errors.install(app)
     if settings.demo or settings.open_metrics or settings.metrics_token is not None:
         app.include_router(health.figures_router)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from fastapi import Request
 
+from service.kit import logs
 from service.kit.database import Connection
 
 _NAMED = 20
@@ -42,7 +43,6 @@ async def note(
     """Adds a line: what the caller read or did (`action`), of whom or where (`subjects`), and how
     many records were shown."""
     address = address_of(request)
-    request_id = request.scope.get("request_id", "")
     await record(
         connection,
         caller.now,
@@ -51,7 +51,7 @@ async def note(
         subjects,
         count,
         address,
-        request_id,
+        logs.request_id.get() or "",
         caller.units_or_none(),
     )
 

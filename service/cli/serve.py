@@ -27,7 +27,6 @@ from service.kit.encryption import KeyMissing
 from service.kit.settings_reading import read_settings
 from service.runtime.admission import LoadShedding, LoadSheddingProtocol
 from service.runtime.leftovers import own_folder, temporary_files_in
-from service.runtime.memory import keep_freed_memory
 from service.runtime.reuseport import AddressTaken, Processes, Workers, can_spread
 from service.runtime.stopping import Stopped, follow_first_process
 from sync_protocol.texts import Text, text_of
@@ -140,7 +139,6 @@ def served_app() -> LoadShedding:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER, 20, 50)
-    keep_freed_memory()
     limits = Limits(connections=room_for_files(settings.max_connections))
     return LoadShedding(
         app, app.state.concurrency, partial(cross_origin, origins=settings.cors_origins), limits

@@ -1,5 +1,5 @@
-"""Every request gets an id, a line in the log, a place in the figures, and the headers that a
-browser should see.
+"""Every request gets a line in the log, a place in the figures, and the headers that a browser
+should see.
 """
 
 import logging
@@ -14,7 +14,6 @@ from service.http.deprecation import deprecation_headers
 from service.http.security_headers import ON_DATA, ON_PAGES, OVER_TLS, secured
 from service.kit import metrics
 from service.kit.localization import asked_for, language_of
-from service.kit.logs import request_id
 
 log = logging.getLogger("gridloop.requests")
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -23,7 +22,7 @@ _PAGES = ("/docs", "/redoc", "/static-offline-docs")
 
 
 class AccessLog:
-    """The outermost layer."""
+    """The outermost layer but for that which gives the request its id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,13 +31,9 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(reversed(scope["headers"]))  # of several alike the first counts
-        language = asked_for.set(
-            language_of(headers.get(b"accept-language", b"").decode("latin-1"))
-        )
-        id = id_of_request(headers.get(b"x-request-id", b"").decode("latin-1"))
-        scope["request_id"] = id
-        token = request_id.set(id)
+        # Of several alike the first counts.
+        languages = (value for name, value in scope["headers"] if name == b"accept-language")
+        language = asked_for.set(language_of(next(languages, b"").decode("latin-1")))
         began = time.perf_counter()
         status = 500
 
@@ -46,7 +41,7 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message["headers"], scope, id)
+                _add_headers(message["headers"], scope)
             await send(message)
 
         try:
@@ -64,15 +59,19 @@ class AccessLog:
                     scope["method"],
                     route,
                     status,
-                    extra={"data": _line(scope, route, status, took)},
+                    extra=_line(scope, route, status, took),
                 )
-            request_id.reset(token)
             asked_for.reset(language)
 
 
 def id_of_request(given: str) -> str:
     """The id of a request: the one that came with it, if it looks like one, else a new one."""
-    return given if given and _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
+    return given if _ID.fullmatch(given) else new_id()
+
+
+def new_id() -> str:
+    """An id for a request that came without one."""
+    return f"{random.getrandbits(64):016x}"
 
 
 def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:
@@ -87,11 +86,10 @@ def _line(scope: Scope, route: str, status: int, took: float) -> dict[str, Any]:
     return line
 
 
-def _add_headers(raw: list[tuple[bytes, bytes]], scope: Scope, id: str) -> None:
+def _add_headers(raw: list[tuple[bytes, bytes]], scope: Scope) -> None:
     page = scope["path"].startswith(_PAGES)
     wanted = ON_PAGES if page else ON_DATA
     raw[:] = secured(raw, [*wanted, OVER_TLS] if scope["scheme"] == "https" else wanted)
-    raw.append((b"x-request-id", id.encode()))
     raw += [
         (name.lower().encode(), value.encode())
         for name, value in deprecation_headers(scope.get("route")).items()

@@ -96,7 +96,7 @@ class LimitedConnection(HttpToolsProtocol):
             self._refuse(_head_too_large())
 
     def _feed(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self._is_no_longer_idle()
         waiting: list[bytes | memoryview] = [data]
         while waiting and self._refusal is None:
             some = waiting.pop()
@@ -107,6 +107,12 @@ class LimitedConnection(HttpToolsProtocol):
             except httptools.HttpParserError:
                 self._refuse(_no_http())
                 return
+
+    def _is_no_longer_idle(self) -> None:
+        """Gives up the timer that would end the connection for lack of requests."""
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more; one that still listens is told what was cut off. Returns
@@ -279,7 +285,7 @@ class LimitedConnection(HttpToolsProtocol):
         """Sends no more. Closed at once, with bytes that nobody has read, the connection would take
         the answer with it.
         """
-        self._unset_keepalive_if_required()
+        self._is_no_longer_idle()
         self._hung_up_at = self.loop.time()
         try:
             if self.transport.can_write_eof():

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from cachetools import LRUCache, TTLCache
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -84,8 +85,11 @@ class Tokens:
         self._missing: KeyMissing | None = None
         self._public: dict[str, str] = {}
         self._loaded = 0.0
-        self._cache: dict[str, Claims] = {}
-        self._looked: dict[tuple[str, str | None, int | None], float] = {}
+        self._cache: LRUCache[str, Claims] = LRUCache(_CACHED)
+        # Sign-ins for which the database was asked lately.
+        self._looked: TTLCache[tuple[str, str | None, int | None], None, float] = TTLCache(
+            _CACHED, RELOADED_EVERY_S
+        )
         self._loading = asyncio.Lock()
 
     async def ready(self) -> None:
@@ -168,14 +172,11 @@ class Tokens:
         The first use of a refresh token's access token is always such a moment: it tells that the
         refresh token has arrived.
         """
-        at = self._looked.get((claims.staff_code, claims.session, claims.generation))
-        return at is None or time.monotonic() - at > self.reloaded_every_s
+        return (claims.staff_code, claims.session, claims.generation) not in self._looked
 
     def looked_at(self, claims: Claims) -> None:
         """The database was asked just now."""
-        if len(self._looked) >= _CACHED:
-            self._looked.clear()
-        self._looked[claims.staff_code, claims.session, claims.generation] = time.monotonic()
+        self._looked[claims.staff_code, claims.session, claims.generation] = None
 
     def access_token(self, subject: str, now: datetime, about: Issued) -> str:
         """A signed access token; `ready` comes first."""
@@ -207,10 +208,7 @@ class Tokens:
             await self.load()
         known = self._cache.get(token)
         if known is None:
-            known = await self._verify(token)
-            if len(self._cache) >= _CACHED:
-                self._cache.clear()
-            self._cache[token] = known
+            known = self._cache[token] = await self._verify(token)
         if known.expires + LEEWAY_S < now.timestamp():
             raise Problem(
                 TOKEN_EXPIRED, "The access token has expired; get a new one with the refresh token."

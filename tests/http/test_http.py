@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import re
+import sys
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from service.app import create_app
 from service.http import body as body_module
 from service.http import deprecation
 from service.http.request_bodies import MAX_BODY_BYTES
-from service.kit.logs import JsonLines
+from service.kit.logs import JsonLines, request_id
 from service.kit.settings import Settings
 from service.problems import queries as problem_queries
 from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
@@ -372,6 +373,41 @@ async def test_a_line_of_the_log_has_the_request_and_no_name(
     assert re.fullmatch(r"[0-9a-f]{12}", line["staff"])
     assert SUPERVISOR not in json.dumps(line)
     assert response.headers["X-Request-ID"]
+
+
+def test_a_line_of_the_log_has_the_fields_that_operators_look_for() -> None:
+    made = logging.getLogger("gridloop").makeRecord(
+        *("gridloop", logging.WARNING, "here", 1, "%d are late", (3,), None),
+        extra={"route": "/v1/sync", "color_message": "for a terminal", "odd": {1}},
+    )
+    made.created = 1_795_780_800.5
+    token = request_id.set("call-7")
+    try:
+        raise ValueError("it did not go well")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+        line = json.loads(JsonLines().format(made))
+    finally:
+        request_id.reset(token)
+    error = line.pop("error")
+    assert error.startswith("Traceback")
+    assert error.endswith("ValueError: it did not go well")
+    assert line == {
+        "time": "2026-11-27T12:00:00.500+00:00",
+        "level": "warning",
+        "logger": "gridloop",
+        "message": "3 are late",
+        "request_id": "call-7",
+        "route": "/v1/sync",
+        "odd": [1],
+    }
+
+
+def test_half_a_character_is_no_reason_to_lose_a_line() -> None:
+    made = logging.getLogger("gridloop").makeRecord(
+        "gridloop", logging.INFO, "here", 1, "%s", ("a\ud800",), None
+    )
+    assert json.loads(JsonLines().format(made))["message"] == "a\ud800"
 
 
 async def test_the_database_being_down_is_a_problem_with_a_time_to_try_again(world: World) -> None:

@@ -4,13 +4,14 @@ server fail.
 
 import base64
 import json
+import uuid
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.identity import jwt
+from service.identity import jwt, tokens
 from tests.world import WORKER, World
 
 JSON = st.recursive(
@@ -125,3 +126,23 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEVs/o5+uQbTjL3chynL4wXgUg2R9
 q9UU8I5mEovUf86QZ7kOBIjJwqnzD1omageEHWwHdBO6B+dFabmdT9POxg==
 -----END PUBLIC KEY-----
 """
+
+
+async def test_a_full_cache_forgets_the_token_that_was_used_least_lately(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_CACHED", 2)
+    state = world.state
+    cache = tokens.Tokens(state.database, state.settings, state.now)
+    verified = []
+    verify = cache._verify
+
+    async def counted(token: str) -> tokens.Claims:
+        verified.append(token)
+        return await verify(token)
+
+    monkeypatch.setattr(cache, "_verify", counted)
+    first, second, third = [await world.token(WORKER, str(uuid.uuid4())) for _ in range(3)]
+    for token in (first, second, first, third, first, second):
+        await cache.read(token, state.now())
+    assert verified == [first, second, third, second]
