@@ -14,8 +14,9 @@ from sync_protocol.texts import Text
 async def cadre(connection: Connection, staff_code: str) -> Row | None:
     """A cadre by staff code."""
     return await connection.fetchrow(
-        "SELECT staff_code, name, phone, party_member, password, demo, must_change,"
-        " password_expires_at FROM cadre WHERE staff_code = $1",
+        "SELECT staff_code, coalesce(shown_code, staff_code) AS shown_code, name, phone,"
+        " party_member, password, demo, must_change, password_expires_at FROM cadre"
+        " WHERE staff_code = $1",
         staff_code,
     )
 
