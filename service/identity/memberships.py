@@ -61,6 +61,14 @@ async def memberships_of(connection: Connection, staff_code: str) -> list[Member
     return [Membership(*row) for row in rows]
 
 
+async def set_member(connection: Connection, staff_code: str, party_member: bool) -> None:
+    """Records yes or no for all time, in place of spans; the caller has locked the cadre."""
+    await connection.execute("DELETE FROM party_membership WHERE staff_code = $1", staff_code)
+    await connection.execute(
+        "UPDATE cadre SET party_member = $2 WHERE staff_code = $1", staff_code, party_member
+    )
+
+
 async def set_memberships(
     connection: Connection, staff_code: str, spans: Sequence[Membership], today: date
 ) -> None:

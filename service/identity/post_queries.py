@@ -241,3 +241,22 @@ async def staffing(connection: Connection, units: Sequence[str], at: datetime) -
         list(units),
         at,
     )
+
+
+async def levels_of(connection: Connection, units: Sequence[str]) -> dict[str, str]:
+    """The levels of those of these units that exist."""
+    rows = await connection.fetch(
+        "SELECT code, level FROM unit WHERE code = ANY($1::text[])", list(units)
+    )
+    return {row["code"]: row["level"] for row in rows}
+
+
+async def is_known_in(connection: Connection, staff_code: str, units: Sequence[str]) -> bool:
+    """Whether a cadre has or had a post in these units."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM post p JOIN unnest($2::text[]) AS t(code)"
+        " ON p.unit >= t.code AND p.unit < t.code || ':' WHERE p.staff_code = $1)",
+        staff_code,
+        list(units),
+    )
+    return found

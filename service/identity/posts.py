@@ -86,9 +86,10 @@ async def hire(
     person: Person,
     appointments: Sequence[Appointment],
     now: datetime,
+    first_id: str | None = None,
 ) -> list[str]:
-    """Keeps a new person with the first posts, whose ids it returns. Nobody signs in as them before
-    a password is given.
+    """Keeps a new person with the first posts, whose ids it returns (`first_id`: that of the first,
+    where the caller has made one). Nobody signs in as them before a password is given.
 
     Raises `Problem`: when the staff code is or was somebody's, when a unit does not exist, or when
     times cannot be.
@@ -101,7 +102,11 @@ async def hire(
     if person.memberships is not None:
         today = local_day(now)
         await memberships.set_memberships(connection, code, person.memberships, today)
-    return [await _keep(connection, code, one, now) for one in appointments]
+    ids = [first_id, *([None] * len(appointments))]
+    return [
+        await _keep(connection, code, one, now, id)
+        for one, id in zip(appointments, ids, strict=False)
+    ]
 
 
 async def add_post(
@@ -137,7 +142,7 @@ async def change_post(
     it holds. Raises `Problem`: when there is no such post, when times cannot be, when the person
     has the same role there at the same time, or when nobody would be left to administer the unit.
     """
-    before = await _locked(connection, id)
+    before = await locked_post(connection, id)
     valid_from = change.valid_from or before["valid_from"]
     valid_to = change.valid_to if change.sets_end else before["valid_to"]
     title = before["title"] if change.title is None else _title(change.title)
@@ -165,31 +170,38 @@ async def transfer(
     new_id: str | None = None,
 ) -> tuple[Changed, str]:
     """Ends a post at the moment at which another begins, and returns the id of that."""
-    row = await post_queries.post(connection, id)
-    if row is not None and row["role"] == "admin":
-        await post_queries.lock_administrators(connection)
-    if row is not None:
-        # The new one first: an administrator may move up, and the last post has not ended.
-        await lock_person(connection, row["staff_code"])
-        if (row["role"], row["unit"]) == (appointment.role, appointment.unit):
-            raise Problem(
-                INVALID,
-                Text(
-                    "‘{cadre}’ is there already in this role; a transfer names another unit or"
-                    " role.",
-                    cadre=row["staff_code"],
-                ),
-            )
-        made = await _keep(connection, row["staff_code"], appointment, now, new_id)
-    ended = await end_post(connection, id, appointment.valid_from, now)
-    return ended, made
+    row = await locked_post(connection, id)
+    if (row["role"], row["unit"]) == (appointment.role, appointment.unit):
+        raise Problem(
+            INVALID,
+            Text(
+                "‘{cadre}’ is there already in this role; a transfer names another unit or role.",
+                cadre=row["staff_code"],
+            ),
+        )
+    if row["valid_to"] is not None and row["valid_to"] < appointment.valid_from:
+        raise Problem(
+            NOT_NOW,
+            Text(
+                "The post {id} ends at {end}, before the transfer; give ‘{cadre}’ another post"
+                " instead.",
+                id=id,
+                end=row["valid_to"].isoformat(),
+                cadre=row["staff_code"],
+            ),
+        )
+    # The new one first: an administrator may move up, and the last post has not ended.
+    made = await _keep(connection, row["staff_code"], appointment, now, new_id)
+    return await end_post(connection, id, appointment.valid_from, now), made
 
 
 # -------------------------------------------------------------------------------------- what holds
 
 
-async def _locked(connection: Connection, id: str) -> Row:
-    """A post whose person is locked."""
+async def locked_post(connection: Connection, id: str) -> Row:
+    """A post, with its person locked: until the transaction ends nobody else changes it. Raises
+    `Problem` when there is none.
+    """
     row = await post_queries.post(connection, id)
     if row is not None:
         if row["role"] == "admin":
@@ -242,18 +254,24 @@ def _title(title: str) -> str | None:
     return cleaned or None
 
 
+def check_moment(moment: datetime) -> None:
+    """Raises `Problem` for a moment at which nobody can hold a post."""
+    if not EARLIEST <= moment < LATEST:
+        raise Problem(
+            INVALID,
+            Text(
+                "{moment} is no time for a post; give one from {first} to {last}.",
+                moment=moment.isoformat(),
+                first=EARLIEST.date().isoformat(),
+                last=LATEST.date().isoformat(),
+            ),
+        )
+
+
 def _check_times(valid_from: datetime, valid_to: datetime | None) -> None:
-    for moment in (valid_from, valid_to):
-        if moment is not None and not EARLIEST <= moment < LATEST:
-            raise Problem(
-                INVALID,
-                Text(
-                    "{moment} is no time for a post; give one from {first} to {last}.",
-                    moment=moment.isoformat(),
-                    first=EARLIEST.date().isoformat(),
-                    last=LATEST.date().isoformat(),
-                ),
-            )
+    check_moment(valid_from)
+    if valid_to is not None:
+        check_moment(valid_to)
     if valid_to is not None and valid_to < valid_from:
         raise Problem(
             INVALID,

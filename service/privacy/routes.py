@@ -9,13 +9,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from service.accounts.routes import StaffCode
 from service.audit.audit_log import note
 from service.history import queries as history_queries
 from service.history.routes import HistoryEntry, change
 from service.identity import memberships, staff_codes
 from service.identity import queries as identity_queries
 from service.identity.access import Signed
+from service.identity.people import StaffCode
 from service.identity.rights import ADMINISTERS
 from service.identity.views import redact
 from service.kit.encrypted_values import cadre_phone, whole_record
