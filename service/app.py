@@ -15,6 +15,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.routing import BaseRoute
 
 from service import health, openapi
+from service.accounts import handover, people, posts, tied_households
 from service.accounts import routes as accounts
 from service.app_api import routes as app_api
 from service.articles import routes as articles
@@ -116,6 +117,10 @@ _ROUTERS = (
     account_routes.router,
     otp_routes.router,
     accounts.router,
+    people.router,
+    posts.router,
+    tied_households.router,
+    handover.router,
     sync.router,
     inbox.router,
     problems.router,

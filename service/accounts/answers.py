@@ -9,9 +9,11 @@ from service.identity.passwords import RULE
 
 
 class PostItem(BaseModel):
-    """A post of a cadre."""
+    """A post of a cadre. `title`: what the person is called there, beside the role."""
 
+    id: str
     role: str
+    title: str | None
     unit: str
     unit_name: str | None
     valid_from: datetime
@@ -20,10 +22,11 @@ class PostItem(BaseModel):
 
 class CadreItem(BaseModel):
     """A cadre with the posts held in the units that were asked for. Without the right to it the
-    phone is masked.
+    phone is masked. `shown_code`: the code by which the person goes today.
     """
 
     staff_code: str
+    shown_code: str
     name: str
     phone: str
     party_member: bool
@@ -80,11 +83,3 @@ class RecoveryCode(BaseModel):
 
     code: str = Field(examples=["7K3M9-Q2FXW"])
     expires_at: datetime
-
-
-class CadreCorrection(RequestBody):
-    """What is to be corrected of a cadre; what is left out stays."""
-
-    name: str | None = Field(None, min_length=1, max_length=60, pattern=r"^[^\x00]+$")
-    phone: str | None = Field(None, max_length=40, pattern=r"^[^\x00]*$")
-    party_member: bool | None = None

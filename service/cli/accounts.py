@@ -39,18 +39,20 @@ def account_password(
     from service.identity.passwords import hasher, refuse_weak
     from service.identity.second_factor_queries import delete_codes
     from service.identity.session_queries import end_sessions, lock_sign_ins
+    from service.identity.staff_codes import key_of
 
     async def give(database: Database) -> None:
         now = utc_now()
         expires_at = now + timedelta(hours=settings.first_password_hours)
         async with database.transaction() as connection:
-            await lock_sign_ins(connection, staff_code)
-            await queries.refuse_erased(connection, staff_code)
-            if await queries.cadre(connection, staff_code) is None:
+            key = await key_of(connection, staff_code)
+            await lock_sign_ins(connection, key)
+            await queries.refuse_erased(connection, key)
+            if await queries.cadre(connection, key) is None:
                 raise Refusal(
                     Text("There is no cadre ‘{cadre}’; load the roster first.", cadre=staff_code)
                 )
-            posts = await queries.posts_of(connection, staff_code)
+            posts = await queries.posts_of(connection, key)
             if all(post.valid_to is not None and post.valid_to <= now for post in posts):
                 raise Refusal(
                     Text(
@@ -58,10 +60,10 @@ def account_password(
                         cadre=staff_code,
                     )
                 )
-            await end_sessions(connection, staff_code, now, "password")
-            await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
-            await delete_codes(connection, staff_code, PURPOSE)
-            await record_operator(connection, now, "password-set", staff_code)
+            await end_sessions(connection, key, now, "password")
+            await queries.set_password(connection, key, hasher.hash(password), expires_at)
+            await delete_codes(connection, key, PURPOSE)
+            await record_operator(connection, now, "password-set", key)
 
     with database_url(chosen(data)) as settings:
         refuse_weak(password, [staff_code])
@@ -81,16 +83,18 @@ def account_reset_otp(staff_code: str, data: Data = None) -> None:
     """
     from service.identity.second_factor_queries import forget_second_factor
     from service.identity.session_queries import end_sessions, lock_sign_ins
+    from service.identity.staff_codes import key_of
 
     async def reset(database: Database) -> None:
         async with database.transaction() as connection:
-            await lock_sign_ins(connection, staff_code)
-            if not await forget_second_factor(connection, staff_code):
+            key = await key_of(connection, staff_code)
+            await lock_sign_ins(connection, key)
+            if not await forget_second_factor(connection, key):
                 raise Refusal(
                     Text("‘{cadre}’ has no second factor; nothing was changed.", cadre=staff_code)
                 )
-            await end_sessions(connection, staff_code, utc_now(), "second-factor")
-            await record_operator(connection, utc_now(), "otp-reset", staff_code)
+            await end_sessions(connection, key, utc_now(), "second-factor")
+            await record_operator(connection, utc_now(), "otp-reset", key)
 
     with database_url(chosen(data)) as settings:
         run(settings, reset)

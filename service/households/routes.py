@@ -13,6 +13,7 @@ from service.households.queries import Filters
 from service.http.strict import RequestBody, refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_write
+from service.identity.staff_codes import keys_of
 from service.identity.views import View, redact
 from service.kit.bounded import cut
 from service.kit.database import Connection, retry_on_conflict
@@ -121,14 +122,21 @@ async def households(
     """In order of grid; whom nobody has visited for long is found with `not_visited_days`."""
     reach = reach_of(caller, unit)
     if special is not None or tag is not None:
-        _refuse_tags(caller, reach.whole)
+        refuse_tags(caller, reach.whole)
     today = local_day(caller.now)
     silent_since = today - timedelta(days=not_visited_days) if not_visited_days else None
-    filters = Filters(
-        special, tag, contact_member, lead_member, silent_since, None if state == "any" else state
-    )
     service = state_of(request)
     async with service.database.transaction() as connection:
+        named = [code for code in (contact_member, lead_member) if code is not None]
+        keys = await keys_of(connection, named) if named else {}
+        filters = Filters(
+            special,
+            tag,
+            contact_member and keys[contact_member],
+            lead_member and keys[lead_member],
+            silent_since,
+            None if state == "any" else state,
+        )
         rows, more = cut(
             await queries.households(connection, reach, filters, read_place(after), limit + 1),
             limit,
@@ -143,7 +151,7 @@ async def households(
     )
 
 
-def _refuse_tags(caller: Caller, units: Sequence[str]) -> None:
+def refuse_tags(caller: Caller, units: Sequence[str]) -> None:
     """Raises `Problem` where tags are counted only: a filter by them would show them."""
     for unit in units:
         if caller.view_of(unit) is View.SUMMARISED:

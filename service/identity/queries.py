@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from service.identity.memberships import is_member
 from service.identity.rights import PostHeld
 from service.kit.conditions import Conditions, contains
 from service.kit.database import Connection, Row
 from service.kit.errors import NOT_NOW, Problem
+from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
 
 
 async def cadre(connection: Connection, staff_code: str) -> Row | None:
     """A cadre by staff code."""
     return await connection.fetchrow(
-        "SELECT staff_code, name, phone, party_member, password, demo, must_change,"
-        " password_expires_at FROM cadre WHERE staff_code = $1",
+        "SELECT staff_code, coalesce(shown_code, staff_code) AS shown_code, name, phone,"
+        " party_member, password, demo, must_change, password_expires_at FROM cadre"
+        " WHERE staff_code = $1",
         staff_code,
     )
 
@@ -181,41 +184,27 @@ async def cadres(
     if role is not None:
         where.add("p.role = {}", role)
     if text is not None:
-        where.add("(c.name LIKE {0} OR c.staff_code LIKE {0})", contains(text))
+        where.add(
+            "(c.name LIKE {0} OR c.staff_code LIKE {0} OR EXISTS (SELECT FROM staff_code_alias a"
+            " WHERE a.staff_code = c.staff_code AND a.code LIKE {0}))",
+            contains(text),
+        )
     if after is not None:
         where.add("c.staff_code > {}", after)
     last = where.parameter(limit)
+    today = where.parameter(local_day(now))
     return await connection.fetch(
         f"""
-        SELECT c.staff_code, c.name, c.phone, c.party_member,
-               json_agg(json_build_object('role', p.role, 'unit', p.unit, 'unit_name', u.name,
-               'valid_from', p.valid_from,
-                                          'valid_to', p.valid_to) ORDER BY p.unit, p.role) AS posts
+        SELECT c.staff_code, coalesce(c.shown_code, c.staff_code) AS shown_code, c.name, c.phone,
+               {is_member("c", today)} AS party_member,
+               json_agg(json_build_object('id', p.id, 'role', p.role, 'title', p.title,
+                   'unit', p.unit, 'unit_name', u.name, 'valid_from', p.valid_from,
+                   'valid_to', p.valid_to) ORDER BY p.unit, p.role) AS posts
         FROM cadre c JOIN post p ON p.staff_code = c.staff_code LEFT JOIN unit u ON u.code = p.unit
         WHERE {where.sql} GROUP BY c.staff_code ORDER BY c.staff_code LIMIT {last}
         """,
         *where.values,
     )
-
-
-async def cadre_with_posts(connection: Connection, staff_code: str) -> Row:
-    """A cadre with every post, as cadres are listed."""
-    row = await connection.fetchrow(
-        """
-        SELECT c.staff_code, c.name, c.phone, c.party_member,
-               coalesce(json_agg(json_build_object('role', p.role, 'unit', p.unit, 'unit_name',
-               u.name, 'valid_from', p.valid_from,
-                                                   'valid_to', p.valid_to) ORDER BY p.valid_from)
-                                                   FILTER (WHERE p.id IS NOT NULL), '[]')
-               AS posts
-        FROM cadre c LEFT JOIN post p ON p.staff_code = c.staff_code LEFT JOIN unit u
-            ON u.code = p.unit
-        WHERE c.staff_code = $1 GROUP BY c.staff_code
-        """,
-        staff_code,
-    )
-    assert row is not None
-    return row
 
 
 async def is_cadre_in(
@@ -233,17 +222,15 @@ async def is_cadre_in(
 
 
 async def correct_cadre(
-    connection: Connection, staff_code: str, changes: dict[str, object]
+    connection: Connection, staff_code: str, name: str | None, phone: str | None
 ) -> None:
-    """Corrects name, phone or membership of a cadre."""
+    """Corrects name or phone of a cadre; None leaves it as it is."""
     await connection.execute(
-        "UPDATE cadre SET name = coalesce($2, name), phone = coalesce($3, phone), party_member"
-        " = coalesce($4, party_member)"
+        "UPDATE cadre SET name = coalesce($2, name), phone = coalesce($3, phone)"
         " WHERE staff_code = $1",
         staff_code,
-        changes.get("name"),
-        changes.get("phone"),
-        changes.get("party_member"),
+        name,
+        phone,
     )
 
 

@@ -61,6 +61,10 @@ class Conditions:
         made._parts = ["(" + " OR ".join(ways) + ")"] if len(ways) > 1 else ways
         return made
 
+    def within(self, column: str, units: Sequence[str]) -> None:
+        """Takes in “this column, too, lies in one of these units”."""
+        self._parts.append(self._within(column, units))
+
     def _within(self, grid: str, units: Sequence[str]) -> str:
         places = [self.parameter(unit) for unit in units]
         # No unit at all is nobody's: the list is empty.

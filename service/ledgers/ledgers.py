@@ -209,7 +209,7 @@ async def _cadres(
                 for name in ("visits", "problems_raised", "problems_resolved", "problems_overdue")
             ]
             yield (
-                row["staff_code"],
+                row["shown_code"],
                 row["name"],
                 member,
                 row["unit"],

@@ -249,12 +249,18 @@ async def clear_cadre(
     ended."""
     accounts = await connection.execute(
         "UPDATE cadre SET name = $2, phone = '', password = NULL, party_member = false,"
-        " must_change = false, password_expires_at = NULL"
+        " must_change = false, password_expires_at = NULL, shown_code = NULL"
         " WHERE staff_code = $1 AND (name, phone, party_member, must_change) IS DISTINCT"
         " FROM ($2, '', false, false) OR"
-        " staff_code = $1 AND (password IS NOT NULL OR password_expires_at IS NOT NULL)",
+        " staff_code = $1 AND (password IS NOT NULL OR password_expires_at IS NOT NULL"
+        " OR shown_code IS NOT NULL)",
         staff_code,
         name,
+    )
+    await connection.execute("DELETE FROM staff_code_alias WHERE staff_code = $1", staff_code)
+    await connection.execute("DELETE FROM party_membership WHERE staff_code = $1", staff_code)
+    await connection.execute(
+        "UPDATE post SET title = NULL WHERE staff_code = $1 AND title IS NOT NULL", staff_code
     )
     posts = await connection.execute(
         "UPDATE post SET valid_to = $2, end_recorded_at = $2 WHERE staff_code = $1"

@@ -7,11 +7,11 @@ from functools import partial
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from service.accounts.routes import StaffCode
 from service.audit.audit_log import note
 from service.http.strict import RequestBody
 from service.identity import queries as identity_queries
 from service.identity.access import Caller, Signed
+from service.identity.people import StaffCode
 from service.kit.errors import NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.kit.localization import localized
 from service.kit.paging import Id

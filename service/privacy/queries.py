@@ -55,8 +55,8 @@ async def _grids_of(connection: Connection, id: str) -> list[str]:
 async def cadre_record(connection: Connection, staff_code: str) -> Row | None:
     """What is kept of a cadre, without the secrets."""
     return await connection.fetchrow(
-        "SELECT staff_code, name, phone, party_member, must_change FROM cadre"
-        " WHERE staff_code = $1",
+        "SELECT staff_code, coalesce(shown_code, staff_code) AS shown_code, name, phone,"
+        " party_member, must_change FROM cadre WHERE staff_code = $1",
         staff_code,
     )
 
@@ -66,7 +66,7 @@ async def posts_and_devices(
 ) -> tuple[list[Row], list[Row], list[Row]]:
     """A cadre's posts, phones and sign-ins."""
     posts = await connection.fetch(
-        "SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1"
+        "SELECT role, unit, title, valid_from, valid_to FROM post WHERE staff_code = $1"
         " ORDER BY valid_from",
         staff_code,
     )

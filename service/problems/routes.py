@@ -13,6 +13,7 @@ from service.http.ids import fresh_id
 from service.http.strict import refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.rights import holds, may_write
+from service.identity.staff_codes import key_of
 from service.identity.views import View
 from service.kit.bounded import cut
 from service.kit.database import retry_on_conflict
@@ -86,9 +87,10 @@ async def problems(
     caller's units, from elsewhere.
     """
     reach = reach_of(caller, unit)
-    filters = Filters(state, open, overdue, severity, duty, cadre, handler_unit, text)
     place = read_after(after)
     async with state_of(request).database.transaction() as connection:
+        key = None if cadre is None else await key_of(connection, cadre)
+        filters = Filters(state, open, overdue, severity, duty, key, handler_unit, text)
         assigned = (
             await queries.assigned_to(connection, caller.staff_code, caller.units())
             if unit is None

@@ -37,7 +37,7 @@ from service.summaries import cadre_queries
 from service.summaries.answers import Summary
 from service.summaries.summary import summary
 from sync_protocol import periods
-from sync_protocol.periods import Period
+from sync_protocol.periods import Period, local_day
 
 router = APIRouter(prefix="/v1/summaries", tags=["summaries"])
 
@@ -49,11 +49,14 @@ PARSE: dict[str, tuple[Callable[[str], Period], str]] = {
 
 
 class CadreRow(BaseModel):
-    """What one cadre did in a period."""
+    """What one cadre did in a period; with the filter `party_member` on those of its days only."""
 
     staff_code: str
+    shown_code: str
     name: str
-    party_member: bool
+    party_member: bool = Field(
+        description="On the last day of the period, or today; with the filter as it says"
+    )
     unit: str | None
     visits: int
     problems_raised: int
@@ -67,7 +70,9 @@ class CadreRow(BaseModel):
 
 
 class GroupTotals(BaseModel):
-    """The sums of party members, or of others."""
+    """The sums of party members, or of others: what was done on days of membership counts here,
+    what was done before or after there.
+    """
 
     party_member: bool
     cadres: int
@@ -92,17 +97,21 @@ class MemberRow(BaseModel):
     """
 
     staff_code: str
+    shown_code: str
     name: str
-    party_member: bool
+    party_member: bool = Field(description="On the last day of the period, or today")
     households: int
     visited: int
 
 
 class MemberTable(BaseModel):
-    """The members of a unit with tied households, the least visited first."""
+    """The members of a unit with tied households, the least visited first. `without_one`: how many
+    households of the unit are tied to nobody in this way.
+    """
 
     unit: UnitOut
     period: PeriodOut
+    without_one: int
     items: list[MemberRow]
 
 
@@ -251,10 +260,14 @@ async def members(
     """
     period = week_or_month(week, month)
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        rows = await cadre_queries.members(connection, unit, period, role, limit)
+        rows = await cadre_queries.members(
+            connection, unit, period, role, limit, min(period.last, local_day(caller.now))
+        )
+        without_one = await cadre_queries.count_untied(connection, unit, role)
         await note(connection, request, caller, "member-table", [unit, period.name], len(rows))
     return MemberTable(
         unit=unit_out(found),
         period=period_out(period),
+        without_one=without_one,
         items=[MemberRow(**dict(row)) for row in rows],
     )

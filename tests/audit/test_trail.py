@@ -206,7 +206,7 @@ async def held_of(world: World, phone: WirePhone) -> str:
 
 
 def test_a_route_is_either_walked_or_has_its_reason() -> None:
-    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 6)
+    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 7)
     named = {name for name, _ in calls(place)} | PLACELESS
     assert named == set(ROUTES)
     assert WITHOUT.keys() <= set(ROUTES)

@@ -34,6 +34,7 @@ class Place(NamedTuple):
     held: str = ""
     device: str = ""
     article: str = ""
+    post: str = ""
 
 
 class Call(NamedTuple):
@@ -52,6 +53,10 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_held", Call("GET", "/v1/held", unit)
     yield "list_units", Call("GET", "/v1/units", unit)
     yield "list_cadres", Call("GET", "/v1/cadres", unit)
+    yield "list_posts", Call("GET", "/v1/posts", unit)
+    post = {"role": "village_committee", "unit": place.unit}
+    someone = {"staff_code": f"N-{place.unit}", "name": "新人", "posts": [post]}
+    yield "hire_cadre", Call("POST", "/v1/cadres", {}, someone)
     yield "list_visits", Call("GET", "/v1/visits", unit)
     yield "list_problems", Call("GET", "/v1/problems", unit)
     yield "list_households", Call("GET", "/v1/households", unit)
@@ -119,6 +124,16 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
         Call("POST", f"/v1/households/{place.household}/erasure", {}, {"reason": "x"}),
     )
     yield "export_cadre", Call("GET", f"/v1/cadres/{place.cadre}/export")
+    yield "get_cadre", Call("GET", f"/v1/cadres/{place.cadre}")
+    yield "in_hand", Call("GET", f"/v1/cadres/{place.cadre}/in-hand")
+    tie = {"role": "contact", "ids": [place.household]}
+    yield "assign_households", Call("POST", f"/v1/cadres/{place.cadre}/households", {}, tie)
+    yield (
+        "hand_over",
+        Call("POST", f"/v1/cadres/{place.cadre}/handover", {}, {"to": f"W{place.grid}-2"}),
+    )
+    yield "give_post", Call("POST", f"/v1/cadres/{place.cadre}/posts", {}, post)
+    yield "change_post", Call("PATCH", f"/v1/posts/{place.post}", {}, {"title": "组长"})
     yield "correct_cadre", Call("PATCH", f"/v1/cadres/{place.cadre}", {}, {"name": "新名"})
     yield "end_sessions", Call("DELETE", f"/v1/cadres/{place.cadre}/sessions")
     yield (
@@ -178,7 +193,7 @@ def test_every_route_is_in_the_table_and_the_table_has_no_other() -> None:
 
 
 def test_every_route_is_walked() -> None:
-    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 6)
+    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 7)
     assert {name for name, _ in calls(place)} | PLACELESS == set(ROUTES)
 
 
@@ -205,9 +220,11 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
     assert (
         await world.post(f"/v1/articles/{article}/publication", None, "S1502")
     ).status_code == 200
-    return Place(
-        unit, grid, worker, house, problem, conflict["id"], held["id"], one.device, article
+    [post] = await world.fetch(
+        "SELECT id::text FROM post WHERE staff_code = $1 AND unit = $2", worker, grid
     )
+    made_ids = (house, problem, conflict["id"], held["id"], one.device, article, post["id"])
+    return Place(unit, grid, worker, *made_ids)
 
 
 async def appoint(world: World, role: str, unit: str, until: datetime | None = None) -> str:
