@@ -73,6 +73,7 @@ def of_household(settings: Settings, subject: str, by: str, now: datetime) -> di
         "mutation log": partial(_by_kind, erasure, _erase_lines),
         "kept answers": partial(_answers, erasure),
         "sealed summaries": partial(_seals, erasure),
+        "imports": partial(_imports, erasure, HOUSEHOLD.name),
     }
 
 
@@ -84,6 +85,7 @@ def of_cadre(settings: Settings, subject: str, by: str, now: datetime) -> dict[s
         "sign-ins": partial(_sign_ins, erasure),
         "devices": partial(_devices, erasure),
         "kept answers": partial(_answers_about_cadre, erasure),
+        "imports": partial(_imports, erasure, "person"),
     }
 
 
@@ -269,6 +271,15 @@ async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
 
 
 # -------------------------------------------------------------------------------- answers and seals
+
+
+async def _imports(erasure: _Erasure, kind: str, database: Database) -> AsyncIterator[Work]:
+    """By what an import knows a household again, and what it was before one."""
+
+    async def work(connection: Connection) -> Mapping[str, int]:
+        return {"values of imports": await sql.forget_imports(connection, kind, erasure.subject)}
+
+    yield work
 
 
 async def _answers(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:

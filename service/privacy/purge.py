@@ -26,6 +26,8 @@ _BLOCKS_AT_ONCE = 100
 # Half of what the city visits in a day; looking for them reads all visits that are older.
 _AT_A_LOOK = 20_000
 _SYSTEM = "purge"
+# After so many days an import cannot be taken back any more.
+_DAYS = {"expired refresh tokens": 30, "what imports did": 90}
 TRAIL = "lines of the trail"
 TRAIL_KEPT = (
     "lines of the trail: kept, for this role may not delete them; set GRIDLOOP_OWNER_DATABASE_URL"
@@ -59,7 +61,7 @@ async def purge(
     if not dry_run:
         await note_counted(database, now)  # before the windows go that hold the counts
     for what in queries.OLD:
-        days = 30 if what == "expired refresh tokens" else 1
+        days = _DAYS.get(what, 1)
         before = now - timedelta(days=days)
         async with database.transaction() as connection:
             count = await (queries.count_old if dry_run else queries.delete_old)(

@@ -136,6 +136,10 @@ OLD = {
     "one-time codes": ("one_time_code", "expires_at < $1"),
     "retired signing keys": ("signing_key", "retired_at < $1"),
     "answers kept for repeated requests": ("idempotency", "at < $1"),
+    "what imports did": (
+        "import_effect",
+        "import IN (SELECT id FROM roster_import WHERE ended_at < $1)",
+    ),
 }
 
 
