@@ -12,7 +12,7 @@ from rich.table import Table
 
 from service.app import utc_now
 from service.audit.audit_log import OPERATOR, record_operator
-from service.cli.console import bars, console, load_roster, progress_bar
+from service.cli.console import bars, console, load_public_units, load_roster, progress_bar
 from service.cli.database import database_url, nothing, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal, say
@@ -49,7 +49,7 @@ def roster_load(
 
     with database_url(chosen(data, demo), makes=True, migrate=True) as settings:
         run(settings, nothing, keys=True)
-        asyncio.run(load_roster(settings))
+        asyncio.run(load_roster(settings) if demo else load_public_units(settings))
         run(settings, line)
 
 

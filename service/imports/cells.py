@@ -19,6 +19,7 @@ from sync_protocol.vocabulary import ROLES, TAGS, Label
 
 # Written into a cell it clears the field; an empty cell leaves it as it is.
 CLEARS = frozenset({"清空", "(clear)"})
+_FLOAT = re.compile(r"^(\d+)\.0+$", re.ASCII)
 _EXCEL_ZERO = date(1899, 12, 30)
 _MOST_EXACT = 2**53
 _WHITE = str.maketrans("", "", STRIPPED + "\u00a0\u200b\ufeff")
@@ -66,8 +67,11 @@ def is_masked(text: str) -> bool:
 
 
 def _narrow(text: str) -> str:
-    """Digits, letters and signs in their usual width; only for what is no text of people."""
-    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+    """Digits, letters and signs in their usual width, and whole numbers as such; only for what is
+    no text of people.
+    """
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return _FLOAT.sub(r"\1", text)
 
 
 def code(text: str) -> str:

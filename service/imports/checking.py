@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from service.identity.views import mask
 from service.imports import keys
 from service.imports.columns import SHEETS, Column
 from service.imports.faults import Faults, Where, masked
@@ -87,7 +88,9 @@ class Post(NamedTuple):
 class World(msgspec.Struct):
     """What is known here of all that the rows name, with what the file adds as it is checked.
 
-    `scope`: the units for which the import may write; `today`: the day for posts without one.
+    `doubtful`: units and people of the file whose own rows are wrong: what names them waits for
+    those, and is no fault of its own. `scope`: the units for which the import may write; `today`:
+    the day for posts without one.
     """
 
     scheme: Scheme
@@ -98,6 +101,8 @@ class World(msgspec.Struct):
     posts: dict[str, list[Post]]
     apps: Set[str] = frozenset()
     end_missing: bool = False
+    skip_bad: bool = False
+    doubtful: set[tuple[str, str]] = set()
 
     @property
     def today(self) -> date:
@@ -133,6 +138,15 @@ class _Check:
             value = "" if given is None else masked(self.columns[column], str(given))
         self.faults.add(_where(row), kind, header, value, **params)
 
+    def waits(self, row: Row, *names: tuple[str, str]) -> None:
+        """Notes that a row cannot be taken if one that it names is wrong itself. Where nothing is
+        taken then, that one is fault enough.
+        """
+        if not row.bad and not self.world.doubtful.isdisjoint(names):
+            if self.world.skip_bad:
+                self.fault(row, "row-waits")
+            row.bad = True
+
     def done(self, row: Row, what: str) -> None:
         """Counts a row."""
         self.tally.rows += 1
@@ -151,11 +165,13 @@ def check_units(rows: Sequence[Row], world: World, faults: Faults) -> tuple[list
         if not row.bad:
             _check_unit(check, row, seen)
         what = UNCHANGED
-        if not row.bad:
-            code = row.values["code"]
-            if code in seen:
-                continue  # the same row again
-            seen[code] = row
+        code = row.values.get("code") or ""
+        if not row.bad and code in seen:
+            continue  # the same row again
+        seen.setdefault(code, row)
+        if row.bad:
+            _doubt_unit(world, row)
+        else:
             change = _unit_change(world, row)
             what = change.what
             if what != UNCHANGED:
@@ -191,6 +207,16 @@ def _check_unit(check: _Check, row: Row, seen: Mapping[str, Row]) -> None:
         check.fault(row, "parent-other", "parent", parent=parent or "—")
     elif parent is not None and parent not in world.units:
         check.fault(row, "parent-unknown", "code", parent=parent)
+    check.waits(row, ("unit", parent or ""))
+
+
+def _doubt_unit(world: World, row: Row) -> None:
+    """Keeps a unit whose row is wrong apart from those that nobody knows."""
+    code = row.values.get("code") or ""
+    level = world.scheme.level_of(code)
+    if level is not None and code not in world.units and covered(world.scope, code):
+        world.units[code] = Unit(code, level, world.scheme.parent_of(code), code)
+        world.doubtful.add(("unit", code))
 
 
 def _unit_change(world: World, row: Row) -> Change:
@@ -242,6 +268,11 @@ def check_people(rows: Sequence[Row], world: World, faults: Faults) -> tuple[lis
                 known = world.people.get(change.key)
                 kept = known._asdict() if known else {"phone": "", "party_member": False}
                 world.people[change.key] = Person(**{**kept, **change.after})
+        elif row.values.get("staff_code") and row.values["staff_code"] not in world.people:
+            code = row.values["staff_code"]
+            is_member = bool(row.values.get("party_member", True))
+            world.people[code] = Person(code, "", is_member)
+            world.doubtful.add(("person", code))
         check.done(row, what)
     return changes, check.tally
 
@@ -312,6 +343,7 @@ def check_posts(rows: Sequence[Row], world: World, faults: Faults) -> tuple[list
                     changes.append(change)
         if row.bad:
             lost.add(values.get("unit") or "")
+            world.doubtful.add(("post", values.get("staff_code") or ""))
         elif values.get("unit"):
             units.add(values["unit"])
         check.done(row, what)
@@ -351,6 +383,7 @@ def _check_post(check: _Check, row: Row, seen: dict[tuple[Any, ...], Row]) -> No
     first, last = values.get("valid_from"), values.get("valid_to")
     if last and last < (first or world.today.isoformat()) and first:
         check.fault(row, "days-reversed", "valid_to")
+    check.waits(row, ("unit", unit), ("person", code))
 
 
 def _post_change(check: _Check, row: Row) -> Change | None:
@@ -450,6 +483,24 @@ class Village(msgspec.Struct):
                 key = keys.of_place(self.code, str(head or ""), address)
                 self.by_place.setdefault(key.digest, household.id)
 
+    def behind(self, row: Row) -> str | None:
+        """The one household here whose values are shown like the masked ones of a row, and whose
+        head is the row's; None if there is none, or more than one.
+        """
+        if "address" not in row.masked:
+            return None
+        found = [
+            household.id
+            for household in self.known.values()
+            if not household.deleted
+            and covered([self.code], household.grid)
+            and household.fields.get("head_name") == row.values.get("head_name")
+            and all(
+                mask(name, household.fields.get(name)) == text for name, text in row.masked.items()
+            )
+        ]
+        return found[0] if len(found) == 1 else None
+
 
 class HouseholdChange(NamedTuple):
     """What an import does to a household; `household` is None for a new one.
@@ -526,8 +577,16 @@ class HouseholdCheck(_Check):
             code = values.get(name)
             if code is not None and code not in world.people:
                 self.fault(row, "member-unknown", name)
-            elif code is not None and not self._is_near(code, grid):
+            elif code is not None and not self._may_be_near(code, grid):
                 self.fault(row, "member-without-post", name)
+        people = [values.get(name) or "-" for name in ("contact_member", "lead_member")]
+        posts = [code for code in people if not self._is_near(code, grid)]
+        names = [("person", code) for code in people] + [("post", code) for code in posts]
+        self.waits(row, ("unit", grid), *names)
+
+    def _may_be_near(self, staff_code: str, grid: str) -> bool:
+        """Whether a person has a post near a grid, or would have if all rows were good."""
+        return ("post", staff_code) in self.world.doubtful or self._is_near(staff_code, grid)
 
     def _is_near(self, staff_code: str, grid: str) -> bool:
         world = self.world
@@ -542,7 +601,7 @@ class HouseholdCheck(_Check):
         self, row: Row, village: Village, taken: dict[str, Row], made: dict[bytes, Row]
     ) -> HouseholdChange | None:
         own = keys_of(row, village.code)
-        id = _household_of(own, village)
+        id = _household_of(own, village) or village.behind(row)
         twin = taken.get(id) if id is not None else _first(made.get(key.digest) for key in own)
         if twin is not None and self._are_two(row, twin):
             id, twin = None, None

@@ -134,6 +134,10 @@ KINDS: Mapping[str, Kind] = {
     "not-a-grid": Kind(
         Text("The code belongs to no grid, but to a {level}."), Text("Write the code of the grid.")
     ),
+    "row-waits": Kind(
+        Text("A row that this one rests on is wrong itself."),
+        Text("Correct that row, and this one can be taken."),
+    ),
     "row-twice": Kind(
         Text("The same stands in row {first} already, with other values."),
         Text("Leave one of the two rows."),

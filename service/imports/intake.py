@@ -168,7 +168,7 @@ class Intake:
                     row.values[column.name] = None
                 return
             if column.name in _MASKABLE and is_masked(text):
-                row.masked.append(column.name)
+                row.masked[column.name] = text
                 return
             value: Any = column.clean(text)
             if column.name == "level":

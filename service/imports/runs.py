@@ -224,7 +224,8 @@ class Run:
                 row["erased"],
             )
         ending = ending and not intake.lost_rows
-        return World(self.scheme, self.units, now, units, people, posts, apps, ending)
+        skip = SKIP_BAD in self.options
+        return World(self.scheme, self.units, now, units, people, posts, apps, ending, skip)
 
     async def village(
         self, connection: Connection, code: str, rows: Sequence[tuple[int, Row]]

@@ -20,15 +20,15 @@ _AT_ONCE = 500
 class Row(msgspec.Struct, array_like=True):
     """A row of a sheet: where it stands (file, sheet as called there, row), and its cleaned values.
 
-    `masked`: the columns that held what somebody was shown in place of a value. `bad`: something is
-    wrong with it already.
+    `masked`: what stood in columns where it is only what somebody was shown of a value. `bad`:
+    something is wrong with it already.
     """
 
     file: str
     sheet: str
     number: int
     values: dict[str, Any]
-    masked: list[str] = []
+    masked: dict[str, str] = {}
     bad: bool = False
 
     @property
