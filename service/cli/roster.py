@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.app import utc_now
 from service.audit.audit_log import OPERATOR, record_operator
@@ -218,7 +218,7 @@ def roster_imports(data: Data = None) -> None:
 
     with database_url(chosen(data)) as settings:
         rows = run(settings, ask, clock=False)
-    table = Table("id", "at", "by", "units", "options", "state", "done")
+    table = Table(Column("id", no_wrap=True), "at", "by", "units", "options", "state", "progress")
     for row in rows:
         done = f"{row['stage']} {row['done']}/{row['total']}" if row["total"] else ""
         table.add_row(

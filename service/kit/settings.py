@@ -256,7 +256,7 @@ class Settings(BaseSettings):
     )
     issuer: str = Field("gridloop", description="The `iss` of tokens.")
     households_per_grid: int = Field(
-        30, ge=0, le=999, description="Households that `roster load` makes up for each grid."
+        30, ge=0, le=999, description="Households that `roster load --demo` makes up for each grid."
     )
     urgent_days: int = Field(
         3, ge=1, le=60, description="Time limit of urgent problems, working days."

@@ -277,7 +277,8 @@ async def _imports(erasure: _Erasure, kind: str, database: Database) -> AsyncIte
     """By what an import knows a household again, and what it was before one."""
 
     async def work(connection: Connection) -> Mapping[str, int]:
-        return {"values of imports": await sql.forget_imports(connection, kind, erasure.subject)}
+        gone = await sql.forget_imports(connection, kind, erasure.subject)
+        return {"values of imports": gone} if gone else {}
 
     yield work
 

@@ -152,7 +152,7 @@ async def walk_imports(walk: Walk, token: str) -> None:
     made = await walk.call("create_import", token, "POST", "/v1/imports", files=sheet)
     path = f"/v1/imports/{made.json()['id']}"
     async with asyncio.timeout(30):
-        while (await walk.call("get_import", token, "GET", path)).json()["state"] != "done":
+        while (await walk.call("get_import", token, "GET", path)).json()["state"] != "done":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await walk.call("undo_import", token, "POST", f"{path}/undo")
 
