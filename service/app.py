@@ -40,6 +40,8 @@ from service.identity import routes as identity
 from service.identity.attempts import Attempts
 from service.identity.passwords import Passwords
 from service.identity.tokens import Tokens
+from service.imports import routes as imports
+from service.imports.importer import Importer
 from service.inbox import routes as inbox
 from service.inbox.retry_held import keep_retrying
 from service.kit import errors
@@ -78,7 +80,7 @@ Sign in at `/v1/auth/token` and send the access token as `Authorization: Bearer 
 - Reads carry an `ETag`; with `If-None-Match` what has not changed is answered 304.
 - A POST with an `Idempotency-Key` can be sent again when its answer was lost: it happens once.
 - Bodies may come, and answers go, as gzip; a body has at most 1 MiB, the sync 2 MiB, the
-  form of a sign-in 64 KiB, inflated.
+  form of a sign-in 64 KiB, the files of an import 32 MiB, inflated.
 - Every answer has an `X-Request-ID`, which the server's log knows, but for exchanges that are
   only asked to come again.
 - Errors are `application/problem+json` (RFC 9457). The `type` is `/problems/` and one of these:
@@ -138,6 +140,7 @@ _ROUTERS = (
     privacy.router,
     erasures.router,
     audit.router,
+    imports.router,  # before the ledgers, whose paths are like one of its own
     ledgers.router,
     health.router,
 )
@@ -202,6 +205,7 @@ def create_app(
             Attempts(database, settings),
             Passwords(),
             Exchanges(database, settings),
+            importer := Importer(),
         )
 
         def stamp() -> datetime:
@@ -216,13 +220,9 @@ def create_app(
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         watching = asyncio.create_task(app.state.tables.keep(database))
         probing = asyncio.create_task(app.state.write_probe.keep(database))
+        importing = asyncio.create_task(importer.keep(database, settings, stamp))
         tasks: list[asyncio.Task[None]] = [
-            releasing,
-            noting,
-            checking,
-            watching,
-            first_probe,
-            probing,
+            *(releasing, noting, checking, watching, first_probe, probing, importing)
         ]
         if clock is not None:
             tasks.append(asyncio.create_task(clock.keep(database)))

@@ -3,7 +3,8 @@
 import logging
 import re
 from datetime import timedelta
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,9 @@ from service.cli.options import Data, chosen
 from service.cli.refusals import Refusal, say
 from service.kit.database import Database
 from sync_protocol.texts import Text
+
+if TYPE_CHECKING:
+    from service.accounts.slips import Slip
 
 log = logging.getLogger("gridloop")
 account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accounts of apps.")
@@ -74,6 +78,49 @@ def account_password(
             hours=settings.first_password_hours,
         )
         say(console, text, "green")
+
+
+@account_app.command("slips")
+def account_slips(
+    file: Annotated[Path, typer.Argument(help="The sheet to print, .xlsx.")],
+    unit: Annotated[
+        str, typer.Option(help="Only people with a post there or below; left out: everywhere.")
+    ] = "",
+    days: Annotated[int, typer.Option(min=1, max=60, help="How many days a code is good.")] = 14,
+    data: Data = None,
+) -> None:
+    """Write a slip to cut off for everybody with a post and without a password: staff code, name,
+    and a one-time code to choose a first password with. Earlier codes of theirs are void.
+    """
+    from service.accounts.slips import give_codes, write_slips
+
+    now = utc_now()
+    expires_at = now + timedelta(days=days)
+
+    async def give(database: Database) -> "list[Slip]":
+        slips = await give_codes(database, settings, unit, now, expires_at)
+        async with database.transaction() as connection:
+            await record_operator(connection, now, "slips-given", unit, len(slips))
+        return slips
+
+    if file.suffix.lower() != ".xlsx":
+        raise Refusal(Text("{file}: slips are written as .xlsx; name such a file.", file=file))
+    with database_url(chosen(data)) as settings:
+        slips = run(settings, give, keys=True)
+        try:
+            write_slips(file, slips, expires_at)
+        except OSError as error:
+            why = error.strerror or ""
+            raise Refusal(Text("{file} cannot be written: {why}.", file=file, why=why)) from None
+    say(
+        console,
+        Text(
+            "{count} slips are in {file}: print it, hand them out, and delete the file.",
+            count=len(slips),
+            file=file,
+        ),
+        "green",
+    )
 
 
 @account_app.command("reset-otp")

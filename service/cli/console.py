@@ -51,6 +51,32 @@ def shown(text: str) -> str:
     return in_language(text, language_of_the_terminal())
 
 
+async def load_public_units(settings: Settings) -> None:
+    """Loads the units of the public roster and prints how many there are."""
+    from service.organisation.load import load_public_units as load_units
+
+    pool = await open_pool(str(settings.database_url), 2)
+    try:
+        count, new = await load_units(Database(pool))
+    finally:
+        await pool.close()
+    console.print(f"Roster: {count} units down to villages ({new} new).")
+
+
+async def load_demo_roster(settings: Settings) -> None:
+    """Loads the demo's roster where there is none, so that somebody can sign in."""
+    from service.organisation.load import has_units
+
+    pool = await open_pool(str(settings.database_url), 1)
+    try:
+        there = await has_units(Database(pool))
+    finally:
+        await pool.close()
+    if not there:
+        console.print(f"The demo's roster is loaded first; the password is {DEMO_PASSWORD}.")
+        await load_roster(settings)
+
+
 def progress_bar() -> Progress:
     """A progress bar with count and time."""
     return Progress(

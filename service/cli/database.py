@@ -28,7 +28,7 @@ from service.runtime.migrating import (
     over_embedded,
     tables_at,
 )
-from service.runtime.postgres import PostgresFailed, embedded
+from service.runtime.postgres import PostgresFailed, database_of, embedded, has_database
 from service.runtime.stopping import stopping_in_order
 from service.runtime.tables import look, refuse_too_new
 from service.writes import timelines
@@ -37,6 +37,8 @@ from sync_protocol.texts import Text, text_of
 T = TypeVar("T")
 log = logging.getLogger("gridloop")
 
+# The database of the demo in its data folder.
+DEMO = "gridloop_demo"
 SERVICE, OWNER = "GRIDLOOP_DATABASE_URL", "GRIDLOOP_OWNER_DATABASE_URL"
 AS_ROOT = Text(
     "This runs as root: better start Gridloop as an ordinary user. An embedded PostgreSQL runs as"
@@ -76,6 +78,8 @@ def database_url(
                 yield settings
                 return
             with embedded(settings.data) as url:
+                if settings.demo and not superuser and asyncio.run(has_database(url, DEMO)):
+                    url = database_of(url, DEMO)  # what `gridloop demo` has kept
                 if superuser:
                     yield settings.model_copy(update={"database_url": url})
                 elif migrate:

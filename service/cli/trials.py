@@ -10,7 +10,7 @@ import typer
 
 from service.app import create_app
 from service.cli.console import console
-from service.cli.database import database_url
+from service.cli.database import DEMO, database_url
 from service.cli.options import Data, chosen
 from service.cli.refusals import Refusal, say
 from service.kit.localization import language_of_the_terminal
@@ -120,7 +120,7 @@ def demo(
         url = str(settings.database_url)
         if chosen(data).database_url is None:
             try:
-                url = asyncio.run(fresh_database(url, "gridloop_demo"))
+                url = asyncio.run(fresh_database(url, DEMO))
             except asyncpg.ObjectInUseError:
                 raise Refusal(
                     Text(

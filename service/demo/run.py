@@ -70,6 +70,12 @@ async def _run(settings: Settings, port: int, once: bool, console: Console) -> N
         base_url = f"http://127.0.0.1:{port}"
         await _wait_until_ready(base_url, serving)
         await _week(base_url, console, clock, began)
+        if once:
+            console.print(
+                "\nThe week is kept: gridloop serve --demo --data"
+                f" {settings.data} serves it again.",
+                soft_wrap=True,
+            )
         if not once:
             console.print()
             say(console, Text("The service stays up until Ctrl-C."), "green")

@@ -142,6 +142,12 @@ ROUTES: Mapping[str, Right] = {
     "hand_over": _SETTLE,
     "seal_summary": _SETTLE,
     "unseal_summary": _SETTLE,
+    # the roster
+    "create_import": _ADMIN,
+    "list_imports": _ADMIN,
+    "get_import": _ADMIN,
+    "undo_import": _ADMIN,
+    "export_roster": _READ_WHOLE,
     # accounts and devices; one's own devices are shown to everybody
     "list_devices": Right(SEES_DEVICES, signed=True),
     "revoke_device": Right(ADMINISTERS, signed=True),

@@ -13,6 +13,7 @@ decrypted is shown as `MARKER`.
 import base64
 import binascii
 import hashlib
+import hmac
 import logging
 import os
 import time
@@ -37,6 +38,7 @@ _NONCE = 12
 _KID = 4  # bytes of a master key's name in front of bytes
 KEY_BYTES = 32  # of a master key
 _UNKEYED = 12  # bytes of a digest without a key
+_INDEX = 16  # bytes of a blind index, behind the name of its key
 _LOGGED_EVERY_S = 60.0
 
 
@@ -66,6 +68,7 @@ class Purpose(StrEnum):
     SIGNING = "signing keys"
     LOG = "mutation log"
     DIGEST = "digests"
+    INDEX = "blind indexes"
 
 
 class Place(NamedTuple):
@@ -111,6 +114,7 @@ class _MasterKey:
         self.v1 = AESGCM(key)
         self.ciphers = {purpose: AESGCM(_derived(key, purpose)) for purpose in Purpose}
         self.digest_key = _derived(key, Purpose.DIGEST)
+        self.index_key = _derived(key, Purpose.INDEX)
 
 
 def _derived(key: bytes, purpose: Purpose) -> bytes:
@@ -155,6 +159,22 @@ class Keyring:
     def v1(self) -> encryption_v1.Ciphers:
         """The keys as the previous release used them."""
         return {kid: key.v1 for kid, key in self._master.items()}
+
+    def blind_index(self, content: bytes) -> bytes:
+        """By what an encrypted value is found that has this content: it is the same for the same
+        content, and tells nothing to whoever has no key. By the newest key; see `blind_indexes`.
+        """
+        return _blind(self.newest, content)
+
+    def blind_indexes(self, content: bytes) -> list[bytes]:
+        """Every index under which a content may be stored, until all is brought to the newest
+        key.
+        """
+        return [_blind(key, content) for key in self._master.values()]
+
+    def is_index_current(self, stored: bytes) -> bool:
+        """Whether a blind index is by the newest key."""
+        return stored.startswith(self.newest.kid_bytes)
 
     def all_digests(self, content: bytes) -> list[bytes]:
         """Every digest under which a content may be stored."""
@@ -341,6 +361,10 @@ _logged: dict[tuple[str, ...], float] = {}
 def _encrypted(cipher: AESGCM, place: Place, data: bytes) -> bytes:
     nonce = os.urandom(_NONCE)
     return nonce + cipher.encrypt(nonce, data, place.associated())
+
+
+def _blind(key: _MasterKey, content: bytes) -> bytes:
+    return key.kid_bytes + hmac.digest(key.index_key, content, "sha256")[:_INDEX]
 
 
 def _unkeyed(content: bytes) -> bytes:

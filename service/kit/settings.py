@@ -118,6 +118,20 @@ class Settings(BaseSettings):
         description="How long an idle connection stays open; longer than a proxy in front keeps"
         " it, so that none is cut.",
     )
+    unit_code_lengths: str = Field(
+        "4,6,9,12,15",
+        pattern=r"^\d{1,2}(,\d{1,2}){4}$",
+        description="Digits of the codes of city, banner, township, village and grid, for imports.",
+    )
+    import_max_bytes: int = Field(
+        32 * 1024 * 1024,
+        ge=64 * 1024,
+        le=256 * 1024 * 1024,
+        description="Bytes of all files of an import together.",
+    )
+    import_max_rows: int = Field(
+        200_000, ge=1, le=2_000_000, description="Rows of all sheets of an import together."
+    )
     max_connections: int = Field(
         10_000,
         ge=64,
@@ -225,7 +239,7 @@ class Settings(BaseSettings):
     )
     issuer: str = Field("gridloop", description="The `iss` of tokens.")
     households_per_grid: int = Field(
-        30, ge=0, le=999, description="Households that `roster load` makes up for each grid."
+        30, ge=0, le=999, description="Households that `roster load --demo` makes up for each grid."
     )
     urgent_days: int = Field(
         3, ge=1, le=60, description="Time limit of urgent problems, working days."
@@ -332,6 +346,11 @@ class Settings(BaseSettings):
     def has_keys(self) -> bool:
         """Whether there are keys, or something that should be them."""
         return "keyring" in self.__dict__ or self.secret_keys is not None or self.key_file.exists()
+
+    @property
+    def code_lengths(self) -> list[int]:
+        """The digits of the codes of each level, from the top down."""
+        return [int(text) for text in self.unit_code_lengths.split(",")]
 
     @cached_property
     def keyring(self) -> Keyring:

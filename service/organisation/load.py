@@ -73,6 +73,22 @@ async def load(
     )
 
 
+async def load_public_units(database: Database) -> tuple[int, int]:
+    """Brings the units of the public roster in, down to villages; how many there are, and how many
+    were new. Grids, people and households are a city's own, see `service.imports`.
+    """
+    units = [unit for unit in generator.roster().units if unit.level != "grid"]
+    async with database.transaction() as connection:
+        return len(units), await _load_units(connection, units)
+
+
+async def has_units(database: Database) -> bool:
+    """Whether there is a roster."""
+    async with database.reading() as connection:
+        found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM unit)")
+    return found
+
+
 async def _load_units(connection: Connection, units: Sequence[generator.UnitRow]) -> int:
     status = await connection.execute(
         """

@@ -60,6 +60,7 @@ def of_household(settings: Settings, subject: str, by: str, now: datetime) -> di
         "mutation log": partial(_by_kind, erasure, _erase_lines),
         "kept answers": partial(_answers, erasure),
         "sealed summaries": partial(_seals, erasure),
+        "imports": partial(_imports, erasure, HOUSEHOLD.name),
     }
 
 
@@ -71,6 +72,7 @@ def of_cadre(settings: Settings, subject: str, by: str, now: datetime) -> dict[s
         "sign-ins": partial(_sign_ins, erasure),
         "devices": partial(_devices, erasure),
         "kept answers": partial(_answers_about_cadre, erasure),
+        "imports": partial(_imports, erasure, "person"),
     }
 
 
@@ -153,6 +155,16 @@ async def _held(erasure: Erasure, database: Database) -> AsyncIterator[Work]:
 
 
 # -------------------------------------------------------------------------------- answers and seals
+
+
+async def _imports(erasure: Erasure, kind: str, database: Database) -> AsyncIterator[Work]:
+    """By what an import knows a household again, and what it was before one."""
+
+    async def work(connection: Connection) -> Mapping[str, int]:
+        gone = await sql.forget_imports(connection, kind, erasure.subject)
+        return {"values of imports": gone} if gone else {}
+
+    yield work
 
 
 async def _answers(erasure: Erasure, database: Database) -> AsyncIterator[Work]:

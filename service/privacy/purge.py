@@ -28,6 +28,8 @@ BLOCKS_AT_ONCE = 100
 # Half of what the city visits in a day; looking for them reads all visits that are older.
 AT_A_LOOK = 20_000
 _SYSTEM = "purge"
+# After so many days an import cannot be taken back any more.
+_DAYS = {queries.REFRESH_TOKENS: 30, queries.IMPORT_EFFECTS: 90}
 # What was cleared, older than what, how many.
 Purged: TypeAlias = tuple[Text, Text, int]
 PLACES = Text("locations of visits")
@@ -60,7 +62,7 @@ async def purge(
     if not dry_run:
         await note_counted(database, now)  # before the windows go that hold the counts
     for what in queries.OLD:
-        days = 30 if what == queries.REFRESH_TOKENS else 1
+        days = _DAYS.get(what, 1)
         before = now - timedelta(days=days)
         async with database.transaction() as connection:
             count = await (queries.count_old if dry_run else queries.delete_old)(

@@ -131,6 +131,7 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 FIRST_LINE: LineKey = (FIRST_ID, 0, _LONG_AGO)
 FIRST_BLOCK: BlockKey = (FIRST_ID, _LONG_AGO, 0)
 REFRESH_TOKENS = Text("expired refresh tokens")
+IMPORT_EFFECTS = Text("what imports did")
 # what -> (table, condition on rows older than $1)
 OLD = {
     REFRESH_TOKENS: ("refresh_token", "expires_at < $1"),
@@ -138,6 +139,10 @@ OLD = {
     Text("one-time codes"): ("one_time_code", "expires_at < $1"),
     Text("retired signing keys"): ("signing_key", "retired_at < $1"),
     Text("answers kept for repeated requests"): ("idempotency", "at < $1"),
+    IMPORT_EFFECTS: (
+        "import_effect",
+        "import IN (SELECT id FROM roster_import WHERE ended_at < $1)",
+    ),
 }
 
 

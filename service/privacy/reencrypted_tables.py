@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from service.identity.one_time_codes import Kept, reencrypted
 from service.identity.second_factor import secret_place
+from service.imports import keys as import_keys
+from service.imports.places import body_place, effect_place
 from service.kit import encrypted_values as values
 from service.kit.database import Row
 from service.kit.encryption import Place, Undecrypted
@@ -155,6 +157,35 @@ def _conflict_value(work: Work, row: Row, column: str) -> str | None:
     return values.encrypted_conflict_value(work.cipher, kind, field, row["id"], column, value)
 
 
+def _import_key(work: Work, row: Row) -> list[str | None]:
+    """By what an import knows a household again: the index, too, is made anew."""
+    cipher = work.cipher
+    content, blind = bytes.fromhex(row["content"][2:]), bytes.fromhex(row["blind"][2:])
+    if cipher.are_bytes_current(content) and cipher.keyring.is_index_current(blind):
+        return [row["content"], row["blind"]]
+    stored = import_keys.StoredKey(row["scope"], blind, row["household"], content)
+    key = import_keys.opened(cipher, stored)
+    if key is None:
+        work.lose_bytes(content)
+        return [row["content"], row["blind"]]
+    anew = import_keys.stored(cipher, key, row["household"])
+    return ["\\x" + anew.content.hex(), "\\x" + anew.blind.hex()]
+
+
+def _import_body(place: Callable[[Row], Place]) -> Callable[[Work, Row], list[str | None]]:
+    def anew(work: Work, row: Row) -> list[str | None]:
+        body = bytes.fromhex(row["body"][2:])
+        if work.cipher.are_bytes_current(body):
+            return [row["body"]]
+        plain = work.cipher.decrypt_bytes(place(row), body)
+        if plain is None:
+            work.lose_bytes(body)
+            return [row["body"]]
+        return ["\\x" + work.cipher.encrypt_bytes(place(row), plain).hex()]
+
+    return anew
+
+
 TABLES = (
     *map(_records, KINDS.values()),
     Table("cadre", {"staff_code": "text"}, {"phone": "text"}, "phone <> ''", _phone),
@@ -181,6 +212,28 @@ TABLES = (
         "true",
         _held,
         read=("kind", "record", "grid", "waits_for"),
+    ),
+    Table(
+        "import_key",
+        {"id": "uuid"},
+        {"content": "bytea", "blind": "bytea"},
+        "true",
+        _import_key,
+        read=("scope", "household"),
+    ),
+    Table(
+        "import_effect",
+        {"import": "uuid", "kind": "text", "key": "text"},
+        {"body": "bytea"},
+        "body IS NOT NULL",
+        _import_body(lambda row: effect_place(row["import"], row["kind"], row["key"])),
+    ),
+    Table(
+        "roster_import_file",
+        {"import": "uuid", "number": "integer", "part": "integer"},
+        {"body": "bytea"},
+        "true",
+        _import_body(lambda row: body_place(row["import"], row["number"], row["part"])),
     ),
     Table(
         "conflict",

@@ -137,6 +137,18 @@ async def fresh_database(url: str, name: str, template: str = "template1") -> st
     return database_of(url, name)
 
 
+async def has_database(url: str, name: str) -> bool:
+    """Whether there is a database of this name on the server of `url`."""
+    connection = await asyncpg.connect(url)
+    try:
+        found: bool = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name
+        )
+    finally:
+        await connection.close()
+    return found
+
+
 def database_of(url: str, name: str) -> str:
     """The URL of another database on the server of `url`."""
     parts = urlsplit(url)

@@ -31,6 +31,7 @@ WITHOUT = {
     "list_units": "names of units",
     "loop": "grids and days, of nobody in particular",
     "village_statistics": "numbers of a village at the least, of nobody in particular",
+    "list_imports": "when who imported for which units, with no rows",
     "who_am_i": "the caller's own name and posts, shown to the caller",
     "list_own_sessions": "the caller's own sign-ins, shown to the caller",
     "sync": "what is handed in stays in the mutation log with its author; who pulls from outside"
@@ -145,6 +146,17 @@ async def walk_sign_ins(walk: Walk) -> None:
     await walk.call("sign_out", other, "POST", "/v1/auth/sign-out")
 
 
+async def walk_imports(walk: Walk, token: str) -> None:
+    """The routes of imports, by who administers a village."""
+    sheet = {"files": ("农牧户.csv", "网格编码,户主\n".encode() + f"{GRID},新户\n".encode())}
+    made = await walk.call("create_import", token, "POST", "/v1/imports", files=sheet)
+    path = f"/v1/imports/{made.json()['id']}"
+    async with asyncio.timeout(30):
+        while (await walk.call("get_import", token, "GET", path)).json()["state"] != "done":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await walk.call("undo_import", token, "POST", f"{path}/undo")
+
+
 async def walk_app(walk: Walk, token: str) -> None:
     """The routes of apps."""
     made = await walk.call(
@@ -187,6 +199,7 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
         WORKER,
         hasher.hash(PASSWORD),
     )
+    await walk_imports(walk, token)
     await walk_sign_ins(walk)
     for name in ("erase_household", "erase_cadre"):
         await walk.ask(name, token, every[name])

@@ -72,6 +72,7 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_seals", Call("GET", "/v1/summaries/weekly/2026-W46/seal", unit)
     yield "loop", Call("GET", "/v1/loop", unit | WEEK)
     yield "export_ledger", Call("GET", "/v1/exports/weekly.xlsx", unit | WEEK)
+    yield "export_roster", Call("GET", "/v1/exports/roster.xlsx", unit)
     yield "list_devices", Call("GET", "/v1/devices", unit)
     yield "list_articles", Call("GET", "/v1/articles", unit)
     yield "seal_summary", Call("POST", "/v1/summaries/weekly/2026-W46/seal", unit)
@@ -173,6 +174,8 @@ PLACELESS = {
     ),
     *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
     *("start_otp", "confirm_otp", "renew_otp_codes"),
+    # of whole units and their own tests: tests/imports/test_rest.py
+    *("create_import", "list_imports", "get_import", "undo_import"),
 }
 # Writes that the kind of record decides, beside the table of routes.
 KIND_WRITTEN = {"raise_problem": "problem", "take_step": "step", "correct_household": "household"}
