@@ -60,7 +60,8 @@ async def load_public_units(settings: Settings) -> None:
         count, new = await load_units(Database(pool))
     finally:
         await pool.close()
-    console.print(f"Roster: {count} units down to villages ({new} new).")
+    text = Text("Roster: {count} units down to villages ({new} new).", count=count, new=new)
+    say(console, text, "default")
 
 
 async def load_demo_roster(settings: Settings) -> None:
@@ -73,7 +74,10 @@ async def load_demo_roster(settings: Settings) -> None:
     finally:
         await pool.close()
     if not there:
-        console.print(f"The demo's roster is loaded first; the password is {DEMO_PASSWORD}.")
+        text = Text(
+            "The demo's roster is loaded first; the password is {password}.", password=DEMO_PASSWORD
+        )
+        say(console, text, "default")
         await load_roster(settings)
 
 

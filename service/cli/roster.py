@@ -12,7 +12,14 @@ from rich.table import Column, Table
 
 from service.app import utc_now
 from service.audit.audit_log import OPERATOR, record_operator
-from service.cli.console import bars, console, load_public_units, load_roster, progress_bar
+from service.cli.console import (
+    bars,
+    console,
+    load_public_units,
+    load_roster,
+    progress_bar,
+    shown,
+)
 from service.cli.database import database_url, nothing, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal, say
@@ -29,6 +36,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("gridloop")
 roster_app = typer.Typer(no_args_is_help=True, help="Units, people, posts and households.")
 _SHOWN = 60
+_IMPORT_HEADS = (
+    *(Text("begun at"), Text("by"), Text("units"), Text("options"), Text("state")),
+    Text("progress"),
+)
+_SHEET_HEADS = (
+    *(Text("sheet"), Text("rows"), Text("new"), Text("changed"), Text("unchanged"), Text("ended")),
+    Text("wrong"),
+)
+_FAULT_HEADS = (
+    *(Text("where"), Text("column"), Text("value"), Text("what is wrong")),
+    Text("what to do"),
+)
 
 
 @roster_app.command("load")
@@ -218,7 +237,10 @@ def roster_imports(data: Data = None) -> None:
 
     with database_url(chosen(data)) as settings:
         rows = run(settings, ask, clock=False)
-    table = Table(Column("id", no_wrap=True), "at", "by", "units", "options", "state", "progress")
+    table = Table(
+        Column(shown(Text("import")), no_wrap=True),
+        *map(shown, _IMPORT_HEADS),
+    )
     for row in rows:
         done = f"{row['stage']} {row['done']}/{row['total']}" if row["total"] else ""
         table.add_row(
@@ -267,7 +289,7 @@ def roster_undo(
     )
     if report.left:
         say(console, Text("These were left:"), "yellow")
-        table = Table("kind", "what", "grid", "why")
+        table = Table(*map(shown, (Text("kind"), Text("what"), Text("grid"), Text("why"))))
         for left in report.left[:_SHOWN]:
             table.add_row(left.kind, left.key, left.grid, _told(left.why))
         console.print(table)
@@ -283,7 +305,7 @@ def _show(id: str, state: "State", report: "Report") -> None:
     """Prints what came of an import."""
     from service.imports.columns import SHEETS
 
-    table = Table("表 sheet", "rows", "new", "changed", "unchanged", "ended", "wrong")
+    table = Table(*map(shown, _SHEET_HEADS))
     for name, tally in report.sheets.items():
         title = SHEETS[name].title
         counts = (tally.rows, tally.new, tally.changed, tally.unchanged, tally.ended, tally.bad)
@@ -315,7 +337,10 @@ def _show(id: str, state: "State", report: "Report") -> None:
                 "yellow",
             )
     if report.faults:
-        faults = Table("where", "column", "value", "what is wrong", "what to do", show_lines=True)
+        faults = Table(
+            *map(shown, _FAULT_HEADS),
+            show_lines=True,
+        )
         for fault in report.faults[:_SHOWN]:
             where = f"{fault.file} {fault.sheet} {fault.row or ''}".strip()
             cells = (where, fault.column, fault.value)

@@ -71,11 +71,12 @@ async def _run(settings: Settings, port: int, once: bool, console: Console) -> N
         await _wait_until_ready(base_url, serving)
         await _week(base_url, console, clock, began)
         if once:
-            console.print(
-                "\nThe week is kept: gridloop serve --demo --data"
-                f" {settings.data} serves it again.",
-                soft_wrap=True,
+            console.print()
+            text = Text(
+                "The week is kept: ‘gridloop serve --demo --data {data}’ serves it again.",
+                data=str(settings.data),
             )
+            say(console, text, "default")
         if not once:
             console.print()
             say(console, Text("The service stays up until Ctrl-C."), "green")

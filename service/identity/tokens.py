@@ -26,7 +26,7 @@ from sync_protocol.periods import to_ms
 from sync_protocol.texts import Text, text_of
 
 LEEWAY_S = 60
-_CACHED = 20_000
+CACHED = 20_000
 _UNKNOWN_KEY_RELOADS_AFTER_S = 5.0
 # A key that is rotated in signs in every process after this at the latest; a session that ended is
 # noticed on the sync route, too.
@@ -85,10 +85,10 @@ class Tokens:
         self._missing: KeyMissing | None = None
         self._public: dict[str, str] = {}
         self._loaded = 0.0
-        self._cache: LRUCache[str, Claims] = LRUCache(_CACHED)
+        self._cache: LRUCache[str, Claims] = LRUCache(CACHED)
         # Sign-ins for which the database was asked lately.
         self._looked: TTLCache[tuple[str, str | None, int | None], None, float] = TTLCache(
-            _CACHED, RELOADED_EVERY_S
+            CACHED, RELOADED_EVERY_S
         )
         self._loading = asyncio.Lock()
 
@@ -208,14 +208,14 @@ class Tokens:
             await self.load()
         known = self._cache.get(token)
         if known is None:
-            known = self._cache[token] = await self._verify(token)
+            known = self._cache[token] = await self.verify(token)
         if known.expires + LEEWAY_S < now.timestamp():
             raise Problem(
                 TOKEN_EXPIRED, "The access token has expired; get a new one with the refresh token."
             )
         return known
 
-    async def _verify(self, token: str) -> Claims:
+    async def verify(self, token: str) -> Claims:
         try:
             kid = jwt.key_id(token)
             if (

@@ -308,7 +308,7 @@ class Run:
         stale = 0
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
-            stale += await self._write_part(some)
+            stale += await self.write_part(some)
             await self.tell("households", place[0] + min(start + len(some), len(rows)), place[1])
         return stale
 
@@ -368,7 +368,7 @@ class Run:
                 ended.append((id, end))
         await queries.write_posts(connection, new, ended, now)
 
-    async def _write_part(self, changes: Sequence[HouseholdChange]) -> int:
+    async def write_part(self, changes: Sequence[HouseholdChange]) -> int:
         """Writes households of some grids; returns how many somebody has edited since."""
 
         async def one() -> int:

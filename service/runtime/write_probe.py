@@ -24,7 +24,7 @@ BY_ITSELF_S = 15.0
 START_S = 1.0
 # Who asks `/readyz` waits for a few seconds only.
 _LONGEST_S = 5.0
-_LIMITS = (
+LIMITS = (
     "SELECT set_config('work_mem', '64kB', true), set_config('lock_timeout', '2s', true),"
     " set_config('statement_timeout', '4s', true)"
 )
@@ -106,7 +106,7 @@ class WriteProbe:
                 database.reading() as connection,
                 committing(connection, []),
             ):
-                await connection.execute(_LIMITS)
+                await connection.execute(LIMITS)
                 await connection.fetchval(_NEEDS_ROOM)
                 await connection.execute(_WRITES)
         except Exception as error:  # whatever it was: no write went through

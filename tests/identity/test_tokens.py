@@ -131,17 +131,17 @@ q9UU8I5mEovUf86QZ7kOBIjJwqnzD1omageEHWwHdBO6B+dFabmdT9POxg==
 async def test_a_full_cache_forgets_the_token_that_was_used_least_lately(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "_CACHED", 2)
+    monkeypatch.setattr(tokens, "CACHED", 2)
     state = world.state
     cache = tokens.Tokens(state.database, state.settings, state.now)
     verified = []
-    verify = cache._verify
+    verify = cache.verify
 
     async def counted(token: str) -> tokens.Claims:
         verified.append(token)
         return await verify(token)
 
-    monkeypatch.setattr(cache, "_verify", counted)
+    monkeypatch.setattr(cache, "verify", counted)
     first, second, third = [await world.token(WORKER, str(uuid.uuid4())) for _ in range(3)]
     for token in (first, second, first, third, first, second):
         await cache.read(token, state.now())

@@ -212,13 +212,13 @@ async def test_an_import_goes_on_without_overwriting_what_was_edited_meanwhile(c
     await city.take({name: rows for name, rows in small().items() if name != "农牧户"})
     await city.let_in("S1")
     run = city.run_of(await city.ask(small()))
-    written = run._write_part
+    written = run.write_part
 
     async def killed_after_the_first(changes: Any) -> int:
         await written(changes[:1])
         raise ConnectionError("killed")
 
-    run._write_part = killed_after_the_first  # type: ignore[method-assign]
+    run.write_part = killed_after_the_first  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
         await run.carry_out()
     [first] = await city.households()

@@ -864,7 +864,7 @@ async def test_a_process_finds_out_by_itself_whether_the_database_takes_writes(
 async def test_a_start_does_not_wait_for_a_write_that_hangs(
     world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_probe, "_LIMITS", "SELECT 1")
+    monkeypatch.setattr(write_probe, "LIMITS", "SELECT 1")
     owner = await asyncpg.connect(str(world.state.settings.owner_database_url))
     async with owner.transaction():
         await owner.execute("LOCK TABLE write_probe")

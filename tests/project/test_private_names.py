@@ -19,10 +19,6 @@ ALLOWED: dict[str, tuple[set[str] | None, str]] = {
         {"_held_grids", "_push", "_pushes", "_waiting"},
         "counts which exchanges were committed together",
     ),
-    "tests/guarantees/test_11_old_and_new_apps.py": (
-        {"_copies_sql", "_feed_sql"},
-        "empties what a process keeps for good, to be an older release for a while",
-    ),
     "tests/bench/reads.py": (
         {"_execute"},
         "asyncpg tells nobody which statements the connections of a pool send",
