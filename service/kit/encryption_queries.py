@@ -86,7 +86,7 @@ async def anything_encrypted(connection: Connection) -> bool:
     """
     found: bool = await connection.fetchval(
         f"SELECT {' OR '.join(_ANYTHING)} OR EXISTS (SELECT FROM mutation_body) OR EXISTS (SELECT"
-        " FROM one_time_code)"
+        " FROM one_time_code) OR EXISTS (SELECT FROM import_key)"
     )
     return found
 

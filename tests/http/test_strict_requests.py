@@ -39,6 +39,7 @@ def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
         "articles",
         "households",
         "identity",
+        "imports",
         "inbox",
         "problems",
         "summaries",
