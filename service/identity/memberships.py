@@ -24,13 +24,19 @@ class Membership(NamedTuple):
         )
 
 
+# Whether one of the spans `m` takes in a day; NULL where there are none.
+HOLDS_ON = (
+    "bool_or((m.joined_on IS NULL OR m.joined_on <= {day})"
+    " AND (m.left_on IS NULL OR m.left_on > {day}))"
+)
+
+
 def is_member(cadre: str, day: str) -> str:
     """SQL that says whether a cadre, by the alias of its row, is a party member on a day: by the
     spans, or without any by what is recorded without dates.
     """
     return (
-        f"coalesce((SELECT bool_or((m.joined_on IS NULL OR m.joined_on <= {day})"
-        f" AND (m.left_on IS NULL OR m.left_on > {day})) FROM party_membership m"
+        f"coalesce((SELECT {HOLDS_ON.format(day=day)} FROM party_membership m"
         f" WHERE m.staff_code = {cadre}.staff_code), {cadre}.party_member)"
     )
 

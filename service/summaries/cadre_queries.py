@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from service.cases.models import IS_COUNTED
-from service.identity.memberships import is_member
+from service.identity.memberships import HOLDS_ON, is_member
 from service.kit.database import Connection, Row
 from service.organisation.units import UNDER
 from service.records.models import IS_PRESENT
@@ -129,12 +129,16 @@ async def table(
             SELECT handler_cadre AS cadre, count(*)::int AS overdue
             FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND due < $6
                 AND handler_cadre IS NOT NULL GROUP BY 1
+        ), dated AS MATERIALIZED (
+            SELECT m.staff_code, {HOLDS_ON.format(day="$9::date")} AS holds
+            FROM party_membership m GROUP BY 1
         ), parts AS (
-            SELECT c.staff_code, {is_member("c", "$9::date")} AS party_member,
+            SELECT c.staff_code, coalesce(d.holds, c.party_member) AS party_member,
                    coalesce(w.visits, 0) AS visits, coalesce(w.raised, 0) AS raised,
                    coalesce(w.resolved, 0) AS resolved, coalesce(o.overdue, 0) AS overdue
             FROM work w FULL JOIN overdue o ON o.cadre = w.cadre JOIN cadre c
                 ON c.staff_code = coalesce(w.cadre, o.cadre)
+            LEFT JOIN dated d ON d.staff_code = c.staff_code
             {_MOVED_BY_DAYS if changing else ""}
         ), every AS MATERIALIZED (
             SELECT staff_code, party_member, sum(visits)::int AS visits,
@@ -158,10 +162,11 @@ async def table(
             ORDER BY {sort} DESC, staff_code LIMIT $7
         )
         SELECT page.*, coalesce(c.shown_code, page.staff_code) AS shown_code, c.name,
-               coalesce($8::bool, {is_member("c", "$9::date")}) AS party_member, sums.groups,
+               coalesce($8::bool, d.holds, c.party_member) AS party_member, sums.groups,
                (SELECT p.unit FROM post p WHERE p.staff_code = page.staff_code
                 ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC, p.unit LIMIT 1) AS unit
         FROM sums LEFT JOIN page ON true LEFT JOIN cadre c ON c.staff_code = page.staff_code
+            LEFT JOIN dated d ON d.staff_code = page.staff_code
         ORDER BY page.{sort} DESC, page.staff_code
         """,
         code,

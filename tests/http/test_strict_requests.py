@@ -34,7 +34,6 @@ def routes() -> list[tuple[str, str, dict[str, Any]]]:
 def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
     """The body of every route that has one, by operation id."""
     domains = (
-        "accounts",
         "app_api",
         "articles",
         "households",
@@ -46,6 +45,11 @@ def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
     )
     for name in (
         *(f"{domain}.routes" for domain in domains),
+        "accounts.routes",
+        "accounts.people",
+        "accounts.posts",
+        "accounts.tied_households",
+        "accounts.handover",
         "identity.account_routes",
         "identity.otp_routes",
         "privacy.erasure_routes",
