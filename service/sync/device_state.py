@@ -107,9 +107,7 @@ async def _learn_devices(
     for request, cursor in zip(requests, cursors, strict=True):
         known = snapshot.devices.get(request.device)
         told = [
-            ms
-            for ms in (request.caller.registered_ms, cursor.registered_ms if cursor else None)
-            if ms
+            ms for ms in (request.registered_ms, cursor.registered_ms if cursor else None) if ms
         ]
         registered_at = min([now, *map(from_ms, told)])
         if known is None:

@@ -30,28 +30,21 @@ class PhoneCaller(NamedTuple):
 class ExchangeRequest(msgspec.Struct, frozen=True):
     """One exchange as it came; nothing of it changes, however often it is tried.
 
-    `offset_ms`: by how much the phone's clock is off, as far as it counts. `parsed`: the mutations
-    as they were read, and `read_set` what they name. `outcome`: where is noted what is known of its
-    writes; its own, whoever's batch it is committed in.
+    `device`, `staff_code`, `registered_ms`: see `PhoneCaller`. `offset_ms`: by how much the phone's
+    clock is off, as far as it counts. `parsed`: the mutations as they were read, and `read_set`
+    what they name. `outcome`: where is noted what is known of its writes; its own, whoever's batch
+    it is committed in.
     """
 
-    caller: PhoneCaller
+    device: str
+    staff_code: str
+    registered_ms: int | None
     message: SyncRequest
     now: datetime
     offset_ms: int
     parsed: Parsed
     read_set: ReadSet
     outcome: Outcome
-
-    @property
-    def device(self) -> str:
-        """The device that syncs."""
-        return self.caller.device
-
-    @property
-    def staff_code(self) -> str:
-        """Whose device it is."""
-        return self.caller.staff_code
 
     @classmethod
     def of(
@@ -61,7 +54,7 @@ class ExchangeRequest(msgspec.Struct, frozen=True):
         outcome = outcomes.current.get() or Outcome()
         outcome.kind = RequestKind.SYNC if message.mutations else RequestKind.READ
         offset_ms = clock.effective_offset(to_ms(now), to_ms(message.sent_at))
-        return cls(caller, message, now, offset_ms, parsed, parsed.read_set(), outcome)
+        return cls(*caller, message, now, offset_ms, parsed, parsed.read_set(), outcome)
 
 
 async def read_request(caller: PhoneCaller, message: SyncRequest, now: datetime) -> ExchangeRequest:

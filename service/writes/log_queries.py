@@ -48,6 +48,7 @@ class MutationLog:
     def __init__(self, now: datetime, cipher: FieldCipher) -> None:
         self._now = now
         self._cipher = cipher
+        self._writes_v1 = cipher.writes_v1
         self._lines: list[str] = []
         self._bodies: dict[str, list[tuple[int, bytes]]] = {}
         self._located: set[str] = set()
@@ -74,7 +75,7 @@ class MutationLog:
         )
         if located:
             self._located.add(author.device)
-        if self._cipher.writes_v1:
+        if self._writes_v1:
             self._v1_bodies += contents
 
     def add(self, rows: Sequence[LogRow]) -> None:
@@ -92,12 +93,12 @@ class MutationLog:
             # What is none of a known kind may be a visit all the same, which could not be read.
             if (item.kind is VISIT or item.kind is None) and may_be_located(content):
                 self._located.add(device)
-            if self._cipher.writes_v1:
+            if self._writes_v1:
                 self._v1_bodies.append(_body_as_v1(item, self._cipher))
 
     def to_sql(self) -> tuple[Copy, list[Cte]]:
         """The rows of the log, and what keeps the bodies."""
-        if self._cipher.writes_v1:
+        if self._writes_v1:
             lines = _with_v1_bodies(self._lines, self._v1_bodies)
             return Copy("mutation", (*COLUMNS, "body"), lines), []
         blocks = [

@@ -169,7 +169,8 @@ class MergedRecords:
 
     def log(self, log: MutationLog) -> None:
         """See `Taken`."""
-        log.add(self.logged)
+        if self.logged:
+            log.add(self.logged)
 
     def _by_kind(self) -> list[tuple[Kind, list[Stored]]]:
         found: dict[str, list[Stored]] = defaultdict(list)
