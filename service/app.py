@@ -48,7 +48,9 @@ from service.kit.settings import Settings
 from service.kit.state import State
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
+from service.organisation import change_routes as unit_changes
 from service.organisation import routes as units
+from service.organisation.trees import Trees
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
 from service.problems import routes as problems
@@ -131,6 +133,7 @@ _ROUTERS = (
     cadre_report.router,
     loop.router,
     units.router,
+    unit_changes.router,
     households.router,
     visits.router,
     history.router,
@@ -202,6 +205,7 @@ def create_app(
             Tokens(database, settings, now),
             Attempts(database, settings),
             Passwords(),
+            Trees(),
             Exchanges(database, settings),
         )
 

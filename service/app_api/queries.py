@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.kit.conditions import Conditions
+from service.kit.conditions import Conditions, Range
 from service.kit.database import Connection, Row
 
 
@@ -60,14 +60,14 @@ async def steps(connection: Connection, problem: str) -> list[Row]:
 
 async def villages(
     connection: Connection,
-    units: Sequence[str],
+    ranges: Sequence[Range],
     roles: Sequence[str],
     now: datetime,
     after: str | None,
     limit: int,
 ) -> list[Row]:
     """Villages of these units in order of code, with the cadres who are their public contacts."""
-    where = Conditions("v.code", units)
+    where = Conditions("v.code", ranges)
     where.add("v.level = 'village'")
     if after is not None:
         where.add("v.code > {}", after)

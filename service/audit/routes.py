@@ -74,7 +74,15 @@ async def audit(
     async with state_of(request).database.transaction() as connection:
         rows, more = cut(
             await queries.entries(
-                connection, units, staff_code, action, since, until, read_after(after), limit + 1
+                connection,
+                units,
+                caller.ranges(units),
+                staff_code,
+                action,
+                since,
+                until,
+                read_after(after),
+                limit + 1,
             ),
             limit,
         )

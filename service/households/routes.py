@@ -109,7 +109,7 @@ async def households(
     """In order of grid; whom nobody has visited for long is found with `not_visited_days`."""
     reach = reach_of(caller, unit)
     if special is not None or tag is not None:
-        _refuse_tags(caller, reach.whole)
+        _refuse_tags(caller, reach.units)
     today = local_day(caller.now)
     silent_since = today - timedelta(days=not_visited_days) if not_visited_days else None
     filters = Filters(special, tag, contact_member, lead_member, silent_since)
@@ -119,9 +119,7 @@ async def households(
             await queries.households(connection, reach, filters, read_place(after), limit + 1),
             limit,
         )
-        await note(
-            connection, request, caller, "households", [*reach.whole, *reach.tied], len(rows)
-        )
+        await note(connection, request, caller, "households", reach.units, len(rows))
         cipher = await cipher_of(connection, state.settings)
     items = [_item(row, cipher, caller) for row in rows]
     return HouseholdPage(

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from service.organisation.tree import BY_CODES, Tree
 from sync_protocol.clock import make_stamp
-from sync_protocol.periods import from_ms, to_ms
+from sync_protocol.periods import SHANGHAI, from_ms, local_day, to_ms
 
 _LOGS = frozenset({"household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"})
 _FIELD_WORK = frozenset({"household", "visit", "problem", "step"})
@@ -112,6 +113,15 @@ ROUTES: Mapping[str, Right] = {
     "discard_held": Right(SETTLES, signed=True),
     # reading
     "list_units": Right(READS | {"auditor"}, signed=True),
+    "list_levels": _SIGNED,
+    "get_unit": Right(READS | {"auditor"}),
+    # units that change: by who administers the unit above
+    "create_unit": _ADMIN,
+    "change_unit": _ADMIN,
+    "move_unit": _ADMIN,
+    "split_unit": _ADMIN,
+    "merge_unit": _ADMIN,
+    "close_unit": _ADMIN,
     "list_cadres": _READ,
     "list_visits": _READ,
     "list_problems": _READ,
@@ -171,7 +181,7 @@ ROUTES: Mapping[str, Right] = {
 
 class PostHeld(NamedTuple):
     """A role at a unit, from `valid_from` (included) to `valid_to` (excluded; None: still); the end
-    was recorded at `end_recorded_at`.
+    was recorded at `end_recorded_at`. `tree` says what lies under the unit.
     """
 
     role: str
@@ -179,6 +189,15 @@ class PostHeld(NamedTuple):
     valid_from: datetime
     valid_to: datetime | None
     end_recorded_at: datetime | None = None
+    tree: Tree = BY_CODES
+
+    def covers(self, below: str, moment: datetime) -> bool:
+        """Whether a unit or grid is the post's unit or lay under it at a moment, whether or not the
+        post was held then.
+        """
+        if self.tree.is_plain:
+            return below.startswith(self.unit)
+        return self.tree.covers(self.unit, below, local_day(moment))
 
     def valid_at(self, moment: datetime) -> bool:
         """Whether the post was held at a moment."""
@@ -194,6 +213,7 @@ class PostHeld(NamedTuple):
 
 
 _LATEST = "g"  # lies behind every stamp
+_NEVER = datetime(9999, 1, 1, tzinfo=SHANGHAI)
 
 
 def _stamp_of(moment: datetime) -> str:
@@ -203,18 +223,24 @@ def _stamp_of(moment: datetime) -> str:
 
 
 def covers(unit: str, below: str) -> bool:
-    """Whether `below` is the unit or lies under it: codes begin with those of the units above."""
+    """Whether the code of a unit begins with another's."""
     return below.startswith(unit)
 
 
 def may_write(posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime) -> bool:
     """Whether one of the posts allowed writing such a record in a grid at that moment."""
-    return any(post.valid_at(moment) for post in writing_posts(posts, kind, grid))
+    return any(post.valid_at(moment) for post in writing_posts(posts, kind, grid, moment))
 
 
-def writing_posts(posts: Iterable[PostHeld], kind: str, grid: str) -> list[PostHeld]:
-    """Those of the posts that allow writing such a record in a grid while they are held."""
-    return [post for post in posts if kind in WRITES.get(post.role, ()) and covers(post.unit, grid)]
+def writing_posts(
+    posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime = _NEVER
+) -> list[PostHeld]:
+    """Those of the posts that allow writing such a record in a grid, by the tree of that moment,
+    while they are held.
+    """
+    return [
+        post for post in posts if kind in WRITES.get(post.role, ()) and post.covers(grid, moment)
+    ]
 
 
 def any_present(posts: Iterable[PostHeld], moment: datetime) -> bool:
@@ -236,7 +262,7 @@ def holds(
     given.
     """
     return any(
-        post.role in roles and (unit is None or covers(post.unit, unit)) and post.valid_at(moment)
+        post.role in roles and (unit is None or post.covers(unit, moment)) and post.valid_at(moment)
         for post in posts
     )
 
@@ -245,9 +271,5 @@ def scope(posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str] = R
     """The topmost units whose records may be read at that moment, without those that lie under
     another.
     """
-    units = sorted({post.unit for post in posts if post.role in roles and post.valid_at(moment)})
-    kept: list[str] = []
-    for unit in units:
-        if not kept or not covers(kept[-1], unit):
-            kept.append(unit)
-    return kept
+    held = [post for post in posts if post.role in roles and post.valid_at(moment)]
+    return held[0].tree.topmost((post.unit for post in held), local_day(moment)) if held else []

@@ -194,16 +194,12 @@ async def problems(
     filters = Filters(state, open, overdue, severity, duty, cadre, handler_unit, text)
     place = read_after(after)
     async with state_of(request).database.transaction() as connection:
-        assigned = (
-            await queries.assigned_to(connection, caller.staff_code, caller.units())
-            if unit is None
-            else []
-        )
+        assigned = await _assigned(connection, caller) if unit is None else []
         found = await queries.problems(
             connection, reach, assigned, filters, caller.now, place, limit + 1
         )
         rows, more = cut(found, limit)
-        await note(connection, request, caller, "problems", [*reach.whole, *reach.tied], len(rows))
+        await note(connection, request, caller, "problems", reach.units, len(rows))
     items = [ProblemItem(**_item(row, caller.now)) for row in rows]
     return ProblemPage(
         items=items, next=next_after(items[-1].raised_at, items[-1].id) if more else None
@@ -228,13 +224,15 @@ async def _view_of(
     view = caller.view_of(grid) if grid is not None and caller.reaches(grid) else None
     if view is View.TIED and not await queries.is_tied(connection, id, caller.staff_code):
         view = None
-    if (
-        view is None
-        and grid is not None
-        and id in await queries.assigned_to(connection, caller.staff_code, caller.units())
-    ):
+    if view is None and grid is not None and id in await _assigned(connection, caller):
         view = View.ASSIGNED
     return view
+
+
+async def _assigned(connection: Connection, caller: Caller) -> list[str]:
+    """The problems that were assigned to the caller, or to one of the caller's units."""
+    units = [caller.ranges([unit]) for unit in caller.units()]
+    return await queries.assigned_to(connection, caller.staff_code, units)
 
 
 def _absent(id: str) -> Problem:

@@ -8,11 +8,10 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from service.cases.models import IS_COUNTED
+from service.kit.conditions import Subtree
 from service.kit.database import Connection, Row
-from service.organisation.units import UNDER
 from service.summaries.queries import IN_OPEN
 from sync_protocol.periods import Period, month_around, quarter_around, week_around
-from sync_protocol.vocabulary import CODE_LENGTH
 
 SORTS = ("visits", "problems_raised", "problems_resolved", "problems_overdue")
 
@@ -28,14 +27,14 @@ class Pieces(NamedTuple):
     day_signs: list[int]
 
 
-def pieces(code: str, period: Period) -> Pieces:
+def pieces(subtree: Subtree, period: Period) -> Pieces:
     """Cuts a period of a unit into few pieces: whole quarters, then months, then weeks, then a part
     of a week as its days, or as the week less its other days when those are fewer.
 
     The spans are tallied by village, so that a single grid is counted by its days.
     """
     found = Pieces([], [], [], [])
-    if len(code) == CODE_LENGTH["grid"]:
+    if subtree.height == 0:
         _days(found, period.first, period.last, 1)
         return found
     day = period.first
@@ -64,22 +63,23 @@ def _days(found: Pieces, first: date, last: date, sign: int) -> None:
         found.day_signs.append(sign)
 
 
-_WORK = f"""
+def _work(subtree: Subtree) -> str:
+    return f"""
     SELECT cadre, sum(sign * visits)::int AS visits, sum(sign * raised)::int AS raised,
            sum(sign * resolved)::int AS resolved FROM (
         SELECT 1 AS sign, cadre, visits, raised, resolved FROM cadre_tally
-            WHERE span = ANY($2::text[]) AND {UNDER.format("village")}
+            WHERE span = ANY($2::text[]) AND {subtree.under("village")}
         UNION ALL
         SELECT sign, cadre, visits, raised, resolved
             FROM unnest($3::date[], $4::date[], $5::int[]) AS d(first, last, sign)
-        JOIN tally t ON t.day BETWEEN d.first AND d.last AND {UNDER.format("t.grid")}
+        JOIN tally t ON t.day BETWEEN d.first AND d.last AND {subtree.under("t.grid")}
     ) AS every GROUP BY cadre
 """
 
 
 async def table(
     connection: Connection,
-    code: str,
+    subtree: Subtree,
     period: Period,
     now: datetime,
     sort: str,
@@ -92,9 +92,9 @@ async def table(
     assert sort in SORTS
     rows = await connection.fetch(
         f"""
-        WITH work AS ({_WORK}), overdue AS (
+        WITH work AS ({_work(subtree)}), overdue AS (
             SELECT handler_cadre AS cadre, count(*)::int AS overdue
-            FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN} AND due < $6
+            FROM case_file WHERE {subtree.under("grid")} AND state IN {IN_OPEN} AND due < $6
                 AND handler_cadre IS NOT NULL GROUP BY 1
         ), every AS MATERIALIZED (
             SELECT coalesce(w.cadre, o.cadre) AS staff_code, c.name,
@@ -121,8 +121,8 @@ async def table(
                 ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC, p.unit LIMIT 1) AS unit
         FROM sums LEFT JOIN page ON true ORDER BY page.{sort} DESC, page.staff_code
         """,
-        code,
-        *pieces(code, period),
+        subtree.code,
+        *pieces(subtree, period),
         min(period.ends, now),
         limit,
         party_member,
@@ -132,7 +132,7 @@ async def table(
 
 
 async def median_hours(
-    connection: Connection, code: str, period: Period, staff_codes: Sequence[str]
+    connection: Connection, subtree: Subtree, period: Period, staff_codes: Sequence[str]
 ) -> dict[str, float]:
     """Median hours from raised to resolved of what each of these cadres resolved in a unit in a
     period.
@@ -144,9 +144,9 @@ async def median_hours(
         FROM case_file
         WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4
             AND {IS_COUNTED}
-          AND grid >= $1 AND ($1 = '' OR grid < $1 || ':') GROUP BY 1
+          AND {subtree.under("grid")} GROUP BY 1
         """,
-        code,
+        subtree.code,
         list(staff_codes),
         period.begins,
         period.ends,
@@ -155,33 +155,33 @@ async def median_hours(
 
 
 async def of_cadre(
-    connection: Connection, staff_code: str, code: str, period: Period, now: datetime
+    connection: Connection, staff_code: str, subtree: Subtree, period: Period, now: datetime
 ) -> Row:
-    """What one cadre did in a period in a unit (empty: anywhere), and what is overdue in the
+    """What one cadre did in a period in a unit, and what is overdue in the
     cadre's hands.
     """
     row = await connection.fetchrow(
         f"""
         WITH work AS (
             SELECT 1 AS sign, visits, raised, resolved FROM cadre_tally
-            WHERE span = ANY($2::text[]) AND cadre = $6 AND village >= $1
-                AND ($1 = '' OR village < $1 || ':')
+            WHERE span = ANY($2::text[]) AND cadre = $6
+                AND {subtree.under("village")}
             UNION ALL
             SELECT sign, visits, raised, resolved
                 FROM unnest($3::date[], $4::date[], $5::int[]) AS d(first, last, sign)
-            JOIN tally t ON t.day BETWEEN d.first AND d.last AND t.cadre = $6 AND t.grid >= $1
-                AND ($1 = '' OR t.grid < $1 || ':')
+            JOIN tally t ON t.day BETWEEN d.first AND d.last AND t.cadre = $6
+                AND {subtree.under("t.grid")}
         )
         SELECT coalesce(sum(sign * visits), 0)::int AS visits,
                coalesce(sum(sign * raised), 0)::int AS problems_raised,
                coalesce(sum(sign * resolved), 0)::int AS problems_resolved,
                (SELECT count(*) FROM case_file WHERE handler_cadre = $6 AND state IN {IN_OPEN}
                    AND due < $7
-                AND grid >= $1 AND ($1 = '' OR grid < $1 || ':'))::int AS problems_overdue
+                AND {subtree.under("grid")})::int AS problems_overdue
         FROM work
         """,
-        code,
-        *pieces(code, period),
+        subtree.code,
+        *pieces(subtree, period),
         staff_code,
         min(period.ends, now),
     )
@@ -256,7 +256,7 @@ async def tied_households(connection: Connection, staff_code: str, period: Perio
 
 
 async def members(
-    connection: Connection, code: str, period: Period, role: str, limit: int
+    connection: Connection, subtree: Subtree, period: Period, role: str, limit: int
 ) -> list[Row]:
     """Each member tied to households of a unit (`role`: contact or lead): how many, and how many
     were visited in a week or month.
@@ -269,14 +269,14 @@ async def members(
                    count(*) FILTER (WHERE EXISTS
                    (SELECT FROM visited_household v WHERE v.household = h.id AND v.span = $2))::int
                        AS visited
-            FROM household h WHERE {UNDER.format("h.grid")} AND h.{name} IS NOT NULL
+            FROM household h WHERE {subtree.under("h.grid")} AND h.{name} IS NOT NULL
                 AND NOT h.deleted GROUP BY 1
         )
         SELECT t.*, coalesce(c.name, '') AS name, coalesce(c.party_member, false) AS party_member
         FROM tied t LEFT JOIN cadre c ON c.staff_code = t.staff_code
         ORDER BY t.visited::float8 / t.households, t.households DESC, t.staff_code LIMIT $3
         """,
-        code,
+        subtree.code,
         period.name,
         limit,
     )
