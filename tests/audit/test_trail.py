@@ -162,6 +162,7 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     place = await populate(world, VILLAGE, GRID, WORKER)
     another = await held_of(world, world.wire())
     token = await somebody(world, EVERYBODY, "village_secretary", "admin", "auditor")
+    mover = await somebody(world, "MOVER", "admin", unit="1502")
     late = ("erase_household", "erase_cadre", "discard_held")
     every = dict(calls(place))
     await world.fetch(
@@ -179,7 +180,6 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     await walk.ask(
         "discard_held", token, Call("POST", f"/v1/held/{another}/discard", {}, {"reason": "x"})
     )
-    mover = await somebody(world, "MOVER", "admin", unit="1502")
     body = {"to": FAR_GRID[:9], "from": str(world.clock.now().date() + timedelta(days=2))}
     await walk.ask("move_unit", mover, Call("POST", f"/v1/units/{VILLAGE}/move", {}, body))
     await walk_app(walk, await app_token(world))
