@@ -35,6 +35,7 @@ type_names = {
 # at the end of words.
 STRIPPED = " \t\r\n\f\v\u3000"
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _CANONICAL_MOMENT = re.compile(
     r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII
 )
@@ -429,6 +430,23 @@ class Month(FieldType):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": r"^\d{4}-\d{2}$", "examples": ["2026-11"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Day(FieldType):
+    """A day in Asia/Shanghai, `2026-11-24`, in the years that count."""
+
+    def clean(self, value: Any) -> str:
+        if type(value) is not str:
+            raise invalid_type(Sentence("a day like 2026-11-24"), value)
+        if not (_DAY.fullmatch(value) and _is_day(value)):
+            raise InvalidValue(Sentence("is no day that exists; write it like 2026-11-24"))
+        if not periods.FIRST_YEAR <= int(value[:4]) <= periods.LAST_YEAR:
+            raise InvalidValue(OUTSIDE_THE_YEARS)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "date", "examples": ["2026-11-24"]}
 
 
 def _period(value: Any, parse: Any, wanted: str) -> str:

@@ -18,6 +18,7 @@ from sync_protocol.fields import (
     STAFF_CODE,
     UNIT_CODE,
     Choice,
+    Day,
     FieldType,
     Id,
     InvalidValue,
@@ -337,6 +338,9 @@ HOUSEHOLD = Kind(
         Field("lead_member", STAFF_CODE, L, "包联干部", kept=True),
         Field("location", Place(), L, "位置"),
         Field("note", NOTE, T, "备注"),
+        Field("state", Choice(tuple(vocabulary.HOUSEHOLD_STATES)), L, "在册状态", kept=True),
+        Field("state_since", Day(), L, "状态起始日", kept=True),
+        Field("merged_into", Id(), L, "并入的农牧户", refers="household", kept=True),
     ),
     movable=True,
 )

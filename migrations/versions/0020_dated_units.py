@@ -5,7 +5,7 @@ from alembic import op
 from sync_protocol.texts import Text
 
 revision = "0020"
-down_revision = "0015"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 summary = Text("Adds days to units: their parents, names, levels, and the history of changes.")

@@ -1,7 +1,7 @@
 """Households with their last visit: `GET /v1/households`."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -26,7 +26,7 @@ from service.writes.server_writes import write_as_cadre
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import TAGS
+from sync_protocol.vocabulary import HOUSEHOLD_STATES, TAGS
 
 router = APIRouter(prefix="/v1", tags=["households"])
 
@@ -35,7 +35,9 @@ class HouseholdItem(BaseModel):
     """A household. Who only supervises sees phone and address masked, and from above the township
     no tags.
 
-    `days_unvisited` counts days of Asia/Shanghai, null: never visited.
+    `state`: present, or since `state_since` away, died or merged (into `merged_into`): then it
+    counts nowhere, and is listed only where it is asked for. `days_unvisited` counts days of
+    Asia/Shanghai, null: never visited.
     """
 
     id: str
@@ -47,6 +49,9 @@ class HouseholdItem(BaseModel):
     tags: list[str]
     contact_member: str | None
     lead_member: str | None
+    state: str
+    state_since: date | None
+    merged_into: str | None
     last_visit: datetime | None
     days_unvisited: int | None
 
@@ -103,6 +108,13 @@ async def households(
         int | None,
         Query(ge=1, le=3650, description="Not visited in so many days up to today, or never"),
     ] = None,
+    state: Annotated[
+        str,
+        Query(
+            pattern=f"^({'|'.join(HOUSEHOLD_STATES)}|any)$",
+            description="Only those that live here (present), that have left, or any",
+        ),
+    ] = "present",
     limit: Limit = 100,
     after: After = None,
 ) -> HouseholdPage:
@@ -112,15 +124,17 @@ async def households(
         _refuse_tags(caller, reach.units)
     today = local_day(caller.now)
     silent_since = today - timedelta(days=not_visited_days) if not_visited_days else None
-    filters = Filters(special, tag, contact_member, lead_member, silent_since)
-    state = state_of(request)
-    async with state.database.transaction() as connection:
+    filters = Filters(
+        special, tag, contact_member, lead_member, silent_since, None if state == "any" else state
+    )
+    service = state_of(request)
+    async with service.database.transaction() as connection:
         rows, more = cut(
             await queries.households(connection, reach, filters, read_place(after), limit + 1),
             limit,
         )
         await note(connection, request, caller, "households", reach.units, len(rows))
-        cipher = await cipher_of(connection, state.settings)
+        cipher = await cipher_of(connection, service.settings)
     items = [_item(row, cipher, caller) for row in rows]
     return HouseholdPage(
         items=items, next=next_place(items[-1].grid, items[-1].id) if more else None

@@ -2,7 +2,7 @@
 one write path.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from service.cases import filing
 from service.http.ids import MadeId, fresh_id
 from service.http.strict import RequestBody, refuse_unknown_fields
 from service.identity.access import Caller, Signed
-from service.identity.rights import may_write
+from service.identity.rights import holds, may_write
 from service.identity.views import View, redact
 from service.kit.bounded import cut
 from service.kit.database import Connection, retry_on_conflict
@@ -337,11 +337,25 @@ async def raise_problem(request: Request, caller: Signed, body: NewProblem) -> P
     """Makes a mutation of the cadre's server-side device; `raised_at` is now unless it is given."""
     state = state_of(request)
     refuse_unknown_fields("problem", body.fields)
-    fields = {"raised_at": canonical_moment(caller.now), "source": "inspection", **body.fields}
+    fields = {
+        "raised_at": canonical_moment(caller.now),
+        "source": _source_of(caller, body.grid, body.fields),
+        **body.fields,
+    }
     id = body.id or fresh_id(request, caller.now)
     if await _is_here(state, caller, id):
         return await _detail(request, caller, id)
     return await _write(request, caller, Mutation(0, "problem", id, body.grid, fields=fields))
+
+
+def _source_of(caller: Caller, grid: str, fields: Mapping[str, Any]) -> str:
+    """Where a problem comes from, unless its fields say it: a visit, the worker of the grid, or
+    the inspection of somebody else.
+    """
+    if fields.get("visit_id") is not None:
+        return "visit"
+    works_there = holds(caller.posts, caller.now, frozenset({"grid_worker"}), grid)
+    return "worker" if works_there else "inspection"
 
 
 @router.post(

@@ -12,6 +12,9 @@ from sync_protocol.records import KINDS, Kind
 # Codes compare byte by byte, so that a unit and all below it are one range of the index.
 CODE = Text(collation="C")
 
+# SQL, with the household as `h`: it is one of its grid's, neither moved away, died out nor merged.
+IS_PRESENT = "coalesce(h.state, 'present') = 'present'"
+
 
 def _common() -> list[Column[Any]]:
     """The columns of every kind.

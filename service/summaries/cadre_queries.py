@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from service.cases.models import IS_COUNTED
 from service.kit.conditions import Subtree
 from service.kit.database import Connection, Row
+from service.records.models import IS_PRESENT
 from service.summaries.queries import IN_OPEN
 from sync_protocol.periods import Period, month_around, quarter_around, week_around
 
@@ -228,10 +229,11 @@ async def tied_households(connection: Connection, staff_code: str, period: Perio
     visited by the member in a period.
     """
     row = await connection.fetchrow(
-        """
+        f"""
         WITH tied AS (
             SELECT h.id, h.grid, h.contact_member = $1 AS contact, h.lead_member = $1 AS lead
             FROM household h WHERE (h.contact_member = $1 OR h.lead_member = $1) AND NOT h.deleted
+                AND {IS_PRESENT}
         ), seen AS (
             SELECT t.*, v.anyone, v.own FROM tied t LEFT JOIN LATERAL (
                 SELECT count(*) > 0 AS anyone, count(*) FILTER (WHERE v.created_by = $1) > 0 AS own
@@ -270,7 +272,7 @@ async def members(
                    (SELECT FROM visited_household v WHERE v.household = h.id AND v.span = $2))::int
                        AS visited
             FROM household h WHERE {subtree.under("h.grid")} AND h.{name} IS NOT NULL
-                AND NOT h.deleted GROUP BY 1
+                AND NOT h.deleted AND {IS_PRESENT} GROUP BY 1
         )
         SELECT t.*, coalesce(c.name, '') AS name, coalesce(c.party_member, false) AS party_member
         FROM tied t LEFT JOIN cadre c ON c.staff_code = t.staff_code

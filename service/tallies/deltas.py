@@ -114,11 +114,13 @@ class TallyDeltas:
     def household(
         self, id: str, before: HouseholdFacts | None, after: HouseholdFacts | None
     ) -> None:
-        """A household was made, moved, deleted, or got or lost its contact member."""
+        """A household was made, moved, deleted, moved away or came back, or got or lost its contact
+        member.
+        """
         if before == after:
             return
         for facts, sign in ((before, -1), (after, 1)):
-            if facts is not None:
+            if facts is not None and facts.present:
                 _add(self._household_counts[facts.grid], (1, int(facts.contact)), sign)
         change = int(after is not None and after.contact) - int(
             before is not None and before.contact

@@ -215,8 +215,8 @@ _VISITS = """
     FROM visit WHERE grid >= $1 AND grid < $2 AND NOT deleted AND visited_at IS NOT NULL
 """
 _HOUSEHOLDS = (
-    "SELECT id::text, grid, contact_member FROM household WHERE grid >= $1 AND grid < $2"
-    " AND NOT deleted"
+    "SELECT id::text, grid, contact_member, coalesce(state, 'present') AS state FROM household"
+    " WHERE grid >= $1 AND grid < $2 AND NOT deleted"
 )
 _CONTACTS_ELSEWHERE = """
     SELECT id::text FROM household WHERE id = ANY($1::text::uuid[]) AND contact_member IS NOT NULL
@@ -237,8 +237,8 @@ _STEPS = f"""
 async def _recount(connection: Connection, settings: Settings, part: Cte) -> _Recount:
     changes = TallyDeltas()
     households, contacts = set(), set()
-    for id, grid, contact_member in await connection.fetch(_HOUSEHOLDS, *part):
-        facts = household_facts(grid, {"contact_member": contact_member})
+    for id, grid, contact_member, state in await connection.fetch(_HOUSEHOLDS, *part):
+        facts = household_facts(grid, {"contact_member": contact_member, "state": state})
         changes.household(id, None, facts)
         households.add(id)
         if facts is not None and facts.contact:

@@ -9,8 +9,10 @@ from service.kit.database import Connection
 from service.kit.encryption import FieldCipher
 from service.records import queries as records
 from service.writes import queries
-from service.writes.judge import Assigned, Evidence, Validities, by_ties_alone, written_of
-from service.writes.mutations import PreparedMutation
+from service.writes.author_rules import written_of
+from service.writes.prepared import PreparedMutation
+from service.writes.validities import Validities, by_ties_alone
+from service.writes.world import Assigned, Evidence
 from sync_protocol.merge import GRID
 from sync_protocol.records import HOUSEHOLD, KINDS, Kind
 

@@ -128,7 +128,11 @@ _DEPART = """
 """
 
 
-def insert_moves(rows: Sequence[tuple[str, int, str, str]]) -> Cte:
+# A record that left a grid: the grid, its revision that says so, and the record's kind and id.
+Departed = tuple[str, int, str, str]
+
+
+def insert_moves(rows: Sequence[Departed]) -> Cte:
     """Notes for the feeds of grids which records have left them."""
     return Cte("depart", _DEPART, tuple(array(column) for column in zip(*rows, strict=True)))
 

@@ -14,9 +14,11 @@ from service.kit.settings import Settings
 from service.writes import prefetch, queries
 from service.writes.apply import apply
 from service.writes.held_queries import HeldRow
-from service.writes.mutations import Author, ParsedMutation, parse_all, prepare, prepare_one, read
-from service.writes.prefetch import ReadSet
+from service.writes.interface import PreparedMutations
+from service.writes.mutations import ParsedMutation, parse_all, read
+from service.writes.prepared import Author, prepare, prepare_one
 from service.writes.queries import Acknowledged, acknowledge, add_device, lock_device
+from service.writes.read_set import ReadSet
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
 from sync_protocol.messages import Mutation, Verdict
@@ -48,7 +50,8 @@ async def write_as_server(
     for item in items:
         item.override = override
     done = acknowledge([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
-    return (await apply(connection, items, now, settings, also=[done])).verdicts
+    applied = await apply(connection, [PreparedMutations(items)], now, settings, also=[done])
+    return applied.verdicts[0]
 
 
 async def write_as_cadre(
@@ -66,15 +69,15 @@ async def write_as_cadre(
     """
     device = server_device_id(caller.staff_code)
     await queries.add_device(connection, device, caller.staff_code, caller.now)
-    look = await prefetch.lock_and_read(
+    snapshot = await prefetch.lock_and_read(
         connection, [(device, caller.staff_code)], ReadSet.of([read(mutation)]), caller.now
     )
-    state = look.devices[device]
+    state = snapshot.devices[device]
     now_ms = to_ms(caller.now)
     stamp = max(clock.make_stamp(now_ms), clock.successor(state.last_stamp))
     mutation.seq = state.acked + 1
     mutation.stamp = stamp
-    author = Author(device, caller.staff_code, caller.posts, epoch=look.epoch)
+    author = Author(device, caller.staff_code, caller.posts, epoch=snapshot.epoch)
     reading = read(mutation)  # anew, for the stamp is part of what is kept
     if origin is None:
         item = prepare_one(author, reading, stamp, 0, now_ms)
@@ -90,8 +93,10 @@ async def write_as_cadre(
     done = queries.acknowledge(
         [queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now
     )
-    [verdict] = (await apply(connection, [item], caller.now, settings, look, [done])).verdicts
-    return verdict
+    applied = await apply(
+        connection, [PreparedMutations([item])], caller.now, settings, snapshot, [done]
+    )
+    return applied.verdicts[0][0]
 
 
 def _offset_of(origin: HeldRow, reading: ParsedMutation) -> int:

@@ -253,6 +253,14 @@ BREAKS = [
         "        if not value:\n            shown.pop(name, None)\n        else:\n            shown[name] = value\n    return shown",
     ),
     # -------------------------------------------------------------------------------------------- digest, windows
+    Break(
+        "a day need not exist",
+        "        date.fromisoformat(value)\n    except ValueError:\n        raise InvalidValue from None\n    need(2000 <= date.fromisoformat(value).year",
+        "        pass\n    except ValueError:\n        raise InvalidValue from None\n    need(2000 <= int(value[:4])",
+    ),
+    Break("days of any year", "need(2000 <= date.fromisoformat(value).year <= 2199)", "pass"),
+    Break("a household does not die out", '"away", "died", "merged"', '"away", "merged"'),
+    Break("a worker raises nothing", '["visit", "worker", "app", "inspection"]', '["visit", "app", "inspection"]'),
     Break("the digest adds up", "value ^= int.from_bytes", "value += int.from_bytes"),
     Break("the digest takes the id as text", "uuid.UUID(record).bytes", "record.encode()"),
     Break("the rev of the digest is little-endian", 'rev.to_bytes(8, "big")', 'rev.to_bytes(8, "little")'),

@@ -183,6 +183,16 @@ def month(value: Any) -> str:
     return str(value)
 
 
+def day(value: Any) -> str:
+    need(isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII))
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise InvalidValue from None
+    need(2000 <= date.fromisoformat(value).year <= 2199)
+    return str(value)
+
+
 def set_of(item: Callable[[Any], str], most: int = 50) -> Callable[[Any], Json]:
     def clean(value: Any) -> Json:
         need(isinstance(value, dict) and value.keys() <= {"add", "remove"})
@@ -213,6 +223,9 @@ KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "lead_member": (form(STAFF), "latest"),
         "location": (place, "latest"),
         "note": (LONG, "text"),
+        "state": (one_of(["present", "away", "died", "merged"]), "latest"),
+        "state_since": (day, "latest"),
+        "merged_into": (ID, "latest"),
     },
     "visit": {
         "household_id": (ID, "latest"),
@@ -234,7 +247,7 @@ KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "raised_at": (moment(event=True), "fixed"),
         "location": (place, "latest"),
         "photos": PHOTOS,
-        "source": (one_of(["visit", "app", "inspection"]), "fixed"),
+        "source": (one_of(["visit", "worker", "app", "inspection"]), "fixed"),
         "contact": (text(100), "latest"),
     },
     "step": {

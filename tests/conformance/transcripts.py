@@ -49,7 +49,7 @@ from tests.conftest import running
 from tests.world import Clock
 
 TOKEN_S = 600
-_exchange: Any = importlib.import_module("service.sync.exchange")
+_refusals: Any = importlib.import_module("service.sync.refusals")
 _UNUSED = "http://gridloop.test"
 
 
@@ -71,7 +71,7 @@ class Service:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        _exchange.MINIMUM = version.MINIMUM
+        _refusals.MINIMUM = version.MINIMUM
         await self._stack.aclose()
         connection = await asyncpg.connect(self._server)
         for name in self._databases:
@@ -119,7 +119,7 @@ class Service:
                     step["staff_code"], "POST", f"/v1/devices/{step['device']}/revocation", {}
                 )
             case "minimum":
-                _exchange.MINIMUM = step["protocol"]
+                _refusals.MINIMUM = step["protocol"]
             case "article":
                 await self._rest(step["staff_code"], "POST", "/v1/articles", step["article"])
                 await self._rest(

@@ -10,7 +10,7 @@ import pytest
 
 from service.identity.views import View
 from service.inbox.retry_held import release_unknown_kinds
-from service.sync import exchange, pull
+from service.sync import feed_sql, refusals
 from sync_protocol import records
 from sync_protocol.device import Refused, device
 from sync_protocol.ids import weekly_analysis_id
@@ -23,7 +23,7 @@ AT = "2026-11-20T09:00:00+08:00"
 def server_without(*kinds: str) -> Iterator[None]:
     """A server that is too old to know these kinds."""
     every = dict(records.KINDS)
-    pull._feed_sql(
+    feed_sql.feed_sql(
         frozenset({View.FULL})
     )  # put together before, or PostgreSQL does not know the types of what it never uses
     for kind in kinds:
@@ -34,8 +34,8 @@ def server_without(*kinds: str) -> Iterator[None]:
         records.KINDS.clear()
         records.KINDS.update(every)
         # Statements that were put together meanwhile lack the kinds.
-        pull._feed_sql.cache_clear()
-        pull._copies_sql.cache_clear()
+        feed_sql.feed_sql.cache_clear()
+        feed_sql.copies_sql.cache_clear()
 
 
 async def test_unknown_fields_of_newer_apps_are_kept_and_given_back(world: World) -> None:
@@ -59,7 +59,7 @@ async def test_unknown_fields_of_newer_apps_are_kept_and_given_back(world: World
 async def test_an_app_below_the_minimum_gets_no_data_but_its_work_is_taken_in(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "MINIMUM", 2)
+    monkeypatch.setattr(refusals, "MINIMUM", 2)
     phone = world.wire()
     response = await phone.send(phone.mutation(1), phone.mutation(2, kind="telegram"))
     problem = response.json()
@@ -203,7 +203,7 @@ async def test_a_proof_of_a_copy_that_names_a_protocol_is_answered_in_that_or_re
         "/problems/protocol-unknown",
         [1],
     )
-    monkeypatch.setattr(exchange, "MINIMUM", 2)
+    monkeypatch.setattr(refusals, "MINIMUM", 2)
     older = await phone.post({"grids": [], "protocol": 1}, "/v1/sync/verify")
     assert (older.status_code, older.json()["type"], older.json()["minimum"]) == (
         426,

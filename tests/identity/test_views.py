@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.identity.rights import PostHeld
-from service.writes.prefetch import Assignment, Snapshot
+from service.writes.snapshot import Assignment, Snapshot
 from simulator.places import NOW, SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol.device import Device
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, World

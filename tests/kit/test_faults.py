@@ -583,7 +583,11 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
     async def counted(self: Exchanges, exchanges: list[Exchange]) -> None:
         batches.append(len(exchanges))
         together.append(
-            {mutation.grid for exchange in exchanges for mutation in exchange.request.mutations}
+            {
+                mutation.grid
+                for exchange in exchanges
+                for mutation in exchange.request.message.mutations
+            }
         )
         await push(self, exchanges)
 

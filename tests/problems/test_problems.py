@@ -235,3 +235,21 @@ async def test_a_problem_raised_over_rest_reaches_the_phones(world: World) -> No
         SECRETARY,
         "inspection",
     )
+
+
+@pytest.mark.parametrize(
+    ("raised_by", "visited", "source"),
+    [(WORKER, False, "worker"), (WORKER, True, "visit"), (SECRETARY, True, "visit")],
+)
+async def test_a_problem_over_rest_says_whether_a_visit_or_the_worker_found_it(
+    world: World, raised_by: str, visited: bool, source: str
+) -> None:
+    phone = world.phone(WORKER)
+    await phone.sync()
+    visit = phone.put(
+        "visit", {"visited_at": "2026-11-24T01:00:00.000Z", "content": "路灯不亮"}, grid=GRID
+    )
+    await phone.sync()
+    fields = FIELDS | ({"visit_id": visit} if visited else {})
+    problem = await world.post("/v1/problems", {"grid": GRID, "fields": fields}, raised_by)
+    assert (problem.status_code, problem.json()["source"]) == (201, source)

@@ -145,7 +145,14 @@ class History:
                 )
                 phone.put(
                     "household",
-                    {"contact_member": self.rng.choice((None, "C1"))},
+                    self.rng.choice(
+                        [
+                            {"contact_member": None},
+                            {"contact_member": "C1"},
+                            {"state": "away", "state_since": "2026-11-20"},
+                            {"state": "present", "state_since": None},
+                        ]
+                    ),
                     grid=view.grid,
                     id=house,
                 )
@@ -157,12 +164,9 @@ class History:
         self.visits = [
             dict(row) for row in await self.world.fetch("SELECT * FROM visit WHERE NOT deleted")
         ]
-        self.contacts = {
-            str(row["id"])
-            for row in await self.world.fetch(
-                "SELECT id FROM household WHERE contact_member IS NOT NULL"
-            )
-        }
+        households = await self.world.fetch("SELECT * FROM household WHERE NOT deleted")
+        self.contacts = {str(row["id"]) for row in households if row["contact_member"] is not None}
+        self.present = [row["grid"] for row in households if row["state"] in (None, "present")]
         self.cases = []
         for row in await self.world.fetch("SELECT * FROM problem WHERE NOT deleted"):
             state, resolved = "raised", None
@@ -208,6 +212,7 @@ class History:
         ]
         return {
             "visits": len(visits),
+            "households": sum(grid.startswith(unit) for grid in self.present),
             "households_visited": len(seen),
             "contact_households_visited": len(seen & self.contacts),
             "problems_raised": sum(within(case["raised_at"]) for case in counted),

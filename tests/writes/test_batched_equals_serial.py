@@ -4,7 +4,7 @@ every row are the same.
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,10 +14,14 @@ import pytest
 
 from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
-from service.sync.exchange import Exchange, Exchanges, PhoneCaller
+from service.sync.exchange import Exchange, Exchanges
+from service.sync.push import ExchangeResult
+from service.sync.requests import ExchangeRequest, PhoneCaller
 from service.tallies import deltas
 from service.tallies.recount import differences
-from service.writes.visit_columns import parse_visit_columns
+from service.writes.interface import Parsed, ParsedMutations
+from service.writes.mutations import parse_all
+from service.writes.visit_columns import VisitColumns, parse_visit_columns
 from simulator.places import NOW
 from sync_protocol.clock import make_stamp
 from sync_protocol.fields import canonical_moment
@@ -236,7 +240,7 @@ class Mixture:
                     setattr(mutation, name, value)
         return mutation
 
-    def learn(self, request: SyncRequest, verdicts: list[Verdict]) -> None:
+    def learn(self, request: SyncRequest, verdicts: Sequence[Verdict]) -> None:
         """Remembers what was stored, so that later edits can name it."""
         for mutation, verdict in zip(request.mutations, verdicts, strict=True):
             if verdict.outcome in ("applied", "merged") and verdict.rev is not None:
@@ -255,7 +259,7 @@ async def side(server: str, template: str) -> AsyncIterator[Exchanges]:
             await pool.close()
 
 
-def plain(verdicts: list[Verdict]) -> Any:
+def plain(verdicts: Sequence[Verdict]) -> Any:
     """Verdicts without the ids of conflicts, which are made at random."""
     shown: Any = msgspec.to_builtins(verdicts, enc_hook=str)
     for verdict in shown:
@@ -318,12 +322,12 @@ async def test_together_or_alone_quick_or_slow_is_the_same(
             before = quick
             await slow._push(third)
             assert quick == before
-            for ours, *others in zip(one, other, third, strict=True):
-                assert ours.error is None
-                assert [theirs.error for theirs in others] == [None, None]
+            for each in zip(one, other, third, strict=True):
+                assert [exchange.error for exchange in each] == [None] * 3
+                ours, *others = map(result_of, each)
                 assert [plain(theirs.verdicts) for theirs in others] == [plain(ours.verdicts)] * 2
                 assert [theirs.acked for theirs in others] == [ours.acked] * 2
-                mixture.learn(ours.request, ours.verdicts)
+                mixture.learn(each[0].request.message, ours.verdicts)
                 outcomes.update(verdict.outcome for verdict in ours.verdicts)
         async with together._database.reading() as connection:
             assert await differences(connection, together._settings) == []
@@ -338,8 +342,16 @@ def exchange_of(
     phone: Phone, request: SyncRequest, now: datetime, is_quick: bool = True
 ) -> Exchange:
     """A phone's exchange; without `is_quick` new visits go the way of all others."""
-    visits = parse_visit_columns(request.mutations) if is_quick else None
-    return Exchange(PhoneCaller(phone.device, phone.staff_code), request, now, visits)
+    parsed: Parsed | None = parse_visit_columns(request.mutations) if is_quick else None
+    parsed = parsed or ParsedMutations(parse_all(request.mutations))
+    caller = PhoneCaller(phone.device, phone.staff_code)
+    return Exchange(ExchangeRequest.of(caller, request, now, parsed))
+
+
+def result_of(exchange: Exchange) -> ExchangeResult:
+    """What came of an exchange that was not refused."""
+    assert exchange.result is not None
+    return exchange.result
 
 
 class Sender:
@@ -376,7 +388,7 @@ class Sender:
         """Hands them in alone."""
         exchange = self.exchange(*mutations)
         await self.exchanges._push([exchange])
-        return exchange.verdicts
+        return [*result_of(exchange).verdicts]
 
 
 async def test_a_visit_that_somebody_else_made_merges_though_it_comes_as_new(
@@ -397,9 +409,11 @@ async def test_a_visit_that_somebody_else_made_merges_though_it_comes_as_new(
             two.exchange(two.visit(GRID), two.visit(GRID, first.id, content="乙")),
             three.exchange(three.visit(OTHER_GRID)),
         ]
-        assert all(exchange.visits is not None for exchange in together)
+        assert all(isinstance(exchange.request.parsed, VisitColumns) for exchange in together)
         await exchanges._push(together)
-        assert [[verdict.outcome for verdict in exchange.verdicts] for exchange in together] == [
+        assert [
+            [verdict.outcome for verdict in result_of(exchange).verdicts] for exchange in together
+        ] == [
             ["applied", "merged"],
             ["applied"],
         ]

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.writes import visit_columns
-from service.writes.mutations import Author, ParsedMutation, parse_all, prepare, read
+from service.writes.mutations import ParsedMutation, parse_all, read
+from service.writes.prepared import Author, prepare
 from service.writes.visit_columns import (
     parse_visit_columns,
     parse_visit_columns_in_turns,
@@ -270,7 +271,7 @@ def test_new_visits_are_read_and_readied_together_as_one_by_one(
             if column[place] is not None
         }
         assert fields == first_values(item.fields)
-    assert [item.edit() for item in found.to_mutations()] == [item.edit() for item in singly]
+    assert [item.edit() for item in found.one_by_one().singles] == [item.edit() for item in singly]
 
 
 def test_a_visit_that_is_not_new_or_not_whole_is_read_singly() -> None:

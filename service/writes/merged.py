@@ -1,0 +1,198 @@
+"""Records as mutations have changed them, in memory, and what is to be written of that.
+
+What a mutation does to a record is decided by `sync_protocol.merge` alone, whoever's it is and
+whoever's come with it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from service.kit.encryption import FieldCipher
+from service.kit.sql import Cte
+from service.records import queries as records
+from service.records.queries import Stored
+from service.tallies import facts
+from service.tallies.deltas import TallyDeltas
+from service.writes.interface import NewRows
+from service.writes.log_queries import LogRow, MutationLog
+from service.writes.prepared import PreparedMutation, noteworthy_offset
+from service.writes.queries import Departed
+from service.writes.revisions import Revisions
+from sync_protocol.merge import Edit, Loss, Record, create, destination, merge
+from sync_protocol.messages import Verdict
+from sync_protocol.records import KINDS, Kind
+
+# A record's kind and id.
+Key = tuple[str, str]
+
+
+class MergeResult(NamedTuple):
+    """What a mutation did: the record, the revision that it took and of which grid, whether both
+    sides are in it, and what lost.
+    """
+
+    record: Record
+    rev: int
+    grid: str
+    merged: bool
+    losses: Sequence[Loss]
+
+
+class MergedRecords:
+    """The records that mutations change or make, and what is to be written of them (`Taken`).
+
+    `stored`: the records as they stand by now; `touched`, `new`: those that were changed, and among
+    them those that were made; `log`: the mutations with their verdicts; `departed`: the records
+    that left a grid.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self.stored: dict[Key, Stored] = {}
+        self.touched: dict[Key, None] = {}
+        self.new: dict[Key, None] = {}
+        self.departed: list[Departed] = []
+        self.logged: list[LogRow] = []
+        # What visits and households counted by before they were changed.
+        self._visits_before: dict[str, facts.VisitFacts | None] = {}
+        self._households_before: dict[str, facts.HouseholdFacts | None] = {}
+
+    def merge(
+        self, item: PreparedMutation, kind: Kind, edit: Edit, revisions: Revisions
+    ) -> MergeResult:
+        """Makes the record of an edit, or merges the edit with what is there."""
+        key = (kind.name, edit.id)
+        stored = self.stored.get(key)
+        self._remember(key, stored, edit)
+        losses: Sequence[Loss] = ()
+        if stored is None:
+            rev_grid = edit.grid
+            rev = revisions.next(rev_grid, edit.device)
+            record = create(kind, edit, rev)
+            stored = Stored(record, item.mutation.seq, self._now)
+            merged = False
+            self.stored[key] = stored
+            self.new[key] = None
+        else:
+            before, last, echoed, was_deleted = (
+                stored.record.grid,
+                stored.record.last,
+                stored.echo,
+                stored.record.deleted,
+            )
+            rev_grid = destination(stored.record, edit)
+            rev = revisions.next(rev_grid, edit.device)
+            outcome = merge(kind, stored.record, edit, rev)
+            merged, losses = outcome.merged, outcome.losses
+            if stored.record.grid != before:
+                left = revisions.next(before, edit.device)
+                self.departed.append((before, left, kind.name, edit.id))
+                revisions.multi_writer_grids.add(before)
+            # What was corrected for this device must still reach it, even when the device has
+            # edited on since: its base says only that it has the verdict.
+            stored.echo = (
+                echoed and last.device == edit.device and last.rev > item.author.seen(before)
+            )
+            # A tombstone has no fields, so that who brings the record back does not have those that
+            # it had.
+            stored.echo = stored.echo or (was_deleted and not stored.record.deleted)
+        stored.seq = item.mutation.seq
+        stored.echo = stored.echo or merged or not item.as_sent or item.origin is not None
+        stored.offset_ms = noteworthy_offset(item.author.offset_ms) or stored.offset_ms
+        self.touched[key] = None
+        return MergeResult(stored.record, rev, rev_grid, merged, losses)
+
+    def note(self, item: PreparedMutation, verdict: Verdict, grid: str) -> None:
+        """Keeps a mutation and its verdict for the log; `grid`: whose revision it took."""
+        self.logged.append((item, verdict, grid))
+
+    def _remember(self, key: Key, stored: Stored | None, edit: Edit) -> None:
+        """Keeps what a visit or a household counted by before an edit of this call first changed
+        that.
+        """
+        kind, record_id = key
+        if kind == "visit" and record_id not in self._visits_before:
+            lives_on = stored is not None and not stored.record.deleted and edit.op == "put"
+            if not lives_on or not facts.VISIT_COUNTS_BY.isdisjoint(edit.fields):
+                self._visits_before[record_id] = _visit_facts(stored)
+        elif kind == "household" and record_id not in self._households_before:
+            self._households_before[record_id] = _household_facts(stored)
+
+    # -------------------------------------------------------------------- what is written of them
+
+    def created(self) -> Iterable[tuple[Key, str]]:
+        """See `Taken`."""
+        return ((key, self.stored[key].record.grid) for key in self.new)
+
+    def devices_to_echo(self) -> set[str]:
+        """See `Taken`."""
+        return {
+            stored.record.last.device
+            for stored in map(self.stored.__getitem__, self.touched)
+            if stored.echo
+        }
+
+    def count(self, changes: TallyDeltas) -> None:
+        """See `Taken`."""
+        for visit, had in self._visits_before.items():
+            changes.visit(had, _visit_facts(self.stored.get(("visit", visit))))
+        for household, counted in self._households_before.items():
+            changes.household(
+                household, counted, _household_facts(self.stored.get(("household", household)))
+            )
+
+    def new_rows(self, cipher: FieldCipher) -> Iterable[NewRows]:
+        """See `Taken`."""
+        for kind, some in self._by_kind():
+            fresh = [stored for stored in some if self._is_new(kind, stored) and stored.is_fresh]
+            if fresh:
+                yield NewRows(kind, records.columns_of(kind, fresh, cipher))
+
+    def changed_rows(self, cipher: FieldCipher) -> Iterable[tuple[Kind, Cte]]:
+        """See `Taken`."""
+        for kind, some in self._by_kind():
+            created: list[Stored] = []
+            known: list[Stored] = []
+            for stored in some:
+                if not self._is_new(kind, stored):
+                    known.append(stored)
+                elif not stored.is_fresh:
+                    created.append(stored)
+            for changed, are_new in ((created, True), (known, False)):
+                if changed:
+                    yield kind, records.writing(kind, changed, cipher, are_new)
+
+    def log(self, log: MutationLog) -> None:
+        """See `Taken`."""
+        log.add(self.logged)
+
+    def _by_kind(self) -> list[tuple[Kind, list[Stored]]]:
+        found: dict[str, list[Stored]] = defaultdict(list)
+        for key in self.touched:
+            found[key[0]].append(self.stored[key])
+        return [(KINDS[kind], some) for kind, some in sorted(found.items())]
+
+    def _is_new(self, kind: Kind, stored: Stored) -> bool:
+        return (kind.name, stored.record.id) in self.new
+
+
+def _visit_facts(stored: Stored | None) -> facts.VisitFacts | None:
+    if stored is None:
+        return None
+    record = stored.record
+    return facts.visit_facts(
+        record.grid,
+        record.created_by,
+        record.fields,
+        record.first.stamp,
+        stored.received_at,
+        record.deleted,
+    )
+
+
+def _household_facts(stored: Stored | None) -> facts.HouseholdFacts | None:
+    if stored is None:
+        return None
+    return facts.household_facts(stored.record.grid, stored.record.fields, stored.record.deleted)
