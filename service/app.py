@@ -50,7 +50,6 @@ from service.ledgers import routes as ledgers
 from service.loop import routes as loop
 from service.organisation import change_routes as unit_changes
 from service.organisation import routes as units
-from service.organisation.trees import Trees
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
 from service.problems import routes as problems
@@ -205,7 +204,6 @@ def create_app(
             Tokens(database, settings, now),
             Attempts(database, settings),
             Passwords(),
-            Trees(),
             Exchanges(database, settings),
         )
 

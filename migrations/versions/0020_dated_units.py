@@ -19,10 +19,10 @@ _LEVELS = (
     ("village", 4, "嘎查村", "village", "true"),
     ("grid", 5, "网格", "grid", "true"),
 )
-_RAISED = """
-CREATE FUNCTION raise_tree_version() RETURNS trigger LANGUAGE plpgsql AS $$
+_RENEW = """
+CREATE FUNCTION renew_tree_version() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE server SET tree_version = tree_version + 1;
+    UPDATE server SET tree_version = gen_random_uuid()::text;
     RETURN NULL;
 END $$
 """
@@ -58,21 +58,22 @@ def upgrade() -> None:
     op.execute("ALTER TABLE unit ADD COLUMN since DATE")
     op.execute("ALTER TABLE unit ADD COLUMN closed DATE")
     op.execute("ALTER TABLE unit ADD COLUMN go_live DATE")
-    op.execute("ALTER TABLE server ADD COLUMN tree_version BIGINT NOT NULL DEFAULT 0")
-    op.execute(_RAISED)
+    op.execute("ALTER TABLE server ADD COLUMN tree_version TEXT NOT NULL DEFAULT ''")
+    op.execute("UPDATE server SET tree_version = gen_random_uuid()::text")
+    op.execute(_RENEW)
     for table in ("unit", "unit_parent", "level"):
         op.execute(
-            f"CREATE TRIGGER {table}_raises_tree_version"
+            f"CREATE TRIGGER {table}_renews_tree_version"
             f" AFTER INSERT OR UPDATE OR DELETE ON {table}"
-            " FOR EACH STATEMENT EXECUTE FUNCTION raise_tree_version()"
+            " FOR EACH STATEMENT EXECUTE FUNCTION renew_tree_version()"
         )
 
 
 def downgrade() -> None:
     """Moved units fall back under the parents that they were made with."""
-    op.execute("DROP TRIGGER unit_raises_tree_version ON unit")
+    op.execute("DROP TRIGGER unit_renews_tree_version ON unit")
     op.execute("DROP TABLE unit_change, unit_name, unit_parent, level")
-    op.execute("DROP FUNCTION raise_tree_version()")
+    op.execute("DROP FUNCTION renew_tree_version()")
     op.execute("ALTER TABLE server DROP COLUMN tree_version")
     for name in ("since", "closed", "go_live"):
         op.execute(f"ALTER TABLE unit DROP COLUMN {name}")

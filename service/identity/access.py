@@ -41,7 +41,7 @@ from service.kit.errors import (
 from service.kit.logs import hashed
 from service.kit.state import State, state_of
 from service.organisation.tree import BY_CODES, Tree
-from service.organisation.trees import Trees
+from service.organisation.trees import tree_of
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
 
@@ -243,7 +243,7 @@ async def standing(request: Request, state: State, claims: Claims, right: Right 
         if claims.client is not None:
             return await _app(request, connection, claims, now, right)
         session = await _session(connection, claims, now)
-        tree = await state.of(Trees).of_version(connection, session.tree_version)
+        tree = await tree_of(connection, session.tree_version)
     request.scope["staff"] = hashed(claims.staff_code, state.settings.keyring.log_key)
     _refuse_ended(session, request, state, now)
     if session.revoked_at is not None:
@@ -283,7 +283,7 @@ async def _app(
                 scope=right.scope or Text("for people"),
             ),
         )
-    tree = await state_of(request).of(Trees).of_version(connection, row["tree_version"])
+    tree = await tree_of(connection, row["tree_version"])
     return Caller(
         claims,
         [PostHeld("app_client", row["unit"], row["created_at"], None, tree=tree)],

@@ -8,6 +8,8 @@ from service.identity.rights import PostHeld
 from service.kit.conditions import Conditions, Range, bounds, contains
 from service.kit.database import Connection, Row
 from service.kit.errors import NOT_NOW, Problem
+from service.organisation.tree import BY_CODES
+from service.organisation.trees import tree_of
 from sync_protocol.texts import Text
 
 
@@ -23,10 +25,22 @@ async def cadre(connection: Connection, staff_code: str) -> Row | None:
 async def posts_of(connection: Connection, staff_code: str) -> list[PostHeld]:
     """All posts that a cadre has or had."""
     rows = await connection.fetch(
-        "SELECT role, unit, valid_from, valid_to, end_recorded_at FROM post WHERE staff_code = $1",
+        "SELECT role, unit, valid_from, valid_to, end_recorded_at, s.tree_version"
+        " FROM post, server s WHERE staff_code = $1",
         staff_code,
     )
-    return [PostHeld(*row) for row in rows]
+    tree = await tree_of(connection, rows[0]["tree_version"]) if rows else BY_CODES
+    return [
+        PostHeld(
+            row["role"],
+            row["unit"],
+            row["valid_from"],
+            row["valid_to"],
+            row["end_recorded_at"],
+            tree,
+        )
+        for row in rows
+    ]
 
 
 async def set_password(

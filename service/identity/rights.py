@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from service.organisation.tree import BY_CODES, Tree
+from service.organisation.tree import ALWAYS, BY_CODES, Tree
 from sync_protocol.clock import make_stamp
-from sync_protocol.periods import SHANGHAI, from_ms, local_day, to_ms
+from sync_protocol.periods import from_ms, local_day, midnight, to_ms
 
 _LOGS = frozenset({"household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"})
 _FIELD_WORK = frozenset({"household", "visit", "problem", "step"})
@@ -211,9 +211,21 @@ class PostHeld(NamedTuple):
             self.valid_to
         )
 
+    def validities(self, grid: str) -> list[tuple[str, str]]:
+        """The same for a grid or unit: while the post was held, and the grid lay under its unit."""
+        if self.tree.is_plain:
+            return [self.validity()] if grid.startswith(self.unit) else []
+        first, last = self.validity()
+        found = []
+        for begins, ends in self.tree.held_in(self.unit, grid):
+            lower = first if begins == ALWAYS else max(first, _stamp_of(midnight(begins)))
+            upper = last if ends is None else min(last, _stamp_of(midnight(ends)))
+            if lower < upper:
+                found.append((lower, upper))
+        return found
+
 
 _LATEST = "g"  # lies behind every stamp
-_NEVER = datetime(9999, 1, 1, tzinfo=SHANGHAI)
 
 
 def _stamp_of(moment: datetime) -> str:
@@ -222,24 +234,28 @@ def _stamp_of(moment: datetime) -> str:
     return make_stamp(max(0, ms if from_ms(ms) == moment else ms + 1))
 
 
-def covers(unit: str, below: str) -> bool:
-    """Whether the code of a unit begins with another's."""
-    return below.startswith(unit)
-
-
 def may_write(posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime) -> bool:
     """Whether one of the posts allowed writing such a record in a grid at that moment."""
-    return any(post.valid_at(moment) for post in writing_posts(posts, kind, grid, moment))
+    return any(
+        post.valid_at(moment) and post.covers(grid, moment)
+        for post in posts
+        if kind in WRITES.get(post.role, ())
+    )
 
 
-def writing_posts(
-    posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime = _NEVER
-) -> list[PostHeld]:
-    """Those of the posts that allow writing such a record in a grid, by the tree of that moment,
-    while they are held.
+# The stamps from which (included) to which (excluded) a post allows something, and the post.
+Validity = tuple[str, str, PostHeld]
+
+
+def writing_posts(posts: Iterable[PostHeld], kind: str, grid: str) -> list[Validity]:
+    """Those of the posts that allow writing such a record in a grid, and when: while they are held,
+    and the grid lies under their unit.
     """
     return [
-        post for post in posts if kind in WRITES.get(post.role, ()) and post.covers(grid, moment)
+        (begins, ends, post)
+        for post in posts
+        if kind in WRITES.get(post.role, ())
+        for begins, ends in post.validities(grid)
     ]
 
 

@@ -23,7 +23,7 @@ class Session(NamedTuple):
     must_change: bool
     has_second_factor: bool
     is_first_use: bool
-    tree_version: int
+    tree_version: str
 
 
 async def session(

@@ -107,7 +107,7 @@ class Tree:
 
     def __init__(
         self,
-        version: int = -1,
+        version: str = "",
         units: Iterable[UnitFacts] = (),
         levels: Sequence[LevelFacts] = LEVELS_AT_FIRST,
     ) -> None:
@@ -219,6 +219,21 @@ class Tree:
             if not any(other != code and self.covers(other, code, day) for other in some)
         ]
 
+    def held_in(self, top: str, below: str) -> list[tuple[date, date | None]]:
+        """The days from which (included) and to which (excluded; None: still) a unit lay under
+        another.
+        """
+        found: list[tuple[date, date | None]] = []
+        ends: list[date | None] = [*self._turns, None]
+        for begins, until in zip([ALWAYS, *self._turns], ends, strict=True):
+            if begins == until or not self.covers(top, below, begins):
+                continue
+            if found and found[-1][1] == begins:
+                found[-1] = (found[-1][0], until)
+            else:
+                found.append((begins, until))
+        return found
+
     # ------------------------------------------------------------------------------ what is below
 
     def ranges(self, code: str, day: date) -> tuple[Range, ...]:
@@ -258,6 +273,10 @@ class Tree:
     def several(self, codes: Iterable[str], day: date) -> list[Range]:
         """The ranges of several units, and all below them, on a day."""
         return [one for code in codes for one in self.ranges(code, day)]
+
+    def is_unlike_its_code(self, code: str, day: date) -> bool:
+        """Whether a unit has other ranges on a day than the one of its code."""
+        return bool(self._odd) and self.ranges(code, day) != (prefix_range(code),)
 
     def unlike_their_codes(self, day: date) -> list[tuple[str, Range]]:
         """The units whose ranges on a day are not the one of their own code, with each range."""

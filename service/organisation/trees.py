@@ -1,6 +1,7 @@
-"""Keeps the tree of units in memory, and reads it again when the database has a newer one."""
+"""Keeps trees of units in memory. A version of the tree never changes, so it is read once."""
 
 import json
+from collections import OrderedDict
 from datetime import date
 from typing import Any
 
@@ -8,34 +9,19 @@ from service.kit.database import Connection
 from service.organisation import queries
 from service.organisation.tree import LevelFacts, Spell, Tree, UnitFacts
 
+# Those of the databases that this process works with, and the one or two versions before.
+_KEPT = 8
+_trees: "OrderedDict[str, Tree]" = OrderedDict()
 
-class Trees:
-    """The tree as this process last read it."""
 
-    def __init__(self) -> None:
-        self._newest = Tree()
-
-    @property
-    def newest(self) -> Tree:
-        """The tree that was read last, without asking."""
-        return self._newest
-
-    async def of_version(self, connection: Connection, version: int) -> Tree:
-        """The tree of a version that a statement has just read, or a newer one."""
-        if self._newest.version < version:
-            await self.read(connection)
-        return self._newest
-
-    async def read(self, connection: Connection) -> Tree:
-        """The tree as it is now."""
-        tree = await read_tree(connection)
-        # The version goes back where the database was restored.
-        self._newest = tree
-        return tree
+async def tree_of(connection: Connection, version: str) -> Tree:
+    """The tree of a version that a statement has just read, or a newer one."""
+    found = _trees.get(version)
+    return found if found is not None else await read_tree(connection)
 
 
 async def read_tree(connection: Connection) -> Tree:
-    """The tree as the database has it, in one statement."""
+    """The tree as the transaction sees it, in one statement."""
     row = await queries.tree(connection)
     spells: dict[str, list[Spell]] = {}
     for one in _rows(row["spells"]):
@@ -49,7 +35,11 @@ async def read_tree(connection: Connection) -> Tree:
         UnitFacts._make((*facts, tuple(spells.get(facts[0], ()))))
         for facts in zip(*(row[name] for name in queries.UNIT_COLUMNS), strict=True)
     )
-    return Tree(row["version"], units, [LevelFacts(**level) for level in _rows(row["levels"])])
+    levels = [LevelFacts(**level) for level in _rows(row["levels"])]
+    tree = _trees[row["version"]] = Tree(row["version"], units, levels)
+    while len(_trees) > _KEPT:
+        _trees.popitem(last=False)
+    return tree
 
 
 def _rows(text: str) -> list[dict[str, Any]]:

@@ -277,7 +277,9 @@ async def _read_detail(
         for item in rows
     ]
     may_extend = await filing.ranks_above(
-        connection, {caller.staff_code, *(step.by for step in steps if step.action == "extend")}
+        connection,
+        {caller.staff_code, *(step.by for step in steps if step.action == "extend")},
+        caller.tree,
     )
     takes: Collection[str] = (
         [] if now is None else _BY_ASSIGNMENT if now is View.ASSIGNED else ACTIONS
@@ -290,6 +292,7 @@ async def _read_detail(
         filing.limit_rule_of(state.settings),
         may_extend,
         own_work_from,
+        caller.tree.parent,
     )
     by, stamp = caller.staff_code, make_stamp(to_ms(caller.now))
     return ProblemDetail(
@@ -301,7 +304,9 @@ async def _read_detail(
         steps=[_timeline(entry, by_id[entry.step.id], view) for entry in case.history],
         next_actions=[
             action
-            for action in next_actions(case, by, stamp, may_extend, own_work_from)
+            for action in next_actions(
+                case, by, stamp, may_extend, own_work_from, caller.tree.parent
+            )
             if action in takes
         ],
     )

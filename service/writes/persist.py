@@ -29,7 +29,7 @@ async def persist(
     """
     cipher, aside = unit.cipher, unit.aside
     changes, parts = await derive(
-        connection, unit.taken, unit.merged, unit.cases, unit.settings, cipher
+        connection, unit.taken, unit.merged, unit.cases, unit.settings, cipher, unit.tree
     )
     new = _joined(chain.from_iterable(taken.new_rows(cipher) for taken in unit.taken))
     households: list[Cte] = []

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.identity.rights import PostHeld, any_present, covers
+from service.identity.rights import PostHeld, any_present
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
+from service.kit.conditions import Range
+from service.organisation.tree import BY_CODES, Tree
 from service.writes.read_set import mailbox_of
-from sync_protocol.vocabulary import CODE_LENGTH
 
 
 class DeviceState(msgspec.Struct):
@@ -60,7 +61,8 @@ class Snapshot(msgspec.Struct):
     resolution; `encryption`: see `service.kit.encryption.State`; `erased`: those of the named
     records whose personal data was erased; `timeline`: under which the database was last written,
     `timeline_changed`: whether the database server has begun another one; `ordered`: the feeds of
-    `counters` in order, once somebody has asked for them.
+    `counters` in order, once somebody has asked for them; `tree`: of units, of the version
+    `tree_version`.
     """
 
     epoch: str = ""
@@ -78,6 +80,8 @@ class Snapshot(msgspec.Struct):
     timeline_changed: bool = False
     erased: dict[tuple[str, str], Erased] = {}
     ordered: list[str] = []
+    tree_version: str = ""
+    tree: Tree = BY_CODES
 
     def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
         """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to
@@ -90,10 +94,13 @@ class Snapshot(msgspec.Struct):
         assigned = self.assigned_to(staff_code, now) if self.assignments else {}
         found: dict[str, View] = {}
         for unit, view in present:  # the widest view first
-            for feed in self._below(unit):
-                found.setdefault(feed, view)
-            above = ("#" + unit[:length] for length in CODE_LENGTH.values() if length < len(unit))
-            for feed in (*self._below("#" + unit), *filter(self.counters.__contains__, above)):
+            for one in self.tree.ranges(unit, present.day):
+                for feed in self._within(one):
+                    found.setdefault(feed, view)
+                for feed in self._within(one, "#"):
+                    found[feed] = View.FULL
+            above = ("#" + code for code in self.tree.above(unit, present.day))
+            for feed in filter(self.counters.__contains__, above):
                 found[feed] = View.FULL
         for feed in assigned:
             if feed in self.counters:
@@ -102,13 +109,12 @@ class Snapshot(msgspec.Struct):
             found[mailbox] = View.FULL
         return {feed: FeedHead(self.counters[feed], found[feed]) for feed in sorted(found)}
 
-    def _below(self, prefix: str) -> list[str]:
-        """The feeds whose codes begin so: all that lie below a unit, for ‘:’ follows on ‘9’."""
+    def _within(self, codes: Range, sign: str = "") -> list[str]:
+        """The feeds in a range of codes, those whose names begin with a sign."""
         if len(self.ordered) != len(self.counters):
             self.ordered = sorted(self.counters)
-        return self.ordered[
-            bisect_left(self.ordered, prefix) : bisect_left(self.ordered, prefix + ":")
-        ]
+        low, high = (bisect_left(self.ordered, sign + bound) for bound in codes)
+        return self.ordered[low:high]
 
     def assigned_to(self, staff_code: str, now: datetime) -> dict[str, list[str]]:
         """The problems assigned to a cadre, or to a unit of one of the cadre's posts, by grid; only
@@ -116,9 +122,11 @@ class Snapshot(msgspec.Struct):
         """
         present = present_views(self.posts.get(staff_code, ()), now)
         found: dict[str, set[str]] = {}
+        covers = self.tree.covers
         for problem, grid, to in self.assignments:
             mine = to == "@" + staff_code or any(
-                covers(unit, to) and not covers(unit, grid) for unit, _ in present
+                covers(unit, to, present.day) and not covers(unit, grid, present.day)
+                for unit, _ in present
             )
             if mine and present and view_in(present, grid) not in WHOLE_GRID:
                 found.setdefault(grid, set()).add(problem)

@@ -211,6 +211,59 @@ async def test_an_edit_made_before_the_split_finds_its_household(world: World) -
     assert world.decrypted("household", "phone", house, row["phone"]) == "123"
 
 
+async def test_open_problems_and_their_steps_move_with_the_household(world: World) -> None:
+    await admin(world)
+    phone, other = world.phone(WORKER), world.phone(OTHER_WORKER)
+    await phone.sync()
+    house = phone.records("household")[0].id
+    at = world.clock.now().isoformat()
+    fields = {"title": "水管", "duty": "emergency", "raised_at": at, "household_id": house}
+    open_one, closed = (phone.put("problem", fields, grid=GRID) for _ in range(2))
+    for action in ("accept", "handle"):
+        world.clock.forward(minutes=1)
+        fields = {"problem_id": open_one, "action": action, "at": world.clock.now().isoformat()}
+        phone.put("step", fields, grid=GRID)
+    for action in ("resolve", "close"):
+        world.clock.forward(minutes=1)
+        fields = {"problem_id": closed, "action": action, "at": world.clock.now().isoformat()}
+        phone.put("step", fields, grid=GRID)
+    await phone.sync()
+    # Written before the phone hears of the split.
+    world.clock.forward(minutes=1)
+    fields = {"problem_id": open_one, "action": "note", "at": world.clock.now().isoformat()}
+    late = phone.put("step", fields, grid=GRID)
+    fields = {"title": "路", "duty": "emergency", "raised_at": at, "household_id": house}
+    raised = phone.put("problem", fields, grid=GRID)
+    fields = {"problem_id": raised, "action": "accept", "at": world.clock.now().isoformat()}
+    phone.put("step", fields, grid=GRID)
+    world.clock.forward(minutes=1)
+    body = {"name": "三网格", "households": [house]}
+    answer = (await world.post(f"/v1/units/{GRID}/split", body, ADMIN)).json()
+    new = answer["unit"]["code"]
+    assert (answer["problems"], answer["steps"]) == (1, 2)
+
+    report = await phone.sync()
+
+    assert {verdict.outcome for verdict in report.verdicts} == {"merged"}
+    rows = await world.fetch("SELECT problem::text, grid, state, handler_unit FROM case_file")
+    found = {row["problem"]: (row["grid"], row["state"], row["handler_unit"]) for row in rows}
+    assert found == {
+        open_one: (new, "handling", VILLAGE),
+        raised: (new, "accepted", VILLAGE),
+        closed: (GRID, "closed", VILLAGE),
+    }
+    assert {view.id for view in phone.records("problem")} == {closed}
+    assert late not in {view.id for view in phone.records("step")}
+    assert await phone.verify() == []
+    await world.transfer(OTHER_WORKER, new)
+    await other.sync()
+    assert {view.id for view in other.records("problem")} == {open_one, raised}
+    assert len(other.records("step")) == 4
+    assert await other.verify() == []
+    detail = (await world.get(f"/v1/problems/{open_one}", OTHER_WORKER)).json()
+    assert [step["action"] for step in detail["steps"]] == ["accept", "handle", "note"]
+
+
 async def test_a_merged_grid_is_empty_and_closed_and_owes_nothing(world: World) -> None:
     await admin(world)
     answer = await world.post(f"/v1/units/{OTHER_GRID}/close", {}, ADMIN)

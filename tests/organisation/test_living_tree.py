@@ -38,7 +38,7 @@ class Life:
         )
         self.wire = self.world.wire(ADMIN)
         acts = [self.visit, self.visit, self.visit, self.split, self.merge, self.move]
-        acts += [self.household_moves, self.visit]
+        acts += [self.household_moves, self.raise_problem, self.step]
         for _ in range(steps):
             self.world.clock.forward(hours=self.rng.randint(1, 30))
             act = self.rng.choice(acts)
@@ -75,6 +75,16 @@ class Life:
         if houses:
             fields["household_id"] = self.rng.choice(houses)["id"]
         return await self.send("problem", grid, fields)
+
+    async def step(self) -> bool:
+        rows = await self.world.fetch("SELECT id::text, grid FROM problem ORDER BY id")
+        if not rows:
+            return False
+        problem = self.rng.choice(rows)
+        action = self.rng.choice(["accept", "escalate", "resolve", "reopen", "note"])
+        at = self.world.clock.now().isoformat()
+        fields = {"problem_id": problem["id"], "action": action, "at": at}
+        return await self.send("step", problem["grid"], fields)
 
     async def household_moves(self) -> bool:
         of, to = self.rng.sample(self.grids, 2)

@@ -31,7 +31,7 @@ def a_tree(*moves: tuple[str, str, date]) -> Tree:
         before[-1] = before[-1]._replace(valid_to=day)
         before.append(Spell(parent, day, None))
     return Tree(
-        1,
+        "1",
         [
             UnitFacts(code, level, parent, spells=tuple(spells.get(code, ())))
             for code, level, parent in codes
@@ -105,7 +105,7 @@ def test_levels_are_those_of_the_table() -> None:
         UnitFacts("4", "grid", "311"),
         UnitFacts("90", "grid", "905"),
     ]
-    tree = Tree(1, units, levels)
+    tree = Tree("1", units, levels)
     assert [tree.height(code) for code in ("7", "31", "311", "4")] == [3, 2, 1, 0]
     assert tree.sees_tags("31")
     assert not tree.sees_tags("7")
@@ -124,7 +124,7 @@ def test_a_grid_owes_its_logs_from_the_nearest_day_on_which_its_units_go_live() 
         UnitFacts("150222100201001", "grid", "1502"),
         UnitFacts("150222100201002", "grid", "1502", closed=date(2026, 12, 3)),
     ]
-    tree = Tree(1, units)
+    tree = Tree("1", units)
     assert tree.owes_from("150221100201001", DAY) == date(2026, 11, 9)
     assert tree.owes_from("150222100201001", DAY) == date(2026, 12, 1)
     grids = [unit.code for unit in units if unit.level == "grid"]
@@ -161,7 +161,7 @@ def living_trees(draw: st.DrawFn) -> tuple[Tree, dict[date, dict[str, str | None
     units = [
         UnitFacts(code, "grid", made[code], spells=tuple(spells.get(code, ()))) for code in codes
     ]
-    return Tree(1, units), days
+    return Tree("1", units), days
 
 
 def lies_under(parents: dict[str, str | None], top: str, below: str) -> bool:

@@ -14,7 +14,7 @@ WITH page AS MATERIALIZED (
         (SELECT 'household' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
             r.created_by,
                CASE WHEN r.deleted THEN '{}'::json
-                   ELSE json_strip_nulls(json_build_object('head_name', r.head_name, 'members', r.members, 'tags', r.tags, 'contact_member', r.contact_member, 'lead_member', r.lead_member, 'location', r.location, 'note', r.note)) END AS fields, r.extra AS extra,
+                   ELSE json_strip_nulls(json_build_object('head_name', r.head_name, 'members', r.members, 'tags', r.tags, 'contact_member', r.contact_member, 'lead_member', r.lead_member, 'location', r.location, 'note', r.note, 'state', r.state, 'state_since', r.state_since, 'merged_into', r.merged_into)) END AS fields, r.extra AS extra,
                ARRAY[r.phone, r.address]::text[] AS personal
         FROM household r
         WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND true
