@@ -301,3 +301,77 @@ async def test_before_it_goes_live_nothing_of_a_unit_is_missing(world: World) ->
 async def test_of_days_to_come_nobody_is_silent(world: World) -> None:
     week = {"unit": VILLAGE, "week": "2026-W50"}
     assert (await world.get("/v1/summaries/weekly", **week)).json()["loop"]["silent"] == []
+
+
+async def test_phones_follow_a_village_to_the_other_township(world: World) -> None:
+    await admin(world)
+    near, far = world.phone(TOWNSHIP_SUPERVISOR), world.phone(FAR_SUPERVISOR)
+    await near.sync()
+    await far.sync()
+    assert GRID in {view.grid for view in near.records("household")}
+    article = {"unit": FAR_TOWNSHIP, "kind": "policy", "title": "新镇", "body": "欢迎"}
+    id = (await world.post("/v1/articles", article, ADMIN)).json()["id"]
+    assert (await world.post(f"/v1/articles/{id}/publication", None, ADMIN)).status_code == 200
+    worker = world.phone(WORKER)
+    await worker.sync()
+    assert id not in {view.id for view in worker.records("article")}
+    body = {"to": FAR_TOWNSHIP, "from": day(world, 1)}
+    assert (await world.post(f"/v1/units/{VILLAGE}/move", body, ADMIN)).status_code == 200
+    await far.sync()
+    assert GRID not in {view.grid for view in far.records("household")}
+
+    world.clock.forward(days=1)
+    reports = [await phone.sync() for phone in (near, far, worker)]
+
+    assert GRID in reports[0].dropped_grids
+    assert GRID not in {view.grid for view in near.records("household")}
+    assert GRID in {view.grid for view in far.records("household")}
+    assert reports[2].dropped_grids == []
+    for phone in (near, far, worker):
+        assert await phone.verify() == []
+    # The worker's phone has the articles of the township above it today.
+    everything = world.wire(WORKER)
+    changes = (await everything.send()).json()["changes"]
+    assert id in {change["id"] for change in changes}
+
+
+async def test_offline_rights_are_those_of_the_tree_at_the_stamp(world: World) -> None:
+    await admin(world)
+    wire = world.wire(TOWNSHIP_SUPERVISOR)
+    await wire.send()
+    fields = {"title": "水管", "duty": "emergency", "raised_at": world.clock.now().isoformat()}
+    before = wire.mutation(1, "problem", grid=GRID, fields=fields)
+    body = {"to": FAR_TOWNSHIP, "from": day(world, 1)}
+    assert (await world.post(f"/v1/units/{VILLAGE}/move", body, ADMIN)).status_code == 200
+    world.clock.forward(days=1)
+    after = wire.mutation(2, "problem", grid=GRID, fields=fields)
+    answer = (await wire.send(before, after)).json()
+    outcomes = [(one["outcome"], one.get("reason")) for one in answer["verdicts"]]
+    assert outcomes == [("applied", None), ("held", "not-allowed")]
+
+
+async def test_a_problem_goes_up_by_the_tree_of_the_step(world: World) -> None:
+    await admin(world)
+    phone = world.wire(WORKER)
+    fields = {"title": "水管", "duty": "emergency", "raised_at": world.clock.now().isoformat()}
+    problems = [phone.new_id() for _ in range(2)]
+    await phone.send(
+        *(
+            phone.mutation(seq, "problem", grid=GRID, id=id, fields=fields)
+            for seq, id in enumerate(problems, 1)
+        )
+    )
+
+    def escalate(seq: int, problem: str) -> dict[str, Any]:
+        at = world.clock.now().isoformat()
+        step = {"problem_id": problem, "action": "escalate", "at": at}
+        return phone.mutation(seq, "step", grid=GRID, fields=step)
+
+    await phone.send(escalate(3, problems[0]))
+    body = {"to": FAR_TOWNSHIP, "from": day(world, 1)}
+    assert (await world.post(f"/v1/units/{VILLAGE}/move", body, ADMIN)).status_code == 200
+    world.clock.forward(days=1)
+    await phone.send(escalate(4, problems[1]))
+    rows = await world.fetch("SELECT problem::text, handler_unit FROM case_file")
+    handlers = {row["problem"]: row["handler_unit"] for row in rows}
+    assert handlers == {problems[0]: TOWNSHIP, problems[1]: FAR_TOWNSHIP}
