@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from service.kit.encrypted_values import conflict_value, log_row, verdict_rest
 from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
-from service.records.queries import _load_sql, stored_from
+from service.records.queries import load_sql, stored_from
 from service.tallies.recount import differences
 from service.writes.log_queries import read_bodies
 from simulator.devices import EVERY_GRID
@@ -119,7 +119,7 @@ class Ending:
         for row in await connection.fetch(EVERY_POST):
             self._posts[row["staff_code"]].append(Post(*row[1:]))
         for kind in KINDS.values():
-            for row in await connection.fetch(_load_sql(kind).partition(" WHERE ")[0]):
+            for row in await connection.fetch(load_sql(kind).partition(" WHERE ")[0]):
                 stored = stored_from(row, kind, cipher)
                 self._records[kind.name, row["id"]] = {
                     "grid": stored.record.grid,
@@ -139,7 +139,7 @@ class Ending:
         holding = {
             content_of(mutation)
             for device in self._sim.devices
-            for mutation in device.device.store._mutations("", ())
+            for mutation in device.device.store.written()
         }
         gone_with_phones = any(device.restored for device in self._sim.devices)
         for item in self._sim.written:

@@ -5,10 +5,12 @@ database, changing keys.
 import base64
 import json
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from service.identity.tokens import Tokens
-from service.kit.encryption import Keyring, new_key, read_keys
+from service.kit.encryption import Keyring
+from service.kit.key_file import new_key, read_keys
 from simulator.places import SUPERVISOR
 from tests.world import FAR_GRID, SECRETARY, WORKER, WirePhone, World
 
@@ -33,7 +35,7 @@ def use_keys(world: World, *keys: bytes) -> Keyring:
     """
     keyring = Keyring(keys)
     world.state.settings.__dict__["keyring"] = keyring
-    world.state.of(Tokens)._loaded = 1e18
+    world.state.of(Tokens).reloaded_every_s = inf
     return keyring
 
 

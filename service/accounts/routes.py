@@ -3,21 +3,28 @@ with them.
 """
 
 import json
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
 
+from service.accounts.answers import (
+    CadreCorrection,
+    CadreItem,
+    CadrePage,
+    DeviceItem,
+    DevicePage,
+    FirstPassword,
+    RecoveryCode,
+)
 from service.audit.audit_log import note
-from service.http.strict import RequestBody
 from service.identity import queries
 from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
 from service.identity.account_routes import PURPOSE, known_of
 from service.identity.one_time_codes import Kept, keep_codes, new_code
-from service.identity.passwords import RULE, Passwords, refuse_weak
+from service.identity.passwords import Passwords, refuse_weak
 from service.identity.rights import ADMINISTERS, RECOVERED, SEES_DEVICES, scope
 from service.identity.routes import Ended
 from service.identity.views import View, mask
@@ -45,88 +52,6 @@ router = APIRouter(prefix="/v1", tags=["accounts"])
 StaffCode = Annotated[
     str, Path(max_length=40, pattern=r"^[^\x00-\x1f]+$", examples=["W150221100201001-1"])
 ]
-
-
-class PostItem(BaseModel):
-    """A post of a cadre."""
-
-    role: str
-    unit: str
-    unit_name: str | None
-    valid_from: datetime
-    valid_to: datetime | None
-
-
-class CadreItem(BaseModel):
-    """A cadre with the posts held in the units that were asked for. Without the right to it the
-    phone is masked.
-    """
-
-    staff_code: str
-    name: str
-    phone: str
-    party_member: bool
-    posts: list[PostItem]
-
-
-class CadrePage(BaseModel):
-    """A page of cadres in order of staff code."""
-
-    items: list[CadreItem]
-    next: str | None
-
-
-class DeviceItem(BaseModel):
-    """A phone. `handed_in`: `all` (nothing waits on it), `waiting`, `needs_you` (held mutations
-    wait for a decision), or `unknown`.
-    """
-
-    id: str
-    staff_code: str
-    cadre_name: str
-    name: str
-    platform: str
-    app_version: str
-    acked_seq: int
-    queued: int = Field(description="Mutations that waited on the phone when it was last seen")
-    held: int = Field(description="Its mutations that are held")
-    handed_in: str
-    clock_offset_ms: int
-    created_at: datetime
-    last_seen: datetime | None
-    revoked_at: datetime | None
-
-
-class DevicePage(BaseModel):
-    """A page of phones."""
-
-    items: list[DeviceItem]
-    next: str | None
-
-
-class FirstPassword(RequestBody):
-    """A first password, which the cadre must change at the first sign-in, within 72 hours unless
-    the server is set otherwise.
-    """
-
-    password: str = Field(max_length=200, description=RULE)
-
-
-class RecoveryCode(BaseModel):
-    """A one-time code for a forgotten password; shown once. It is used at `POST
-    /v1/auth/recover`.
-    """
-
-    code: str = Field(examples=["7K3M9-Q2FXW"])
-    expires_at: datetime
-
-
-class CadreCorrection(RequestBody):
-    """What is to be corrected of a cadre; what is left out stays."""
-
-    name: str | None = Field(None, min_length=1, max_length=60, pattern=r"^[^\x00]+$")
-    phone: str | None = Field(None, max_length=40, pattern=r"^[^\x00]*$")
-    party_member: bool | None = None
 
 
 @router.get(

@@ -33,11 +33,12 @@ from service.organisation.units import (
     unit_on,
     week_or_month,
 )
-from service.summaries.summary import DutyTotals, summary
+from service.summaries.answers import DutyTotals
+from service.summaries.summary import summary
 from service.writes.server_writes import write_as_cadre
-from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
+from sync_protocol.moments import canonical_moment
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ACTIONS, DUTIES, ROLES, SEVERITIES, STATES
 

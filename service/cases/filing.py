@@ -11,8 +11,8 @@ from service.kit.settings import Settings
 from service.kit.sql import Cte, array, text_array
 from service.kit.workdays import limit_rule
 from service.organisation.tree import Tree
-from sync_protocol.fields import canonical_moment
 from sync_protocol.lifecycle import Case, Step
+from sync_protocol.moments import canonical_moment
 
 _COLUMNS: tuple[tuple[str, str], ...] = (
     ("problem", "uuid"),

@@ -13,7 +13,7 @@ from service.cli.console import console, progress_bar
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
 from service.kit.database import Database
-from service.kit.encryption import new_key
+from service.kit.key_file import new_key
 
 log = logging.getLogger("gridloop")
 keys_app = typer.Typer(
@@ -80,7 +80,8 @@ def keys_reencrypt(
     After an upgrade it is run once no process of the previous release is left: those cannot read
     what is written from then on.
     """
-    from service.privacy.reencrypt import Outcome, reencrypt
+    from service.privacy.reencrypt import reencrypt
+    from service.privacy.reencrypted_values import Outcome
 
     with database_url(chosen(data)) as settings, progress_bar() as progress:
         tasks: dict[str, TaskID] = {}

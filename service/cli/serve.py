@@ -17,13 +17,14 @@ from service.app import create_app, utc_now
 from service.cli.database import database_url, look_before_start
 from service.cli.options import Data, chosen
 from service.cli.refusals import Refusal
-from service.http.connections import Limits, room_for_files
+from service.http.connection_limits import Limits
+from service.http.crowding import room_for_files
 from service.http.forwarded import Forwarded, proxies_from
 from service.http.origins import cross_origin
 from service.kit import logs
 from service.kit.addresses import checked
 from service.kit.encryption import KeyMissing
-from service.kit.settings import read_settings
+from service.kit.settings_reading import read_settings
 from service.runtime.admission import LoadShedding, LoadSheddingProtocol
 from service.runtime.leftovers import own_folder, temporary_files_in
 from service.runtime.memory import keep_freed_memory

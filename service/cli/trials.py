@@ -14,7 +14,7 @@ from service.cli.database import database_url
 from service.cli.options import Data, chosen
 from service.cli.refusals import Refusal
 from service.kit.localization import language_of_the_terminal
-from service.kit.settings import read_settings
+from service.kit.settings_reading import read_settings
 from service.runtime.migrating import migrate_embedded, migrate_given
 from service.runtime.postgres import fresh_database
 from sync_protocol.texts import Text

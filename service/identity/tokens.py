@@ -66,7 +66,7 @@ class Issued(msgspec.Struct, frozen=True):
 
 class Tokens:
     """Makes and reads tokens with the keys that the database keeps, so that every process knows
-    them.
+    them. Keys, and whether a sign-in still stands, are looked up again after `reloaded_every_s`.
     """
 
     def __init__(
@@ -74,10 +74,12 @@ class Tokens:
         database: Database,
         settings: Settings,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        reloaded_every_s: float = RELOADED_EVERY_S,
     ) -> None:
         self._database = database
         self._settings = settings
         self._now = now
+        self.reloaded_every_s = reloaded_every_s
         self._private: tuple[str, str] | None = None
         self._missing: KeyMissing | None = None
         self._public: dict[str, str] = {}
@@ -92,7 +94,7 @@ class Tokens:
         first. Raises `KeyMissing` when the key that signs cannot be decrypted.
         """
         async with self._loading:
-            if self._private is None or time.monotonic() - self._loaded > RELOADED_EVERY_S:
+            if self._private is None or time.monotonic() - self._loaded > self.reloaded_every_s:
                 await self.load()
         if self._missing is not None:
             raise self._missing
@@ -167,7 +169,7 @@ class Tokens:
         refresh token has arrived.
         """
         at = self._looked.get((claims.staff_code, claims.session, claims.generation))
-        return at is None or time.monotonic() - at > RELOADED_EVERY_S
+        return at is None or time.monotonic() - at > self.reloaded_every_s
 
     def looked_at(self, claims: Claims) -> None:
         """The database was asked just now."""
@@ -201,7 +203,7 @@ class Tokens:
         """Who a token speaks for; raises `Problem`. A token that was read before is looked up until
         it expires.
         """
-        if time.monotonic() - self._loaded > RELOADED_EVERY_S:
+        if time.monotonic() - self._loaded > self.reloaded_every_s:
             await self.load()
         known = self._cache.get(token)
         if known is None:

@@ -16,9 +16,10 @@ from service.identity.rights import PostHeld
 from service.kit.encryption import MARKER
 from service.organisation.tree import BY_CODES, Tree
 from sync_protocol.fields import Place
-from sync_protocol.merge import GRID, LIFE
+from sync_protocol.kinds import Kind
 from sync_protocol.periods import local_day
-from sync_protocol.records import KINDS, PERSONAL, Kind
+from sync_protocol.record_state import GRID, LIFE
+from sync_protocol.records import KINDS, PERSONAL
 
 
 class View(StrEnum):

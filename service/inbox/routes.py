@@ -1,19 +1,25 @@
 """What needs a decision: `/v1/conflicts` and `/v1/held`."""
 
 import json
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, Field
 
 from service.audit.audit_log import note
-from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import ADMINISTERS, may_settle
 from service.identity.views import View, redact, redact_value
 from service.inbox import queries
+from service.inbox.answers import (
+    ConflictOut,
+    ConflictPage,
+    Discard,
+    HeldOut,
+    HeldPage,
+    Release,
+    Resolution,
+)
 from service.inbox.decide import discard_held, release_held, settle
 from service.inbox.rules import shown_rule
 from service.kit.bounded import cut
@@ -40,96 +46,6 @@ Unit = Annotated[
     str | None,
     Query(max_length=20, description="That unit and all below it", examples=["150221100"]),
 ]
-
-
-class ConflictOut(BaseModel):
-    """A field on which two devices disagreed, with both values, authors, times and devices."""
-
-    id: str
-    grid: str
-    kind: str
-    record: str
-    field: str
-    rule: str = Field(
-        description="The rule that chose: its name, a colon, and in words, in the language of the"
-        " request"
-    )
-    rev: int
-    kept: Any
-    kept_by: str
-    kept_device: str
-    kept_at: datetime
-    lost: Any
-    lost_by: str
-    lost_device: str
-    lost_at: datetime
-    created_at: datetime
-    choice: str | None = None
-    value: Any = None
-    note: str | None = None
-    resolved_by: str | None = None
-    resolved_at: datetime | None = None
-
-
-class ConflictPage(BaseModel):
-    """A page of conflicts."""
-
-    items: list[ConflictOut]
-    next: str | None
-
-
-class HeldOut(BaseModel):
-    """A mutation kept aside, whole, with the reason."""
-
-    id: str
-    device: str
-    seq: int
-    staff_code: str
-    kind: str
-    record: str
-    grid: str
-    reason: str
-    detail: str
-    state: str
-    received_at: datetime
-    mutation: dict[str, Any]
-    normalised: bool = Field(
-        False,
-        description="Whether `mutation` is a copy that can be shown of something that cannot; see"
-        " its original",
-    )
-    waits_for: str | None = None
-    decided_by: str | None = None
-    decided_at: datetime | None = None
-    decision: str | None = None
-
-
-class HeldPage(BaseModel):
-    """A page of held mutations."""
-
-    items: list[HeldOut]
-    next: str | None
-
-
-class Resolution(RequestBody):
-    """How a conflict is settled."""
-
-    choice: Literal["kept", "lost", "value"] = Field(examples=["lost"])
-    value: Any = Field(None, description="With choice `value`: the value to set")
-    note: str = Field("", max_length=1000)
-
-
-class Release(RequestBody):
-    """How a held mutation is released: as it is, or with corrected fields."""
-
-    fields: dict[str, Any] | None = None
-    note: str = Field("", max_length=1000)
-
-
-class Discard(RequestBody):
-    """Why a held mutation is discarded."""
-
-    reason: str = Field(min_length=1, max_length=1000)
 
 
 # The reasons whose details quote what was sent, of which a view may show nothing.

@@ -15,12 +15,10 @@ import binascii
 import hashlib
 import logging
 import os
-import secrets
 import time
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -29,7 +27,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from service.kit import encryption_v1, metrics
-from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
 
@@ -38,7 +35,7 @@ MARKER = "〔无法解密 · cannot be decrypted〕"
 PREFIX = "gl2."
 _NONCE = 12
 _KID = 4  # bytes of a master key's name in front of bytes
-_KEY = 32  # bytes of a master key
+KEY_BYTES = 32  # of a master key
 _UNKEYED = 12  # bytes of a digest without a key
 _LOGGED_EVERY_S = 60.0
 
@@ -354,86 +351,3 @@ def _keyed(key: _MasterKey, unkeyed: bytes) -> bytes:
     return (
         key.kid_bytes + hashlib.blake2b(unkeyed, digest_size=_UNKEYED, key=key.digest_key).digest()
     )
-
-
-def read_keys(text: str | None, file: Path) -> list[bytes]:
-    """The keys of GRIDLOOP_SECRET_KEYS (`text`), or else of the key file. Raises `KeyMissing`,
-    which says where what is wrong.
-    """
-    if text is not None:
-        parts = [part.strip() for part in text.replace(",", "\n").split()]
-        found = [
-            _key(part, Text("key {number} of GRIDLOOP_SECRET_KEYS", number=number))
-            for number, part in enumerate(parts, 1)
-        ]
-        if not found:
-            raise KeyMissing(
-                Text("There is no key in GRIDLOOP_SECRET_KEYS; ‘gridloop keys secret’ makes one.")
-            )
-        return found
-    try:
-        lines = file.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        raise KeyMissing(
-            Text(
-                "The key file {file} is not there. Put it back from its copy, or name it by"
-                " GRIDLOOP_SECRET_FILE.",
-                file=file,
-            )
-        ) from None
-    except OSError as error:
-        raise KeyMissing(
-            Text("The key file {file} cannot be read: {why}.", file=file, why=error.strerror or "")
-        ) from None
-    found = [
-        _key(part, Text("line {number} of the key file {file}", number=number, file=file))
-        for number, line in enumerate(lines, 1)
-        for part in line.replace(",", " ").split()
-    ]
-    if not found:
-        raise KeyMissing(
-            Text("There is no key in the key file {file}; put it back from its copy.", file=file)
-        )
-    return found
-
-
-def _key(part: str, where: Text) -> bytes:
-    try:
-        key = base64.b64decode(part, altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != _KEY:
-        raise KeyMissing(
-            Text(
-                "There is no key in {where}: a key is 32 bytes in URL-safe Base64, 44 characters;"
-                " ‘gridloop keys secret’ makes one.",
-                where=where,
-            )
-        )
-    return key
-
-
-def make_key_file(file: Path) -> None:
-    """Makes a key file with a first key, whole, so that no other process ever reads half of one;
-    one that is there stays.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
-        made.write(new_key() + "\n")
-    try:
-        os.link(draft, file)
-        log.warning(
-            "made a key that encrypts personal data in %s; keep a copy elsewhere, without it that"
-            " data is lost",
-            file,
-        )
-    except FileExistsError:
-        pass  # another process was faster
-    finally:
-        draft.unlink()
-
-
-def new_key() -> str:
-    """A new key as settings take it."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(_KEY)).decode()

@@ -16,7 +16,8 @@ from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet
 from service.organisation.units import UnitOn
 from service.summaries import cadre_queries
-from service.summaries.summary import Totals, summary
+from service.summaries.answers import Totals
+from service.summaries.summary import summary
 from sync_protocol.periods import Period
 from sync_protocol.vocabulary import DUTIES, ROLES, SATISFIED, SEVERITIES, SOURCES, STATES, Label
 

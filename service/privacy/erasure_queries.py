@@ -8,8 +8,9 @@ from datetime import datetime
 
 from service.kit.database import Connection, Database, Row
 from service.organisation.trees import read_tree
+from sync_protocol.kinds import Kind
 from sync_protocol.periods import local_day
-from sync_protocol.records import ERASED, Kind
+from sync_protocol.records import ERASED
 
 # -------------------------------------------------------------------------------------- the erasure
 

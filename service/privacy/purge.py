@@ -21,10 +21,10 @@ from service.writes.log_queries import rewrite_blocks
 from service.writes.server_writes import write_as_server
 from sync_protocol.messages import Mutation, canonical_json
 
-_AT_ONCE = 500
-_BLOCKS_AT_ONCE = 100
+AT_ONCE = 500
+BLOCKS_AT_ONCE = 100
 # Half of what the city visits in a day; looking for them reads all visits that are older.
-_AT_A_LOOK = 20_000
+AT_A_LOOK = 20_000
 _SYSTEM = "purge"
 TRAIL = "lines of the trail"
 TRAIL_KEPT = (
@@ -141,7 +141,7 @@ async def _clear_in_blocks(
     while True:
         async with database.transaction() as connection:
             cipher = await cipher_of(connection, settings)
-            rows = await queries.lock_located_blocks(connection, before, after, _BLOCKS_AT_ONCE)
+            rows = await queries.lock_located_blocks(connection, before, after, BLOCKS_AT_ONCE)
             blocks = []
             for row in rows:
                 after = (row["device"], row["received_at"], row["first_seq"])
@@ -151,7 +151,7 @@ async def _clear_in_blocks(
                     done += len(cleared[1])
             if blocks and not dry_run:
                 await rewrite_blocks(connection, blocks)
-        if len(rows) < _BLOCKS_AT_ONCE:
+        if len(rows) < BLOCKS_AT_ONCE:
             return done
 
 
@@ -161,7 +161,7 @@ async def _clear_in_lines(database: Database, before: datetime, dry_run: bool) -
     after = queries.FIRST_LINE
     while True:
         async with database.transaction() as connection:
-            rows = await queries.logged_places(connection, before, after, _AT_ONCE)
+            rows = await queries.logged_places(connection, before, after, AT_ONCE)
             found = []
             for *key, text in rows:
                 after = (key[0], key[1], key[2])
@@ -171,7 +171,7 @@ async def _clear_in_lines(database: Database, before: datetime, dry_run: bool) -
             if found and not dry_run:
                 await queries.write_logged(connection, found)
         done += len(found)
-        if len(rows) < _AT_ONCE:
+        if len(rows) < AT_ONCE:
             return done
 
 
@@ -184,14 +184,14 @@ async def _clear_places(
     done = 0
     while True:
         async with database.reading() as connection:
-            found = await queries.located_visits(connection, before, _AT_A_LOOK)
-        for begin in range(0, len(found), _AT_ONCE):
+            found = await queries.located_visits(connection, before, AT_A_LOOK)
+        for begin in range(0, len(found), AT_ONCE):
             done += await retry_on_conflict(
                 partial(
-                    _clear_some, database, settings, found[begin : begin + _AT_ONCE], before, now
+                    _clear_some, database, settings, found[begin : begin + AT_ONCE], before, now
                 )
             )
-        if len(found) < _AT_A_LOOK:
+        if len(found) < AT_A_LOOK:
             return done
 
 

@@ -7,7 +7,8 @@ from sqlalchemy.dialects.postgresql import JSON, JSONB, UUID
 from sqlmodel import Field, SQLModel
 
 from service.records.columns import column_of
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.records import KINDS
 
 # Codes compare byte by byte, so that a unit and all below it are one range of the index.
 CODE = Text(collation="C")

@@ -64,7 +64,7 @@ class GroupCommitter(Generic[Item]):
         self._commit_batch = commit_batch
         self._max_weight = max_weight
         self._overlap_after_s = overlap_after_s
-        self._max_delay_s = max_delay_s
+        self.max_delay_s = max_delay_s
         self._on_abandoned = on_abandoned
         # The items of others that are being committed, by identity.
         self._in_batch: set[int] = set()
@@ -158,12 +158,12 @@ class GroupCommitter(Generic[Item]):
 
     async def _wait_for_others(self, item: Item) -> None:
         """Lets those come who will be there in a moment."""
-        if self._max_delay_s <= 0 or self._delay is not None or self._are_enough(item.weight):
+        if self.max_delay_s <= 0 or self._delay is not None or self._are_enough(item.weight):
             return
         self._leading_weight = item.weight
         loop = asyncio.get_running_loop()
         self._delay = loop.create_future()
-        moment = loop.call_later(self._max_delay_s, _settle, self._delay)
+        moment = loop.call_later(self.max_delay_s, _settle, self._delay)
         try:
             await self._delay
         finally:

@@ -12,7 +12,7 @@ from service.kit.bounded import bounded
 from service.kit.conditions import Breakdown, Range, Subtree, bounds
 from service.kit.database import Connection, Row
 from service.records.columns import fields_json
-from service.tallies.deltas import period_type
+from service.tallies.spans import period_type
 from service.tallies.upserts import DUTY_COUNTS
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.periods import Period

@@ -24,8 +24,8 @@ from service.writes import prefetch, queries, timelines
 from service.writes.timelines import TimelineChanged
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, sign_cursor
-from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import SyncRequest, encode
+from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import to_ms
 
 SEEN_EVERY_S = 60

@@ -17,8 +17,9 @@ from service.identity.views import (
 from service.kit.conditions import own_or_tied
 from service.kit.sql import renumbered
 from service.records.columns import MOMENT_JSON, fields_json, personal_array
+from sync_protocol.kinds import Kind
 from sync_protocol.messages import PAGE_BYTES
-from sync_protocol.records import KINDS, VISIT, Kind
+from sync_protocol.records import KINDS, VISIT
 from sync_protocol.windows import Windows
 
 # Parts of a statement stand on lines of their own: a reader finds them in a log of slow statements.
@@ -79,7 +80,7 @@ def shown_in(kind: Kind, views: Views) -> str:
 def _fields_sql(kind: Kind, views: Views) -> str:
     """The fields of a record `r` that a device with the view `p.view` gets."""
     by_absent: dict[frozenset[str], list[View]] = {}
-    for view in views:
+    for view in sorted(views):
         by_absent.setdefault(absent_on_devices(kind, view), []).append(view)
     shown = {absent: fields_json(kind, "r", absent) for absent in by_absent}
     if len(shown) == 1:

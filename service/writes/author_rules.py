@@ -11,8 +11,9 @@ from service.writes.prepared import Author, PreparedMutation
 from service.writes.validities import Validities, by_ties_alone
 from service.writes.world import Evidence
 from sync_protocol import clock
+from sync_protocol.kinds import Kind
 from sync_protocol.periods import SHANGHAI, to_ms
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
 
 

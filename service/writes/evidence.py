@@ -14,8 +14,9 @@ from service.writes.author_rules import about_of, written_of
 from service.writes.prepared import PreparedMutation
 from service.writes.validities import Validities, by_ties_alone
 from service.writes.world import Assigned, Evidence
-from sync_protocol.merge import GRID
-from sync_protocol.records import HOUSEHOLD, KINDS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.record_state import GRID
+from sync_protocol.records import HOUSEHOLD, KINDS
 
 
 class _Wanted:

@@ -24,9 +24,10 @@ from service.writes.originals import packed
 from service.writes.prepared import Author, PreparedMutation, oldest_stamp
 from service.writes.read_set import mailbox_of
 from sync_protocol.clock import ZERO
+from sync_protocol.kinds import Kind
 from sync_protocol.limits import showable
 from sync_protocol.messages import Mutation
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
 
 

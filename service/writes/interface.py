@@ -20,8 +20,8 @@ from service.writes.mutations import ParsedMutation
 from service.writes.prepared import Author, PreparedMutation, prepare
 from service.writes.read_set import ReadSet
 from service.writes.revisions import Revisions
+from sync_protocol.kinds import Kind
 from sync_protocol.messages import Verdict
-from sync_protocol.records import Kind
 
 
 class NewRows(NamedTuple):

@@ -19,8 +19,8 @@ from service.writes.reference_rules import ReferenceRules
 from service.writes.validities import Validities
 from service.writes.world import Evidence, World
 from sync_protocol import lifecycle
-from sync_protocol.fields import is_in_the_years
-from sync_protocol.merge import GRID
+from sync_protocol.moments import is_in_the_years
+from sync_protocol.record_state import GRID
 from sync_protocol.records import KINDS, VISIT
 from sync_protocol.texts import Text
 

@@ -20,9 +20,12 @@ from service.writes.log_queries import LogRow, MutationLog
 from service.writes.prepared import PreparedMutation, noteworthy_offset
 from service.writes.queries import Departed
 from service.writes.revisions import Revisions
-from sync_protocol.merge import Edit, Loss, Record, create, destination, merge
+from sync_protocol.kinds import Kind
+from sync_protocol.merge import create, merge
 from sync_protocol.messages import Verdict
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.moves import destination
+from sync_protocol.record_state import Edit, Loss, Record
+from sync_protocol.records import KINDS
 
 # A record's kind and id.
 Key = tuple[str, str]

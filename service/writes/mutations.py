@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sync_protocol import clock, ids
+from sync_protocol.cleaning import UnfitFields, clean_fields, clean_many
 from sync_protocol.decoding import OddMutation, flaw_of, shown
 from sync_protocol.fields import InvalidValue
+from sync_protocol.kinds import Kind
 from sync_protocol.limits import MAX_MUTATION_BYTES, showable
 from sync_protocol.messages import Mutation
-from sync_protocol.records import KINDS, Kind, UnfitFields, clean_fields, clean_many
+from sync_protocol.records import KINDS
 from sync_protocol.texts import Text, fitted, text_of
 
 

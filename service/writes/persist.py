@@ -16,7 +16,8 @@ from service.writes.derived import derive
 from service.writes.interface import NewRows
 from service.writes.log_queries import MutationLog
 from service.writes.unit_of_work import UnitOfWork
-from sync_protocol.records import HOUSEHOLD, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.records import HOUSEHOLD
 
 
 async def persist(

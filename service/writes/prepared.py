@@ -14,11 +14,11 @@ from service.kit.settings import Settings
 from service.writes.mutations import HoldReason, ParsedMutation
 from sync_protocol import clock
 from sync_protocol.cursor import Position
-from sync_protocol.fields import OUTSIDE_THE_YEARS, canonical_moment, is_in_the_years
-from sync_protocol.merge import Edit
+from sync_protocol.kinds import Kind
 from sync_protocol.messages import Mutation
+from sync_protocol.moments import OUTSIDE_THE_YEARS, canonical_moment, is_in_the_years
 from sync_protocol.periods import from_ms, to_ms
-from sync_protocol.records import Kind
+from sync_protocol.record_state import Edit
 from sync_protocol.texts import Text
 
 

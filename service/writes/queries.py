@@ -14,8 +14,8 @@ from service.kit.sql import Cte, array, text_array
 from service.writes import timelines
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
-from sync_protocol.merge import Loss
 from sync_protocol.periods import from_ms, to_ms
+from sync_protocol.record_state import Loss
 
 
 class ConflictEntry(msgspec.Struct):

@@ -6,8 +6,9 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from service.writes.mutations import HoldReason
+from sync_protocol.kinds import Kind
 from sync_protocol.messages import Mutation
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.records import KINDS
 from sync_protocol.vocabulary import CODE_LENGTH
 
 _LONGEST = CODE_LENGTH["grid"]

@@ -11,10 +11,12 @@ from service.writes.prepared import Author, PreparedMutation
 from service.writes.snapshot import Erased
 from service.writes.validities import Validities
 from sync_protocol import clock
+from sync_protocol.cleaning import too_much_unknown, unknown_bytes
+from sync_protocol.kinds import Kind
 from sync_protocol.limits import MAX_UNKNOWN_BYTES
-from sync_protocol.merge import GRID, Clock, Record
 from sync_protocol.periods import to_ms
-from sync_protocol.records import KINDS, Kind, too_much_unknown, unknown_bytes
+from sync_protocol.record_state import GRID, Clock, Record
+from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
 
 

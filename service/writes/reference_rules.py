@@ -10,8 +10,9 @@ from service.writes.mutations import HoldReason
 from service.writes.prepared import PreparedMutation
 from service.writes.validities import Validities, by_ties_alone
 from service.writes.world import Evidence
+from sync_protocol.kinds import Kind
 from sync_protocol.periods import local_day
-from sync_protocol.records import HOUSEHOLD, KINDS, Kind
+from sync_protocol.records import HOUSEHOLD, KINDS
 from sync_protocol.texts import Text
 
 

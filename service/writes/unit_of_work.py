@@ -30,9 +30,10 @@ from service.writes.revisions import Revisions
 from service.writes.snapshot import Snapshot
 from service.writes.validities import Validities
 from service.writes.world import Evidence, World
-from sync_protocol.merge import Loss
+from sync_protocol.kinds import Kind
 from sync_protocol.messages import Conflict, Verdict
-from sync_protocol.records import KINDS, PROBLEM, STEP, VISIT, Kind
+from sync_protocol.record_state import Loss
+from sync_protocol.records import KINDS, PROBLEM, STEP, VISIT
 
 
 class GridUnlocked(Exception):

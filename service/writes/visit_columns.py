@@ -29,11 +29,13 @@ from service.writes.prepared import (
 )
 from service.writes.read_set import ReadSet
 from sync_protocol import clock
+from sync_protocol.cleaning import clean_columns
+from sync_protocol.kinds import Kind
 from sync_protocol.limits import MAX_MUTATION_BYTES
 from sync_protocol.merge import first_value
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import to_ms
-from sync_protocol.records import VISIT, Kind, clean_columns
+from sync_protocol.records import VISIT
 
 
 class VisitColumns(msgspec.Struct):

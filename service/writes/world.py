@@ -11,7 +11,7 @@ from service.identity.rights import PostHeld
 from service.organisation.tree import BY_CODES, Tree
 from service.writes.snapshot import Erased
 from sync_protocol import lifecycle
-from sync_protocol.merge import Record
+from sync_protocol.record_state import Record
 
 
 class Assigned(msgspec.Struct):

@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
 
+from sync_protocol.cleaning import UnfitFields
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.messages import Change, Mutation, SyncAnswer, Verdict
-from sync_protocol.records import UnfitFields
 
 GRID = "150202100200001"
 STATEMENTS = 12
@@ -27,7 +28,15 @@ def device(store: Store) -> Device:
 
 def die_at(path: Path, statement: int, act: Callable[[Store], None]) -> None:
     """In a process of its own: acts, and is killed just before the given SQL statement."""
-    store = Store(path)
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def remembered(*given: Any, **named: Any) -> sqlite3.Connection:
+        opened.append(connect(*given, **named))
+        return opened[-1]
+
+    with mock.patch.object(sqlite3, "connect", remembered):
+        store = Store(path)
     seen = 0
 
     def count(sql: str) -> None:
@@ -36,7 +45,8 @@ def die_at(path: Path, statement: int, act: Callable[[Store], None]) -> None:
         if seen == statement:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    store._db.set_trace_callback(count)
+    [file] = opened
+    file.set_trace_callback(count)
     act(store)
     os._exit(0)
 
@@ -159,8 +169,7 @@ def test_a_device_that_starts_anew_keeps_every_unacknowledged_edit_in_order() ->
     phone = device(store)
     for name in ("a", "b", "c"):
         phone.put("household", {"head_name": name}, grid=GRID)
-    store.set_acked(1)
-    store._db.execute("UPDATE outbox SET outcome = 'applied' WHERE seq = 1")
+    store.take_refusal({"acked": 1, "verdicts": [{"seq": 1, "outcome": "applied", "rev": 5}]})
     store.renumber("new")
     kept: list[Mutation] = store.unsent(10)
     assert [(mutation.seq, mutation.fields["head_name"]) for mutation in kept] == [

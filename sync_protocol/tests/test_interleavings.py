@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync_protocol.fields import SetChange
-from sync_protocol.merge import Edit, Loss, Record, create, merge
-from sync_protocol.records import HOUSEHOLD, PROBLEM, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.merge import create, merge
+from sync_protocol.record_state import Edit, Loss, Record
+from sync_protocol.records import HOUSEHOLD, PROBLEM
+from sync_protocol.sets import SetChange
 
 GRID = "150202100200001"
 FIRST = "ffffffff"

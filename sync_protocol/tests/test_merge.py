@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from sync_protocol.fields import SetChange
-from sync_protocol.merge import Edit, Loss, Record, create, merge
-from sync_protocol.records import HOUSEHOLD, PROBLEM, STEP, VISIT, WEEKLY_ANALYSIS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.merge import create, merge
+from sync_protocol.record_state import Edit, Loss, Record
+from sync_protocol.records import HOUSEHOLD, PROBLEM, STEP, VISIT, WEEKLY_ANALYSIS
+from sync_protocol.sets import SetChange
 
 A, B, C = "aaaaaaaa", "bbbbbbbb", "cccccccc"
 X = "150202100200001"

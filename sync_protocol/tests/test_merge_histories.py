@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sync_protocol.fields import SetChange
-from sync_protocol.merge import GRID, LIFE, Edit, Loss, Record, create, destination, merge
+from sync_protocol.merge import create, merge
+from sync_protocol.moves import destination
+from sync_protocol.record_state import GRID, LIFE, Edit, Loss, Record
 from sync_protocol.records import HOUSEHOLD
+from sync_protocol.sets import SetChange
 
 GRIDS = ["150202100200001", "150202100200002", "150202100200003"]
 HISTORIES = 400

@@ -15,8 +15,8 @@ from typer.testing import Result
 
 import migrations
 from service.app import create_app
-from service.kit.encryption import new_key
-from service.kit.settings import WrongSetting, read_settings
+from service.kit.key_file import new_key
+from service.kit.settings_reading import WrongSetting, read_settings
 from service.runtime.migrating import tables_at
 from service.runtime.postgres import as_role, embedded, fresh_database
 from simulator.database_proxy import fatal

@@ -2,54 +2,69 @@
 conformance test has to notice.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from service.conformance import reference
+from simulator.devices import damage
 from sync_protocol.device import Device, Store, Transport, Unreachable
+from sync_protocol.device.outbox import Outbox
 
 
 def acknowledges_before_the_answer() -> None:
     """Counts mutations as handed in once they were sent."""
-    plain = Device._batch
+    plain = Outbox.batch
 
-    def batch(self: Device) -> Any:
+    def batch(self: Outbox) -> Any:
         sent = plain(self)
         if sent:
-            self.store.set_acked(sent[-1].seq)
+            self.set_acked(sent[-1].seq)
         return sent
 
-    Device._batch = batch  # type: ignore[method-assign]
+    Outbox.batch = batch  # type: ignore[method-assign]
 
 
 def keeps_no_outbox() -> None:
     """Loses what is pending when it is switched off."""
-    plain = reference.ReferencePhone._open
+    plain = reference.ReferencePhone.switch_on
 
-    def open_(self: Any) -> None:
+    def switch_on(self: Any) -> None:
         plain(self)
         store = self.device.store
-        store._db.execute("DELETE FROM outbox WHERE seq > ?", (store.acked,))
+        damage(store.path, "DELETE FROM outbox WHERE seq > ?", store.acked)
         store.set(next_seq=str(store.acked + 1))
 
-    reference.ReferencePhone._open = open_  # type: ignore[method-assign]
+    reference.ReferencePhone.switch_on = switch_on  # type: ignore[method-assign]
 
 
 def believes_every_change() -> None:
     """Takes what came last for the newest, and a record that is gone from one grid for gone from
     all.
     """
+    plain = Store.take
 
-    def take(self: Store, change: Any) -> None:
-        if change.gone:
-            self._db.execute(
-                "DELETE FROM record WHERE kind = ? AND id = ?", (change.kind, change.id)
-            )
-        else:
-            self._put_record(change)
+    def take(self: Store, answer: Any, *given: Any, **named: Any) -> None:
+        plain(self, answer, *given, **named)
+        for change in answer.changes:
+            if change.gone:
+                damage(
+                    self.path,
+                    "DELETE FROM record WHERE kind = ? AND id = ?",
+                    change.kind,
+                    change.id,
+                )
+            else:
+                damage(
+                    self.path,
+                    "INSERT OR REPLACE INTO record (kind, id, grid, rev, deleted, fields)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    *(change.kind, change.id, change.grid, change.rev, int(change.deleted)),
+                    json.dumps(change.fields),
+                )
 
-    Store._take_change = take  # type: ignore[method-assign]
+    Store.take = take  # type: ignore[method-assign]
 
 
 def never_asks_again() -> None:
@@ -70,24 +85,24 @@ def keeps_what_a_restored_server_has_lost() -> None:
 
 def stops_after_a_page() -> None:
     """Takes the first page for the whole."""
-    plain = Device._exchange_once
+    plain = Device.exchange_once
 
     async def exchange(self: Device, report: Any) -> bool:
         await plain(self, report)
         return False
 
-    Device._exchange_once = exchange  # type: ignore[method-assign]
+    Device.exchange_once = exchange  # type: ignore[method-assign]
 
 
 def forgets_the_refresh_token() -> None:
     """Signs in anew with every token that expires, and tells nobody of its former device."""
-    plain = Device._token
+    plain = Device.access_token
 
     async def token(self: Device) -> str:
         self.store.set(refresh_token="", predecessor="")
         return await plain(self)
 
-    Device._token = token  # type: ignore[method-assign]
+    Device.access_token = token  # type: ignore[method-assign]
 
 
 def gives_up_without_an_answer() -> None:
@@ -105,7 +120,7 @@ def gives_up_without_an_answer() -> None:
 
 def sends_everything_at_once() -> None:
     """Knows no limit of a request."""
-    Device._batch = lambda self: self.store.unsent(1_000_000)  # type: ignore[method-assign]
+    Outbox.batch = lambda self: self.unsent(1_000_000)  # type: ignore[method-assign]
 
 
 BROKEN: dict[str, Callable[[], None]] = {

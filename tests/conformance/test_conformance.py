@@ -84,7 +84,7 @@ async def test_a_client_can_take_hooks_over_http(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal on which no sentence is broken."""
-    monkeypatch.setattr(console, "_width", 400)
+    monkeypatch.setattr(console, "width", 400)
 
 
 def invoke(*arguments: str) -> Any:

@@ -19,12 +19,14 @@ from service.conformance.playing import Playing
 from service.conformance.reference import Phones
 from service.conformance.transcripts import CLIENT, FOLDER, SERVICE, load, played_by, written
 from sync_protocol import clock, ids, lifecycle
+from sync_protocol.cleaning import UnfitFields, clean_fields
 from sync_protocol.digest import copy_digest
-from sync_protocol.fields import SetChange
-from sync_protocol.merge import Edit, create, merge, overlay
+from sync_protocol.merge import create, merge, overlay
 from sync_protocol.messages import Change
-from sync_protocol.records import KINDS, UnfitFields, clean_fields
+from sync_protocol.record_state import Edit
+from sync_protocol.records import KINDS
 from sync_protocol.schema import SCHEMA_JSON, messages_schema
+from sync_protocol.sets import SetChange
 from sync_protocol.windows import in_first_pull
 from tests.conformance.transcripts import Player, Service
 

@@ -158,8 +158,8 @@ class Player:
     def __init__(self, service: Service, transcript: Transcript) -> None:
         self._service = service
         self._transcript = transcript
-        self._epochs = Epochs()
-        self._cursors: dict[str, str] = {}
+        self.epochs = Epochs()
+        self.cursors: dict[str, str] = {}
         self._tokens: dict[str, tuple[str, datetime]] = {}
         self._devices = {name: phone.devices[0] for name, phone in transcript.phones.items()}
 
@@ -168,33 +168,34 @@ class Player:
         played = []
         for step in self._transcript.steps:
             if "server_time" in step:
-                self._service.clock._now = datetime.fromisoformat(step["server_time"])
+                self._service.clock.stand_at(datetime.fromisoformat(step["server_time"]))
             if "server" in step:
                 await self._service.do(step)
             elif step.get("request") and step.get("lost") != "request":
-                step = step | await self._send(step)
+                step = step | await self.send(step)
             if device := step.get("then", {}).get("device"):
                 self._devices[step["phone"]] = device
             played.append(step)
         return played
 
-    async def _send(self, step: Step) -> Step:
+    async def send(self, step: Step) -> Step:
+        """What the service answers to the request of a step."""
         phone = self._transcript.phones[step["phone"]]
         device = step.get("device") or self._devices[step["phone"]]
-        request = with_epochs(step["request"], self._epochs.epoch)
+        request = with_epochs(step["request"], self.epochs.epoch)
         # What is sent by hand beside a client moves no cursor of the client.
         place = f"{device} by hand" if step["do"] == "send" else device
         if request.get("cursor") == "last":
-            request["cursor"] = self._cursors.get(place) or self._cursors.get(device)
+            request["cursor"] = self.cursors.get(place) or self.cursors.get(device)
         path = VERIFY if step["do"] == "verify" else step.get("path", SYNC)
         headers = {"Authorization": f"Bearer {await self._token(phone.staff_code, device)}"}
         response = await self._service.client.post(path, json=request, headers=headers)
         answer = response.json()
         if "cursor" in answer and "lost" not in step:
-            self._cursors[place] = answer["cursor"]
+            self.cursors[place] = answer["cursor"]
         return {
             "status": response.status_code,
-            "answer": scrubbed(with_epochs(answer, self._epochs.name)),
+            "answer": scrubbed(with_epochs(answer, self.epochs.name)),
         }
 
     async def _token(self, staff_code: str, device: str) -> str:
@@ -244,7 +245,7 @@ class Recorder:
         steps = []
         for step in self._transcript.steps:
             if self._service and "server_time" in step:
-                self._service.clock._now = datetime.fromisoformat(step["server_time"])
+                self._service.clock.stand_at(datetime.fromisoformat(step["server_time"]))
             if "server" in step:
                 if self._service:
                     await self._service.do(step)
@@ -258,9 +259,9 @@ class Recorder:
 
     async def _sent(self, step: Step) -> Step:
         assert self._player is not None
-        self._player._epochs = self._epochs
-        self._player._cursors = self._cursors
-        return await self._player._send(step)
+        self._player.epochs = self._epochs
+        self._player.cursors = self._cursors
+        return await self._player.send(step)
 
     async def _done(self, step: Step) -> Step:
         name = step["phone"]
@@ -344,7 +345,7 @@ class Recorder:
         self._seen.append({"request": whole(body)})
 
     def _device(self) -> str:
-        return self._phones._phones[self._step["phone"]].device.id
+        return self._phones.device(self._step["phone"])
 
     async def _token(self, request: httpx.Request, plain: Request) -> httpx.Response:
         if self._service:

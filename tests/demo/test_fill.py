@@ -5,6 +5,7 @@ the log with its blocks.
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,9 @@ from service.runtime.postgres import as_role
 from service.tallies.recount import differences
 from simulator.places import NOW
 from simulator.throwaway import ROLES
+from sync_protocol.cleaning import clean_fields
 from sync_protocol.periods import local_day
-from sync_protocol.records import KINDS, clean_fields
+from sync_protocol.records import KINDS
 from tests.conftest import cloned, running
 from tests.world import Clock, World
 
@@ -31,7 +33,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def filled(
-    server: str, template: str, clock: Clock, tmp_path: object
+    server: str, template: str, clock: Clock, tmp_path: Path
 ) -> AsyncIterator[tuple[World, Filled]]:
     """A service over a database that was filled."""
     async with cloned(server, template) as url:
@@ -55,8 +57,9 @@ async def filled(
         )
         await pool.close()
         assert shown["visit"] == (VISITS, VISITS)
-        async with running(create_app(settings, clock.now)) as client:
-            world = World(client._transport.app, client, clock, tmp_path)  # type: ignore[attr-defined, arg-type]
+        app = create_app(settings, clock.now)
+        async with running(app) as client:
+            world = World(app, client, clock, tmp_path)
             yield world, made
             await world.close()
 

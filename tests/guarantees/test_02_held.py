@@ -99,7 +99,7 @@ async def test_what_is_held_stays_in_the_phones_view_of_its_work(world: World) -
         "visit",
         {"visited_at": "昨天", "content": "写了半天"},
         grid=GRID,
-        id=phone._id_for("visit", {}, GRID),
+        id=phone.id_for("visit", {}, GRID),
     )
     await phone.sync()
     world.clock.forward(days=60)

@@ -18,7 +18,7 @@ async def test_a_wrong_clock_is_corrected_and_its_phone_hears_of_it(
     world: World, ahead: int
 ) -> None:
     phone = world.phone(ahead_ms=ahead)
-    from sync_protocol.device.device import moment_at
+    from sync_protocol.moments import moment_at
 
     phone.put("visit", {"visited_at": moment_at(world.clock.ms() + ahead)}, grid=GRID)
     made = world.clock.ms()

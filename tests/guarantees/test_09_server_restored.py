@@ -36,7 +36,7 @@ class Restorable:
         self.client: httpx.AsyncClient = await self.stack.enter_async_context(running(app))
         self.world = World(app, self.client, self.clock, self.folder)
         for phone in self.phones:
-            phone._transport = Transport(self.client)
+            phone.transport = Transport(self.client)
 
     async def stop(self) -> None:
         """Stops the service."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from simulator.devices import damage
 from simulator.places import SUPERVISOR, TOWNSHIP
 from sync_protocol.device import SyncReport
 from sync_protocol.digest import copy_digest
@@ -30,7 +31,7 @@ async def test_a_spoilt_copy_is_noticed_and_healed(world: World, spoil: str) -> 
     phone.put("visit", AT, grid=GRID)
     await phone.sync()
     assert await phone.verify() == []
-    phone.store._db.execute(SPOILS[spoil])
+    damage(phone.store.path, SPOILS[spoil])
     phone.doubt()
     report = await phone.sync()
     assert report.healed == [GRID]
@@ -43,14 +44,14 @@ async def test_healing_leaves_the_outbox_alone(world: World) -> None:
     phone = world.phone()
     await phone.sync()
     phone.put_unchecked(
-        "visit", {"visited_at": "昨天"}, grid=GRID, id=phone._id_for("visit", {}, GRID)
+        "visit", {"visited_at": "昨天"}, grid=GRID, id=phone.id_for("visit", {}, GRID)
     )
     await phone.sync()
     house = phone.records("household")[0].id
     phone.put("household", {"phone": "1"}, grid=GRID, id=house)
     phone.store.ask_again([GRID], world.clock.ms())
     before = [(mutation.seq, mutation.fields) for mutation in phone.store.unsent(10)]
-    assert not await phone._exchange_once(SyncReport())
+    assert not await phone.exchange_once(SyncReport())
     assert len(phone.held()) == 1
     assert before == [(2, {"phone": "1"})]
     assert (
@@ -62,7 +63,7 @@ async def test_healing_leaves_the_outbox_alone(world: World) -> None:
 async def test_a_device_verifies_once_a_day_by_itself(world: World) -> None:
     phone = world.phone()
     await phone.sync()
-    phone.store._db.execute("DELETE FROM record WHERE kind = 'household'")
+    damage(phone.store.path, "DELETE FROM record WHERE kind = 'household'")
     world.clock.forward(hours=23)
     assert (await phone.sync()).healed == []
     world.clock.forward(hours=2)
@@ -144,7 +145,7 @@ async def with_mailboxes(world: World) -> Phone:
     withdrawn = await published(world)
     for number in range(3):
         phone.put_unchecked(
-            "visit", {"visited_at": f"第{number}天"}, grid=GRID, id=phone._id_for("visit", {}, GRID)
+            "visit", {"visited_at": f"第{number}天"}, grid=GRID, id=phone.id_for("visit", {}, GRID)
         )
     await phone.sync()
     discarded = phone.held()[0]
@@ -189,12 +190,12 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_damaged_copy_of_a_mailbox_is_noticed_and_healed(world: World, damage: str) -> None:
+@pytest.mark.parametrize("what", DAMAGES)
+async def test_a_damaged_copy_of_a_mailbox_is_noticed_and_healed(world: World, what: str) -> None:
     phone = await with_mailboxes(world)
     held, articles = phone.held(), phone.records("article")
-    statement, mailbox = DAMAGES[damage]
-    assert phone.store._db.execute(statement).rowcount
+    statement, mailbox = DAMAGES[what]
+    assert damage(phone.store.path, statement)
     phone.doubt()
     assert (await phone.sync()).healed == [mailbox]
     assert await phone.verify() == []

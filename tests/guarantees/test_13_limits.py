@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from service.runtime import failpoints
-from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import PAGE_BYTES
+from sync_protocol.moments import canonical_moment
 from tests.world import GRID, SECRETARY, World, first_held_at
 
 

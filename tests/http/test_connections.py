@@ -14,7 +14,7 @@ import pytest
 
 from service.http import body as bodies
 from service.http import connections
-from service.http.connections import Limits
+from service.http.connection_limits import Limits
 from service.runtime.admission import LoadShedding
 from service.runtime.concurrency import ConcurrencyLimit
 from tests.sockets import Wire, serving
@@ -97,7 +97,7 @@ async def test_a_head_that_does_not_come_ends_its_connection(world: World, impat
 
 
 async def connected() -> list[Any]:
-    return [one for server in connections._swept for one in server.connections]
+    return connections.open_connections()
 
 
 async def ends(wire: Wire) -> bool:
@@ -284,7 +284,7 @@ async def test_a_phone_that_lost_its_line_is_not_shut_out_by_its_own_old_request
 async def test_bodies_hold_no_more_memory_than_there_is_for_them(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 200_000)
+    monkeypatch.setattr(bodies.ARRIVING, "max_bytes", 200_000)
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         wires = []
         for _ in range(6):
@@ -330,8 +330,8 @@ async def test_what_needs_no_body_or_a_token_is_answered_before_the_body_is_here
 async def test_forms_of_anybody_are_small_and_push_out_no_phone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 100_000)
-    monkeypatch.setattr(bodies.ANONYMOUS, "_max_bytes", 100_000)
+    monkeypatch.setattr(bodies.ARRIVING, "max_bytes", 100_000)
+    monkeypatch.setattr(bodies.ANONYMOUS, "max_bytes", 100_000)
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world)
         phone = await wire_to(port, stack)
@@ -359,7 +359,7 @@ async def test_forms_of_anybody_are_small_and_push_out_no_phone(
 async def test_an_account_with_many_devices_pushes_out_its_own_bodies(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies.ARRIVING, "_max_bytes", 200_000)
+    monkeypatch.setattr(bodies.ARRIVING, "max_bytes", 200_000)
     async with served(world, Limits()) as port, AsyncExitStack() as stack:
         line, body = await phone_of(world, SECRETARY)
         slow = await wire_to(port, stack)

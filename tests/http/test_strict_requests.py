@@ -48,6 +48,7 @@ def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
         "identity.account_routes",
         "identity.otp_routes",
         "privacy.erasure_routes",
+        "summaries.seal_routes",
     ):
         router = import_module(f"service.{name}").router
         for route in router.routes:

@@ -75,7 +75,7 @@ async def test_forty_wrong_passwords_at_once_are_counted_before_one_is_looked_at
 
 async def test_whoever_waits_too_long_for_a_hash_is_asked_to_come_again(world: World) -> None:
     world.state.give(Passwords, Passwords(at_once=1, wait_s=0.02))
-    async with world.state.of(Passwords)._turn():
+    async with world.state.of(Passwords).turn():
         response = await sign_in(world)
     assert (response.status_code, response.json()["type"]) == (503, "/problems/unavailable")
     assert int(response.headers["Retry-After"]) >= 2
@@ -115,7 +115,9 @@ async def test_an_attacker_from_elsewhere_does_not_lock_the_phone_of_the_account
 async def test_an_attacker_behind_the_villages_address_locks_nobody_who_signed_in_there_before(
     world: World,
 ) -> None:
-    world.state.of(Attempts)._address = world.state.of(Attempts)._here
+    settings = world.state.settings
+    few = settings.model_copy(update={"attempts_address": settings.attempts_here})
+    world.state.give(Attempts, Attempts(world.state.database, few))
     assert (await sign_in(world, SECRETARY)).status_code == 200
     assert (await sign_in(world, f"W{OTHER_GRID}-1", device_id=DEVICE)).status_code == 200
     await world.fetch(

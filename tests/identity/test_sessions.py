@@ -190,7 +190,7 @@ async def test_an_ended_sign_in_stops_syncing_within_a_minute(world: World) -> N
     phone = world.wire()
     assert (await phone.send()).status_code == 200
     await send(world, "DELETE", f"/v1/cadres/{WORKER}/sessions", await world.token(ADMIN))
-    world.state.of(Tokens)._looked.clear()  # as half a minute does
+    world.state.of(Tokens).reloaded_every_s = -1  # as half a minute does
     response = await phone.send()
     assert (response.status_code, response.json()["type"]) == (401, "/problems/session-ended")
 
@@ -232,7 +232,7 @@ async def test_after_a_rotation_old_tokens_are_good_and_new_ones_are_signed_anew
 ) -> None:
     old = (await sign_in(world)).json()["access_token"]
     kid = await world.state.of(Tokens).rotate(world.clock.now())
-    world.state.of(Tokens)._loaded = -1e9  # as half a minute does
+    world.state.of(Tokens).reloaded_every_s = -1  # as half a minute does
     new = (await sign_in(world)).json()["access_token"]
     assert jwt.get_unverified_header(new)["kid"] == kid != jwt.get_unverified_header(old)["kid"]
     keys = (await world.client.get("/.well-known/jwks.json")).json()["keys"]
@@ -244,7 +244,7 @@ async def test_another_process_knows_a_new_key_by_its_token(world: World) -> Non
     elsewhere = Tokens(world.state.database, world.state.settings, world.clock.now)
     await elsewhere.load()
     kid = await world.state.of(Tokens).rotate(world.clock.now())
-    world.state.of(Tokens)._loaded = elsewhere._loaded = -1e9
+    world.state.of(Tokens).reloaded_every_s = elsewhere.reloaded_every_s = -1
     token = (await sign_in(world)).json()["access_token"]
     assert jwt.get_unverified_header(token)["kid"] == kid
     assert (await elsewhere.read(token, world.clock.now())).staff_code == WORKER
@@ -254,7 +254,7 @@ async def test_a_key_that_leaked_goes_at_once(world: World) -> None:
     old = (await sign_in(world)).json()["access_token"]
     assert (await me(world, old)).status_code == 200
     await world.state.of(Tokens).rotate(world.clock.now() - timedelta(seconds=1), at_once=True)
-    world.state.of(Tokens)._loaded = -1e9
+    world.state.of(Tokens).reloaded_every_s = -1
     assert (await me(world, old)).json()["type"] == "/problems/token-invalid"
 
 

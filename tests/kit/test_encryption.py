@@ -7,9 +7,10 @@ import logging
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from service.identity.tokens import Tokens
-from service.kit import encryption_v1, metrics
+from service.kit import encryption_v1
 from service.kit.encryption import MARKER, Keyring, Place, State, Undecrypted
 from simulator.places import SUPERVISOR
 from tests.encrypted import FAR_PHONE, as_text, everything_kept, far_house, house_with, read_all
@@ -182,7 +183,8 @@ async def broken_households(world: World) -> dict[str, str]:
 
 
 def undecryptable(table: str, column: str) -> float:
-    return float(metrics.undecryptable.labels(table, column)._value.get())
+    counted = {"table": table, "column": column}
+    return REGISTRY.get_sample_value("gridloop_undecryptable_values_total", counted) or 0.0
 
 
 async def test_what_was_tampered_with_is_a_marker_with_a_log_line_and_a_metric(
@@ -475,7 +477,7 @@ async def test_a_signing_key_that_cannot_be_decrypted_is_named_in_the_log_and_st
         ("-----BEGIN PRIVATE KEY-----", key["kid"]),
     ):
         await world.fetch("UPDATE signing_key SET private_pem = $1", stored)
-        world.state.of(Tokens)._loaded = -1e9
+        world.state.of(Tokens).reloaded_every_s = -1
         with caplog.at_level(logging.ERROR):
             ready = await world.client.get("/readyz")
         assert (ready.status_code, named in ready.text, named in caplog.text) == (
@@ -490,7 +492,7 @@ async def test_a_signing_key_that_cannot_be_decrypted_is_named_in_the_log_and_st
         )
         assert mine.status_code == 200, mine.text
     await world.fetch("UPDATE signing_key SET private_pem = $1", key["private_pem"])
-    world.state.of(Tokens)._loaded = -1e9
+    world.state.of(Tokens).reloaded_every_s = -1
     assert (await world.client.get("/readyz")).status_code == 200
 
 

@@ -761,7 +761,7 @@ async def figures(world: World) -> str:
 async def test_readyz_notices_a_read_only_database_and_that_it_takes_writes_again(
     world: World, server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.app.state.write_probe._every_s = 0
+    world.app.state.write_probe = WriteProbe(every_s=0)
     caplog.set_level("INFO", "gridloop")
     [row] = await world.fetch("SELECT current_database() AS name")
     phone = world.wire(SECRETARY)
@@ -828,7 +828,7 @@ async def test_a_database_that_is_down_is_not_writable_though_nobody_could_try(
         app = create_app(through_proxy, clock.now)
         async with running(app) as client:
             world = World(app, client, clock, tmp_path)
-            app.state.write_probe._every_s = 0
+            app.state.write_probe = WriteProbe(every_s=0)
             before = (await client.get("/readyz")).json()
             assert "gridloop_database_writable 1.0" in await figures(world)
             proxy.refuse()
@@ -869,7 +869,7 @@ async def test_missing_rights_are_503_and_say_what_gives_them(world: World) -> N
 
 
 async def test_a_full_disk_is_told_by_readyz(world: World) -> None:
-    world.app.state.write_probe._every_s = 0
+    world.app.state.write_probe = WriteProbe(every_s=0)
     await world.fetch(FORGETTING_FAILS)
     await world.fetch(
         "CREATE TRIGGER fail BEFORE UPDATE ON write_probe FOR EACH ROW EXECUTE FUNCTION full_disk()"

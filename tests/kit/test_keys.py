@@ -13,7 +13,8 @@ import pytest
 
 from service.app import create_app
 from service.identity.tokens import Tokens
-from service.kit.encryption import KeyMissing, make_key_file, new_key, read_keys
+from service.kit.encryption import KeyMissing
+from service.kit.key_file import make_key_file, new_key, read_keys
 from service.kit.settings import Settings
 from service.privacy.reencrypt import reencrypt
 from service.runtime.postgres import as_role
@@ -86,7 +87,7 @@ async def test_nothing_is_written_that_the_unknown_key_of_a_database_would_not_o
         return await world.client.patch(f"/v1/cadres/{WORKER}", json=PHONE, headers=headers)
 
     await world.fetch("UPDATE signing_key SET private_pem = $1", "gl2.0badc0de." + "A" * 60)
-    world.state.of(Tokens)._loaded = -1e9
+    world.state.of(Tokens).reloaded_every_s = -1
     for answer in (await correct(), await phone.send()):
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable"), (
             answer.text
@@ -101,7 +102,7 @@ async def test_nothing_is_written_that_the_unknown_key_of_a_database_would_not_o
     read = await world.client.get("/v1/cadres", headers={"Authorization": f"Bearer {admin}"})
     assert read.status_code == 200
     await world.fetch("UPDATE signing_key SET private_pem = $1", key["private_pem"])
-    world.state.of(Tokens)._loaded = -1e9
+    world.state.of(Tokens).reloaded_every_s = -1
     assert (await correct()).status_code == 200
     assert (await phone.send()).status_code == 200
 
@@ -113,8 +114,7 @@ async def test_a_key_that_is_lost_for_good_is_given_up_by_a_new_signing_key(worl
         await world.state.of(Tokens).rotate(world.clock.now())
     world.clock.forward(seconds=1)
     await world.state.of(Tokens).rotate(world.clock.now(), at_once=True)
-    world.state.of(Tokens)._loaded = -1e9
-    world.state.of(Tokens)._private = None
+    world.state.of(Tokens).reloaded_every_s = -1
     assert (await world.client.get("/readyz")).status_code == 200
 
 

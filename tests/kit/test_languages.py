@@ -18,7 +18,7 @@ from service.kit.localization import asked_for, in_language
 from service.kit.settings import Settings
 from service.kit.validation_errors import form_in_words
 from simulator.places import PASSWORD, SUPERVISOR
-from sync_protocol import merge
+from sync_protocol import merge, moves
 from tests.world import GRID, SECRETARY, WORKER, World
 
 ZH, EN = (
@@ -284,7 +284,8 @@ async def test_the_rule_of_a_conflict_is_said_in_the_language_asked_for(world: W
 
 
 def test_every_rule_of_the_merge_has_its_words() -> None:
-    found = {*re.findall(r'"(?:\{[\w.]+\}|\w+): ([^"]+)"', Path(str(merge.__file__)).read_text())}
+    source = "".join(Path(str(module.__file__)).read_text() for module in (merge, moves))
+    found = {*re.findall(r'"(?:\{[\w.]+\}|\w+): ([^"]+)"', source)}
     assert len(found) >= 5
     assert [words for words in found if not has_chinese(in_chinese(words))] == []
 

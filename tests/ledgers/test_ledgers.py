@@ -11,7 +11,7 @@ import pytest
 
 from service.ledgers.sheet import SIGNATURE, Column, Sheet
 from simulator.places import SUPERVISOR, TOWNSHIP
-from sync_protocol.device.device import moment_at
+from sync_protocol.moments import moment_at
 from tests.world import FAR_GRID, GRID, WORKER, World
 
 WEEK = "2026-W47"

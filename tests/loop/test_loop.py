@@ -11,7 +11,7 @@ from service.kit.settings import Settings
 from service.kit.workdays import is_provisional, is_workday
 from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol import periods
-from sync_protocol.device.device import moment_at
+from sync_protocol.moments import moment_at
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, Phone, World
 
 WEEK = "2026-W47"  # 16 to 22 November 2026; the world's clock stands at Friday the 20th, 10:00
@@ -19,7 +19,7 @@ WEEK = "2026-W47"  # 16 to 22 November 2026; the world's clock stands at Friday 
 
 def go(world: World, text: str) -> None:
     """Moves the clock to a moment in Baotou."""
-    world.clock._now = datetime.fromisoformat(text + "+08:00").astimezone(UTC)
+    world.clock.stand_at(datetime.fromisoformat(text + "+08:00").astimezone(UTC))
 
 
 def visit(world: World, phone: Phone, at: str | None = None, **fields: Any) -> None:

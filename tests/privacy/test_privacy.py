@@ -268,8 +268,8 @@ async def test_purging_clears_old_places_and_leaves_the_visit(world: World) -> N
 async def test_purging_looks_as_often_as_it_takes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purging, "_AT_A_LOOK", 3)
-    monkeypatch.setattr(purging, "_AT_ONCE", 2)
+    monkeypatch.setattr(purging, "AT_A_LOOK", 3)
+    monkeypatch.setattr(purging, "AT_ONCE", 2)
     phone = world.wire()
     fields = {
         "visited_at": world.clock.now().isoformat(),

@@ -16,7 +16,8 @@ from service.kit import encryption_v1
 from service.kit.encryption import MARKER, Keyring, Place
 from service.privacy import reencrypt as reencrypting
 from service.privacy.purge import purge
-from service.privacy.reencrypt import Outcome, reencrypt
+from service.privacy.reencrypt import reencrypt
+from service.privacy.reencrypted_values import Outcome
 from tests.encrypted import (
     another_key,
     as_text,
@@ -287,7 +288,7 @@ async def test_re_encryption_that_was_killed_goes_on_where_it_is_run_again(
     await compatible(world)
     made = await write_everything(world)
     before = await everything_read(world, made)
-    monkeypatch.setattr(reencrypting, "_AT_ONCE", 2)
+    monkeypatch.setattr(reencrypting, "AT_ONCE", 2)
     steps = 0
     for allowed in (1, 4, 8, 12, 13):
         calls = 0
@@ -343,7 +344,7 @@ async def test_what_is_written_while_it_is_re_encrypted_stays_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await compatible(world)
-    monkeypatch.setattr(reencrypting, "_AT_ONCE", 3)
+    monkeypatch.setattr(reencrypting, "AT_ONCE", 3)
     phone = world.wire()
     houses = [await house_with(phone, seq, phone=f"1390000000{seq}") for seq in range(1, 6)]
     running = asyncio.create_task(run(world))

@@ -141,6 +141,14 @@ def test_files_that_are_named_exist(name: str) -> None:
     assert {path for path in files if not (ROOT / path).exists()} == set()
 
 
+def test_the_write_path_is_no_longer_than_a_reader_can_follow() -> None:
+    page = text_of(ROOT / "docs" / "write-path.md")
+    named = {*re.findall(r"`((?:service|sync_protocol)/[\w/]+\.py)`", page)}
+    steps = re.findall(r"^\| \d+ \| `([\w/]+\.py)` \|", page, re.MULTILINE)
+    assert len(steps) == len({*steps}) <= 15
+    assert named == {*steps}
+
+
 def test_prose_is_wrapped() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/wrap_docs.py", "--check"],

@@ -25,6 +25,7 @@ class FakeServer:
         self.open = asyncio.Event()
         self.entered = asyncio.Event()
         self.served = 0
+        self.is_broken = False
         self.shedding = LoadShedding(
             self.app, ConcurrencyLimit(at_once), partial(cross_origin, origins=[PAGES])
         )
@@ -34,6 +35,8 @@ class FakeServer:
             async with self.shedding.concurrency.slot(str(scope["headers"]), "account"):
                 self.entered.set()
                 await self.open.wait()
+                if self.is_broken:
+                    raise RuntimeError("broken")
         self.served += 1
         await send(
             {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
@@ -89,16 +92,11 @@ async def test_other_requests_pass_and_a_failure_leaves_its_place() -> None:
     server = FakeServer(1)
     server.open.set()
     assert (await server.ask("/v1/visits"))[0] == 200
-    plain = server.app
-
-    async def fail(*_: Any) -> None:
-        raise RuntimeError("broken")
-
-    server.shedding._app = fail
+    server.is_broken = True
     for _ in range(3):
         with pytest.raises(RuntimeError):
             await server.ask()
-    server.shedding._app = plain
+    server.is_broken = False
     assert (await server.ask())[0] == 200
 
 

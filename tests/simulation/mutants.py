@@ -32,11 +32,12 @@ from service.writes import (
     visit_columns,
 )
 from service.writes.interface import NewRows
+from simulator.devices import damage
 from simulator.troubles import LOST_CONNECTIONS, STALLS, TWO_SERVERS
 from sync_protocol import clock
 from sync_protocol.device import Device, Unreachable
 from sync_protocol.ids import new_uuid7
-from sync_protocol.merge import Edit
+from sync_protocol.record_state import Edit
 
 _NOTHING = Cte("nothing", "SELECT 1", ())
 
@@ -266,7 +267,7 @@ def acknowledge_what_a_limit_kept_out(patch: Patch) -> None:
 
 def drop_what_may_not_be_kept(patch: Patch) -> None:
     """A phone that is told that it is not known whether a push was taken in throws it away."""
-    plain = Device._exchange_once
+    plain = Device.exchange_once
     send = httpx.AsyncClient.request
     is_unknown = False
 
@@ -285,11 +286,11 @@ def drop_what_may_not_be_kept(patch: Patch) -> None:
         except Unreachable:
             if is_unknown:
                 is_unknown = False
-                self.store._db.execute("DELETE FROM outbox WHERE seq > ?", (self.store.acked,))
+                damage(self.store.path, "DELETE FROM outbox WHERE seq > ?", self.store.acked)
             raise
 
     patch.setattr(httpx.AsyncClient, "request", request)
-    patch.setattr(Device, "_exchange_once", exchange_once)
+    patch.setattr(Device, "exchange_once", exchange_once)
 
 
 def forget_the_number_after_a_lost_commit(patch: Patch) -> None:

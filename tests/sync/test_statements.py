@@ -131,13 +131,13 @@ async def test_a_statement_that_writes_is_the_one_that_is_kept(
     world: World, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
-    plain = sql._joined
+    plain = sql.joined_ctes
 
     def joined(parts: tuple[tuple[str, str, int], ...]) -> str:
         sent.append(plain(parts))
         return sent[-1]
 
-    monkeypatch.setattr(sql, "_joined", joined)
+    monkeypatch.setattr(sql, "joined_ctes", joined)
     phone, other = world.wire(), world.wire(SECRETARY)
     visit = phone.mutation(1, fields={"visited_at": AT, "household_id": household_id(GRID, 1)})
     await phone.send(visit)

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from service.tallies import recount as checking
+from service.tallies.counting import Part
 from service.tallies.recount import differences, mend, parts_of
 from simulator.places import TOWNSHIP, VILLAGE
 from sync_protocol import periods
-from sync_protocol.device.device import moment_at
 from sync_protocol.lifecycle import OPEN, TRANSITIONS
+from sync_protocol.moments import moment_at
 from sync_protocol.periods import Period, local_day
 from tests.world import FAR_GRID, GRID, OTHER_GRID, Phone, World
 
@@ -43,7 +44,7 @@ class History:
 
     async def live(self, steps: int) -> None:
         """Edits on phones that sync now and then, so that much comes in late and out of order."""
-        self.world.clock._now = START
+        self.world.clock.stand_at(START)
         self.phones = [self.world.phone(staff_code) for staff_code in CADRES]
         for phone in self.phones:
             await phone.sync()
@@ -352,7 +353,7 @@ async def check_cadres(history: History, world: World, period: Period) -> None:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every village in which anything was written is a part by itself."""
-    monkeypatch.setattr(checking, "_PART", 1)
+    monkeypatch.setattr(checking, "PART_REVS", 1)
 
 
 async def test_a_check_finds_and_mends_what_was_spoilt(world: World, small_parts: None) -> None:
@@ -425,9 +426,9 @@ async def test_phones_hand_in_while_a_check_is_under_way_and_only_what_stays_wro
     await hand_in()
     await world.fetch("UPDATE tally SET visits = visits + 7 WHERE grid = $1", GRID)
     looks: list[bool] = []
-    see = checking._see
+    see = checking.see
 
-    async def busy(connection: Any, settings: Any, part: checking.Cte) -> Any:
+    async def busy(connection: Any, settings: Any, part: Part) -> Any:
         """Somebody writes in the part during every look, unless that look holds writers back."""
         seen = await see(connection, settings, part)
         if part.begins <= GRID < part.ends:
@@ -440,7 +441,7 @@ async def test_phones_hand_in_while_a_check_is_under_way_and_only_what_stays_wro
                 await hand_in()
         return seen
 
-    monkeypatch.setattr(checking, "_see", busy)
+    monkeypatch.setattr(checking, "see", busy)
     async with world.state.database.reading() as connection:
         found = await differences(connection, world.state.settings)
     assert [(item.what, item.recounted) for item in found] == [("tally", f"({len(looks)}, 0, 0)")]
@@ -454,14 +455,14 @@ async def test_what_differs_only_for_a_moment_is_not_reported(
     phone.put("visit", {"visited_at": moment_at(world.clock.ms())}, grid=GRID)
     await phone.sync()
     await world.fetch("UPDATE tally SET visits = visits + 7")
-    see = checking._see
+    see = checking.see
 
     async def seen_once(*given: Any) -> Any:
         seen = await see(*given)
         await world.fetch("UPDATE tally SET visits = 1")
         return seen
 
-    monkeypatch.setattr(checking, "_see", seen_once)
+    monkeypatch.setattr(checking, "see", seen_once)
     async with world.state.database.reading() as connection:
         assert await differences(connection, world.state.settings) == []
 
@@ -473,7 +474,7 @@ async def test_a_unit_without_any_data_and_weeks_over_new_year(world: World) -> 
         ).json()
         assert (answer["totals"]["visits"], answer["totals"]["coverage"]) == (0, None)
     phone = world.phone()
-    world.clock._now = datetime(2027, 1, 2, 4, 0, tzinfo=UTC)
+    world.clock.stand_at(datetime(2027, 1, 2, 4, 0, tzinfo=UTC))
     for at in (
         "2026-12-28T00:00:00+08:00",
         "2027-01-01T12:00:00+08:00",

@@ -24,9 +24,9 @@ from service.writes.mutations import parse_all
 from service.writes.visit_columns import VisitColumns, parse_visit_columns
 from simulator.places import NOW
 from sync_protocol.clock import make_stamp
-from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, uuid7, weekly_analysis_id
 from sync_protocol.messages import Mutation, SyncRequest, Verdict
+from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import to_ms
 from sync_protocol.records import KINDS, PERSONAL
 from sync_protocol.vocabulary import ACTIONS, DUTIES, SEVERITIES

@@ -21,23 +21,14 @@ from service.writes.visit_columns import (
     prepare_visit_columns,
 )
 from sync_protocol import clock, decoding, ids
-from sync_protocol.fields import (
-    Choice,
-    FieldType,
-    Id,
-    InvalidValue,
-    Moment,
-    Month,
-    Place,
-    SetOf,
-    Text,
-    Week,
-    Whole,
-)
+from sync_protocol.cleaning import UnfitFields, clean_columns, clean_fields, clean_many
+from sync_protocol.fields import Choice, FieldType, Id, InvalidValue, Place, Text, Whole
 from sync_protocol.merge import first_values
 from sync_protocol.messages import Mutation
+from sync_protocol.moments import Moment, Month, Week
 from sync_protocol.periods import to_ms
-from sync_protocol.records import KINDS, UnfitFields, clean_columns, clean_fields, clean_many
+from sync_protocol.records import KINDS
+from sync_protocol.sets import SetOf
 
 ID = "0192f3a1-0000-7000-8000-00000000000f"
 MOMENT = "2026-11-24T01:00:00.123Z"
@@ -260,6 +251,9 @@ def test_new_visits_are_read_and_readied_together_as_one_by_one(
         return
     assert all(item.flaw is None for item in singly)
     found = prepare_visit_columns(author, together, now)
+    assert found.read_set() == found.one_by_one().read_set()
+    assert [*found.ids] == [*found.one_by_one().ids]
+    assert found.last_stamp == found.one_by_one().last_stamp
     assert [*found.stamps] == [item.stamp for item in singly]
     assert [*found.numbers] == [int(item.stamp, 16) for item in singly]
     assert [*found.must_echo] == [not item.as_sent for item in singly]
