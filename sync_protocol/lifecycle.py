@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from sync_protocol.clock import stamp_ms
+from sync_protocol.clock import is_stamp, stamp_ms
 from sync_protocol.periods import day_of, day_of_ms
 from sync_protocol.texts import Text, Word
 from sync_protocol.vocabulary import ACTIONS, CODE_LENGTH, STATES
@@ -38,6 +38,8 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], str | None]] = {
     "note": (frozenset(STATES), None),
 }
 
+# The end of the year 9998: no clock is right beyond.
+_LATEST_MS = 253_370_764_800_000
 _UP = sorted(CODE_LENGTH.values(), reverse=True)
 
 
@@ -58,8 +60,12 @@ class Step(msgspec.Struct, frozen=True):
 
     @property
     def day(self) -> date:
-        """The day in Asia/Shanghai on which it was written."""
-        return day_of_ms(stamp_ms(self.stamp))
+        """The day in Asia/Shanghai on which it was written; of a phone's own step that has no stamp
+        yet, the first of all days.
+        """
+        if not is_stamp(self.stamp):
+            return date.min
+        return day_of_ms(min(stamp_ms(self.stamp), _LATEST_MS))
 
     @property
     def action(self) -> str:

@@ -55,6 +55,12 @@ def upgrade() -> None:
         " details JSONB NOT NULL, PRIMARY KEY (id))"
     )
     op.execute("CREATE INDEX unit_change_of_unit ON unit_change (unit, at)")
+    op.execute(
+        'CREATE TABLE household_change (day DATE NOT NULL, grid TEXT COLLATE "C" NOT NULL,'
+        " households INTEGER NOT NULL DEFAULT 0, contacts INTEGER NOT NULL DEFAULT 0,"
+        " PRIMARY KEY (day, grid))"
+    )
+    op.execute("ALTER TABLE household_tally ADD COLUMN since DATE")
     op.execute("ALTER TABLE unit ADD COLUMN since DATE")
     op.execute("ALTER TABLE unit ADD COLUMN closed DATE")
     op.execute("ALTER TABLE unit ADD COLUMN go_live DATE")
@@ -72,7 +78,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Moved units fall back under the parents that they were made with."""
     op.execute("DROP TRIGGER unit_renews_tree_version ON unit")
-    op.execute("DROP TABLE unit_change, unit_name, unit_parent, level")
+    op.execute("DROP TABLE unit_change, unit_name, unit_parent, level, household_change")
+    op.execute("ALTER TABLE household_tally DROP COLUMN since")
     op.execute("DROP FUNCTION renew_tree_version()")
     op.execute("ALTER TABLE server DROP COLUMN tree_version")
     for name in ("since", "closed", "go_live"):

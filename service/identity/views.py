@@ -7,14 +7,14 @@ absent.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
 
 from service.identity.rights import PostHeld
 from service.kit.encryption import MARKER
-from service.organisation.tree import BY_CODES, Tree
+from service.organisation.tree import ALWAYS, BY_CODES, Tree
 from sync_protocol.fields import Place
 from sync_protocol.kinds import Kind
 from sync_protocol.periods import local_day
@@ -111,10 +111,11 @@ class PresentViews(list[tuple[str, View]]):
     and `day` say what lies under them.
     """
 
-    def __init__(self, pairs: Iterable[tuple[str, View]], tree: Tree, day: date) -> None:
+    def __init__(self, pairs: Iterable[tuple[str, View]], tree: Tree, moment: datetime) -> None:
         super().__init__(sorted(pairs, key=lambda pair: (_ORDER[pair[1]], pair[0])))
         self.tree = tree
-        self.day = day
+        # Where nothing ever moved all days are alike.
+        self.day = ALWAYS if tree.is_plain else local_day(moment)
 
 
 def present_views(posts: Iterable[PostHeld], moment: datetime) -> PresentViews:
@@ -125,7 +126,7 @@ def present_views(posts: Iterable[PostHeld], moment: datetime) -> PresentViews:
         if post.valid_at(moment) and (view := view_of_post(post)) is not None:
             found.add((post.unit, view))
             tree = post.tree
-    return PresentViews(found, tree, local_day(moment))
+    return PresentViews(found, tree, moment)
 
 
 def view_in(present: PresentViews, grid: str) -> View | None:

@@ -89,6 +89,7 @@ class _Span:
         self.lengths = sorted({len(code) for code in moved}, reverse=True)
         self.ranges: dict[str, tuple[Range, ...]] = {}
         self.children: dict[str, list[str]] | None = None
+        self.above: dict[str, list[str]] = {}
 
     def within(self, code: str) -> str | None:
         """The moved unit in whose codes a code lies, the innermost; the code itself if it moved."""
@@ -196,12 +197,17 @@ class Tree:
         return code[: shorter[-1]] if shorter else None
 
     def above(self, code: str, day: date) -> list[str]:
-        """The units above one on a day, from right above it to the topmost."""
-        found: list[str] = []
-        parent = self.parent(code, day)
-        while parent is not None and len(found) < _DEEPEST:
-            found.append(parent)
-            parent = self.parent(parent, day)
+        """The units above one on a day, from right above it to the topmost; not to be changed."""
+        known = self._span(day).above
+        found = known.get(code)
+        if found is None:
+            found = []
+            parent = self.parent(code, day)
+            while parent is not None and len(found) < _DEEPEST:
+                found.append(parent)
+                parent = self.parent(parent, day)
+            if code in self.units:
+                known[code] = found
         return found
 
     def topmost(self, codes: Iterable[str], day: date) -> list[str]:

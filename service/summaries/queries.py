@@ -35,11 +35,11 @@ async def unit_and_children(
 
 
 async def counts(
-    connection: Connection, subtree: Subtree, spans: Sequence[str], below: Breakdown
+    connection: Connection, subtree: Subtree, periods: Sequence[Period], below: Breakdown
 ) -> list[Row]:
-    """What was done in weeks or months, per span and unit right below; the empty
-    span has what there is at present: households and contact households, in the columns of those
-    visited.
+    """What was done in weeks or months, per span and unit right below; first the empty span with
+    what there is at present: households and contact households, in the columns of those visited;
+    and behind a minus by how much these were other at the end of a span.
     """
     return await connection.fetch(
         f"""
@@ -52,10 +52,17 @@ async def counts(
         SELECT '', {below.unit_of("grid", "$3")}, 0, sum(households)::int, sum(contacts)::int,
                0, 0, 0
         FROM household_tally WHERE {subtree.under("grid")} GROUP BY 2
+        UNION ALL
+        SELECT '-' || p.span, {below.unit_of("grid", "$3")}, 0, -sum(households)::int,
+               -sum(contacts)::int, 0, 0, 0
+        FROM unnest($2::text[], $4::date[]) AS p(span, last)
+        JOIN household_change c ON c.day > p.last AND {subtree.under("c.grid")} GROUP BY 1, 2
+        ORDER BY span
         """,
         subtree.code,
-        list(spans),
+        [period.name for period in periods],
         below.width,
+        [period.last for period in periods],
     )
 
 

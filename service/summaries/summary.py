@@ -63,8 +63,12 @@ async def numbers(
     def of(span: str, unit: str) -> Totals:
         return found[span].setdefault(unit, Totals())
 
-    for row in await queries.counts(connection, subtree, list(found), parts):
-        if row["span"]:
+    for row in await queries.counts(connection, subtree, periods, parts):
+        if row["span"].startswith("-"):
+            totals = of(row["span"][1:], row["code"])
+            totals.households += row["households"]
+            totals.contact_households += row["contacts"]
+        elif row["span"]:
             totals = of(row["span"], row["code"])
             totals.visits, totals.problems_raised, totals.problems_resolved = (
                 row["visits"],

@@ -99,9 +99,9 @@ class Snapshot(msgspec.Struct):
                     found.setdefault(feed, view)
                 for feed in self._within(one, "#"):
                     found[feed] = View.FULL
-            above = ("#" + code for code in self.tree.above(unit, present.day))
-            for feed in filter(self.counters.__contains__, above):
-                found[feed] = View.FULL
+            for code in self.tree.above(unit, present.day):
+                if (feed := "#" + code) in self.counters:
+                    found[feed] = View.FULL
         for feed in assigned:
             if feed in self.counters:
                 found.setdefault(feed, View.ASSIGNED)
@@ -113,8 +113,10 @@ class Snapshot(msgspec.Struct):
         """The feeds in a range of codes, those whose names begin with a sign."""
         if len(self.ordered) != len(self.counters):
             self.ordered = sorted(self.counters)
-        low, high = (bisect_left(self.ordered, sign + bound) for bound in codes)
-        return self.ordered[low:high]
+        ordered = self.ordered
+        return ordered[
+            bisect_left(ordered, sign + codes.low) : bisect_left(ordered, sign + codes.high)
+        ]
 
     def assigned_to(self, staff_code: str, now: datetime) -> dict[str, list[str]]:
         """The problems assigned to a cadre, or to a unit of one of the cadre's posts, by grid; only

@@ -264,6 +264,35 @@ async def test_open_problems_and_their_steps_move_with_the_household(world: Worl
     assert [step["action"] for step in detail["steps"]] == ["accept", "handle", "note"]
 
 
+async def test_households_are_those_of_the_end_of_the_period(world: World) -> None:
+    await admin(world)
+    world.clock.forward(days=7)
+    phone = world.phone(WORKER)
+    await phone.sync()
+    house, other = [view.id for view in phone.records("household")][:2]
+    body = {"name": "三网格", "households": [house]}
+    new = (await world.post(f"/v1/units/{GRID}/split", body, ADMIN)).json()["unit"]["code"]
+    phone.put("household", {"head_name": "新户"}, grid=GRID)
+    phone.delete("household", other, grid=GRID)
+    await phone.sync()
+
+    async def households(week: str) -> dict[str, int]:
+        answer = await world.get("/v1/summaries/weekly", unit=VILLAGE, week=week)
+        return {
+            child["unit"]["code"]: child["totals"]["households"]
+            for child in answer.json()["units"]
+            if child["unit"]["code"] in (GRID, new)
+        }
+
+    # Of the three one moved, one was deleted, one was made, all in the later week.
+    assert await households("2026-W48") == {GRID: 2, new: 1}
+    assert await households("2026-W47") == {GRID: 3}
+    total = (await world.get("/v1/summaries/weekly", unit=VILLAGE, week="2026-W47")).json()
+    later = (await world.get("/v1/summaries/weekly", unit=VILLAGE, week="2026-W48")).json()
+    assert total["totals"]["households"] == later["totals"]["households"] == 9
+    assert later["previous"]["households"] == 9
+
+
 async def test_a_merged_grid_is_empty_and_closed_and_owes_nothing(world: World) -> None:
     await admin(world)
     answer = await world.post(f"/v1/units/{OTHER_GRID}/close", {}, ADMIN)
