@@ -66,7 +66,7 @@ async def loop(
     month: Month = None,
     limit: Limit = 500,
     after: Annotated[
-        str | None, Query(pattern=r"^\d{1,20}$", description="The `next` of the page before")
+        str | None, Query(pattern=r"^\d{1,15}$", description="The `next` of the page before")
     ] = None,
     as_of: AsOf = "period",
 ) -> Loop:

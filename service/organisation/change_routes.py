@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/units", tags=["units"])
 
 _CHANGING = documented(*READING, NOT_NOW, HELD)
 _CODE = r"^\d{1,15}$"
-_TEXT = r"^[^\x00-\x1f]+$"
+_TEXT = r"^[^\x00]+$"
 Code = Annotated[str, Path(pattern=_CODE, examples=["150221100201"])]
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=_TEXT)]
 # Traditional Mongolian has long names, and U+202F and U+180E inside its words.

@@ -16,7 +16,6 @@ from service.organisation.tree import Tree
 from service.organisation.units import scope_of
 
 router = APIRouter(prefix="/v1", tags=["units"])
-Code = Annotated[str, Query(pattern=r"^\d{1,20}$")]
 
 
 class FormerName(BaseModel):
@@ -72,10 +71,11 @@ async def units(
         str | None, Query(max_length=20, description="That unit and all below it")
     ] = None,
     level: Annotated[
-        str | None, Query(pattern=r"^[a-z_]{1,40}$", examples=["village"], description="Of a level")
+        str | None,
+        Query(pattern=r"^[a-z][a-z0-9_]{0,39}$", examples=["village"], description="Of a level"),
     ] = None,
     parent: Annotated[
-        str | None, Query(pattern=r"^\d{1,20}$", description="Right below this unit")
+        str | None, Query(pattern=r"^\d{1,15}$", description="Right below this unit")
     ] = None,
     text: Annotated[
         str | None,
