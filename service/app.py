@@ -51,6 +51,7 @@ from service.kit.settings import Settings
 from service.kit.state import State
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
+from service.organisation import change_routes as unit_changes
 from service.organisation import routes as units
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
@@ -132,6 +133,7 @@ _ROUTERS = (
     cadre_report.router,
     loop.router,
     units.router,
+    unit_changes.router,
     households.router,
     visits.router,
     history.router,

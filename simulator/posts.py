@@ -14,6 +14,7 @@ from simulator.devices import (
     SimDevice,
 )
 from simulator.places import TOWNSHIP, VILLAGE
+from simulator.units import ADMIN
 from sync_protocol.periods import from_ms
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ async def appoint(sim: "Simulation") -> None:
         SECRETARY,
     )
     await _post(sim, CONTACT, "contact_member", VILLAGE, LONG_AGO)
+    await pool.execute(
+        "INSERT INTO cadre SELECT $1, '管理员', '', false, password, true FROM cadre"
+        " WHERE staff_code = $2",
+        ADMIN,
+        SECRETARY,
+    )
+    await _post(sim, ADMIN, "admin", "1502", LONG_AGO)
     owner = await asyncpg.connect(sim.url)
     await owner.execute("UPDATE server SET own_work_from = $1", sim.own_work_from)
     await owner.close()

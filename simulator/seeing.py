@@ -6,6 +6,7 @@ from simulator.devices import (
     SimDevice,
 )
 from simulator.history import check
+from simulator.units import SPELLS, Units
 from simulator.visible import EVERY_POST, HIDDEN, Post, view_of
 from sync_protocol.periods import from_ms
 
@@ -19,10 +20,11 @@ async def check_scope(sim: "Simulation", device: SimDevice) -> None:
     """
     rows = await sim.database.pool.fetch(f"{EVERY_POST} WHERE staff_code = $1", device.staff_code)
     posts, now = [Post(*row[1:]) for row in rows], from_ms(sim.now_ms)
+    units = Units(await sim.database.pool.fetch(SPELLS))
     for change in device.device.store.pulled():
         if not change.grid.isdigit():
             continue
-        view = view_of(posts, change.grid, now)
+        view = view_of(posts, change.grid, now, units)
         # What was assigned is shown from elsewhere, too; which problems that are is checked at
         # the end.
         check(

@@ -22,7 +22,7 @@ from service.kit.settings import Settings
 from service.privacy.reencrypt import reencrypt
 from service.runtime import failpoints
 from service.runtime.postgres import fresh_database
-from simulator import backups, deciding, overlapping, posts, seeing, troubles
+from simulator import backups, deciding, overlapping, posts, seeing, troubles, units
 from simulator.devices import (
     CADRES,
     SimDevice,
@@ -90,6 +90,8 @@ class Simulation:
         # What was asked for over REST, and how much of it by the time of the backup.
         self.asked: list[troubles.Asked] = []
         self.asked_at_backup = 0
+        # Grids that splits have made.
+        self.made_grids: list[str] = []
         self.kill_at: str | None = None
         self.number = 0
 
@@ -204,6 +206,7 @@ class Simulation:
             self._stray: 5,
             self._jump_clock: 2,
             partial(posts.change_post, self): 3,
+            partial(units.change_units, self): 2.5,
             self._pause: 0.8,
             partial(deciding.decide, self): 5,
             partial(troubles.lose_connection, self): 4,

@@ -98,7 +98,9 @@ def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
                 *(held for held in record.holders(LIFE) if is_concurrent(held, edit)),
                 clock,
             )
-    record.last = clock
+    moved = edit.op == "put" and not edit.fields
+    # A step that only moves keeps its place in the order in which phones fold it.
+    record.last = clock._replace(stamp=record.last.stamp) if kind.append_only and moved else clock
     return Merge(record, merged or bool(losses), losses)
 
 

@@ -111,13 +111,15 @@ async def in_hand(
     be passed on before they leave, or after.
     """
     own = staff_code == caller.staff_code
-    units = [""] if own else caller.units_or_none()
+    ranges = caller.ranges([""] if own else None)
     async with state_of(request).database.transaction() as connection:
         if not own:
             await _require_known(connection, caller, staff_code)
-        problems = await handover_queries.problems_in_hand(connection, staff_code, units, limit + 1)
+        problems = await handover_queries.problems_in_hand(
+            connection, staff_code, ranges, limit + 1
+        )
         contact, lead = [
-            await handover_queries.households_of(connection, staff_code, role, units, limit + 1)
+            await handover_queries.households_of(connection, staff_code, role, ranges, limit + 1)
             for role in ("contact", "lead")
         ]
         shown = [problems[:limit], contact[:limit], lead[:limit]]
@@ -140,7 +142,7 @@ def _household(row: Any) -> HouseholdInHand:
 
 async def _require_known(connection: Connection, caller: Caller, staff_code: str) -> None:
     """Raises `Problem` for somebody who never had a post where the caller has this right."""
-    if not await post_queries.is_known_in(connection, staff_code, caller.units_or_none()):
+    if not await post_queries.is_known_in(connection, staff_code, caller.ranges()):
         raise Problem(
             NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
         )
@@ -192,16 +194,18 @@ async def _pass_on(
     for code in sorted((staff_code, to)):
         await sessions.lock_sign_ins(connection, code)
     await queries.refuse_erased(connection, to)
-    units = caller.units()
+    ranges = caller.ranges(caller.units())
     problems = (
         await handover_queries.problems_in_hand(
-            connection, staff_code, units, MAX_AT_ONCE, handled_there=True
+            connection, staff_code, ranges, MAX_AT_ONCE, handled_there=True
         )
         if "problems" in body.what
         else []
     )
     tied = {
-        role: await handover_queries.households_of(connection, staff_code, role, units, MAX_AT_ONCE)
+        role: await handover_queries.households_of(
+            connection, staff_code, role, ranges, MAX_AT_ONCE
+        )
         if role in body.what
         else []
         for role in FIELDS
@@ -215,7 +219,7 @@ async def _pass_on(
         [_step(row, to, body.note, caller.now) for row in problems],
         _ties(tied, to),
     )
-    counts = await handover_queries.counts_in_hand(connection, staff_code, units)
+    counts = await handover_queries.counts_in_hand(connection, staff_code, ranges)
     return HandedOver(
         staff_code=staff_code,
         to=to,

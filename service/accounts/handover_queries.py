@@ -1,11 +1,10 @@
 """The SQL of what a cadre has in hand, and of households by who they are tied to."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from service.cases.models import IS_OPEN
-from service.kit.conditions import Conditions
+from service.kit.conditions import Conditions, Range, bounds
 from service.kit.database import Connection, Row
 
 # What ties a household to somebody, by the words of the API.
@@ -13,22 +12,22 @@ FIELDS = {"contact": "contact_member", "lead": "lead_member"}
 
 
 async def counts_in_hand(
-    connection: Connection, staff_code: str, units: Sequence[str]
+    connection: Connection, staff_code: str, ranges: Sequence[Range]
 ) -> tuple[int, int]:
     """How many open problems a cadre has in hand in these units, and how many households are tied
     or contracted to them there.
     """
     row = await connection.fetchrow(
         f"""
-        WITH u AS MATERIALIZED (SELECT unnest($2::text[]) AS code)
+        WITH u AS MATERIALIZED (SELECT * FROM unnest($2::text[], $3::text[]) AS t(low, high))
         SELECT (SELECT count(*) FROM case_file c WHERE c.handler_cadre = $1 AND {IS_OPEN}
-                AND EXISTS (SELECT FROM u WHERE c.grid >= u.code AND c.grid < u.code || ':'))::int,
+                AND EXISTS (SELECT FROM u WHERE c.grid >= u.low AND c.grid < u.high))::int,
                (SELECT count(*) FROM household h WHERE NOT h.deleted
                 AND (h.contact_member = $1 OR h.lead_member = $1)
-                AND EXISTS (SELECT FROM u WHERE h.grid >= u.code AND h.grid < u.code || ':'))::int
+                AND EXISTS (SELECT FROM u WHERE h.grid >= u.low AND h.grid < u.high))::int
         """,
         staff_code,
-        list(units),
+        *bounds(ranges),
     )
     assert row is not None
     return row[0], row[1]
@@ -37,16 +36,16 @@ async def counts_in_hand(
 async def problems_in_hand(
     connection: Connection,
     staff_code: str,
-    units: Sequence[str],
+    ranges: Sequence[Range],
     limit: int,
     handled_there: bool = False,
 ) -> list[Row]:
     """Open problems in a cadre's hands in these units, those due first before others;
     `handled_there`: only those that a unit there has to deal with, and none above.
     """
-    where = Conditions("c.grid", units)
+    where = Conditions("c.grid", ranges)
     if handled_there:
-        where.within("c.handler_unit", units)
+        where.within("c.handler_unit", ranges)
     where.add("c.handler_cadre = {}", staff_code)
     last = where.parameter(limit)
     return await connection.fetch(
@@ -62,10 +61,10 @@ async def problems_in_hand(
 
 
 async def households_of(
-    connection: Connection, staff_code: str, role: str, units: Sequence[str], limit: int
+    connection: Connection, staff_code: str, role: str, ranges: Sequence[Range], limit: int
 ) -> list[Row]:
     """Living households of these units that are tied to a cadre, in order of grid."""
-    where = Conditions("h.grid", units)
+    where = Conditions("h.grid", ranges)
     where.add(f"h.{FIELDS[role]} = {{}}", staff_code)
     last = where.parameter(limit)
     return await connection.fetch(
@@ -87,10 +86,10 @@ class Choice(NamedTuple):
 
 
 async def households_to_tie(
-    connection: Connection, role: str, units: Sequence[str], choice: Choice, limit: int
+    connection: Connection, role: str, ranges: Sequence[Range], choice: Choice, limit: int
 ) -> list[Row]:
     """Living households of these units that a choice takes in, each with whom it is tied to."""
-    where = Conditions("h.grid", units)
+    where = Conditions("h.grid", ranges)
     field = f"h.{FIELDS[role]}"
     if choice.ids is not None:
         where.add("h.id = ANY({}::uuid[])", list(choice.ids))
@@ -106,28 +105,3 @@ async def households_to_tie(
         f" AND NOT h.deleted ORDER BY h.grid, h.id LIMIT {last}",
         *where.values,
     )
-
-
-async def has_post_for(
-    connection: Connection,
-    staff_code: str,
-    roles: Sequence[str],
-    grids: Sequence[str],
-    at: datetime,
-) -> bool:
-    """Whether a cadre has a post in one of these roles at a moment that covers every one of these
-    grids.
-    """
-    found: bool = await connection.fetchval(
-        """
-        SELECT NOT EXISTS (SELECT FROM unnest($3::text[]) AS g(code) WHERE NOT EXISTS (
-            SELECT FROM post p WHERE p.staff_code = $1 AND p.role = ANY($2::text[])
-                AND starts_with(g.code, p.unit)
-                AND p.valid_from <= $4 AND (p.valid_to IS NULL OR p.valid_to > $4)))
-        """,
-        staff_code,
-        list(roles),
-        list(grids),
-        at,
-    )
-    return found

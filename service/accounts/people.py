@@ -152,7 +152,9 @@ async def get_cadre(request: Request, caller: Signed, staff_code: StaffCode) -> 
     units = caller.units_or_none()
     own = staff_code == caller.staff_code
     async with state.database.transaction() as connection:
-        if not (own or await post_queries.is_known_in(connection, staff_code, units)):
+        if not (
+            own or await post_queries.is_known_in(connection, staff_code, caller.ranges(units))
+        ):
             raise Problem(
                 NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
             )
@@ -311,7 +313,7 @@ async def warnings_after(
         if all(post.valid_to is not None and post.valid_to <= now for post in left):
             found.append(without_post(staff_code))
         problems, households = await handover_queries.counts_in_hand(
-            connection, staff_code, caller.units()
+            connection, staff_code, caller.ranges(caller.units())
         )
         if problems or households:
             found.append(still_in_hand(staff_code, problems, households))

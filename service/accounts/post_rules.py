@@ -59,7 +59,7 @@ async def refuse_to_give(connection: Connection, caller: Caller, staff_code: str
             NOT_ALLOWED,
             "Nobody gives a post to the own account, or more of one; ask another administrator.",
         )
-    if not await queries.is_cadre_in(connection, staff_code, caller.units(), caller.now):
+    if not await queries.is_cadre_in(connection, staff_code, caller.ranges(), caller.now):
         raise Problem(
             NOT_ALLOWED,
             Text(

@@ -112,7 +112,7 @@ async def list_posts(
         posts.check_moment(at)
     async with state_of(request).database.transaction() as connection:
         rows = await post_queries.posts_in(
-            connection, units, role, at, ended, caller.now, read_id(after), limit + 1
+            connection, caller.ranges(units), role, at, ended, caller.now, read_id(after), limit + 1
         )
         await note(connection, request, caller, "posts", units, len(rows[:limit]))
     items = [PostWithHolder(**dict(row)) for row in rows[:limit]]
@@ -194,7 +194,7 @@ async def change_post(
 
 async def _require_known(connection: Connection, caller: Caller, staff_code: str) -> None:
     """Raises `Problem` for somebody who never had a post where the caller administers."""
-    if not await post_queries.is_known_in(connection, staff_code, caller.units()):
+    if not await post_queries.is_known_in(connection, staff_code, caller.ranges()):
         raise Problem(
             NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
         )

@@ -81,7 +81,9 @@ async def cadres(
     place = read_text(after)
     state = state_of(request)
     async with state.database.transaction() as connection:
-        rows = await queries.cadres(connection, units, role, text, caller.now, place, limit + 1)
+        rows = await queries.cadres(
+            connection, caller.ranges(units), role, text, caller.now, place, limit + 1
+        )
         await note(connection, request, caller, "cadres", units, len(rows[:limit]))
         cipher = await cipher_of(connection, state.settings)
     items = [_cadre(cipher, row, caller) for row in rows[:limit]]
@@ -163,7 +165,7 @@ async def _require_recoverable(connection: Connection, caller: Caller, staff_cod
     village.
     """
     _refuse_own(caller, staff_code)
-    administered = scope(caller.posts, caller.now, ADMINISTERS)
+    administered = caller.ranges(scope(caller.posts, caller.now, ADMINISTERS))
     if await queries.is_cadre_in(connection, staff_code, administered, caller.now):
         return
     await require_cadre(connection, caller, staff_code)
@@ -223,7 +225,8 @@ async def require_cadre(connection: Connection, caller: Caller, staff_code: str)
     """Raises `Problem` unless all of a cadre's posts lie where the caller has the right of the
     route.
     """
-    if not await queries.is_cadre_in(connection, staff_code, caller.units(), caller.now):
+    within = caller.ranges(caller.units())
+    if not await queries.is_cadre_in(connection, staff_code, within, caller.now):
         raise Problem(
             NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
         )
@@ -266,7 +269,7 @@ async def devices(
         if staff_code is not None:
             staff_code = await staff_codes.key_of(connection, staff_code)
         rows = await queries.devices(
-            connection, units, caller.now, own, staff_code, read_id(after), limit + 1
+            connection, caller.ranges(units), caller.now, own, staff_code, read_id(after), limit + 1
         )
         await note(
             connection, request, caller, "devices", units or [caller.staff_code], len(rows[:limit])
@@ -295,10 +298,10 @@ async def revoke_device(request: Request, caller: Signed, id: Id) -> DeviceItem:
     """
     async with state_of(request).database.transaction() as connection:
         row = await queries.device_in(
-            connection, id, caller.units_or_none(), caller.now, caller.staff_code
+            connection, id, caller.ranges(), caller.now, caller.staff_code
         )
         if row is None:
-            shown = scope(caller.posts, caller.now, SEES_DEVICES)
+            shown = caller.ranges(scope(caller.posts, caller.now, SEES_DEVICES))
             if (
                 await queries.device_in(connection, id, shown, caller.now, caller.staff_code)
                 is not None

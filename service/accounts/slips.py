@@ -14,6 +14,7 @@ from service.identity.account_routes import PURPOSE
 from service.identity.one_time_codes import Kept, keep_codes, new_code
 from service.kit.database import Database
 from service.kit.settings import Settings
+from service.organisation.trees import current_tree
 from sync_protocol.periods import local_day
 from sync_protocol.vocabulary import ROLES
 
@@ -54,7 +55,8 @@ async def give_codes(
     after = ("", "")
     while True:
         async with database.transaction() as connection:
-            rows = await queries.without_password(connection, unit, now, after, _AT_ONCE)
+            subtree = (await current_tree(connection)).subtree(unit, local_day(now))
+            rows = await queries.without_password(connection, subtree, now, after, _AT_ONCE)
             for row in rows:
                 code = new_code()
                 kept = Kept(row["staff_code"], PURPOSE)

@@ -19,7 +19,7 @@ from service.http.strict import RequestBody
 from service.identity import post_queries, queries
 from service.identity.access import Caller, Signed
 from service.identity.people import StaffCode
-from service.identity.rights import may_write
+from service.identity.rights import holds, may_write
 from service.identity.staff_codes import key_of
 from service.kit.database import Connection, retry_on_conflict
 from service.kit.errors import (
@@ -169,14 +169,18 @@ async def _tie(
     body: HouseholdChoice,
     units: Sequence[str],
 ) -> Tied:
-    if not await post_queries.is_known_in(connection, staff_code, caller.units()):
+    if not await post_queries.is_known_in(connection, staff_code, caller.ranges()):
         raise Problem(
             NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
         )
     if not body.release:
         await queries.refuse_erased(connection, staff_code)
     rows = await handover_queries.households_to_tie(
-        connection, body.role, units, await _choice(connection, body), MAX_AT_ONCE + 1
+        connection,
+        body.role,
+        caller.ranges(units),
+        await _choice(connection, body),
+        MAX_AT_ONCE + 1,
     )
     if len(rows) > MAX_AT_ONCE:
         raise Problem(
@@ -202,11 +206,12 @@ async def _tie(
         connection, state, caller, [], [(row, {FIELDS[body.role]: wanted}) for row in changing]
     )
     now_held = await handover_queries.households_of(
-        connection, staff_code, body.role, caller.units(), 100_000
+        connection, staff_code, body.role, caller.ranges(), 100_000
     )
     grids = sorted({row["grid"] for row in changing})
-    shown = body.release or await handover_queries.has_post_for(
-        connection, staff_code, SHOWN_TO[body.role], grids, caller.now
+    held = await queries.posts_of(connection, staff_code)
+    shown = body.release or all(
+        holds(held, caller.now, frozenset(SHOWN_TO[body.role]), grid) for grid in grids
     )
     return Tied(
         staff_code=staff_code,

@@ -77,7 +77,15 @@ async def audit(
             staff_code = await key_of(connection, staff_code)
         rows, more = cut(
             await queries.entries(
-                connection, units, staff_code, action, since, until, read_after(after), limit + 1
+                connection,
+                units,
+                caller.ranges(units),
+                staff_code,
+                action,
+                since,
+                until,
+                read_after(after),
+                limit + 1,
             ),
             limit,
         )

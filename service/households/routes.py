@@ -122,7 +122,7 @@ async def households(
     """In order of grid; whom nobody has visited for long is found with `not_visited_days`."""
     reach = reach_of(caller, unit)
     if special is not None or tag is not None:
-        refuse_tags(caller, reach.whole)
+        refuse_tags(caller, reach.units)
     today = local_day(caller.now)
     silent_since = today - timedelta(days=not_visited_days) if not_visited_days else None
     service = state_of(request)
@@ -141,9 +141,7 @@ async def households(
             await queries.households(connection, reach, filters, read_place(after), limit + 1),
             limit,
         )
-        await note(
-            connection, request, caller, "households", [*reach.whole, *reach.tied], len(rows)
-        )
+        await note(connection, request, caller, "households", reach.units, len(rows))
         cipher = await cipher_of(connection, service.settings)
     items = [_item(row, cipher, caller) for row in rows]
     return HouseholdPage(

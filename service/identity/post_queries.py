@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from service.kit.conditions import Range, bounds
 from service.kit.database import Connection, Row
 
 _POST = """
@@ -117,16 +118,20 @@ async def lock_administrators(connection: Connection) -> None:
 
 
 async def lacks_administrator(
-    connection: Connection, but: str, unit: str, since: datetime, until: datetime | None
+    connection: Connection,
+    but: str,
+    units: Sequence[str],
+    since: datetime,
+    until: datetime | None,
 ) -> bool:
-    """Whether at some moment from `since` on, and before `until`, nobody would administer a unit,
-    there or from above, but by the post `but`.
+    """Whether at some moment from `since` on, and before `until`, nobody would administer one of
+    these units, a unit and those above it, but by the post `but`.
     """
     found: bool = await connection.fetchval(
         """
         WITH others AS (
             SELECT valid_from, valid_to FROM post WHERE role = 'admin' AND id <> $1::uuid
-                AND starts_with($2, unit) AND (valid_to IS NULL OR valid_to > $3)
+                AND unit = ANY($2::text[]) AND (valid_to IS NULL OR valid_to > $3)
         ), moments AS (
             SELECT $3::timestamptz AS at
             UNION SELECT valid_to FROM others WHERE $4::timestamptz IS NULL OR valid_to < $4
@@ -136,7 +141,7 @@ async def lacks_administrator(
                 AND (o.valid_to IS NULL OR o.valid_to > m.at)))
         """,
         but,
-        unit,
+        list(units),
         since,
         until,
     )
@@ -178,7 +183,7 @@ async def add_cadre(
 
 async def posts_in(
     connection: Connection,
-    units: Sequence[str],
+    ranges: Sequence[Range],
     role: str | None,
     at: datetime | None,
     ended: bool,
@@ -189,14 +194,15 @@ async def posts_in(
     """Posts in these units in order of id, with the names of the people: those held at a moment,
     or all that have not ended (with `ended`: those, too).
     """
+    lows, highs = bounds(ranges)
     return await connection.fetch(
         """
         SELECT p.id::text, p.staff_code, coalesce(c.shown_code, p.staff_code) AS shown_code,
                coalesce(c.name, '') AS name, p.role, p.title, p.unit, u.name AS unit_name,
                p.valid_from, p.valid_to, p.end_recorded_at
         FROM post p LEFT JOIN cadre c USING (staff_code) LEFT JOIN unit u ON u.code = p.unit
-        WHERE EXISTS (SELECT FROM unnest($1::text[]) AS t(code)
-                WHERE p.unit >= t.code AND p.unit < t.code || ':')
+        WHERE EXISTS (SELECT FROM unnest($1::text[], $8::text[]) AS t(low, high)
+                WHERE p.unit >= t.low AND p.unit < t.high)
           AND ($2::text IS NULL OR p.role = $2)
           AND ($3::timestamptz IS NULL
                OR p.valid_from <= $3 AND (p.valid_to IS NULL OR p.valid_to > $3))
@@ -204,13 +210,14 @@ async def posts_in(
           AND ($6::uuid IS NULL OR p.id > $6)
         ORDER BY p.id LIMIT $7
         """,
-        list(units),
+        lows,
         role,
         at,
         ended,
         now,
         after,
         limit,
+        highs,
     )
 
 
@@ -251,12 +258,12 @@ async def levels_of(connection: Connection, units: Sequence[str]) -> dict[str, s
     return {row["code"]: row["level"] for row in rows}
 
 
-async def is_known_in(connection: Connection, staff_code: str, units: Sequence[str]) -> bool:
+async def is_known_in(connection: Connection, staff_code: str, ranges: Sequence[Range]) -> bool:
     """Whether a cadre has or had a post in these units."""
     found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM post p JOIN unnest($2::text[]) AS t(code)"
-        " ON p.unit >= t.code AND p.unit < t.code || ':' WHERE p.staff_code = $1)",
+        "SELECT EXISTS (SELECT FROM post p JOIN unnest($2::text[], $3::text[]) AS t(low, high)"
+        " ON p.unit >= t.low AND p.unit < t.high WHERE p.staff_code = $1)",
         staff_code,
-        list(units),
+        *bounds(ranges),
     )
     return found

@@ -16,6 +16,8 @@ from service.kit.database import Connection, Row
 from service.kit.encrypted_values import encrypted_phone
 from service.kit.encryption import FieldCipher
 from service.kit.errors import INVALID, NOT_FOUND, NOT_NOW, Problem
+from service.organisation.tree import BY_CODES
+from service.organisation.trees import current_tree
 from sync_protocol.ids import new_uuid7
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text, Word
@@ -323,11 +325,13 @@ async def _keep_administered(
         gaps.append((old_from, valid_from))
     if valid_to is not None and (old_to is None or valid_to < old_to):
         gaps.append((max(valid_to, old_from), old_to))
+    tree = await current_tree(connection) if gaps else BY_CODES
+    administering = [before["unit"], *tree.above(before["unit"], local_day(now))]
     for since, until in gaps:
         if until is not None and until <= since:
             continue
         if await post_queries.lacks_administrator(
-            connection, before["id"], before["unit"], since, until
+            connection, before["id"], administering, since, until
         ):
             raise Problem(
                 NOT_NOW,

@@ -9,6 +9,7 @@ from service.imports.report import Report, State, load
 from service.imports.units import covered, overlap
 from service.kit.database import Connection, Row
 from service.kit.errors import NOT_FOUND, NOT_NOW, Problem
+from service.organisation.trees import current_tree
 from sync_protocol.ids import is_uuid
 from sync_protocol.texts import Text
 
@@ -20,8 +21,9 @@ async def refuse_second(connection: Connection, units: Sequence[str]) -> None:
     until the transaction ends nobody else asks for one.
     """
     await queries.lock_imports(connection)
+    tree = await current_tree(connection)
     for row in await queries.unfinished(connection):
-        if overlap(row["units"], units):
+        if overlap(row["units"], units, tree):
             raise Problem(
                 NOT_NOW,
                 Text(
@@ -37,7 +39,8 @@ async def import_within(
 ) -> Row:
     """An import whose units all lie within these; any other looks absent."""
     row = await queries.one_import(connection, id, locked) if is_uuid(id) else None
-    if row is None or not all(covered(units, unit) for unit in row["units"]):
+    tree = await current_tree(connection)
+    if row is None or not all(covered(units, unit, tree) for unit in row["units"]):
         raise Problem(NOT_FOUND, Text("There is no import {id} in your scope.", id=id))
     return row
 

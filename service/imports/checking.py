@@ -17,6 +17,7 @@ from service.imports.faults import Faults, Where, masked
 from service.imports.keys import Key
 from service.imports.spool import Row
 from service.imports.units import Scheme, Unit, covered, level_wanted
+from service.organisation.tree import BY_CODES, Tree
 from sync_protocol.periods import SHANGHAI, local_day
 
 NEW, CHANGED, UNCHANGED, ENDED = "new", "changed", "unchanged", "ended"
@@ -90,7 +91,7 @@ class World(msgspec.Struct):
 
     `doubtful`: units and people of the file whose own rows are wrong: what names them waits for
     those, and is no fault of its own. `scope`: the units for which the import may write; `today`:
-    the day for posts without one.
+    the day for posts without one; `tree`: what lies under what.
     """
 
     scheme: Scheme
@@ -103,11 +104,16 @@ class World(msgspec.Struct):
     end_missing: bool = False
     skip_bad: bool = False
     doubtful: set[tuple[str, str]] = set()
+    tree: Tree = BY_CODES
 
     @property
     def today(self) -> date:
         """The day of the import."""
         return local_day(self.now)
+
+    def covers(self, code: str) -> bool:
+        """Whether the import may write in a unit."""
+        return covered(self.scope, code, self.tree, self.today)
 
     def scope_text(self) -> str:
         """The units of the import, for people."""
@@ -195,7 +201,7 @@ def _check_unit(check: _Check, row: Row, seen: Mapping[str, Row]) -> None:
         lengths = ", ".join(map(str, scheme.lengths.values()))
         check.fault(row, "code-length", "code", count=len(code), lengths=lengths)
         return
-    if not covered(world.scope, code):
+    if not world.covers(code):
         check.fault(row, "outside", "code", units=world.scope_text())
         return
     if known is not None and known.level != level:
@@ -214,7 +220,7 @@ def _doubt_unit(world: World, row: Row) -> None:
     """Keeps a unit whose row is wrong apart from those that nobody knows."""
     code = row.values.get("code") or ""
     level = world.scheme.level_of(code)
-    if level is not None and code not in world.units and covered(world.scope, code):
+    if level is not None and code not in world.units and world.covers(code):
         world.units[code] = Unit(code, level, world.scheme.parent_of(code), code)
         world.doubtful.add(("unit", code))
 
@@ -364,7 +370,7 @@ def _check_post(check: _Check, row: Row, seen: dict[tuple[Any, ...], Row]) -> No
         if twin.values != values:
             check.fault(row, "row-twice", "staff_code", first=twin.number)
         return
-    if not covered(world.scope, unit):
+    if not world.covers(unit):
         check.fault(row, "outside", "unit", units=world.scope_text())
         return
     if found is None:
@@ -562,7 +568,7 @@ class HouseholdCheck(_Check):
         world, values = self.world, row.values
         grid = values["grid"]
         unit = world.units.get(grid)
-        if not covered(world.scope, grid):
+        if not world.covers(grid):
             self.fault(row, "outside", "grid", units=world.scope_text())
             return
         if unit is None:
@@ -593,7 +599,7 @@ class HouseholdCheck(_Check):
         return any(
             post.valid_from <= world.now
             and post.is_open(world.now)
-            and (covered([post.unit], grid) or covered(world.scope, post.unit))
+            and (covered([post.unit], grid) or world.covers(post.unit))
             for post in world.posts.get(staff_code, ())
         )
 
@@ -638,7 +644,7 @@ class HouseholdCheck(_Check):
         ended = []
         for known in village.known.values():
             is_here = covered([village.code], known.grid) and not known.deleted
-            if is_here and known.id not in taken and covered(self.world.scope, known.grid):
+            if is_here and known.id not in taken and self.world.covers(known.grid):
                 self.tally.ended += 1
                 row = Row("", "", 0, {})
                 ended.append(HouseholdChange(ENDED, row, known.grid, known, {}, ()))

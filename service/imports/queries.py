@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from service.imports.checking import Change, Post
 from service.imports.keys import StoredKey
-from service.imports.units import WITHIN, Unit, unit_of
+from service.imports.units import WITHIN, Unit, spans_of, unit_of
 from service.kit.database import Connection, Database, Row
 from service.kit.encrypted_values import encrypted_phone
 from service.kit.encryption import FieldCipher
 from service.kit.sql import NULL_CELL, Copy, array, copy, copy_field, text_array
+from service.organisation.trees import current_tree
 from sync_protocol.ids import NAMESPACE
 
 # ----------------------------------------------------------------------------------------- imports
@@ -122,7 +123,7 @@ async def imports(
         f"{_IMPORT} i WHERE (SELECT bool_and({WITHIN.format('w.code')}) FROM unnest(i.units) AS"
         " w(code)) AND ($2::timestamptz IS NULL OR (i.at, i.id) < ($2, $3::uuid))"
         " ORDER BY i.at DESC, i.id DESC LIMIT $4",
-        list(units),
+        spans_of(await current_tree(connection), units),
         after and after[0],
         after and after[1],
         limit,
@@ -203,7 +204,7 @@ async def posts(
     rows = await connection.fetch(
         "SELECT id::text, staff_code, role, unit, valid_from, valid_to FROM post"
         f" WHERE staff_code = ANY($2::text[]) OR {WITHIN.format('unit')} ORDER BY valid_from, id",
-        list(units),
+        spans_of(await current_tree(connection), units),
         list(codes),
     )
     found: dict[str, list[Post]] = {}
@@ -253,7 +254,8 @@ async def numbered(connection: Connection, households: Collection[str]) -> set[s
 async def living_in(connection: Connection, unit: str) -> list[str]:
     """The ids of the living households of a unit."""
     rows = await connection.fetch(
-        f"SELECT id::text FROM household WHERE {WITHIN.format('grid')} AND NOT deleted", [unit]
+        f"SELECT id::text FROM household WHERE {WITHIN.format('grid')} AND NOT deleted",
+        spans_of(await current_tree(connection), [unit]),
     )
     return [row["id"] for row in rows]
 
@@ -304,7 +306,7 @@ async def units_in(connection: Connection, unit: str) -> AsyncIterator[Row]:
     async for row in connection.cursor(
         "SELECT code, level, parent, name, name_mn, kind, party_group FROM unit"
         f" WHERE {WITHIN.format('code')} ORDER BY code",
-        [unit],
+        spans_of(await current_tree(connection), [unit]),
     ):
         yield row
 
@@ -316,7 +318,7 @@ async def people_in(connection: Connection, unit: str, now: datetime) -> AsyncIt
         " FROM cadre c JOIN post p USING (staff_code)"
         f" WHERE {WITHIN.format('p.unit')} AND (p.valid_to IS NULL OR p.valid_to > $2)"
         " GROUP BY c.staff_code ORDER BY c.staff_code",
-        [unit],
+        spans_of(await current_tree(connection), [unit]),
         now,
     ):
         yield row
@@ -331,7 +333,7 @@ async def posts_in(connection: Connection, unit: str) -> AsyncIterator[Row]:
         f" WHERE {WITHIN.format('p.unit')} AND EXISTS (SELECT FROM post q WHERE q.staff_code ="
         f" p.staff_code AND q.valid_to IS NULL AND {WITHIN.format('q.unit')})"
         " ORDER BY p.unit, p.role, p.staff_code, p.valid_from",
-        [unit],
+        spans_of(await current_tree(connection), [unit]),
     ):
         yield row
 
@@ -342,7 +344,7 @@ async def households_in(connection: Connection, unit: str) -> AsyncIterator[Row]
         "SELECT id::text, grid, head_name, phone, address, members, coalesce(tags, '{}') AS tags,"
         " contact_member, lead_member, note FROM household"
         f" WHERE {WITHIN.format('grid')} AND NOT deleted ORDER BY grid, id",
-        [unit],
+        spans_of(await current_tree(connection), [unit]),
     ):
         yield row
 

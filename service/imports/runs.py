@@ -42,12 +42,14 @@ from service.kit.encryption import FieldCipher, KeyMissing
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import Problem
 from service.kit.settings import Settings
+from service.organisation.trees import current_tree
 from service.records.queries import load as load_records
 from service.runtime.leftovers import own_folder
 from service.runtime.yielding import let_others_run
 from service.writes.server_writes import write_as_server
 from sync_protocol.ids import new_uuid7
 from sync_protocol.messages import Mutation, Verdict
+from sync_protocol.periods import local_day
 from sync_protocol.records import HOUSEHOLD
 
 log = logging.getLogger("gridloop")
@@ -209,13 +211,14 @@ class Run:
             ending = END_MISSING in self.options
             posts = await queries.posts(connection, intake.named, self.units if ending else ())
             apps = await queries.apps(connection)
+            tree = await current_tree(connection)
         now = self.now()
         people = {}
         for row in rows:
             code = row["staff_code"]
             of_this = posts.get(code, [])
             present = [post for post in of_this if post.is_open(now)] or of_this
-            inside = all(covered(self.units, post.unit) for post in present)
+            inside = all(covered(self.units, post.unit, tree, local_day(now)) for post in present)
             people[code] = checking.Person(
                 row["name"],
                 str(cadre_phone(cipher, row)),
@@ -225,7 +228,9 @@ class Run:
             )
         ending = ending and not intake.lost_rows
         skip = SKIP_BAD in self.options
-        return World(self.scheme, self.units, now, units, people, posts, apps, ending, skip)
+        world = World(self.scheme, self.units, now, units, people, posts, apps, ending, skip)
+        world.tree = tree
+        return world
 
     async def village(
         self, connection: Connection, code: str, rows: Sequence[tuple[int, Row]]
@@ -444,8 +449,12 @@ class Run:
         if not mutations:
             return []
         grids = {mutation.grid for mutation in mutations}
-        unit = next((u for u in self.units if all(covered([u], grid) for grid in grids)), "")
-        post = PostHeld("admin", unit, now - timedelta(days=1), None)
+        tree, today = await current_tree(connection), local_day(now)
+        unit = next(
+            (one for one in self.units if all(covered([one], grid, tree, today) for grid in grids)),
+            "",
+        )
+        post = PostHeld("admin", unit, now - timedelta(days=1), None, tree=tree)
         return await write_as_server(connection, self.settings, self.asked_by, post, mutations, now)
 
     # ------------------------------------------------------------------------------------ the rest

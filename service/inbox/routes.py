@@ -109,7 +109,13 @@ async def conflicts(
         cipher = await cipher_of(connection, state_of(request).settings)
         rows, more = cut(
             await queries.conflicts(
-                connection, units, state, kind, record, read_after(after), limit + 1
+                connection,
+                caller.ranges(units),
+                state,
+                kind,
+                record,
+                read_after(after),
+                limit + 1,
             ),
             limit,
         )
@@ -131,11 +137,11 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
     mutation.
     """
     state = state_of(request)
-    units = caller.units()
+    ranges = caller.ranges(caller.units())
 
     async def decide() -> ConflictOut:
         async with state.database.transaction() as connection:
-            row = await queries.lock_conflict(connection, id, units)
+            row = await queries.lock_conflict(connection, id, ranges)
             if row is None:
                 raise Problem(NOT_FOUND, Text("There is no conflict {id} in your scope.", id=id))
             cipher = await cipher_of(connection, state.settings)
@@ -143,7 +149,7 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
                 connection, state.settings, cipher, caller, row, body.choice, body.value, body.note
             )
             await note(connection, request, caller, "conflict-settled", [id], 1)
-            settled = await queries.lock_conflict(connection, id, units)
+            settled = await queries.lock_conflict(connection, id, ranges)
             return _conflict(settled, cipher, caller)
 
     return await retry_on_conflict(decide)
@@ -169,7 +175,12 @@ async def held(
         cipher = await cipher_of(connection, state_of(request).settings)
         rows, more = cut(
             await queries.held(
-                connection, units, caller.staff_code, state, read_after(after), limit + 1
+                connection,
+                caller.ranges(units),
+                caller.staff_code,
+                state,
+                read_after(after),
+                limit + 1,
             ),
             limit,
         )

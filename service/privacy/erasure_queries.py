@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from service.kit.database import Connection, Database, Row
+from service.organisation.trees import read_tree
 from sync_protocol.kinds import Kind
+from sync_protocol.periods import local_day
 from sync_protocol.records import ERASED
 
 # -------------------------------------------------------------------------------------- the erasure
@@ -277,20 +279,18 @@ async def clear_cadre(
 
 async def is_last_administrator(connection: Connection, staff_code: str, now: datetime) -> bool:
     """Whether a cadre administers a unit at present that nobody else does, there or from above."""
-    found: bool = await connection.fetchval(
-        """
-        SELECT EXISTS (
-            SELECT FROM post mine WHERE mine.staff_code = $1 AND mine.role = 'admin'
-              AND mine.valid_from <= $2 AND (mine.valid_to IS NULL OR mine.valid_to > $2)
-              AND NOT EXISTS (
-                SELECT FROM post other WHERE other.staff_code <> $1 AND other.role = 'admin'
-                    AND starts_with(mine.unit, other.unit)
-                  AND other.valid_from <= $2 AND (other.valid_to IS NULL OR other.valid_to > $2)))
-        """,
+    rows = await connection.fetch(
+        "SELECT DISTINCT unit, staff_code = $1 AS own FROM post WHERE role = 'admin'"
+        " AND valid_from <= $2 AND (valid_to IS NULL OR valid_to > $2)",
         staff_code,
         now,
     )
-    return found
+    tree, today = await read_tree(connection), local_day(now)
+    others = [row["unit"] for row in rows if not row["own"]]
+    return any(
+        row["own"] and not any(tree.covers(other, row["unit"], today) for other in others)
+        for row in rows
+    )
 
 
 async def delete_sign_ins(connection: Connection, staff_code: str) -> dict[str, int]:
@@ -335,9 +335,9 @@ async def phones_of(connection: Connection, grid: str, now: datetime) -> int:
             AND d.last_seen IS NOT NULL AND EXISTS (
             SELECT FROM post p WHERE p.staff_code = d.staff_code AND p.valid_from <= $2
                 AND (p.valid_to IS NULL OR p.valid_to > $2)
-              AND left($1, length(p.unit)) = p.unit)
+              AND p.unit = ANY($1::text[]))
         """,
-        grid,
+        [grid, *(await read_tree(connection)).above(grid, local_day(now)), ""],
         now,
     )
     return count

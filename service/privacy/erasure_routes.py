@@ -93,7 +93,7 @@ async def erase_cadre(
         raise Problem(NOT_ALLOWED, "Not for your own account: ask another administrator.")
     async with state_of(request).database.reading() as connection:
         if not await identity_queries.is_cadre_in(
-            connection, staff_code, caller.units(), caller.now
+            connection, staff_code, caller.ranges(caller.units()), caller.now
         ):
             raise Problem(
                 NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)

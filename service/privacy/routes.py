@@ -130,7 +130,10 @@ async def cadre(request: Request, caller: Signed, staff_code: StaffCode) -> Cadr
         units = caller.units_or_none() if caller.holds(ADMINISTERS) else []
         row = await queries.cadre_record(connection, staff_code)
         if row is None or not (
-            own or await identity_queries.is_cadre_in(connection, staff_code, units, caller.now)
+            own
+            or await identity_queries.is_cadre_in(
+                connection, staff_code, caller.ranges(units), caller.now
+            )
         ):
             raise Problem(
                 NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)

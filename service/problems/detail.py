@@ -48,13 +48,15 @@ async def view_of(connection: Connection, caller: Caller, id: str, grid: str | N
     view = caller.view_of(grid) if grid is not None and caller.reaches(grid) else None
     if view is View.TIED and not await queries.is_tied(connection, id, caller.staff_code):
         view = None
-    if (
-        view is None
-        and grid is not None
-        and id in await queries.assigned_to(connection, caller.staff_code, caller.units())
-    ):
+    if view is None and grid is not None and id in await assigned_to(connection, caller):
         view = View.ASSIGNED
     return view
+
+
+async def assigned_to(connection: Connection, caller: Caller) -> list[str]:
+    """The problems that were assigned to the caller, or to one of the caller's units."""
+    units = [caller.ranges([unit]) for unit in caller.units()]
+    return await queries.assigned_to(connection, caller.staff_code, units)
 
 
 def absent(id: str) -> Problem:
@@ -104,7 +106,9 @@ async def read_detail(
         for item in rows
     ]
     may_extend = await filing.ranks_above(
-        connection, {caller.staff_code, *(step.by for step in steps if step.action == "extend")}
+        connection,
+        {caller.staff_code, *(step.by for step in steps if step.action == "extend")},
+        caller.tree,
     )
     takes: Collection[str] = (
         [] if now is None else BY_ASSIGNMENT if now is View.ASSIGNED else ACTIONS
@@ -117,6 +121,7 @@ async def read_detail(
         filing.limit_rule_of(state.settings),
         may_extend,
         own_work_from,
+        caller.tree.parent,
     )
     by, stamp = caller.staff_code, make_stamp(to_ms(caller.now))
     return ProblemDetail(
@@ -128,7 +133,9 @@ async def read_detail(
         steps=[_timeline(entry, by_id[entry.step.id], view) for entry in case.history],
         next_actions=[
             action
-            for action in next_actions(case, by, stamp, may_extend, own_work_from)
+            for action in next_actions(
+                case, by, stamp, may_extend, own_work_from, caller.tree.parent
+            )
             if action in takes
         ],
     )

@@ -29,7 +29,7 @@ from service.problems.answers import (
     ProblemItem,
     ProblemPage,
 )
-from service.problems.detail import absent, detail, item, read_detail, view_of
+from service.problems.detail import absent, assigned_to, detail, item, read_detail, view_of
 from service.problems.queries import Filters
 from service.writes.server_writes import write_as_cadre
 from sync_protocol.ids import is_uuid
@@ -91,16 +91,12 @@ async def problems(
     async with state_of(request).database.transaction() as connection:
         key = None if cadre is None else await key_of(connection, cadre)
         filters = Filters(state, open, overdue, severity, duty, key, handler_unit, text)
-        assigned = (
-            await queries.assigned_to(connection, caller.staff_code, caller.units())
-            if unit is None
-            else []
-        )
+        assigned = await assigned_to(connection, caller) if unit is None else []
         found = await queries.problems(
             connection, reach, assigned, filters, caller.now, place, limit + 1
         )
         rows, more = cut(found, limit)
-        await note(connection, request, caller, "problems", [*reach.whole, *reach.tied], len(rows))
+        await note(connection, request, caller, "problems", reach.units, len(rows))
     items = [ProblemItem(**item(row, caller.now)) for row in rows]
     return ProblemPage(
         items=items, next=next_after(items[-1].raised_at, items[-1].id) if more else None

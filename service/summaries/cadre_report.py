@@ -8,7 +8,6 @@ from pydantic import BaseModel, Field
 from service.audit.audit_log import note
 from service.identity.access import Signed
 from service.identity.people import StaffCode
-from service.identity.rights import covers
 from service.kit.errors import NOT_FOUND, READING, Problem, documented
 from service.kit.state import state_of
 from service.organisation.units import (
@@ -91,18 +90,15 @@ async def cadre_summary(
         last = min(period.last, local_day(caller.now))
         cadre = await cadre_queries.cadre(connection, staff_code, last)
         posts = await cadre_queries.posts(connection, staff_code)
-        within = [top for top in units if any(covers(top, post["unit"]) for post in posts)]
+        within = [top for top in units if any(caller.covers(top, post["unit"]) for post in posts)]
         if cadre is None or not (own or within):
             raise Problem(
                 NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
             )
         await note(connection, request, caller, "cadre-summary", [staff_code], 1)
-        counts = await cadre_queries.of_cadre(
-            connection, staff_code, "" if own else within[0], period, caller.now
-        )
-        medians = await cadre_queries.median_hours(
-            connection, "" if own else within[0], period, [staff_code]
-        )
+        subtree = caller.subtree("" if own else within[0])
+        counts = await cadre_queries.of_cadre(connection, staff_code, subtree, period, caller.now)
+        medians = await cadre_queries.median_hours(connection, subtree, period, [staff_code])
         tied = await cadre_queries.tied_households(connection, staff_code, period)
         return CadreSummary(
             staff_code=staff_code,

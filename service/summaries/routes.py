@@ -16,6 +16,7 @@ from service.kit.errors import (
 )
 from service.kit.state import state_of
 from service.organisation.units import (
+    AsOf,
     First,
     Last,
     Month,
@@ -30,6 +31,7 @@ from service.organisation.units import (
     named_period,
     period_out,
     unit_in_scope,
+    unit_on,
     unit_out,
     week_or_month,
 )
@@ -126,11 +128,12 @@ async def weekly(
     caller: Signed,
     unit: UnitCode,
     week: Annotated[str, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])],
+    as_of: AsOf = "period",
 ) -> Summary:
     """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
     the week before beside them.
     """
-    return await _summary(request, caller, unit, "weekly", week)
+    return await _summary(request, caller, unit, "weekly", week, as_of)
 
 
 @router.get(
@@ -144,21 +147,30 @@ async def monthly(
     caller: Signed,
     unit: UnitCode,
     month: Annotated[str, Query(description="Month, Asia/Shanghai", examples=["2026-11"])],
+    as_of: AsOf = "period",
 ) -> Summary:
     """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
     the month before beside them.
     """
-    return await _summary(request, caller, unit, "monthly", month)
+    return await _summary(request, caller, unit, "monthly", month, as_of)
 
 
-async def _summary(request: Request, caller: Caller, unit: str, which: str, name: str) -> Summary:
+async def _summary(
+    request: Request, caller: Caller, unit: str, which: str, name: str, as_of: str
+) -> Summary:
     parse, log = PARSE[which]
     period = named_period(parse, name)
     in_scope(caller, unit)
     # Side by side, so that the line of the trail costs nobody any time.
     found, _ = await asyncio.gather(
         summary(
-            lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log
+            lender_for(request, caller, unit),
+            state_of(request).settings,
+            unit_on(caller, unit, as_of, period),
+            period,
+            caller.now,
+            log,
+            as_of == "period",
         ),
         _note_summary(request, caller, unit, period),
     )
@@ -196,17 +208,19 @@ async def cadres(
         bool | None, Query(description="Only party members, or only others")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    as_of: AsOf = "period",
 ) -> CadreTable:
     """One row a cadre with work in the unit: visits, problems raised and resolved, overdue in hand.
     Give week, month, or from and to.
     """
     period = chosen_period(week, month, first, last)
     async with unit_in_scope(request, caller, unit) as (connection, found):
+        subtree = unit_on(caller, unit, as_of, period).subtree
         rows, groups = await cadre_queries.table(
-            connection, unit, period, caller.now, sort, limit, party_member
+            connection, subtree, period, caller.now, sort, limit, party_member
         )
         medians = await cadre_queries.median_hours(
-            connection, unit, period, [row["staff_code"] for row in rows]
+            connection, subtree, period, [row["staff_code"] for row in rows]
         )
         await note(connection, request, caller, "cadre-table", [unit, period.name], len(rows))
     ranks = (
@@ -260,10 +274,11 @@ async def members(
     """
     period = week_or_month(week, month)
     async with unit_in_scope(request, caller, unit) as (connection, found):
+        subtree = caller.subtree(unit)
         rows = await cadre_queries.members(
-            connection, unit, period, role, limit, min(period.last, local_day(caller.now))
+            connection, subtree, period, role, limit, min(period.last, local_day(caller.now))
         )
-        without_one = await cadre_queries.count_untied(connection, unit, role)
+        without_one = await cadre_queries.count_untied(connection, subtree, role)
         await note(connection, request, caller, "member-table", [unit, period.name], len(rows))
     return MemberTable(
         unit=unit_out(found),

@@ -26,6 +26,7 @@ from service.organisation.units import (
     find_unit,
     named_period,
     unit_in_scope,
+    unit_on,
 )
 from service.summaries import queries
 from service.summaries.answers import Summary
@@ -82,8 +83,9 @@ async def seal(
         )
     async with state.database.transaction() as connection:
         await _unit_to_seal(connection, caller, unit)
+        on = unit_on(caller, unit, "period", period)
         now = await summary(
-            share_connection(connection), state.settings, unit, period, caller.now, log
+            share_connection(connection), state.settings, on, period, caller.now, log
         )
         assert now is not None
         new = not now.sealed and await queries.seal(

@@ -9,6 +9,7 @@ from service.cases import filing
 from service.kit.database import Connection
 from service.kit.settings import Settings
 from service.kit.sql import array
+from service.organisation.trees import read_tree
 from service.records.columns import fields_json
 from service.tallies.deltas import TallyDeltas
 from service.tallies.facts import case_facts, household_facts
@@ -110,7 +111,8 @@ async def _recount_cases(
     filed = {}
     by_problem = defaultdict(dict, filing.steps_from(await connection.fetch(_STEPS, *part)))
     limit = filing.limit_rule_of(settings)
-    may_extend = await filing.ranks_above(connection, filing.extending(by_problem.values()))
+    tree = await read_tree(connection)
+    may_extend = await filing.ranks_above(connection, filing.extending(by_problem.values()), tree)
     own_work_from = await sync_queries.own_work_from(connection)
     for row in await connection.fetch(_PROBLEMS, *part):
         fields = msgspec.json.decode(row["fields"])
@@ -122,6 +124,7 @@ async def _recount_cases(
             limit,
             may_extend,
             own_work_from,
+            tree.parent,
         )
         case.history = []
         case.reason = case.duplicate_of = (

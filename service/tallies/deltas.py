@@ -65,6 +65,8 @@ class TallyDeltas:
             dict
         )  # (span, grid) -> household -> visits
         self._household_counts: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
+        # Of these, what came that was in no grid before.
+        self._new_households: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
         self._contact_changes: dict[str, int] = {}
         self._visits: dict[tuple[str, str, date], _VisitRows] = {}
         self._within: dict[str, date] = {}  # a day of each span
@@ -92,6 +94,8 @@ class TallyDeltas:
         for facts, sign in ((before, -1), (after, 1)):
             if facts is not None and facts.present:
                 _add(self._household_counts[facts.grid], (1, int(facts.contact)), sign)
+        if before is None and after is not None and after.present:
+            _add(self._new_households[after.grid], (1, int(after.contact)), 1)
         change = int(after is not None and after.contact) - int(
             before is not None and before.contact
         )
@@ -280,6 +284,19 @@ class TallyDeltas:
     def household_counts(self) -> dict[str, tuple[int, ...]]:
         """Changes of `household_tally` by grid: households, contact households."""
         return _rows(self._household_counts)
+
+    def new_households(self) -> dict[str, tuple[int, ...]]:
+        """What of these changes comes of households that were in no grid before."""
+        return _rows(self._new_households)
+
+    def moved_households(self) -> dict[str, tuple[int, ...]]:
+        """What of these changes comes of households that were there already: they moved, went, or
+        got or lost their contact member.
+        """
+        found = {grid: [*counts] for grid, counts in self._household_counts.items()}
+        for grid, counts in self._new_households.items():
+            _add(found[grid], tuple(counts), -1)
+        return _rows(found)
 
     def contact_changes(self) -> dict[str, int]:
         """Households that became contact households (1), or are none any more (-1)."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from service.identity.rights import covers, may_settle
+from service.identity.rights import may_settle
 from service.kit.settings import Settings
 from service.writes.mutations import HoldReason
 from service.writes.prepared import Author, PreparedMutation
@@ -15,6 +15,15 @@ from sync_protocol.kinds import Kind
 from sync_protocol.periods import SHANGHAI, to_ms
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
+
+
+def about_of(kind: Kind, fields: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What a new record goes with when that moves to another grid: a step with its problem, a
+    problem with its household.
+    """
+    name = {"step": "problem_id", "problem": "household_id"}.get(kind.name)
+    target = fields.get(name) if name is not None else None
+    return ("problem" if kind.name == "step" else "household", str(target)) if target else None
 
 
 def written_of(id: str, fields: Mapping[str, Any], kind: Kind) -> tuple[str, str]:
@@ -133,9 +142,9 @@ class AuthorRules:
         case = problem.case_before(item.judged_at, item.mutation.id)
         if not case.assigned or case.ended_at is not None:
             return False
-        units = [post.unit for post in item.author.posts if post.valid_at(item.moment)]
-        if not units:
+        posts = [post for post in item.author.posts if post.valid_at(item.moment)]
+        if not posts:
             return False
         return case.handler_cadre == item.author.staff_code or any(
-            covers(unit, case.handler_unit) for unit in units
+            post.covers(case.handler_unit, item.moment) for post in posts
         )

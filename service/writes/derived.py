@@ -13,6 +13,7 @@ from service.kit.database import Connection
 from service.kit.encryption import FieldCipher
 from service.kit.settings import Settings
 from service.kit.sql import Cte
+from service.organisation.tree import Tree
 from service.records import queries as records
 from service.tallies import facts
 from service.tallies.deltas import TallyDeltas
@@ -49,6 +50,7 @@ async def derive(
     cases: CasesBefore,
     settings: Settings,
     cipher: FieldCipher,
+    tree: Tree,
 ) -> Derived:
     """Folds every problem that got a step or was changed, and collects what changes in the
     tallies.
@@ -70,7 +72,7 @@ async def derive(
     steps = filing.steps_from(await records.steps_of(connection, older)) if older else {}
     limit = filing.limit_rule_of(settings)
     extending = filing.extending((*steps.values(), *new_steps.values()))
-    may_extend = await filing.ranks_above(connection, extending) if extending else None
+    may_extend = await filing.ranks_above(connection, extending, tree) if extending else None
     gone = []
     kept = []
     for problem in sorted(problems):
@@ -90,6 +92,7 @@ async def derive(
             limit,
             may_extend,
             cases.own_work_from,
+            tree.parent,
         )
         filed = filing.Filed(
             problem,

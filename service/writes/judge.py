@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from service.kit.settings import Settings
-from service.writes.author_rules import AuthorRules
+from service.writes.author_rules import AuthorRules, about_of
 from service.writes.mutations import HoldReason
 from service.writes.prepared import Author, PreparedMutation
 from service.writes.record_rules import (
@@ -20,6 +20,7 @@ from service.writes.validities import Validities
 from service.writes.world import Evidence, World
 from sync_protocol import lifecycle
 from sync_protocol.moments import is_in_the_years
+from sync_protocol.record_state import GRID
 from sync_protocol.records import KINDS, VISIT
 from sync_protocol.texts import Text
 
@@ -60,7 +61,7 @@ class Judge:
         self.validities = validities
         self._evidence = evidence
         self._authors = AuthorRules(now, settings, validities, evidence)
-        self._references = ReferenceRules(now, validities, evidence, self._authors)
+        self._references = ReferenceRules(now, validities, evidence, self._authors, world.tree)
 
     def with_evidence(self, evidence: Evidence) -> "Judge":
         """One that knows more."""
@@ -97,6 +98,20 @@ class Judge:
         return any(where(*name) is None for name in named)
 
     # ------------------------------------------------------------------------------ one at a time
+
+    def _followed(self, item: PreparedMutation, about: tuple[str, str]) -> str | None:
+        """Where a new record belongs whose author did not know that what it is about has left the
+        grid; None if that is here, never was here, or the author has pulled that it left.
+        """
+        home, grid = self._world.where(*about), item.mutation.grid
+        if home is None or home == grid or home not in self._world.grids:
+            return None
+        moves = self._evidence.followed.get(about)
+        if moves is None:
+            # By the author's own mutations just before, or never.
+            stored = self._world.record(*about)
+            return home if stored is not None and grid in stored.elements.get(GRID, {}) else None
+        return home if item.author.seen(grid) < moves.get(grid, 0) else None
 
     def flaw(self, item: PreparedMutation) -> HoldReason | None:
         """What stands against a readable mutation in the world as it is; None if nothing does."""
@@ -145,7 +160,18 @@ class Judge:
                 return HoldReason("reference-missing", detail, target, refers)
             homes.append((name, refers, target, home))
         problem_id = fields.get("problem_id") if kind.name == "step" else None
-        if problem_id and (home := self._world.where("problem", problem_id)) != grid:
+        about = about_of(kind, fields) if record is None else None
+        item.moved_to = None if about is None else self._followed(item, about)
+        if item.moved_to is not None:
+            # It refers to what lay here, as far as its author knew.
+            homes = [
+                (name, refers, target, grid if (refers, target) == about else home)
+                for name, refers, target, home in homes
+            ]
+        if problem_id and (home := self._world.where("problem", problem_id)) not in (
+            grid,
+            item.moved_to,
+        ):
             detail = Text(
                 "The step's problem lies in grid {grid}; send the step in that grid.", grid=home
             )

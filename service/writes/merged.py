@@ -74,8 +74,11 @@ class MergedRecords:
             rev_grid = edit.grid
             rev = revisions.next(rev_grid, edit.device)
             record = create(kind, edit, rev)
+            merged = item.moved_to is not None
+            if item.moved_to is not None:
+                rev_grid = item.moved_to
+                rev = self._follow(kind, record, edit, rev_grid, revisions)
             stored = Stored(record, item.mutation.seq, self._now)
-            merged = False
             self.stored[key] = stored
             self.new[key] = None
         else:
@@ -106,6 +109,28 @@ class MergedRecords:
         stored.offset_ms = noteworthy_offset(item.author.offset_ms) or stored.offset_ms
         self.touched[key] = None
         return MergeResult(stored.record, rev, rev_grid, merged, losses)
+
+    def _follow(self, kind: Kind, record: Record, edit: Edit, to: str, revisions: Revisions) -> int:
+        """Moves a new record after what it is about; its revision there."""
+        former = edit.grid
+        move = Edit(
+            edit.id,
+            to,
+            "put",
+            record.last.rev,
+            edit.stamp,
+            edit.device,
+            edit.by,
+            {},
+            override=True,
+            base_grid=former,
+        )
+        rev = revisions.next(to, edit.device)
+        merge(kind, record, move, rev)
+        left = revisions.next(former, edit.device)
+        self.departed.append((former, left, kind.name, edit.id))
+        revisions.multi_writer_grids.add(former)
+        return rev
 
     def note(self, item: PreparedMutation, verdict: Verdict, grid: str) -> None:
         """Keeps a mutation and its verdict for the log; `grid`: whose revision it took."""

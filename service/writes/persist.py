@@ -17,6 +17,7 @@ from service.writes.interface import NewRows
 from service.writes.log_queries import MutationLog
 from service.writes.unit_of_work import UnitOfWork
 from sync_protocol.kinds import Kind
+from sync_protocol.periods import local_day
 from sync_protocol.records import HOUSEHOLD
 
 
@@ -30,7 +31,7 @@ async def persist(
     """
     cipher, aside = unit.cipher, unit.aside
     changes, parts = await derive(
-        connection, unit.taken, unit.merged, unit.cases, unit.settings, cipher
+        connection, unit.taken, unit.merged, unit.cases, unit.settings, cipher, unit.tree
     )
     new = _joined(chain.from_iterable(taken.new_rows(cipher) for taken in unit.taken))
     households: list[Cte] = []
@@ -48,7 +49,7 @@ async def persist(
     await sql.copy(connection, [*copies, lines])
     if households or any(kind is HOUSEHOLD for kind, _ in new):
         await sql.write(connection, households)
-        await upserts.settle_households(connection, changes)
+        await upserts.settle_households(connection, changes, local_day(unit.now))
     if aside.held:
         quota = unit.settings.held_quota_bytes
         await held_queries.write_held(connection, aside.held, unit.now, quota, cipher)

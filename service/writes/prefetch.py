@@ -11,12 +11,13 @@ from service.cases.models import IS_ASSIGNED
 from service.identity.rights import PostHeld
 from service.kit.database import Connection
 from service.kit.sql import array, text_array
+from service.organisation.trees import tree_of
 from service.runtime.tables import KEPT, Tables
 from service.writes import timelines
 from service.writes.read_set import ReadSet, mailbox_of
 from service.writes.snapshot import Assignment, DeviceState, Erased, Snapshot
 from sync_protocol.clock import make_stamp
-from sync_protocol.periods import from_ms, to_ms
+from sync_protocol.periods import from_ms, local_day, to_ms
 from sync_protocol.records import KINDS
 from sync_protocol.vocabulary import CODE_LENGTH
 
@@ -84,7 +85,7 @@ _SERVER = _row(
     "server",
     "server",
     code="epoch::text",
-    name="encode(cursor_key, 'hex')",
+    name="encode(cursor_key, 'hex') || ' ' || tree_version",
     place="encryption",
     since="own_work_from",
 )
@@ -127,6 +128,37 @@ _STATE_ROWS = (
 # $1 devices, $2 staff codes, $3 their mailboxes, $4 now
 READ_SQL = f"WITH {_POSTS}" + _UNION.join(
     (_row("device", f"({_DEVICE}) AS d", **_DEVICE_ROW), *_STATE_ROWS)
+)
+
+
+# $1 to $3 the units that have other ranges than that of their code: a number for each unit, and the
+# ends of its ranges; $4 mailboxes.
+MOVED_SQL = (
+    "WITH moved AS MATERIALIZED (SELECT * FROM unnest($1::int[], $2::text[], $3::text[])"
+    " AS m(unit, low, high)),\n"
+    f"assigned AS MATERIALIZED (SELECT c.problem, c.grid, c.handler_unit AS recipient FROM moved p"
+    f" JOIN case_file c ON {IS_ASSIGNED} AND c.handler_unit >= p.low AND c.handler_unit < p.high"
+    " AND NOT EXISTS (SELECT FROM moved o WHERE o.unit = p.unit AND c.grid >= o.low"
+    " AND c.grid < o.high))\n"
+    + _UNION.join(
+        (
+            _row("assigned", "assigned", code="problem::text", name="grid", place="recipient"),
+            _row("counter", "assigned a JOIN counter c USING (grid)", code="c.grid", n="c.rev"),
+            _row(
+                "counter",
+                "moved p JOIN counter c ON c.grid >= p.low AND c.grid < p.high",
+                code="c.grid",
+                n="c.rev",
+            ),
+            _row(
+                "counter",
+                "moved p JOIN counter c ON c.grid >= '#' || p.low AND c.grid < '#' || p.high",
+                code="c.grid",
+                n="c.rev",
+            ),
+            _row("counter", "counter c WHERE c.grid = ANY($4::text[])", code="c.grid", n="c.rev"),
+        )
+    )
 )
 
 
@@ -221,7 +253,8 @@ async def read(
     """Where devices stand, each given with its cadre, without any lock: for exchanges that hand in
     nothing.
     """
-    return _snapshot_of(await connection.fetch(READ_SQL, *_callers(callers), now))[0]
+    snapshot, _ = _snapshot_of(await connection.fetch(READ_SQL, *_callers(callers), now))
+    return await _with_tree(connection, snapshot, now)
 
 
 async def lock_and_read(
@@ -238,14 +271,51 @@ async def lock_and_read(
     limit.
     """
     limit = None if lock_ms is None else str(lock_ms)
-    return await _until_newest(
+    snapshot = await _until_newest(
         connection, push_sql(tuple(KINDS)), *_callers(callers), now, *_values(read_set), limit
     )
+    return await _with_tree(connection, snapshot, now)
 
 
 async def lock_grids_and_read(connection: Connection, read_set: ReadSet) -> Snapshot:
     """The same for mutations whose devices are locked already, or are the server's own."""
-    return await _until_newest(connection, grids_sql(tuple(KINDS)), *_values(read_set))
+    snapshot = await _until_newest(connection, grids_sql(tuple(KINDS)), *_values(read_set))
+    snapshot.tree = await tree_of(connection, snapshot.tree_version)
+    return snapshot
+
+
+async def _with_tree(connection: Connection, snapshot: Snapshot, now: datetime) -> Snapshot:
+    """Adds the tree of the version that was read. The statement reads feeds by the codes of units;
+    where a unit has other ranges today, what these bring besides is read, too.
+    """
+    tree = snapshot.tree = await tree_of(connection, snapshot.tree_version)
+    units: set[str] = set()
+    for staff_code, posts in snapshot.posts.items():
+        snapshot.posts[staff_code] = [post._replace(tree=tree) for post in posts]
+        units.update(post.unit for post in posts if post.valid_to is None or post.valid_to > now)
+    today = local_day(now)
+    above = {code for unit in units for code in tree.above(unit, today)} if units else set()
+    by_length = {unit[:length] for unit in units for length in CODE_LENGTH.values()}
+    moved = [unit for unit in sorted(units) if tree.is_unlike_its_code(unit, today)]
+    if not moved and above <= by_length:
+        return snapshot
+    ranges = [
+        (number, one) for number, unit in enumerate(moved) for one in tree.ranges(unit, today)
+    ]
+    rows = await connection.fetch(
+        MOVED_SQL,
+        [number for number, _ in ranges],
+        [one.low for _, one in ranges],
+        [one.high for _, one in ranges],
+        ["#" + code for code in sorted(above)],
+    )
+    known = set(snapshot.assignments)
+    for what, code, name, place, n, *_ in rows:
+        if what == "counter":
+            snapshot.counters.setdefault(code, n)
+        elif (assignment := Assignment(code, name, place)) not in known:
+            snapshot.assignments.append(assignment)
+    return snapshot
 
 
 def _callers(callers: Collection[tuple[str, str]]) -> tuple[str, str, str]:
@@ -292,7 +362,8 @@ def _snapshot_of(rows: Sequence[Any]) -> tuple[Snapshot, bool]:
             case "assigned":
                 found.assignments.append(Assignment(code, name, place))
             case "server":
-                found.epoch, found.key, found.encryption = code, bytes.fromhex(name), place
+                key, _, found.tree_version = name.partition(" ")
+                found.epoch, found.key, found.encryption = code, bytes.fromhex(key), place
                 found.own_work_from = make_stamp(max(0, to_ms(since)))
             case "device":
                 registered, _, audited = place.partition(" ")

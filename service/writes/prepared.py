@@ -65,7 +65,8 @@ class PreparedMutation(msgspec.Struct):
     of the person who released it as it is. `created_by`: whose record it makes, if not the
     author's; `rights_at`: the stamp at which rights are judged, if not its own. `rebased`,
     `override`: see `Edit`. `seen`: the rev up to which its device could have seen the record when
-    the mutation was held.
+    the mutation was held. `moved_to`: the grid in which a new record belongs by now, because what
+    it is about has left the one that its author knew.
     """
 
     author: Author
@@ -84,6 +85,7 @@ class PreparedMutation(msgspec.Struct):
     created_by: str | None = None
     rights_at: str | None = None
     seen: int | None = None
+    moved_to: str | None = None
 
     @property
     def is_decided(self) -> bool:

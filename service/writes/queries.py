@@ -117,6 +117,24 @@ async def insert_moves(connection: Connection, rows: Sequence[Departed]) -> None
     )
 
 
+async def departures(
+    connection: Connection, grids: Iterable[str], ids: Iterable[str]
+) -> dict[tuple[str, str], dict[str, int]]:
+    """At which revisions records have left these grids, the last time: `(kind, id) -> grid ->
+    rev`.
+    """
+    rows = await connection.fetch(
+        "SELECT kind, id::text, grid, max(rev) AS rev FROM departure"
+        " WHERE grid = ANY($1::text[]) AND id = ANY($2::uuid[]) GROUP BY 1, 2, 3",
+        list(grids),
+        list(ids),
+    )
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for row in rows:
+        found.setdefault((row["kind"], row["id"]), {})[row["grid"]] = row["rev"]
+    return found
+
+
 # ----------------------------------------------------------------------------------- server, device
 
 

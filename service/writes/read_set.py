@@ -11,6 +11,8 @@ from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS
 from sync_protocol.vocabulary import CODE_LENGTH
 
+_LONGEST = CODE_LENGTH["grid"]
+
 
 def mailbox_of(staff_code: str) -> str:
     """The feed that carries a cadre's own notices; it is counted like a grid's and no grid is
@@ -22,7 +24,7 @@ def mailbox_of(staff_code: str) -> str:
 def is_mailbox(feed: str) -> bool:
     """Whether a name is that of a mailbox: of a cadre's notices, or of the articles of a unit."""
     return feed.startswith("@") or (
-        feed.startswith("#") and _may_be_code(feed[1:]) and len(feed) - 1 in CODE_LENGTH.values()
+        feed.startswith("#") and _may_be_code(feed[1:]) and len(feed) <= _LONGEST + 1
     )
 
 

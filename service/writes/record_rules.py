@@ -30,9 +30,6 @@ def against_record(
         return HoldReason("append-only", detail)
     if edit.grid == record.grid:
         return None
-    if not kind.movable:
-        detail = Text("The {kind} belongs to another grid and cannot move.", kind=kind.word)
-        return HoldReason("grid-mismatch", detail)
     left = record.elements.get(GRID, {}).get(edit.grid)
     # Who had not heard of the move saw nothing that came after it.
     stale = (
@@ -41,6 +38,10 @@ def against_record(
         and (edit.base <= left.rev or item.rebased)
         and _was_there(item.author, left)
     )
+    if not kind.movable and not stale and not item.override:
+        # With its household it moves by the server's own hand, see `organisation.changes`.
+        detail = Text("The {kind} belongs to another grid and cannot move.", kind=kind.word)
+        return HoldReason("grid-mismatch", detail)
     if not stale and not validities.at(item.author, kind.name, record.grid, item.judged_at):
         detail = Text(
             "{cadre} may not move the {kind} out of its grid.",

@@ -3,28 +3,35 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.identity.rights import covers, may_settle
+from service.identity.rights import may_settle
+from service.organisation.tree import Tree
 from service.writes.author_rules import AuthorRules
 from service.writes.mutations import HoldReason
 from service.writes.prepared import PreparedMutation
 from service.writes.validities import Validities, by_ties_alone
 from service.writes.world import Evidence
 from sync_protocol.kinds import Kind
+from sync_protocol.periods import local_day
 from sync_protocol.records import HOUSEHOLD, KINDS
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import CODE_LENGTH
 
 
 class ReferenceRules:
     """Judges by what a mutation refers to."""
 
     def __init__(
-        self, now: datetime, validities: Validities, evidence: Evidence, authors: AuthorRules
+        self,
+        now: datetime,
+        validities: Validities,
+        evidence: Evidence,
+        authors: AuthorRules,
+        tree: Tree,
     ) -> None:
         self._now = now
         self._validities = validities
         self._evidence = evidence
         self._authors = authors
+        self._tree = tree
 
     def against_references(
         self, item: PreparedMutation, kind: Kind, homes: Sequence[tuple[str, str, str, str]]
@@ -102,11 +109,16 @@ class ReferenceRules:
     def _is_near(self, item: PreparedMutation, unit: str) -> bool:
         """Whether a unit lies above, below or beside the mutation's grid within the township, or in
         the units of the author."""
-        grid = item.mutation.grid
-        if covers(unit, grid) or covers(grid[: CODE_LENGTH["township"]], unit):
+        grid, day = item.mutation.grid, local_day(item.moment)
+        if self._tree.covers(unit, grid, day):
+            return True
+        above = self._tree.above(grid, day)
+        if len(above) > 1 and self._tree.covers(above[1], unit, day):
             return True
         return any(
-            covers(post.unit, unit) for post in item.author.posts if post.valid_at(item.moment)
+            post.covers(unit, item.moment)
+            for post in item.author.posts
+            if post.valid_at(item.moment)
         )
 
     def _is_near_cadre(self, item: PreparedMutation, code: str) -> bool:

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.identity.rights import PostHeld, any_present, covers
+from service.identity.rights import PostHeld, any_present
 from service.identity.views import WHOLE_GRID, View, present_views, view_in
+from service.kit.conditions import Range
+from service.organisation.tree import BY_CODES, Tree
 from service.runtime.tables import Tables
 from service.writes.read_set import mailbox_of
-from sync_protocol.vocabulary import CODE_LENGTH
 
 
 class DeviceState(msgspec.Struct):
@@ -61,7 +62,8 @@ class Snapshot(msgspec.Struct):
     resolution; `encryption`: see `service.kit.encryption.State`; `erased`: those of the named
     records whose personal data was erased; `timeline`: under which the database was last written,
     `timeline_changed`: whether the database server has begun another one; `tables`: which tables
-    the database has; `ordered`: the feeds of `counters` in order, once somebody has asked for them.
+    the database has; `ordered`: the feeds of `counters` in order, once somebody has asked for them;
+    `tree`: of units, of the version `tree_version`.
     """
 
     epoch: str = ""
@@ -80,6 +82,8 @@ class Snapshot(msgspec.Struct):
     tables: Tables = Tables(None)
     erased: dict[tuple[str, str], Erased] = {}
     ordered: list[str] = []
+    tree_version: str = ""
+    tree: Tree = BY_CODES
 
     def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
         """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to
@@ -92,11 +96,14 @@ class Snapshot(msgspec.Struct):
         assigned = self.assigned_to(staff_code, now) if self.assignments else {}
         found: dict[str, View] = {}
         for unit, view in present:  # the widest view first
-            for feed in self._below(unit):
-                found.setdefault(feed, view)
-            above = ("#" + unit[:length] for length in CODE_LENGTH.values() if length < len(unit))
-            for feed in (*self._below("#" + unit), *filter(self.counters.__contains__, above)):
-                found[feed] = View.FULL
+            for one in self.tree.ranges(unit, present.day):
+                for feed in self._within(one):
+                    found.setdefault(feed, view)
+                for feed in self._within(one, "#"):
+                    found[feed] = View.FULL
+            for code in self.tree.above(unit, present.day):
+                if (feed := "#" + code) in self.counters:
+                    found[feed] = View.FULL
         for feed in assigned:
             if feed in self.counters:
                 found.setdefault(feed, View.ASSIGNED)
@@ -104,12 +111,13 @@ class Snapshot(msgspec.Struct):
             found[mailbox] = View.FULL
         return {feed: FeedHead(self.counters[feed], found[feed]) for feed in sorted(found)}
 
-    def _below(self, prefix: str) -> list[str]:
-        """The feeds whose codes begin so: all that lie below a unit, for ‘:’ follows on ‘9’."""
+    def _within(self, codes: Range, sign: str = "") -> list[str]:
+        """The feeds in a range of codes, those whose names begin with a sign."""
         if len(self.ordered) != len(self.counters):
             self.ordered = sorted(self.counters)
-        return self.ordered[
-            bisect_left(self.ordered, prefix) : bisect_left(self.ordered, prefix + ":")
+        ordered = self.ordered
+        return ordered[
+            bisect_left(ordered, sign + codes.low) : bisect_left(ordered, sign + codes.high)
         ]
 
     def assigned_to(self, staff_code: str, now: datetime) -> dict[str, list[str]]:
@@ -118,9 +126,11 @@ class Snapshot(msgspec.Struct):
         """
         present = present_views(self.posts.get(staff_code, ()), now)
         found: dict[str, set[str]] = {}
+        covers = self.tree.covers
         for problem, grid, to in self.assignments:
             mine = to == "@" + staff_code or any(
-                covers(unit, to) and not covers(unit, grid) for unit, _ in present
+                covers(unit, to, present.day) and not covers(unit, grid, present.day)
+                for unit, _ in present
             )
             if mine and present and view_in(present, grid) not in WHOLE_GRID:
                 found.setdefault(grid, set()).add(problem)

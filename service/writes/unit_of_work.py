@@ -13,9 +13,11 @@ from service.identity.views import for_device, present_views, view_in
 from service.kit.database import Connection
 from service.kit.encryption import Undecrypted
 from service.kit.settings import Settings
+from service.organisation.tree import Tree
 from service.records import queries as records
 from service.runtime.yielding import EVERY, let_others_run
 from service.writes import log_queries, queries
+from service.writes.author_rules import about_of
 from service.writes.derived import CasesBefore
 from service.writes.evidence import gather_evidence
 from service.writes.held_queries import HeldEntry
@@ -74,10 +76,19 @@ class UnitOfWork:
         # It holds what it judges by, and not the unit: a circle would keep all this in memory until
         # the garbage collector finds it.
         self._world = World(
-            snapshot.locked, self.merged.stored, dict(snapshot.existing), snapshot.erased
+            snapshot.locked,
+            self.merged.stored,
+            dict(snapshot.existing),
+            snapshot.erased,
+            snapshot.tree,
         )
         self._judge = Judge(now, settings, self._world, Validities(now), Evidence())
         self._own_bases: Set[log_queries.Base] = frozenset()
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of units."""
+        return self._world.tree
 
     # -------------------------------------------------------------------------------------- reading
 
@@ -94,7 +105,12 @@ class UnitOfWork:
             self.cases.own_work_from = await queries.own_work_from(connection)
         singles += [item for part in self._parts for item in part.in_doubt(self)]
         evidence = await gather_evidence(
-            connection, singles, self._world.where, self._judge.validities, self.cipher
+            connection,
+            singles,
+            self._world.where,
+            self._judge.validities,
+            self.cipher,
+            self._world.tree,
         )
         self._judge = self._judge.with_evidence(evidence)
 
@@ -109,6 +125,15 @@ class UnitOfWork:
             name, id = item.kind.name, item.mutation.id
             if (name, id) in existing:
                 wanted[name][id] = None
+            about = about_of(item.kind, item.fields)
+            home = None if about is None else existing.get(about)
+            if (
+                home is not None
+                and home != item.mutation.grid
+                and self.revisions.head(home) is None
+            ):
+                # What is about it may have to go there.
+                raise GridUnlocked(str(home))
             problem = (
                 id
                 if name == "problem"

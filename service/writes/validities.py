@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.identity.rights import PostHeld, writing_posts
+from service.identity.rights import PostHeld, Validity, writing_posts
 from service.writes.prepared import Author
 
 _CONTACT_MEMBER = "contact_member"
-# The stamps between which a post allows something, and the post.
-Validity = tuple[str, str, PostHeld]
 
 
 def by_ties_alone(posts: Sequence[PostHeld]) -> bool:
@@ -31,8 +29,7 @@ class Validities:
         key = (id(author), kind, grid)
         found = self._known.get(key)
         if found is None:
-            posts = writing_posts(author.posts, kind, grid)
-            found = self._known[key] = [(*post.validity(), post) for post in posts]
+            found = self._known[key] = writing_posts(author.posts, kind, grid)
         return found
 
     def plainly(self, author: Author, kind: str, grid: str, first: str, last: str) -> bool:

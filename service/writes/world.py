@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from service.identity.rights import PostHeld
+from service.organisation.tree import BY_CODES, Tree
 from service.writes.snapshot import Erased
 from sync_protocol import lifecycle
 from sync_protocol.record_state import Record
@@ -16,7 +17,8 @@ from sync_protocol.record_state import Record
 class Assigned(msgspec.Struct):
     """A problem with the steps that it has, for those who may act because it was assigned to them.
 
-    `own_work_from`: see `lifecycle.fold`. Who may extend a limit says nothing about an assignment.
+    `own_work_from`, `above`: see `lifecycle.fold`. Who may extend a limit says nothing about an
+    assignment.
     """
 
     grid: str
@@ -24,6 +26,7 @@ class Assigned(msgspec.Struct):
     fields: Mapping[str, Any]
     steps: list[lifecycle.Step]
     own_work_from: str
+    above: lifecycle.Above = lifecycle.unit_above
 
     def case_before(self, stamp: str, id: str) -> lifecycle.Case:
         """How the problem stood when a step with this id was stamped; the same step sent again is
@@ -35,7 +38,12 @@ class Assigned(msgspec.Struct):
             if step.stamp < stamp or (step.stamp == stamp and step.id != id)
         ]
         return lifecycle.fold(
-            self.fields, self.grid, self.created_by, before, own_work_from=self.own_work_from
+            self.fields,
+            self.grid,
+            self.created_by,
+            before,
+            own_work_from=self.own_work_from,
+            above=self.above,
         )
 
 
@@ -46,7 +54,8 @@ class Evidence(msgspec.Struct):
     contact members of households. `units`: those named units that exist. `cadres`: all posts of
     those named cadres that exist. `assigned`: problems of grids in which an author has no post.
     `about`: of visits and problems that contact members name, who wrote them and to whom their
-    household is tied.
+    household is tied. `followed`: the grids that problems and households have left, each with
+    its revision of then, of those that new records elsewhere are about.
     """
 
     left: dict[tuple[str, str], Mapping[str, str]] = {}
@@ -55,6 +64,7 @@ class Evidence(msgspec.Struct):
     cadres: dict[str, list[PostHeld]] = {}
     assigned: dict[str, Assigned] = {}
     about: dict[tuple[str, str], set[str]] = {}
+    followed: dict[tuple[str, str], dict[str, int]] = {}
 
 
 class Stored(Protocol):
@@ -69,13 +79,14 @@ class World(NamedTuple):
 
     `grids`: those that exist, of the named ones; `stored`: the records that mutations change or
     have made; `existing`: the grids of others that are here; `erased`: those of the named records
-    whose personal data was erased.
+    whose personal data was erased; `tree`: of units.
     """
 
     grids: Mapping[str, int]
     stored: Mapping[tuple[str, str], Stored]
     existing: dict[tuple[str, str], str]
     erased: Mapping[tuple[str, str], Erased] = {}
+    tree: Tree = BY_CODES
 
     def where(self, kind: str, id: str) -> str | None:
         """The grid of a record; None if it is not here."""

@@ -116,7 +116,7 @@ def test_rejected_and_joined_problems_are_outside_every_count_until_reopened() -
 def test_an_extension_by_someone_above_moves_the_limit() -> None:
     later = step(1, "extend", by="S1", until="2026-12-01T00:00:00.000Z")
     assert case_of(later).due == "2026-12-01T00:00:00.000Z"
-    refused = fold(FIELDS, GRID, "raiser", [later], may_extend=lambda by, unit: False)
+    refused = fold(FIELDS, GRID, "raiser", [later], may_extend=lambda by, unit, day: False)
     assert (
         refused.history[0].ineffective
         == "not allowed: a limit is extended by someone above the handler"

@@ -29,6 +29,7 @@ SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 WITHOUT = {
     "list_keys": "public keys",
     "list_units": "names of units",
+    "list_levels": "names of levels",
     "loop": "grids and days, of nobody in particular",
     "village_statistics": "numbers of a village at the least, of nobody in particular",
     "list_imports": "when who imported for which units, with no rows",
@@ -173,6 +174,7 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     place = await populate(world, VILLAGE, GRID, WORKER)
     another = await held_of(world, world.wire())
     token = await somebody(world, EVERYBODY, "village_secretary", "admin", "auditor")
+    mover = await somebody(world, "MOVER", "admin", unit="1502")
     late = ("erase_household", "erase_cadre", "discard_held")
     every = dict(calls(place))
     await world.fetch(
@@ -184,12 +186,14 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
         if (
             name not in late
             and name not in WITHOUT
-            and name not in ("create_request", "list_villages")
+            and name not in ("create_request", "list_villages", "move_unit")
         ):
             await walk.ask(name, token, call)
     await walk.ask(
         "discard_held", token, Call("POST", f"/v1/held/{another}/discard", {}, {"reason": "x"})
     )
+    body = {"to": FAR_GRID[:9], "from": str(world.clock.now().date() + timedelta(days=2))}
+    await walk.ask("move_unit", mover, Call("POST", f"/v1/units/{VILLAGE}/move", {}, body))
     await walk_app(walk, await app_token(world))
     code = (await walk.ask("make_recovery_code", token, every["make_recovery_code"])).json()["code"]
     body = {"staff_code": WORKER, "code": code, "new_password": PASSWORD + " 九月 麦田"}

@@ -93,8 +93,32 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_villages", Call("GET", "/v1/villages", unit)
     yield "village_statistics", Call("GET", "/v1/statistics", unit | WEEK)
     yield "list_audit", Call("GET", "/v1/audit")
+    yield "get_unit", Call("GET", f"/v1/units/{place.unit}")
+    yield "create_unit", Call("POST", "/v1/units", {}, {"parent": place.unit, "name": "新网格"})
     if not place.household:
         return
+    yield "change_unit", Call("PATCH", f"/v1/units/{place.grid}", {}, {"name": "新名"})
+    yield (
+        "move_unit",
+        Call(
+            "POST",
+            f"/v1/units/{place.grid}/move",
+            {},
+            {"to": place.unit, "from": str(NOW.date() + timedelta(days=2))},
+        ),
+    )
+    yield (
+        "split_unit",
+        Call(
+            "POST",
+            f"/v1/units/{place.grid}/split",
+            {},
+            {"name": "分网格", "households": [place.household]},
+        ),
+    )
+    beside = place.grid[:-1] + "2"
+    yield "merge_unit", Call("POST", f"/v1/units/{beside}/merge", {}, {"to": place.grid})
+    yield "close_unit", Call("POST", f"/v1/units/{place.grid[:-1]}3/close", {}, {"to": place.grid})
     yield "get_household", Call("GET", f"/v1/households/{place.household}")
     yield (
         "correct_household",
@@ -173,7 +197,7 @@ PLACELESS = {
         "sync",
     ),
     *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
-    *("start_otp", "confirm_otp", "renew_otp_codes"),
+    *("start_otp", "confirm_otp", "renew_otp_codes", "list_levels"),
     # of whole units and their own tests: tests/imports/test_rest.py
     *("create_import", "list_imports", "get_import", "undo_import"),
 }

@@ -168,8 +168,8 @@ def judge_rights_at_the_sync(patch: Patch) -> None:
     """Asks whether a cadre may write now, not whether the cadre might then."""
     plain = rights.writing_posts
 
-    def writing_posts(posts: Any, kind: str, grid: str) -> Any:
-        return plain([post for post in posts if post.valid_to is None], kind, grid)
+    def writing_posts(posts: Any, *asked: Any) -> Any:
+        return plain([post for post in posts if post.valid_to is None], *asked)
 
     patch.setattr(validities, "writing_posts", writing_posts)
 

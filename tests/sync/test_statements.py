@@ -41,6 +41,10 @@ ABOUT = {
         "The same for mutations whose devices are locked already (service/writes/prefetch.py).",
         "$1 grids, from $2 on the ids of each kind",
     ),
+    "read_moved": (
+        "What units bring that have other ranges than their code (service/writes/prefetch.py).",
+        "$1 to $3 a number for each unit, and the ends of its ranges; $4 mailboxes",
+    ),
     "write_new_visits": (
         "What is written beside the COPYs of a push of new visits (service/writes/persist.py).",
         "arrays, a column each; see the `Cte`s of the modules that make the parts",
@@ -108,6 +112,7 @@ STATEMENTS: dict[str, Callable[[], str]] = {
     "read_state": lambda: prefetch.READ_SQL,
     "lock_and_read": lambda: prefetch.push_sql(tuple(KINDS)),
     "lock_grids_and_read": lambda: prefetch.grids_sql(tuple(KINDS)),
+    "read_moved": lambda: prefetch.MOVED_SQL,
     "pull_page": lambda: feed_sql.feed_sql(WHOLE),
     "pull_page_of_parts": lambda: feed_sql.feed_sql(PARTS),
     "count_of_parts": lambda: feed_sql.count_sql(PARTS),

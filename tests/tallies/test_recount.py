@@ -6,7 +6,7 @@ import asyncio
 import random
 import statistics
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -41,6 +41,7 @@ class History:
         self.phones: list[Phone] = []
         self.visits: list[dict[str, Any]] = []
         self.problems: dict[str, dict[str, Any]] = {}
+        self.present: dict[date, list[str]] = {}
 
     async def live(self, steps: int) -> None:
         """Edits on phones that sync now and then, so that much comes in late and out of order."""
@@ -48,6 +49,7 @@ class History:
         self.phones = [self.world.phone(staff_code) for staff_code in CADRES]
         for phone in self.phones:
             await phone.sync()
+        await self._count_households()
         self.houses = {
             view.id: view.grid for phone in self.phones for view in phone.records("household")
         }
@@ -67,10 +69,18 @@ class History:
             )(phone)
             if self.rng.random() < 0.15:
                 await phone.sync()
+                await self._count_households()
         self.world.clock.forward(hours=1)
         for _ in range(2):
             for phone in self.phones:
                 await phone.sync()
+        await self._count_households()
+
+    async def _count_households(self) -> None:
+        """The grids of the households that are present, as they stand at the end of the day."""
+        rows = await self.world.fetch("SELECT grid, state FROM household WHERE NOT deleted")
+        present = [row["grid"] for row in rows if row["state"] in (None, "present")]
+        self.present[local_day(self.world.clock.now())] = present
 
     def _past(self) -> str:
         return moment_at(
@@ -167,7 +177,6 @@ class History:
         ]
         households = await self.world.fetch("SELECT * FROM household WHERE NOT deleted")
         self.contacts = {str(row["id"]) for row in households if row["contact_member"] is not None}
-        self.present = [row["grid"] for row in households if row["state"] in (None, "present")]
         self.cases = []
         for row in await self.world.fetch("SELECT * FROM problem WHERE NOT deleted"):
             state, resolved = "raised", None
@@ -192,6 +201,8 @@ class History:
         def within(moment: datetime) -> bool:
             return period.first <= local_day(moment) <= period.last
 
+        # Households as of the period's end; before the history they were as at its beginning.
+        on = max((day for day in self.present if day <= period.last), default=min(self.present))
         visits = [
             row for row in self.visits if row["grid"].startswith(unit) and within(row["visited_at"])
         ]
@@ -213,7 +224,7 @@ class History:
         ]
         return {
             "visits": len(visits),
-            "households": sum(grid.startswith(unit) for grid in self.present),
+            "households": sum(grid.startswith(unit) for grid in self.present[on]),
             "households_visited": len(seen),
             "contact_households_visited": len(seen & self.contacts),
             "problems_raised": sum(within(case["raised_at"]) for case in counted),
