@@ -209,9 +209,9 @@ async def _tie(
         connection, staff_code, body.role, caller.ranges(), 100_000
     )
     grids = sorted({row["grid"] for row in changing})
-    held = await queries.posts_of(connection, staff_code)
+    posts = await queries.posts_of(connection, staff_code)
     shown = body.release or all(
-        holds(held, caller.now, frozenset(SHOWN_TO[body.role]), grid) for grid in grids
+        holds(posts, caller.now, frozenset(SHOWN_TO[body.role]), grid) for grid in grids
     )
     return Tied(
         staff_code=staff_code,

@@ -31,6 +31,13 @@ class NewRows(NamedTuple):
     columns: Mapping[str, Sequence[Any]]
 
 
+class Rows(NamedTuple):
+    """What is written to the tables of records: new rows by COPY, the rest by statements."""
+
+    new: Sequence[NewRows]
+    changed: Sequence[tuple[Kind, Cte]] = ()
+
+
 class Taken(Protocol):
     """Mutations that were judged and merged: what is written of them."""
 
@@ -45,11 +52,8 @@ class Taken(Protocol):
     def count(self, changes: TallyDeltas) -> None:
         """Adds what they change in the tallies, but for cases."""
 
-    def new_rows(self, cipher: FieldCipher) -> Iterable[NewRows]:
-        """The rows that they add to the tables of records by COPY."""
-
-    def changed_rows(self, cipher: FieldCipher) -> Iterable[tuple[Kind, Cte]]:
-        """What they write to these tables otherwise."""
+    def rows(self, cipher: FieldCipher) -> Rows:
+        """What they write to the tables of records."""
 
     def log(self, log: MutationLog) -> None:
         """Adds their lines and bodies to the mutation log."""

@@ -15,7 +15,7 @@ from service.records import queries as records
 from service.records.queries import Stored
 from service.tallies import facts
 from service.tallies.deltas import TallyDeltas
-from service.writes.interface import NewRows
+from service.writes.interface import NewRows, Rows
 from service.writes.log_queries import LogRow, MutationLog
 from service.writes.prepared import PreparedMutation, noteworthy_offset
 from service.writes.queries import Departed
@@ -171,40 +171,36 @@ class MergedRecords:
                 household, counted, _household_facts(self.stored.get(("household", household)))
             )
 
-    def new_rows(self, cipher: FieldCipher) -> Iterable[NewRows]:
+    def rows(self, cipher: FieldCipher) -> Rows:
         """See `Taken`."""
-        for kind, some in self._by_kind():
-            fresh = [stored for stored in some if self._is_new(kind, stored) and stored.is_fresh]
-            if fresh:
-                yield NewRows(kind, records.columns_of(kind, fresh, cipher))
-
-    def changed_rows(self, cipher: FieldCipher) -> Iterable[tuple[Kind, Cte]]:
-        """See `Taken`."""
-        for kind, some in self._by_kind():
+        by_kind: dict[str, list[Stored]] = defaultdict(list)
+        for key in self.touched:
+            by_kind[key[0]].append(self.stored[key])
+        rows: list[NewRows] = []
+        parts: list[tuple[Kind, Cte]] = []
+        for name, some in sorted(by_kind.items()):
+            kind = KINDS[name]
+            fresh: list[Stored] = []
             created: list[Stored] = []
             known: list[Stored] = []
             for stored in some:
-                if not self._is_new(kind, stored):
+                if (name, stored.record.id) not in self.new:
                     known.append(stored)
-                elif not stored.is_fresh:
+                elif stored.is_fresh:
+                    fresh.append(stored)
+                else:
                     created.append(stored)
+            if fresh:
+                rows.append(NewRows(kind, records.columns_of(kind, fresh, cipher)))
             for changed, are_new in ((created, True), (known, False)):
                 if changed:
-                    yield kind, records.writing(kind, changed, cipher, are_new)
+                    parts.append((kind, records.writing(kind, changed, cipher, are_new)))
+        return Rows(rows, parts)
 
     def log(self, log: MutationLog) -> None:
         """See `Taken`."""
         if self.logged:
             log.add(self.logged)
-
-    def _by_kind(self) -> list[tuple[Kind, list[Stored]]]:
-        found: dict[str, list[Stored]] = defaultdict(list)
-        for key in self.touched:
-            found[key[0]].append(self.stored[key])
-        return [(KINDS[kind], some) for kind, some in sorted(found.items())]
-
-    def _is_new(self, kind: Kind, stored: Stored) -> bool:
-        return (kind.name, stored.record.id) in self.new
 
 
 def _visit_facts(stored: Stored | None) -> facts.VisitFacts | None:

@@ -33,11 +33,11 @@ async def persist(
     changes, parts = await derive(
         connection, unit.taken, unit.merged, unit.cases, unit.settings, cipher, unit.tree
     )
-    new = _joined(chain.from_iterable(taken.new_rows(cipher) for taken in unit.taken))
+    rows = [taken.rows(cipher) for taken in unit.taken]
+    new = _joined(chain.from_iterable(some.new for some in rows))
     households: list[Cte] = []
-    for taken in unit.taken:
-        for kind, part in taken.changed_rows(cipher):
-            (households if kind is HOUSEHOLD else parts).append(part)
+    for kind, part in chain.from_iterable(some.changed for some in rows):
+        (households if kind is HOUSEHOLD else parts).append(part)
     copies = [records.adding(kind, columns, unit.now) for kind, columns in new]
     await let_others_run(count)
     log = MutationLog(unit.now, cipher)

@@ -14,10 +14,9 @@ from typing import Any
 import msgspec
 
 from service.kit.encryption import FieldCipher
-from service.kit.sql import Cte
 from service.runtime.yielding import EVERY, let_others_run
 from service.tallies.deltas import TallyDeltas
-from service.writes.interface import NewRows, ParsedMutations, PreparedMutations, Taker
+from service.writes.interface import NewRows, ParsedMutations, PreparedMutations, Rows, Taker
 from service.writes.log_queries import MutationLog
 from service.writes.mutations import parse_all
 from service.writes.prepared import (
@@ -30,7 +29,6 @@ from service.writes.prepared import (
 from service.writes.read_set import ReadSet
 from sync_protocol import clock
 from sync_protocol.cleaning import clean_columns
-from sync_protocol.kinds import Kind
 from sync_protocol.limits import MAX_MUTATION_BYTES
 from sync_protocol.merge import first_value
 from sync_protocol.messages import Mutation, Verdict
@@ -185,7 +183,7 @@ class TakenVisits(msgspec.Struct):
         )
         changes.new_visits(self.new.author.staff_code, zip(*columns, strict=True), self.now)
 
-    def new_rows(self, cipher: FieldCipher) -> Iterable[NewRows]:
+    def rows(self, cipher: FieldCipher) -> Rows:
         """See `Taken`."""
         new, author, count = self.new, self.new.author, len(self.revs)
         columns: dict[str, Sequence[Any]] = {
@@ -200,11 +198,7 @@ class TakenVisits(msgspec.Struct):
             "offset_ms": [noteworthy_offset(author.offset_ms)] * count,
             **new.fields,
         }
-        return [NewRows(VISIT, columns)]
-
-    def changed_rows(self, cipher: FieldCipher) -> Iterable[tuple[Kind, Cte]]:
-        """None: they are all new."""
-        return ()
+        return Rows([NewRows(VISIT, columns)])
 
     def log(self, log: MutationLog) -> None:
         """See `Taken`."""

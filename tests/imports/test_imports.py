@@ -9,6 +9,7 @@ import pytest
 from service.imports import checking
 from service.privacy.reencrypt import reencrypt
 from service.tallies.recount import differences
+from simulator.places import NOW
 from sync_protocol.vocabulary import LEVELS, Label
 from tests.encrypted import another_key, own_key, use_keys
 from tests.imports.books import CITY, GRID, HOUSEHOLDS, OTHER_GRID, VILLAGE, Rows, small, text_file
@@ -297,7 +298,7 @@ def test_another_countrys_tree_has_its_own_levels() -> None:
         )
     ]
     faults = Faults()
-    world = World(scheme, [""], None, {}, {}, {})  # type: ignore[arg-type]
+    world = World(scheme, [""], NOW, {}, {}, {})
     changes, tally = check_units(rows, world, faults)
     assert [(c.key, c.after["level"], c.after["parent"]) for c in changes] == [
         ("07", "land", None),

@@ -31,7 +31,7 @@ from service.writes import (
     validities,
     visit_columns,
 )
-from service.writes.interface import NewRows
+from service.writes.interface import NewRows, Rows
 from simulator.devices import damage
 from simulator.troubles import LOST_CONNECTIONS, STALLS, TWO_SERVERS
 from sync_protocol import clock
@@ -113,13 +113,13 @@ def never_echo(patch: Patch) -> None:
         return columns | {"echo": [False] * len(columns["id"])}
 
     patch.setattr(merged.records, "columns_of", columns_of)
-    new_rows = visit_columns.TakenVisits.new_rows
+    plain_rows = visit_columns.TakenVisits.rows
 
-    def silent(self: Any, cipher: Any) -> Any:
-        for kind, columns in new_rows(self, cipher):
-            yield NewRows(kind, {**columns, "echo": [False] * len(columns["id"])})
+    def rows(self: Any, cipher: Any) -> Any:
+        [(kind, columns)] = plain_rows(self, cipher).new
+        return Rows([NewRows(kind, {**columns, "echo": [False] * len(columns["id"])})])
 
-    patch.setattr(visit_columns.TakenVisits, "new_rows", silent)
+    patch.setattr(visit_columns.TakenVisits, "rows", rows)
 
 
 def run_the_cursor_ahead(patch: Patch) -> None:
