@@ -15,6 +15,7 @@ summary = Text(
 )
 loses = Text("the tallies and all seals")
 rewrites = ("case_file", "household", "step")
+pace = {"case_file": 32, "household": 2, "step": 1}
 
 STATEMENTS = """
 DROP TABLE tally;

@@ -13,6 +13,7 @@ depends_on = None
 summary = Text("Fills tallies of weeks, cases and quarters from the days and cases.")
 loses = Text("the tallies of weeks and cases")
 rewrites = ("case_file", "tally")
+pace = {"case_file": 8, "tally": 3}
 
 _DAYS = range(1, 8)
 _OPEN = "state IN ('raised','accepted','assigned','handling','returned','reopened')"

@@ -16,6 +16,7 @@ summary = Text(
 )
 loses = Text("the trail, articles, apps and receipts")
 rewrites = ("visit",)
+pace = {"visit": 0.2}
 
 STATEMENTS = (
     "ALTER TABLE cadre ADD COLUMN must_change BOOLEAN DEFAULT false NOT NULL",

@@ -13,6 +13,7 @@ depends_on = None
 summary = Text("Keeps the counts of all duties of a grid in one row.")
 loses = None
 rewrites = ("grid_tally",)
+pace = {"grid_tally": 1.6}
 
 DUTIES = (
     "party_building",

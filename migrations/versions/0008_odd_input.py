@@ -19,6 +19,7 @@ depends_on = None
 summary = Text("Keeps what came of a held mutation beside a copy that can be shown.")
 loses = Text("what came, where only a copy can be shown")
 rewrites = ("held",)
+pace = {"held": 200}
 
 _AT_ONCE = 500
 

@@ -17,6 +17,7 @@ summary = Text(
 )
 loses = Text("when the ends of posts were recorded")
 rewrites = ("case_file",)
+pace = {"case_file": 4.5}
 
 _ASSIGNED = "assigned AND ended_at IS NULL"
 

@@ -13,6 +13,7 @@ summary = Text(
 )
 loses = Text("second factors and one-time codes")
 rewrites = ("refresh_token",)
+pace = {"refresh_token": 14}
 
 
 def upgrade() -> None:

@@ -26,7 +26,7 @@ _SIZES = """
 _NONE = Text("–")
 # The longest word of the heading above ‘yes’ and ‘no’.
 _ANSWER_WIDTH = 10
-_HOW_LONG = {True: Text("for a moment"), False: Text("as long as it takes")}
+_A_MOMENT = Text("for a moment")
 _KEPT_OUT = {
     operations.ROWS: Text("writers of the rows that it changes in {tables}, {how_long}"),
     operations.WRITES: Text("writers of {tables}, {how_long}"),
@@ -114,19 +114,29 @@ async def _planned(
     known = migrations.revisions()[::-1]
     oldest = migrations.compatible_from(item.revision)
     older_go_on = revision is None or known.index(oldest) <= known.index(revision)
-    return Planned(item, sizes, _locks(item), older_go_on)
+    return Planned(item, sizes, _locks(item, sizes), older_go_on)
 
 
-def _locks(item: Declared) -> list[Text]:
-    """Whom a migration keeps out, the strictest last. It is one transaction, so what it has locked
-    stays locked to its end; one that works online does all that takes long before.
+def _how_long(item: Declared, sizes: Sequence[Size]) -> Text:
+    """How long a migration keeps others out: it is one transaction, so what it has locked stays
+    locked to its end; one that works online does all that takes long before.
     """
+    if item.online:
+        return _A_MOMENT
+    seconds = round(sum(item.pace.get(size.name, 0) * size.rows / 1_000_000 for size in sizes))
+    if seconds < 1:
+        return _A_MOMENT
+    return Text("for some {seconds} s, longer where the machine is busy", seconds=seconds)
+
+
+def _locks(item: Declared, sizes: Sequence[Size]) -> list[Text]:
+    """Whom a migration keeps out, the strictest last."""
     strictest: dict[str, str] = {}
     for operation in operations.operations_of(item.revision):
         if operation.table is not None:
             before = strictest.get(operation.table, operations.NO_LOCK)
             strictest[operation.table] = max(before, operation.lock, key=operations.LOCKS.index)
-    how_long = _HOW_LONG[item.online or not item.rewrites]
+    how_long = _how_long(item, sizes)
     found = []
     for lock, text in _KEPT_OUT.items():
         tables = [table for table, kept in strictest.items() if kept == lock]

@@ -28,8 +28,6 @@ from typing import Any
 
 import asyncpg
 import httpx
-from rich.console import Console
-from rich.table import Table
 
 import migrations
 from service.runtime.postgres import as_role, embedded, fresh_database, temporary_folder
@@ -38,6 +36,7 @@ from simulator.throwaway import ROLES
 from sync_protocol.clock import make_stamp
 from sync_protocol.device import Account, Device, Store, Transport
 from sync_protocol.device.transport import Unreachable
+from tests.drills.common import Report, main
 
 # The last commit of the release before: its newest migration is what the present ones must be
 # compatible from.
@@ -58,9 +57,9 @@ def previous_release(folder: Path) -> Iterator[Path]:
         check=False,
     )
     if known.returncode:
-        sys.exit(
-            f"The history of git here lacks commit {PREVIOUS}, the release before: fetch it whole"
-            " (git fetch --unshallow)."
+        raise RuntimeError(
+            f"the history of git here lacks commit {PREVIOUS}, the release before: fetch it whole"
+            " (git fetch --unshallow)"
         )
     archive = folder / "previous.tar"
     with archive.open("wb") as file:
@@ -322,7 +321,7 @@ class Load:
 
 
 async def live_through(
-    before: Release, after: Release, url: str, folder: Path, console: Console
+    before: Release, after: Release, url: str, folder: Path, report: Report
 ) -> tuple[Load, list["Copy"], str]:
     """All steps; what was seen, the copies, and what `gridloop check` says at the end."""
     await before.command("migrate")
@@ -334,7 +333,6 @@ async def live_through(
 
     async def step(name: str) -> None:
         load.step = name
-        console.print(f"{datetime.now(UTC):%H:%M:%S} {name}", highlight=False)
         for _ in range(int(STEP_S * 10)):
             for task in tasks:
                 if task.done():
@@ -365,9 +363,9 @@ async def live_through(
         load.step = "2 the tables are migrated under it"
         began = time.monotonic()
         await after.command("migrate")
-        console.print(
-            f"         migrated in {time.monotonic() - began:.1f} s, to {await revision_of(url)}",
-            highlight=False,
+        report.row(
+            "seconds of migrating under the release before, and the revision",
+            f"{time.monotonic() - began:.1f}, {await revision_of(url)}",
         )
         await step("2 the tables are migrated under it")
         running.append(new := await after.serve())
@@ -395,7 +393,7 @@ async def live_through(
         await asyncio.wait_for(asyncio.gather(*tasks), 60)
         for copy in copies:
             await copy.prove()
-        await verify(load, url)
+        await verify(load, url, report)
         await new.end()
         checked = await after.command("check")
     finally:
@@ -415,7 +413,7 @@ async def revision_of(url: str) -> str:
     return revision
 
 
-async def verify(load: Load, url: str) -> None:
+async def verify(load: Load, url: str, report: Report) -> None:
     """What was acknowledged is there, once."""
     connection = await asyncpg.connect(url)
     kept = await connection.fetchval(
@@ -424,10 +422,11 @@ async def verify(load: Load, url: str) -> None:
     )
     made = await connection.fetchval("SELECT count(*) FROM problem")
     await connection.close()
-    assert kept == load.acknowledged, (
-        f"{load.acknowledged} mutations were acknowledged, {kept} are kept"
-    )
-    assert made == load.problems, f"{load.problems} problems were made, {made} are kept"
+    for what, told_of, there in (
+        ("mutations acknowledged, and kept", load.acknowledged, kept),
+        ("problems answered, and kept", load.problems, made),
+    ):
+        report.row(what, f"{told_of}, {there}", "the same", told_of == there, figure=True)
 
 
 class Copy:
@@ -468,56 +467,45 @@ class Copy:
         await self._client.aclose()
 
 
-def show(load: Load, copies: list[Copy], checked: str, console: Console) -> None:
-    """The table of figures."""
-    table = Table(
-        title=f"two releases over one database: {PREVIOUS[:7]} at {PREVIOUS_REVISION}, and this"
-        f" one at {migrations.revisions()[0]}"
-    )
-    for column, justify in (
-        ("step", "left"),
-        ("answer", "left"),
-        ("by", "left"),
-        ("count", "right"),
-        ("longest, s", "right"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+def told(load: Load, copies: list[Copy], checked: str, report: Report) -> None:
+    """Puts what was seen into the report."""
     for step, seen in load.seen.items():
-        for place, ((kind, release), count) in enumerate(sorted(seen.items())):
-            table.add_row(
-                step if not place else "",
-                kind,
-                release,
-                str(count),
-                f"{load.longest[step]:.2f}" if not place else "",
-            )
-    console.print(table)
+        report.row(
+            f"{step}: requests, and the longest answer, s",
+            f"{seen.total()}, {load.longest[step]:.2f}",
+        )
+        answers = Counter(
+            {f"{kind}, by {release}": count for (kind, release), count in seen.items()}
+        )
+        report.answered(answers, f"phones and apps in step {step}")
     every = sum(load.seen.values(), Counter[tuple[str, str]]())
     asked_again = sum(count for (kind, _), count in every.items() if " 503 " in kind)
-    for line in (
-        f"{every.total()} requests; 503 with Retry-After: {asked_again}; other 5xx: 0",
-        f"{load.acknowledged} mutations acknowledged, all kept once; {load.problems} problems made"
-        " over REST, all kept once",
-        f"{len(copies)} copies pulled from both releases {sum(copy.proofs for copy in copies)}"
-        " times, and proved at the end",
-        f"gridloop check: {checked.strip().splitlines()[-1]}",
-    ):
-        console.print(line, highlight=False)
+    lost = sum(count for (kind, _), count in every.items() if "Error" in kind)
+    # Any other 5xx would have ended the drill.
+    report.row("requests", every.total(), figure=True)
+    report.row("503 with Retry-After", asked_again, figure=True)
+    report.row("connections lost, as a process ended", lost)
+    proofs = sum(copy.proofs for copy in copies)
+    report.row("times that copies proved themselves", proofs, "1 each", proofs >= len(copies))
+    report.row("gridloop check", checked.strip().splitlines()[0])
 
 
-async def drill(url: str, folder: Path, sources: Path, console: Console) -> None:
+async def live(url: str, folder: Path, sources: Path, report: Report) -> None:
     """Both releases over a fresh database of the server at `url`."""
     database = await fresh_database(url, "releases")
     service = as_role(database, ROLES.service)
     before = Release("the release before", sources, service, database, folder)
     after = Release("this release", ROOT, service, database, folder)
-    load, copies, checked = await live_through(before, after, database, folder, console)
-    show(load, copies, checked, console)
+    load, copies, checked = await live_through(before, after, database, folder, report)
+    told(load, copies, checked, report)
 
 
-def main() -> None:
+def drill() -> Report:
     """The drill, over a server of its own."""
-    console = Console(width=140)
+    report = Report(
+        f"Two releases over one database: {PREVIOUS[:7]} at {PREVIOUS_REVISION}, and this one at"
+        f" {migrations.revisions()[0]}; {PHONES} phones, {WRITERS} apps, {COPIES} copies"
+    )
     assert migrations.compatible_from(migrations.revisions()[0]) == PREVIOUS_REVISION, (
         "the release before may not run over the present tables"
     )
@@ -526,8 +514,9 @@ def main() -> None:
         url = stack.enter_context(
             embedded(stack.enter_context(temporary_folder("gridloop-drill-")), CONFIG)
         )
-        asyncio.run(drill(url, Path(name), sources, console))
+        asyncio.run(live(url, Path(name), sources, report))
+    return report
 
 
 if __name__ == "__main__":
-    main()
+    main(drill)

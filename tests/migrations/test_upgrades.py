@@ -22,7 +22,8 @@ import migrations
 from migrations import operations
 from service.app import create_app
 from service.kit.database_errors import TablesTooNew
-from service.runtime import failpoints, tables, tables_watch
+from service.kit.localization import in_language
+from service.runtime import failpoints, migration_plan, tables, tables_watch
 from service.runtime.postgres import as_role
 from simulator.places import PASSWORD
 from simulator.throwaway import ROLES
@@ -552,6 +553,25 @@ async def test_a_plan_says_how_large_the_tables_are_that_are_rewritten(
         )
         assert "4,321" in shown.output, shown.output
         assert "0011" not in shown.output
+        [planned] = (await migration_plan.plan(url, "0010")).forward
+        assert [*map(str, planned.locks)] == [
+            "everybody from post, device, server, case_file, for a moment"
+        ]
+        # Of a large one it says for how long others would be kept out.
+        connection = await asyncpg.connect(url)
+        await connection.execute(
+            "UPDATE pg_class SET reltuples = 20000000 WHERE relname = 'case_file'"
+        )
+        await connection.close()
+        [planned] = (await migration_plan.plan(url, "0010")).forward
+        seconds = round(20 * planned.declared.pace["case_file"])
+        assert f"for some {seconds} s" in planned.locks[0]
+        assert f"约 {seconds} 秒" in in_language(planned.locks[0], "zh")
+
+
+def test_a_migration_that_keeps_others_out_says_how_fast_it_is() -> None:
+    slow = [item for item in migrations.declared() if not item.online]
+    assert [item.revision for item in slow if item.pace.keys() != {*item.rewrites}] == []
 
 
 async def test_the_way_to_a_revision_and_back(gridloop: Command, server: str) -> None:
