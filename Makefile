@@ -33,6 +33,7 @@ bench: $(READY)
 	$(BIN)/python -m tests.bench.fairness
 	$(BIN)/python -m tests.bench.check --keep $(BENCH)
 	$(BIN)/python -m tests.bench.log_rewrite --keep $(BENCH)
+	$(BIN)/python -m tests.bench.roster_import
 
 # Requests made up from the OpenAPI document, ten minutes for each of three roles.
 fuzz: $(READY)

@@ -299,6 +299,13 @@ def build_index(name: str, table: str, behind: str, unique: bool = False) -> Non
     """Builds an index while others write. To be called outside of a transaction; what a killed one
     left half built is built anew.
     """
+    statement = (
+        f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY IF NOT EXISTS {name}"
+        f" ON {table} {behind}"
+    )
+    if op.get_context().as_sql:
+        op.execute(statement)
+        return
     if _value(
         "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(:name)"
         " AND NOT indisvalid)",
@@ -309,9 +316,6 @@ def build_index(name: str, table: str, behind: str, unique: bool = False) -> Non
     limit = _value("SHOW lock_timeout")
     op.execute("SET lock_timeout = 0")
     try:
-        op.execute(
-            f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY IF NOT EXISTS {name}"
-            f" ON {table} {behind}"
-        )
+        op.execute(statement)
     finally:
         op.execute(f"SET lock_timeout = '{limit}'")

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from migrations import driver_url, mark
+from migrations import MARK, driver_url, mark
 from migrations.operations import read
 from service.kit.database_limits import UNLIMITED
 from service.kit.localization import in_language
@@ -29,6 +29,8 @@ from sync_protocol.texts import Text
 LOCK_MS = 500
 _PAUSE_S = 1.0
 _TRIES = 300
+# Longer than a request waits for a lock.
+_TRIES_FOR_WRITERS = 20
 # A lock that was not there in time, and one for which others waited in another order.
 _IN_THE_WAY = ("55P03", "40P01")
 _HELD = text("""
@@ -49,8 +51,28 @@ def note(
     """Writes into the database which releases may run over the tables that a migration left, in its
     transaction.
     """
+    assert ctx.connection is not None
     for revision in heads:
+        if step.is_upgrade and ctx.connection.scalar(text(f"SELECT {MARK}")) != mark(revision):
+            _wait_for_writers(ctx.connection)
         ctx.impl.execute(f"COMMENT ON TABLE alembic_version IS '{mark(revision)}'")
+
+
+def _wait_for_writers(connection: Connection) -> None:
+    """Waits until all transactions have ended that began over the tables as they were marked
+    before, and lets no other begin until this one is through: what writes reads the mark first. So
+    nothing is written over tables that are declared too new for it.
+
+    Some of them may wait for what this migration holds: they give up before it does.
+    """
+    for left in range(_TRIES_FOR_WRITERS, -1, -1):
+        try:
+            with connection.begin_nested():
+                connection.execute(text("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"))
+            return
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _IN_THE_WAY or not left:
+                raise
 
 
 def run(connection: Connection) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import asyncpg
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.middleware.gzip import GZipMiddleware
 from fastapi_offline import FastAPIOffline
 from starlette.routing import BaseRoute
 
 from service import health, openapi
+from service.accounts import handover, people, posts, tied_households
 from service.accounts import routes as accounts
 from service.app_api import routes as app_api
 from service.articles import routes as articles
@@ -26,6 +26,7 @@ from service.history import routes as history
 from service.households import routes as households
 from service.http.access_log import AccessLog, id_of_request, new_id
 from service.http.account_limit import AccountLimit
+from service.http.compression import Compression
 from service.http.etags import ETags
 from service.http.forwarded import Strangers
 from service.http.head_as_get import HeadAsGet
@@ -39,25 +40,28 @@ from service.identity import routes as identity
 from service.identity.attempts import Attempts
 from service.identity.passwords import Passwords
 from service.identity.tokens import Tokens
+from service.imports import routes as imports
+from service.imports.importer import Importer
 from service.inbox import routes as inbox
 from service.inbox.retry_held import keep_retrying
 from service.kit import errors
 from service.kit.database import Database, open_pool
-from service.kit.encryption_queries import refuse_unknown_keys
 from service.kit.errors import Problem
 from service.kit.settings import Settings
 from service.kit.state import State
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
+from service.organisation import change_routes as unit_changes
 from service.organisation import routes as units
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
 from service.problems import routes as problems
 from service.runtime.clocks import ClockWatch, RightClock
 from service.runtime.concurrency import ConcurrencyLimit
+from service.runtime.tables import look
 from service.runtime.tables_watch import FittingTables, TablesWatch
 from service.runtime.write_probe import WriteProbe
-from service.summaries import cadre_report, reports
+from service.summaries import cadre_report, reports, seal_routes
 from service.summaries import routes as summaries
 from service.sync import routes as sync
 from service.sync.bypass import SyncBypass
@@ -77,7 +81,7 @@ Sign in at `/v1/auth/token` and send the access token as `Authorization: Bearer 
 - Reads carry an `ETag`; with `If-None-Match` what has not changed is answered 304.
 - A POST with an `Idempotency-Key` can be sent again when its answer was lost: it happens once.
 - Bodies may come, and answers go, as gzip; a body has at most 1 MiB, the sync 2 MiB, the
-  form of a sign-in 64 KiB, inflated.
+  form of a sign-in 64 KiB, the files of an import 32 MiB, inflated.
 - Every answer has an `X-Request-ID`, which the server's log knows, but for exchanges that are
   only asked to come again.
 - Errors are `application/problem+json` (RFC 9457). The `type` is `/problems/` and one of these:
@@ -99,19 +103,11 @@ async def look_at_database(
 
     A database that is down, or has no tables yet, is asked again at the first sign-in.
     """
-    if settings.has_keys:
-        _ = settings.keyring
     try:
-        async with database.transaction() as connection:
-            await tables.look(connection)
-            wrong = tables.tables.wrong
-            if wrong is not None:
-                if tables.too_new is None:  # it has said so
-                    log.error("%s", wrong)
-                return
-            await refuse_unknown_keys(connection, settings)
-        if clock is not None:
-            await clock.look_if_possible(database)
+        found = await look(database.reading(), settings, None if clock is None else clock.look)
+        tables.note(found)
+        if found.wrong is not None and found.too_new is None:  # of that the watch has told
+            log.error("%s", found.wrong)
     except (Problem, asyncpg.PostgresError) as error:
         log.warning(
             "whether the database has its tables, and the keys are its own, is asked later: %r",
@@ -124,14 +120,20 @@ _ROUTERS = (
     account_routes.router,
     otp_routes.router,
     accounts.router,
+    people.router,
+    posts.router,
+    tied_households.router,
+    handover.router,
     sync.router,
     inbox.router,
     problems.router,
     summaries.router,
+    seal_routes.router,
     reports.router,
     cadre_report.router,
     loop.router,
     units.router,
+    unit_changes.router,
     households.router,
     visits.router,
     history.router,
@@ -140,6 +142,7 @@ _ROUTERS = (
     privacy.router,
     erasures.router,
     audit.router,
+    imports.router,  # before the ledgers, whose paths are like one of its own
     ledgers.router,
     health.router,
 )
@@ -193,9 +196,9 @@ def create_app(
             looked_up,
             init=timelines.keep,
         )
-        database = Database(pool, analysis, sync)
+        database = Database(pool, analysis, sync, app.state.tables.look_first)
         await look_at_database(database, settings, app.state.tables, clock)
-        await app.state.write_probe.look(database)
+        first_probe = await app.state.write_probe.begin(database)
         app.state.gridloop = State(
             settings,
             database,
@@ -204,6 +207,7 @@ def create_app(
             Attempts(database, settings),
             Passwords(),
             Exchanges(database, settings),
+            importer := Importer(),
         )
 
         def stamp() -> datetime:
@@ -218,7 +222,10 @@ def create_app(
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         watching = asyncio.create_task(app.state.tables.keep(database))
         probing = asyncio.create_task(app.state.write_probe.keep(database))
-        tasks: list[asyncio.Task[None]] = [releasing, noting, checking, watching, probing]
+        importing = asyncio.create_task(importer.keep(database, settings, stamp))
+        tasks: list[asyncio.Task[None]] = [
+            *(releasing, noting, checking, watching, first_probe, probing, importing)
+        ]
         if clock is not None:
             tasks.append(asyncio.create_task(clock.keep(database)))
         try:
@@ -264,7 +271,7 @@ def create_app(
     app.add_middleware(RequestBodies)
     app.add_middleware(errors.CatchAll)
     app.add_middleware(ETags)
-    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)
+    app.add_middleware(Compression, minimum_size=1_000, compresslevel=4)
     app.add_middleware(RightClock)
     app.add_middleware(FittingTables)
     app.add_middleware(HeadAsGet)

@@ -7,6 +7,7 @@ from service.audit import models as audit
 from service.cases import models as cases
 from service.http import models as http
 from service.identity import models as identity
+from service.imports import models as imports
 from service.organisation import models as roster
 from service.privacy import models as privacy
 from service.records import models as records
@@ -20,6 +21,7 @@ ROOMS = (
     audit,
     http,
     identity,
+    imports,
     cases,
     privacy,
     records,

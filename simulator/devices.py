@@ -1,6 +1,8 @@
 """The phones of the simulation, and whose they are."""
 
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +41,14 @@ CADRES = [
     Cadre(CONTACT, GRIDS, "ties", 0.6),
     Cadre(NEIGHBOUR, [ELSEWHERE + "001"], "few", 0.4),
 ]
+
+
+def damage(path: str | Path, sql: str, *values: object) -> int:
+    """Changes a phone's file from outside, as a fault of its disk or of its app would; returns how
+    many rows.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        return file.execute(sql, values).rowcount
 
 
 class SimDevice:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from service.kit.encrypted_values import conflict_value, log_row, verdict_rest
 from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
-from service.records.queries import _load_sql, stored_from
+from service.records.queries import load_sql, stored_from
 from service.tallies.recount import differences
 from service.writes.log_queries import read_bodies
 from simulator.devices import EVERY_GRID
 from simulator.history import check, check_accounted, check_revisions, content_of, content_of_body
 from simulator.knowledge import check_what_knew_all_stands
 from simulator.troubles import check_asked
+from simulator.units import SPELLS, Units
 from simulator.visible import EVERY_POST, Post, expected_copy
 from sync_protocol.clock import TOLERANCE_MS, make_stamp, stamp_ms
 from sync_protocol.messages import Change, canonical_json
@@ -43,6 +44,7 @@ class Ending:
         self._log: Log = []
         self._records: dict[tuple[str, str], dict[str, Any]] = {}
         self._posts: dict[str, list[Post]] = defaultdict(list)
+        self._units = Units()
 
     async def check(self) -> None:
         """All promises, one after the other."""
@@ -116,10 +118,11 @@ class Ending:
         self._log = [
             _decrypted_line(cipher, row, body.text) for row, body in zip(rows, bodies, strict=True)
         ]
+        self._units = Units(await connection.fetch(SPELLS))
         for row in await connection.fetch(EVERY_POST):
             self._posts[row["staff_code"]].append(Post(*row[1:]))
         for kind in KINDS.values():
-            for row in await connection.fetch(_load_sql(kind).partition(" WHERE ")[0]):
+            for row in await connection.fetch(load_sql(kind).partition(" WHERE ")[0]):
                 stored = stored_from(row, kind, cipher)
                 self._records[kind.name, row["id"]] = {
                     "grid": stored.record.grid,
@@ -139,7 +142,7 @@ class Ending:
         holding = {
             content_of(mutation)
             for device in self._sim.devices
-            for mutation in device.device.store._mutations("", ())
+            for mutation in device.device.store.written()
         }
         gone_with_phones = any(device.restored for device in self._sim.devices)
         for item in self._sim.written:
@@ -151,18 +154,15 @@ class Ending:
                 check(gone_with_phones, f"nothing is lost: {item.content[:200]}")
 
     async def _revisions(self) -> None:
-        rows = await self._pool.fetch(
-            "SELECT grid, rev FROM counter WHERE grid = ANY($1)", EVERY_GRID
-        )
+        grids = [*EVERY_GRID, *self._sim.made_grids]
+        rows = await self._pool.fetch("SELECT grid, rev FROM counter WHERE grid = ANY($1)", grids)
         heads = {row["grid"]: row["rev"] for row in rows}
         taken = [
             (row["grid"], row["rev"])
             for row in self._log
             if row["rev"] is not None and row["grid"] in heads
         ]
-        rows = await self._pool.fetch(
-            "SELECT grid, rev FROM departure WHERE grid = ANY($1)", EVERY_GRID
-        )
+        rows = await self._pool.fetch("SELECT grid, rev FROM departure WHERE grid = ANY($1)", grids)
         check_revisions(heads, taken + [(row["grid"], row["rev"]) for row in rows])
 
     def _clocks(self) -> None:
@@ -206,7 +206,7 @@ class Ending:
             posts = [
                 post
                 for post in self._posts[author]
-                if grid.startswith(post.unit) and post.at(moment)
+                if self._units.under(post.unit, grid, moment) and post.at(moment)
             ]
             writing = [post for post in posts if post.role in _VISITS]
             tied = [post for post in posts if post.role in _BY_TIES]
@@ -249,7 +249,12 @@ class Ending:
             pending = [view for view in device.device.records() if view.pending]
             check(not pending, f"{device.name} still waits for what came long ago: {pending[:3]}")
             shown = expected_copy(
-                self._records, device.staff_code, self._posts[device.staff_code], now, own_work_from
+                self._records,
+                device.staff_code,
+                self._posts[device.staff_code],
+                now,
+                own_work_from,
+                self._units,
             )
             mine = {
                 (change.kind, change.id): change

@@ -15,8 +15,9 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.writes.log_queries import read_bodies
 from simulator.history import canonical, check, content_of, content_of_body, same
+from sync_protocol.kinds import Policy
 from sync_protocol.messages import Mutation
-from sync_protocol.records import KINDS, Policy
+from sync_protocol.records import KINDS
 
 if TYPE_CHECKING:
     from simulator.devices import SimDevice

@@ -22,7 +22,8 @@ from service.app import create_app
 from service.kit.database import Database
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role
-from service.sync.exchange import Exchange, Exchanges
+from service.sync.exchange import Exchanges
+from service.sync.push import ExchangeResult
 from simulator.database_proxy import Failure, Moment, Proxy, proxied
 from simulator.throwaway import ROLES
 from sync_protocol.cursor import sign_cursor, verify_cursor
@@ -52,16 +53,17 @@ class OlderExchanges(Exchanges):
     where those of older servers did.
     """
 
-    async def _pull(self, exchange: Exchange) -> bytes:
-        answer = msgspec.json.decode(await super()._pull(exchange))
+    async def _pull(self, result: ExchangeResult) -> bytes:
+        answer = msgspec.json.decode(await super()._pull(result))
         answer.pop("rules", None)
         for change in answer["changes"]:
             for name in _NEWER_KEYS:
                 change.pop(name, None)
-        cursor = verify_cursor(answer["cursor"], exchange.look.key)
+        key = result.state.snapshot.key
+        cursor = verify_cursor(answer["cursor"], key)
         assert cursor is not None
         cursor.staff_code, cursor.registered_ms, cursor.timeline = "", 0, ""
-        answer["cursor"] = sign_cursor(cursor, exchange.look.key)
+        answer["cursor"] = sign_cursor(cursor, key)
         return msgspec.json.encode(answer)
 
 

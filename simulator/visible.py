@@ -4,9 +4,12 @@ oracle for views and rights.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sync_protocol import lifecycle
+
+if TYPE_CHECKING:
+    from simulator.units import Units
 
 Records = Mapping[tuple[str, str], Mapping[str, Any]]
 
@@ -47,26 +50,31 @@ class Post(NamedTuple):
         )
 
 
-def view_of(posts: Iterable[Post], grid: str, now: datetime) -> str | None:
+def view_of(posts: Iterable[Post], grid: str, now: datetime, units: "Units") -> str | None:
     """The widest view that the present posts give of a grid: `full`, `reduced` or `tied`."""
-    roles = {post.role for post in posts if post.at(now) and grid.startswith(post.unit)}
+    roles = {post.role for post in posts if post.at(now) and units.under(post.unit, grid, now)}
     if roles & _WORKS:
         return "full"
     return "reduced" if roles & _SUPERVISES else "tied" if "contact_member" in roles else None
 
 
 def assigned_to(
-    records: Records, staff_code: str, posts: Iterable[Post], now: datetime, own_work_from: str
+    records: Records,
+    staff_code: str,
+    posts: Iterable[Post],
+    now: datetime,
+    own_work_from: str,
+    units: "Units",
 ) -> set[str]:
     """The problems in the hands of a cadre, or of a unit below one of the cadre's posts elsewhere,
     by an assignment that stands.
 
     `own_work_from`: the stamp from which nobody verifies the own resolution.
     """
-    units = tuple(post.unit for post in posts if post.at(now))
+    tops = tuple(post.unit for post in posts if post.at(now))
     found = set()
     for (kind, id), record in records.items():
-        if kind != "problem" or not units:
+        if kind != "problem" or not tops:
             continue
         steps = [
             lifecycle.Step(step, other["stamp"], other["created_by"], other["fields"])
@@ -79,28 +87,36 @@ def assigned_to(
             record["created_by"],
             steps,
             own_work_from=own_work_from,
+            above=units.parent,
         )
-        elsewhere = tuple(unit for unit in units if not record["grid"].startswith(unit))
-        mine = case.handler_cadre == staff_code or case.handler_unit.startswith(elsewhere)
+        elsewhere = [top for top in tops if not units.under(top, record["grid"], now)]
+        mine = case.handler_cadre == staff_code or any(
+            units.under(top, case.handler_unit, now) for top in elsewhere
+        )
         if mine and case.assigned and case.ended_at is None:
             found.add(id)
     return found
 
 
 def expected_copy(
-    records: Records, staff_code: str, posts: Iterable[Post], now: datetime, own_work_from: str
+    records: Records,
+    staff_code: str,
+    posts: Iterable[Post],
+    now: datetime,
+    own_work_from: str,
+    units: "Units",
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """The fields of every living record that a cadre's phone is shown, by kind and id;
     `own_work_from` as in `assigned_to`.
     """
     posts = list(posts)
-    assigned = assigned_to(records, staff_code, posts, now, own_work_from)
+    assigned = assigned_to(records, staff_code, posts, now, own_work_from, units)
     found = {}
     for (kind, id), record in records.items():
         if record["deleted"]:
             continue
         fields = record["fields"]
-        view = view_of(posts, record["grid"], now)
+        view = view_of(posts, record["grid"], now, units)
         problem = id if kind == "problem" else fields.get("problem_id") if kind == "step" else None
         is_tied = view == "tied" and _is_tied(records, kind, record, staff_code)
         if view in ("full", "reduced") or is_tied or problem in assigned:

@@ -7,7 +7,7 @@ from simulator.devices import CONTACT, ELSEWHERE, GRIDS, NEIGHBOUR, SECRETARY, S
 from simulator.history import check
 from simulator.places import TOWNSHIP
 from sync_protocol.device import Device
-from sync_protocol.device.device import moment_at
+from sync_protocol.moments import moment_at
 
 if TYPE_CHECKING:
     from simulator.simulation import Simulation
@@ -245,4 +245,4 @@ class Writer:
 
 def new_id(phone: Device) -> str:
     """An id for a new record."""
-    return phone._id_for("visit", {}, GRIDS[0])
+    return phone.id_for("visit", {}, GRIDS[0])

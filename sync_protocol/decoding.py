@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from sync_protocol import lenient, limits
+from sync_protocol.cleaning import UNREADABLE
 from sync_protocol.clock import are_stamps, is_stamp
-from sync_protocol.fields import read_moment
 from sync_protocol.ids import UUID_FORM, are_uuids
 from sync_protocol.messages import (
     MAX_PAGE_RECORDS,
@@ -26,7 +26,7 @@ from sync_protocol.messages import (
     SyncRequest,
     VerifyRequest,
 )
-from sync_protocol.records import UNREADABLE
+from sync_protocol.moments import read_moment
 from sync_protocol.texts import Text, text_of
 from sync_protocol.version import PROTOCOL
 

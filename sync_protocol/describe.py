@@ -4,9 +4,11 @@ problem.
 
 from pathlib import Path
 
-from sync_protocol.fields import Choice, FieldType, Moment, Named, SetOf, Text, Whole
+from sync_protocol.fields import Choice, FieldType, Named, Text, Whole
 from sync_protocol.lifecycle import OPEN, TRANSITIONS
+from sync_protocol.moments import Moment
 from sync_protocol.records import KINDS
+from sync_protocol.sets import SetOf
 from sync_protocol.vocabulary import ACTIONS, STATES
 
 PROTOCOL_MD = Path(__file__).parent / "PROTOCOL.md"

@@ -10,17 +10,11 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from sync_protocol import periods
 from sync_protocol.ids import UUID_FORM, are_uuids
 from sync_protocol.limits import whole
-from sync_protocol.text_forms import all_match
 from sync_protocol.texts import Text as Sentence
-from sync_protocol.texts import text_of
 
 type_names = {
     str: Sentence("text"),
@@ -35,15 +29,7 @@ type_names = {
 # at the end of words.
 STRIPPED = " \t\r\n\f\v\u3000"
 
-_CANONICAL_MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII
-)
-_MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?([Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII
-)
-_FIRST_MOMENT, _END_OF_MOMENTS = f"{periods.FIRST_YEAR}-", f"{periods.LAST_YEAR + 1}-"
 _PLACE_KEYS = frozenset({"lat", "lon", "accuracy"})
-_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class InvalidValue(ValueError):
@@ -165,99 +151,6 @@ class Id(FieldType):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment(FieldType):
-    """An RFC 3339 time with its offset, kept as UTC with milliseconds: `2026-11-24T01:00:00.123Z`.
-
-    `event` marks the time of something that happened, which is corrected by the phone's clock
-    offset (promise 6): only then can it be seen whether it lies in the years that count.
-    """
-
-    event: bool = False
-
-    def clean(self, value: Any) -> str:
-        if type(value) is not str:
-            raise invalid_type(Sentence("a time"), value)
-        if _CANONICAL_MOMENT.fullmatch(value) and _is_day(value[:10]):
-            return value
-        found = _MOMENT.fullmatch(value)
-        if found is None:
-            raise InvalidValue(
-                Sentence("is no time with an offset; write it like 2026-11-24T09:00:00+08:00")
-            )
-        if not found[1]:
-            raise InvalidValue(Sentence("has no offset; write it like 2026-11-24T09:00:00+08:00"))
-        moment = read_moment(value)
-        if moment is None:
-            raise InvalidValue(
-                Sentence("is no time that exists; write it like 2026-11-24T09:00:00+08:00")
-            )
-        if not self.event and not periods.FIRST_YEAR <= moment.year <= periods.LAST_YEAR:
-            raise InvalidValue(OUTSIDE_THE_YEARS)
-        return canonical_moment(moment)
-
-    def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
-        if not all_match(values, b"0000-00-00T00:00:00.000Z"):
-            return None
-        tens = (
-            max([value[14] for value in values]),
-            max([value[17] for value in values]),
-        )  # of minutes and seconds
-        return (
-            values
-            if max(tens) < "6" and all(map(_is_hour, {value[:13] for value in values}))
-            else None
-        )
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "format": "date-time"}
-
-
-@lru_cache(maxsize=4_096)
-def _is_day(text: str) -> bool:
-    """Whether there is such a day, in the years that count."""
-    try:
-        return periods.FIRST_YEAR <= datetime.fromisoformat(text).year <= periods.LAST_YEAR
-    except ValueError:
-        return False
-
-
-def _is_hour(text: str) -> bool:
-    """Whether there is such an hour, in the years that count; it has the form `2026-11-24T09`."""
-    return text[11:] < "24" and _is_day(text[:10])
-
-
-OUTSIDE_THE_YEARS = Sentence(
-    "lies outside the years {first} to {last}", first=periods.FIRST_YEAR, last=periods.LAST_YEAR
-)
-
-
-def is_in_the_years(moment: str) -> bool:
-    """Whether a canonical moment lies in the years that count."""
-    return _FIRST_MOMENT <= moment < _END_OF_MOMENTS
-
-
-def read_moment(text: str) -> datetime | None:
-    """An RFC 3339 time, its seconds may be left out, in UTC if it has an offset; None if it is
-    none, or there is no such time.
-    """
-    found = _MOMENT.fullmatch(text)
-    if found is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.upper())
-        return moment.astimezone(UTC) if found[1] else moment
-    except (ValueError, OverflowError):
-        return None
-
-
-def canonical_moment(moment: datetime) -> str:
-    """A timezone-aware moment in the wire's canonical form, cut to whole milliseconds."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-@dataclass(frozen=True, slots=True)
 class Choice(FieldType):
     """One word of a closed list; `policy_order` of `most_severe` is the order of the list."""
 
@@ -270,7 +163,7 @@ class Choice(FieldType):
             raise InvalidValue(
                 Sentence(
                     "is ‘{value}’; use one of {words}",
-                    value=_shorten(value),
+                    value=shortened(value),
                     words=", ".join(self.words),
                 )
             )
@@ -409,130 +302,6 @@ class Named(FieldType):
         return {"type": "string", "pattern": f"^{self.pattern}$", "examples": [self.example]}
 
 
-@dataclass(frozen=True, slots=True)
-class Week(FieldType):
-    """An ISO week, `2026-W47`."""
-
-    def clean(self, value: Any) -> str:
-        return _period(value, periods.week, Sentence("an ISO week like 2026-W47"))
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^\d{4}-W\d{2}$", "examples": ["2026-W47"]}
-
-
-@dataclass(frozen=True, slots=True)
-class Month(FieldType):
-    """A month, `2026-11`."""
-
-    def clean(self, value: Any) -> str:
-        return _period(value, periods.month, Sentence("a month like 2026-11"))
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^\d{4}-\d{2}$", "examples": ["2026-11"]}
-
-
-def _period(value: Any, parse: Any, wanted: str) -> str:
-    if type(value) is not str:
-        raise invalid_type(wanted, value)
-    try:
-        return str(parse(value).name)
-    except ValueError as error:
-        raise InvalidValue(Sentence("is wrong: {why}", why=text_of(error))) from None
-
-
-class SetChange(NamedTuple):
-    """What a mutation does to a set: elements added and elements removed, each sorted and without
-    repeats.
-    """
-
-    add: tuple[str, ...] = ()
-    remove: tuple[str, ...] = ()
-
-    def wire(self) -> dict[str, list[str]]:
-        """As it stands in a mutation."""
-        return {
-            key: list(items) for key, items in (("add", self.add), ("remove", self.remove)) if items
-        }
-
-
-_ONLY_ADD = {("add",)}
-_SET_KEYS = frozenset({"add", "remove"})
-SET_CHANGE = Sentence('an object like {"add": […], "remove": […]}')
-
-
-@dataclass(frozen=True, slots=True)
-class SetOf(FieldType):
-    """A set of at most `max` elements; a mutation changes it by `{"add": […], "remove": […]}`, a
-    record holds the sorted list.
-    """
-
-    item: FieldType
-    max: int = 50
-
-    def clean(self, value: Any) -> SetChange:
-        """The change that a mutation asks for."""
-        if type(value) is not dict:
-            raise invalid_type(SET_CHANGE, value)
-        if len(value) == 1 and "add" in value:
-            return SetChange(self._items(value["add"]))
-        if not value.keys() <= _SET_KEYS:
-            unknown = min(value.keys() - _SET_KEYS)
-            raise InvalidValue(
-                Sentence("has the unknown key ‘{key}’; use add and remove", key=_shorten(unknown))
-            )
-        change = SetChange(self._items(value.get("add", [])), self._items(value.get("remove", [])))
-        if change.add and change.remove and (both := set(change.add) & set(change.remove)):
-            raise InvalidValue(
-                Sentence(
-                    "adds and removes ‘{value}’ at once; do one of the two",
-                    value=_shorten(min(both)),
-                )
-            )
-        return change
-
-    def clean_many(self, values: Sequence[Any]) -> Sequence[Any] | None:
-        """Only for additions, which are all that a new record brings."""
-        if {*map(type, values)} != {dict} or {*map(tuple, values)} != _ONLY_ADD:
-            return None
-        added = [value["add"] for value in values]
-        if {*map(type, added)} != {list} or max(map(len, added)) > self.max:
-            return None
-        items = [*chain.from_iterable(added)]
-        if items and self.item.clean_many(items) != items:
-            return None
-        return [*map(_addition, map(tuple, added))]
-
-    def _items(self, value: Any) -> tuple[str, ...]:
-        if type(value) is not list:
-            raise invalid_type(Sentence("a list"), value)
-        if len(value) > self.max:
-            raise InvalidValue(
-                Sentence(
-                    "names {count} elements, at most {max} fit", count=len(value), max=self.max
-                )
-            )
-        if len(value) < 2:
-            return (self.item.clean(value[0]),) if value else ()
-        return tuple(sorted({self.item.clean(item) for item in value}))
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.item.schema(), "uniqueItems": True}
-
-    def change_schema(self) -> dict[str, Any]:
-        """JSON Schema of the change in a mutation."""
-        items = {"type": "array", "items": self.item.schema(), "maxItems": self.max}
-        return {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {"add": items, "remove": items},
-        }
-
-
-@lru_cache(maxsize=10_000)
-def _addition(items: tuple[str, ...]) -> SetChange:
-    return SetChange(tuple(sorted({*items})))
-
-
 _SHA256_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 SHA256 = Named(Sentence("sha-256 in hex"), "[0-9a-f]{64}", _SHA256_EXAMPLE, lower=True)
 UNIT_CODE = Named(
@@ -541,7 +310,7 @@ UNIT_CODE = Named(
 STAFF_CODE = Named(Sentence("staff code"), r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", "W150221100201001-1")
 
 
-def _shorten(text: str, limit: int = 40) -> str:
+def shortened(text: str, limit: int = 40) -> str:
     """The beginning of a text that somebody sent, fit for an error message."""
     shown = text.encode("utf-8", "replace").decode()[:limit]
     return "".join(char if char.isprintable() else "�" for char in shown) + (

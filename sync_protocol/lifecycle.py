@@ -6,11 +6,13 @@ moment does not allow stays in the history as ineffective, with the reason; it i
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
 
+from sync_protocol.clock import is_stamp, stamp_ms
+from sync_protocol.periods import day_of, day_of_ms
 from sync_protocol.texts import Text, Word
 from sync_protocol.vocabulary import ACTIONS, CODE_LENGTH, STATES
 
@@ -36,7 +38,14 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], str | None]] = {
     "note": (frozenset(STATES), None),
 }
 
-_UP = sorted(CODE_LENGTH.values())
+# The end of the year 9998: no clock is right beyond.
+_LATEST_MS = 253_370_764_800_000
+_UP = sorted(CODE_LENGTH.values(), reverse=True)
+
+
+def unit_above(code: str, day: date | None = None) -> str | None:
+    """The unit right above another as its code says, whatever the day; None above the city."""
+    return next((code[:length] for length in _UP if length < len(code)), None)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -48,6 +57,15 @@ class Step(msgspec.Struct, frozen=True):
     stamp: str
     by: str
     fields: Mapping[str, Any]
+
+    @property
+    def day(self) -> date:
+        """The day in Asia/Shanghai on which it was written; of a phone's own step that has no stamp
+        yet, the first of all days.
+        """
+        if not is_stamp(self.stamp):
+            return date.min
+        return day_of_ms(min(stamp_ms(self.stamp), _LATEST_MS))
 
     @property
     def action(self) -> str:
@@ -109,7 +127,8 @@ class Case(msgspec.Struct):
 
 
 Limit = Callable[[str, str], str]
-MayExtend = Callable[[str, str], bool]
+MayExtend = Callable[[str, str, date], bool]
+Above = Callable[[str, date], str | None]
 
 
 def fold(
@@ -120,29 +139,32 @@ def fold(
     limit: Limit | None = None,
     may_extend: MayExtend | None = None,
     own_work_from: str | None = None,
+    above: Above = unit_above,
 ) -> Case:
     """Where a problem with these fields, raised in `grid` by `raised_by`, stands after `steps` (in
     any order).
 
     `limit(raised_at, severity)` gives the due moment; a phone without the calendar leaves it out
-    and `due` stays empty unless extended. `may_extend(staff_code, handler_unit)` says whether a
-    cadre stands above the handler; left out, anyone does. `own_work_from`: the stamp from which
+    and `due` stays empty unless extended. `may_extend(staff_code, handler_unit, day)` says whether
+    a cadre stands above the handler; left out, anyone does. `own_work_from`: the stamp from which
     nobody verifies the own resolution, as the server tells; left out, the rule does not hold.
+    `above(unit, day)` gives the unit right above another on a day of Asia/Shanghai; left out, as
+    codes say.
     """
     raised_at = fields.get("raised_at")
     severity = fields.get("severity") or "ordinary"
     case = Case(
         state="raised",
-        handler_unit=grid[: CODE_LENGTH["village"]],
+        handler_unit=above(grid, day_of(raised_at) if raised_at else date.min) or grid,
         raised_at=raised_at,
         raised_by=raised_by,
         due=limit(raised_at, severity) if limit and raised_at else None,
     )
     below: list[str] = []
     for step in sorted(steps, key=lambda step: (step.stamp, step.id)):
-        why = _refusal(case, step, may_extend, own_work_from)
+        why = _refusal(case, step, may_extend, own_work_from, above)
         if why is None:
-            _take(case, step, below)
+            _take(case, step, below, above)
         case.history.append(Entry(step, case.state, why))
     return case
 
@@ -153,6 +175,7 @@ def next_actions(
     stamp: str,
     may_extend: MayExtend | None = None,
     own_work_from: str | None = None,
+    above: Above = unit_above,
 ) -> list[str]:
     """The actions that a cadre could take at a stamp so that they would have an effect; what they
     need besides is left open.
@@ -162,14 +185,18 @@ def next_actions(
         action
         for action in TRANSITIONS
         if _refusal(
-            case, Step("", stamp, by, {"action": action, **given}), may_extend, own_work_from
+            case, Step("", stamp, by, {"action": action, **given}), may_extend, own_work_from, above
         )
         is None
     ]
 
 
 def _refusal(
-    case: Case, step: Step, may_extend: MayExtend | None, own_work_from: str | None
+    case: Case,
+    step: Step,
+    may_extend: MayExtend | None,
+    own_work_from: str | None,
+    above: Above,
 ) -> str | None:
     """Why a step has no effect; None when it has."""
     action = step.action
@@ -193,7 +220,7 @@ def _refusal(
         )
     if action == "assign" and not (step.fields.get("to_unit") or step.fields.get("to_cadre")):
         return Text("incomplete: assign needs to_unit or to_cadre")
-    if action == "escalate" and len(case.handler_unit) <= CODE_LENGTH["city"]:
+    if action == "escalate" and above(case.handler_unit, step.day) is None:
         return Text("not allowed: there is no unit above")
     if action == "join" and not step.fields.get("duplicate_of"):
         return Text("incomplete: join needs duplicate_of")
@@ -201,12 +228,12 @@ def _refusal(
         return Text("not allowed: a problem cannot be joined to itself")
     if action == "extend" and not step.fields.get("until"):
         return Text("incomplete: extend needs until")
-    if action == "extend" and may_extend and not may_extend(step.by, case.handler_unit):
+    if action == "extend" and may_extend and not may_extend(step.by, case.handler_unit, step.day):
         return Text("not allowed: a limit is extended by someone above the handler")
     return None
 
 
-def _take(case: Case, step: Step, below: list[str]) -> None:
+def _take(case: Case, step: Step, below: list[str], above: Above) -> None:
     """Lets an effective step change the case. `below` is the stack of units from which the problem
     was escalated.
     """
@@ -233,7 +260,7 @@ def _take(case: Case, step: Step, below: list[str]) -> None:
             case.assigned = False
         case "escalate":
             below.append(case.handler_unit)
-            case.handler_unit = case.handler_unit[: _UP[_UP.index(len(case.handler_unit)) - 1]]
+            case.handler_unit = above(case.handler_unit, step.day) or case.handler_unit
             case.handler_cadre = None
             case.assigned = False
             case.escalated += 1

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from sync_protocol.kinds import Kind
 from sync_protocol.messages import SyncAnswer, SyncRequest, VerifyAnswer, VerifyRequest
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.records import KINDS
 
 SCHEMA_JSON = Path(__file__).parent / "messages.schema.json"
 MESSAGES = (SyncRequest, SyncAnswer, VerifyRequest, VerifyAnswer)

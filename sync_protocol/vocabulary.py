@@ -36,6 +36,14 @@ TAGS: dict[str, Label] = {
     "key_attention": Label("重点关注", "needs attention"),
 }
 
+# Only `present` households count; none of the others is deleted, and each may come back.
+HOUSEHOLD_STATES: dict[str, Label] = {
+    "present": Label("在册", "lives here"),
+    "away": Label("外迁", "moved away"),
+    "died": Label("亡故", "died out"),
+    "merged": Label("并户", "merged with another"),
+}
+
 # In rising order: the policy `most_severe` keeps the later of two.
 SEVERITIES: dict[str, Label] = {
     "ordinary": Label("一般", "ordinary"),
@@ -45,6 +53,7 @@ SEVERITIES: dict[str, Label] = {
 
 SOURCES: dict[str, Label] = {
     "visit": Label("走访", "visit"),
+    "worker": Label("网格员上报", "grid worker"),
     "app": Label("群众上报", "app"),
     "inspection": Label("巡查", "inspection"),
 }

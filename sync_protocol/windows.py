@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 from sync_protocol import lifecycle, periods
-from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import Change
+from sync_protocol.moments import canonical_moment
 from sync_protocol.records import (
     ANALYSIS_WEEKS,
     ARTICLE_DAYS,

@@ -1,4 +1,4 @@
-"""Tests, by how much of the world they need."""
+"""Tests: a folder for each package that they test, and one for each kind of whole-system test."""
 
 import os
 

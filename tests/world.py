@@ -47,6 +47,10 @@ class Clock:
         """Unix milliseconds."""
         return to_ms(self._now)
 
+    def stand_at(self, moment: datetime) -> None:
+        """Moves to a moment, forward or back."""
+        self._now = moment
+
     def forward(self, **span: float) -> None:
         """Moves on by a timedelta's words: `forward(hours=2)`."""
         self._now += timedelta(**span)

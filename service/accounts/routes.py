@@ -3,30 +3,36 @@ with them.
 """
 
 import json
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Query, Request
 
+from service.accounts.answers import (
+    CadreItem,
+    CadrePage,
+    DeviceItem,
+    DevicePage,
+    FirstPassword,
+    RecoveryCode,
+)
 from service.audit.audit_log import note
-from service.http.strict import RequestBody
-from service.identity import queries
+from service.identity import queries, staff_codes
 from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
 from service.identity.account_routes import PURPOSE, known_of
 from service.identity.one_time_codes import Kept, keep_codes, new_code
-from service.identity.passwords import RULE, Passwords, refuse_weak
+from service.identity.passwords import Passwords, refuse_weak
+from service.identity.people import StaffCode
 from service.identity.rights import ADMINISTERS, RECOVERED, SEES_DEVICES, scope
 from service.identity.routes import Ended
 from service.identity.views import View, mask
 from service.kit.database import Connection
-from service.kit.encrypted_values import cadre_phone, encrypted_phone
+from service.kit.encrypted_values import cadre_phone
 from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import (
-    INVALID,
     NOT_ALLOWED,
     NOT_FOUND,
     NOT_NOW,
@@ -41,92 +47,6 @@ from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ROLES
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
-
-StaffCode = Annotated[
-    str, Path(max_length=40, pattern=r"^[^\x00-\x1f]+$", examples=["W150221100201001-1"])
-]
-
-
-class PostItem(BaseModel):
-    """A post of a cadre."""
-
-    role: str
-    unit: str
-    unit_name: str | None
-    valid_from: datetime
-    valid_to: datetime | None
-
-
-class CadreItem(BaseModel):
-    """A cadre with the posts held in the units that were asked for. Without the right to it the
-    phone is masked.
-    """
-
-    staff_code: str
-    name: str
-    phone: str
-    party_member: bool
-    posts: list[PostItem]
-
-
-class CadrePage(BaseModel):
-    """A page of cadres in order of staff code."""
-
-    items: list[CadreItem]
-    next: str | None
-
-
-class DeviceItem(BaseModel):
-    """A phone. `handed_in`: `all` (nothing waits on it), `waiting`, `needs_you` (held mutations
-    wait for a decision), or `unknown`.
-    """
-
-    id: str
-    staff_code: str
-    cadre_name: str
-    name: str
-    platform: str
-    app_version: str
-    acked_seq: int
-    queued: int = Field(description="Mutations that waited on the phone when it was last seen")
-    held: int = Field(description="Its mutations that are held")
-    handed_in: str
-    clock_offset_ms: int
-    created_at: datetime
-    last_seen: datetime | None
-    revoked_at: datetime | None
-
-
-class DevicePage(BaseModel):
-    """A page of phones."""
-
-    items: list[DeviceItem]
-    next: str | None
-
-
-class FirstPassword(RequestBody):
-    """A first password, which the cadre must change at the first sign-in, within 72 hours unless
-    the server is set otherwise.
-    """
-
-    password: str = Field(max_length=200, description=RULE)
-
-
-class RecoveryCode(BaseModel):
-    """A one-time code for a forgotten password; shown once. It is used at `POST
-    /v1/auth/recover`.
-    """
-
-    code: str = Field(examples=["7K3M9-Q2FXW"])
-    expires_at: datetime
-
-
-class CadreCorrection(RequestBody):
-    """What is to be corrected of a cadre; what is left out stays."""
-
-    name: str | None = Field(None, min_length=1, max_length=60, pattern=r"^[^\x00]+$")
-    phone: str | None = Field(None, max_length=40, pattern=r"^[^\x00]*$")
-    party_member: bool | None = None
 
 
 @router.get(
@@ -161,7 +81,9 @@ async def cadres(
     place = read_text(after)
     state = state_of(request)
     async with state.database.transaction() as connection:
-        rows = await queries.cadres(connection, units, role, text, caller.now, place, limit + 1)
+        rows = await queries.cadres(
+            connection, caller.ranges(units), role, text, caller.now, place, limit + 1
+        )
         await note(connection, request, caller, "cadres", units, len(rows[:limit]))
         cipher = await cipher_of(connection, state.settings)
     items = [_cadre(cipher, row, caller) for row in rows[:limit]]
@@ -170,40 +92,14 @@ async def cadres(
     )
 
 
-def _cadre(cipher: FieldCipher, row: Any, caller: Caller | None = None) -> CadreItem:
-    """As it is listed. To a caller who only supervises the units of the posts the phone is masked;
-    without one it is whole.
+def _cadre(cipher: FieldCipher, row: Any, caller: Caller) -> CadreItem:
+    """As it is listed. To a caller who only supervises the units of the posts the phone is
+    masked.
     """
     posts, phone = json.loads(row["posts"]), cadre_phone(cipher, row)
-    if caller is not None and not any(caller.view_of(post["unit"]) is View.FULL for post in posts):
+    if not any(caller.view_of(post["unit"]) is View.FULL for post in posts):
         phone = mask("phone", phone)
     return CadreItem(**{**dict(row), "phone": phone, "posts": posts})
-
-
-@router.patch(
-    "/cadres/{staff_code}",
-    summary="Correct a cadre",
-    operation_id="correct_cadre",
-    responses=documented(*READING, NOT_NOW),
-)
-async def correct_cadre(
-    request: Request, caller: Signed, staff_code: StaffCode, body: CadreCorrection
-) -> CadreItem:
-    """Name, phone number, membership: what is recorded of a person can be put right."""
-    state = state_of(request)
-    changes = body.model_dump(exclude_none=True)
-    if not changes:
-        raise Problem(INVALID, "Nothing is to be corrected; give name, phone or party_member.")
-    async with state.database.transaction() as connection:
-        cipher = await cipher_of(connection, state.settings)
-        if "phone" in changes:
-            changes["phone"] = encrypted_phone(cipher, staff_code, changes["phone"])
-        await _require(connection, caller, staff_code)
-        await queries.refuse_erased(connection, staff_code)
-        await queries.correct_cadre(connection, staff_code, changes)
-        await note(connection, request, caller, "cadre-corrected", [staff_code], 1)
-        row = await queries.cadre_with_posts(connection, staff_code)
-    return _cadre(cipher, row)
 
 
 @router.put(
@@ -221,7 +117,7 @@ async def set_password(
     state = state_of(request)
     _refuse_own(caller, staff_code)
     async with state.database.reading() as connection:
-        await _require(connection, caller, staff_code)
+        await require_cadre(connection, caller, staff_code)
         known = await known_of(
             connection, state.settings, staff_code, await queries.cadre(connection, staff_code)
         )
@@ -229,7 +125,7 @@ async def set_password(
     hashed = await state.of(Passwords).hash(body.password)
     expires_at = caller.now + timedelta(hours=state.settings.first_password_hours)
     async with state.database.transaction() as connection:
-        await _require(connection, caller, staff_code)
+        await require_cadre(connection, caller, staff_code)
         ended = await sessions.end_sessions(connection, staff_code, caller.now, "password")
         await queries.refuse_erased(connection, staff_code)
         await queries.set_password(connection, staff_code, hashed, expires_at)
@@ -269,10 +165,10 @@ async def _require_recoverable(connection: Connection, caller: Caller, staff_cod
     village.
     """
     _refuse_own(caller, staff_code)
-    administered = scope(caller.posts, caller.now, ADMINISTERS)
+    administered = caller.ranges(scope(caller.posts, caller.now, ADMINISTERS))
     if await queries.is_cadre_in(connection, staff_code, administered, caller.now):
         return
-    await _require(connection, caller, staff_code)
+    await require_cadre(connection, caller, staff_code)
     posts = await queries.posts_of(connection, staff_code)
     present = [
         post for post in posts if post.valid_to is None or post.valid_to > caller.now
@@ -296,7 +192,7 @@ async def reset_otp(request: Request, caller: Signed, staff_code: StaffCode) -> 
     """
     _refuse_own(caller, staff_code)
     async with state_of(request).database.transaction() as connection:
-        await _require(connection, caller, staff_code)
+        await require_cadre(connection, caller, staff_code)
         # First, as everywhere: it locks the account's sign-ins. Rolled back where there is no
         # second factor.
         ended = await sessions.end_sessions(connection, staff_code, caller.now, "second-factor")
@@ -318,15 +214,19 @@ async def reset_otp(request: Request, caller: Signed, staff_code: StaffCode) -> 
 async def end_sessions(request: Request, caller: Signed, staff_code: StaffCode) -> Ended:
     """Every token of the cadre stops being good."""
     async with state_of(request).database.transaction() as connection:
-        await _require(connection, caller, staff_code)
+        await require_cadre(connection, caller, staff_code)
         ended = await sessions.end_sessions(connection, staff_code, caller.now, "administrator")
         if ended:
             await note(connection, request, caller, "sessions-ended", [staff_code], ended)
         return Ended(ended=ended)
 
 
-async def _require(connection: Connection, caller: Caller, staff_code: str) -> None:
-    if not await queries.is_cadre_in(connection, staff_code, caller.units(), caller.now):
+async def require_cadre(connection: Connection, caller: Caller, staff_code: str) -> None:
+    """Raises `Problem` unless all of a cadre's posts lie where the caller has the right of the
+    route.
+    """
+    within = caller.ranges(caller.units())
+    if not await queries.is_cadre_in(connection, staff_code, within, caller.now):
         raise Problem(
             NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
         )
@@ -366,8 +266,10 @@ async def devices(
     units = caller.units_or_none() if unit is None else scope_of(caller, unit)
     own = caller.staff_code if unit is None else ""
     async with state_of(request).database.transaction() as connection:
+        if staff_code is not None:
+            staff_code = await staff_codes.key_of(connection, staff_code)
         rows = await queries.devices(
-            connection, units, caller.now, own, staff_code, read_id(after), limit + 1
+            connection, caller.ranges(units), caller.now, own, staff_code, read_id(after), limit + 1
         )
         await note(
             connection, request, caller, "devices", units or [caller.staff_code], len(rows[:limit])
@@ -396,10 +298,10 @@ async def revoke_device(request: Request, caller: Signed, id: Id) -> DeviceItem:
     """
     async with state_of(request).database.transaction() as connection:
         row = await queries.device_in(
-            connection, id, caller.units_or_none(), caller.now, caller.staff_code
+            connection, id, caller.ranges(), caller.now, caller.staff_code
         )
         if row is None:
-            shown = scope(caller.posts, caller.now, SEES_DEVICES)
+            shown = caller.ranges(scope(caller.posts, caller.now, SEES_DEVICES))
             if (
                 await queries.device_in(connection, id, shown, caller.now, caller.staff_code)
                 is not None

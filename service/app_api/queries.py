@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.kit.conditions import Conditions
+from service.kit.conditions import Conditions, Range
 from service.kit.database import Connection, Row
+from service.organisation.units import parent_on
+from sync_protocol.periods import local_day
 
 
 async def first_grid(connection: Connection, village: str) -> str | None:
     """The first grid of a village."""
     code: str | None = await connection.fetchval(
-        "SELECT code FROM unit WHERE parent = $1 ORDER BY code LIMIT 1", village
+        "SELECT code FROM unit WHERE parent = $1 AND closed IS NULL ORDER BY code LIMIT 1", village
     )
     return code
 
@@ -60,19 +62,20 @@ async def steps(connection: Connection, problem: str) -> list[Row]:
 
 async def villages(
     connection: Connection,
-    units: Sequence[str],
+    ranges: Sequence[Range],
     roles: Sequence[str],
     now: datetime,
     after: str | None,
     limit: int,
 ) -> list[Row]:
     """Villages of these units in order of code, with the cadres who are their public contacts."""
-    where = Conditions("v.code", units)
+    where = Conditions("v.code", ranges)
     where.add("v.level = 'village'")
     if after is not None:
         where.add("v.code > {}", after)
-    held_now, wanted, last = (
+    held_now, today, wanted, last = (
         where.parameter(now),
+        where.parameter(local_day(now)),
         where.parameter(list(roles)),
         where.parameter(limit),
     )
@@ -83,7 +86,8 @@ async def villages(
                'role', p.role, 'phone', c.phone)
                                  ORDER BY array_position({wanted}::text[], p.role), c.staff_code)
                         FILTER (WHERE c.staff_code IS NOT NULL), '[]') AS contacts
-        FROM unit v JOIN unit t ON t.code = v.parent JOIN unit b ON b.code = t.parent
+        FROM unit v JOIN unit t ON t.code = {parent_on("v", today)}
+        JOIN unit b ON b.code = {parent_on("t", today)}
         LEFT JOIN post p ON p.unit = v.code AND p.role = ANY({wanted}::text[])
              AND p.valid_from <= {held_now} AND (p.valid_to IS NULL OR p.valid_to > {held_now})
         LEFT JOIN cadre c ON c.staff_code = p.staff_code

@@ -30,15 +30,17 @@ from service.organisation.units import (
     in_scope,
     lender_for,
     scope_of,
+    unit_on,
     week_or_month,
 )
-from service.summaries.summary import DutyTotals, summary
+from service.summaries.answers import DutyTotals
+from service.summaries.summary import summary
 from service.writes.server_writes import write_as_cadre
-from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
+from sync_protocol.moments import canonical_moment
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import ACTIONS, CODE_LENGTH, DUTIES, ROLES, SEVERITIES, STATES
+from sync_protocol.vocabulary import ACTIONS, DUTIES, ROLES, SEVERITIES, STATES
 
 router = APIRouter(prefix="/v1", tags=["app"])
 
@@ -166,7 +168,7 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
                 return await _read_request(connection, request, caller, known)
             grid = (
                 body.unit
-                if len(body.unit) == CODE_LENGTH["grid"]
+                if caller.tree.height(body.unit) == 0
                 else await queries.first_grid(connection, body.unit)
             )
             if grid is None:
@@ -255,7 +257,12 @@ async def villages(
     state = state_of(request)
     async with state.database.transaction() as connection:
         rows = await queries.villages(
-            connection, units, _PUBLIC, caller.now, read_text(after), limit + 1
+            connection,
+            caller.ranges(units),
+            _PUBLIC,
+            caller.now,
+            read_text(after),
+            limit + 1,
         )
         await note(connection, request, caller, "villages", units, len(rows[:limit]))
         cipher = await cipher_of(connection, state.settings)
@@ -302,7 +309,12 @@ async def statistics(
     in_scope(caller, unit)
     log = "weekly_analysis" if week is not None else "monthly_summary"
     found = await summary(
-        lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log
+        lender_for(request, caller, unit),
+        state_of(request).settings,
+        unit_on(caller, unit, "period", period),
+        period,
+        caller.now,
+        log,
     )
     if found is None:
         raise absent(caller, unit)

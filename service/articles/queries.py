@@ -2,25 +2,40 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from service.kit.bounded import bounded
+from service.kit.conditions import Range, bounds
 from service.kit.database import Connection, Row
 
 _COLUMNS = (
     "id::text, unit, kind, title, body, state, author, created_at, updated_at,"
     " published_at, withdrawn_at"
 )
-# For whom an article is meant: the units at or above the reader's, and those below it.
+# For whom an article is meant: the units above the reader's ($3), and those at and below it.
 _MEANT = (
-    "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE a.unit >= u.code"
-    " AND a.unit < u.code || ':' OR starts_with(u.code, a.unit))"
+    "(a.unit = ANY($3::text[]) OR EXISTS (SELECT FROM unnest($1::text[], $2::text[])"
+    " AS u(low, high) WHERE a.unit >= u.low AND a.unit < u.high))"
 )
+_EDITED = (
+    "EXISTS (SELECT FROM unnest(${0}::text[], ${1}::text[]) AS e(low, high)"
+    " WHERE a.unit >= e.low AND a.unit < e.high)"
+)
+
+
+class Readers(NamedTuple):
+    """For whom articles are looked for: `below`: the ranges of their units, `above`: the units over
+    these, whose articles are for them as well.
+    """
+
+    below: Sequence[Range]
+    above: Sequence[str]
 
 
 async def articles(
     connection: Connection,
-    units: Sequence[str],
-    edited: Sequence[str],
+    readers: Readers,
+    edited: Sequence[Range],
     kind: str | None,
     state: str | None,
     after: tuple[datetime, str] | None,
@@ -32,14 +47,14 @@ async def articles(
     return await connection.fetch(
         bounded(f"""
         SELECT {_COLUMNS} FROM article a
-        WHERE {_MEANT} AND ($3::text IS NULL OR a.kind = $3) AND ($4::text IS NULL OR a.state = $4)
-          AND (a.state = 'published' OR EXISTS
-              (SELECT FROM unnest($2::text[]) AS e(code) WHERE starts_with(a.unit, e.code)))
-          AND ($5::timestamptz IS NULL OR (a.updated_at, a.id) < ($5, $6::uuid))
-        ORDER BY a.updated_at DESC, a.id DESC LIMIT $7
+        WHERE {_MEANT} AND ($6::text IS NULL OR a.kind = $6) AND ($7::text IS NULL OR a.state = $7)
+          AND (a.state = 'published' OR {_EDITED.format(4, 5)})
+          AND ($8::timestamptz IS NULL OR (a.updated_at, a.id) < ($8, $9::uuid))
+        ORDER BY a.updated_at DESC, a.id DESC LIMIT $10
         """),
-        list(units),
-        list(edited),
+        *bounds(readers.below),
+        list(readers.above),
+        *bounds(edited),
         kind,
         state,
         after[0] if after else None,
@@ -49,27 +64,25 @@ async def articles(
 
 
 async def article(
-    connection: Connection, id: str, units: Sequence[str], edited: Sequence[str]
+    connection: Connection, id: str, readers: Readers, edited: Sequence[Range]
 ) -> Row | None:
     """One article meant for these units; what is not published only where the caller edits."""
     return await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM article a WHERE {_MEANT} AND a.id = $3"
-        " AND (a.state = 'published' OR EXISTS (SELECT FROM unnest($2::text[]) AS e(code)"
-        " WHERE starts_with(a.unit, e.code)))",
-        list(units),
-        list(edited),
+        f"SELECT {_COLUMNS} FROM article a WHERE {_MEANT} AND a.id = $6"
+        f" AND (a.state = 'published' OR {_EDITED.format(4, 5)})",
+        *bounds(readers.below),
+        list(readers.above),
+        *bounds(edited),
         id,
     )
 
 
-async def lock_article(connection: Connection, id: str, edited: Sequence[str]) -> Row | None:
+async def lock_article(connection: Connection, id: str, edited: Sequence[Range]) -> Row | None:
     """One article of a unit that the caller edits, locked."""
     return await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM article a WHERE id = $1"
-        " AND EXISTS (SELECT FROM unnest($2::text[]) AS e(code)"
-        " WHERE starts_with(a.unit, e.code)) FOR UPDATE",
+        f"SELECT {_COLUMNS} FROM article a WHERE id = $1 AND {_EDITED.format(2, 3)} FOR UPDATE",
         id,
-        list(edited),
+        *bounds(edited),
     )
 
 

@@ -13,6 +13,7 @@ from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import EDITS, scope
 from service.kit.bounded import cut
+from service.kit.conditions import Range
 from service.kit.database import Connection
 from service.kit.errors import INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.kit.paging import After, Id, Limit, next_after, read_after
@@ -77,13 +78,17 @@ class ArticleChange(RequestBody):
 _WRITING = documented(*READING, NOT_NOW)
 
 
-def _edited(caller: Caller) -> list[str]:
-    """The units whose articles the caller edits: by a post, or all of the app's unit with the scope
-    to write.
+def _edited(caller: Caller) -> list[Range]:
+    """The ranges of the units whose articles the caller edits: by a post, or all of the app's unit
+    with the scope to write.
     """
-    return scope(
-        caller.posts, caller.now, EDITS if caller.client is None else frozenset({"app_client"})
-    )
+    roles = EDITS if caller.client is None else frozenset({"app_client"})
+    return caller.ranges(scope(caller.posts, caller.now, roles))
+
+
+def _readers(caller: Caller, units: list[str]) -> queries.Readers:
+    above = {code for unit in units for code in caller.tree.above(unit, caller.today)}
+    return queries.Readers(caller.ranges(units), sorted(above))
 
 
 @router.get("", summary="Articles", operation_id="list_articles", responses=documented(*READING))
@@ -107,7 +112,13 @@ async def articles(
     async with state_of(request).database.transaction() as connection:
         rows, more = cut(
             await queries.articles(
-                connection, units, _edited(caller), kind, state, read_after(after), limit + 1
+                connection,
+                _readers(caller, units),
+                _edited(caller),
+                kind,
+                state,
+                read_after(after),
+                limit + 1,
             ),
             limit,
         )
@@ -124,7 +135,9 @@ async def articles(
 async def article(request: Request, caller: Signed, id: Id) -> ArticleOut:
     """One article."""
     async with state_of(request).database.transaction() as connection:
-        row = await queries.article(connection, id, caller.units(), _edited(caller))
+        row = await queries.article(
+            connection, id, _readers(caller, caller.units()), _edited(caller)
+        )
         if row is None:
             raise _absent(id)
         await note(connection, request, caller, "article", [id], 1)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from service.kit.bounded import bounded
+from service.kit.conditions import Range, bounds
 from service.kit.database import Connection, Row
 
 
@@ -42,6 +43,7 @@ _OLD = "at < LEAST($1, now() - interval '180 days')"
 async def entries(
     connection: Connection,
     units: Sequence[str],
+    ranges: Sequence[Range],
     staff_code: str | None,
     action: str | None,
     since: datetime | None,
@@ -49,8 +51,8 @@ async def entries(
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[Row]:
-    """Lines of the trail about what was done for these units and all below, the newest first; for
-    the topmost also those of no unit.
+    """Lines of the trail about what was done for these units and all below, in their `ranges`, the
+    newest first; for the topmost also those of no unit.
     """
     return await connection.fetch(
         bounded("""
@@ -59,8 +61,9 @@ async def entries(
         WHERE ($1::text IS NULL OR staff_code = $1) AND ($2::text IS NULL OR action = $2)
           AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4)
           AND ($5::timestamptz IS NULL OR (at, id) < ($5, $6::uuid))
-          AND (EXISTS (SELECT FROM unnest(units) AS u(code), unnest($8::text[]) AS mine(code)
-              WHERE starts_with(u.code, mine.code))
+          AND (EXISTS (SELECT FROM unnest(units) AS u(code),
+                  unnest($9::text[], $10::text[]) AS mine(low, high)
+              WHERE u.code COLLATE "C" >= mine.low AND u.code COLLATE "C" < mine.high)
                OR cardinality(units) = 0 AND EXISTS
                    (SELECT FROM unit t WHERE t.parent IS NULL AND t.code = ANY($8::text[])))
         ORDER BY at DESC, id DESC LIMIT $7
@@ -73,4 +76,5 @@ async def entries(
         after[1] if after else None,
         limit,
         list(units),
+        *bounds(ranges),
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from service.audit import queries
 from service.audit.audit_log import note
 from service.identity.access import Signed
+from service.identity.staff_codes import key_of
 from service.kit.bounded import cut
 from service.kit.errors import READING, documented
 from service.kit.paging import After, Limit, next_after, read_after
@@ -72,9 +73,19 @@ async def audit(
     until = midnight(last + timedelta(days=1)) if last and last.year < 9999 else None
     units = caller.units()
     async with state_of(request).database.transaction() as connection:
+        if staff_code is not None:
+            staff_code = await key_of(connection, staff_code)
         rows, more = cut(
             await queries.entries(
-                connection, units, staff_code, action, since, until, read_after(after), limit + 1
+                connection,
+                units,
+                caller.ranges(units),
+                staff_code,
+                action,
+                since,
+                until,
+                read_after(after),
+                limit + 1,
             ),
             limit,
         )

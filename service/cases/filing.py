@@ -1,7 +1,7 @@
 """Folds the steps of problems into cases and keeps them in `case_file`."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
@@ -10,8 +10,9 @@ from service.kit.database import Connection
 from service.kit.settings import Settings
 from service.kit.sql import Cte, array, text_array
 from service.kit.workdays import limit_rule
-from sync_protocol.fields import canonical_moment
+from service.organisation.tree import Tree
 from sync_protocol.lifecycle import Case, Step
+from sync_protocol.moments import canonical_moment
 
 _COLUMNS: tuple[tuple[str, str], ...] = (
     ("problem", "uuid"),
@@ -140,10 +141,10 @@ def _filed(row: Any) -> Filed:
 
 
 async def ranks_above(
-    connection: Connection, staff_codes: Iterable[str]
-) -> Callable[[str, str], bool]:
-    """The rule `may_extend(staff_code, handler_unit)`: whether a cadre has, or had, a post at a
-    unit above the handler.
+    connection: Connection, staff_codes: Iterable[str], tree: Tree
+) -> Callable[[str, str, date], bool]:
+    """The rule `may_extend(staff_code, handler_unit, day)`: whether a cadre has, or had, a post at
+    a unit that was above the handler on a day.
     """
     rows = await connection.fetch(
         "SELECT staff_code, unit FROM post WHERE staff_code = ANY($1::text[])",
@@ -153,9 +154,9 @@ async def ranks_above(
     for row in rows:
         units.setdefault(row["staff_code"], []).append(row["unit"])
 
-    def above(staff_code: str, handler_unit: str) -> bool:
+    def above(staff_code: str, handler_unit: str, day: date) -> bool:
         return any(
-            len(unit) < len(handler_unit) and handler_unit.startswith(unit)
+            unit != handler_unit and tree.covers(unit, handler_unit, day)
             for unit in units.get(staff_code, ())
         )
 

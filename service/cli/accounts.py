@@ -3,7 +3,8 @@
 import logging
 import re
 from datetime import timedelta
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +13,12 @@ from service.audit.audit_log import record_operator
 from service.cli.console import console
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
-from service.cli.refusals import Refusal
+from service.cli.refusals import Refusal, say
 from service.kit.database import Database
 from sync_protocol.texts import Text
+
+if TYPE_CHECKING:
+    from service.accounts.slips import Slip
 
 log = logging.getLogger("gridloop")
 account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accounts of apps.")
@@ -39,18 +43,20 @@ def account_password(
     from service.identity.passwords import hasher, refuse_weak
     from service.identity.second_factor_queries import delete_codes
     from service.identity.session_queries import end_sessions, lock_sign_ins
+    from service.identity.staff_codes import key_of
 
     async def give(database: Database) -> None:
         now = utc_now()
         expires_at = now + timedelta(hours=settings.first_password_hours)
         async with database.transaction() as connection:
-            await lock_sign_ins(connection, staff_code)
-            await queries.refuse_erased(connection, staff_code)
-            if await queries.cadre(connection, staff_code) is None:
+            key = await key_of(connection, staff_code)
+            await lock_sign_ins(connection, key)
+            await queries.refuse_erased(connection, key)
+            if await queries.cadre(connection, key) is None:
                 raise Refusal(
                     Text("There is no cadre ‘{cadre}’; load the roster first.", cadre=staff_code)
                 )
-            posts = await queries.posts_of(connection, staff_code)
+            posts = await queries.posts_of(connection, key)
             if all(post.valid_to is not None and post.valid_to <= now for post in posts):
                 raise Refusal(
                     Text(
@@ -58,18 +64,63 @@ def account_password(
                         cadre=staff_code,
                     )
                 )
-            await end_sessions(connection, staff_code, now, "password")
-            await queries.set_password(connection, staff_code, hasher.hash(password), expires_at)
-            await delete_codes(connection, staff_code, PURPOSE)
-            await record_operator(connection, now, "password-set", staff_code)
+            await end_sessions(connection, key, now, "password")
+            await queries.set_password(connection, key, hasher.hash(password), expires_at)
+            await delete_codes(connection, key, PURPOSE)
+            await record_operator(connection, now, "password-set", key)
 
     with database_url(chosen(data)) as settings:
         refuse_weak(password, [staff_code])
         run(settings, give)
-        console.print(
-            f"{staff_code} signs in with this password within {settings.first_password_hours}"
-            " hours and then chooses another."
+        text = Text(
+            "{cadre} signs in with this password within {hours} hours and then chooses another.",
+            cadre=staff_code,
+            hours=settings.first_password_hours,
         )
+        say(console, text, "green")
+
+
+@account_app.command("slips")
+def account_slips(
+    file: Annotated[Path, typer.Argument(help="The sheet to print, .xlsx.")],
+    unit: Annotated[
+        str, typer.Option(help="Only people with a post there or below; left out: everywhere.")
+    ] = "",
+    days: Annotated[int, typer.Option(min=1, max=60, help="How many days a code is good.")] = 14,
+    data: Data = None,
+) -> None:
+    """Write a slip to cut off for everybody with a post and without a password: staff code, name,
+    and a one-time code to choose a first password with. Earlier codes of theirs are void.
+    """
+    from service.accounts.slips import give_codes, write_slips
+
+    now = utc_now()
+    expires_at = now + timedelta(days=days)
+
+    async def give(database: Database) -> "list[Slip]":
+        slips = await give_codes(database, settings, unit, now, expires_at)
+        async with database.transaction() as connection:
+            await record_operator(connection, now, "slips-given", unit, len(slips))
+        return slips
+
+    if file.suffix.lower() != ".xlsx":
+        raise Refusal(Text("{file}: slips are written as .xlsx; name such a file.", file=file))
+    with database_url(chosen(data)) as settings:
+        slips = run(settings, give, keys=True)
+        try:
+            write_slips(file, slips, expires_at)
+        except OSError as error:
+            why = error.strerror or ""
+            raise Refusal(Text("{file} cannot be written: {why}.", file=file, why=why)) from None
+    say(
+        console,
+        Text(
+            "{count} slips are in {file}: print it, hand them out, and delete the file.",
+            count=len(slips),
+            file=file,
+        ),
+        "green",
+    )
 
 
 @account_app.command("reset-otp")
@@ -79,23 +130,27 @@ def account_reset_otp(staff_code: str, data: Data = None) -> None:
     """
     from service.identity.second_factor_queries import forget_second_factor
     from service.identity.session_queries import end_sessions, lock_sign_ins
+    from service.identity.staff_codes import key_of
 
     async def reset(database: Database) -> None:
         async with database.transaction() as connection:
-            await lock_sign_ins(connection, staff_code)
-            if not await forget_second_factor(connection, staff_code):
+            key = await key_of(connection, staff_code)
+            await lock_sign_ins(connection, key)
+            if not await forget_second_factor(connection, key):
                 raise Refusal(
                     Text("‘{cadre}’ has no second factor; nothing was changed.", cadre=staff_code)
                 )
-            await end_sessions(connection, staff_code, utc_now(), "second-factor")
-            await record_operator(connection, utc_now(), "otp-reset", staff_code)
+            await end_sessions(connection, key, utc_now(), "second-factor")
+            await record_operator(connection, utc_now(), "otp-reset", key)
 
     with database_url(chosen(data)) as settings:
         run(settings, reset)
-    console.print(
-        f"{staff_code} signs in without a code, and sets up another second factor where the role"
-        " asks for one."
+    text = Text(
+        "{cadre} signs in without a code, and sets up another second factor where the role asks"
+        " for one.",
+        cadre=staff_code,
     )
+    say(console, text, "green")
 
 
 @account_app.command("app")
@@ -150,7 +205,8 @@ def account_app_client(
 
     with database_url(chosen(data)) as settings:
         run(settings, add)
-    console.print(f"client_id: {client_id}\nclient_secret (shown once): {secret}")
+    typer.echo("\n".join((f"client_id: {client_id}", f"client_secret: {secret}")))
+    say(console, Text("Keep the secret now: it is not shown again."), "yellow")
 
 
 @account_app.command("end-app")
@@ -168,4 +224,4 @@ def account_end_app(client_id: str, data: Data = None) -> None:
 
     with database_url(chosen(data)) as settings:
         run(settings, end)
-    console.print(f"{client_id} was ended.")
+    say(console, Text("{client} was ended.", client=client_id), "green")

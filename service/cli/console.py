@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -14,9 +15,12 @@ from rich.progress import (
 )
 
 from service.app import utc_now
+from service.cli.refusals import say
 from service.identity.passwords import hasher
 from service.kit.database import Database, open_pool
+from service.kit.localization import in_language, language_of_the_terminal
 from service.kit.settings import Settings
+from sync_protocol.texts import Text
 
 DEMO_PASSWORD = "gridloop-demo"
 console = Console()
@@ -34,11 +38,47 @@ async def load_roster(settings: Settings) -> None:
             loaded = await load(Database(pool), settings, utc_now(), show, password)
     finally:
         await pool.close()
-    console.print(
-        f"Roster: {loaded.units} units ({loaded.new_units} new), {loaded.cadres} cadres"
-        f" ({loaded.new_cadres} new), "
-        f"{loaded.households} households ({loaded.new_households} new)."
+    text = Text(
+        "Roster: {units} units ({new_units} new), {cadres} cadres ({new_cadres} new), {households}"
+        " households ({new_households} new).",
+        **msgspec.structs.asdict(loaded),
     )
+    say(console, text, "default")
+
+
+def shown(text: str) -> str:
+    """A text in the language of the terminal: for tables and progress, where both would not fit."""
+    return in_language(text, language_of_the_terminal())
+
+
+async def load_public_units(settings: Settings) -> None:
+    """Loads the units of the public roster and prints how many there are."""
+    from service.organisation.load import load_public_units as load_units
+
+    pool = await open_pool(str(settings.database_url), 2)
+    try:
+        count, new = await load_units(Database(pool))
+    finally:
+        await pool.close()
+    text = Text("Roster: {count} units down to villages ({new} new).", count=count, new=new)
+    say(console, text, "default")
+
+
+async def load_demo_roster(settings: Settings) -> None:
+    """Loads the demo's roster where there is none, so that somebody can sign in."""
+    from service.organisation.load import has_units
+
+    pool = await open_pool(str(settings.database_url), 1)
+    try:
+        there = await has_units(Database(pool))
+    finally:
+        await pool.close()
+    if not there:
+        text = Text(
+            "The demo's roster is loaded first; the password is {password}.", password=DEMO_PASSWORD
+        )
+        say(console, text, "default")
+        await load_roster(settings)
 
 
 def progress_bar() -> Progress:
@@ -60,20 +100,20 @@ def bars(progress: Progress) -> Callable[[str, int, int], None]:
 
     def show(what: str, done: int, total: int) -> None:
         if what not in tasks:
-            tasks[what] = progress.add_task(what, total=total)
+            tasks[what] = progress.add_task(shown(what), total=total)
         progress.update(tasks[what], completed=done, total=total)
 
     return show
 
 
 @contextmanager
-def steps(what: str) -> Iterator[Callable[[int, int], None]]:
+def steps(what: Text) -> Iterator[Callable[[int, int], None]]:
     """What shows how far one long work has come, `show(done, total)`: a bar, or where nobody sees
     one a line for every tenth.
     """
     if console.is_terminal:
         with progress_bar() as progress:
-            task = progress.add_task(what, total=None)
+            task = progress.add_task(shown(what), total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
         return
     told = -1
@@ -83,6 +123,7 @@ def steps(what: str) -> Iterator[Callable[[int, int], None]]:
         tenth = 10 * done // max(total, 1)
         if tenth > told:
             told = tenth
-            console.print(f"{what}: {done} of {total}", highlight=False)
+            text = Text("{what}: {done} of {total}", what=what, done=done, total=total)
+            console.print(shown(text), highlight=False)
 
     yield tell

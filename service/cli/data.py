@@ -2,23 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
 from service.app import utc_now
 from service.audit.audit_log import OPERATOR, record_operator
-from service.cli.console import bars, console, load_roster, progress_bar, steps
+from service.cli.console import bars, console, load_roster, progress_bar, shown, steps
 from service.cli.database import database_url, nothing, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import Refusal, say
 from service.kit.database import Database, open_pool
-from service.kit.localization import in_language, language_of_the_terminal
+from service.kit.localization import language_of_the_terminal
 from service.kit.settings import Settings
 from sync_protocol.ids import is_uuid
 from sync_protocol.periods import local_day
@@ -52,7 +52,8 @@ def epoch_new(data: Data = None) -> None:
             return epoch
 
     with database_url(chosen(data)) as settings:
-        console.print(f"The epoch is now {run(settings, renew)}.")
+        epoch = run(settings, renew)
+    say(console, Text("The epoch is now {epoch}.", epoch=epoch), "green")
 
 
 @commands.command()
@@ -63,23 +64,24 @@ def purge(
     """Clear what was kept for its time: locations, old lines of the trail, expired tokens. Run it
     daily.
     """
-    from service.privacy.purge import TRAIL_KEPT
+    from service.privacy.purge import TRAIL_KEPT, Purged
     from service.privacy.purge import purge as clear
 
     with database_url(chosen(data)) as settings:
 
-        async def work(database: Database) -> list[tuple[str, str, int]]:
+        async def work(database: Database) -> list[Purged]:
             report = await clear(database, settings, utc_now(), dry_run)
             async with database.transaction() as connection:
                 for what, _, count in report:
                     if count and not dry_run:
-                        await record_operator(connection, utc_now(), "purged", what, count)
+                        await record_operator(connection, utc_now(), "purged", str(what), count)
             return report
 
-        table = Table("what", "older than", "would go" if dry_run else "cleared", title="purge")
+        count = Text("would go") if dry_run else Text("cleared")
+        table = Table(*map(shown, (Text("what"), Text("older than"), count)), title="purge")
         report = run(settings, work, keys=not dry_run, owner=True)
-        for what, age, count in report:
-            table.add_row(what, age, str(count))
+        for what, age, number in report:
+            table.add_row(shown(what), shown(age), str(number))
     console.print(table)
     if any(what == TRAIL_KEPT for what, _, _ in report):
         raise typer.Exit(1)
@@ -124,22 +126,25 @@ def erase_cadre(
 def _erase(
     kind: str, subject: str, reason: str, data: Path | None, yes: bool, dry_run: bool
 ) -> None:
-    from service.privacy.erasure import Asked, Done, Erasing, erase, operators_act
+    from service.privacy.erasure import WORDS, Asked, Done, Erasing, erase, operators_act
     from service.privacy.erasure_console import tables
 
     asked = Asked(kind, subject, reason, OPERATOR)
     with database_url(chosen(data)) as settings:
         if not (yes or dry_run):
-            typer.confirm(
-                f"Erase the personal data of {kind} {subject}? There is no way back", abort=True
+            text = Text(
+                "Erase the personal data of {kind} {subject}? There is no way back",
+                kind=WORDS[kind],
+                subject=subject,
             )
+            typer.confirm(shown(text), abort=True)
 
         async def work(database: Database) -> Done:
             at = Erasing(database, settings, utc_now(), dry_run)
             return await erase(at, asked, operators_act(asked, at.now))
 
         done = run(settings, work, keys=True)
-    console.print(*tables(done, dry_run), sep="\n")
+    console.print(*tables(done, dry_run, language_of_the_terminal()), sep="\n")
 
 
 @commands.command()
@@ -173,11 +178,12 @@ def fill(
                 )
         finally:
             await pool.close()
-        console.print(
-            f"{filled.visits} visits, {filled.problems} problems with {filled.steps} steps,"
-            f" {filled.texts} analyses and summaries,"
-            f" and the log of {filled.mutations} mutations."
+        text = Text(
+            "{visits} visits, {problems} problems with {steps} steps, {texts} analyses and"
+            " summaries, and the log of {mutations} mutations.",
+            **msgspec.structs.asdict(filled),
         )
+        say(console, text, "green")
 
     with database_url(chosen(data), makes=True, migrate=True) as settings:
         run(settings, nothing, keys=True, owner=True)
@@ -224,7 +230,7 @@ def check(
         with database_url(chosen(data)) as settings:
             run(settings, nothing, clock=mend)  # who only looks stores nothing by the clock
             try:
-                with steps("parts checked") as show:
+                with steps(Text("parts checked")) as show:
                     go_through(settings, mend, checked, show)
             except KeyboardInterrupt:
                 say(
@@ -257,15 +263,10 @@ _SHOWN = 50
 
 def _show_differences(found: "list[Difference]") -> None:
     """The first differences as a table, by the names of the columns that differ."""
-    language = language_of_the_terminal()
-
-    def shown(text: Text) -> str:
-        return in_language(text, language)
-
     titles = (Text("table"), Text("row"), Text("column"), Text("kept"), Text("recounted"))
     table = Table(*(Column(shown(title), overflow="fold") for title in titles), show_lines=True)
     for item in found[:_SHOWN]:
-        there = (_there(item.kept, shown), _there(item.recounted, shown))
+        there = (_there(item.kept), _there(item.recounted))
         whole = [(shown(Text("the whole row")), *there)]
         cells = ["\n".join(cell) for cell in zip(*(item.columns or whole), strict=True)]
         table.add_row(*map(escape, (item.what, item.key, *cells)))
@@ -279,6 +280,6 @@ def _show_differences(found: "list[Difference]") -> None:
         say(console, text, "yellow")
 
 
-def _there(value: str, shown: Callable[[Text], str]) -> str:
+def _there(value: str) -> str:
     """Whether a row is there."""
     return shown(Text("is missing")) if value == "None" else shown(Text("is there"))

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,29 +19,30 @@ from service import app
 from service.cli.refusals import WRONG_USE, Refusal, say
 from service.kit.database import Connection, Database, open_pool
 from service.kit.database_errors import fault_of, said
-from service.kit.encryption_queries import refuse_unknown_keys
 from service.kit.settings import Settings
 from service.runtime.clocks import read_clocks
 from service.runtime.migrating import (
     MigrationInterrupted,
+    connected,
     migrate_embedded,
     over_embedded,
     tables_at,
-    tables_missing,
-    tables_of,
 )
-from service.runtime.postgres import PostgresFailed, embedded
+from service.runtime.postgres import PostgresFailed, database_of, embedded, has_database
 from service.runtime.stopping import stopping_in_order
+from service.runtime.tables import look, refuse_too_new
 from service.writes import timelines
 from sync_protocol.texts import Text, text_of
 
 T = TypeVar("T")
 log = logging.getLogger("gridloop")
 
+# The database of the demo in its data folder.
+DEMO = "gridloop_demo"
 SERVICE, OWNER = "GRIDLOOP_DATABASE_URL", "GRIDLOOP_OWNER_DATABASE_URL"
-AS_ROOT = (
-    "running as root: better start Gridloop as an ordinary user; an embedded PostgreSQL runs"
-    " as the user gridloop-postgres"
+AS_ROOT = Text(
+    "This runs as root: better start Gridloop as an ordinary user. An embedded PostgreSQL runs as"
+    " the user gridloop-postgres."
 )
 
 
@@ -67,7 +69,7 @@ def database_url(
         )
     if not settings.database_url:
         if os.geteuid() == 0:
-            log.warning(AS_ROOT)
+            say(Console(stderr=True), AS_ROOT, "yellow")
         if not makes:
             _refuse_empty(settings.data)
     try:
@@ -76,6 +78,8 @@ def database_url(
                 yield settings
                 return
             with embedded(settings.data) as url:
+                if settings.demo and not superuser and asyncio.run(has_database(url, DEMO)):
+                    url = database_of(url, DEMO)  # what `gridloop demo` has kept
                 if superuser:
                     yield settings.model_copy(update={"database_url": url})
                 elif migrate:
@@ -208,15 +212,11 @@ async def with_database(
         await reach(settings.owner_database_url, OWNER)
     pool = await open_pool(str(settings.database_url), 2, init=timelines.keep)
     try:
-        database = Database(pool)
-        async with database.transaction() as connection:
-            missing = await tables_missing(connection)
-            if missing is not None:
-                raise Refusal(missing)
-            if keys:
-                await refuse_unknown_keys(connection, settings)
-            if clock:
-                await refuse_wrong_clock(connection, settings)
+        database = Database(pool, look_first=refuse_too_new)
+        right = partial(refuse_wrong_clock, settings=settings) if clock else None
+        tables = await look(database.reading(), settings, right, keys)
+        if tables.wrong is not None:
+            raise Refusal(tables.wrong)
         return await work(database)
     finally:
         await pool.close()
@@ -239,27 +239,17 @@ async def look_before_start(settings: Settings) -> None:
     tables of a release too new. A database that is down may come up yet, and one without tables, or
     with older ones, be migrated.
     """
-    if settings.has_keys:
-        _ = settings.keyring
     url = str(settings.database_url)
     try:
-        connection = await asyncpg.connect(url, timeout=10)
+        right = partial(refuse_wrong_clock, settings=settings)
+        tables = await look(connected(url, timeout_s=10), settings, right)
     except asyncpg.InvalidAuthorizationSpecificationError:
         await reach(url, SERVICE)
         return
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        return
-    try:
-        tables = await tables_of(connection)
-        if tables.too_new is not None:
-            raise Refusal(tables.too_new)
-        if tables.wrong is None:
-            await refuse_unknown_keys(connection, settings)
-            await refuse_wrong_clock(connection, settings)
-    except asyncpg.PostgresError:
-        pass  # each process looks again
-    finally:
-        await connection.close()
+        return  # each process looks again
+    if tables.too_new is not None:
+        raise Refusal(tables.too_new)
 
 
 def run(

@@ -9,11 +9,13 @@ from rich.progress import TaskID
 
 from service.app import utc_now
 from service.audit.audit_log import record_operator
-from service.cli.console import console, progress_bar
+from service.cli.console import console, progress_bar, shown
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
+from service.cli.refusals import say
 from service.kit.database import Database
-from service.kit.encryption import new_key
+from service.kit.key_file import new_key
+from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
 keys_app = typer.Typer(
@@ -48,10 +50,9 @@ def keys_rotate(
             )
             return await Tokens(database, settings).rotate(now, at_once, act)
 
-        console.print(
-            f"Key {run(settings, rotate)} signs from now on; running processes take it within a"
-            " minute."
-        )
+        kid = run(settings, rotate)
+    text = Text("Key {kid} signs from now on; running processes take it within a minute.", kid=kid)
+    say(console, text, "green")
 
 
 @keys_app.command("secret")
@@ -80,14 +81,15 @@ def keys_reencrypt(
     After an upgrade it is run once no process of the previous release is left: those cannot read
     what is written from then on.
     """
-    from service.privacy.reencrypt import Outcome, reencrypt
+    from service.privacy.reencrypt import reencrypt
+    from service.privacy.reencrypted_values import Outcome
 
     with database_url(chosen(data)) as settings, progress_bar() as progress:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int) -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, total=None)
+                tasks[what] = progress.add_task(shown(what), total=None)
             progress.update(tasks[what], completed=done)
 
         async def work(database: Database) -> Outcome:
@@ -99,22 +101,29 @@ def keys_reencrypt(
             return outcome
 
         outcome = run(settings, work)
-    console.print(f"{outcome.changed} rows were encrypted anew by key {settings.keyring.kid}.")
+    text = Text(
+        "{count} rows were encrypted anew by key {kid}.",
+        count=outcome.changed,
+        kid=settings.keyring.kid,
+    )
+    say(console, text, "green")
     if outcome.lost:
-        console.print(
-            f"[yellow]{outcome.lost} values could not be decrypted and were left as they"
-            " are.[/yellow]"
+        text = Text(
+            "{count} values could not be decrypted and were left as they are.", count=outcome.lost
         )
+        say(console, text, "yellow")
     if outcome.missing:
-        console.print(
-            f"[red]Keys are missing: {', '.join(sorted(outcome.missing))}.[/red] Add them and run"
-            " this again."
+        text = Text(
+            "Keys are missing: {kids}. Add them and run this again.",
+            kids=", ".join(sorted(outcome.missing)),
         )
+        say(console, text)
     if not outcome.complete:
-        console.print(
+        text = Text(
             "Completion was not recorded: the previous release's form is still read, too."
             " --give-up records it all the same."
         )
+        say(console, text, "yellow")
     if (outcome.lost or outcome.missing or not outcome.complete) and not give_up:
         raise typer.Exit(1)
 
@@ -122,5 +131,5 @@ def keys_reencrypt(
 @keys_app.command("reseal", hidden=True, deprecated=True)
 def keys_reseal(data: Data = None) -> None:
     """The former name of `gridloop keys reencrypt`."""
-    console.print("[yellow]‘keys reseal’ is called ‘keys reencrypt’ now.[/yellow]")
+    say(console, Text("‘keys reseal’ is called ‘keys reencrypt’ now."), "yellow")
     keys_reencrypt(data, give_up=False)

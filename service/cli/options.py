@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from service.kit.settings import Settings, read_settings
+from service.kit.settings import Settings
+from service.kit.settings_reading import read_settings
 
 log = logging.getLogger("gridloop")
 

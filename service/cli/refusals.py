@@ -23,7 +23,7 @@ from service.kit.database_errors import (
 from service.kit.encryption import KeyMissing
 from service.kit.errors import Problem
 from service.kit.localization import in_language
-from service.kit.settings import WrongSetting
+from service.kit.settings_reading import WrongSetting
 from service.runtime.migrating import MigrationEnded, NewerTables, WouldLose
 from sync_protocol.texts import Text, text_of
 

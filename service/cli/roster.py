@@ -1,29 +1,65 @@
-"""`gridloop roster`: units, cadres and households."""
+"""`gridloop roster`: units, people and households, from a city's own files or made up."""
 
 import asyncio
 import logging
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
+from rich.table import Column, Table
 
 from service.app import utc_now
-from service.audit.audit_log import record_operator
-from service.cli.console import load_roster
+from service.audit.audit_log import OPERATOR, record_operator
+from service.cli.console import (
+    bars,
+    console,
+    load_public_units,
+    load_roster,
+    progress_bar,
+    shown,
+)
 from service.cli.database import database_url, nothing, run
 from service.cli.options import Data, chosen
+from service.cli.refusals import WRONG_USE, Refusal, say
 from service.kit.database import Database
+from service.kit.localization import in_language, language_of_the_terminal
+from service.kit.settings import Settings
+from sync_protocol.texts import Text, restored
+
+if TYPE_CHECKING:
+    from service.imports import runs
+    from service.imports.report import Report, State
+    from service.kit.database import Row
 
 log = logging.getLogger("gridloop")
-roster_app = typer.Typer(no_args_is_help=True, help="Units, cadres and households.")
+roster_app = typer.Typer(no_args_is_help=True, help="Units, people, posts and households.")
+_SHOWN = 60
+_IMPORT_HEADS = (
+    *(Text("begun at"), Text("by"), Text("units"), Text("options"), Text("state")),
+    Text("progress"),
+)
+_SHEET_HEADS = (
+    *(Text("sheet"), Text("rows"), Text("new"), Text("changed"), Text("unchanged"), Text("ended")),
+    Text("wrong"),
+)
+_FAULT_HEADS = (
+    *(Text("where"), Text("column"), Text("value"), Text("what is wrong")),
+    Text("what to do"),
+)
 
 
 @roster_app.command("load")
 def roster_load(
     data: Data = None,
-    demo: Annotated[bool, typer.Option("--demo", help="Make the demo sign-ins, too.")] = False,
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="Also make up people, households and the demo sign-ins."),
+    ] = False,
 ) -> None:
-    """Load Baotou's units, and the made-up cadres and households below; what is there stays as it
-    is.
+    """Load Baotou's units down to villages; what is there stays as it is. With --demo also made-up
+    grids, people and households.
     """
 
     async def line(database: Database) -> None:
@@ -32,5 +68,311 @@ def roster_load(
 
     with database_url(chosen(data, demo), makes=True, migrate=True) as settings:
         run(settings, nothing, keys=True)
-        asyncio.run(load_roster(settings))
+        asyncio.run(load_roster(settings) if demo else load_public_units(settings))
         run(settings, line)
+
+
+@roster_app.command("template")
+def roster_template(
+    file: Annotated[Path, typer.Argument(help="The workbook to write, .xlsx.")],
+    lang: Annotated[str, typer.Option(help="zh or en.")] = "zh",
+) -> None:
+    """Write an empty workbook with the sheets, headers and lists that `roster import` reads."""
+    from service.imports.template import write_template
+
+    if lang not in ("zh", "en"):
+        raise Refusal(Text("--lang is zh or en."), WRONG_USE)
+    try:
+        write_template(file, "en" if lang == "en" else "zh")
+    except OSError as error:
+        why = error.strerror or ""
+        raise Refusal(Text("{file} cannot be written: {why}.", file=file, why=why)) from None
+    say(
+        console,
+        Text(
+            "{file} is written; fill it in, then: gridloop roster import {file} --dry-run",
+            file=file,
+        ),
+        "green",
+    )
+
+
+@roster_app.command("import")
+def roster_import(
+    files: Annotated[list[Path], typer.Argument(help="Workbooks and text files: .xlsx .xls .csv.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and tell, write nothing.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Take the good rows although others are wrong.")
+    ] = False,
+    end_missing: Annotated[
+        bool,
+        typer.Option(
+            "--end-missing",
+            help="End posts, and delete households, of the units and villages in the files that"
+            " the files do not have any more.",
+        ),
+    ] = False,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", help="Staff code of the administrator in whose name it is done."),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Import a city's own units, people, posts and households. Nothing is written unless every row
+    is good, or --skip-bad is said. The same files again change nothing.
+    """
+    from service.imports import runs
+
+    contents = [(file.name, _content(file)) for file in files]
+    chosen_options = {"dry_run": dry_run, "skip_bad": skip_bad, "end_missing": end_missing}
+    options = [name for name, wanted in chosen_options.items() if wanted]
+    with database_url(chosen(data), makes=True, migrate=True) as settings:
+        size = sum(len(content) for _, content in contents)
+        if size > settings.import_max_bytes:
+            raise Refusal(_too_large(size, settings))
+        with progress_bar() as progress:
+            show = bars(progress)
+
+            async def work(database: Database) -> "tuple[str, State, Report]":
+                units = await _units_of(database, as_)
+                await _finish_former(database, settings, show)
+                asked = runs.Asked(as_ or OPERATOR, units, options, contents)
+                return await _carry_out(database, settings, asked, show)
+
+            id, state, report = run(settings, work, keys=True)
+    _show(id, state, report)
+    if state in ("refused", "failed") or (dry_run and report.fault_count):
+        raise typer.Exit(1)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        why = error.strerror or ""
+        raise Refusal(Text("{file} cannot be read: {why}.", file=file, why=why)) from None
+
+
+def _too_large(size: int, settings: Settings) -> Text:
+    return Text(
+        "The files have {size} bytes, at most {max} are taken at once. Import them one after"
+        " another, or raise GRIDLOOP_IMPORT_MAX_BYTES.",
+        size=size,
+        max=settings.import_max_bytes,
+    )
+
+
+async def _units_of(database: Database, staff_code: str | None) -> list[str]:
+    """The units for which it is done: those that the person administers, or everything."""
+    from service.identity.queries import posts_of
+    from service.identity.rights import ADMINISTERS, scope
+
+    if staff_code is None:
+        return [""]
+    async with database.reading() as connection:
+        units = scope(await posts_of(connection, staff_code), utc_now(), ADMINISTERS)
+    if not units:
+        raise Refusal(
+            Text(
+                "‘{cadre}’ administers no unit at present; name another person with --as, or leave"
+                " it out.",
+                cadre=staff_code,
+            )
+        )
+    return units
+
+
+async def _finish_former(database: Database, settings: Settings, show: "runs.Progress") -> None:
+    """Goes on with what a process began that was killed."""
+    from service.imports import queries, runs
+
+    async with database.reading() as connection:
+        former = await queries.unfinished(connection)
+    for row in former:
+        say(
+            console,
+            Text("Import {id} was interrupted; it is finished first.", id=row["id"]),
+            "yellow",
+        )
+        try:
+            await runs.Run(database, settings, row["id"], utc_now, show).carry_out()
+        except runs.Busy:
+            raise Refusal(
+                Text(
+                    "Import {id} is under way in another process; wait until it has ended, see"
+                    " ‘gridloop roster imports’.",
+                    id=row["id"],
+                )
+            ) from None
+
+
+async def _carry_out(
+    database: Database, settings: Settings, asked: "runs.Asked", show: "runs.Progress"
+) -> "tuple[str, State, Report]":
+    from service.imports import queries, runs
+    from service.imports.report import State
+    from sync_protocol.ids import new_uuid7
+
+    id = new_uuid7(utc_now())
+    async with database.transaction() as connection:
+        await queries.lock_imports(connection)
+        await runs.ask(connection, settings, asked, id, utc_now())
+    report = await runs.Run(database, settings, id, utc_now, show).carry_out()
+    async with database.reading() as connection:
+        row = await queries.one_import(connection, id)
+    assert row is not None
+    return id, State(row["state"]), report
+
+
+@roster_app.command("imports")
+def roster_imports(data: Data = None) -> None:
+    """List the imports, the newest first."""
+    from service.imports import queries
+
+    async def ask(database: Database) -> "Sequence[Row]":
+        async with database.reading() as connection:
+            return await queries.imports(connection, [""], None, 100)
+
+    with database_url(chosen(data)) as settings:
+        rows = run(settings, ask, clock=False)
+    table = Table(
+        Column(shown(Text("import")), no_wrap=True),
+        *map(shown, _IMPORT_HEADS),
+    )
+    for row in rows:
+        done = f"{row['stage']} {row['done']}/{row['total']}" if row["total"] else ""
+        table.add_row(
+            row["id"],
+            row["at"].isoformat(timespec="minutes"),
+            row["asked_by"],
+            " ".join(row["units"]),
+            " ".join(row["options"]),
+            row["state"],
+            done,
+        )
+    console.print(table)
+
+
+@roster_app.command("undo")
+def roster_undo(
+    id: Annotated[str, typer.Argument(help="The import, see `roster imports`.")],
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", help="Staff code of the administrator in whose name it is done."),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Take an import back, as far as nobody has edited since what it did; the rest is listed."""
+    from service.imports import asking, queries, runs
+    from service.imports.report import State
+
+    with database_url(chosen(data)) as settings, progress_bar() as progress:
+        show = bars(progress)
+
+        async def work(database: Database) -> "tuple[State, Report]":
+            units = await _units_of(database, as_)
+            async with database.transaction() as connection:
+                await asking.begin_undo(connection, id, units, as_ or OPERATOR)
+            report = await runs.Run(database, settings, id, utc_now, show).carry_out()
+            async with database.reading() as connection:
+                row = await queries.one_import(connection, id)
+            assert row is not None
+            return State(row["state"]), report
+
+        state, report = run(settings, work, keys=True)
+    say(
+        console,
+        Text("{count} changes of import {id} were taken back.", count=report.undone, id=id),
+        "green",
+    )
+    if report.left:
+        say(console, Text("These were left:"), "yellow")
+        table = Table(*map(shown, (Text("kind"), Text("what"), Text("grid"), Text("why"))))
+        for left in report.left[:_SHOWN]:
+            table.add_row(left.kind, left.key, left.grid, _told(left.why))
+        console.print(table)
+    if state == "failed":
+        raise typer.Exit(1)
+
+
+def _told(kept: str) -> str:
+    return escape(in_language(restored(kept), language_of_the_terminal()))
+
+
+def _show(id: str, state: "State", report: "Report") -> None:
+    """Prints what came of an import."""
+    from service.imports.columns import SHEETS
+
+    table = Table(*map(shown, _SHEET_HEADS))
+    for name, tally in report.sheets.items():
+        title = SHEETS[name].title
+        counts = (tally.rows, tally.new, tally.changed, tally.unchanged, tally.ended, tally.bad)
+        table.add_row(f"{title.zh} {title.en}", *map(str, counts))
+    console.print(table)
+    for told in report.told:
+        if not told.sheet:
+            say(
+                console,
+                Text(
+                    "{file}: the sheet ‘{sheet}’ is none of the roster's and was passed over.",
+                    file=told.file,
+                    sheet=told.title,
+                ),
+                "yellow",
+            )
+        elif told.ignored:
+            say(
+                console,
+                Text(
+                    (
+                        "{file}, ‘{sheet}’: these columns are not known and were passed"
+                        " over: {columns}."
+                    ),
+                    file=told.file,
+                    sheet=told.title,
+                    columns=told.ignored,
+                ),
+                "yellow",
+            )
+    if report.faults:
+        faults = Table(
+            *map(shown, _FAULT_HEADS),
+            show_lines=True,
+        )
+        for fault in report.faults[:_SHOWN]:
+            where = f"{fault.file} {fault.sheet} {fault.row or ''}".strip()
+            cells = (where, fault.column, fault.value)
+            faults.add_row(*map(escape, cells), _told(fault.what), _told(fault.todo))
+        console.print(faults)
+        if report.fault_count > _SHOWN:
+            say(
+                console,
+                Text(
+                    "Only the first {shown} of {count} faults are shown.",
+                    shown=_SHOWN,
+                    count=report.fault_count,
+                ),
+                "yellow",
+            )
+    texts = {
+        "checked": Text("Nothing was written: this was a dry run."),
+        "refused": Text(
+            (
+                "Nothing was written: {count} faults were found. Correct the rows and import"
+                " the files again, or say --skip-bad to take the good ones."
+            ),
+            count=report.fault_count,
+        ),
+        "done": Text("Import {id} is done. ‘gridloop roster undo {id}’ takes it back.", id=id),
+        "failed": Text(
+            (
+                "Import {id} failed; the log says why. What it had written stays; import the"
+                " files again, or take it back with ‘gridloop roster undo {id}’."
+            ),
+            id=id,
+        ),
+    }
+    style = {"done": "green", "checked": "green"}.get(state, "red")
+    say(console, texts[state], style)

@@ -9,21 +9,26 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Annotated
 
+import asyncpg
 import typer
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from service.app import create_app, utc_now
+from service.cli.console import load_demo_roster
 from service.cli.database import database_url, look_before_start
 from service.cli.options import Data, chosen
 from service.cli.refusals import Refusal
-from service.http.connections import Limits, room_for_files
+from service.http.connection_limits import Limits
+from service.http.crowding import room_for_files
 from service.http.forwarded import Forwarded, proxies_from
 from service.http.origins import cross_origin
 from service.kit import logs
 from service.kit.addresses import checked
 from service.kit.encryption import KeyMissing
-from service.kit.settings import read_settings
+from service.kit.errors import Problem
+from service.kit.settings import Settings
+from service.kit.settings_reading import read_settings
 from service.runtime.admission import LoadShedding, LoadSheddingProtocol
 from service.runtime.leftovers import own_folder, temporary_files_in
 from service.runtime.reuseport import AddressTaken, Processes, Workers, can_spread
@@ -89,6 +94,8 @@ def serve(
             asyncio.run(look_before_start(settings))
         except (Refusal, KeyMissing) as error:
             raise Refusal(text_of(error), STARTUP_FAILURE) from None
+        if settings.demo:
+            asyncio.run(_load_where_empty(settings))
         folder = stack.enter_context(own_folder("serve"))
         # Whatever its processes put down for a moment lies in it, too: of one that is killed
         # nothing stays.
@@ -124,6 +131,16 @@ def serve(
                     raise typer.Exit(STARTUP_FAILURE)
         except AddressTaken as error:
             raise Refusal(text_of(error)) from None
+
+
+async def _load_where_empty(settings: Settings) -> None:
+    """Loads the demo's roster where there is none; a database that is down, or has no tables yet,
+    is left alone.
+    """
+    try:
+        await load_demo_roster(settings)
+    except (Problem, asyncpg.PostgresError) as error:
+        log.warning("whether there is a roster was not seen: %r", error)
 
 
 def served_app() -> LoadShedding:

@@ -10,11 +10,11 @@ import typer
 
 from service.app import create_app
 from service.cli.console import console
-from service.cli.database import database_url
+from service.cli.database import DEMO, database_url
 from service.cli.options import Data, chosen
-from service.cli.refusals import Refusal
+from service.cli.refusals import Refusal, say
 from service.kit.localization import language_of_the_terminal
-from service.kit.settings import read_settings
+from service.kit.settings_reading import read_settings
 from service.runtime.migrating import migrate_embedded, migrate_given
 from service.runtime.postgres import fresh_database
 from sync_protocol.texts import Text
@@ -70,8 +70,7 @@ def conformance(
     from service.conformance.command import Wanted, run
 
     if (command and url) or language not in (None, "zh", "en"):
-        console.print("[red]Give --command or --url, not both; --language is zh or en.[/red]")
-        raise typer.Exit(1)
+        raise Refusal(Text("Give --command or --url, not both; --language is zh or en."))
     spoken = "zh" if language == "zh" else "en" if language == "en" else language_of_the_terminal()
     raise typer.Exit(
         run(command, url, Wanted(only, first, 0 if only else seeds, steps), console, spoken)
@@ -93,7 +92,12 @@ def openapi(
         create_app(read_settings().model_copy(update={"open_docs": True, "open_metrics": True})),
         path,
     )
-    console.print(f"{path} {'written' if changed else 'is up to date'}.")
+    done = (
+        Text("{file} was written.", file=path)
+        if changed
+        else Text("{file} is up to date.", file=path)
+    )
+    say(console, done, "green")
     write_schema()
     PROTOCOL_MD.write_text(written(PROTOCOL_MD.read_text(encoding="utf-8")), encoding="utf-8")
 
@@ -116,7 +120,7 @@ def demo(
         url = str(settings.database_url)
         if chosen(data).database_url is None:
             try:
-                url = asyncio.run(fresh_database(url, "gridloop_demo"))
+                url = asyncio.run(fresh_database(url, DEMO))
             except asyncpg.ObjectInUseError:
                 raise Refusal(
                     Text(

@@ -20,8 +20,8 @@ from service.app import create_app
 from service.conformance.fake_server import PASSWORD
 from service.conformance.loopback import Reply, Request, json_reply
 from service.kit.database import Database, open_pool
-from service.kit.encryption import new_key
 from service.kit.encryption_queries import cipher_of
+from service.kit.key_file import new_key
 from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.migrating import migrate_embedded

@@ -39,7 +39,7 @@ class _Named(Device):
 
     given: list[str]
 
-    def _new_id(self) -> str:
+    def new_device_id(self) -> str:
         return self.given.pop(0)
 
 
@@ -54,9 +54,10 @@ class ReferencePhone:
         self._wall = int(start["wall_ms"])
         self._failures = 0
         self._conflicts: list[Hook] = []
-        self._open()
+        self.switch_on()
 
-    def _open(self) -> None:
+    def switch_on(self) -> None:
+        """Starts the client of the phone, over what its file holds."""
         kind = type("_Phone", (_Named,), {"given": self._ids})
         account = Account(self._start["staff_code"], self._start["password"])
         self.device: Device = kind(
@@ -89,7 +90,7 @@ class ReferencePhone:
                 return self.state()
             case "restart":
                 self.close()
-                self._open()
+                self.switch_on()
                 return {}
         raise ValueError(f"there is no hook {hook['do']}")
 
@@ -98,16 +99,16 @@ class ReferencePhone:
         report = SyncReport()
         self._conflicts = []
         try:
-            more = await self.device._exchange_once(report)
+            more = await self.device.exchange_once(report)
         except Unreachable as error:
             self._failures += 1
             return {
                 "next": "later",
-                "wait_s": self.device._pause(self._failures - 1, error.retry_after),
+                "wait_s": self.device.pause_s(self._failures - 1, error.retry_after),
             }
         except Refused as error:
             try:
-                await self.device._mend(error)
+                await self.device.mend(error)
             except (Refused, DeviceRevoked):
                 return {"next": "stopped"}
             return {"next": "at once"}
@@ -119,7 +120,7 @@ class ReferencePhone:
         }
 
     def _told(self, verdicts: list[Verdict]) -> list[Hook]:
-        records = {mutation.seq: mutation.id for mutation in self.device.store._mutations("", ())}
+        records = {mutation.seq: mutation.id for mutation in self.device.store.written()}
         return [
             {"id": records[verdict.seq], "field": item.field, "kept": item.kept, "lost": item.lost}
             for verdict in verdicts
@@ -131,9 +132,9 @@ class ReferencePhone:
             try:
                 mismatched = await self.device.verify()
             except Unreachable as error:
-                return {"wait_s": self.device._pause(0, error.retry_after)}
+                return {"wait_s": self.device.pause_s(0, error.retry_after)}
             except Refused as error:
-                await self.device._mend(error)
+                await self.device.mend(error)
                 continue
             self.device.store.ask_again(mismatched, self._wall)
             return {"mismatched": mismatched}
@@ -141,15 +142,13 @@ class ReferencePhone:
     def state(self) -> Hook:
         """What the phone holds and shows."""
         store = self.device.store
-        rows = store._db.execute(
-            "SELECT kind, id, grid, rev, deleted, fields, stale FROM record WHERE kind != 'held'"
-            " ORDER BY kind, id"
-        )
+        stale = store.stale()
         records = [
-            {"kind": kind, "id": id, "grid": grid}
-            | ({"stale": True} if stale else {"rev": rev})
-            | ({"deleted": True} if deleted else {"fields": json.loads(fields)})
-            for kind, id, grid, rev, deleted, fields, stale in rows
+            {"kind": change.kind, "id": change.id, "grid": change.grid}
+            | ({"stale": True} if (change.kind, change.id) in stale else {"rev": change.rev})
+            | ({"deleted": True} if change.deleted else {"fields": change.fields})
+            for change in store.pulled()
+            if change.kind != "held"
         ]
         shown = [
             {"kind": view.kind, "id": view.id, "grid": view.grid, "fields": view.fields}
@@ -198,6 +197,10 @@ class Phones:
             return await self._phones[name].do(hook)
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
+
+    def device(self, name: str) -> str:
+        """The device id that a phone has now."""
+        return self._phones[name].device.id
 
     async def _end(self, name: str) -> None:
         self._phones.pop(name).close()

@@ -14,7 +14,7 @@ from service.kit.database import Connection
 from service.kit.encryption import FieldCipher
 from service.writes.log_blocks import Block
 from service.writes.log_queries import COLUMNS, applied
-from service.writes.mutations import Author
+from service.writes.prepared import Author
 from sync_protocol.clock import make_stamp
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import from_ms

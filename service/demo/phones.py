@@ -12,8 +12,8 @@ import httpx
 
 from service.demo.notes import notes
 from sync_protocol.device import Account, Device, Store, Transport
-from sync_protocol.device.device import moment_at
 from sync_protocol.ids import household_id
+from sync_protocol.moments import moment_at
 from sync_protocol.periods import from_ms, local_day, midnight, to_ms, week, week_of
 from sync_protocol.vocabulary import DUTIES
 

@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from service.app import create_app
-from service.cli.console import DEMO_PASSWORD, load_roster, progress_bar
+from service.cli.console import DEMO_PASSWORD, load_roster, progress_bar, shown
+from service.cli.refusals import say
 from service.demo.phones import Clock, Week, last_week
 from service.kit.settings import Settings
 from service.organisation import generator
 from service.runtime.leftovers import own_folder
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import DUTIES
 
 PHONES = 60
@@ -40,10 +42,12 @@ def township_and_workers() -> tuple[generator.UnitRow, list[tuple[str, str]]]:
 def run(settings: Settings, port: int, once: bool, console: Console) -> int:
     """Runs the whole demo; returns the exit code."""
     if _taken(port):
-        console.print(
-            f"[red]Port {port} is in use.[/red] Name another one: make demo ARGS='--port"
-            f" {port + 1}'"
+        text = Text(
+            "Port {port} is in use. Name another one: make demo ARGS='--port {other}'",
+            port=port,
+            other=port + 1,
         )
+        say(console, text)
         return 1
     asyncio.run(_run(settings, port, once, console))
     return 0
@@ -66,8 +70,16 @@ async def _run(settings: Settings, port: int, once: bool, console: Console) -> N
         base_url = f"http://127.0.0.1:{port}"
         await _wait_until_ready(base_url, serving)
         await _week(base_url, console, clock, began)
+        if once:
+            console.print()
+            text = Text(
+                "The week is kept: ‘gridloop serve --demo --data {data}’ serves it again.",
+                data=str(settings.data),
+            )
+            say(console, text, "default")
         if not once:
-            console.print("\nThe service stays up until Ctrl-C.")
+            console.print()
+            say(console, Text("The service stays up until Ctrl-C."), "green")
             await asyncio.shield(serving)
     finally:
         server.should_exit = True
@@ -99,7 +111,8 @@ async def _week(base_url: str, console: Console, clock: Clock, began: float) -> 
     with own_folder("demo") as folder:
         week = Week(base_url, folder, workers, DEMO_PASSWORD, clock)
         with progress_bar() as progress:
-            task = progress.add_task(f"{name}: {PHONES} phones", total=6)
+            what = Text("{week}: {count} phones", week=name, count=PHONES)
+            task = progress.add_task(shown(what), total=6)
             await week.live(name, lambda day: progress.update(task, completed=day))
             progress.update(task, completed=6)
         lost = week.lost_answers
@@ -200,10 +213,12 @@ def _print(
             ],
         )
     )
-    console.print(
-        f"Answers lost on the way: {lost}; logs that arrived after the week:"
-        f" {summary['late_arrivals']}."
+    text = Text(
+        "Answers lost on the way: {lost}; logs that arrived after the week: {late}.",
+        lost=lost,
+        late=summary["late_arrivals"],
     )
+    say(console, text, "default")
 
 
 def _totals_table(name: str, week: str, summary: dict[str, Any]) -> Table:
@@ -253,24 +268,22 @@ def _say_how(
     week: str,
     seconds: float,
 ) -> None:
-    console.print(
-        f"\nDone in {seconds:.0f} s. The docs are at {base_url}/docs. Sign in as supervisor, cadre"
-        " or worker:"
+    text = Text(
+        "Done in {seconds} s. The docs are at {url}. Sign in as supervisor, cadre, worker or"
+        " administrator ({names}; password {password}), as this does:",
+        seconds=round(seconds),
+        url=f"{base_url}/docs",
+        names=", ".join((f"S{township}", f"C{workers[0][1][:12]}-1", workers[0][0], "admin")),
+        password=DEMO_PASSWORD,
     )
-    console.print(
-        f"  S{township}, C{workers[0][1][:12]}-1, {workers[0][0]}, admin; password {DEMO_PASSWORD}",
-        highlight=False,
-    )
-    console.print(
+    console.print()
+    say(console, text, "default")
+    commands = (
         f"  TOKEN=$(curl -s {base_url}/v1/auth/token -d grant_type=password -d username=S{township}"
         f" -d password={DEMO_PASSWORD} | python3 -c 'import json,sys;"
         ' print(json.load(sys.stdin)["access_token"])\')',
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(
         f"  curl -s '{base_url}/v1/summaries/weekly?unit={township}&week={week}' -H"
         ' "Authorization: Bearer $TOKEN"',
-        highlight=False,
-        soft_wrap=True,
     )
+    for command in commands:
+        console.print(command, highlight=False, soft_wrap=True)

@@ -14,7 +14,6 @@ from service.audit.audit_log import note
 from service.history import queries
 from service.identity.access import Signed
 from service.identity.views import View, redact, redact_value
-from service.inbox.rules import shown_rule
 from service.kit.bounded import PAGE_BYTES, cut
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import Body, log_row, verdict_rest
@@ -24,6 +23,7 @@ from service.kit.errors import INVALID, NOT_FOUND, READING, Problem, documented
 from service.kit.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.kit.state import state_of
 from service.writes.log_queries import read_bodies
+from service.writes.rules import shown_rule
 from sync_protocol.clock import stamp_ms
 from sync_protocol.messages import shown_json
 from sync_protocol.periods import from_ms

@@ -10,7 +10,7 @@ from service.kit.database import Connection, Row
 
 class Filters(NamedTuple):
     """What a list of households is narrowed to. `special`: with any tag; `silent_since`: not
-    visited on or after that day.
+    visited on or after that day; `state`: None for any.
     """
 
     special: bool | None = None
@@ -18,6 +18,7 @@ class Filters(NamedTuple):
     contact_member: str | None = None
     lead_member: str | None = None
     silent_since: date | None = None
+    state: str | None = "present"
 
 
 # The newest week in which a household was visited is a row of its own; the day is then one look
@@ -39,7 +40,8 @@ _LAST = """
 _COLUMNS = f"""
     SELECT h.id::text, h.grid, h.rev, h.head_name, h.phone, h.address, h.members,
            coalesce(h.tags, '{{}}') AS tags, h.contact_member,
-           h.lead_member, last.at AS last_visit
+           h.lead_member, coalesce(h.state, 'present') AS state, h.state_since,
+           h.merged_into::text, last.at AS last_visit
     FROM household h {_LAST}
 """
 
@@ -59,6 +61,8 @@ async def households(
     """Living households of a reach in order of grid and id, with the moment of the last visit."""
     where = Conditions.reaching("h.grid", reach, "h.contact_member = {}")
     where.add("NOT h.deleted")
+    if filters.state is not None:
+        where.add("coalesce(h.state, 'present') = {}", filters.state)
     if filters.special is not None:
         where.add(
             "coalesce(cardinality(h.tags), 0) > 0"

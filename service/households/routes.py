@@ -1,7 +1,7 @@
 """Households with their last visit: `GET /v1/households`."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -13,6 +13,7 @@ from service.households.queries import Filters
 from service.http.strict import RequestBody, refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.rights import may_write
+from service.identity.staff_codes import keys_of
 from service.identity.views import View, redact
 from service.kit.bounded import cut
 from service.kit.database import Connection, retry_on_conflict
@@ -26,7 +27,7 @@ from service.writes.server_writes import write_as_cadre
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import TAGS
+from sync_protocol.vocabulary import HOUSEHOLD_STATES, TAGS
 
 router = APIRouter(prefix="/v1", tags=["households"])
 
@@ -35,7 +36,9 @@ class HouseholdItem(BaseModel):
     """A household. Who only supervises sees phone and address masked, and from above the township
     no tags.
 
-    `days_unvisited` counts days of Asia/Shanghai, null: never visited.
+    `state`: present, or since `state_since` away, died or merged (into `merged_into`): then it
+    counts nowhere, and is listed only where it is asked for. `days_unvisited` counts days of
+    Asia/Shanghai, null: never visited.
     """
 
     id: str
@@ -47,6 +50,9 @@ class HouseholdItem(BaseModel):
     tags: list[str]
     contact_member: str | None
     lead_member: str | None
+    state: str
+    state_since: date | None
+    merged_into: str | None
     last_visit: datetime | None
     days_unvisited: int | None
 
@@ -103,33 +109,47 @@ async def households(
         int | None,
         Query(ge=1, le=3650, description="Not visited in so many days up to today, or never"),
     ] = None,
+    state: Annotated[
+        str,
+        Query(
+            pattern=f"^({'|'.join(HOUSEHOLD_STATES)}|any)$",
+            description="Only those that live here (present), that have left, or any",
+        ),
+    ] = "present",
     limit: Limit = 100,
     after: After = None,
 ) -> HouseholdPage:
     """In order of grid; whom nobody has visited for long is found with `not_visited_days`."""
     reach = reach_of(caller, unit)
     if special is not None or tag is not None:
-        _refuse_tags(caller, reach.whole)
+        refuse_tags(caller, reach.units)
     today = local_day(caller.now)
     silent_since = today - timedelta(days=not_visited_days) if not_visited_days else None
-    filters = Filters(special, tag, contact_member, lead_member, silent_since)
-    state = state_of(request)
-    async with state.database.transaction() as connection:
+    service = state_of(request)
+    async with service.database.transaction() as connection:
+        named = [code for code in (contact_member, lead_member) if code is not None]
+        keys = await keys_of(connection, named) if named else {}
+        filters = Filters(
+            special,
+            tag,
+            contact_member and keys[contact_member],
+            lead_member and keys[lead_member],
+            silent_since,
+            None if state == "any" else state,
+        )
         rows, more = cut(
             await queries.households(connection, reach, filters, read_place(after), limit + 1),
             limit,
         )
-        await note(
-            connection, request, caller, "households", [*reach.whole, *reach.tied], len(rows)
-        )
-        cipher = await cipher_of(connection, state.settings)
+        await note(connection, request, caller, "households", reach.units, len(rows))
+        cipher = await cipher_of(connection, service.settings)
     items = [_item(row, cipher, caller) for row in rows]
     return HouseholdPage(
         items=items, next=next_place(items[-1].grid, items[-1].id) if more else None
     )
 
 
-def _refuse_tags(caller: Caller, units: Sequence[str]) -> None:
+def refuse_tags(caller: Caller, units: Sequence[str]) -> None:
     """Raises `Problem` where tags are counted only: a filter by them would show them."""
     for unit in units:
         if caller.view_of(unit) is View.SUMMARISED:

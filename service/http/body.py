@@ -53,7 +53,7 @@ class Arriving:
     """The bodies that a process is reading, the oldest first."""
 
     def __init__(self, max_bytes: int = MAX_ARRIVING_BYTES, at_once: int = AT_ONCE) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._at_once = at_once
         self._bodies: dict[_Body, None] = {}
         self._of_owners: defaultdict[Hashable, dict[_Body, None]] = defaultdict(dict)
@@ -84,7 +84,7 @@ class Arriving:
         self.bytes += held
         if body in self._bodies:
             body.deadline.until = body.began + body_seconds(body.received)
-            while self.bytes > self._max_bytes and len(self._bodies) > 1:
+            while self.bytes > self.max_bytes and len(self._bodies) > 1:
                 oldest = self._oldest_of_most()
                 if oldest is body:  # whoever reads it is here, and need not be cancelled
                     self.end(body)

@@ -8,11 +8,9 @@ looked after by one sweep over all connections, so that a request costs no timer
 
 import asyncio
 import logging
-import sys
-import time
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from weakref import WeakSet
 
 import httptools
@@ -21,6 +19,8 @@ from uvicorn.server import ServerState
 
 from service.http.access_log import id_of_request
 from service.http.body import body_seconds
+from service.http.connection_limits import Limits
+from service.http.crowding import SHED, crowd, shed_idle
 from service.http.security_headers import secured
 from service.kit.errors import HEAD_TOO_LARGE, NO_HTTP, TOO_MANY_REQUESTS, UNAVAILABLE, Problem
 from service.kit.logs import request_id
@@ -29,34 +29,10 @@ from sync_protocol.texts import Text
 log = logging.getLogger("gridloop")
 
 SWEEP_S = 5.0
-_SHED = 64
-_TOLD_EVERY_S = 10.0
 _AROUND_HEADER = len(b": \r\n")
 # What an HTTP/2 or WebSocket client adds to a request that it would rather make otherwise; the
 # request itself is a plain one.
 _OFFERS = (b"upgrade", b"http2-settings")
-
-
-class Limits(NamedTuple):
-    """What a connection may take.
-
-    `head_s`: until the head of a request is there; `head_bytes`: of a head, and of what frames a
-    body (sizes and extensions of chunks, trailers) between two pieces of it; `headers`: of a head.
-    `grace_s`: beyond what the reader of a body allows, whose answer is better than none.
-    `answer_s`: until an answer has left, besides the time at `answer_rate` bytes a second.
-    `linger_s`: for which what a refused client still sends is passed over. `pipelined`: requests
-    that wait behind one. `connections`: how many there may be.
-    """
-
-    head_s: float = 20.0
-    head_bytes: int = 32 * 1024
-    headers: int = 100
-    grace_s: float = 5.0
-    answer_s: float = 60.0
-    answer_rate: float = 1024.0
-    linger_s: float = 2.0
-    pipelined: int = 32
-    connections: int = 10_000
 
 
 class LimitedConnection(HttpToolsProtocol):
@@ -96,8 +72,8 @@ class LimitedConnection(HttpToolsProtocol):
             _swept.add(self.server_state)
             self.loop.call_later(SWEEP_S, sweep, self.server_state, self.loop)
         if is_full:
-            _crowd.note(refused=1)
-            if len(self.connections) > self.limits.connections + _SHED:
+            crowd.note(refused=1)
+            if len(self.connections) > self.limits.connections + SHED:
                 transport.abort()
             else:
                 self._refuse(
@@ -383,52 +359,8 @@ def sweep(server: ServerState, loop: asyncio.AbstractEventLoop) -> None:
         _swept.discard(server)
 
 
-def shed_idle(connections: Iterable[Any], count: int = _SHED) -> int:
-    """Closes the connections that have been idle for longest; how many."""
-    idle = [
-        connection
-        for connection in connections
-        if connection.is_idle and not connection.transport.is_closing()
+def open_connections() -> list[LimitedConnection]:
+    """The connections of the servers of this process."""
+    return [
+        one for server in _swept for one in server.connections if isinstance(one, LimitedConnection)
     ]
-    idle = sorted(idle, key=lambda connection: connection.idle_since)[:count]
-    for connection in idle:
-        connection.transport.abort()
-    _crowd.note(closed=len(idle))
-    return len(idle)
-
-
-class _Crowd:
-    """Says in the log now and then that there are more connections than there may be."""
-
-    def __init__(self) -> None:
-        self._told = -_TOLD_EVERY_S
-        self._closed = self._refused = 0
-
-    def note(self, closed: int = 0, refused: int = 0) -> None:
-        """Counts idle connections that were closed, and new ones that were refused."""
-        self._closed += closed
-        self._refused += refused
-        now = time.monotonic()
-        if now - self._told >= _TOLD_EVERY_S and (self._closed or self._refused):
-            log.warning(
-                "there are too many connections: %d idle ones were closed, %d new ones refused",
-                self._closed,
-                self._refused,
-            )
-            self._told, self._closed, self._refused = now, 0, 0
-
-
-_crowd = _Crowd()
-
-
-def room_for_files(wanted: int) -> int:
-    """Lets the process open as many files as the system allows; how many connections that leaves,
-    of those wanted.
-    """
-    if sys.platform == "win32":
-        return wanted
-    import resource
-
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return wanted if most == resource.RLIM_INFINITY else max(64, min(wanted, most - 256))

@@ -20,6 +20,7 @@ from service.identity.access import account_of
 from service.identity.attempts import network_of
 from service.identity.rights import ROUTES
 from service.kit.errors import INVALID, Problem
+from service.kit.state import state_of
 
 # U+0000 as it is, or escaped in JSON (and not behind a backslash that is escaped itself).
 _NUL = re.compile(rb"\0|(?<!\\)(?:\\\\)*\\u0000")
@@ -27,6 +28,9 @@ MAX_BODY_BYTES = 1024 * 1024
 # Of a body that anybody may send: the forms of those who sign in.
 MAX_FORM_BYTES = 64 * 1024
 _OWN_READERS = ("/v1/sync",)
+# Routes that take files, and how those come: in a file every byte may stand.
+_FILES = frozenset({"create_import"})
+_OF_FILES = "multipart/form-data"
 _NOTHING: Message = {"type": "http.request", "body": b"", "more_body": False}
 
 
@@ -49,9 +53,12 @@ class RequestBodies:
                 request, MAX_FORM_BYTES, account=network_of(address_of(request)), arriving=ANONYMOUS
             )
         account = await account_of(request)
-        return (
-            None if account is None else await read_body(request, MAX_BODY_BYTES, account=account)
-        )
+        if account is None:
+            return None
+        limit = MAX_BODY_BYTES
+        if route.operation_id in _FILES:
+            limit += state_of(request).settings.import_max_bytes
+        return await read_body(request, limit, account=account)
 
     def _route_of(self, request: Request) -> APIRoute | None:
         if not self._routes:
@@ -80,12 +87,13 @@ class RequestBodies:
         if body is None:
             await self._app(scope, replayed(_NOTHING, receive), send)
             return
-        if _NUL.search(body):
+        kind = Headers(scope=scope).get("content-type", "json").lower()
+        if not kind.startswith(_OF_FILES) and _NUL.search(body):
             raise Problem(
                 INVALID,
                 "The body holds the character U+0000, which no text here can; leave it out.",
             )
-        if "json" in Headers(scope=scope).get("content-type", "json").lower():
+        if "json" in kind:
             refuse_odd_json(body)
         if Headers(scope=scope).get("content-encoding"):
             headers = MutableHeaders(raw=list(scope["headers"]))

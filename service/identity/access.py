@@ -3,7 +3,7 @@ the route's operation id.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -13,11 +13,19 @@ from fastapi.security import OAuth2PasswordBearer
 from service.identity import queries
 from service.identity import session_queries as sessions
 from service.identity.grants import posts_ended
-from service.identity.rights import ROUTES, PostHeld, Right, any_present, covers, holds, scope
+from service.identity.rights import ROUTES, PostHeld, Right, any_present, holds, scope
 from service.identity.second_factor import is_asked_for
 from service.identity.session_queries import Session
 from service.identity.tokens import Claims, Tokens
-from service.identity.views import WHOLE_GRID, View, is_disguise, present_views, view_in
+from service.identity.views import (
+    WHOLE_GRID,
+    PresentViews,
+    View,
+    is_disguise,
+    present_views,
+    view_in,
+)
+from service.kit.conditions import Range, Subtree
 from service.kit.database import Connection
 from service.kit.errors import (
     DEVICE_NEEDED,
@@ -32,6 +40,9 @@ from service.kit.errors import (
 )
 from service.kit.logs import hashed
 from service.kit.state import State, state_of
+from service.organisation.tree import BY_CODES, Tree
+from service.organisation.trees import tree_of
+from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
 
 scheme = OAuth2PasswordBearer(tokenUrl="/v1/auth/token", auto_error=False)
@@ -53,6 +64,7 @@ class Caller:
         now: datetime,
         right: Right,
         has_second_factor: bool = False,
+        tree: Tree = BY_CODES,
     ) -> None:
         self.staff_code = claims.staff_code
         self.device = claims.device
@@ -62,6 +74,12 @@ class Caller:
         self.now = now
         self.right = right
         self.has_second_factor = has_second_factor
+        self.tree = tree
+
+    @property
+    def today(self) -> date:
+        """The day of the request in Asia/Shanghai."""
+        return local_day(self.now)
 
     def units(self) -> list[str]:
         """The topmost units for which the caller has the right of this route; raises `Problem` when
@@ -83,10 +101,24 @@ class Caller:
         """Whether the right of this route holds for a unit or grid; raises `Problem` when it holds
         nowhere.
         """
-        return any(covers(top, code) for top in self.units())
+        return any(self.covers(top, code) for top in self.units())
+
+    def covers(self, top: str, below: str) -> bool:
+        """Whether a unit is `top` or lies under it today."""
+        return self.tree.covers(top, below, self.today)
+
+    def subtree(self, code: str) -> Subtree:
+        """A unit and all below it today."""
+        return self.tree.subtree(code, self.today)
+
+    def ranges(self, units: Iterable[str] | None = None) -> list[Range]:
+        """The ranges today of some units and all below them: of those for which the caller has the
+        right of this route, if none are named.
+        """
+        return self.tree.several(self.units_or_none() if units is None else units, self.today)
 
     @cached_property
-    def _present_views(self) -> list[tuple[str, View]]:
+    def _present_views(self) -> PresentViews:
         return present_views(self.posts, self.now)
 
     def view_of(self, grid: str) -> View | None:
@@ -211,6 +243,7 @@ async def standing(request: Request, state: State, claims: Claims, right: Right 
         if claims.client is not None:
             return await _app(request, connection, claims, now, right)
         session = await _session(connection, claims, now)
+        tree = await tree_of(connection, session.tree_version)
     request.scope["staff"] = hashed(claims.staff_code, state.settings.keyring.log_key)
     _refuse_ended(session, request, state, now)
     if session.revoked_at is not None:
@@ -218,13 +251,13 @@ async def standing(request: Request, state: State, claims: Claims, right: Right 
             DEVICE_REVOKED, "This device was revoked; only its outbox is still taken, at /v1/sync."
         )
     # What an app may do is given to apps, with a scope; no person has it by a post.
-    posts = [post for post in session.posts if post.role != "app_client"]
+    posts = [post._replace(tree=tree) for post in session.posts if post.role != "app_client"]
     if not any_present(posts, now) and operation_of(request) not in _WITHOUT_POSTS:
         raise posts_ended()
     request.scope["rights"] = sorted(
         {f"{post.role} {post.unit}" for post in posts if post.valid_at(now)}
     )
-    return Caller(claims, posts, now, right or Right(), session.has_second_factor)
+    return Caller(claims, posts, now, right or Right(), session.has_second_factor, tree)
 
 
 def operation_of(request: Request) -> str | None:
@@ -250,11 +283,13 @@ async def _app(
                 scope=right.scope or Text("for people"),
             ),
         )
+    tree = await tree_of(connection, row["tree_version"])
     return Caller(
         claims,
-        [PostHeld("app_client", row["unit"], row["created_at"], None)],
+        [PostHeld("app_client", row["unit"], row["created_at"], None, tree=tree)],
         now,
         right or Right(),
+        tree=tree,
     )
 
 

@@ -9,7 +9,7 @@ from service.audit.audit_log import address_of
 from service.audit.sign_ins import failures_noted, note_act
 from service.http.ids import MadeId
 from service.http.strict import RequestBody
-from service.identity import queries
+from service.identity import queries, staff_codes
 from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
@@ -122,9 +122,10 @@ async def recover(request: Request, body: Recovery) -> Ended:
     state = state_of(request)
     now = state.now()
     async with state.database.reading() as connection:
-        origin = await origin_of(connection, body.staff_code, body.device_id, address_of(request))
-        cadre = await queries.cadre(connection, body.staff_code)
-        known = await known_of(connection, state.settings, body.staff_code, cadre)
+        staff_code = await staff_codes.key_of(connection, body.staff_code)
+        origin = await origin_of(connection, staff_code, body.device_id, address_of(request))
+        cadre = await queries.cadre(connection, staff_code)
+        known = await known_of(connection, state.settings, staff_code, cadre)
     origin = origin._replace(account=f"recovery of {origin.account}")
     refuse_weak(body.new_password, known)
     noted = failures_noted(
@@ -133,18 +134,18 @@ async def recover(request: Request, body: Recovery) -> Ended:
     async with noted, state.of(Attempts).counted(state.of(Attempts).of_cadre(origin), now):
         new = await state.of(Passwords).hash(body.new_password)
         async with state.database.transaction() as connection:
-            await sessions.lock_sign_ins(connection, body.staff_code)
+            await sessions.lock_sign_ins(connection, staff_code)
             if not await use_code(
-                connection, state.settings, Kept(body.staff_code, PURPOSE), body.code, now
+                connection, state.settings, Kept(staff_code, PURPOSE), body.code, now
             ):
                 raise Problem(
                     SIGN_IN_FAILED,
                     "No account has this staff code and one-time code, or its time is over; check"
                     " both, or ask for a new code.",
                 )
-            await queries.set_password(connection, body.staff_code, new)
-            ended = await sessions.end_sessions(connection, body.staff_code, now, "password")
-            await note_act(connection, request, body.staff_code, "password-recovered", None, now)
+            await queries.set_password(connection, staff_code, new)
+            ended = await sessions.end_sessions(connection, staff_code, now, "password")
+            await note_act(connection, request, staff_code, "password-recovered", None, now)
     return Ended(ended=ended)
 
 
@@ -155,4 +156,5 @@ async def known_of(
     if cadre is None:
         return [staff_code]
     cipher = await cipher_of(connection, settings)
-    return [cadre["staff_code"], cadre["name"], cadre_phone(cipher, cadre)]
+    codes = await staff_codes.codes_of(connection, cadre["staff_code"])
+    return [*codes, cadre["name"], cadre_phone(cipher, cadre)]

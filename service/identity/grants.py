@@ -10,7 +10,7 @@ from fastapi import Request
 
 from service.audit.audit_log import address_of
 from service.audit.sign_ins import failures_noted, note_act, note_failure
-from service.identity import queries, second_factor, second_factor_queries
+from service.identity import queries, second_factor, second_factor_queries, staff_codes
 from service.identity import session_queries as sessions
 from service.identity.attempts import Attempts, Origin, network_of
 from service.identity.passwords import Passwords
@@ -82,8 +82,8 @@ async def by_password(state: State, request: Request, grant: Grant, now: datetim
             INVALID, "device_id is no UUID in lower case; let the phone make one and keep it."
         )
     _refuse_the_servers(grant)
-    staff_code = grant.username or ""
     async with state.database.reading() as connection:
+        staff_code = await staff_codes.key_of(connection, grant.username or "")
         origin = await origin_of(connection, staff_code, grant.device_id, address_of(request))
         cadre = await queries.cadre(connection, staff_code)
     try:

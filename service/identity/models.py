@@ -27,7 +27,9 @@ class Cadre(SQLModel, table=True):
     """A person who works with Gridloop. `password` is an argon2 hash; without one nobody signs in
     as this cadre.
 
-    `must_change`: it is a first password, which is good until `password_expires_at`.
+    `must_change`: it is a first password, which is good until `password_expires_at`. `shown_code`:
+    the code by which the person goes today, where that is another than `staff_code`, which never
+    changes: records name people by it. `party_member` holds where there is no `PartyMembership`.
     """
 
     staff_code: str = Field(sa_column=_code())
@@ -40,11 +42,37 @@ class Cadre(SQLModel, table=True):
         default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
     )
     password_expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    shown_code: str | None = Field(default=None, sa_column=Column(Text(collation="C")))
+
+
+class StaffCodeAlias(SQLModel, table=True):
+    """A code that was given to a cadre after the first one; it is nobody else's ever after."""
+
+    __tablename__ = "staff_code_alias"
+
+    code: str = Field(sa_column=_code())
+    staff_code: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
+    given_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+
+
+class PartyMembership(SQLModel, table=True):
+    """A span of days in Asia/Shanghai on which a cadre is a party member: from `joined_on` (empty:
+    since before anything was recorded) until the day before `left_on` (empty: still).
+
+    `number` counts a cadre's spans in order, from 1.
+    """
+
+    __tablename__ = "party_membership"
+
+    staff_code: str = Field(sa_column=_code())
+    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    joined_on: date | None = Field(default=None, sa_type=Date)
+    left_on: date | None = Field(default=None, sa_type=Date)
 
 
 class Post(SQLModel, table=True):
     """A role at a unit from `valid_from` until `valid_to`; empty means still. `end_recorded_at`:
-    when the end was entered.
+    when the end was entered. `title`: what the person is called there, beside the role.
     """
 
     id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
@@ -54,6 +82,7 @@ class Post(SQLModel, table=True):
     valid_from: datetime = Field(sa_type=DateTime(timezone=True))
     valid_to: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     end_recorded_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    title: str | None = Field(default=None, sa_type=Text)
 
 
 class Device(SQLModel, table=True):

@@ -52,7 +52,7 @@ class Passwords:
 
         Without a hash it takes as long, and is wrong. Raises `Problem` when too many others wait.
         """
-        async with self._turn():
+        async with self.turn():
             right, newer = await anyio.to_thread.run_sync(
                 hasher.verify_and_update, password, hashed or _NOBODY
             )
@@ -60,11 +60,12 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """The hash of a new password; raises `Problem` when too many others wait."""
-        async with self._turn():
+        async with self.turn():
             return await anyio.to_thread.run_sync(hasher.hash, password)
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
+        """One of the turns; raises `Problem` when too many others wait."""
         me = object()
         try:
             with anyio.fail_after(self._wait_s):

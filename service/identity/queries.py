@@ -4,18 +4,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from service.identity.memberships import is_member
 from service.identity.rights import PostHeld
-from service.kit.conditions import Conditions, contains
+from service.kit.conditions import Conditions, Range, bounds, contains
 from service.kit.database import Connection, Row
 from service.kit.errors import NOT_NOW, Problem
+from service.organisation.tree import BY_CODES
+from service.organisation.trees import tree_of
+from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
 
 
 async def cadre(connection: Connection, staff_code: str) -> Row | None:
     """A cadre by staff code."""
     return await connection.fetchrow(
-        "SELECT staff_code, name, phone, party_member, password, demo, must_change,"
-        " password_expires_at FROM cadre WHERE staff_code = $1",
+        "SELECT staff_code, coalesce(shown_code, staff_code) AS shown_code, name, phone,"
+        " party_member, password, demo, must_change, password_expires_at FROM cadre"
+        " WHERE staff_code = $1",
         staff_code,
     )
 
@@ -23,10 +28,22 @@ async def cadre(connection: Connection, staff_code: str) -> Row | None:
 async def posts_of(connection: Connection, staff_code: str) -> list[PostHeld]:
     """All posts that a cadre has or had."""
     rows = await connection.fetch(
-        "SELECT role, unit, valid_from, valid_to, end_recorded_at FROM post WHERE staff_code = $1",
+        "SELECT role, unit, valid_from, valid_to, end_recorded_at, s.tree_version"
+        " FROM post, server s WHERE staff_code = $1",
         staff_code,
     )
-    return [PostHeld(*row) for row in rows]
+    tree = await tree_of(connection, rows[0]["tree_version"]) if rows else BY_CODES
+    return [
+        PostHeld(
+            row["role"],
+            row["unit"],
+            row["valid_from"],
+            row["valid_to"],
+            row["end_recorded_at"],
+            tree,
+        )
+        for row in rows
+    ]
 
 
 async def set_password(
@@ -93,18 +110,19 @@ async def device(connection: Connection, id: str) -> Row:
     return row
 
 
-# Whether a cadre is in units ($1) at a moment ($2): one of the posts at present or to come lies
-# there, or, of a cadre without any, one of the former ones; and how many of them lie elsewhere.
+# Whether a cadre is in ranges of units ($1, $2) at a moment ($3): one of the posts at present or to
+# come lies there, or, of a cadre without any, one of the former ones; and how many of them lie
+# elsewhere.
 _POSTS_INSIDE = """
-    SELECT count(*) FILTER (WHERE u.code IS NOT NULL) AS inside,
-           count(*) FILTER (WHERE u.code IS NULL) AS outside
+    SELECT count(*) FILTER (WHERE u.low IS NOT NULL) AS inside,
+           count(*) FILTER (WHERE u.low IS NULL) AS outside
     FROM (
-        SELECT p.unit, (p.valid_to IS NULL OR p.valid_to > $2) AS is_present,
-               bool_or((p.valid_to IS NULL OR p.valid_to > $2)) OVER () AS any_present
+        SELECT p.unit, (p.valid_to IS NULL OR p.valid_to > $3) AS is_present,
+               bool_or((p.valid_to IS NULL OR p.valid_to > $3)) OVER () AS any_present
         FROM post p WHERE p.staff_code = {staff_code}
     ) AS q LEFT JOIN LATERAL (
-        SELECT t.code FROM unnest($1::text[]) AS t(code) WHERE q.unit >= t.code
-            AND q.unit < t.code || ':' LIMIT 1
+        SELECT t.low FROM unnest($1::text[], $2::text[]) AS t(low, high) WHERE q.unit >= t.low
+            AND q.unit < t.high LIMIT 1
     ) AS u ON true
     WHERE q.is_present OR NOT q.any_present
 """
@@ -112,7 +130,7 @@ _POSTS_INSIDE = """
 
 async def devices(
     connection: Connection,
-    units: Sequence[str],
+    ranges: Sequence[Range],
     now: datetime,
     staff_code: str,
     only: str | None,
@@ -125,12 +143,12 @@ async def devices(
     return await connection.fetch(
         _DEVICE
         + f"""
-        WHERE d.platform <> 'server' AND (d.staff_code = $6 OR (
+        WHERE d.platform <> 'server' AND (d.staff_code = $7 OR (
             SELECT inside > 0 FROM ({_POSTS_INSIDE.format(staff_code="d.staff_code")}) AS i))
-          AND ($3::text IS NULL OR d.staff_code = $3) AND ($4::uuid IS NULL OR d.id > $4)
-        ORDER BY d.id LIMIT $5
+          AND ($4::text IS NULL OR d.staff_code = $4) AND ($5::uuid IS NULL OR d.id > $5)
+        ORDER BY d.id LIMIT $6
         """,
-        list(units),
+        *bounds(ranges),
         now,
         only,
         after,
@@ -140,7 +158,7 @@ async def devices(
 
 
 async def device_in(
-    connection: Connection, device: str, units: Sequence[str], now: datetime, staff_code: str
+    connection: Connection, device: str, ranges: Sequence[Range], now: datetime, staff_code: str
 ) -> Row | None:
     """One phone of a cadre who is wholly in these units (see `is_cadre_in`), or one of the caller's
     own, locked.
@@ -152,7 +170,7 @@ async def device_in(
     )
     if row is None or row["staff_code"] == staff_code:
         return row
-    return row if await is_cadre_in(connection, row["staff_code"], units, now) else None
+    return row if await is_cadre_in(connection, row["staff_code"], ranges, now) else None
 
 
 async def revoke_device(connection: Connection, device: str, now: datetime) -> None:
@@ -166,7 +184,7 @@ async def revoke_device(connection: Connection, device: str, now: datetime) -> N
 
 async def cadres(
     connection: Connection,
-    units: Sequence[str],
+    ranges: Sequence[Range],
     role: str | None,
     text: str | None,
     now: datetime,
@@ -176,21 +194,27 @@ async def cadres(
     """Cadres with a post in these units at present, in order of staff code, with their posts
     there.
     """
-    where = Conditions("p.unit", units)
+    where = Conditions("p.unit", ranges)
     where.add("p.valid_from <= {0} AND (p.valid_to IS NULL OR p.valid_to > {0})", now)
     if role is not None:
         where.add("p.role = {}", role)
     if text is not None:
-        where.add("(c.name LIKE {0} OR c.staff_code LIKE {0})", contains(text))
+        where.add(
+            "(c.name LIKE {0} OR c.staff_code LIKE {0} OR EXISTS (SELECT FROM staff_code_alias a"
+            " WHERE a.staff_code = c.staff_code AND a.code LIKE {0}))",
+            contains(text),
+        )
     if after is not None:
         where.add("c.staff_code > {}", after)
     last = where.parameter(limit)
+    today = where.parameter(local_day(now))
     return await connection.fetch(
         f"""
-        SELECT c.staff_code, c.name, c.phone, c.party_member,
-               json_agg(json_build_object('role', p.role, 'unit', p.unit, 'unit_name', u.name,
-               'valid_from', p.valid_from,
-                                          'valid_to', p.valid_to) ORDER BY p.unit, p.role) AS posts
+        SELECT c.staff_code, coalesce(c.shown_code, c.staff_code) AS shown_code, c.name, c.phone,
+               {is_member("c", today)} AS party_member,
+               json_agg(json_build_object('id', p.id, 'role', p.role, 'title', p.title,
+                   'unit', p.unit, 'unit_name', u.name, 'valid_from', p.valid_from,
+                   'valid_to', p.valid_to) ORDER BY p.unit, p.role) AS posts
         FROM cadre c JOIN post p ON p.staff_code = c.staff_code LEFT JOIN unit u ON u.code = p.unit
         WHERE {where.sql} GROUP BY c.staff_code ORDER BY c.staff_code LIMIT {last}
         """,
@@ -198,28 +222,8 @@ async def cadres(
     )
 
 
-async def cadre_with_posts(connection: Connection, staff_code: str) -> Row:
-    """A cadre with every post, as cadres are listed."""
-    row = await connection.fetchrow(
-        """
-        SELECT c.staff_code, c.name, c.phone, c.party_member,
-               coalesce(json_agg(json_build_object('role', p.role, 'unit', p.unit, 'unit_name',
-               u.name, 'valid_from', p.valid_from,
-                                                   'valid_to', p.valid_to) ORDER BY p.valid_from)
-                                                   FILTER (WHERE p.id IS NOT NULL), '[]')
-               AS posts
-        FROM cadre c LEFT JOIN post p ON p.staff_code = c.staff_code LEFT JOIN unit u
-            ON u.code = p.unit
-        WHERE c.staff_code = $1 GROUP BY c.staff_code
-        """,
-        staff_code,
-    )
-    assert row is not None
-    return row
-
-
 async def is_cadre_in(
-    connection: Connection, staff_code: str, units: Sequence[str], now: datetime
+    connection: Connection, staff_code: str, ranges: Sequence[Range], now: datetime
 ) -> bool:
     """Whether every post that a cadre has at present, or is to have, lies in these units; of a
     cadre without any, every former one.
@@ -227,31 +231,29 @@ async def is_cadre_in(
     So nobody acts on the account of somebody who stands above, or elsewhere too.
     """
     row = await connection.fetchrow(
-        _POSTS_INSIDE.format(staff_code="$3"), list(units), now, staff_code
+        _POSTS_INSIDE.format(staff_code="$4"), *bounds(ranges), now, staff_code
     )
     return row is not None and row["inside"] > 0 and row["outside"] == 0
 
 
 async def correct_cadre(
-    connection: Connection, staff_code: str, changes: dict[str, object]
+    connection: Connection, staff_code: str, name: str | None, phone: str | None
 ) -> None:
-    """Corrects name, phone or membership of a cadre."""
+    """Corrects name or phone of a cadre; None leaves it as it is."""
     await connection.execute(
-        "UPDATE cadre SET name = coalesce($2, name), phone = coalesce($3, phone), party_member"
-        " = coalesce($4, party_member)"
+        "UPDATE cadre SET name = coalesce($2, name), phone = coalesce($3, phone)"
         " WHERE staff_code = $1",
         staff_code,
-        changes.get("name"),
-        changes.get("phone"),
-        changes.get("party_member"),
+        name,
+        phone,
     )
 
 
 async def client(connection: Connection, id: str) -> Row | None:
     """An app's account."""
     return await connection.fetchrow(
-        "SELECT id, name, secret, scopes, unit, created_at, revoked_at FROM app_client"
-        " WHERE id = $1",
+        "SELECT id, name, secret, scopes, unit, created_at, revoked_at,"
+        " (SELECT tree_version FROM server) AS tree_version FROM app_client WHERE id = $1",
         id,
     )
 

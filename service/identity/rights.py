@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from service.organisation.tree import ALWAYS, BY_CODES, Tree
 from sync_protocol.clock import make_stamp
-from sync_protocol.periods import from_ms, to_ms
+from sync_protocol.periods import from_ms, local_day, midnight, to_ms
 
 _LOGS = frozenset({"household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"})
 _FIELD_WORK = frozenset({"household", "visit", "problem", "step"})
@@ -112,7 +113,19 @@ ROUTES: Mapping[str, Right] = {
     "discard_held": Right(SETTLES, signed=True),
     # reading
     "list_units": Right(READS | {"auditor"}, signed=True),
+    "list_levels": _SIGNED,
+    "get_unit": Right(READS | {"auditor"}),
+    # units that change: by who administers the unit above
+    "create_unit": _ADMIN,
+    "change_unit": _ADMIN,
+    "move_unit": _ADMIN,
+    "split_unit": _ADMIN,
+    "merge_unit": _ADMIN,
+    "close_unit": _ADMIN,
     "list_cadres": _READ,
+    "get_cadre": Right(READS, signed=True),
+    "list_posts": _READ,
+    "in_hand": Right(SETTLES, signed=True),
     "list_visits": _READ,
     "list_problems": _READ,
     "get_problem": _READ,
@@ -135,11 +148,22 @@ ROUTES: Mapping[str, Right] = {
     "raise_problem": _READ,
     "take_step": _READ,
     "correct_household": _READ,
+    "assign_households": _SETTLE,
+    "hand_over": _SETTLE,
     "seal_summary": _SETTLE,
     "unseal_summary": _SETTLE,
+    # the roster
+    "create_import": _ADMIN,
+    "list_imports": _ADMIN,
+    "get_import": _ADMIN,
+    "undo_import": _ADMIN,
+    "export_roster": _READ_WHOLE,
     # accounts and devices; one's own devices are shown to everybody
     "list_devices": Right(SEES_DEVICES, signed=True),
     "revoke_device": Right(ADMINISTERS, signed=True),
+    "hire_cadre": _ADMIN,
+    "give_post": _ADMIN,
+    "change_post": _ADMIN,
     "set_password": _ADMIN,
     "correct_cadre": _ADMIN,
     "end_sessions": _ADMIN,
@@ -171,7 +195,7 @@ ROUTES: Mapping[str, Right] = {
 
 class PostHeld(NamedTuple):
     """A role at a unit, from `valid_from` (included) to `valid_to` (excluded; None: still); the end
-    was recorded at `end_recorded_at`.
+    was recorded at `end_recorded_at`. `tree` says what lies under the unit.
     """
 
     role: str
@@ -179,6 +203,15 @@ class PostHeld(NamedTuple):
     valid_from: datetime
     valid_to: datetime | None
     end_recorded_at: datetime | None = None
+    tree: Tree = BY_CODES
+
+    def covers(self, below: str, moment: datetime) -> bool:
+        """Whether a unit or grid is the post's unit or lay under it at a moment, whether or not the
+        post was held then.
+        """
+        if self.tree.is_plain:
+            return below.startswith(self.unit)
+        return self.tree.covers(self.unit, below, local_day(moment))
 
     def valid_at(self, moment: datetime) -> bool:
         """Whether the post was held at a moment."""
@@ -192,6 +225,19 @@ class PostHeld(NamedTuple):
             self.valid_to
         )
 
+    def validities(self, grid: str) -> list[tuple[str, str]]:
+        """The same for a grid or unit: while the post was held, and the grid lay under its unit."""
+        if self.tree.is_plain:
+            return [self.validity()] if grid.startswith(self.unit) else []
+        first, last = self.validity()
+        found = []
+        for begins, ends in self.tree.held_in(self.unit, grid):
+            lower = first if begins == ALWAYS else max(first, _stamp_of(midnight(begins)))
+            upper = last if ends is None else min(last, _stamp_of(midnight(ends)))
+            if lower < upper:
+                found.append((lower, upper))
+        return found
+
 
 _LATEST = "g"  # lies behind every stamp
 
@@ -202,19 +248,29 @@ def _stamp_of(moment: datetime) -> str:
     return make_stamp(max(0, ms if from_ms(ms) == moment else ms + 1))
 
 
-def covers(unit: str, below: str) -> bool:
-    """Whether `below` is the unit or lies under it: codes begin with those of the units above."""
-    return below.startswith(unit)
-
-
 def may_write(posts: Iterable[PostHeld], kind: str, grid: str, moment: datetime) -> bool:
     """Whether one of the posts allowed writing such a record in a grid at that moment."""
-    return any(post.valid_at(moment) for post in writing_posts(posts, kind, grid))
+    return any(
+        post.valid_at(moment) and post.covers(grid, moment)
+        for post in posts
+        if kind in WRITES.get(post.role, ())
+    )
 
 
-def writing_posts(posts: Iterable[PostHeld], kind: str, grid: str) -> list[PostHeld]:
-    """Those of the posts that allow writing such a record in a grid while they are held."""
-    return [post for post in posts if kind in WRITES.get(post.role, ()) and covers(post.unit, grid)]
+# The stamps from which (included) to which (excluded) a post allows something, and the post.
+Validity = tuple[str, str, PostHeld]
+
+
+def writing_posts(posts: Iterable[PostHeld], kind: str, grid: str) -> list[Validity]:
+    """Those of the posts that allow writing such a record in a grid, and when: while they are held,
+    and the grid lies under their unit.
+    """
+    return [
+        (begins, ends, post)
+        for post in posts
+        if kind in WRITES.get(post.role, ())
+        for begins, ends in post.validities(grid)
+    ]
 
 
 def any_present(posts: Iterable[PostHeld], moment: datetime) -> bool:
@@ -236,7 +292,7 @@ def holds(
     given.
     """
     return any(
-        post.role in roles and (unit is None or covers(post.unit, unit)) and post.valid_at(moment)
+        post.role in roles and (unit is None or post.covers(unit, moment)) and post.valid_at(moment)
         for post in posts
     )
 
@@ -245,9 +301,5 @@ def scope(posts: Iterable[PostHeld], moment: datetime, roles: frozenset[str] = R
     """The topmost units whose records may be read at that moment, without those that lie under
     another.
     """
-    units = sorted({post.unit for post in posts if post.role in roles and post.valid_at(moment)})
-    kept: list[str] = []
-    for unit in units:
-        if not kept or not covers(kept[-1], unit):
-            kept.append(unit)
-    return kept
+    held = [post for post in posts if post.role in roles and post.valid_at(moment)]
+    return held[0].tree.topmost((post.unit for post in held), local_day(moment)) if held else []

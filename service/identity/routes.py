@@ -93,6 +93,9 @@ class Me(BaseModel):
     """Who is signed in, with the posts at present."""
 
     staff_code: str
+    shown_code: str | None = Field(
+        description="The code by which the cadre goes today; null for an app"
+    )
     name: str | None
     device: str | None
     units: list[str] = Field(description="The topmost units whose records may be read")
@@ -141,6 +144,7 @@ async def me(request: Request, caller: Signed) -> Me:
         cadre = await queries.cadre(connection, caller.staff_code)
     return Me(
         staff_code=caller.staff_code,
+        shown_code=cadre["shown_code"] if cadre else None,
         name=cadre["name"] if cadre else None,
         device=caller.device,
         units=scope(caller.posts, caller.now),

@@ -13,8 +13,8 @@ class Session(NamedTuple):
     """What decides whether a token is still good.
 
     Posts, the device's revocation, whether the sign-in has ended, a first password to change,
-    whether there is a second factor, and whether this is the first use of the refresh token with
-    which the access token was issued.
+    whether there is a second factor, whether this is the first use of the refresh token with which
+    the access token was issued, and the version of the tree of units.
     """
 
     posts: list[PostHeld]
@@ -23,6 +23,7 @@ class Session(NamedTuple):
     must_change: bool
     has_second_factor: bool
     is_first_use: bool
+    tree_version: str
 
 
 async def session(
@@ -42,7 +43,8 @@ async def session(
         SELECT p.role, p.unit, p.valid_from, p.valid_to, d.revoked_at,
                coalesce(c.must_change, false) AS must_change,
                f.confirmed_at IS NOT NULL AS has_second_factor, r.revoked_at IS NOT NULL AS ended,
-               coalesce(r.generation = $4 AND r.first_used_at IS NULL, false) AS is_first_use
+               coalesce(r.generation = $4 AND r.first_used_at IS NULL, false) AS is_first_use,
+               (SELECT tree_version FROM server) AS tree_version
         FROM (SELECT $1::text AS staff_code) AS me LEFT JOIN cadre c ON c.staff_code = me.staff_code
         LEFT JOIN device d ON d.id = $2::uuid
         LEFT JOIN second_factor f ON f.staff_code = me.staff_code
@@ -71,6 +73,7 @@ async def session(
         first["must_change"],
         first["has_second_factor"],
         first["is_first_use"],
+        first["tree_version"],
     )
 
 

@@ -26,7 +26,7 @@ from sync_protocol.periods import to_ms
 from sync_protocol.texts import Text, text_of
 
 LEEWAY_S = 60
-_CACHED = 20_000
+CACHED = 20_000
 _UNKNOWN_KEY_RELOADS_AFTER_S = 5.0
 # A key that is rotated in signs in every process after this at the latest; a session that ended is
 # noticed on the sync route, too.
@@ -67,7 +67,7 @@ class Issued(msgspec.Struct, frozen=True):
 
 class Tokens:
     """Makes and reads tokens with the keys that the database keeps, so that every process knows
-    them.
+    them. Keys, and whether a sign-in still stands, are looked up again after `reloaded_every_s`.
     """
 
     def __init__(
@@ -75,18 +75,20 @@ class Tokens:
         database: Database,
         settings: Settings,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        reloaded_every_s: float = RELOADED_EVERY_S,
     ) -> None:
         self._database = database
         self._settings = settings
         self._now = now
+        self.reloaded_every_s = reloaded_every_s
         self._private: tuple[str, str] | None = None
         self._missing: KeyMissing | None = None
         self._public: dict[str, str] = {}
         self._loaded = 0.0
-        self._cache: LRUCache[str, Claims] = LRUCache(_CACHED)
+        self._cache: LRUCache[str, Claims] = LRUCache(CACHED)
         # Sign-ins for which the database was asked lately.
         self._looked: TTLCache[tuple[str, str | None, int | None], None, float] = TTLCache(
-            _CACHED, RELOADED_EVERY_S
+            CACHED, RELOADED_EVERY_S
         )
         self._loading = asyncio.Lock()
 
@@ -96,7 +98,7 @@ class Tokens:
         first. Raises `KeyMissing` when the key that signs cannot be decrypted.
         """
         async with self._loading:
-            if self._private is None or time.monotonic() - self._loaded > RELOADED_EVERY_S:
+            if self._private is None or time.monotonic() - self._loaded > self.reloaded_every_s:
                 await self.load()
         if self._missing is not None:
             raise self._missing
@@ -202,18 +204,18 @@ class Tokens:
         """Who a token speaks for; raises `Problem`. A token that was read before is looked up until
         it expires.
         """
-        if time.monotonic() - self._loaded > RELOADED_EVERY_S:
+        if time.monotonic() - self._loaded > self.reloaded_every_s:
             await self.load()
         known = self._cache.get(token)
         if known is None:
-            known = self._cache[token] = await self._verify(token)
+            known = self._cache[token] = await self.verify(token)
         if known.expires + LEEWAY_S < now.timestamp():
             raise Problem(
                 TOKEN_EXPIRED, "The access token has expired; get a new one with the refresh token."
             )
         return known
 
-    async def _verify(self, token: str) -> Claims:
+    async def verify(self, token: str) -> Claims:
         try:
             kid = jwt.key_id(token)
             if (

@@ -12,12 +12,14 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from service.identity.rights import PostHeld, covers
+from service.identity.rights import PostHeld
 from service.kit.encryption import MARKER
+from service.organisation.tree import ALWAYS, BY_CODES, Tree
 from sync_protocol.fields import Place
-from sync_protocol.merge import GRID, LIFE
-from sync_protocol.records import KINDS, PERSONAL, Kind
-from sync_protocol.vocabulary import CODE_LENGTH
+from sync_protocol.kinds import Kind
+from sync_protocol.periods import local_day
+from sync_protocol.record_state import GRID, LIFE
+from sync_protocol.records import KINDS, PERSONAL
 
 
 class View(StrEnum):
@@ -100,24 +102,37 @@ def view_of_post(post: PostHeld) -> View | None:
     if post.role in _WORKS_THERE:
         return View.FULL
     if post.role in _SUPERVISES:
-        below = len(post.unit) >= CODE_LENGTH["township"]
-        return View.REDUCED if below else View.SUMMARISED
+        return View.REDUCED if post.tree.sees_tags(post.unit) else View.SUMMARISED
     return View.TIED if post.role == "contact_member" else None
 
 
-def present_views(posts: Iterable[PostHeld], moment: datetime) -> list[tuple[str, View]]:
-    """The units of the posts held at a moment, each with its view, the widest view first."""
-    found = {
-        (post.unit, view)
-        for post in posts
-        if post.valid_at(moment) and (view := view_of_post(post)) is not None
-    }
-    return sorted(found, key=lambda pair: (_ORDER[pair[1]], pair[0]))
+class PresentViews(list[tuple[str, View]]):
+    """The units of the posts held at a moment, each with its view, the widest view first; `tree`
+    and `day` say what lies under them.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, View]], tree: Tree, moment: datetime) -> None:
+        super().__init__(sorted(pairs, key=lambda pair: (_ORDER[pair[1]], pair[0])))
+        self.tree = tree
+        # Where nothing ever moved all days are alike.
+        self.day = ALWAYS if tree.is_plain else local_day(moment)
 
 
-def view_in(present: Iterable[tuple[str, View]], grid: str) -> View | None:
+def present_views(posts: Iterable[PostHeld], moment: datetime) -> PresentViews:
+    """What the posts held at a moment show of their units."""
+    found: set[tuple[str, View]] = set()
+    tree = BY_CODES
+    for post in posts:
+        if post.valid_at(moment) and (view := view_of_post(post)) is not None:
+            found.add((post.unit, view))
+            tree = post.tree
+    return PresentViews(found, tree, moment)
+
+
+def view_in(present: PresentViews, grid: str) -> View | None:
     """The widest of the `present_views` that cover a grid or unit; None if none does."""
-    return next((view for unit, view in present if covers(unit, grid)), None)
+    covers, day = present.tree.covers, present.day
+    return next((view for unit, view in present if covers(unit, grid, day)), None)
 
 
 @cache

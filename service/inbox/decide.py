@@ -23,8 +23,8 @@ from service.writes import erased, erased_queries, held_queries
 from service.writes.apply import release
 from service.writes.mutations import corrected
 from service.writes.server_writes import write_as_cadre
-from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Mutation
+from sync_protocol.record_state import GRID, LIFE
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from service.kit.bounded import bounded
+from service.kit.conditions import Range, bounds
 from service.kit.database import Connection, Row
 
 _CONFLICT = """
@@ -21,14 +22,14 @@ _HELD = """
     FROM held h
 """
 _IN_SCOPE = (
-    "EXISTS (SELECT FROM unnest($1::text[]) AS u(code) WHERE {0}.grid >= u.code"
-    " AND {0}.grid < u.code || ':')"
+    "EXISTS (SELECT FROM unnest($1::text[], $2::text[]) AS u(low, high) WHERE {0}.grid >= u.low"
+    " AND {0}.grid < u.high)"
 )
 
 
 async def conflicts(
     connection: Connection,
-    units: Sequence[str],
+    ranges: Sequence[Range],
     state: str | None,
     kind: str | None,
     record: str | None,
@@ -41,13 +42,13 @@ async def conflicts(
             _CONFLICT
             + f"""
         WHERE {_IN_SCOPE.format("c")} AND
-            ($2::text IS NULL OR ($2 = 'open') = (c.resolved_at IS NULL))
-          AND ($3::text IS NULL OR c.kind = $3) AND ($4::uuid IS NULL OR c.record = $4)
-          AND ($5::timestamptz IS NULL OR (c.created_at, c.id) < ($5, $6::uuid))
-        ORDER BY c.created_at DESC, c.id DESC LIMIT $7
+            ($3::text IS NULL OR ($3 = 'open') = (c.resolved_at IS NULL))
+          AND ($4::text IS NULL OR c.kind = $4) AND ($5::uuid IS NULL OR c.record = $5)
+          AND ($6::timestamptz IS NULL OR (c.created_at, c.id) < ($6, $7::uuid))
+        ORDER BY c.created_at DESC, c.id DESC LIMIT $8
         """
         ),
-        list(units),
+        *bounds(ranges),
         state,
         kind,
         record,
@@ -57,11 +58,13 @@ async def conflicts(
     )
 
 
-async def lock_conflict(connection: Connection, conflict: str, units: Sequence[str]) -> Row | None:
+async def lock_conflict(
+    connection: Connection, conflict: str, ranges: Sequence[Range]
+) -> Row | None:
     """A conflict of these units, locked."""
     return await connection.fetchrow(
-        _CONFLICT + f" WHERE {_IN_SCOPE.format('c')} AND c.id = $2 FOR UPDATE OF c",
-        list(units),
+        _CONFLICT + f" WHERE {_IN_SCOPE.format('c')} AND c.id = $3 FOR UPDATE OF c",
+        *bounds(ranges),
         conflict,
     )
 
@@ -111,7 +114,7 @@ async def original_of(connection: Connection, id: str) -> Row | None:
 
 async def held(
     connection: Connection,
-    units: Sequence[str],
+    ranges: Sequence[Range],
     author: str,
     state: str | None,
     after: tuple[datetime, str] | None,
@@ -122,12 +125,12 @@ async def held(
         bounded(
             _HELD
             + f"""
-        WHERE ({_IN_SCOPE.format("h")} OR h.staff_code = $2) AND ($3::text IS NULL OR h.state = $3)
-          AND ($4::timestamptz IS NULL OR (h.received_at, h.id) < ($4, $5::uuid))
-        ORDER BY h.received_at DESC, h.id DESC LIMIT $6
+        WHERE ({_IN_SCOPE.format("h")} OR h.staff_code = $3) AND ($4::text IS NULL OR h.state = $4)
+          AND ($5::timestamptz IS NULL OR (h.received_at, h.id) < ($5, $6::uuid))
+        ORDER BY h.received_at DESC, h.id DESC LIMIT $7
         """
         ),
-        list(units),
+        *bounds(ranges),
         author,
         state,
         after[0] if after else None,

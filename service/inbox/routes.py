@@ -1,21 +1,26 @@
 """What needs a decision: `/v1/conflicts` and `/v1/held`."""
 
 import json
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, Field
 
 from service.audit.audit_log import note
-from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.identity.rights import ADMINISTERS, may_settle
 from service.identity.views import View, redact, redact_value
 from service.inbox import queries
+from service.inbox.answers import (
+    ConflictOut,
+    ConflictPage,
+    Discard,
+    HeldOut,
+    HeldPage,
+    Release,
+    Resolution,
+)
 from service.inbox.decide import discard_held, release_held, settle
-from service.inbox.rules import shown_rule
 from service.kit.bounded import cut
 from service.kit.database import Connection, retry_on_conflict
 from service.kit.encrypted_values import conflict_value, held_body, held_detail
@@ -27,6 +32,7 @@ from service.kit.paging import After, GivenId, Id, Limit, next_after, read_after
 from service.kit.state import state_of
 from service.organisation.units import scope_of
 from service.writes.originals import unpacked
+from service.writes.rules import shown_rule
 from sync_protocol.limits import showable
 from sync_protocol.messages import shown_json
 from sync_protocol.texts import Text, with_strings
@@ -40,96 +46,6 @@ Unit = Annotated[
     str | None,
     Query(max_length=20, description="That unit and all below it", examples=["150221100"]),
 ]
-
-
-class ConflictOut(BaseModel):
-    """A field on which two devices disagreed, with both values, authors, times and devices."""
-
-    id: str
-    grid: str
-    kind: str
-    record: str
-    field: str
-    rule: str = Field(
-        description="The rule that chose: its name, a colon, and in words, in the language of the"
-        " request"
-    )
-    rev: int
-    kept: Any
-    kept_by: str
-    kept_device: str
-    kept_at: datetime
-    lost: Any
-    lost_by: str
-    lost_device: str
-    lost_at: datetime
-    created_at: datetime
-    choice: str | None = None
-    value: Any = None
-    note: str | None = None
-    resolved_by: str | None = None
-    resolved_at: datetime | None = None
-
-
-class ConflictPage(BaseModel):
-    """A page of conflicts."""
-
-    items: list[ConflictOut]
-    next: str | None
-
-
-class HeldOut(BaseModel):
-    """A mutation kept aside, whole, with the reason."""
-
-    id: str
-    device: str
-    seq: int
-    staff_code: str
-    kind: str
-    record: str
-    grid: str
-    reason: str
-    detail: str
-    state: str
-    received_at: datetime
-    mutation: dict[str, Any]
-    normalised: bool = Field(
-        False,
-        description="Whether `mutation` is a copy that can be shown of something that cannot; see"
-        " its original",
-    )
-    waits_for: str | None = None
-    decided_by: str | None = None
-    decided_at: datetime | None = None
-    decision: str | None = None
-
-
-class HeldPage(BaseModel):
-    """A page of held mutations."""
-
-    items: list[HeldOut]
-    next: str | None
-
-
-class Resolution(RequestBody):
-    """How a conflict is settled."""
-
-    choice: Literal["kept", "lost", "value"] = Field(examples=["lost"])
-    value: Any = Field(None, description="With choice `value`: the value to set")
-    note: str = Field("", max_length=1000)
-
-
-class Release(RequestBody):
-    """How a held mutation is released: as it is, or with corrected fields."""
-
-    fields: dict[str, Any] | None = None
-    note: str = Field("", max_length=1000)
-
-
-class Discard(RequestBody):
-    """Why a held mutation is discarded."""
-
-    reason: str = Field(min_length=1, max_length=1000)
 
 
 # The reasons whose details quote what was sent, of which a view may show nothing.
@@ -193,7 +109,13 @@ async def conflicts(
         cipher = await cipher_of(connection, state_of(request).settings)
         rows, more = cut(
             await queries.conflicts(
-                connection, units, state, kind, record, read_after(after), limit + 1
+                connection,
+                caller.ranges(units),
+                state,
+                kind,
+                record,
+                read_after(after),
+                limit + 1,
             ),
             limit,
         )
@@ -215,11 +137,11 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
     mutation.
     """
     state = state_of(request)
-    units = caller.units()
+    ranges = caller.ranges(caller.units())
 
     async def decide() -> ConflictOut:
         async with state.database.transaction() as connection:
-            row = await queries.lock_conflict(connection, id, units)
+            row = await queries.lock_conflict(connection, id, ranges)
             if row is None:
                 raise Problem(NOT_FOUND, Text("There is no conflict {id} in your scope.", id=id))
             cipher = await cipher_of(connection, state.settings)
@@ -227,7 +149,7 @@ async def resolution(request: Request, caller: Signed, id: Id, body: Resolution)
                 connection, state.settings, cipher, caller, row, body.choice, body.value, body.note
             )
             await note(connection, request, caller, "conflict-settled", [id], 1)
-            settled = await queries.lock_conflict(connection, id, units)
+            settled = await queries.lock_conflict(connection, id, ranges)
             return _conflict(settled, cipher, caller)
 
     return await retry_on_conflict(decide)
@@ -253,7 +175,12 @@ async def held(
         cipher = await cipher_of(connection, state_of(request).settings)
         rows, more = cut(
             await queries.held(
-                connection, units, caller.staff_code, state, read_after(after), limit + 1
+                connection,
+                caller.ranges(units),
+                caller.staff_code,
+                state,
+                read_after(after),
+                limit + 1,
             ),
             limit,
         )

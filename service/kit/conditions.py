@@ -6,6 +6,67 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
+class Range(NamedTuple):
+    """Codes from `low` (included) to `high` (excluded), in the order of their bytes."""
+
+    low: str
+    high: str
+
+    def holds(self, column: str) -> str:
+        """SQL for “the code in this column lies in the range”. Codes are digits, so nothing in it
+        needs quoting; the assertion keeps it so.
+        """
+        assert all(sign in "0123456789:" for sign in self.low + self.high), "codes are digits"
+        return f"({column} >= '{self.low}' AND {column} < '{self.high}')"
+
+
+# All codes.
+EVERYWHERE = Range("", ":")
+
+
+def prefix_range(code: str) -> Range:
+    """The codes that begin with one: ‘:’ sorts after every digit."""
+    return Range(code, code + ":")
+
+
+class Subtree(NamedTuple):
+    """A unit and all below it: its ranges of codes, in order, and how many levels lie below its own
+    (of a grid 0, of a village 1).
+    """
+
+    code: str
+    ranges: tuple[Range, ...]
+    height: int
+
+    def under(self, column: str) -> str:
+        """SQL for “the code in this column is the unit $1 or lies below it”.
+
+        Of one range of codes the statement is the same for every unit, so that it is prepared once;
+        several are written out.
+        """
+        if self.ranges == (prefix_range(self.code),):
+            return f"{column} >= $1 AND {column} < $1 || ':'"
+        some = " OR ".join(one.holds(column) for one in self.ranges if one.high != ":")
+        return f"($1::text IS NOT NULL AND ({some or 'true'}))"
+
+
+class Breakdown(NamedTuple):
+    """Into which of the units right below one a code falls: it is cut to `width` digits, but for
+    the codes in some ranges, which fall to the unit beside them.
+    """
+
+    width: int
+    others: tuple[tuple[Range, str], ...] = ()
+
+    def unit_of(self, column: str, width: str) -> str:
+        """SQL for the unit in which the code of a column lies; `width` is the place of the
+        parameter.
+        """
+        cut = f"left({column}, {width})"
+        arms = " ".join(f"WHEN {one.holds(column)} THEN '{unit}'" for one, unit in self.others)
+        return f"(CASE {arms} ELSE {cut} END)" if arms else cut
+
+
 def contains(text: str) -> str:
     """The pattern of LIKE for “holds this text”."""
     return "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
@@ -25,24 +86,32 @@ def own_or_tied(record: str, member: str) -> str:
 
 
 class Reach(NamedTuple):
-    """What a list is about: every row of the units `whole`, and of the units `tied` those that are
-    tied to the cadre.
+    """What a list is about: every row in the ranges `whole`, and of those in `tied` the rows that
+    are tied to the cadre. `units`: the same as codes; `is_wide`: some of it is larger than a
+    village.
     """
 
-    whole: Sequence[str]
-    tied: Sequence[str] = ()
+    units: Sequence[str]
+    whole: Sequence[Range]
+    tied: Sequence[Range] = ()
     staff_code: str = ""
+    is_wide: bool = False
+
+
+def bounds(ranges: Sequence[Range]) -> tuple[list[str], list[str]]:
+    """The lower and the upper ends of ranges, as statements take them that join with `unnest`."""
+    return [one.low for one in ranges], [one.high for one in ranges]
 
 
 class Conditions:
-    """`Conditions("c.grid", units)`, then `add("c.duty = {}", duty)` for each filter; `sql` and
+    """`Conditions("c.grid", ranges)`, then `add("c.duty = {}", duty)` for each filter; `sql` and
     `values` make the statement.
     """
 
-    def __init__(self, grid: str, units: Sequence[str]) -> None:
-        """Begins with “the column `grid` lies in one of these units”."""
+    def __init__(self, grid: str, ranges: Sequence[Range]) -> None:
+        """Begins with “the code in the column `grid` lies in one of these ranges”."""
         self.values: list[Any] = []
-        self._parts = [self._within(grid, units)]
+        self._parts = [self._within(grid, ranges)]
 
     @classmethod
     def reaching(
@@ -61,13 +130,17 @@ class Conditions:
         made._parts = ["(" + " OR ".join(ways) + ")"] if len(ways) > 1 else ways
         return made
 
-    def _within(self, grid: str, units: Sequence[str]) -> str:
-        places = [self.parameter(unit) for unit in units]
+    def within(self, column: str, ranges: Sequence[Range]) -> None:
+        """Takes in “this column, too, lies in one of these ranges”."""
+        self._parts.append(self._within(column, ranges))
+
+    def _within(self, grid: str, ranges: Sequence[Range]) -> str:
+        places = [(self.parameter(one.low), self.parameter(one.high)) for one in ranges]
         # No unit at all is nobody's: the list is empty.
         return (
             "("
             + (
-                " OR ".join(f"({grid} >= {place} AND {grid} < {place} || ':')" for place in places)
+                " OR ".join(f"({grid} >= {low} AND {grid} < {high})" for low, high in places)
                 or "false"
             )
             + ")"

@@ -103,10 +103,17 @@ async def _leave_as_it_is(connection: Connection) -> None:
 class Database:
     """The database as the routes see it: connections to read, transactions to write."""
 
-    def __init__(self, pool: Pool, analysis: Pool | None = None, sync: Pool | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        analysis: Pool | None = None,
+        sync: Pool | None = None,
+        look_first: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> None:
         self.pool = pool
         self._analysis = analysis or pool
         self._sync = sync or pool
+        self._look_first = look_first
 
     @property
     def pools(self) -> dict[str, Pool]:
@@ -140,13 +147,15 @@ class Database:
         """A connection in a transaction, which commits at the end or leaves nothing behind.
 
         `bookkeeping`: it is nothing that the request at hand asks for, so no answer needs to say
-        what became of it.
+        what became of it. What the database was given to `look_first` comes before all else.
         """
         outcome = None if bookkeeping else outcomes.current.get()
         async with (
             self._connection(self.pool) as connection,
             committing(connection, [outcome] if outcome else []),
         ):
+            if self._look_first is not None:
+                await self._look_first(connection)
             yield connection
         done = commits.get()
         if done is not None:
@@ -155,7 +164,7 @@ class Database:
     @property
     def unhurried(self) -> "Database":
         """The same database for work whose statements may take as long as an analysis."""
-        return Database(self._analysis, self.pool, self._sync)
+        return Database(self._analysis, self.pool, self._sync, self._look_first)
 
     @asynccontextmanager
     async def _connection(self, pool: Pool) -> AsyncIterator[Connection]:

@@ -15,9 +15,10 @@ import msgspec
 from service.kit import encryption_v1
 from service.kit.encryption import FieldCipher, Place, Undecrypted
 from sync_protocol import texts
-from sync_protocol.merge import GRID, LIFE
+from sync_protocol.kinds import Kind
 from sync_protocol.messages import Mutation, Verdict, canonical_json
-from sync_protocol.records import KINDS, PERSONAL, Kind
+from sync_protocol.record_state import GRID, LIFE
+from sync_protocol.records import KINDS, PERSONAL
 
 # ------------------------------------------------------------------------------------ record tables
 

@@ -13,14 +13,13 @@ decrypted is shown as `MARKER`.
 import base64
 import binascii
 import hashlib
+import hmac
 import logging
 import os
-import secrets
 import time
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -29,7 +28,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from service.kit import encryption_v1, metrics
-from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
 
@@ -38,8 +36,9 @@ MARKER = "〔无法解密 · cannot be decrypted〕"
 PREFIX = "gl2."
 _NONCE = 12
 _KID = 4  # bytes of a master key's name in front of bytes
-_KEY = 32  # bytes of a master key
+KEY_BYTES = 32  # of a master key
 _UNKEYED = 12  # bytes of a digest without a key
+_INDEX = 16  # bytes of a blind index, behind the name of its key
 _LOGGED_EVERY_S = 60.0
 
 
@@ -69,6 +68,7 @@ class Purpose(StrEnum):
     SIGNING = "signing keys"
     LOG = "mutation log"
     DIGEST = "digests"
+    INDEX = "blind indexes"
 
 
 class Place(NamedTuple):
@@ -114,6 +114,7 @@ class _MasterKey:
         self.v1 = AESGCM(key)
         self.ciphers = {purpose: AESGCM(_derived(key, purpose)) for purpose in Purpose}
         self.digest_key = _derived(key, Purpose.DIGEST)
+        self.index_key = _derived(key, Purpose.INDEX)
 
 
 def _derived(key: bytes, purpose: Purpose) -> bytes:
@@ -158,6 +159,22 @@ class Keyring:
     def v1(self) -> encryption_v1.Ciphers:
         """The keys as the previous release used them."""
         return {kid: key.v1 for kid, key in self._master.items()}
+
+    def blind_index(self, content: bytes) -> bytes:
+        """By what an encrypted value is found that has this content: it is the same for the same
+        content, and tells nothing to whoever has no key. By the newest key; see `blind_indexes`.
+        """
+        return _blind(self.newest, content)
+
+    def blind_indexes(self, content: bytes) -> list[bytes]:
+        """Every index under which a content may be stored, until all is brought to the newest
+        key.
+        """
+        return [_blind(key, content) for key in self._master.values()]
+
+    def is_index_current(self, stored: bytes) -> bool:
+        """Whether a blind index is by the newest key."""
+        return stored.startswith(self.newest.kid_bytes)
 
     def all_digests(self, content: bytes) -> list[bytes]:
         """Every digest under which a content may be stored."""
@@ -346,6 +363,10 @@ def _encrypted(cipher: AESGCM, place: Place, data: bytes) -> bytes:
     return nonce + cipher.encrypt(nonce, data, place.associated())
 
 
+def _blind(key: _MasterKey, content: bytes) -> bytes:
+    return key.kid_bytes + hmac.digest(key.index_key, content, "sha256")[:_INDEX]
+
+
 def _unkeyed(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_UNKEYED).digest()
 
@@ -354,86 +375,3 @@ def _keyed(key: _MasterKey, unkeyed: bytes) -> bytes:
     return (
         key.kid_bytes + hashlib.blake2b(unkeyed, digest_size=_UNKEYED, key=key.digest_key).digest()
     )
-
-
-def read_keys(text: str | None, file: Path) -> list[bytes]:
-    """The keys of GRIDLOOP_SECRET_KEYS (`text`), or else of the key file. Raises `KeyMissing`,
-    which says where what is wrong.
-    """
-    if text is not None:
-        parts = [part.strip() for part in text.replace(",", "\n").split()]
-        found = [
-            _key(part, Text("key {number} of GRIDLOOP_SECRET_KEYS", number=number))
-            for number, part in enumerate(parts, 1)
-        ]
-        if not found:
-            raise KeyMissing(
-                Text("There is no key in GRIDLOOP_SECRET_KEYS; ‘gridloop keys secret’ makes one.")
-            )
-        return found
-    try:
-        lines = file.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        raise KeyMissing(
-            Text(
-                "The key file {file} is not there. Put it back from its copy, or name it by"
-                " GRIDLOOP_SECRET_FILE.",
-                file=file,
-            )
-        ) from None
-    except OSError as error:
-        raise KeyMissing(
-            Text("The key file {file} cannot be read: {why}.", file=file, why=error.strerror or "")
-        ) from None
-    found = [
-        _key(part, Text("line {number} of the key file {file}", number=number, file=file))
-        for number, line in enumerate(lines, 1)
-        for part in line.replace(",", " ").split()
-    ]
-    if not found:
-        raise KeyMissing(
-            Text("There is no key in the key file {file}; put it back from its copy.", file=file)
-        )
-    return found
-
-
-def _key(part: str, where: Text) -> bytes:
-    try:
-        key = base64.b64decode(part, altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != _KEY:
-        raise KeyMissing(
-            Text(
-                "There is no key in {where}: a key is 32 bytes in URL-safe Base64, 44 characters;"
-                " ‘gridloop keys secret’ makes one.",
-                where=where,
-            )
-        )
-    return key
-
-
-def make_key_file(file: Path) -> None:
-    """Makes a key file with a first key, whole, so that no other process ever reads half of one;
-    one that is there stays.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
-        made.write(new_key() + "\n")
-    try:
-        os.link(draft, file)
-        log.warning(
-            "made a key that encrypts personal data in %s; keep a copy elsewhere, without it that"
-            " data is lost",
-            file,
-        )
-    except FileExistsError:
-        pass  # another process was faster
-    finally:
-        draft.unlink()
-
-
-def new_key() -> str:
-    """A new key as settings take it."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(_KEY)).decode()

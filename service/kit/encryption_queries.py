@@ -3,7 +3,8 @@ needs.
 """
 
 from service.kit.database import Connection
-from service.kit.encryption import FieldCipher, KeyMissing, State, make_key_file
+from service.kit.encryption import FieldCipher, KeyMissing, State
+from service.kit.key_file import make_key_file
 from service.kit.settings import Settings
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
@@ -85,7 +86,7 @@ async def anything_encrypted(connection: Connection) -> bool:
     """
     found: bool = await connection.fetchval(
         f"SELECT {' OR '.join(_ANYTHING)} OR EXISTS (SELECT FROM mutation_body) OR EXISTS (SELECT"
-        " FROM one_time_code)"
+        " FROM one_time_code) OR EXISTS (SELECT FROM import_key)"
     )
     return found
 

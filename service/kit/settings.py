@@ -1,43 +1,26 @@
 """Settings, each from an environment variable `GRIDLOOP_…`, with a default that suits a laptop."""
 
-import difflib
 import json
-import logging
-import os
-import re
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import limits
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.kit.addresses import checked
 from service.kit.database_limits import Limits
-from service.kit.encryption import Keyring, read_keys
-from service.kit.validation_errors import fault
-from sync_protocol.texts import Text, text_of
+from service.kit.encryption import Keyring
+from service.kit.key_file import read_keys
+from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ROLES
 
-log = logging.getLogger("gridloop")
-
 PREFIX = "GRIDLOOP_"
-# Names that settings had in the previous release, and what they are called now.
-FORMER_NAMES: Mapping[str, str] = {"GRIDLOOP_SYNC_AT_ONCE": "sync_max_concurrency"}
 _ROLE = r"^[a-z_][a-z0-9_]{0,62}$"
-# What tests and CI read, and what Kubernetes sets in every pod beside a service of that name.
-_NO_SETTING = re.compile(
-    r"GRIDLOOP_(TEST_.*|BENCH_.*|NO_SKIPS|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_.*)?)"
-)
 
 # A list that is read as JSON by `Settings` itself, so that it can say what is wrong with it.
 Listed = Annotated[list[str], NoDecode]
-
-
-class WrongSetting(Exception):
-    """A setting cannot be used; its text names it, and says what to write instead."""
 
 
 class Settings(BaseSettings):
@@ -134,6 +117,20 @@ class Settings(BaseSettings):
         le=3600,
         description="How long an idle connection stays open; longer than a proxy in front keeps"
         " it, so that none is cut.",
+    )
+    unit_code_lengths: str = Field(
+        "4,6,9,12,15",
+        pattern=r"^\d{1,2}(,\d{1,2}){4}$",
+        description="Digits of the codes of city, banner, township, village and grid, for imports.",
+    )
+    import_max_bytes: int = Field(
+        32 * 1024 * 1024,
+        ge=64 * 1024,
+        le=256 * 1024 * 1024,
+        description="Bytes of all files of an import together.",
+    )
+    import_max_rows: int = Field(
+        200_000, ge=1, le=2_000_000, description="Rows of all sheets of an import together."
     )
     max_connections: int = Field(
         10_000,
@@ -242,7 +239,7 @@ class Settings(BaseSettings):
     )
     issuer: str = Field("gridloop", description="The `iss` of tokens.")
     households_per_grid: int = Field(
-        30, ge=0, le=999, description="Households that `roster load` makes up for each grid."
+        30, ge=0, le=999, description="Households that `roster load --demo` makes up for each grid."
     )
     urgent_days: int = Field(
         3, ge=1, le=60, description="Time limit of urgent problems, working days."
@@ -350,82 +347,14 @@ class Settings(BaseSettings):
         """Whether there are keys, or something that should be them."""
         return "keyring" in self.__dict__ or self.secret_keys is not None or self.key_file.exists()
 
+    @property
+    def code_lengths(self) -> list[int]:
+        """The digits of the codes of each level, from the top down."""
+        return [int(text) for text in self.unit_code_lengths.split(",")]
+
     @cached_property
     def keyring(self) -> Keyring:
         """The keys that encrypt personal data; `encryption_queries.cipher_of` gives what uses them,
         and makes the first.
         """
         return Keyring(read_keys(self.secret_keys, self.key_file))
-
-
-def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of the environment; raises `WrongSetting`, also for a name that is none: it may
-    be a misspelt one.
-    """
-    given = os.environ if environment is None else environment
-    refuse_unknown(given)
-    try:
-        return Settings(**_by_former_names(given))
-    except ValidationError as error:
-        wrong = [
-            Text("{setting}: {what}", setting=name_of(str(item["loc"][0])), what=_what(item))
-            for item in error.errors()
-        ]
-        raise WrongSetting(Text("{wrong}.", wrong=wrong)) from None
-
-
-def _by_former_names(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that are given by a name which they had in the previous release, each with a
-    warning.
-    """
-    found = {}
-    for name, value in environment.items():
-        field = FORMER_NAMES.get(name.upper())
-        if field is None or name_of(field) in environment:
-            continue
-        log.warning(
-            "the setting %s is called %s now; the old name goes with the next release",
-            name,
-            name_of(field),
-        )
-        found[field] = value
-    return found
-
-
-def name_of(field: str) -> str:
-    """The environment variable of a setting."""
-    return PREFIX + field.upper()
-
-
-def _what(item: Any) -> str:
-    """What is wrong with a setting; never its value, which may be a secret."""
-    error = item.get("ctx", {}).get("error")
-    return text_of(error) if isinstance(error, ValueError) else fault(item)
-
-
-def refuse_unknown(environment: Mapping[str, str]) -> None:
-    """Raises `WrongSetting` for a variable `GRIDLOOP_…` that is no setting."""
-    known = [name_of(field) for field in Settings.model_fields]
-    for name in sorted(environment):
-        if (
-            not name.upper().startswith(PREFIX)
-            or name.upper() in {*known, *FORMER_NAMES}
-            or _NO_SETTING.fullmatch(name.upper())
-        ):
-            continue
-        nearest = difflib.get_close_matches(name.upper(), known, 1)
-        if nearest:
-            raise WrongSetting(
-                Text(
-                    "There is no setting {name}; is {nearest} meant? Rename it, or leave it out.",
-                    name=name,
-                    nearest=nearest[0],
-                )
-            )
-        raise WrongSetting(
-            Text(
-                "There is no setting {name}; leave it out. docs/operations/running.md lists all"
-                " settings.",
-                name=name,
-            )
-        )

@@ -104,6 +104,13 @@ FORMS = {
     r"^(\d{12}|\d{15})$": Text(
         "Input should be the code of a village or grid, 12 or 15 digits as in 150202100200"
     ),
+    r"^\d{1,15}$": Text("Input should be the code of a unit, 1 to 15 digits as in 150202100"),
+    r"^(period|today|\d{4}-\d{2}-\d{2})$": Text(
+        "Input should be period, today, or a day as in 2026-11-24"
+    ),
+    r"^[a-z][a-z0-9_]{0,39}$": Text(
+        "Input should be the name of a level, small letters, digits and _ as in village"
+    ),
     r"^\d{4,12}$": _UNIT,
     r"^\d{4,15}$": _UNIT,
     r"^\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?$": _UNIT,

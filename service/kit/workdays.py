@@ -12,7 +12,7 @@ from functools import lru_cache
 import chinese_calendar  # ships no types
 import holidays
 
-from sync_protocol.fields import canonical_moment
+from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import SHANGHAI
 
 _computed = holidays.country_holidays("CN")

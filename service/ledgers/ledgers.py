@@ -14,8 +14,10 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet
+from service.organisation.units import UnitOn
 from service.summaries import cadre_queries
-from service.summaries.summary import Totals, summary
+from service.summaries.answers import Totals
+from service.summaries.summary import summary
 from sync_protocol.periods import Period
 from sync_protocol.vocabulary import DUTIES, ROLES, SATISFIED, SEVERITIES, SOURCES, STATES, Label
 
@@ -94,40 +96,35 @@ async def write(
     settings: Settings,
     which: str,
     unit: Any,
+    on: UnitOn,
     period: Period,
     now: datetime,
     path: Path,
 ) -> None:
-    """Writes a ledger of a unit and a period to a file. Runs in the caller's transaction, which a
-    cursor needs.
+    """Writes a ledger of a unit, by the tree of a day, and a period to a file. Runs in the caller's
+    transaction, which a cursor needs.
     """
     title = f"{unit['name']}{TITLES[which]}（{period.first} 至 {period.last}）"
     match which:
         case "weekly" | "monthly":
-            await _summary(connection, settings, which, unit, period, now, path, title)
+            await _summary(connection, settings, which, on, period, now, path, title)
         case "visits":
             row_of = partial(_visit_row, await cipher_of(connection, settings))
-            await _stream(
-                connection, queries.VISITS, unit, period, Sheet(path, title, _VISIT_COLUMNS), row_of
-            )
+            sql = queries.visits(on.subtree)
+            sheet = Sheet(path, title, _VISIT_COLUMNS)
+            await _stream(connection, sql, on, period, sheet, row_of)
         case "problems":
-            late = _ProblemRows(now)
-            await _stream(
-                connection,
-                queries.PROBLEMS,
-                unit,
-                period,
-                Sheet(path, title, _PROBLEM_COLUMNS),
-                late,
-            )
+            sql = queries.problems(on.subtree)
+            sheet = Sheet(path, title, _PROBLEM_COLUMNS)
+            await _stream(connection, sql, on, period, sheet, _ProblemRows(now))
         case "cadres":
-            await _cadres(connection, unit, period, now, Sheet(path, title, _CADRE_COLUMNS))
+            await _cadres(connection, on, period, now, Sheet(path, title, _CADRE_COLUMNS))
 
 
 async def _stream(
-    connection: Connection, sql: str, unit: Any, period: Period, sheet: Sheet, row_of: Any
+    connection: Connection, sql: str, on: UnitOn, period: Period, sheet: Sheet, row_of: Any
 ) -> None:
-    cursor = await connection.cursor(sql, unit["code"], period.begins, period.ends)
+    cursor = await connection.cursor(sql, on.code, period.begins, period.ends, on.day)
     while rows := await cursor.fetch(_AT_ONCE):
         # The sheet is written beside the loop, so that phones do not wait for a ledger.
         await asyncio.to_thread(sheet.write, [row_of(row) for row in rows])
@@ -191,13 +188,13 @@ class _ProblemRows:
 
 
 async def _cadres(
-    connection: Connection, unit: Any, period: Period, now: datetime, sheet: Sheet
+    connection: Connection, on: UnitOn, period: Period, now: datetime, sheet: Sheet
 ) -> None:
     rows, _ = await cadre_queries.table(
-        connection, unit["code"], period, now, "problems_resolved", _MAX_CADRES, None
+        connection, on.subtree, period, now, "problems_resolved", _MAX_CADRES, None
     )
     medians = await cadre_queries.median_hours(
-        connection, unit["code"], period, [row["staff_code"] for row in rows]
+        connection, on.subtree, period, [row["staff_code"] for row in rows]
     )
 
     def lines() -> Iterator[Sequence[Any]]:
@@ -208,7 +205,7 @@ async def _cadres(
                 for name in ("visits", "problems_raised", "problems_resolved", "problems_overdue")
             ]
             yield (
-                row["staff_code"],
+                row["shown_code"],
                 row["name"],
                 member,
                 row["unit"],
@@ -224,20 +221,20 @@ async def _summary(
     connection: Connection,
     settings: Settings,
     which: str,
-    unit: Any,
+    on: UnitOn,
     period: Period,
     now: datetime,
     path: Path,
     title: str,
 ) -> None:
     log = "weekly_analysis" if which == "weekly" else "monthly_summary"
-    found = await summary(share_connection(connection), settings, unit["code"], period, now, log)
+    found = await summary(share_connection(connection), settings, on, period, now, log)
     assert found is not None
     if found.sealed:
         title += "（已封存）"
     sheet = Sheet(path, title, _SUMMARY_COLUMNS)
     sheet.write(_totals(child.unit.name, child.totals) for child in found.units)
-    sheet.close(_totals(unit["name"], found.totals))
+    sheet.close(_totals(found.unit.name, found.totals))
 
 
 def _totals(name: str, totals: Totals) -> Sequence[Any]:

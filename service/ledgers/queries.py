@@ -1,16 +1,19 @@
 """The SQL of the ledgers: rows in the order in which they are filed, read by a cursor."""
 
-from service.organisation.units import UNDER
+from service.kit.conditions import Subtree
+from service.organisation.units import parent_on
 
-# The names of a grid and of the units above it.
-_PLACES = """
-    JOIN unit g ON g.code = r.grid LEFT JOIN unit v ON v.code = g.parent LEFT JOIN unit t
-        ON t.code = v.parent
-    LEFT JOIN unit b ON b.code = t.parent
+# The names of a grid and of the units above it, by the tree of the day $4.
+_PLACES = f"""
+    JOIN unit g ON g.code = r.grid LEFT JOIN unit v ON v.code = {parent_on("g", "$4")}
+    LEFT JOIN unit t ON t.code = {parent_on("v", "$4")}
+    LEFT JOIN unit b ON b.code = {parent_on("t", "$4")}
 """
 
-# $1 unit, $2 and $3 the period.
-VISITS = f"""
+
+def visits(subtree: Subtree) -> str:
+    """The visits of a unit $1 from $2 to $3; $4: the day of the tree."""
+    return f"""
     SELECT r.visited_at, b.name AS banner, t.name AS township, v.name AS village,
            g.name AS grid_name, h.head_name, h.phone,
            h.id::text AS household_id,
@@ -24,11 +27,14 @@ VISITS = f"""
     LEFT JOIN LATERAL (SELECT x.id, x.title FROM problem x WHERE x.visit_id = r.id AND NOT x.deleted
     ORDER BY x.id LIMIT 1) AS p ON true
     LEFT JOIN case_file k ON k.problem = p.id
-    WHERE {UNDER.format("r.grid")} AND r.visited_at >= $2 AND r.visited_at < $3 AND NOT r.deleted
+    WHERE {subtree.under("r.grid")} AND r.visited_at >= $2 AND r.visited_at < $3 AND NOT r.deleted
     ORDER BY r.grid, r.visited_at, r.id
 """
 
-PROBLEMS = f"""
+
+def problems(subtree: Subtree) -> str:
+    """The problems of a unit $1 raised from $2 to $3; $4: the day of the tree."""
+    return f"""
     SELECT r.problem::text AS id, r.raised_at, g.name AS grid_name,
            coalesce(c.name, r.raised_by) AS raised_by, p.source, r.duty,
            r.severity, p.title, p.detail, coalesce(w.name, r.handler_cadre, u.name) AS handler,
@@ -40,6 +46,6 @@ PROBLEMS = f"""
     LEFT JOIN cadre c ON c.staff_code = r.raised_by LEFT JOIN cadre w
         ON w.staff_code = r.handler_cadre
     LEFT JOIN unit u ON u.code = r.handler_unit
-    WHERE {UNDER.format("r.grid")} AND r.raised_at >= $2 AND r.raised_at < $3
+    WHERE {subtree.under("r.grid")} AND r.raised_at >= $2 AND r.raised_at < $3
     ORDER BY r.raised_at, r.problem
 """

@@ -16,6 +16,7 @@ from service.kit.errors import INVALID, READING, Problem, documented
 from service.kit.state import state_of
 from service.ledgers.ledgers import TITLES, write
 from service.organisation.units import (
+    AsOf,
     First,
     Last,
     Month,
@@ -24,6 +25,7 @@ from service.organisation.units import (
     chosen_period,
     in_scope,
     unit_in_scope,
+    unit_on,
 )
 from sync_protocol.texts import Text
 
@@ -50,6 +52,7 @@ async def export(
     month: Month = None,
     first: First = None,
     last: Last = None,
+    as_of: AsOf = "period",
 ) -> FileResponse:
     """Title with unit and period, header row, total row, signature line; phones are masked.
     `weekly` takes a week, `monthly` a month.
@@ -73,8 +76,9 @@ async def export(
             unit_in_scope(request, caller, unit) as (connection, found),
             connection.transaction(readonly=True),
         ):
+            on = unit_on(caller, unit, as_of, period)
             await write(
-                connection, state_of(request).settings, which, found, period, caller.now, path
+                connection, state_of(request).settings, which, found, on, period, caller.now, path
             )
     except BaseException:
         await asyncio.to_thread(path.unlink)

@@ -2,16 +2,19 @@
 late or missing.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
+from service.kit.conditions import Subtree
 from service.kit.database import Connection
 from service.kit.settings import Settings
 from service.kit.workdays import is_provisional, is_workday
 from service.loop import queries
 from service.loop.queries import Due
+from service.organisation.tree import Grids, Spell
 from service.organisation.units import UnitOut, unit_out
 from sync_protocol import periods
 from sync_protocol.periods import Period
@@ -66,6 +69,28 @@ class Expected(BaseModel):
         """Whether a grid's log of exactly this week or month is due by now."""
         return period.name in (self.analyses if log == "weekly_analysis" else self.summaries)
 
+    def within(self, owed: Spell) -> "Expected":
+        """What of it a grid owes that owes logs only from a day to a day: the working days between,
+        and logs of weeks and months that lie between as a whole.
+        """
+
+        def lies_between(name: str) -> bool:
+            around = periods.week(name) if "W" in name else periods.month(name)
+            return owed.valid_from <= around.first and (
+                owed.valid_to is None or around.last < owed.valid_to
+            )
+
+        return Expected(
+            days=[
+                day
+                for day in self.days
+                if owed.valid_from <= day and (owed.valid_to is None or day < owed.valid_to)
+            ],
+            analyses={name: due for name, due in self.analyses.items() if lies_between(name)},
+            summaries={name: due for name, due in self.summaries.items() if lies_between(name)},
+            provisional=self.provisional,
+        )
+
     @property
     def logs(self) -> list[Due]:
         """The analyses and summaries as the queries take them."""
@@ -109,32 +134,65 @@ def expected(period: Period, now: datetime, settings: Settings) -> Expected:
 
 
 async def counts_by_log(
-    connection: Connection, settings: Settings, code: str, grids: int, period: Period, now: datetime
+    connection: Connection,
+    settings: Settings,
+    subtree: Subtree,
+    grids: Grids,
+    period: Period,
+    now: datetime,
 ) -> Counted:
-    """What was due, and the counts of each log of a unit with so many grids."""
+    """What was due, and the counts of each log of a unit with these grids."""
     due = expected(period, now, settings)
-    counts = {"visit": (await queries.day_counts(connection, code, due.days), len(due.days))}
+    but = sorted(grids.parts)
+    counts = {
+        "visit": (await queries.day_counts(connection, subtree, due.days, but), len(due.days))
+    }
     for logs in due.logs:
         if logs.names:
-            counts[logs.log] = (await queries.log_counts(connection, code, logs), len(logs.names))
-    found = dict.fromkeys(LOGS, LogCounts())
+            row = await queries.log_counts(connection, subtree, logs, but)
+            counts[logs.log] = (row, len(logs.names))
+    found = {log: LogCounts() for log in LOGS}
     for log, (row, times) in counts.items():
         found[log] = LogCounts(
             on_time=row["on_time"],
             late=row["late"],
-            missing=grids * times - row["on_time"] - row["late"],
+            missing=(grids.total - len(but)) * times - row["on_time"] - row["late"],
         )
+    rows = [{"code": code, "level": "grid", "name": ""} for code in but]
+    for item in await grid_loops(connection, settings, rows, period, now, grids.parts):
+        _add_to(found, item, due.within(grids.parts[item.grid.code]))
     return Counted(due, found)
 
 
+def _add_to(counts: dict[str, LogCounts], item: GridLoop, due: Expected) -> None:
+    """Counts what was due of one grid."""
+    some: list[tuple[str, Status]] = [("visit", item.days[day]) for day in due.days]
+    some += [("weekly_analysis", item.analyses[week]) for week in due.analyses]
+    if item.summary is not None:
+        some.append(("monthly_summary", item.summary))
+    for log, status in some:
+        setattr(counts[log], status, getattr(counts[log], status) + 1)
+
+
 async def grid_loops(
-    connection: Connection, settings: Settings, grids: list[Any], period: Period, now: datetime
+    connection: Connection,
+    settings: Settings,
+    grids: Sequence[Any],
+    period: Period,
+    now: datetime,
+    parts: Mapping[str, Spell],
 ) -> list[GridLoop]:
-    """The loop of each of these grids, which are given in order of code."""
+    """The loop of each of these grids, which are given in order of code; `parts`: when those owe
+    logs that do not owe all of the period's.
+    """
     if not grids:
         return []
-    due = expected(period, now, settings)
-    found = {row["code"]: _empty(row, due) for row in grids}
+    whole = expected(period, now, settings)
+    dues = {
+        row["code"]: whole.within(parts[row["code"]]) if row["code"] in parts else whole
+        for row in grids
+    }
+    found = {row["code"]: _empty(row, dues[row["code"]]) for row in grids}
     first, last = grids[0]["code"], grids[-1]["code"]
     by_week: dict[str, list[tuple[date, int]]] = {}
     for day in period.days:
@@ -145,16 +203,17 @@ async def grid_loops(
             for day, bit in by_week[row["week"]]:
                 if row["visited"] & bit:
                     days[day] = "on_time" if row["prompt"] & bit else "late"
-    for logs in due.logs:
+    for logs in whole.logs:
         for row in await queries.logs_of(connection, first, last, logs):
             if row["grid"] not in found:
                 continue
             if logs.log == "weekly_analysis":
                 found[row["grid"]].analyses[row["name"]] = _status(row)
-            else:
+            elif dues[row["grid"]].summaries:
                 found[row["grid"]].summary = _status(row)
     for item in found.values():
         item.days = dict(sorted(item.days.items()))
+        due = dues[item.grid.code]
         item.days_visited = sum(item.days[day] != "missing" for day in due.days)
         item.analysis = next(
             (status for status in _WORST_FIRST if status in item.analyses.values()), None

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
+from service.kit.conditions import Subtree
 from service.kit.database import Connection, Row
-from service.organisation.units import UNDER
 from service.records.columns import fields_json
 from sync_protocol.periods import Period, week_of
 from sync_protocol.records import KINDS
@@ -43,9 +43,15 @@ def _by_week(days: Sequence[date]) -> dict[str, int]:
     return found
 
 
-async def day_counts(connection: Connection, code: str, days: Sequence[date]) -> Row:
+def _but(grids: Sequence[str], column: str, place: int) -> str:
+    return f" AND {column} <> ALL(${place}::text[])" if grids else ""
+
+
+async def day_counts(
+    connection: Connection, subtree: Subtree, days: Sequence[date], but: Sequence[str]
+) -> Row:
     """Of the grid-days with a visit: with one that was written the same day (`on_time`), and with
-    later ones only (`late`).
+    later ones only (`late`); `but`: without those of these grids.
     """
     weeks = _by_week(days)
     row = await connection.fetchrow(
@@ -54,43 +60,57 @@ async def day_counts(connection: Connection, code: str, days: Sequence[date]) ->
                coalesce(sum(bit_count((visited & ~prompt & days)::bit(7))), 0)::int AS late
         FROM (SELECT {_VISITED} AS visited, {_PROMPT} AS prompt, d.days
             FROM unnest($2::text[], $3::int[]) AS d(week, days)
-              JOIN week_tally w ON w.week = d.week AND {UNDER.format("w.grid")}) AS kept
+              JOIN week_tally w ON w.week = d.week AND {subtree.under("w.grid")}
+              {_but(but, "w.grid", 4)}) AS kept
         """,
-        code,
+        subtree.code,
         list(weeks),
         list(weeks.values()),
+        *([list(but)] if but else ()),
     )
     assert row is not None
     return row
 
 
-async def log_counts(connection: Connection, code: str, due: Due) -> Row:
-    """How many logs of a kind were written by their due time, and how many later."""
+async def log_counts(connection: Connection, subtree: Subtree, due: Due, but: Sequence[str]) -> Row:
+    """How many logs of a kind were written by their due time, and how many later; `but`: without
+    those of these grids.
+    """
     name = "week" if due.log == "weekly_analysis" else "month"
     row = await connection.fetchrow(
         f"""
         SELECT count(*) FILTER (WHERE {_WRITTEN} <= d.due)::int AS on_time,
                count(*) FILTER (WHERE {_WRITTEN} > d.due)::int AS late
         FROM unnest($2::text[], $3::timestamptz[]) AS d(name, due)
-        JOIN {due.log} r ON r.{name} = d.name AND {UNDER.format("r.grid")} AND NOT r.deleted
+        JOIN {due.log} r ON r.{name} = d.name AND {subtree.under("r.grid")} AND NOT r.deleted
+            {_but(but, "r.grid", 4)}
         """,
-        code,
+        subtree.code,
         due.names,
         due.due,
+        *([list(but)] if but else ()),
     )
     assert row is not None
     return row
 
 
-async def grids(connection: Connection, code: str, after: str | None, limit: int) -> list[Row]:
-    """The grids of a unit in order of code."""
+# Whether a unit is there on one of the days from {0} to {1}.
+_OPEN = "(u.since IS NULL OR u.since <= {1}) AND (u.closed IS NULL OR u.closed > {0})"
+
+
+async def grids(
+    connection: Connection, subtree: Subtree, period: Period, after: str | None, limit: int
+) -> list[Row]:
+    """The grids of a unit in a period, in order of code."""
     return await connection.fetch(
-        f"SELECT code, level, name FROM unit WHERE {UNDER.format('code')} AND level = 'grid'"
-        " AND code > coalesce($2, '')"
-        " ORDER BY code LIMIT $3",
-        code,
+        f"SELECT u.code, u.level, u.name FROM unit u WHERE {subtree.under('u.code')}"
+        f" AND u.level = 'grid' AND {_OPEN.format('$4', '$5')} AND u.code > coalesce($2, '')"
+        " ORDER BY u.code LIMIT $3",
+        subtree.code,
         after,
         limit,
+        period.first,
+        period.last,
     )
 
 
@@ -130,29 +150,35 @@ async def logs_of(connection: Connection, first: str, last: str, due: Due) -> li
     )
 
 
-async def filed(connection: Connection, code: str, period: Period, log: str) -> int:
+async def filed(connection: Connection, subtree: Subtree, period: Period, log: str) -> int:
     """How many grids of a unit have filed the analysis of a week, or the summary of a month."""
     name = "week" if log == "weekly_analysis" else "month"
     count: int = await connection.fetchval(
-        f"SELECT count(*) FROM {log} WHERE {UNDER.format('grid')} AND {name} = $2 AND NOT deleted",
-        code,
+        f"SELECT count(*) FROM {log} WHERE {subtree.under('grid')} AND {name} = $2 AND NOT deleted",
+        subtree.code,
         period.name,
     )
     return count
 
 
-async def silent(connection: Connection, code: str, period: Period, limit: int) -> list[Row]:
-    """The grids of a unit without any visit in a week or month."""
+async def silent(
+    connection: Connection, subtree: Subtree, period: Period, but: Sequence[str], limit: int
+) -> list[Row]:
+    """The grids of a unit without any visit in a week or month, but for some."""
     return await connection.fetch(
         f"""
         SELECT u.code, u.level, u.name FROM unit u
         LEFT JOIN grid_tally t ON t.span = $2 AND t.grid = u.code AND t.visits > 0
-        WHERE {UNDER.format("u.code")} AND u.level = 'grid' AND t.grid IS NULL ORDER BY u.code
-            LIMIT $3
+        WHERE {subtree.under("u.code")} AND u.level = 'grid' AND t.grid IS NULL
+            AND {_OPEN.format("$4", "$5")}{_but(but, "u.code", 6)}
+        ORDER BY u.code LIMIT $3
         """,
-        code,
+        subtree.code,
         period.name,
         limit,
+        period.first,
+        period.last,
+        *([list(but)] if but else ()),
     )
 
 

@@ -16,15 +16,17 @@ from service.loop import queries
 from service.loop.drafts import draft_of
 from service.loop.loop import GridLoop, counts_by_log, grid_loops
 from service.organisation.units import (
+    AsOf,
     Month,
     PeriodOut,
     UnitCode,
     UnitOut,
     Week,
-    count_grids,
+    grids_of,
     named_period,
     period_out,
     unit_in_scope,
+    unit_on,
     unit_out,
     week_or_month,
 )
@@ -64,8 +66,9 @@ async def loop(
     month: Month = None,
     limit: Limit = 500,
     after: Annotated[
-        str | None, Query(pattern=r"^\d{15}$", description="The `next` of the page before")
+        str | None, Query(pattern=r"^\d{1,15}$", description="The `next` of the page before")
     ] = None,
+    as_of: AsOf = "period",
 ) -> Loop:
     """A visit each working day, an analysis each week, a summary each month: on time, late, or
     missing. What is not due yet is no gap.
@@ -73,14 +76,19 @@ async def loop(
     period = week_or_month(week, month)
     settings = state_of(request).settings
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        grids = await count_grids(connection, unit)
-        due, counts = await counts_by_log(connection, settings, unit, grids, period, caller.now)
-        rows = await queries.grids(connection, unit, after, limit + 1)
-        items = await grid_loops(connection, settings, rows[:limit], period, caller.now)
+        on = unit_on(caller, unit, as_of, period)
+        grids = await grids_of(connection, on.tree, on.subtree, period)
+        due, counts = await counts_by_log(
+            connection, settings, on.subtree, grids, period, caller.now
+        )
+        rows = await queries.grids(connection, on.subtree, period, after, limit + 1)
+        items = await grid_loops(
+            connection, settings, rows[:limit], period, caller.now, grids.parts
+        )
         return Loop(
             unit=unit_out(found),
             period=period_out(period),
-            grids=grids,
+            grids=grids.total,
             on_time={log: count.on_time for log, count in counts.items()},
             late={log: count.late for log, count in counts.items()},
             missing={log: count.missing for log, count in counts.items()},

@@ -18,6 +18,7 @@ from service.organisation import generator
 from service.writes.server_writes import write_as_server
 from sync_protocol.ids import NAMESPACE, household_id
 from sync_protocol.messages import Mutation
+from sync_protocol.texts import Text
 
 # Posts of the roster hold since before any log can have been written.
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
@@ -56,11 +57,11 @@ async def load(
         new_cadres = await _load_cadres(
             connection, whole.cadres, password, await cipher_of(connection, settings)
         )
-    progress("units and cadres", 1, 1)
+    progress(Text("units and cadres"), 1, 1)
     grids = [grid for grid in whole.grids if grid.startswith(below)]
     new_households = 0
     async for done, new in _load_households(database, settings, whole, grids, now):
-        progress("households", done, len(grids) * settings.households_per_grid)
+        progress(Text("households"), done, len(grids) * settings.households_per_grid)
         new_households += new
     return Loaded(
         len(whole.units),
@@ -70,6 +71,22 @@ async def load(
         new_cadres,
         new_households,
     )
+
+
+async def load_public_units(database: Database) -> tuple[int, int]:
+    """Brings the units of the public roster in, down to villages; how many there are, and how many
+    were new. Grids, people and households are a city's own, see `service.imports`.
+    """
+    units = [unit for unit in generator.roster().units if unit.level != "grid"]
+    async with database.transaction() as connection:
+        return len(units), await _load_units(connection, units)
+
+
+async def has_units(database: Database) -> bool:
+    """Whether there is a roster."""
+    async with database.reading() as connection:
+        found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM unit)")
+    return found
 
 
 async def _load_units(connection: Connection, units: Sequence[generator.UnitRow]) -> int:

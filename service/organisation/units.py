@@ -5,21 +5,20 @@ units and periods are answered.
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Query, Request
 from pydantic import BaseModel, Field
 
 from service.identity.access import Caller
-from service.identity.rights import covers
-from service.kit.conditions import Reach
+from service.kit.conditions import Breakdown, Reach, Subtree
 from service.kit.database import Acquire, Connection, Row
 from service.kit.errors import INVALID, NOT_FOUND, Problem
 from service.kit.state import state_of
+from service.organisation.tree import Grids, Tree
 from sync_protocol import periods
 from sync_protocol.periods import Period
 from sync_protocol.texts import Text, text_of
-from sync_protocol.vocabulary import CODE_LENGTH
 
 UnitCode = Annotated[
     str, Query(description="The unit and all below it", examples=["150221100"], max_length=20)
@@ -28,6 +27,14 @@ Week = Annotated[str | None, Query(description="ISO week, Asia/Shanghai", exampl
 Month = Annotated[str | None, Query(description="Month, Asia/Shanghai", examples=["2026-11"])]
 First = Annotated[date | None, Query(alias="from", description="First day, with `to`")]
 Last = Annotated[date | None, Query(alias="to", description="Last day, with `from`")]
+AsOf = Annotated[
+    str,
+    Query(
+        pattern=r"^(period|today|\d{4}-\d{2}-\d{2})$",
+        description="By which day's tree of units: `period`: as it was at the period's end,"
+        " `today`: as it is, or a day",
+    ),
+]
 
 
 class UnitOut(BaseModel):
@@ -56,31 +63,80 @@ def period_out(period: Period) -> PeriodOut:
     return PeriodOut(name=period.name, first=period.first.isoformat(), last=period.last.isoformat())
 
 
-# SQL for “this column's unit is $1 or lies below it”: one range of codes, for ':' sorts after every
-# digit.
-UNDER = "{0} >= $1 AND {0} < $1 || ':'"
+class UnitOn(NamedTuple):
+    """A unit by the tree of a day."""
+
+    tree: Tree
+    code: str
+    day: date
+
+    @property
+    def subtree(self) -> Subtree:
+        """The unit and all below it."""
+        return self.tree.subtree(self.code, self.day)
+
+    @property
+    def breakdown(self) -> Breakdown:
+        """How what lies below falls to the units right below."""
+        return self.tree.breakdown(self.code, self.day)
+
+    @property
+    def children(self) -> list[str]:
+        """The units right below; also those that are closed, or begin later."""
+        return self.tree.children(self.code, self.day)
+
+    def is_there(self, child: str, period: Period) -> bool:
+        """Whether a unit right below is there in a period."""
+        return self.tree.units[child].is_open(period.first, period.last)
 
 
-async def count_grids(connection: Connection, code: str) -> int:
-    """How many grids a unit has."""
-    count: int = await connection.fetchval(
-        f"SELECT count(*) FROM unit WHERE {UNDER.format('code')} AND level = 'grid'", code
+def parent_on(unit: str, day: str) -> str:
+    """SQL for the parent on a day of a unit's row, by its alias."""
+    return (
+        f"coalesce((SELECT m.parent FROM unit_parent m WHERE m.unit = {unit}.code"
+        f" AND m.valid_from <= {day} AND (m.valid_to IS NULL OR {day} < m.valid_to)),"
+        f" {unit}.parent)"
     )
-    return count
+
+
+def day_of_tree(as_of: str, period: Period, today: date) -> date:
+    """The day whose tree a question about a period is answered by; none that is to come."""
+    if as_of == "period":
+        return min(period.last, today)
+    if as_of == "today":
+        return today
+    try:
+        return min(date.fromisoformat(as_of), today)
+    except ValueError:
+        raise Problem(INVALID, Text("as_of: there is no day ‘{day}’.", day=as_of)) from None
+
+
+async def grids_of(connection: Connection, tree: Tree, subtree: Subtree, period: Period) -> Grids:
+    """The grids of a unit in a period."""
+    if tree.last_change <= period.first and not tree.has_closed:
+        count: int = await connection.fetchval(
+            f"SELECT count(*) FROM unit WHERE {subtree.under('code')} AND level = 'grid'",
+            subtree.code,
+        )
+        return Grids(count)
+    rows = await connection.fetch(
+        f"SELECT code FROM unit WHERE {subtree.under('code')} AND level = 'grid'", subtree.code
+    )
+    return tree.grids((row["code"] for row in rows), period.first, period.last)
 
 
 async def find_unit(connection: Connection, code: str) -> Row | None:
     """A unit by code."""
     return await connection.fetchrow(
-        "SELECT code, level, parent, name, party_group FROM unit WHERE code = $1", code
+        "SELECT code, level, name, party_group FROM unit WHERE code = $1", code
     )
 
 
-def lender_for(request: Request, code: str) -> Acquire:
+def lender_for(request: Request, caller: Caller, code: str) -> Acquire:
     """Where to take connections from to analyse a unit."""
     database = state_of(request).database
     # Villages and grids are alike, so that their statements can keep one plan.
-    return database.reading if len(code) >= CODE_LENGTH["village"] else database.analysing
+    return database.reading if caller.tree.height(code) <= 1 else database.analysing
 
 
 @asynccontextmanager
@@ -89,11 +145,16 @@ async def unit_in_scope(
 ) -> AsyncIterator[tuple[Connection, Any]]:
     """A connection and a unit within the caller's scope; any other looks absent."""
     in_scope(caller, code)
-    async with lender_for(request, code)() as connection:
+    async with lender_for(request, caller, code)() as connection:
         found = await find_unit(connection, code)
         if found is None:
             raise absent(caller, code)
         yield connection, found
+
+
+def unit_on(caller: Caller, code: str, as_of: str, period: Period) -> UnitOn:
+    """A unit as a question about a period means it, see `AsOf`."""
+    return UnitOn(caller.tree, code, day_of_tree(as_of, period, caller.today))
 
 
 def absent(caller: Caller, code: str) -> Problem:
@@ -133,12 +194,18 @@ def reach_of(caller: Caller, unit: str | None) -> Reach:
     found: list[str] = []
     tied: list[str] = []
     for code in scope_of(caller, unit):
-        if any(covers(top, code) for top in whole):
+        if any(caller.covers(top, code) for top in whole):
             found.append(code)
         else:
-            found += [below for below in whole if covers(code, below)]
+            found += [below for below in whole if caller.covers(code, below)]
             tied.append(code)
-    return Reach(found, tied, caller.staff_code)
+    return Reach(
+        [*found, *tied],
+        caller.ranges(found),
+        caller.ranges(tied),
+        caller.staff_code,
+        any(caller.tree.height(code) > 1 for code in found),
+    )
 
 
 def named_period(parse: Callable[[str], Period], text: str) -> Period:

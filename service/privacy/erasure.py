@@ -26,7 +26,7 @@ from sync_protocol.records import HOUSEHOLD
 from sync_protocol.texts import Text, Word
 
 Counts = Mapping[str, int]
-_WORDS = {"household": HOUSEHOLD.word, "cadre": Word("cadre", "干部")}
+WORDS = {"household": HOUSEHOLD.word, "cadre": Word("cadre", "干部")}
 
 
 # What an erasure removes, as people are told.
@@ -127,7 +127,7 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
                 NOT_NOW,
                 Text(
                     "The {kind} {id} is being erased just now; ask again in a minute.",
-                    kind=_WORDS[asked.kind],
+                    kind=WORDS[asked.kind],
                     id=asked.subject,
                 ),
             )
@@ -189,7 +189,7 @@ async def _refuse(connection: Connection, at: Erasing, asked: Asked) -> None:
         known = await cadre_row(connection, asked.subject) is not None
     if not known:
         raise Problem(
-            NOT_FOUND, Text("There is no {kind} ‘{id}’.", kind=_WORDS[asked.kind], id=asked.subject)
+            NOT_FOUND, Text("There is no {kind} ‘{id}’.", kind=WORDS[asked.kind], id=asked.subject)
         )
     if asked.kind == "cadre" and await sql.is_last_administrator(connection, asked.subject, at.now):
         raise Problem(
@@ -211,7 +211,7 @@ async def _refuse(connection: Connection, at: Erasing, asked: Asked) -> None:
             Text(
                 "reason names what is to be erased of the {kind}, and is kept; say it without name"
                 " and number.",
-                kind=_WORDS[asked.kind],
+                kind=WORDS[asked.kind],
             ),
         )
 

@@ -2,21 +2,26 @@
 
 from rich.table import Table
 
-from service.privacy.erasure import Done
+from service.kit.localization import Language, in_language
+from service.privacy.erasure import LABELS, WORDS, Done
+from sync_protocol.texts import Text
 
 
-def tables(done: Done, dry_run: bool) -> tuple[Table, Table]:
+def tables(done: Done, dry_run: bool, language: Language) -> tuple[Table, Table]:
     """What was removed, or would be; and what still holds something, until when."""
-    verb = "would be removed" if dry_run else "removed"
-    title = f"{done.kind} {done.subject}" + (
-        ": erased before, nothing has come since" if done.repeated else ""
-    )
-    removed = Table("what", verb, title=title)
-    for what, count in done.removed.items():
-        removed.add_row(what, str(count))
-    remains = Table(
-        "what still holds something", "of what", "until", title="not reached by the erasure"
-    )
+
+    def shown(text: str) -> str:
+        return in_language(text, language)
+
+    title = Text("{kind} {subject}", kind=WORDS[done.kind], subject=done.subject)
+    if done.repeated:
+        title = Text("{what}: erased before, nothing has come since", what=title)
+    count = Text("would be removed") if dry_run else Text("removed")
+    removed = Table(shown(Text("what")), shown(count), title=shown(title))
+    for what, number in done.removed.items():
+        removed.add_row(shown(LABELS.get(what, what)), str(number))
+    heads = (Text("what still holds something"), Text("of what"), Text("until"))
+    remains = Table(*map(shown, heads), title=shown(Text("not reached by the erasure")))
     for item in done.remains:
-        remains.add_row(item.where, item.what, item.until)
+        remains.add_row(*map(shown, (item.where, item.what, item.until)))
     return removed, remains

@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from service.kit.database import Connection, Database, Row
-from sync_protocol.records import ERASED, Kind
+from service.organisation.trees import read_tree
+from sync_protocol.kinds import Kind
+from sync_protocol.periods import local_day
+from sync_protocol.records import ERASED
 
 # -------------------------------------------------------------------------------------- the erasure
 
@@ -114,7 +117,8 @@ async def records_about(connection: Connection, household: str) -> dict[str, lis
     """The ids of the records of a household, deleted ones included: itself, its visits, the
     problems about it, their steps.
 
-    Visits and problems may lie in any grid, for a household moves: all of them are gone through.
+    Visits and problems may lie in any grid, for a household moves: visits are found by an index of
+    their own, the problems, of which there are few, are all gone through.
     """
     visits = await connection.fetch(
         "SELECT id::text FROM visit WHERE household_id = $1 ORDER BY id", household
@@ -247,12 +251,18 @@ async def clear_cadre(
     ended."""
     accounts = await connection.execute(
         "UPDATE cadre SET name = $2, phone = '', password = NULL, party_member = false,"
-        " must_change = false, password_expires_at = NULL"
+        " must_change = false, password_expires_at = NULL, shown_code = NULL"
         " WHERE staff_code = $1 AND (name, phone, party_member, must_change) IS DISTINCT"
         " FROM ($2, '', false, false) OR"
-        " staff_code = $1 AND (password IS NOT NULL OR password_expires_at IS NOT NULL)",
+        " staff_code = $1 AND (password IS NOT NULL OR password_expires_at IS NOT NULL"
+        " OR shown_code IS NOT NULL)",
         staff_code,
         name,
+    )
+    await connection.execute("DELETE FROM staff_code_alias WHERE staff_code = $1", staff_code)
+    await connection.execute("DELETE FROM party_membership WHERE staff_code = $1", staff_code)
+    await connection.execute(
+        "UPDATE post SET title = NULL WHERE staff_code = $1 AND title IS NOT NULL", staff_code
     )
     posts = await connection.execute(
         "UPDATE post SET valid_to = $2, end_recorded_at = $2 WHERE staff_code = $1"
@@ -269,20 +279,18 @@ async def clear_cadre(
 
 async def is_last_administrator(connection: Connection, staff_code: str, now: datetime) -> bool:
     """Whether a cadre administers a unit at present that nobody else does, there or from above."""
-    found: bool = await connection.fetchval(
-        """
-        SELECT EXISTS (
-            SELECT FROM post mine WHERE mine.staff_code = $1 AND mine.role = 'admin'
-              AND mine.valid_from <= $2 AND (mine.valid_to IS NULL OR mine.valid_to > $2)
-              AND NOT EXISTS (
-                SELECT FROM post other WHERE other.staff_code <> $1 AND other.role = 'admin'
-                    AND starts_with(mine.unit, other.unit)
-                  AND other.valid_from <= $2 AND (other.valid_to IS NULL OR other.valid_to > $2)))
-        """,
+    rows = await connection.fetch(
+        "SELECT DISTINCT unit, staff_code = $1 AS own FROM post WHERE role = 'admin'"
+        " AND valid_from <= $2 AND (valid_to IS NULL OR valid_to > $2)",
         staff_code,
         now,
     )
-    return found
+    tree, today = await read_tree(connection), local_day(now)
+    others = [row["unit"] for row in rows if not row["own"]]
+    return any(
+        row["own"] and not any(tree.covers(other, row["unit"], today) for other in others)
+        for row in rows
+    )
 
 
 async def delete_sign_ins(connection: Connection, staff_code: str) -> dict[str, int]:
@@ -327,9 +335,19 @@ async def phones_of(connection: Connection, grid: str, now: datetime) -> int:
             AND d.last_seen IS NOT NULL AND EXISTS (
             SELECT FROM post p WHERE p.staff_code = d.staff_code AND p.valid_from <= $2
                 AND (p.valid_to IS NULL OR p.valid_to > $2)
-              AND left($1, length(p.unit)) = p.unit)
+              AND p.unit = ANY($1::text[]))
         """,
-        grid,
+        [grid, *(await read_tree(connection)).above(grid, local_day(now)), ""],
         now,
     )
     return count
+
+
+async def forget_imports(connection: Connection, kind: str, subject: str) -> int:
+    """Deletes the keys by which imports know a household, and what imports keep of it or of a
+    person.
+    """
+    keys = "DELETE FROM import_key WHERE household = $1::text::uuid"
+    effects = "DELETE FROM import_effect WHERE kind = $1 AND key = $2"
+    gone = 0 if kind != "household" else int((await connection.execute(keys, subject)).split()[-1])
+    return gone + int((await connection.execute(effects, kind, subject)).split()[-1])

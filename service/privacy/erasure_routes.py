@@ -7,11 +7,11 @@ from functools import partial
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from service.accounts.routes import StaffCode
 from service.audit.audit_log import note
 from service.http.strict import RequestBody
 from service.identity import queries as identity_queries
 from service.identity.access import Caller, Signed
+from service.identity.people import StaffCode
 from service.kit.errors import NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.kit.localization import localized
 from service.kit.paging import Id
@@ -93,7 +93,7 @@ async def erase_cadre(
         raise Problem(NOT_ALLOWED, "Not for your own account: ask another administrator.")
     async with state_of(request).database.reading() as connection:
         if not await identity_queries.is_cadre_in(
-            connection, staff_code, caller.units(), caller.now
+            connection, staff_code, caller.ranges(caller.units()), caller.now
         ):
             raise Problem(
                 NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)

@@ -4,40 +4,27 @@ is done again."""
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
 
-from service.identity.rights import PostHeld
 from service.kit.database import Connection, Database
 from service.kit.encrypted_values import answer_place, cadre_phone
 from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.privacy import erasure_queries as sql
+from service.privacy.erasing_records import SYSTEM, Erasure, erase_records
 from service.privacy.queries import cadre_record
-from service.records.queries import Stored, load
+from service.records.queries import load
 from service.writes import erased, erased_queries
-from service.writes.server_writes import write_as_server
-from sync_protocol.fields import SetOf
 from sync_protocol.ids import server_device_id
-from sync_protocol.merge import GRID, LIFE
-from sync_protocol.messages import Mutation
-from sync_protocol.records import ERASED, HOUSEHOLD, KINDS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.records import ERASED, HOUSEHOLD, KINDS
 
 _AT_ONCE = 200
-_SYSTEM = "erasure"
 Work = Callable[[Connection], Awaitable[Mapping[str, int]]]
 # The parts of a step, found as it goes on.
 Step = Callable[[Database], AsyncIterator[Work]]
-
-
-class _Erasure(NamedTuple):
-    settings: Settings
-    subject: str
-    by: str
-    now: datetime
-    ids: dict[str, list[str]]
 
 
 async def told_by(
@@ -61,7 +48,7 @@ async def told_by(
 def of_household(settings: Settings, subject: str, by: str, now: datetime) -> dict[str, Step]:
     """The steps for a household, by name: first the record, from which no copy is made any more
     after that."""
-    erasure = _Erasure(settings, subject, by, now, {})
+    erasure = Erasure(settings, subject, by, now, {})
     found = {
         f"{kind} records": partial(_records, erasure, KINDS[kind])
         for kind in ("household", "visit", "problem", "step")
@@ -73,24 +60,26 @@ def of_household(settings: Settings, subject: str, by: str, now: datetime) -> di
         "mutation log": partial(_by_kind, erasure, _erase_lines),
         "kept answers": partial(_answers, erasure),
         "sealed summaries": partial(_seals, erasure),
+        "imports": partial(_imports, erasure, HOUSEHOLD.name),
     }
 
 
 def of_cadre(settings: Settings, subject: str, by: str, now: datetime) -> dict[str, Step]:
     """The steps for a cadre, by name."""
-    erasure = _Erasure(settings, subject, by, now, {})
+    erasure = Erasure(settings, subject, by, now, {})
     return {
         "account": partial(_account, erasure),
         "sign-ins": partial(_sign_ins, erasure),
         "devices": partial(_devices, erasure),
         "kept answers": partial(_answers_about_cadre, erasure),
+        "imports": partial(_imports, erasure, "person"),
     }
 
 
 # ------------------------------------------------------------------------------------------ records
 
 
-async def _ids(erasure: _Erasure, database: Database) -> dict[str, list[str]]:
+async def _ids(erasure: Erasure, database: Database) -> dict[str, list[str]]:
     """The ids of the household's records; looked for once, and after the household is marked as
     erased: from then on what is not known of here is held."""
     if not erasure.ids:
@@ -103,130 +92,27 @@ def _some(ids: Sequence[str]) -> list[Sequence[str]]:
     return [ids[begin : begin + _AT_ONCE] for begin in range(0, len(ids), _AT_ONCE)]
 
 
-async def _records(erasure: _Erasure, kind: Kind, database: Database) -> AsyncIterator[Work]:
+async def _records(erasure: Erasure, kind: Kind, database: Database) -> AsyncIterator[Work]:
     every = [erasure.subject] if kind is HOUSEHOLD else (await _ids(erasure, database))[kind.name]
     for ids in _some(every):
-        yield partial(_erase_records, erasure, kind, ids)
-
-
-async def _erase_records(
-    erasure: _Erasure, kind: Kind, ids: Sequence[str], connection: Connection
-) -> Mapping[str, int]:
-    """Clears records by the one write path, so that phones drop what they hold, and what that path
-    leaves of them."""
-    await sql.lock_grids(connection, kind.name, ids)
-    cipher = await cipher_of(connection, erasure.settings)
-    stored = await load(connection, kind, ids, cipher)
-    beside = {row["id"]: row for row in await sql.clocks_of(connection, kind.name, ids)}
-    known = await erased_queries.erased_among(connection, kind.name, ids)
-    wanted = [
-        id
-        for id in ids
-        if id in stored and not (id in known and _is_clear(kind, stored[id], beside[id]))
-    ]
-    if not wanted:
-        return {}
-    post = PostHeld("admin", "", erasure.now - timedelta(days=1), None)
-    living = [
-        mutation
-        for id in wanted
-        if not stored[id].record.deleted
-        for mutation in _mutations(kind, stored[id])
-    ]
-    verdicts = await write_as_server(
-        connection, erasure.settings, _SYSTEM, post, living, erasure.now, override=True
-    )
-    refused = next((verdict for verdict in verdicts if verdict.outcome == "held"), None)
-    if refused is not None:
-        raise RuntimeError(f"a {kind.name} could not be erased: {refused.reason}: {refused.detail}")
-    await sql.clear_deleted(connection, kind, wanted)
-    rows = await sql.clocks_of(connection, kind.name, wanted)
-    await sql.clear_beside(
-        connection, kind.name, [(row["id"], _without_names(kind, row["clocks"])) for row in rows]
-    )
-    await erased_queries.note_erased(connection, kind.name, wanted, erasure.now)
-    return {_PLURAL[kind.name]: len(wanted)}
-
-
-_PLURAL = {"household": "households", "visit": "visits", "problem": "problems", "step": "steps"}
-
-
-def _is_clear(kind: Kind, stored: Stored, beside: Any) -> bool:
-    kept = {name for name, value in stored.record.fields.items() if value != ERASED}
-    clocks = beside["clocks"]
-    return (
-        kept <= kind.kept
-        and not beside["has_extra"]
-        and (clocks is None or _without_names(kind, clocks) == _normal(clocks))
-    )
-
-
-def _mutations(kind: Kind, stored: Stored) -> list[Mutation]:
-    """What clears a living record: every field but those that are kept, empty ones too, so that the
-    record takes a new revision."""
-    record = stored.record
-    fields: dict[str, Any] = {}
-    more: list[Mutation] = []
-    for field in kind.fields:
-        if field.kept:
-            continue
-        if isinstance(field.type, SetOf):
-            elements, at_once = record.fields.get(field.name, []), field.type.max
-            groups = [
-                elements[begin : begin + at_once] for begin in range(0, len(elements), at_once)
-            ]
-            if groups:
-                fields[field.name] = {"remove": groups[0]}
-            more += [
-                Mutation(
-                    0, kind.name, record.id, record.grid, fields={field.name: {"remove": group}}
-                )
-                for group in groups[1:]
-            ]
-        else:
-            fields[field.name] = ERASED if field.required else None
-    found = [Mutation(0, kind.name, record.id, record.grid, fields=fields), *more]
-    for mutation in found:
-        mutation.base = record.last.rev
-    return found
-
-
-def _normal(clocks: str) -> str:
-    return json.dumps(json.loads(clocks), sort_keys=True)
-
-
-def _without_names(kind: Kind, clocks: str | None) -> str | None:
-    """Clocks without the elements of sets that were erased, which may be people's names, and
-    without the fields of newer apps."""
-    if clocks is None:
-        return None
-    found = json.loads(clocks)
-    found["fields"] = {
-        name: held
-        for name, held in found["fields"].items()
-        if name in kind.by_name or name in (GRID, LIFE)
-    }
-    found["elements"] = {
-        name: held for name, held in found["elements"].items() if name in kind.kept or name == GRID
-    }
-    return json.dumps(found, sort_keys=True)
+        yield partial(erase_records, erasure, kind, ids)
 
 
 # -------------------------------------------------------------------- the log and what goes with it
 
 
 # What is done to some records of a kind.
-OfKind = Callable[[_Erasure, str, Sequence[str], Connection], Awaitable[Mapping[str, int]]]
+OfKind = Callable[[Erasure, str, Sequence[str], Connection], Awaitable[Mapping[str, int]]]
 
 
-async def _by_kind(erasure: _Erasure, work: OfKind, database: Database) -> AsyncIterator[Work]:
+async def _by_kind(erasure: Erasure, work: OfKind, database: Database) -> AsyncIterator[Work]:
     for kind, every in (await _ids(erasure, database)).items():
         for ids in _some(every):
             yield partial(work, erasure, kind, ids)
 
 
 async def _erase_conflicts(
-    erasure: _Erasure, kind: str, ids: Sequence[str], connection: Connection
+    erasure: Erasure, kind: str, ids: Sequence[str], connection: Connection
 ) -> Mapping[str, int]:
     cipher = await cipher_of(connection, erasure.settings)
     return {
@@ -237,18 +123,18 @@ async def _erase_conflicts(
 
 
 async def _erase_lines(
-    erasure: _Erasure, kind: str, ids: Sequence[str], connection: Connection
+    erasure: Erasure, kind: str, ids: Sequence[str], connection: Connection
 ) -> Mapping[str, int]:
     cipher = await cipher_of(connection, erasure.settings)
     rows = await erased_queries.lines_of(connection, kind, ids)
     # What the erasure itself has just written is none of what there was.
-    own = server_device_id(_SYSTEM)
+    own = server_device_id(SYSTEM)
     await erased.erase_lines(connection, cipher, [row for row in rows if row["device"] == own])
     others = [row for row in rows if row["device"] != own]
     return {"mutations in the log": await erased.erase_lines(connection, cipher, others)}
 
 
-async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+async def _held(erasure: Erasure, database: Database) -> AsyncIterator[Work]:
     """Looks into everything that is held: only the content says whom it is about."""
     ids = await _ids(erasure, database)
     named = {id for some in ids.values() for id in some}
@@ -271,7 +157,17 @@ async def _held(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
 # -------------------------------------------------------------------------------- answers and seals
 
 
-async def _answers(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+async def _imports(erasure: Erasure, kind: str, database: Database) -> AsyncIterator[Work]:
+    """By what an import knows a household again, and what it was before one."""
+
+    async def work(connection: Connection) -> Mapping[str, int]:
+        gone = await sql.forget_imports(connection, kind, erasure.subject)
+        return {"values of imports": gone} if gone else {}
+
+    yield work
+
+
+async def _answers(erasure: Erasure, database: Database) -> AsyncIterator[Work]:
     ids = await _ids(erasure, database)
     every = [id for some in ids.values() for id in some]
     async with database.reading() as connection:
@@ -287,7 +183,7 @@ async def _answers(erasure: _Erasure, database: Database) -> AsyncIterator[Work]
         yield work
 
 
-async def _answers_about_cadre(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+async def _answers_about_cadre(erasure: Erasure, database: Database) -> AsyncIterator[Work]:
     # A staff code may be the beginning of another one.
     code = re.compile(rf"(?<![\w.-]){re.escape(erasure.subject)}(?![\w.-])", re.IGNORECASE)
     async for work in _answers_naming(
@@ -297,7 +193,7 @@ async def _answers_about_cadre(erasure: _Erasure, database: Database) -> AsyncIt
 
 
 async def _answers_naming(
-    erasure: _Erasure, names: Callable[[str], bool], caller: str | None = None
+    erasure: Erasure, names: Callable[[str], bool], caller: str | None = None
 ) -> AsyncIterator[Work]:
     last = [("", "")]
 
@@ -320,7 +216,7 @@ async def _answers_naming(
         yield partial(work, last[0])
 
 
-async def _seals(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+async def _seals(erasure: Erasure, database: Database) -> AsyncIterator[Work]:
     problems = (await _ids(erasure, database))["problem"]
 
     async def work(connection: Connection) -> Mapping[str, int]:
@@ -345,7 +241,7 @@ async def _seals(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
 # ------------------------------------------------------------------------------------------ a cadre
 
 
-async def _account(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+async def _account(erasure: Erasure, database: Database) -> AsyncIterator[Work]:
     async def work(connection: Connection) -> Mapping[str, int]:
         accounts, posts = await sql.clear_cadre(connection, erasure.subject, ERASED, erasure.now)
         return {"accounts": accounts, "posts ended": posts}
@@ -353,14 +249,14 @@ async def _account(erasure: _Erasure, database: Database) -> AsyncIterator[Work]
     yield work
 
 
-async def _sign_ins(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+async def _sign_ins(erasure: Erasure, database: Database) -> AsyncIterator[Work]:
     async def work(connection: Connection) -> Mapping[str, int]:
         return await sql.delete_sign_ins(connection, erasure.subject)
 
     yield work
 
 
-async def _devices(erasure: _Erasure, database: Database) -> AsyncIterator[Work]:
+async def _devices(erasure: Erasure, database: Database) -> AsyncIterator[Work]:
     async def work(connection: Connection) -> Mapping[str, int]:
         own = server_device_id(erasure.subject)
         return {"devices": await sql.clear_devices(connection, erasure.subject, own, erasure.now)}

@@ -3,6 +3,7 @@
 import json
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeAlias
 
 import asyncpg
 
@@ -20,37 +21,39 @@ from service.writes.log_blocks import may_be_located, rewritten
 from service.writes.log_queries import rewrite_blocks
 from service.writes.server_writes import write_as_server
 from sync_protocol.messages import Mutation, canonical_json
+from sync_protocol.texts import Text
 
-_AT_ONCE = 500
-_BLOCKS_AT_ONCE = 100
+AT_ONCE = 500
+BLOCKS_AT_ONCE = 100
 # Half of what the city visits in a day; looking for them reads all visits that are older.
-_AT_A_LOOK = 20_000
+AT_A_LOOK = 20_000
 _SYSTEM = "purge"
-TRAIL = "lines of the trail"
-TRAIL_KEPT = (
+# After so many days an import cannot be taken back any more.
+_DAYS = {queries.REFRESH_TOKENS: 30, queries.IMPORT_EFFECTS: 90}
+# What was cleared, older than what, how many.
+Purged: TypeAlias = tuple[Text, Text, int]
+PLACES = Text("locations of visits")
+TRAIL = Text("lines of the trail")
+TRAIL_KEPT = Text(
     "lines of the trail: kept, for this role may not delete them; set GRIDLOOP_OWNER_DATABASE_URL"
 )
 
 
 async def purge(
     database: Database, settings: Settings, now: datetime, dry_run: bool = False
-) -> list[tuple[str, str, int]]:
+) -> list[Purged]:
     """What was cleared, or would be: a name, the age in words, how many."""
     places = now - timedelta(days=settings.location_days)
-    age = f"{settings.location_days} days"
-    report = []
+    age = _days(settings.location_days)
+    report: list[Purged] = []
     if dry_run:
         async with database.reading() as connection:
-            report.append(
-                ("locations of visits", age, await queries.count_located(connection, places))
-            )
+            report.append((PLACES, age, await queries.count_located(connection, places)))
     else:
-        report.append(
-            ("locations of visits", age, await _clear_places(database, settings, places, now))
-        )
+        report.append((PLACES, age, await _clear_places(database, settings, places, now)))
     report.append(
         (
-            "locations in the mutation log",
+            Text("locations in the mutation log"),
             age,
             await _clear_logged_places(database, settings, places, dry_run),
         )
@@ -59,17 +62,17 @@ async def purge(
     if not dry_run:
         await note_counted(database, now)  # before the windows go that hold the counts
     for what in queries.OLD:
-        days = 30 if what == "expired refresh tokens" else 1
+        days = _DAYS.get(what, 1)
         before = now - timedelta(days=days)
         async with database.transaction() as connection:
             count = await (queries.count_old if dry_run else queries.delete_old)(
                 connection, what, before
             )
-        report.append((what, f"{days} day{'s' if days != 1 else ''}", count))
+        report.append((what, _days(days), count))
     report.append(
         (
-            "interrupted erasures, finished",
-            "any age",
+            Text("interrupted erasures, finished"),
+            Text("any age"),
             await _resume_erasures(database, settings, now, dry_run),
         )
     )
@@ -85,11 +88,15 @@ async def _resume_erasures(
     return await resume_unfinished(Erasing(database, settings, now))
 
 
-async def _purge_trail(settings: Settings, now: datetime, dry_run: bool) -> tuple[str, str, int]:
+def _days(days: int) -> Text:
+    return Text("1 day") if days == 1 else Text("{days} days", days=days)
+
+
+async def _purge_trail(settings: Settings, now: datetime, dry_run: bool) -> Purged:
     """Deletes old lines of the trail as the owner of the tables, or counts them: the service's own
     role can only add to it.
     """
-    before, age = now - timedelta(days=settings.audit_days), f"{settings.audit_days} days"
+    before, age = now - timedelta(days=settings.audit_days), _days(settings.audit_days)
     connection = await asyncpg.connect(
         settings.owner_url, server_settings=UNLIMITED.server_settings()
     )
@@ -141,7 +148,7 @@ async def _clear_in_blocks(
     while True:
         async with database.transaction() as connection:
             cipher = await cipher_of(connection, settings)
-            rows = await queries.lock_located_blocks(connection, before, after, _BLOCKS_AT_ONCE)
+            rows = await queries.lock_located_blocks(connection, before, after, BLOCKS_AT_ONCE)
             blocks = []
             for row in rows:
                 after = (row["device"], row["received_at"], row["first_seq"])
@@ -151,7 +158,7 @@ async def _clear_in_blocks(
                     done += len(cleared[1])
             if blocks and not dry_run:
                 await rewrite_blocks(connection, blocks)
-        if len(rows) < _BLOCKS_AT_ONCE:
+        if len(rows) < BLOCKS_AT_ONCE:
             return done
 
 
@@ -161,7 +168,7 @@ async def _clear_in_lines(database: Database, before: datetime, dry_run: bool) -
     after = queries.FIRST_LINE
     while True:
         async with database.transaction() as connection:
-            rows = await queries.logged_places(connection, before, after, _AT_ONCE)
+            rows = await queries.logged_places(connection, before, after, AT_ONCE)
             found = []
             for *key, text in rows:
                 after = (key[0], key[1], key[2])
@@ -171,7 +178,7 @@ async def _clear_in_lines(database: Database, before: datetime, dry_run: bool) -
             if found and not dry_run:
                 await queries.write_logged(connection, found)
         done += len(found)
-        if len(rows) < _AT_ONCE:
+        if len(rows) < AT_ONCE:
             return done
 
 
@@ -184,14 +191,14 @@ async def _clear_places(
     done = 0
     while True:
         async with database.reading() as connection:
-            found = await queries.located_visits(connection, before, _AT_A_LOOK)
-        for begin in range(0, len(found), _AT_ONCE):
+            found = await queries.located_visits(connection, before, AT_A_LOOK)
+        for begin in range(0, len(found), AT_ONCE):
             done += await retry_on_conflict(
                 partial(
-                    _clear_some, database, settings, found[begin : begin + _AT_ONCE], before, now
+                    _clear_some, database, settings, found[begin : begin + AT_ONCE], before, now
                 )
             )
-        if len(found) < _AT_A_LOOK:
+        if len(found) < AT_A_LOOK:
             return done
 
 

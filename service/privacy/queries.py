@@ -8,6 +8,7 @@ from service.records.columns import fields_json, personal_array
 from service.writes.erased_queries import FIRST_ID, LineKey
 from service.writes.queries import SERVER_PLATFORM
 from sync_protocol.records import KINDS
+from sync_protocol.texts import Text
 
 # ------------------------------------------------------------------------------------------ exports
 
@@ -54,8 +55,8 @@ async def _grids_of(connection: Connection, id: str) -> list[str]:
 async def cadre_record(connection: Connection, staff_code: str) -> Row | None:
     """What is kept of a cadre, without the secrets."""
     return await connection.fetchrow(
-        "SELECT staff_code, name, phone, party_member, must_change FROM cadre"
-        " WHERE staff_code = $1",
+        "SELECT staff_code, coalesce(shown_code, staff_code) AS shown_code, name, phone,"
+        " party_member, must_change FROM cadre WHERE staff_code = $1",
         staff_code,
     )
 
@@ -65,7 +66,7 @@ async def posts_and_devices(
 ) -> tuple[list[Row], list[Row], list[Row]]:
     """A cadre's posts, phones and sign-ins."""
     posts = await connection.fetch(
-        "SELECT role, unit, valid_from, valid_to FROM post WHERE staff_code = $1"
+        "SELECT role, unit, title, valid_from, valid_to FROM post WHERE staff_code = $1"
         " ORDER BY valid_from",
         staff_code,
     )
@@ -129,13 +130,19 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # Before every line, and before every block.
 FIRST_LINE: LineKey = (FIRST_ID, 0, _LONG_AGO)
 FIRST_BLOCK: BlockKey = (FIRST_ID, _LONG_AGO, 0)
+REFRESH_TOKENS = Text("expired refresh tokens")
+IMPORT_EFFECTS = Text("what imports did")
 # what -> (table, condition on rows older than $1)
 OLD = {
-    "expired refresh tokens": ("refresh_token", "expires_at < $1"),
-    "windows of attempts": ("attempt", "to_timestamp(expires_at) < $1"),
-    "one-time codes": ("one_time_code", "expires_at < $1"),
-    "retired signing keys": ("signing_key", "retired_at < $1"),
-    "answers kept for repeated requests": ("idempotency", "at < $1"),
+    REFRESH_TOKENS: ("refresh_token", "expires_at < $1"),
+    Text("windows of attempts"): ("attempt", "to_timestamp(expires_at) < $1"),
+    Text("one-time codes"): ("one_time_code", "expires_at < $1"),
+    Text("retired signing keys"): ("signing_key", "retired_at < $1"),
+    Text("answers kept for repeated requests"): ("idempotency", "at < $1"),
+    IMPORT_EFFECTS: (
+        "import_effect",
+        "import IN (SELECT id FROM roster_import WHERE ended_at < $1)",
+    ),
 }
 
 
@@ -192,7 +199,7 @@ async def lock_located_blocks(
     )
 
 
-async def count_old(connection: Connection, what: str, before: datetime) -> int:
+async def count_old(connection: Connection, what: Text, before: datetime) -> int:
     """How many rows of `OLD` are from before a moment."""
     table, condition = OLD[what]
     count: int = await connection.fetchval(
@@ -201,7 +208,7 @@ async def count_old(connection: Connection, what: str, before: datetime) -> int:
     return count
 
 
-async def delete_old(connection: Connection, what: str, before: datetime) -> int:
+async def delete_old(connection: Connection, what: Text, before: datetime) -> int:
     """Deletes rows of `OLD` from before a moment."""
     table, condition = OLD[what]
     return int(

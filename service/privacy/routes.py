@@ -9,12 +9,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from service.accounts.routes import StaffCode
 from service.audit.audit_log import note
 from service.history import queries as history_queries
 from service.history.routes import HistoryEntry, change
+from service.identity import memberships, staff_codes
 from service.identity import queries as identity_queries
 from service.identity.access import Signed
+from service.identity.people import StaffCode
 from service.identity.rights import ADMINISTERS
 from service.identity.views import redact
 from service.kit.encrypted_values import cadre_phone, whole_record
@@ -129,18 +130,28 @@ async def cadre(request: Request, caller: Signed, staff_code: StaffCode) -> Cadr
         units = caller.units_or_none() if caller.holds(ADMINISTERS) else []
         row = await queries.cadre_record(connection, staff_code)
         if row is None or not (
-            own or await identity_queries.is_cadre_in(connection, staff_code, units, caller.now)
+            own
+            or await identity_queries.is_cadre_in(
+                connection, staff_code, caller.ranges(units), caller.now
+            )
         ):
             raise Problem(
                 NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
             )
         posts, devices, sessions = await queries.posts_and_devices(connection, staff_code)
         written = await queries.written_by(connection, staff_code)
+        codes = await staff_codes.codes_of(connection, staff_code)
+        spans = await memberships.memberships_of(connection, staff_code)
         cipher = await cipher_of(connection, state.settings)
         await note(connection, request, caller, "cadre-exported", [staff_code], 1)
     return CadreExport(
         exported_at=caller.now,
-        cadre={**dict(row), "phone": cadre_phone(cipher, row)},
+        cadre={
+            **dict(row),
+            "phone": cadre_phone(cipher, row),
+            "staff_codes": codes,
+            "party_membership": [span._asdict() for span in spans],
+        },
         posts=[dict(item) for item in posts],
         devices=[dict(item) for item in devices],
         sign_ins=[dict(item) for item in sessions],

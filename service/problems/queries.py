@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from service.cases.models import IS_ASSIGNED
 from service.kit.bounded import bounded
-from service.kit.conditions import Conditions, Reach, contains, own_or_tied
+from service.kit.conditions import Conditions, Range, Reach, bounds, contains, own_or_tied
 from service.kit.database import Connection, Row
 from service.records.columns import fields_json, personal_array
 from sync_protocol.lifecycle import OPEN
@@ -78,20 +78,27 @@ async def problems(
     return await connection.fetch(bounded(sql), *where.values)
 
 
-async def assigned_to(connection: Connection, staff_code: str, units: Sequence[str]) -> list[str]:
+async def assigned_to(
+    connection: Connection, staff_code: str, units: Sequence[Sequence[Range]]
+) -> list[str]:
     """The open problems that were assigned to a cadre, or to one of these units or a unit below
-    from elsewhere.
+    from elsewhere; each unit is given by its ranges.
     """
+    lows, highs = bounds([one for ranges in units for one in ranges])
+    numbers = [number for number, ranges in enumerate(units) for _ in ranges]
     rows = await connection.fetch(
         f"""
         SELECT problem::text FROM case_file WHERE {IS_ASSIGNED} AND handler_cadre = $1
         UNION
-        SELECT c.problem::text FROM unnest($2::text[]) AS u(code) JOIN case_file c ON {IS_ASSIGNED}
-            AND c.handler_unit >= u.code AND c.handler_unit < u.code || ':'
-                AND NOT (c.grid >= u.code AND c.grid < u.code || ':')
+        SELECT c.problem::text FROM unnest($2::text[], $3::text[], $4::int[]) AS u(low, high, unit)
+        JOIN case_file c ON {IS_ASSIGNED} AND c.handler_unit >= u.low AND c.handler_unit < u.high
+            AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[], $4::int[])
+                AS o(low, high, unit) WHERE o.unit = u.unit AND c.grid >= o.low AND c.grid < o.high)
         """,
         staff_code,
-        list(units),
+        lows,
+        highs,
+        numbers,
     )
     return [row["problem"] for row in rows]
 

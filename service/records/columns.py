@@ -14,8 +14,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
 from service.kit.sql import text_array
-from sync_protocol.fields import FieldType, Id, Moment, Place, SetOf, Whole
-from sync_protocol.records import Field, Kind
+from sync_protocol.fields import FieldType, Id, Place, Whole
+from sync_protocol.kinds import Field, Kind
+from sync_protocol.moments import Moment
+from sync_protocol.sets import SetOf
 
 MOMENT_JSON = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 

@@ -7,10 +7,14 @@ from sqlalchemy.dialects.postgresql import JSON, JSONB, UUID
 from sqlmodel import Field, SQLModel
 
 from service.records.columns import column_of
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.records import KINDS
 
 # Codes compare byte by byte, so that a unit and all below it are one range of the index.
 CODE = Text(collation="C")
+
+# SQL, with the household as `h`: it is one of its grid's, neither moved away, died out nor merged.
+IS_PRESENT = "coalesce(h.state, 'present') = 'present'"
 
 
 def _common() -> list[Column[Any]]:
@@ -55,6 +59,11 @@ def _indexes(kind: Kind) -> list[Index]:
                     "visited_at",
                     postgresql_using="brin",
                     postgresql_with={"pages_per_range": 32},
+                ),
+                Index(
+                    "visit_household",
+                    "household_id",
+                    postgresql_where=text("household_id IS NOT NULL"),
                 ),
             ]
         case "step":

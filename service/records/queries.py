@@ -19,8 +19,9 @@ from service.kit.encrypted_values import (
 from service.kit.encryption import FieldCipher
 from service.kit.sql import NULL_CELL, Copy, Cte, array, cells, text_array
 from service.records.columns import fields_json, personal_array, storage_of
-from sync_protocol.merge import Clock, Record
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.kinds import Kind
+from sync_protocol.record_state import Clock, Record
+from sync_protocol.records import KINDS
 
 
 class Stored(msgspec.Struct):
@@ -224,7 +225,8 @@ def dump_clocks(record: Record) -> str | None:
 
 
 @cache
-def _load_sql(kind: Kind) -> str:
+def load_sql(kind: Kind) -> str:
+    """The SQL that reads records of a kind, by the ids in $1."""
     return (
         "SELECT id::text, grid, rev, deleted, device::text, seq, stamp, by, created_by,"
         " received_at, echo, offset_ms,"
@@ -237,7 +239,7 @@ async def load(
     connection: Connection, kind: Kind, ids: Collection[str], cipher: FieldCipher
 ) -> dict[str, Stored]:
     """The records with these ids, with their clocks, tombstones included."""
-    rows = await connection.fetch(_load_sql(kind), list(ids))
+    rows = await connection.fetch(load_sql(kind), list(ids))
     return {row["id"]: stored_from(row, kind, cipher) for row in rows}
 
 

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.http.access_log import id_of_request
-from service.http.connections import LimitedConnection, Limits
+from service.http.connection_limits import Limits
+from service.http.connections import LimitedConnection
 from service.http.security_headers import secured
 from service.kit.errors import MEDIA_TYPE, UNAVAILABLE
 from service.kit.localization import FOR_PROGRAMS, Language, asked_for, language_of

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.kit import metrics
 from service.kit.database import Connection, Database
 from service.kit.errors import UNAVAILABLE, Problem
-from sync_protocol.fields import canonical_moment
+from sync_protocol.moments import canonical_moment
 from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")

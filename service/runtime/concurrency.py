@@ -47,6 +47,11 @@ class _Turns:
         self._under_way: dict[str, int] = {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
+    @property
+    def are_free(self) -> bool:
+        """Whether nobody has a turn or waits for one."""
+        return not self._under_way and not self._waiting
+
     def begins(self, key: str) -> bool:
         """Takes a turn if there is one; else `wait` for it."""
         count = self._under_way.get(key, 0)
@@ -110,6 +115,11 @@ class ConcurrencyLimit:
     def is_full(self) -> bool:
         """Whether no further exchange may begin."""
         return self._taken >= self._at_once
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, nor anything kept of what was."""
+        return not self._taken and self._devices.are_free and self._accounts.are_free
 
     def slot(self, device: str, account: str) -> "_Slot":
         """A slot for an exchange of an account's device, to be held by `async with`; raises

@@ -28,6 +28,12 @@ class BatchItem(Protocol):
     def weight(self) -> int: ...
 
 
+class MustGoAlone(Exception):
+    """What `commit_batch` leaves on an item that it did not commit, as the others need not wait for
+    what it needs.
+    """
+
+
 OVERLAP_AFTER_S = 0.5  # several times what a full batch takes
 MAX_DELAY_S = 0.006  # about what several requests take to be read
 
@@ -42,7 +48,8 @@ class GroupCommitter(Generic[Item]):
     A batch takes items up to `max_weight` in all, and at least one. The next begins when it is
     over, or after `overlap_after_s`: then somebody else holds what it needs, and who comes after it
     need not wait for that. The next waits at most `max_delay_s` for as many as there were. When a
-    batch of several fails, each item is committed alone. `on_abandoned` is told of an item whose
+    batch of several fails, each item is committed alone, and so is one on which `commit_batch` left
+    `MustGoAlone`. `on_abandoned` is told of an item whose
     request has gone while others committed it along: what becomes of it, it will not know.
     """
 
@@ -57,7 +64,7 @@ class GroupCommitter(Generic[Item]):
         self._commit_batch = commit_batch
         self._max_weight = max_weight
         self._overlap_after_s = overlap_after_s
-        self._max_delay_s = max_delay_s
+        self.max_delay_s = max_delay_s
         self._on_abandoned = on_abandoned
         # The items of others that are being committed, by identity.
         self._in_batch: set[int] = set()
@@ -123,9 +130,9 @@ class GroupCommitter(Generic[Item]):
 
         def tell_others() -> None:
             self._in_batch.difference_update(along)
-            for _, asked in others:
+            for other, asked in others:
                 if not asked.done():
-                    asked.set_result(outcome)
+                    asked.set_result(_ALONE if _must_go_alone(other) else outcome)
 
         overlap = asyncio.get_running_loop().call_later(self._overlap_after_s, pass_on)
         try:
@@ -138,6 +145,10 @@ class GroupCommitter(Generic[Item]):
                     # At once: the leading item may be the one that waits for somebody else's lock.
                     tell_others()
                     pass_on()
+            if _must_go_alone(item):
+                tell_others()
+                pass_on()
+                outcome = _ALONE
             if not others or outcome == _ALONE:
                 await self._commit_alone(item)
         finally:
@@ -147,12 +158,12 @@ class GroupCommitter(Generic[Item]):
 
     async def _wait_for_others(self, item: Item) -> None:
         """Lets those come who will be there in a moment."""
-        if self._max_delay_s <= 0 or self._delay is not None or self._are_enough(item.weight):
+        if self.max_delay_s <= 0 or self._delay is not None or self._are_enough(item.weight):
             return
         self._leading_weight = item.weight
         loop = asyncio.get_running_loop()
         self._delay = loop.create_future()
-        moment = loop.call_later(self._max_delay_s, _settle, self._delay)
+        moment = loop.call_later(self.max_delay_s, _settle, self._delay)
         try:
             await self._delay
         finally:
@@ -199,6 +210,10 @@ class GroupCommitter(Generic[Item]):
                 asked.set_result(_LEAD)
                 return
         self._is_free = True
+
+
+def _must_go_alone(item: BatchItem) -> bool:
+    return isinstance(item.error, MustGoAlone)
 
 
 def _settle(delay: asyncio.Future[None]) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -23,6 +22,7 @@ from service.kit.database_errors import (
 from service.kit.database_limits import UNLIMITED
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role, role_of
+from service.runtime.tables import Tables, tables_of
 from sync_protocol.texts import Text
 
 
@@ -39,82 +39,6 @@ class NewerTables(Exception):
             revision=revision,
         )
         super().__init__(self.text)
-
-
-class Tables(NamedTuple):
-    """Which tables a database has. `revision`: None where it has none; `oldest`: the oldest
-    revision whose processes may run over them, as the release says that migrated it.
-    """
-
-    revision: str | None
-    oldest: str | None = None
-
-    @property
-    def are_newer(self) -> bool:
-        """Whether they are of a release that this one does not know."""
-        return self.revision is not None and self.revision not in migrations.revisions()
-
-    @property
-    def wrong(self) -> Text | None:
-        """What is to be said where this release may not run over them; None where it may."""
-        if self.revision is None:
-            return Text("The database has no tables of Gridloop yet; run ‘gridloop migrate’ first.")
-        if self.revision in migrations.revisions()[1:]:
-            return Text(
-                "The tables of the database are those of an older release ({revision}); run"
-                " ‘gridloop migrate’ first.",
-                revision=self.revision,
-            )
-        return self.too_new
-
-    @property
-    def too_new(self) -> Text | None:
-        """What is to be said where they are of a newer release beside which this one may not
-        run.
-        """
-        if not self.are_newer or self.oldest in migrations.revisions():
-            return None
-        return Text(
-            "The tables of the database are of a newer release ({revision}), over which this one"
-            " ({own}) may not run: it needs revision"
-            " {oldest} at least. Start the newer release in its place. Nothing was changed.",
-            revision=self.revision,
-            own=migrations.revisions()[0],
-            oldest=self.oldest or self.revision,
-        )
-
-    @property
-    def warning(self) -> Text | None:
-        """What is to be said where this release may run over newer ones for a while."""
-        if not self.are_newer or self.too_new is not None:
-            return None
-        return Text(
-            "The tables of the database are of a newer release ({revision}); this one ({own}) may"
-            " run over them while processes are changed"
-            " over. Start the newer release in its place soon.",
-            revision=self.revision,
-            own=migrations.revisions()[0],
-        )
-
-
-async def tables_of(connection: Connection) -> Tables:
-    """Which tables a database has."""
-    if await connection.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
-        return Tables(None)
-    row = await connection.fetchrow(
-        f"SELECT version_num, {migrations.MARK} AS mark FROM alembic_version"
-    )
-    return (
-        Tables(None) if row is None else Tables(row["version_num"], migrations.marked(row["mark"]))
-    )
-
-
-async def tables_missing(connection: Connection) -> Text | None:
-    """What is to be said of a database over which this release may not run: it was not migrated, or
-    is of a release too new. None where its tables are of this release, or of a newer one that lets
-    this one run on during an upgrade.
-    """
-    return (await tables_of(connection)).wrong
 
 
 class WouldLose(Exception):
@@ -323,7 +247,7 @@ async def rewriting(connection: Connection) -> list[Text]:
 
 async def rewriting_at(url: str) -> list[Text]:
     """The same of the database at a URL."""
-    async with _connected(url) as connection:
+    async with connected(url) as connection:
         return await rewriting(connection)
 
 
@@ -331,7 +255,7 @@ def _reached(url: str) -> Text:
     """How far a migration has come, a sentence."""
 
     async def look() -> Text:
-        async with _connected(url, timeout_s=10) as connection:
+        async with connected(url, timeout_s=10) as connection:
             revision = (await tables_of(connection)).revision
             begun = await rewriting(connection)
         if revision is None:
@@ -352,12 +276,12 @@ def _reached(url: str) -> Text:
 
 async def tables_at(url: str) -> Tables:
     """Which tables the database at a URL has."""
-    async with _connected(url) as connection:
+    async with connected(url) as connection:
         return await tables_of(connection)
 
 
 @asynccontextmanager
-async def _connected(url: str, timeout_s: float = 60) -> AsyncIterator[Connection]:
+async def connected(url: str, timeout_s: float = 60) -> AsyncIterator[Connection]:
     """A connection of its own, without limits of time."""
     connection = await asyncpg.connect(
         url, timeout=timeout_s, server_settings=UNLIMITED.server_settings()
@@ -375,7 +299,7 @@ _HAS_ROOM = """
 
 
 async def _note_revision(url: str, before: str | None) -> None:
-    async with _connected(url) as connection:
+    async with connected(url) as connection:
         after = (await tables_of(connection)).revision
         # Tables of older releases have no room for all that a line of the trail says today.
         has_room = await connection.fetchval(_HAS_ROOM)

@@ -12,7 +12,8 @@ import migrations
 from migrations import Declared, operations
 from service.kit.database_limits import UNLIMITED
 from service.kit.localization import Language, in_language
-from service.runtime.migrating import Tables, rewriting, tables_of
+from service.runtime.migrating import rewriting
+from service.runtime.tables import Tables, tables_of
 from sync_protocol.texts import Text
 
 _SIZES = """

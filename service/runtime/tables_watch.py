@@ -20,12 +20,13 @@ from service.kit.database_errors import (
     TOO_NEW,
     WITHOUT_RIGHTS,
     WITHOUT_TABLES,
+    TablesTooNew,
     fault_of,
     is_of_database,
 )
 from service.kit.encryption import KeyMissing
 from service.kit.errors import UNAVAILABLE, Problem, unavailable
-from service.runtime.migrating import Tables, tables_of
+from service.runtime.tables import KEPT, Tables, tables_of
 from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")
@@ -37,8 +38,9 @@ _OPEN = ("/healthz", "/readyz", "/metrics")
 
 
 class TablesWatch:
-    """Looks at the tables of a service process when it starts, every ten seconds, and after an
-    error that nobody foresaw.
+    """Looks at the tables of a service process when it starts, every ten seconds, after an error
+    that nobody foresaw, and first in each transaction over REST (`look_first`). A push reads the
+    same in its first statement, see `service.writes.prefetch`.
     """
 
     def __init__(self) -> None:
@@ -53,9 +55,20 @@ class TablesWatch:
 
     async def look(self, connection: Connection) -> None:
         """Looks now."""
+        self.note(await tables_of(connection))
+
+    async def look_first(self, connection: Connection) -> None:
+        """Looks in a transaction before it does anything, in one statement; raises `TablesTooNew`.
+        A migration that makes the tables too new waits for those that have looked before.
+        """
+        self.note(Tables.read(await connection.fetchval(f"SELECT {KEPT}")))
+        self.tables.refuse_too_new()
+
+    def note(self, tables: Tables) -> None:
+        """Notes which tables somebody has seen."""
         before = self.tables
         self._looks += 1
-        self.tables = await tables_of(connection)
+        self.tables = tables
         metrics.tables_newer.set(
             2 if self.too_new is not None else 1 if self.tables.are_newer else 0
         )
@@ -100,7 +113,9 @@ class TablesWatch:
         async with self._looking:
             if self._looks == looks:  # else another has looked since, for an error of its own
                 await self.look_if_possible(database)
-        return error if self.too_new is None else unavailable(TOO_NEW, error)
+        if self.too_new is None or isinstance(error, Problem):  # a problem says so itself
+            return error
+        return unavailable(TOO_NEW, error)
 
 
 def _problem() -> Problem:
@@ -113,7 +128,9 @@ def _problem() -> Problem:
 
 
 def _may_come_of_tables(error: Exception) -> bool:
-    if isinstance(error, (Problem, KeyMissing, ClientDisconnect)):
+    if isinstance(error, Problem):
+        return isinstance(error.__cause__, TablesTooNew)
+    if isinstance(error, (KeyMissing, ClientDisconnect)):
         return False
     fault = fault_of(error) if is_of_database(error) else None
     return fault is None or isinstance(error, (*WITHOUT_TABLES, WITHOUT_RIGHTS, *OUTDATED))

@@ -11,7 +11,7 @@ from sqlalchemy import Column, DateTime
 from sqlmodel import Field, SQLModel
 
 from service.kit import metrics
-from service.kit.database import Database
+from service.kit.database import Database, committing
 from service.kit.database_errors import fault_of
 from service.kit.errors import Problem, unavailable
 
@@ -20,9 +20,11 @@ log = logging.getLogger("gridloop")
 EVERY_S = 3.0
 # How often a process tries it by itself, so that the figure is true where nobody asks `/readyz`.
 BY_ITSELF_S = 15.0
+# How long the start of a process waits for the first.
+START_S = 1.0
 # Who asks `/readyz` waits for a few seconds only.
 _LONGEST_S = 5.0
-_LIMITS = (
+LIMITS = (
     "SELECT set_config('work_mem', '64kB', true), set_config('lock_timeout', '2s', true),"
     " set_config('statement_timeout', '4s', true)"
 )
@@ -70,6 +72,14 @@ class WriteProbe:
             await asyncio.sleep(BY_ITSELF_S)
             await self.look(database)
 
+    async def begin(self, database: Database) -> "asyncio.Task[None]":
+        """Tries it for the first time. A start waits for that only for a moment: over a database
+        that hangs the task goes on beside it.
+        """
+        first = asyncio.create_task(self.look(database))
+        await asyncio.wait({first}, timeout=START_S)
+        return first
+
     async def look(self, database: Database) -> None:
         """Tries it, unless that was done a moment ago; what it finds is in the figures and the
         log.
@@ -93,9 +103,10 @@ class WriteProbe:
         try:
             async with (
                 asyncio.timeout(_LONGEST_S),
-                database.transaction(bookkeeping=True) as connection,
+                database.reading() as connection,
+                committing(connection, []),
             ):
-                await connection.execute(_LIMITS)
+                await connection.execute(LIMITS)
                 await connection.fetchval(_NEEDS_ROOM)
                 await connection.execute(_WRITES)
         except Exception as error:  # whatever it was: no write went through

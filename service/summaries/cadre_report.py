@@ -1,14 +1,13 @@
 """A cadre's own page of facts: `GET /v1/cadres/{staff_code}/summary`."""
 
 from datetime import datetime
-from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
 
 from service.audit.audit_log import note
 from service.identity.access import Signed
-from service.identity.rights import covers
+from service.identity.people import StaffCode
 from service.kit.errors import NOT_FOUND, READING, Problem, documented
 from service.kit.state import state_of
 from service.organisation.units import (
@@ -21,6 +20,7 @@ from service.organisation.units import (
     period_out,
 )
 from service.summaries import cadre_queries
+from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["summaries"])
@@ -50,8 +50,9 @@ class CadreSummary(BaseModel):
     """What one cadre did in a period. `checks`: problems verified that others had resolved."""
 
     staff_code: str
+    shown_code: str
     name: str
-    party_member: bool
+    party_member: bool = Field(description="On the last day of the period")
     posts: list[PostOut]
     period: PeriodOut
     visits: int
@@ -73,7 +74,7 @@ class CadreSummary(BaseModel):
 async def cadre_summary(
     request: Request,
     caller: Signed,
-    staff_code: Annotated[str, Path(max_length=40)],
+    staff_code: StaffCode,
     week: Week = None,
     month: Month = None,
     first: First = None,
@@ -86,23 +87,22 @@ async def cadre_summary(
     own = staff_code == caller.staff_code
     units = caller.units_or_none()
     async with state_of(request).database.transaction() as connection:
-        cadre = await cadre_queries.cadre(connection, staff_code)
+        last = min(period.last, local_day(caller.now))
+        cadre = await cadre_queries.cadre(connection, staff_code, last)
         posts = await cadre_queries.posts(connection, staff_code)
-        within = [top for top in units if any(covers(top, post["unit"]) for post in posts)]
+        within = [top for top in units if any(caller.covers(top, post["unit"]) for post in posts)]
         if cadre is None or not (own or within):
             raise Problem(
                 NOT_FOUND, Text("There is no cadre ‘{cadre}’ in your scope.", cadre=staff_code)
             )
         await note(connection, request, caller, "cadre-summary", [staff_code], 1)
-        counts = await cadre_queries.of_cadre(
-            connection, staff_code, "" if own else within[0], period, caller.now
-        )
-        medians = await cadre_queries.median_hours(
-            connection, "" if own else within[0], period, [staff_code]
-        )
+        subtree = caller.subtree("" if own else within[0])
+        counts = await cadre_queries.of_cadre(connection, staff_code, subtree, period, caller.now)
+        medians = await cadre_queries.median_hours(connection, subtree, period, [staff_code])
         tied = await cadre_queries.tied_households(connection, staff_code, period)
         return CadreSummary(
             staff_code=staff_code,
+            shown_code=cadre["shown_code"],
             name=cadre["name"],
             party_member=cadre["party_member"],
             posts=[PostOut(**dict(post)) for post in posts],

@@ -9,45 +9,60 @@ from typing import Any
 
 from service.cases.models import IS_COUNTED
 from service.kit.bounded import bounded
+from service.kit.conditions import Breakdown, Range, Subtree, bounds
 from service.kit.database import Connection, Row
-from service.organisation.units import UNDER
 from service.records.columns import fields_json
-from service.tallies.deltas import period_type
+from service.tallies.spans import period_type
 from service.tallies.upserts import DUTY_COUNTS
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.periods import Period
 from sync_protocol.records import KINDS
-from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
+from sync_protocol.vocabulary import DUTIES
 
 IN_OPEN = "(" + ", ".join(f"'{state}'" for state in sorted(OPEN)) + ")"
 
 
-async def unit_and_children(connection: Connection, code: str) -> list[Row]:
-    """A unit, and after it the units right below; nothing when there is no such unit."""
+async def unit_and_children(
+    connection: Connection, code: str, children: Sequence[str]
+) -> list[Row]:
+    """A unit, and after it the `children`, in order of code; nothing when there is no such unit."""
     return await connection.fetch(
-        "SELECT code, level, name FROM unit WHERE code = $1 OR parent = $1 ORDER BY code", code
+        "SELECT code, level, name FROM unit WHERE code = $1 OR code = ANY($2::text[])"
+        " ORDER BY code <> $1, code",
+        code,
+        list(children),
     )
 
 
-async def counts(connection: Connection, code: str, spans: Sequence[str], width: int) -> list[Row]:
-    """What was done in weeks or months, per span and unit whose code has `width` digits; the empty
-    span has what there is at present: households and contact households, in the columns of those
-    visited.
+async def counts(
+    connection: Connection, subtree: Subtree, periods: Sequence[Period], below: Breakdown
+) -> list[Row]:
+    """What was done in weeks or months, per span and unit right below; first the empty span with
+    what there is at present: households and contact households, in the columns of those visited;
+    and behind a minus by how much these were other at the end of a span.
     """
     return await connection.fetch(
         f"""
-        SELECT span, left(grid, $3) AS code, sum(visits)::int AS visits,
+        SELECT span, {below.unit_of("grid", "$3")} AS code, sum(visits)::int AS visits,
                sum(households)::int AS households,
                sum(contacts)::int AS contacts, sum(raised)::int AS raised,
                sum(resolved)::int AS resolved, sum(late)::int AS late
-        FROM grid_tally WHERE span = ANY($2::text[]) AND {UNDER.format("grid")} GROUP BY 1, 2
+        FROM grid_tally WHERE span = ANY($2::text[]) AND {subtree.under("grid")} GROUP BY 1, 2
         UNION ALL
-        SELECT '', left(grid, $3), 0, sum(households)::int, sum(contacts)::int, 0, 0, 0
-        FROM household_tally WHERE {UNDER.format("grid")} GROUP BY 2
+        SELECT '', {below.unit_of("grid", "$3")}, 0, sum(households)::int, sum(contacts)::int,
+               0, 0, 0
+        FROM household_tally WHERE {subtree.under("grid")} GROUP BY 2
+        UNION ALL
+        SELECT '-' || p.span, {below.unit_of("grid", "$3")}, 0, -sum(households)::int,
+               -sum(contacts)::int, 0, 0, 0
+        FROM unnest($2::text[], $4::date[]) AS p(span, last)
+        JOIN household_change c ON c.day > p.last AND {subtree.under("c.grid")} GROUP BY 1, 2
+        ORDER BY span
         """,
-        code,
-        list(spans),
-        width,
+        subtree.code,
+        [period.name for period in periods],
+        below.width,
+        [period.last for period in periods],
     )
 
 
@@ -57,43 +72,46 @@ _DUTY_ROWS = ", ".join(
 )
 
 
-async def duties(connection: Connection, code: str, period: Period) -> list[Row]:
+async def duties(connection: Connection, subtree: Subtree, period: Period) -> list[Row]:
     """Visits, problems raised and resolved of a week or month per duty; a visit counts under each
     of its duties.
     """
     return await connection.fetch(
         f"""
         SELECT d.* FROM (SELECT {_DUTY_SUMS}
-                         FROM grid_tally WHERE span = $2 AND {UNDER.format("grid")}) AS t,
+                         FROM grid_tally WHERE span = $2 AND {subtree.under("grid")}) AS t,
              LATERAL (VALUES {_DUTY_ROWS})
                AS d(duty, visits, problems_raised, problems_resolved)
         """,
-        code,
+        subtree.code,
         period.name,
     )
 
 
 async def standing(
-    connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int
+    connection: Connection,
+    subtree: Subtree,
+    periods: Sequence[Period],
+    now: datetime,
+    below: Breakdown,
 ) -> list[Row]:
     """Problems raised in periods, and open and overdue at their end (or now, if earlier), per
-    period, severity and unit whose code has `width` digits. The periods are all weeks or all
-    months.
+    period, severity and unit right below. The periods are all weeks or all months.
     """
-    if len(code) >= CODE_LENGTH["village"]:
-        return await _standing_by_case(connection, code, periods, now, width)
+    if subtree.height <= 1:
+        return await _standing_by_case(connection, subtree, periods, now, below)
     return await connection.fetch(
         f"""
         WITH late AS (
-            SELECT left(grid, $3) AS code, severity, count(*) AS n FROM case_file
-            WHERE due < $5 AND state IN {IN_OPEN} AND {UNDER.format("grid")}
+            SELECT {below.unit_of("grid", "$3")} AS code, severity, count(*) AS n FROM case_file
+            WHERE due < $5 AND state IN {IN_OPEN} AND {subtree.under("grid")}
                 AND $4::text[] <> '{{}}' GROUP BY 1, 2
         ), turned AS (
-            SELECT span, left(village, $3) AS code, severity, sum(raised) AS raised,
+            SELECT span, {below.unit_of("village", "$3")} AS code, severity, sum(raised) AS raised,
                    sum(raised - closed) * CASE WHEN span = '' THEN 1 ELSE -1 END AS open,
                    sum(lapsed - cleared) * CASE WHEN span = '' THEN 1 ELSE -1 END AS overdue
             FROM case_tally WHERE (every = '' OR every = $7 AND span >= $6)
-                AND {UNDER.format("village")} GROUP BY 1, 2, 3
+                AND {subtree.under("village")} GROUP BY 1, 2, 3
         )
         SELECT p.span, t.code, t.severity,
                coalesce(sum(t.raised) FILTER (WHERE t.span = p.span), 0)::int AS raised,
@@ -106,9 +124,9 @@ async def standing(
         FROM unnest($2::text[]) AS p(span) JOIN turned t ON t.span = '' OR t.span >= p.span
         GROUP BY 1, 2, 3
         """,
-        code,
+        subtree.code,
         [period.name for period in periods],
-        width,
+        below.width,
         # What falls due in the rest of a period that is not over would count as overdue already: of
         # these, the cases themselves are asked.
         [period.name for period in periods if period.ends > now],
@@ -119,14 +137,18 @@ async def standing(
 
 
 async def _standing_by_case(
-    connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int
+    connection: Connection,
+    subtree: Subtree,
+    periods: Sequence[Period],
+    now: datetime,
+    below: Breakdown,
 ) -> list[Row]:
     """The same from the cases themselves: of a village they are few, and the tally knows no
     grids.
     """
     return await connection.fetch(
         f"""
-        SELECT p.span, left(c.grid, $6) AS code, c.severity,
+        SELECT p.span, {below.unit_of("c.grid", "$6")} AS code, c.severity,
                count(*) FILTER (WHERE c.raised_at >= p.begins)::int AS raised,
                count(*) FILTER (WHERE c.resolved_at IS NULL OR c.resolved_at >= p.ends)::int
                AS open,
@@ -134,29 +156,29 @@ async def _standing_by_case(
                AND c.due < p.judged)::int AS overdue
         FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
             AS p(span, begins, ends, judged)
-        JOIN case_file c ON {UNDER.format("c.grid")} AND {IS_COUNTED} AND c.raised_at < p.ends
+        JOIN case_file c ON {subtree.under("c.grid")} AND {IS_COUNTED} AND c.raised_at < p.ends
              AND (c.resolved_at IS NULL OR c.resolved_at >= $7 OR c.raised_at >= $7)
         GROUP BY 1, 2, 3
         """,
-        code,
+        subtree.code,
         [period.name for period in periods],
         [period.begins for period in periods],
         [period.ends for period in periods],
         [min(period.ends, now) for period in periods],
-        width,
+        below.width,
         min(period.begins for period in periods),
     )
 
 
-async def median_hours(connection: Connection, code: str, period: Period) -> float | None:
+async def median_hours(connection: Connection, subtree: Subtree, period: Period) -> float | None:
     """Median hours from raised to resolved of all problems that were resolved in a period."""
     hours: float | None = await connection.fetchval(
         f"""
         SELECT percentile_cont(0.5) WITHIN GROUP
             (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) FROM case_file
-        WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {UNDER.format("grid")}
+        WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {subtree.under("grid")}
         """,
-        code,
+        subtree.code,
         period.begins,
         period.ends,
     )
@@ -164,59 +186,60 @@ async def median_hours(connection: Connection, code: str, period: Period) -> flo
 
 
 async def hours_to_resolve(
-    connection: Connection, code: str, period: Period, width: int
+    connection: Connection, subtree: Subtree, period: Period, below: Breakdown
 ) -> dict[str, list[float]]:
     """The hours from raised to resolved of every problem that was resolved in a period, per unit
-    whose code has `width` digits.
+    right below.
 
     One way through the index gives the medians of the units and of the whole; PostgreSQL would sort
     once for each.
     """
     rows = await connection.fetch(
         f"""
-        SELECT left(grid, $4) AS code, array_agg(date_part('epoch', resolved_at - raised_at) / 3600)
-            AS hours FROM case_file
-        WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {UNDER.format("grid")}
+        SELECT {below.unit_of("grid", "$4")} AS code,
+               array_agg(date_part('epoch', resolved_at - raised_at) / 3600) AS hours
+        FROM case_file
+        WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {subtree.under("grid")}
         GROUP BY 1
         """,
-        code,
+        subtree.code,
         period.begins,
         period.ends,
-        width,
+        below.width,
     )
     return {row["code"]: row["hours"] for row in rows}
 
 
-async def decisions(connection: Connection, code: str) -> Row:
+async def decisions(connection: Connection, subtree: Subtree) -> Row:
     """What waits for a decision in a unit now: open problems that were escalated, open conflicts,
     held mutations.
     """
     row = await connection.fetchrow(
         f"""
-        SELECT (SELECT count(*) FROM case_file WHERE {UNDER.format("grid")} AND state IN {IN_OPEN}
+        SELECT (SELECT count(*) FROM case_file WHERE {subtree.under("grid")} AND state IN {IN_OPEN}
             AND escalated > 0)::int AS escalated,
-               (SELECT count(*) FROM conflict WHERE {UNDER.format("grid")}
+               (SELECT count(*) FROM conflict WHERE {subtree.under("grid")}
                    AND resolved_at IS NULL)::int AS conflicts,
-               (SELECT count(*) FROM held WHERE {UNDER.format("grid")} AND state = 'open')::int
+               (SELECT count(*) FROM held WHERE {subtree.under("grid")} AND state = 'open')::int
                    AS held
         """,
-        code,
+        subtree.code,
     )
     assert row is not None
     return row
 
 
-async def escalated(connection: Connection, code: str, limit: int) -> list[Row]:
+async def escalated(connection: Connection, subtree: Subtree, limit: int) -> list[Row]:
     """Open problems of a unit that were escalated, those that wait the longest first."""
     return await connection.fetch(
         f"""
         SELECT c.problem::text AS id, c.grid, p.title, c.severity, c.handler_unit, c.raised_at,
                c.due
         FROM case_file c JOIN problem p ON p.id = c.problem
-        WHERE {UNDER.format("c.grid")} AND c.state IN {IN_OPEN} AND c.escalated > 0
+        WHERE {subtree.under("c.grid")} AND c.state IN {IN_OPEN} AND c.escalated > 0
         ORDER BY c.raised_at, c.problem LIMIT $2
         """,
-        code,
+        subtree.code,
         limit,
     )
 
@@ -282,7 +305,7 @@ async def seals(connection: Connection, code: str, span: str) -> list[Row]:
 
 
 async def texts(
-    connection: Connection, kind: str, name: str, units: list[str], after: str, limit: int
+    connection: Connection, kind: str, name: str, ranges: Sequence[Range], after: str, limit: int
 ) -> list[Row]:
     """The texts of a week or month of these units."""
     key = "week" if kind == "weekly_analysis" else "month"
@@ -293,11 +316,11 @@ async def texts(
                {fields_json(KINDS[kind], "r")} AS fields
         FROM {kind} r LEFT JOIN unit u ON u.code = r.grid LEFT JOIN cadre c
             ON c.staff_code = r.created_by
-        WHERE r.{key} = $2 AND EXISTS (SELECT FROM unnest($1::text[]) AS s(code)
-            WHERE r.grid >= s.code AND r.grid < s.code || ':')
-          AND NOT r.deleted AND r.grid > $3 ORDER BY r.grid LIMIT $4
+        WHERE r.{key} = $3 AND EXISTS (SELECT FROM unnest($1::text[], $2::text[]) AS s(low, high)
+            WHERE r.grid >= s.low AND r.grid < s.high)
+          AND NOT r.deleted AND r.grid > $4 ORDER BY r.grid LIMIT $5
         """),
-        units,
+        *bounds(ranges),
         name,
         after,
         limit,

@@ -110,7 +110,7 @@ async def _page(
     async with state_of(request).database.transaction() as connection:
         rows, more = cut(
             await queries.texts(
-                connection, kind, name, units, place[0] if place else "", limit + 1
+                connection, kind, name, caller.ranges(units), place[0] if place else "", limit + 1
             ),
             limit,
         )

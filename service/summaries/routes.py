@@ -2,29 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit.audit_log import note
-from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
-from service.identity.rights import may_settle
 from service.identity.views import WHOLE_GRID
-from service.kit.database import Connection, share_connection
 from service.kit.errors import (
-    ALREADY_DECIDED,
-    NOT_ALLOWED,
-    NOT_FOUND,
-    NOT_OVER,
     READING,
-    Problem,
     documented,
 )
 from service.kit.state import state_of
 from service.organisation.units import (
+    AsOf,
     First,
     Last,
     Month,
@@ -34,20 +26,20 @@ from service.organisation.units import (
     Week,
     absent,
     chosen_period,
-    find_unit,
     in_scope,
     lender_for,
     named_period,
     period_out,
     unit_in_scope,
+    unit_on,
     unit_out,
     week_or_month,
 )
-from service.summaries import cadre_queries, queries
-from service.summaries.summary import Summary, as_sealed, summary
+from service.summaries import cadre_queries
+from service.summaries.answers import Summary
+from service.summaries.summary import summary
 from sync_protocol import periods
-from sync_protocol.periods import Period
-from sync_protocol.texts import Text
+from sync_protocol.periods import Period, local_day
 
 router = APIRouter(prefix="/v1/summaries", tags=["summaries"])
 
@@ -59,11 +51,14 @@ PARSE: dict[str, tuple[Callable[[str], Period], str]] = {
 
 
 class CadreRow(BaseModel):
-    """What one cadre did in a period."""
+    """What one cadre did in a period; with the filter `party_member` on those of its days only."""
 
     staff_code: str
+    shown_code: str
     name: str
-    party_member: bool
+    party_member: bool = Field(
+        description="On the last day of the period, or today; with the filter as it says"
+    )
     unit: str | None
     visits: int
     problems_raised: int
@@ -77,7 +72,9 @@ class CadreRow(BaseModel):
 
 
 class GroupTotals(BaseModel):
-    """The sums of party members, or of others."""
+    """The sums of party members, or of others: what was done on days of membership counts here,
+    what was done before or after there.
+    """
 
     party_member: bool
     cadres: int
@@ -102,35 +99,22 @@ class MemberRow(BaseModel):
     """
 
     staff_code: str
+    shown_code: str
     name: str
-    party_member: bool
+    party_member: bool = Field(description="On the last day of the period, or today")
     households: int
     visited: int
 
 
 class MemberTable(BaseModel):
-    """The members of a unit with tied households, the least visited first."""
+    """The members of a unit with tied households, the least visited first. `without_one`: how many
+    households of the unit are tied to nobody in this way.
+    """
 
     unit: UnitOut
     period: PeriodOut
+    without_one: int
     items: list[MemberRow]
-
-
-class Unseal(RequestBody):
-    """Why a seal is lifted."""
-
-    reason: str = Field(min_length=1, max_length=1000)
-
-
-class SealEntry(BaseModel):
-    """One seal that a summary has or had."""
-
-    sealed_by: str
-    sealed_at: datetime
-    lifted: bool
-    lifted_by: str | None
-    lifted_at: datetime | None
-    lifted_why: str | None
 
 
 @router.get(
@@ -144,11 +128,12 @@ async def weekly(
     caller: Signed,
     unit: UnitCode,
     week: Annotated[str, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])],
+    as_of: AsOf = "period",
 ) -> Summary:
     """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
     the week before beside them.
     """
-    return await _summary(request, caller, unit, "weekly", week)
+    return await _summary(request, caller, unit, "weekly", week, as_of)
 
 
 @router.get(
@@ -162,21 +147,30 @@ async def monthly(
     caller: Signed,
     unit: UnitCode,
     month: Annotated[str, Query(description="Month, Asia/Shanghai", examples=["2026-11"])],
+    as_of: AsOf = "period",
 ) -> Summary:
     """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
     the month before beside them.
     """
-    return await _summary(request, caller, unit, "monthly", month)
+    return await _summary(request, caller, unit, "monthly", month, as_of)
 
 
-async def _summary(request: Request, caller: Caller, unit: str, which: str, name: str) -> Summary:
+async def _summary(
+    request: Request, caller: Caller, unit: str, which: str, name: str, as_of: str
+) -> Summary:
     parse, log = PARSE[which]
     period = named_period(parse, name)
     in_scope(caller, unit)
     # Side by side, so that the line of the trail costs nobody any time.
     found, _ = await asyncio.gather(
         summary(
-            lender_for(request, unit), state_of(request).settings, unit, period, caller.now, log
+            lender_for(request, caller, unit),
+            state_of(request).settings,
+            unit_on(caller, unit, as_of, period),
+            period,
+            caller.now,
+            log,
+            as_of == "period",
         ),
         _note_summary(request, caller, unit, period),
     )
@@ -214,17 +208,19 @@ async def cadres(
         bool | None, Query(description="Only party members, or only others")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    as_of: AsOf = "period",
 ) -> CadreTable:
     """One row a cadre with work in the unit: visits, problems raised and resolved, overdue in hand.
     Give week, month, or from and to.
     """
     period = chosen_period(week, month, first, last)
     async with unit_in_scope(request, caller, unit) as (connection, found):
+        subtree = unit_on(caller, unit, as_of, period).subtree
         rows, groups = await cadre_queries.table(
-            connection, unit, period, caller.now, sort, limit, party_member
+            connection, subtree, period, caller.now, sort, limit, party_member
         )
         medians = await cadre_queries.median_hours(
-            connection, unit, period, [row["staff_code"] for row in rows]
+            connection, subtree, period, [row["staff_code"] for row in rows]
         )
         await note(connection, request, caller, "cadre-table", [unit, period.name], len(rows))
     ranks = (
@@ -278,120 +274,15 @@ async def members(
     """
     period = week_or_month(week, month)
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        rows = await cadre_queries.members(connection, unit, period, role, limit)
+        subtree = caller.subtree(unit)
+        rows = await cadre_queries.members(
+            connection, subtree, period, role, limit, min(period.last, local_day(caller.now))
+        )
+        without_one = await cadre_queries.count_untied(connection, subtree, role)
         await note(connection, request, caller, "member-table", [unit, period.name], len(rows))
     return MemberTable(
         unit=unit_out(found),
         period=period_out(period),
+        without_one=without_one,
         items=[MemberRow(**dict(row)) for row in rows],
     )
-
-
-# -------------------------------------------------------------------------------------------- seals
-
-_SEALING = documented(*READING, ALREADY_DECIDED, NOT_OVER)
-Which = Annotated[Literal["weekly", "monthly"], Path(description="Of a week or of a month")]
-Name = Annotated[str, Path(description="The week or the month", examples=["2026-W47"])]
-
-
-@router.post(
-    "/{which}/{name}/seal",
-    summary="Seal a week or month",
-    operation_id="seal_summary",
-    responses=_SEALING,
-)
-async def seal(
-    request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode
-) -> Summary:
-    """Keeps the numbers as they were; what arrives later shows apart."""
-    state = state_of(request)
-    parse, log = PARSE[which]
-    period = named_period(parse, name)
-    if caller.now < period.ends:
-        raise Problem(
-            NOT_OVER,
-            Text(
-                "{period} ends at {end}; seal it after that.",
-                period=name,
-                end=period.ends.isoformat(),
-            ),
-        )
-    async with state.database.transaction() as connection:
-        await _unit_to_seal(connection, caller, unit)
-        now = await summary(
-            share_connection(connection), state.settings, unit, period, caller.now, log
-        )
-        assert now is not None
-        new = not now.sealed and await queries.seal(
-            connection, unit, name, now.model_dump(mode="json"), caller.staff_code, caller.now
-        )
-        kept = await queries.seal_in_force(connection, unit, name)
-        if not new:
-            raise Problem(
-                ALREADY_DECIDED,
-                Text(
-                    "{period} of {unit} is sealed already, by {cadre}; unseal it first.",
-                    period=name,
-                    unit=unit,
-                    cadre=kept["sealed_by"] if kept else Text("somebody"),
-                ),
-            )
-        await note(connection, request, caller, "summary-sealed", [unit, period.name], 1)
-    return as_sealed(now, kept)
-
-
-@router.delete(
-    "/{which}/{name}/seal",
-    summary="Unseal a week or month",
-    operation_id="unseal_summary",
-    responses=_SEALING,
-)
-async def unseal(
-    request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode, body: Unseal
-) -> list[SealEntry]:
-    """Lifts the seal; who, when and why stay on record."""
-    period = named_period(PARSE[which][0], name)
-    async with state_of(request).database.transaction() as connection:
-        await _unit_to_seal(connection, caller, unit)
-        kept = await queries.seal_in_force(connection, unit, period.name, lock=True)
-        if kept is None:
-            raise Problem(
-                NOT_FOUND, Text("{period} of {unit} is not sealed.", period=name, unit=unit)
-            )
-        await queries.lift_seal(connection, kept["id"], caller.staff_code, caller.now, body.reason)
-        await note(connection, request, caller, "summary-unsealed", [unit, period.name], 1)
-        return [SealEntry(**dict(row)) for row in await queries.seals(connection, unit, name)]
-
-
-@router.get(
-    "/{which}/{name}/seal",
-    summary="The seals of a week or month",
-    operation_id="list_seals",
-    responses=_SEALING,
-)
-async def seals(
-    request: Request, caller: Signed, which: Which, name: Name, unit: UnitCode
-) -> list[SealEntry]:
-    """Every seal that it ever had, the newest first."""
-    period = named_period(PARSE[which][0], name)
-    async with unit_in_scope(request, caller, unit) as (connection, _):
-        rows = await queries.seals(connection, unit, period.name)
-        await note(connection, request, caller, "seals", [unit, period.name], len(rows))
-        return [SealEntry(**dict(row)) for row in rows]
-
-
-async def _unit_to_seal(connection: Connection, caller: Caller, unit: str) -> Any:
-    """The unit, if the caller decides for the whole of it."""
-    found = await find_unit(connection, unit) if caller.reaches(unit) else None
-    if found is None:
-        raise Problem(NOT_FOUND, Text("There is no unit ‘{unit}’ in your scope.", unit=unit))
-    if not may_settle(caller.posts, unit, caller.now):
-        raise Problem(
-            NOT_ALLOWED,
-            Text(
-                "{cadre} has no post at present that seals for {unit}.",
-                cadre=caller.staff_code,
-                unit=unit,
-            ),
-        )
-    return found

@@ -6,139 +6,29 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, Field
-
+from service.kit.conditions import Subtree
 from service.kit.database import Acquire, Connection, Row
 from service.kit.settings import Settings
 from service.loop import queries as loop_queries
-from service.loop.loop import LogCounts, counts_by_log
-from service.organisation.units import PeriodOut, UnitOut, count_grids, period_out, unit_out
+from service.loop.loop import Expected, counts_by_log
+from service.organisation.tree import Grids
+from service.organisation.units import UnitOn, UnitOut, grids_of, period_out, unit_out
 from service.summaries import queries
-from sync_protocol.periods import Period, previous
-from sync_protocol.vocabulary import CODE_LENGTH, DUTIES, SEVERITIES
+from service.summaries.answers import (
+    Decisions,
+    DutyTotals,
+    EscalatedProblem,
+    LoopTotals,
+    SealOut,
+    SeverityTotals,
+    Summary,
+    Totals,
+    UnitTotals,
+)
+from sync_protocol.periods import Period, local_day, previous
+from sync_protocol.vocabulary import DUTIES, SEVERITIES
 
-_LENGTHS = [*CODE_LENGTH.values()]
-_BELOW = dict(zip(_LENGTHS, [*_LENGTHS[1:], _LENGTHS[-1]], strict=True))
 _NAMED = 100
-
-
-class Totals(BaseModel):
-    """The numbers of a unit and a period; problems open and overdue as of the period's end, or now
-    if it has not ended.
-
-    `households_visited` are distinct; `coverage` is visited / households. `contact_households`:
-    those with a party member tied to them.
-    """
-
-    visits: int = 0
-    households_visited: int = 0
-    households: int = 0
-    coverage: float | None = None
-    contact_households: int = 0
-    contact_households_visited: int = 0
-    problems_raised: int = 0
-    problems_resolved: int = 0
-    problems_open: int = 0
-    problems_overdue: int = 0
-    resolution_rate: float | None = Field(
-        None, description="Resolved in the period / raised in the period"
-    )
-    median_hours_to_resolve: float | None = None
-
-
-class DutyTotals(BaseModel):
-    """The numbers of one duty; a visit counts under each of its duties."""
-
-    duty: str
-    label: str
-    visits: int = 0
-    problems_raised: int = 0
-    problems_resolved: int = 0
-
-
-class SeverityTotals(BaseModel):
-    """The problems of one severity: raised in the period, open and overdue at its end."""
-
-    severity: str
-    label: str
-    problems_raised: int = 0
-    problems_open: int = 0
-    problems_overdue: int = 0
-
-
-class UnitTotals(BaseModel):
-    """A unit right below, with its numbers."""
-
-    unit: UnitOut
-    totals: Totals
-
-
-class LoopTotals(BaseModel):
-    """Of the grids, how many have filed the period's log, and every log on time, late and missing.
-
-    `silent` names the grids without any visit.
-    """
-
-    grids: int
-    filed: int
-    missing: int
-    logs: dict[str, LogCounts]
-    silent: list[UnitOut]
-    provisional: bool = Field(
-        description="The official calendar of these days is not out yet; make-up days are missing"
-    )
-
-
-class EscalatedProblem(BaseModel):
-    """An open problem that was passed up."""
-
-    id: str
-    grid: str
-    title: str
-    severity: str
-    handler_unit: str
-    raised_at: datetime
-    due: datetime | None
-
-
-class Decisions(BaseModel):
-    """What waits for a decision now, whatever the period: the problems are in `escalated`, the rest
-    under /v1/conflicts and /v1/held.
-    """
-
-    escalated_problems: int
-    open_conflicts: int
-    held_mutations: int
-    escalated: list[EscalatedProblem]
-
-
-class SealOut(BaseModel):
-    """Who sealed a summary, and what came since: the differences between the numbers now and those
-    sealed.
-    """
-
-    by: str
-    at: datetime
-    arrived_since: dict[str, int]
-
-
-class Summary(BaseModel):
-    """A week's or month's summary of a unit. A sealed one shows the numbers as they were."""
-
-    unit: UnitOut
-    period: PeriodOut
-    totals: Totals
-    previous: Totals
-    duties: list[DutyTotals]
-    severities: list[SeverityTotals]
-    units: list[UnitTotals]
-    loop: LoopTotals
-    decisions: Decisions
-    sealed: bool = False
-    seal: SealOut | None = None
-    late_arrivals: int = Field(
-        description="Visits and problems of the period that came in after it had ended"
-    )
 
 
 class Numbers(NamedTuple):
@@ -153,13 +43,13 @@ class Numbers(NamedTuple):
 
 
 async def numbers(
-    connection: Connection, code: str, periods: Sequence[Period], now: datetime, width: int
+    connection: Connection, on: UnitOn, periods: Sequence[Period], now: datetime
 ) -> list[Numbers]:
-    """The numbers of a unit in several weeks or months, with those of the units below whose codes
-    have `width` digits.
+    """The numbers of a unit in several weeks or months, with those of the units right below.
 
     Without the median hours.
     """
+    subtree, parts = on.subtree, on.breakdown
     found: dict[str, dict[str, Totals]] = {period.name: {} for period in periods}
     late = dict.fromkeys(found, 0)
     severities = {
@@ -173,8 +63,12 @@ async def numbers(
     def of(span: str, unit: str) -> Totals:
         return found[span].setdefault(unit, Totals())
 
-    for row in await queries.counts(connection, code, list(found), width):
-        if row["span"]:
+    for row in await queries.counts(connection, subtree, periods, parts):
+        if row["span"].startswith("-"):
+            totals = of(row["span"][1:], row["code"])
+            totals.households += row["households"]
+            totals.contact_households += row["contacts"]
+        elif row["span"]:
             totals = of(row["span"], row["code"])
             totals.visits, totals.problems_raised, totals.problems_resolved = (
                 row["visits"],
@@ -190,7 +84,7 @@ async def numbers(
             for span in found:
                 totals = of(span, row["code"])
                 totals.households, totals.contact_households = row["households"], row["contacts"]
-    for row in await queries.standing(connection, code, periods, now, width):
+    for row in await queries.standing(connection, subtree, periods, now, parts):
         for part in (of(row["span"], row["code"]), severities[row["span"]][row["severity"]]):
             part.problems_open += row["open"]
             part.problems_overdue += row["overdue"]
@@ -209,6 +103,15 @@ async def numbers(
 
 
 _SUMMED = [name for name, field in Totals.model_fields.items() if field.annotation is int]
+
+
+def _has_work(totals: Totals) -> bool:
+    """Whether something was done in a unit in the period: then it is shown, though it was closed
+    before, or made later.
+    """
+    return any(
+        (totals.visits, totals.problems_raised, totals.problems_resolved, totals.problems_open)
+    )
 
 
 def _set_medians(found: Numbers, hours: dict[str, list[float]]) -> None:
@@ -240,37 +143,44 @@ class _Surroundings(NamedTuple):
 
 
 async def summary(
-    lend: Acquire, settings: Settings, code: str, period: Period, now: datetime, log: str
+    lend: Acquire,
+    settings: Settings,
+    on: UnitOn,
+    period: Period,
+    now: datetime,
+    log: str,
+    with_seal: bool = True,
 ) -> Summary | None:
-    """The summary of a unit as it stands now, or as it was sealed; None when there is no such unit.
+    """The summary of a unit, by the tree of a day, as it stands now, or as it was sealed; None when
+    there is no such unit.
 
     `log` is the record kind that each grid files for such a period. Takes two connections side by
-    side.
+    side. What was sealed are the numbers by the tree of the period; `with_seal`: give these.
     """
-    width = _BELOW.get(len(code))
-    if width is None:
-        return None
-
     before = previous(period)
+    code, subtree = on.code, on.subtree
 
     async def count() -> tuple[Numbers, Numbers, Decisions]:
         async with lend() as connection:
-            mine, last = await numbers(connection, code, (period, before), now, width)
-            _set_medians(mine, await queries.hours_to_resolve(connection, code, period, width))
-            return mine, last, await _decisions(connection, code)
+            mine, last = await numbers(connection, on, (period, before), now)
+            hours = await queries.hours_to_resolve(connection, subtree, period, on.breakdown)
+            _set_medians(mine, hours)
+            # What waits is decided by who has the unit now.
+            here = on.tree.subtree(code, local_day(now))
+            return mine, last, await _decisions(connection, here)
 
     async def look_around() -> _Surroundings | None:
         async with lend() as connection:
-            units = await queries.unit_and_children(connection, code)
+            units = await queries.unit_and_children(connection, code, on.children)
             if not units or units[0]["code"] != code:
                 return None
             unit, *children = units
             return _Surroundings(
                 unit,
                 children,
-                await queries.median_hours(connection, code, before),
-                await queries.duties(connection, code, period),
-                await _loop(connection, settings, unit, children, period, now, log),
+                await queries.median_hours(connection, subtree, before),
+                await queries.duties(connection, subtree, period),
+                await _loop(connection, settings, on, period, now, log),
                 await queries.seal_in_force(connection, code, period.name),
             )
 
@@ -298,75 +208,58 @@ async def summary(
         ],
         severities=list(mine.severities.values()),
         units=[
-            UnitTotals(unit=unit_out(child), totals=mine.below.get(child["code"], Totals()))
+            UnitTotals(unit=unit_out(child), totals=totals)
             for child in around.children
+            if _has_work(totals := mine.below.get(child["code"], Totals()))
+            or on.is_there(child["code"], period)
         ],
-        loop=_with_silent(around, mine),
+        loop=around.loop,
         decisions=decisions,
         late_arrivals=mine.late,
     )
-    return as_sealed(found, around.seal) if around.seal else found
+    return as_sealed(found, around.seal) if around.seal and with_seal else found
 
 
 async def _loop(
     connection: Connection,
     settings: Settings,
-    unit: Row,
-    children: list[Row],
+    on: UnitOn,
     period: Period,
     now: datetime,
     log: str,
 ) -> LoopTotals:
-    code = unit["code"]
-    match unit["level"]:
-        case "grid":
-            grids = 1
-        case "village":
-            grids = len(children)
-        case _:
-            grids = await count_grids(connection, code)
-    due, logs = await counts_by_log(connection, settings, code, grids, period, now)
+    subtree = on.subtree
+    grids = await grids_of(connection, on.tree, subtree, period)
+    due, logs = await counts_by_log(connection, settings, subtree, grids, period, now)
     # What is due by now was counted just now: a summary is one log a month, an analysis one a week.
     if due.is_due(log, period):
         filed = logs[log].on_time + logs[log].late
     else:
-        filed = await loop_queries.filed(connection, code, period, log)
-    silent = (
-        [] if _shows_grids(unit) else await loop_queries.silent(connection, code, period, _NAMED)
-    )
-    named = [unit_out(row) for row in silent]
+        filed = await loop_queries.filed(connection, subtree, period, log)
     return LoopTotals(
-        grids=grids,
+        grids=grids.total,
         filed=filed,
-        missing=grids - filed,
+        missing=grids.total - filed,
         logs=logs,
-        silent=named,
+        silent=await _silent(connection, subtree, due, grids, period),
         provisional=due.provisional,
     )
 
 
-def _shows_grids(unit: Row) -> bool:
-    return unit["level"] in ("village", "grid")
+async def _silent(
+    connection: Connection, subtree: Subtree, due: Expected, grids: Grids, period: Period
+) -> list[UnitOut]:
+    """The grids that owed a visit by now and made none."""
+    if not due.days:
+        return []  # nobody is silent for days to come
+    owe_nothing = [code for code, owed in grids.parts.items() if not due.within(owed).days]
+    rows = await loop_queries.silent(connection, subtree, period, owe_nothing, _NAMED)
+    return [unit_out(row) for row in rows]
 
 
-def _with_silent(around: _Surroundings, found: Numbers) -> LoopTotals:
-    """The loop with the silent grids: below a village they are those among its own rows without a
-    visit.
-    """
-    if _shows_grids(around.unit):
-        grids = [around.unit] if around.unit["level"] == "grid" else around.children
-        silent = [
-            row
-            for row in grids
-            if row["code"] not in found.below or not found.below[row["code"]].visits
-        ]
-        return around.loop.model_copy(update={"silent": [unit_out(row) for row in silent]})
-    return around.loop
-
-
-async def _decisions(connection: Connection, code: str) -> Decisions:
-    waiting = await queries.decisions(connection, code)
-    rows = await queries.escalated(connection, code, _NAMED) if waiting["escalated"] else []
+async def _decisions(connection: Connection, subtree: Subtree) -> Decisions:
+    waiting = await queries.decisions(connection, subtree)
+    rows = await queries.escalated(connection, subtree, _NAMED) if waiting["escalated"] else []
     return Decisions(
         escalated_problems=waiting["escalated"],
         open_conflicts=waiting["conflicts"],

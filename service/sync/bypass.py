@@ -6,14 +6,13 @@ with its documentation; here its function is called, and what it answers or rais
 answer.
 """
 
-import re
-
 from fastapi.routing import APIRoute
 from isal import isal_zlib
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.http.compression import accepts_gzip
 from service.http.strict import known_parameters
 from service.kit import outcomes
 from service.kit.errors import answer_after
@@ -56,20 +55,6 @@ class SyncBypass:
             outcomes.current.reset(token)
         await send(_start(answer, request))
         await send({"type": "http.response.body", "body": answer.body})
-
-
-def accepts_gzip(header: str) -> bool:
-    """Whether an Accept-Encoding allows gzip: `gzip;q=0` says that it does not."""
-    for part in header.split(","):
-        coding, _, parameters = part.strip().partition(";")
-        if coding.strip().lower() in ("gzip", "*") and not _NO_QUALITY.fullmatch(
-            parameters.strip()
-        ):
-            return True
-    return False
-
-
-_NO_QUALITY = re.compile(r"q=0(\.0*)?")
 
 
 def _start(answer: Response, request: Request) -> dict[str, object]:

@@ -8,9 +8,9 @@ from datetime import datetime
 from service.audit.audit_log import record
 from service.identity.views import View, present_views
 from service.kit.database import Database
-from service.sync.pull import Feed, Reader
+from service.sync.pull_plan import Feed, Reader
 from service.writes import queries
-from service.writes.prefetch import FeedHead, Snapshot
+from service.writes.snapshot import FeedHead, Snapshot
 from sync_protocol.periods import local_day
 
 # What is pulled of these views is read from outside the village.
@@ -19,7 +19,7 @@ _OUTSIDE = frozenset({View.REDUCED, View.SUMMARISED, View.ASSIGNED})
 
 async def feeds_for(
     database: Database,
-    look: Snapshot,
+    snapshot: Snapshot,
     staff_code: str,
     heads: Mapping[str, FeedHead],
     now: datetime,
@@ -27,7 +27,7 @@ async def feeds_for(
     """The feeds with the versions of their views: of a part of a grid, which households and
     problems it consists of. When that changes, the part is sent anew.
     """
-    assigned = look.assigned_to(staff_code, now) if look.assignments else {}
+    assigned = snapshot.assigned_to(staff_code, now) if snapshot.assignments else {}
     tied_grids = [grid for grid, head in heads.items() if head.view is View.TIED]
     tied: Mapping[str, list[str]] = {}
     if tied_grids:
@@ -45,7 +45,7 @@ async def feeds_for(
 
 async def audit_pull(
     database: Database,
-    look: Snapshot,
+    snapshot: Snapshot,
     device: str,
     staff_code: str,
     feeds: Mapping[str, Feed],
@@ -54,9 +54,9 @@ async def audit_pull(
     """Writes one line a day and device: that somebody pulled from outside the village."""
     today = local_day(now)
     outside = sum(feed.view in _OUTSIDE for feed in feeds.values())
-    if not outside or look.devices[device].audited_on == today:
+    if not outside or snapshot.devices[device].audited_on == today:
         return
-    units = [unit for unit, _ in present_views(look.posts.get(staff_code, ()), now)]
+    units = [unit for unit, _ in present_views(snapshot.posts.get(staff_code, ()), now)]
     async with database.transaction(bookkeeping=True) as connection:
         if await queries.audit_on(connection, device, today):
             await record(

@@ -39,7 +39,9 @@ from service.kit.state import state_of
 from service.runtime.concurrency import ConcurrencyLimit
 from service.runtime.deadlines import Deadline
 from service.sync import examples
-from service.sync.exchange import Exchanges, PhoneCaller, verify
+from service.sync.exchange import Exchanges
+from service.sync.requests import PhoneCaller
+from service.sync.verify import verify
 from sync_protocol.decoding import BrokenEnvelope, UnknownProtocol, decode_request, decode_verify
 from sync_protocol.messages import MAX_MUTATIONS, VerifyAnswer, encode
 from sync_protocol.texts import Text

@@ -20,7 +20,8 @@ from service.kit.database_limits import UNLIMITED
 from service.kit.settings import Settings
 from service.runtime.stopping import follow_first_process
 from service.tallies import recount
-from service.tallies.recount import Cte, Difference, Progress
+from service.tallies.counting import Part
+from service.tallies.recount import Difference, Progress
 
 T = TypeVar("T")
 _SIDE_BY_SIDE = 4
@@ -54,7 +55,7 @@ def go_through(settings: Settings, mend: bool, checked: Checked, progress: Progr
     checked.found.sort(key=lambda item: (item.what, item.key))
 
 
-def _each(settings: Settings, mend: bool, parts: list[Cte]) -> Iterator[list[Difference]]:
+def _each(settings: Settings, mend: bool, parts: list[Part]) -> Iterator[list[Difference]]:
     """What was found in each part, in the order in which they are done."""
     count = min(
         len(parts),
@@ -92,18 +93,18 @@ def _begin() -> None:
     gc.disable()
 
 
-def _in_process(settings: Settings, mend: bool, part: Cte) -> list[Difference]:
+def _in_process(settings: Settings, mend: bool, part: Part) -> list[Difference]:
     found = asyncio.run(_one(settings, mend, part))
     for item in found:
         item.row = item.wanted = None  # what mends a row is of no use outside
     return found
 
 
-async def _parts(settings: Settings) -> list[Cte]:
+async def _parts(settings: Settings) -> list[Part]:
     return await _connected(settings, recount.parts_of)
 
 
-async def _one(settings: Settings, mend: bool, part: Cte) -> list[Difference]:
+async def _one(settings: Settings, mend: bool, part: Part) -> list[Difference]:
     async def look(connection: Connection) -> list[Difference]:
         found = await recount.check(connection, settings, part)
         return await recount.mend(connection, settings, part, _note) if found and mend else found

@@ -9,30 +9,31 @@ is the ISO week or the month of such a day, for cadres also the quarter.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
-from functools import lru_cache
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from service.tallies.facts import CaseFacts, HouseholdFacts, VisitFacts
-from sync_protocol.clock import make_stamp
+from service.tallies.spans import (
+    ALWAYS,
+    around,
+    came_late,
+    ends_of,
+    period_type,
+    spans_of,
+    stamps_of,
+    village_of,
+)
 from sync_protocol.periods import (
     Period,
     day_of,
     local_day,
-    midnight,
-    month_around,
-    month_of,
     quarter_of,
-    to_ms,
-    week_around,
-    week_of,
 )
-from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
+from sync_protocol.vocabulary import DUTIES
 
 if TYPE_CHECKING:
     pass
 
-ALWAYS = ""  # the span of all time
 # Where the counts of a duty begin in a row of a grid: visits, raised, resolved, behind the four of
 # the whole.
 _DUTY_AT = {duty: 4 + 3 * place for place, duty in enumerate(DUTIES)}
@@ -47,37 +48,6 @@ GridKey = tuple[str, str]  # span, grid
 CadreKey = tuple[str, str, str]  # span, village, cadre
 CaseKey = tuple[str, str, str, str]  # every, span, village, severity
 VisitedKey = tuple[str, str, str]  # household, span, grid
-
-
-@lru_cache(maxsize=4_096)
-def spans_of(day: date) -> tuple[str, str]:
-    """The ISO week and the month of a day."""
-    return week_of(day), month_of(day)
-
-
-def period_type(span: str) -> str:
-    """What kind of span this is: `week`, `month`, or empty for all time."""
-    return span and ("week" if "W" in span else "month")
-
-
-def _village(grid: str) -> str:
-    return grid[: CODE_LENGTH["village"]]
-
-
-def _came_late(span: str, day: date, received_at: datetime) -> bool:
-    """Whether something of a day came in after the span around it had ended."""
-    return received_at >= _ends(day)["W" not in span]
-
-
-def _around(span: str, day: date) -> Period:
-    """The week or the month of this name, of which a day is known."""
-    return week_around(day) if period_type(span) == "week" else month_around(day)
-
-
-@lru_cache(maxsize=4_096)
-def _ends(day: date) -> tuple[datetime, datetime]:
-    """The moments at which the week and the month around a day end."""
-    return week_around(day).ends, month_around(day).ends
 
 
 class TallyDeltas:
@@ -95,6 +65,8 @@ class TallyDeltas:
             dict
         )  # (span, grid) -> household -> visits
         self._household_counts: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
+        # Of these, what came that was in no grid before.
+        self._new_households: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
         self._contact_changes: dict[str, int] = {}
         self._visits: dict[tuple[str, str, date], _VisitRows] = {}
         self._within: dict[str, date] = {}  # a day of each span
@@ -114,12 +86,16 @@ class TallyDeltas:
     def household(
         self, id: str, before: HouseholdFacts | None, after: HouseholdFacts | None
     ) -> None:
-        """A household was made, moved, deleted, or got or lost its contact member."""
+        """A household was made, moved, deleted, moved away or came back, or got or lost its contact
+        member.
+        """
         if before == after:
             return
         for facts, sign in ((before, -1), (after, 1)):
-            if facts is not None:
+            if facts is not None and facts.present:
                 _add(self._household_counts[facts.grid], (1, int(facts.contact)), sign)
+        if before is None and after is not None and after.present:
+            _add(self._new_households[after.grid], (1, int(after.contact)), 1)
         change = int(after is not None and after.contact) - int(
             before is not None and before.contact
         )
@@ -170,7 +146,7 @@ class TallyDeltas:
         """Carries what was counted of visits into the rows of the tallies."""
         for (grid, by, day), found in self._visits.items():
             spans = spans_of(day)
-            village = _village(grid)
+            village = village_of(grid)
             week, month = spans
             self._within[week] = self._within[month] = day
             self._days[day, grid, by][0] += found.visits
@@ -195,7 +171,7 @@ class TallyDeltas:
             return
         self._problem(facts, facts.raised, facts.raised_by, (1, 0), sign)
         for span in spans_of(facts.raised):
-            self._grids[span, facts.grid][3] += sign * _came_late(
+            self._grids[span, facts.grid][3] += sign * came_late(
                 span, facts.raised, facts.received_at
             )
         if facts.resolved is not None and facts.resolved_by is not None:
@@ -211,7 +187,7 @@ class TallyDeltas:
     ) -> None:
         for span in (ALWAYS, *spans_of(day)) if day is not None else ():
             _add(
-                self._cases[period_type(span), span, _village(facts.grid), facts.severity],
+                self._cases[period_type(span), span, village_of(facts.grid), facts.severity],
                 counts,
                 sign,
             )
@@ -221,7 +197,7 @@ class TallyDeltas:
     ) -> None:
         _add(self._days[day, facts.grid, cadre], (0, *counts), sign)
         for span in (*spans_of(day), quarter_of(day)):
-            _add(self._cadres[span, _village(facts.grid), cadre], (0, *counts), sign)
+            _add(self._cadres[span, village_of(facts.grid), cadre], (0, *counts), sign)
         for span in spans_of(day):
             row = self._grids[span, facts.grid]
             for at in (0, _DUTY_AT[facts.duty]):
@@ -303,11 +279,24 @@ class TallyDeltas:
             for household, n in visits.items()
             if n < 0
         ]
-        return {names: _around(names[1], self._within[names[1]]) for names in sorted(found)}
+        return {names: around(names[1], self._within[names[1]]) for names in sorted(found)}
 
     def household_counts(self) -> dict[str, tuple[int, ...]]:
         """Changes of `household_tally` by grid: households, contact households."""
         return _rows(self._household_counts)
+
+    def new_households(self) -> dict[str, tuple[int, ...]]:
+        """What of these changes comes of households that were in no grid before."""
+        return _rows(self._new_households)
+
+    def moved_households(self) -> dict[str, tuple[int, ...]]:
+        """What of these changes comes of households that were there already: they moved, went, or
+        got or lost their contact member.
+        """
+        found = {grid: [*counts] for grid, counts in self._household_counts.items()}
+        for grid, counts in self._new_households.items():
+            _add(found[grid], tuple(counts), -1)
+        return _rows(found)
 
     def contact_changes(self) -> dict[str, int]:
         """Households that became contact households (1), or are none any more (-1)."""
@@ -325,8 +314,8 @@ class _VisitRows:
     __slots__ = ("_closes", "begins", "duties", "ends", "households", "late", "prompt", "visits")
 
     def __init__(self, day: date) -> None:
-        self.begins, self.ends = _stamps_of(day)
-        self._closes = _ends(day)
+        self.begins, self.ends = stamps_of(day)
+        self._closes = ends_of(day)
         self.visits = 0
         self.prompt = 0
         self.late = [0, 0]
@@ -348,13 +337,6 @@ class _VisitRows:
         for place, closes in enumerate(self._closes):
             if received_at >= closes:
                 self.late[place] += visits
-
-
-@lru_cache(maxsize=4_096)
-def _stamps_of(day: date) -> tuple[int, int]:
-    """The first stamp of a day and of the next, as numbers."""
-    begins, ends = (int(make_stamp(to_ms(midnight(day + timedelta(days=n)))), 16) for n in (0, 1))
-    return begins, ends
 
 
 def _add(row: list[int], counts: Iterable[int], sign: int) -> None:

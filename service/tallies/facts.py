@@ -52,9 +52,12 @@ class CaseFacts(NamedTuple):
 
 
 class HouseholdFacts(NamedTuple):
-    """What a living household counts by. `contact`: whether a party member is tied to it."""
+    """What a living household counts by. `present`: whether it lives here, and is one of the
+    grid's households; `contact`: whether a party member is tied to it.
+    """
 
     grid: str
+    present: bool
     contact: bool
 
 
@@ -114,4 +117,10 @@ def household_facts(
     grid: str, fields: Mapping[str, Any], deleted: bool = False
 ) -> HouseholdFacts | None:
     """The facts of a household; None for a deleted one."""
-    return None if deleted else HouseholdFacts(grid, fields.get("contact_member") is not None)
+    if deleted:
+        return None
+    return HouseholdFacts(
+        grid,
+        fields.get("state", "present") == "present",
+        fields.get("contact_member") is not None,
+    )

@@ -145,10 +145,29 @@ class VisitedHousehold(SQLModel, table=True):
 
 
 class HouseholdTally(SQLModel, table=True):
-    """How many households a grid has, and how many of them are contact households."""
+    """How many households a grid has, and how many of them are contact households; `since`: the
+    day on which the grid got its first, None: before that was kept.
+    """
 
     __tablename__ = "household_tally"
 
+    grid: str = Field(sa_column=_key())
+    households: int = Field(default=0, sa_column=_count())
+    contacts: int = Field(default=0, sa_column=_count())
+    since: date | None = Field(default=None, sa_column=Column(Date))
+
+
+class HouseholdChange(SQLModel, table=True):
+    """By how much the numbers of `household_tally` changed on a day: what they were before is what
+    they are less the changes since.
+
+    What came to a grid on its first day is none: those households were there before anybody kept
+    count.
+    """
+
+    __tablename__ = "household_change"
+
+    day: date = Field(sa_column=Column(Date, primary_key=True))
     grid: str = Field(sa_column=_key())
     households: int = Field(default=0, sa_column=_count())
     contacts: int = Field(default=0, sa_column=_count())

@@ -18,32 +18,17 @@ import msgspec
 from service.cases import filing
 from service.kit.database import Connection
 from service.kit.settings import Settings
-from service.kit.sql import array, write
-from service.records.columns import fields_json
-from service.tallies.deltas import TallyDeltas
-from service.tallies.facts import case_facts, household_facts
+from service.kit.sql import write
+from service.tallies.counting import ROWS_AT_ONCE, Part, recount
 from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
-from service.writes import queries as sync_queries
-from sync_protocol.lifecycle import fold
-from sync_protocol.records import KINDS
 from sync_protocol.vocabulary import CODE_LENGTH
 
-_AT_ONCE = 5_000
 # Revisions in the grids of a part; one village may have more.
-_PART = 60_000
+PART_REVS = 60_000
 # Looks at a part that differs and is being written to, before one look holds the writers back.
 _LOOKS = 4
 # Above every code, by the order of bytes that all columns of codes have.
 _END = "\U0010ffff"
-
-
-class Cte(NamedTuple):
-    """The grids from `begins` on and before `ends`, and the villages; both are codes of villages,
-    or lie before and behind all codes.
-    """
-
-    begins: str
-    ends: str
 
 
 class Difference(msgspec.Struct):
@@ -61,17 +46,7 @@ class Difference(msgspec.Struct):
     columns: list[tuple[str, str, str]] = []
 
 
-class _Recount(msgspec.Struct):
-    """Everything derived of a part, from nothing but the records: cases by problem, the rows of
-    each tally by table, and the households visited by span and grid.
-    """
-
-    cases: dict[str, filing.Filed]
-    tallies: dict[str, dict[Any, tuple[int, ...]]]
-    visited: dict[tuple[str, str], set[str]]
-
-
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What a look at a part has found, and the revisions at which its grids stood then."""
 
     heads: dict[str, int]
@@ -114,7 +89,7 @@ Progress = Callable[[int, int], None]
 Note = Callable[[Connection, int], Awaitable[None]]
 
 
-async def parts_of(connection: Connection) -> list[Cte]:
+async def parts_of(connection: Connection) -> list[Part]:
     """The parts of the database: together they hold every grid and village that there is, or that a
     stray row may name.
     """
@@ -126,14 +101,14 @@ async def parts_of(connection: Connection) -> list[Cte]:
     )
     begins, revs = [""], 0
     for row in rows:
-        if revs and revs + row["revs"] > _PART:
+        if revs and revs + row["revs"] > PART_REVS:
             begins.append(row["village"])
             revs = 0
         revs += row["revs"]
-    return [Cte(*bounds) for bounds in zip(begins, [*begins[1:], _END], strict=True)]
+    return [Part(*bounds) for bounds in zip(begins, [*begins[1:], _END], strict=True)]
 
 
-async def check(connection: Connection, settings: Settings, part: Cte) -> list[Difference]:
+async def check(connection: Connection, settings: Settings, part: Part) -> list[Difference]:
     """Where the kept cases and tallies of a part differ from a recount while it stands still.
 
     Nobody waits for it, but for the writers of a part that differs in every look and is written to
@@ -148,11 +123,11 @@ async def check(connection: Connection, settings: Settings, part: Cte) -> list[D
         if seen.heads == heads:
             return seen.found
     async with _held(connection):
-        return (await _see(connection, settings, part)).found
+        return (await see(connection, settings, part)).found
 
 
 async def mend(
-    connection: Connection, settings: Settings, part: Cte, note: Note
+    connection: Connection, settings: Settings, part: Part, note: Note
 ) -> list[Difference]:
     """Puts what the records say in place of the rows of a part that differ; nobody writes
     meanwhile. Returns what it has mended.
@@ -160,7 +135,7 @@ async def mend(
     `note` is told in the same transaction how many rows those are.
     """
     async with _held(connection):
-        found = (await _see(connection, settings, part)).found
+        found = (await see(connection, settings, part)).found
         if found:
             await _put_right(connection, found)
             await note(connection, len(found))
@@ -189,123 +164,22 @@ async def _held(connection: Connection) -> AsyncIterator[None]:
         yield
 
 
-async def _look(connection: Connection, settings: Settings, part: Cte) -> _Seen:
+async def _look(connection: Connection, settings: Settings, part: Part) -> Seen:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await _see(connection, settings, part)
+        return await see(connection, settings, part)
 
 
-async def _see(connection: Connection, settings: Settings, part: Cte) -> _Seen:
+async def see(connection: Connection, settings: Settings, part: Part) -> Seen:
     """Counts a part anew and compares, in the caller's transaction, which sees one state."""
     rows = await connection.fetch(
         "SELECT grid, rev FROM counter WHERE grid >= $1 AND grid < $2", *part
     )
-    truth = await _recount(connection, settings, part)
+    truth = await recount(connection, settings, part)
     found = await _compare_cases(connection, part, truth.cases)
     for table, wanted in truth.tallies.items():
         found += await _compare(connection, part, table, wanted)
     found += await _compare_visited(connection, part, truth.visited)
-    return _Seen({row["grid"]: row["rev"] for row in rows}, found)
-
-
-# ----------------------------------------------------------------------------------------- counting
-
-_VISITS = """
-    SELECT grid, created_by, stamp, clocks -> 'first' ->> 1 AS first, received_at, visited_at,
-           duties, household_id::text
-    FROM visit WHERE grid >= $1 AND grid < $2 AND NOT deleted AND visited_at IS NOT NULL
-"""
-_HOUSEHOLDS = (
-    "SELECT id::text, grid, contact_member FROM household WHERE grid >= $1 AND grid < $2"
-    " AND NOT deleted"
-)
-_CONTACTS_ELSEWHERE = """
-    SELECT id::text FROM household WHERE id = ANY($1::text::uuid[]) AND contact_member IS NOT NULL
-        AND NOT deleted
-"""
-_PROBLEMS = f"""
-    SELECT id::text, grid, created_by, received_at, {fields_json(KINDS["problem"])} AS fields
-    FROM problem WHERE grid >= $1 AND grid < $2 AND NOT deleted
-"""
-_STEPS = f"""
-    SELECT s.id::text, s.problem_id::text AS problem, s.stamp, s.created_by,
-           {fields_json(KINDS["step"], "s")} AS fields
-    FROM problem p JOIN step s ON s.problem_id = p.id WHERE p.grid >= $1 AND p.grid < $2
-        AND NOT p.deleted AND NOT s.deleted
-"""
-
-
-async def _recount(connection: Connection, settings: Settings, part: Cte) -> _Recount:
-    changes = TallyDeltas()
-    households, contacts = set(), set()
-    for id, grid, contact_member in await connection.fetch(_HOUSEHOLDS, *part):
-        facts = household_facts(grid, {"contact_member": contact_member})
-        changes.household(id, None, facts)
-        households.add(id)
-        if facts is not None and facts.contact:
-            contacts.add(id)
-    cursor = await connection.cursor(_VISITS, *part)
-    while rows := await cursor.fetch(_AT_ONCE):
-        changes.stored_visits(rows)
-    filed = await _recount_cases(connection, settings, part)
-    for item in filed.values():
-        changes.case(None, case_facts(item))
-    visited = changes.visited_in()
-    elsewhere = set().union(*visited.values()) - households
-    if elsewhere:
-        contacts.update(
-            [row["id"] for row in await connection.fetch(_CONTACTS_ELSEWHERE, array(elsewhere))]
-        )
-    nobody: set[str] = set()
-    grids = {}
-    for key, counts in changes.grids().items():
-        there = visited.get(key, nobody)
-        grids[key] = (*counts, len(there), len(there & contacts))
-    return _Recount(
-        filed,
-        {
-            "tally": changes.days(),
-            "week_tally": changes.weeks(),
-            "case_tally": changes.cases(),
-            "cadre_tally": changes.cadres(),
-            "grid_tally": grids,
-            "household_tally": changes.household_counts(),
-        },
-        visited,
-    )
-
-
-async def _recount_cases(
-    connection: Connection, settings: Settings, part: Cte
-) -> dict[str, filing.Filed]:
-    filed = {}
-    by_problem = defaultdict(dict, filing.steps_from(await connection.fetch(_STEPS, *part)))
-    limit = filing.limit_rule_of(settings)
-    may_extend = await filing.ranks_above(connection, filing.extending(by_problem.values()))
-    own_work_from = await sync_queries.own_work_from(connection)
-    for row in await connection.fetch(_PROBLEMS, *part):
-        fields = msgspec.json.decode(row["fields"])
-        case = fold(
-            fields,
-            row["grid"],
-            row["created_by"],
-            by_problem[row["id"]].values(),
-            limit,
-            may_extend,
-            own_work_from,
-        )
-        case.history = []
-        case.reason = case.duplicate_of = (
-            None  # which the case file does not keep: they stand in the steps
-        )
-        filed[row["id"]] = filing.Filed(
-            row["id"],
-            row["grid"],
-            fields["duty"],
-            filing.severity_of(fields),
-            case,
-            row["received_at"],
-        )
-    return filed
+    return Seen({row["grid"]: row["rev"] for row in rows}, found)
 
 
 # ---------------------------------------------------------------------------------------- comparing
@@ -320,7 +194,7 @@ _KEPT_CASES = """
 
 
 async def _compare_cases(
-    connection: Connection, part: Cte, truth: Mapping[str, filing.Filed]
+    connection: Connection, part: Part, truth: Mapping[str, filing.Filed]
 ) -> list[Difference]:
     problems = {row["problem"] for row in await connection.fetch(_KEPT_CASES, *part)}
     kept = await filing.load(connection, problems | truth.keys())
@@ -345,7 +219,7 @@ def _differing(kept: Mapping[str, Any], truth: Mapping[str, Any]) -> list[tuple[
 
 
 async def _compare(
-    connection: Connection, part: Cte, name: str, wanted: Mapping[Any, tuple[int, ...]]
+    connection: Connection, part: Part, name: str, wanted: Mapping[Any, tuple[int, ...]]
 ) -> list[Difference]:
     """The rows of a tally that differ; a row of naughts is as good as none."""
     table = TABLES[name]
@@ -357,7 +231,7 @@ async def _compare(
     cursor = await connection.cursor(
         f"SELECT {chosen} FROM {name} WHERE {table.place} >= $1 AND {table.place} < $2", *part
     )
-    while rows := await cursor.fetch(_AT_ONCE):
+    while rows := await cursor.fetch(ROWS_AT_ONCE):
         for row in rows:
             values = tuple(row)
             key, kept = table.make(*values[:width]), values[width:]
@@ -383,7 +257,7 @@ async def _compare(
 
 
 async def _compare_visited(
-    connection: Connection, part: Cte, wanted: Mapping[tuple[str, str], set[str]]
+    connection: Connection, part: Part, wanted: Mapping[tuple[str, str], set[str]]
 ) -> list[Difference]:
     """The households that are kept as visited and were not, or the other way round."""
     kept = defaultdict(set)
@@ -391,7 +265,7 @@ async def _compare_visited(
         "SELECT household::text, span, grid FROM visited_household WHERE grid >= $1 AND grid < $2",
         *part,
     )
-    while rows := await cursor.fetch(_AT_ONCE):
+    while rows := await cursor.fetch(ROWS_AT_ONCE):
         for household, span, grid in rows:
             kept[span, grid].add(household)
     nobody: set[str] = set()
@@ -430,8 +304,8 @@ async def _put_right(connection: Connection, found: Sequence[Difference]) -> Non
     cases = [item for item in found if item.what == "case"]
     await write(connection, [filing.removing([item.row for item in cases])] if cases else [])
     filed = [item.wanted for item in cases if item.wanted is not None]
-    for start in range(0, len(filed), _AT_ONCE):
-        await write(connection, [filing.writing(filed[start : start + _AT_ONCE])])
+    for start in range(0, len(filed), ROWS_AT_ONCE):
+        await write(connection, [filing.writing(filed[start : start + ROWS_AT_ONCE])])
     for name in TABLES:
         await _put_rows(connection, name, [item for item in found if item.what == name])
 

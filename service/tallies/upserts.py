@@ -3,6 +3,7 @@ are needed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from itertools import chain
 from typing import Any
 
@@ -57,7 +58,20 @@ _CASES = _upsert(
     {"every": "text", "span": "text", "village": "text", "severity": "text"},
     ("raised", "closed", "lapsed", "cleared"),
 )
-_HOUSEHOLD_COUNTS = _upsert("household_tally", {"grid": "text"}, ("households", "contacts"))
+_HOUSEHOLD_KEYS, _HOUSEHOLD_COUNTS = {"grid": "text"}, ("households", "contacts")
+_HOUSEHOLDS = f"""
+    INSERT INTO household_tally AS t (grid, households, contacts, since)
+    SELECT r.*, $3::date FROM ({_rows(_HOUSEHOLD_KEYS, _HOUSEHOLD_COUNTS)}) AS r
+    {_on_conflict(_HOUSEHOLD_KEYS, _HOUSEHOLD_COUNTS)}
+"""
+_HOUSEHOLD_CHANGES = f"""
+    INSERT INTO household_change AS t (day, grid, households, contacts)
+    SELECT $3::date, r.* FROM ({_rows(_HOUSEHOLD_KEYS, _HOUSEHOLD_COUNTS)})
+        AS r(grid, households, contacts)
+    WHERE NOT $4::bool OR EXISTS (SELECT FROM household_tally h WHERE h.grid = r.grid
+        AND coalesce(h.since, '0001-01-01') < $3::date)
+    {_on_conflict(("day", "grid"), _HOUSEHOLD_COUNTS)}
+"""
 
 _GRID_KEYS, _GRID_COUNTS = {"span": "text", "grid": "text"}, (*WORK_COUNTS, "late", *DUTY_COUNTS)
 _GRIDS_ALONE = _upsert("grid_tally", _GRID_KEYS, _GRID_COUNTS)
@@ -166,11 +180,16 @@ async def take_leave(connection: Connection, changes: TallyDeltas) -> None:
         )
 
 
-async def settle_households(connection: Connection, changes: TallyDeltas) -> None:
-    """Counts households and their contact members anew, before the visits to them are counted."""
+async def settle_households(connection: Connection, changes: TallyDeltas, today: date) -> None:
+    """Counts households and their contact members anew, before the visits to them are counted;
+    keeps by how much the counts have changed today.
+    """
     household_counts, contact_changes = changes.household_counts(), changes.contact_changes()
+    for rows, are_new in ((changes.moved_households(), False), (changes.new_households(), True)):
+        if rows:
+            await connection.execute(_HOUSEHOLD_CHANGES, *_columns(rows), today, are_new)
     if household_counts:
-        await connection.execute(_HOUSEHOLD_COUNTS, *_columns(household_counts))
+        await connection.execute(_HOUSEHOLDS, *_columns(household_counts), today)
     if contact_changes:
         await connection.execute(
             _CONTACT_CHANGES, array(contact_changes), array(contact_changes.values())

@@ -20,6 +20,14 @@ class Filters(NamedTuple):
     until: datetime | None = None
 
 
+async def home_of(connection: Connection, household: str) -> str | None:
+    """The grid in which a living household lies."""
+    grid: str | None = await connection.fetchval(
+        "SELECT grid FROM household WHERE id = $1::uuid AND NOT deleted", household
+    )
+    return grid
+
+
 async def visits(
     connection: Connection,
     reach: Reach,

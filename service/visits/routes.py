@@ -11,7 +11,7 @@ from service.audit.audit_log import note
 from service.identity.access import Caller, Signed
 from service.identity.views import View, redact
 from service.kit.bounded import cut
-from service.kit.conditions import Reach
+from service.kit.conditions import EVERYWHERE, Reach
 from service.kit.database import Connection
 from service.kit.errors import INVALID, READING, Problem, documented
 from service.kit.paging import After, GivenId, Limit, next_after, read_after
@@ -21,7 +21,7 @@ from service.visits import queries
 from service.visits.queries import Filters
 from sync_protocol import periods
 from sync_protocol.periods import midnight
-from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
+from sync_protocol.vocabulary import DUTIES
 
 router = APIRouter(prefix="/v1", tags=["visits"])
 
@@ -96,10 +96,14 @@ async def visits(
         midnight(last + timedelta(days=1)) if last else None,
     )
     async with state_of(request).database.transaction() as connection:
+        home = household and await queries.home_of(connection, household)
+        if home and any(caller.covers(top, home) for top in caller.whole_units()):
+            # Who has the household now reads its visits from before it came, wherever they lie.
+            reach = reach._replace(whole=[EVERYWHERE])
         rows, more = cut(
             await _newest(connection, reach, filters, place, limit + 1, caller.now), limit
         )
-        await note(connection, request, caller, "visits", [*reach.whole, *reach.tied], len(rows))
+        await note(connection, request, caller, "visits", reach.units, len(rows))
     items = [_item(row, caller) for row in rows]
     return VisitPage(
         items=items, next=next_after(items[-1].visited_at, items[-1].id) if more else None
@@ -114,9 +118,7 @@ async def _newest(
     limit: int,
     now: datetime,
 ) -> list[Any]:
-    if filters.household is None and any(
-        len(code) < CODE_LENGTH["village"] for code in reach.whole
-    ):
+    if filters.household is None and reach.is_wide:
         newest = min(
             moment for moment in (now, filters.until, place and place[0]) if moment is not None
         )
@@ -133,10 +135,11 @@ async def _newest(
 
 
 def _item(row: Any, caller: Caller) -> VisitItem:
-    fields = redact("visit", msgspec.json.decode(row["fields"]), caller.shown_of(row["grid"]))
     # The head is shown as the household is: it may have moved out of sight since, or its tie may
     # have ended.
     view = row["household_grid"] and caller.view_of(row["household_grid"])
+    shown = caller.view_of(row["grid"]) or view or View.SUMMARISED
+    fields = redact("visit", msgspec.json.decode(row["fields"]), shown)
     head_in_sight = view is not None and (
         view is not View.TIED or row["contact_member"] == caller.staff_code
     )

@@ -3,7 +3,7 @@
 A phone's push, a supervisor's click, an app's request, a roster import and a released mutation all
 come through here; nothing else writes a synced record. The grids' counters are locked first, in one
 order, so that revisions become visible without gaps; then all that the mutations touch is read in a
-few statements, judged and merged in memory, and written back in one (see `batch`).
+few statements, judged and merged in memory (`unit_of_work`), and written back in one (`persist`).
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -19,16 +19,20 @@ from service.kit.settings import Settings
 from service.kit.sql import Cte
 from service.runtime.yielding import let_others_run
 from service.writes import held_queries, prefetch
-from service.writes.mutations import PreparedMutation, parse_again, prepare_one
-from service.writes.prefetch import ReadSet, Snapshot
+from service.writes.interface import Prepared, PreparedMutations
+from service.writes.mutations import parse_again
+from service.writes.persist import persist
+from service.writes.prepared import prepare_one
+from service.writes.read_set import ReadSet
+from service.writes.snapshot import Snapshot
 from service.writes.unit_of_work import GridUnlocked, UnitOfWork
-from service.writes.visit_columns import PreparedVisitColumns
 from sync_protocol.messages import Verdict
 from sync_protocol.periods import to_ms
 
 
 class Applied(msgspec.Struct):
-    """What came of mutations: their verdicts, and how many revisions each grid has given for them.
+    """What came of mutations: the verdicts of each part, and how many revisions each grid has given
+    for them.
 
     `devices_to_echo`: the devices that must be sent something of what came of their own mutations
     (promise 14); `mailbox_devices`: those to whom it may come in other feeds than those that
@@ -36,7 +40,7 @@ class Applied(msgspec.Struct):
     wrote.
     """
 
-    verdicts: list[Verdict] = []
+    verdicts: Sequence[list[Verdict]] = ()
     revs_allocated: Mapping[str, int] = {}
     devices_to_echo: Set[str] = frozenset()
     mailbox_devices: Set[str] = frozenset()
@@ -45,80 +49,64 @@ class Applied(msgspec.Struct):
 
 async def apply(
     connection: Connection,
-    items: Sequence[PreparedMutation | PreparedVisitColumns],
+    parts: Sequence[Prepared],
     now: datetime,
     settings: Settings,
-    look: Snapshot | None = None,
+    snapshot: Snapshot | None = None,
     also: Sequence[Cte] = (),
 ) -> Applied:
     """Applies mutations in order. Runs in the caller's transaction and commits nothing itself.
 
-    `look`: what a caller has locked and seen already. `also`: what is to be written along, in the
+    `parts`: those of several devices one behind the other. `snapshot`: what a caller has locked and
+    read already. `also`: what is to be written along, in the
     same statement.
     """
-    if not items:
+    if not any(parts):
         await sql.write(connection, also)
-        return Applied()
-    also_locked: set[str] = set()
+        return Applied([[] for _ in parts])
+    unlocked: set[str] = set()
     while True:
-        batch = UnitOfWork(now, settings)
+        if snapshot is None:
+            read_set = ReadSet.joined([part.read_set() for part in parts]).with_grids(unlocked)
+            snapshot = await prefetch.lock_grids_and_read(connection, read_set)
+        unit = UnitOfWork(now, settings, snapshot)
         try:
-            await batch.open(connection, items, look or await _find(connection, items, also_locked))
+            await unit.open(connection, parts)
             break
         except GridUnlocked as missing:
-            also_locked.add(missing.grid)
-            look = None
-    verdicts = await batch.take_all()
-    await let_others_run(batch.count)
-    await batch.fold_problems(connection)
-    await batch.write(connection, also)
-    released = await release_waiting(connection, batch, now, settings)
+            unlocked.add(missing.grid)
+            snapshot = None
+    verdicts = await unit.take_all()
+    count = sum(map(len, verdicts))
+    await let_others_run(count)
+    await persist(connection, unit, also, count)
+    released = await release_waiting(connection, unit, snapshot.has_waiters, now, settings)
     # What is held comes by mailbox, what was released took revisions of its own.
     mailbox_devices = (
-        {item.author.device for item in items}
+        set().union(*(part.devices for part in parts))
         if released
-        else {entry.item.author.device for entry in batch.held}
+        else {entry.item.author.device for entry in unit.aside.held}
     )
     return Applied(
         verdicts,
-        batch.revs_allocated,
-        batch.devices_to_echo() | mailbox_devices,
+        unit.revisions.taken,
+        unit.devices_to_echo() | mailbox_devices,
         mailbox_devices,
-        batch.multi_writer_grids,
+        unit.revisions.multi_writer_grids,
     )
-
-
-async def _find(
-    connection: Connection,
-    items: Sequence[PreparedMutation | PreparedVisitColumns],
-    also_locked: set[str],
-) -> Snapshot:
-    singles = [item for item in items if isinstance(item, PreparedMutation)]
-    names = ReadSet.joined(
-        [
-            ReadSet.of(singles),
-            *(
-                ReadSet.of_visit_columns(item.visits)
-                for item in items
-                if isinstance(item, PreparedVisitColumns)
-            ),
-        ]
-    )
-    names.grids |= also_locked
-    return await prefetch.lock_grids_and_read(connection, names)
 
 
 async def release_waiting(
-    connection: Connection, batch: UnitOfWork, now: datetime, settings: Settings
+    connection: Connection, unit: UnitOfWork, has_waiters: bool, now: datetime, settings: Settings
 ) -> bool:
-    """Releases what was held only because a record of this batch had not come yet, in the order in
-    which it was written.
+    """Releases what was held only because a record of this call had not come yet, in the order in
+    which it was written. `has_waiters`: whether anything was held for one of the named records.
     """
-    if not (batch.has_waiters or batch.held or batch.held_again):
+    if not (has_waiters or unit.aside.held or unit.aside.held_again):
         return False
-    born = batch.created_ids()
-    waiting = await held_queries.lock_waiting_for(connection, born, batch.cipher) if born else []
-    through = batch.let_through()  # one of these may have waited for what it made itself
+    born = unit.created_ids()
+    waiting = await held_queries.lock_waiting_for(connection, born, unit.cipher) if born else []
+    through = unit.let_through()  # one of these may have waited for what it made itself
     waiting = [row for row in waiting if row.id not in through]
     if not waiting:
         return False
@@ -155,7 +143,7 @@ async def release(
         item.origin, item.received_at, item.seen = row.id, row.received_at, row.seen
         item.decider = None if decided_by is None else decided_by.posts
         items.append(item)
-    verdicts = (await apply(connection, items, now, settings)).verdicts
+    [verdicts] = (await apply(connection, [PreparedMutations(items)], now, settings)).verdicts
     for row, verdict in zip(rows, verdicts, strict=True):
         if verdict.outcome != "held":
             await held_queries.close_held(

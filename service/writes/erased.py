@@ -17,8 +17,8 @@ from service.writes import queries
 from service.writes.log_blocks import rewritten
 from service.writes.log_queries import rewrite_blocks
 from service.writes.originals import unpacked
-from sync_protocol.merge import GRID, LIFE
 from sync_protocol.messages import Conflict, Mutation, Verdict, canonical_json
+from sync_protocol.record_state import GRID, LIFE
 from sync_protocol.records import KINDS
 
 # What stands in the place of texts about what was erased.

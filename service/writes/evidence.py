@@ -7,12 +7,16 @@ from service.cases import filing
 from service.identity.rights import PostHeld
 from service.kit.database import Connection
 from service.kit.encryption import FieldCipher
+from service.organisation.tree import Tree
 from service.records import queries as records
 from service.writes import queries
-from service.writes.judge import Assigned, Evidence, Validities, by_ties_alone, written_of
-from service.writes.mutations import PreparedMutation
-from sync_protocol.merge import GRID
-from sync_protocol.records import HOUSEHOLD, KINDS, Kind
+from service.writes.author_rules import about_of, written_of
+from service.writes.prepared import PreparedMutation
+from service.writes.validities import Validities, by_ties_alone
+from service.writes.world import Assigned, Evidence
+from sync_protocol.kinds import Kind
+from sync_protocol.record_state import GRID
+from sync_protocol.records import HOUSEHOLD, KINDS
 
 
 class _Wanted:
@@ -20,6 +24,7 @@ class _Wanted:
 
     def __init__(self) -> None:
         self.moved: set[str] = set()
+        self.followed: set[tuple[str, str]] = set()  # grid and id
         self.contacts: set[str] = set()
         self.units: set[str] = set()
         self.cadres: set[str] = set()
@@ -39,6 +44,9 @@ class _Wanted:
             self.cadres.update(fields[name] for name in kind.cadre_fields if fields.get(name))
             self.units.update(fields[name] for name in kind.unit_fields if fields.get(name))
         home, stamp = item.mutation.grid, item.judged_at
+        about = about_of(kind, fields)
+        if about is not None and where(*about) not in (None, home):
+            self.followed.add((home, about[1]))
         if not validities.plainly(author, kind.name, home, stamp, stamp):
             self._note_ties(item, kind, validities.at(author, kind.name, home, stamp))
         for name, refers in kind.references:
@@ -78,6 +86,7 @@ async def gather_evidence(
     where: Callable[[str, str], str | None],
     validities: Validities,
     cipher: FieldCipher,
+    tree: Tree,
 ) -> Evidence:
     """The evidence for these mutations."""
     wanted = _Wanted()
@@ -91,6 +100,10 @@ async def gather_evidence(
             left = household.record.elements.get(GRID, {})
             evidence.left[HOUSEHOLD.name, id] = {grid: clock.stamp for grid, clock in left.items()}
             evidence.contacts[id] = household.record.fields.get("contact_member")
+    if wanted.followed:
+        evidence.followed = await queries.departures(
+            connection, *zip(*wanted.followed, strict=True)
+        )
     if wanted.units:
         evidence.units = await queries.units_of(connection, wanted.units)
     if wanted.cadres:
@@ -98,12 +111,12 @@ async def gather_evidence(
     if wanted.about:
         evidence.about = await queries.written_by_or_tied(connection, wanted.about)
     if wanted.problems:
-        evidence.assigned = await _assigned(connection, wanted.problems, cipher)
+        evidence.assigned = await _assigned(connection, wanted.problems, cipher, tree)
     return evidence
 
 
 async def _assigned(
-    connection: Connection, problems: set[str], cipher: FieldCipher
+    connection: Connection, problems: set[str], cipher: FieldCipher, tree: Tree
 ) -> dict[str, Assigned]:
     stored = await records.load(connection, KINDS["problem"], problems, cipher)
     steps = filing.steps_from(await records.steps_of(connection, list(stored)))
@@ -117,5 +130,6 @@ async def _assigned(
             record.fields,
             [*steps.get(id, {}).values()],
             own_work_from,
+            tree.parent,
         )
     return found

@@ -19,13 +19,15 @@ from service.kit.errors import HELD_QUOTA, Problem
 from service.kit.settings import Settings
 from service.writes import queries
 from service.writes.log_queries import held_names
-from service.writes.mutations import Author, HoldReason, PreparedMutation, oldest_stamp
+from service.writes.mutations import HoldReason
 from service.writes.originals import packed
-from service.writes.prefetch import mailbox_of
+from service.writes.prepared import Author, PreparedMutation, oldest_stamp
+from service.writes.read_set import mailbox_of
 from sync_protocol.clock import ZERO
+from sync_protocol.kinds import Kind
 from sync_protocol.limits import showable
 from sync_protocol.messages import Mutation
-from sync_protocol.records import KINDS, Kind
+from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
 
 

@@ -18,8 +18,7 @@ from service.kit.encrypted_values import (
 from service.kit.encryption import FieldCipher, Place
 from service.kit.sql import NULL_CELL, Copy, Cte, array, copy_field
 from service.writes.log_blocks import Block, blocks_of, bodies_in, may_be_located
-from service.writes.mutations import Author, PreparedMutation
-from service.writes.visit_columns import PreparedVisitColumns
+from service.writes.prepared import Author, PreparedMutation
 from sync_protocol.ids import UUID_FORM
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.records import PERSONAL, VISIT
@@ -30,8 +29,6 @@ LogRow = tuple[PreparedMutation, Verdict, str]
 # What a device says to have seen: its id, the record's kind and id, the grid in which the record
 # lay, the rev.
 Base = tuple[str, str, str, str, int]
-# New visits, with the revisions that they took.
-TakenVisits = tuple[PreparedVisitColumns, Sequence[int]]
 
 COLUMNS = (
     *("received_at", "device", "staff_code", "offset_ms"),
@@ -43,44 +40,74 @@ _READ_AT_ONCE = 100
 # ------------------------------------------------------------------------------------------ writing
 
 
-def log_mutations(
-    rows: Sequence[LogRow], visits: Sequence[TakenVisits], now: datetime, cipher: FieldCipher
-) -> tuple[Copy, list[Cte]]:
-    """Keeps every mutation whole, with its outcome."""
-    lines: list[str] = []
-    bodies: dict[str, list[tuple[int, bytes]]] = {}
-    located: set[str] = set()
-    for new, revs in visits:
-        device = new.author.device
-        lines += _lines_of(new, revs, now, cipher)
-        bodies.setdefault(device, []).extend(
-            zip(
-                [mutation.seq for mutation in new.visits.mutations],
-                new.visits.contents,
-                strict=True,
-            )
+class MutationLog:
+    """Collects the lines of the mutations of one call of the write path, and their bodies: every
+    one is kept whole, with its outcome.
+    """
+
+    def __init__(self, now: datetime, cipher: FieldCipher) -> None:
+        self._now = now
+        self._cipher = cipher
+        self._writes_v1 = cipher.writes_v1
+        self._lines: list[str] = []
+        self._bodies: dict[str, list[tuple[int, bytes]]] = {}
+        self._located: set[str] = set()
+        # Those of `_lines`, where they are written as the previous release has them.
+        self._v1_bodies: list[bytes] = []
+
+    def add_applied(
+        self,
+        author: Author,
+        mutations: Sequence[Mutation],
+        contents: Sequence[bytes],
+        stamps: Sequence[int],
+        revs: Sequence[int],
+        located: bool,
+    ) -> None:
+        """Adds mutations of one author that were applied as they were sent; `located`: whether one
+        of them has a location.
+        """
+        self._lines += _applied_lines(
+            author, mutations, contents, stamps, revs, self._now, self._cipher
         )
-        if any(new.visits.fields["location"]):
-            located.add(device)
-    digests = cipher.digests([item.reading.identity for item, _, _ in rows])
-    author, heading = None, ""
-    for (item, verdict, grid), digest in zip(rows, digests, strict=True):
-        device, content = item.author.device, item.reading.content
-        if item.author is not author:
-            author, heading = item.author, _heading(item.author, now)
-        lines.append(heading + _line(item, verdict, grid, digest, now, cipher))
-        bodies.setdefault(device, []).append((item.mutation.seq, content))
-        # What is none of a known kind may be a visit all the same, which could not be read.
-        if (item.kind is VISIT or item.kind is None) and may_be_located(content):
-            located.add(device)
-    if cipher.writes_v1:
-        return Copy("mutation", (*COLUMNS, "body"), _with_bodies(lines, rows, visits, cipher)), []
-    blocks = [
-        block
-        for device, some in bodies.items()
-        for block in blocks_of(device, now, some, device in located, cipher)
-    ]
-    return Copy("mutation", COLUMNS, ("\n".join(lines) + "\n").encode()), [insert_blocks(blocks)]
+        self._bodies.setdefault(author.device, []).extend(
+            zip([mutation.seq for mutation in mutations], contents, strict=True)
+        )
+        if located:
+            self._located.add(author.device)
+        if self._writes_v1:
+            self._v1_bodies += contents
+
+    def add(self, rows: Sequence[LogRow]) -> None:
+        """Adds mutations with their verdicts."""
+        digests = self._cipher.digests([item.reading.identity for item, _, _ in rows])
+        author, heading = None, ""
+        for (item, verdict, grid), digest in zip(rows, digests, strict=True):
+            device, content = item.author.device, item.reading.content
+            if item.author is not author:
+                author, heading = item.author, _heading(item.author, self._now)
+            self._lines.append(
+                heading + _line(item, verdict, grid, digest, self._now, self._cipher)
+            )
+            self._bodies.setdefault(device, []).append((item.mutation.seq, content))
+            # What is none of a known kind may be a visit all the same, which could not be read.
+            if (item.kind is VISIT or item.kind is None) and may_be_located(content):
+                self._located.add(device)
+            if self._writes_v1:
+                self._v1_bodies.append(_body_as_v1(item, self._cipher))
+
+    def to_sql(self) -> tuple[Copy, list[Cte]]:
+        """The rows of the log, and what keeps the bodies."""
+        if self._writes_v1:
+            lines = _with_v1_bodies(self._lines, self._v1_bodies)
+            return Copy("mutation", (*COLUMNS, "body"), lines), []
+        blocks = [
+            block
+            for device, bodies in self._bodies.items()
+            for block in blocks_of(device, self._now, bodies, device in self._located, self._cipher)
+        ]
+        lines = ("\n".join(self._lines) + "\n").encode()
+        return Copy("mutation", COLUMNS, lines), [insert_blocks(blocks)]
 
 
 def _heading(author: Author, now: datetime) -> str:
@@ -111,14 +138,6 @@ def _line(
     return (
         f"{mutation.seq}\t{kind}\t{id}\t{grid}\t{int(item.stamp, 16)}\t\\\\x{digest.hex()}\t"
         f"{verdict.outcome}\t{rev}\t{written}\t{item.origin or NULL_CELL}"
-    )
-
-
-def _lines_of(
-    new: PreparedVisitColumns, revs: Sequence[int], now: datetime, cipher: FieldCipher
-) -> list[str]:
-    return _applied_lines(
-        new.author, new.visits.mutations, new.visits.contents, new.numbers, revs, now, cipher
     )
 
 
@@ -177,20 +196,14 @@ _KIND_FORM = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _DIGITS = re.compile(r"[1-9][0-9]{3,14}", re.ASCII)
 
 
-def _with_bodies(
-    lines: Sequence[str], rows: Sequence[LogRow], visits: Sequence[TakenVisits], cipher: FieldCipher
-) -> bytes:
+def _body_as_v1(item: PreparedMutation, cipher: FieldCipher) -> bytes:
+    if item.mutation.kind in PERSONAL:
+        return encryption_v1.encrypt_body(cipher.keyring.v1, item.mutation)
+    return item.reading.content
+
+
+def _with_v1_bodies(lines: Sequence[str], bodies: Sequence[bytes]) -> bytes:
     """The lines with the bodies behind them, as the previous release has them."""
-
-    def body(item: PreparedMutation) -> bytes:
-        if item.mutation.kind in PERSONAL:
-            return encryption_v1.encrypt_body(cipher.keyring.v1, item.mutation)
-        return item.reading.content
-
-    bodies = [
-        *(content for new, _ in visits for content in new.visits.contents),
-        *(body(item) for item, _, _ in rows),
-    ]
     escaped = (content.replace(b"\\", b"\\\\") for content in bodies)
     return b"".join(
         [

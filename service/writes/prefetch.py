@@ -1,207 +1,28 @@
-"""The first look of an exchange: one statement that reads, and for a push locks, all that the rest
-needs to know.
+"""The prefetch: one statement that reads, and for a push locks, all that an exchange needs to
+know.
 """
 
-from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from service.cases.models import IS_ASSIGNED
-from service.identity.rights import PostHeld, any_present, covers
-from service.identity.views import WHOLE_GRID, View, present_views, view_in
+from service.identity.rights import PostHeld
 from service.kit.database import Connection
 from service.kit.sql import array, text_array
+from service.organisation.trees import tree_of
+from service.runtime.tables import KEPT, Tables
 from service.writes import timelines
-from service.writes.mutations import ParsedMutation, PreparedMutation
-from service.writes.visit_columns import VisitColumns
+from service.writes.read_set import ReadSet, mailbox_of
+from service.writes.snapshot import Assignment, DeviceState, Erased, Snapshot
 from sync_protocol.clock import make_stamp
-from sync_protocol.periods import from_ms, to_ms
-from sync_protocol.records import KINDS, VISIT
+from sync_protocol.periods import from_ms, local_day, to_ms
+from sync_protocol.records import KINDS
 from sync_protocol.vocabulary import CODE_LENGTH
 
-
-def from_us(us: int) -> datetime:
-    """The moment of Unix microseconds, UTC."""
-    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
-
-
-def mailbox_of(staff_code: str) -> str:
-    """The feed that carries a cadre's own notices; it is counted like a grid's and no grid is
-    called so.
-    """
-    return "@" + staff_code
-
-
-def is_mailbox(feed: str) -> bool:
-    """Whether a name is that of a mailbox: of a cadre's notices, or of the articles of a unit."""
-    return feed.startswith("@") or (
-        feed.startswith("#") and _may_be_code(feed[1:]) and len(feed) - 1 in CODE_LENGTH.values()
-    )
-
-
-class DeviceState(msgspec.Struct):
-    """What the server knows of a device. `audited_on`: the last day on which its pull stands in the
-    audit trail.
-    """
-
-    acked: int
-    last_stamp: str
-    revoked_at: datetime | None
-    last_seen: datetime | None
-    queued: int
-    registered_at: datetime
-    audited_on: date | None = None
-
-
-class FeedHead(NamedTuple):
-    """The head revision of a feed, and what somebody sees of it."""
-
-    rev: int
-    view: View = View.FULL
-
-
-class Erased(NamedTuple):
-    """That the personal data of a record was erased: the revision of its grid, and when."""
-
-    grid: str
-    rev: int
-    at: datetime
-
-
-class Assignment(NamedTuple):
-    """An open problem that was assigned `to` a unit, or to a cadre (`@` and the staff code)."""
-
-    problem: str
-    grid: str
-    to: str
-
-
-class ReadSet(msgspec.Struct):
-    """What mutations name: grids, and ids by the kind of record."""
-
-    grids: set[str]
-    ids: dict[str, set[str]]
-
-    @classmethod
-    def of(cls, items: Iterable[ParsedMutation | PreparedMutation]) -> "ReadSet":
-        """The names in mutations that have no flaw of their own; what cannot be a grid's code is
-        left out, for nothing is called so.
-        """
-        by_kind: dict[str, list[ParsedMutation | PreparedMutation]] = {}
-        for item in items:
-            if item.flaw is None:
-                by_kind.setdefault(item.mutation.kind, []).append(item)
-        grids: set[str] = set()
-        ids: dict[str, set[str]] = {kind: set() for kind in KINDS}
-        for kind_name, some in by_kind.items():
-            grids.update([item.mutation.grid for item in some])
-            ids[kind_name].update([item.mutation.id for item in some])
-            for name, refers in KINDS[kind_name].references:
-                ids[refers].update([value for item in some if (value := item.fields.get(name))])
-        return cls({grid for grid in grids if _may_be_code(grid)}, ids)
-
-    @classmethod
-    def of_visit_columns(cls, visits: VisitColumns) -> "ReadSet":
-        """The names in new visits."""
-        ids: dict[str, set[str]] = {kind: set() for kind in KINDS}
-        ids[VISIT.name].update(visits.ids)
-        for name, refers in VISIT.references:
-            ids[refers].update([value for value in visits.fields[name] if value is not None])
-        return cls({grid for grid in {*visits.grids} if _may_be_code(grid)}, ids)
-
-    @classmethod
-    def joined(cls, several: Sequence["ReadSet"]) -> "ReadSet":
-        """The names of several together."""
-        grids = set().union(*[names.grids for names in several])
-        return cls(
-            grids, {kind: set().union(*[names.ids[kind] for names in several]) for kind in KINDS}
-        )
-
-
-def _may_be_code(grid: str) -> bool:
-    return grid.isascii() and grid.isdigit()
-
-
-class Snapshot(msgspec.Struct):
-    """What was seen of some devices and their cadres, and of what their mutations name.
-
-    `posts`: all that each cadre has or had; `counters`: the heads of every feed that one of them
-    may read, and more; `locked`: those of the named grids that exist; `existing`: `(kind, id) ->
-    grid` of the named records that exist, tombstones included; `has_waiters`: whether a held
-    mutation waits for one of the named ids; `assignments`: problems assigned to one of the cadres,
-    or to their units from elsewhere; `own_work_from`: the stamp from which nobody verifies the own
-    resolution; `encryption`: see `service.kit.encryption.State`; `erased`: those     of the named
-    records whose personal data was erased; `timeline`: under which the database was last written,
-    `timeline_changed`: whether the database server has begun another one; `ordered`: the feeds of
-    `counters` in order, once somebody has asked for them.
-    """
-
-    epoch: str = ""
-    key: bytes = b""
-    encryption: str = ""
-    devices: dict[str, DeviceState] = {}
-    posts: dict[str, list[PostHeld]] = {}
-    counters: dict[str, int] = {}
-    locked: dict[str, int] = {}
-    existing: dict[tuple[str, str], str] = {}
-    has_waiters: bool = False
-    assignments: list[Assignment] = []
-    own_work_from: str = ""
-    timeline: str = ""
-    timeline_changed: bool = False
-    erased: dict[tuple[str, str], Erased] = {}
-    ordered: list[str] = []
-
-    def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
-        """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to
-        the cadre, the mailbox, and the articles of units above and below. A cadre without any post
-        at present gets nothing at all.
-        """
-        posts = self.posts.get(staff_code, ())
-        present = present_views(posts, now)
-        mailbox = mailbox_of(staff_code) if any_present(posts, now) else ""
-        assigned = self.assigned_to(staff_code, now) if self.assignments else {}
-        found: dict[str, View] = {}
-        for unit, view in present:  # the widest view first
-            for feed in self._below(unit):
-                found.setdefault(feed, view)
-            above = ("#" + unit[:length] for length in CODE_LENGTH.values() if length < len(unit))
-            for feed in (*self._below("#" + unit), *filter(self.counters.__contains__, above)):
-                found[feed] = View.FULL
-        for feed in assigned:
-            if feed in self.counters:
-                found.setdefault(feed, View.ASSIGNED)
-        if mailbox in self.counters:
-            found[mailbox] = View.FULL
-        return {feed: FeedHead(self.counters[feed], found[feed]) for feed in sorted(found)}
-
-    def _below(self, prefix: str) -> list[str]:
-        """The feeds whose codes begin so: all that lie below a unit, for ‘:’ follows on ‘9’."""
-        if len(self.ordered) != len(self.counters):
-            self.ordered = sorted(self.counters)
-        return self.ordered[
-            bisect_left(self.ordered, prefix) : bisect_left(self.ordered, prefix + ":")
-        ]
-
-    def assigned_to(self, staff_code: str, now: datetime) -> dict[str, list[str]]:
-        """The problems assigned to a cadre, or to a unit of one of the cadre's posts, by grid; only
-        of grids that are not shown whole.
-        """
-        present = present_views(self.posts.get(staff_code, ()), now)
-        found: dict[str, set[str]] = {}
-        for problem, grid, to in self.assignments:
-            mine = to == "@" + staff_code or any(
-                covers(unit, to) and not covers(unit, grid) for unit, _ in present
-            )
-            if mine and present and view_in(present, grid) not in WHOLE_GRID:
-                found.setdefault(grid, set()).add(problem)
-        return {grid: sorted(problems) for grid, problems in found.items()}
-
-
+# Parts of a statement stand on lines of their own: a reader finds them in a log of slow statements.
+_UNION = "\nUNION ALL\n"
 # Every row has these columns behind `what`, which says what they mean.
 _EMPTY = {
     "code": "NULL::text",
@@ -212,6 +33,11 @@ _EMPTY = {
     "since": "NULL::timestamptz",
     "until": "NULL::timestamptz",
 }
+
+
+def _from_us(us: int) -> datetime:
+    """The moment of Unix microseconds, UTC."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
 
 
 def _row(what: str, source: str, **values: str) -> str:
@@ -259,17 +85,18 @@ _SERVER = _row(
     "server",
     "server",
     code="epoch::text",
-    name="encode(cursor_key, 'hex')",
+    name="encode(cursor_key, 'hex') || ' ' || tree_version",
     place="encryption",
     since="own_work_from",
 )
-_STANDING = (
+_STATE_ROWS = (
     _SERVER,
     _row(
         "timeline",
         "server",
         code="timeline",
         name=f"split_part(timeline, '/', 1) || '/' || {timelines.NUMBER}",
+        place=KEPT,
     ),
     _row(
         "post",
@@ -299,8 +126,39 @@ _STANDING = (
     _row("counter", "current p JOIN " + _UNDER.format("'#' || "), code="c.grid", n="c.rev"),
 )
 # $1 devices, $2 staff codes, $3 their mailboxes, $4 now
-_STAND = f"WITH {_POSTS} " + " UNION ALL ".join(
-    (_row("device", f"({_DEVICE}) AS d", **_DEVICE_ROW), *_STANDING)
+READ_SQL = f"WITH {_POSTS}" + _UNION.join(
+    (_row("device", f"({_DEVICE}) AS d", **_DEVICE_ROW), *_STATE_ROWS)
+)
+
+
+# $1 to $3 the units that have other ranges than that of their code: a number for each unit, and the
+# ends of its ranges; $4 mailboxes.
+MOVED_SQL = (
+    "WITH moved AS MATERIALIZED (SELECT * FROM unnest($1::int[], $2::text[], $3::text[])"
+    " AS m(unit, low, high)),\n"
+    f"assigned AS MATERIALIZED (SELECT c.problem, c.grid, c.handler_unit AS recipient FROM moved p"
+    f" JOIN case_file c ON {IS_ASSIGNED} AND c.handler_unit >= p.low AND c.handler_unit < p.high"
+    " AND NOT EXISTS (SELECT FROM moved o WHERE o.unit = p.unit AND c.grid >= o.low"
+    " AND c.grid < o.high))\n"
+    + _UNION.join(
+        (
+            _row("assigned", "assigned", code="problem::text", name="grid", place="recipient"),
+            _row("counter", "assigned a JOIN counter c USING (grid)", code="c.grid", n="c.rev"),
+            _row(
+                "counter",
+                "moved p JOIN counter c ON c.grid >= p.low AND c.grid < p.high",
+                code="c.grid",
+                n="c.rev",
+            ),
+            _row(
+                "counter",
+                "moved p JOIN counter c ON c.grid >= '#' || p.low AND c.grid < '#' || p.high",
+                code="c.grid",
+                n="c.rev",
+            ),
+            _row("counter", "counter c WHERE c.grid = ANY($4::text[])", code="c.grid", n="c.rev"),
+        )
+    )
 )
 
 
@@ -362,13 +220,13 @@ def _named(kinds: Sequence[str]) -> list[str]:
 
 
 @cache
-def _find_sql(kinds: tuple[str, ...]) -> str:
-    return f"WITH {_lock(1)}, {_ids(2, kinds)} " + " UNION ALL ".join((_SERVER, *_named(kinds)))
+def grids_sql(kinds: tuple[str, ...]) -> str:
+    return f"WITH {_lock(1)},\n{_ids(2, kinds)}\n" + _UNION.join((_SERVER, *_named(kinds)))
 
 
 @cache
-def _push_sql(kinds: tuple[str, ...]) -> str:
-    parts = (_row("device", "owner", **_DEVICE_ROW), *_STANDING, *_named(kinds))
+def push_sql(kinds: tuple[str, ...]) -> str:
+    parts = (_row("device", "owner", **_DEVICE_ROW), *_STATE_ROWS, *_named(kinds))
     # The devices come first of all that is locked. Set here, the limit costs no journey of its own.
     limited = (
         "limited AS MATERIALIZED (SELECT set_config('lock_timeout',"
@@ -385,7 +243,8 @@ def _push_sql(kinds: tuple[str, ...]) -> str:
         _ids(6, kinds),
         _POSTS,
     )
-    return f"WITH {', '.join(ctes)} " + " UNION ALL ".join(parts)
+    with_all = ",\n".join(ctes)
+    return f"WITH {with_all}" + _UNION.join(parts)
 
 
 async def read(
@@ -394,31 +253,69 @@ async def read(
     """Where devices stand, each given with its cadre, without any lock: for exchanges that hand in
     nothing.
     """
-    return _look(await connection.fetch(_STAND, *_callers(callers), now))[0]
+    snapshot, _ = _snapshot_of(await connection.fetch(READ_SQL, *_callers(callers), now))
+    return await _with_tree(connection, snapshot, now)
 
 
 async def lock_and_read(
     connection: Connection,
     callers: Collection[tuple[str, str]],
-    names: ReadSet,
+    read_set: ReadSet,
     now: datetime,
     lock_ms: int | None = None,
 ) -> Snapshot:
-    """Locks devices (promise 1) and the grids that their mutations name, and looks at all that they
-    name.
+    """Locks devices (promise 1) and the grids that their mutations name, and reads what there is of
+    all that they name.
 
     `lock_ms`: how long this transaction waits for a lock, where that is less than the connection's
     limit.
     """
     limit = None if lock_ms is None else str(lock_ms)
-    return await _fresh(
-        connection, _push_sql(tuple(KINDS)), *_callers(callers), now, *_values(names), limit
+    snapshot = await _until_newest(
+        connection, push_sql(tuple(KINDS)), *_callers(callers), now, *_values(read_set), limit
     )
+    return await _with_tree(connection, snapshot, now)
 
 
-async def lock_grids_and_read(connection: Connection, names: ReadSet) -> Snapshot:
+async def lock_grids_and_read(connection: Connection, read_set: ReadSet) -> Snapshot:
     """The same for mutations whose devices are locked already, or are the server's own."""
-    return await _fresh(connection, _find_sql(tuple(KINDS)), *_values(names))
+    snapshot = await _until_newest(connection, grids_sql(tuple(KINDS)), *_values(read_set))
+    snapshot.tree = await tree_of(connection, snapshot.tree_version)
+    return snapshot
+
+
+async def _with_tree(connection: Connection, snapshot: Snapshot, now: datetime) -> Snapshot:
+    """Adds the tree of the version that was read. The statement reads feeds by the codes of units;
+    where a unit has other ranges today, what these bring besides is read, too.
+    """
+    tree = snapshot.tree = await tree_of(connection, snapshot.tree_version)
+    units: set[str] = set()
+    for staff_code, posts in snapshot.posts.items():
+        snapshot.posts[staff_code] = [post._replace(tree=tree) for post in posts]
+        units.update(post.unit for post in posts if post.valid_to is None or post.valid_to > now)
+    today = local_day(now)
+    above = {code for unit in units for code in tree.above(unit, today)} if units else set()
+    by_length = {unit[:length] for unit in units for length in CODE_LENGTH.values()}
+    moved = [unit for unit in sorted(units) if tree.is_unlike_its_code(unit, today)]
+    if not moved and above <= by_length:
+        return snapshot
+    ranges = [
+        (number, one) for number, unit in enumerate(moved) for one in tree.ranges(unit, today)
+    ]
+    rows = await connection.fetch(
+        MOVED_SQL,
+        [number for number, _ in ranges],
+        [one.low for _, one in ranges],
+        [one.high for _, one in ranges],
+        ["#" + code for code in sorted(above)],
+    )
+    known = set(snapshot.assignments)
+    for what, code, name, place, n, *_ in rows:
+        if what == "counter":
+            snapshot.counters.setdefault(code, n)
+        elif (assignment := Assignment(code, name, place)) not in known:
+            snapshot.assignments.append(assignment)
+    return snapshot
 
 
 def _callers(callers: Collection[tuple[str, str]]) -> tuple[str, str, str]:
@@ -430,52 +327,55 @@ def _callers(callers: Collection[tuple[str, str]]) -> tuple[str, str, str]:
     )
 
 
-def _values(names: ReadSet) -> tuple[str, ...]:
-    return (array(sorted(names.grids)), *(array(names.ids.get(kind, ())) for kind in KINDS))
+def _values(read_set: ReadSet) -> tuple[str, ...]:
+    return (array(sorted(read_set.grids)), *(array(read_set.ids.get(kind, ())) for kind in KINDS))
 
 
-async def _fresh(connection: Connection, sql: str, *values: Any) -> Snapshot:
-    """Looks again where another transaction held a lock: what it wrote is newer than the first
-    look.
+async def _until_newest(connection: Connection, sql: str, *values: Any) -> Snapshot:
+    """Reads again where another transaction held a lock: what it wrote is newer than what was read
+    first.
     """
     while True:
-        look, stale = _look(await connection.fetch(sql, *values))
+        snapshot, stale = _snapshot_of(await connection.fetch(sql, *values))
         if not stale:
-            return look
+            return snapshot
 
 
-def _look(rows: Sequence[Any]) -> tuple[Snapshot, bool]:
-    look = Snapshot()
+def _snapshot_of(rows: Sequence[Any]) -> tuple[Snapshot, bool]:
+    """What the rows of a statement say, and whether a counter was read before its lock was had."""
+    found = Snapshot()
     stale = False
     for what, code, name, place, n, m, since, until in rows:
         match what:
             case "there":
-                look.existing[name, code] = place
+                found.existing[name, code] = place
             case "counter":
-                look.counters[code] = n
+                found.counters[code] = n
             case "locked":
-                look.locked[code] = n
+                found.locked[code] = n
                 stale = stale or n != m
             case "post":
-                recorded = None if n is None else from_us(n)
-                look.posts.setdefault(place, []).append(
+                recorded = None if n is None else _from_us(n)
+                found.posts.setdefault(place, []).append(
                     PostHeld(name, code, since, until, recorded)
                 )
             case "assigned":
-                look.assignments.append(Assignment(code, name, place))
+                found.assignments.append(Assignment(code, name, place))
             case "server":
-                look.epoch, look.key, look.encryption = code, bytes.fromhex(name), place
-                look.own_work_from = make_stamp(max(0, to_ms(since)))
+                key, _, found.tree_version = name.partition(" ")
+                found.epoch, found.key, found.encryption = code, bytes.fromhex(key), place
+                found.own_work_from = make_stamp(max(0, to_ms(since)))
             case "device":
                 registered, _, audited = place.partition(" ")
                 day = date.fromisoformat(audited) if audited else None
-                look.devices[code] = DeviceState(
+                found.devices[code] = DeviceState(
                     n, f"{m:016x}", since, until, int(name), from_ms(int(registered)), day
                 )
             case "timeline":
-                look.timeline, look.timeline_changed = code, name is not None and code != name
+                found.timeline, found.timeline_changed = code, name is not None and code != name
+                found.tables = Tables.read(place)
             case "awaited":
-                look.has_waiters = True
+                found.has_waiters = True
             case "erased":
-                look.erased[name, code] = Erased(place, n, since)
-    return look, stale
+                found.erased[name, code] = Erased(place, n, since)
+    return found, stale

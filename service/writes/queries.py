@@ -1,6 +1,6 @@
 """The SQL of the sync: counters, log, conflicts, the epoch, the device's row."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ from service.kit.sql import Cte, array
 from service.writes import timelines
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
-from sync_protocol.merge import Clock, Loss
 from sync_protocol.periods import from_ms, to_ms
+from sync_protocol.record_state import Clock, Loss
 
 
 class ConflictEntry(msgspec.Struct):
@@ -41,6 +41,21 @@ _ADVANCE = """
 def advance_counters(taken: Mapping[str, int]) -> Cte:
     """Moves counters on by the revisions that were taken; their rows are locked."""
     return Cte("advance", _ADVANCE, (array(taken), array(taken.values())))
+
+
+async def held_by_others(connection: Connection, grids: Set[str]) -> set[str]:
+    """Those of the grids whose counters another transaction has locked just now. Gives up after a
+    tenth of a second where the table itself is locked.
+    """
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = '100ms'")
+        rows = await connection.fetch(
+            "WITH free AS"
+            " (SELECT grid FROM counter WHERE grid = ANY ($1) ORDER BY grid FOR UPDATE SKIP LOCKED)"
+            " SELECT grid FROM counter WHERE grid = ANY ($1) EXCEPT SELECT grid FROM free",
+            list(grids),
+        )
+    return {row["grid"] for row in rows}
 
 
 async def next_in_mailbox(connection: Connection, mailbox: str, count: int) -> int:
@@ -91,11 +106,33 @@ async def insert_conflicts(
     )
 
 
-async def insert_moves(connection: Connection, rows: Sequence[tuple[str, int, str, str]]) -> None:
-    """Notes for the feeds of grids which records have left them: grid, rev, kind, id."""
+# A record that left a grid: the grid, its revision that says so, and the record's kind and id.
+Departed = tuple[str, int, str, str]
+
+
+async def insert_moves(connection: Connection, rows: Sequence[Departed]) -> None:
+    """Notes for the feeds of grids which records have left them."""
     await connection.executemany(
         "INSERT INTO departure (grid, rev, kind, id) VALUES ($1, $2, $3, $4)", rows
     )
+
+
+async def departures(
+    connection: Connection, grids: Iterable[str], ids: Iterable[str]
+) -> dict[tuple[str, str], dict[str, int]]:
+    """At which revisions records have left these grids, the last time: `(kind, id) -> grid ->
+    rev`.
+    """
+    rows = await connection.fetch(
+        "SELECT kind, id::text, grid, max(rev) AS rev FROM departure"
+        " WHERE grid = ANY($1::text[]) AND id = ANY($2::uuid[]) GROUP BY 1, 2, 3",
+        list(grids),
+        list(ids),
+    )
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for row in rows:
+        found.setdefault((row["kind"], row["id"]), {})[row["grid"]] = row["rev"]
+    return found
 
 
 # ----------------------------------------------------------------------------------- server, device

@@ -4,9 +4,10 @@ over REST.
 Each is a mutation of a device that the server keeps for the writer, and is judged now.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from service.identity import staff_codes
 from service.identity.access import Caller
 from service.identity.rights import PostHeld
 from service.kit.database import Connection
@@ -14,13 +15,16 @@ from service.kit.settings import Settings
 from service.writes import prefetch, queries
 from service.writes.apply import apply
 from service.writes.held_queries import HeldRow
-from service.writes.mutations import Author, ParsedMutation, parse_all, prepare, prepare_one, read
-from service.writes.prefetch import ReadSet
+from service.writes.interface import PreparedMutations
+from service.writes.mutations import ParsedMutation, parse_all, read
+from service.writes.prepared import Author, prepare, prepare_one
 from service.writes.queries import Acknowledged, acknowledge, add_device, lock_device
+from service.writes.read_set import ReadSet
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import to_ms
+from sync_protocol.records import KINDS
 
 
 async def write_as_server(
@@ -48,7 +52,8 @@ async def write_as_server(
     for item in items:
         item.override = override
     done = acknowledge([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
-    return (await apply(connection, items, now, settings, also=[done])).verdicts
+    applied = await apply(connection, [PreparedMutations(items)], now, settings, also=[done])
+    return applied.verdicts[0]
 
 
 async def write_as_cadre(
@@ -64,17 +69,18 @@ async def write_as_cadre(
     `origin`: the held mutation that the cadre has corrected; it keeps its stamp, and what it makes
     is its author's.
     """
+    await _name_by_keys(connection, [mutation])
     device = server_device_id(caller.staff_code)
     await queries.add_device(connection, device, caller.staff_code, caller.now)
-    look = await prefetch.lock_and_read(
+    snapshot = await prefetch.lock_and_read(
         connection, [(device, caller.staff_code)], ReadSet.of([read(mutation)]), caller.now
     )
-    state = look.devices[device]
+    state = snapshot.devices[device]
     now_ms = to_ms(caller.now)
     stamp = max(clock.make_stamp(now_ms), clock.successor(state.last_stamp))
     mutation.seq = state.acked + 1
     mutation.stamp = stamp
-    author = Author(device, caller.staff_code, caller.posts, epoch=look.epoch)
+    author = Author(device, caller.staff_code, caller.posts, epoch=snapshot.epoch)
     reading = read(mutation)  # anew, for the stamp is part of what is kept
     if origin is None:
         item = prepare_one(author, reading, stamp, 0, now_ms)
@@ -90,8 +96,64 @@ async def write_as_cadre(
     done = queries.acknowledge(
         [queries.Acknowledged(device, mutation.seq, stamp, 0, 0)], caller.now
     )
-    [verdict] = (await apply(connection, [item], caller.now, settings, look, [done])).verdicts
-    return verdict
+    applied = await apply(
+        connection, [PreparedMutations([item])], caller.now, settings, snapshot, [done]
+    )
+    return applied.verdicts[0][0]
+
+
+async def write_all_as_cadre(
+    connection: Connection,
+    settings: Settings,
+    caller: Caller,
+    mutations: Sequence[Mutation],
+    overriding: Collection[str] = (),
+) -> list[Verdict]:
+    """Many writes of a cadre over REST, one after the other; see `write_as_cadre`. `overriding`:
+    the ids of records of which they are decisions, see `Edit`.
+    """
+    if not mutations:
+        return []
+    await _name_by_keys(connection, mutations)
+    device = server_device_id(caller.staff_code)
+    await queries.add_device(connection, device, caller.staff_code, caller.now)
+    read_set = ReadSet.of([read(mutation) for mutation in mutations])
+    snapshot = await prefetch.lock_and_read(
+        connection, [(device, caller.staff_code)], read_set, caller.now
+    )
+    state = snapshot.devices[device]
+    now_ms = to_ms(caller.now)
+    author = Author(device, caller.staff_code, caller.posts, epoch=snapshot.epoch)
+    stamp, items = state.last_stamp, []
+    for seq, mutation in enumerate(mutations, state.acked + 1):
+        stamp = max(clock.make_stamp(now_ms), clock.successor(stamp))
+        mutation.seq, mutation.stamp = seq, stamp
+        item = prepare_one(author, read(mutation), stamp, 0, now_ms)
+        item.override = mutation.id in overriding
+        items.append(item)
+    done = queries.acknowledge(
+        [queries.Acknowledged(device, mutations[-1].seq, stamp, 0, 0)], caller.now
+    )
+    applied = await apply(
+        connection, [PreparedMutations(items)], caller.now, settings, snapshot, [done]
+    )
+    return applied.verdicts[0]
+
+
+async def _name_by_keys(connection: Connection, mutations: Sequence[Mutation]) -> None:
+    """Puts for each staff code that a field names the one by which records name the person."""
+    places = [
+        (mutation.fields, name, value)
+        for mutation in mutations
+        if mutation.kind in KINDS
+        for name in KINDS[mutation.kind].cadre_fields
+        if isinstance(value := mutation.fields.get(name), str)
+    ]
+    if not places:
+        return
+    keys = await staff_codes.keys_of(connection, [value for _, _, value in places])
+    for fields, name, value in places:
+        fields[name] = keys[value]
 
 
 def _offset_of(origin: HeldRow, reading: ParsedMutation) -> int:

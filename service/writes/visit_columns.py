@@ -1,38 +1,44 @@
 """A push of nothing but new visits, which is nearly all that comes: side by side in columns, from
 the request to the tables.
 
-It goes the way of all others, only that what is done to one mutation after the other elsewhere is
-done to a column here. As soon as one of them may have a flaw, is known already or comes twice, all
-are taken apart, and each goes by itself.
+It offers the interface of all others (`interface`), only that what is done to one mutation after
+the other elsewhere is done to a column here. As soon as one of them may have a flaw, is known
+already or comes twice, all are taken apart, and each goes by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 import msgspec
 
+from service.kit.encryption import FieldCipher
 from service.runtime.yielding import EVERY, let_others_run
-from service.writes.mutations import (
+from service.tallies.deltas import TallyDeltas
+from service.writes.interface import NewRows, ParsedMutations, PreparedMutations, Rows, Taker
+from service.writes.log_queries import MutationLog
+from service.writes.mutations import parse_all
+from service.writes.prepared import (
     Author,
     PreparedMutation,
     corrected_event,
     latest_event,
-    parse_all,
-    prepare,
+    noteworthy_offset,
 )
+from service.writes.read_set import ReadSet
 from sync_protocol import clock
+from sync_protocol.cleaning import clean_columns
 from sync_protocol.limits import MAX_MUTATION_BYTES
 from sync_protocol.merge import first_value
-from sync_protocol.messages import Mutation
+from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import to_ms
-from sync_protocol.records import VISIT, clean_columns
+from sync_protocol.records import VISIT
 
 
 class VisitColumns(msgspec.Struct):
-    """Visits as they were read. `fields`: the canonical values by field, None where there is none;
-    contents: see `ParsedMutation`.
+    """Visits as they were read (`Parsed`). `fields`: the canonical values by field, None where
+    there is none; contents: see `ParsedMutation`.
     """
 
     mutations: Sequence[Mutation]
@@ -60,10 +66,22 @@ class VisitColumns(msgspec.Struct):
             },
         )
 
+    def read_set(self) -> ReadSet:
+        """See `Parsed`."""
+        return ReadSet.of_columns(VISIT, self.ids, self.grids, self.fields)
+
+    def one_by_one(self) -> ParsedMutations:
+        """See `Parsed`."""
+        return ParsedMutations(parse_all(self.mutations))
+
+    def prepare(self, author: Author, now: datetime) -> "PreparedVisitColumns":
+        """See `Parsed`."""
+        return prepare_visit_columns(author, self, now)
+
 
 class PreparedVisitColumns(msgspec.Struct):
-    """The same on their way through the write path: whose they are, their corrected stamps, as
-    texts and as numbers, and corrected fields.
+    """The same, ready to be taken in (`Prepared`): whose they are, their corrected stamps, as texts
+    and as numbers, and corrected fields.
 
     `must_echo`: whether what is stored says something else than what was sent, so that its phone
     must be sent it.
@@ -77,6 +95,24 @@ class PreparedVisitColumns(msgspec.Struct):
     must_echo: Sequence[bool]
     now: datetime
 
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """See `Prepared`."""
+        return self.visits.ids
+
+    @property
+    def grids(self) -> Sequence[str]:
+        """See `NewVisits`."""
+        return self.visits.grids
+
+    @property
+    def devices(self) -> set[str]:
+        """See `Prepared`."""
+        return {self.author.device}
+
     @property
     def first_stamp(self) -> str:
         """The lowest stamp; those of a phone only rise."""
@@ -84,12 +120,97 @@ class PreparedVisitColumns(msgspec.Struct):
 
     @property
     def last_stamp(self) -> str:
-        """The highest stamp."""
+        """See `Prepared`."""
         return self.stamps[-1]
 
-    def to_mutations(self) -> list[PreparedMutation]:
-        """Each by itself."""
-        return prepare(self.author, parse_all(self.visits.mutations), self.now)
+    @property
+    def singles(self) -> Sequence[PreparedMutation]:
+        """None: new visits change nothing that is there."""
+        return ()
+
+    def read_set(self) -> ReadSet:
+        """See `Prepared`."""
+        return self.visits.read_set()
+
+    def in_doubt(self, taker: Taker) -> Sequence[PreparedMutation]:
+        """All of them, as soon as one of them may have a flaw."""
+        return self.one_by_one().singles if taker.may_have_flaw(self) else ()
+
+    def one_by_one(self) -> PreparedMutations:
+        """See `Prepared`."""
+        return self.visits.one_by_one().prepare(self.author, self.now)
+
+    def take(self, taker: Taker) -> Iterator[list[Verdict]]:
+        """Takes them in without what only a merge needs; one by one when one of them may have a
+        flaw.
+        """
+        if taker.may_have_flaw(self):
+            yield from self.one_by_one().take(taker)
+            return
+        revs = taker.revisions.next_of_each(self.grids, self.author.device)
+        taker.keep(TakenVisits(self, revs, taker.now))
+        yield [
+            Verdict(mutation.seq, "applied", rev)
+            for mutation, rev in zip(self.visits.mutations, revs, strict=True)
+        ]
+
+
+class TakenVisits(msgspec.Struct):
+    """New visits with the revisions that they took: what is written of them (`Taken`)."""
+
+    new: PreparedVisitColumns
+    revs: Sequence[int]
+    now: datetime
+
+    def created(self) -> Iterable[tuple[tuple[str, str], str]]:
+        """See `Taken`."""
+        names = zip(repeat(VISIT.name), self.new.ids, strict=False)
+        return zip(names, self.new.grids, strict=True)
+
+    def devices_to_echo(self) -> set[str]:
+        """See `Taken`."""
+        return self.new.devices if True in self.new.must_echo else set()
+
+    def count(self, changes: TallyDeltas) -> None:
+        """See `Taken`."""
+        fields = self.new.fields
+        columns = (
+            self.new.grids,
+            self.new.numbers,
+            fields["visited_at"],
+            fields["duties"],
+            fields["household_id"],
+        )
+        changes.new_visits(self.new.author.staff_code, zip(*columns, strict=True), self.now)
+
+    def rows(self, cipher: FieldCipher) -> Rows:
+        """See `Taken`."""
+        new, author, count = self.new, self.new.author, len(self.revs)
+        columns: dict[str, Sequence[Any]] = {
+            "id": new.ids,
+            "grid": new.grids,
+            "rev": self.revs,
+            "seq": [mutation.seq for mutation in new.visits.mutations],
+            "stamp": new.numbers,
+            "echo": new.must_echo,
+            "device": [author.device] * count,
+            "by": [author.staff_code] * count,
+            "offset_ms": [noteworthy_offset(author.offset_ms)] * count,
+            **new.fields,
+        }
+        return Rows([NewRows(VISIT, columns)])
+
+    def log(self, log: MutationLog) -> None:
+        """See `Taken`."""
+        new = self.new
+        log.add_applied(
+            new.author,
+            new.visits.mutations,
+            new.visits.contents,
+            new.numbers,
+            self.revs,
+            any(new.fields["location"]),
+        )
 
 
 def parse_visit_columns(mutations: Sequence[Mutation]) -> VisitColumns | None:

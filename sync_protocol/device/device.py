@@ -13,25 +13,18 @@ import httpx
 import msgspec
 
 from sync_protocol import ids
+from sync_protocol.cleaning import clean_fields
 from sync_protocol.clock import ZERO, HybridClock
 from sync_protocol.device.handover import Export, on_clock
+from sync_protocol.device.proof import claims
 from sync_protocol.device.store import Held, Store, View
 from sync_protocol.device.transport import Account, DeviceRevoked, Refused, Transport, Unreachable
-from sync_protocol.digest import copy_digest
 from sync_protocol.drafts import Draft, draft
-from sync_protocol.fields import SetChange, canonical_moment
-from sync_protocol.messages import (
-    MAX_MUTATIONS,
-    MAX_REQUEST_BYTES,
-    Mutation,
-    SyncRequest,
-    Verdict,
-    encode,
-)
+from sync_protocol.messages import Mutation, SyncRequest, Verdict, encode
 from sync_protocol.periods import Period, from_ms, local_day, to_ms
-from sync_protocol.records import KINDS, clean_fields
+from sync_protocol.records import KINDS
+from sync_protocol.sets import SetChange
 from sync_protocol.version import PROTOCOL
-from sync_protocol.windows import in_first_pull
 
 VERIFY_EVERY_MS = 24 * 3600 * 1000
 OFFSET_KEPT_FROM_MS = 1_000
@@ -75,7 +68,7 @@ class Device:
     ) -> None:
         self.store = store
         self.account = account
-        self._transport = transport
+        self.transport = transport
         self._now = now or (lambda: time.time_ns() // 1_000_000)
         self._rng = rng or random.SystemRandom()
         self._sleep = sleep
@@ -86,7 +79,7 @@ class Device:
         self._server_offset_ms = 0
         self._clock = HybridClock(self._now, store.last_stamp())
         if not store.get("device"):
-            store.set(device=self._new_id(), staff_code=account.staff_code)
+            store.set(device=self.new_device_id(), staff_code=account.staff_code)
 
     @classmethod
     def open(cls, path: str | Path, *, server: str, account: Account) -> "Device":
@@ -98,7 +91,8 @@ class Device:
         """The device id under which the server knows this phone."""
         return self.store.get("device")
 
-    def _new_id(self) -> str:
+    def new_device_id(self) -> str:
+        """An id under which this phone starts as a new device."""
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
     # ---------------------------------------------------------------------------------------- edits
@@ -110,7 +104,7 @@ class Device:
         "remove": […]}`.
         """
         if id is None:
-            id = self._id_for(kind, fields, grid)
+            id = self.id_for(kind, fields, grid)
         self.put_unchecked(kind, self._checked(kind, fields), grid=grid, id=id)
         return id
 
@@ -126,7 +120,8 @@ class Device:
         mutation.stamp = self._clock.tick()
         self.store.queue(mutation)
 
-    def _id_for(self, kind: str, fields: Mapping[str, Any], grid: str) -> str:
+    def id_for(self, kind: str, fields: Mapping[str, Any], grid: str) -> str:
+        """The id of a new record: computed where its kind has a natural key, else a fresh one."""
         if kind == "weekly_analysis" and "week" in fields:
             return ids.weekly_analysis_id(grid, fields["week"])
         if kind == "monthly_summary" and "month" in fields:
@@ -186,7 +181,7 @@ class Device:
         others = on_clock(
             export.mutations, export.offset_ms - int(self.store.get("offset_ms", "0"))
         )
-        self.store.import_outbox(others, export.predecessor, self._new_id())
+        self.store.import_outbox(others, export.predecessor, self.new_device_id())
         self._clock = HybridClock(self._now, self.store.last_stamp())
         self._access_token = ""
         return len(export.mutations)
@@ -202,7 +197,7 @@ class Device:
         """
         report = SyncReport()
         while (
-            await self._exchange(report)
+            await self.exchange(report)
             or self.store.count_unsent()
             or self.store.out_of_step()
             or await self._doubts(report)
@@ -210,38 +205,41 @@ class Device:
             pass
         return report
 
-    async def _exchange(self, report: SyncReport) -> bool:
-        """One exchange, tried again after passing failures; returns whether there is more to
-        come.
+    async def exchange(self, report: SyncReport) -> bool:
+        """One exchange, tried again after passing failures; returns whether there is more to come.
+        Raises what `sync` does.
         """
         failures = mends = 0
         while True:
             try:
-                return await self._exchange_once(report)
+                return await self.exchange_once(report)
             except Unreachable as error:
                 failures += 1
                 if failures == self._max_tries:
                     raise
-                await self._sleep(self._pause(failures - 1, error.retry_after))
+                await self._sleep(self.pause_s(failures - 1, error.retry_after))
             except Refused as error:
                 mends += 1
                 if mends > MAX_MENDS:
                     raise
-                await self._mend(error)
+                await self.mend(error)
 
-    def _pause(self, attempt: int, retry_after: float | None) -> float:
+    def pause_s(self, attempt: int, retry_after: float | None) -> float:
         """Seconds to wait: exponential with full jitter, so that phones that failed together do not
         come back together.
         """
         bound = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
         return (retry_after or 0) + self._rng.uniform(0, bound)
 
-    async def _exchange_once(self, report: SyncReport) -> bool:
+    async def exchange_once(self, report: SyncReport) -> bool:
+        """One exchange that is not tried again, noted in a report; returns whether there is more to
+        come. Raises `Unreachable`, and `Refused`, of which `mend` may know what to do.
+        """
         if self.store.out_of_step():
-            self.store.renumber(self._new_id())
+            self.store.renumber(self.new_device_id())
             self._access_token = ""
-        token = await self._token()
-        sent = self._batch()
+        token = await self.access_token()
+        sent = self.store.batch()
         cursor = self.store.get("cursor") or None
         request = SyncRequest(
             protocol=PROTOCOL,
@@ -252,7 +250,7 @@ class Device:
             mutations=sent,
             again=self.store.again,
         )
-        answer = await self._transport.sync(encode(request), token)
+        answer = await self.transport.sync(encode(request), token)
         self._note_offset(to_ms(datetime.fromisoformat(answer.server_time)) - self._now())
         self.store.take(answer, sent, from_start=cursor is None, again=request.again)
         report.exchanges += 1
@@ -266,23 +264,7 @@ class Device:
         if abs(offset_ms - int(self.store.get("offset_ms", "0"))) > OFFSET_KEPT_FROM_MS:
             self.store.set(offset_ms=str(offset_ms))
 
-    def _batch(self) -> list[Mutation]:
-        """The next mutations, as many as fit a request; none from where the server holds others
-        under the same numbers.
-        """
-        size = 0
-        batch: list[Mutation] = []
-        parts_at = self.store.parts_at
-        for mutation in self.store.unsent(MAX_MUTATIONS):
-            if parts_at and mutation.seq >= parts_at:
-                break
-            size += len(encode(mutation)) + 1
-            if batch and size > MAX_REQUEST_BYTES - 10_000:
-                break
-            batch.append(mutation)
-        return batch
-
-    async def _mend(self, error: Refused) -> None:
+    async def mend(self, error: Refused) -> None:
         """Does what a refusal asks for, or raises it again."""
         match error.slug:
             case "token-expired" | "token-invalid":
@@ -310,19 +292,21 @@ class Device:
             case _:
                 raise error
 
-    async def _token(self) -> str:
-        """An access token: the one at hand, else by the refresh token, else by signing in."""
+    async def access_token(self) -> str:
+        """An access token: the one at hand, else by the refresh token, else by signing in.
+        Raises `Unreachable` and `Refused`.
+        """
         if not self._access_token:
             refresh_token = self.store.get("refresh_token")
             answer = None
             if refresh_token:
                 try:
-                    answer = await self._transport.refresh(refresh_token, self.id)
+                    answer = await self.transport.refresh(refresh_token, self.id)
                 except Refused:
                     self.store.set(refresh_token="")
             if answer is None:
                 before = self.store.get("predecessor") or self.store.get("cursor")
-                answer = await self._transport.sign_in(self.account, self.id, self._name, before)
+                answer = await self.transport.sign_in(self.account, self.id, self._name, before)
                 self.store.set(predecessor="")
             # Kept before the access token is used: from then on the refresh token before it is no
             # longer good.
@@ -358,31 +342,13 @@ class Device:
         grids = self.copies()
         if not grids:
             return []
-        answer = await self._transport.verify(encode({"grids": grids}), await self._token())
+        answer = await self.transport.verify(encode({"grids": grids}), await self.access_token())
         return answer.mismatched
 
     def copies(self) -> list[dict[str, Any]]:
         """This phone's account of its copy, grid by grid and mailbox by mailbox: highest rev,
         number of live records, digest.
         """
-        pulled = self.store.pulled()
         # The windows are those of the server's day: this phone's clock may be years off.
         today = local_day(from_ms(self._now() + self._server_offset_ms))
-        shown = in_first_pull(pulled, today, self.own_work_from)
-        by_grid: dict[str, list[tuple[str, int]]] = {grid: [] for grid in self.store.grids()}
-        revs = dict.fromkeys(by_grid, 0)
-        for change in pulled:
-            if change.grid not in by_grid:
-                continue
-            revs[change.grid] = max(revs[change.grid], change.rev)
-            if (change.kind, change.id) in shown:
-                by_grid[change.grid].append((change.id, change.rev))
-        return [
-            {"grid": grid, "rev": revs[grid], "count": len(pairs), "digest": copy_digest(pairs)}
-            for grid, pairs in sorted(by_grid.items())
-        ]
-
-
-def moment_at(ms: int) -> str:
-    """Unix milliseconds in the wire's form of a moment."""
-    return canonical_moment(from_ms(ms))
+        return claims(self.store.grids(), self.store.pulled(), today, self.own_work_from)

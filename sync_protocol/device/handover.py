@@ -8,8 +8,8 @@ from datetime import datetime
 import msgspec
 
 from sync_protocol import clock
-from sync_protocol.fields import canonical_moment
 from sync_protocol.messages import Mutation
+from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import from_ms, to_ms
 from sync_protocol.records import KINDS
 

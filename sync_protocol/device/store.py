@@ -1,44 +1,23 @@
 """What a phone keeps: its outbox and the records that it has pulled, in one SQLite file.
 
 Every method is one transaction, so a process killed between any two statements has either all of it
-or nothing. The outbox keeps a mutation for 30 days after it was acknowledged, because the server
-may lose its last hours (promise 9).
+or nothing.
 """
 
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from heapq import merge
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from sync_protocol.clock import ZERO
+from sync_protocol.device.outbox import Outbox
+from sync_protocol.device.pulled import PulledRecords
 from sync_protocol.merge import overlay
 from sync_protocol.messages import Change, Mutation, SyncAnswer, Verdict
 from sync_protocol.periods import to_ms
 from sync_protocol.records import KINDS
-
-KEEP_ACKED_MS = 30 * 24 * 3600 * 1000
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT);
-CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY, kind TEXT, id TEXT, grid TEXT, op TEXT, base INTEGER, stamp TEXT,
-    fields TEXT, epoch TEXT,
-    base_grid TEXT, acked_ms INTEGER, outcome TEXT, rev INTEGER, reason TEXT, detail TEXT,
-    laid INTEGER DEFAULT 0);
-CREATE INDEX IF NOT EXISTS outbox_record ON outbox (kind, id);
-CREATE TABLE IF NOT EXISTS record (
-    kind TEXT, id TEXT, grid TEXT, rev INTEGER, deleted INTEGER, fields TEXT, stamp TEXT, by TEXT,
-    created_by TEXT,
-    stale INTEGER DEFAULT 0, PRIMARY KEY (kind, id));
-CREATE INDEX IF NOT EXISTS record_grid ON record (grid);
-CREATE TABLE IF NOT EXISTS grid (code TEXT PRIMARY KEY, stale INTEGER DEFAULT 0);
-"""
 
 
 class View(NamedTuple):
@@ -84,21 +63,8 @@ class Held(NamedTuple):
     fields: dict[str, Any]
 
 
-class Store:
-    """The phone's file at `path`; `:memory:` for none."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = path
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
-        if "laid" not in {row[1] for row in self._db.execute("PRAGMA table_info(outbox)")}:
-            self._db.execute("ALTER TABLE outbox ADD COLUMN laid INTEGER DEFAULT 0")
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._db.close()
+class Store(Outbox, PulledRecords):
+    """A phone's file: its outbox, and its copy of the records. An answer changes both at once."""
 
     def copy_to(self, path: str | Path) -> "Store":
         """A store over a copy of everything, as a backup of the phone makes it."""
@@ -106,44 +72,11 @@ class Store:
         self._db.backup(copy._db)
         return copy
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    def get(self, name: str, default: str = "") -> str:
-        """A named value."""
-        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return default if row is None else str(row[0])
-
-    def set(self, **values: str) -> None:
-        """Keeps named values, all at once."""
+    def wipe(self) -> None:
+        """Deletes everything: the device was revoked and has handed in its work."""
         with self._transaction():
-            self._set(**values)
-
-    def _set(self, **values: str) -> None:
-        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
-
-    # ---------------------------------------------------------------------------------------- edits
-
-    @property
-    def acked(self) -> int:
-        """The highest seq that the server has acknowledged."""
-        return int(self.get("acked", "0"))
-
-    @property
-    def epoch(self) -> str:
-        """The server's history that this phone follows."""
-        return self.get("epoch")
-
-    def last_stamp(self) -> str:
-        """The stamp from which the clock continues."""
-        return self.get("stamp", ZERO)
+            for table in ("meta", "outbox", "record", "grid"):
+                self._db.execute(f"DELETE FROM {table}")
 
     def queue(self, mutation: Mutation) -> Mutation:
         """Gives a new mutation the next seq and its base, and keeps it; the edit is safe when this
@@ -154,7 +87,7 @@ class Store:
                 "SELECT rev, grid FROM record WHERE kind = ? AND id = ?",
                 (mutation.kind, mutation.id),
             ).fetchone()
-            mutation.seq = int(self.get("next_seq", "1"))
+            mutation.seq = self.next_seq
             mutation.base = row[0] if row else 0
             if row and row[1] != mutation.grid:
                 mutation.base_grid = row[1]
@@ -162,142 +95,6 @@ class Store:
             self._insert(mutation)
             self._set(next_seq=str(mutation.seq + 1), stamp=mutation.stamp)
         return mutation
-
-    def _insert(self, mutation: Mutation) -> None:
-        self._db.execute(
-            "INSERT INTO outbox (seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                mutation.seq,
-                mutation.kind,
-                mutation.id,
-                mutation.grid,
-                mutation.op,
-                mutation.base,
-                mutation.stamp,
-                json.dumps(mutation.fields),
-                mutation.epoch,
-                mutation.base_grid,
-            ),
-        )
-
-    def unsent(self, limit: int) -> list[Mutation]:
-        """The oldest mutations that are not acknowledged, at most `limit`."""
-        return self._mutations("WHERE seq > ? ORDER BY seq LIMIT ?", (self.acked, limit))
-
-    def count_unsent(self) -> int:
-        """How many mutations are not acknowledged."""
-        return int(
-            self._db.execute("SELECT count(*) FROM outbox WHERE seq > ?", (self.acked,)).fetchone()[
-                0
-            ]
-        )
-
-    def _mutations(self, where: str, values: Sequence[Any]) -> list[Mutation]:
-        rows = self._db.execute(
-            "SELECT seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid"
-            f" FROM outbox {where}",
-            values,
-        )
-        return [
-            Mutation(seq, kind, id, grid, op, base, stamp, json.loads(fields), epoch, base_grid)
-            for seq, kind, id, grid, op, base, stamp, fields, epoch, base_grid in rows
-        ]
-
-    def take_refusal(self, problem: Mapping[str, Any]) -> None:
-        """Takes `acked` and `verdicts` from a refusal that took the mutations in all the same."""
-        with self._transaction():
-            acked = int(problem.get("acked", self.acked))
-            verdicts = msgspec.convert(problem.get("verdicts", []), list[Verdict])
-            if acked < self.acked:
-                self._trace_back(acked)
-                return
-            self._acknowledge(acked, [verdict.seq for verdict in verdicts])
-            for verdict in verdicts:
-                self._note_verdict(verdict)
-
-    @property
-    def tracing(self) -> bool:
-        """Whether this phone is showing the server again all that it keeps, because what was
-        acknowledged may be a copy's.
-        """
-        return self.get("tracing") == "1"
-
-    def trace_back(self, acked: int) -> None:
-        """Shows the server again all that is kept, from before `acked` on: acknowledged numbers may
-        be those of a copy of this phone.
-        """
-        with self._transaction():
-            self._trace_back(acked)
-
-    def _trace_back(self, acked: int) -> None:
-        self._set_acked(min(acked, self._unbroken_since() - 1))
-        self._set(tracing="1", parts_at="")
-
-    def part_at(self, seq: int) -> None:
-        """Keeps that from `seq` on the server holds other content: what lies before is shown again,
-        the rest starts as a new device.
-        """
-        self.set(parts_at=str(seq))
-
-    @property
-    def parts_at(self) -> int:
-        """The seq from which on the server holds other content, as it said while this phone was
-        tracing; 0 if it did not.
-        """
-        return int(self.get("parts_at") or 0)
-
-    def out_of_step(self) -> bool:
-        """Whether the numbers here cannot go on from what the server has acknowledged: then this
-        phone must start as a new device.
-
-        Either the server holds more than this phone ever numbered, so the phone was restored from a
-        backup or copied (promise 10); or the server was restored and asks for mutations that this
-        phone no longer keeps (promise 9); or all was shown again up to where the two histories
-        part.
-        """
-        if self.get("copied") == "1" or 0 < self.parts_at <= self.acked + 1:
-            return True
-        return int(self.get("next_seq", "1")) - 1 - self.acked != self.count_unsent()
-
-    def _unbroken_since(self) -> int:
-        """The lowest seq from which on every mutation is still kept."""
-        seq = int(self.get("next_seq", "1"))
-        for (kept,) in self._db.execute("SELECT seq FROM outbox ORDER BY seq DESC"):
-            if kept != seq - 1:
-                break
-            seq = kept
-        return seq
-
-    def set_acked(self, acked: int) -> None:
-        """Takes the server's word for what it holds; it may go back after a restore (promise 9)."""
-        with self._transaction():
-            self._set_acked(acked)
-
-    def _set_acked(self, acked: int) -> None:
-        # Verdicts on mutations that the server has lost mean nothing any more.
-        self._db.execute(
-            "UPDATE outbox SET outcome = NULL, rev = NULL, acked_ms = NULL WHERE seq > ?", (acked,)
-        )
-        self._db.execute(
-            "UPDATE outbox SET acked_ms = ? WHERE seq <= ? AND acked_ms IS NULL",
-            (int(self.get("server_ms", "0")), acked),
-        )
-        self._set(acked=str(acked))
-
-    def _acknowledge(self, acked: int, sent: Sequence[int]) -> None:
-        """Takes the server's word for what it holds, as far as this phone has shown it.
-
-        While tracing, what the server holds beyond the last seq that was `sent` may be a copy's,
-        and must be shown, too.
-        """
-        own = min(acked, sent[-1] if sent else self.acked) if self.tracing else acked
-        self._set_acked(own)
-        if self.tracing and self.count_unsent():
-            return
-        self._set(tracing="")
-        if acked >= int(self.get("next_seq", "1")):
-            self._set(copied="1")
 
     def renumber(self, device: str) -> None:
         """Starts anew as `device`, with the unacknowledged mutations as 1, 2, 3 … (promise 10)."""
@@ -320,34 +117,10 @@ class Store:
             last = max([self.last_stamp(), *(mutation.stamp for mutation in others)])
             self._set(stamp=last)
 
-    def _unsettled(self) -> list[Mutation]:
-        """The own mutations that are not acknowledged, or whose verdict has not come."""
-        return self._mutations("WHERE seq > ? OR outcome IS NULL ORDER BY seq", (self.acked,))
-
     def _number_anew(self, kept: Sequence[Mutation], device: str, predecessor: str) -> None:
-        self._db.execute("DELETE FROM outbox")
-        for seq, mutation in enumerate(kept, 1):
-            mutation.seq = seq
-            self._insert(mutation)
-        self._set(
-            device=device,
-            acked="0",
-            next_seq=str(len(kept) + 1),
-            cursor="",
-            refresh_token="",
-            verify="",
-        )
-        self._set(predecessor=predecessor, tracing="", copied="", parts_at="")
+        self._renumber(kept)
+        self._set(device=device, predecessor=predecessor, cursor="", refresh_token="", verify="")
         self._set_stale()
-
-    def _forget_acked(self, server_ms: int) -> None:
-        """Drops mutations acknowledged more than 30 days ago; by the server's clock, for the
-        phone's may jump by years.
-        """
-        self._db.execute(
-            "DELETE FROM outbox WHERE seq <= ? AND acked_ms < ? AND outcome != 'held'",
-            (self.acked, server_ms - KEEP_ACKED_MS),
-        )
 
     # -------------------------------------------------------------------------------------- answers
 
@@ -380,28 +153,20 @@ class Store:
             restored = answer.epoch != self.epoch != "" or answer.acked < self.acked
             begins_anew = from_start or answer.epoch != self.epoch
             if answer.epoch != self.epoch:
-                # Revs of another history mean nothing, and the server has begun from the start: the
-                # old copy shows until it is through.
                 self._set(epoch=answer.epoch)
-                self._db.execute("UPDATE record SET stale = 1, rev = 0")
-                self._db.execute("UPDATE grid SET stale = 1")
+                self._begin_epoch()
             elif from_start:
                 self._set_stale()
-            for grid in again:
-                self._db.execute("UPDATE record SET stale = 1 WHERE grid = ?", (grid,))
-                self._db.execute("UPDATE grid SET stale = 1 WHERE code = ?", (grid,))
+            self._set_stale_in(again)
             self._set(again="[]")
             by_seq = {mutation.seq: mutation for mutation in sent}
             for verdict in answer.verdicts:
                 self._take_verdict(verdict, by_seq[verdict.seq], begins_anew)
             for change in answer.changes:
                 self._take_change(change)
-            for grid in answer.dropped_grids:
-                self._db.execute("DELETE FROM record WHERE grid = ?", (grid,))
-                self._db.execute("DELETE FROM grid WHERE code = ?", (grid,))
+            self._drop_grids(answer.dropped_grids)
             if not answer.more:
-                self._db.execute("DELETE FROM record WHERE stale = 1")
-                self._db.execute("DELETE FROM grid WHERE stale = 1")
+                self._drop_stale()
                 self._await_no_longer()
                 self._note_decided()
             server_ms = to_ms(datetime.fromisoformat(answer.server_time))
@@ -412,13 +177,6 @@ class Store:
             else:
                 self._acknowledge(answer.acked, [mutation.seq for mutation in sent])
             self._forget_acked(server_ms)
-
-    def _await_no_longer(self) -> None:
-        """All was pulled: what acknowledged edits waited for has come, or is gone."""
-        self._db.execute(
-            "UPDATE outbox SET rev = NULL WHERE rev IS NOT NULL"
-            " AND outcome IN ('applied', 'merged')"
-        )
 
     def _note_decided(self) -> None:
         """Whatever is held has an open notice when all was pulled: what has none was decided,
@@ -432,11 +190,6 @@ class Store:
             (self.get("device"),),
         )
 
-    def _set_stale(self) -> None:
-        """Whatever a pull from the start does not bring again is gone when it ends."""
-        self._db.execute("UPDATE record SET stale = 1")
-        self._db.execute("UPDATE grid SET stale = 1")
-
     def _take_verdict(self, verdict: Verdict, mutation: Mutation, begins_anew: bool) -> None:
         [(laid,)] = self._db.execute(
             "SELECT laid FROM outbox WHERE seq = ?", (verdict.seq,)
@@ -446,14 +199,6 @@ class Store:
         is_repeated = verdict.outcome == "duplicate"
         if outcome == "applied" and verdict.rev is not None and not (is_repeated and laid):
             self._fold_in(mutation, verdict.rev, waits=is_repeated and begins_anew)
-
-    def _note_verdict(self, verdict: Verdict) -> str:
-        outcome = verdict.first or verdict.outcome
-        self._db.execute(
-            "UPDATE outbox SET outcome = ?, rev = ?, reason = ?, detail = ? WHERE seq = ?",
-            (outcome, verdict.rev, verdict.reason, verdict.detail, verdict.seq),
-        )
-        return outcome
 
     def _fold_in(self, mutation: Mutation, rev: int, waits: bool) -> None:
         """A mutation that was applied as it was sent is not sent back: it moves into the pulled
@@ -488,46 +233,6 @@ class Store:
                 created_by=row[2] if row else staff_code,
             )
         )
-
-    def _take_change(self, change: Change) -> None:
-        row = self._db.execute(
-            "SELECT rev, grid, stale FROM record WHERE kind = ? AND id = ?",
-            (change.kind, change.id),
-        ).fetchone()
-        if change.gone:
-            # A higher rev is that of a record which has come back since.
-            gone = (change.kind, change.id, change.grid, change.rev)
-            self._db.execute(
-                "DELETE FROM record WHERE kind = ? AND id = ? AND grid = ? AND (stale OR rev <= ?)",
-                gone,
-            )
-        elif row is None or row[1] != change.grid or row[2] or row[0] <= change.rev:
-            self._put_record(change)
-
-    def _put_record(self, change: Change) -> None:
-        self._db.execute("INSERT OR REPLACE INTO grid (code) VALUES (?)", (change.grid,))
-        self._db.execute(
-            "INSERT OR REPLACE INTO record (kind, id, grid, rev, deleted, fields, stamp, by,"
-            " created_by)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                change.kind,
-                change.id,
-                change.grid,
-                change.rev,
-                int(change.deleted),
-                json.dumps(change.fields, sort_keys=True),
-                change.stamp,
-                change.by,
-                change.created_by,
-            ),
-        )
-
-    def wipe(self) -> None:
-        """Deletes everything: the device was revoked and has handed in its work."""
-        with self._transaction():
-            for table in ("meta", "outbox", "record", "grid"):
-                self._db.execute(f"DELETE FROM {table}")
 
     # ---------------------------------------------------------------------------------------- reads
 
@@ -624,22 +329,3 @@ class Store:
                 else:
                     others.append(item)
         return [*others, *(found[seq] for seq in sorted(found))]
-
-    def grids(self) -> list[str]:
-        """The grids of which this phone has pulled anything, whether or not a record of them is
-        left.
-        """
-        return [code for (code,) in self._db.execute("SELECT code FROM grid ORDER BY code")]
-
-    def pulled(self) -> list[Change]:
-        """Every pulled record as it stands, tombstones included."""
-        rows = self._db.execute(
-            "SELECT kind, id, grid, rev, deleted, fields, stamp, by, created_by FROM record"
-            " ORDER BY kind, id"
-        )
-        return [
-            Change(
-                kind, id, grid, rev, bool(deleted), json.loads(fields), False, stamp, by, created_by
-            )
-            for kind, id, grid, rev, deleted, fields, stamp, by, created_by in rows
-        ]

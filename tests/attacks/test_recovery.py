@@ -1,6 +1,6 @@
 """What somebody can do with a one-time code that was overheard."""
 
-from tests.service.test_second_factor import enrol, send, sign_in
+from tests.identity.test_second_factor import enrol, send, sign_in
 from tests.world import SECRETARY, WORKER, World
 
 NEW = "蓝色 拖拉机 唱歌 1987"

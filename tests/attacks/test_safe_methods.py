@@ -1,8 +1,8 @@
 """What a link, an image or a preview could trigger changes nothing."""
 
 from simulator.places import VILLAGE
-from tests.service.test_attacks import RECORDS
-from tests.service.test_rights import ask, calls, populate
+from tests.attacks.test_attacks import RECORDS
+from tests.identity.test_rights import ask, calls, populate
 from tests.world import GRID, WORKER, World
 
 KEPT = (*RECORDS, "cadre", "post", "device", "unit", "server", "tally")

@@ -30,8 +30,8 @@ from service.runtime.postgres import embedded, fresh_database, temporary_folder
 from service.tallies.recount import differences as differences_of
 from simulator.places import PASSWORD
 from sync_protocol.device import Account, Device, Store, Transport
-from sync_protocol.device.device import moment_at
 from sync_protocol.ids import household_id
+from sync_protocol.moments import moment_at
 from sync_protocol.vocabulary import DUTIES
 from tests.bench.load_generator import HOUSES, Phone, now_ms, workers
 from tests.bench.service import Service, serving

@@ -35,7 +35,7 @@ from rich.table import Table
 
 import migrations
 from service.app import utc_now
-from service.http.connections import room_for_files
+from service.http.crowding import room_for_files
 from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load as load_roster

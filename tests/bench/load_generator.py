@@ -17,8 +17,8 @@ from service.demo.notes import notes
 from service.organisation import generator
 from simulator.places import PASSWORD
 from sync_protocol.clock import make_stamp
-from sync_protocol.fields import canonical_moment
 from sync_protocol.ids import household_id, uuid7
+from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import from_ms
 from sync_protocol.vocabulary import DUTIES
 from tests.bench.wire import Answer, Line, Packed, inflated, post

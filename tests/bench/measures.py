@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from sync_protocol.fields import canonical_moment
+from sync_protocol.moments import canonical_moment
 from sync_protocol.vocabulary import DUTIES, SEVERITIES
 from tests.bench.load_generator import Phone, Unexpected, in_turn, packed, revs, workers
 from tests.bench.service import Service

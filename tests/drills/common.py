@@ -177,14 +177,14 @@ class Writer:
 
     def __init__(self, client: httpx.AsyncClient, seen: Counter[str]) -> None:
         self._client = client
-        self._token = ""
+        self.token = ""
         self.seen = seen
         self.made: list[str] = []
 
     async def sign_in(self) -> None:
         """A token."""
         form = {"grant_type": "password", "username": SECRETARY, "password": PASSWORD}
-        self._token = (await self._client.post("/v1/auth/token", data=form)).json()["access_token"]
+        self.token = (await self._client.post("/v1/auth/token", data=form)).json()["access_token"]
 
     async def raise_problem(self, pause_s: float = 0.5, tries: int = 1_000) -> bool:
         """A problem, until it is made; whether it was made within so many tries."""
@@ -193,7 +193,7 @@ class Writer:
 
     async def send(self, key: str, title: str, pause_s: float = 0.5, tries: int = 1_000) -> bool:
         """One problem under a key."""
-        headers = {"Authorization": f"Bearer {self._token}", "Idempotency-Key": key}
+        headers = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": key}
         body = {"grid": GRID, "fields": {"title": title, "duty": "emergency", "detail": text()}}
         for _ in range(tries):
             try:

@@ -12,7 +12,7 @@ import asyncpg
 import httpx
 
 from service.runtime.postgres import embedded, temporary_folder
-from sync_protocol.device.device import moment_at
+from sync_protocol.moments import moment_at
 from tests.drills.common import Report, main
 from tests.stress.test_kills import Service, a_phone, now_ms
 from tests.world import GRID

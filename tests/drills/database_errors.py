@@ -21,6 +21,7 @@ import psutil
 from service.app import create_app
 from service.kit.database_errors import FAULTS
 from service.kit.settings import Settings
+from service.runtime.write_probe import WriteProbe
 from simulator.database_proxy import GARBAGE, Failure, Moment, Proxy, proxied
 from tests.conftest import running
 from tests.drills.common import (
@@ -260,7 +261,7 @@ async def live_through(url: str, folder: Path, report: Report) -> None:
             database_url=through(service_url(url)), demo=True, data=folder, pool_size=4
         ).model_copy(update=brief)
         async with running(app := create_app(settings)) as client:
-            app.state.write_probe._every_s = 0
+            app.state.write_probe = WriteProbe(every_s=0)
             phone, writer = Phone(client, Counter(), visits=3), Writer(client, Counter())
             await sign_in([phone], [writer])
             for name, fault, wanted in CASES:

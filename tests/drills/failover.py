@@ -14,7 +14,7 @@ from pathlib import Path
 
 from service.runtime.postgres import temporary_folder
 from tests.drills.common import Report, main
-from tests.protocol.test_09_server_restored import contents
+from tests.guarantees.test_09_server_restored import contents
 from tests.stress.test_failover import COMMITTEE, Pair, write
 from tests.world import SECRETARY, WORKER, Clock, Phone
 

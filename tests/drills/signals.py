@@ -118,7 +118,7 @@ async def twice(service: SignalledService, report: Report) -> None:
         await service.ready()
         service.know_family()
         for _ in range(20):
-            if service._process.poll() is None:
+            if not service.has_ended:
                 service.send(signal.SIGTERM)
             await asyncio.sleep(0.02)
         await asyncio.to_thread(service.wait)

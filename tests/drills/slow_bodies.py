@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from statistics import median
 
-from service.http.connections import room_for_files
+from service.http.crowding import room_for_files
 from service.runtime.postgres import embedded, temporary_folder
 from tests.bench.fairness import PHONES, SETTLE_S, Crowd, at, prepared
 from tests.drills.common import WANTED_RATIO, Report, main, service_over

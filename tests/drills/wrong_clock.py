@@ -181,7 +181,7 @@ async def running(
     async def read() -> None:
         while not over.is_set():
             answer = await client.get(
-                "/v1/problems", headers={"Authorization": f"Bearer {app._token}"}
+                "/v1/problems", headers={"Authorization": f"Bearer {app.token}"}
             )
             seen[f"reading: {answer.status_code}"] += 1
             await asyncio.sleep(0.2)

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from simulator.places import PASSWORD, SUPERVISOR, VILLAGE
-from tests.service.test_openapi import EXPORTED
-from tests.service.test_rights import FAR_WORKER, populate
+from tests.identity.test_rights import FAR_WORKER, populate
+from tests.openapi.test_openapi import EXPORTED
 from tests.world import FAR_GRID, GRID, WORKER, World
 
 # `make fuzz` gives more of both.

@@ -16,7 +16,7 @@ from service.inbox.retry_held import release_overdue
 from simulator.places import SUPERVISOR, VILLAGE
 from sync_protocol.records import KINDS
 from tests.fuzz.odd_values import as_json, odd_texts, odd_values
-from tests.service.test_rights import Call, Place, calls, populate
+from tests.identity.test_rights import Call, Place, calls, populate
 from tests.world import GRID, SECRETARY, WORKER, WirePhone, World
 
 # `make fuzz` gives more.

@@ -5,29 +5,46 @@ that cannot fail proves nothing.
 import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 
 from service.http import ids
 from service.identity import rights
 from service.kit.errors import Problem
 from service.kit.outcomes import Outcome
-from service.kit.sql import Cte
-from service.sync import exchange, feed_views, pull
+from service.sync import device_state, exchange, feed_sql, feed_views, pull, pull_plan
 from service.tallies.deltas import TallyDeltas
-from service.writes import held_queries, judge, log_queries, prefetch, queries
+from service.writes import (
+    author_rules,
+    held_queries,
+    judge,
+    log_queries,
+    prefetch,
+    queries,
+    snapshot,
+    validities,
+    visit_columns,
+)
+from service.writes.interface import NewRows, Rows
+from simulator.devices import damage
 from simulator.troubles import LOST_CONNECTIONS, STALLS, TWO_SERVERS
 from sync_protocol import clock
 from sync_protocol.device import Device, Unreachable
 from sync_protocol.ids import new_uuid7
-from sync_protocol.merge import Edit
+from sync_protocol.record_state import Edit
 
-_NOTHING = Cte("nothing", "SELECT 1", ())
 
-batch: Any = importlib.import_module("service.writes.unit_of_work")
+async def _nothing(*_: Any) -> None:
+    """Writes nothing."""
+
+
+push: Any = importlib.import_module("service.sync.push")
+merged: Any = importlib.import_module("service.writes.merged")
 
 Patch = pytest.MonkeyPatch
 Break = Callable[[Patch], None]
@@ -36,7 +53,7 @@ Break = Callable[[Patch], None]
 def skip_the_counter_lock(patch: Patch) -> None:
     """Reads the heads without locking them."""
 
-    for name in ("_push_sql", "_find_sql"):
+    for name in ("push_sql", "grids_sql"):
         plain = getattr(prefetch, name)
         patch.setattr(
             prefetch,
@@ -49,24 +66,24 @@ def skip_the_counter_lock(patch: Patch) -> None:
 
 def accept_a_repeated_seq(patch: Patch) -> None:
     """Applies again what was applied before."""
-    plain = exchange.Exchanges._take
+    plain = push._readied
 
-    async def take(self: Any, connection: Any, one: Any) -> None:
-        one.state.acked = min(one.state.acked, one.request.mutations[0].seq - 1)
-        await plain(self, connection, one)
+    async def readied(connection: Any, state: Any, settings: Any) -> Any:
+        state.device.acked = min(state.device.acked, state.request.message.mutations[0].seq - 1)
+        return await plain(connection, state, settings)
 
-    patch.setattr(exchange.Exchanges, "_take", take)
+    patch.setattr(push, "_readied", readied)
 
 
 def ignore_base(patch: Patch) -> None:
     """Takes every edit for one that saw the newest state."""
-    plain = batch.merge
+    plain = merged.merge
 
     def merge(kind: Any, record: Any, edit: Edit, rev: int) -> Any:
         edit.base, edit.rebased = 2**60, False
         return plain(kind, record, edit, rev)
 
-    patch.setattr(batch, "merge", merge)
+    patch.setattr(merged, "merge", merge)
 
 
 def do_not_correct_clocks(patch: Patch) -> None:
@@ -76,29 +93,31 @@ def do_not_correct_clocks(patch: Patch) -> None:
 
 def drop_held(patch: Patch) -> None:
     """Throws away what cannot be applied."""
-
-    async def nothing(*_: Any) -> None:
-        return None
-
-    patch.setattr(held_queries, "write_held", nothing)
+    patch.setattr(held_queries, "write_held", _nothing)
 
 
 def drop_conflicts(patch: Patch) -> None:
     """Throws away what lost."""
 
-    patch.setattr(queries, "insert_conflicts", lambda *_: _NOTHING)
+    patch.setattr(queries, "insert_conflicts", _nothing)
 
 
 def never_echo(patch: Patch) -> None:
     """Never sends a device what became of its own merged or corrected records."""
-    for module, name in ((batch.records, "columns_of"), (batch, "_columns_of")):
-        plain = getattr(module, name)
+    plain = merged.records.columns_of
 
-        def silent(*given: Any, plain: Any = plain) -> Any:
-            columns = plain(*given)
-            return columns | {"echo": [False] * len(columns["id"])}
+    def columns_of(*given: Any) -> Any:
+        columns = plain(*given)
+        return columns | {"echo": [False] * len(columns["id"])}
 
-        patch.setattr(module, name, silent)
+    patch.setattr(merged.records, "columns_of", columns_of)
+    plain_rows = visit_columns.TakenVisits.rows
+
+    def rows(self: Any, cipher: Any) -> Any:
+        [(kind, columns)] = plain_rows(self, cipher).new
+        return Rows([NewRows(kind, {**columns, "echo": [False] * len(columns["id"])})])
+
+    patch.setattr(visit_columns.TakenVisits, "rows", rows)
 
 
 def run_the_cursor_ahead(patch: Patch) -> None:
@@ -113,14 +132,14 @@ def run_the_cursor_ahead(patch: Patch) -> None:
 
 def keep_dropped_grids(patch: Patch) -> None:
     """Never names the grids that left a scope."""
-    plain = pull.PullPlan.to_page
+    plain = pull_plan.PullPlan.to_page
 
     def end(*args: Any, **named: Any) -> Any:
         page = plain(*args, **named)
         page.dropped = []
         return page
 
-    patch.setattr(pull.PullPlan, "to_page", end)
+    patch.setattr(pull_plan.PullPlan, "to_page", end)
 
 
 def never_take_credit_back(patch: Patch) -> None:
@@ -140,17 +159,17 @@ def keep_the_epoch(patch: Patch) -> None:
     async def never(*_: Any) -> bool:
         return False
 
-    patch.setattr(exchange, "_is_ahead", never)
+    patch.setattr(device_state, "_is_ahead", never)
 
 
 def judge_rights_at_the_sync(patch: Patch) -> None:
     """Asks whether a cadre may write now, not whether the cadre might then."""
     plain = rights.writing_posts
 
-    def writing_posts(posts: Any, kind: str, grid: str) -> Any:
-        return plain([post for post in posts if post.valid_to is None], kind, grid)
+    def writing_posts(posts: Any, *asked: Any) -> Any:
+        return plain([post for post in posts if post.valid_to is None], *asked)
 
-    patch.setattr(judge, "writing_posts", writing_posts)
+    patch.setattr(validities, "writing_posts", writing_posts)
 
 
 def take_forked_devices_for_honest(patch: Patch) -> None:
@@ -170,32 +189,32 @@ def trust_new_visits(patch: Patch) -> None:
 def forget_departures(patch: Patch) -> None:
     """Does not tell a grid that a record has left it."""
 
-    patch.setattr(queries, "insert_moves", lambda *_: _NOTHING)
+    patch.setattr(queries, "insert_moves", _nothing)
 
 
 def _without_caches(patch: Patch) -> None:
     """The statements of the feed are made anew."""
-    for name in ("_feed_sql", "_count_sql", "_copies_sql"):
+    for name in ("feed_sql", "count_sql", "copies_sql"):
         patch.setattr(pull, name, getattr(pull, name).__wrapped__)
 
 
 def show_supervisors_every_field(patch: Patch) -> None:
     """Gives every phone the personal fields and exact places."""
     _without_caches(patch)
-    patch.setattr(pull, "absent_on_devices", lambda *_: frozenset())
-    patch.setattr(pull, "goes_to_devices", lambda *_: True)
+    patch.setattr(feed_sql, "absent_on_devices", lambda *_: frozenset())
+    patch.setattr(feed_sql, "goes_to_devices", lambda *_: True)
 
 
 def show_contact_members_every_record(patch: Patch) -> None:
     """Gives whom a part is shown the whole grid."""
     _without_caches(patch)
-    plain = pull.shown_in
-    patch.setattr(pull, "shown_in", lambda *given: f"({plain(*given)} OR true)")
+    plain = feed_sql.shown_in
+    patch.setattr(feed_sql, "shown_in", lambda *given: f"({plain(*given)} OR true)")
 
 
 def forget_assignments(patch: Patch) -> None:
     """Does not show a problem where it was assigned."""
-    patch.setattr(prefetch.Snapshot, "assigned_to", lambda *_: {})
+    patch.setattr(snapshot.Snapshot, "assigned_to", lambda *_: {})
 
 
 def keep_what_a_former_view_showed(patch: Patch) -> None:
@@ -211,7 +230,7 @@ def keep_what_a_former_view_showed(patch: Patch) -> None:
 
 def believe_every_late_stamp(patch: Patch) -> None:
     """Applies what comes long after a post's end."""
-    patch.setattr(judge.Judge, "_is_timely", lambda *_: True)
+    patch.setattr(author_rules.AuthorRules, "_is_timely", lambda *_: True)
 
 
 async def _set_acknowledged(exchanges: Any, acknowledged: Sequence[tuple[str, int]]) -> None:
@@ -225,7 +244,7 @@ def acknowledge_what_a_limit_kept_out(patch: Patch) -> None:
     """
     plain = exchange.Exchanges._push
 
-    async def push(self: Any, exchanges: Any) -> None:
+    async def go_on(self: Any, exchanges: Any) -> None:
         try:
             await plain(self, exchanges)
         except Problem as problem:
@@ -233,17 +252,20 @@ def acknowledge_what_a_limit_kept_out(patch: Patch) -> None:
                 problem.__cause__, (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
             ):
                 raise
-            await self._stand(exchanges)
+            await self._read_only(exchanges)
             for one in exchanges:
-                one.acked = max(one.acked, one.request.mutations[-1].seq)
-            await _set_acknowledged(self, [(one.device, one.acked) for one in exchanges])
+                acked = max(one.result.acked, one.request.message.mutations[-1].seq)
+                one.result = msgspec.structs.replace(one.result, acked=acked)
+            await _set_acknowledged(
+                self, [(one.request.device, one.result.acked) for one in exchanges]
+            )
 
-    patch.setattr(exchange.Exchanges, "_push", push)
+    patch.setattr(exchange.Exchanges, "_push", go_on)
 
 
 def drop_what_may_not_be_kept(patch: Patch) -> None:
     """A phone that is told that it is not known whether a push was taken in throws it away."""
-    plain = Device._exchange_once
+    plain = Device.exchange_once
     send = httpx.AsyncClient.request
     is_unknown = False
 
@@ -262,30 +284,39 @@ def drop_what_may_not_be_kept(patch: Patch) -> None:
         except Unreachable:
             if is_unknown:
                 is_unknown = False
-                self.store._db.execute("DELETE FROM outbox WHERE seq > ?", (self.store.acked,))
+                damage(self.store.path, "DELETE FROM outbox WHERE seq > ?", self.store.acked)
             raise
 
     patch.setattr(httpx.AsyncClient, "request", request)
-    patch.setattr(Device, "_exchange_once", exchange_once)
+    patch.setattr(Device, "exchange_once", exchange_once)
 
 
 def forget_the_number_after_a_lost_commit(patch: Patch) -> None:
     """Says that it is not known what became of a push, and puts the acknowledged number back to
     where it was before.
     """
-    plain = exchange.Exchanges._push
+    plain, plain_read = exchange.Exchanges._push, push.read_states
+    before: dict[str, int] = {}
 
-    async def push(self: Any, exchanges: Any) -> None:
+    async def read_states(*given: Any) -> Any:
+        states = await plain_read(*given)
+        before.update((state.request.device, state.device.acked) for state in states)
+        return states
+
+    async def put_back(self: Any, exchanges: Any) -> None:
+        devices = [one.request.device for one in exchanges]
+        for device in devices:
+            before.pop(device, None)
         try:
             await plain(self, exchanges)
         except Problem as problem:
             if isinstance(problem.__cause__, asyncpg.ConnectionDoesNotExistError):
-                await _set_acknowledged(
-                    self, [(one.device, one.state.acked) for one in exchanges if one.look.devices]
-                )
+                known = [(device, before[device]) for device in devices if device in before]
+                await _set_acknowledged(self, known)
             raise
 
-    patch.setattr(exchange.Exchanges, "_push", push)
+    patch.setattr(push, "read_states", read_states)
+    patch.setattr(exchange.Exchanges, "_push", put_back)
 
 
 def make_ids_without_the_key(patch: Patch) -> None:
@@ -305,12 +336,21 @@ def keep_acknowledged_numbers_in_the_process(patch: Patch) -> None:
     """Looks a device's acknowledged number up once, and then keeps it in the process; not beyond a
     push that failed, nor while another of the device is under way.
     """
-    plain, answer = exchange.Exchanges._take, exchange.Exchanges.answer
+    plain, answer = push._readied, exchange.Exchanges.answer
+    plain_push = exchange.Exchanges._push
+    process: ContextVar[Any] = ContextVar("process")
 
-    async def take(self: Any, connection: Any, one: Any) -> None:
-        one.state.acked = vars(self)["kept"].get(one.device, one.state.acked)
-        await plain(self, connection, one)
-        vars(self)["taken"][one.device] = one.acked
+    async def in_process(self: Any, exchanges: Any) -> None:
+        process.set(self)
+        await plain_push(self, exchanges)
+
+    async def readied(connection: Any, state: Any, settings: Any) -> Any:
+        device, of_process = state.request.device, vars(process.get())
+        state.device.acked = of_process["kept"].get(device, state.device.acked)
+        found = await plain(connection, state, settings)
+        if not isinstance(found, Problem):
+            of_process["taken"][device] = found.acked
+        return found
 
     async def keep(self: Any, caller: Any, request: Any, now: Any) -> bytes:
         kept, taken, under_way = (
@@ -330,7 +370,8 @@ def keep_acknowledged_numbers_in_the_process(patch: Patch) -> None:
             kept[caller.device] = max(kept[caller.device], taken[caller.device])
         return done
 
-    patch.setattr(exchange.Exchanges, "_take", take)
+    patch.setattr(push, "_readied", readied)
+    patch.setattr(exchange.Exchanges, "_push", in_process)
     patch.setattr(exchange.Exchanges, "answer", keep)
 
 

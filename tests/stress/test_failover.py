@@ -16,17 +16,17 @@ from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import (
     SUPERUSER,
-    _Programs,
     as_role,
     database_of,
     embedded,
     fresh_database,
     temporary_folder,
 )
+from service.runtime.postgres_programs import Programs
 from service.runtime.system_user import reachable_data
 from simulator.places import NOW, PASSWORD
 from simulator.throwaway import CHEAP, ROLES, TEST_CONFIG
-from tests.protocol.test_09_server_restored import AT, Restorable, contents
+from tests.guarantees.test_09_server_restored import AT, Restorable, contents
 from tests.stress.test_signals import postgres_of
 from tests.world import GRID, SECRETARY, WORKER, Clock, Phone
 
@@ -58,7 +58,7 @@ class Pair:
         await self._start_replica()
 
     def _copy(self) -> None:
-        programs = _Programs()
+        programs = Programs()
         data = self._folder / "replica" / "postgres"
         data.parent.mkdir(mode=0o711)
         data = reachable_data(programs.user, data) if programs.user else data

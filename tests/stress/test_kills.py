@@ -29,8 +29,8 @@ from service.tallies.recount import differences
 from simulator.places import PASSWORD
 from sync_protocol.clock import make_stamp
 from sync_protocol.device import Account, Device, Store, Transport
-from sync_protocol.device.device import moment_at
 from sync_protocol.ids import household_id, uuid7
+from sync_protocol.moments import moment_at
 from sync_protocol.periods import from_ms
 from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER
 
@@ -94,6 +94,16 @@ class Service:
             stderr=self._log,
         )
 
+    @property
+    def pid(self) -> int:
+        """The first process."""
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the first process has ended."""
+        return self._process.poll() is not None
+
     def stop(self) -> None:
         """Ends them in order."""
         self._process.send_signal(signal.SIGINT)
@@ -104,7 +114,7 @@ class Service:
         """Kills one of the service processes."""
         workers = [
             child
-            for child in psutil.Process(self._process.pid).children()
+            for child in psutil.Process(self.pid).children()
             if "spawn_main" in " ".join(child.cmdline())
         ]
         rng.choice(workers).kill()
@@ -123,7 +133,7 @@ class Service:
                         return
                 except httpx.HTTPError:
                     pass
-                assert self._process.poll() is None, (self.folder / "serve.log").read_text()[-3000:]
+                assert not self.has_ended, (self.folder / "serve.log").read_text()[-3000:]
                 await asyncio.sleep(0.1)
         raise AssertionError("the service did not get ready")
 

@@ -18,7 +18,7 @@ PHONES = 32
 
 def sockets(service: Service, status: str) -> list[int]:
     """How many sockets of the service's port each of its processes has in a state."""
-    children = psutil.Process(service._process.pid).children()
+    children = psutil.Process(service.pid).children()
     workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
     held = [
         [item for item in worker.net_connections("tcp") if item.status == status and item.laddr]

@@ -39,11 +39,6 @@ class SignalledService(Service):
         self._env["TMPDIR"] = str(temporary)
         self._family: set[psutil.Process] = set()
 
-    @property
-    def pid(self) -> int:
-        """The first process."""
-        return self._process.pid
-
     def know_family(self) -> None:
         """Keeps which processes belong to the service and its PostgreSQL now."""
         self._family.update(
@@ -65,7 +60,7 @@ class SignalledService(Service):
         for process in {*self._family, *postgres_of(self.folder)}:
             if process.is_running():
                 process.kill()
-        if self._process.poll() is None:
+        if not self.has_ended:
             self._process.kill()
             self._process.wait(LONGEST_S)
         self._log.close()
@@ -200,7 +195,7 @@ async def test_who_sends_a_second_signal_does_not_keep_the_database_from_stoppin
         service.send(signal.SIGTERM)
         for _ in range(20):
             await asyncio.sleep(0.02)
-            if service._process.poll() is None:
+            if not service.has_ended:
                 service.send(again)
         service.wait()
         service.assert_nothing_is_left()
@@ -252,7 +247,7 @@ async def test_a_signal_while_the_service_starts_leaves_nothing_and_data_that_ca
     try:
         deadline = time.monotonic() + LONGEST_S
         while not moment(data_folder):
-            assert service._process.poll() is None, "the service ended before"
+            assert not service.has_ended, "the service ended before"
             assert time.monotonic() < deadline
             await asyncio.sleep(0.001)
         status = service.ended_by(number)
@@ -279,7 +274,7 @@ async def test_an_ignored_hang_up_stays_ignored(used_folder: Path, temporary: Pa
                 worker.send_signal(signal.SIGHUP)
             service.send(signal.SIGHUP)
             await asyncio.sleep(1.5)  # twice as long as the first process looks for signals
-            assert service._process.poll() is None
+            assert not service.has_ended
             await service.ready()
             service.send(signal.SIGTERM)
             assert service.wait() == 0

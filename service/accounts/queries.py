@@ -1,0 +1,33 @@
+"""The SQL of accounts: who has no password yet."""
+
+from datetime import datetime
+
+from service.kit.conditions import Subtree
+from service.kit.database import Connection, Row
+
+
+async def without_password(
+    connection: Connection, subtree: Subtree, now: datetime, after: tuple[str, str], limit: int
+) -> list[Row]:
+    """People with a post at present in a unit or below and without a password, each with one post,
+    in order of its unit; who was erased is left out.
+    """
+    return await connection.fetch(
+        f"""
+        SELECT * FROM (
+            SELECT DISTINCT ON (c.staff_code) c.staff_code, c.name, p.role, p.unit,
+                u.name AS unit_name
+            FROM cadre c JOIN post p USING (staff_code) LEFT JOIN unit u ON u.code = p.unit
+            WHERE c.password IS NULL AND {subtree.under("p.unit")}
+                AND p.role <> 'app_client'
+                AND p.valid_from <= $2 AND (p.valid_to IS NULL OR p.valid_to > $2)
+                AND NOT EXISTS (SELECT FROM erasure e WHERE e.kind = 'cadre'
+                    AND e.subject = c.staff_code)
+            ORDER BY c.staff_code, p.unit
+        ) AS w WHERE (unit, staff_code) > ($3, $4) ORDER BY unit, staff_code LIMIT $5
+        """,
+        subtree.code,
+        now,
+        *after,
+        limit,
+    )

@@ -1,0 +1,110 @@
+"""What the tallies are, said once more in SQL over whole tables: `gridloop check` compares it with
+the rule of `credit`.
+"""
+
+from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
+from sync_protocol.vocabulary import DUTIES
+
+_DAY = "({0} AT TIME ZONE 'Asia/Shanghai')::date"
+_SPANS = "unnest(ARRAY[to_char({0}, 'IYYY\"-W\"IW'), to_char({0}, 'YYYY-MM')])"
+_LATE = """({0} >= (CASE WHEN s.span LIKE '%W%' THEN to_date(s.span, 'IYYY"-W"IW') + 7
+            ELSE (to_date(s.span, 'YYYY-MM') + interval '1 month')::date END)::timestamp
+             AT TIME ZONE 'Asia/Shanghai')"""
+_VISITS = f"""
+    SELECT grid, created_by AS cadre, household_id, received_at, duties,
+           {_DAY.format("visited_at")} AS day,
+           {_DAY.format("to_timestamp((stamp >> 16) / 1000.0)")} AS written FROM visit
+           WHERE NOT deleted
+"""
+_WORK = f"""
+    SELECT grid, raised_by AS cadre, {_DAY.format("raised_at")} AS day, duty, received_at,
+           1 AS raised, 0 AS resolved
+    FROM case_file WHERE state NOT IN ('rejected', 'joined')
+    UNION ALL
+    SELECT grid, resolved_by, {_DAY.format("resolved_at")}, duty, NULL, 0, 1
+    FROM case_file WHERE state NOT IN ('rejected', 'joined') AND resolved_at IS NOT NULL
+"""
+_CLOSED = f"greatest({_DAY.format('resolved_at')}, {_DAY.format('raised_at')})"
+_LAPSED = "due < coalesce(resolved_at, 'infinity')"
+_TURNS = f"""
+    SELECT grid, severity, {_DAY.format("raised_at")} AS day, 1 AS raised, 0 AS closed, 0 AS lapsed,
+           0 AS cleared
+    FROM case_file WHERE state NOT IN ('rejected', 'joined')
+    UNION ALL
+    SELECT grid, severity, {_CLOSED}, 0, 1, 0, ({_LAPSED})::int
+    FROM case_file WHERE state NOT IN ('rejected', 'joined') AND resolved_at IS NOT NULL
+    UNION ALL
+    SELECT grid, severity, greatest({_DAY.format("due")}, {_DAY.format("raised_at")}), 0, 0, 1, 0
+    FROM case_file WHERE state NOT IN ('rejected', 'joined') AND {_LAPSED}
+"""
+_ON_DAY = "count(*) FILTER (WHERE extract(isodow FROM day) = {}{})"
+_ON_DAYS = ", ".join(_ON_DAY.format(day, "") for day in range(1, 8))
+_WRITTEN_ON_DAYS = ", ".join(_ON_DAY.format(day, " AND written = day") for day in range(1, 8))
+_BY_DUTY = ", ".join(
+    f"coalesce(sum({name}) FILTER (WHERE '{duty}' = ANY (duties)), 0)"
+    for duty in DUTIES
+    for name in WORK_COUNTS
+)
+TALLIES = {
+    "tally": f"""
+        INSERT INTO tally (day, grid, cadre, visits, raised, resolved)
+        SELECT day, grid, cadre, sum(visits), sum(raised), sum(resolved) FROM (
+            SELECT day, grid, cadre, 1 AS visits, 0 AS raised, 0 AS resolved FROM ({_VISITS}) AS v
+            UNION ALL SELECT day, grid, cadre, 0, raised, resolved FROM ({_WORK}) AS w) AS every
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """,
+    "week_tally": f"""
+        INSERT INTO week_tally (week, grid, {", ".join(WEEK_DAYS)})
+        SELECT to_char(day, 'IYYY"-W"IW'), grid,
+               {_ON_DAYS},
+               {_WRITTEN_ON_DAYS}
+        FROM ({_VISITS}) AS v GROUP BY 1, 2 ORDER BY 1, 2
+    """,
+    "case_tally": f"""
+        INSERT INTO case_tally (every, span, village, severity, raised, closed, lapsed, cleared)
+        SELECT CASE WHEN s.span = '' THEN '' WHEN s.span LIKE '%W%' THEN 'week'
+            ELSE 'month' END, s.span, left(grid, 12), severity,
+               sum(raised), sum(closed), sum(lapsed), sum(cleared)
+        FROM ({_TURNS}) AS w, LATERAL (SELECT '' AS span UNION ALL SELECT {_SPANS.format("w.day")})
+            AS s
+        GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    """,
+    "cadre_tally": f"""
+        INSERT INTO cadre_tally (span, village, cadre, visits, raised, resolved)
+        SELECT s.span, left(grid, 12), cadre, sum(visits), sum(raised), sum(resolved)
+        FROM tally t, LATERAL (SELECT {_SPANS.format("t.day")} AS span
+            UNION ALL SELECT to_char(t.day, 'YYYY-"Q"Q')) AS s
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """,
+    "visited_household": f"""
+        INSERT INTO visited_household (household, span, grid)
+        SELECT DISTINCT household_id, s.span, grid
+            FROM ({_VISITS}) AS v, LATERAL (SELECT {_SPANS.format("v.day")} AS span) AS s
+        WHERE household_id IS NOT NULL ORDER BY 1, 2, 3
+    """,
+    "grid_tally": f"""
+        INSERT INTO grid_tally (span, grid, visits, raised, resolved, late, households, contacts,
+            {", ".join(DUTY_COUNTS)})
+        SELECT span, grid, sum(visits), sum(raised), sum(resolved), sum(late), sum(households),
+               sum(contacts),
+               {_BY_DUTY}
+        FROM (
+            SELECT s.span, grid, 1 AS visits, 0 AS raised, 0 AS resolved,
+                   ({_LATE.format("received_at")})::int AS late,
+                   0 AS households, 0 AS contacts, duties
+            FROM ({_VISITS}) AS v, LATERAL (SELECT {_SPANS.format("v.day")} AS span) AS s
+            UNION ALL
+            SELECT s.span, grid, 0, raised, resolved,
+                   (raised = 1 AND {_LATE.format("received_at")})::int, 0, 0, ARRAY[duty]
+            FROM ({_WORK}) AS w, LATERAL (SELECT {_SPANS.format("w.day")} AS span) AS s
+            UNION ALL
+            SELECT v.span, v.grid, 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int, NULL
+            FROM visited_household v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted)
+                AS every
+        GROUP BY 1, 2 ORDER BY 1, 2
+    """,
+    "household_tally": """
+        INSERT INTO household_tally (grid, households, contacts)
+        SELECT grid, count(*), count(contact_member) FROM household WHERE NOT deleted GROUP BY 1
+    """,
+}

@@ -1,0 +1,179 @@
+"""Takes files in: finds their sheets and headers, cleans their cells, and spools their rows."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from service.imports import keys
+from service.imports.cells import CLEARS, Wrong, is_masked, level, text_in
+from service.imports.columns import EXAMPLE, SHEETS, Column, Layout, layout_of, sheet_called
+from service.imports.faults import Faults, Where
+from service.imports.spool import Row, Spool
+from service.imports.tables import Cell, FileUnreadable, Part, RowRead, SheetBegins
+from service.imports.units import Scheme
+from service.runtime.yielding import let_others_run
+
+# Rows above the headers: a title, the unit, the day.
+_HEADER_WITHIN = 10
+_MASKABLE = frozenset({"phone", "address"})
+Progress = Callable[[str, int, int], None]
+
+
+class Told(msgspec.Struct):
+    """What is told of a sheet: which of ours it is, how many rows it has, and which of its columns
+    are not known and were passed over. `sheet` is empty for one that is none of ours.
+    """
+
+    file: str
+    title: str
+    sheet: str
+    rows: int = 0
+    ignored: list[str] = []
+    examples: int = 0
+
+
+class _Reading:
+    """A sheet that is being read."""
+
+    def __init__(self, where: Where, called: str | None, hidden: bool) -> None:
+        self.where = where
+        self.called = called
+        self.hidden = hidden
+        self.layout: Layout | None = None
+        self.looked_at = 0
+        self.last_row = 0
+        self.told = Told(where.file, where.sheet, "")
+
+
+class Intake:
+    """Takes in the files of an import, one after another."""
+
+    def __init__(self, spool: Spool, scheme: Scheme, faults: Faults, max_rows: int) -> None:
+        self._spool = spool
+        self._scheme = scheme
+        self._faults = faults
+        self._left = max_rows
+        self._max_rows = max_rows
+        self.told: list[Told] = []
+        # People that rows name, so that they can be asked for together.
+        self.named: set[str] = set()
+        # Whether a household's row does not say where it belongs: then nobody knows who is missing.
+        self.lost_rows = False
+
+    def finish(self) -> None:
+        """All files are taken in."""
+        self._spool.finish()
+
+    async def take(self, file: str, parts: AsyncIterator[Sequence[Part]]) -> None:
+        """Takes in a file."""
+        reading: _Reading | None = None
+        found = 0
+        async for some in parts:
+            for part in some:
+                match part:
+                    case SheetBegins():
+                        found += self._end(reading)
+                        called = sheet_called(part.name or file)
+                        reading = _Reading(Where(file, part.name), called, part.hidden)
+                    case RowRead() if reading is not None:
+                        self._row(reading, part)
+                    case FileUnreadable():
+                        self._faults.add(Where(file, ""), part.why)
+                        found += 1
+            await let_others_run(len(some) + 1)
+        found += self._end(reading)
+        if not found:
+            self._faults.add(Where(file, ""), "file-empty")
+
+    def _end(self, reading: _Reading | None) -> int:
+        """A sheet has ended; whether it was one of ours, or should have been."""
+        if reading is None or reading.hidden:
+            return 0
+        self.told.append(reading.told)
+        if reading.layout is None and reading.called is not None and reading.looked_at > 1:
+            self._faults.add(reading.where, "sheet-without-headers")
+            return 1
+        return reading.layout is not None
+
+    def _row(self, reading: _Reading, row: RowRead) -> None:
+        if reading.hidden:
+            return
+        if reading.layout is None:
+            if reading.looked_at < _HEADER_WITHIN:
+                reading.looked_at += 1
+                self._headers(reading, row)
+            return
+        if reading.layout.missing:
+            return
+        cells = row.cells
+        first = next((text for cell in cells if (text := str(cell or "").strip())), "")
+        if first.startswith(EXAMPLE):
+            reading.told.examples += 1
+            return
+        if self._left <= 0:
+            if self._left == 0:
+                where = reading.where._replace(row=row.number)
+                self._faults.add(where, "rows-too-many", max=self._max_rows)
+                self._left = -1
+            return
+        self._left -= 1
+        reading.told.rows += 1
+        self._take_row(reading, reading.layout, row)
+
+    def _headers(self, reading: _Reading, row: RowRead) -> None:
+        layout = layout_of(row.cells, reading.called)
+        if layout is None:
+            return
+        reading.layout = layout
+        reading.told.sheet = layout.sheet
+        reading.told.ignored = [*layout.ignored]
+        where = reading.where._replace(row=row.number)
+        for title in layout.twice:
+            self._faults.add(where, "column-twice", title, header=title)
+        for column in layout.missing:
+            self._faults.add(where, "column-missing", column.header.zh, header=column.header.zh)
+
+    def _take_row(self, reading: _Reading, layout: Layout, read: RowRead) -> None:
+        where = reading.where._replace(row=read.number)
+        row = Row(where.file, where.sheet, where.row, {})
+        for column in SHEETS[layout.sheet].columns:
+            place = layout.columns.get(column.name)
+            cell: Cell = (
+                read.cells[place] if place is not None and place < len(read.cells) else None
+            )
+            self._take_cell(row, where, column, cell)
+        sheet, values = layout.sheet, row.values
+        self.named.update(
+            values[name]
+            for name in ("staff_code", "contact_member", "lead_member")
+            if values.get(name)
+        )
+        grid = values.get("grid", "")
+        number = None
+        if sheet == "households":
+            self.lost_rows = self.lost_rows or not grid
+            if values.get("household_no"):
+                number = keys.of_number(values["household_no"]).digest
+        self._spool.add(sheet, row, self._scheme.village_of(grid), grid, number)
+
+    def _take_cell(self, row: Row, where: Where, column: Column, cell: Cell) -> None:
+        text = ""
+        try:
+            text = text_in(cell)
+            if not text or text in CLEARS:
+                if column.required:
+                    raise Wrong("value-missing")
+                if text:
+                    row.values[column.name] = None
+                return
+            if column.name in _MASKABLE and is_masked(text):
+                row.masked[column.name] = text
+                return
+            value: Any = column.clean(text)
+            if column.name == "level":
+                value = level(text, self._scheme.labels)
+            row.values[column.name] = value
+        except Wrong as wrong:
+            row.bad = True
+            self._faults.wrong(where, column, text, wrong)

@@ -1,0 +1,75 @@
+"""What is told of an import: how many of each sheet are new, changed, left alone or ended, what is
+wrong, and what was passed over.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from service.imports.checking import Tally
+from service.imports.faults import Fault
+from service.imports.intake import Told
+
+
+class State(StrEnum):
+    """How far an import has come."""
+
+    WAITING = "waiting"
+    CHECKING = "checking"
+    CHECKED = "checked"  # a dry run has ended
+    REFUSED = "refused"  # something is wrong, and nothing was written
+    APPLYING = "applying"
+    DONE = "done"
+    FAILED = "failed"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    PARTLY_UNDONE = "partly-undone"
+
+
+class Item(msgspec.Struct):
+    """Something that changes: in which sheet, what becomes of it, its code, and which fields; no
+    personal values.
+    """
+
+    sheet: str
+    what: str
+    key: str
+    row: int
+    fields: list[str]
+
+
+class Left(msgspec.Struct):
+    """What could not be undone, and why: a text as `sync_protocol.texts.stored` keeps it."""
+
+    kind: str
+    key: str
+    grid: str
+    why: str
+
+
+class Report(msgspec.Struct):
+    """The report. `sheets`: by name; `faults`: the first of them; `kinds`: of each kind how many;
+    `items`: the first changes; `undone`, `undone_by`, `left`: what came of taking it back, by whom.
+    """
+
+    sheets: dict[str, Tally] = {}
+    told: list[Told] = []
+    faults: list[Fault] = []
+    kinds: dict[str, int] = {}
+    items: list[Item] = []
+    undone: int = 0
+    undone_by: str = ""
+    left: list[Left] = []
+
+    @property
+    def fault_count(self) -> int:
+        """How many faults there are, also those that are not listed."""
+        return sum(self.kinds.values())
+
+    def dump(self) -> str:
+        """As it is kept."""
+        return msgspec.json.encode(self).decode()
+
+
+MAX_ITEMS = 500
+load = msgspec.json.Decoder(Report).decode

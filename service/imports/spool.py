@@ -1,0 +1,130 @@
+"""The rows of an import on their way from files to the database: read once, in the order of files,
+and taken again village by village.
+
+They lie in a temporary file, encrypted by a key that only this process has, so that memory does not
+grow with the number of households and nothing personal is left on the disk.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_AT_ONCE = 500
+
+
+class Row(msgspec.Struct, array_like=True):
+    """A row of a sheet: where it stands (file, sheet as called there, row), and its cleaned values.
+
+    `masked`: what stood in columns where it is only what somebody was shown of a value. `bad`:
+    something is wrong with it already.
+    """
+
+    file: str
+    sheet: str
+    number: int
+    values: dict[str, Any]
+    masked: dict[str, str] = {}
+    bad: bool = False
+
+    @property
+    def where(self) -> tuple[str, str, int]:
+        """Where it stands."""
+        return self.file, self.sheet, self.number
+
+
+class Spool:
+    """Rows by sheet and place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = sqlite3.connect(folder / "rows.sqlite3", isolation_level=None)
+        self._file.execute("PRAGMA journal_mode = OFF")
+        self._file.execute("PRAGMA synchronous = OFF")
+        self._file.execute("PRAGMA cache_size = -8000")
+        self._file.execute(
+            "CREATE TABLE row (seq INTEGER PRIMARY KEY, sheet TEXT NOT NULL, village TEXT NOT NULL,"
+            " grid TEXT NOT NULL, number BLOB, body BLOB NOT NULL)"
+        )
+        self._cipher = AESGCM(os.urandom(32))
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder(Row).decode
+        self._seq = 0
+        self._waiting: list[tuple[Any, ...]] = []
+
+    def close(self) -> None:
+        """Lets the file go."""
+        self._file.close()
+
+    def add(
+        self, sheet: str, row: Row, village: str = "", grid: str = "", number: bytes | None = None
+    ) -> None:
+        """Adds a row. `number`: a digest of what must be unique in all files."""
+        self._seq += 1
+        nonce = self._seq.to_bytes(12, "big")
+        body = self._cipher.encrypt(nonce, self._encode(row), None)
+        self._waiting.append((self._seq, sheet, village, grid, number, body))
+        if len(self._waiting) >= _AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._file.execute("BEGIN")
+            self._file.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?)", self._waiting)
+            self._file.execute("COMMIT")
+            self._waiting = []
+
+    def finish(self) -> None:
+        """All rows are there."""
+        self._flush()
+        self._file.execute("CREATE INDEX place ON row (sheet, village, grid, seq)")
+        self._file.execute("CREATE INDEX number ON row (number) WHERE number IS NOT NULL")
+
+    def count(self, sheet: str) -> int:
+        """How many rows a sheet has."""
+        [count] = self._file.execute(
+            "SELECT count(*) FROM row WHERE sheet = ?", (sheet,)
+        ).fetchone()
+        return int(count)
+
+    def villages(self, sheet: str) -> list[tuple[str, int]]:
+        """The villages of a sheet's rows, in order, each with how many."""
+        return self._file.execute(
+            "SELECT village, count(*) FROM row WHERE sheet = ? GROUP BY village ORDER BY village",
+            (sheet,),
+        ).fetchall()
+
+    def rows(self, sheet: str, village: str | None = None) -> Iterator[tuple[int, Row]]:
+        """The rows of a sheet, of one village if that is given, in order of grid and place in the
+        file; each with its own number.
+        """
+        if village is None:
+            found = self._file.execute(
+                "SELECT seq, body FROM row WHERE sheet = ? ORDER BY seq", (sheet,)
+            )
+        else:
+            found = self._file.execute(
+                "SELECT seq, body FROM row WHERE sheet = ? AND village = ? ORDER BY grid, seq",
+                (sheet, village),
+            )
+        for seq, body in found:
+            yield seq, self._decode(self._cipher.decrypt(seq.to_bytes(12, "big"), body, None))
+
+    def repeated(self) -> dict[int, tuple[str, str, int]]:
+        """The rows whose number another row has before them, each with where that one stands."""
+        firsts: dict[int, int] = dict(
+            self._file.execute(
+                "SELECT r.seq, f.seq FROM row r JOIN (SELECT number, min(seq) AS seq FROM row"
+                " WHERE number IS NOT NULL GROUP BY number HAVING count(*) > 1) f"
+                " ON f.number = r.number WHERE r.seq > f.seq"
+            ).fetchall()
+        )
+        found = {}
+        for seq, first in firsts.items():
+            [body] = self._file.execute("SELECT body FROM row WHERE seq = ?", (first,)).fetchone()
+            row = self._decode(self._cipher.decrypt(first.to_bytes(12, "big"), body, None))
+            found[seq] = row.where
+        return found

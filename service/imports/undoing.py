@@ -1,0 +1,264 @@
+"""Takes an import back, as far as nobody has edited since what it did; the rest is left and listed
+with the reason.
+
+Households go through the one write path as mutations of who undoes it. Each transaction takes away
+the effects that it undid, so that a process which was killed is followed by another that goes on.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from service.imports import checking, queries
+from service.imports.places import effect_place
+from service.imports.report import MAX_ITEMS, Left, State
+from service.kit.database import Connection, Row
+from service.kit.encrypted_values import cadre_phone
+from service.kit.encryption import FieldCipher
+from service.kit.encryption_queries import cipher_of
+from service.records.queries import Stored
+from service.records.queries import load as load_records
+from sync_protocol.messages import Mutation
+from sync_protocol.records import HOUSEHOLD
+from sync_protocol.texts import Text, stored
+
+if TYPE_CHECKING:
+    from service.imports.runs import Run
+
+_AT_ONCE = 250
+EDITED = Text("Somebody has edited it since.")
+IN_USE = Text("Visits, problems or other records belong to it since.")
+WORKED = Text("The person has worked with it since.")
+GONE = Text("It is not there any more.")
+UNREADABLE = Text("What it was before cannot be decrypted.")
+
+# What was undone (keys), and why the rest was left, by key.
+_Outcome = tuple[list[str], dict[str, Text]]
+_Step = Callable[["Run", Connection, FieldCipher, Sequence[Row]], Awaitable[_Outcome]]
+
+
+async def undo(run: "Run") -> None:
+    """Takes an import back, households first, units at last."""
+    async with run.database.reading() as connection:
+        total = await queries.count_effects(connection, run.id)
+    done = 0
+    for kind, step in _STEPS:
+        after = ("", "")
+        while True:
+
+            async def one(
+                kind: str = kind, step: _Step = step, after: tuple[str, str] = after
+            ) -> tuple[int, tuple[str, str] | None]:
+                async with run.database.transaction() as connection:
+                    rows = await queries.effects(connection, run.id, kind, after, _AT_ONCE)
+                    if not rows:
+                        return 0, None
+                    cipher = await cipher_of(connection, run.settings)
+                    keys, left = await step(run, connection, cipher, rows)
+                    await queries.undone(connection, run.id, kind, keys)
+                    await queries.leave(
+                        connection, run.id, kind, {key: stored(why) for key, why in left.items()}
+                    )
+                    return len(rows), (rows[-1]["grid"], rows[-1]["key"])
+
+            count, place = await run.paced(one)
+            if place is None:
+                break
+            after = place
+            done += count
+            await run.tell("undoing", done, total)
+    async with run.database.reading() as connection:
+        rows = await queries.left(connection, run.id, MAX_ITEMS)
+    run.report.left = [
+        Left(row["kind"], row["key"], row["grid"], row["left_because"]) for row in rows
+    ]
+    run.report.undone += done - len(rows)
+    await run.end(State.PARTLY_UNDONE if rows else State.UNDONE, "roster-import-undone")
+
+
+def _values(run: "Run", cipher: FieldCipher, row: Row) -> dict[str, Any] | None:
+    """What an effect keeps of before and after; None when it cannot be decrypted."""
+    if row["body"] is None:
+        return {}
+    body = cipher.decrypt_bytes(effect_place(run.id, row["kind"], row["key"]), row["body"])
+    return None if body is None else msgspec.json.decode(body)
+
+
+# -------------------------------------------------------------------------------------- households
+
+
+async def _households(
+    run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
+) -> _Outcome:
+    values = {row["key"]: _values(run, cipher, row) for row in rows}
+    back = [v["grid"] for v in values.values() if v and v.get("grid")]
+    await queries.lock_grids(connection, {*(row["grid"] for row in rows), *back})
+    records = await load_records(connection, HOUSEHOLD, [row["key"] for row in rows], cipher)
+    made = [row["key"] for row in rows if row["what"] == checking.NEW]
+    in_use = await queries.households_in_use(connection, made) if made else set()
+    left: dict[str, Text] = {}
+    mutations: list[Mutation] = []
+    for row in rows:
+        id, known, before = row["key"], records.get(row["key"]), values[row["key"]]
+        if known is None:
+            left[id] = GONE
+        elif known.record.grid != row["grid"] or known.record.last.rev != row["rev"]:
+            left[id] = EDITED
+        elif before is None:
+            left[id] = UNREADABLE
+        elif row["what"] == checking.NEW and id in in_use:
+            left[id] = IN_USE
+        else:
+            mutations.append(_back(row, known, before))
+    verdicts = await run.write(connection, mutations, run.now())
+    undone = []
+    restored = []
+    for mutation, verdict in zip(mutations, verdicts, strict=True):
+        before = values[mutation.id] or {}
+        if verdict.outcome == "held":
+            left[mutation.id] = EDITED
+            continue
+        undone.append(mutation.id)
+        if "rev" in before:
+            rev = verdict.rev or 0
+            restored.append((mutation.id, before["grid"], before["rev"], rev))
+    # It is again what an earlier import made of it, and nobody's edit; so that can be undone, too.
+    await queries.follow_restored(connection, run.id, restored)
+    await queries.drop_keys(connection, [id for id in made if id in {*undone}])
+    return undone, left
+
+
+def _back(row: Row, known: Stored, before: Mapping[str, Any]) -> Mutation:
+    """The mutation that takes back what an import did to a household."""
+    id, grid, rev = row["key"], known.record.grid, known.record.last.rev
+    if row["what"] == checking.NEW and not before.get("fields"):
+        return Mutation(0, "household", id, grid, op="delete", base=rev)
+    if before.get("deleted"):
+        return Mutation(0, "household", id, grid, op="delete", base=rev)
+    fields = dict(before["fields"])
+    if "tags" in fields:
+        wanted, there = set(fields["tags"] or ()), set(known.record.fields.get("tags") or ())
+        change = {"add": sorted(wanted - there), "remove": sorted(there - wanted)}
+        fields["tags"] = {name: some for name, some in change.items() if some}
+        if not fields["tags"]:
+            del fields["tags"]
+    moved = grid if before["grid"] != grid else None
+    return Mutation(0, "household", id, before["grid"], base=rev, base_grid=moved, fields=fields)
+
+
+# ------------------------------------------------------------------------- posts, people and units
+
+
+async def _posts(
+    run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
+) -> _Outcome:
+    there = await queries.lock_posts(connection, [row["key"] for row in rows])
+    left: dict[str, Text] = {}
+    gone, ended = [], []
+    for row in rows:
+        id, values, now = row["key"], _values(run, cipher, row), there.get(row["key"])
+        if now is None:
+            left[id] = GONE
+        elif values is None:
+            left[id] = UNREADABLE
+        elif now["valid_to"] != _moment(values["after"].get("valid_to")):
+            left[id] = EDITED
+        elif row["what"] != checking.NEW:
+            ended.append((id, _moment(values["before"].get("valid_to"))))
+        elif now["used"]:
+            left[id] = WORKED
+        else:
+            gone.append(id)
+    await queries.drop_posts(connection, gone)
+    await queries.write_posts(connection, [], ended, run.now())
+    return [*gone, *(id for id, _ in ended)], left
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+async def _people(
+    run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
+) -> _Outcome:
+    codes = [row["key"] for row in rows]
+    there = {row["staff_code"]: row for row in await queries.people(connection, codes)}
+    made = [row["key"] for row in rows if row["what"] == checking.NEW]
+    in_use = await queries.people_in_use(connection, made) if made else set()
+    left: dict[str, Text] = {}
+    gone: list[str] = []
+    back: list[checking.Change] = []
+    for row in rows:
+        code, values, now = row["key"], _values(run, cipher, row), there.get(row["key"])
+        if now is None or now["erased"]:
+            left[code] = GONE
+            continue
+        if values is None:
+            left[code] = UNREADABLE
+            continue
+        present = {
+            "name": now["name"],
+            "phone": str(cadre_phone(cipher, now)),
+            "party_member": now["party_member"],
+        }
+        before, after = values["before"], values["after"]
+        if any(present[name] != value for name, value in after.items()):
+            left[code] = EDITED
+        elif row["what"] != checking.NEW:
+            restored = {**present, **{name: before[name] for name in after}}
+            back.append(checking.Change(checking.CHANGED, code, _NOWHERE, present, restored))
+        elif code in in_use:
+            left[code] = WORKED
+        else:
+            gone.append(code)
+    await queries.drop_people(connection, gone)
+    if back:
+        await queries.write_people(connection, cipher, back)
+    return [*gone, *(change.key for change in back)], left
+
+
+async def _units(
+    run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
+) -> _Outcome:
+    there = await queries.lock_units(connection, [row["key"] for row in rows])
+    left: dict[str, Text] = {}
+    made: list[str] = []
+    back: list[checking.Change] = []
+    for row in rows:
+        code, values, now = row["key"], _values(run, cipher, row), there.get(row["key"])
+        if now is None:
+            left[code] = GONE
+            continue
+        if values is None:
+            left[code] = UNREADABLE
+            continue
+        present = now._asdict()
+        before, after = values["before"], values["after"]
+        if any(present[name] != value for name, value in after.items()):
+            left[code] = EDITED
+        elif row["what"] != checking.NEW:
+            restored = {name: before[name] for name in after}
+            back.append(checking.Change(checking.CHANGED, code, _NOWHERE, present, restored))
+        else:
+            made.append(code)
+    gone: list[str] = []
+    # Those at the bottom first, so that nothing lies under a unit any more when its turn comes.
+    for size in sorted({len(code) for code in made}, reverse=True):
+        some = [code for code in made if len(code) == size]
+        in_use = await queries.units_in_use(connection, some)
+        left |= dict.fromkeys(in_use, IN_USE)
+        await queries.drop_units(connection, [code for code in some if code not in in_use])
+        gone += [code for code in some if code not in in_use]
+    await queries.write_units(connection, back)
+    return [*gone, *(change.key for change in back)], left
+
+
+_NOWHERE: Any = ("", "", 0)
+_STEPS: Sequence[tuple[str, _Step]] = (
+    ("household", _households),
+    ("post", _posts),
+    ("person", _people),
+    ("unit", _units),
+)

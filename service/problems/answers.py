@@ -1,0 +1,100 @@
+"""What is said of problems over REST, and what is taken."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from service.http.ids import MadeId
+from service.http.strict import RequestBody
+from sync_protocol.vocabulary import ACTIONS
+
+
+class ProblemItem(BaseModel):
+    """A problem where it stands. `overdue`: not resolved past its limit, as of now."""
+
+    id: str
+    grid: str
+    state: str
+    title: str
+    detail: str | None
+    duty: str
+    category: str | None
+    severity: str
+    source: str | None
+    raised_at: datetime
+    raised_by: str
+    handler_unit: str
+    handler_cadre: str | None
+    due: datetime | None
+    overdue: bool
+    resolved_at: datetime | None
+    resolved_by: str | None
+    satisfied: str | None
+    escalated: int
+    household_id: str | None
+
+
+class ProblemPage(BaseModel):
+    """A page of problems, those raised last first."""
+
+    items: list[ProblemItem]
+    next: str | None
+
+
+class TimelineStep(BaseModel):
+    """A step with the state after it. `ineffective` says why it changed nothing,
+    `ineffective_reason` in one stable word.
+
+    `clock_offset_ms`: the phone's clock was off by that.
+    """
+
+    id: str
+    at: datetime | None
+    action: str
+    label: str
+    by: str
+    name: str
+    state: str
+    ineffective: str | None
+    ineffective_reason: str | None
+    fields: dict[str, Any]
+    received_at: datetime
+    clock_offset_ms: int | None
+
+
+class ProblemDetail(ProblemItem):
+    """A problem with everything that was recorded of it, and its steps in the order in which they
+    happened.
+    """
+
+    fields: dict[str, Any]
+    reason: str | None
+    duplicate_of: str | None
+    received_at: datetime
+    steps: list[TimelineStep]
+    next_actions: list[str] = Field(
+        description="Actions that would have an effect now if the caller took them"
+    )
+
+
+class NewProblem(RequestBody):
+    """A problem to raise; the fields are those of the record kind `problem`."""
+
+    grid: str = Field(pattern=r"^\d{15}$", examples=["150221100201001"])
+    id: MadeId | None = Field(
+        None, description="A UUID made by the client, so that sending twice makes one problem"
+    )
+    fields: dict[str, Any] = Field(
+        examples=[{"title": "水管冻裂", "duty": "emergency", "severity": "urgent"}]
+    )
+
+
+class NewStep(RequestBody):
+    """A step to take; the fields are those of the record kind `step`, without `problem_id`."""
+
+    id: MadeId | None = Field(
+        None, description="A UUID made by the client, so that sending twice makes one step"
+    )
+    action: str = Field(pattern=f"^({'|'.join(ACTIONS)})$", examples=["resolve"])
+    fields: dict[str, Any] = Field({}, examples=[{"note": "已换新管"}])

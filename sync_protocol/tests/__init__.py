@@ -1,0 +1,1 @@
+"""The pure rules of the protocol, tested without a service; not installed with the package."""

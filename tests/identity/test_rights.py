@@ -1,0 +1,356 @@
+"""The table of rights: every route, every role, one's own unit, the unit above, a sibling, and a
+former post.
+"""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+from fastapi.routing import APIRoute
+
+from service.app import create_app
+from service.identity.rights import EDITS, ROUTES, WRITES
+from service.kit.settings import Settings
+from simulator.places import NOW, SUPERVISOR, TOWNSHIP, VILLAGE
+from sync_protocol.vocabulary import ROLES
+from tests.world import FAR_GRID, GRID, WORKER, World
+
+FAR_WORKER = f"W{FAR_GRID}-1"
+SOMEBODY = "SOMEBODY"
+WEEK = {"week": "2026-W46"}
+
+
+class Place(NamedTuple):
+    """A unit with something of everything in it."""
+
+    unit: str
+    grid: str
+    cadre: str
+    household: str = ""
+    problem: str = ""
+    conflict: str = ""
+    held: str = ""
+    device: str = ""
+    article: str = ""
+    post: str = ""
+
+
+class Call(NamedTuple):
+    """A request about a place."""
+
+    method: str
+    path: str
+    query: dict[str, Any] = {}  # noqa: RUF012
+    body: Any = None
+
+
+def calls(place: Place) -> Iterator[tuple[str, Call]]:
+    """A request for every route of the table that is about a place, by operation id."""
+    unit = {"unit": place.unit}
+    yield "list_conflicts", Call("GET", "/v1/conflicts", unit)
+    yield "list_held", Call("GET", "/v1/held", unit)
+    yield "list_units", Call("GET", "/v1/units", unit)
+    yield "list_cadres", Call("GET", "/v1/cadres", unit)
+    yield "list_posts", Call("GET", "/v1/posts", unit)
+    post = {"role": "village_committee", "unit": place.unit}
+    someone = {"staff_code": f"N-{place.unit}", "name": "新人", "posts": [post]}
+    yield "hire_cadre", Call("POST", "/v1/cadres", {}, someone)
+    yield "list_visits", Call("GET", "/v1/visits", unit)
+    yield "list_problems", Call("GET", "/v1/problems", unit)
+    yield "list_households", Call("GET", "/v1/households", unit)
+    yield "list_analyses", Call("GET", "/v1/analyses", unit | WEEK)
+    yield (
+        "list_monthly_summaries",
+        Call("GET", "/v1/monthly-summaries", unit | {"month": "2026-10"}),
+    )
+    yield "weekly_summary", Call("GET", "/v1/summaries/weekly", unit | WEEK)
+    yield "monthly_summary", Call("GET", "/v1/summaries/monthly", unit | {"month": "2026-10"})
+    yield "cadre_table", Call("GET", "/v1/summaries/cadres", unit | WEEK)
+    yield "member_table", Call("GET", "/v1/summaries/members", unit | WEEK | {"role": "contact"})
+    yield "list_seals", Call("GET", "/v1/summaries/weekly/2026-W46/seal", unit)
+    yield "loop", Call("GET", "/v1/loop", unit | WEEK)
+    yield "export_ledger", Call("GET", "/v1/exports/weekly.xlsx", unit | WEEK)
+    yield "export_roster", Call("GET", "/v1/exports/roster.xlsx", unit)
+    yield "list_devices", Call("GET", "/v1/devices", unit)
+    yield "list_articles", Call("GET", "/v1/articles", unit)
+    yield "seal_summary", Call("POST", "/v1/summaries/weekly/2026-W46/seal", unit)
+    yield (
+        "unseal_summary",
+        Call("DELETE", "/v1/summaries/weekly/2026-W46/seal", unit, {"reason": "x"}),
+    )
+    yield (
+        "create_article",
+        Call(
+            "POST",
+            "/v1/articles",
+            {},
+            {"unit": place.unit, "kind": "policy", "title": "t", "body": "b"},
+        ),
+    )
+    yield "create_request", Call("POST", "/v1/requests", {}, {"unit": place.unit, "title": "t"})
+    yield "list_villages", Call("GET", "/v1/villages", unit)
+    yield "village_statistics", Call("GET", "/v1/statistics", unit | WEEK)
+    yield "list_audit", Call("GET", "/v1/audit")
+    yield "get_unit", Call("GET", f"/v1/units/{place.unit}")
+    yield "create_unit", Call("POST", "/v1/units", {}, {"parent": place.unit, "name": "新网格"})
+    if not place.household:
+        return
+    yield "change_unit", Call("PATCH", f"/v1/units/{place.grid}", {}, {"name": "新名"})
+    yield (
+        "move_unit",
+        Call(
+            "POST",
+            f"/v1/units/{place.grid}/move",
+            {},
+            {"to": place.unit, "from": str(NOW.date() + timedelta(days=2))},
+        ),
+    )
+    yield (
+        "split_unit",
+        Call(
+            "POST",
+            f"/v1/units/{place.grid}/split",
+            {},
+            {"name": "分网格", "households": [place.household]},
+        ),
+    )
+    beside = place.grid[:-1] + "2"
+    yield "merge_unit", Call("POST", f"/v1/units/{beside}/merge", {}, {"to": place.grid})
+    yield "close_unit", Call("POST", f"/v1/units/{place.grid[:-1]}3/close", {}, {"to": place.grid})
+    yield "get_household", Call("GET", f"/v1/households/{place.household}")
+    yield (
+        "correct_household",
+        Call("PATCH", f"/v1/households/{place.household}", {}, {"fields": {"note": "x"}}),
+    )
+    yield "export_household", Call("GET", f"/v1/households/{place.household}/export")
+    yield "record_history", Call("GET", f"/v1/history/household/{place.household}")
+    yield "get_problem", Call("GET", f"/v1/problems/{place.problem}")
+    yield (
+        "take_step",
+        Call(
+            "POST",
+            f"/v1/problems/{place.problem}/steps",
+            {},
+            {"action": "note", "fields": {"note": "x"}},
+        ),
+    )
+    fields = {"title": "t", "duty": "emergency"}
+    yield "raise_problem", Call("POST", "/v1/problems", {}, {"grid": place.grid, "fields": fields})
+    yield "weekly_draft", Call("GET", "/v1/drafts/weekly", {"grid": place.grid} | WEEK)
+    yield (
+        "monthly_draft",
+        Call("GET", "/v1/drafts/monthly", {"grid": place.grid, "month": "2026-10"}),
+    )
+    yield "cadre_summary", Call("GET", f"/v1/cadres/{place.cadre}/summary", WEEK)
+    yield (
+        "erase_household",
+        Call("POST", f"/v1/households/{place.household}/erasure", {}, {"reason": "x"}),
+    )
+    yield "export_cadre", Call("GET", f"/v1/cadres/{place.cadre}/export")
+    yield "get_cadre", Call("GET", f"/v1/cadres/{place.cadre}")
+    yield "in_hand", Call("GET", f"/v1/cadres/{place.cadre}/in-hand")
+    tie = {"role": "contact", "ids": [place.household]}
+    yield "assign_households", Call("POST", f"/v1/cadres/{place.cadre}/households", {}, tie)
+    yield (
+        "hand_over",
+        Call("POST", f"/v1/cadres/{place.cadre}/handover", {}, {"to": f"W{place.grid}-2"}),
+    )
+    yield "give_post", Call("POST", f"/v1/cadres/{place.cadre}/posts", {}, post)
+    yield "change_post", Call("PATCH", f"/v1/posts/{place.post}", {}, {"title": "组长"})
+    yield "correct_cadre", Call("PATCH", f"/v1/cadres/{place.cadre}", {}, {"name": "新名"})
+    yield "end_sessions", Call("DELETE", f"/v1/cadres/{place.cadre}/sessions")
+    yield (
+        "set_password",
+        Call("PUT", f"/v1/cadres/{place.cadre}/password", {}, {"password": "走访要留痕但不为痕迹"}),
+    )
+    yield "make_recovery_code", Call("POST", f"/v1/cadres/{place.cadre}/recovery-code")
+    yield "reset_otp", Call("DELETE", f"/v1/cadres/{place.cadre}/otp")
+    yield "revoke_device", Call("POST", f"/v1/devices/{place.device}/revocation")
+    yield (
+        "resolve_conflict",
+        Call("POST", f"/v1/conflicts/{place.conflict}/resolution", {}, {"choice": "kept"}),
+    )
+    yield "held_original", Call("GET", f"/v1/held/{place.held}/original")
+    yield "discard_held", Call("POST", f"/v1/held/{place.held}/discard", {}, {"reason": "x"})
+    yield "release_held", Call("POST", f"/v1/held/{place.held}/release", {}, {})
+    yield "erase_cadre", Call("POST", f"/v1/cadres/{place.cadre}/erasure", {}, {"reason": "x"})
+    yield "get_article", Call("GET", f"/v1/articles/{place.article}")
+    yield "update_article", Call("PATCH", f"/v1/articles/{place.article}", {}, {"title": "u"})
+    yield "publish_article", Call("POST", f"/v1/articles/{place.article}/publication")
+    yield "withdraw_article", Call("POST", f"/v1/articles/{place.article}/withdrawal")
+
+
+# Not about a place: for everybody, for anybody signed in, or for devices; each has tests of its
+# own.
+PLACELESS = {
+    *(
+        "issue_token",
+        "list_keys",
+        "healthz",
+        "readyz",
+        "metrics",
+        "who_am_i",
+        "change_password",
+        "sign_out",
+        "sync",
+    ),
+    *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
+    *("start_otp", "confirm_otp", "renew_otp_codes", "list_levels"),
+    # of whole units and their own tests: tests/imports/test_rest.py
+    *("create_import", "list_imports", "get_import", "undo_import"),
+}
+# Writes that the kind of record decides, beside the table of routes.
+KIND_WRITTEN = {"raise_problem": "problem", "take_step": "step", "correct_household": "household"}
+
+
+def test_every_route_is_in_the_table_and_the_table_has_no_other() -> None:
+    app = create_app(Settings(open_docs=True, open_metrics=True))
+    document = app.openapi()
+    named = [
+        route["operationId"] for methods in document["paths"].values() for route in methods.values()
+    ]
+    assert len(set(named)) == len(named)
+    assert set(named) == set(ROUTES)
+    hidden = [
+        route for route in app.routes if isinstance(route, APIRoute) and not route.include_in_schema
+    ]
+    assert [route.path for route in hidden if not route.path.startswith(("/docs", "/redoc"))] == []
+
+
+def test_every_route_is_walked() -> None:
+    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 7)
+    assert {name for name, _ in calls(place)} | PLACELESS == set(ROUTES)
+
+
+async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
+    """A household, a problem, a conflict, a held mutation, a phone and an article of a village."""
+    one, two = world.wire(worker), world.wire(worker)
+    house, problem = one.new_id(), one.new_id()
+    put = {"grid": grid, "id": house}
+    fields = {"title": "t", "duty": "emergency", "raised_at": NOW.isoformat()}
+    await one.send(
+        one.mutation(1, "household", **put, fields={"head_name": "苏和"}),
+        one.mutation(2, "problem", grid=grid, id=problem, fields=fields),
+        one.mutation(3, "telegram", grid=grid),
+    )
+    base = (await world.fetch("SELECT rev FROM household WHERE id = $1", house))[0]["rev"]
+    await one.send(one.mutation(4, "household", **put, base=base, fields={"members": 3}))
+    await two.send(two.mutation(1, "household", **put, base=base, fields={"members": 4}))
+    [conflict] = await world.fetch("SELECT id::text FROM conflict WHERE record = $1", house)
+    [held] = await world.fetch("SELECT id::text FROM held WHERE grid = $1", grid)
+    made = await world.post(
+        "/v1/articles", {"unit": unit, "kind": "policy", "title": "t", "body": "b"}, "S1502"
+    )
+    article = made.json()["id"]
+    assert (
+        await world.post(f"/v1/articles/{article}/publication", None, "S1502")
+    ).status_code == 200
+    [post] = await world.fetch(
+        "SELECT id::text FROM post WHERE staff_code = $1 AND unit = $2", worker, grid
+    )
+    made_ids = (house, problem, conflict["id"], held["id"], one.device, article, post["id"])
+    return Place(unit, grid, worker, *made_ids)
+
+
+async def appoint(world: World, role: str, unit: str, until: datetime | None = None) -> str:
+    """Somebody with one post, and a token."""
+    await world.fetch(
+        "INSERT INTO cadre SELECT $1, '某人', '', false, password, true FROM cadre"
+        " WHERE staff_code = $2",
+        SOMEBODY,
+        WORKER,
+    )
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    sql = (
+        "INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to)"
+        " VALUES ($1, $2, $3, $4, $5, $6)"
+    )
+    await world.fetch(sql, str(uuid.uuid4()), SOMEBODY, role, unit, since, None)
+    token = await world.token(SOMEBODY)  # nobody whose posts have all ended gets a new one
+    await world.fetch("UPDATE post SET valid_to = $2 WHERE staff_code = $1", SOMEBODY, until)
+    return token
+
+
+async def ask(world: World, call: Call, token: str) -> Any:
+    headers = {"Authorization": f"Bearer {token}"}
+    return await world.client.request(
+        call.method, call.path, params=call.query, json=call.body, headers=headers
+    )
+
+
+def may(name: str, role: str) -> bool:
+    """What the table says of a role, a person, for the own unit."""
+    right = ROUTES[name]
+    if name in KIND_WRITTEN and KIND_WRITTEN[name] not in WRITES[role]:
+        return False
+    return role in right.roles and role != "app_client"
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+async def test_a_post_gives_what_the_table_says_in_its_unit_and_nothing_elsewhere(
+    world: World, role: str
+) -> None:
+    own = await populate(world, VILLAGE, GRID, WORKER)
+    far = await populate(world, FAR_GRID[:12], FAR_GRID, FAR_WORKER)
+    token = await appoint(world, role, VILLAGE)
+    if role == "contact_member":  # who sees the tied households and what is about them
+        await world.fetch(
+            "UPDATE household SET contact_member = $2 WHERE id = $1", own.household, SOMEBODY
+        )
+        await world.fetch(
+            "UPDATE problem SET household_id = $2 WHERE id = $1", own.problem, own.household
+        )
+    for name, call in calls(own):
+        status = (response := await ask(world, call, token)).status_code
+        if may(name, role):
+            assert status < 500, (name, response.text)
+            assert status not in (401, 403, 404), (name, role, response.text)
+        else:
+            assert status in (403, 404), (name, role, response.text)
+    for place in (Place(TOWNSHIP, GRID, WORKER), far):
+        for name, call in calls(place):
+            if name == "list_audit" and may(name, role):
+                continue  # the trail is of no unit
+            if name in ("get_article",) and may(name, role):
+                assert (await ask(world, call, token)).status_code == 404
+                continue
+            response = await ask(world, call, token)
+            assert response.status_code in (403, 404), (name, role, place.unit, response.text)
+
+
+@pytest.mark.parametrize(
+    "role", ["grid_worker", "village_secretary", "supervisor", "admin", "auditor"]
+)
+async def test_a_former_post_gives_nothing(world: World, role: str) -> None:
+    own = await populate(world, VILLAGE, GRID, WORKER)
+    token = await appoint(world, role, VILLAGE, until=NOW - timedelta(days=1))
+    for name, call in calls(own):
+        response = await ask(world, call, token)
+        assert response.status_code in (403, 404), (name, response.text)
+
+
+async def test_what_is_out_of_scope_looks_like_what_does_not_exist(world: World) -> None:
+    far = await populate(world, FAR_GRID[:12], FAR_GRID, FAR_WORKER)
+    nowhere = str(uuid.uuid4())
+    for path in (
+        "/v1/households/{}",
+        "/v1/problems/{}",
+        "/v1/history/household/{}",
+        "/v1/articles/{}",
+    ):
+        id = (
+            far.problem
+            if "problems" in path
+            else far.article
+            if "articles" in path
+            else far.household
+        )
+        there = (await world.get(path.format(id), SUPERVISOR)).json()
+        absent = (await world.get(path.format(nowhere), SUPERVISOR)).json()
+        assert there["detail"].replace(id, "") == absent["detail"].replace(nowhere, ""), path
+
+
+def test_whoever_edits_articles_reads_them() -> None:
+    assert ROUTES["list_articles"].roles >= EDITS

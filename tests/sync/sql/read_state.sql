@@ -1,0 +1,48 @@
+-- Where devices stand that hand in nothing (service/writes/prefetch.py).
+-- Parameters: $1 devices, $2 staff codes, $3 their mailboxes, $4 now.
+-- Shows the plan that the service has; EXPLAIN does not run the statement.
+-- Written by GRIDLOOP_TEST_WRITE_SQL=1 make test ARGS=tests/sync/test_statements.py
+SET plan_cache_mode = force_generic_plan;
+PREPARE read_state AS
+WITH 
+    every_post AS MATERIALIZED (
+        SELECT staff_code, role, unit, valid_from, valid_to, end_recorded_at FROM post
+        WHERE staff_code = ANY((SELECT $2::text::text[])::text[])
+    ),
+    current AS MATERIALIZED (SELECT DISTINCT unit FROM every_post WHERE valid_to IS NULL
+        OR valid_to > $4::timestamptz),
+    assigned AS MATERIALIZED (
+        SELECT c.problem, c.grid, '@' || c.handler_cadre AS recipient FROM case_file c
+        WHERE assigned AND ended_at IS NULL AND c.handler_cadre = ANY((SELECT $2::text::text[])::text[])
+        UNION ALL
+        SELECT c.problem, c.grid, c.handler_unit FROM current p
+        JOIN case_file c ON assigned AND ended_at IS NULL AND c.handler_unit >= p.unit
+            AND c.handler_unit < p.unit || ':'
+             AND NOT (c.grid >= p.unit AND c.grid < p.unit || ':')
+    )
+SELECT 'device' AS what, id::text AS code, queued::text AS name, concat_ws(' ', (extract(epoch FROM created_at) * 1000)::bigint, audited_on) AS place, acked_seq AS n, last_stamp AS m, revoked_at AS since, last_seen AS until FROM (
+    SELECT id, acked_seq, last_stamp, revoked_at, last_seen, queued, created_at, audited_on
+        FROM device
+    WHERE id = ANY((SELECT $1::text::uuid[])::uuid[]) ORDER BY id
+) AS d
+UNION ALL
+SELECT 'server' AS what, epoch::text AS code, encode(cursor_key, 'hex') || ' ' || tree_version AS name, encryption AS place, NULL::bigint AS n, NULL::bigint AS m, own_work_from AS since, NULL::timestamptz AS until FROM server
+UNION ALL
+SELECT 'timeline' AS what, timeline AS code, split_part(timeline, '/', 1) || '/' || CASE WHEN pg_is_in_recovery() THEN NULL ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS name, (SELECT concat_ws(' ', version_num, obj_description('alembic_version'::regclass, 'pg_class')) FROM alembic_version) AS place, NULL::bigint AS n, NULL::bigint AS m, NULL::timestamptz AS since, NULL::timestamptz AS until FROM server
+UNION ALL
+SELECT 'post' AS what, unit AS code, role AS name, staff_code AS place, (extract(epoch FROM end_recorded_at) * 1000000)::bigint AS n, NULL::bigint AS m, valid_from AS since, valid_to AS until FROM every_post
+UNION ALL
+SELECT 'assigned' AS what, problem::text AS code, grid AS name, recipient AS place, NULL::bigint AS n, NULL::bigint AS m, NULL::timestamptz AS since, NULL::timestamptz AS until FROM assigned
+UNION ALL
+SELECT 'counter' AS what, c.grid AS code, NULL::text AS name, NULL::text AS place, c.rev AS n, NULL::bigint AS m, NULL::timestamptz AS since, NULL::timestamptz AS until FROM assigned a JOIN counter c USING (grid)
+UNION ALL
+SELECT 'counter' AS what, c.grid AS code, NULL::text AS name, NULL::text AS place, c.rev AS n, NULL::bigint AS m, NULL::timestamptz AS since, NULL::timestamptz AS until FROM current p JOIN counter c ON c.grid >= p.unit AND c.grid < p.unit || ':'
+UNION ALL
+SELECT 'counter' AS what, c.grid AS code, NULL::text AS name, NULL::text AS place, c.rev AS n, NULL::bigint AS m, NULL::timestamptz AS since, NULL::timestamptz AS until FROM counter c WHERE c.grid = ANY((SELECT $3::text::text[])::text[])
+UNION ALL
+SELECT 'counter' AS what, c.grid AS code, NULL::text AS name, NULL::text AS place, c.rev AS n, NULL::bigint AS m, NULL::timestamptz AS since, NULL::timestamptz AS until FROM current p CROSS JOIN (VALUES (4), (6), (9), (12), (15)) AS l(n) JOIN counter c ON c.grid = '#' || left(p.unit, l.n)
+UNION ALL
+SELECT 'counter' AS what, c.grid AS code, NULL::text AS name, NULL::text AS place, c.rev AS n, NULL::bigint AS m, NULL::timestamptz AS since, NULL::timestamptz AS until FROM current p JOIN counter c ON c.grid >= '#' || p.unit AND c.grid < '#' || p.unit || ':';
+EXPLAIN EXECUTE read_state(NULL, NULL, NULL, NULL);
+DEALLOCATE read_state;
+RESET plan_cache_mode;

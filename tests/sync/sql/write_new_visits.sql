@@ -1,0 +1,46 @@
+-- What is written beside the COPYs of a push of new visits (service/writes/persist.py).
+-- Parameters: arrays, a column each; see the `Cte`s of the modules that make the parts.
+-- Shows the plan that the service has; EXPLAIN does not run the statement.
+-- Written by GRIDLOOP_TEST_WRITE_SQL=1 make test ARGS=tests/sync/test_statements.py
+SET plan_cache_mode = force_generic_plan;
+PREPARE write_new_visits AS
+WITH add_bodies AS (
+    INSERT INTO mutation_body (device, received_at, first_seq, last_seq, located, body)
+    SELECT * FROM unnest($1::text::uuid[], $2::timestamptz[], $3::text::bigint[],
+           $4::text::bigint[], $5::text::bool[], $6::bytea[])
+),
+advance AS (
+    UPDATE counter SET rev = rev + t.n FROM unnest($7::text::text[], $8::text::bigint[])
+        AS t(grid, n) WHERE counter.grid = t.grid
+),
+days AS (INSERT INTO tally AS t (day, grid, cadre, visits, raised, resolved) SELECT k.day, k.grid, k.cadre, c.every[3 * (k.place - 1) + 1], c.every[3 * (k.place - 1) + 2], c.every[3 * (k.place - 1) + 3] FROM unnest($9::text::date[], $10::text::text[], $11::text::text[]) WITH ORDINALITY AS k(day, grid, cadre, place), (SELECT $12::text::int[] AS every OFFSET 0) AS c ON CONFLICT (day, grid, cadre) DO UPDATE SET visits = t.visits + excluded.visits, raised = t.raised + excluded.raised, resolved = t.resolved + excluded.resolved),
+weeks AS (INSERT INTO week_tally AS t (week, grid, visits_1, visits_2, visits_3, visits_4, visits_5, visits_6, visits_7, prompt_1, prompt_2, prompt_3, prompt_4, prompt_5, prompt_6, prompt_7) SELECT k.week, k.grid, c.every[14 * (k.place - 1) + 1], c.every[14 * (k.place - 1) + 2], c.every[14 * (k.place - 1) + 3], c.every[14 * (k.place - 1) + 4], c.every[14 * (k.place - 1) + 5], c.every[14 * (k.place - 1) + 6], c.every[14 * (k.place - 1) + 7], c.every[14 * (k.place - 1) + 8], c.every[14 * (k.place - 1) + 9], c.every[14 * (k.place - 1) + 10], c.every[14 * (k.place - 1) + 11], c.every[14 * (k.place - 1) + 12], c.every[14 * (k.place - 1) + 13], c.every[14 * (k.place - 1) + 14] FROM unnest($13::text::text[], $14::text::text[]) WITH ORDINALITY AS k(week, grid, place), (SELECT $15::text::int[] AS every OFFSET 0) AS c ON CONFLICT (week, grid) DO UPDATE SET visits_1 = t.visits_1 + excluded.visits_1, visits_2 = t.visits_2 + excluded.visits_2, visits_3 = t.visits_3 + excluded.visits_3, visits_4 = t.visits_4 + excluded.visits_4, visits_5 = t.visits_5 + excluded.visits_5, visits_6 = t.visits_6 + excluded.visits_6, visits_7 = t.visits_7 + excluded.visits_7, prompt_1 = t.prompt_1 + excluded.prompt_1, prompt_2 = t.prompt_2 + excluded.prompt_2, prompt_3 = t.prompt_3 + excluded.prompt_3, prompt_4 = t.prompt_4 + excluded.prompt_4, prompt_5 = t.prompt_5 + excluded.prompt_5, prompt_6 = t.prompt_6 + excluded.prompt_6, prompt_7 = t.prompt_7 + excluded.prompt_7),
+cadres AS (INSERT INTO cadre_tally AS t (span, village, cadre, visits, raised, resolved) SELECT k.span, k.village, k.cadre, c.every[3 * (k.place - 1) + 1], c.every[3 * (k.place - 1) + 2], c.every[3 * (k.place - 1) + 3] FROM unnest($16::text::text[], $17::text::text[], $18::text::text[]) WITH ORDINALITY AS k(span, village, cadre, place), (SELECT $19::text::int[] AS every OFFSET 0) AS c ON CONFLICT (span, village, cadre) DO UPDATE SET visits = t.visits + excluded.visits, raised = t.raised + excluded.raised, resolved = t.resolved + excluded.resolved),
+visited AS (
+    INSERT INTO visited_household (household, span, grid)
+    SELECT * FROM unnest($20::text::uuid[], $21::text::text[], $22::text::text[])
+        ON CONFLICT DO NOTHING
+    RETURNING household, span, grid
+),
+grids AS (
+    INSERT INTO grid_tally AS t (span, grid, visits, raised, resolved, late, visits_party_building, raised_party_building, resolved_party_building, visits_social_security, raised_social_security, resolved_social_security, visits_public_order, raised_public_order, resolved_public_order, visits_emergency, raised_emergency, resolved_emergency, visits_social_relief, raised_social_relief, resolved_social_relief, visits_public_service, raised_public_service, resolved_public_service, households, contacts)
+    SELECT s.*, coalesce(d.households, 0), coalesce(d.contacts, 0)
+    FROM (SELECT k.span, k.grid, c.every[22 * (k.place - 1) + 1], c.every[22 * (k.place - 1) + 2], c.every[22 * (k.place - 1) + 3], c.every[22 * (k.place - 1) + 4], c.every[22 * (k.place - 1) + 5], c.every[22 * (k.place - 1) + 6], c.every[22 * (k.place - 1) + 7], c.every[22 * (k.place - 1) + 8], c.every[22 * (k.place - 1) + 9], c.every[22 * (k.place - 1) + 10], c.every[22 * (k.place - 1) + 11], c.every[22 * (k.place - 1) + 12], c.every[22 * (k.place - 1) + 13], c.every[22 * (k.place - 1) + 14], c.every[22 * (k.place - 1) + 15], c.every[22 * (k.place - 1) + 16], c.every[22 * (k.place - 1) + 17], c.every[22 * (k.place - 1) + 18], c.every[22 * (k.place - 1) + 19], c.every[22 * (k.place - 1) + 20], c.every[22 * (k.place - 1) + 21], c.every[22 * (k.place - 1) + 22] FROM unnest($23::text::text[], $24::text::text[]) WITH ORDINALITY AS k(span, grid, place), (SELECT $25::text::int[] AS every OFFSET 0) AS c) AS s (span, grid, visits, raised, resolved, late, visits_party_building, raised_party_building, resolved_party_building, visits_social_security, raised_social_security, resolved_social_security, visits_public_order, raised_public_order, resolved_public_order, visits_emergency, raised_emergency, resolved_emergency, visits_social_relief, raised_social_relief, resolved_social_relief, visits_public_service, raised_public_service, resolved_public_service)
+    LEFT JOIN (SELECT v.span, v.grid, count(*) AS households, count(h.contact_member) AS contacts
+               FROM visited v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted
+               GROUP BY 1, 2) AS d USING (span, grid)
+    ORDER BY span, grid
+    ON CONFLICT (span, grid) DO UPDATE SET visits = t.visits + excluded.visits, raised = t.raised + excluded.raised, resolved = t.resolved + excluded.resolved, late = t.late + excluded.late, visits_party_building = t.visits_party_building + excluded.visits_party_building, raised_party_building = t.raised_party_building + excluded.raised_party_building, resolved_party_building = t.resolved_party_building + excluded.resolved_party_building, visits_social_security = t.visits_social_security + excluded.visits_social_security, raised_social_security = t.raised_social_security + excluded.raised_social_security, resolved_social_security = t.resolved_social_security + excluded.resolved_social_security, visits_public_order = t.visits_public_order + excluded.visits_public_order, raised_public_order = t.raised_public_order + excluded.raised_public_order, resolved_public_order = t.resolved_public_order + excluded.resolved_public_order, visits_emergency = t.visits_emergency + excluded.visits_emergency, raised_emergency = t.raised_emergency + excluded.raised_emergency, resolved_emergency = t.resolved_emergency + excluded.resolved_emergency, visits_social_relief = t.visits_social_relief + excluded.visits_social_relief, raised_social_relief = t.raised_social_relief + excluded.raised_social_relief, resolved_social_relief = t.resolved_social_relief + excluded.resolved_social_relief, visits_public_service = t.visits_public_service + excluded.visits_public_service, raised_public_service = t.raised_public_service + excluded.raised_public_service, resolved_public_service = t.resolved_public_service + excluded.resolved_public_service, households = t.households + excluded.households, contacts = t.contacts + excluded.contacts
+),
+acknowledge AS (
+    UPDATE device d
+    SET acked_seq = a.acked, last_stamp = a.stamp, clock_offset_ms = a.offset_ms, queued = a.queued,
+        last_seen = $26::timestamptz
+    FROM unnest($27::text::uuid[], $28::text::bigint[], $29::text::bigint[], $30::text::bigint[],
+        $31::text::int[])
+      AS a(id, acked, stamp, offset_ms, queued) WHERE d.id = a.id
+)
+SELECT;
+EXPLAIN EXECUTE write_new_visits(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+DEALLOCATE write_new_visits;
+RESET plan_cache_mode;
