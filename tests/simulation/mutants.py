@@ -17,7 +17,6 @@ from service.http import ids
 from service.identity import rights
 from service.kit.errors import Problem
 from service.kit.outcomes import Outcome
-from service.kit.sql import Cte
 from service.sync import device_state, exchange, feed_sql, feed_views, pull, pull_plan
 from service.tallies.deltas import TallyDeltas
 from service.writes import (
@@ -39,7 +38,10 @@ from sync_protocol.device import Device, Unreachable
 from sync_protocol.ids import new_uuid7
 from sync_protocol.record_state import Edit
 
-_NOTHING = Cte("nothing", "SELECT 1", ())
+
+async def _nothing(*_: Any) -> None:
+    """Writes nothing."""
+
 
 push: Any = importlib.import_module("service.sync.push")
 merged: Any = importlib.import_module("service.writes.merged")
@@ -91,17 +93,13 @@ def do_not_correct_clocks(patch: Patch) -> None:
 
 def drop_held(patch: Patch) -> None:
     """Throws away what cannot be applied."""
-
-    async def nothing(*_: Any) -> None:
-        return None
-
-    patch.setattr(held_queries, "write_held", nothing)
+    patch.setattr(held_queries, "write_held", _nothing)
 
 
 def drop_conflicts(patch: Patch) -> None:
     """Throws away what lost."""
 
-    patch.setattr(queries, "insert_conflicts", lambda *_: _NOTHING)
+    patch.setattr(queries, "insert_conflicts", _nothing)
 
 
 def never_echo(patch: Patch) -> None:
@@ -191,7 +189,7 @@ def trust_new_visits(patch: Patch) -> None:
 def forget_departures(patch: Patch) -> None:
     """Does not tell a grid that a record has left it."""
 
-    patch.setattr(queries, "insert_moves", lambda *_: _NOTHING)
+    patch.setattr(queries, "insert_moves", _nothing)
 
 
 def _without_caches(patch: Patch) -> None:
