@@ -85,7 +85,7 @@ class ToldItem(BaseModel):
     ignored: list[str]
 
 
-class ChangeItem(BaseModel):
+class ImportChange(BaseModel):
     """Something that changes: a unit, person or post by its code, a household by its grid."""
 
     sheet: str
@@ -129,7 +129,7 @@ class ImportDetail(ImportSummary):
     fault_count: int
     faults: list[FaultItem]
     sheets: list[ToldItem]
-    changes: list[ChangeItem]
+    changes: list[ImportChange]
     undone: int
     left: list[LeftItem]
 
@@ -181,7 +181,7 @@ def _detail(row: Row) -> ImportDetail:
         ],
         sheets=told,
         changes=[
-            ChangeItem(
+            ImportChange(
                 sheet=item.sheet, what=item.what, key=item.key, row=item.row, fields=item.fields
             )
             for item in report.items
