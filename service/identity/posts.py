@@ -235,6 +235,16 @@ async def _keep(
     missing = await post_queries.missing_units(connection, [appointment.unit])
     if missing:
         raise Problem(INVALID, Text("There is no unit ‘{unit}’.", unit=appointment.unit[:20]))
+    unit = (await current_tree(connection)).units.get(appointment.unit)
+    if unit and unit.closed and unit.closed <= local_day(appointment.valid_from):
+        raise Problem(
+            INVALID,
+            Text(
+                "‘{unit}’ was closed on {day}; give a post at the unit that does its work now.",
+                unit=appointment.unit,
+                day=unit.closed.isoformat(),
+            ),
+        )
     await _refuse_overlap(connection, staff_code, appointment)
     made = id or new_uuid7(now)
     title = None if appointment.title is None else _title(appointment.title)

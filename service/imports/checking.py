@@ -111,6 +111,11 @@ class World(msgspec.Struct):
         """The day of the import."""
         return local_day(self.now)
 
+    def closed_since(self, code: str) -> date | None:
+        """The day on which a unit was closed, if it is."""
+        unit = self.tree.units.get(code)
+        return unit.closed if unit and unit.closed and unit.closed <= self.today else None
+
     def covers(self, code: str) -> bool:
         """Whether the import may write in a unit."""
         return covered(self.scope, code, self.tree, self.today)
@@ -417,9 +422,13 @@ def _post_change(check: _Check, row: Row) -> Change | None:
         )
         if known is None and end is not None:
             # It ended before the file was sent, and so it stands here.
-            known = next((p for p in same if p.valid_to == end), None)
+            known = next((p for p in same if _ends_like(p, end)), None)
     if known is None:
         day = first or world.today
+        closed = world.closed_since(unit)
+        if closed is not None and (end is None or end > begin_of(closed)):
+            check.fault(row, "unit-closed", "unit", day=closed.isoformat())
+            return None
         after = {
             "staff_code": code,
             "role": role,
@@ -431,13 +440,26 @@ def _post_change(check: _Check, row: Row) -> Change | None:
             Post(post_key(code, role, unit, day), code, role, unit, begin_of(day), end)
         )
         return Change(NEW, post_key(code, role, unit, day), _where(row), {}, after)
-    if "valid_to" not in values or known.valid_to == end:
+    if "valid_to" not in values or _ends_like(known, end):
         return Change(UNCHANGED, known.id, _where(row), {}, {})
     if end is not None and end <= known.valid_from:
         check.fault(row, "days-reversed", "valid_to")
         return None
     what = ENDED if end is not None and end <= world.now else CHANGED
     return _ending(what, known, end, _where(row))
+
+
+def _ends_like(post: Post, end: datetime | None) -> bool:
+    """Whether a post ends at a moment, or at another of the same last day: a file tells days."""
+    if post.valid_to is None or end is None:
+        return post.valid_to is end
+    return last_day_of(post.valid_to) == last_day_of(end)
+
+
+def last_day_of(end: datetime) -> date:
+    """The last day of what ends at a moment: the day before, where it is the first of a day."""
+    day = local_day(end)
+    return day - timedelta(days=1) if begin_of(day) == end else day
 
 
 def _ending(what: str, post: Post, end: datetime | None, where: Where) -> Change:
@@ -570,6 +592,9 @@ class HouseholdCheck(_Check):
         unit = world.units.get(grid)
         if not world.covers(grid):
             self.fault(row, "outside", "grid", units=world.scope_text())
+            return
+        if (closed := world.closed_since(grid)) is not None:
+            self.fault(row, "unit-closed", "grid", day=closed.isoformat())
             return
         if unit is None:
             self.fault(row, "unit-unknown", "grid")

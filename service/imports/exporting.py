@@ -1,14 +1,13 @@
 """Writes what is there as the workbook that an import reads."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from service.identity.access import Caller
 from service.identity.views import View, mask, redact
 from service.imports import cells, keys, queries
-from service.imports.checking import begin_of
+from service.imports.checking import last_day_of
 from service.imports.columns import HOUSEHOLDS, PEOPLE, POSTS, UNITS
 from service.imports.template import Book
 from service.imports.units import covered
@@ -44,7 +43,7 @@ async def export(
     async for rows in _some(queries.people_in(connection, unit, caller.now)):
         book.write(_person(book, cipher, caller, row) for row in rows)
     book.begin(POSTS)
-    async for rows in _some(queries.posts_in(connection, unit)):
+    async for rows in _some(queries.posts_in(connection, unit, caller.now)):
         book.write(_post(book, row) for row in rows)
     book.begin(HOUSEHOLDS)
     async for rows in _some(queries.households_in(connection, unit)):
@@ -98,16 +97,8 @@ def _post(book: Book, row: Row) -> Sequence[str]:
         _say(book, ROLES, row["role"]),
         row["unit"],
         local_day(row["valid_from"]).isoformat(),
-        _last_day(row["valid_to"]),
+        "" if row["valid_to"] is None else last_day_of(row["valid_to"]).isoformat(),
     )
-
-
-def _last_day(end: datetime | None) -> str:
-    """The last day of what ends at a moment: the day before, where it is the first of a day."""
-    if end is None:
-        return ""
-    day = local_day(end)
-    return (day - timedelta(days=1) if begin_of(day) == end else day).isoformat()
 
 
 def _numbers(cipher: FieldCipher, stored: Iterable[keys.StoredKey]) -> dict[str, dict[str, str]]:

@@ -127,6 +127,10 @@ KINDS: Mapping[str, Kind] = {
         Text("It lies outside the units that you administer: {units}."),
         Text("Leave the row to whoever administers that unit."),
     ),
+    "unit-closed": Kind(
+        Text("The unit was closed on {day}."),
+        Text("Give the unit that looks after it now."),
+    ),
     "unit-unknown": Kind(
         Text("There is no such unit, neither in the file nor here."),
         Text("Add it to the sheet of units, or correct the code."),

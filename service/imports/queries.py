@@ -324,16 +324,17 @@ async def people_in(connection: Connection, unit: str, now: datetime) -> AsyncIt
         yield row
 
 
-async def posts_in(connection: Connection, unit: str) -> AsyncIterator[Row]:
+async def posts_in(connection: Connection, unit: str, now: datetime) -> AsyncIterator[Row]:
     """The posts in a unit, in order of unit, role and person, of those people who are exported or
     were there before.
     """
     async for row in connection.cursor(
         "SELECT p.staff_code, p.role, p.unit, p.valid_from, p.valid_to FROM post p"
         f" WHERE {WITHIN.format('p.unit')} AND EXISTS (SELECT FROM post q WHERE q.staff_code ="
-        f" p.staff_code AND q.valid_to IS NULL AND {WITHIN.format('q.unit')})"
+        f" p.staff_code AND (q.valid_to IS NULL OR q.valid_to > $2) AND {WITHIN.format('q.unit')})"
         " ORDER BY p.unit, p.role, p.staff_code, p.valid_from",
         spans_of(await current_tree(connection), [unit]),
+        now,
     ):
         yield row
 

@@ -65,7 +65,7 @@ class TallyDeltas:
             dict
         )  # (span, grid) -> household -> visits
         self._household_counts: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
-        # Of these, what came that was in no grid before.
+        # Of these, what was made, or deleted.
         self._new_households: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
         self._contact_changes: dict[str, int] = {}
         self._visits: dict[tuple[str, str, date], _VisitRows] = {}
@@ -96,6 +96,9 @@ class TallyDeltas:
                 _add(self._household_counts[facts.grid], (1, int(facts.contact)), sign)
         if before is None and after is not None and after.present:
             _add(self._new_households[after.grid], (1, int(after.contact)), 1)
+        if after is None and before is not None and before.present:
+            # One that was made and deleted on the first day of a grid was never there.
+            _add(self._new_households[before.grid], (1, int(before.contact)), -1)
         change = int(after is not None and after.contact) - int(
             before is not None and before.contact
         )
@@ -286,12 +289,12 @@ class TallyDeltas:
         return _rows(self._household_counts)
 
     def new_households(self) -> dict[str, tuple[int, ...]]:
-        """What of these changes comes of households that were in no grid before."""
+        """What of these changes comes of households that were made or deleted."""
         return _rows(self._new_households)
 
     def moved_households(self) -> dict[str, tuple[int, ...]]:
-        """What of these changes comes of households that were there already: they moved, went, or
-        got or lost their contact member.
+        """What of these changes comes of households that were there already: they moved, left or
+        came back, or got or lost their contact member.
         """
         found = {grid: [*counts] for grid, counts in self._household_counts.items()}
         for grid, counts in self._new_households.items():

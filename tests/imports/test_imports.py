@@ -329,3 +329,40 @@ async def test_text_files_of_an_office_are_taken_together(city: City) -> None:
     assert [done.counts(sheet)[0] for sheet in ("units", "people", "posts", "households")] == [
         *(6, 4, 4, 3)
     ]
+
+
+async def test_an_import_that_was_taken_back_and_repeated_leaves_past_counts_right(
+    city: City,
+) -> None:
+    first = await city.take(small())
+    await city.let_in("A1")
+
+    async def households(week: str) -> int:
+        found = await city.world.get("/v1/summaries/weekly", "A1", unit=CITY, week=week)
+        count: int = found.json()["totals"]["households"]
+        return count
+
+    before = [await households(week) for week in ("2026-W45", "2026-W47")]
+    assert before == [3, 3]
+    await city.undo(first.id)
+    assert (await city.households()) == []
+    await city.take(small())
+    assert [await households(week) for week in ("2026-W45", "2026-W47")] == before
+
+
+async def test_an_import_puts_nothing_into_a_grid_that_is_closed(city: City) -> None:
+    await city.take(small())
+    await city.world.fetch("UPDATE unit SET closed = '2026-11-01' WHERE code = $1", OTHER_GRID)
+
+    def move(rows: list[list[Any]]) -> None:
+        rows[1][0] = OTHER_GRID
+
+    def give(rows: list[list[Any]]) -> None:
+        rows.append(["W1", "网格员", OTHER_GRID, "2026-11-20", ""])
+
+    done = await city.take(changed(农牧户=move, 任职=give))
+    assert done.state == "refused"
+    assert {(fault.sheet, fault.column) for fault in done.report.faults} >= {
+        ("农牧户", "网格编码"),
+        ("任职", "单位编码"),
+    }

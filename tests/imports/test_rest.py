@@ -156,3 +156,24 @@ async def test_what_somebody_wrote_never_becomes_a_formula(peopled: City) -> Non
     book_read = openpyxl.load_workbook(io.BytesIO(answer.content))
     cells = {cell.value: cell.data_type for cell in book_read["农牧户"]["D"]}
     assert cells["=HYPERLINK(1)"] == "s"
+
+
+@pytest.mark.parametrize("hour", [0, 9, 18])
+async def test_a_post_that_ends_within_a_day_or_is_to_end_comes_back_as_it_was(
+    peopled: City, hour: int
+) -> None:
+    await peopled.world.fetch(
+        "UPDATE post SET valid_to = '2026-11-30T00:00:00+08:00'::timestamptz + $1 * interval"
+        " '1 hour' WHERE staff_code = 'W1'",
+        hour,
+    )
+    await peopled.world.fetch(
+        "UPDATE post SET valid_to = '2026-11-20T08:30:00+08:00' WHERE staff_code = 'W2'"
+    )
+    before = await peopled.everything()
+    answer = await peopled.world.get("/v1/exports/roster.xlsx", "A1", unit=CITY, lang="zh")
+    held = {row[0] for row in rows_of(answer.content)["任职"][1:]}
+    assert "W1" in held
+    again = await peopled.take_files([("roster.xlsx", answer.content)])
+    assert again.is_idle
+    assert await peopled.everything() == before
