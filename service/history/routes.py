@@ -23,7 +23,7 @@ from service.kit.errors import INVALID, NOT_FOUND, READING, Problem, documented
 from service.kit.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.kit.state import state_of
 from service.writes.log_queries import read_bodies
-from service.writes.rules import shown_rule
+from service.writes.merge_rule_texts import shown_rule
 from sync_protocol.clock import stamp_ms
 from sync_protocol.messages import shown_json
 from sync_protocol.periods import from_ms

@@ -13,9 +13,9 @@ import msgspec
 from service.identity.views import mask
 from service.imports import keys
 from service.imports.columns import SHEETS, Column
-from service.imports.faults import Faults, Where, masked
 from service.imports.keys import Key
-from service.imports.spool import Row
+from service.imports.row_faults import Faults, Where, masked
+from service.imports.row_file import Row
 from service.imports.units import Scheme, Unit, covered, level_wanted
 from service.organisation.tree import BY_CODES, Tree
 from sync_protocol.periods import SHANGHAI, local_day
@@ -32,7 +32,7 @@ _HOUSEHOLD_FIELDS = (
 )
 
 
-class Tally(msgspec.Struct):
+class SheetCounts(msgspec.Struct):
     """What becomes of the rows of a sheet."""
 
     rows: int = 0
@@ -132,7 +132,7 @@ class _Check:
         self.columns: Mapping[str, Column] = self.sheet.by_name
         self.world = world
         self.faults = faults
-        self.tally = Tally()
+        self.counts = SheetCounts()
 
     def fault(self, row: Row, kind: str, column: str = "", **params: Any) -> None:
         """Notes a fault of a row, which is not taken then."""
@@ -155,14 +155,16 @@ class _Check:
 
     def done(self, row: Row, what: str) -> None:
         """Counts a row."""
-        self.tally.rows += 1
-        self.tally.count("bad" if row.bad else what)
+        self.counts.rows += 1
+        self.counts.count("bad" if row.bad else what)
 
 
 # ------------------------------------------------------------------------------------------- units
 
 
-def check_units(rows: Sequence[Row], world: World, faults: Faults) -> tuple[list[Change], Tally]:
+def check_units(
+    rows: Sequence[Row], world: World, faults: Faults
+) -> tuple[list[Change], SheetCounts]:
     """What becomes of units; good ones are known in the world from then on."""
     check = _Check("units", world, faults)
     seen: dict[str, Row] = {}
@@ -184,7 +186,7 @@ def check_units(rows: Sequence[Row], world: World, faults: Faults) -> tuple[list
                 changes.append(change)
                 world.units[code] = Unit(**{**change.before, **change.after})
         check.done(row, what)
-    return changes, check.tally
+    return changes, check.counts
 
 
 def _check_unit(check: _Check, row: Row, seen: Mapping[str, Row]) -> None:
@@ -249,7 +251,9 @@ def _unit_change(world: World, row: Row) -> Change:
 # ------------------------------------------------------------------------------------------ people
 
 
-def check_people(rows: Sequence[Row], world: World, faults: Faults) -> tuple[list[Change], Tally]:
+def check_people(
+    rows: Sequence[Row], world: World, faults: Faults
+) -> tuple[list[Change], SheetCounts]:
     """What becomes of people; good ones are known in the world from then on."""
     check = _Check("people", world, faults)
     seen: dict[str, Row] = {}
@@ -280,7 +284,7 @@ def check_people(rows: Sequence[Row], world: World, faults: Faults) -> tuple[lis
             world.people[code] = Person(code, "", is_member)
             world.doubtful.add(("person", code))
         check.done(row, what)
-    return changes, check.tally
+    return changes, check.counts
 
 
 def _check_person(check: _Check, row: Row) -> None:
@@ -324,7 +328,9 @@ def post_key(staff_code: str, role: str, unit: str, first: date) -> str:
     return f"post:{staff_code}:{role}:{unit}:{first.isoformat()}"
 
 
-def check_posts(rows: Sequence[Row], world: World, faults: Faults) -> tuple[list[Change], Tally]:
+def check_posts(
+    rows: Sequence[Row], world: World, faults: Faults
+) -> tuple[list[Change], SheetCounts]:
     """What becomes of posts. A post that ends in the past or today is `ended`."""
     check = _Check("posts", world, faults)
     seen: dict[tuple[Any, ...], Row] = {}
@@ -355,9 +361,9 @@ def check_posts(rows: Sequence[Row], world: World, faults: Faults) -> tuple[list
         check.done(row, what)
     if world.end_missing and "" not in lost:
         for change in _missing_posts(world, units - lost, kept):
-            check.tally.ended += 1
+            check.counts.ended += 1
             changes.append(change)
-    return changes, check.tally
+    return changes, check.counts
 
 
 def _check_post(check: _Check, row: Row, seen: dict[tuple[Any, ...], Row]) -> None:
@@ -645,7 +651,7 @@ class HouseholdCheck(_Check):
         for known in village.known.values():
             is_here = covered([village.code], known.grid) and not known.deleted
             if is_here and known.id not in taken and self.world.covers(known.grid):
-                self.tally.ended += 1
+                self.counts.ended += 1
                 row = Row("", "", 0, {})
                 ended.append(HouseholdChange(ENDED, row, known.grid, known, {}, ()))
         return ended

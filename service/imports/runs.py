@@ -23,17 +23,17 @@ from service.imports.checking import (
     HouseholdChange,
     HouseholdCheck,
     Known,
-    Tally,
+    SheetCounts,
     Village,
     World,
 )
-from service.imports.faults import Faults, Where
+from service.imports.encryption_places import body_place, effect_place
 from service.imports.intake import Intake
-from service.imports.places import body_place, effect_place
 from service.imports.queries import Effect
 from service.imports.report import MAX_ITEMS, Item, Report, State, load
-from service.imports.spool import Row, Spool
-from service.imports.tables import read_file
+from service.imports.row_faults import Faults, Where
+from service.imports.row_file import Row, Spool
+from service.imports.sheet_files import read_file
 from service.imports.undoing import undo
 from service.imports.units import Scheme, covered
 from service.kit.database import Connection, Database, retry_on_conflict
@@ -275,7 +275,7 @@ class Run:
 
     def _tell(self, plan: "Plan", intake: Intake) -> None:
         self.report = Report(
-            sheets={**plan.tallies, "households": plan.households.tally},
+            sheets={**plan.counts, "households": plan.households.counts},
             told=intake.told,
             faults=plan.faults.listed,
             kinds=dict(plan.faults.most()),
@@ -507,7 +507,7 @@ class Plan:
         self.faults = faults
         self.repeated = spool.repeated()
         self.households = HouseholdCheck(world, faults, self.repeated)
-        self.tallies: dict[str, Tally] = {}
+        self.counts: dict[str, SheetCounts] = {}
         self.items: list[Item] = []
         self.units: list[Change] = []
         self.people: list[Change] = []
@@ -517,7 +517,7 @@ class Plan:
         """Checks units, people and posts."""
         for sheet, check in _CHECKS:
             rows = [row for _, row in self.spool.rows(sheet)]
-            changes, self.tallies[sheet] = check(rows, self.world, self.faults)
+            changes, self.counts[sheet] = check(rows, self.world, self.faults)
             setattr(self, sheet, changes)
             for change in changes:
                 if len(self.items) < MAX_ITEMS:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service.imports import checking, queries
-from service.imports.places import effect_place
+from service.imports.encryption_places import effect_place
 from service.imports.report import MAX_ITEMS, Left, State
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import cadre_phone

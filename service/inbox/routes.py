@@ -31,8 +31,8 @@ from service.kit.localization import localized
 from service.kit.paging import After, GivenId, Id, Limit, next_after, read_after
 from service.kit.state import state_of
 from service.organisation.units import scope_of
+from service.writes.merge_rule_texts import shown_rule
 from service.writes.originals import unpacked
-from service.writes.rules import shown_rule
 from sync_protocol.limits import showable
 from sync_protocol.messages import shown_json
 from sync_protocol.texts import Text, with_strings

@@ -86,7 +86,7 @@ async def write_held(
     }
     kept: dict[str, tuple[bytes | None, int]] = {}
     for entry in entries:
-        came = entry.item.reading.original
+        came = entry.item.parsed.original
         original = None if came is None else packed(entry.id, came, cipher)
         kept[entry.id] = original, _ROW_BYTES + len(bodies[entry.id]) + len(original or b"")
     await _refuse_too_much(

@@ -10,7 +10,7 @@ from typing import Any
 from service.cases.models import IS_ASSIGNED
 from service.identity.rights import PostHeld
 from service.kit.database import Connection
-from service.kit.sql import array, text_array
+from service.kit.sql import UNION, array, text_array
 from service.organisation.trees import tree_of
 from service.runtime.tables import KEPT, Tables
 from service.writes import timelines
@@ -21,9 +21,23 @@ from sync_protocol.periods import from_ms, local_day, to_ms
 from sync_protocol.records import KINDS
 from sync_protocol.vocabulary import CODE_LENGTH
 
-# Parts of a statement stand on lines of their own: a reader finds them in a log of slow statements.
-_UNION = "\nUNION ALL\n"
-# Every row has these columns behind `what`, which says what they mean.
+# Every row has these columns behind `what`, which says what they mean; the others are NULL:
+#
+# device    `code` its id, `name` how much it has queued, `place` when it was registered (ms) and
+#           the day of its line in the trail, `n` acknowledged seq, `m` last stamp, `since` when it
+#           was revoked, `until` when it was last seen
+# server    `code` epoch, `name` key of cursors (hex) and version of the tree, `place` state of the
+#           encryption, `since` from when on work in one's own post counts
+# timeline  `code` as noted, `name` as it is now, `place` what `Tables` reads
+# post      `code` unit, `name` role, `place` staff code, `n` when its end was recorded (us),
+#           `since` and `until` when it is valid
+# assigned  `code` problem, `name` its grid, `place` the recipient
+# counter   `code` grid or mailbox, `n` its rev
+# locked    `code` grid, `n` its rev under the lock, `m` its rev as the rest of the statement has it
+# there     `code` id of a record, `name` its kind, `place` its grid
+# awaited   a held mutation waits for one of the named records
+# erased    `code` id of an erased record, `name` its kind, `place` its grid, `n` its rev,
+#           `since` when it was erased
 _EMPTY = {
     "code": "NULL::text",
     "name": "NULL::text",
@@ -126,7 +140,7 @@ _STATE_ROWS = (
     _row("counter", "current p JOIN " + _UNDER.format("'#' || "), code="c.grid", n="c.rev"),
 )
 # $1 devices, $2 staff codes, $3 their mailboxes, $4 now
-READ_SQL = f"WITH {_POSTS}" + _UNION.join(
+READ_SQL = f"WITH {_POSTS}" + UNION.join(
     (_row("device", f"({_DEVICE}) AS d", **_DEVICE_ROW), *_STATE_ROWS)
 )
 
@@ -140,7 +154,7 @@ MOVED_SQL = (
     f" JOIN case_file c ON {IS_ASSIGNED} AND c.handler_unit >= p.low AND c.handler_unit < p.high"
     " AND NOT EXISTS (SELECT FROM moved o WHERE o.unit = p.unit AND c.grid >= o.low"
     " AND c.grid < o.high))\n"
-    + _UNION.join(
+    + UNION.join(
         (
             _row("assigned", "assigned", code="problem::text", name="grid", place="recipient"),
             _row("counter", "assigned a JOIN counter c USING (grid)", code="c.grid", n="c.rev"),
@@ -221,7 +235,7 @@ def _named(kinds: Sequence[str]) -> list[str]:
 
 @cache
 def grids_sql(kinds: tuple[str, ...]) -> str:
-    return f"WITH {_lock(1)},\n{_ids(2, kinds)}\n" + _UNION.join((_SERVER, *_named(kinds)))
+    return f"WITH {_lock(1)},\n{_ids(2, kinds)}\n" + UNION.join((_SERVER, *_named(kinds)))
 
 
 @cache
@@ -244,7 +258,7 @@ def push_sql(kinds: tuple[str, ...]) -> str:
         _POSTS,
     )
     with_all = ",\n".join(ctes)
-    return f"WITH {with_all}" + _UNION.join(parts)
+    return f"WITH {with_all}" + UNION.join(parts)
 
 
 async def read(

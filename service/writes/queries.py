@@ -38,12 +38,12 @@ _ADVANCE = """
 """
 
 
-def advance_counters(taken: Mapping[str, int]) -> Cte:
-    """Moves counters on by the revisions that were taken; their rows are locked."""
-    return Cte("advance", _ADVANCE, (array(taken), array(taken.values())))
+def advance_counters(allocated: Mapping[str, int]) -> Cte:
+    """Moves counters on by the revisions that were allocated; their rows are locked."""
+    return Cte("advance", _ADVANCE, (array(allocated), array(allocated.values())))
 
 
-async def held_by_others(connection: Connection, grids: Set[str]) -> set[str]:
+async def locked_by_others(connection: Connection, grids: Set[str]) -> set[str]:
     """Those of the grids whose counters another transaction has locked just now. Gives up after a
     tenth of a second where the table itself is locked.
     """

@@ -274,8 +274,8 @@ async def test_every_kind_of_fault_names_its_place_and_masks_what_is_personal(ci
 def test_another_countrys_tree_has_its_own_levels() -> None:
     """Rows of a made-up tree of four levels are checked by a scheme of those."""
     from service.imports.checking import World, check_units
-    from service.imports.faults import Faults
-    from service.imports.spool import Row
+    from service.imports.row_faults import Faults
+    from service.imports.row_file import Row
     from service.imports.units import Scheme
 
     labels = {
