@@ -6,9 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
-from service.imports.checking import SheetCounts
 from service.imports.intake import Told
 from service.imports.row_faults import Fault
+from service.imports.sheet_check import SheetCounts
 
 
 class State(StrEnum):

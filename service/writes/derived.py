@@ -10,7 +10,7 @@ import msgspec
 
 from service.cases import filing
 from service.kit.database import Connection
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.kit.sql import Cte
 from service.organisation.tree import Tree

@@ -14,8 +14,8 @@ from service.kit.encrypted_values import (
     held_detail,
     mutation_of,
 )
-from service.kit.encryption import FieldCipher
 from service.kit.errors import HELD_QUOTA, Problem
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.writes import queries
 from service.writes.log_queries import held_names

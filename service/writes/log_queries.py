@@ -15,7 +15,8 @@ from service.kit.encrypted_values import (
     undecryptable_body,
     v1_body,
 )
-from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption import Place
+from service.kit.field_cipher import FieldCipher
 from service.kit.sql import NULL_CELL, Copy, Cte, array, copy_field
 from service.writes.log_blocks import Block, blocks_of, bodies_in, may_be_located
 from service.writes.prepared import Author, PreparedMutation

@@ -9,7 +9,7 @@ import msgspec
 from service.identity.rights import PostHeld
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import encrypted_conflict_value
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.kit.sql import Cte, array
 from service.writes import timelines
 from sync_protocol import clock

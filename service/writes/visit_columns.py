@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.runtime.yielding import EVERY, let_others_run
 from service.tallies.deltas import TallyDeltas
 from service.writes.interface import Accepter, NewRows, ParsedMutations, PreparedMutations, Rows

@@ -12,7 +12,7 @@ from service.imports import cells, keys, sheet_files
 from service.imports.cells import Wrong
 from service.imports.columns import HEADERS, SHEETS, layout_of, sheet_called
 from service.imports.sheet_files import FileUnreadable, RowRead, SheetBegins, read_file
-from service.kit.encryption import Keyring
+from service.kit.keyring import Keyring
 from tests.imports.books import book, text_file
 
 
