@@ -1,4 +1,4 @@
-"""The FastAPI service: one line a room."""
+"""The FastAPI service: the routers of all domains, the tasks beside them, and the layers around."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ from service.http.access_log import AccessLog, id_of_request, new_id
 from service.http.account_limit import AccountLimit
 from service.http.compression import Compression
 from service.http.etags import ETags
-from service.http.forwarded import Strangers
+from service.http.forwarded import UnnamedProxies
 from service.http.head_as_get import HeadAsGet
 from service.http.idempotency import Idempotency
 from service.http.origins import cross_origin
@@ -56,8 +56,8 @@ from service.organisation import routes as units
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
 from service.problems import routes as problems
+from service.runtime.admission import ConcurrencyLimit
 from service.runtime.clocks import ClockWatch, RightClock
-from service.runtime.concurrency import ConcurrencyLimit
 from service.runtime.tables import look
 from service.runtime.tables_watch import FittingTables, TablesWatch
 from service.runtime.write_probe import WriteProbe
@@ -174,7 +174,10 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         assert settings.database_url, "the database is chosen before the app starts"
         pool = await open_pool(
-            settings.database_url, settings.pool_size, settings.main_limits, init=timelines.keep
+            settings.database_url,
+            settings.pool_size,
+            settings.main_limits,
+            init=timelines.note_timeline,
         )
         # A statement of its own plan for each unit, and no workers beside it: phones need the other
         # cores.
@@ -184,7 +187,7 @@ def create_app(
             settings.analysis_pool_size,
             settings.analysis_limits,
             planned,
-            init=timelines.keep,
+            init=timelines.note_timeline,
         )
         # Phones ask the same few statements all evening, and each for its own rows: whatever the
         # statistics say of tables that grow under them, one plan that goes by the indexes is right.
@@ -194,7 +197,7 @@ def create_app(
             settings.sync_pool_size,
             settings.sync_limits,
             looked_up,
-            init=timelines.keep,
+            init=timelines.note_timeline,
         )
         database = Database(pool, analysis, sync, app.state.tables.look_first)
         await look_at_database(database, settings, app.state.tables, clock)
@@ -220,14 +223,14 @@ def create_app(
         releasing = asyncio.create_task(keep_retrying(database, settings, stamp))
         noting = asyncio.create_task(keep_noting(database, stamp))
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
-        watching = asyncio.create_task(app.state.tables.keep(database))
-        probing = asyncio.create_task(app.state.write_probe.keep(database))
-        importing = asyncio.create_task(importer.keep(database, settings, stamp))
+        watching = asyncio.create_task(app.state.tables.run(database))
+        probing = asyncio.create_task(app.state.write_probe.run(database))
+        importing = asyncio.create_task(importer.run(database, settings, stamp))
         tasks: list[asyncio.Task[None]] = [
             *(releasing, noting, checking, watching, first_probe, probing, importing)
         ]
         if clock is not None:
-            tasks.append(asyncio.create_task(clock.keep(database)))
+            tasks.append(asyncio.create_task(clock.run(database)))
         try:
             yield
         finally:
@@ -259,7 +262,7 @@ def create_app(
     )
     app.state.database_rights = DatabaseRights()
     app.state.concurrency = ConcurrencyLimit(settings.sync_max_concurrency)
-    app.state.strangers = Strangers()
+    app.state.unnamed_proxies = UnnamedProxies()
     app.state.clock = clock
     app.state.tables = TablesWatch()
     app.state.write_probe = WriteProbe()

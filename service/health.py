@@ -95,7 +95,7 @@ def _state(request: Request) -> Readiness:
     """What is known of the tables and what somebody should look at."""
     clock: ClockWatch | None = request.app.state.clock
     watch: TablesWatch = request.app.state.tables
-    warnings: list[Text] = [_FORWARDED] if request.app.state.strangers.were_here else []
+    warnings: list[Text] = [_FORWARDED] if request.app.state.unnamed_proxies.were_here else []
     warnings += clock.warnings if clock is not None else []
     warnings += [watch.tables.warning] if watch.tables.warning is not None else []
     shown = [localized(text, FOR_PROGRAMS) for text in warnings]

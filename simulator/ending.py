@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from service.kit.encrypted_values import conflict_value, log_row, verdict_rest
-from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
+from service.kit.field_cipher import FieldCipher
 from service.records.queries import load_sql, stored_from
 from service.tallies.recount import differences
 from service.writes.log_queries import read_bodies

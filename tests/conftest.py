@@ -63,7 +63,7 @@ def template(server: str, empty_template: str) -> str:
     async def fill() -> None:
         url = await fresh_database(server, TEMPLATE, empty_template)
         settings = Settings(database_url=url, households_per_grid=3)
-        pool = await open_pool(url, 1, init=timelines.keep)
+        pool = await open_pool(url, 1, init=timelines.note_timeline)
         try:
             await load(
                 Database(pool), settings, NOW, password=CHEAP.hash(PASSWORD), below=GRID[:12]
@@ -83,7 +83,7 @@ def empty_households(server: str, empty_template: str) -> str:
 
     async def fill() -> None:
         url = await fresh_database(server, "gridloop_plain", empty_template)
-        pool = await open_pool(url, 1, init=timelines.keep)
+        pool = await open_pool(url, 1, init=timelines.note_timeline)
         try:
             await load(
                 Database(pool), Settings(households_per_grid=0), NOW, password=CHEAP.hash(PASSWORD)

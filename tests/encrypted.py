@@ -9,8 +9,8 @@ from math import inf
 from typing import Any
 
 from service.identity.tokens import Tokens
-from service.kit.encryption import Keyring
 from service.kit.key_file import new_key, read_keys
+from service.kit.keyring import Keyring
 from simulator.places import SUPERVISOR
 from tests.world import FAR_GRID, SECRETARY, WORKER, WirePhone, World
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 
-from service.runtime.admission import PATH, LoadShedding, LoadSheddingProtocol
+from service.http.load_shedding import PATH, LoadShedding, LoadSheddingProtocol
 
 
 class Wire:

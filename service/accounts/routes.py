@@ -17,7 +17,7 @@ from service.accounts.answers import (
     RecoveryCode,
 )
 from service.audit.audit_log import note
-from service.identity import queries, staff_codes
+from service.identity import device_queries, queries, staff_codes
 from service.identity import second_factor_queries as codes
 from service.identity import session_queries as sessions
 from service.identity.access import Caller, Signed
@@ -30,16 +30,9 @@ from service.identity.routes import Ended
 from service.identity.views import View, mask
 from service.kit.database import Connection
 from service.kit.encrypted_values import cadre_phone
-from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
-from service.kit.errors import (
-    NOT_ALLOWED,
-    NOT_FOUND,
-    NOT_NOW,
-    READING,
-    Problem,
-    documented,
-)
+from service.kit.errors import NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem, documented
+from service.kit.field_cipher import FieldCipher
 from service.kit.paging import After, Id, Limit, next_place, read_id, read_text
 from service.kit.state import state_of
 from service.organisation.units import scope_of
@@ -268,7 +261,7 @@ async def devices(
     async with state_of(request).database.transaction() as connection:
         if staff_code is not None:
             staff_code = await staff_codes.key_of(connection, staff_code)
-        rows = await queries.devices(
+        rows = await device_queries.devices(
             connection, caller.ranges(units), caller.now, own, staff_code, read_id(after), limit + 1
         )
         await note(
@@ -297,13 +290,13 @@ async def revoke_device(request: Request, caller: Signed, id: Id) -> DeviceItem:
     its copy.
     """
     async with state_of(request).database.transaction() as connection:
-        row = await queries.device_in(
+        row = await device_queries.device_in(
             connection, id, caller.ranges(), caller.now, caller.staff_code
         )
         if row is None:
             shown = caller.ranges(scope(caller.posts, caller.now, SEES_DEVICES))
             if (
-                await queries.device_in(connection, id, shown, caller.now, caller.staff_code)
+                await device_queries.device_in(connection, id, shown, caller.now, caller.staff_code)
                 is not None
             ):
                 raise Problem(
@@ -312,7 +305,7 @@ async def revoke_device(request: Request, caller: Signed, id: Id) -> DeviceItem:
                 )
             raise Problem(NOT_FOUND, Text("There is no device {id} in your scope.", id=id))
         if row["revoked_at"] is None:
-            await queries.revoke_device(connection, id, caller.now)
+            await device_queries.revoke_device(connection, id, caller.now)
             await note(connection, request, caller, "device-revoked", [row["staff_code"], id], 1)
-        found = await queries.device(connection, id)
+        found = await device_queries.device(connection, id)
     return DeviceItem(**dict(found), handed_in=_handed_in(found))

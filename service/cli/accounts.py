@@ -162,7 +162,7 @@ def account_app_client(
     data: Data = None,
 ) -> None:
     """Make an app's account, or give it a new secret, which is shown once."""
-    from service.identity import queries
+    from service.identity import client_queries, queries
     from service.identity.passwords import hasher
     from service.identity.rights import SCOPES
     from service.identity.tokens import new_refresh_token
@@ -192,7 +192,7 @@ def account_app_client(
                 "SELECT EXISTS (SELECT FROM unit WHERE code = $1)", unit
             ):
                 raise Refusal(Text("There is no unit ‘{unit}’; load the roster first.", unit=unit))
-            await queries.add_client(
+            await client_queries.add_client(
                 connection,
                 client_id,
                 name,
@@ -212,11 +212,11 @@ def account_app_client(
 @account_app.command("end-app")
 def account_end_app(client_id: str, data: Data = None) -> None:
     """End an app's account: its tokens stop being good."""
-    from service.identity import queries
+    from service.identity import client_queries
 
     async def end(database: Database) -> None:
         async with database.transaction() as connection:
-            if not await queries.revoke_client(connection, client_id, utc_now()):
+            if not await client_queries.revoke_client(connection, client_id, utc_now()):
                 raise Refusal(
                     Text("There is no app ‘{client}’, or it was ended before.", client=client_id)
                 )

@@ -223,7 +223,7 @@ def check(
     """Recount cases and tallies from the records, part by part, while the service goes on; exit
     code 1 when anything differs and was not mended.
     """
-    from service.tallies.checking import Checked, go_through
+    from service.tallies.check_command import Checked, go_through
 
     checked = Checked()
     try:

@@ -210,7 +210,7 @@ async def with_database(
     await reach(str(settings.database_url), SERVICE)
     if owner and settings.owner_database_url is not None:
         await reach(settings.owner_database_url, OWNER)
-    pool = await open_pool(str(settings.database_url), 2, init=timelines.keep)
+    pool = await open_pool(str(settings.database_url), 2, init=timelines.note_timeline)
     try:
         database = Database(pool, look_first=refuse_too_new)
         right = partial(refuse_wrong_clock, settings=settings) if clock else None

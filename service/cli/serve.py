@@ -22,6 +22,7 @@ from service.cli.refusals import Refusal
 from service.http.connection_limits import Limits
 from service.http.crowding import room_for_files
 from service.http.forwarded import Forwarded, proxies_from
+from service.http.load_shedding import LoadShedding, LoadSheddingProtocol
 from service.http.origins import cross_origin
 from service.kit import logs
 from service.kit.addresses import checked
@@ -29,7 +30,6 @@ from service.kit.encryption import KeyMissing
 from service.kit.errors import Problem
 from service.kit.settings import Settings
 from service.kit.settings_reading import read_settings
-from service.runtime.admission import LoadShedding, LoadSheddingProtocol
 from service.runtime.leftovers import own_folder, temporary_files_in
 from service.runtime.reuseport import AddressTaken, Processes, Workers, can_spread
 from service.runtime.stopping import Stopped, follow_first_process
@@ -149,7 +149,7 @@ def served_app() -> LoadShedding:
     settings = read_settings()
     logs.install(settings.log_level)
     app = create_app(settings, utc_now)
-    app.add_middleware(Forwarded, proxies_from(settings.proxies), app.state.strangers)
+    app.add_middleware(Forwarded, proxies_from(settings.proxies), app.state.unnamed_proxies)
     # What is there now stays: looking for garbage in it again and again would cost every phone a
     # little.
     gc.collect()

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from service.kit.database import Connection
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.writes.log_blocks import Block
 from service.writes.log_queries import COLUMNS, applied
 from service.writes.prepared import Author

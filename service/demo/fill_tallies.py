@@ -1,5 +1,5 @@
 """What the tallies are, said once more in SQL over whole tables: `gridloop check` compares it with
-the rule of `credit`.
+the rules of `tallies.deltas`.
 """
 
 from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS

@@ -17,13 +17,13 @@ from service.identity.views import View, redact, redact_value
 from service.kit.bounded import PAGE_BYTES, cut
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import Body, log_row, verdict_rest
-from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import INVALID, NOT_FOUND, READING, Problem, documented
+from service.kit.field_cipher import FieldCipher
 from service.kit.paging import After, Id, Limit, next_place, read_moment, read_place
 from service.kit.state import state_of
 from service.writes.log_queries import read_bodies
-from service.writes.rules import shown_rule
+from service.writes.merge_rule_texts import shown_rule
 from sync_protocol.clock import stamp_ms
 from sync_protocol.messages import shown_json
 from sync_protocol.periods import from_ms

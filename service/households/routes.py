@@ -17,9 +17,10 @@ from service.identity.staff_codes import keys_of
 from service.identity.views import View, redact
 from service.kit.bounded import cut
 from service.kit.database import Connection, retry_on_conflict
-from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, documented
+from service.kit.field_cipher import FieldCipher
 from service.kit.paging import After, Id, Limit, next_place, read_place
 from service.kit.state import state_of
 from service.organisation.units import reach_of

@@ -38,14 +38,14 @@ def body_seconds(received: int) -> float:
 
 
 class _Body:
-    """A body on its way: how much of it is held, until when it may come."""
+    """A body on its way: how much of it is buffered, until when it may come."""
 
     def __init__(self, owner: Hashable, account: Hashable, began: float) -> None:
         self.owner = owner
         self.account = account
         self.began = began
         self.received = 0
-        self.held = 0
+        self.buffered = 0
         self.deadline = Deadline(began + body_seconds(0))
 
 
@@ -75,13 +75,13 @@ class Arriving:
         self._bodies[body] = None
         return body
 
-    def take(self, body: _Body, received: int, held: int) -> None:
-        """Notes that some bytes have come, and how many are held for them; raises `TimeoutError`
-        when this body has to make room.
+    def take(self, body: _Body, received: int, buffered: int) -> None:
+        """Notes that some bytes have come, and how many are buffered for them; raises
+        `TimeoutError` when this body has to make room.
         """
         body.received += received
-        body.held += held
-        self.bytes += held
+        body.buffered += buffered
+        self.bytes += buffered
         if body in self._bodies:
             body.deadline.until = body.began + body_seconds(body.received)
             while self.bytes > self.max_bytes and len(self._bodies) > 1:
@@ -95,10 +95,10 @@ class Arriving:
         """The oldest body of the account whose bodies hold most: whoever sends much makes room, and
         not who is slow.
         """
-        held: Counter[Hashable] = Counter()
+        buffered: Counter[Hashable] = Counter()
         for body in self._bodies:
-            held[body.account] += body.held
-        [(most, _)] = held.most_common(1)
+            buffered[body.account] += body.buffered
+        [(most, _)] = buffered.most_common(1)
         return next(body for body in self._bodies if body.account == most)
 
     def end(self, body: _Body) -> None:
@@ -110,8 +110,8 @@ class Arriving:
                 own.pop(body, None)
                 if not own:
                     del self._of_owners[body.owner]
-        self.bytes -= body.held
-        body.held = 0
+        self.bytes -= body.buffered
+        body.buffered = 0
 
     def _give_up(self, body: _Body) -> None:
         self.end(body)

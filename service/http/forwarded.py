@@ -22,7 +22,7 @@ _TOLD_EVERY_S = 600.0
 _NOTED_FOR_S = 3600.0
 
 
-class Strangers:
+class UnnamedProxies:
     """Notes that forwarded headers came from somebody who may not speak for others."""
 
     def __init__(self) -> None:
@@ -52,9 +52,11 @@ class Forwarded(ProxyHeadersMiddleware):
     others.
     """
 
-    def __init__(self, app: ASGIApp, proxies: Sequence[str], strangers: Strangers) -> None:
+    def __init__(
+        self, app: ASGIApp, proxies: Sequence[str], unnamed_proxies: UnnamedProxies
+    ) -> None:
         super().__init__(app, list(proxies))  # type: ignore[arg-type]  # uvicorn's own type of the same thing
-        self._strangers = strangers
+        self._unnamed_proxies = unnamed_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         client = scope.get("client")
@@ -63,7 +65,7 @@ class Forwarded(ProxyHeadersMiddleware):
             and client[0] not in self.trusted_hosts
             and any(name in _FORWARDED for name, _ in scope.get("headers", ()))
         ):
-            self._strangers.note(client[0])
+            self._unnamed_proxies.note(client[0])
         await super().__call__(scope, receive, send)  # type: ignore[arg-type]
 
 

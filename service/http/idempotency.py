@@ -27,7 +27,7 @@ from service.http.body import replayed
 from service.identity.access import bearer, standing
 from service.identity.tokens import Claims, Tokens
 from service.kit.encrypted_values import answer_place
-from service.kit.encryption import FieldCipher, Place, Undecrypted
+from service.kit.encryption import Place, Undecrypted
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import (
     IDEMPOTENCY_BUSY,
@@ -39,6 +39,7 @@ from service.kit.errors import (
     UNAVAILABLE,
     Problem,
 )
+from service.kit.field_cipher import FieldCipher
 from service.kit.state import State
 from service.writes import erased
 from sync_protocol.ids import NAMESPACE

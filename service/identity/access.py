@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
-from service.identity import queries
+from service.identity import client_queries
 from service.identity import session_queries as sessions
 from service.identity.grants import posts_ended
 from service.identity.rights import ROUTES, PostHeld, Right, any_present, holds, scope
@@ -268,7 +268,7 @@ def operation_of(request: Request) -> str | None:
 async def _app(
     request: Request, connection: Connection, claims: Claims, now: datetime, right: Right | None
 ) -> Caller:
-    row = await queries.client(connection, str(claims.client))
+    row = await client_queries.client(connection, str(claims.client))
     if row is None or row["revoked_at"] is not None:
         raise Problem(SESSION_ENDED, "This app's account was ended; ask the administrator.")
     # What an app was once allowed and is no longer, its older tokens do not allow either.

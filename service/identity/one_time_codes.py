@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from service.identity import second_factor_queries as queries
 from service.kit.database import Connection
-from service.kit.encryption import FieldCipher, Keyring, Place, Undecrypted
+from service.kit.encryption import Place, Undecrypted
 from service.kit.encryption_queries import cipher_of
+from service.kit.field_cipher import FieldCipher
+from service.kit.keyring import Keyring
 from service.kit.settings import Settings
 
 # Crockford's alphabet: no I, L, O or U, so that nothing is misread. Ten of them are 50 bits.

@@ -14,8 +14,8 @@ from service.identity.memberships import Membership
 from service.identity.rights import any_present
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import encrypted_phone
-from service.kit.encryption import FieldCipher
 from service.kit.errors import INVALID, NOT_FOUND, NOT_NOW, Problem
+from service.kit.field_cipher import FieldCipher
 from service.organisation.tree import BY_CODES
 from service.organisation.trees import current_tree
 from sync_protocol.ids import new_uuid7

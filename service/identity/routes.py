@@ -10,7 +10,9 @@ from service.audit.sign_ins import note_act
 from service.identity import queries
 from service.identity import session_queries as sessions
 from service.identity.access import Signed
-from service.identity.grants import by_client, by_password, by_refresh_token
+from service.identity.client_grant import by_client
+from service.identity.password_grant import by_password
+from service.identity.refresh_grant import by_refresh_token
 from service.identity.rights import scope
 from service.identity.token_models import Grant, TokenAnswer
 from service.identity.tokens import Tokens

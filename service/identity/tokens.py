@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.audit.audit_log import Act
-from service.identity import jwt, queries
+from service.identity import jwt, signing_key_queries
 from service.kit.database import Database
-from service.kit.encryption import FieldCipher, KeyMissing, Place, Undecrypted
+from service.kit.encryption import KeyMissing, Place, Undecrypted
 from service.kit.encryption_queries import cipher_of, missing_key_text, refuse_unknown_keys
 from service.kit.errors import GRANT_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, Problem
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from sync_protocol.periods import to_ms
 from sync_protocol.texts import Text, text_of
@@ -109,18 +110,18 @@ class Tokens:
         """
         async with self._database.transaction(bookkeeping=True) as connection:
             cipher = await cipher_of(connection, self._settings)
-            rows = await queries.signing_keys(connection, self._now())
+            rows = await signing_key_queries.signing_keys(connection, self._now())
             if not rows:
                 await refuse_unknown_keys(connection, self._settings)
                 made, private, public_pem = make_key()
-                await queries.add_signing_key(
+                await signing_key_queries.add_signing_key(
                     connection,
                     made,
                     cipher.encrypt(key_place(made), private),
                     public_pem,
                     first=True,
                 )
-                rows = await queries.signing_keys(connection, self._now())
+                rows = await signing_key_queries.signing_keys(connection, self._now())
         kid, self._private, self._missing = rows[0]["kid"], None, None
         keyring = self._settings.keyring
         try:
@@ -158,10 +159,10 @@ class Tokens:
             if not at_once:
                 await refuse_unknown_keys(connection, self._settings)
             cipher = await cipher_of(connection, self._settings)
-            await queries.add_signing_key(
+            await signing_key_queries.add_signing_key(
                 connection, kid, cipher.encrypt(key_place(kid), private), public, first=False
             )
-            await queries.retire_signing_keys(connection, kid, now + last)
+            await signing_key_queries.retire_signing_keys(connection, kid, now + last)
             if act is not None:
                 await act(connection)
         return kid

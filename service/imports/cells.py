@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from functools import cache, lru_cache
 from typing import Any
 
-from service.imports.tables import MAX_CELL, Cell
+from service.imports.sheet_files import MAX_CELL, Cell
 from sync_protocol.fields import STRIPPED, InvalidValue, Text
 from sync_protocol.texts import Word, text_of
 from sync_protocol.vocabulary import ROLES, TAGS, Label

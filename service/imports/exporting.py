@@ -6,15 +6,16 @@ from typing import Any
 
 from service.identity.access import Caller
 from service.identity.views import View, mask, redact
-from service.imports import cells, keys, queries
+from service.imports import cells, export_queries, keys, known_queries
 from service.imports.checking import last_day_of
 from service.imports.columns import HOUSEHOLDS, PEOPLE, POSTS, UNITS
 from service.imports.template import Book
 from service.imports.units import covered
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import cadre_phone
-from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.runtime.yielding import let_others_run
 from sync_protocol.periods import local_day
@@ -37,17 +38,17 @@ async def export(
     cipher = await cipher_of(connection, settings)
     book = Book(path, "en" if language == "en" else "zh")
     book.begin(UNITS)
-    async for rows in _some(queries.units_in(connection, unit)):
+    async for rows in _some(export_queries.units_in(connection, unit)):
         book.write(_unit(book, row) for row in rows)
     book.begin(PEOPLE)
-    async for rows in _some(queries.people_in(connection, unit, caller.now)):
+    async for rows in _some(export_queries.people_in(connection, unit, caller.now)):
         book.write(_person(book, cipher, caller, row) for row in rows)
     book.begin(POSTS)
-    async for rows in _some(queries.posts_in(connection, unit, caller.now)):
+    async for rows in _some(export_queries.posts_in(connection, unit, caller.now)):
         book.write(_post(book, row) for row in rows)
     book.begin(HOUSEHOLDS)
-    async for rows in _some(queries.households_in(connection, unit)):
-        stored = await queries.keys_of(connection, [row["id"] for row in rows])
+    async for rows in _some(export_queries.households_in(connection, unit)):
+        stored = await known_queries.keys_of(connection, [row["id"] for row in rows])
         numbers = _numbers(cipher, stored)
         book.write(_household(book, cipher, caller, row, numbers) for row in rows)
     book.notes()

@@ -30,7 +30,7 @@ class Importer:
         """Something was asked for."""
         self._asked.set()
 
-    async def keep(
+    async def run(
         self, database: Database, settings: Settings, now: Callable[[], datetime]
     ) -> None:
         """Looks for imports now and then, and when something was asked for, for as long as the

@@ -8,9 +8,9 @@ import msgspec
 from service.imports import keys
 from service.imports.cells import CLEARS, Wrong, is_masked, level, text_in
 from service.imports.columns import EXAMPLE, SHEETS, Column, Layout, layout_of, sheet_called
-from service.imports.faults import Faults, Where
-from service.imports.spool import Row, Spool
-from service.imports.tables import Cell, FileUnreadable, Part, RowRead, SheetBegins
+from service.imports.row_faults import Faults, Where
+from service.imports.row_file import Row, Spool
+from service.imports.sheet_files import Cell, FileUnreadable, Part, RowRead, SheetBegins
 from service.imports.units import Scheme
 from service.runtime.yielding import let_others_run
 

@@ -11,7 +11,9 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from service.kit.encryption import FieldCipher, Keyring, Place
+from service.kit.encryption import Place
+from service.kit.field_cipher import FieldCipher
+from service.kit.keyring import Keyring
 
 # In the place of a village: the number counts in the whole city.
 CITY = "#"

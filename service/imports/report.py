@@ -6,9 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
-from service.imports.checking import Tally
-from service.imports.faults import Fault
 from service.imports.intake import Told
+from service.imports.row_faults import Fault
+from service.imports.sheet_check import SheetCounts
 
 
 class State(StrEnum):
@@ -52,7 +52,7 @@ class Report(msgspec.Struct):
     `items`: the first changes; `undone`, `undone_by`, `left`: what came of taking it back, by whom.
     """
 
-    sheets: dict[str, Tally] = {}
+    sheets: dict[str, SheetCounts] = {}
     told: list[Told] = []
     faults: list[Fault] = []
     kinds: dict[str, int] = {}

@@ -1,5 +1,5 @@
-"""Carries an import out: takes its files in, checks every row, and applies what is good in small
-transactions. What a process began that was killed, another goes on with.
+"""Carries an import out: takes its files in, checks every row, and has applied what is good, see
+`applying`. What a process began that was killed, another goes on with.
 
 Everything is compared with what is there before it is written, so that going on is the same as
 beginning again: what is there already is left alone. What this import has done to something stands
@@ -11,34 +11,26 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
-
-import msgspec
+from typing import NamedTuple, TypeVar
 
 from service.audit.audit_log import record
 from service.identity.rights import PostHeld
-from service.imports import checking, keys, queries
-from service.imports.checking import (
-    Change,
-    HouseholdChange,
-    HouseholdCheck,
-    Known,
-    Tally,
-    Village,
-    World,
-)
-from service.imports.faults import Faults, Where
+from service.imports import household_checking, keys, known_queries, queries, sheet_check
+from service.imports.applying import apply
+from service.imports.encryption_places import body_place
+from service.imports.household_checking import Known, Village
 from service.imports.intake import Intake
-from service.imports.places import body_place, effect_place
-from service.imports.queries import Effect
-from service.imports.report import MAX_ITEMS, Item, Report, State, load
-from service.imports.spool import Row, Spool
-from service.imports.tables import read_file
+from service.imports.plan import Plan
+from service.imports.report import Report, State, load
+from service.imports.row_faults import Faults
+from service.imports.row_file import Row, Spool
+from service.imports.sheet_check import World
+from service.imports.sheet_files import read_file
 from service.imports.undoing import undo
 from service.imports.units import Scheme, covered
 from service.kit.database import Connection, Database, retry_on_conflict
 from service.kit.encrypted_values import cadre_phone
-from service.kit.encryption import FieldCipher, KeyMissing
+from service.kit.encryption import KeyMissing
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import Problem
 from service.kit.settings import Settings
@@ -47,7 +39,6 @@ from service.records.queries import load as load_records
 from service.runtime.leftovers import own_folder
 from service.runtime.yielding import let_others_run
 from service.writes.server_writes import write_as_server
-from sync_protocol.ids import new_uuid7
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import local_day
 from sync_protocol.records import HOUSEHOLD
@@ -55,11 +46,8 @@ from sync_protocol.records import HOUSEHOLD
 log = logging.getLogger("gridloop")
 T = TypeVar("T")
 
-# Of one transaction: its grids' phones wait for so long.
-_AT_ONCE = 250
 _PART_BYTES = 1024 * 1024
 _TOLD_EVERY_S = 1.0
-_TRIES = 5
 Progress = Callable[[str, int, int], None]
 
 
@@ -175,7 +163,7 @@ class Run:
             async with self.database.transaction() as connection:
                 await queries.set_report(connection, self.id, self.report.dump())
                 await queries.set_state(connection, self.id, State.APPLYING, self.now())
-        await self._apply(plan)
+        await apply(self, plan)
         await self.end(State.DONE, "roster-imported")
 
     # --------------------------------------------------------------------------------- taking in
@@ -206,11 +194,13 @@ class Run:
     async def _world(self, intake: Intake) -> World:
         async with self.database.transaction() as connection:
             cipher = await cipher_of(connection, self.settings)
-            units = await queries.all_units(connection)
-            rows = await queries.people(connection, intake.named)
+            units = await known_queries.all_units(connection)
+            rows = await known_queries.people(connection, intake.named)
             ending = END_MISSING in self.options
-            posts = await queries.posts(connection, intake.named, self.units if ending else ())
-            apps = await queries.apps(connection)
+            posts = await known_queries.posts(
+                connection, intake.named, self.units if ending else ()
+            )
+            apps = await known_queries.apps(connection)
             tree = await current_tree(connection)
         now = self.now()
         people = {}
@@ -219,7 +209,7 @@ class Run:
             of_this = posts.get(code, [])
             present = [post for post in of_this if post.is_open(now)] or of_this
             inside = all(covered(self.units, post.unit, tree, local_day(now)) for post in present)
-            people[code] = checking.Person(
+            people[code] = sheet_check.Person(
                 row["name"],
                 str(cadre_phone(cipher, row)),
                 row["party_member"],
@@ -244,25 +234,29 @@ class Run:
         for _, row in rows:
             if row.bad:
                 continue
-            for key in checking.keys_of(row, code):
+            for key in household_checking.keys_of(row, code):
                 for index in keys.indexes(ring, key):
                     scopes.append(key.scope)
                     indexes.append(index)
                     digests[index] = key.digest
-        found = await queries.by_indexes(connection, scopes, indexes) if indexes else []
+        found = await known_queries.by_indexes(connection, scopes, indexes) if indexes else []
         by_digest = {digests[index]: household for index, household in found}
-        ids = {*by_digest.values(), *await queries.living_in(connection, code)} if code else set()
+        ids = (
+            {*by_digest.values(), *await known_queries.living_in(connection, code)}
+            if code
+            else set()
+        )
         stored = await load_records(connection, HOUSEHOLD, ids, cipher) if ids else {}
         known = {
             id: Known(id, s.record.grid, s.record.last.rev, s.record.fields, s.record.deleted)
             for id, s in stored.items()
         }
-        numbered = await queries.numbered(connection, ids) if ids else set()
+        numbered = await known_queries.numbered(connection, ids) if ids else set()
         return Village(code, known, by_digest, numbered)
 
     # ---------------------------------------------------------------------------------- checking
 
-    async def _check_households(self, plan: "Plan") -> None:
+    async def _check_households(self, plan: Plan) -> None:
         done, total = 0, plan.spool.count("households")
         for code, count in plan.spool.villages("households"):
             rows = [*plan.spool.rows("households", code)]
@@ -273,174 +267,14 @@ class Run:
             await let_others_run(count + 201)
             await self.tell("checking", done, total)
 
-    def _tell(self, plan: "Plan", intake: Intake) -> None:
+    def _tell(self, plan: Plan, intake: Intake) -> None:
         self.report = Report(
-            sheets={**plan.tallies, "households": plan.households.tally},
+            sheets={**plan.counts, "households": plan.households.counts},
             told=intake.told,
             faults=plan.faults.listed,
             kinds=dict(plan.faults.most()),
             items=plan.items,
         )
-
-    # ---------------------------------------------------------------------------------- applying
-
-    async def _apply(self, plan: "Plan") -> None:
-        await self._apply_set("unit", plan.units, self._write_units)
-        await self._apply_set("person", plan.people, self._write_people)
-        await self._apply_set("post", plan.posts, self._write_posts)
-        done, total = 0, plan.spool.count("households")
-        # Faults were told of when all was checked.
-        check = HouseholdCheck(plan.world, Faults(), plan.repeated)
-        for code, count in plan.spool.villages("households"):
-            for _ in range(_TRIES):
-                if not await self._apply_village(plan, check, code, (done, total)):
-                    break
-            done += count
-            await self.tell("households", done, total)
-
-    async def _apply_village(
-        self, plan: "Plan", check: HouseholdCheck, code: str, place: tuple[int, int]
-    ) -> int:
-        """Writes the households of a village; returns how many were edited by somebody since they
-        were compared, and have to be compared again.
-        """
-        rows = [*plan.spool.rows("households", code)]
-        async with self.database.reading() as connection:
-            village = await self.village(connection, code, rows)
-        changes = check.village(rows, village)
-        wanted = [c for c in changes if c.what != checking.UNCHANGED or c.new_keys]
-        wanted.sort(key=lambda change: change.grid)
-        stale = 0
-        for start in range(0, len(wanted), _AT_ONCE):
-            some = wanted[start : start + _AT_ONCE]
-            stale += await self.write_part(some)
-            await self.tell("households", place[0] + min(start + len(some), len(rows)), place[1])
-        return stale
-
-    async def _apply_set(
-        self,
-        kind: str,
-        changes: Sequence[Change],
-        write: Callable[[Connection, FieldCipher, Sequence[Change], datetime], Awaitable[None]],
-    ) -> None:
-        for start in range(0, len(changes), _AT_ONCE * 4):
-            some = changes[start : start + _AT_ONCE * 4]
-
-            async def one(some: Sequence[Change] = some) -> None:
-                async with self.database.transaction() as connection:
-                    cipher = await cipher_of(connection, self.settings)
-                    ids = [queries.post_id(change.key) for change in some]
-                    done = await queries.done_already(connection, self.id, kind, ids)
-                    left = [c for c, id in zip(some, ids, strict=True) if id not in done]
-                    if left:
-                        await write(connection, cipher, left, self.now())
-                        await queries.add_effects(
-                            connection, self.id, [self._effect(cipher, kind, c) for c in left]
-                        )
-
-            await self.paced(one)
-            await self.tell(kind, min(start + len(some), len(changes)), len(changes))
-
-    def _effect(self, cipher: FieldCipher, kind: str, change: Change) -> Effect:
-        key = queries.post_id(change.key)
-        body = msgspec.json.encode({"before": change.before, "after": change.after})
-        sealed = cipher.encrypt_bytes(effect_place(self.id, kind, key), body)
-        # Undone in order of this: units at the bottom first.
-        order = f"{99 - len(key):02d}" if kind == "unit" else ""
-        return Effect(kind, key, change.what, order, body=sealed)
-
-    async def _write_units(
-        self, connection: Connection, cipher: FieldCipher, changes: Sequence[Change], now: datetime
-    ) -> None:
-        await queries.write_units(connection, changes)
-
-    async def _write_people(
-        self, connection: Connection, cipher: FieldCipher, changes: Sequence[Change], now: datetime
-    ) -> None:
-        await queries.write_people(connection, cipher, changes)
-
-    async def _write_posts(
-        self, connection: Connection, cipher: FieldCipher, changes: Sequence[Change], now: datetime
-    ) -> None:
-        new, ended = [], []
-        for change in changes:
-            after, id = change.after, queries.post_id(change.key)
-            end = after["valid_to"] and datetime.fromisoformat(after["valid_to"])
-            if change.what == checking.NEW:
-                begin = datetime.fromisoformat(after["valid_from"])
-                new.append((id, after["staff_code"], after["role"], after["unit"], begin, end))
-            else:
-                ended.append((id, end))
-        await queries.write_posts(connection, new, ended, now)
-
-    async def write_part(self, changes: Sequence[HouseholdChange]) -> int:
-        """Writes households of some grids; returns how many somebody has edited since."""
-
-        async def one() -> int:
-            async with self.database.transaction() as connection:
-                return await self._write_households(connection, changes)
-
-        return await self.paced(one)
-
-    async def _write_households(
-        self, connection: Connection, changes: Sequence[HouseholdChange]
-    ) -> int:
-        cipher = await cipher_of(connection, self.settings)
-        grids = {c.grid for c in changes} | {c.household.grid for c in changes if c.household}
-        await queries.lock_grids(connection, grids)
-        known = [c.household.id for c in changes if c.household is not None]
-        stand = await queries.revs_of(connection, known)
-        done = await queries.done_already(connection, self.id, "household", known)
-        now = self.now()
-        written: list[tuple[HouseholdChange, Mutation]] = []
-        new_keys: list[keys.StoredKey] = []
-        stale = 0
-        for change in changes:
-            household = change.household
-            if household is not None and household.id in done:
-                continue
-            if household is not None and stand.get(household.id) != (household.grid, household.rev):
-                stale += 1
-                continue
-            id = household.id if household is not None else new_uuid7(now)
-            new_keys += [keys.stored(cipher, key, id) for key in change.new_keys]
-            if change.what != checking.UNCHANGED:
-                written.append((change, mutation_of(change, id)))
-        verdicts = await self.write(connection, [mutation for _, mutation in written], now)
-        effects = []
-        for (change, mutation), verdict in zip(written, verdicts, strict=True):
-            if verdict.outcome == "held":
-                self.held(change, verdict)
-                continue
-            effects.append(self._household_effect(cipher, change, mutation.id, verdict))
-        await queries.add_keys(connection, new_keys)
-        await queries.add_effects(connection, self.id, effects)
-        return stale
-
-    def held(self, change: HouseholdChange, verdict: Verdict) -> None:
-        """Notes a household that the write path did not take."""
-        faults = Faults(self.report.faults, self.report.kinds)
-        faults.add(Where(*change.row.where), "held", why=verdict.detail or "")
-
-    def _household_effect(
-        self, cipher: FieldCipher, change: HouseholdChange, id: str, verdict: Verdict
-    ) -> Effect:
-        sealed = None
-        if change.household is not None:
-            before: dict[str, Any] = {
-                name: change.household.fields.get(name) for name in change.fields
-            }
-            if change.what == checking.ENDED or change.household.deleted:
-                before = dict(change.household.fields)
-            body = {
-                "grid": change.household.grid,
-                "rev": change.household.rev,
-                "deleted": change.household.deleted,
-                "fields": before,
-            }
-            place = effect_place(self.id, "household", id)
-            sealed = cipher.encrypt_bytes(place, msgspec.json.encode(body))
-        return Effect("household", id, change.what, change.grid, verdict.rev or 0, sealed)
 
     async def write(
         self, connection: Connection, mutations: Sequence[Mutation], now: datetime
@@ -494,72 +328,3 @@ class Run:
             await record(
                 connection, now, self.asked_by, action, [self.id, *units], count, units=units
             )
-
-
-class Plan:
-    """All that an import would do, but for households: those are gone through village by
-    village.
-    """
-
-    def __init__(self, world: World, spool: Spool, faults: Faults) -> None:
-        self.world = world
-        self.spool = spool
-        self.faults = faults
-        self.repeated = spool.repeated()
-        self.households = HouseholdCheck(world, faults, self.repeated)
-        self.tallies: dict[str, Tally] = {}
-        self.items: list[Item] = []
-        self.units: list[Change] = []
-        self.people: list[Change] = []
-        self.posts: list[Change] = []
-
-    def check_small(self) -> None:
-        """Checks units, people and posts."""
-        for sheet, check in _CHECKS:
-            rows = [row for _, row in self.spool.rows(sheet)]
-            changes, self.tallies[sheet] = check(rows, self.world, self.faults)
-            setattr(self, sheet, changes)
-            for change in changes:
-                if len(self.items) < MAX_ITEMS:
-                    fields = [] if change.what == checking.NEW else [*change.after]
-                    self.items.append(
-                        Item(sheet, change.what, change.key, change.where.row, fields)
-                    )
-
-    def note(self, changes: Sequence[HouseholdChange]) -> None:
-        """Notes the first households that change, by their grids."""
-        for change in changes:
-            if change.what != checking.UNCHANGED and len(self.items) < MAX_ITEMS:
-                fields = [] if change.what == checking.NEW else [*change.fields]
-                if change.household is not None and change.household.grid != change.grid:
-                    fields.append("grid")
-                self.items.append(
-                    Item("households", change.what, change.grid, change.row.number, fields)
-                )
-
-
-_CHECKS = (
-    ("units", checking.check_units),
-    ("people", checking.check_people),
-    ("posts", checking.check_posts),
-)
-
-
-def mutation_of(change: HouseholdChange, id: str) -> Mutation:
-    """What an import does to a household, as a mutation."""
-    household = change.household
-    if household is None:
-        fields = {name: value for name, value in change.fields.items() if value is not None}
-        return Mutation(0, "household", id, change.grid, fields=fields)
-    if change.what == checking.ENDED:
-        return Mutation(0, "household", id, household.grid, op="delete", base=household.rev)
-    moved = household.grid if household.grid != change.grid else None
-    return Mutation(
-        0,
-        "household",
-        id,
-        change.grid,
-        base=household.rev,
-        base_grid=moved,
-        fields=dict(change.fields),
-    )

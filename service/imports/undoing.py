@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.imports import checking, queries
-from service.imports.places import effect_place
+from service.imports import known_queries, queries, roster_queries, sheet_check
+from service.imports.encryption_places import effect_place
 from service.imports.report import MAX_ITEMS, Left, State
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import cadre_phone
-from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
+from service.kit.field_cipher import FieldCipher
 from service.records.queries import Stored
 from service.records.queries import load as load_records
 from sync_protocol.messages import Mutation
@@ -94,10 +94,10 @@ async def _households(
 ) -> _Outcome:
     values = {row["key"]: _values(run, cipher, row) for row in rows}
     back = [v["grid"] for v in values.values() if v and v.get("grid")]
-    await queries.lock_grids(connection, {*(row["grid"] for row in rows), *back})
+    await known_queries.lock_grids(connection, {*(row["grid"] for row in rows), *back})
     records = await load_records(connection, HOUSEHOLD, [row["key"] for row in rows], cipher)
-    made = [row["key"] for row in rows if row["what"] == checking.NEW]
-    in_use = await queries.households_in_use(connection, made) if made else set()
+    made = [row["key"] for row in rows if row["what"] == sheet_check.NEW]
+    in_use = await roster_queries.households_in_use(connection, made) if made else set()
     left: dict[str, Text] = {}
     mutations: list[Mutation] = []
     for row in rows:
@@ -108,7 +108,7 @@ async def _households(
             left[id] = EDITED
         elif before is None:
             left[id] = UNREADABLE
-        elif row["what"] == checking.NEW and id in in_use:
+        elif row["what"] == sheet_check.NEW and id in in_use:
             left[id] = IN_USE
         else:
             mutations.append(_back(row, known, before))
@@ -126,14 +126,14 @@ async def _households(
             restored.append((mutation.id, before["grid"], before["rev"], rev))
     # It is again what an earlier import made of it, and nobody's edit; so that can be undone, too.
     await queries.follow_restored(connection, run.id, restored)
-    await queries.drop_keys(connection, [id for id in made if id in {*undone}])
+    await known_queries.drop_keys(connection, [id for id in made if id in {*undone}])
     return undone, left
 
 
 def _back(row: Row, known: Stored, before: Mapping[str, Any]) -> Mutation:
     """The mutation that takes back what an import did to a household."""
     id, grid, rev = row["key"], known.record.grid, known.record.last.rev
-    if row["what"] == checking.NEW and not before.get("fields"):
+    if row["what"] == sheet_check.NEW and not before.get("fields"):
         return Mutation(0, "household", id, grid, op="delete", base=rev)
     if before.get("deleted"):
         return Mutation(0, "household", id, grid, op="delete", base=rev)
@@ -154,7 +154,7 @@ def _back(row: Row, known: Stored, before: Mapping[str, Any]) -> Mutation:
 async def _posts(
     run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
 ) -> _Outcome:
-    there = await queries.lock_posts(connection, [row["key"] for row in rows])
+    there = await roster_queries.lock_posts(connection, [row["key"] for row in rows])
     left: dict[str, Text] = {}
     gone, ended = [], []
     for row in rows:
@@ -165,14 +165,14 @@ async def _posts(
             left[id] = UNREADABLE
         elif now["valid_to"] != _moment(values["after"].get("valid_to")):
             left[id] = EDITED
-        elif row["what"] != checking.NEW:
+        elif row["what"] != sheet_check.NEW:
             ended.append((id, _moment(values["before"].get("valid_to"))))
         elif now["used"]:
             left[id] = WORKED
         else:
             gone.append(id)
-    await queries.drop_posts(connection, gone)
-    await queries.write_posts(connection, [], ended, run.now())
+    await roster_queries.drop_posts(connection, gone)
+    await roster_queries.write_posts(connection, [], ended, run.now())
     return [*gone, *(id for id, _ in ended)], left
 
 
@@ -184,12 +184,12 @@ async def _people(
     run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
 ) -> _Outcome:
     codes = [row["key"] for row in rows]
-    there = {row["staff_code"]: row for row in await queries.people(connection, codes)}
-    made = [row["key"] for row in rows if row["what"] == checking.NEW]
-    in_use = await queries.people_in_use(connection, made) if made else set()
+    there = {row["staff_code"]: row for row in await known_queries.people(connection, codes)}
+    made = [row["key"] for row in rows if row["what"] == sheet_check.NEW]
+    in_use = await roster_queries.people_in_use(connection, made) if made else set()
     left: dict[str, Text] = {}
     gone: list[str] = []
-    back: list[checking.Change] = []
+    back: list[sheet_check.Change] = []
     for row in rows:
         code, values, now = row["key"], _values(run, cipher, row), there.get(row["key"])
         if now is None or now["erased"]:
@@ -206,26 +206,26 @@ async def _people(
         before, after = values["before"], values["after"]
         if any(present[name] != value for name, value in after.items()):
             left[code] = EDITED
-        elif row["what"] != checking.NEW:
+        elif row["what"] != sheet_check.NEW:
             restored = {**present, **{name: before[name] for name in after}}
-            back.append(checking.Change(checking.CHANGED, code, _NOWHERE, present, restored))
+            back.append(sheet_check.Change(sheet_check.CHANGED, code, _NOWHERE, present, restored))
         elif code in in_use:
             left[code] = WORKED
         else:
             gone.append(code)
-    await queries.drop_people(connection, gone)
+    await roster_queries.drop_people(connection, gone)
     if back:
-        await queries.write_people(connection, cipher, back)
+        await roster_queries.write_people(connection, cipher, back)
     return [*gone, *(change.key for change in back)], left
 
 
 async def _units(
     run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
 ) -> _Outcome:
-    there = await queries.lock_units(connection, [row["key"] for row in rows])
+    there = await roster_queries.lock_units(connection, [row["key"] for row in rows])
     left: dict[str, Text] = {}
     made: list[str] = []
-    back: list[checking.Change] = []
+    back: list[sheet_check.Change] = []
     for row in rows:
         code, values, now = row["key"], _values(run, cipher, row), there.get(row["key"])
         if now is None:
@@ -238,20 +238,20 @@ async def _units(
         before, after = values["before"], values["after"]
         if any(present[name] != value for name, value in after.items()):
             left[code] = EDITED
-        elif row["what"] != checking.NEW:
+        elif row["what"] != sheet_check.NEW:
             restored = {name: before[name] for name in after}
-            back.append(checking.Change(checking.CHANGED, code, _NOWHERE, present, restored))
+            back.append(sheet_check.Change(sheet_check.CHANGED, code, _NOWHERE, present, restored))
         else:
             made.append(code)
     gone: list[str] = []
     # Those at the bottom first, so that nothing lies under a unit any more when its turn comes.
     for size in sorted({len(code) for code in made}, reverse=True):
         some = [code for code in made if len(code) == size]
-        in_use = await queries.units_in_use(connection, some)
+        in_use = await roster_queries.units_in_use(connection, some)
         left |= dict.fromkeys(in_use, IN_USE)
-        await queries.drop_units(connection, [code for code in some if code not in in_use])
+        await roster_queries.drop_units(connection, [code for code in some if code not in in_use])
         gone += [code for code in some if code not in in_use]
-    await queries.write_units(connection, back)
+    await roster_queries.write_units(connection, back)
     return [*gone, *(change.key for change in back)], left
 
 

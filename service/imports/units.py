@@ -1,7 +1,8 @@
-"""What an import needs to know of levels and of which unit lies under which: all of it stands here.
+"""What an import needs to know of levels, codes and roles.
 
-Today a unit's level follows from the length of its code, and its parent's code is the beginning of
-its own.
+The units of a file have five levels: a unit's level follows from the length of its code, and its
+parent's code is the beginning of its own. What lies under what in the database on a day says its
+tree, see `organisation.tree`; `spans_of` and `covered` ask it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -13,9 +13,10 @@ from service.identity.views import redact_value
 from service.inbox import queries
 from service.kit.database import Connection
 from service.kit.encrypted_values import conflict_value, encrypted_conflict_value
-from service.kit.encryption import FieldCipher, Undecrypted
+from service.kit.encryption import Undecrypted
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import ALREADY_DECIDED, INVALID, NOT_ALLOWED, NOT_FOUND, NOT_NOW, Problem
+from service.kit.field_cipher import FieldCipher
 from service.kit.localization import localized
 from service.kit.settings import Settings
 from service.records.queries import load

@@ -10,9 +10,10 @@ from datetime import datetime
 
 from service.kit.database import Connection, Database, retry_on_conflict
 from service.kit.database_errors import WITHOUT_RIGHTS, WITHOUT_TABLES
-from service.kit.encryption import FieldCipher, KeyMissing
+from service.kit.encryption import KeyMissing
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import Problem
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.writes.apply import release
 from service.writes.held_queries import HeldRow, Search, lock_open_of_kinds, lock_overdue

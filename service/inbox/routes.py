@@ -24,15 +24,15 @@ from service.inbox.decide import discard_held, release_held, settle
 from service.kit.bounded import cut
 from service.kit.database import Connection, retry_on_conflict
 from service.kit.encrypted_values import conflict_value, held_body, held_detail
-from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import ALREADY_DECIDED, NOT_FOUND, READING, Problem, documented
+from service.kit.field_cipher import FieldCipher
 from service.kit.localization import localized
 from service.kit.paging import After, GivenId, Id, Limit, next_after, read_after
 from service.kit.state import state_of
 from service.organisation.units import scope_of
+from service.writes.merge_rule_texts import shown_rule
 from service.writes.originals import unpacked
-from service.writes.rules import shown_rule
 from sync_protocol.limits import showable
 from sync_protocol.messages import shown_json
 from sync_protocol.texts import Text, with_strings

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.kit import encryption_v1
-from service.kit.encryption import FieldCipher, Place, Undecrypted
+from service.kit.encryption import Place, Undecrypted
+from service.kit.field_cipher import FieldCipher
 from sync_protocol import texts
 from sync_protocol.kinds import Kind
 from sync_protocol.messages import Mutation, Verdict, canonical_json

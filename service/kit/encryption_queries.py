@@ -3,7 +3,8 @@ needs.
 """
 
 from service.kit.database import Connection
-from service.kit.encryption import FieldCipher, KeyMissing, State
+from service.kit.encryption import KeyMissing, State
+from service.kit.field_cipher import FieldCipher
 from service.kit.key_file import make_key_file
 from service.kit.settings import Settings
 from sync_protocol.records import KINDS

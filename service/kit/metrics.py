@@ -4,9 +4,9 @@ With `PROMETHEUS_MULTIPROC_DIR` set every process writes its part there, and any
 all.
 """
 
+import collections
 import os
 import time
-from collections import Counter as Tally
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ _sent_away = Counter(
     "The former name of gridloop_requests_shed_total; goes with the next release",
 )
 pulled = Counter("gridloop_pulled_changes_total", "Changes sent to phones")
-feed_lag = Histogram(
+feed_pending = Histogram(
     "gridloop_feed_pending",
     "Changes still to come after a page",
     buckets=(0, 10, 100, 1_000, 10_000, 100_000),
@@ -117,7 +117,7 @@ def shed() -> None:
 def pushed(mutations: "Sequence[Mutation]", verdicts: "Sequence[Verdict]") -> None:
     """Counts what a push brought, once it is committed."""
     _pushes.inc()
-    for outcome, count in Tally([verdict.outcome for verdict in verdicts]).items():
+    for outcome, count in collections.Counter([verdict.outcome for verdict in verdicts]).items():
         _mutations.labels(outcome).inc(count)
     disputed = {
         verdict.seq: verdict.conflicts

@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.kit.addresses import checked
 from service.kit.database_limits import Limits
-from service.kit.encryption import Keyring
 from service.kit.key_file import read_keys
+from service.kit.keyring import Keyring
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ROLES
 

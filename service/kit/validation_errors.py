@@ -104,6 +104,10 @@ FORMS = {
     r"^(\d{12}|\d{15})$": Text(
         "Input should be the code of a village or grid, 12 or 15 digits as in 150202100200"
     ),
+    r"^\d{1,2}(,\d{1,2}){4}$": Text(
+        "Input should be five numbers of digits, as in 4,6,9,12,15: of the codes of city, banner,"
+        " township, village and grid"
+    ),
     r"^\d{1,15}$": Text("Input should be the code of a unit, 1 to 15 digits as in 150202100"),
     r"^(period|today|\d{4}-\d{2}-\d{2})$": Text(
         "Input should be period, today, or a day as in 2026-11-24"

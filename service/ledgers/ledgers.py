@@ -9,8 +9,9 @@ from typing import Any
 
 from service.identity.views import mask
 from service.kit.database import Connection, share_connection
-from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet

@@ -11,8 +11,8 @@ import msgspec
 from service.identity.rights import PostHeld
 from service.kit.database import Connection, Database
 from service.kit.encrypted_values import encrypted_phone
-from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.organisation import generator
 from service.writes.server_writes import write_as_server

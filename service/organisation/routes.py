@@ -1,4 +1,4 @@
-"""The tree of units: `GET /v1/units` and what changes it."""
+"""The tree of units, for those who read it: `GET /v1/units` and `/levels`."""
 
 import json
 from datetime import date

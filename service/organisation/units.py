@@ -1,4 +1,4 @@
-"""What every room says of units and periods: the parameters of its routes, their checks, and how
+"""What every domain says of units and periods: the parameters of its routes, their checks, and how
 units and periods are answered.
 """
 

@@ -9,8 +9,8 @@ from functools import partial
 
 from service.kit.database import Connection, Database
 from service.kit.encrypted_values import answer_place, cadre_phone
-from service.kit.encryption import FieldCipher
 from service.kit.encryption_queries import cipher_of
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.privacy import erasure_queries as sql
 from service.privacy.erasing_records import SYSTEM, Erasure, erase_records

@@ -20,8 +20,9 @@ from typing import Any
 
 from service.kit import encrypted_values as values
 from service.kit.database import Connection, Database, Row, retry_on_conflict
-from service.kit.encryption import FieldCipher, Place, State
+from service.kit.encryption import Place, State
 from service.kit.encryption_queries import cipher_of, set_state, transactions_under_way
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.kit.sql import write
 from service.privacy import queries

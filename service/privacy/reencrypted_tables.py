@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from service.identity.one_time_codes import Kept, reencrypted
 from service.identity.second_factor import secret_place
 from service.imports import keys as import_keys
-from service.imports.places import body_place, effect_place
+from service.imports.encryption_places import body_place, effect_place
 from service.kit import encrypted_values as values
 from service.kit.database import Row
 from service.kit.encryption import Place, Undecrypted

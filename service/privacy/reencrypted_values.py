@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from service.kit.encryption import FieldCipher, Place, Undecrypted
+from service.kit.encryption import Place, Undecrypted
+from service.kit.field_cipher import FieldCipher
 
 
 class Outcome(msgspec.Struct):

@@ -16,7 +16,7 @@ from service.kit.encrypted_values import (
     personal_fields,
     unknown_fields,
 )
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.kit.sql import NULL_CELL, Copy, Cte, array, cells, text_array
 from service.records.columns import fields_json, personal_array, storage_of
 from sync_protocol.kinds import Kind

@@ -1,148 +1,227 @@
-"""Load shedding: only so many exchanges with phones are under way at once.
+"""The limit of exchanges that a process has under way: who takes one of its slots, and who waits
+for it.
 
-Who comes above that is asked to come again, before anything of the request is read or written down:
-what is under way is answered in good time, memory stays bounded, the work goes on at its best pace,
-and a phone that waits loses nothing. A slot is taken by the route once the request is here as a
-whole, see `ConcurrencyLimit`.
+A slot is taken once the request is here as a whole, so that slow lines take none. A device has
+`PER_DEVICE` of them at most, and an account `PER_ACCOUNT`, for it may sign in as many devices as it
+likes; what else they send waits for their own, and nobody waits for it. After a large push the
+account rests for as long as the push took, several times, while others are about: else one phone
+with much to hand in is felt by all the others.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from service.kit import metrics
+from service.kit.errors import UNAVAILABLE, Problem
+from sync_protocol.texts import Text
 
-from service.http.access_log import id_of_request
-from service.http.connection_limits import Limits
-from service.http.connections import LimitedConnection
-from service.http.security_headers import secured
-from service.kit.errors import MEDIA_TYPE, UNAVAILABLE
-from service.kit.localization import FOR_PROGRAMS, Language, asked_for, language_of
-from service.runtime.concurrency import COME_AGAIN_S, ConcurrencyLimit, retry_later
+log = logging.getLogger("gridloop")
 
-PATH = "/v1/sync"
-DEFAULT_LIMITS = Limits()
-_URL = PATH.encode()
-_SAID = frozenset({b"accept-language", b"x-request-id"})
+PER_DEVICE = 2
+WAITING_PER_DEVICE = 6
+PER_ACCOUNT = 8
+WAITING_PER_ACCOUNT = 24
+COME_AGAIN_S = (2, 15)
+LARGE = 500  # mutations; what is above that is followed by a rest
+RESTS = 8.0  # times what the push took
+_MAX_REST_S = 2.0
+_ABOUT_S = 1.0  # who exchanged so lately is about
+_TOLD_EVERY_S = 10.0
+_RESTING = 10_000
 
 
-class LoadShedding:
-    """Stands around the whole app: a request that is shed costs next to nothing, not even a line in
-    the log.
+class _Full(Exception):
+    """So many wait already that nobody else may."""
 
-    `around_refusals`: what else stands around the answer of those who may not come in. `limits`:
-    those of connections.
-    """
+
+class _Turns:
+    """So many at once of each key; what else comes of it waits for its own, in order."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._at_once = at_once
+        self._may_wait = waiting
+        self._under_way: dict[str, int] = {}
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def are_free(self) -> bool:
+        """Whether nobody has a turn or waits for one."""
+        return not self._under_way and not self._waiting
+
+    def begins(self, key: str) -> bool:
+        """Takes a turn if there is one; else `wait` for it."""
+        count = self._under_way.get(key, 0)
+        if count >= self._at_once:
+            return False
+        self._under_way[key] = count + 1
+        return True
+
+    async def wait(self, key: str) -> None:
+        """Waits until another of the key hands on its turn; raises `_Full` when too many wait."""
+        waiting = self._waiting.setdefault(key, deque())
+        if len(waiting) >= self._may_wait:
+            raise _Full
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.hand_on(key)
+            raise
+
+    def hand_on(self, key: str) -> None:
+        """Hands a turn on to the next of the key."""
+        waiting = self._waiting.get(key)
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._waiting.pop(key, None)
+        self._under_way[key] -= 1
+        if not self._under_way[key]:
+            del self._under_way[key]
+
+
+class ConcurrencyLimit:
+    """`async with concurrency.slot(device, account)` while an exchange is under way."""
 
     def __init__(
         self,
-        app: ASGIApp,
-        concurrency: ConcurrencyLimit,
-        around_refusals: Callable[[ASGIApp], ASGIApp] = lambda refusal: refusal,
-        limits: Limits = DEFAULT_LIMITS,
+        at_once: int,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._app = app
-        self.concurrency = concurrency
-        self.limits = limits
-        self._refusal = around_refusals(self._refuse)
+        self._at_once = at_once
+        self._clock = clock
+        self._sleep = sleep
+        # Until when accounts rest.
+        self._resting: dict[str, float] = {}
+        # Which account exchanged last and when, and when another one did before.
+        self._latest = ("", -_ABOUT_S)
+        self._other_at = -_ABOUT_S
+        self._taken = 0
+        self._devices = _Turns(PER_DEVICE, WAITING_PER_DEVICE)
+        self._accounts = _Turns(PER_ACCOUNT, WAITING_PER_ACCOUNT)
+        self._refused = 0
+        self._told = 0.0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A browser's OPTIONS only asks whether it may call.
-        if (
-            scope["type"] == "http"
-            and scope["path"] == PATH
-            and scope["method"] == "POST"
-            and self.concurrency.is_full
-        ):
-            await self._refusal(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+    @property
+    def is_full(self) -> bool:
+        """Whether no further exchange may begin."""
+        return self._taken >= self._at_once
 
-    async def _refuse(self, scope: Scope, __: Receive, send: Send) -> None:
-        headers, body = refusal(self.concurrency.count_refusal(), scope["headers"])
-        await send(
-            {"type": "http.response.start", "status": UNAVAILABLE.status, "headers": [*headers]}
-        )
-        await send({"type": "http.response.body", "body": body})
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, nor anything kept of what was."""
+        return not self._taken and self._devices.are_free and self._accounts.are_free
 
+    def slot(self, device: str, account: str) -> "_Slot":
+        """A slot for an exchange of an account's device, to be held by `async with`; raises
+        `Problem` when there is none.
+        """
+        return _Slot(self, device, account)
 
-class LoadSheddingProtocol(LimitedConnection):
-    """The protocol for an app behind a `LoadShedding`, which sheds the requests of phones as soon
-    as their headers are there.
+    async def _enter(self, device: str, account: str) -> None:
+        try:
+            if not self._devices.begins(device):
+                await self._devices.wait(device)
+            try:
+                if not self._accounts.begins(account):
+                    await self._accounts.wait(account)
+                try:
+                    if account in self._resting:
+                        await self._rest(account)
+                    if self.is_full:
+                        raise _Full
+                except BaseException:
+                    self._accounts.hand_on(account)
+                    raise
+            except BaseException:
+                self._devices.hand_on(device)
+                raise
+        except _Full:
+            raise retry_later(self.count_refusal()) from None
+        self._taken += 1
+        former, at = self._latest
+        if former != account:
+            self._other_at = at
+        self._latest = (account, self._clock())
 
-    The same answer by way of the app takes the process twice as long, and in a rush four of five
-    requests may be such. Browsers, whose answer needs more, and whatever is not everyday go that
-    way nevertheless.
-    """
+    async def _rest(self, account: str) -> None:
+        """Waits until an account has rested; what else it sends meanwhile waits, too."""
+        until = self._resting[account]
+        left = until - self._clock()
+        if left > 0:
+            await self._sleep(left)
+        if self._resting.get(account) == until:
+            del self._resting[account]
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
-        self.limits = cast(LoadShedding, self.app).limits
-
-    def begin_request(self) -> None:
-        """Hands a request to the app, or answers that it should come again."""
-        concurrency = cast(LoadShedding, self.app).concurrency
-        if not (concurrency.is_full and self._is_plain_push()):
-            super().begin_request()
+    def took(self, account: str, mutations: int, seconds: float) -> None:
+        """Notes what a push took; after a large one the account's next exchange begins later, if
+        others are about.
+        """
+        if mutations <= LARGE:
             return
-        self.write_answer(UNAVAILABLE.status, *refusal(concurrency.count_refusal(), self.headers))
-        # Its body is still to come; nobody will read it.
-        self.cycle = _ANSWERED
+        now = self._clock()
+        latest, at = self._latest
+        if now - (at if latest != account else self._other_at) < _ABOUT_S + seconds:
+            if len(self._resting) >= _RESTING:
+                self._resting = {
+                    other: until for other, until in self._resting.items() if until > now
+                }
+            self._resting[account] = max(
+                self._resting.get(account, 0.0), now + min(RESTS * seconds, _MAX_REST_S)
+            )
 
-    def on_message_complete(self) -> None:
-        """All of a request is there."""
-        if self.cycle is _ANSWERED and not self.offers_upgrade:
-            self.on_response_complete()  # from here on the connection is idle
-        super().on_message_complete()
+    def _leave(self, device: str, account: str) -> None:
+        self._taken -= 1
+        self._accounts.hand_on(account)
+        self._devices.hand_on(device)
 
-    def _is_plain_push(self) -> bool:
-        waits_for_another = self.cycle is not None and not self.cycle.response_complete
-        plain = (
-            self.url == _URL
-            and self.parser.get_method() == b"POST"
-            and self.parser.should_keep_alive()
-        )
-        return (
-            plain and not waits_for_another and all(name != b"origin" for name, _ in self.headers)
-        )
-
-
-class _Answered:
-    """What uvicorn wants to know of a request that has got its answer."""
-
-    response_started = response_complete = disconnected = True
-    message_event = asyncio.Event()
-
-
-def refusal(
-    seconds: int, headers: list[tuple[bytes, bytes]]
-) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Headers and body of the answer to a request that shall come again after so many seconds."""
-    said = {name: value.decode("latin-1") for name, value in headers if name in _SAID}
-    fixed, body = _REFUSALS[seconds, language_of(said.get(b"accept-language", "")) or FOR_PROGRAMS]
-    return [*fixed, (b"x-request-id", id_of_request(said.get(b"x-request-id", "")).encode())], body
+    def count_refusal(self) -> int:
+        """Counts a refused exchange; the seconds after which to retry, which differ, so that not
+        all retry together.
+        """
+        metrics.shed()
+        self._refused += 1
+        now = time.monotonic()
+        if now - self._told >= _TOLD_EVERY_S:
+            log.warning(
+                "%d exchanges were asked to come again: %d are under way",
+                self._refused,
+                self._taken,
+            )
+            self._told, self._refused = now, 0
+        return random.randint(*COME_AGAIN_S)
 
 
-def _refusal(seconds: int, language: Language) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    token = asked_for.set(language)
-    try:
-        body = bytes(retry_later(seconds).response().body)
-    finally:
-        asked_for.reset(token)
-    headers = [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"content-language", language.encode()),
-        (b"retry-after", str(seconds).encode()),
-    ]
-    return secured(headers), body
+class _Slot:
+    """Holds a slot while it is entered."""
+
+    __slots__ = ("_account", "_concurrency", "_device")
+
+    def __init__(self, concurrency: ConcurrencyLimit, device: str, account: str) -> None:
+        self._concurrency = concurrency
+        self._device = device
+        self._account = account
+
+    async def __aenter__(self) -> None:
+        await self._concurrency._enter(self._device, self._account)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._concurrency._leave(self._device, self._account)
 
 
-_ANSWERED = cast(RequestResponseCycle, _Answered())
-_LANGUAGES: tuple[Language, ...] = ("en", "zh")
-_REFUSALS = {
-    (seconds, language): _refusal(seconds, language)
-    for seconds in range(COME_AGAIN_S[0], COME_AGAIN_S[1] + 1)
-    for language in _LANGUAGES
-}
+def retry_later(seconds: int) -> Problem:
+    """The answer to a refused exchange: retry later."""
+    text = Text(
+        "More phones sync just now than the server can serve; try again in {seconds} seconds.",
+        seconds=seconds,
+    )
+    return Problem(UNAVAILABLE, text, {"Retry-After": str(seconds), "Cache-Control": "no-store"})

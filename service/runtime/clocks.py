@@ -217,7 +217,7 @@ class ClockWatch:
             self._told[text.id] = at
             log.log(level, "%s", text)
 
-    async def keep(self, database: Database) -> None:
+    async def run(self, database: Database) -> None:
         """Compares once a minute, until it is cancelled; while the database is away there is
         nothing to compare, and nothing is stored.
         """

@@ -92,7 +92,7 @@ class TablesWatch:
         except (Problem, asyncpg.PostgresError) as error:
             log.warning("it could not be seen of which release the tables are: %r", error)
 
-    async def keep(self, database: Database) -> None:
+    async def run(self, database: Database) -> None:
         """Looks now and then, until it is cancelled."""
         while True:
             await asyncio.sleep(EVERY_S)

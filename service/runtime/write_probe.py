@@ -66,7 +66,7 @@ class WriteProbe:
         fault = fault_of(error)
         raise error if fault is None else unavailable(fault, error)
 
-    async def keep(self, database: Database) -> None:
+    async def run(self, database: Database) -> None:
         """Tries it now and then, until it is cancelled."""
         while True:
             await asyncio.sleep(BY_ITSELF_S)

@@ -1,4 +1,4 @@
-"""The summaries: `GET /v1/summaries/weekly`, `/monthly`, `/cadres`, `/members`, and sealing."""
+"""The summaries: `GET /v1/summaries/weekly`, `/monthly`, `/cadres` and `/members`."""
 
 import asyncio
 from collections.abc import Callable

@@ -21,7 +21,7 @@ from service.sync.push import ExchangeResult, PullHints
 from service.sync.refusals import refuse_after_push
 from service.sync.requests import ExchangeRequest, PhoneCaller, read_request
 from service.writes import prefetch, queries, timelines
-from service.writes.rules import shown_rule
+from service.writes.merge_rule_texts import shown_rule
 from service.writes.timelines import TimelineChanged
 from sync_protocol import clock
 from sync_protocol.cursor import Cursor, sign_cursor
@@ -35,7 +35,7 @@ _TOGETHER = 4_100
 # Pushes with more mutations wait for each other and not with the others, who would wait several
 # times as long as they take.
 _LARGE = 250
-# How long several that are committed together wait for a lock: then those whose grids are held go
+# How long several that are committed together wait for a lock: then those whose grids are locked go
 # alone, and wait for their own locks as long as they may. Some times what a batch of another
 # process takes, which is whom they wait for when all is well.
 BATCH_LOCK_S = 0.1
@@ -72,10 +72,10 @@ class Exchanges:
         self._settings = settings
         self._pushes = self._push_group()
         self._large_pushes = self._push_group()
-        # Grids that somebody else seems to hold, and the pushes that are to wait for them without
-        # all the others.
-        self._held_grids: set[str] = set()
-        self._held_pushes = self._push_group()
+        # Grids that somebody else seems to have locked, and the pushes that are to wait for them
+        # without all the others.
+        self._locked_grids: set[str] = set()
+        self._pushes_to_locked_grids = self._push_group()
         # Reading takes less than a delay would.
         read = partial(self._on_this_timeline, self._read_only)
         self._reads: GroupCommitter[Exchange] = GroupCommitter(read, _TOGETHER, max_delay_s=0)
@@ -107,8 +107,8 @@ class Exchanges:
         count = len(exchange.request.message.mutations)
         if not count:
             return self._reads
-        if not self._held_grids.isdisjoint(exchange.request.read_set.grids):
-            return self._held_pushes
+        if not self._locked_grids.isdisjoint(exchange.request.read_set.grids):
+            return self._pushes_to_locked_grids
         return self._pushes if count <= _LARGE else self._large_pushes
 
     async def _on_this_timeline(
@@ -121,7 +121,7 @@ class Exchanges:
             await work(exchanges)
         except TimelineChanged:
             async with self._database.syncing() as connection:
-                await timelines.keep(connection)
+                await timelines.note_timeline(connection)
             await work(exchanges)
 
     async def _read_only(self, exchanges: list[Exchange]) -> None:
@@ -135,8 +135,8 @@ class Exchanges:
 
     async def _push(self, exchanges: list[Exchange]) -> None:
         """Takes in what devices hand in, in one transaction; learns which grids somebody else
-        holds. When a batch of several waited for a lock in vain, those whose grids are held go
-        alone.
+        has locked. When a batch of several waited for a lock in vain, those whose grids are locked
+        go alone.
         """
         grids = set().union(*(exchange.request.read_set.grids for exchange in exchanges))
         try:
@@ -144,25 +144,25 @@ class Exchanges:
         except Problem as problem:
             if not isinstance(problem.__cause__, asyncpg.LockNotAvailableError):
                 raise
-            held = await self._held_by_others(grids)
-            self._held_grids |= held
+            locked = await self._locked_by_others(grids)
+            self._locked_grids |= locked
             free = [
                 exchange
                 for exchange in exchanges
-                if held.isdisjoint(exchange.request.read_set.grids)
+                if locked.isdisjoint(exchange.request.read_set.grids)
             ]
             if not free or len(free) == len(exchanges):
                 raise
             await self._take_in(free)
             for exchange in exchanges:
-                if not held.isdisjoint(exchange.request.read_set.grids):
+                if not locked.isdisjoint(exchange.request.read_set.grids):
                     exchange.error = MustGoAlone()
-            grids -= held
-        self._held_grids -= grids
+            grids -= locked
+        self._locked_grids -= grids
 
-    async def _held_by_others(self, grids: Set[str]) -> set[str]:
+    async def _locked_by_others(self, grids: Set[str]) -> set[str]:
         async with self._database.syncing() as connection:
-            return await queries.held_by_others(connection, grids)
+            return await queries.locked_by_others(connection, grids)
 
     async def _take_in(self, exchanges: Sequence[Exchange]) -> None:
         requests = [exchange.request for exchange in exchanges]
@@ -257,7 +257,7 @@ def _written(state: StateBefore, result: ExchangeResult, page: Page) -> bytes:
     request, message, cursor = state.request, state.request.message, state.valid_cursor
     if page.changes:
         metrics.pulled.inc(len(page.changes))
-    metrics.feed_lag.observe(page.pending)
+    metrics.feed_pending.observe(page.pending)
     # What was written in a grid that has left the scope since then counts, but no copy of it may
     # stay on the phone (promise 8).
     dropped = {*page.dropped}

@@ -15,15 +15,12 @@ from service.identity.views import (
     shows_unknown,
 )
 from service.kit.conditions import own_or_tied
-from service.kit.sql import renumbered
+from service.kit.sql import UNION, renumbered
 from service.records.columns import MOMENT_JSON, fields_json, personal_array
 from sync_protocol.kinds import Kind
 from sync_protocol.messages import PAGE_BYTES
 from sync_protocol.records import KINDS, VISIT
 from sync_protocol.windows import Windows
-
-# Parts of a statement stand on lines of their own: a reader finds them in a log of slow statements.
-_UNION = "\nUNION ALL\n"
 
 # Conditions of the windows on a living record `r`, with the parameters that `_windows` gives.
 _WINDOWS: Mapping[str, str] = {
@@ -164,7 +161,7 @@ def feed_sql(views: Views) -> str:
     parts = [_kind_sql(kind, views) for kind in KINDS.values()]
     if not views <= WHOLE_GRID:
         parts += [_left_sql(kind, views) for kind in KINDS.values()]
-    every = _UNION.join(parts)
+    every = UNION.join(parts)
     return f"""
         WITH page AS MATERIALIZED (
         SELECT p.grid, p.place, f.* FROM unnest($1::text[], $2::bigint[], $3::bigint[],
@@ -225,7 +222,7 @@ def count_sql(views: Views) -> str:
         "WITH p AS MATERIALIZED (SELECT *"
         " FROM unnest($1::text[], $2::text[], $3::bigint[], $10::bigint[]) AS p(grid, view, rev,"
         " snapshot))"
-        f" SELECT count(*) FROM ({renumbered(_UNION.join(parts), _digest_place)}) AS coming"
+        f" SELECT count(*) FROM ({renumbered(UNION.join(parts), _digest_place)}) AS coming"
     )
 
 
@@ -244,7 +241,7 @@ def copies_sql(views: Views) -> str:
         "SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[])"
         f" AND {_SHOWN_ARTICLE}",
     ]
-    every = _UNION.join(parts)
+    every = UNION.join(parts)
     every = renumbered(every, _digest_place)
     return f"""
         WITH p AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[]) AS p(grid, view))

@@ -14,7 +14,7 @@ from typing import Any
 from service.identity.views import WHOLE_GRID
 from service.kit.database import Connection
 from service.kit.encrypted_values import held_body, held_detail, whole_record
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.kit.localization import localized
 from service.sync.feed_sql import copies_sql, count_sql, feed_sql, window_values
 from service.sync.pull_plan import Feed, Page, PullPlan, Reader

@@ -128,9 +128,9 @@ async def _readied(
     fresh: Parsed = request.parsed
     repeated: list[Verdict] = []
     if mutations[0].seq <= known:
-        readings = request.parsed.one_by_one().readings
-        before = [reading for reading in readings if reading.mutation.seq <= known]
-        fresh = ParsedMutations(readings[len(before) :])
+        parsed_mutations = request.parsed.one_by_one().singles
+        before = [parsed for parsed in parsed_mutations if parsed.mutation.seq <= known]
+        fresh = ParsedMutations(parsed_mutations[len(before) :])
         try:
             repeated = await _repeat(connection, state, before, settings)
         except Problem as problem:
@@ -173,9 +173,9 @@ def _hints(ready: _Ready, applied: Applied) -> PullHints | None:
         return None
     # While the grids were locked nobody else wrote in them.
     heads = ready.state.snapshot.feeds(request.staff_code, request.now)
-    taken = applied.revs_allocated
+    allocated = applied.revs_allocated
     heads = {
-        grid: FeedHead(head.rev + taken[grid], head.view) if grid in taken else head
+        grid: FeedHead(head.rev + allocated[grid], head.view) if grid in allocated else head
         for grid, head in heads.items()
     }
     if device in applied.devices_to_echo:
@@ -183,7 +183,9 @@ def _hints(ready: _Ready, applied: Applied) -> PullHints | None:
     # What this device wrote alone, applied as sent, is no news to it.
     wrote = {mutation.grid for mutation in request.message.mutations}
     own_revs = {
-        grid: taken[grid] for grid in wrote & taken.keys() if grid not in applied.multi_writer_grids
+        grid: allocated[grid]
+        for grid in wrote & allocated.keys()
+        if grid not in applied.multi_writer_grids
     }
     return PullHints(heads, own_revs)
 
@@ -204,11 +206,11 @@ async def _repeat(
         connection, device, repeated[0].mutation.seq, repeated[-1].mutation.seq
     )
     verdicts = []
-    for reading in repeated:
-        mutation = reading.mutation
+    for parsed in repeated:
+        mutation = parsed.mutation
         row = known.get(mutation.seq)
         if row is None or not await log_queries.is_content(
-            connection, cipher, row, reading.identity
+            connection, cipher, row, parsed.identity
         ):
             raise Problem(
                 DEVICE_FORKED,

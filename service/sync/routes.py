@@ -36,7 +36,7 @@ from service.kit.errors import (
     unavailable,
 )
 from service.kit.state import state_of
-from service.runtime.concurrency import ConcurrencyLimit
+from service.runtime.admission import ConcurrencyLimit
 from service.runtime.deadlines import Deadline
 from service.sync import examples
 from service.sync.exchange import Exchanges

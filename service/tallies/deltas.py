@@ -10,7 +10,7 @@ is the ISO week or the month of such a day, for cadres also the quarter.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.tallies.facts import CaseFacts, HouseholdFacts, VisitFacts
 from service.tallies.spans import (
@@ -30,9 +30,6 @@ from sync_protocol.periods import (
     quarter_of,
 )
 from sync_protocol.vocabulary import DUTIES
-
-if TYPE_CHECKING:
-    pass
 
 # Where the counts of a duty begin in a row of a grid: visits, raised, resolved, behind the four of
 # the whole.

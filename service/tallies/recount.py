@@ -19,7 +19,7 @@ from service.cases import filing
 from service.kit.database import Connection
 from service.kit.settings import Settings
 from service.kit.sql import write
-from service.tallies.counting import ROWS_AT_ONCE, Part, recount
+from service.tallies.recount_part import ROWS_AT_ONCE, Part, recount
 from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from sync_protocol.vocabulary import CODE_LENGTH
 

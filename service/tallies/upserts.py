@@ -165,8 +165,8 @@ def adding(changes: TallyDeltas) -> list[Cte]:
     return parts
 
 
-async def take_leave(connection: Connection, changes: TallyDeltas) -> None:
-    """Takes the households out of the counts that are not visited any more in a span; the visits
+async def remove_unvisited(connection: Connection, changes: TallyDeltas) -> None:
+    """Takes the households that are not visited any more in a span out of its counts; the visits
     are written already.
     """
     lost_visits = changes.lost_visits()

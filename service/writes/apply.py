@@ -69,44 +69,44 @@ async def apply(
         if snapshot is None:
             read_set = ReadSet.joined([part.read_set() for part in parts]).with_grids(unlocked)
             snapshot = await prefetch.lock_grids_and_read(connection, read_set)
-        unit = UnitOfWork(now, settings, snapshot)
+        work = UnitOfWork(now, settings, snapshot)
         try:
-            await unit.open(connection, parts)
+            await work.open(connection, parts)
             break
         except GridUnlocked as missing:
             unlocked.add(missing.grid)
             snapshot = None
-    verdicts = await unit.take_all()
+    verdicts = await work.take_all()
     count = sum(map(len, verdicts))
     await let_others_run(count)
-    await persist(connection, unit, also, count)
-    released = await release_waiting(connection, unit, snapshot.has_waiters, now, settings)
+    await persist(connection, work, also, count)
+    released = await release_waiting(connection, work, snapshot.has_waiters, now, settings)
     # What is held comes by mailbox, what was released took revisions of its own.
     mailbox_devices = (
         set().union(*(part.devices for part in parts))
         if released
-        else {entry.item.author.device for entry in unit.aside.held}
+        else {entry.item.author.device for entry in work.aside.held}
     )
     return Applied(
         verdicts,
-        unit.revisions.taken,
-        unit.devices_to_echo() | mailbox_devices,
+        work.revisions.allocated,
+        work.devices_to_echo() | mailbox_devices,
         mailbox_devices,
-        unit.revisions.multi_writer_grids,
+        work.revisions.multi_writer_grids,
     )
 
 
 async def release_waiting(
-    connection: Connection, unit: UnitOfWork, has_waiters: bool, now: datetime, settings: Settings
+    connection: Connection, work: UnitOfWork, has_waiters: bool, now: datetime, settings: Settings
 ) -> bool:
     """Releases what was held only because a record of this call had not come yet, in the order in
     which it was written. `has_waiters`: whether anything was held for one of the named records.
     """
-    if not (has_waiters or unit.aside.held or unit.aside.held_again):
+    if not (has_waiters or work.aside.held or work.aside.held_again):
         return False
-    born = unit.created_ids()
-    waiting = await held_queries.lock_waiting_for(connection, born, unit.cipher) if born else []
-    through = unit.let_through()  # one of these may have waited for what it made itself
+    born = work.created_ids()
+    waiting = await held_queries.lock_waiting_for(connection, born, work.cipher) if born else []
+    through = work.let_through()  # one of these may have waited for what it made itself
     waiting = [row for row in waiting if row.id not in through]
     if not waiting:
         return False

@@ -10,14 +10,14 @@ import msgspec
 
 from service.cases import filing
 from service.kit.database import Connection
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.kit.sql import Cte
 from service.organisation.tree import Tree
 from service.records import queries as records
 from service.tallies import facts
 from service.tallies.deltas import TallyDeltas
-from service.writes.interface import Taken
+from service.writes.interface import Accepted
 from service.writes.merged import MergedRecords
 from sync_protocol import lifecycle
 from sync_protocol.records import KINDS
@@ -45,7 +45,7 @@ class Derived(NamedTuple):
 
 async def derive(
     connection: Connection,
-    taken: Iterable[Taken],
+    accepted: Iterable[Accepted],
     merged: MergedRecords,
     cases: CasesBefore,
     settings: Settings,
@@ -56,7 +56,7 @@ async def derive(
     tallies.
     """
     changes = TallyDeltas()
-    for some in taken:
+    for some in accepted:
         some.count(changes)
     new_steps = _new_steps(merged)
     problems = {id for kind, id in merged.touched if kind == "problem"} | new_steps.keys()

@@ -11,7 +11,7 @@ import msgspec
 
 from service.kit import encrypted_values as values
 from service.kit.database import Connection
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.writes import erased_queries as sql
 from service.writes import queries
 from service.writes.log_blocks import rewritten

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from service.cases import filing
 from service.identity.rights import PostHeld
 from service.kit.database import Connection
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.organisation.tree import Tree
 from service.records import queries as records
 from service.writes import queries

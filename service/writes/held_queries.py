@@ -14,8 +14,8 @@ from service.kit.encrypted_values import (
     held_detail,
     mutation_of,
 )
-from service.kit.encryption import FieldCipher
 from service.kit.errors import HELD_QUOTA, Problem
+from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.writes import queries
 from service.writes.log_queries import held_names
@@ -86,7 +86,7 @@ async def write_held(
     }
     kept: dict[str, tuple[bytes | None, int]] = {}
     for entry in entries:
-        came = entry.item.reading.original
+        came = entry.item.parsed.original
         original = None if came is None else packed(entry.id, came, cipher)
         kept[entry.id] = original, _ROW_BYTES + len(bodies[entry.id]) + len(original or b"")
     await _refuse_too_much(

@@ -1,17 +1,17 @@
 """The interface of the write path: what mutations must offer on their way from a request to the
 tables, be they handled one by one or in columns.
 
-`Parsed` is read before the transaction, `Prepared` is what the unit of work takes in, `Taken` is
-what is written of it. `ParsedMutations` and `PreparedMutations` handle mutations of any kind one by
-one; `visit_columns` does the same with columns of new visits. The rest of the write path knows the
-interface only.
+`Parsed` is read before the transaction, `Prepared` is what the unit of work takes in (`Accepter`),
+`Accepted` is what is written of it. `ParsedMutations` and `PreparedMutations` handle mutations of
+any kind one by one; `visit_columns` does the same with columns of new visits. The rest of the write
+path knows the interface only.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.kit.sql import Cte
 from service.tallies.deltas import TallyDeltas
 from service.writes.judge import NewVisits
@@ -38,7 +38,7 @@ class Rows(NamedTuple):
     changed: Sequence[tuple[Kind, Cte]] = ()
 
 
-class Taken(Protocol):
+class Accepted(Protocol):
     """Mutations that were judged and merged: what is written of them."""
 
     def created(self) -> Iterable[tuple[tuple[str, str], str]]:
@@ -59,7 +59,7 @@ class Taken(Protocol):
         """Adds their lines and bodies to the mutation log."""
 
 
-class Taker(Protocol):
+class Accepter(Protocol):
     """What takes mutations in, in order: the unit of work."""
 
     @property
@@ -76,7 +76,7 @@ class Taker(Protocol):
     def may_have_flaw(self, visits: NewVisits) -> bool:
         """Whether something may stand against one of these new visits."""
 
-    def keep(self, taken: Taken) -> None:
+    def add(self, accepted: Accepted) -> None:
         """Takes what is to be written of mutations that need no merge."""
 
 
@@ -104,13 +104,13 @@ class Prepared(Protocol):
     def read_set(self) -> ReadSet:
         """What has to be read for them."""
 
-    def in_doubt(self, taker: Taker) -> Sequence[PreparedMutation]:
+    def in_doubt(self, accepter: Accepter) -> Sequence[PreparedMutation]:
         """Those beside the singles that will be judged one by one, as it seems now."""
 
     def one_by_one(self) -> "PreparedMutations":
         """The same, each by itself."""
 
-    def take(self, taker: Taker) -> Iterator[list[Verdict]]:
+    def take(self, accepter: Accepter) -> Iterator[list[Verdict]]:
         """Has them taken in, in parts between which others may have a turn."""
 
 
@@ -130,12 +130,12 @@ class Parsed(Protocol):
 class ParsedMutations:
     """Mutations of any kind that were read one by one."""
 
-    def __init__(self, readings: Sequence[ParsedMutation]) -> None:
-        self.readings = readings
+    def __init__(self, parsed_mutations: Sequence[ParsedMutation]) -> None:
+        self.singles = parsed_mutations
 
     def read_set(self) -> ReadSet:
         """See `Parsed`."""
-        return ReadSet.of(self.readings)
+        return ReadSet.of(self.singles)
 
     def one_by_one(self) -> "ParsedMutations":
         """See `Parsed`."""
@@ -143,7 +143,7 @@ class ParsedMutations:
 
     def prepare(self, author: Author, now: datetime) -> "PreparedMutations":
         """See `Parsed`."""
-        return PreparedMutations(prepare(author, self.readings, now))
+        return PreparedMutations(prepare(author, self.singles, now))
 
 
 class PreparedMutations:
@@ -174,7 +174,7 @@ class PreparedMutations:
         """See `Prepared`."""
         return ReadSet.of(self.singles)
 
-    def in_doubt(self, taker: Taker) -> Sequence[PreparedMutation]:
+    def in_doubt(self, accepter: Accepter) -> Sequence[PreparedMutation]:
         """See `Prepared`."""
         return ()
 
@@ -182,7 +182,7 @@ class PreparedMutations:
         """See `Prepared`."""
         return self
 
-    def take(self, taker: Taker) -> Iterator[list[Verdict]]:
+    def take(self, accepter: Accepter) -> Iterator[list[Verdict]]:
         """See `Prepared`."""
         for item in self.singles:
-            yield [taker.take(item)]
+            yield [accepter.take(item)]

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from isal import isal_zlib
 
 from service.kit.encrypted_values import log_row
-from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption import Place
+from service.kit.field_cipher import FieldCipher
 from sync_protocol.records import VISIT
 
 # A block has at most so many bytes of bodies, and one body at least: to show one mutation a whole

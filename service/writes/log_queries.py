@@ -15,7 +15,8 @@ from service.kit.encrypted_values import (
     undecryptable_body,
     v1_body,
 )
-from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption import Place
+from service.kit.field_cipher import FieldCipher
 from service.kit.sql import NULL_CELL, Copy, Cte, array, copy_field
 from service.writes.log_blocks import Block, blocks_of, bodies_in, may_be_located
 from service.writes.prepared import Author, PreparedMutation
@@ -80,10 +81,10 @@ class MutationLog:
 
     def add(self, rows: Sequence[LogRow]) -> None:
         """Adds mutations with their verdicts."""
-        digests = self._cipher.digests([item.reading.identity for item, _, _ in rows])
+        digests = self._cipher.digests([item.parsed.identity for item, _, _ in rows])
         author, heading = None, ""
         for (item, verdict, grid), digest in zip(rows, digests, strict=True):
-            device, content = item.author.device, item.reading.content
+            device, content = item.author.device, item.parsed.content
             if item.author is not author:
                 author, heading = item.author, _heading(item.author, self._now)
             self._lines.append(
@@ -199,7 +200,7 @@ _DIGITS = re.compile(r"[1-9][0-9]{3,14}", re.ASCII)
 def _body_as_v1(item: PreparedMutation, cipher: FieldCipher) -> bytes:
     if item.mutation.kind in PERSONAL:
         return encryption_v1.encrypt_body(cipher.keyring.v1, item.mutation)
-    return item.reading.content
+    return item.parsed.content
 
 
 def _with_v1_bodies(lines: Sequence[str], bodies: Sequence[bytes]) -> bytes:

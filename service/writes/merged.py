@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.kit.sql import Cte
 from service.records import queries as records
 from service.records.queries import Stored
@@ -44,7 +44,7 @@ class MergeResult(NamedTuple):
 
 
 class MergedRecords:
-    """The records that mutations change or make, and what is to be written of them (`Taken`).
+    """The records that mutations change or make, and what is to be written of them (`Accepted`).
 
     `stored`: the records as they stand by now; `touched`, `new`: those that were changed, and among
     them those that were made; `log`: the mutations with their verdicts; `departed`: the records
@@ -151,11 +151,11 @@ class MergedRecords:
     # -------------------------------------------------------------------- what is written of them
 
     def created(self) -> Iterable[tuple[Key, str]]:
-        """See `Taken`."""
+        """See `Accepted`."""
         return ((key, self.stored[key].record.grid) for key in self.new)
 
     def devices_to_echo(self) -> set[str]:
-        """See `Taken`."""
+        """See `Accepted`."""
         return {
             stored.record.last.device
             for stored in map(self.stored.__getitem__, self.touched)
@@ -163,7 +163,7 @@ class MergedRecords:
         }
 
     def count(self, changes: TallyDeltas) -> None:
-        """See `Taken`."""
+        """See `Accepted`."""
         for visit, had in self._visits_before.items():
             changes.visit(had, _visit_facts(self.stored.get(("visit", visit))))
         for household, counted in self._households_before.items():
@@ -172,7 +172,7 @@ class MergedRecords:
             )
 
     def rows(self, cipher: FieldCipher) -> Rows:
-        """See `Taken`."""
+        """See `Accepted`."""
         by_kind: dict[str, list[Stored]] = defaultdict(list)
         for key in self.touched:
             by_kind[key[0]].append(self.stored[key])
@@ -198,7 +198,7 @@ class MergedRecords:
         return Rows(rows, parts)
 
     def log(self, log: MutationLog) -> None:
-        """See `Taken`."""
+        """See `Accepted`."""
         if self.logged:
             log.add(self.logged)
 

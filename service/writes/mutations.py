@@ -58,102 +58,102 @@ class ParsedMutation(msgspec.Struct):
 
 def read(mutation: Mutation) -> ParsedMutation:
     """Reads a mutation; what is wrong with it becomes its flaw."""
-    [reading] = parse_all([mutation])
-    return reading
+    [parsed] = parse_all([mutation])
+    return parsed
 
 
 def parse_all(mutations: Sequence[Mutation]) -> list[ParsedMutation]:
     """The same for many: those of a kind are read together where that is enough, which is
     faster.
     """
-    readings = []
+    parsed_mutations = []
     by_kind: dict[str, list[ParsedMutation]] = {}
     for mutation in mutations:
         content = mutation.canonical()
-        reading = ParsedMutation(mutation, content)
-        readings.append(reading)
+        parsed = ParsedMutation(mutation, content)
+        parsed_mutations.append(parsed)
         if len(content) > MAX_MUTATION_BYTES:
             text = Text(
                 "It has {size} bytes, at most {max} fit; write less, or in several records.",
                 size=len(content),
                 max=MAX_MUTATION_BYTES,
             )
-            reading.flaw = HoldReason("too-large", text)
+            parsed.flaw = HoldReason("too-large", text)
         elif mutation.flaw is None:
-            by_kind.setdefault(mutation.kind, []).append(reading)
+            by_kind.setdefault(mutation.kind, []).append(parsed)
         else:
-            reading.flaw = HoldReason("unreadable", mutation.flaw)
+            parsed.flaw = HoldReason("unreadable", mutation.flaw)
     for name, some in by_kind.items():
         _read_fields(name, some)
-    for reading in readings:
-        if reading.flaw is not None:
-            _make_showable(reading, reading.flaw)
-    return readings
+    for parsed in parsed_mutations:
+        if parsed.flaw is not None:
+            _make_showable(parsed, parsed.flaw)
+    return parsed_mutations
 
 
 # A sentence for people; what it quotes may be longer than it.
 _MAX_DETAIL = 1_000
 
 
-def _make_showable(reading: ParsedMutation, flaw: HoldReason) -> None:
+def _make_showable(parsed: ParsedMutation, flaw: HoldReason) -> None:
     """Leaves in the place of what nobody could keep or show a normalised copy of it, and what came
     beside it.
     """
-    mutation = shown(reading.mutation, len(reading.content))
+    mutation = shown(parsed.mutation, len(parsed.content))
     if isinstance(mutation, OddMutation):
-        came_odd = reading.mutation is mutation
-        reading.sent = mutation.as_sent if came_odd else reading.content
+        came_odd = parsed.mutation is mutation
+        parsed.sent = mutation.as_sent if came_odd else parsed.content
         if came_odd:
             flaw = flaw._replace(reason=mutation.reason)
             if len(mutation.as_sent) > MAX_MUTATION_BYTES:
                 flaw = flaw._replace(reason="too-large")
-        reading.mutation, reading.content, reading.original = (
+        parsed.mutation, parsed.content, parsed.original = (
             mutation,
             mutation.canonical(),
             mutation.original,
         )
-    reading.flaw = flaw._replace(detail=fitted(showable(flaw.detail), _MAX_DETAIL))
+    parsed.flaw = flaw._replace(detail=fitted(showable(flaw.detail), _MAX_DETAIL))
 
 
-def _read_fields(kind_name: str, readings: Sequence[ParsedMutation]) -> None:
+def _read_fields(kind_name: str, parsed_mutations: Sequence[ParsedMutation]) -> None:
     """Reads the fields of mutations of one kind."""
     kind = KINDS.get(kind_name)
     if kind is None:
-        for reading in readings:
-            reading.flaw = HoldReason(
+        for parsed in parsed_mutations:
+            parsed.flaw = HoldReason(
                 "kind-unknown",
                 Text(
                     "This server does not know records of kind ‘{kind}’ yet.", kind=kind_name[:40]
                 ),
             )
         return
-    cleaned = clean_many(kind, [reading.mutation.fields for reading in readings])
-    for place, reading in enumerate(readings):
-        reading.kind = kind
+    cleaned = clean_many(kind, [parsed.mutation.fields for parsed in parsed_mutations])
+    for place, parsed in enumerate(parsed_mutations):
+        parsed.kind = kind
         if cleaned is not None:
-            reading.fields = cleaned[place]
+            parsed.fields = cleaned[place]
         else:
             try:
-                reading.fields, reading.as_sent = clean_fields(kind, reading.mutation.fields)
+                parsed.fields, parsed.as_sent = clean_fields(kind, parsed.mutation.fields)
             except UnfitFields as error:
-                reading.flaw = HoldReason(error.reason, text_of(error))
+                parsed.flaw = HoldReason(error.reason, text_of(error))
                 continue
         if kind.key is not None:
-            _check_id(kind, kind.key, reading)
+            _check_id(kind, kind.key, parsed)
 
 
-def _check_id(kind: Kind, key: str, reading: ParsedMutation) -> None:
+def _check_id(kind: Kind, key: str, parsed: ParsedMutation) -> None:
     """A record with a natural key has the id that follows from it (promise 5)."""
-    mutation = reading.mutation
-    if mutation.op != "put" or key not in reading.fields:
+    mutation = parsed.mutation
+    if mutation.op != "put" or key not in parsed.fields:
         return
-    if mutation.id != ids.natural_id(kind.name, mutation.grid, reading.fields[key]):
+    if mutation.id != ids.natural_id(kind.name, mutation.grid, parsed.fields[key]):
         text = Text(
             "The id of a {kind} follows from its grid and {key}; compute it.",
             kind=kind.word,
             key=kind.by_name[key].word,
         )
-        reading.flaw = HoldReason("id-wrong", text)
+        parsed.flaw = HoldReason("id-wrong", text)
 
 
 def parse_again(mutation: Mutation, is_copy: bool) -> ParsedMutation:

@@ -7,7 +7,8 @@ and decides on it.
 
 import zlib
 
-from service.kit.encryption import MARKER, FieldCipher, Place
+from service.kit.encryption import MARKER, Place
+from service.kit.field_cipher import FieldCipher
 
 # What the migration kept before there was a cipher at hand; encrypted bytes begin with the name of
 # a key.

@@ -22,47 +22,47 @@ from sync_protocol.records import HOUSEHOLD
 
 
 async def persist(
-    connection: Connection, unit: UnitOfWork, also: Sequence[Cte], count: int
+    connection: Connection, work: UnitOfWork, also: Sequence[Cte], count: int
 ) -> None:
     """Writes all that has changed, and `also` in the same statement; `count`: how many mutations
     there were.
 
     Households come before the rest, because their contact members count with the visits.
     """
-    cipher, aside = unit.cipher, unit.aside
+    cipher, aside = work.cipher, work.aside
     changes, parts = await derive(
-        connection, unit.taken, unit.merged, unit.cases, unit.settings, cipher, unit.tree
+        connection, work.accepted, work.merged, work.cases, work.settings, cipher, work.tree
     )
-    rows = [taken.rows(cipher) for taken in unit.taken]
+    rows = [accepted.rows(cipher) for accepted in work.accepted]
     new = _joined(chain.from_iterable(some.new for some in rows))
     households: list[Cte] = []
     for kind, part in chain.from_iterable(some.changed for some in rows):
         (households if kind is HOUSEHOLD else parts).append(part)
-    copies = [records.adding(kind, columns, unit.now) for kind, columns in new]
+    copies = [records.adding(kind, columns, work.now) for kind, columns in new]
     await let_others_run(count)
-    log = MutationLog(unit.now, cipher)
-    for taken in unit.taken:
-        taken.log(log)
+    log = MutationLog(work.now, cipher)
+    for accepted in work.accepted:
+        accepted.log(log)
     lines, bodies = log.to_sql()
     parts += bodies
     await let_others_run(count)
     await sql.copy(connection, [*copies, lines])
     if households or any(kind is HOUSEHOLD for kind, _ in new):
         await sql.write(connection, households)
-        await upserts.settle_households(connection, changes, local_day(unit.now))
+        await upserts.settle_households(connection, changes, local_day(work.now))
     if aside.held:
-        quota = unit.settings.held_quota_bytes
-        await held_queries.write_held(connection, aside.held, unit.now, quota, cipher)
+        quota = work.settings.held_quota_bytes
+        await held_queries.write_held(connection, aside.held, work.now, quota, cipher)
     if aside.held_again:
         await held_queries.hold_again(connection, aside.held_again, cipher)
     if aside.conflicts:
-        await queries.insert_conflicts(connection, aside.conflicts, unit.now, cipher)
-    if unit.merged.departed:
-        await queries.insert_moves(connection, unit.merged.departed)
-    if unit.revisions.taken:
-        parts.append(queries.advance_counters(unit.revisions.taken))
+        await queries.insert_conflicts(connection, aside.conflicts, work.now, cipher)
+    if work.merged.departed:
+        await queries.insert_moves(connection, work.merged.departed)
+    if work.revisions.allocated:
+        parts.append(queries.advance_counters(work.revisions.allocated))
     await sql.write(connection, [*parts, *upserts.adding(changes), *also])
-    await upserts.take_leave(connection, changes)
+    await upserts.remove_unvisited(connection, changes)
 
 
 def _joined(rows: Iterable[NewRows]) -> list[NewRows]:

@@ -71,7 +71,7 @@ class PreparedMutation(msgspec.Struct):
 
     author: Author
     mutation: Mutation
-    reading: ParsedMutation
+    parsed: ParsedMutation
     stamp: str
     kind: Kind | None
     fields: dict[str, Any]
@@ -127,32 +127,32 @@ class PreparedMutation(msgspec.Struct):
 
 
 def prepare(
-    author: Author, readings: Sequence[ParsedMutation], now: datetime
+    author: Author, parsed_mutations: Sequence[ParsedMutation], now: datetime
 ) -> list[PreparedMutation]:
     """A device's mutations, in the order of seq, ready to be applied at `now`."""
     now_ms = to_ms(now)
     raw = [
-        reading.mutation.stamp
-        if reading.mutation.flaw is None or clock.is_stamp(reading.mutation.stamp)
+        parsed.mutation.stamp
+        if parsed.mutation.flaw is None or clock.is_stamp(parsed.mutation.stamp)
         else clock.make_stamp(now_ms)
-        for reading in readings
+        for parsed in parsed_mutations
     ]
     stamps = clock.correct_stamps(
         raw, author.offset_ms, now_ms, author.last_stamp, author.oldest_stamp
     )
     return [
-        prepare_one(author, reading, stamp, author.offset_ms, now_ms)
-        for reading, stamp in zip(readings, stamps, strict=True)
+        prepare_one(author, parsed, stamp, author.offset_ms, now_ms)
+        for parsed, stamp in zip(parsed_mutations, stamps, strict=True)
     ]
 
 
 def prepare_one(
-    author: Author, reading: ParsedMutation, stamp: str, offset_ms: int, now_ms: int
+    author: Author, parsed: ParsedMutation, stamp: str, offset_ms: int, now_ms: int
 ) -> PreparedMutation:
     """One mutation whose stamp is corrected already."""
-    mutation, kind, fields = reading.mutation, reading.kind, reading.fields
+    mutation, kind, fields = parsed.mutation, parsed.kind, parsed.fields
     item = PreparedMutation(
-        author, mutation, reading, stamp, kind, fields, reading.flaw, reading.as_sent
+        author, mutation, parsed, stamp, kind, fields, parsed.flaw, parsed.as_sent
     )
     if kind is None:
         return item

@@ -9,7 +9,7 @@ import msgspec
 from service.identity.rights import PostHeld
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import encrypted_conflict_value
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.kit.sql import Cte, array
 from service.writes import timelines
 from sync_protocol import clock
@@ -38,12 +38,12 @@ _ADVANCE = """
 """
 
 
-def advance_counters(taken: Mapping[str, int]) -> Cte:
-    """Moves counters on by the revisions that were taken; their rows are locked."""
-    return Cte("advance", _ADVANCE, (array(taken), array(taken.values())))
+def advance_counters(allocated: Mapping[str, int]) -> Cte:
+    """Moves counters on by the revisions that were allocated; their rows are locked."""
+    return Cte("advance", _ADVANCE, (array(allocated), array(allocated.values())))
 
 
-async def held_by_others(connection: Connection, grids: Set[str]) -> set[str]:
+async def locked_by_others(connection: Connection, grids: Set[str]) -> set[str]:
     """Those of the grids whose counters another transaction has locked just now. Gives up after a
     tenth of a second where the table itself is locked.
     """

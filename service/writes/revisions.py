@@ -8,13 +8,13 @@ from itertools import groupby
 class Revisions:
     """Gives out revisions, each the next one of its grid.
 
-    `heads`: where the locked counters stood; `taken`: how many of each grid were given since;
-    `multi_writer_grids`: the grids in which more than one device has written.
+    `heads`: where the locked counters stood; `allocated`: how many of each grid were given out
+    since; `multi_writer_grids`: the grids in which more than one device has written.
     """
 
     def __init__(self, heads: Mapping[str, int]) -> None:
         self.heads = heads
-        self.taken: dict[str, int] = defaultdict(int)
+        self.allocated: dict[str, int] = defaultdict(int)
         self.multi_writer_grids: set[str] = set()
         self._takers: dict[str, str] = {}
 
@@ -22,8 +22,8 @@ class Revisions:
         """The next revision of a grid, the first of `count` that a device takes."""
         if self._takers.setdefault(grid, device) != device:
             self.multi_writer_grids.add(grid)
-        rev = self.heads[grid] + self.taken[grid] + 1
-        self.taken[grid] += count
+        rev = self.heads[grid] + self.allocated[grid] + 1
+        self.allocated[grid] += count
         return rev
 
     def next_of_each(self, grids: Sequence[str], device: str) -> list[int]:
@@ -37,4 +37,4 @@ class Revisions:
 
     def head(self, grid: str) -> int | None:
         """Where a grid stands by now; None if its counter is not locked."""
-        return self.heads[grid] + self.taken[grid] if grid in self.heads else None
+        return self.heads[grid] + self.allocated[grid] if grid in self.heads else None

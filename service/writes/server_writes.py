@@ -81,11 +81,11 @@ async def write_as_cadre(
     mutation.seq = state.acked + 1
     mutation.stamp = stamp
     author = Author(device, caller.staff_code, caller.posts, epoch=snapshot.epoch)
-    reading = read(mutation)  # anew, for the stamp is part of what is kept
+    parsed = read(mutation)  # anew, for the stamp is part of what is kept
     if origin is None:
-        item = prepare_one(author, reading, stamp, 0, now_ms)
+        item = prepare_one(author, parsed, stamp, 0, now_ms)
     else:
-        item = prepare_one(author, reading, origin.stamp, _offset_of(origin, reading), now_ms)
+        item = prepare_one(author, parsed, origin.stamp, _offset_of(origin, parsed), now_ms)
         item.origin, item.created_by, item.rights_at, item.seen = (
             origin.id,
             origin.staff_code,
@@ -156,13 +156,12 @@ async def _name_by_keys(connection: Connection, mutations: Sequence[Mutation]) -
         fields[name] = keys[value]
 
 
-def _offset_of(origin: HeldRow, reading: ParsedMutation) -> int:
+def _offset_of(origin: HeldRow, parsed: ParsedMutation) -> int:
     """The phone's clock offset for the times of events, if they still are as the phone sent
     them.
     """
-    kind = reading.kind
+    kind = parsed.kind
     as_sent = kind is not None and all(
-        reading.mutation.fields.get(name) == origin.mutation.fields.get(name)
-        for name in kind.events
+        parsed.mutation.fields.get(name) == origin.mutation.fields.get(name) for name in kind.events
     )
     return origin.offset_ms if as_sent else 0

@@ -21,12 +21,14 @@ _NAME = f"(SELECT system_identifier FROM pg_control_system()) || '/' || {NUMBER}
 
 
 class TimelineChanged(Exception):
-    """The database is written under another timeline than it was; `keep` must come first."""
+    """The database is written under another timeline than it was; `note_timeline` must come
+    first.
+    """
 
 
-async def keep(connection: Connection) -> None:
-    """Keeps how far everything had come, if the connection's server has begun a timeline that the
-    database does not know.
+async def note_timeline(connection: Connection) -> None:
+    """Notes the timeline, and how far everything had come, if the connection's server has begun a
+    timeline that the database does not know.
 
     To be called with every new connection and whenever the timeline is seen to have changed, before
     anything is written. A replica that is read from, and a database whose tables are not of this

@@ -2,8 +2,7 @@
 the writes: mutations are judged and merged here, one after the other, and get their verdicts.
 """
 
-from collections import Counter as Tally
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from datetime import datetime
 from itertools import chain
@@ -21,7 +20,7 @@ from service.writes.author_rules import about_of
 from service.writes.derived import CasesBefore
 from service.writes.evidence import gather_evidence
 from service.writes.held_queries import HeldEntry
-from service.writes.interface import Prepared, Taken
+from service.writes.interface import Accepted, Prepared
 from service.writes.judge import Judge, NewVisits
 from service.writes.merged import MergedRecords, MergeResult
 from service.writes.mutations import HoldReason
@@ -59,7 +58,7 @@ class Aside:
 
 class UnitOfWork:
     """One call of the write path: `open` reads, `take_all` judges and merges, and `persist` writes
-    what came of it: `taken`, `aside`, `cases` and `revisions`.
+    what came of it: `accepted`, `aside`, `cases` and `revisions`.
     """
 
     def __init__(self, now: datetime, settings: Settings, snapshot: Snapshot) -> None:
@@ -69,7 +68,7 @@ class UnitOfWork:
         self.cipher = settings.keyring.cipher(snapshot.encryption)
         self.revisions = Revisions(snapshot.locked)
         self.merged = MergedRecords(now)
-        self.taken: list[Taken] = [self.merged]
+        self.accepted: list[Accepted] = [self.merged]
         self.aside = Aside()
         self.cases = CasesBefore(own_work_from=snapshot.own_work_from)
         self._parts: Sequence[Prepared] = ()
@@ -192,12 +191,12 @@ class UnitOfWork:
         """See `Judge`."""
         return self._judge.may_have_flaw(visits)
 
-    def keep(self, taken: Taken) -> None:
+    def add(self, accepted: Accepted) -> None:
         """Takes what is to be written of mutations that need no merge; later ones may name what
         they have made.
         """
-        self._world.existing.update(taken.created())
-        self.taken.append(taken)
+        self._world.existing.update(accepted.created())
+        self.accepted.append(accepted)
 
     def _is_ahead(self, item: PreparedMutation) -> bool:
         """Whether the base is above what the author's device has pulled, in this history of the
@@ -265,7 +264,7 @@ class UnitOfWork:
 
     def created_ids(self) -> list[str]:
         """The ids of all records that were made."""
-        return [id for taken in self.taken for (_, id), _ in taken.created()]
+        return [id for accepted in self.accepted for (_, id), _ in accepted.created()]
 
     def let_through(self) -> set[str]:
         """The held mutations that were released and went through."""
@@ -275,10 +274,8 @@ class UnitOfWork:
         return origins - {entry.id for entry in self.aside.held_again}
 
     def devices_to_echo(self) -> set[str]:
-        """The devices that do not know by their verdicts alone what became of records by their
-        mutations.
-        """
-        return {*chain.from_iterable(taken.devices_to_echo() for taken in self.taken)}
+        """See `Accepted`."""
+        return {*chain.from_iterable(accepted.devices_to_echo() for accepted in self.accepted)}
 
 
 def _apart_where_needed(parts: Sequence[Prepared], world: World) -> list[Prepared]:
@@ -288,7 +285,7 @@ def _apart_where_needed(parts: Sequence[Prepared], world: World) -> list[Prepare
     ids = [*chain.from_iterable(part.ids for part in parts)]
     not_alone = {id for kind, id in world.existing if kind == VISIT.name}
     if len({*ids}) < len(ids):
-        not_alone |= {id for id, count in Tally(ids).items() if count > 1}
+        not_alone |= {id for id, count in Counter(ids).items() if count > 1}
     return [part if not_alone.isdisjoint(part.ids) else part.one_by_one() for part in parts]
 
 

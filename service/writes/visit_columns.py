@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from service.kit.encryption import FieldCipher
+from service.kit.field_cipher import FieldCipher
 from service.runtime.yielding import EVERY, let_others_run
 from service.tallies.deltas import TallyDeltas
-from service.writes.interface import NewRows, ParsedMutations, PreparedMutations, Rows, Taker
+from service.writes.interface import Accepter, NewRows, ParsedMutations, PreparedMutations, Rows
 from service.writes.log_queries import MutationLog
 from service.writes.mutations import parse_all
 from service.writes.prepared import (
@@ -132,47 +132,47 @@ class PreparedVisitColumns(msgspec.Struct):
         """See `Prepared`."""
         return self.visits.read_set()
 
-    def in_doubt(self, taker: Taker) -> Sequence[PreparedMutation]:
+    def in_doubt(self, accepter: Accepter) -> Sequence[PreparedMutation]:
         """All of them, as soon as one of them may have a flaw."""
-        return self.one_by_one().singles if taker.may_have_flaw(self) else ()
+        return self.one_by_one().singles if accepter.may_have_flaw(self) else ()
 
     def one_by_one(self) -> PreparedMutations:
         """See `Prepared`."""
         return self.visits.one_by_one().prepare(self.author, self.now)
 
-    def take(self, taker: Taker) -> Iterator[list[Verdict]]:
+    def take(self, accepter: Accepter) -> Iterator[list[Verdict]]:
         """Takes them in without what only a merge needs; one by one when one of them may have a
         flaw.
         """
-        if taker.may_have_flaw(self):
-            yield from self.one_by_one().take(taker)
+        if accepter.may_have_flaw(self):
+            yield from self.one_by_one().take(accepter)
             return
-        revs = taker.revisions.next_of_each(self.grids, self.author.device)
-        taker.keep(TakenVisits(self, revs, taker.now))
+        revs = accepter.revisions.next_of_each(self.grids, self.author.device)
+        accepter.add(AcceptedVisits(self, revs, accepter.now))
         yield [
             Verdict(mutation.seq, "applied", rev)
             for mutation, rev in zip(self.visits.mutations, revs, strict=True)
         ]
 
 
-class TakenVisits(msgspec.Struct):
-    """New visits with the revisions that they took: what is written of them (`Taken`)."""
+class AcceptedVisits(msgspec.Struct):
+    """New visits with the revisions that they took: what is written of them (`Accepted`)."""
 
     new: PreparedVisitColumns
     revs: Sequence[int]
     now: datetime
 
     def created(self) -> Iterable[tuple[tuple[str, str], str]]:
-        """See `Taken`."""
+        """See `Accepted`."""
         names = zip(repeat(VISIT.name), self.new.ids, strict=False)
         return zip(names, self.new.grids, strict=True)
 
     def devices_to_echo(self) -> set[str]:
-        """See `Taken`."""
+        """See `Accepted`."""
         return self.new.devices if True in self.new.must_echo else set()
 
     def count(self, changes: TallyDeltas) -> None:
-        """See `Taken`."""
+        """See `Accepted`."""
         fields = self.new.fields
         columns = (
             self.new.grids,
@@ -184,7 +184,7 @@ class TakenVisits(msgspec.Struct):
         changes.new_visits(self.new.author.staff_code, zip(*columns, strict=True), self.now)
 
     def rows(self, cipher: FieldCipher) -> Rows:
-        """See `Taken`."""
+        """See `Accepted`."""
         new, author, count = self.new, self.new.author, len(self.revs)
         columns: dict[str, Sequence[Any]] = {
             "id": new.ids,
@@ -201,7 +201,7 @@ class TakenVisits(msgspec.Struct):
         return Rows([NewRows(VISIT, columns)])
 
     def log(self, log: MutationLog) -> None:
-        """See `Taken`."""
+        """See `Accepted`."""
         new = self.new
         log.add_applied(
             new.author,

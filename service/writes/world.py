@@ -48,7 +48,7 @@ class Assigned(msgspec.Struct):
 
 
 class Evidence(msgspec.Struct):
-    """What rare judgements need: read only when a mutation calls for it, see `references`.
+    """What rare judgements need: read only when a mutation calls for it, see `evidence`.
 
     `left`: the grids that a record has left, each with the stamp of the move. `contacts`: the
     contact members of households. `units`: those named units that exist. `cadres`: all posts of

@@ -4,7 +4,7 @@ from typing import Any
 
 from pwdlib import PasswordHash
 
-from service.identity import queries
+from service.identity import client_queries
 from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
 from simulator.throwaway import CHEAP
 from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, World
@@ -18,7 +18,7 @@ async def app_token(
     world: World, scopes: list[str] = ALL, unit: str = TOWNSHIP, wanted: str | None = None
 ) -> str:
     async with world.state.database.transaction() as connection:
-        await queries.add_client(
+        await client_queries.add_client(
             connection, "nongmu", "包头农牧", HASHER.hash(SECRET), scopes, unit, world.clock.now()
         )
     form = {"grant_type": "client_credentials"} | ({"scope": wanted} if wanted else {})
@@ -234,7 +234,7 @@ async def test_a_scope_that_the_app_does_not_have_is_not_given(world: World) -> 
 async def test_an_app_that_was_ended_is_out_at_once(world: World) -> None:
     token = await app_token(world)
     async with world.state.database.transaction() as connection:
-        await queries.revoke_client(connection, "nongmu", world.clock.now())
+        await client_queries.revoke_client(connection, "nongmu", world.clock.now())
     assert (await call(world, token, "GET", "/v1/articles")).json()[
         "type"
     ] == "/problems/session-ended"

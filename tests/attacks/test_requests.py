@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from service.http.load_shedding import LoadShedding
 from service.kit.settings import Settings
-from service.runtime.admission import LoadShedding
-from service.runtime.concurrency import ConcurrencyLimit
+from service.runtime.admission import ConcurrencyLimit
 from tests.sockets import serving
 from tests.world import World
 

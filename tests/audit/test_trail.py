@@ -11,8 +11,8 @@ import pytest
 
 from service.app import create_app
 from service.audit.sign_ins import keep_noting, note_counted
+from service.identity.client_queries import add_client
 from service.identity.passwords import hasher
-from service.identity.queries import add_client
 from service.identity.rights import ROUTES, SCOPES
 from service.kit.settings import Settings
 from service.privacy.purge import purge

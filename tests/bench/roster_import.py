@@ -66,7 +66,7 @@ def _grid(place: int) -> str:
 
 async def _import(url: str, content: bytes, profile: bool) -> float:
     settings = Settings(database_url=url)
-    pool = await open_pool(url, 4, init=timelines.keep)
+    pool = await open_pool(url, 4, init=timelines.note_timeline)
     database = Database(pool)
     id = new_uuid7(datetime.now(UTC))
     began, used = monotonic(), process_time()

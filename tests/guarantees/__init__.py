@@ -1,5 +1,5 @@
-"""The 14 points of “What must hold”, one file a point: `test_01_…` to `test_14_…`, and what other
-sync systems failed at.
+"""The 14 points of “What must hold”, one file or two a point: `test_01_…` to `test_14_…`, and what
+other sync systems failed at.
 
 Each of these happened to somebody; the test named beside it shows that it cannot happen here.
 

@@ -15,8 +15,8 @@ import pytest
 from service.http import body as bodies
 from service.http import connections
 from service.http.connection_limits import Limits
-from service.runtime.admission import LoadShedding
-from service.runtime.concurrency import ConcurrencyLimit
+from service.http.load_shedding import LoadShedding
+from service.runtime.admission import ConcurrencyLimit
 from tests.sockets import Wire, serving
 from tests.world import GRID, SECRETARY, WORKER, World, until_none
 

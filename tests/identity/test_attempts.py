@@ -208,11 +208,11 @@ async def test_failures_stand_in_the_trail_a_line_a_minute_with_their_number(wor
 
 
 async def test_an_app_is_not_locked_by_attempts_from_elsewhere(world: World) -> None:
-    from service.identity import queries
+    from service.identity import client_queries
 
     async with world.state.database.transaction() as connection:
         secret = passwords.hasher.hash("s3cret")
-        await queries.add_client(
+        await client_queries.add_client(
             connection, "nongmu", "包头农牧", secret, ["articles:read"], "1502", world.clock.now()
         )
     windows = world.state.of(Attempts).of_app("nongmu", "203.0.113.9")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import xlsxwriter
 
-from service.imports import cells, keys, tables
+from service.imports import cells, keys, sheet_files
 from service.imports.cells import Wrong
 from service.imports.columns import HEADERS, SHEETS, layout_of, sheet_called
-from service.imports.tables import FileUnreadable, RowRead, SheetBegins, read_file
-from service.kit.encryption import Keyring
+from service.imports.sheet_files import FileUnreadable, RowRead, SheetBegins, read_file
+from service.kit.keyring import Keyring
 from tests.imports.books import book, text_file
 
 
@@ -175,8 +175,8 @@ async def test_a_file_that_would_fill_the_memory_is_given_up(make: Any) -> None:
 
 
 def test_a_bomb_is_found_by_what_it_unpacks_to() -> None:
-    with pytest.raises(tables.Unreadable, match="file-too-large"):
-        tables.refuse_bomb(bomb())
+    with pytest.raises(sheet_files.Unreadable, match="file-too-large"):
+        sheet_files.refuse_bomb(bomb())
 
 
 def test_a_key_is_found_by_every_master_key_and_tells_nothing_without_one() -> None:
@@ -193,5 +193,5 @@ def test_a_key_is_found_by_every_master_key_and_tells_nothing_without_one() -> N
 
 def test_rows_of_text_files_are_counted_as_spreadsheets_do() -> None:
     rows: Sequence[Sequence[str]] = [["a", "b"], ["", ""], ["c", "d"]]
-    found = [*tables.parts_of(text_file(rows))]
+    found = [*sheet_files.parts_of(text_file(rows))]
     assert [part.number for part in found if isinstance(part, RowRead)] == [1, 3]

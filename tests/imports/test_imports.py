@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.imports import checking
+from service.imports import applying, sheet_check
+from service.imports.runs import Run
 from service.privacy.reencrypt import reencrypt
 from service.tallies.recount import differences
 from simulator.places import NOW
@@ -213,15 +214,16 @@ async def test_an_import_goes_on_without_overwriting_what_was_edited_meanwhile(c
     await city.take({name: rows for name, rows in small().items() if name != "农牧户"})
     await city.let_in("S1")
     run = city.run_of(await city.ask(small()))
-    written = run.write_part
+    written = applying.write_part
 
-    async def killed_after_the_first(changes: Any) -> int:
-        await written(changes[:1])
+    async def killed_after_the_first(run: Run, changes: Any) -> int:
+        await written(run, changes[:1])
         raise ConnectionError("killed")
 
-    run.write_part = killed_after_the_first  # type: ignore[method-assign]
-    with pytest.raises(ConnectionError):
-        await run.carry_out()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(applying, "write_part", killed_after_the_first)
+        with pytest.raises(ConnectionError):
+            await run.carry_out()
     [first] = await city.households()
     token = {"Authorization": f"Bearer {await city.world.token('S1')}"}
     body = {"fields": {"members": 9}}
@@ -273,9 +275,10 @@ async def test_every_kind_of_fault_names_its_place_and_masks_what_is_personal(ci
 
 def test_another_countrys_tree_has_its_own_levels() -> None:
     """Rows of a made-up tree of four levels are checked by a scheme of those."""
-    from service.imports.checking import World, check_units
-    from service.imports.faults import Faults
-    from service.imports.spool import Row
+    from service.imports.checking import check_units
+    from service.imports.row_faults import Faults
+    from service.imports.row_file import Row
+    from service.imports.sheet_check import World
     from service.imports.units import Scheme
 
     labels = {
@@ -313,7 +316,7 @@ def test_another_countrys_tree_has_its_own_levels() -> None:
     assert tally.bad == 2
     assert (scheme.grid, scheme.village_of("0713100101")) == ("bezirk", "07131001")
     assert LEVELS.keys() != labels.keys()
-    assert checking.NEW == "new"
+    assert sheet_check.NEW == "new"
 
 
 async def test_text_files_of_an_office_are_taken_together(city: City) -> None:

@@ -11,7 +11,8 @@ from prometheus_client import REGISTRY
 
 from service.identity.tokens import Tokens
 from service.kit import encryption_v1
-from service.kit.encryption import MARKER, Keyring, Place, State, Undecrypted
+from service.kit.encryption import MARKER, Place, State, Undecrypted
+from service.kit.keyring import Keyring
 from simulator.places import SUPERVISOR
 from tests.encrypted import FAR_PHONE, as_text, everything_kept, far_house, house_with, read_all
 from tests.world import GRID, SECRETARY, WORKER, World

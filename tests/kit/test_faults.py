@@ -644,7 +644,7 @@ async def test_a_locked_grid_goes_alone_and_the_others_of_its_batch_are_committe
     assert {GRID, OTHER_GRID} not in together
     await other.execute("ROLLBACK")
     assert (await phones[2].send(sent[2])).json()["verdicts"][0]["outcome"] == "applied"
-    assert world.state.of(Exchanges)._held_grids == set()
+    assert world.state.of(Exchanges)._locked_grids == set()
     assert len(await world.fetch("SELECT FROM visit")) == 8
 
 
@@ -850,7 +850,7 @@ async def test_a_process_finds_out_by_itself_whether_the_database_takes_writes(
     monkeypatch.setattr(write_probe, "BY_ITSELF_S", 0.01)
     await world.fetch("REVOKE UPDATE ON write_probe FROM PUBLIC")
     await world.fetch(f"REVOKE UPDATE ON write_probe FROM {ROLES.service}")
-    keeping = asyncio.create_task(probe.keep(world.state.database))
+    keeping = asyncio.create_task(probe.run(world.state.database))
     async with asyncio.timeout(10):
         while "gridloop_database_writable 0.0" not in await figures(world):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

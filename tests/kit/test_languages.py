@@ -16,7 +16,7 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.localization import asked_for, in_language
 from service.kit.settings import Settings
 from service.kit.validation_errors import form_in_words
-from service.writes.rules import shown_rule
+from service.writes.merge_rule_texts import shown_rule
 from simulator.places import PASSWORD, SUPERVISOR
 from sync_protocol import merge, moves
 from tests.world import GRID, SECRETARY, WORKER, World

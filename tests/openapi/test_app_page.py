@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.identity import queries
+from service.identity import client_queries
 from service.identity.rights import SCOPES
 from simulator.throwaway import CHEAP
 from tests.world import World
@@ -45,7 +45,7 @@ async def test_the_httpx_part_runs_from_top_to_bottom(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with world.state.database.transaction() as connection:
-        await queries.add_client(
+        await client_queries.add_client(
             connection,
             "nongmu",
             "包头农牧",

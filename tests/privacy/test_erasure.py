@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from service.identity.queries import refuse_erased
 from service.kit.encrypted_values import answer_place, log_row
-from service.kit.encryption import FieldCipher, Place
+from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
 from service.kit.errors import Problem
+from service.kit.field_cipher import FieldCipher
 from service.privacy import erasure_steps
 from service.privacy.erasure import Asked, Done, Erasing, erase, resume_unfinished
 from service.tallies.recount import differences

@@ -13,7 +13,8 @@ import pytest
 
 from service.inbox.retry_held import release_overdue
 from service.kit import encryption_v1
-from service.kit.encryption import MARKER, Keyring, Place
+from service.kit.encryption import MARKER, Place
+from service.kit.keyring import Keyring
 from service.privacy import reencrypt as reencrypting
 from service.privacy.purge import purge
 from service.privacy.reencrypt import reencrypt

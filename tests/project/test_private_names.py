@@ -16,7 +16,7 @@ ALLOWED: dict[str, tuple[set[str] | None, str]] = {
         "says itself which exchanges are committed together, which else only chance says",
     ),
     "tests/kit/test_faults.py": (
-        {"_held_grids", "_push", "_pushes", "_waiting"},
+        {"_locked_grids", "_push", "_pushes", "_waiting"},
         "counts which exchanges were committed together",
     ),
     "tests/bench/reads.py": (

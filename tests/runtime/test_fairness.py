@@ -11,7 +11,7 @@ import pytest
 from service.http.account_limit import AT_ONCE, AccountLimit
 from service.kit.errors import Problem
 from service.runtime import failpoints
-from service.runtime.concurrency import (
+from service.runtime.admission import (
     LARGE,
     PER_ACCOUNT,
     PER_DEVICE,

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.connections import LimitedConnection
 from service.http.forwarded import Forwarded
-from service.runtime.admission import LoadSheddingProtocol
+from service.http.load_shedding import LoadSheddingProtocol
 from service.runtime.reuseport import Processes, Workers
 
 PRIVATE = re.compile(r"_(?!_)\w+")

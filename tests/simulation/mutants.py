@@ -111,13 +111,13 @@ def never_echo(patch: Patch) -> None:
         return columns | {"echo": [False] * len(columns["id"])}
 
     patch.setattr(merged.records, "columns_of", columns_of)
-    plain_rows = visit_columns.TakenVisits.rows
+    plain_rows = visit_columns.AcceptedVisits.rows
 
     def rows(self: Any, cipher: Any) -> Any:
         [(kind, columns)] = plain_rows(self, cipher).new
         return Rows([NewRows(kind, {**columns, "echo": [False] * len(columns["id"])})])
 
-    patch.setattr(visit_columns.TakenVisits, "rows", rows)
+    patch.setattr(visit_columns.AcceptedVisits, "rows", rows)
 
 
 def run_the_cursor_ahead(patch: Patch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from service.identity.views import View
 from service.kit import sql
 from service.sync import feed_sql
-from service.writes import prefetch
+from service.writes import prefetch_sql
 from sync_protocol.ids import household_id
 from sync_protocol.records import KINDS
 from tests.world import GRID, SECRETARY, World
@@ -29,20 +29,20 @@ PULL = (
 )
 ABOUT = {
     "read_state": (
-        "Where devices stand that hand in nothing (service/writes/prefetch.py).",
+        "Where devices stand that hand in nothing (service/writes/prefetch_sql.py).",
         "$1 devices, $2 staff codes, $3 their mailboxes, $4 now",
     ),
     "lock_and_read": (
-        "Locks and reads all that a batch of pushes needs (service/writes/prefetch.py).",
+        "Locks and reads all that a batch of pushes needs (service/writes/prefetch_sql.py).",
         f"$1 devices, $2 staff codes, $3 their mailboxes, $4 now, $5 grids, {KIND_IDS},"
         f" ${6 + len(KINDS)} lock_timeout",
     ),
     "lock_grids_and_read": (
-        "The same for mutations whose devices are locked already (service/writes/prefetch.py).",
+        "The same for mutations whose devices are locked already (service/writes/prefetch_sql.py).",
         "$1 grids, from $2 on the ids of each kind",
     ),
     "read_moved": (
-        "What units bring that have other ranges than their code (service/writes/prefetch.py).",
+        "What units bring that have other ranges than their code (service/writes/prefetch_sql.py).",
         "$1 to $3 a number for each unit, and the ends of its ranges; $4 mailboxes",
     ),
     "write_new_visits": (
@@ -109,10 +109,10 @@ async def connection(world: World) -> AsyncIterator[asyncpg.Connection]:
 
 
 STATEMENTS: dict[str, Callable[[], str]] = {
-    "read_state": lambda: prefetch.READ_SQL,
-    "lock_and_read": lambda: prefetch.push_sql(tuple(KINDS)),
-    "lock_grids_and_read": lambda: prefetch.grids_sql(tuple(KINDS)),
-    "read_moved": lambda: prefetch.MOVED_SQL,
+    "read_state": lambda: prefetch_sql.READ_SQL,
+    "lock_and_read": lambda: prefetch_sql.push_sql(tuple(KINDS)),
+    "lock_grids_and_read": lambda: prefetch_sql.grids_sql(tuple(KINDS)),
+    "read_moved": lambda: prefetch_sql.MOVED_SQL,
     "pull_page": lambda: feed_sql.feed_sql(WHOLE),
     "pull_page_of_parts": lambda: feed_sql.feed_sql(PARTS),
     "count_of_parts": lambda: feed_sql.count_sql(PARTS),

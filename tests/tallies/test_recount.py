@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from service.tallies import recount as checking
-from service.tallies.counting import Part
 from service.tallies.recount import differences, mend, parts_of
+from service.tallies.recount_part import Part
 from simulator.places import TOWNSHIP, VILLAGE
 from sync_protocol import periods
 from sync_protocol.lifecycle import OPEN, TRANSITIONS

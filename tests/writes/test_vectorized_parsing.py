@@ -257,7 +257,7 @@ def test_new_visits_are_read_and_readied_together_as_one_by_one(
     assert [*found.stamps] == [item.stamp for item in singly]
     assert [*found.numbers] == [int(item.stamp, 16) for item in singly]
     assert [*found.must_echo] == [not item.as_sent for item in singly]
-    assert [*together.contents] == [item.reading.content for item in singly]
+    assert [*together.contents] == [item.parsed.content for item in singly]
     for place, item in enumerate(singly):
         fields = {
             name: column[place]

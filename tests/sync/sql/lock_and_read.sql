@@ -1,4 +1,4 @@
--- Locks and reads all that a batch of pushes needs (service/writes/prefetch.py).
+-- Locks and reads all that a batch of pushes needs (service/writes/prefetch_sql.py).
 -- Parameters: $1 devices, $2 staff codes, $3 their mailboxes, $4 now, $5 grids, $6 ids of kind household, $7 ids of kind visit, $8 ids of kind problem, $9 ids of kind step, $10 ids of kind weekly_analysis, $11 ids of kind monthly_summary, $12 lock_timeout.
 -- Shows the plan that the service has; EXPLAIN does not run the statement.
 -- Written by GRIDLOOP_TEST_WRITE_SQL=1 make test ARGS=tests/sync/test_statements.py

@@ -1,4 +1,4 @@
--- The same for mutations whose devices are locked already (service/writes/prefetch.py).
+-- The same for mutations whose devices are locked already (service/writes/prefetch_sql.py).
 -- Parameters: $1 grids, from $2 on the ids of each kind.
 -- Shows the plan that the service has; EXPLAIN does not run the statement.
 -- Written by GRIDLOOP_TEST_WRITE_SQL=1 make test ARGS=tests/sync/test_statements.py

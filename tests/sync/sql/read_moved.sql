@@ -1,4 +1,4 @@
--- What units bring that have other ranges than their code (service/writes/prefetch.py).
+-- What units bring that have other ranges than their code (service/writes/prefetch_sql.py).
 -- Parameters: $1 to $3 a number for each unit, and the ends of its ranges; $4 mailboxes.
 -- Shows the plan that the service has; EXPLAIN does not run the statement.
 -- Written by GRIDLOOP_TEST_WRITE_SQL=1 make test ARGS=tests/sync/test_statements.py

@@ -1,4 +1,4 @@
--- Where devices stand that hand in nothing (service/writes/prefetch.py).
+-- Where devices stand that hand in nothing (service/writes/prefetch_sql.py).
 -- Parameters: $1 devices, $2 staff codes, $3 their mailboxes, $4 now.
 -- Shows the plan that the service has; EXPLAIN does not run the statement.
 -- Written by GRIDLOOP_TEST_WRITE_SQL=1 make test ARGS=tests/sync/test_statements.py

@@ -20,8 +20,8 @@ from service.kit.database_limits import UNLIMITED
 from service.kit.settings import Settings
 from service.runtime.stopping import follow_first_process
 from service.tallies import recount
-from service.tallies.counting import Part
 from service.tallies.recount import Difference, Progress
+from service.tallies.recount_part import Part
 
 T = TypeVar("T")
 _SIDE_BY_SIDE = 4

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from service.http.load_shedding import PATH, LoadShedding
 from service.http.origins import cross_origin
-from service.runtime.admission import PATH, LoadShedding
-from service.runtime.concurrency import ConcurrencyLimit
+from service.runtime.admission import ConcurrencyLimit
 from tests.sockets import Wire, serving
 
 PAGES = "https://pages.example"

@@ -1,7 +1,7 @@
 """Reads workbooks and text files as rows of cells: .xlsx, .xls, .csv.
 
-`python -m service.imports.tables` reads one file from its standard input and writes its sheets and
-rows as lines of JSON. It is run as a process of its own, with bounds of memory and time: what a
+`python -m service.imports.sheet_files` reads one file from its standard input and writes its sheets
+and rows as lines of JSON. It is run as a process of its own, with bounds of memory and time: what a
 file makes of the machine is not known before it was read, and neither the service nor its event
 loop may pay for it. Nothing is put on a disk.
 """
@@ -264,7 +264,7 @@ async def read_file(content: bytes) -> AsyncIterator[Sequence[Part]]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "service.imports.tables",
+        "service.imports.sheet_files",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -1,0 +1,255 @@
+"""Compares the households of an import with what is known here, village by village. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from service.identity.views import mask
+from service.imports import keys
+from service.imports.keys import Key
+from service.imports.row_faults import Faults
+from service.imports.row_file import Row
+from service.imports.sheet_check import CHANGED, ENDED, NEW, UNCHANGED, SheetCheck, World
+from service.imports.units import covered
+
+_HOUSEHOLD_FIELDS = (
+    "head_name",
+    "phone",
+    "address",
+    "members",
+    "contact_member",
+    "lead_member",
+    "note",
+)
+
+
+class Known(NamedTuple):
+    """A household as known here."""
+
+    id: str
+    grid: str
+    rev: int
+    fields: Mapping[str, Any]
+    deleted: bool = False
+
+
+class Village(msgspec.Struct):
+    """What is known of the households of a village, and of those elsewhere whom its rows name.
+
+    `by_digest`: whose each key is; `numbered`: those who have a number in the city; `own_keys`: the
+    digests of keys of each.
+    """
+
+    code: str
+    known: dict[str, Known]
+    by_digest: dict[bytes, str]
+    numbered: set[str]
+    by_place: dict[bytes, str] = {}
+
+    def __post_init__(self) -> None:
+        for household in self.known.values():
+            if not household.deleted and covered([self.code], household.grid):
+                head, address = household.fields.get("head_name"), household.fields.get("address")
+                key = keys.of_place(self.code, str(head or ""), address)
+                self.by_place.setdefault(key.digest, household.id)
+
+    def behind(self, row: Row) -> str | None:
+        """The one household here whose values are shown like the masked ones of a row, and whose
+        head is the row's; None if there is none, or more than one.
+        """
+        if "address" not in row.masked:
+            return None
+        found = [
+            household.id
+            for household in self.known.values()
+            if not household.deleted
+            and covered([self.code], household.grid)
+            and household.fields.get("head_name") == row.values.get("head_name")
+            and all(
+                mask(name, household.fields.get(name)) == text for name, text in row.masked.items()
+            )
+        ]
+        return found[0] if len(found) == 1 else None
+
+
+class HouseholdChange(NamedTuple):
+    """What an import does to a household; `household` is None for a new one.
+
+    `fields`: as a mutation has them; `new_keys`: keys by which it is not known yet.
+    """
+
+    what: str
+    row: Row
+    grid: str
+    household: Known | None
+    fields: Mapping[str, Any]
+    new_keys: Sequence[Key]
+
+
+def keys_of(row: Row, village: str) -> list[Key]:
+    """The keys of a row, the most certain first."""
+    values = row.values
+    found = []
+    if values.get("household_no"):
+        found.append(keys.of_number(values["household_no"]))
+    if values.get("village_no"):
+        found.append(keys.of_village_number(village, values["village_no"]))
+    if "address" not in row.masked:
+        found.append(keys.of_place(village, values.get("head_name") or "", values.get("address")))
+    return found
+
+
+class HouseholdCheck(SheetCheck):
+    """Checks households village by village, in two passes or more: each time with what is known
+    then. `repeated`: rows whose number stands in a row before them.
+    """
+
+    def __init__(
+        self, world: World, faults: Faults, repeated: Mapping[int, tuple[str, str, int]]
+    ) -> None:
+        super().__init__("households", world, faults)
+        self._repeated = repeated
+
+    def village(self, rows: Iterable[tuple[int, Row]], village: Village) -> list[HouseholdChange]:
+        """What becomes of the households of a village; those that are left alone are in it, too."""
+        changes = []
+        taken: dict[str, Row] = {}
+        made: dict[bytes, Row] = {}
+        bad = False
+        for seq, row in rows:
+            if not row.bad:
+                self._check(seq, row)
+            change = None if row.bad else self._change(row, village, taken, made)
+            if change is not None:
+                changes.append(change)
+            bad = bad or row.bad
+            self.done(row, UNCHANGED if change is None else change.what)
+        if self.world.end_missing and not bad:
+            changes += self._missing(village, taken)
+        return changes
+
+    def _check(self, seq: int, row: Row) -> None:
+        world, values = self.world, row.values
+        grid = values["grid"]
+        unit = world.units.get(grid)
+        if not world.covers(grid):
+            self.fault(row, "outside", "grid", units=world.scope_text())
+            return
+        if (closed := world.closed_since(grid)) is not None:
+            self.fault(row, "unit-closed", "grid", day=closed.isoformat())
+            return
+        if unit is None:
+            self.fault(row, "unit-unknown", "grid")
+            return
+        if unit.level != world.scheme.grid:
+            self.fault(row, "not-a-grid", "grid", level=world.scheme.label(unit.level))
+            return
+        if seq in self._repeated:
+            self.fault(row, "household-twice", "household_no", first=self._repeated[seq][2])
+        for name in ("contact_member", "lead_member"):
+            code = values.get(name)
+            if code is not None and code not in world.people:
+                self.fault(row, "member-unknown", name)
+            elif code is not None and not self._may_be_near(code, grid):
+                self.fault(row, "member-without-post", name)
+        people = [values.get(name) or "-" for name in ("contact_member", "lead_member")]
+        posts = [code for code in people if not self._is_near(code, grid)]
+        names = [("person", code) for code in people] + [("post", code) for code in posts]
+        self.waits(row, ("unit", grid), *names)
+
+    def _may_be_near(self, staff_code: str, grid: str) -> bool:
+        """Whether a person has a post near a grid, or would have if all rows were good."""
+        return ("post", staff_code) in self.world.doubtful or self._is_near(staff_code, grid)
+
+    def _is_near(self, staff_code: str, grid: str) -> bool:
+        world = self.world
+        return any(
+            post.valid_from <= world.now
+            and post.is_open(world.now)
+            and (covered([post.unit], grid) or world.covers(post.unit))
+            for post in world.posts.get(staff_code, ())
+        )
+
+    def _change(
+        self, row: Row, village: Village, taken: dict[str, Row], made: dict[bytes, Row]
+    ) -> HouseholdChange | None:
+        own = keys_of(row, village.code)
+        id = _household_of(own, village) or village.behind(row)
+        twin = taken.get(id) if id is not None else _first(made.get(key.digest) for key in own)
+        if twin is not None and self._are_two(row, twin):
+            id, twin = None, None
+        if twin is not None:
+            column = "household_no" if row.values.get("household_no") else "head_name"
+            self.fault(row, "household-twice", column, first=twin.number)
+            return None
+        if id is not None:
+            taken[id] = row
+        for key in own:
+            made.setdefault(key.digest, row)
+        known = village.known.get(id) if id is not None else None
+        if row.masked and known is None:
+            for name in row.masked:
+                self.fault(row, "masked-new", name)
+            return None
+        new_keys = [key for key in own if village.by_digest.get(key.digest) is None]
+        fields = _household_fields(row, known)
+        grid = row.values["grid"]
+        if known is None or known.deleted:
+            what = NEW
+        else:
+            what = CHANGED if fields or known.grid != grid else UNCHANGED
+        return HouseholdChange(what, row, grid, known, fields, new_keys)
+
+    @staticmethod
+    def _are_two(row: Row, twin: Row) -> bool:
+        """Whether two rows of the same head and address are two households: each has a number."""
+        one, other = row.values.get("household_no"), twin.values.get("household_no")
+        return bool(one and other and one != other)
+
+    def _missing(self, village: Village, taken: Mapping[str, Row]) -> list[HouseholdChange]:
+        """The households of a village that the file is about and that are not in it."""
+        ended = []
+        for known in village.known.values():
+            is_here = covered([village.code], known.grid) and not known.deleted
+            if is_here and known.id not in taken and self.world.covers(known.grid):
+                self.counts.ended += 1
+                row = Row("", "", 0, {})
+                ended.append(HouseholdChange(ENDED, row, known.grid, known, {}, ()))
+        return ended
+
+
+def _first(rows: Iterable[Row | None]) -> Row | None:
+    return next((row for row in rows if row is not None), None)
+
+
+def _household_of(own: Sequence[Key], village: Village) -> str | None:
+    """Whose row it is: by its number; else by its number in the village; else by head and address,
+    as in an earlier file, or as they are now. Who has another number is somebody else.
+    """
+    has_number = bool(own) and own[0].scope == keys.CITY
+    for key in own:
+        id = village.by_digest.get(key.digest)
+        if id is None and key is own[-1]:
+            id = village.by_place.get(key.digest)
+        if id is None or id not in village.known:
+            continue
+        if key.scope == keys.CITY or not (has_number and id in village.numbered):
+            return id
+    return None
+
+
+def _household_fields(row: Row, known: Known | None) -> dict[str, Any]:
+    """What a mutation would have to change; an empty cell changes nothing."""
+    before: Mapping[str, Any] = known.fields if known is not None else {}
+    fields = {
+        name: row.values[name]
+        for name in _HOUSEHOLD_FIELDS
+        if name in row.values and row.values[name] != before.get(name)
+    }
+    if "tags" in row.values:
+        wanted, there = set(row.values["tags"] or ()), set(before.get("tags") or ())
+        change = {"add": sorted(wanted - there), "remove": sorted(there - wanted)}
+        if any(change.values()):
+            fields["tags"] = {name: words for name, words in change.items() if words}
+    return fields
