@@ -23,7 +23,7 @@ def upgrade() -> None:
         'CREATE TABLE staff_code_alias (code TEXT COLLATE "C" PRIMARY KEY, staff_code TEXT COLLATE'
         ' "C" NOT NULL, given_at TIMESTAMP WITH TIME ZONE NOT NULL)'
     )
-    op.execute("CREATE INDEX staff_code_alias_staff_code ON staff_code_alias (staff_code)")
+    op.execute("CREATE INDEX ix_staff_code_alias_staff_code ON staff_code_alias (staff_code)")
     op.execute(
         'CREATE TABLE party_membership (staff_code TEXT COLLATE "C" NOT NULL, number INTEGER NOT'
         " NULL, joined_on DATE, left_on DATE, PRIMARY KEY (staff_code, number))"

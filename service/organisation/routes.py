@@ -118,7 +118,10 @@ def unit_item(tree: Tree, row: Any, day: date) -> UnitItem:
 
 
 @router.get(
-    "/levels", summary="The levels of the tree", operation_id="list_levels", responses=documented()
+    "/levels",
+    summary="The levels of the tree",
+    operation_id="list_levels",
+    responses=documented(*READING),
 )
 async def levels(caller: Signed) -> list[LevelItem]:
     """From the topmost down to the grids, with their names in Chinese and English."""

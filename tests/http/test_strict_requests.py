@@ -52,6 +52,7 @@ def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
         "accounts.handover",
         "identity.account_routes",
         "identity.otp_routes",
+        "organisation.change_routes",
         "privacy.erasure_routes",
         "summaries.seal_routes",
     ):
