@@ -37,8 +37,8 @@ log = logging.getLogger("gridloop")
 roster_app = typer.Typer(no_args_is_help=True, help="Units, people, posts and households.")
 _SHOWN = 60
 _IMPORT_HEADS = (
-    *(Text("begun at"), Text("by"), Text("units"), Text("options"), Text("state")),
-    Text("progress"),
+    *(Text("state"), Text("begun at"), Text("by"), Text("units"), Text("options")),
+    *(Text("progress"), Text("import")),
 )
 _SHEET_HEADS = (
     *(Text("sheet"), Text("rows"), Text("new"), Text("changed"), Text("unchanged"), Text("ended")),
@@ -238,19 +238,19 @@ def roster_imports(data: Data = None) -> None:
     with database_url(chosen(data)) as settings:
         rows = run(settings, ask, clock=False)
     table = Table(
-        Column(shown(Text("import")), no_wrap=True),
-        *map(shown, _IMPORT_HEADS),
+        *(Column(shown(head), overflow="fold") for head in _IMPORT_HEADS),
+        show_lines=True,
     )
     for row in rows:
         done = f"{row['stage']} {row['done']}/{row['total']}" if row["total"] else ""
         table.add_row(
-            row["id"],
+            row["state"],
             row["at"].isoformat(timespec="minutes"),
             row["asked_by"],
             " ".join(row["units"]),
             " ".join(row["options"]),
-            row["state"],
             done,
+            row["id"],
         )
     console.print(table)
 

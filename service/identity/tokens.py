@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from cachetools import LRUCache, TTLCache
+from cachetools import LRUCache
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -88,9 +88,7 @@ class Tokens:
         self._loaded = 0.0
         self._cache: LRUCache[str, Claims] = LRUCache(CACHED)
         # Sign-ins for which the database was asked lately.
-        self._looked: TTLCache[tuple[str, str | None, int | None], None, float] = TTLCache(
-            CACHED, RELOADED_EVERY_S
-        )
+        self._looked: LRUCache[tuple[str, str | None, int | None], float] = LRUCache(CACHED)
         self._loading = asyncio.Lock()
 
     async def ready(self) -> None:
@@ -173,11 +171,12 @@ class Tokens:
         The first use of a refresh token's access token is always such a moment: it tells that the
         refresh token has arrived.
         """
-        return (claims.staff_code, claims.session, claims.generation) not in self._looked
+        at = self._looked.get((claims.staff_code, claims.session, claims.generation))
+        return at is None or time.monotonic() - at > self.reloaded_every_s
 
     def looked_at(self, claims: Claims) -> None:
         """The database was asked just now."""
-        self._looked[claims.staff_code, claims.session, claims.generation] = None
+        self._looked[claims.staff_code, claims.session, claims.generation] = time.monotonic()
 
     def access_token(self, subject: str, now: datetime, about: Issued) -> str:
         """A signed access token; `ready` comes first."""

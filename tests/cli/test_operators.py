@@ -537,7 +537,7 @@ def test_a_data_folder_without_its_key_is_not_served_and_gets_no_other_key(
             whole, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
 
-    loaded = command("roster", "load")
+    loaded = command("roster", "load", "--demo")  # with people, whose phones are encrypted
     assert loaded.returncode == 0, loaded.stdout + loaded.stderr
     key = data_folder / "secret.key"
     key.rename(data_folder / "elsewhere.key")
