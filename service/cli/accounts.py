@@ -13,7 +13,7 @@ from service.audit.audit_log import record_operator
 from service.cli.console import console
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
-from service.cli.refusals import Refusal, say
+from service.cli.refusals import Refusal, say, writing
 from service.kit.database import Database
 from sync_protocol.texts import Text
 
@@ -107,11 +107,8 @@ def account_slips(
         raise Refusal(Text("{file}: slips are written as .xlsx; name such a file.", file=file))
     with database_url(chosen(data)) as settings:
         slips = run(settings, give, keys=True)
-        try:
+        with writing(file):
             write_slips(file, slips, expires_at)
-        except OSError as error:
-            why = error.strerror or ""
-            raise Refusal(Text("{file} cannot be written: {why}.", file=file, why=why)) from None
     say(
         console,
         Text(

@@ -2,6 +2,9 @@
 and an exit code; no traceback.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -28,6 +31,16 @@ from service.runtime.migrating import MigrationEnded, NewerTables, WouldLose
 from sync_protocol.texts import Text, text_of
 
 WRONG_USE = 2
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """What is written to a file; a file that cannot be written is refused."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or ""
+        raise Refusal(Text("{file} cannot be written: {why}.", file=file, why=why)) from None
 
 
 class Refusal(Exception):

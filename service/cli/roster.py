@@ -22,10 +22,12 @@ from service.cli.console import (
 )
 from service.cli.database import database_url, nothing, run
 from service.cli.options import Data, chosen
-from service.cli.refusals import WRONG_USE, Refusal, say
+from service.cli.refusals import WRONG_USE, Refusal, say, writing
+from service.kit.conditions import EVERYWHERE
 from service.kit.database import Database
 from service.kit.localization import in_language, language_of_the_terminal
 from service.kit.settings import Settings
+from sync_protocol.periods import local_day
 from sync_protocol.texts import Text, restored
 
 if TYPE_CHECKING:
@@ -82,11 +84,8 @@ def roster_template(
 
     if lang not in ("zh", "en"):
         raise Refusal(Text("--lang is zh or en."), WRONG_USE)
-    try:
+    with writing(file):
         write_template(file, "en" if lang == "en" else "zh")
-    except OSError as error:
-        why = error.strerror or ""
-        raise Refusal(Text("{file} cannot be written: {why}.", file=file, why=why)) from None
     say(
         console,
         Text(
@@ -233,7 +232,7 @@ def roster_imports(data: Data = None) -> None:
 
     async def ask(database: Database) -> "Sequence[Row]":
         async with database.reading() as connection:
-            return await queries.imports(connection, [""], None, 100)
+            return await queries.imports(connection, [EVERYWHERE], None, 100)
 
     with database_url(chosen(data)) as settings:
         rows = run(settings, ask, clock=False)
@@ -274,7 +273,9 @@ def roster_undo(
         async def work(database: Database) -> "tuple[State, Report]":
             units = await _units_of(database, as_)
             async with database.transaction() as connection:
-                await asking.begin_undo(connection, id, units, as_ or OPERATOR)
+                await asking.begin_undo(
+                    connection, id, units, local_day(utc_now()), as_ or OPERATOR
+                )
             report = await runs.Run(database, settings, id, utc_now, show).carry_out()
             async with database.reading() as connection:
                 row = await queries.one_import(connection, id)

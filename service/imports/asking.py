@@ -3,6 +3,7 @@ administers all of its units.
 """
 
 from collections.abc import Sequence
+from datetime import date
 
 from service.imports import queries
 from service.imports.report import Report, State, load
@@ -16,14 +17,14 @@ from sync_protocol.texts import Text
 _UNDOABLE = (State.DONE, State.FAILED, State.PARTLY_UNDONE)
 
 
-async def refuse_second(connection: Connection, units: Sequence[str]) -> None:
+async def refuse_second(connection: Connection, units: Sequence[str], day: date) -> None:
     """Raises `Problem` while another import for these units, or some above or below, is under way;
     until the transaction ends nobody else asks for one.
     """
     await queries.lock_imports(connection)
     tree = await current_tree(connection)
     for row in await queries.unfinished(connection):
-        if overlap(row["units"], units, tree):
+        if overlap(row["units"], units, tree, day):
             raise Problem(
                 NOT_NOW,
                 Text(
@@ -35,19 +36,21 @@ async def refuse_second(connection: Connection, units: Sequence[str]) -> None:
 
 
 async def import_within(
-    connection: Connection, id: str, units: Sequence[str], locked: bool = False
+    connection: Connection, id: str, units: Sequence[str], day: date, locked: bool = False
 ) -> Row:
-    """An import whose units all lie within these; any other looks absent."""
+    """An import whose units all lie within these on a day; any other looks absent."""
     row = await queries.one_import(connection, id, locked) if is_uuid(id) else None
     tree = await current_tree(connection)
-    if row is None or not all(covered(units, unit, tree) for unit in row["units"]):
+    if row is None or not all(covered(units, unit, tree, day) for unit in row["units"]):
         raise Problem(NOT_FOUND, Text("There is no import {id} in your scope.", id=id))
     return row
 
 
-async def begin_undo(connection: Connection, id: str, units: Sequence[str], by: str) -> None:
+async def begin_undo(
+    connection: Connection, id: str, units: Sequence[str], day: date, by: str
+) -> None:
     """Lets an import be taken back by whichever process comes first."""
-    row = await import_within(connection, id, units, locked=True)
+    row = await import_within(connection, id, units, day, locked=True)
     if State(row["state"]) not in _UNDOABLE:
         raise Problem(
             NOT_NOW,
@@ -58,7 +61,7 @@ async def begin_undo(connection: Connection, id: str, units: Sequence[str], by: 
                 state=row["state"],
             ),
         )
-    await refuse_second(connection, row["units"])
+    await refuse_second(connection, row["units"], day)
     report = load(row["report"]) if row["report"] else Report()
     report.undone_by = by
     await queries.begin_undo(connection, id, report.dump())

@@ -35,19 +35,20 @@ async def export(
     """Writes units, people, posts and households of a unit, as the caller may see them; in constant
     memory.
     """
+    subtree = caller.subtree(unit)
     cipher = await cipher_of(connection, settings)
     book = Book(path, "en" if language == "en" else "zh")
     book.begin(UNITS)
-    async for rows in _some(export_queries.units_in(connection, unit)):
+    async for rows in _some(export_queries.units_in(connection, subtree)):
         book.write(_unit(book, row) for row in rows)
     book.begin(PEOPLE)
-    async for rows in _some(export_queries.people_in(connection, unit, caller.now)):
+    async for rows in _some(export_queries.people_in(connection, subtree, caller.now)):
         book.write(_person(book, cipher, caller, row) for row in rows)
     book.begin(POSTS)
-    async for rows in _some(export_queries.posts_in(connection, unit, caller.now)):
+    async for rows in _some(export_queries.posts_in(connection, subtree, caller.now)):
         book.write(_post(book, row) for row in rows)
     book.begin(HOUSEHOLDS)
-    async for rows in _some(export_queries.households_in(connection, unit)):
+    async for rows in _some(export_queries.households_in(connection, subtree)):
         stored = await known_queries.keys_of(connection, [row["id"] for row in rows])
         numbers = _numbers(cipher, stored)
         book.write(_household(book, cipher, caller, row, numbers) for row in rows)

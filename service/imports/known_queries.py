@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 
 from service.imports.keys import StoredKey
 from service.imports.sheet_check import Post
-from service.imports.units import WITHIN, Unit, spans_of, unit_of
+from service.imports.units import Unit, unit_of
+from service.kit.conditions import Range, Subtree, bounds
 from service.kit.database import Connection, Row
 from service.kit.sql import array, text_array
-from service.organisation.trees import current_tree
 
 
 async def all_units(connection: Connection) -> dict[str, Unit]:
@@ -31,13 +31,14 @@ async def people(connection: Connection, codes: Collection[str]) -> list[Row]:
 
 
 async def posts(
-    connection: Connection, codes: Collection[str], units: Sequence[str]
+    connection: Connection, codes: Collection[str], ranges: Sequence[Range]
 ) -> dict[str, list[Post]]:
-    """The posts of people, and with `units` all that lie in those, by staff code."""
+    """The posts of people, and all at units in these ranges, by staff code."""
     rows = await connection.fetch(
         "SELECT id::text, staff_code, role, unit, valid_from, valid_to FROM post"
-        f" WHERE staff_code = ANY($2::text[]) OR {WITHIN.format('unit')} ORDER BY valid_from, id",
-        spans_of(await current_tree(connection), units),
+        " WHERE staff_code = ANY($3::text[]) OR EXISTS (SELECT FROM unnest($1::text[], $2::text[])"
+        " AS t(low, high) WHERE unit >= t.low AND unit < t.high) ORDER BY valid_from, id",
+        *bounds(ranges),
         list(codes),
     )
     found: dict[str, list[Post]] = {}
@@ -84,11 +85,11 @@ async def numbered(connection: Connection, households: Collection[str]) -> set[s
     return {row["household"] for row in rows}
 
 
-async def living_in(connection: Connection, unit: str) -> list[str]:
+async def living_in(connection: Connection, subtree: Subtree) -> list[str]:
     """The ids of the living households of a unit."""
     rows = await connection.fetch(
-        f"SELECT id::text FROM household WHERE {WITHIN.format('grid')} AND NOT deleted",
-        spans_of(await current_tree(connection), [unit]),
+        f"SELECT id::text FROM household WHERE {subtree.under('grid')} AND NOT deleted",
+        subtree.code,
     )
     return [row["id"] for row in rows]
 

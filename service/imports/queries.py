@@ -1,38 +1,18 @@
 """The SQL of imports: their rows and files, and what each did."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from service.imports.units import WITHIN, spans_of
-from service.kit.database import Connection, Database, Row
+from service.kit.conditions import Range, bounds
+from service.kit.database import Connection, Row
 from service.kit.sql import NULL_CELL, Copy, copy, copy_field
-from service.organisation.trees import current_tree
 
 _IMPORT = (
     "SELECT id::text, at, asked_by, units, options, state, stage, done, total, report, begun_at,"
     " ended_at FROM roster_import"
 )
 UNFINISHED = ("waiting", "checking", "applying", "undoing")
-
-
-@asynccontextmanager
-async def alone_with(database: Database, id: str) -> AsyncIterator[bool]:
-    """Whether nobody else carries out this import just now; nobody begins to before the end. The
-    lock goes with the process, however that ends.
-    """
-    key = f"gridloop import {id}"
-    # Of another pool than that of the work, so that the two never wait for each other.
-    async with database.analysing() as connection:
-        free: bool = await connection.fetchval(
-            "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key
-        )
-        try:
-            yield free
-        finally:
-            if free:
-                await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", key)
 
 
 async def lock_imports(connection: Connection) -> None:
@@ -106,14 +86,16 @@ async def one_import(connection: Connection, id: str, locked: bool = False) -> R
 
 
 async def imports(
-    connection: Connection, units: Sequence[str], after: tuple[datetime, str] | None, limit: int
+    connection: Connection, ranges: Sequence[Range], after: tuple[datetime, str] | None, limit: int
 ) -> list[Row]:
-    """Imports for these units and those below, the newest first."""
+    """Imports for units in these ranges, the newest first."""
     return await connection.fetch(
-        f"{_IMPORT} i WHERE (SELECT bool_and({WITHIN.format('w.code')}) FROM unnest(i.units) AS"
-        " w(code)) AND ($2::timestamptz IS NULL OR (i.at, i.id) < ($2, $3::uuid))"
-        " ORDER BY i.at DESC, i.id DESC LIMIT $4",
-        spans_of(await current_tree(connection), units),
+        f"{_IMPORT} i WHERE NOT EXISTS (SELECT FROM unnest(i.units) AS w(code) WHERE NOT EXISTS"
+        " (SELECT FROM unnest($1::text[], $2::text[]) AS t(low, high)"
+        " WHERE w.code >= t.low AND w.code < t.high))"
+        " AND ($3::timestamptz IS NULL OR (i.at, i.id) < ($3, $4::uuid))"
+        " ORDER BY i.at DESC, i.id DESC LIMIT $5",
+        *bounds(ranges),
         after and after[0],
         after and after[1],
         limit,

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import msgspec
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
@@ -154,28 +155,14 @@ def _detail(row: Row) -> ImportDetail:
     return ImportDetail(
         **_summary(row),
         tallies=[
-            TallyItem(
-                sheet=name,
-                rows=tally.rows,
-                new=tally.new,
-                changed=tally.changed,
-                unchanged=tally.unchanged,
-                ended=tally.ended,
-                bad=tally.bad,
-            )
+            TallyItem(sheet=name, **msgspec.structs.asdict(tally))
             for name, tally in report.sheets.items()
         ],
         fault_count=report.fault_count,
         faults=[
             FaultItem(
-                kind=fault.kind,
-                file=fault.file,
-                sheet=fault.sheet,
-                row=fault.row,
-                column=fault.column,
-                value=fault.value,
-                what=localized(restored(fault.what)),
-                todo=localized(restored(fault.todo)),
+                **msgspec.structs.asdict(fault)
+                | {name: localized(restored(getattr(fault, name))) for name in ("what", "todo")}
             )
             for fault in report.faults
         ],
@@ -231,7 +218,7 @@ async def create_import(
     async with state.database.transaction() as connection:
         row = await queries.one_import(connection, id)
         if row is None:
-            await asking.refuse_second(connection, units)
+            await asking.refuse_second(connection, units, caller.today)
             asked = runs.Asked(caller.staff_code, units, options, files)
             await runs.ask(connection, state.settings, asked, id, caller.now)
             await note(connection, request, caller, "roster-import-asked", [id, *options], 1)
@@ -260,7 +247,7 @@ async def list_imports(
     place = read_place(after)
     before = None if place is None else (_moment(place[0]), place[1])
     async with state_of(request).database.reading() as connection:
-        rows = await queries.imports(connection, caller.units(), before, limit + 1)
+        rows = await queries.imports(connection, caller.ranges(caller.units()), before, limit + 1)
     items = [ImportSummary(**_summary(row)) for row in rows[:limit]]
     last = items[-1] if len(rows) > limit else None
     return ImportPage(items=items, next=last and next_place(last.at.isoformat(), last.id))
@@ -282,7 +269,7 @@ def _moment(text: str) -> datetime:
 async def get_import(request: Request, caller: Signed, id: Id) -> ImportDetail:
     """What would be, or was, new, changed, left alone and ended, and what is wrong."""
     async with state_of(request).database.transaction() as connection:
-        row = await asking.import_within(connection, id, caller.units())
+        row = await asking.import_within(connection, id, caller.units(), caller.today)
         await note(connection, request, caller, "roster-import-read", [id], 1)
     return _detail(row)
 
@@ -298,7 +285,7 @@ async def undo_import(request: Request, caller: Signed, id: Id) -> ImportSummary
     """As far as nobody has edited since what it did; `left` of its report then lists the rest."""
     state = state_of(request)
     async with state.database.transaction() as connection:
-        await asking.begin_undo(connection, id, caller.units(), caller.staff_code)
+        await asking.begin_undo(connection, id, caller.units(), caller.today, caller.staff_code)
         await note(connection, request, caller, "roster-import-undo-asked", [id], 1)
         row = await queries.one_import(connection, id)
     assert row is not None

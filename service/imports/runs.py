@@ -110,7 +110,7 @@ class Run:
         """To the end; raises `Busy`. Whatever goes wrong that nobody foresaw ends the import as
         failed, with what it had done.
         """
-        async with queries.alone_with(self.database, self.id) as free:
+        async with self.database.alone_with(f"gridloop import {self.id}") as free:
             if not free:
                 raise Busy(self.id)
             async with self.database.reading() as connection:
@@ -197,12 +197,11 @@ class Run:
             units = await known_queries.all_units(connection)
             rows = await known_queries.people(connection, intake.named)
             ending = END_MISSING in self.options
-            posts = await known_queries.posts(
-                connection, intake.named, self.units if ending else ()
-            )
-            apps = await known_queries.apps(connection)
+            now = self.now()
             tree = await current_tree(connection)
-        now = self.now()
+            ranges = tree.several(self.units, local_day(now)) if ending else ()
+            posts = await known_queries.posts(connection, intake.named, ranges)
+            apps = await known_queries.apps(connection)
         people = {}
         for row in rows:
             code = row["staff_code"]
@@ -218,9 +217,9 @@ class Run:
             )
         ending = ending and not intake.lost_rows
         skip = SKIP_BAD in self.options
-        world = World(self.scheme, self.units, now, units, people, posts, apps, ending, skip)
-        world.tree = tree
-        return world
+        return World(
+            self.scheme, self.units, now, units, people, posts, apps, ending, skip, tree=tree
+        )
 
     async def village(
         self, connection: Connection, code: str, rows: Sequence[tuple[int, Row]]
@@ -241,11 +240,10 @@ class Run:
                     digests[index] = key.digest
         found = await known_queries.by_indexes(connection, scopes, indexes) if indexes else []
         by_digest = {digests[index]: household for index, household in found}
-        ids = (
-            {*by_digest.values(), *await known_queries.living_in(connection, code)}
-            if code
-            else set()
-        )
+        ids: set[str] = set()
+        if code:
+            subtree = (await current_tree(connection)).subtree(code, local_day(self.now()))
+            ids = {*by_digest.values(), *await known_queries.living_in(connection, subtree)}
         stored = await load_records(connection, HOUSEHOLD, ids, cipher) if ids else {}
         known = {
             id: Known(id, s.record.grid, s.record.last.rev, s.record.fields, s.record.deleted)

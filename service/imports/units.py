@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
-from service.organisation.tree import BY_CODES, Tree
+from service.organisation.tree import ALWAYS, BY_CODES, Tree
 from sync_protocol.texts import Word
 from sync_protocol.vocabulary import LEVELS, Label
 
@@ -84,17 +84,16 @@ class Scheme(NamedTuple):
         return [*self.labels].index(level)
 
 
-def covered(units: Iterable[str], code: str, tree: Tree = BY_CODES, day: date = date.max) -> bool:
+def covered(units: Iterable[str], code: str, tree: Tree = BY_CODES, day: date = ALWAYS) -> bool:
     """Whether a unit lies in one of these on a day, or is one of them."""
     return any(tree.covers(unit, code, day) for unit in units)
 
 
-def overlap(some: Iterable[str], others: Sequence[str], tree: Tree) -> bool:
-    """Whether two sets of units have a unit in common, with all that lies below."""
+def overlap(some: Iterable[str], others: Sequence[str], tree: Tree, day: date) -> bool:
+    """Whether two sets of units have a unit in common on a day, with all that lies below."""
     return any(
-        covered([one], other, tree) or covered([other], one, tree)
+        covered(others, one, tree, day) or any(covered([one], other, tree, day) for other in others)
         for one in some
-        for other in others
     )
 
 
@@ -111,15 +110,3 @@ def level_wanted(role: str, level: str, scheme: Scheme) -> str | None:
 def unit_of(row: Any) -> Unit:
     """A unit from a row of the database."""
     return Unit(*(row[name] for name in Unit._fields))
-
-
-# SQL for “this column's unit lies in one of the ranges $1”, as `spans_of` writes them.
-WITHIN = (
-    "EXISTS (SELECT FROM unnest($1::text[]) AS u(span) WHERE {0} >= split_part(u.span, '-', 1)"
-    " AND {0} < split_part(u.span, '-', 2))"
-)
-
-
-def spans_of(tree: Tree, units: Iterable[str], day: date = date.max) -> list[str]:
-    """The ranges of codes of units, and of all that lies below them on a day, for `WITHIN`."""
-    return [f"{one.low}-{one.high}" for one in tree.several(units, day)]

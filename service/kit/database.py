@@ -161,6 +161,24 @@ class Database:
         if done is not None:
             done.append(None)
 
+    @asynccontextmanager
+    async def alone_with(self, key: str) -> AsyncIterator[bool]:
+        """Whether nobody else works on what the key names just now; nobody begins to before the
+        end. The lock goes with the process, however that ends.
+        """
+        # Of another pool than that of the work, so that the two never wait for each other.
+        async with self.analysing() as connection:
+            free: bool = await connection.fetchval(
+                "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key
+            )
+            try:
+                yield free
+            finally:
+                if free:
+                    await connection.execute(
+                        "SELECT pg_advisory_unlock(hashtextextended($1, 0))", key
+                    )
+
     @property
     def unhurried(self) -> "Database":
         """The same database for work whose statements may take as long as an analysis."""

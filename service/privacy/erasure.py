@@ -121,7 +121,7 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
     async with at.database.reading() as connection:
         await _refuse(connection, at, asked)
         known = await sql.erasure(connection, asked.kind, asked.subject)
-    async with sql.share_connection(at.database, asked.kind, asked.subject) as free:
+    async with at.database.alone_with(f"gridloop erasure {asked.kind} {asked.subject}") as free:
         if not free:
             raise Problem(
                 NOT_NOW,

@@ -2,33 +2,16 @@
 come."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from service.kit.database import Connection, Database, Row
+from service.kit.database import Connection, Row
 from service.organisation.trees import read_tree
 from sync_protocol.kinds import Kind
 from sync_protocol.periods import local_day
 from sync_protocol.records import ERASED
 
 # -------------------------------------------------------------------------------------- the erasure
-
-
-@asynccontextmanager
-async def share_connection(database: Database, kind: str, subject: str) -> AsyncIterator[bool]:
-    """Whether nobody else is erasing the same just now; nobody begins to before the end."""
-    key = f"gridloop erasure {kind} {subject}"
-    # Of another pool than that of the work, so that the two never wait for each other.
-    async with database.analysing() as connection:
-        free: bool = await connection.fetchval(
-            "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key
-        )
-        try:
-            yield free
-        finally:
-            if free:
-                await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", key)
 
 
 async def erasure(connection: Connection, kind: str, subject: str) -> Row | None:

@@ -10,6 +10,7 @@ from service.imports.report import Report
 from service.kit.database import Database
 from service.kit.settings import Settings
 from sync_protocol.ids import new_uuid7
+from sync_protocol.periods import local_day
 from tests.imports.books import Rows, book
 from tests.world import World
 
@@ -91,7 +92,7 @@ class City:
         """Takes an import back."""
         self.world.clock.forward(seconds=1)
         async with self.database.transaction() as connection:
-            await asking.begin_undo(connection, id, [""], by)
+            await asking.begin_undo(connection, id, [""], local_day(self.world.clock.now()), by)
         return await self.go_on(id)
 
     async def until_ended(self, id: str, staff_code: str) -> Any:

@@ -1,12 +1,14 @@
 """Imports over REST: who may, what is answered, and what comes back as a workbook."""
 
 import io
+from datetime import timedelta
 from typing import Any
 
 import openpyxl
 import pytest
 
-from tests.imports.books import CITY, GRID, OTHER_GRID, TOWNSHIP, VILLAGE, book, small
+from sync_protocol.periods import local_day
+from tests.imports.books import BANNER, CITY, GRID, OTHER_GRID, TOWNSHIP, VILLAGE, book, small
 from tests.imports.city import City
 from tests.imports.test_imports import changed
 from tests.world import FAR_GRID, SECRETARY, WORKER, World
@@ -177,3 +179,29 @@ async def test_a_post_that_ends_within_a_day_or_is_to_end_comes_back_as_it_was(
     again = await peopled.take_files([("roster.xlsx", answer.content)])
     assert again.is_idle
     assert await peopled.everything() == before
+
+
+async def test_who_is_to_get_a_village_exports_it_from_the_day_of_the_move_on(city: City) -> None:
+    other = BANNER + "101"
+
+    def units(rows: list[list[Any]]) -> None:
+        rows.append([other, "另一镇", "", "", "", "镇", ""])
+
+    def posts(rows: list[list[Any]]) -> None:
+        rows.append(["S1", "系统管理员", other, "2020-01-01", ""])
+
+    assert (await city.take(changed(单位=units, 任职=posts))).state == "done"
+    await city.let_in("A1", "S1")
+    day = local_day(city.world.clock.now()) + timedelta(days=1)
+    body = {"to": other, "from": day.isoformat()}
+    moved = await city.world.post(f"/v1/units/{VILLAGE}/move", body, "A1")
+    assert moved.status_code == 200, moved.text
+
+    async def heads() -> list[str]:
+        answer = await city.world.get("/v1/exports/roster.xlsx", "S1", unit=other, lang="zh")
+        assert answer.status_code == 200, answer.text
+        return [str(row[3]) for row in rows_of(answer.content)["农牧户"][1:]]
+
+    assert await heads() == []
+    city.world.clock.forward(days=1)
+    assert "张三" in await heads()
