@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import AwareDatetime, BaseModel, Field
 
 from service.accounts import handover_queries
+from service.accounts.answers import PostItem
 from service.accounts.post_rules import (
     PostWarning,
     refuse_units_out_of_reach,
@@ -104,18 +105,11 @@ class CadreCorrection(RequestBody):
     shown_code: str | None = Field(None, max_length=200)
 
 
-class PostRecord(BaseModel):
+class PostRecord(PostItem):
     """A post, past, present or to come. `title`: what the person is called there, beside the
     role; `end_recorded_at`: when its end was entered.
     """
 
-    id: str
-    role: str
-    title: str | None
-    unit: str
-    unit_name: str | None
-    valid_from: datetime
-    valid_to: datetime | None
     end_recorded_at: datetime | None
 
 

@@ -30,7 +30,7 @@ from service.kit.database import Connection, Row, retry_on_conflict
 from service.kit.errors import INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.kit.paging import After, Id, Limit, next_place, read_id
 from service.kit.state import state_of
-from service.organisation.units import scope_of
+from service.organisation.units import UnitFilter, scope_of
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ROLES
 
@@ -95,9 +95,7 @@ class PostChanged(BaseModel):
 async def list_posts(
     request: Request,
     caller: Signed,
-    unit: Annotated[
-        str | None, Query(max_length=20, description="That unit and all below it")
-    ] = None,
+    unit: UnitFilter = None,
     role: Annotated[
         str | None, Query(pattern=f"^({'|'.join(ROLES)})$", examples=["grid_worker"])
     ] = None,

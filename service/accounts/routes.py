@@ -35,7 +35,7 @@ from service.kit.errors import NOT_ALLOWED, NOT_FOUND, NOT_NOW, READING, Problem
 from service.kit.field_cipher import FieldCipher
 from service.kit.paging import After, Id, Limit, next_place, read_id, read_text
 from service.kit.state import state_of
-from service.organisation.units import scope_of
+from service.organisation.units import UnitFilter, scope_of
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ROLES
 
@@ -51,9 +51,7 @@ router = APIRouter(prefix="/v1", tags=["accounts"])
 async def cadres(
     request: Request,
     caller: Signed,
-    unit: Annotated[
-        str | None, Query(max_length=20, description="That unit and all below it")
-    ] = None,
+    unit: UnitFilter = None,
     role: Annotated[
         str | None, Query(pattern=f"^({'|'.join(ROLES)})$", examples=["grid_worker"])
     ] = None,

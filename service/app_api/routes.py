@@ -24,6 +24,7 @@ from service.kit.state import state_of
 from service.organisation.units import (
     Month,
     PeriodOut,
+    UnitFilter,
     UnitOut,
     Week,
     absent,
@@ -246,9 +247,7 @@ async def _read_request(
 async def villages(
     request: Request,
     caller: Signed,
-    unit: Annotated[
-        str | None, Query(max_length=20, description="That unit and all below it")
-    ] = None,
+    unit: UnitFilter = None,
     limit: Limit = 100,
     after: After = None,
 ) -> VillagePage:

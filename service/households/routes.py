@@ -23,7 +23,7 @@ from service.kit.errors import HELD, NOT_ALLOWED, NOT_FOUND, READING, Problem, d
 from service.kit.field_cipher import FieldCipher
 from service.kit.paging import After, Id, Limit, next_place, read_place
 from service.kit.state import state_of
-from service.organisation.units import reach_of
+from service.organisation.units import UnitFilter, reach_of
 from service.writes.server_writes import write_as_cadre
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
@@ -93,9 +93,7 @@ def _item(row: Any, cipher: FieldCipher, caller: Caller) -> HouseholdItem:
 async def households(
     request: Request,
     caller: Signed,
-    unit: Annotated[
-        str | None, Query(max_length=20, description="That unit and all below it")
-    ] = None,
+    unit: UnitFilter = None,
     special: Annotated[bool | None, Query(description="With any tag 重点户, or without")] = None,
     tag: Annotated[
         str | None, Query(pattern=f"^({'|'.join(TAGS)})$", examples=["elderly_alone"])

@@ -17,16 +17,6 @@ async def post(connection: Connection, id: str) -> Row | None:
     return await connection.fetchrow(_POST + " WHERE p.id = $1::uuid", id)
 
 
-async def missing_units(connection: Connection, codes: Sequence[str]) -> list[str]:
-    """Those of the codes that are no units."""
-    rows = await connection.fetch(
-        "SELECT c.code FROM unnest($1::text[]) AS c(code) WHERE NOT EXISTS"
-        " (SELECT FROM unit u WHERE u.code = c.code) ORDER BY 1",
-        list(codes),
-    )
-    return [row["code"] for row in rows]
-
-
 async def overlapping(
     connection: Connection,
     staff_code: str,

@@ -232,11 +232,10 @@ async def _keep(
                 roles=", ".join(GIVEN),
             ),
         )
-    missing = await post_queries.missing_units(connection, [appointment.unit])
-    if missing:
-        raise Problem(INVALID, Text("There is no unit ‘{unit}’.", unit=appointment.unit[:20]))
     unit = (await current_tree(connection)).units.get(appointment.unit)
-    if unit and unit.closed and unit.closed <= local_day(appointment.valid_from):
+    if unit is None:
+        raise Problem(INVALID, Text("There is no unit ‘{unit}’.", unit=appointment.unit[:20]))
+    if unit.closed and unit.closed <= local_day(appointment.valid_from):
         raise Problem(
             INVALID,
             Text(

@@ -13,7 +13,7 @@ from service.kit.paging import After, Limit, next_place, read_text
 from service.kit.state import state_of
 from service.organisation import queries
 from service.organisation.tree import Tree
-from service.organisation.units import scope_of
+from service.organisation.units import UnitFilter, scope_of
 
 router = APIRouter(prefix="/v1", tags=["units"])
 
@@ -67,9 +67,7 @@ class LevelItem(BaseModel):
 async def units(
     request: Request,
     caller: Signed,
-    unit: Annotated[
-        str | None, Query(max_length=20, description="That unit and all below it")
-    ] = None,
+    unit: UnitFilter = None,
     level: Annotated[
         str | None,
         Query(pattern=r"^[a-z][a-z0-9_]{0,39}$", examples=["village"], description="Of a level"),

@@ -23,6 +23,7 @@ from sync_protocol.texts import Text, text_of
 UnitCode = Annotated[
     str, Query(description="The unit and all below it", examples=["150221100"], max_length=20)
 ]
+UnitFilter = Annotated[str | None, Query(max_length=20, description="That unit and all below it")]
 Week = Annotated[str | None, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])]
 Month = Annotated[str | None, Query(description="Month, Asia/Shanghai", examples=["2026-11"])]
 First = Annotated[date | None, Query(alias="from", description="First day, with `to`")]

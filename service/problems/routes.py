@@ -20,7 +20,7 @@ from service.kit.database import retry_on_conflict
 from service.kit.errors import HELD, INVALID, NOT_ALLOWED, READING, Problem, documented
 from service.kit.paging import After, Id, Limit, next_after, read_after
 from service.kit.state import State, state_of
-from service.organisation.units import reach_of
+from service.organisation.units import UnitFilter, reach_of
 from service.problems import queries
 from service.problems.answers import (
     NewProblem,
@@ -60,9 +60,7 @@ StaffCode = Annotated[
 async def problems(
     request: Request,
     caller: Signed,
-    unit: Annotated[
-        str | None, Query(max_length=20, description="That unit and all below it")
-    ] = None,
+    unit: UnitFilter = None,
     state: State_ = None,
     open: Annotated[
         bool | None, Query(description="Whether somebody still has to deal with it")

@@ -16,7 +16,7 @@ from service.kit.database import Connection
 from service.kit.errors import INVALID, READING, Problem, documented
 from service.kit.paging import After, GivenId, Limit, next_after, read_after
 from service.kit.state import state_of
-from service.organisation.units import First, Last, reach_of, years_text
+from service.organisation.units import First, Last, UnitFilter, reach_of, years_text
 from service.visits import queries
 from service.visits.queries import Filters
 from sync_protocol import periods
@@ -67,9 +67,7 @@ class VisitPage(BaseModel):
 async def visits(
     request: Request,
     caller: Signed,
-    unit: Annotated[
-        str | None, Query(max_length=20, description="That unit and all below it")
-    ] = None,
+    unit: UnitFilter = None,
     household: GivenId = None,
     cadre: Annotated[
         str | None, Query(max_length=40, pattern=r"^[^\x00]+$", description="Made by this cadre")
