@@ -474,9 +474,7 @@ def told(load: Load, copies: list[Copy], checked: str, report: Report) -> None:
             f"{step}: requests, and the longest answer, s",
             f"{seen.total()}, {load.longest[step]:.2f}",
         )
-        answers = Counter(
-            {f"{kind}, by {release}": count for (kind, release), count in seen.items()}
-        )
+        answers = Counter({f"{kind}, by {who}": count for (kind, who), count in seen.items()})
         report.answered(answers, f"phones and apps in step {step}")
     every = sum(load.seen.values(), Counter[tuple[str, str]]())
     asked_again = sum(count for (kind, _), count in every.items() if " 503 " in kind)
@@ -487,7 +485,8 @@ def told(load: Load, copies: list[Copy], checked: str, report: Report) -> None:
     report.row("connections lost, as a process ended", lost)
     proofs = sum(copy.proofs for copy in copies)
     report.row("times that copies proved themselves", proofs, "1 each", proofs >= len(copies))
-    report.row("gridloop check", checked.strip().splitlines()[0])
+    english, _ = checked.strip().splitlines()[-2:]  # the last says the same in Chinese
+    report.row("gridloop check", english)
 
 
 async def live(url: str, folder: Path, sources: Path, report: Report) -> None:
