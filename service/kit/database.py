@@ -37,6 +37,7 @@ else:
     Row = asyncpg.Record
 
 T = TypeVar("T")
+Begun: TypeAlias = asyncpg.transaction.Transaction
 
 log = logging.getLogger("gridloop")
 
@@ -44,6 +45,9 @@ log = logging.getLogger("gridloop")
 commits: ContextVar[list[None] | None] = ContextVar("commits", default=None)
 
 ACQUIRE_TIMEOUT_S = 10
+# How long a connection may take to begin a transaction, which waits for no lock: one that takes
+# longer has a process of PostgreSQL behind it that hangs.
+BEGIN_S = 2.0
 # How long the end of a transaction that failed may take, and giving a connection back.
 ENDING_S = 2
 
@@ -137,6 +141,12 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def pushing(self) -> AsyncIterator[tuple[Connection, Begun]]:
+        """The same with a transaction begun, to be given to `committing`."""
+        async with self._beginning(self._sync) as begun:
+            yield begun
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """A connection on which each statement sees the newest state."""
         async with self._connection(self.pool) as connection:
@@ -151,8 +161,8 @@ class Database:
         """
         outcome = None if bookkeeping else outcomes.current.get()
         async with (
-            self._connection(self.pool) as connection,
-            committing(connection, [outcome] if outcome else []),
+            self._beginning(self.pool) as (connection, begun),
+            committing(connection, [outcome] if outcome else [], begun),
         ):
             if self._look_first is not None:
                 await self._look_first(connection)
@@ -185,6 +195,20 @@ class Database:
         return Database(self._analysis, self.pool, self._sync, self._look_first)
 
     @asynccontextmanager
+    async def _beginning(self, pool: Pool) -> AsyncIterator[tuple[Connection, Begun]]:
+        """A connection on which a transaction has begun; one that hangs is given up for another,
+        for nothing was done on it yet. When that hangs, too, it is PostgreSQL as a whole.
+        """
+        is_second = False
+        while True:
+            async with self._connection(pool) as connection:
+                transaction = connection.transaction()
+                if await _begins(transaction, connection, None if is_second else BEGIN_S):
+                    yield connection, transaction
+                    return
+            is_second = True
+
+    @asynccontextmanager
     async def _connection(self, pool: Pool) -> AsyncIterator[Connection]:
         try:
             connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
@@ -210,6 +234,20 @@ class Database:
             await _give_back(pool, connection)
 
 
+async def _begins(transaction: Begun, connection: Connection, within_s: float | None) -> bool:
+    """Begins a transaction; whether the server answered in time. If not, the connection is cut."""
+    try:
+        async with asyncio.timeout(within_s):
+            await transaction.start()
+    except TimeoutError:
+        if within_s is None:
+            raise
+        log.warning("a connection did not begin a transaction within %g s: cut", within_s)
+        connection.terminate()
+        return False
+    return True
+
+
 async def _give_back(
     pool: Pool, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 ) -> None:
@@ -233,12 +271,17 @@ def _problem_of(error: Exception) -> Problem | None:
 
 
 @asynccontextmanager
-async def committing(connection: Connection, outcomes: Sequence[Outcome]) -> AsyncIterator[None]:
-    """A transaction on a connection; notes for the requests that it serves whether it was kept, or
-    nobody knows.
+async def committing(
+    connection: Connection, outcomes: Sequence[Outcome], begun: Begun | None = None
+) -> AsyncIterator[None]:
+    """A transaction on a connection, which may have `begun`; notes for the requests that it serves
+    whether it was kept, or nobody knows.
     """
-    transaction = connection.transaction()
-    await transaction.start()
+    if begun is None:
+        transaction = connection.transaction()
+        await transaction.start()
+    else:
+        transaction = begun
     try:
         yield
     except BaseException:
@@ -255,7 +298,7 @@ async def committing(connection: Connection, outcomes: Sequence[Outcome]) -> Asy
         outcome.note_kept()
 
 
-async def _roll_back(transaction: asyncpg.transaction.Transaction, connection: Connection) -> None:
+async def _roll_back(transaction: Begun, connection: Connection) -> None:
     """Ends a transaction; where the server does not answer in a moment the connection is cut, for
     somebody waits for an answer.
     """

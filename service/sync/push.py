@@ -77,8 +77,8 @@ async def take_in(
     read_set = ReadSet.joined([request.read_set for request in requests])
     now = max(request.now for request in requests)
     found: list[_Ready | Problem] = []
-    async with database.syncing() as connection:
-        async with committing(connection, [request.outcome for request in requests]):
+    async with database.pushing() as (connection, begun):
+        async with committing(connection, [request.outcome for request in requests], begun):
             states = await read_states(
                 connection,
                 requests,

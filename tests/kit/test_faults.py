@@ -6,11 +6,13 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
+import psutil
 import pytest
 
 from migrations.roles import migrate
@@ -859,6 +861,32 @@ async def test_a_process_finds_out_by_itself_whether_the_database_takes_writes(
         while "gridloop_database_writable 1.0" not in await figures(world):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     keeping.cancel()
+
+
+@asynccontextmanager
+async def with_stopped_backend(world: World, pool: str) -> AsyncIterator[None]:
+    """The process of PostgreSQL behind the connection that a pool lends next is stopped inside."""
+    async with world.state.database.pools[pool].acquire() as connection:
+        process = psutil.Process(connection.get_server_pid())
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+async def test_a_transaction_begins_on_another_connection_where_one_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database, "BEGIN_S", 0.3)
+    phone = world.wire()
+    assert (await phone.send(phone.mutation(1))).status_code == 200
+    async with with_stopped_backend(world, "sync"):
+        assert (await phone.send(phone.mutation(2))).status_code == 200
+    async with with_stopped_backend(world, "main"), world.state.database.transaction() as one:
+        assert await one.fetchval("SELECT count(*) FROM visit") == 2
+    assert caplog.text.count("did not begin a transaction") == 2
+    assert (await phone.send(phone.mutation(3))).status_code == 200
 
 
 async def test_a_start_does_not_wait_for_a_write_that_hangs(
