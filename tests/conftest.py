@@ -5,6 +5,7 @@ the real app over it.
 import asyncio
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +31,15 @@ from tests.world import GRID, Clock, World
 TEMPLATE = "gridloop_template"
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Processes that tests start end on signals also where the tests run in the background of a
+    shell, or under nohup: an ignored signal is inherited, one that is handled is not.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
