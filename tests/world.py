@@ -82,8 +82,8 @@ def first_held_at(failpoint: str) -> Iterator[tuple[asyncio.Event, asyncio.Event
 
 
 async def until_none(still: Callable[[], Awaitable[Sequence[Any]]]) -> None:
-    """Asks again and again until nothing is left, ten seconds at most."""
-    async with asyncio.timeout(10):
+    """Asks again and again until nothing is left, a minute at most."""
+    async with asyncio.timeout(60):
         while await still():  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.01)
 
