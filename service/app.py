@@ -45,7 +45,7 @@ from service.imports.importer import Importer
 from service.inbox import routes as inbox
 from service.inbox.retry_held import keep_retrying
 from service.kit import errors
-from service.kit.database import Database, open_pool
+from service.kit.database import Database, close_pool, open_pool
 from service.kit.errors import Problem
 from service.kit.settings import Settings
 from service.kit.state import State
@@ -58,6 +58,7 @@ from service.privacy import routes as privacy
 from service.problems import routes as problems
 from service.runtime.admission import ConcurrencyLimit
 from service.runtime.clocks import ClockWatch, RightClock
+from service.runtime.stopping import end_tasks
 from service.runtime.tables import look
 from service.runtime.tables_watch import FittingTables, TablesWatch
 from service.runtime.write_probe import WriteProbe
@@ -234,12 +235,9 @@ def create_app(
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await pool.close()
-            await analysis.close()
-            await sync.close()
+            await end_tasks(tasks)
+            for each in (pool, analysis, sync):
+                await close_pool(each)
 
     about: dict[str, Any] = {
         "title": "Gridloop",

@@ -50,6 +50,8 @@ ACQUIRE_TIMEOUT_S = 10
 BEGIN_S = 2.0
 # How long the end of a transaction that failed may take, and giving a connection back.
 ENDING_S = 2
+# How long a pool waits at its end for connections that somebody still has.
+CLOSING_S = 5
 
 
 async def open_pool(
@@ -79,6 +81,17 @@ async def open_pool(
             **server_settings,
         },
     )
+
+
+async def close_pool(pool: Pool) -> None:
+    """Closes a pool; connections that are not given back in a moment are cut, for whoever has them
+    may wait for a server that does not answer.
+    """
+    try:
+        async with asyncio.timeout(CLOSING_S):
+            await pool.close()
+    except TimeoutError:
+        log.warning("a pool of connections did not close within %g s: they were cut", CLOSING_S)
 
 
 Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]

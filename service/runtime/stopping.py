@@ -6,16 +6,18 @@ manager, and SIGHUP, when a terminal goes away, would end Python on the spot; he
 for a Ctrl-C.
 """
 
+import asyncio
 import logging
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from types import FrameType
+from typing import Any
 
 log = logging.getLogger("gridloop")
 
@@ -25,6 +27,8 @@ ENDING = tuple(
 _HANG_UP = getattr(signal, "SIGHUP", None)
 # How long a worker has for its last requests once the first process is gone.
 GRACE_S = 10
+# How often a task is asked to end, and how long it has each time.
+TIMES_ASKED, ENDS_IN_S = 10, 1.0
 
 
 class Stopped(SystemExit):
@@ -92,6 +96,23 @@ def held_back() -> Iterator[None]:
             signal.signal(number, handler)
         if came:
             signal.raise_signal(came[0])
+
+
+async def end_tasks(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+    """Cancels tasks until they end: one may take a cancellation for that of a limit of time that
+    passed in the same moment, and go on.
+    """
+    left = set(tasks)
+    for _ in range(TIMES_ASKED):
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        ended, left = await asyncio.wait(left, timeout=ENDS_IN_S)
+        for task in ended:
+            if not task.cancelled() and task.exception() is not None:
+                log.info("a task ended with %r", task.exception())
+    log.warning("did not end: %s", ", ".join(task.get_name() for task in left))
 
 
 def follow_first_process() -> None:
