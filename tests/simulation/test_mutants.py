@@ -28,7 +28,7 @@ LATER = {
     "keep_acknowledged_numbers_in_the_process": 1005,
     "drop_conflicts": 1006,
     "forget_departures": 1008,
-    "keep_the_epoch": 1010,
+    "keep_the_epoch": 1022,
     "keep_what_a_former_view_showed": 1018,
     "keep_dropped_grids": 1029,
 }
