@@ -2,6 +2,7 @@
 wrong, all from one seed.
 """
 
+import asyncio
 import random
 import shutil
 import tempfile
@@ -39,6 +40,8 @@ from sync_protocol.periods import from_ms, to_ms
 
 START = datetime(2026, 11, 16, 0, 0, tzinfo=UTC)
 FINAL_ROUNDS = 12
+# Many times what the longest history takes on a busy machine.
+LONGEST_S = 240
 
 
 class ServerKilled(BaseException):
@@ -101,27 +104,39 @@ class Simulation:
     # -------------------------------------------------------------------------------------- running
 
     async def run(self) -> None:
-        """Lives through the history and checks it."""
+        """Lives through the history and checks it; one that does not end has failed, too."""
+        limit = asyncio.timeout(LONGEST_S)
         try:
-            url = await self.clone(self.template, "live")
-            if self.was_upgraded:
-                await self._write_as_before(url)
-            await self.start(url)
-            await posts.appoint(self)
-            self.devices = [
-                SimDevice(self, f"phone{place}", cadre, self._wrong_by())
-                for place, cadre in enumerate(CADRES)
-            ]
-            for number in range(self.steps):
-                self.number = number
-                self.now_ms += self.rng.randint(1, 4 * 3600 * 1000)
-                self.network.fault_rate = 0.25
-                await self._step()
-            await self._settle()
-            await self._end()
+            async with limit:
+                await self._live()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Failure(
+                f"the history had not ended after {LONGEST_S} s; it came to step {self.number}:"
+                f" {' | '.join(self.trace[-3:])}"
+            ) from error
         finally:
             failpoints.set_hook(None)
             await self._close()
+
+    async def _live(self) -> None:
+        url = await self.clone(self.template, "live")
+        if self.was_upgraded:
+            await self._write_as_before(url)
+        await self.start(url)
+        await posts.appoint(self)
+        self.devices = [
+            SimDevice(self, f"phone{place}", cadre, self._wrong_by())
+            for place, cadre in enumerate(CADRES)
+        ]
+        for number in range(self.steps):
+            self.number = number
+            self.now_ms += self.rng.randint(1, 4 * 3600 * 1000)
+            self.network.fault_rate = 0.25
+            await self._step()
+        await self._settle()
+        await self._end()
 
     async def _write_as_before(self, url: str) -> None:
         self.counts["upgraded"] += 1
