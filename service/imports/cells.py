@@ -15,7 +15,7 @@ from typing import Any
 from service.imports.sheet_files import MAX_CELL, Cell
 from sync_protocol.fields import STRIPPED, InvalidValue, Text
 from sync_protocol.texts import Word, text_of
-from sync_protocol.vocabulary import ROLES, TAGS, Label
+from sync_protocol.vocabulary import HOUSEHOLD_STATES, LEVELS, ROLES, TAGS, Label
 
 # Written into a cell it clears the field; an empty cell leaves it as it is.
 CLEARS = frozenset({"清空", "(clear)"})
@@ -87,6 +87,14 @@ def staff_code(text: str) -> str:
     found = _narrow(text).translate(_WHITE)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", found, re.ASCII):
         raise Wrong("staff-code-form")
+    return found
+
+
+def slug(text: str) -> str:
+    """The identifier of a level."""
+    found = _narrow(text).translate(_WHITE).lower()
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", found, re.ASCII):
+        raise Wrong("level-form")
     return found
 
 
@@ -192,6 +200,7 @@ _TABLES: Mapping[str, Mapping[str, Label]] = {
     "role": {name: label for name, label in ROLES.items() if name != "app_client"},
     "tag": TAGS,
     "party_group": PARTY_GROUPS,
+    "household_state": HOUSEHOLD_STATES,
 }
 _ALIASES = {
     "role": {
@@ -212,6 +221,15 @@ _ALIASES = {
         "空巢老人": "elderly_alone",
     },
     "party_group": {"支部": "branch"},
+    "household_state": {
+        "常住": "present",
+        "在住": "present",
+        "迁出": "away",
+        "搬走": "away",
+        "死亡": "died",
+        "去世": "died",
+        "合并": "merged",
+    },
 }
 
 
@@ -245,10 +263,15 @@ def tags(text: str) -> list[str]:
 
 
 def level(text: str, known: Mapping[str, Label]) -> str:
-    """A level by its name in either language."""
-    found = {
-        _plain(word): name for name, label in known.items() for word in (name, label.zh, label.en)
-    }.get(_plain(text))
+    """A level by its name in either language; also as it is called where nobody renamed it."""
+    words = {
+        _plain(word): name
+        for labels in (LEVELS, known)
+        for name, label in labels.items()
+        if name in known
+        for word in (name, label.zh, label.en)
+    }
+    found = words.get(_plain(text))
     if found is None:
         raise Wrong("level-unknown", known=[Word(label.en, label.zh) for label in known.values()])
     return found
