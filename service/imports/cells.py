@@ -46,7 +46,7 @@ class Wrong(ValueError):
 
 def text_in(cell: Cell) -> str:
     """A cell as text: a whole number without its `.0`, and without white space around it."""
-    if cell is None:
+    if cell is None or cell == "":
         return ""
     if isinstance(cell, bool):
         return "是" if cell else "否"
@@ -71,11 +71,13 @@ def _narrow(text: str) -> str:
     no text of people.
     """
     text = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return _FLOAT.sub(r"\1", text)
+    return _FLOAT.sub(r"\1", text) if "." in text else text
 
 
 def code(text: str) -> str:
     """The code of a unit: digits."""
+    if text.isascii() and text.isdigit():
+        return text  # most are
     found = _narrow(text).translate(_WHITE).replace("-", "")
     if not (found.isascii() and found.isdigit()):
         raise Wrong("code-form")
@@ -116,7 +118,9 @@ def words(max: int) -> Callable[[str], str]:
             found = kind.clean(text)
         except InvalidValue as error:
             raise Wrong("text-unfit", why=text_of(error)) from None
-        if any(unicodedata.category(char) == "Cc" and char not in "\n\t" for char in found):
+        if not found.isprintable() and any(
+            unicodedata.category(char) == "Cc" and char not in "\n\t" for char in found
+        ):
             raise Wrong("text-control")
         return found
 
@@ -125,6 +129,8 @@ def words(max: int) -> Callable[[str], str]:
 
 def phone(text: str) -> str:
     """A telephone number, or several, joined by `/`; without blanks and dashes."""
+    if _PHONE.fullmatch(text):
+        return text  # most are
     found = []
     for part in _PHONES.split(_narrow(text)):
         digits = _DASHES.sub("", part)

@@ -40,6 +40,8 @@ class _Reading:
         self.called = called
         self.hidden = hidden
         self.layout: Layout | None = None
+        # Its columns, each with the place of its cell.
+        self.places: Sequence[tuple[Column, int]] = ()
         self.looked_at = 0
         self.last_row = 0
         self.told = Told(where.file, where.sheet, "")
@@ -125,6 +127,8 @@ class Intake:
         if layout is None:
             return
         reading.layout = layout
+        columns = SHEETS[layout.sheet].by_name
+        reading.places = [(columns[name], place) for name, place in layout.columns.items()]
         reading.told.sheet = layout.sheet
         reading.told.ignored = [*layout.ignored]
         where = reading.where._replace(row=row.number)
@@ -136,12 +140,11 @@ class Intake:
     def _take_row(self, reading: _Reading, layout: Layout, read: RowRead) -> None:
         where = reading.where._replace(row=read.number)
         row = Row(where.file, where.sheet, where.row, {})
-        for column in SHEETS[layout.sheet].columns:
-            place = layout.columns.get(column.name)
-            cell: Cell = (
-                read.cells[place] if place is not None and place < len(read.cells) else None
-            )
-            self._take_cell(row, where, column, cell)
+        count = len(read.cells)
+        for column, place in reading.places:
+            cell: Cell = read.cells[place] if place < count else None
+            if column.required or (cell is not None and cell != ""):
+                self._take_cell(row, where, column, cell)
         sheet, values = layout.sheet, row.values
         self.named.update(
             values[name]
