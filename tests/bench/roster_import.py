@@ -22,6 +22,7 @@ from statistics import median
 from time import monotonic, process_time
 
 import httpx
+import psutil
 import uvloop
 import xlsxwriter
 
@@ -80,12 +81,20 @@ def _grid(place: int) -> str:
     return f"159921{100 + township:03d}{201 + village:03d}{number + 1:03d}"
 
 
-async def _import(url: str, content: bytes) -> float:
+def _database_s(folder: Path) -> float:
+    """Of a core, what the processes of the PostgreSQL in a folder have used that still run."""
+    [file] = folder.rglob("postmaster.pid")
+    top = psutil.Process(int(file.read_text().splitlines()[0]))
+    return sum(sum(one.cpu_times()[:2]) for one in [top, *top.children()])
+
+
+async def _import(url: str, content: bytes, folder: Path) -> float:
     settings = Settings(database_url=url)
     pool = await open_pool(url, 4, init=timelines.note_timeline)
     database = Database(pool)
     id = new_uuid7(datetime.now(UTC))
-    began, used = monotonic(), process_time()
+    began, used, database_used = monotonic(), process_time(), _database_s(folder)
+    readers = resource.getrusage(resource.RUSAGE_CHILDREN)
     stages: dict[str, tuple[float, float]] = {}
 
     def progress(what: str, done: int, total: int) -> None:
@@ -97,9 +106,12 @@ async def _import(url: str, content: bytes) -> float:
     report = await runs.Run(database, settings, id, lambda: datetime.now(UTC), progress).carry_out()
     took = monotonic() - began
     tally = report.sheets["households"]
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(
         f"households: {tally.new} new, {tally.unchanged} unchanged, {report.fault_count} faults;"
-        f" {took:.1f} s, of this process {process_time() - used:.1f} s of a core; up to"
+        f" {took:.1f} s; of a core this process used {process_time() - used:.1f} s, PostgreSQL"
+        f" {_database_s(folder) - database_used:.1f} s, reading"
+        f" {ended.ru_utime + ended.ru_stime - readers.ru_utime - readers.ru_stime:.1f} s; up to"
         f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB"
     )
     ends = ", ".join(f"{name} {at:.1f} s ({cpu:.1f})" for name, (at, cpu) in stages.items())
@@ -202,12 +214,12 @@ def _engine(households: int, profile: bool) -> None:
         migrate(url, ROLES)
         if profile:
             with cProfile.Profile() as measured:
-                asyncio.run(_import(url, content))
+                asyncio.run(_import(url, content, Path(folder)))
             pstats.Stats(measured, stream=sys.stdout).sort_stats("tottime").print_stats(60)
             pstats.Stats(measured, stream=sys.stdout).sort_stats("cumtime").print_stats(90)
             return
         for _ in range(2):
-            asyncio.run(_import(url, content))
+            asyncio.run(_import(url, content, Path(folder)))
 
 
 def main() -> None:
