@@ -1,5 +1,6 @@
 """The SQL of accounts: who has no password yet."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from service.kit.conditions import Subtree
@@ -15,9 +16,9 @@ async def without_password(
     return await connection.fetch(
         f"""
         SELECT * FROM (
-            SELECT DISTINCT ON (c.staff_code) c.staff_code, c.name, p.role, p.unit,
-                u.name AS unit_name
-            FROM cadre c JOIN post p USING (staff_code) LEFT JOIN unit u ON u.code = p.unit
+            SELECT DISTINCT ON (c.staff_code) c.staff_code,
+                coalesce(c.shown_code, c.staff_code) AS shown_code, c.name, p.role, p.title, p.unit
+            FROM cadre c JOIN post p USING (staff_code)
             WHERE c.password IS NULL AND {subtree.under("p.unit")}
                 AND p.role <> 'app_client'
                 AND p.valid_from <= $2 AND (p.valid_to IS NULL OR p.valid_to > $2)
@@ -31,3 +32,11 @@ async def without_password(
         *after,
         limit,
     )
+
+
+async def unit_names(connection: Connection, codes: Collection[str]) -> dict[str, str]:
+    """The names of units, by code."""
+    rows = await connection.fetch(
+        "SELECT code, name FROM unit WHERE code = ANY($1::text[])", list(codes)
+    )
+    return {row["code"]: row["name"] for row in rows}

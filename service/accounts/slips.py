@@ -3,7 +3,7 @@ the person chooses a password.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from service.identity.account_routes import PURPOSE
 from service.identity.one_time_codes import Kept, keep_codes, new_code
 from service.kit.database import Database
 from service.kit.settings import Settings
+from service.organisation.tree import Tree
 from service.organisation.trees import current_tree
 from sync_protocol.periods import local_day
 from sync_protocol.vocabulary import ROLES
@@ -35,45 +36,72 @@ _HOW = (
 
 
 class Slip(NamedTuple):
-    """What stands on a slip."""
+    """What stands on a slip. `staff_code`: the one by which the person signs in; `place`: the names
+    of the unit and of those above it, from the banner down; `title`: instead of the role.
+    """
 
     staff_code: str
     name: str
     role: str
     unit: str
-    unit_name: str
+    place: str
     code: str
+    title: str = ""
+
+
+class NoSuchUnit(Exception):
+    """There is no unit with this code."""
 
 
 async def give_codes(
     database: Database, settings: Settings, unit: str, now: datetime, expires_at: datetime
 ) -> list[Slip]:
     """Gives a one-time code to everybody who has a post in a unit and no password, in order of the
-    unit; some at a time.
+    unit; some at a time. Raises `NoSuchUnit`; the empty code is everywhere.
     """
     slips: list[Slip] = []
     after = ("", "")
     while True:
         async with database.transaction() as connection:
-            subtree = (await current_tree(connection)).subtree(unit, local_day(now))
+            tree = await current_tree(connection)
+            if unit and unit not in tree.units:
+                raise NoSuchUnit(unit)
+            subtree = tree.subtree(unit, local_day(now))
             rows = await queries.without_password(connection, subtree, now, after, _AT_ONCE)
+            paths = {row["unit"]: _path(tree, row["unit"], local_day(now)) for row in rows}
+            names = await queries.unit_names(
+                connection, {c for path in paths.values() for c in path}
+            )
             for row in rows:
                 code = new_code()
                 kept = Kept(row["staff_code"], PURPOSE)
                 await keep_codes(connection, settings, kept, [code], now, expires_at)
                 slips.append(
                     Slip(
-                        row["staff_code"],
+                        row["shown_code"],
                         row["name"],
                         row["role"],
                         row["unit"],
-                        row["unit_name"] or "",
+                        " ".join(names.get(one, one) for one in paths[row["unit"]]),
                         code,
+                        row["title"] or "",
                     )
                 )
         if len(rows) < _AT_ONCE:
             return slips
         after = rows[-1]["unit"], rows[-1]["staff_code"]
+
+
+def _path(tree: Tree, unit: str, day: date) -> list[str]:
+    """A unit with those above it but for the topmost, from above down."""
+    above = tree.above(unit, day)[:-1]
+    return [*reversed(above), unit]
+
+
+def role_of(slip: Slip) -> str:
+    """What the person is called there."""
+    role = ROLES[slip.role].zh if slip.role in ROLES else slip.role
+    return slip.title or role
 
 
 def write_slips(path: Path, slips: Sequence[Slip], expires_at: datetime) -> None:
@@ -85,7 +113,7 @@ def write_slips(path: Path, slips: Sequence[Slip], expires_at: datetime) -> None
     sheet.set_landscape()
     sheet.set_paper(9)
     sheet.fit_to_pages(1, 0)
-    for place, width in enumerate((28, 12, 20, 24, 22, 14)):
+    for place, width in enumerate((44, 12, 20, 24, 22, 14)):
         sheet.set_column(place, place, width)
     small = book.add_format({"font_size": 8, "font_color": "#555555", "top": 1})
     cell = book.add_format({"valign": "vcenter"})
@@ -96,12 +124,10 @@ def write_slips(path: Path, slips: Sequence[Slip], expires_at: datetime) -> None
     for slip in slips:
         for place, header in enumerate(_HEADERS):
             sheet.write_string(row, place, header, small)
-        role = ROLES[slip.role].zh if slip.role in ROLES else slip.role
-        texts = (slip.unit_name or slip.unit, slip.name, role, slip.staff_code, slip.code, until)
+        texts = (slip.place, slip.name, role_of(slip), slip.staff_code, slip.code, until)
         for place, text in enumerate(texts):
             sheet.write_string(row + 1, place, text, code if place == 4 else cell)
         for place in range(len(_HEADERS)):
             sheet.write_string(row + 2, place, _HOW if place == 0 else "", how)
         row += 3
     book.close()
-    path.chmod(0o600)

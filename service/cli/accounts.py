@@ -13,7 +13,7 @@ from service.audit.audit_log import record_operator
 from service.cli.console import console
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
-from service.cli.refusals import Refusal, say, writing
+from service.cli.refusals import WRONG_USE, Refusal, say, writing
 from service.kit.database import Database
 from sync_protocol.texts import Text
 
@@ -82,37 +82,86 @@ def account_password(
 
 @account_app.command("slips")
 def account_slips(
-    file: Annotated[Path, typer.Argument(help="The sheet to print, .xlsx.")],
+    file: Annotated[Path, typer.Argument(help="What to print: .pdf or .xlsx. 打印用文件。")],
     unit: Annotated[
-        str, typer.Option(help="Only people with a post there or below; left out: everywhere.")
+        str,
+        typer.Option(
+            help="Only people with a post there or below; left out: everywhere. 只限此单位及下级。"
+        ),
     ] = "",
-    days: Annotated[int, typer.Option(min=1, max=60, help="How many days a code is good.")] = 14,
+    days: Annotated[
+        int, typer.Option(min=1, max=60, help="How many days a code is good. 有效天数。")
+    ] = 14,
+    font: Annotated[
+        Path | None,
+        typer.Option(
+            help="A TrueType font (.ttf) with Chinese, to embed in the PDF; left out: one of"
+            " this machine. 嵌入 PDF 的中文字体。"
+        ),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Write a slip to cut off for everybody with a post and without a password: staff code, name,
     and a one-time code to choose a first password with. Earlier codes of theirs are void.
+
+    为有任职而没有密码的每个人写出一张可裁开的口令条；其先前的口令作废。
     """
-    from service.accounts.slips import give_codes, write_slips
+    from service.accounts.slip_pages import FontUnfit, font_here, refuse_unfit, write_pages
+    from service.accounts.slips import NoSuchUnit, give_codes, write_slips
 
     now = utc_now()
     expires_at = now + timedelta(days=days)
 
     async def give(database: Database) -> "list[Slip]":
-        slips = await give_codes(database, settings, unit, now, expires_at)
+        try:
+            slips = await give_codes(database, settings, unit, now, expires_at)
+        except NoSuchUnit:
+            raise Refusal(
+                Text("There is no unit ‘{unit}’; load the roster first.", unit=unit)
+            ) from None
         async with database.transaction() as connection:
             await record_operator(connection, now, "slips-given", unit, len(slips))
         return slips
 
-    if file.suffix.lower() != ".xlsx":
-        raise Refusal(Text("{file}: slips are written as .xlsx; name such a file.", file=file))
+    kind = file.suffix.lower()
+    if kind not in (".pdf", ".xlsx"):
+        text = Text("{file}: slips are written as .pdf or .xlsx; name such a file.", file=file)
+        raise Refusal(text, WRONG_USE)
+
+    # Whatever cannot be written is said before anybody's earlier code is void.
+    with writing(file):
+        file.touch(0o600)
+        file.chmod(0o600)
+    try:
+        refuse_unfit(font)
+    except FontUnfit:
+        text = Text(
+            "{font} is no TrueType font that can be embedded; name a .ttf file, or leave --font"
+            " out.",
+            font=font,
+        )
+        raise Refusal(text, WRONG_USE) from None
+    if kind == ".pdf" and font is None:
+        font = font_here()
+        if font is None:
+            text = Text(
+                "This machine has no font with Chinese that can be embedded, so that the PDF is"
+                " shown in the font of whoever opens it; name one with --font if it stays blank"
+                " there."
+            )
+            say(console, text, "yellow")
     with database_url(chosen(data)) as settings:
         slips = run(settings, give, keys=True)
         with writing(file):
-            write_slips(file, slips, expires_at)
+            if kind == ".pdf":
+                write_pages(file, slips, expires_at, font)
+            else:
+                write_slips(file, slips, expires_at)
     say(
         console,
         Text(
-            "{count} slips are in {file}: print it, hand them out, and delete the file.",
+            "The slips are in {file}, so many: {count}. Print it, hand them out, and delete the"
+            " file.",
             count=len(slips),
             file=file,
         ),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Column, Table
 
 from service.app import utc_now
@@ -23,12 +23,13 @@ from service.cli.console import (
 from service.cli.database import database_url, nothing, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal, say, writing
+from service.cli.roster_report import SHOWN, show_import, told
 from service.kit.conditions import EVERYWHERE
 from service.kit.database import Database
-from service.kit.localization import in_language, language_of_the_terminal
+from service.kit.localization import language_of_the_terminal
 from service.kit.settings import Settings
 from sync_protocol.periods import local_day
-from sync_protocol.texts import Text, restored
+from sync_protocol.texts import Text
 
 if TYPE_CHECKING:
     from service.imports import runs
@@ -36,20 +37,24 @@ if TYPE_CHECKING:
     from service.kit.database import Row
 
 log = logging.getLogger("gridloop")
-roster_app = typer.Typer(no_args_is_help=True, help="Units, people, posts and households.")
-_SHOWN = 60
+roster_app = typer.Typer(
+    no_args_is_help=True, help="Units, people, posts and households. 单位、人员、任职和农牧户。"
+)
 _IMPORT_HEADS = (
     *(Text("state"), Text("begun at"), Text("by"), Text("units"), Text("options")),
     *(Text("progress"), Text("import")),
 )
-_SHEET_HEADS = (
-    *(Text("sheet"), Text("rows"), Text("new"), Text("changed"), Text("unchanged"), Text("ended")),
-    Text("wrong"),
-)
-_FAULT_HEADS = (
-    *(Text("where"), Text("column"), Text("value"), Text("what is wrong")),
-    Text("what to do"),
-)
+# What the stages of an import are called in progress bars.
+_STAGES = {
+    "reading": Text("reading files"),
+    "checking": Text("checking households"),
+    "levels": Text("levels"),
+    "unit": Text("units"),
+    "person": Text("people"),
+    "post": Text("posts"),
+    "households": Text("writing households"),
+    "undoing": Text("taking back"),
+}
 
 
 @roster_app.command("load")
@@ -57,11 +62,16 @@ def roster_load(
     data: Data = None,
     demo: Annotated[
         bool,
-        typer.Option("--demo", help="Also make up people, households and the demo sign-ins."),
+        typer.Option(
+            "--demo",
+            help="Also make up people, households and the demo sign-ins. 另外虚构人员和农牧户。",
+        ),
     ] = False,
 ) -> None:
     """Load Baotou's units down to villages; what is there stays as it is. With --demo also made-up
     grids, people and households.
+
+    载入包头市到嘎查村的单位；已有的不变。
     """
 
     async def line(database: Database) -> None:
@@ -76,10 +86,13 @@ def roster_load(
 
 @roster_app.command("template")
 def roster_template(
-    file: Annotated[Path, typer.Argument(help="The workbook to write, .xlsx.")],
-    lang: Annotated[str, typer.Option(help="zh or en.")] = "zh",
+    file: Annotated[Path, typer.Argument(help="The workbook to write, .xlsx. 要写出的工作簿。")],
+    lang: Annotated[str, typer.Option(help="zh or en. 表头语言。")] = "zh",
 ) -> None:
-    """Write an empty workbook with the sheets, headers and lists that `roster import` reads."""
+    """Write an empty workbook with the sheets, headers and lists that `roster import` reads.
+
+    写出空白模板，含表头、说明和下拉列表。
+    """
     from service.imports.template import write_template
 
     if lang not in ("zh", "en"):
@@ -98,32 +111,55 @@ def roster_template(
 
 @roster_app.command("import")
 def roster_import(
-    files: Annotated[list[Path], typer.Argument(help="Workbooks and text files: .xlsx .xls .csv.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Workbooks and text files: .xlsx .xls .csv. 工作簿或文本文件。"),
+    ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and tell, write nothing.")
+        bool, typer.Option("--dry-run", help="Check and tell, write nothing. 只检查，不写入。")
     ] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Take the good rows although others are wrong.")
+        bool,
+        typer.Option(
+            "--skip-bad", help="Take the good rows although others are wrong. 跳过有错的行。"
+        ),
     ] = False,
     end_missing: Annotated[
         bool,
         typer.Option(
             "--end-missing",
             help="End posts, and delete households, of the units and villages in the files that"
-            " the files do not have any more.",
+            " the files do not have any more. 终止文件中已没有的任职，删除已没有的农牧户。",
         ),
     ] = False,
     as_: Annotated[
         str | None,
-        typer.Option("--as", help="Staff code of the administrator in whose name it is done."),
+        typer.Option(
+            "--as",
+            help="Staff code of the administrator in whose name it is done. 以哪位管理员的名义。",
+        ),
+    ] = None,
+    report_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write every fault into this file, .csv or .xlsx. 把全部问题写入此文件。",
+        ),
     ] = None,
     data: Data = None,
 ) -> None:
     """Import a city's own units, people, posts and households. Nothing is written unless every row
     is good, or --skip-bad is said. The same files again change nothing.
+
+    导入本地的单位、人员、任职和农牧户；除非每行都正确或使用 --skip-bad，否则不写入任何内容。
     """
     from service.imports import runs
+    from service.imports.fault_report import SUFFIXES, FaultReport
 
+    if report_file is not None and report_file.suffix.lower() not in SUFFIXES:
+        text = Text("{file}: a report is written as .csv or .xlsx.", file=report_file)
+        raise Refusal(text, WRONG_USE)
     contents = [(file.name, _content(file)) for file in files]
     chosen_options = {"dry_run": dry_run, "skip_bad": skip_bad, "end_missing": end_missing}
     options = [name for name, wanted in chosen_options.items() if wanted]
@@ -132,18 +168,33 @@ def roster_import(
         if size > settings.import_max_bytes:
             raise Refusal(_too_large(size, settings))
         with progress_bar() as progress:
-            show = bars(progress)
+            show = _stages(progress)
+            faults = None
+            if report_file is not None:
+                with writing(report_file):
+                    faults = FaultReport(report_file, language_of_the_terminal())
+            hear = None if faults is None else faults.add
 
             async def work(database: Database) -> "tuple[str, State, Report]":
                 units = await _units_of(database, as_)
                 await _finish_former(database, settings, show)
                 asked = runs.Asked(as_ or OPERATOR, units, options, contents)
-                return await _carry_out(database, settings, asked, show)
+                return await _carry_out(database, settings, asked, show, hear)
 
-            id, state, report = run(settings, work, keys=True)
-    _show(id, state, report)
+            try:
+                id, state, report = run(settings, work, keys=True)
+            finally:
+                if faults is not None:
+                    faults.close()
+    show_import(id, state, report, None if report_file is None else str(report_file))
     if state in ("refused", "failed") or (dry_run and report.fault_count):
         raise typer.Exit(1)
+
+
+def _stages(progress: Progress) -> "runs.Progress":
+    """What shows the stages of an import as bars, in the language of the terminal."""
+    show = bars(progress)
+    return lambda stage, done, total: show(_STAGES.get(stage, stage), done, total)
 
 
 def _content(file: Path) -> bytes:
@@ -208,7 +259,11 @@ async def _finish_former(database: Database, settings: Settings, show: "runs.Pro
 
 
 async def _carry_out(
-    database: Database, settings: Settings, asked: "runs.Asked", show: "runs.Progress"
+    database: Database,
+    settings: Settings,
+    asked: "runs.Asked",
+    show: "runs.Progress",
+    hear: "runs.OnFault | None" = None,
 ) -> "tuple[str, State, Report]":
     from service.imports import queries, runs
     from service.imports.report import State
@@ -218,7 +273,7 @@ async def _carry_out(
     async with database.transaction() as connection:
         await queries.lock_imports(connection)
         await runs.ask(connection, settings, asked, id, utc_now())
-    report = await runs.Run(database, settings, id, utc_now, show).carry_out()
+    report = await runs.Run(database, settings, id, utc_now, show, on_fault=hear).carry_out()
     async with database.reading() as connection:
         row = await queries.one_import(connection, id)
     assert row is not None
@@ -227,7 +282,7 @@ async def _carry_out(
 
 @roster_app.command("imports")
 def roster_imports(data: Data = None) -> None:
-    """List the imports, the newest first."""
+    """List the imports, the newest first. 列出各次导入。"""
     from service.imports import queries
 
     async def ask(database: Database) -> "Sequence[Row]":
@@ -256,19 +311,25 @@ def roster_imports(data: Data = None) -> None:
 
 @roster_app.command("undo")
 def roster_undo(
-    id: Annotated[str, typer.Argument(help="The import, see `roster imports`.")],
+    id: Annotated[str, typer.Argument(help="The import, see `roster imports`. 导入编号。")],
     as_: Annotated[
         str | None,
-        typer.Option("--as", help="Staff code of the administrator in whose name it is done."),
+        typer.Option(
+            "--as",
+            help="Staff code of the administrator in whose name it is done. 以哪位管理员的名义。",
+        ),
     ] = None,
     data: Data = None,
 ) -> None:
-    """Take an import back, as far as nobody has edited since what it did; the rest is listed."""
+    """Take an import back, as far as nobody has edited since what it did; the rest is listed.
+
+    撤销一次导入；其后有人改过的保留并列出。
+    """
     from service.imports import asking, queries, runs
     from service.imports.report import State
 
     with database_url(chosen(data)) as settings, progress_bar() as progress:
-        show = bars(progress)
+        show = _stages(progress)
 
         async def work(database: Database) -> "tuple[State, Report]":
             units = await _units_of(database, as_)
@@ -285,95 +346,16 @@ def roster_undo(
         state, report = run(settings, work, keys=True)
     say(
         console,
-        Text("{count} changes of import {id} were taken back.", count=report.undone, id=id),
+        Text(
+            "Of import {id} this many changes were taken back: {count}.", count=report.undone, id=id
+        ),
         "green",
     )
     if report.left:
         say(console, Text("These were left:"), "yellow")
         table = Table(*map(shown, (Text("kind"), Text("what"), Text("grid"), Text("why"))))
-        for left in report.left[:_SHOWN]:
-            table.add_row(left.kind, left.key, left.grid, _told(left.why))
+        for left in report.left[:SHOWN]:
+            table.add_row(left.kind, left.key, left.grid, told(left.why))
         console.print(table)
     if state == "failed":
         raise typer.Exit(1)
-
-
-def _told(kept: str) -> str:
-    return escape(in_language(restored(kept), language_of_the_terminal()))
-
-
-def _show(id: str, state: "State", report: "Report") -> None:
-    """Prints what came of an import."""
-    from service.imports.columns import SHEETS
-
-    table = Table(*map(shown, _SHEET_HEADS))
-    for name, tally in report.sheets.items():
-        title = SHEETS[name].title
-        counts = (tally.rows, tally.new, tally.changed, tally.unchanged, tally.ended, tally.bad)
-        table.add_row(f"{title.zh} {title.en}", *map(str, counts))
-    console.print(table)
-    for told in report.told:
-        if not told.sheet:
-            say(
-                console,
-                Text(
-                    "{file}: the sheet ‘{sheet}’ is none of the roster's and was passed over.",
-                    file=told.file,
-                    sheet=told.title,
-                ),
-                "yellow",
-            )
-        elif told.ignored:
-            say(
-                console,
-                Text(
-                    (
-                        "{file}, ‘{sheet}’: these columns are not known and were passed"
-                        " over: {columns}."
-                    ),
-                    file=told.file,
-                    sheet=told.title,
-                    columns=told.ignored,
-                ),
-                "yellow",
-            )
-    if report.faults:
-        faults = Table(
-            *map(shown, _FAULT_HEADS),
-            show_lines=True,
-        )
-        for fault in report.faults[:_SHOWN]:
-            where = f"{fault.file} {fault.sheet} {fault.row or ''}".strip()
-            cells = (where, fault.column, fault.value)
-            faults.add_row(*map(escape, cells), _told(fault.what), _told(fault.todo))
-        console.print(faults)
-        if report.fault_count > _SHOWN:
-            say(
-                console,
-                Text(
-                    "Only the first {shown} of {count} faults are shown.",
-                    shown=_SHOWN,
-                    count=report.fault_count,
-                ),
-                "yellow",
-            )
-    texts = {
-        "checked": Text("Nothing was written: this was a dry run."),
-        "refused": Text(
-            (
-                "Nothing was written: {count} faults were found. Correct the rows and import"
-                " the files again, or say --skip-bad to take the good ones."
-            ),
-            count=report.fault_count,
-        ),
-        "done": Text("Import {id} is done. ‘gridloop roster undo {id}’ takes it back.", id=id),
-        "failed": Text(
-            (
-                "Import {id} failed; the log says why. What it had written stays; import the"
-                " files again, or take it back with ‘gridloop roster undo {id}’."
-            ),
-            id=id,
-        ),
-    }
-    style = {"done": "green", "checked": "green"}.get(state, "red")
-    say(console, texts[state], style)

@@ -15,6 +15,7 @@ from service.identity.access import Caller, Signed
 from service.identity.rights import may_write
 from service.identity.staff_codes import keys_of
 from service.identity.views import View, redact
+from service.imports.numbers import NONE, Numbers, numbers_of
 from service.kit.bounded import cut
 from service.kit.database import Connection, retry_on_conflict
 from service.kit.encryption import Place
@@ -35,7 +36,8 @@ router = APIRouter(prefix="/v1", tags=["households"])
 
 class HouseholdItem(BaseModel):
     """A household. Who only supervises sees phone and address masked, and from above the township
-    no tags.
+    no tags. `household_no`, `village_no`: by which the office knows it, in the city and in the
+    village, where a file that was imported said so.
 
     `state`: present, or since `state_since` away, died or merged (into `merged_into`): then it
     counts nowhere, and is listed only where it is asked for. `days_unvisited` counts days of
@@ -44,6 +46,8 @@ class HouseholdItem(BaseModel):
 
     id: str
     grid: str
+    household_no: str | None
+    village_no: str | None
     head_name: str | None
     phone: str | None
     address: str | None
@@ -72,9 +76,22 @@ def _contacts(row: Any, cipher: FieldCipher) -> dict[str, Any]:
     }
 
 
-def _item(row: Any, cipher: FieldCipher, caller: Caller) -> HouseholdItem:
+async def _items(
+    connection: Connection, rows: Sequence[Any], cipher: FieldCipher, caller: Caller
+) -> list[HouseholdItem]:
+    """Households as they are listed, each with its numbers."""
+    numbers = await numbers_of(connection, cipher, [row["id"] for row in rows])
+    return [_item(row, cipher, caller, numbers.get(row["id"], NONE)) for row in rows]
+
+
+def _item(row: Any, cipher: FieldCipher, caller: Caller, numbers: Numbers) -> HouseholdItem:
     shown = _contacts(row, cipher) | {"tags": row["tags"]}
-    values = {name: row[name] for name in HouseholdItem.model_fields if name != "days_unvisited"}
+    values = {
+        "household_no": numbers.household_no,
+        "village_no": numbers.village_no(caller, row["grid"]),
+    }
+    computed = {*values, "days_unvisited"}
+    values |= {name: row[name] for name in HouseholdItem.model_fields if name not in computed}
     days = (
         (local_day(caller.now) - local_day(row["last_visit"])).days if row["last_visit"] else None
     )
@@ -142,7 +159,7 @@ async def households(
         )
         await note(connection, request, caller, "households", reach.units, len(rows))
         cipher = await cipher_of(connection, service.settings)
-    items = [_item(row, cipher, caller) for row in rows]
+        items = await _items(connection, rows, cipher, caller)
     return HouseholdPage(
         items=items, next=next_place(items[-1].grid, items[-1].id) if more else None
     )
@@ -182,7 +199,8 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdItem:
     async with state.database.transaction() as connection:
         row = await _in_scope(connection, caller, id)
         await note(connection, request, caller, "household", [id], 1)
-        return _item(row, await cipher_of(connection, state.settings), caller)
+        cipher = await cipher_of(connection, state.settings)
+        return (await _items(connection, [row], cipher, caller))[0]
 
 
 @router.patch(
@@ -221,7 +239,8 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             await note(connection, request, caller, "household-corrected", [id], 1)
-            return _item(await _in_scope(connection, caller, id), cipher, caller)
+            row = await _in_scope(connection, caller, id)
+            return (await _items(connection, [row], cipher, caller))[0]
 
     return await retry_on_conflict(write)
 

@@ -4,7 +4,8 @@ What this import has done to something already is not done again, so that nothin
 edited since is overwritten when it goes on.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,65 +17,94 @@ from service.imports.household_checking import HouseholdChange, HouseholdCheck
 from service.imports.plan import Plan
 from service.imports.queries import Effect
 from service.imports.row_faults import Faults, Where
-from service.imports.sheet_check import Change
+from service.imports.row_file import Row
+from service.imports.sheet_check import Change, World
 from service.kit.database import Connection
 from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
+from service.organisation import change_queries
 from sync_protocol.ids import new_uuid7
 from sync_protocol.messages import Mutation, Verdict
+from sync_protocol.periods import local_day
 
 if TYPE_CHECKING:
     from service.imports.runs import Run
 
-# Of one transaction: its grids' phones wait for so long.
-_AT_ONCE = 250
 _TRIES = 5
+_Villages = Mapping[str, Sequence[tuple[int, Row]]]
 
 
 async def apply(run: "Run", plan: Plan) -> None:
-    """Writes all that a plan has, units first, households at last."""
-    await _apply_set(run, "unit", plan.units, _write_units)
-    await _apply_set(run, "person", plan.people, _write_people)
-    await _apply_set(run, "post", plan.posts, _write_posts)
+    """Writes all that a plan has, levels and units first, households at last."""
+    await _apply_set(run, plan.world, "levels", plan.levels, _write_levels)
+    await _apply_set(run, plan.world, "unit", plan.units, _write_units)
+    await _apply_set(run, plan.world, "person", plan.people, _write_people)
+    await _apply_set(run, plan.world, "post", plan.posts, _write_posts)
     done, total = 0, plan.spool.count("households")
     # Faults were told of when all was checked.
     check = HouseholdCheck(plan.world, Faults(), plan.repeated)
-    for code, count in plan.spool.villages("households"):
-        for _ in range(_TRIES):
-            if not await _apply_village(run, plan, check, code, (done, total)):
-                break
-        done += count
-        await run.tell("households", done, total)
+    written: asyncio.Task[None] | None = None
+    try:
+        for rows in plan.groups(run.pace.compared):
+            # Compared while those before are written, where nobody else needs the database.
+            changes = await _compared(run, plan, check, rows)
+            if written is not None:
+                await written
+            done += sum(map(len, rows.values()))
+            written = asyncio.create_task(_write(run, plan, check, rows, changes, (done, total)))
+            if not run.pace.ahead:
+                await written
+        if written is not None:
+            await written
+    finally:
+        if written is not None and not written.done():
+            written.cancel()
+            await asyncio.gather(written, return_exceptions=True)
 
 
-async def _apply_village(
-    run: "Run", plan: Plan, check: HouseholdCheck, code: str, place: tuple[int, int]
-) -> int:
-    """Writes the households of a village; returns how many were edited by somebody since they
-    were compared, and have to be compared again.
-    """
-    rows = [*plan.spool.rows("households", code)]
+async def _compared(
+    run: "Run", plan: Plan, check: HouseholdCheck, rows: _Villages
+) -> list[HouseholdChange]:
+    """What there is to write of villages, in order of grid."""
     async with run.database.reading() as connection:
-        village = await run.village(connection, code, rows)
-    changes = check.village(rows, village)
+        villages = await run.villages(connection, plan.world, rows)
+    changes: list[HouseholdChange] = []
+    for code, some in rows.items():
+        changes += await check.village(some, villages[code], run.pace)
     wanted = [c for c in changes if c.what != sheet_check.UNCHANGED or c.new_keys]
-    wanted.sort(key=lambda change: change.grid)
-    stale = 0
-    for start in range(0, len(wanted), _AT_ONCE):
-        some = wanted[start : start + _AT_ONCE]
-        stale += await write_part(run, some)
-        await run.tell("households", place[0] + min(start + len(some), len(rows)), place[1])
-    return stale
+    return sorted(wanted, key=lambda change: change.grid)
+
+
+async def _write(
+    run: "Run",
+    plan: Plan,
+    check: HouseholdCheck,
+    rows: _Villages,
+    changes: Sequence[HouseholdChange],
+    place: tuple[int, int],
+) -> None:
+    """Writes the households of villages; those that somebody has edited since they were compared
+    are compared again. `place`: how far that brings it.
+    """
+    for _ in range(_TRIES):
+        stale = 0
+        for start in range(0, len(changes), run.pace.together):
+            stale += await write_part(run, changes[start : start + run.pace.together])
+        if not stale:
+            break
+        changes = await _compared(run, plan, check, rows)
+    await run.tell("households", *place)
 
 
 async def _apply_set(
     run: "Run",
+    world: World,
     kind: str,
     changes: Sequence[Change],
     write: Callable[["Run", Connection, FieldCipher, Sequence[Change], datetime], Awaitable[None]],
 ) -> None:
-    for start in range(0, len(changes), _AT_ONCE * 4):
-        some = changes[start : start + _AT_ONCE * 4]
+    for start in range(0, len(changes), run.pace.together):
+        some = changes[start : start + run.pace.together]
 
         async def one(some: Sequence[Change] = some) -> None:
             async with run.database.transaction() as connection:
@@ -85,20 +115,33 @@ async def _apply_set(
                 if left:
                     await write(run, connection, cipher, left, run.now())
                     await queries.add_effects(
-                        connection, run.id, [_effect(run, cipher, kind, c) for c in left]
+                        connection,
+                        run.id,
+                        [_effect(run, world, cipher, kind, c) for c in left],
                     )
 
-        await run.paced(one)
+        await run.pace.transaction(one)
         await run.tell(kind, min(start + len(some), len(changes)), len(changes))
 
 
-def _effect(run: "Run", cipher: FieldCipher, kind: str, change: Change) -> Effect:
+def _effect(run: "Run", world: World, cipher: FieldCipher, kind: str, change: Change) -> Effect:
     key = roster_queries.post_id(change.key)
     body = msgspec.json.encode({"before": change.before, "after": change.after})
     sealed = cipher.encrypt_bytes(effect_place(run.id, kind, key), body)
     # Undone in order of this: units at the bottom first.
-    order = f"{99 - len(key):02d}" if kind == "unit" else ""
+    order = f"{99 - len(world.above(key)):02d}" if kind == "unit" else ""
     return Effect(kind, key, change.what, order, body=sealed)
+
+
+async def _write_levels(
+    run: "Run",
+    connection: Connection,
+    cipher: FieldCipher,
+    changes: Sequence[Change],
+    now: datetime,
+) -> None:
+    for change in changes:
+        await roster_queries.write_levels(connection, change.after["levels"])
 
 
 async def _write_units(
@@ -109,6 +152,20 @@ async def _write_units(
     now: datetime,
 ) -> None:
     await roster_queries.write_units(connection, changes)
+    for change in changes:
+        if change.what == sheet_check.CHANGED:
+            await _note_change(run, connection, change, now)
+
+
+async def _note_change(run: "Run", connection: Connection, change: Change, now: datetime) -> None:
+    """Keeps a former name of a unit, and who has changed what."""
+    values = {name: value for name, value in change.after.items() if value != change.before[name]}
+    for name, language in (("name", "zh"), ("name_mn", "mn")):
+        former = change.before[name]
+        if name in values and former:
+            await change_queries.keep_name(connection, change.key, language, former, local_day(now))
+    details = {"before": {name: change.before[name] for name in values}, "after": values}
+    await change_queries.add_change(connection, now, run.asked_by, change.key, "changed", details)
 
 
 async def _write_people(
@@ -132,11 +189,12 @@ async def _write_posts(
     for change in changes:
         after, id = change.after, roster_queries.post_id(change.key)
         end = after["valid_to"] and datetime.fromisoformat(after["valid_to"])
+        title = after["title"]
         if change.what == sheet_check.NEW:
             begin = datetime.fromisoformat(after["valid_from"])
-            new.append((id, after["staff_code"], after["role"], after["unit"], begin, end))
+            new.append((id, after["staff_code"], after["role"], after["unit"], begin, end, title))
         else:
-            ended.append((id, end))
+            ended.append((id, end, title))
     await roster_queries.write_posts(connection, new, ended, now)
 
 
@@ -147,7 +205,7 @@ async def write_part(run: "Run", changes: Sequence[HouseholdChange]) -> int:
         async with run.database.transaction() as connection:
             return await _write_households(run, connection, changes)
 
-    return await run.paced(one)
+    return await run.pace.transaction(one)
 
 
 async def _write_households(
@@ -157,19 +215,25 @@ async def _write_households(
     grids = {c.grid for c in changes} | {c.household.grid for c in changes if c.household}
     await known_queries.lock_grids(connection, grids)
     known = [c.household.id for c in changes if c.household is not None]
-    stand = await known_queries.revs_of(connection, known)
-    done = await queries.done_already(connection, run.id, "household", known)
+    stand = await known_queries.revs_of(connection, known) if known else {}
+    done = await queries.done_already(connection, run.id, "household", known) if known else set()
     now = run.now()
     written: list[tuple[HouseholdChange, Mutation]] = []
     new_keys: list[keys.StoredKey] = []
+    # Whom rows of two villages name: the second is compared again.
+    seen: set[str] = set()
     stale = 0
     for change in changes:
         household = change.household
         if household is not None and household.id in done:
             continue
-        if household is not None and stand.get(household.id) != (household.grid, household.rev):
+        if household is not None and (
+            stand.get(household.id) != (household.grid, household.rev) or household.id in seen
+        ):
             stale += 1
             continue
+        if household is not None:
+            seen.add(household.id)
         id = household.id if household is not None else new_uuid7(now)
         new_keys += [keys.stored(cipher, key, id) for key in change.new_keys]
         if change.what != sheet_check.UNCHANGED:
@@ -188,7 +252,7 @@ async def _write_households(
 
 def _note_held(run: "Run", change: HouseholdChange, verdict: Verdict) -> None:
     """Notes a household that the write path did not take."""
-    faults = Faults(run.report.faults, run.report.kinds)
+    faults = Faults(run.report.faults, run.report.kinds, run.on_fault)
     faults.add(Where(*change.row.where), "held", why=verdict.detail or "")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from service.imports.sheet_files import MAX_CELL, Cell
 from sync_protocol.fields import STRIPPED, InvalidValue, Text
 from sync_protocol.texts import Word, text_of
-from sync_protocol.vocabulary import ROLES, TAGS, Label
+from sync_protocol.vocabulary import HOUSEHOLD_STATES, LEVELS, ROLES, TAGS, Label
 
 # Written into a cell it clears the field; an empty cell leaves it as it is.
 CLEARS = frozenset({"清空", "(clear)"})
@@ -46,7 +46,7 @@ class Wrong(ValueError):
 
 def text_in(cell: Cell) -> str:
     """A cell as text: a whole number without its `.0`, and without white space around it."""
-    if cell is None:
+    if cell is None or cell == "":
         return ""
     if isinstance(cell, bool):
         return "是" if cell else "否"
@@ -71,11 +71,13 @@ def _narrow(text: str) -> str:
     no text of people.
     """
     text = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return _FLOAT.sub(r"\1", text)
+    return _FLOAT.sub(r"\1", text) if "." in text else text
 
 
 def code(text: str) -> str:
     """The code of a unit: digits."""
+    if text.isascii() and text.isdigit():
+        return text  # most are
     found = _narrow(text).translate(_WHITE).replace("-", "")
     if not (found.isascii() and found.isdigit()):
         raise Wrong("code-form")
@@ -87,6 +89,14 @@ def staff_code(text: str) -> str:
     found = _narrow(text).translate(_WHITE)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", found, re.ASCII):
         raise Wrong("staff-code-form")
+    return found
+
+
+def slug(text: str) -> str:
+    """The identifier of a level."""
+    found = _narrow(text).translate(_WHITE).lower()
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", found, re.ASCII):
+        raise Wrong("level-form")
     return found
 
 
@@ -108,7 +118,9 @@ def words(max: int) -> Callable[[str], str]:
             found = kind.clean(text)
         except InvalidValue as error:
             raise Wrong("text-unfit", why=text_of(error)) from None
-        if any(unicodedata.category(char) == "Cc" and char not in "\n\t" for char in found):
+        if not found.isprintable() and any(
+            unicodedata.category(char) == "Cc" and char not in "\n\t" for char in found
+        ):
             raise Wrong("text-control")
         return found
 
@@ -117,6 +129,8 @@ def words(max: int) -> Callable[[str], str]:
 
 def phone(text: str) -> str:
     """A telephone number, or several, joined by `/`; without blanks and dashes."""
+    if _PHONE.fullmatch(text):
+        return text  # most are
     found = []
     for part in _PHONES.split(_narrow(text)):
         digits = _DASHES.sub("", part)
@@ -192,6 +206,7 @@ _TABLES: Mapping[str, Mapping[str, Label]] = {
     "role": {name: label for name, label in ROLES.items() if name != "app_client"},
     "tag": TAGS,
     "party_group": PARTY_GROUPS,
+    "household_state": HOUSEHOLD_STATES,
 }
 _ALIASES = {
     "role": {
@@ -212,6 +227,15 @@ _ALIASES = {
         "空巢老人": "elderly_alone",
     },
     "party_group": {"支部": "branch"},
+    "household_state": {
+        "常住": "present",
+        "在住": "present",
+        "迁出": "away",
+        "搬走": "away",
+        "死亡": "died",
+        "去世": "died",
+        "合并": "merged",
+    },
 }
 
 
@@ -245,10 +269,15 @@ def tags(text: str) -> list[str]:
 
 
 def level(text: str, known: Mapping[str, Label]) -> str:
-    """A level by its name in either language."""
-    found = {
-        _plain(word): name for name, label in known.items() for word in (name, label.zh, label.en)
-    }.get(_plain(text))
+    """A level by its name in either language; also as it is called where nobody renamed it."""
+    words = {
+        _plain(word): name
+        for labels in (LEVELS, known)
+        for name, label in labels.items()
+        if name in known
+        for word in (name, label.zh, label.en)
+    }
+    found = words.get(_plain(text))
     if found is None:
         raise Wrong("level-unknown", known=[Word(label.en, label.zh) for label in known.values()])
     return found

@@ -1,10 +1,10 @@
-"""Compares the units, people and posts of an import with what is known here: what would be new,
+"""Compares the people and posts of an import with what is known here: what would be new,
 changed, unchanged or ended, and what is wrong. Pure.
 
 The same functions say what a dry run shows and what is written, so that both agree.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -23,94 +23,8 @@ from service.imports.sheet_check import (
     World,
     where_of,
 )
-from service.imports.units import Unit, level_wanted
+from service.imports.units import level_wanted
 from sync_protocol.periods import SHANGHAI, local_day
-
-
-def check_units(
-    rows: Sequence[Row], world: World, faults: Faults
-) -> tuple[list[Change], SheetCounts]:
-    """What becomes of units; good ones are known in the world from then on."""
-    check = SheetCheck("units", world, faults)
-    seen: dict[str, Row] = {}
-    changes = []
-    for row in sorted(rows, key=lambda row: len(row.values.get("code") or "")):
-        if not row.bad:
-            _check_unit(check, row, seen)
-        what = UNCHANGED
-        code = row.values.get("code") or ""
-        if not row.bad and code in seen:
-            continue  # the same row again
-        seen.setdefault(code, row)
-        if row.bad:
-            _doubt_unit(world, row)
-        else:
-            change = _unit_change(world, row)
-            what = change.what
-            if what != UNCHANGED:
-                changes.append(change)
-                world.units[code] = Unit(**{**change.before, **change.after})
-        check.done(row, what)
-    return changes, check.counts
-
-
-def _check_unit(check: SheetCheck, row: Row, seen: Mapping[str, Row]) -> None:
-    world, values = check.world, row.values
-    code, scheme = values["code"], world.scheme
-    twin = seen.get(code)
-    if twin is not None:
-        if twin.values != values:
-            check.fault(row, "row-twice", "code", first=twin.number)
-        return
-    level = scheme.level_of(code)
-    known = world.units.get(code)
-    if level is None:
-        lengths = ", ".join(map(str, scheme.lengths.values()))
-        check.fault(row, "code-length", "code", count=len(code), lengths=lengths)
-        return
-    if not world.covers(code):
-        check.fault(row, "outside", "code", units=world.scope_text())
-        return
-    if known is not None and known.level != level:
-        check.fault(row, "unit-level-changed", "code", level=scheme.label(known.level))
-    elif values.get("level") not in (None, level):
-        check.fault(row, "level-other", "level", level=scheme.label(level))
-    parent = scheme.parent_of(code)
-    if values.get("parent") not in (None, parent):
-        check.fault(row, "parent-other", "parent", parent=parent or "—")
-    elif parent is not None and parent not in world.units:
-        check.fault(row, "parent-unknown", "code", parent=parent)
-    check.waits(row, ("unit", parent or ""))
-
-
-def _doubt_unit(world: World, row: Row) -> None:
-    """Keeps a unit whose row is wrong apart from those that nobody knows."""
-    code = row.values.get("code") or ""
-    level = world.scheme.level_of(code)
-    if level is not None and code not in world.units and world.covers(code):
-        world.units[code] = Unit(code, level, world.scheme.parent_of(code), code)
-        world.doubtful.add(("unit", code))
-
-
-def _unit_change(world: World, row: Row) -> Change:
-    values, code = row.values, row.values["code"]
-    known = world.units.get(code)
-    given: dict[str, Any] = {
-        name: values[name] for name in ("name", "name_mn", "kind", "party_group") if name in values
-    }
-    if given.get("kind", "") is None:
-        given["kind"] = ""
-    if given.get("party_group", "") is None:
-        given["party_group"] = "none"
-    if known is None:
-        level = str(world.scheme.level_of(code))
-        unit = Unit(code, level, world.scheme.parent_of(code), **given)
-        return Change(NEW, code, where_of(row), {}, unit._asdict())
-    before = known._asdict()
-    after = {name: value for name, value in given.items() if before[name] != value}
-    if not after:
-        return Change(UNCHANGED, code, where_of(row), before, {})
-    return Change(CHANGED, code, where_of(row), before, after)
 
 
 def check_people(
@@ -122,6 +36,7 @@ def check_people(
     changes = []
     for row in rows:
         what = UNCHANGED
+        check.name_by_keys(row, "staff_code")
         if not row.bad:
             code = row.values["staff_code"]
             twin = seen.get(code)
@@ -200,6 +115,7 @@ def check_posts(
     for row in rows:
         what = UNCHANGED
         values = row.values
+        check.name_by_keys(row, "staff_code")
         if not row.bad:
             _check_post(check, row, seen)
         if not row.bad:
@@ -295,18 +211,21 @@ def _post_change(check: SheetCheck, row: Row) -> Change | None:
             "unit": unit,
             "valid_from": begin_of(day).isoformat(),
             "valid_to": end and end.isoformat(),
+            "title": values.get("title"),
         }
-        world.posts.setdefault(code, []).append(
-            Post(post_key(code, role, unit, day), code, role, unit, begin_of(day), end)
-        )
-        return Change(NEW, post_key(code, role, unit, day), where_of(row), {}, after)
+        key = post_key(code, role, unit, day)
+        post = Post(key, code, role, unit, begin_of(day), end, after["title"])
+        world.posts.setdefault(code, []).append(post)
+        return Change(NEW, key, where_of(row), {}, after, f"{code} {role} {unit}")
+    title = values.get("title", known.title)
     if "valid_to" not in values or _ends_like(known, end):
-        return Change(UNCHANGED, known.id, where_of(row), {}, {})
+        what = UNCHANGED if title == known.title else CHANGED
+        return _changing(what, known, known.valid_to, title, where_of(row))
     if end is not None and end <= known.valid_from:
         check.fault(row, "days-reversed", "valid_to")
         return None
     what = ENDED if end is not None and end <= world.now else CHANGED
-    return _ending(what, known, end, where_of(row))
+    return _changing(what, known, end, title, where_of(row))
 
 
 def _ends_like(post: Post, end: datetime | None) -> bool:
@@ -322,9 +241,14 @@ def last_day_of(end: datetime) -> date:
     return day - timedelta(days=1) if begin_of(day) == end else day
 
 
-def _ending(what: str, post: Post, end: datetime | None, where: Where) -> Change:
-    before = {"valid_to": post.valid_to and post.valid_to.isoformat()}
-    return Change(what, post.id, where, before, {"valid_to": end and end.isoformat()})
+def _changing(
+    what: str, post: Post, end: datetime | None, title: str | None, where: Where
+) -> Change:
+    """A post with another end or title."""
+    before = {"valid_to": post.valid_to and post.valid_to.isoformat(), "title": post.title}
+    after = {"valid_to": end and end.isoformat(), "title": title}
+    named = f"{post.staff_code} {post.role} {post.unit}"
+    return Change(what, post.id, where, before, after, named)
 
 
 def _missing_posts(world: World, units: Set[str], kept: Set[str]) -> Iterable[Change]:
@@ -335,4 +259,5 @@ def _missing_posts(world: World, units: Set[str], kept: Set[str]) -> Iterable[Ch
         for post in posts:
             is_about = post.unit in units and post.role != "admin" and post.id not in kept
             if is_about and post.is_open(world.now) and ":" not in post.id:
-                yield _ending(ENDED, post, max(world.now, post.valid_from), Where("", "", 0))
+                end = max(world.now, post.valid_from)
+                yield _changing(ENDED, post, end, post.title, Where("", "", 0))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from service.imports import cells
+from sync_protocol import vocabulary
 from sync_protocol.vocabulary import Label
 
 Clean = Callable[[str], Any]
@@ -51,6 +52,47 @@ _UNIT_CODE = Label("单位编码", "Unit code")
 _PHONE_NOTE = Label("数字；空格、短横线会去掉", "Digits; blanks and dashes are dropped")
 _DAY_NOTE = Label("如 2026-11-01；不填即导入当天", "Like 2026-11-01; empty: the day of the import")
 
+LEVELS = Sheet(
+    "levels",
+    Label("级别", "Levels"),
+    (
+        Column(
+            "slug",
+            Label("级别标识", "Level id"),
+            cells.slug,
+            True,
+            width=20,
+            also=("标识", "slug"),
+            note=Label(
+                "小写英文；从上到下排列，最下一级必须是 grid",
+                "Small letters; from the top down, the lowest is always called grid",
+            ),
+        ),
+        Column("name_zh", Label("级别名称", "Level name"), cells.words(40), True, width=20),
+        Column("name_en", Label("英文名称", "English name"), cells.words(40), width=20),
+        Column(
+            "sees_tags",
+            Label("可见类别", "Sees tags"),
+            cells.yes_or_no,
+            choices="yes_no",
+            note=Label(
+                "该级工作人员能否看到每户的类别；否则只看到数量",
+                "Whether staff of this level see the tags of each household, or only their counts",
+            ),
+        ),
+    ),
+    {
+        "zh": tuple(
+            (f"例：{slug}", label.zh, label.en, "是" if place >= 2 else "否")
+            for place, (slug, label) in enumerate(vocabulary.LEVELS.items())
+        ),
+        "en": tuple(
+            (f"e.g. {slug}", label.zh, label.en, "yes" if place >= 2 else "no")
+            for place, (slug, label) in enumerate(vocabulary.LEVELS.items())
+        ),
+    },
+    also=("层级", "level"),
+)
 UNITS = Sheet(
     "units",
     Label("单位", "Units"),
@@ -105,14 +147,33 @@ UNITS = Sheet(
             cells.choice("party_group"),
             choices="party_group",
         ),
+        Column(
+            "go_live",
+            Label("上线日期", "Go-live day"),
+            cells.day,
+            also=("启用日期", "go live"),
+            note=Label(
+                "从这天起下属网格应报日志；不填则随上级",
+                "The first day on which grids below owe their logs; empty: as the unit above",
+            ),
+        ),
     ),
     {
         "zh": (
-            ("例：150221", "土默特右旗", "旗县区", "1502", "", "旗", "无"),
-            ("例：150221100201001", "某村第1网格", "", "", "", "村民小组", "党小组"),
+            ("例：150221", "土默特右旗", "旗县区", "1502", "", "旗", "无", "2026-12-01"),
+            ("例：150221100201001", "某村第1网格", "", "", "", "村民小组", "党小组", ""),
         ),
         "en": (
-            ("e.g. 150221", "Tumd Right Banner", "banner", "1502", "", "banner", "none"),
+            (
+                "e.g. 150221",
+                "Tumd Right Banner",
+                "banner",
+                "1502",
+                "",
+                "banner",
+                "none",
+                "2026-12-01",
+            ),
             (
                 "e.g. 150221100201001",
                 "Grid 1 of a village",
@@ -121,6 +182,7 @@ UNITS = Sheet(
                 "",
                 "villagers' group",
                 "party group",
+                "",
             ),
         ),
     },
@@ -194,10 +256,18 @@ POSTS = Sheet(
             also=("离任日期", "终止日期", "end"),
             note=Label("最后一天；不填即仍在任", "The last day; empty: still held"),
         ),
+        Column(
+            "title",
+            Label("称谓", "Title"),
+            cells.words(60),
+            width=20,
+            also=("职务名称", "头衔"),
+            note=Label("当地的叫法，如 驻村工作队队员", "What the person is called there"),
+        ),
     ),
     {
-        "zh": (("例：W0001", "网格员", "150221100201001", "2026-11-01", ""),),
-        "en": (("e.g. W0001", "grid worker", "150221100201001", "2026-11-01", ""),),
+        "zh": (("例：W0001", "网格员", "150221100201001", "2026-11-01", "", ""),),
+        "en": (("e.g. W0001", "grid worker", "150221100201001", "2026-11-01", "", ""),),
     },
     also=("岗位", "任职情况", "post"),
 )
@@ -289,6 +359,21 @@ HOUSEHOLDS = Sheet(
             width=30,
             also=("说明", "notes"),
         ),
+        Column(
+            "state",
+            Label("在册状态", "State"),
+            cells.choice("household_state"),
+            choices="household_state",
+            also=("状态", "户状态"),
+            note=Label("不填则不变；新户为在册", "Empty: as it is; a new household lives here"),
+        ),
+        Column(
+            "state_since",
+            Label("状态日期", "State since"),
+            cells.day,
+            also=("状态起始日",),
+            note=Label("不填即导入当天", "Empty: the day of the import"),
+        ),
     ),
     {
         "zh": (
@@ -303,6 +388,8 @@ HOUSEHOLDS = Sheet(
                 "低保、独居老人",
                 "",
                 "",
+                "",
+                "在册",
                 "",
             ),
         ),
@@ -319,13 +406,21 @@ HOUSEHOLDS = Sheet(
                 "",
                 "",
                 "",
+                "lives here",
+                "",
             ),
         ),
     },
     also=("农户", "住户", "户", "农牧户信息", "household"),
 )
 # In the order in which they are applied: each may name what stands in those before.
-SHEETS: Mapping[str, Sheet] = {sheet.name: sheet for sheet in (UNITS, PEOPLE, POSTS, HOUSEHOLDS)}
+SHEETS: Mapping[str, Sheet] = {
+    sheet.name: sheet for sheet in (LEVELS, UNITS, PEOPLE, POSTS, HOUSEHOLDS)
+}
+# In the order in which they stand in a workbook.
+IN_WORKBOOKS = (UNITS, PEOPLE, POSTS, HOUSEHOLDS, LEVELS)
+# The sheet of a workbook that says how to fill in the others.
+NOTES = Label("填写说明", "Notes")
 # A row whose first cell begins like this is an example of the template.
 EXAMPLE = ("例：", "例:", "e.g.")
 

@@ -10,7 +10,7 @@ from service.kit.database import Connection, Row
 async def units_in(connection: Connection, subtree: Subtree) -> AsyncIterator[Row]:
     """The units of a unit, in order of code."""
     async for row in connection.cursor(
-        "SELECT code, level, parent, name, name_mn, kind, party_group FROM unit"
+        "SELECT code, level, parent, name, name_mn, kind, party_group, go_live FROM unit"
         f" WHERE {subtree.under('code')} ORDER BY code",
         subtree.code,
     ):
@@ -35,7 +35,7 @@ async def posts_in(connection: Connection, subtree: Subtree, now: datetime) -> A
     were there before.
     """
     async for row in connection.cursor(
-        "SELECT p.staff_code, p.role, p.unit, p.valid_from, p.valid_to FROM post p"
+        "SELECT p.staff_code, p.role, p.unit, p.valid_from, p.valid_to, p.title FROM post p"
         f" WHERE {subtree.under('p.unit')} AND EXISTS (SELECT FROM post q WHERE q.staff_code ="
         f" p.staff_code AND (q.valid_to IS NULL OR q.valid_to > $2) AND {subtree.under('q.unit')})"
         " ORDER BY p.unit, p.role, p.staff_code, p.valid_from",
@@ -49,7 +49,8 @@ async def households_in(connection: Connection, subtree: Subtree) -> AsyncIterat
     """The living households of a unit, in order of grid."""
     async for row in connection.cursor(
         "SELECT id::text, grid, head_name, phone, address, members, coalesce(tags, '{}') AS tags,"
-        " contact_member, lead_member, note FROM household"
+        " contact_member, lead_member, note, coalesce(state, 'present') AS state,"
+        " state_since::text FROM household"
         f" WHERE {subtree.under('grid')} AND NOT deleted ORDER BY grid, id",
         subtree.code,
     ):

@@ -1,25 +1,26 @@
 """Writes what is there as the workbook that an import reads."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from service.identity.access import Caller
 from service.identity.views import View, mask, redact
-from service.imports import cells, export_queries, keys, known_queries
+from service.imports import cells, export_queries
 from service.imports.checking import last_day_of
-from service.imports.columns import HOUSEHOLDS, PEOPLE, POSTS, UNITS
+from service.imports.columns import HOUSEHOLDS, LEVELS, PEOPLE, POSTS, UNITS
+from service.imports.numbers import NONE, Numbers, numbers_of
 from service.imports.template import Book
-from service.imports.units import covered
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import cadre_phone
 from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
+from service.organisation.tree import LevelFacts
 from service.runtime.yielding import let_others_run
 from sync_protocol.periods import local_day
-from sync_protocol.vocabulary import LEVELS, ROLES, TAGS, Label
+from sync_protocol.vocabulary import HOUSEHOLD_STATES, ROLES, TAGS, Label
 
 _AT_ONCE = 500
 
@@ -40,7 +41,7 @@ async def export(
     book = Book(path, "en" if language == "en" else "zh")
     book.begin(UNITS)
     async for rows in _some(export_queries.units_in(connection, subtree)):
-        book.write(_unit(book, row) for row in rows)
+        book.write(_unit(book, caller, row) for row in rows)
     book.begin(PEOPLE)
     async for rows in _some(export_queries.people_in(connection, subtree, caller.now)):
         book.write(_person(book, cipher, caller, row) for row in rows)
@@ -49,9 +50,15 @@ async def export(
         book.write(_post(book, row) for row in rows)
     book.begin(HOUSEHOLDS)
     async for rows in _some(export_queries.households_in(connection, subtree)):
-        stored = await known_queries.keys_of(connection, [row["id"] for row in rows])
-        numbers = _numbers(cipher, stored)
-        book.write(_household(book, cipher, caller, row, numbers) for row in rows)
+        numbers = await numbers_of(connection, cipher, [row["id"] for row in rows])
+        book.write(
+            _household(book, cipher, caller, row, numbers.get(row["id"], NONE)) for row in rows
+        )
+    book.begin(LEVELS)
+    book.write(
+        (one.slug, one.name_zh, one.name_en, _yes_no(book, one.sees_tags))
+        for one in caller.tree.levels.values()
+    )
     book.notes()
     book.close()
 
@@ -73,15 +80,25 @@ def _say(book: Book, table: Any, name: str | None) -> str:
     return "" if not name else book.say(table.get(name, Label(name, name)))
 
 
-def _unit(book: Book, row: Row) -> Sequence[str]:
+def _level(book: Book, slug: str, levels: Mapping[str, LevelFacts]) -> str:
+    level = levels.get(slug)
+    return slug if level is None else book.say(Label(level.name_zh, level.name_en))
+
+
+def _yes_no(book: Book, yes: bool) -> str:
+    return book.say(Label("是", "yes") if yes else Label("否", "no"))
+
+
+def _unit(book: Book, caller: Caller, row: Row) -> Sequence[str]:
     return (
         row["code"],
         row["name"],
-        _say(book, LEVELS, row["level"]),
-        row["parent"] or "",
+        _level(book, row["level"], caller.tree.levels),
+        caller.tree.parent(row["code"], caller.today) or "",
         row["name_mn"] or "",
         row["kind"],
         _say(book, cells.PARTY_GROUPS, row["party_group"]),
+        "" if row["go_live"] is None else row["go_live"].isoformat(),
     )
 
 
@@ -89,8 +106,7 @@ def _person(book: Book, cipher: FieldCipher, caller: Caller, row: Row) -> Sequen
     phone = str(cadre_phone(cipher, row))
     if not any(caller.view_of(unit) is View.FULL for unit in row["units"]):
         phone = mask("phone", phone)
-    member = book.say(Label("是", "yes") if row["party_member"] else Label("否", "no"))
-    return row["staff_code"], row["name"], phone, member
+    return row["staff_code"], row["name"], phone, _yes_no(book, row["party_member"])
 
 
 def _post(book: Book, row: Row) -> Sequence[str]:
@@ -100,45 +116,31 @@ def _post(book: Book, row: Row) -> Sequence[str]:
         row["unit"],
         local_day(row["valid_from"]).isoformat(),
         "" if row["valid_to"] is None else last_day_of(row["valid_to"]).isoformat(),
+        row["title"] or "",
     )
 
 
-def _numbers(cipher: FieldCipher, stored: Iterable[keys.StoredKey]) -> dict[str, dict[str, str]]:
-    """The numbers of households, in the city and in the village."""
-    found: dict[str, dict[str, str]] = {}
-    for row in stored:
-        key = keys.opened(cipher, row)
-        if key is None:
-            continue
-        own = found.setdefault(row.household, {})
-        if key.number is not None:
-            own.setdefault("household_no", key.number)
-        if key.village_number is not None:
-            own.setdefault(key.scope, key.village_number)
-    return found
-
-
 def _household(
-    book: Book, cipher: FieldCipher, caller: Caller, row: Row, numbers: dict[str, dict[str, str]]
+    book: Book, cipher: FieldCipher, caller: Caller, row: Row, numbers: Numbers
 ) -> Sequence[str]:
     id, grid = row["id"], row["grid"]
     fields = {
         name: row[name]
-        for name in ("head_name", "members", "tags", "contact_member", "lead_member", "note")
+        for name in (
+            *("head_name", "members", "tags", "contact_member", "lead_member", "note"),
+            *("state", "state_since"),
+        )
     }
     for name in ("phone", "address"):
         fields[name] = row[name] and cipher.shown(Place("household", name, id), row[name])
     shown = redact("household", fields, caller.shown_of(grid))
     tags = [book.say(TAGS[tag]) for tag in shown.get("tags") or () if tag in TAGS]
-    own = numbers.get(id, {})
-    in_village = next(
-        (own[scope] for scope in own if scope != "household_no" and covered([scope], grid)), ""
-    )
     texts = {
         "grid": grid,
-        "household_no": own.get("household_no", ""),
-        "village_no": in_village,
+        "household_no": numbers.household_no or "",
+        "village_no": numbers.village_no(caller, grid) or "",
         "tags": book.say(Label("、", ", ")).join(tags),
+        "state": _say(book, HOUSEHOLD_STATES, row["state"]),
     }
     return [
         texts[column.name]

@@ -8,10 +8,10 @@ import msgspec
 from service.identity.views import mask
 from service.imports import keys
 from service.imports.keys import Key
+from service.imports.pace import Pace
 from service.imports.row_faults import Faults
 from service.imports.row_file import Row
-from service.imports.sheet_check import CHANGED, ENDED, NEW, UNCHANGED, SheetCheck, World
-from service.imports.units import covered
+from service.imports.sheet_check import CHANGED, ENDED, NEW, UNCHANGED, Post, SheetCheck, World
 
 _HOUSEHOLD_FIELDS = (
     "head_name",
@@ -22,37 +22,35 @@ _HOUSEHOLD_FIELDS = (
     "lead_member",
     "note",
 )
+_PIECE = 10  # rows between two turns of others
+_MERGED, _PRESENT = "merged", "present"
 
 
 class Known(NamedTuple):
-    """A household as known here."""
+    """A household as known here, and the village in which it lives."""
 
     id: str
     grid: str
     rev: int
     fields: Mapping[str, Any]
     deleted: bool = False
+    village: str = ""
 
 
 class Village(msgspec.Struct):
-    """What is known of the households of a village, and of those elsewhere whom its rows name.
+    """What is known of the households of a village, and of those elsewhere whom its rows, or those
+    of other villages that were asked for with it, name.
 
-    `by_digest`: whose each key is; `numbered`: those who have a number in the city; `own_keys`: the
-    digests of keys of each.
+    `by_digest`: whose each key is; `numbered`: those who have a number in the city; `keys`: those
+    of each row, by its own number; `by_place`: who lives here, by head and address.
     """
 
     code: str
     known: dict[str, Known]
     by_digest: dict[bytes, str]
     numbered: set[str]
-    by_place: dict[bytes, str] = {}
-
-    def __post_init__(self) -> None:
-        for household in self.known.values():
-            if not household.deleted and covered([self.code], household.grid):
-                head, address = household.fields.get("head_name"), household.fields.get("address")
-                key = keys.of_place(self.code, str(head or ""), address)
-                self.by_place.setdefault(key.digest, household.id)
+    keys: Mapping[int, Sequence[Key]]
+    by_place: Mapping[bytes, str]
 
     def behind(self, row: Row) -> str | None:
         """The one household here whose values are shown like the masked ones of a row, and whose
@@ -64,7 +62,7 @@ class Village(msgspec.Struct):
             household.id
             for household in self.known.values()
             if not household.deleted
-            and covered([self.code], household.grid)
+            and household.village == self.code
             and household.fields.get("head_name") == row.values.get("head_name")
             and all(
                 mask(name, household.fields.get(name)) == text for name, text in row.masked.items()
@@ -110,17 +108,26 @@ class HouseholdCheck(SheetCheck):
     ) -> None:
         super().__init__("households", world, faults)
         self._repeated = repeated
+        # Asked for every row, and the same for many.
+        self._grids: dict[str, _Grid] = {}
+        self._near: dict[tuple[str, str], bool] = {}
 
-    def village(self, rows: Iterable[tuple[int, Row]], village: Village) -> list[HouseholdChange]:
+    async def village(
+        self, rows: Iterable[tuple[int, Row]], village: Village, pace: Pace
+    ) -> list[HouseholdChange]:
         """What becomes of the households of a village; those that are left alone are in it, too."""
         changes = []
         taken: dict[str, Row] = {}
         made: dict[bytes, Row] = {}
         bad = False
-        for seq, row in rows:
+        for place, (seq, row) in enumerate(rows):
+            if place % _PIECE == 0:
+                await pace.breathe()
+            self.name_by_keys(row, "contact_member", "lead_member")
             if not row.bad:
                 self._check(seq, row)
-            change = None if row.bad else self._change(row, village, taken, made)
+            own = village.keys.get(seq, ())
+            change = None if row.bad else self._change(row, own, village, taken, made)
             if change is not None:
                 changes.append(change)
             bad = bad or row.bad
@@ -132,18 +139,18 @@ class HouseholdCheck(SheetCheck):
     def _check(self, seq: int, row: Row) -> None:
         world, values = self.world, row.values
         grid = values["grid"]
-        unit = world.units.get(grid)
-        if not world.covers(grid):
+        place = self._grid(grid)
+        if not place.is_covered:
             self.fault(row, "outside", "grid", units=world.scope_text())
             return
         if (closed := world.closed_since(grid)) is not None:
             self.fault(row, "unit-closed", "grid", day=closed.isoformat())
             return
-        if unit is None:
+        if place.level is None:
             self.fault(row, "unit-unknown", "grid")
             return
-        if unit.level != world.scheme.grid:
-            self.fault(row, "not-a-grid", "grid", level=world.scheme.label(unit.level))
+        if place.level != world.scheme.grid:
+            self.fault(row, "not-a-grid", "grid", level=world.scheme.label(place.level))
             return
         if seq in self._repeated:
             self.fault(row, "household-twice", "household_no", first=self._repeated[seq][2])
@@ -163,18 +170,44 @@ class HouseholdCheck(SheetCheck):
         return ("post", staff_code) in self.world.doubtful or self._is_near(staff_code, grid)
 
     def _is_near(self, staff_code: str, grid: str) -> bool:
+        """As the write path judges: a post at the grid, above it, beside it within the township, or
+        in the units of who imports.
+        """
+        found = self._near.get((staff_code, grid))
+        if found is None:
+            found = any(self._is_post_near(p, grid) for p in self.world.posts.get(staff_code, ()))
+            self._near[staff_code, grid] = found
+        return found
+
+    def _is_post_near(self, post: Post, grid: str) -> bool:
         world = self.world
-        return any(
-            post.valid_from <= world.now
-            and post.is_open(world.now)
-            and (covered([post.unit], grid) or world.covers(post.unit))
-            for post in world.posts.get(staff_code, ())
+        if not (post.valid_from <= world.now and post.is_open(world.now)):
+            return False
+        above = self._grid(grid).above
+        return (
+            post.unit == grid
+            or post.unit in above
+            or (len(above) > 1 and world.lies_under(post.unit, above[1:2]))
+            or world.covers(post.unit)
         )
 
+    def _grid(self, code: str) -> "_Grid":
+        found = self._grids.get(code)
+        if found is None:
+            unit = self.world.units.get(code)
+            level = None if unit is None else unit.level
+            above = self.world.above(code)
+            found = self._grids[code] = _Grid(level, self.world.covers(code), above)
+        return found
+
     def _change(
-        self, row: Row, village: Village, taken: dict[str, Row], made: dict[bytes, Row]
+        self,
+        row: Row,
+        own: Sequence[Key],
+        village: Village,
+        taken: dict[str, Row],
+        made: dict[bytes, Row],
     ) -> HouseholdChange | None:
-        own = keys_of(row, village.code)
         id = _household_of(own, village) or village.behind(row)
         twin = taken.get(id) if id is not None else _first(made.get(key.digest) for key in own)
         if twin is not None and self._are_two(row, twin):
@@ -188,18 +221,42 @@ class HouseholdCheck(SheetCheck):
         for key in own:
             made.setdefault(key.digest, row)
         known = village.known.get(id) if id is not None else None
+        if known is not None and not self._grid(known.grid).is_covered:
+            # The write path would hold it: who imports may not take it out of its grid.
+            self.fault(row, "household-elsewhere", "household_no", units=self.world.scope_text())
+            return None
         if row.masked and known is None:
             for name in row.masked:
                 self.fault(row, "masked-new", name)
             return None
         new_keys = [key for key in own if village.by_digest.get(key.digest) is None]
         fields = _household_fields(row, known)
+        if not self._take_state(row, known, fields):
+            return None
         grid = row.values["grid"]
         if known is None or known.deleted:
             what = NEW
         else:
             what = CHANGED if fields or known.grid != grid else UNCHANGED
         return HouseholdChange(what, row, grid, known, fields, new_keys)
+
+    def _take_state(self, row: Row, known: Known | None, fields: dict[str, Any]) -> bool:
+        """Puts a state and its day among the fields; False for a row that is wrong."""
+        before: Mapping[str, Any] = {} if known is None else known.fields
+        was = before.get("state") or _PRESENT
+        state = row.values.get("state") or _PRESENT if "state" in row.values else was
+        since = row.values.get("state_since")
+        if state == _MERGED != was:
+            self.fault(row, "state-merged", "state")
+            return False
+        if state != was:
+            fields["state"] = state
+            fields["state_since"] = since or self.world.today.isoformat()
+            if was == _MERGED:
+                fields["merged_into"] = None
+        elif since is not None and since != before.get("state_since"):
+            fields["state_since"] = since
+        return True
 
     @staticmethod
     def _are_two(row: Row, twin: Row) -> bool:
@@ -211,12 +268,22 @@ class HouseholdCheck(SheetCheck):
         """The households of a village that the file is about and that are not in it."""
         ended = []
         for known in village.known.values():
-            is_here = covered([village.code], known.grid) and not known.deleted
-            if is_here and known.id not in taken and self.world.covers(known.grid):
+            is_here = known.village == village.code and not known.deleted
+            if is_here and known.id not in taken and self._grid(known.grid).is_covered:
                 self.counts.ended += 1
                 row = Row("", "", 0, {})
                 ended.append(HouseholdChange(ENDED, row, known.grid, known, {}, ()))
         return ended
+
+
+class _Grid(NamedTuple):
+    """What every row of a grid needs to know of it: its level (None: no unit), whether the import
+    may write there, and the units above it.
+    """
+
+    level: str | None
+    is_covered: bool
+    above: Sequence[str]
 
 
 def _first(rows: Iterable[Row | None]) -> Row | None:

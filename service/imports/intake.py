@@ -1,21 +1,20 @@
 """Takes files in: finds their sheets and headers, cleans their cells, and spools their rows."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
 
 import msgspec
 
 from service.imports import keys
-from service.imports.cells import CLEARS, Wrong, is_masked, level, text_in
+from service.imports.cells import CLEARS, Wrong, is_masked, text_in
 from service.imports.columns import EXAMPLE, SHEETS, Column, Layout, layout_of, sheet_called
+from service.imports.pace import Pace
 from service.imports.row_faults import Faults, Where
 from service.imports.row_file import Row, Spool
 from service.imports.sheet_files import Cell, FileUnreadable, Part, RowRead, SheetBegins
-from service.imports.units import Scheme
-from service.runtime.yielding import let_others_run
 
 # Rows above the headers: a title, the unit, the day.
 _HEADER_WITHIN = 10
+_PIECE = 10  # rows between two turns of others
 _MASKABLE = frozenset({"phone", "address"})
 Progress = Callable[[str, int, int], None]
 
@@ -41,6 +40,8 @@ class _Reading:
         self.called = called
         self.hidden = hidden
         self.layout: Layout | None = None
+        # Its columns, each with the place of its cell.
+        self.places: Sequence[tuple[Column, int]] = ()
         self.looked_at = 0
         self.last_row = 0
         self.told = Told(where.file, where.sheet, "")
@@ -49,9 +50,8 @@ class _Reading:
 class Intake:
     """Takes in the files of an import, one after another."""
 
-    def __init__(self, spool: Spool, scheme: Scheme, faults: Faults, max_rows: int) -> None:
+    def __init__(self, spool: Spool, faults: Faults, max_rows: int) -> None:
         self._spool = spool
-        self._scheme = scheme
         self._faults = faults
         self._left = max_rows
         self._max_rows = max_rows
@@ -65,12 +65,14 @@ class Intake:
         """All files are taken in."""
         self._spool.finish()
 
-    async def take(self, file: str, parts: AsyncIterator[Sequence[Part]]) -> None:
+    async def take(self, file: str, parts: AsyncIterator[Sequence[Part]], pace: Pace) -> None:
         """Takes in a file."""
         reading: _Reading | None = None
         found = 0
         async for some in parts:
-            for part in some:
+            for place, part in enumerate(some):
+                if place % _PIECE == 0:
+                    await pace.breathe()
                 match part:
                     case SheetBegins():
                         found += self._end(reading)
@@ -81,7 +83,6 @@ class Intake:
                     case FileUnreadable():
                         self._faults.add(Where(file, ""), part.why)
                         found += 1
-            await let_others_run(len(some) + 1)
         found += self._end(reading)
         if not found:
             self._faults.add(Where(file, ""), "file-empty")
@@ -126,6 +127,8 @@ class Intake:
         if layout is None:
             return
         reading.layout = layout
+        columns = SHEETS[layout.sheet].by_name
+        reading.places = [(columns[name], place) for name, place in layout.columns.items()]
         reading.told.sheet = layout.sheet
         reading.told.ignored = [*layout.ignored]
         where = reading.where._replace(row=row.number)
@@ -137,12 +140,11 @@ class Intake:
     def _take_row(self, reading: _Reading, layout: Layout, read: RowRead) -> None:
         where = reading.where._replace(row=read.number)
         row = Row(where.file, where.sheet, where.row, {})
-        for column in SHEETS[layout.sheet].columns:
-            place = layout.columns.get(column.name)
-            cell: Cell = (
-                read.cells[place] if place is not None and place < len(read.cells) else None
-            )
-            self._take_cell(row, where, column, cell)
+        count = len(read.cells)
+        for column, place in reading.places:
+            cell: Cell = read.cells[place] if place < count else None
+            if column.required or (cell is not None and cell != ""):
+                self._take_cell(row, where, column, cell)
         sheet, values = layout.sheet, row.values
         self.named.update(
             values[name]
@@ -155,7 +157,7 @@ class Intake:
             self.lost_rows = self.lost_rows or not grid
             if values.get("household_no"):
                 number = keys.of_number(values["household_no"]).digest
-        self._spool.add(sheet, row, self._scheme.village_of(grid), grid, number)
+        self._spool.add(sheet, row, grid, number)
 
     def _take_cell(self, row: Row, where: Where, column: Column, cell: Cell) -> None:
         text = ""
@@ -170,10 +172,7 @@ class Intake:
             if column.name in _MASKABLE and is_masked(text):
                 row.masked[column.name] = text
                 return
-            value: Any = column.clean(text)
-            if column.name == "level":
-                value = level(text, self._scheme.labels)
-            row.values[column.name] = value
+            row.values[column.name] = column.clean(text)
         except Wrong as wrong:
             row.bad = True
             self._faults.wrong(where, column, text, wrong)

@@ -17,19 +17,24 @@ from service.kit.keyring import Keyring
 
 # In the place of a village: the number counts in the whole city.
 CITY = "#"
+_IGNORED = re.compile(r"[\s、，,。.（）()-]+")
 _NUMBER, _IN_VILLAGE, _PLACE = "no", "village", "place"
 
 
 class Key(NamedTuple):
-    """A key: where it counts, and its content as it is kept."""
+    """A key: where it counts, and its content as it is kept; `digest`: what the blind index is made
+    of.
+    """
 
     scope: str
     content: str
+    digest: bytes
 
-    @property
-    def digest(self) -> bytes:
-        """What the blind index is made of."""
-        return hashlib.blake2b(f"{self.scope}\0{self.content}".encode(), digest_size=16).digest()
+    @classmethod
+    def of(cls, scope: str, content: str) -> "Key":
+        """A key with its digest."""
+        text = f"{scope}\0{content}".encode()
+        return cls(scope, content, hashlib.blake2b(text, digest_size=16).digest())
 
     @property
     def number(self) -> str | None:
@@ -46,22 +51,22 @@ class Key(NamedTuple):
 
 def of_number(number: str) -> Key:
     """The key of a number that is unique in the city."""
-    return Key(CITY, f"{_NUMBER}:{number}")
+    return Key.of(CITY, f"{_NUMBER}:{number}")
 
 
 def of_village_number(village: str, number: str) -> Key:
     """The key of a number that is unique in a village."""
-    return Key(village, f"{_IN_VILLAGE}:{number}")
+    return Key.of(village, f"{_IN_VILLAGE}:{number}")
 
 
 def of_place(village: str, head: str, address: str | None) -> Key:
     """The key of a head and an address in a village, whichever blanks and width somebody typed."""
     text = f"{_folded(head)}\0{_folded(address or '')}"
-    return Key(village, f"{_PLACE}:{hashlib.sha256(text.encode()).hexdigest()}")
+    return Key.of(village, f"{_PLACE}:{hashlib.sha256(text.encode()).hexdigest()}")
 
 
 def _folded(text: str) -> str:
-    return re.sub(r"[\s、，,。.（）()-]", "", unicodedata.normalize("NFKC", text)).lower()
+    return _IGNORED.sub("", unicodedata.normalize("NFKC", text)).lower()
 
 
 def place_of(scope: str, household: str) -> Place:
@@ -87,7 +92,7 @@ def stored(cipher: FieldCipher, key: Key, household: str) -> StoredKey:
 def opened(cipher: FieldCipher, row: StoredKey) -> Key | None:
     """A key from what is kept of it; None when it cannot be decrypted."""
     content = cipher.decrypt_bytes(place_of(row.scope, row.household), row.content)
-    return None if content is None else Key(row.scope, content.decode())
+    return None if content is None else Key.of(row.scope, content.decode())
 
 
 def indexes(keyring: Keyring, key: Key) -> list[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from service.imports.keys import StoredKey
 from service.imports.sheet_check import Post
 from service.imports.units import Unit, unit_of
-from service.kit.conditions import Range, Subtree, bounds
+from service.kit.conditions import Range, bounds
 from service.kit.database import Connection, Row
 from service.kit.sql import array, text_array
 
@@ -15,7 +15,7 @@ from service.kit.sql import array, text_array
 async def all_units(connection: Connection) -> dict[str, Unit]:
     """Every unit, by code."""
     rows = await connection.fetch(
-        "SELECT code, level, parent, name, name_mn, kind, party_group FROM unit"
+        "SELECT code, level, parent, name, name_mn, kind, party_group, go_live FROM unit"
     )
     return {row["code"]: unit_of(row) for row in rows}
 
@@ -35,7 +35,7 @@ async def posts(
 ) -> dict[str, list[Post]]:
     """The posts of people, and all at units in these ranges, by staff code."""
     rows = await connection.fetch(
-        "SELECT id::text, staff_code, role, unit, valid_from, valid_to FROM post"
+        "SELECT id::text, staff_code, role, unit, valid_from, valid_to, title FROM post"
         " WHERE staff_code = ANY($3::text[]) OR EXISTS (SELECT FROM unnest($1::text[], $2::text[])"
         " AS t(low, high) WHERE unit >= t.low AND unit < t.high) ORDER BY valid_from, id",
         *bounds(ranges),
@@ -85,11 +85,12 @@ async def numbered(connection: Connection, households: Collection[str]) -> set[s
     return {row["household"] for row in rows}
 
 
-async def living_in(connection: Connection, subtree: Subtree) -> list[str]:
-    """The ids of the living households of a unit."""
+async def living_in(connection: Connection, ranges: Sequence[Range]) -> list[str]:
+    """The ids of the living households of grids in these ranges."""
     rows = await connection.fetch(
-        f"SELECT id::text FROM household WHERE {subtree.under('grid')} AND NOT deleted",
-        subtree.code,
+        "SELECT h.id::text FROM unnest($1::text[], $2::text[]) AS t(low, high)"
+        " JOIN household h ON h.grid >= t.low AND h.grid < t.high WHERE NOT h.deleted",
+        *bounds(ranges),
     )
     return [row["id"] for row in rows]
 

@@ -1,12 +1,12 @@
 """What an import would do: its units, people and posts, and the first items for its report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from service.imports import checking, sheet_check
+from service.imports import checking, sheet_check, unit_checking
 from service.imports.household_checking import HouseholdChange, HouseholdCheck
-from service.imports.report import MAX_ITEMS, Item
+from service.imports.report import Examples, Item
 from service.imports.row_faults import Faults
-from service.imports.row_file import Spool
+from service.imports.row_file import Row, Spool
 from service.imports.sheet_check import Change, SheetCounts, World
 
 
@@ -22,38 +22,62 @@ class Plan:
         self.repeated = spool.repeated()
         self.households = HouseholdCheck(world, faults, self.repeated)
         self.counts: dict[str, SheetCounts] = {}
-        self.items: list[Item] = []
+        self.examples = Examples()
+        self.levels: list[Change] = []
         self.units: list[Change] = []
         self.people: list[Change] = []
         self.posts: list[Change] = []
 
     def check_small(self) -> None:
-        """Checks units, people and posts."""
+        """Checks levels, units, people and posts, and says in which village each household's grid
+        lies.
+        """
         for sheet, check in _CHECKS:
             rows = [row for _, row in self.spool.rows(sheet)]
             changes, self.counts[sheet] = check(rows, self.world, self.faults)
             setattr(self, sheet, changes)
             for change in changes:
-                if len(self.items) < MAX_ITEMS:
-                    fields = [] if change.what == sheet_check.NEW else [*change.after]
-                    self.items.append(
-                        Item(sheet, change.what, change.key, change.where.row, fields)
-                    )
+                fields = [
+                    name
+                    for name, value in change.after.items()
+                    if change.what != sheet_check.NEW and value != change.before.get(name)
+                ]
+                key = change.named or change.key
+                self.examples.add(Item(sheet, change.what, key, change.where.row, fields))
+        self.spool.put_into_villages(
+            "households", lambda grid: self.world.parent(grid) or "" if grid else ""
+        )
+
+    def groups(self, households: int) -> Iterator[dict[str, list[tuple[int, Row]]]]:
+        """The rows of households by village: some villages at a time, so that they have about so
+        many rows together, and one at least.
+        """
+        group: dict[str, list[tuple[int, Row]]] = {}
+        count = 0
+        for code, rows in self.spool.villages("households"):
+            if group and count + rows > households:
+                yield group
+                group, count = {}, 0
+            group[code] = [*self.spool.rows("households", code)]
+            count += rows
+        if group:
+            yield group
 
     def note(self, changes: Sequence[HouseholdChange]) -> None:
         """Notes the first households that change, by their grids."""
         for change in changes:
-            if change.what != sheet_check.UNCHANGED and len(self.items) < MAX_ITEMS:
+            if change.what != sheet_check.UNCHANGED:
                 fields = [] if change.what == sheet_check.NEW else [*change.fields]
                 if change.household is not None and change.household.grid != change.grid:
                     fields.append("grid")
-                self.items.append(
+                self.examples.add(
                     Item("households", change.what, change.grid, change.row.number, fields)
                 )
 
 
 _CHECKS = (
-    ("units", checking.check_units),
+    ("levels", unit_checking.check_levels),
+    ("units", unit_checking.check_units),
     ("people", checking.check_people),
     ("posts", checking.check_posts),
 )

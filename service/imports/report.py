@@ -2,6 +2,7 @@
 wrong, and what was passed over.
 """
 
+from collections import Counter
 from enum import StrEnum
 
 import msgspec
@@ -49,7 +50,8 @@ class Left(msgspec.Struct):
 
 class Report(msgspec.Struct):
     """The report. `sheets`: by name; `faults`: the first of them; `kinds`: of each kind how many;
-    `items`: the first changes; `undone`, `undone_by`, `left`: what came of taking it back, by whom.
+    `items`: the first changes of each kind; `undone`, `undone_by`, `left`: what came of taking it
+    back, by whom.
     """
 
     sheets: dict[str, SheetCounts] = {}
@@ -71,5 +73,23 @@ class Report(msgspec.Struct):
         return msgspec.json.encode(self).decode()
 
 
-MAX_ITEMS = 500
+MAX_LEFT = 500
+# Of each sheet, and of each thing that may become of a row.
+_EXAMPLES = 50
+
+
+class Examples:
+    """The first things of each sheet that are new, changed or ended."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, item: Item) -> None:
+        """Keeps one, if it is among the first."""
+        self._counts[item.sheet, item.what] += 1
+        if self._counts[item.sheet, item.what] <= _EXAMPLES:
+            self.items.append(item)
+
+
 load = msgspec.json.Decoder(Report).decode

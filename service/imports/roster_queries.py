@@ -1,7 +1,7 @@
 """The SQL that writes units, people and posts of an import, and takes them back."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,9 +20,9 @@ async def write_units(connection: Connection, changes: Sequence[Change]) -> None
         columns = zip(*([row[name] for name in Unit._fields] for row in new), strict=True)
         await connection.execute(
             """
-            INSERT INTO unit (code, level, parent, name, name_mn, kind, party_group)
+            INSERT INTO unit (code, level, parent, name, name_mn, kind, party_group, go_live)
             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
-                $6::text[], $7::text[])
+                $6::text[], $7::text[], $8::text[]::date[])
             """,
             *map(list, columns),
         )
@@ -38,12 +38,39 @@ async def write_units(connection: Connection, changes: Sequence[Change]) -> None
     ]
     if changed:
         await connection.executemany(
-            "UPDATE unit SET name = $2, name_mn = $3, kind = $4, party_group = $5 WHERE code = $1",
+            "UPDATE unit SET name = $2, name_mn = $3, kind = $4, party_group = $5,"
+            " go_live = $6::text::date WHERE code = $1",
             changed,
         )
 
 
-_UNIT_VALUES = ("name", "name_mn", "kind", "party_group")
+_UNIT_VALUES = ("name", "name_mn", "kind", "party_group", "go_live")
+
+
+async def write_levels(connection: Connection, levels: Sequence[Mapping[str, Any]]) -> None:
+    """Puts levels, from the topmost down, in the place of those that are there."""
+    await connection.execute("DELETE FROM level")
+    await connection.executemany(
+        "INSERT INTO level (slug, position, name_zh, name_en, sees_tags)"
+        " VALUES ($1, $2, $3, $4, $5)",
+        [
+            (one["slug"], place, one["name_zh"], one["name_en"], one["sees_tags"])
+            for place, one in enumerate(levels, 1)
+        ],
+    )
+
+
+async def levels(connection: Connection) -> list[dict[str, Any]]:
+    """The levels from the topmost down, as they are written."""
+    rows = await connection.fetch(
+        "SELECT slug, name_zh, name_en, sees_tags FROM level ORDER BY position"
+    )
+    return [dict(row) for row in rows]
+
+
+async def has_units(connection: Connection) -> bool:
+    """Whether there is any unit."""
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM unit)"))
 
 
 async def write_people(
@@ -71,15 +98,19 @@ async def write_posts(
     ended: Sequence[tuple[Any, ...]],
     now: datetime,
 ) -> None:
-    """Gives new posts (id, staff code, role, unit, from, to), and others another end (id, to)."""
+    """Gives new posts (id, staff code, role, unit, from, to, title), and others another end or
+    title (id, to, title).
+    """
     if new:
         await connection.execute(
             """
-            INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to, end_recorded_at)
-            SELECT p.*, CASE WHEN p.valid_to IS NOT NULL THEN $7::timestamptz END FROM
+            INSERT INTO post
+                (id, staff_code, role, unit, valid_from, valid_to, title, end_recorded_at)
+            SELECT p.*, CASE WHEN p.valid_to IS NOT NULL THEN $8::timestamptz END FROM
                 unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
-                $6::timestamptz[]) AS p(id, staff_code, role, unit, valid_from, valid_to)
-            ON CONFLICT (id) DO UPDATE SET valid_to = excluded.valid_to,
+                $6::timestamptz[], $7::text[])
+                AS p(id, staff_code, role, unit, valid_from, valid_to, title)
+            ON CONFLICT (id) DO UPDATE SET valid_to = excluded.valid_to, title = excluded.title,
                 end_recorded_at = excluded.end_recorded_at
             """,
             *map(list, zip(*new, strict=True)),
@@ -87,16 +118,17 @@ async def write_posts(
         )
     if ended:
         await connection.executemany(
-            "UPDATE post SET valid_to = $2, end_recorded_at = CASE WHEN $2::timestamptz IS NULL"
-            " THEN NULL ELSE $3::timestamptz END WHERE id = $1",
-            [(id, end, now) for id, end in ended],
+            "UPDATE post SET valid_to = $2, title = $4, end_recorded_at = CASE"
+            " WHEN valid_to IS NOT DISTINCT FROM $2::timestamptz THEN end_recorded_at"
+            " WHEN $2::timestamptz IS NULL THEN NULL ELSE $3::timestamptz END WHERE id = $1",
+            [(id, end, now, title) for id, end, title in ended],
         )
 
 
 async def lock_units(connection: Connection, codes: Collection[str]) -> dict[str, Unit]:
     """Units as they are now, locked."""
     rows = await connection.fetch(
-        "SELECT code, level, parent, name, name_mn, kind, party_group FROM unit"
+        "SELECT code, level, parent, name, name_mn, kind, party_group, go_live FROM unit"
         " WHERE code = ANY($1::text[]) ORDER BY code FOR UPDATE",
         list(codes),
     )
@@ -159,8 +191,9 @@ async def drop_people(connection: Connection, codes: Collection[str]) -> None:
 async def lock_posts(connection: Connection, ids: Collection[str]) -> dict[str, Row]:
     """Posts as they are now, locked; and whether the person has written since the post began."""
     rows = await connection.fetch(
-        "SELECT id::text, staff_code, valid_from, valid_to, EXISTS (SELECT FROM device d WHERE"
-        " d.staff_code = p.staff_code AND d.acked_seq > 0 AND d.last_seen >= p.valid_from) AS used"
+        "SELECT id::text, staff_code, valid_from, valid_to, title, EXISTS (SELECT FROM device d"
+        " WHERE d.staff_code = p.staff_code AND d.acked_seq > 0 AND d.last_seen >= p.valid_from)"
+        " AS used"
         " FROM post p WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE",
         list(ids),
     )

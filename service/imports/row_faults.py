@@ -3,7 +3,7 @@ wrong, and one that says what to do. Pure.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -112,8 +112,47 @@ KINDS: Mapping[str, Kind] = {
         Text("By its code the unit is of the level {level}."),
         Text("Correct the level or the code."),
     ),
-    "parent-other": Kind(
-        Text("By its code the unit lies under {parent}."), Text("Correct the parent or the code.")
+    "level-form": Kind(
+        Text("The identifier of a level has small letters, digits and underscores."),
+        Text("Correct the identifier, for example to: township."),
+    ),
+    "level-lowest": Kind(
+        Text("The lowest level, and no other, has the identifier grid."),
+        Text("List the levels from the top down, and call the last one grid."),
+    ),
+    "levels-in-use": Kind(
+        Text("Units of other levels are here already."),
+        Text("Take the sheet of levels out of the file, or import it into an empty database."),
+    ),
+    "code-long": Kind(
+        Text("The code has {count} digits, and at most {max} are possible."),
+        Text("Give the unit a shorter code."),
+    ),
+    "parent-of-top": Kind(
+        Text("A unit of the topmost level, {level}, lies under no other."),
+        Text("Leave the parent empty, or correct the level."),
+    ),
+    "parent-missing": Kind(
+        Text("A unit of the level {level} lies under another one, and none is named."),
+        Text("Write the code of the unit above it."),
+    ),
+    "parent-level": Kind(
+        Text("A {level} lies under a {wanted}, and {parent} is a {other}."),
+        Text("Correct the parent, the level or the code."),
+    ),
+    "parent-moved": Kind(
+        Text("The unit is known here, and lies under {parent}."),
+        Text(
+            "Correct the parent or leave it empty; to move the unit, use POST"
+            " /v1/units/{unit}/move, as a move needs a day to come."
+        ),
+    ),
+    "grid-code": Kind(
+        Text(
+            "A grid's code of more than 12 digits begins with the first {digits} digits of its"
+            " parent's code ({parent}), and this one does not."
+        ),
+        Text("Correct the code or the parent, or give the grid a code of at most 12 digits."),
     ),
     "parent-unknown": Kind(
         Text("The unit {parent}, under which it lies, is neither in the file nor known here."),
@@ -180,6 +219,23 @@ KINDS: Mapping[str, Kind] = {
         Text("The same household stands in row {first} already."),
         Text("Leave one of the two rows, or give each a number of its own."),
     ),
+    "household-elsewhere": Kind(
+        Text(
+            "The household lives in a grid outside the units for which you import ({units}), so"
+            " that you cannot move or change it."
+        ),
+        Text(
+            "Ask whoever administers a unit above both grids to import the row, or give another"
+            " household another number."
+        ),
+    ),
+    "household-state-unknown": Kind(
+        Text("There is no such state of households."), Text("Choose one of: {known}.")
+    ),
+    "state-merged": Kind(
+        Text("A file cannot say with which household this one was merged."),
+        Text("Merge the two in the app, or leave the cell empty."),
+    ),
     "member-unknown": Kind(
         Text("There is no person with this staff code, neither in the file nor here."),
         Text("Correct the staff code, or leave the cell empty."),
@@ -228,10 +284,13 @@ class Where(NamedTuple):
 
 
 class Faults(msgspec.Struct):
-    """All that was found: the first of them whole, of each kind how many, and which rows."""
+    """All that was found: the first of them whole, and of each kind how many. `heard`: is told
+    each, also those that are not listed.
+    """
 
     listed: list[Fault] = msgspec.field(default_factory=list)
     kinds: dict[str, int] = msgspec.field(default_factory=dict)
+    heard: Callable[[Fault], None] | None = None
 
     @property
     def count(self) -> int:
@@ -243,20 +302,23 @@ class Faults(msgspec.Struct):
     ) -> None:
         """Notes one. `column`: its header."""
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        if len(self.listed) >= MAX_LISTED and self.heard is None:
+            return
+        what, todo = KINDS[kind]
+        fault = Fault(
+            kind,
+            where.file,
+            where.sheet,
+            where.row,
+            column,
+            value,
+            stored(Text(what.id, **params)),
+            stored(Text(todo.id, **params)),
+        )
         if len(self.listed) < MAX_LISTED:
-            what, todo = KINDS[kind]
-            self.listed.append(
-                Fault(
-                    kind,
-                    where.file,
-                    where.sheet,
-                    where.row,
-                    column,
-                    value,
-                    stored(Text(what.id, **params)),
-                    stored(Text(todo.id, **params)),
-                )
-            )
+            self.listed.append(fault)
+        if self.heard is not None:
+            self.heard(fault)
 
     def wrong(self, where: Where, column: Column, value: str, wrong: Wrong) -> None:
         """Notes a value that is not taken."""

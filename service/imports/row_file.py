@@ -7,7 +7,7 @@ grow with the number of households and nothing personal is left on the disk.
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,20 @@ class Spool:
     """Rows by sheet and place."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = sqlite3.connect(folder / "rows.sqlite3", isolation_level=None)
+        # Used by one at a time, in whichever thread.
+        self._file = sqlite3.connect(
+            folder / "rows.sqlite3", isolation_level=None, check_same_thread=False
+        )
         self._file.execute("PRAGMA journal_mode = OFF")
         self._file.execute("PRAGMA synchronous = OFF")
         self._file.execute("PRAGMA cache_size = -8000")
         self._file.execute(
-            "CREATE TABLE row (seq INTEGER PRIMARY KEY, sheet TEXT NOT NULL, village TEXT NOT NULL,"
-            " grid TEXT NOT NULL, number BLOB, body BLOB NOT NULL)"
+            "CREATE TABLE row (seq INTEGER PRIMARY KEY, sheet TEXT NOT NULL, grid TEXT NOT NULL,"
+            " number BLOB, body BLOB NOT NULL)"
+        )
+        self._file.execute(
+            "CREATE TABLE place (village TEXT NOT NULL, grid TEXT NOT NULL,"
+            " PRIMARY KEY (village, grid)) WITHOUT ROWID"
         )
         self._cipher = AESGCM(os.urandom(32))
         self._encode = msgspec.json.Encoder().encode
@@ -59,28 +66,26 @@ class Spool:
         """Lets the file go."""
         self._file.close()
 
-    def add(
-        self, sheet: str, row: Row, village: str = "", grid: str = "", number: bytes | None = None
-    ) -> None:
+    def add(self, sheet: str, row: Row, grid: str = "", number: bytes | None = None) -> None:
         """Adds a row. `number`: a digest of what must be unique in all files."""
         self._seq += 1
         nonce = self._seq.to_bytes(12, "big")
         body = self._cipher.encrypt(nonce, self._encode(row), None)
-        self._waiting.append((self._seq, sheet, village, grid, number, body))
+        self._waiting.append((self._seq, sheet, grid, number, body))
         if len(self._waiting) >= _AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
             self._file.execute("BEGIN")
-            self._file.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?)", self._waiting)
+            self._file.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?)", self._waiting)
             self._file.execute("COMMIT")
             self._waiting = []
 
     def finish(self) -> None:
         """All rows are there."""
         self._flush()
-        self._file.execute("CREATE INDEX place ON row (sheet, village, grid, seq)")
+        self._file.execute("CREATE INDEX by_grid ON row (sheet, grid, seq)")
         self._file.execute("CREATE INDEX number ON row (number) WHERE number IS NOT NULL")
 
     def count(self, sheet: str) -> int:
@@ -90,10 +95,19 @@ class Spool:
         ).fetchone()
         return int(count)
 
+    def put_into_villages(self, sheet: str, village_of: Callable[[str], str]) -> None:
+        """Says in which village each grid of a sheet's rows lies."""
+        grids = self._file.execute("SELECT DISTINCT grid FROM row WHERE sheet = ?", (sheet,))
+        self._file.executemany(
+            "INSERT OR REPLACE INTO place VALUES (?, ?)",
+            [(village_of(grid), grid) for (grid,) in grids.fetchall()],
+        )
+
     def villages(self, sheet: str) -> list[tuple[str, int]]:
-        """The villages of a sheet's rows, in order, each with how many."""
+        """The villages of a sheet's rows, in order, each with how many; once they were told."""
         return self._file.execute(
-            "SELECT village, count(*) FROM row WHERE sheet = ? GROUP BY village ORDER BY village",
+            "SELECT village, count(*) FROM place CROSS JOIN row USING (grid) WHERE sheet = ?"
+            " GROUP BY village ORDER BY village",
             (sheet,),
         ).fetchall()
 
@@ -107,7 +121,9 @@ class Spool:
             )
         else:
             found = self._file.execute(
-                "SELECT seq, body FROM row WHERE sheet = ? AND village = ? ORDER BY grid, seq",
+                # In this order of tables, as `CROSS` says: else every row would be gone through.
+                "SELECT seq, body FROM place p CROSS JOIN row r ON r.sheet = ? AND r.grid = p.grid"
+                " WHERE p.village = ? ORDER BY p.grid, seq",
                 (sheet, village),
             )
         for seq, body in found:

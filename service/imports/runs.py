@@ -8,27 +8,31 @@ in its effects, so that nothing which somebody has edited since is overwritten w
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from time import monotonic
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from service.audit.audit_log import record
 from service.identity.rights import PostHeld
+from service.identity.staff_codes import keys_of
 from service.imports import household_checking, keys, known_queries, queries, sheet_check
 from service.imports.applying import apply
 from service.imports.encryption_places import body_place
 from service.imports.household_checking import Known, Village
 from service.imports.intake import Intake
+from service.imports.keys import Key
+from service.imports.pace import Pace
 from service.imports.plan import Plan
 from service.imports.report import Report, State, load
-from service.imports.row_faults import Faults
+from service.imports.row_faults import Fault, Faults
 from service.imports.row_file import Row, Spool
 from service.imports.sheet_check import World
 from service.imports.sheet_files import read_file
 from service.imports.undoing import undo
 from service.imports.units import Scheme, covered
-from service.kit.database import Connection, Database, retry_on_conflict
+from service.kit.database import Connection, Database
 from service.kit.encrypted_values import cadre_phone
 from service.kit.encryption import KeyMissing
 from service.kit.encryption_queries import cipher_of
@@ -37,18 +41,18 @@ from service.kit.settings import Settings
 from service.organisation.trees import current_tree
 from service.records.queries import load as load_records
 from service.runtime.leftovers import own_folder
-from service.runtime.yielding import let_others_run
 from service.writes.server_writes import write_as_server
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import local_day
 from sync_protocol.records import HOUSEHOLD
 
 log = logging.getLogger("gridloop")
-T = TypeVar("T")
 
 _PART_BYTES = 1024 * 1024
 _TOLD_EVERY_S = 1.0
 Progress = Callable[[str, int, int], None]
+OnFault = Callable[[Fault], None]
+Rows = Sequence[tuple[int, Row]]
 
 
 DRY_RUN, SKIP_BAD, END_MISSING = "dry_run", "skip_bad", "end_missing"
@@ -81,6 +85,17 @@ async def ask(
             await queries.add_part(connection, id, number, part, name, body)
 
 
+def _by_place(known: Mapping[str, Known], villages: Iterable[str]) -> dict[str, dict[bytes, str]]:
+    """The households of each village by head and address."""
+    found: dict[str, dict[bytes, str]] = {code: {} for code in villages}
+    for household in known.values():
+        if not household.deleted and household.village in found:
+            head, address = household.fields.get("head_name"), household.fields.get("address")
+            key = keys.of_place(household.village, str(head or ""), address)
+            found[household.village].setdefault(key.digest, household.id)
+    return found
+
+
 class Run:
     """An import that this process carries out."""
 
@@ -92,13 +107,14 @@ class Run:
         now: Callable[[], datetime],
         progress: Progress = lambda what, done, total: None,
         gently: bool = False,
+        on_fault: OnFault | None = None,
     ) -> None:
         self.database = database
         self.settings = settings
         self.id = id
         self.now = now
-        self.gently = gently
-        self.scheme = Scheme.of(settings.code_lengths)
+        self.pace = Pace(gently)
+        self.on_fault = on_fault
         self._progress = progress
         self._told_at = 0.0
         self.asked_by = ""
@@ -145,14 +161,15 @@ class Run:
     async def _import_from(self, spool: Spool, state: State) -> None:
         if state is State.WAITING:
             await self._set_state(State.CHECKING)
-        faults = Faults()
-        intake = Intake(spool, self.scheme, faults, self.settings.import_max_rows)
+        faults = Faults(heard=self.on_fault)
+        intake = Intake(spool, faults, self.settings.import_max_rows)
         await self._take_in(intake)
         # Of what a process has begun to apply the report is there already.
         begun = state is State.APPLYING
         world = await self._world(intake)
-        plan = Plan(world, spool, faults)
-        plan.check_small()
+        # In a thread, as each takes long with many rows.
+        plan = await asyncio.to_thread(Plan, world, spool, faults)
+        await asyncio.to_thread(plan.check_small)
         if not begun:
             await self._check_households(plan)
             self._tell(plan, intake)
@@ -174,8 +191,8 @@ class Run:
         for row in found:
             content = await self._content(row["number"])
             await self.tell("reading", row["number"], len(found))
-            await intake.take(row["name"], read_file(content))
-        intake.finish()
+            await intake.take(row["name"], read_file(content), self.pace)
+        await asyncio.to_thread(intake.finish)
 
     async def _content(self, number: int) -> bytes:
         async with self.database.reading() as connection:
@@ -194,20 +211,24 @@ class Run:
     async def _world(self, intake: Intake) -> World:
         async with self.database.transaction() as connection:
             cipher = await cipher_of(connection, self.settings)
-            units = await known_queries.all_units(connection)
-            rows = await known_queries.people(connection, intake.named)
-            ending = END_MISSING in self.options
-            now = self.now()
-            tree = await current_tree(connection)
-            ranges = tree.several(self.units, local_day(now)) if ending else ()
-            posts = await known_queries.posts(connection, intake.named, ranges)
+            now, ending = self.now(), END_MISSING in self.options
+            tree, today = await current_tree(connection), local_day(self.now())
+            units = {
+                code: unit._replace(parent=tree.parent(code, today))
+                for code, unit in (await known_queries.all_units(connection)).items()
+            }
+            names = await keys_of(connection, [*intake.named])
+            named = {*names.values()}
+            rows = await known_queries.people(connection, named)
+            ranges = tree.several(self.units, today) if ending else ()
+            posts = await known_queries.posts(connection, named, ranges)
             apps = await known_queries.apps(connection)
         people = {}
         for row in rows:
             code = row["staff_code"]
             of_this = posts.get(code, [])
             present = [post for post in of_this if post.is_open(now)] or of_this
-            inside = all(covered(self.units, post.unit, tree, local_day(now)) for post in present)
+            inside = all(covered(self.units, post.unit, tree, today) for post in present)
             people[code] = sheet_check.Person(
                 row["name"],
                 str(cadre_phone(cipher, row)),
@@ -215,54 +236,77 @@ class Run:
                 inside,
                 row["erased"],
             )
-        ending = ending and not intake.lost_rows
-        skip = SKIP_BAD in self.options
+        lengths = self.settings.code_lengths
         return World(
-            self.scheme, self.units, now, units, people, posts, apps, ending, skip, tree=tree
+            Scheme.of_tree(lengths, tree),
+            self.units,
+            now,
+            units,
+            people,
+            posts,
+            apps,
+            ending and not intake.lost_rows,
+            SKIP_BAD in self.options,
+            tree=tree,
+            names=names,
+            code_lengths=lengths,
         )
 
-    async def village(
-        self, connection: Connection, code: str, rows: Sequence[tuple[int, Row]]
-    ) -> Village:
-        """What is known of the households of a village, and of those that its rows name."""
+    async def villages(
+        self, connection: Connection, world: World, rows: Mapping[str, Rows]
+    ) -> dict[str, Village]:
+        """What is known of the households of villages, and of those that their rows name: the
+        villages by code, from their rows by code.
+        """
         cipher = await cipher_of(connection, self.settings)
         ring = cipher.keyring
+        own: dict[str, dict[int, list[Key]]] = {}
         digests: dict[bytes, bytes] = {}
         scopes: list[str] = []
         indexes: list[bytes] = []
-        for _, row in rows:
-            if row.bad:
-                continue
-            for key in household_checking.keys_of(row, code):
+        for code, some in rows.items():
+            own[code] = {
+                seq: household_checking.keys_of(row, code)
+                for seq, row in some
+                if "head_name" in row.values
+            }
+            for key in chain.from_iterable(own[code].values()):
                 for index in keys.indexes(ring, key):
                     scopes.append(key.scope)
                     indexes.append(index)
                     digests[index] = key.digest
         found = await known_queries.by_indexes(connection, scopes, indexes) if indexes else []
         by_digest = {digests[index]: household for index, household in found}
-        ids: set[str] = set()
-        if code:
-            subtree = (await current_tree(connection)).subtree(code, local_day(self.now()))
-            ids = {*by_digest.values(), *await known_queries.living_in(connection, subtree)}
+        ranges = (await current_tree(connection)).several(filter(None, rows), local_day(self.now()))
+        ids = {*by_digest.values(), *await known_queries.living_in(connection, ranges)}
         stored = await load_records(connection, HOUSEHOLD, ids, cipher) if ids else {}
         known = {
-            id: Known(id, s.record.grid, s.record.last.rev, s.record.fields, s.record.deleted)
+            id: Known(
+                id,
+                s.record.grid,
+                s.record.last.rev,
+                s.record.fields,
+                s.record.deleted,
+                world.parent(s.record.grid) or "",
+            )
             for id, s in stored.items()
         }
         numbered = await known_queries.numbered(connection, ids) if ids else set()
-        return Village(code, known, by_digest, numbered)
+        return {
+            code: Village(code, known, by_digest, numbered, own[code], place)
+            for code, place in _by_place(known, rows).items()
+        }
 
     # ---------------------------------------------------------------------------------- checking
 
     async def _check_households(self, plan: Plan) -> None:
         done, total = 0, plan.spool.count("households")
-        for code, count in plan.spool.villages("households"):
-            rows = [*plan.spool.rows("households", code)]
+        for rows in plan.groups(self.pace.compared):
             async with self.database.reading() as connection:
-                village = await self.village(connection, code, rows)
-            plan.note(plan.households.village(rows, village))
-            done += count
-            await let_others_run(count + 201)
+                villages = await self.villages(connection, plan.world, rows)
+            for code, some in rows.items():
+                plan.note(await plan.households.village(some, villages[code], self.pace))
+                done += len(some)
             await self.tell("checking", done, total)
 
     def _tell(self, plan: Plan, intake: Intake) -> None:
@@ -271,34 +315,26 @@ class Run:
             told=intake.told,
             faults=plan.faults.listed,
             kinds=dict(plan.faults.most()),
-            items=plan.items,
+            items=plan.examples.items,
         )
 
     async def write(
         self, connection: Connection, mutations: Sequence[Mutation], now: datetime
     ) -> list[Verdict]:
-        """Writes mutations as who asked for the import, by the right to administer its units."""
+        """Writes mutations as who asked for the import, by the right to administer its units, and
+        no other.
+        """
         if not mutations:
             return []
-        grids = {mutation.grid for mutation in mutations}
-        tree, today = await current_tree(connection), local_day(now)
-        unit = next(
-            (one for one in self.units if all(covered([one], grid, tree, today) for grid in grids)),
-            "",
+        tree = await current_tree(connection)
+        post, *also = (
+            PostHeld("admin", unit, now - timedelta(days=1), None, tree=tree) for unit in self.units
         )
-        post = PostHeld("admin", unit, now - timedelta(days=1), None, tree=tree)
-        return await write_as_server(connection, self.settings, self.asked_by, post, mutations, now)
+        return await write_as_server(
+            connection, self.settings, self.asked_by, post, mutations, now, also=also
+        )
 
     # ------------------------------------------------------------------------------------ the rest
-
-    async def paced(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Does a transaction, and then leaves the database to others for as long as it took, where
-        phones are served.
-        """
-        began = monotonic()
-        done = await retry_on_conflict(work)
-        await asyncio.sleep((monotonic() - began) * (1 if self.gently else 0))
-        return done
 
     async def tell(self, stage: str, done: int, total: int) -> None:
         """Says how far it has come: at once to who watches, now and then in the database."""

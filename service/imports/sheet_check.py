@@ -2,7 +2,7 @@
 faults are noted. Pure.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import msgspec
 from service.imports.columns import SHEETS, Column
 from service.imports.row_faults import Faults, Where, masked
 from service.imports.row_file import Row
-from service.imports.units import Scheme, Unit, covered
+from service.imports.units import DEEPEST, Scheme, Unit, covered
 from service.organisation.tree import BY_CODES, Tree
 from sync_protocol.periods import local_day
 
@@ -34,8 +34,8 @@ class SheetCounts(msgspec.Struct):
 
 
 class Change(NamedTuple):
-    """What an import does to a unit, a person or a post: `before` and `after` by field; `where` it
-    stands in the file.
+    """What an import does to a unit, a person, a post or the levels: `before` and `after` by field;
+    `where` it stands in the file; `named`: what people call it, where that is not its key.
     """
 
     what: str
@@ -43,6 +43,7 @@ class Change(NamedTuple):
     where: Where
     before: Mapping[str, Any]
     after: Mapping[str, Any]
+    named: str = ""
 
 
 class Person(NamedTuple):
@@ -66,6 +67,7 @@ class Post(NamedTuple):
     unit: str
     valid_from: datetime
     valid_to: datetime | None
+    title: str | None = None
 
     def is_open(self, moment: datetime) -> bool:
         """Whether it is held at a moment or later."""
@@ -75,9 +77,10 @@ class Post(NamedTuple):
 class World(msgspec.Struct):
     """What is known here of all that the rows name, with what the file adds as it is checked.
 
-    `doubtful`: units and people of the file whose own rows are wrong: what names them waits for
-    those, and is no fault of its own. `scope`: the units for which the import may write; `today`:
-    the day for posts without one; `tree`: what lies under what.
+    `units`: with their parents of today. `doubtful`: units and people of the file whose own rows
+    are wrong: what names them waits for those, and is no fault of its own. `scope`: the units for
+    which the import may write; `today`: the day for posts without one; `tree`: what lies under
+    what; `names`: the staff codes by which records name people, by those that people have now.
     """
 
     scheme: Scheme
@@ -91,6 +94,8 @@ class World(msgspec.Struct):
     skip_bad: bool = False
     doubtful: set[tuple[str, str]] = set()
     tree: Tree = BY_CODES
+    names: Mapping[str, str] = {}
+    code_lengths: Sequence[int] = ()
 
     @property
     def today(self) -> date:
@@ -102,9 +107,38 @@ class World(msgspec.Struct):
         unit = self.tree.units.get(code)
         return unit.closed if unit and unit.closed and unit.closed <= self.today else None
 
+    def parent(self, code: str) -> str | None:
+        """The unit right above one; of a code that nobody knows, by its digits."""
+        unit = self.units.get(code)
+        return self.tree.parent(code, self.today) if unit is None else unit.parent
+
+    def above(self, code: str) -> list[str]:
+        """The units above one, from right above it to the topmost."""
+        found: list[str] = []
+        parent = self.parent(code)
+        while parent is not None and len(found) < DEEPEST:
+            found.append(parent)
+            parent = self.parent(parent)
+        return found
+
+    def lies_under(self, code: str, tops: Collection[str]) -> bool:
+        """Whether a unit is one of these, or lies under one."""
+        if "" in tops:
+            return True
+        for _ in range(DEEPEST):
+            if code in tops:
+                return True
+            unit = self.units.get(code)
+            if unit is None:
+                return covered(tops, code, self.tree, self.today)
+            if unit.parent is None:
+                return False
+            code = unit.parent
+        return False
+
     def covers(self, code: str) -> bool:
         """Whether the import may write in a unit."""
-        return covered(self.scope, code, self.tree, self.today)
+        return self.lies_under(code, self.scope)
 
     def scope_text(self) -> str:
         """The units of the import, for people."""
@@ -135,6 +169,13 @@ class SheetCheck:
             given = row.values.get(column)
             value = "" if given is None else masked(self.columns[column], str(given))
         self.faults.add(where_of(row), kind, header, value, **params)
+
+    def name_by_keys(self, row: Row, *columns: str) -> None:
+        """Puts for staff codes that people got later those by which records name them."""
+        for name in columns:
+            code = row.values.get(name)
+            if code:
+                row.values[name] = self.world.names.get(code, code)
 
     def waits(self, row: Row, *names: tuple[str, str]) -> None:
         """Notes that a row cannot be taken if one that it names is wrong itself. Where nothing is

@@ -237,6 +237,7 @@ def _read_alone() -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
+    os.nice(10)  # whoever is served meanwhile comes first
     out = sys.stdout.buffer
     content = sys.stdin.buffer.read()
     parts: list[Part] = []

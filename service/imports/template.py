@@ -11,7 +11,7 @@ from typing import Any, Literal
 import xlsxwriter
 
 from service.imports.cells import words_of
-from service.imports.columns import SHEETS, Column, Sheet
+from service.imports.columns import IN_WORKBOOKS, NOTES, Column, Sheet
 from sync_protocol.vocabulary import LEVELS, Label
 
 Language = Literal["zh", "en"]
@@ -39,6 +39,13 @@ _NOTES = (
     Label(
         "单位编码：市4位、旗县区6位、苏木乡镇9位、嘎查村12位，网格再加3位。",
         "Codes of units: city 4 digits, banner 6, township 9, village 12, and 3 more for a grid.",
+    ),
+    Label(
+        "“级别”表只在级别与上述不同的地方填写，而且要在导入任何单位之前。",
+        (
+            "The sheet of levels is only for places with other levels than these, and only before"
+            " any unit is there."
+        ),
     ),
     Label(
         "有“户编号”的户以编号认；没有的以本村内的户主和住址认。再次导入同一文件不会重复。",
@@ -79,7 +86,7 @@ class Book:
 
     def notes(self) -> None:
         """The sheet that says how the others are filled in."""
-        sheet = self._book.add_worksheet(self.say(Label("填写说明", "Notes")))
+        sheet = self._book.add_worksheet(self.say(NOTES))
         sheet.set_column(0, 0, 100)
         for row, note in enumerate(_NOTES):
             sheet.write_string(row, 0, self.say(note), self._bold if row == 0 else None)
@@ -120,7 +127,8 @@ class Book:
                     "validate": "list",
                     "source": words,
                     "ignore_blank": True,
-                    "show_error": column.choices != "tag",
+                    # Another city's levels are called otherwise.
+                    "show_error": column.choices not in ("tag", "level"),
                 },
             )
 
@@ -148,7 +156,7 @@ class Book:
 def write_template(path: Path, language: Language) -> None:
     """Writes an empty workbook with examples."""
     book = Book(path, language)
-    for sheet in SHEETS.values():
+    for sheet in IN_WORKBOOKS:
         book.begin(sheet)
         book.write(sheet.examples[language], example=True)
     book.notes()

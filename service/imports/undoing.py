@@ -13,7 +13,8 @@ import msgspec
 
 from service.imports import known_queries, queries, roster_queries, sheet_check
 from service.imports.encryption_places import effect_place
-from service.imports.report import MAX_ITEMS, Left, State
+from service.imports.report import MAX_LEFT, Left, State
+from service.imports.units import DEEPEST, Unit
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import cadre_phone
 from service.kit.encryption_queries import cipher_of
@@ -27,7 +28,6 @@ from sync_protocol.texts import Text, stored
 if TYPE_CHECKING:
     from service.imports.runs import Run
 
-_AT_ONCE = 250
 EDITED = Text("Somebody has edited it since.")
 IN_USE = Text("Visits, problems or other records belong to it since.")
 WORKED = Text("The person has worked with it since.")
@@ -52,7 +52,7 @@ async def undo(run: "Run") -> None:
                 kind: str = kind, step: _Step = step, after: tuple[str, str] = after
             ) -> tuple[int, tuple[str, str] | None]:
                 async with run.database.transaction() as connection:
-                    rows = await queries.effects(connection, run.id, kind, after, _AT_ONCE)
+                    rows = await queries.effects(connection, run.id, kind, after, run.pace.together)
                     if not rows:
                         return 0, None
                     cipher = await cipher_of(connection, run.settings)
@@ -63,14 +63,14 @@ async def undo(run: "Run") -> None:
                     )
                     return len(rows), (rows[-1]["grid"], rows[-1]["key"])
 
-            count, place = await run.paced(one)
+            count, place = await run.pace.transaction(one)
             if place is None:
                 break
             after = place
             done += count
             await run.tell("undoing", done, total)
     async with run.database.reading() as connection:
-        rows = await queries.left(connection, run.id, MAX_ITEMS)
+        rows = await queries.left(connection, run.id, MAX_LEFT)
     run.report.left = [
         Left(row["kind"], row["key"], row["grid"], row["left_because"]) for row in rows
     ]
@@ -163,17 +163,21 @@ async def _posts(
             left[id] = GONE
         elif values is None:
             left[id] = UNREADABLE
-        elif now["valid_to"] != _moment(values["after"].get("valid_to")):
+        elif now["valid_to"] != _moment(values["after"].get("valid_to")) or (
+            now["title"] != values["after"].get("title", now["title"])
+        ):
             left[id] = EDITED
         elif row["what"] != sheet_check.NEW:
-            ended.append((id, _moment(values["before"].get("valid_to"))))
+            before = values["before"]
+            end = _moment(before.get("valid_to"))
+            ended.append((id, end, before.get("title", now["title"])))
         elif now["used"]:
             left[id] = WORKED
         else:
             gone.append(id)
     await roster_queries.drop_posts(connection, gone)
     await roster_queries.write_posts(connection, [], ended, run.now())
-    return [*gone, *(id for id, _ in ended)], left
+    return [*gone, *(id for id, *_ in ended)], left
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -245,8 +249,9 @@ async def _units(
             made.append(code)
     gone: list[str] = []
     # Those at the bottom first, so that nothing lies under a unit any more when its turn comes.
-    for size in sorted({len(code) for code in made}, reverse=True):
-        some = [code for code in made if len(code) == size]
+    depths = {code: _depth(code, there) for code in made}
+    for depth in sorted({*depths.values()}, reverse=True):
+        some = [code for code in made if depths[code] == depth]
         in_use = await roster_queries.units_in_use(connection, some)
         left |= dict.fromkeys(in_use, IN_USE)
         await roster_queries.drop_units(connection, [code for code in some if code not in in_use])
@@ -255,10 +260,36 @@ async def _units(
     return [*gone, *(change.key for change in back)], left
 
 
+def _depth(code: str, units: Mapping[str, Unit]) -> int:
+    """How many of these units lie above one of them."""
+    depth, parent = 0, units[code].parent
+    while parent is not None and parent in units and depth < DEEPEST:
+        depth, parent = depth + 1, units[parent].parent
+    return depth
+
+
+async def _levels(
+    run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
+) -> _Outcome:
+    [row] = rows
+    values = _values(run, cipher, row)
+    if values is None:
+        return [], {row["key"]: UNREADABLE}
+    before, after = values["before"]["levels"], values["after"]["levels"]
+    if await roster_queries.levels(connection) != after:
+        return [], {row["key"]: EDITED}
+    others = {level["slug"] for level in before} != {level["slug"] for level in after}
+    if others and await roster_queries.has_units(connection):
+        return [], {row["key"]: IN_USE}
+    await roster_queries.write_levels(connection, before)
+    return [row["key"]], {}
+
+
 _NOWHERE: Any = ("", "", 0)
 _STEPS: Sequence[tuple[str, _Step]] = (
     ("household", _households),
     ("post", _posts),
     ("person", _people),
     ("unit", _units),
+    ("levels", _levels),
 )

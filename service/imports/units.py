@@ -1,11 +1,12 @@
 """What an import needs to know of levels, codes and roles.
 
-The units of a file have five levels: a unit's level follows from the length of its code, and its
-parent's code is the beginning of its own. What lies under what in the database on a day says its
-tree, see `organisation.tree`; `spans_of` and `covered` ask it.
+Levels are those of the table `level`. Where the settings give each a length of codes, a unit's
+level and parent follow from its code unless its row says otherwise; else its parent is the unit
+with the longest code that its own goes on from, and its level the one below that of its parent.
+What lies under what in the database on a day says its tree, see `organisation.tree`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from service.organisation.tree import ALWAYS, BY_CODES, Tree
 from sync_protocol.texts import Word
 from sync_protocol.vocabulary import LEVELS, Label
 
+# More levels than any tree has: where a circle of parents ends.
+DEEPEST = 64
 # The level at which each role is held; a role that is not here is held anywhere.
 _HELD_AT: Mapping[str, str] = {"grid_worker": "grid"}
 _NOT_AT: Mapping[str, tuple[str, str]] = {
@@ -24,7 +27,7 @@ _NOT_AT: Mapping[str, tuple[str, str]] = {
 
 
 class Unit(NamedTuple):
-    """A unit as it is known, or stands in a file."""
+    """A unit as it is known, or stands in a file. `go_live`: a day, `2026-12-01`."""
 
     code: str
     level: str
@@ -33,46 +36,57 @@ class Unit(NamedTuple):
     name_mn: str | None = None
     kind: str = ""
     party_group: str = "none"
+    go_live: str | None = None
 
 
 class Scheme(NamedTuple):
-    """Levels from the top down, each with its name and how many digits its codes have."""
+    """Levels from the top down, each with its name; and how many digits the codes of each have,
+    where that is said.
+    """
 
     labels: Mapping[str, Label]
     lengths: Mapping[str, int]
 
     @classmethod
     def of(cls, lengths: Sequence[int], labels: Mapping[str, Label] = LEVELS) -> "Scheme":
-        """The scheme by the lengths of codes, in the order of levels."""
-        return cls(labels, dict(zip(labels, lengths, strict=True)))
+        """The scheme by the lengths of codes, in the order of levels; lengths for another number of
+        levels say nothing.
+        """
+        fits = len(lengths) == len(labels)
+        return cls(labels, dict(zip(labels, lengths, strict=True)) if fits else {})
 
-    @property
-    def top(self) -> str:
-        """The level of the whole."""
-        return next(iter(self.labels))
+    @classmethod
+    def of_tree(cls, lengths: Sequence[int], tree: Tree) -> "Scheme":
+        """The scheme of the levels that a tree has."""
+        levels = tree.levels.values()
+        return cls.of(lengths, {one.slug: Label(one.name_zh, one.name_en) for one in levels})
 
     @property
     def grid(self) -> str:
         """The level of what one worker looks after; households belong to units of it."""
         return [*self.labels][-1]
 
-    @property
-    def village(self) -> str:
-        """The level within which a household is known by head and address: the one above grids."""
-        return [*self.labels][-2]
-
     def level_of(self, code: str) -> str | None:
         """The level that a code's length tells."""
         return next((name for name, count in self.lengths.items() if count == len(code)), None)
 
-    def parent_of(self, code: str) -> str | None:
-        """The code of the unit under which a code lies; None for the whole."""
-        shorter = [count for count in self.lengths.values() if count < len(code)]
-        return code[: max(shorter)] if shorter else None
+    def above(self, level: str) -> str | None:
+        """The level right above one; None for the topmost."""
+        place = self.order(level)
+        return [*self.labels][place - 1] if place else None
 
-    def village_of(self, grid: str) -> str:
-        """The village of a grid."""
-        return grid[: self.lengths[self.village]]
+    def below(self, level: str) -> str | None:
+        """The level right below one; None for grids."""
+        return next((name for name in self.labels if self.order(name) > self.order(level)), None)
+
+    def parent_by_code(self, code: str, units: Container[str]) -> str | None:
+        """The unit under which a code lies by its digits; None for the topmost. Without lengths it
+        is the known unit with the longest code that it goes on from.
+        """
+        if self.lengths:
+            shorter = [count for count in self.lengths.values() if count < len(code)]
+            return code[: max(shorter)] if shorter else None
+        return next((code[:n] for n in range(len(code) - 1, 0, -1) if code[:n] in units), None)
 
     def label(self, level: str) -> Word:
         """The name of a level, as sentences have it."""
@@ -102,11 +116,12 @@ def level_wanted(role: str, level: str, scheme: Scheme) -> str | None:
     wanted = _HELD_AT.get(role)
     if wanted == "grid" and level != scheme.grid:
         return scheme.grid
-    if role in _NOT_AT and level not in _NOT_AT[role] and scheme.labels is LEVELS:
-        return scheme.village
+    if role in _NOT_AT and level not in _NOT_AT[role] and "village" in scheme.labels:
+        return "village"
     return None
 
 
 def unit_of(row: Any) -> Unit:
     """A unit from a row of the database."""
-    return Unit(*(row[name] for name in Unit._fields))
+    values = {name: row[name] for name in Unit._fields}
+    return Unit(**values | {"go_live": row["go_live"] and row["go_live"].isoformat()})

@@ -120,8 +120,10 @@ class Settings(BaseSettings):
     )
     unit_code_lengths: str = Field(
         "4,6,9,12,15",
-        pattern=r"^\d{1,2}(,\d{1,2}){4}$",
-        description="Digits of the codes of city, banner, township, village and grid, for imports.",
+        pattern=r"^(\d{1,2}(,\d{1,2})*)?$",
+        description="Digits of the codes of each level, from the topmost down: imports tell by them"
+        " the level of a unit, and under which it lies. Empty, or of another number of levels than"
+        " there are: the sheet of units says both.",
     )
     import_max_bytes: int = Field(
         32 * 1024 * 1024,
@@ -350,7 +352,7 @@ class Settings(BaseSettings):
     @property
     def code_lengths(self) -> list[int]:
         """The digits of the codes of each level, from the top down."""
-        return [int(text) for text in self.unit_code_lengths.split(",")]
+        return [int(text) for text in self.unit_code_lengths.split(",") if text]
 
     @cached_property
     def keyring(self) -> Keyring:

@@ -15,13 +15,13 @@ from service.kit.database import Connection, Row
 from service.kit.errors import HELD, INVALID, NOT_FOUND, NOT_NOW, Problem
 from service.kit.settings import Settings
 from service.organisation import change_queries as queries
+from service.organisation.grid_codes import are_official, village_digits_needed
 from service.organisation.tree import LevelFacts, Tree
 from service.organisation.trees import read_tree
 from service.writes.server_writes import write_as_server
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import midnight
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import CODE_LENGTH
 
 _LONGEST = 15
 _NUMBER = 3  # digits of a grid within its village
@@ -142,12 +142,19 @@ class Changes:
                     others=taken,
                 ),
             )
-        # The tallies of a village are kept under the first twelve digits of its grids.
-        village = CODE_LENGTH["village"]
-        if level.slug == "grid" and len(code) > village and code[:village] != parent:
+        official = are_official(self._settings.code_lengths, len(self._tree.levels))
+        digits = village_digits_needed(code, parent, official) if level.slug == "grid" else None
+        if digits is not None:
             raise Problem(
                 INVALID,
-                Text("The code of a grid of {unit} begins with {unit}.", unit=parent),
+                Text(
+                    "A grid's code of more than 12 digits begins with the first {digits} digits of"
+                    " its parent's code ({parent}), and {code} does not; give another code, or one"
+                    " of at most 12 digits.",
+                    digits=digits,
+                    parent=parent,
+                    code=code,
+                ),
             )
 
     async def rename(self, code: str, values: Mapping[str, Any]) -> None:

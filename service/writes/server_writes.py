@@ -35,9 +35,10 @@ async def write_as_server(
     mutations: Sequence[Mutation],
     now: datetime,
     override: bool = False,
+    also: Sequence[PostHeld] = (),
 ) -> list[Verdict]:
-    """Numbers, stamps and applies mutations as `name`, who holds that post; in the caller's
-    transaction. `override`: see `Edit`.
+    """Numbers, stamps and applies mutations as `name`, who holds that post, and `also` others; in
+    the caller's transaction. `override`: see `Edit`.
     """
     if not mutations:
         return []
@@ -47,7 +48,7 @@ async def write_as_server(
     assert state is not None
     for seq, mutation in enumerate(mutations, state["acked_seq"] + 1):
         mutation.seq, mutation.stamp = seq, clock.make_stamp(to_ms(now))
-    author = Author(device, name, [post], last_stamp=f"{state['last_stamp']:016x}")
+    author = Author(device, name, [post, *also], last_stamp=f"{state['last_stamp']:016x}")
     items = prepare(author, parse_all(mutations), now)
     for item in items:
         item.override = override

@@ -1,7 +1,9 @@
 """`gridloop roster …`, `account slips` and what `serve --demo` finds, as an operator sees them."""
 
+import csv
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from typing import Any
 import asyncpg
 import httpx
 import openpyxl
+import pypdfium2  # type: ignore[import-untyped]
 import pytest
 from typer.testing import Result
 
@@ -21,7 +24,7 @@ from service.runtime.postgres import as_role
 from simulator.throwaway import ROLES
 from tests.commands import run_command
 from tests.conftest import cloned
-from tests.imports.books import HOUSEHOLDS, book, small
+from tests.imports.books import GRID, HOUSEHOLDS, book, small
 
 Gridloop = Callable[..., Awaitable[Result]]
 
@@ -58,7 +61,7 @@ async def test_the_template_is_read_and_its_examples_are_passed_over(
     made = await run("roster", "template", str(file), "--lang", lang)
     assert made.exit_code == 0, made.output
     found = openpyxl.load_workbook(file)
-    assert len(found.worksheets) == 5
+    assert len(found.worksheets) == 6
     assert found.worksheets[2].data_validations.dataValidation
     done = await run("roster", "import", str(file))
     assert done.exit_code == 0, done.output
@@ -109,9 +112,70 @@ async def test_slips_let_people_choose_their_first_password(empty: Any, tmp_path
     assert slips.keys() == {"A1", "S1", "W1", "W2"}
     assert await count(url, "one_time_code") == 4
     assert not any(code in made.output for code in slips.values())
+    assert {row[0] for row in rows[1::3]} >= {"某旗 某镇 某村", "某旗 某镇 某村 第1网格", "某市"}
     again = await run("account", "slips", str(file), "--unit", "159921100201001")
-    assert "1 slips" in again.output
-    assert (await run("account", "slips", str(tmp_path / "slips.doc"))).exit_code == 1
+    assert "so many: 1." in again.output
+    for arguments, code in (
+        ([str(tmp_path / "slips.doc")], 2),
+        ([str(file), "--unit", "159921999"], 1),
+        ([str(tmp_path / "slips.pdf"), "--font", str(tmp_path / "roster.xlsx")], 2),
+    ):
+        refused = await run("account", "slips", *arguments)
+        assert refused.exit_code == code, refused.output
+    assert await count(url, "one_time_code") == 4
+
+
+async def test_slips_are_pages_to_cut_with_the_codes_by_which_people_get_in(
+    empty: Any, tmp_path: Path
+) -> None:
+    run, url = empty
+    (tmp_path / "roster.xlsx").write_bytes(book(small()))
+    assert (await run("roster", "import", str(tmp_path / "roster.xlsx"))).exit_code == 0
+    file = tmp_path / "slips.pdf"
+    made = await run("account", "slips", str(file))
+    assert made.exit_code == 0, made.output
+    assert file.stat().st_mode & 0o077 == 0
+    pages = pypdfium2.PdfDocument(file)
+    assert len(pages) == 1
+    assert [round(size) for size in pages[0].get_size()] == [595, 842]
+    text = pages[0].get_textpage().get_text_range()
+    for part in ("王建国", "李秀英", "乌兰", "W1", "W2", "S1", "A1", "某旗 某镇 某村", "忘记密码"):
+        assert part in text, (part, text)
+    codes = re.findall(r"Code: ([A-Z0-9-]{8,})", text)
+    assert len({*codes}) == 4
+    connection = await asyncpg.connect(url)
+    kept = await connection.fetchval("SELECT count(*) FROM one_time_code")
+    await connection.close()
+    assert kept == 4
+    assert not any(code in made.output for code in codes)
+
+
+@pytest.mark.parametrize(("columns", "suffix"), [("60", "csv"), ("160", "xlsx")])
+async def test_all_faults_are_written_into_a_file_and_the_first_shown_in_any_width(
+    empty: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str, suffix: str
+) -> None:
+    run, _ = empty
+    monkeypatch.setenv("COLUMNS", columns)
+    wrong = [[GRID, f"H{n}", f"户主{n}", f"电话{n}", f"{n}号", "", "", ""] for n in range(1_100)]
+    file = tmp_path / "roster.xlsx"
+    file.write_bytes(book({**small(), "农牧户": [HOUSEHOLDS, *wrong]}))
+    report = tmp_path / f"faults.{suffix}"
+    told = await run("roster", "import", str(file), "--dry-run", "--report", str(report))
+    assert told.exit_code == 1, told.output
+    assert "All faults are in" in told.output
+    assert "This is no telephone number." in told.output.replace("\n", "")
+    assert "Units: new 6" in told.output
+    assert "row 2: 1599" in told.output
+    if suffix == "csv":
+        rows = [*csv.reader(report.read_text(encoding="utf-8-sig").splitlines())]
+    else:
+        sheet = openpyxl.load_workbook(report).active
+        rows = [[str(v) for v in row] for row in sheet.iter_rows(values_only=True)]  # type: ignore[union-attr]
+    assert len(rows) == 1 + 1_100
+    assert rows[-1][:4] == ["roster.xlsx", "农牧户", "1101", "电话"]
+    assert "电话1099" not in str(rows)
+    again = await run("roster", "import", str(file), "--report", str(tmp_path / "faults.doc"))
+    assert again.exit_code == 2
 
 
 async def test_loading_without_demo_makes_nobody_up(empty: Any) -> None:
