@@ -61,7 +61,7 @@ from service.runtime.clocks import ClockWatch, RightClock
 from service.runtime.tables import look
 from service.runtime.tables_watch import FittingTables, TablesWatch
 from service.runtime.write_probe import WriteProbe
-from service.summaries import cadre_report, reports, seal_routes
+from service.summaries import cadre_report, reports, seal_routes, trend
 from service.summaries import routes as summaries
 from service.sync import routes as sync
 from service.sync.bypass import SyncBypass
@@ -128,6 +128,7 @@ _ROUTERS = (
     inbox.router,
     problems.router,
     summaries.router,
+    trend.router,
     seal_routes.router,
     reports.router,
     cadre_report.router,

@@ -11,12 +11,8 @@ from service.identity.people import StaffCode
 from service.kit.errors import NOT_FOUND, READING, Problem, documented
 from service.kit.state import state_of
 from service.organisation.units import (
-    First,
-    Last,
-    Month,
+    AskedPeriod,
     PeriodOut,
-    Week,
-    chosen_period,
     period_out,
 )
 from service.summaries import cadre_queries
@@ -75,15 +71,11 @@ async def cadre_summary(
     request: Request,
     caller: Signed,
     staff_code: StaffCode,
-    week: Week = None,
-    month: Month = None,
-    first: First = None,
-    last: Last = None,
+    period: AskedPeriod,
 ) -> CadreSummary:
     """One's own, or that of a cadre with a post in the caller's scope: only work within that scope
     counts then.
     """
-    period = chosen_period(week, month, first, last)
     own = staff_code == caller.staff_code
     units = caller.units_or_none()
     async with state_of(request).database.transaction() as connection:

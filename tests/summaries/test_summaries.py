@@ -73,6 +73,9 @@ async def test_a_week_counts_visits_households_and_problems(world: World) -> Non
         "contact_households": 0,
         "contact_households_visited": 0,
         "resolution_rate": 0.5,
+        "flow_resolution_rate": 0.5,
+        "problems_raised_resolved": 1,
+        "cohort_resolution_rate": 0.5,
     }
     by_duty = {row["duty"]: row for row in summary["duties"]}
     assert by_duty["emergency"] | {"label": ""} == {
