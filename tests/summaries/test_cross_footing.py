@@ -205,7 +205,7 @@ async def unseal(world: World, unit: str, name: str) -> None:
     assert response.status_code == 200, response.text
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 async def test_all_numbers_agree_whatever_was_sealed_and_came_late(world: World, seed: int) -> None:
     history, rng = History(world, 40 + seed), random.Random(seed)
     await history.live(60)
@@ -220,7 +220,7 @@ async def test_all_numbers_agree_whatever_was_sealed_and_came_late(world: World,
         await work_late(history, world, rng)
     if kept and rng.random() < 0.5:
         await unseal(world, *kept.popitem()[0])
-    for name in (*over, "2026-W48", "2026-W49", "2026-11"):
+    for name in (*over, "2026-W48", "2026-11"):
         await check_everything(world, name)
     for (unit, name), totals in kept.items():
         summary = await Book(world, name).summary(unit)

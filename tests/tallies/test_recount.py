@@ -346,9 +346,10 @@ async def check_cadres(history: History, world: World, period: Period) -> None:
         for row in history.visits
         if period.first <= local_day(row["visited_at"]) <= period.last
     )
-    by_name = {"week" if "W" in period.name else "month": period.name}
+    kind = periods.kind_of(period.name)
+    by_name = [] if kind == "days" else [{kind: period.name}]
     by_days = {"from": period.first.isoformat(), "to": period.last.isoformat()}
-    for query in (by_name, by_days):
+    for query in (*by_name, by_days):
         rows = (await world.get("/v1/summaries/cadres", unit=TOWNSHIP, **query)).json()["items"]
         for name, wanted in (
             ("visits", visits),
