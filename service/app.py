@@ -27,6 +27,7 @@ from service.households import routes as households
 from service.http.access_log import AccessLog, id_of_request, new_id
 from service.http.account_limit import AccountLimit
 from service.http.compression import Compression
+from service.http.csv_answers import CsvAnswers
 from service.http.etags import ETags
 from service.http.forwarded import UnnamedProxies
 from service.http.head_as_get import HeadAsGet
@@ -268,6 +269,7 @@ def create_app(
     app.state.tables = TablesWatch()
     app.state.write_probe = WriteProbe()
     # From the inside out.
+    app.add_middleware(CsvAnswers)
     app.add_middleware(Retries)
     app.add_middleware(Idempotency)
     app.add_middleware(Retries)

@@ -1,7 +1,7 @@
 """What a summary says, part by part."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -157,10 +157,21 @@ class SealedPart(BaseModel):
     at: datetime
 
 
+class SummaryLine(BaseModel):
+    """A summary as CSV: a line of the unit, then one of each right below."""
+
+    period: str
+    unit: UnitOut
+    totals: Totals
+    sealed: str
+
+
 class Summary(BaseModel):
     """The summary of a unit and a period. A sealed week or month shows the numbers as they were; so
     does that of a unit below a sealed one. Above, the sealed parts count as they were sealed.
     """
+
+    csv_model: ClassVar[type[BaseModel]] = SummaryLine
 
     unit: UnitOut
     period: PeriodOut
@@ -185,3 +196,10 @@ class Summary(BaseModel):
         description="Visits and problems of a day, week or month that came in after it had ended;"
         " of other periods those that came in after the month of their day"
     )
+
+    @staticmethod
+    def csv_lines(body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The lines of an answer as CSV."""
+        extent = "whole" if body["sealed"] else "part" if body["sealed_parts"] else "none"
+        whole = {"unit": body["unit"], "totals": body["totals"], "sealed": extent}
+        return [{"period": body["period"]["name"], **row} for row in (whole, *body["units"])]

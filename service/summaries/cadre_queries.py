@@ -431,6 +431,31 @@ async def of_cadre(
     return row
 
 
+async def of_cadre_in(
+    connection: Connection, staff_code: str, grids: Sequence[str], period: Period, now: datetime
+) -> Row:
+    """The same in some grids, by their days."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT coalesce(sum(visits), 0)::int AS visits,
+               coalesce(sum(raised), 0)::int AS problems_raised,
+               coalesce(sum(resolved), 0)::int AS problems_resolved,
+               (SELECT count(*) FROM case_file WHERE handler_cadre = $1
+                    AND $6::timestamptz IS NOT NULL AND {overdue(period, now, "$6", "$5")}
+                    AND grid = ANY($2::text[]))::int AS problems_overdue
+        FROM tally WHERE cadre = $1 AND grid = ANY($2::text[]) AND day BETWEEN $3 AND $4
+        """,
+        staff_code,
+        list(grids),
+        period.first,
+        period.last,
+        min(period.ends, now),
+        period.ends,
+    )
+    assert row is not None
+    return row
+
+
 async def cadre(connection: Connection, staff_code: str, day: date) -> Row | None:
     """A cadre without the secrets; whether a party member, as of a day."""
     return await connection.fetchrow(

@@ -533,6 +533,31 @@ async def sealed_grids(connection: Connection, subtree: Subtree, seals: Sequence
     )
 
 
+async def sealed_grids_of_cadre(
+    connection: Connection, subtree: Subtree, span: str, staff_code: str, period: Period
+) -> list[Row]:
+    """What seals of a week or month keep of the grids of a unit in which somebody worked, or had
+    something in hand, then or as it stands now.
+    """
+    return await connection.fetch(
+        f"""
+        SELECT DISTINCT ON (g.grid) g.grid, g.kept::text
+        FROM seal s JOIN sealed_grid g ON g.seal = s.id AND {subtree.under("g.grid")}
+        WHERE s.span = $2 AND NOT s.lifted AND (
+            g.kept -> 'work' @> jsonb_build_array(jsonb_build_array($3::text))
+            OR EXISTS (SELECT FROM tally t WHERE t.cadre = $3 AND t.grid = g.grid
+                AND t.day BETWEEN $4 AND $5)
+            OR EXISTS (SELECT FROM case_file c WHERE c.handler_cadre = $3 AND c.grid = g.grid))
+        ORDER BY g.grid, g.seal
+        """,
+        subtree.code,
+        span,
+        staff_code,
+        period.first,
+        period.last,
+    )
+
+
 async def all_grids(connection: Connection, subtree: Subtree) -> list[Row]:
     """Every grid of a unit, also those that are closed."""
     return await connection.fetch(

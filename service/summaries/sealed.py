@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from service.kit.conditions import Subtree
 from service.kit.database import Connection
 from service.loop.loop import GridLoop, KeptLoop, LogCounts
 from service.organisation.units import UnitOn
@@ -91,17 +92,7 @@ class Sealed(NamedTuple):
     @property
     def cadres(self) -> Kept:
         """What is kept of what cadres did."""
-        work: dict[tuple[str | None, bool | None], list[int]] = {}
-        hours: dict[str, list[float]] = {}
-        for kept in self.grids.values():
-            for cadre, member, *counts in kept.work:
-                known = work.setdefault((cadre, member), [0] * 4)
-                for place, count in enumerate(counts):
-                    known[place] += count
-            for cadre, some in kept.hours.items():
-                hours.setdefault(cadre, []).extend(some)
-        rows = [(*key, *counts) for key, counts in work.items()]
-        return Kept(sorted(self.grids), rows, hours, self.is_kept)
+        return work_in(self.grids, self.is_kept)
 
     @property
     def is_kept(self) -> bool:
@@ -136,6 +127,21 @@ class Sealed(NamedTuple):
 
 
 NOTHING = Sealed()
+
+
+def work_in(grids: Mapping[str, KeptGrid], is_whole: bool = False) -> Kept:
+    """What is kept of what cadres did in some grids."""
+    work: dict[tuple[str | None, bool | None], list[int]] = {}
+    hours: dict[str, list[float]] = {}
+    for kept in grids.values():
+        for cadre, member, *counts in kept.work:
+            known = work.setdefault((cadre, member), [0] * 4)
+            for place, count in enumerate(counts):
+                known[place] += count
+        for cadre, some in kept.hours.items():
+            hours.setdefault(cadre, []).extend(some)
+    rows = [(*key, *counts) for key, counts in work.items()]
+    return Kept(sorted(grids), rows, hours, is_whole)
 
 
 async def read(
@@ -185,6 +191,17 @@ async def _read(
         for row in await queries.sealed_grids(connection, on.subtree, ids):
             grids[row["grid"]] = msgspec.json.decode(row["kept"], type=KeptGrid)
     return Sealed(own, over, below, grids)
+
+
+async def of_cadre(
+    connection: Connection, subtree: Subtree, period: Period, staff_code: str
+) -> dict[str, KeptGrid]:
+    """What is sealed of the grids of a unit in which a cadre worked in a period."""
+    name = named_alike(period).name
+    if kind_of(name) not in ("week", "month"):
+        return {}
+    rows = await queries.sealed_grids_of_cadre(connection, subtree, name, staff_code, period)
+    return {row["grid"]: msgspec.json.decode(row["kept"], type=KeptGrid) for row in rows}
 
 
 async def of_period(connection: Connection, on: UnitOn, period: Period) -> Sealed:

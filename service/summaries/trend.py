@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -54,14 +54,31 @@ class UnitTrend(BaseModel):
     points: list[TrendPoint]
 
 
+class TrendLine(TrendPoint):
+    """A trend as CSV: a line for each unit and period."""
+
+    unit: UnitOut
+
+
 class Trend(BaseModel):
     """The numbers of a unit in several periods, the oldest first; all by the tree of one day."""
+
+    csv_model: ClassVar[type[BaseModel]] = TrendLine
 
     unit: UnitOut
     kind: str
     periods: list[PeriodOut]
     points: list[TrendPoint]
     units: list[UnitTrend] = Field(description="The units right below, if they were asked for")
+
+    @staticmethod
+    def csv_lines(body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The lines of an answer as CSV."""
+        return [
+            {"unit": row["unit"], **point}
+            for row in (body, *body["units"])
+            for point in row["points"]
+        ]
 
 
 @router.get(

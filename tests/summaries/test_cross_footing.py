@@ -17,6 +17,7 @@ from service.summaries.counts import SUMMED
 from simulator.places import TOWNSHIP, VILLAGE
 from sync_protocol import periods
 from sync_protocol.moments import moment_at
+from tests.organisation.test_changes import ADMIN, admin
 from tests.tallies.test_recount import History
 from tests.world import GRID, OTHER_GRID, World
 
@@ -52,6 +53,9 @@ class Book:
     async def cadres(self, unit: str) -> Any:
         path = "/v1/summaries/cadres"
         return await ask(self.world, path, unit=unit, limit=10_000, **self.query)
+
+    async def own_page(self, staff_code: str) -> Any:
+        return await ask(self.world, f"/v1/cadres/{staff_code}/summary", **self.query)
 
     async def loop(self, unit: str) -> Any:
         answer = await ask(self.world, "/v1/loop", unit=unit, limit=1000, **self.query)
@@ -134,6 +138,11 @@ async def check_cadres(book: Book, unit: str) -> None:
     by_unit = sum(row["problems_overdue"] for row in table["unassigned"]["units"])
     assert by_unit == table["unassigned"]["problems_overdue"]
     assert table["sealed"] == (await book.summary(unit))["sealed"]
+    if unit == BANNER:
+        for row in table["items"]:
+            page = await book.own_page(row["staff_code"])
+            for name in (*WORK, "median_hours_to_resolve"):
+                assert page[name] == row[name], (row["staff_code"], name)
 
 
 async def check_loop(book: Book, unit: str) -> None:
@@ -210,6 +219,7 @@ async def test_all_numbers_agree_whatever_was_sealed_and_came_late(world: World,
     history, rng = History(world, 40 + seed), random.Random(seed)
     await history.live(60)
     over = ["2026-W45", "2026-W46", "2026-W47"]
+    await admin(world)
     kept: dict[tuple[str, str], Any] = {}
     left_out = 0
     for _ in range(3):
@@ -218,6 +228,11 @@ async def test_all_numbers_agree_whatever_was_sealed_and_came_late(world: World,
             await seal(world, unit, name)
             kept[unit, name] = (await Book(world, name).summary(unit))["totals"]
         await work_late(history, world, rng)
+    houses = [id for id, grid in history.houses.items() if grid == GRID]
+    body = {"name": "三网格", "households": houses[:1]}
+    split = await world.post(f"/v1/units/{GRID}/split", body, ADMIN)
+    assert split.status_code == 200, split.text
+    await work_late(history, world, rng)
     if kept and rng.random() < 0.5:
         await unseal(world, *kept.popitem()[0])
     for name in (*over, "2026-W48", "2026-11"):
