@@ -141,13 +141,14 @@ class Table:
     @classmethod
     def of(cls, route: Any) -> "Table | None":
         """The table of a route; None of one that lists nothing."""
-        answer = route.response_model if isinstance(route, APIRoute) else None
-        if not _is_model(answer):
+        answer = _model(route.response_model if isinstance(route, APIRoute) else None)
+        if answer is None:
             return None
         line = getattr(answer, "csv_model", None)
         if line is None and "items" in answer.model_fields:
             line = next(iter(get_args(answer.model_fields["items"].annotation)), None)
-        return cls(line, answer) if _is_model(line) else None
+        found = _model(line)
+        return None if found is None else cls(found, answer)
 
     @property
     def has_pages(self) -> bool:
@@ -165,14 +166,14 @@ class Table:
         return _written([_cell(_at(item, path)) for path in self._columns] for item in items)
 
 
-def _is_model(given: Any) -> bool:
-    return isinstance(given, type) and issubclass(given, BaseModel)
+def _model(given: Any) -> type[BaseModel] | None:
+    return given if isinstance(given, type) and issubclass(given, BaseModel) else None
 
 
 def _columns(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for name, field in model.model_fields.items():
         kinds = [field.annotation, *get_args(field.annotation)]
-        inner = next((kind for kind in kinds if _is_model(kind)), None)
+        inner = next((found for kind in kinds if (found := _model(kind)) is not None), None)
         if inner is not None and get_origin(field.annotation) not in (list, dict):
             yield from _columns(inner, (*above, name))
         else:

@@ -10,10 +10,11 @@ from simulator.places import SUPERVISOR, TOWNSHIP
 from tests.world import GRID, World
 
 
-async def as_csv(world: World, path: str, accept: bool = False, **query: Any) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {await world.token(SUPERVISOR)}"}
-    if accept:
-        headers["Accept"] = "text/csv"
+async def as_csv(world: World, path: str, /, **query: Any) -> httpx.Response:
+    headers = {
+        "Authorization": f"Bearer {await world.token(SUPERVISOR)}",
+        "Accept": "application/json" if path.endswith(".csv") else "text/csv",
+    }
     return await world.client.get(path, params=query, headers=headers)
 
 
@@ -40,7 +41,7 @@ async def test_a_list_is_given_whole_however_many_pages_it_has(world: World) -> 
     assert set(rows[0]) == set(first)
     assert rows[0]["content"] == "'" + first["content"]  # no formula
     assert rows[0]["duties"].split() == first["duties"]
-    assert rows == rows_of(await as_csv(world, "/v1/visits", accept=True, unit=GRID))
+    assert rows == rows_of(await as_csv(world, "/v1/visits", unit=GRID))
     assert len(rows_of(await as_csv(world, "/v1/visits.csv", unit=GRID, limit=7))) == 7
     trail = await world.fetch("SELECT count FROM audit WHERE action = 'visits' ORDER BY at")
     assert sum(row["count"] for row in trail) >= 460
@@ -82,5 +83,5 @@ async def test_what_is_refused_or_lists_nothing_is_no_csv(world: World) -> None:
     assert (await as_csv(world, "/v1/visits.csv", nonsense="1")).status_code == 422
     assert (await as_csv(world, "/v1/me.csv")).status_code == 404
     assert (await world.client.get("/v1/visits.csv")).status_code == 401
-    plain = await as_csv(world, f"/v1/units/{TOWNSHIP}", accept=True)
+    plain = await as_csv(world, f"/v1/units/{TOWNSHIP}")
     assert plain.headers["content-type"] == "application/json"
