@@ -18,6 +18,7 @@ from service.ledgers.sheet import Column, Sheet
 from service.organisation.units import UnitOn
 from service.summaries import sealed
 from service.summaries.answers import Totals
+from service.summaries.cadre_queries import Wanted
 from service.summaries.cadre_table import cadre_table
 from service.summaries.sealed import NOTHING, Sealed
 from service.summaries.summary import summary
@@ -268,9 +269,7 @@ async def _cadres(connection: Connection, what: What, path: Path) -> None:
         on,
         what.period,
         what.now,
-        "problems_resolved",
-        _MAX_CADRES,
-        None,
+        Wanted("problems_resolved", _MAX_CADRES),
         what.with_seal,
     )
     sheet = Sheet(path, what.title + _seal_mark(shown.kept), _CADRE_COLUMNS)

@@ -181,23 +181,34 @@ class Table(NamedTuple):
     unassigned: dict[str, int]
 
 
+class Wanted(NamedTuple):
+    """Which cadres of a table: the highest by `sort`, so many at most; only party members, or only
+    others; only those who held a post of one of some roles on a day of the period.
+    """
+
+    sort: str
+    limit: int
+    party_member: bool | None = None
+    roles: Sequence[str] = ()
+
+
 async def table(
     connection: Connection,
     subtree: Subtree,
     period: Period,
     now: datetime,
-    sort: str,
-    limit: int,
-    party_member: bool | None,
+    wanted: Wanted,
     kept: Kept = NOTHING_KEPT,
 ) -> Table:
     """The first rows of a unit's cadres with work in a period or problems overdue in hand, the sums
     of members and of others, and the sums of what no cadre did or has in hand.
 
     Whose membership begins or ends within the period has a part as a member and one as none, by
-    days; what is overdue counts by the last day. With `party_member` the rows are those parts.
+    days; what is overdue counts by the last day. With `party_member` the rows are those parts; with
+    `roles` the sums, too, are of those cadres alone.
     What is overdue at the end of a period that is over counts for who has it now, or had it last.
     """
+    sort = wanted.sort
     assert sort in SORTS
     last = min(period.last, local_day(now))
     changing = [] if kept.is_whole else await _changing(connection, period.first, last)
@@ -205,8 +216,8 @@ async def table(
         subtree.code,
         *(Pieces([], [], [], []) if kept.is_whole else pieces(subtree, period)),
         min(period.ends, now),
-        limit,
-        party_member,
+        wanted.limit,
+        wanted.party_member,
         last,
     ]
 
@@ -216,6 +227,14 @@ async def table(
 
     late = overdue(period, now, put(period.ends) if period.ends <= now else "", "$6")
     moved = _moved_by_days(subtree, put(changing), put(period.first)) if changing else ""
+    held = ""
+    if wanted.roles:
+        held = (
+            "AND EXISTS (SELECT FROM post p WHERE p.staff_code = parts.staff_code"
+            f" AND p.role = ANY({put(list(wanted.roles))}::text[])"
+            f" AND p.valid_from < {put(period.ends)}"
+            f" AND (p.valid_to IS NULL OR p.valid_to > {put(period.begins)}))"
+        )
     as_kept = _as_kept(period, kept, late, put) if kept.grids else ""
     rows = await connection.fetch(
         f"""
@@ -240,7 +259,7 @@ async def table(
             SELECT staff_code, party_member, sum(visits)::int AS visits,
                    sum(raised)::int AS problems_raised, sum(resolved)::int AS problems_resolved,
                    sum(overdue)::int AS problems_overdue
-            FROM parts WHERE known GROUP BY 1, 2
+            FROM parts WHERE known {held} GROUP BY 1, 2
             HAVING sum(visits) <> 0 OR sum(raised) <> 0 OR sum(resolved) <> 0 OR sum(overdue) > 0
         ), sums AS (
             SELECT json_agg(g) AS groups FROM (

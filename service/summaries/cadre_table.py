@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from service.kit.database import Connection, Row
 from service.organisation.units import UnitOn
 from service.summaries import cadre_queries, queries, sealed
+from service.summaries.cadre_queries import Wanted
 from service.summaries.sealed import NOTHING, Sealed
 from sync_protocol.periods import Period
 
@@ -29,17 +30,13 @@ async def cadre_table(
     on: UnitOn,
     period: Period,
     now: datetime,
-    sort: str,
-    limit: int,
-    party_member: bool | None,
+    wanted: Wanted,
     with_seal: bool = True,
 ) -> Shown:
-    """The cadres of a unit, by the tree of a day, the highest by `sort` first."""
+    """The cadres of a unit, by the tree of a day, the highest first."""
     kept = await sealed.of_period(connection, on, period) if with_seal else NOTHING
     cadres, subtree = kept.cadres, on.subtree
-    table = await cadre_queries.table(
-        connection, subtree, period, now, sort, limit, party_member, cadres
-    )
+    table = await cadre_queries.table(connection, subtree, period, now, wanted, cadres)
     medians = await cadre_queries.median_hours(
         connection, subtree, period, [row["staff_code"] for row in table.rows], cadres
     )

@@ -35,14 +35,17 @@ from service.organisation.units import (
 )
 from service.summaries import cadre_queries
 from service.summaries.answers import SealedPart, Summary
+from service.summaries.cadre_queries import Wanted
 from service.summaries.cadre_table import cadre_table
 from service.summaries.summary import summary
 from sync_protocol import periods
 from sync_protocol.periods import Period, kind_of, local_day, named_alike
+from sync_protocol.vocabulary import ROLES
 
 router = APIRouter(prefix="/v1/summaries", tags=["summaries"])
 
 Sort = Literal["visits", "problems_raised", "problems_resolved", "problems_overdue"]
+_ROLES = f"^({'|'.join(ROLES)})(,({'|'.join(ROLES)}))*$"
 # What can be sealed.
 PARSE: dict[str, tuple[Callable[[str], Period], str]] = {
     "weekly": (periods.week, "weekly_analysis"),
@@ -340,6 +343,15 @@ async def cadres(
     party_member: Annotated[
         bool | None, Query(description="Only party members, or only others")
     ] = None,
+    role: Annotated[
+        str | None,
+        Query(
+            pattern=_ROLES,
+            description="Only cadres who held a post of this role, or one of several with commas"
+            " between, on a day of the period; the groups are sums of these alone",
+            examples=["village_committee,first_secretary"],
+        ),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     as_of: AsOf = "period",
 ) -> CadreTable:
@@ -348,9 +360,8 @@ async def cadres(
     """
     async with unit_in_scope(request, caller, unit) as (connection, found):
         on = unit_on(caller, unit, as_of, period)
-        shown = await cadre_table(
-            connection, on, period, caller.now, sort, limit, party_member, as_of == "period"
-        )
+        wanted = Wanted(sort, limit, party_member, role.split(",") if role else ())
+        shown = await cadre_table(connection, on, period, caller.now, wanted, as_of == "period")
         await note(connection, request, caller, "cadre-table", [unit, period.name], len(shown.rows))
     ranks = (
         _ranks([row[sort] for row in shown.rows])

@@ -14,7 +14,7 @@ from simulator.places import TOWNSHIP, VILLAGE
 from sync_protocol import periods
 from sync_protocol.periods import Period, local_day
 from tests.tallies.test_recount import History, check_cadres, check_severities
-from tests.world import GRID, WORKER, World
+from tests.world import GRID, SECRETARY, WORKER, World
 
 PATHS = {
     "day": "/v1/summaries/daily",
@@ -265,3 +265,28 @@ async def test_overdue_in_nobodys_hands_is_a_row_of_its_own(world: World) -> Non
         assert [
             (row["unit"]["code"], row["problems_overdue"]) for row in table["unassigned"]["units"]
         ] == [(below, 2)]
+
+
+async def test_the_cadre_table_can_be_of_some_roles_alone(world: World) -> None:
+    for staff_code, visits in ((WORKER, 2), (SECRETARY, 3)):
+        phone = world.phone(staff_code)
+        for _ in range(visits):
+            phone.put("visit", {"visited_at": "2026-11-19T09:00:00+08:00"}, grid=GRID)
+        await phone.sync()
+
+    async def visits_of(**query: str) -> tuple[dict[str, int], int]:
+        table = await ask(world, "/v1/summaries/cadres", unit=VILLAGE, week="2026-W47", **query)
+        rows = {row["staff_code"]: row["visits"] for row in table["items"]}
+        return rows, sum(group["visits"] for group in table["groups"])
+
+    roles = await world.fetch("SELECT role FROM post WHERE staff_code = $1", SECRETARY)
+    own = roles[0]["role"]
+    assert await visits_of() == ({WORKER: 2, SECRETARY: 3}, 5)
+    assert await visits_of(role="grid_worker") == ({WORKER: 2}, 2)
+    assert await visits_of(role=own) == ({SECRETARY: 3}, 3)
+    assert await visits_of(role=f"grid_worker,{own}") == ({WORKER: 2, SECRETARY: 3}, 5)
+    # Whose post begins after the period did nothing in it as that.
+    await world.fetch("UPDATE post SET valid_from = '2026-11-23' WHERE staff_code = $1", WORKER)
+    assert await visits_of(role="grid_worker") == ({}, 0)
+    response = await world.get("/v1/summaries/cadres", unit=VILLAGE, week="2026-W47", role="king")
+    assert response.status_code == 422
