@@ -250,7 +250,7 @@ async def work_late(history: History, world: World, rng: random.Random) -> None:
     for phone in history.phones:
         for _ in range(4):
             world.clock.forward(minutes=1)
-            rng.choice([history._visit, history._raise, history._step, history._change])(phone)
+            history.act(phone)
         phone.put(
             "visit",
             {"visited_at": moment_at(world.clock.ms() - rng.randint(1, 20) * 86_400_000)},

@@ -56,17 +56,7 @@ class History:
         for _ in range(steps):
             self.world.clock.forward(minutes=self.rng.randint(1, 12 * 60))
             phone = self.rng.choice(self.phones)
-            self.rng.choice(
-                [
-                    self._visit,
-                    self._visit,
-                    self._visit,
-                    self._raise,
-                    self._step,
-                    self._step,
-                    self._change,
-                ]
-            )(phone)
+            self.act(phone)
             if self.rng.random() < 0.15:
                 await phone.sync()
                 await self._count_households()
@@ -75,6 +65,12 @@ class History:
             for phone in self.phones:
                 await phone.sync()
         await self._count_households()
+
+    def act(self, phone: Phone) -> None:
+        """Something that somebody does on a phone."""
+        visit, raising, step = self._visit, self._raise, self._step
+        some = [visit, visit, visit, raising, step, step, self._change]
+        self.rng.choice(some)(phone)
 
     async def _count_households(self) -> None:
         """The grids of the households that are present, as they stand at the end of the day."""
