@@ -27,6 +27,7 @@ from service.households import routes as households
 from service.http.access_log import AccessLog, id_of_request, new_id
 from service.http.account_limit import AccountLimit
 from service.http.compression import Compression
+from service.http.csv_answers import CsvAnswers
 from service.http.etags import ETags
 from service.http.forwarded import UnnamedProxies
 from service.http.head_as_get import HeadAsGet
@@ -62,7 +63,7 @@ from service.runtime.stopping import end_tasks
 from service.runtime.tables import look
 from service.runtime.tables_watch import FittingTables, TablesWatch
 from service.runtime.write_probe import WriteProbe
-from service.summaries import cadre_report, reports, seal_routes
+from service.summaries import cadre_report, reports, seal_routes, trend
 from service.summaries import routes as summaries
 from service.sync import routes as sync
 from service.sync.bypass import SyncBypass
@@ -129,6 +130,7 @@ _ROUTERS = (
     inbox.router,
     problems.router,
     summaries.router,
+    trend.router,
     seal_routes.router,
     reports.router,
     cadre_report.router,
@@ -265,6 +267,7 @@ def create_app(
     app.state.tables = TablesWatch()
     app.state.write_probe = WriteProbe()
     # From the inside out.
+    app.add_middleware(CsvAnswers)
     app.add_middleware(Retries)
     app.add_middleware(Idempotency)
     app.add_middleware(Retries)

@@ -20,12 +20,15 @@ _MILLISECOND = timedelta(milliseconds=1)
 _DAY_MS = 24 * 3600 * 1000
 _WEEK = re.compile(r"(\d{4})-W(\d{2})", re.ASCII)
 _MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
+_PART = re.compile(r"(\d{4})-([QH])([1-4])", re.ASCII)
+_YEAR = re.compile(r"\d{4}", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 FIRST_YEAR, LAST_YEAR = 2000, 2199
 
 
 class Period(NamedTuple):
-    """A run of whole days in Asia/Shanghai: `first` to `last`, both included; `name` is `2026-W47`,
-    `2026-11` or `…/…`.
+    """A run of whole days in Asia/Shanghai: `first` to `last`, both included; `name` is
+    `2026-11-24`, `2026-W47`, `2026-11`, `2026-Q4`, `2026-H2`, `2026` or `…/…`.
     """
 
     name: str
@@ -129,6 +132,60 @@ def month(name: str) -> Period:
     return Period(name, first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
 
 
+def day(name: str) -> Period:
+    """The day called `name`; ValueError says what is wrong with any other text."""
+    try:
+        found = date.fromisoformat(name) if _DAY.fullmatch(name) else None
+    except ValueError:
+        found = None
+    if found is None or not FIRST_YEAR <= found.year <= LAST_YEAR:
+        raise ValueError(Text("‘{name}’ is no day; write it like 2026-11-24", name=name))
+    return Period(name, found, found)
+
+
+def quarter(name: str) -> Period:
+    """The quarter called `name`; ValueError says what is wrong with any other text."""
+    found = _PART.fullmatch(name)
+    if not found or found[2] != "Q" or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR:
+        raise ValueError(Text("‘{name}’ is no quarter; write it like 2026-Q4", name=name))
+    return quarter_around(date(int(found[1]), 3 * int(found[3]), 1))
+
+
+def half(name: str) -> Period:
+    """The half-year called `name`; ValueError says what is wrong with any other text."""
+    found = _PART.fullmatch(name)
+    is_half = found is not None and found[2] == "H" and int(found[3]) <= 2
+    if not found or not is_half or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR:
+        raise ValueError(Text("‘{name}’ is no half-year; write it like 2026-H2", name=name))
+    return half_around(date(int(found[1]), 6 * int(found[3]), 1))
+
+
+def year(name: str) -> Period:
+    """The year called `name`; ValueError says what is wrong with any other text."""
+    if not _YEAR.fullmatch(name) or not FIRST_YEAR <= int(name) <= LAST_YEAR:
+        raise ValueError(Text("‘{name}’ is no year; write it like 2026", name=name))
+    return year_around(date(int(name), 1, 1))
+
+
+def day_around(day: date) -> Period:
+    """A day as a period."""
+    return Period(day.isoformat(), day, day)
+
+
+def half_around(day: date) -> Period:
+    """The half-year in which `day` lies."""
+    number = 1 if day.month <= 6 else 2
+    first = date(day.year, 6 * number - 5, 1)
+    return Period(
+        f"{day.year:04d}-H{number}", first, month_around(date(day.year, 6 * number, 1)).last
+    )
+
+
+def year_around(day: date) -> Period:
+    """The year in which `day` lies."""
+    return Period(f"{day.year:04d}", date(day.year, 1, 1), date(day.year, 12, 31))
+
+
 def week_around(day: date) -> Period:
     """The ISO week in which `day` lies; unlike `week` it knows also those that begin before the
     first year or end after the last.
@@ -157,14 +214,81 @@ def quarter_of(day: date) -> str:
     return f"{day.year:04d}-Q{(day.month + 2) // 3}"
 
 
+# The kinds of periods that have names, from short to long.
+_AROUND = {
+    "day": day_around,
+    "week": week_around,
+    "month": month_around,
+    "quarter": quarter_around,
+    "half": half_around,
+    "year": year_around,
+}
+
+
+def kind_of(name: str) -> str:
+    """What kind of period a name is of: `day`, `week`, `month`, `quarter`, `half`, `year`, or
+    `days` for any other run of days.
+    """
+    if _WEEK.fullmatch(name):
+        return "week"
+    if _MONTH.fullmatch(name):
+        return "month"
+    part = _PART.fullmatch(name)
+    if part:
+        return "quarter" if part[2] == "Q" else "half"
+    if _YEAR.fullmatch(name):
+        return "year"
+    return "day" if _DAY.fullmatch(name) else "days"
+
+
+def around(kind: str, day: date) -> Period:
+    """The period of a kind (not `days`) in which `day` lies."""
+    return _AROUND[kind](day)
+
+
 def previous(period: Period) -> Period:
-    """The week before a week, the month before a month, as many days before any other period."""
+    """The week before a week, the month before a month and so on; as many days before any other
+    period.
+    """
     day_before = period.first - timedelta(days=1)
-    if _WEEK.fullmatch(period.name):
-        return week_around(day_before)
-    if _MONTH.fullmatch(period.name):
-        return month_around(day_before)
+    kind = kind_of(period.name)
+    if kind != "days":
+        return around(kind, day_before)
     return span(period.first - (period.last - period.first) - timedelta(days=1), day_before)
+
+
+def in_pieces(period: Period) -> list[Period]:
+    """A period as whole months and weeks and the days that remain, in order: the days as few as
+    may be.
+    """
+    found: list[Period] = []
+    first = period.first
+    while first <= period.last:
+        this_month, this_week = month_around(first), week_around(first)
+        next_month = month_around(this_month.last + timedelta(days=1))
+        piece = day_around(first)
+        if this_month.first == first and this_month.last <= period.last:
+            piece = this_month
+        # Not where it would cut into a month that is whole.
+        elif (
+            this_week.first == first
+            and this_week.last <= period.last
+            and (this_week.last < next_month.first or next_month.last > period.last)
+        ):
+            piece = this_week
+        found.append(piece)
+        first = piece.last + timedelta(days=1)
+    return found
+
+
+def named_alike(period: Period) -> Period:
+    """A run of days that is just a week or a month as that; any other as it is."""
+    if kind_of(period.name) != "days":
+        return period
+    for some in (week_around(period.first), month_around(period.first)):
+        if (some.first, some.last) == (period.first, period.last):
+            return some
+    return period
 
 
 def span(first: date, last: date) -> Period:

@@ -66,6 +66,13 @@ class Breakdown(NamedTuple):
         arms = " ".join(f"WHEN {one.holds(column)} THEN '{unit}'" for one, unit in self.others)
         return f"(CASE {arms} ELSE {cut} END)" if arms else cut
 
+    def holding(self, code: str) -> str:
+        """The same of one code."""
+        for one, unit in self.others:
+            if one.low <= code < one.high:
+                return unit
+        return code[: self.width]
+
 
 def contains(text: str) -> str:
     """The pattern of LIKE for “holds this text”."""

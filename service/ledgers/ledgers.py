@@ -1,11 +1,11 @@
 """What stands in each ledger: its title, its columns, and its rows from the queries."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.identity.views import mask
 from service.kit.database import Connection, share_connection
@@ -16,8 +16,11 @@ from service.kit.settings import Settings
 from service.ledgers import queries
 from service.ledgers.sheet import Column, Sheet
 from service.organisation.units import UnitOn
-from service.summaries import cadre_queries
+from service.summaries import sealed
 from service.summaries.answers import Totals
+from service.summaries.cadre_queries import Wanted
+from service.summaries.cadre_table import cadre_table
+from service.summaries.sealed import NOTHING, Sealed
 from service.summaries.summary import summary
 from sync_protocol.periods import Period
 from sync_protocol.vocabulary import DUTIES, ROLES, SATISFIED, SEVERITIES, SOURCES, STATES, Label
@@ -89,47 +92,118 @@ _CADRE_COLUMNS = (
     Column("手中超期", 10, "whole", total=True),
     Column("办结用时中位数(小时)", 14, "number"),
 )
+_CADRE_COUNTS = ("visits", "problems_raised", "problems_resolved", "problems_overdue")
 _MAX_CADRES = 100_000
 
 
-async def write(
-    connection: Connection,
-    settings: Settings,
-    which: str,
-    unit: Any,
-    on: UnitOn,
-    period: Period,
-    now: datetime,
-    path: Path,
-) -> None:
-    """Writes a ledger of a unit, by the tree of a day, and a period to a file. Runs in the caller's
-    transaction, which a cursor needs.
+class What(NamedTuple):
+    """Which ledger: of a unit, by the tree of a day, and a period, as of a moment; `with_seal`:
+    what is sealed as it was sealed.
     """
-    title = f"{unit['name']}{TITLES[which]}（{period.first} 至 {period.last}）"
-    match which:
+
+    which: str
+    unit_name: str
+    on: UnitOn
+    period: Period
+    now: datetime
+    with_seal: bool
+
+    @property
+    def title(self) -> str:
+        """The first line, without what is said of seals."""
+        days = f"（{self.period.first} 至 {self.period.last}）"
+        return f"{self.unit_name}{TITLES[self.which]}{days}"
+
+
+async def write(connection: Connection, settings: Settings, what: What, path: Path) -> None:
+    """Writes a ledger to a file. Runs in the caller's transaction, which a cursor needs."""
+    match what.which:
         case "weekly" | "monthly":
-            await _summary(connection, settings, which, on, period, now, path, title)
+            await _summary(connection, settings, what, path)
         case "visits":
             row_of = partial(_visit_row, await cipher_of(connection, settings))
-            sql = queries.visits(on.subtree)
-            sheet = Sheet(path, title, _VISIT_COLUMNS)
-            await _stream(connection, sql, on, period, sheet, row_of)
+            await _records(
+                connection, what, path, _VISIT_COLUMNS, queries.visits(what.on.subtree), row_of
+            )
         case "problems":
-            sql = queries.problems(on.subtree)
-            sheet = Sheet(path, title, _PROBLEM_COLUMNS)
-            await _stream(connection, sql, on, period, sheet, _ProblemRows(now))
+            sql, rows = queries.problems(what.on.subtree), _ProblemRows(what.now)
+            await _records(connection, what, path, _PROBLEM_COLUMNS, sql, rows)
         case "cadres":
-            await _cadres(connection, on, period, now, Sheet(path, title, _CADRE_COLUMNS))
+            await _cadres(connection, what, path)
 
 
-async def _stream(
-    connection: Connection, sql: str, on: UnitOn, period: Period, sheet: Sheet, row_of: Any
+async def _records(
+    connection: Connection,
+    what: What,
+    path: Path,
+    columns: Sequence[Column],
+    sql: str,
+    row_of: Callable[[Any], Sequence[Any]],
 ) -> None:
+    """Records one after another, each as it is now; of a sealed period those that came in since are
+    marked, and the last row says what was sealed.
+    """
+    on, period = what.on, what.period
+    kept = await sealed.of_period(connection, on, period) if what.with_seal else NOTHING
+    sheet = Sheet(path, what.title + _seal_mark(kept), columns)
+    tally = _Tally(kept, what.which, row_of)
     cursor = await connection.cursor(sql, on.code, period.begins, period.ends, on.day)
     while rows := await cursor.fetch(_AT_ONCE):
         # The sheet is written beside the loop, so that phones do not wait for a ledger.
-        await asyncio.to_thread(sheet.write, [row_of(row) for row in rows])
-    await asyncio.to_thread(sheet.close)
+        await asyncio.to_thread(sheet.write, tally.lines(rows))
+    total: list[Any] = [None] * len(columns)
+    total[[column.title for column in columns].index(_TEXT_OF[what.which])] = tally.sentence()
+    await asyncio.to_thread(sheet.close, total)
+
+
+# The number of the summaries that the rows of a ledger come to, and the column in whose last row
+# that is said.
+_COUNTED = {"visits": "visits", "problems": "problems_raised"}
+_TEXT_OF = {"visits": "走访内容", "problems": "问题描述"}
+_CAME_SINCE = "封存后到达"
+
+
+class _Tally:
+    """Counts the records of a ledger as the summaries do, and marks those that came in since their
+    grid was sealed; the last column is for remarks.
+    """
+
+    def __init__(self, kept: Sealed, which: str, row_of: Callable[[Any], Sequence[Any]]) -> None:
+        self._since = {grid: one.since for grid, one in kept.grids.items()}
+        counted = _COUNTED[which]
+        self._sealed = sum(one.counts.totals.get(counted, 0) for one in kept.grids.values())
+        self._is_of_problems = which == "problems"
+        self._is_whole = kept.is_kept
+        self._row_of = row_of
+        self._open = self._before = self._later = 0
+
+    def lines(self, rows: Iterable[Any]) -> Iterator[Sequence[Any]]:
+        """The lines of some records."""
+        for row in rows:
+            line = self._row_of(row)
+            since = self._since.get(row["grid"])
+            is_later = self._is_whole if since is None else row["received_at"] > since
+            if not self._is_of_problems or row["state"] not in ("rejected", "joined"):
+                if is_later:
+                    self._later += 1
+                elif since is None:
+                    self._open += 1
+                else:
+                    self._before += 1
+            if is_later:
+                line = (*line[:-1], "，".join(filter(None, (line[-1], _CAME_SINCE))))
+            yield line
+
+    def sentence(self) -> str:
+        """How many there are, and of them what was sealed and what came since."""
+        parts = [f"共 {self._open + self._sealed} 条"]
+        if self._later:
+            parts.append(f"封存后到达 {self._later} 条未计入")
+        if self._sealed > self._before:
+            parts.append(f"封存后撤销 {self._sealed - self._before} 条仍计入")
+        elif self._sealed < self._before:
+            parts.append(f"封存后转入 {self._before - self._sealed} 条未计入")
+        return "；".join(parts)
 
 
 def _label(table: dict[str, Label], word: str | None) -> str | None:
@@ -188,51 +262,62 @@ class _ProblemRows:
         )
 
 
-async def _cadres(
-    connection: Connection, on: UnitOn, period: Period, now: datetime, sheet: Sheet
-) -> None:
-    rows, _ = await cadre_queries.table(
-        connection, on.subtree, period, now, "problems_resolved", _MAX_CADRES, None
+async def _cadres(connection: Connection, what: What, path: Path) -> None:
+    on = what.on
+    shown = await cadre_table(
+        connection,
+        on,
+        what.period,
+        what.now,
+        Wanted("problems_resolved", _MAX_CADRES),
+        what.with_seal,
     )
-    medians = await cadre_queries.median_hours(
-        connection, on.subtree, period, [row["staff_code"] for row in rows]
-    )
+    sheet = Sheet(path, what.title + _seal_mark(shown.kept), _CADRE_COLUMNS)
 
     def lines() -> Iterator[Sequence[Any]]:
-        for row in rows:
+        for row in shown.rows:
             member = "是" if row["party_member"] else "否"
-            counts = [
-                row[name]
-                for name in ("visits", "problems_raised", "problems_resolved", "problems_overdue")
-            ]
+            counts = [row[name] for name in _CADRE_COUNTS]
             yield (
                 row["shown_code"],
                 row["name"],
                 member,
                 row["unit"],
                 *counts,
-                medians.get(row["staff_code"]),
+                shown.medians.get(row["staff_code"]),
             )
+        if any(shown.unassigned.values()):
+            counts = [shown.unassigned[name] for name in _CADRE_COUNTS]
+            yield (None, "未分派", None, on.code, *counts, None)
 
     await asyncio.to_thread(sheet.write, lines())
     await asyncio.to_thread(sheet.close)
 
 
-async def _summary(
-    connection: Connection,
-    settings: Settings,
-    which: str,
-    on: UnitOn,
-    period: Period,
-    now: datetime,
-    path: Path,
-    title: str,
-) -> None:
-    log = "weekly_analysis" if which == "weekly" else "monthly_summary"
-    found = await summary(share_connection(connection), settings, on, period, now, log)
+def _seal_mark(kept: Sealed) -> str:
+    """What a title says of seals."""
+    if kept.covering is not None:
+        return "（已封存）"
+    return "（部分已封存）" if kept.below else ""
+
+
+async def _summary(connection: Connection, settings: Settings, what: What, path: Path) -> None:
+    log = "weekly_analysis" if what.which == "weekly" else "monthly_summary"
+    found = await summary(
+        share_connection(connection),
+        settings,
+        what.on,
+        what.period,
+        what.now,
+        log,
+        what.with_seal,
+    )
     assert found is not None
+    title = what.title
     if found.sealed:
         title += "（已封存）"
+    elif found.sealed_parts:
+        title += "（部分已封存）"
     sheet = Sheet(path, title, _SUMMARY_COLUMNS)
     sheet.write(_totals(child.unit.name, child.totals) for child in found.units)
     sheet.close(_totals(found.unit.name, found.totals))

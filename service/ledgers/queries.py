@@ -14,7 +14,8 @@ _PLACES = f"""
 def visits(subtree: Subtree) -> str:
     """The visits of a unit $1 from $2 to $3; $4: the day of the tree."""
     return f"""
-    SELECT r.visited_at, b.name AS banner, t.name AS township, v.name AS village,
+    SELECT r.visited_at, r.grid, r.received_at, b.name AS banner, t.name AS township,
+           v.name AS village,
            g.name AS grid_name, h.head_name, h.phone,
            h.id::text AS household_id,
            coalesce(c.name, r.created_by) AS author,
@@ -35,7 +36,7 @@ def visits(subtree: Subtree) -> str:
 def problems(subtree: Subtree) -> str:
     """The problems of a unit $1 raised from $2 to $3; $4: the day of the tree."""
     return f"""
-    SELECT r.problem::text AS id, r.raised_at, g.name AS grid_name,
+    SELECT r.problem::text AS id, r.grid, r.received_at, r.raised_at, g.name AS grid_name,
            coalesce(c.name, r.raised_by) AS raised_by, p.source, r.duty,
            r.severity, p.title, p.detail, coalesce(w.name, r.handler_cadre, u.name) AS handler,
            r.due, r.state, r.resolved_at, r.satisfied,

@@ -14,19 +14,16 @@ from service.audit.audit_log import note
 from service.identity.access import Signed
 from service.kit.errors import INVALID, READING, Problem, documented
 from service.kit.state import state_of
-from service.ledgers.ledgers import TITLES, write
+from service.ledgers.ledgers import TITLES, What, write
 from service.organisation.units import (
+    AskedPeriod,
     AsOf,
-    First,
-    Last,
-    Month,
     UnitCode,
-    Week,
-    chosen_period,
     in_scope,
     unit_in_scope,
     unit_on,
 )
+from sync_protocol.periods import kind_of
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
@@ -48,17 +45,14 @@ async def export(
     caller: Signed,
     which: Annotated[Literal["weekly", "monthly", "problems", "visits", "cadres"], Path()],
     unit: UnitCode,
-    week: Week = None,
-    month: Month = None,
-    first: First = None,
-    last: Last = None,
+    period: AskedPeriod,
     as_of: AsOf = "period",
 ) -> FileResponse:
     """Title with unit and period, header row, total row, signature line; phones are masked.
     `weekly` takes a week, `monthly` a month.
     """
-    period = chosen_period(week, month, first, last)
-    if (which == "weekly" and week is None) or (which == "monthly" and month is None):
+    kind = kind_of(period.name)
+    if (which == "weekly" and kind != "week") or (which == "monthly" and kind != "month"):
         weekly, monthly = (
             Text("The weekly ledger takes a week."),
             Text("The monthly ledger takes a month."),
@@ -77,9 +71,8 @@ async def export(
             connection.transaction(readonly=True),
         ):
             on = unit_on(caller, unit, as_of, period)
-            await write(
-                connection, state_of(request).settings, which, found, on, period, caller.now, path
-            )
+            what = What(which, found["name"], on, period, caller.now, as_of == "period")
+            await write(connection, state_of(request).settings, what, path)
     except BaseException:
         await asyncio.to_thread(path.unlink)
         raise

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-from service.kit.conditions import Subtree
+from service.kit.conditions import Breakdown, Subtree
 from service.kit.database import Connection, Row
 from service.records.columns import fields_json
 from sync_protocol.periods import Period, week_of
@@ -48,50 +48,68 @@ def _but(grids: Sequence[str], column: str, place: int) -> str:
 
 
 async def day_counts(
-    connection: Connection, subtree: Subtree, days: Sequence[date], but: Sequence[str]
-) -> Row:
-    """Of the grid-days with a visit: with one that was written the same day (`on_time`), and with
-    later ones only (`late`); `but`: without those of these grids.
+    connection: Connection,
+    subtree: Subtree,
+    days: Sequence[date],
+    to_come: Sequence[date],
+    below: Breakdown,
+    but: Sequence[str],
+) -> list[Row]:
+    """Of the grid-days with a visit, per unit right below: with one that was written the same day
+    (`on_time`), and with later ones only (`late`); how many of both are of days `to_come`
+    (`early`); `but`: without those of these grids.
     """
-    weeks = _by_week(days)
-    row = await connection.fetchrow(
+    weeks, open_weeks = _by_week([*days, *to_come]), _by_week(to_come)
+    return await connection.fetch(
         f"""
-        SELECT coalesce(sum(bit_count((prompt & days)::bit(7))), 0)::int AS on_time,
-               coalesce(sum(bit_count((visited & ~prompt & days)::bit(7))), 0)::int AS late
-        FROM (SELECT {_VISITED} AS visited, {_PROMPT} AS prompt, d.days
-            FROM unnest($2::text[], $3::int[]) AS d(week, days)
+        SELECT code, coalesce(sum(bit_count((prompt & days)::bit(7))), 0)::int AS on_time,
+               coalesce(sum(bit_count((visited & ~prompt & days)::bit(7))), 0)::int AS late,
+               coalesce(sum(bit_count((visited & to_come)::bit(7))), 0)::int AS early
+        FROM (SELECT {below.unit_of("w.grid", "$5")} AS code, {_VISITED} AS visited,
+                     {_PROMPT} AS prompt, d.days, d.to_come
+            FROM unnest($2::text[], $3::int[], $4::int[]) AS d(week, days, to_come)
               JOIN week_tally w ON w.week = d.week AND {subtree.under("w.grid")}
-              {_but(but, "w.grid", 4)}) AS kept
+              {_but(but, "w.grid", 6)}) AS kept GROUP BY code
         """,
         subtree.code,
         list(weeks),
         list(weeks.values()),
+        [open_weeks.get(week, 0) for week in weeks],
+        below.width,
         *([list(but)] if but else ()),
     )
-    assert row is not None
-    return row
 
 
-async def log_counts(connection: Connection, subtree: Subtree, due: Due, but: Sequence[str]) -> Row:
-    """How many logs of a kind were written by their due time, and how many later; `but`: without
-    those of these grids.
+async def log_counts(
+    connection: Connection,
+    subtree: Subtree,
+    due: Due,
+    now: datetime,
+    below: Breakdown,
+    but: Sequence[str],
+) -> list[Row]:
+    """How many logs of a kind were written by their due time, and how many later, per unit right
+    below; how many of both are not due yet (`early`); `but`: without those of these grids.
     """
     name = "week" if due.log == "weekly_analysis" else "month"
-    row = await connection.fetchrow(
+    return await connection.fetch(
         f"""
-        SELECT count(*) FILTER (WHERE {_WRITTEN} <= d.due)::int AS on_time,
-               count(*) FILTER (WHERE {_WRITTEN} > d.due)::int AS late
+        SELECT {below.unit_of("r.grid", "$5")} AS code,
+               count(*) FILTER (WHERE {_WRITTEN} <= d.due)::int AS on_time,
+               count(*) FILTER (WHERE {_WRITTEN} > d.due)::int AS late,
+               count(*) FILTER (WHERE d.due > $4)::int AS early
         FROM unnest($2::text[], $3::timestamptz[]) AS d(name, due)
         JOIN {due.log} r ON r.{name} = d.name AND {subtree.under("r.grid")} AND NOT r.deleted
-            {_but(but, "r.grid", 4)}
+            {_but(but, "r.grid", 6)}
+        GROUP BY 1
         """,
         subtree.code,
         due.names,
         due.due,
+        now,
+        below.width,
         *([list(but)] if but else ()),
     )
-    assert row is not None
-    return row
 
 
 # Whether a unit is there on one of the days from {0} to {1}.
@@ -150,34 +168,32 @@ async def logs_of(connection: Connection, first: str, last: str, due: Due) -> li
     )
 
 
-async def filed(connection: Connection, subtree: Subtree, period: Period, log: str) -> int:
-    """How many grids of a unit have filed the analysis of a week, or the summary of a month."""
-    name = "week" if log == "weekly_analysis" else "month"
-    count: int = await connection.fetchval(
-        f"SELECT count(*) FROM {log} WHERE {subtree.under('grid')} AND {name} = $2 AND NOT deleted",
-        subtree.code,
-        period.name,
-    )
-    return count
-
-
 async def silent(
     connection: Connection, subtree: Subtree, period: Period, but: Sequence[str], limit: int
 ) -> list[Row]:
-    """The grids of a unit without any visit in a week or month, but for some."""
+    """The first grids of a unit without any visit in a period, but for some; `every`: how many
+    there are.
+    """
+    weeks = _by_week(period.days)
     return await connection.fetch(
         f"""
-        SELECT u.code, u.level, u.name FROM unit u
-        LEFT JOIN grid_tally t ON t.span = $2 AND t.grid = u.code AND t.visits > 0
-        WHERE {subtree.under("u.code")} AND u.level = 'grid' AND t.grid IS NULL
-            AND {_OPEN.format("$4", "$5")}{_but(but, "u.code", 6)}
+        WITH visited AS (
+            SELECT DISTINCT w.grid FROM unnest($2::text[], $6::int[]) AS d(week, days)
+            JOIN week_tally w ON w.week = d.week AND {subtree.under("w.grid")}
+                AND ({_VISITED}) & d.days <> 0
+        )
+        SELECT u.code, u.level, u.name, (count(*) OVER ())::int AS every FROM unit u
+        WHERE {subtree.under("u.code")} AND u.level = 'grid'
+            AND NOT EXISTS (SELECT FROM visited v WHERE v.grid = u.code)
+            AND {_OPEN.format("$4", "$5")}{_but(but, "u.code", 7)}
         ORDER BY u.code LIMIT $3
         """,
         subtree.code,
-        period.name,
+        list(weeks),
         limit,
         period.first,
         period.last,
+        list(weeks.values()),
         *([list(but)] if but else ()),
     )
 

@@ -14,42 +14,63 @@ from service.kit.paging import Limit
 from service.kit.state import state_of
 from service.loop import queries
 from service.loop.drafts import draft_of
-from service.loop.loop import GridLoop, counts_by_log, grid_loops
+from service.loop.loop import ByLog, GridLoop, LogCounts, counts_by_log, grid_loops
 from service.organisation.units import (
+    AskedPeriod,
     AsOf,
-    Month,
     PeriodOut,
     UnitCode,
     UnitOut,
-    Week,
-    grids_of,
     named_period,
     period_out,
     unit_in_scope,
     unit_on,
     unit_out,
-    week_or_month,
 )
+from service.summaries import queries as summary_queries
+from service.summaries import sealed
+from service.summaries.answers import SealedPart
+from service.summaries.sealed import NOTHING
+from service.summaries.summary import shown_grids
 from sync_protocol import periods
 from sync_protocol.periods import Period
 
 router = APIRouter(prefix="/v1", tags=["loop"])
 
 
+class LoopUnit(BaseModel):
+    """A unit right below, with how many grids it has and the counts by log."""
+
+    unit: UnitOut
+    grids: int
+    on_time: dict[str, int]
+    late: dict[str, int]
+    missing: dict[str, int]
+    not_due: dict[str, int]
+
+
 class Loop(BaseModel):
     """Which grid of a unit missed which working day, analysis and summary; the counts are those of
-    the whole unit, by log.
+    the whole unit, and of the units right below, by log.
     """
 
     unit: UnitOut
     period: PeriodOut
     grids: int
-    on_time: dict[str, int]
+    on_time: dict[str, int] = Field(
+        description="Written by the time they were due, or before they are"
+    )
     late: dict[str, int]
-    missing: dict[str, int]
+    missing: dict[str, int] = Field(description="Due by now, and not there")
+    not_due: dict[str, int] = Field(description="Not due yet, and not there")
+    units: list[LoopUnit]
     provisional: bool = Field(
         description="The official calendar of these days is not out yet: holidays are computed,"
         " make-up days missing"
+    )
+    sealed: bool = Field(False, description="Whether all of it is shown as it was sealed")
+    sealed_parts: list[SealedPart] = Field(
+        [], description="The topmost sealed units below one that is not sealed"
     )
     items: list[GridLoop]
     next: str | None
@@ -62,8 +83,7 @@ async def loop(
     request: Request,
     caller: Signed,
     unit: UnitCode,
-    week: Week = None,
-    month: Month = None,
+    period: AskedPeriod,
     limit: Limit = 500,
     after: Annotated[
         str | None, Query(pattern=r"^\d{1,15}$", description="The `next` of the page before")
@@ -73,29 +93,45 @@ async def loop(
     """A visit each working day, an analysis each week, a summary each month: on time, late, or
     missing. What is not due yet is no gap.
     """
-    period = week_or_month(week, month)
     settings = state_of(request).settings
     async with unit_in_scope(request, caller, unit) as (connection, found):
         on = unit_on(caller, unit, as_of, period)
-        grids = await grids_of(connection, on.tree, on.subtree, period)
-        due, counts = await counts_by_log(
-            connection, settings, on.subtree, grids, period, caller.now
-        )
+        kept = await sealed.of_period(connection, on, period) if as_of == "period" else NOTHING
+        loops = kept.loops
+        grids = await shown_grids(connection, on, period, loops, kept.is_kept)
+        counted = await counts_by_log(connection, settings, on, grids, period, caller.now, loops)
         rows = await queries.grids(connection, on.subtree, period, after, limit + 1)
         items = await grid_loops(
-            connection, settings, rows[:limit], period, caller.now, grids.parts
+            connection, settings, rows[:limit], period, caller.now, grids.parts, loops
         )
+        units = await summary_queries.unit_and_children(connection, "", sorted(counted.by_unit))
         return Loop(
             unit=unit_out(found),
             period=period_out(period),
             grids=grids.total,
-            on_time={log: count.on_time for log, count in counts.items()},
-            late={log: count.late for log, count in counts.items()},
-            missing={log: count.missing for log, count in counts.items()},
-            provisional=due.provisional,
+            **_by_status(counted.logs),
+            units=[
+                LoopUnit(
+                    unit=unit_out(row),
+                    grids=grids.by_unit.get(row["code"], 0),
+                    **_by_status(counted.by_unit[row["code"]]),
+                )
+                for row in units
+            ],
+            provisional=counted.due.provisional,
+            sealed=kept.is_kept,
+            sealed_parts=kept.parts_out(),
             items=items,
             next=items[-1].grid.code if len(rows) > limit else None,
         )
+
+
+def _by_status(logs: ByLog) -> dict[str, dict[str, int]]:
+    """The counts of each log, by what became of it."""
+    return {
+        status: {log: getattr(counts, status) for log, counts in logs.items()}
+        for status in LogCounts.model_fields
+    }
 
 
 class DutyNumbersOut(BaseModel):

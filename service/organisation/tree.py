@@ -38,10 +38,13 @@ class Spell(NamedTuple):
 
 
 class Grids(NamedTuple):
-    """The grids of a unit in a period: how many, and when those owe logs that owe only some."""
+    """The grids of a unit in a period: how many, and when those owe logs that owe only some;
+    `by_unit`: how many lie in each unit right below.
+    """
 
     total: int
     parts: Mapping[str, Spell] = {}
+    by_unit: Mapping[str, int] = {}
 
 
 class UnitFacts(NamedTuple):
@@ -349,6 +352,11 @@ class Tree:
             return self._bottom - level.position
         return self._bottom if len(code) < CODE_LENGTH["grid"] else 0
 
+    @property
+    def first_handlers(self) -> int:
+        """The position of the level that problems come to first: the one above the lowest."""
+        return self._bottom - 1
+
     def sees_tags(self, code: str) -> bool:
         """Whether who supervises a unit sees the tags of its households."""
         level = self.level(code)
@@ -356,10 +364,13 @@ class Tree:
 
     # ------------------------------------------------------------------------------------ its days
 
-    def grids(self, codes: Iterable[str], first: date, last: date) -> "Grids":
+    def grids(
+        self, codes: Iterable[str], first: date, last: date, below: Breakdown | None = None
+    ) -> "Grids":
         """How many of these grids are there in a period, and which of them owe less than all of
-        its logs; by the tree of its last day.
+        its logs; by the tree of its last day. `below`: how they fall to the units right below.
         """
+        by_unit: Counter[str] = Counter()
         count = 0
         parts: dict[str, Spell] = {}
         for code in codes:
@@ -367,11 +378,13 @@ class Tree:
             if unit is not None and not unit.is_open(first, last):
                 continue
             count += 1
+            if below is not None:
+                by_unit[below.holding(code)] += 1
             begins = self.owes_from(code, last)
             ends = unit.closed if unit is not None else None
             if (begins is not None and begins > first) or (ends is not None and ends <= last):
                 parts[code] = Spell(None, begins or ALWAYS, ends)
-        return Grids(count, parts)
+        return Grids(count, parts, by_unit)
 
     def owes_from(self, grid: str, day: date) -> date | None:
         """The first day on which a grid owes its logs, by the tree of a day; None: always.

@@ -2,12 +2,12 @@
 units and periods are answered.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Annotated, Any, NamedTuple
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from service.identity.access import Caller
@@ -112,18 +112,22 @@ def day_of_tree(as_of: str, period: Period, today: date) -> date:
         raise Problem(INVALID, Text("as_of: there is no day ‘{day}’.", day=as_of)) from None
 
 
-async def grids_of(connection: Connection, tree: Tree, subtree: Subtree, period: Period) -> Grids:
+async def grids_of(connection: Connection, on: UnitOn, period: Period) -> Grids:
     """The grids of a unit in a period."""
+    tree, subtree, below = on.tree, on.subtree, on.breakdown
     if tree.last_change <= period.first and not tree.has_closed:
-        count: int = await connection.fetchval(
-            f"SELECT count(*) FROM unit WHERE {subtree.under('code')} AND level = 'grid'",
+        rows = await connection.fetch(
+            f"SELECT {below.unit_of('code', '$2')} AS unit, count(*)::int AS grids FROM unit"
+            f" WHERE {subtree.under('code')} AND level = 'grid' GROUP BY 1",
             subtree.code,
+            below.width,
         )
-        return Grids(count)
+        by_unit = {row["unit"]: row["grids"] for row in rows}
+        return Grids(sum(by_unit.values()), by_unit=by_unit)
     rows = await connection.fetch(
         f"SELECT code FROM unit WHERE {subtree.under('code')} AND level = 'grid'", subtree.code
     )
-    return tree.grids((row["code"] for row in rows), period.first, period.last)
+    return tree.grids((row["code"] for row in rows), period.first, period.last, below)
 
 
 async def find_unit(connection: Connection, code: str) -> Row | None:
@@ -234,15 +238,36 @@ def years_text() -> Text:
     return Text("from and to must lie in the years {first} to {last}.", first=first, last=last)
 
 
-def chosen_period(
-    week: str | None, month: str | None, first: date | None, last: date | None
-) -> Period:
-    """The period that a query names in one of three ways."""
-    named = [week is not None, month is not None, first is not None or last is not None]
-    if sum(named) != 1:
-        raise Problem(INVALID, "Name one period: week, or month, or from and to.")
-    if not named[2]:
-        return week_or_month(week, month)
+_PARSERS: Mapping[str, Callable[[str], Period]] = {
+    "day": periods.day,
+    "week": periods.week,
+    "month": periods.month,
+    "quarter": periods.quarter,
+    "half": periods.half,
+    "year": periods.year,
+}
+
+
+def maybe_period(
+    day: Annotated[
+        str | None, Query(description="Day, Asia/Shanghai", examples=["2026-11-24"])
+    ] = None,
+    week: Week = None,
+    month: Month = None,
+    quarter: Annotated[str | None, Query(description="Quarter", examples=["2026-Q4"])] = None,
+    half: Annotated[str | None, Query(description="Half-year", examples=["2026-H2"])] = None,
+    year: Annotated[str | None, Query(description="Year", examples=["2026"])] = None,
+    first: First = None,
+    last: Last = None,
+) -> Period | None:
+    """The period that a query names in one of its ways; None if it names none."""
+    given = dict(zip(_PARSERS, (day, week, month, quarter, half, year), strict=True))
+    named = [(kind, name) for kind, name in given.items() if name is not None]
+    days = first is not None or last is not None
+    if len(named) + days > 1:
+        raise Problem(INVALID, _ONE_PERIOD)
+    if not days:
+        return named_period(_PARSERS[named[0][0]], named[0][1]) if named else None
     if first is None or last is None:
         raise Problem(INVALID, "A period of days needs both from and to.")
     if not (first.year >= periods.FIRST_YEAR and last.year <= periods.LAST_YEAR):
@@ -251,3 +276,19 @@ def chosen_period(
         return periods.span(first, last)
     except ValueError as error:
         raise Problem(INVALID, Text("from, to: {what}.", what=text_of(error))) from None
+
+
+# What a route asks for that can be narrowed to any period.
+MaybePeriod = Annotated[Period | None, Depends(maybe_period)]
+
+
+def asked_period(found: MaybePeriod) -> Period:
+    """The period that a query names; it has to name one."""
+    if found is None:
+        raise Problem(INVALID, _ONE_PERIOD)
+    return found
+
+
+# What a route asks for that can tell of any period.
+AskedPeriod = Annotated[Period, Depends(asked_period)]
+_ONE_PERIOD = Text("Name one period: day, week, month, quarter, half or year, or from and to.")

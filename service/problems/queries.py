@@ -12,6 +12,7 @@ from service.kit.conditions import Conditions, Range, Reach, bounds, contains, o
 from service.kit.database import Connection, Row
 from service.records.columns import fields_json, personal_array
 from sync_protocol.lifecycle import OPEN
+from sync_protocol.periods import Period
 from sync_protocol.records import PROBLEM, STEP
 
 _LISTED = """
@@ -25,7 +26,7 @@ _LISTED = """
 
 class Filters(NamedTuple):
     """What a list of problems is narrowed to; None narrows nothing. `open` and `overdue` are as of
-    now.
+    now. `by`: what happened, or was due, in the period.
     """
 
     state: str | None = None
@@ -36,6 +37,14 @@ class Filters(NamedTuple):
     cadre: str | None = None
     handler_unit: str | None = None
     text: str | None = None
+    category: str | None = None
+    source: str | None = None
+    period: Period | None = None
+    by: str = "raised"
+
+
+# The moment by which a problem falls into a period.
+_MOMENTS = {"raised": "c.raised_at", "resolved": "c.resolved_at", "due": "c.due"}
 
 
 async def problems(
@@ -71,11 +80,22 @@ async def problems(
         where.add("c.handler_unit = {}", filters.handler_unit)
     if filters.text is not None:
         where.add("(p.title ILIKE {0} OR p.detail ILIKE {0})", contains(filters.text))
+    if filters.category is not None:
+        where.add("p.category = {}", filters.category)
+    if filters.source is not None:
+        where.add("p.source = {}", filters.source)
+    if filters.period is not None:
+        moment = _MOMENTS[filters.by]
+        where.add(f"{moment} >= {{}} AND {moment} < {{}}", *_ends(filters.period))
     if after is not None:
         where.add("(c.raised_at, c.problem) < ({}, {}::uuid)", *after)
     last = where.parameter(limit)
     sql = f"{_LISTED} WHERE {where.sql} ORDER BY c.raised_at DESC, c.problem DESC LIMIT {last}"
     return await connection.fetch(bounded(sql), *where.values)
+
+
+def _ends(period: Period) -> tuple[datetime, datetime]:
+    return period.begins, period.ends
 
 
 async def assigned_to(

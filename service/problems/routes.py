@@ -4,7 +4,7 @@ one write path.
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 
@@ -20,7 +20,7 @@ from service.kit.database import retry_on_conflict
 from service.kit.errors import HELD, INVALID, NOT_ALLOWED, READING, Problem, documented
 from service.kit.paging import After, Id, Limit, next_after, read_after
 from service.kit.state import State, state_of
-from service.organisation.units import UnitFilter, reach_of
+from service.organisation.units import MaybePeriod, UnitFilter, reach_of
 from service.problems import queries
 from service.problems.answers import (
     NewProblem,
@@ -37,7 +37,7 @@ from sync_protocol.messages import Mutation
 from sync_protocol.moments import canonical_moment
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import DUTIES, SEVERITIES, STATES
+from sync_protocol.vocabulary import DUTIES, SEVERITIES, SOURCES, STATES
 
 router = APIRouter(prefix="/v1/problems", tags=["problems"])
 
@@ -78,6 +78,13 @@ async def problems(
         str | None,
         Query(min_length=1, max_length=100, description="Part of the title or the detail"),
     ] = None,
+    category: Annotated[str | None, Query(max_length=100)] = None,
+    source: Annotated[str | None, Query(pattern=f"^({'|'.join(SOURCES)})$")] = None,
+    period: MaybePeriod = None,
+    by: Annotated[
+        Literal["raised", "resolved", "due"],
+        Query(description="With a period: those that were raised, were resolved or are due in it"),
+    ] = "raised",
     limit: Limit = 100,
     after: After = None,
 ) -> ProblemPage:
@@ -88,7 +95,11 @@ async def problems(
     place = read_after(after)
     async with state_of(request).database.transaction() as connection:
         key = None if cadre is None else await key_of(connection, cadre)
-        filters = Filters(state, open, overdue, severity, duty, key, handler_unit, text)
+        filters = Filters(
+            *(state, open, overdue, severity, duty, key, handler_unit, text, category, source),
+            period,
+            by,
+        )
         assigned = await assigned_to(connection, caller) if unit is None else []
         found = await queries.problems(
             connection, reach, assigned, filters, caller.now, place, limit + 1

@@ -1,6 +1,7 @@
 """What a summary says, part by part."""
 
 from datetime import datetime
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -26,8 +27,19 @@ class Totals(BaseModel):
     problems_resolved: int = 0
     problems_open: int = 0
     problems_overdue: int = 0
+    problems_raised_resolved: int = Field(
+        0, description="Of those raised in the period, resolved by now, in whatever period"
+    )
     resolution_rate: float | None = Field(
-        None, description="Resolved in the period / raised in the period"
+        None,
+        description="Resolved in the period, whenever raised / raised in the period; above 1 where"
+        " more was resolved than raised. The same as `flow_resolution_rate`",
+    )
+    flow_resolution_rate: float | None = Field(
+        None, description="`problems_resolved` / `problems_raised`"
+    )
+    cohort_resolution_rate: float | None = Field(
+        None, description="`problems_raised_resolved` / `problems_raised`; never above 1"
     )
     median_hours_to_resolve: float | None = None
 
@@ -37,6 +49,17 @@ class DutyTotals(BaseModel):
 
     duty: str
     label: str
+    visits: int = 0
+    problems_raised: int = 0
+    problems_resolved: int = 0
+
+
+class DutyOverlap(BaseModel):
+    """How many more the duties together count than the totals: a visit counts under each of its
+    duties, and one without any under none, so that visits may also be fewer. A problem has one
+    duty.
+    """
+
     visits: int = 0
     problems_raised: int = 0
     problems_resolved: int = 0
@@ -53,30 +76,47 @@ class SeverityTotals(BaseModel):
 
 
 class UnitTotals(BaseModel):
-    """A unit right below, with its numbers."""
+    """A unit right below, with its numbers: sealed ones as they were sealed."""
 
     unit: UnitOut
     totals: Totals
+    sealed: Literal["whole", "part", "none"] = Field(
+        "none", description="Whether the numbers of the unit, or of part of it, are sealed"
+    )
+    arrived_since: dict[str, int] | None = Field(
+        None, description="What came in after that part was sealed, which the totals leave out"
+    )
 
 
 class LoopTotals(BaseModel):
-    """Of the grids, how many have filed the period's log, and every log on time, late and missing.
+    """Of the grids, how many have filed the period's log, and every log on time, late, missing and
+    not due.
 
-    `silent` names the grids without any visit.
+    `filed` and `missing` are those of the log that is the period's own: the visit of a day, the
+    analysis of a week, the summary of a month or of the months of a longer period. With `not_due`
+    and `owe_nothing` they add up to the logs of all grids. `silent` names grids without any visit,
+    the first hundred of `silent_count`.
     """
 
     grids: int
     filed: int
-    missing: int
+    missing: int = Field(description="Due by now, and not filed")
+    not_due: int = Field(0, description="Not due yet, and not filed")
+    owe_nothing: int = Field(
+        0, description="Logs of grids before they went live, or after they ended"
+    )
     logs: dict[str, LogCounts]
     silent: list[UnitOut]
+    silent_count: int | None = Field(
+        None, description="How many grids there are without any visit; not kept by older seals"
+    )
     provisional: bool = Field(
         description="The official calendar of these days is not out yet; make-up days are missing"
     )
 
 
 class EscalatedProblem(BaseModel):
-    """An open problem that was passed up."""
+    """An open problem that was passed up, and not handed down again."""
 
     id: str
     grid: str
@@ -100,28 +140,66 @@ class Decisions(BaseModel):
 
 class SealOut(BaseModel):
     """Who sealed a summary, and what came since: the differences between the numbers now and those
-    sealed.
+    sealed. `unit`: the one that was sealed; that is this unit, or one above it.
     """
 
+    unit: str
     by: str
     at: datetime
     arrived_since: dict[str, int]
 
 
+class SealedPart(BaseModel):
+    """A unit further below whose numbers are sealed, and by whom."""
+
+    unit: str
+    by: str
+    at: datetime
+
+
+class SummaryLine(BaseModel):
+    """A summary as CSV: a line of the unit, then one of each right below."""
+
+    period: str
+    unit: UnitOut
+    totals: Totals
+    sealed: str
+
+
 class Summary(BaseModel):
-    """A week's or month's summary of a unit. A sealed one shows the numbers as they were."""
+    """The summary of a unit and a period. A sealed week or month shows the numbers as they were; so
+    does that of a unit below a sealed one. Above, the sealed parts count as they were sealed.
+    """
+
+    csv_model: ClassVar[type[BaseModel]] = SummaryLine
 
     unit: UnitOut
     period: PeriodOut
     totals: Totals
     previous: Totals
+    previous_sealed: bool = Field(False, description="Whether `previous` is sealed as a whole")
     duties: list[DutyTotals]
+    duty_overlap: DutyOverlap = DutyOverlap()
     severities: list[SeverityTotals]
     units: list[UnitTotals]
     loop: LoopTotals
     decisions: Decisions
     sealed: bool = False
     seal: SealOut | None = None
-    late_arrivals: int = Field(
-        description="Visits and problems of the period that came in after it had ended"
+    sealed_parts: list[SealedPart] = Field(
+        [], description="The topmost sealed units below one that is not sealed"
     )
+    arrived_since: dict[str, int] | None = Field(
+        None, description="What came in after parts were sealed, which the numbers leave out"
+    )
+    late_arrivals: int = Field(
+        description="Visits and problems of a day, week or month that came in after it had ended;"
+        " of other periods those that came in after the month of their day"
+    )
+
+    @staticmethod
+    def csv_lines(body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The lines of an answer as CSV."""
+        extent = "whole" if body["sealed"] else "part" if body["sealed_parts"] else "none"
+        whole = {"unit": body["unit"], "totals": body["totals"], "sealed": extent}
+        return [{"period": body["period"]["name"], **row} for row in (whole, *body["units"])]

@@ -3,16 +3,17 @@ remain from the daily one.
 """
 
 import json
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from service.cases.models import IS_COUNTED
 from service.identity.memberships import HOLDS_ON, is_member
-from service.kit.conditions import Subtree
+from service.kit.conditions import Breakdown, Subtree
 from service.kit.database import Connection, Row
 from service.records.models import IS_PRESENT
-from service.summaries.queries import IN_OPEN
+from service.summaries.queries import IN_OPEN, but_not
 from sync_protocol.periods import Period, local_day, month_around, quarter_around, week_around
 
 SORTS = ("visits", "problems_raised", "problems_resolved", "problems_overdue")
@@ -79,20 +80,36 @@ def _work(subtree: Subtree) -> str:
 """
 
 
-# From the membership of the last day ($9) to that of the day of the work: of the cadres ($10) whose
-# membership begins or ends after the first day ($11).
-def _moved_by_days(subtree: Subtree) -> str:
+def _moved_by_days(subtree: Subtree, cadres: str, first: str) -> str:
+    """From the membership of the last day ($9) to that of the day of the work: of the `cadres`
+    whose membership begins or ends after the `first` day.
+    """
     return f"""
     UNION ALL
-    SELECT c.staff_code, moved.member, moved.sign * t.visits, moved.sign * t.raised,
+    SELECT c.staff_code, true, moved.member, moved.sign * t.visits, moved.sign * t.raised,
            moved.sign * t.resolved, 0
     FROM tally t JOIN cadre c ON c.staff_code = t.cadre
     CROSS JOIN LATERAL (
         SELECT {is_member("c", "t.day")} AS then, {is_member("c", "$9::date")} AS last) AS m
     CROSS JOIN LATERAL (VALUES (m.last, -1), (m.then, 1)) AS moved(member, sign)
-    WHERE t.day BETWEEN $11 AND $9 AND {subtree.under("t.grid")} AND t.cadre = ANY($10::text[])
+    WHERE t.day BETWEEN {first} AND $9 AND {subtree.under("t.grid")}
+      AND t.cadre = ANY({cadres}::text[])
       AND m.then <> m.last
 """
+
+
+def overdue(period: Period, now: datetime, ends: str, judged: str) -> str:
+    """SQL for “was overdue at the end of a period, or is now if it has not ended”, of a row of
+    `case_file`; `ends` and `judged` are the places of the period's end and of the moment as of
+    which it is.
+    """
+    still = f"state IN {IN_OPEN}"
+    if period.ends > now:
+        return f"due < {judged} AND {still}"
+    return (
+        f"due < {judged} AND raised_at < {ends} AND ({still}"
+        f" OR resolved_at >= {ends} AND {IS_COUNTED})"
+    )
 
 
 async def _changing(connection: Connection, first: date, last: date) -> list[str]:
@@ -106,46 +123,143 @@ async def _changing(connection: Connection, first: date, last: date) -> list[str
     return [row["staff_code"] for row in rows]
 
 
+class Kept(NamedTuple):
+    """What seals keep of what cadres did in some grids. `is_whole`: nothing else is shown."""
+
+    grids: Sequence[str] = ()
+    work: Sequence[Sequence[Any]] = ()
+    hours: Mapping[str, Sequence[float]] = {}
+    is_whole: bool = False
+
+
+NOTHING_KEPT = Kept()
+
+
+def _as_kept(period: Period, kept: Kept, late: str, put: Callable[[Any], str]) -> str:
+    """From the numbers of all grids to those in which some are as they were sealed: takes away what
+    stands there now and adds what was kept. `late`: what says of `case_file` that it was overdue;
+    `put` takes in a parameter and says its place.
+    """
+    parts = []
+    if not kept.is_whole:
+        grids = put(list(kept.grids))
+        parts = [
+            f"""
+            SELECT t.cadre, c.staff_code IS NOT NULL, coalesce({is_member("c", "t.day")}, false),
+                   -t.visits, -t.raised, -t.resolved, 0
+            FROM tally t LEFT JOIN cadre c ON c.staff_code = t.cadre
+            WHERE t.day BETWEEN {put(period.first)} AND {put(period.last)}
+                AND t.grid = ANY({grids}::text[])
+            """,
+            f"""
+            SELECT f.handler_cadre, c.staff_code IS NOT NULL,
+                   coalesce({is_member("c", "$9::date")}, false), 0, 0, 0, -1
+            FROM case_file f LEFT JOIN cadre c ON c.staff_code = f.handler_cadre
+            WHERE f.grid = ANY({grids}::text[]) AND {late}
+            """,
+        ]
+    kinds = ("text", "bool", "int", "int", "int", "int")
+    columns = zip(*kept.work, strict=True) if kept.work else [[] for _ in kinds]
+    arrays = ", ".join(
+        f"{put(list(column))}::{kind}[]" for column, kind in zip(columns, kinds, strict=True)
+    )
+    parts.append(
+        f"""
+        SELECT k.cadre, k.member IS NOT NULL, coalesce(k.member, false), k.visits, k.raised,
+               k.resolved, k.overdue
+        FROM unnest({arrays}) AS k(cadre, member, visits, raised, resolved, overdue)
+        """
+    )
+    return "".join(f"UNION ALL {part}" for part in parts)
+
+
+class Table(NamedTuple):
+    """The first cadres, the sums of members and of others, and what is of no cadre's."""
+
+    rows: list[Row]
+    groups: list[dict[str, Any]]
+    unassigned: dict[str, int]
+
+
+class Wanted(NamedTuple):
+    """Which cadres of a table: the highest by `sort`, so many at most; only party members, or only
+    others; only those who held a post of one of some roles on a day of the period.
+    """
+
+    sort: str
+    limit: int
+    party_member: bool | None = None
+    roles: Sequence[str] = ()
+
+
 async def table(
     connection: Connection,
     subtree: Subtree,
     period: Period,
     now: datetime,
-    sort: str,
-    limit: int,
-    party_member: bool | None,
-) -> tuple[list[Row], list[dict[str, Any]]]:
-    """The first rows of a unit's cadres with work in a period or problems overdue in hand, and the
-    sums of members and of others.
+    wanted: Wanted,
+    kept: Kept = NOTHING_KEPT,
+) -> Table:
+    """The first rows of a unit's cadres with work in a period or problems overdue in hand, the sums
+    of members and of others, and the sums of what no cadre did or has in hand.
 
     Whose membership begins or ends within the period has a part as a member and one as none, by
-    days; what is overdue counts by the last day. With `party_member` the rows are those parts.
+    days; what is overdue counts by the last day. With `party_member` the rows are those parts; with
+    `roles` the sums, too, are of those cadres alone.
+    What is overdue at the end of a period that is over counts for who has it now, or had it last.
     """
+    sort = wanted.sort
     assert sort in SORTS
     last = min(period.last, local_day(now))
-    changing = await _changing(connection, period.first, last)
+    changing = [] if kept.is_whole else await _changing(connection, period.first, last)
+    values: list[Any] = [
+        subtree.code,
+        *(Pieces([], [], [], []) if kept.is_whole else pieces(subtree, period)),
+        min(period.ends, now),
+        wanted.limit,
+        wanted.party_member,
+        last,
+    ]
+
+    def put(value: Any) -> str:
+        values.append(value)
+        return f"${len(values)}"
+
+    late = overdue(period, now, put(period.ends) if period.ends <= now else "", "$6")
+    moved = _moved_by_days(subtree, put(changing), put(period.first)) if changing else ""
+    held = ""
+    if wanted.roles:
+        held = (
+            "AND EXISTS (SELECT FROM post p WHERE p.staff_code = parts.staff_code"
+            f" AND p.role = ANY({put(list(wanted.roles))}::text[])"
+            f" AND p.valid_from < {put(period.ends)}"
+            f" AND (p.valid_to IS NULL OR p.valid_to > {put(period.begins)}))"
+        )
+    as_kept = _as_kept(period, kept, late, put) if kept.grids else ""
     rows = await connection.fetch(
         f"""
         WITH work AS ({_work(subtree)}), overdue AS (
             SELECT handler_cadre AS cadre, count(*)::int AS overdue
-            FROM case_file WHERE {subtree.under("grid")} AND state IN {IN_OPEN} AND due < $6
-                AND handler_cadre IS NOT NULL GROUP BY 1
+            FROM case_file WHERE {"false AND " if kept.is_whole else ""}{subtree.under("grid")}
+                AND {late} GROUP BY 1
         ), dated AS MATERIALIZED (
             SELECT m.staff_code, {HOLDS_ON.format(day="$9::date")} AS holds
             FROM party_membership m GROUP BY 1
         ), parts AS (
-            SELECT c.staff_code, coalesce(d.holds, c.party_member) AS party_member,
+            SELECT coalesce(w.cadre, o.cadre) AS staff_code, c.staff_code IS NOT NULL AS known,
+                   coalesce(d.holds, c.party_member, false) AS party_member,
                    coalesce(w.visits, 0) AS visits, coalesce(w.raised, 0) AS raised,
                    coalesce(w.resolved, 0) AS resolved, coalesce(o.overdue, 0) AS overdue
-            FROM work w FULL JOIN overdue o ON o.cadre = w.cadre JOIN cadre c
+            FROM work w FULL JOIN overdue o ON o.cadre = w.cadre LEFT JOIN cadre c
                 ON c.staff_code = coalesce(w.cadre, o.cadre)
             LEFT JOIN dated d ON d.staff_code = c.staff_code
-            {_moved_by_days(subtree) if changing else ""}
+            {moved}
+            {as_kept}
         ), every AS MATERIALIZED (
             SELECT staff_code, party_member, sum(visits)::int AS visits,
                    sum(raised)::int AS problems_raised, sum(resolved)::int AS problems_resolved,
                    sum(overdue)::int AS problems_overdue
-            FROM parts GROUP BY 1, 2
+            FROM parts WHERE known {held} GROUP BY 1, 2
             HAVING sum(visits) <> 0 OR sum(raised) <> 0 OR sum(resolved) <> 0 OR sum(overdue) > 0
         ), sums AS (
             SELECT json_agg(g) AS groups FROM (
@@ -154,6 +268,13 @@ async def table(
                        sum(problems_resolved) AS problems_resolved,
                        sum(problems_overdue) AS problems_overdue
                 FROM every GROUP BY party_member ORDER BY party_member DESC) AS g
+        ), nobodys AS (
+            SELECT row_to_json(n) AS unassigned FROM (
+                SELECT coalesce(sum(visits), 0) AS visits,
+                       coalesce(sum(raised), 0) AS problems_raised,
+                       coalesce(sum(resolved), 0) AS problems_resolved,
+                       coalesce(sum(overdue), 0) AS problems_overdue
+                FROM parts WHERE NOT known) AS n
         ), page AS (
             SELECT staff_code, sum(visits)::int AS visits,
                    sum(problems_raised)::int AS problems_raised,
@@ -164,45 +285,133 @@ async def table(
         )
         SELECT page.*, coalesce(c.shown_code, page.staff_code) AS shown_code, c.name,
                coalesce($8::bool, d.holds, c.party_member) AS party_member, sums.groups,
+               nobodys.unassigned,
                (SELECT p.unit FROM post p WHERE p.staff_code = page.staff_code
                 ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC, p.unit LIMIT 1) AS unit
-        FROM sums LEFT JOIN page ON true LEFT JOIN cadre c ON c.staff_code = page.staff_code
+        FROM sums CROSS JOIN nobodys LEFT JOIN page ON true
+            LEFT JOIN cadre c ON c.staff_code = page.staff_code
             LEFT JOIN dated d ON d.staff_code = page.staff_code
         ORDER BY page.{sort} DESC, page.staff_code
         """,
-        subtree.code,
-        *pieces(subtree, period),
-        min(period.ends, now),
-        limit,
-        party_member,
-        last,
-        *([changing, period.first] if changing else []),
+        *values,
     )
-    groups = json.loads(rows[0]["groups"]) if rows and rows[0]["groups"] else []
-    return [row for row in rows if row["staff_code"] is not None], groups
+    first = rows[0]
+    return Table(
+        [row for row in rows if row["staff_code"] is not None],
+        json.loads(first["groups"] or "[]"),
+        json.loads(first["unassigned"]),
+    )
+
+
+async def unassigned(
+    connection: Connection,
+    subtree: Subtree,
+    period: Period,
+    now: datetime,
+    below: Breakdown,
+    but: Sequence[str],
+) -> dict[str, int]:
+    """How many problems of each unit right below were overdue in no cadre's hands at the end of a
+    period, or are now; `but`: not in these grids.
+    """
+    rows = await connection.fetch(
+        f"""
+        SELECT {below.unit_of("f.grid", "$2")} AS code, count(*)::int AS overdue
+        FROM case_file f WHERE {subtree.under("f.grid")} AND $4::timestamptz IS NOT NULL
+            AND {overdue(period, now, "$4", "$3")}{but_not(but, "f.grid", 5)}
+            AND NOT EXISTS (SELECT FROM cadre c WHERE c.staff_code = f.handler_cadre)
+        GROUP BY 1
+        """,
+        subtree.code,
+        below.width,
+        min(period.ends, now),
+        period.ends,
+        *([list(but)] if but else ()),
+    )
+    return {row["code"]: row["overdue"] for row in rows}
 
 
 async def median_hours(
-    connection: Connection, subtree: Subtree, period: Period, staff_codes: Sequence[str]
+    connection: Connection,
+    subtree: Subtree,
+    period: Period,
+    staff_codes: Sequence[str],
+    kept: Kept = NOTHING_KEPT,
 ) -> dict[str, float]:
     """Median hours from raised to resolved of what each of these cadres resolved in a unit in a
     period.
     """
-    rows = await connection.fetch(
+    if not kept.grids:
+        rows = await connection.fetch(
+            f"""
+            SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP
+                (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
+            FROM case_file
+            WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4
+                AND {IS_COUNTED}
+              AND {subtree.under("grid")} GROUP BY 1
+            """,
+            subtree.code,
+            list(staff_codes),
+            period.begins,
+            period.ends,
+        )
+        return {row["resolved_by"]: round(row["hours"], 2) for row in rows}
+    found = {code: [*kept.hours[code]] for code in staff_codes if code in kept.hours}
+    if not kept.is_whole:
+        for row in await hours_by_grid(connection, subtree, period):
+            if row["grid"] not in kept.grids:
+                found.setdefault(row["resolved_by"], []).extend(row["hours"])
+    return {code: round(statistics.median(hours), 2) for code, hours in found.items()}
+
+
+async def work_by_grid(
+    connection: Connection, subtree: Subtree, period: Period, now: datetime
+) -> list[Row]:
+    """What everybody did in each grid in a period, and what is overdue in their hands, by days of
+    party membership (None of who is no cadre): grid, cadre, membership, visits, raised, resolved,
+    overdue.
+    """
+    return await connection.fetch(
         f"""
-        SELECT resolved_by, percentile_cont(0.5) WITHIN GROUP
-            (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) AS hours
-        FROM case_file
-        WHERE resolved_by = ANY($2::text[]) AND resolved_at >= $3 AND resolved_at < $4
-            AND {IS_COUNTED}
-          AND {subtree.under("grid")} GROUP BY 1
+        SELECT grid, cadre, member, sum(visits)::int, sum(raised)::int, sum(resolved)::int,
+               sum(overdue)::int FROM (
+            SELECT t.grid, t.cadre, CASE WHEN c.staff_code IS NOT NULL
+                       THEN {is_member("c", "t.day")} END AS member,
+                   t.visits, t.raised, t.resolved, 0 AS overdue
+            FROM tally t LEFT JOIN cadre c ON c.staff_code = t.cadre
+            WHERE t.day BETWEEN $2 AND $3 AND {subtree.under("t.grid")}
+            UNION ALL
+            SELECT f.grid, f.handler_cadre, CASE WHEN c.staff_code IS NOT NULL
+                       THEN {is_member("c", "$6::date")} END, 0, 0, 0, 1
+            FROM case_file f LEFT JOIN cadre c ON c.staff_code = f.handler_cadre
+            WHERE {subtree.under("f.grid")} AND $5::timestamptz IS NOT NULL
+                AND {overdue(period, now, "$5", "$4")}
+        ) AS every GROUP BY 1, 2, 3
+        HAVING sum(visits) <> 0 OR sum(raised) <> 0 OR sum(resolved) <> 0 OR sum(overdue) <> 0
         """,
         subtree.code,
-        list(staff_codes),
+        period.first,
+        period.last,
+        min(period.ends, now),
+        period.ends,
+        min(period.last, local_day(now)),
+    )
+
+
+async def hours_by_grid(connection: Connection, subtree: Subtree, period: Period) -> list[Row]:
+    """The hours from raised to resolved of what each cadre resolved in each grid in a period."""
+    return await connection.fetch(
+        f"""
+        SELECT grid, resolved_by,
+               array_agg(date_part('epoch', resolved_at - raised_at) / 3600) AS hours
+        FROM case_file WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED}
+            AND resolved_by IS NOT NULL AND {subtree.under("grid")} GROUP BY 1, 2
+        """,
+        subtree.code,
         period.begins,
         period.ends,
     )
-    return {row["resolved_by"]: round(row["hours"], 2) for row in rows}
 
 
 async def of_cadre(
@@ -226,8 +435,8 @@ async def of_cadre(
         SELECT coalesce(sum(sign * visits), 0)::int AS visits,
                coalesce(sum(sign * raised), 0)::int AS problems_raised,
                coalesce(sum(sign * resolved), 0)::int AS problems_resolved,
-               (SELECT count(*) FROM case_file WHERE handler_cadre = $6 AND state IN {IN_OPEN}
-                   AND due < $7
+               (SELECT count(*) FROM case_file WHERE handler_cadre = $6
+                    AND $8::timestamptz IS NOT NULL AND {overdue(period, now, "$8", "$7")}
                 AND {subtree.under("grid")})::int AS problems_overdue
         FROM work
         """,
@@ -235,6 +444,32 @@ async def of_cadre(
         *pieces(subtree, period),
         staff_code,
         min(period.ends, now),
+        period.ends,
+    )
+    assert row is not None
+    return row
+
+
+async def of_cadre_in(
+    connection: Connection, staff_code: str, grids: Sequence[str], period: Period, now: datetime
+) -> Row:
+    """The same in some grids, by their days."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT coalesce(sum(visits), 0)::int AS visits,
+               coalesce(sum(raised), 0)::int AS problems_raised,
+               coalesce(sum(resolved), 0)::int AS problems_resolved,
+               (SELECT count(*) FROM case_file WHERE handler_cadre = $1
+                    AND $6::timestamptz IS NOT NULL AND {overdue(period, now, "$6", "$5")}
+                    AND grid = ANY($2::text[]))::int AS problems_overdue
+        FROM tally WHERE cadre = $1 AND grid = ANY($2::text[]) AND day BETWEEN $3 AND $4
+        """,
+        staff_code,
+        list(grids),
+        period.first,
+        period.last,
+        min(period.ends, now),
+        period.ends,
     )
     assert row is not None
     return row
@@ -310,13 +545,17 @@ async def tied_households(connection: Connection, staff_code: str, period: Perio
     return row
 
 
+_TIES = {"contact": "contact_member", "lead": "lead_member"}
+
+
 async def members(
     connection: Connection, subtree: Subtree, period: Period, role: str, limit: int, day: date
 ) -> list[Row]:
     """Each member tied to households of a unit (`role`: contact or lead): how many, and how many
-    were visited in a week or month; whether a party member, as of a day.
+    were visited in a week or month; whether a party member, as of a day. Codes that no cadre has
+    are not among them, nor, as contact members, those outside the party.
     """
-    name = {"contact": "contact_member", "lead": "lead_member"}[role]
+    name = _TIES[role]
     return await connection.fetch(
         f"""
         WITH tied AS (
@@ -326,26 +565,45 @@ async def members(
                        AS visited
             FROM household h WHERE {subtree.under("h.grid")} AND h.{name} IS NOT NULL
                 AND NOT h.deleted AND {IS_PRESENT} GROUP BY 1
+        ), known AS (
+            SELECT t.*, coalesce(c.shown_code, t.staff_code) AS shown_code, c.name,
+                   {is_member("c", "$4")} AS party_member
+            FROM tied t JOIN cadre c ON c.staff_code = t.staff_code
         )
-        SELECT t.*, coalesce(c.shown_code, t.staff_code) AS shown_code,
-               coalesce(c.name, '') AS name,
-               coalesce({is_member("c", "$4")}, false) AS party_member
-        FROM tied t LEFT JOIN cadre c ON c.staff_code = t.staff_code
-        ORDER BY t.visited::float8 / t.households, t.households DESC, t.staff_code LIMIT $3
+        SELECT * FROM known WHERE party_member OR $5
+        ORDER BY visited::float8 / households, households DESC, staff_code LIMIT $3
         """,
         subtree.code,
         period.name,
         limit,
         day,
+        role != "contact",
     )
 
 
-async def count_untied(connection: Connection, subtree: Subtree, role: str) -> int:
-    """How many living households of a unit are tied to nobody (`role`: contact or lead)."""
-    name = {"contact": "contact_member", "lead": "lead_member"}[role]
-    count: int = await connection.fetchval(
-        f"SELECT count(*)::int FROM household h WHERE {subtree.under('h.grid')}"
-        f" AND h.{name} IS NULL AND NOT h.deleted AND {IS_PRESENT}",
+async def count_ties(connection: Connection, subtree: Subtree, role: str, day: date) -> Row:
+    """Of the households of a unit, by whom they are tied to (`role`: contact or lead): to nobody
+    (`without_one`), to a code that no cadre has (`unknown`), to a cadre who is no party member on
+    a day (`outside_party`), and how many there are (`households`).
+    """
+    name = _TIES[role]
+    row = await connection.fetchrow(
+        f"""
+        WITH tied AS (
+            SELECT h.{name} AS staff_code, count(*) AS households
+            FROM household h WHERE {subtree.under("h.grid")} AND NOT h.deleted AND {IS_PRESENT}
+            GROUP BY 1
+        )
+        SELECT coalesce(sum(households), 0)::int AS households,
+               coalesce(sum(households) FILTER (WHERE t.staff_code IS NULL), 0)::int AS without_one,
+               coalesce(sum(households) FILTER (WHERE t.staff_code IS NOT NULL
+                   AND c.staff_code IS NULL), 0)::int AS unknown,
+               coalesce(sum(households) FILTER (WHERE c.staff_code IS NOT NULL
+                   AND NOT {is_member("c", "$2")}), 0)::int AS outside_party
+        FROM tied t LEFT JOIN cadre c ON c.staff_code = t.staff_code
+        """,
         subtree.code,
+        day,
     )
-    return count
+    assert row is not None
+    return row

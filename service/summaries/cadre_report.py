@@ -8,19 +8,18 @@ from pydantic import BaseModel, Field
 from service.audit.audit_log import note
 from service.identity.access import Signed
 from service.identity.people import StaffCode
+from service.kit.conditions import Subtree
+from service.kit.database import Connection
 from service.kit.errors import NOT_FOUND, READING, Problem, documented
 from service.kit.state import state_of
 from service.organisation.units import (
-    First,
-    Last,
-    Month,
+    AskedPeriod,
     PeriodOut,
-    Week,
-    chosen_period,
     period_out,
 )
-from service.summaries import cadre_queries
-from sync_protocol.periods import local_day
+from service.summaries import cadre_queries, sealed
+from service.summaries.cadre_queries import Kept
+from sync_protocol.periods import Period, local_day
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["summaries"])
@@ -75,15 +74,11 @@ async def cadre_summary(
     request: Request,
     caller: Signed,
     staff_code: StaffCode,
-    week: Week = None,
-    month: Month = None,
-    first: First = None,
-    last: Last = None,
+    period: AskedPeriod,
 ) -> CadreSummary:
     """One's own, or that of a cadre with a post in the caller's scope: only work within that scope
     counts then.
     """
-    period = chosen_period(week, month, first, last)
     own = staff_code == caller.staff_code
     units = caller.units_or_none()
     async with state_of(request).database.transaction() as connection:
@@ -97,8 +92,9 @@ async def cadre_summary(
             )
         await note(connection, request, caller, "cadre-summary", [staff_code], 1)
         subtree = caller.subtree("" if own else within[0])
-        counts = await cadre_queries.of_cadre(connection, staff_code, subtree, period, caller.now)
-        medians = await cadre_queries.median_hours(connection, subtree, period, [staff_code])
+        kept = sealed.work_in(await sealed.of_cadre(connection, subtree, period, staff_code))
+        counts = await _counts(connection, staff_code, subtree, period, caller.now, kept)
+        medians = await cadre_queries.median_hours(connection, subtree, period, [staff_code], kept)
         tied = await cadre_queries.tied_households(connection, staff_code, period)
         return CadreSummary(
             staff_code=staff_code,
@@ -107,12 +103,31 @@ async def cadre_summary(
             party_member=cadre["party_member"],
             posts=[PostOut(**dict(post)) for post in posts],
             period=period_out(period),
-            **dict(counts),
+            **counts,
             median_hours_to_resolve=medians.get(staff_code),
             checks=await cadre_queries.checks(connection, staff_code, period),
             contact_households=_tied(tied, "contact"),
             contracted_households=_tied(tied, "contracted"),
         )
+
+
+async def _counts(
+    connection: Connection,
+    staff_code: str,
+    subtree: Subtree,
+    period: Period,
+    now: datetime,
+    kept: Kept,
+) -> dict[str, int]:
+    """What a cadre did in a unit: in grids that are sealed as it was sealed."""
+    found = dict(await cadre_queries.of_cadre(connection, staff_code, subtree, period, now))
+    if not kept.grids:
+        return found
+    taken = await cadre_queries.of_cadre_in(connection, staff_code, kept.grids, period, now)
+    given = [counts for cadre, _, *counts in kept.work if cadre == staff_code]
+    for place, name in enumerate(found):
+        found[name] += sum(counts[place] for counts in given) - taken[name]
+    return found
 
 
 def _tied(row: object, name: str) -> TiedHouseholds:

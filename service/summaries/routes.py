@@ -16,16 +16,14 @@ from service.kit.errors import (
 )
 from service.kit.state import state_of
 from service.organisation.units import (
+    AskedPeriod,
     AsOf,
-    First,
-    Last,
     Month,
     PeriodOut,
     UnitCode,
     UnitOut,
     Week,
     absent,
-    chosen_period,
     in_scope,
     lender_for,
     named_period,
@@ -36,18 +34,41 @@ from service.organisation.units import (
     week_or_month,
 )
 from service.summaries import cadre_queries
-from service.summaries.answers import Summary
+from service.summaries.answers import SealedPart, Summary
+from service.summaries.cadre_queries import Wanted
+from service.summaries.cadre_table import cadre_table
 from service.summaries.summary import summary
 from sync_protocol import periods
-from sync_protocol.periods import Period, local_day
+from sync_protocol.periods import Period, kind_of, local_day, named_alike
+from sync_protocol.vocabulary import ROLES
 
 router = APIRouter(prefix="/v1/summaries", tags=["summaries"])
 
 Sort = Literal["visits", "problems_raised", "problems_resolved", "problems_overdue"]
+_ROLES = f"^({'|'.join(ROLES)})(,({'|'.join(ROLES)}))*$"
+# What can be sealed.
 PARSE: dict[str, tuple[Callable[[str], Period], str]] = {
     "weekly": (periods.week, "weekly_analysis"),
     "monthly": (periods.month, "monthly_summary"),
 }
+
+
+def log_of(period: Period) -> str:
+    """The log that grids file for such a period: of days from a day to a day the longest that may
+    end in it.
+    """
+    match kind_of(period.name):
+        case "day":
+            return "visit"
+        case "week":
+            return "weekly_analysis"
+        case "days":
+            length = (period.last - period.first).days + 1
+            return next(log for log, days in _LONGEST_FIRST if length >= days)
+    return "monthly_summary"
+
+
+_LONGEST_FIRST = (("monthly_summary", 31), ("weekly_analysis", 7), ("visit", 1))
 
 
 class CadreRow(BaseModel):
@@ -84,13 +105,39 @@ class GroupTotals(BaseModel):
     problems_overdue: int
 
 
+class UnassignedUnit(BaseModel):
+    """A unit right below with problems overdue in nobody's hands."""
+
+    unit: UnitOut
+    problems_overdue: int
+
+
+class Unassigned(BaseModel):
+    """What is no cadre's: problems overdue in nobody's hands, and work of accounts that are no
+    cadres. With the groups it adds up to the totals of the unit.
+    """
+
+    visits: int
+    problems_raised: int
+    problems_resolved: int
+    problems_overdue: int
+    units: list[UnassignedUnit]
+
+
 class CadreTable(BaseModel):
-    """The cadres of a unit and a period, party members and others summed apart."""
+    """The cadres of a unit and a period, party members and others summed apart. Of a week or month
+    that is sealed it shows what was sealed; above, the sealed parts count as they were sealed.
+    """
 
     unit: UnitOut
     period: PeriodOut
     groups: list[GroupTotals]
+    unassigned: Unassigned
     items: list[CadreRow]
+    sealed: bool = False
+    sealed_parts: list[SealedPart] = Field(
+        [], description="The topmost sealed units below one that is not sealed"
+    )
 
 
 class MemberRow(BaseModel):
@@ -107,14 +154,57 @@ class MemberRow(BaseModel):
 
 
 class MemberTable(BaseModel):
-    """The members of a unit with tied households, the least visited first. `without_one`: how many
-    households of the unit are tied to nobody in this way.
+    """The members of a unit with tied households, the least visited first. The households of the
+    items, `without_one`, `unknown` and, of contact members, `outside_party` add up to `households`.
     """
 
     unit: UnitOut
     period: PeriodOut
-    without_one: int
+    households: int
+    without_one: int = Field(description="Households that are tied to nobody in this way")
+    unknown: int = Field(description="Households that are tied to a code that no cadre has")
+    outside_party: int = Field(
+        description="Households that are tied to a cadre who is no party member; as contact members"
+        " they are not among the items"
+    )
     items: list[MemberRow]
+
+
+@router.get(
+    "",
+    summary="Any period of a unit",
+    operation_id="period_summary",
+    responses=documented(*READING),
+)
+async def any_period(
+    request: Request,
+    caller: Signed,
+    unit: UnitCode,
+    period: AskedPeriod,
+    as_of: AsOf = "period",
+) -> Summary:
+    """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
+    the period before beside them. From and to that are just a week or a month are answered as
+    that.
+    """
+    return await _summary(request, caller, unit, named_alike(period), as_of)
+
+
+@router.get(
+    "/daily",
+    summary="The day of a unit",
+    operation_id="daily_summary",
+    responses=documented(*READING),
+)
+async def daily(
+    request: Request,
+    caller: Signed,
+    unit: UnitCode,
+    day: Annotated[str, Query(description="Day, Asia/Shanghai", examples=["2026-11-24"])],
+    as_of: AsOf = "period",
+) -> Summary:
+    """The same as of a week, of one day, with the day before beside it."""
+    return await _summary(request, caller, unit, named_period(periods.day, day), as_of)
 
 
 @router.get(
@@ -133,7 +223,7 @@ async def weekly(
     """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
     the week before beside them.
     """
-    return await _summary(request, caller, unit, "weekly", week, as_of)
+    return await _summary(request, caller, unit, named_period(periods.week, week), as_of)
 
 
 @router.get(
@@ -152,14 +242,63 @@ async def monthly(
     """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
     the month before beside them.
     """
-    return await _summary(request, caller, unit, "monthly", month, as_of)
+    return await _summary(request, caller, unit, named_period(periods.month, month), as_of)
+
+
+@router.get(
+    "/quarterly",
+    summary="The quarter of a unit",
+    operation_id="quarterly_summary",
+    responses=documented(*READING),
+)
+async def quarterly(
+    request: Request,
+    caller: Signed,
+    unit: UnitCode,
+    quarter: Annotated[str, Query(description="Quarter", examples=["2026-Q4"])],
+    as_of: AsOf = "period",
+) -> Summary:
+    """The same as of a month, of three, with the quarter before beside them."""
+    return await _summary(request, caller, unit, named_period(periods.quarter, quarter), as_of)
+
+
+@router.get(
+    "/half-yearly",
+    summary="The half-year of a unit",
+    operation_id="half_year_summary",
+    responses=documented(*READING),
+)
+async def half_yearly(
+    request: Request,
+    caller: Signed,
+    unit: UnitCode,
+    half: Annotated[str, Query(description="Half-year", examples=["2026-H2"])],
+    as_of: AsOf = "period",
+) -> Summary:
+    """The same as of a month, of six, with the half-year before beside them."""
+    return await _summary(request, caller, unit, named_period(periods.half, half), as_of)
+
+
+@router.get(
+    "/yearly",
+    summary="The year of a unit",
+    operation_id="yearly_summary",
+    responses=documented(*READING),
+)
+async def yearly(
+    request: Request,
+    caller: Signed,
+    unit: UnitCode,
+    year: Annotated[str, Query(description="Year", examples=["2026"])],
+    as_of: AsOf = "period",
+) -> Summary:
+    """The same as of a month, of twelve, with the year before beside them."""
+    return await _summary(request, caller, unit, named_period(periods.year, year), as_of)
 
 
 async def _summary(
-    request: Request, caller: Caller, unit: str, which: str, name: str, as_of: str
+    request: Request, caller: Caller, unit: str, period: Period, as_of: str
 ) -> Summary:
-    parse, log = PARSE[which]
-    period = named_period(parse, name)
     in_scope(caller, unit)
     # Side by side, so that the line of the trail costs nobody any time.
     found, _ = await asyncio.gather(
@@ -169,7 +308,7 @@ async def _summary(
             unit_on(caller, unit, as_of, period),
             period,
             caller.now,
-            log,
+            log_of(period),
             as_of == "period",
         ),
         _note_summary(request, caller, unit, period),
@@ -199,49 +338,63 @@ async def cadres(
     request: Request,
     caller: Signed,
     unit: UnitCode,
-    week: Week = None,
-    month: Month = None,
-    first: First = None,
-    last: Last = None,
+    period: AskedPeriod,
     sort: Annotated[Sort, Query(description="Highest first")] = "problems_resolved",
     party_member: Annotated[
         bool | None, Query(description="Only party members, or only others")
+    ] = None,
+    role: Annotated[
+        str | None,
+        Query(
+            pattern=_ROLES,
+            description="Only cadres who held a post of this role, or one of several with commas"
+            " between, on a day of the period; the groups are sums of these alone",
+            examples=["village_committee,first_secretary"],
+        ),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     as_of: AsOf = "period",
 ) -> CadreTable:
     """One row a cadre with work in the unit: visits, problems raised and resolved, overdue in hand.
-    Give week, month, or from and to.
+    Give day, week, month, quarter, half, year, or from and to.
     """
-    period = chosen_period(week, month, first, last)
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        subtree = unit_on(caller, unit, as_of, period).subtree
-        rows, groups = await cadre_queries.table(
-            connection, subtree, period, caller.now, sort, limit, party_member
-        )
-        medians = await cadre_queries.median_hours(
-            connection, subtree, period, [row["staff_code"] for row in rows]
-        )
-        await note(connection, request, caller, "cadre-table", [unit, period.name], len(rows))
+        on = unit_on(caller, unit, as_of, period)
+        wanted = Wanted(sort, limit, party_member, role.split(",") if role else ())
+        shown = await cadre_table(connection, on, period, caller.now, wanted, as_of == "period")
+        await note(connection, request, caller, "cadre-table", [unit, period.name], len(shown.rows))
     ranks = (
-        _ranks([row[sort] for row in rows])
+        _ranks([row[sort] for row in shown.rows])
         if state_of(request).settings.rank
-        else [None] * len(rows)
+        else [None] * len(shown.rows)
     )
     items = [
         CadreRow(
-            **{name: value for name, value in row.items() if name != "groups"},
-            median_hours_to_resolve=medians.get(row["staff_code"]),
+            **{name: value for name, value in row.items() if name not in _OF_ALL},
+            median_hours_to_resolve=shown.medians.get(row["staff_code"]),
             rank=rank,
         )
-        for row, rank in zip(rows, ranks, strict=True)
+        for row, rank in zip(shown.rows, ranks, strict=True)
     ]
     return CadreTable(
         unit=unit_out(found),
         period=period_out(period),
-        groups=[GroupTotals(**group) for group in groups],
+        groups=[GroupTotals(**group) for group in shown.groups],
+        unassigned=Unassigned(
+            **shown.unassigned,
+            units=[
+                UnassignedUnit(unit=unit_out(row), problems_overdue=overdue)
+                for row, overdue in shown.unassigned_by_unit
+            ],
+        ),
         items=items,
+        sealed=shown.kept.is_kept,
+        sealed_parts=shown.kept.parts_out(),
     )
+
+
+# What stands in each row of the table and is of all cadres.
+_OF_ALL = ("groups", "unassigned")
 
 
 def _ranks(values: list[int]) -> list[int | None]:
@@ -275,14 +428,13 @@ async def members(
     period = week_or_month(week, month)
     async with unit_in_scope(request, caller, unit) as (connection, found):
         subtree = caller.subtree(unit)
-        rows = await cadre_queries.members(
-            connection, subtree, period, role, limit, min(period.last, local_day(caller.now))
-        )
-        without_one = await cadre_queries.count_untied(connection, subtree, role)
+        day = min(period.last, local_day(caller.now))
+        rows = await cadre_queries.members(connection, subtree, period, role, limit, day)
+        ties = await cadre_queries.count_ties(connection, subtree, role, day)
         await note(connection, request, caller, "member-table", [unit, period.name], len(rows))
     return MemberTable(
         unit=unit_out(found),
         period=period_out(period),
-        without_one=without_one,
+        **dict(ties),
         items=[MemberRow(**dict(row)) for row in rows],
     )

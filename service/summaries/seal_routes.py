@@ -31,7 +31,8 @@ from service.organisation.units import (
 from service.summaries import queries
 from service.summaries.answers import Summary
 from service.summaries.routes import PARSE
-from service.summaries.summary import as_sealed, summary
+from service.summaries.sealing import read_all
+from service.summaries.summary import summary
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/summaries", tags=["summaries"])
@@ -83,27 +84,40 @@ async def seal(
         )
     async with state.database.transaction() as connection:
         await _unit_to_seal(connection, caller, unit)
+        # So that of a grid all seals keep the same.
+        await queries.seal_alone(connection, period.name)
         on = unit_on(caller, unit, "period", period)
-        now = await summary(
-            share_connection(connection), state.settings, on, period, caller.now, log
-        )
-        assert now is not None
-        new = not now.sealed and await queries.seal(
-            connection, unit, name, now.model_dump(mode="json"), caller.staff_code, caller.now
-        )
-        kept = await queries.seal_in_force(connection, unit, name)
-        if not new:
+        kept = await queries.seal_in_force(connection, unit, period.name)
+        if kept is not None:
             raise Problem(
                 ALREADY_DECIDED,
                 Text(
                     "{period} of {unit} is sealed already, by {cadre}; unseal it first.",
                     period=name,
                     unit=unit,
-                    cadre=kept["sealed_by"] if kept else Text("somebody"),
+                    cadre=kept["sealed_by"],
                 ),
             )
+        async with (
+            state.database.analysing() as reading,
+            reading.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            found = await read_all(reading, state.settings, on, period, caller.now, log)
+        id = await queries.seal(
+            connection,
+            unit,
+            name,
+            found.summary.model_dump(mode="json"),
+            caller.staff_code,
+            caller.now,
+        )
+        await queries.keep_grids(connection, id, found.grids)
         await note(connection, request, caller, "summary-sealed", [unit, period.name], 1)
-    return as_sealed(now, kept)
+        answer = await summary(
+            share_connection(connection), state.settings, on, period, caller.now, log
+        )
+    assert answer is not None
+    return answer
 
 
 @router.delete(
@@ -119,6 +133,7 @@ async def unseal(
     period = named_period(PARSE[which][0], name)
     async with state_of(request).database.transaction() as connection:
         await _unit_to_seal(connection, caller, unit)
+        await queries.seal_alone(connection, period.name)
         kept = await queries.seal_in_force(connection, unit, period.name, lock=True)
         if kept is None:
             raise Problem(

@@ -1,108 +1,203 @@
 """Puts a week's or month's summary of a unit together from the queries."""
 
 import asyncio
-import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from service.kit.conditions import Subtree
+from service.kit.conditions import Breakdown, Subtree
 from service.kit.database import Acquire, Connection, Row
 from service.kit.settings import Settings
 from service.loop import queries as loop_queries
-from service.loop.loop import Expected, counts_by_log
-from service.organisation.tree import Grids
+from service.loop.loop import Counted, Expected, KeptLoop, counts_by_log
+from service.organisation.tree import Grids, Tree
 from service.organisation.units import UnitOn, UnitOut, grids_of, period_out, unit_out
-from service.summaries import queries
+from service.summaries import queries, sealed
 from service.summaries.answers import (
     Decisions,
-    DutyTotals,
     EscalatedProblem,
     LoopTotals,
-    SealOut,
-    SeverityTotals,
     Summary,
     Totals,
     UnitTotals,
 )
-from sync_protocol.periods import Period, local_day, previous
-from sync_protocol.vocabulary import DUTIES, SEVERITIES
+from service.summaries.counts import Counts, since, together
+from service.summaries.sealed import NOTHING, Sealed
+from sync_protocol.periods import Period, kind_of, local_day, previous
 
 _NAMED = 100
 
 
-class Numbers(NamedTuple):
-    """The totals of a unit and a period, those of the units right below, by severity, and how many
-    logs came in late.
-    """
+def is_tallied(period: Period) -> bool:
+    """Whether the tallies have a period as it is: weeks and months."""
+    return kind_of(period.name) in ("week", "month")
 
-    whole: Totals
-    below: dict[str, Totals]
-    severities: dict[str, SeverityTotals]
-    late: int
+
+# The numbers of each unit right below one.
+ByUnit = dict[str, Counts]
 
 
 async def numbers(
-    connection: Connection, on: UnitOn, periods: Sequence[Period], now: datetime
-) -> list[Numbers]:
-    """The numbers of a unit in several weeks or months, with those of the units right below.
-
-    Without the median hours.
+    connection: Connection,
+    subtree: Subtree,
+    below: Breakdown,
+    periods: Sequence[Period],
+    now: datetime,
+    but: Sequence[str] = (),
+    by_grid: bool = False,
+) -> dict[str, ByUnit]:
+    """The numbers of a unit in several weeks, several months, or other periods, by name, for each
+    unit right below; without duties and hours. `but`: without these grids (of weeks and months
+    alone); `by_grid`: the units below are grids.
     """
-    subtree, parts = on.subtree, on.breakdown
-    found: dict[str, dict[str, Totals]] = {period.name: {} for period in periods}
-    late = dict.fromkeys(found, 0)
-    severities = {
-        span: {
-            severity: SeverityTotals(severity=severity, label=label.zh)
-            for severity, label in SEVERITIES.items()
-        }
-        for span in found
-    }
+    done, standing = await _rows(connection, subtree, below, periods, now, but, by_grid)
+    found: dict[str, ByUnit] = {period.name: {} for period in periods}
 
-    def of(span: str, unit: str) -> Totals:
-        return found[span].setdefault(unit, Totals())
+    def of(span: str, unit: str) -> Counts:
+        counts = found[span].get(unit)
+        if counts is None:
+            counts = found[span][unit] = Counts()
+        return counts
 
-    for row in await queries.counts(connection, subtree, periods, parts):
-        if row["span"].startswith("-"):
-            totals = of(row["span"][1:], row["code"])
-            totals.households += row["households"]
-            totals.contact_households += row["contacts"]
-        elif row["span"]:
-            totals = of(row["span"], row["code"])
-            totals.visits, totals.problems_raised, totals.problems_resolved = (
-                row["visits"],
-                row["raised"],
-                row["resolved"],
-            )
-            totals.households_visited, totals.contact_households_visited = (
-                row["households"],
-                row["contacts"],
-            )
-            late[row["span"]] += row["late"]
+    for row in done:
+        if row["span"] and not row["span"].startswith("-"):
+            counts = of(row["span"], row["code"])
+            counts.count("visits", row["visits"])
+            counts.count("problems_raised", row["raised"])
+            counts.count("problems_resolved", row["resolved"])
+            counts.count("households_visited", row["households"])
+            counts.count("contact_households_visited", row["contacts"])
+            counts.late += row["late"]
         else:
-            for span in found:
-                totals = of(span, row["code"])
-                totals.households, totals.contact_households = row["households"], row["contacts"]
-    for row in await queries.standing(connection, subtree, periods, now, parts):
-        for part in (of(row["span"], row["code"]), severities[row["span"]][row["severity"]]):
-            part.problems_open += row["open"]
-            part.problems_overdue += row["overdue"]
-        severities[row["span"]][row["severity"]].problems_raised += row["raised"]
+            for span in [row["span"][1:]] if row["span"] else found:
+                counts = of(span, row["code"])
+                counts.count("households", row["households"])
+                counts.count("contact_households", row["contacts"])
+    for row in standing:
+        counts = of(row["span"], row["code"])
+        counts.count("problems_open", row["open"])
+        counts.count("problems_overdue", row["overdue"])
+        counts.count_severity(row["severity"], (row["raised"], row["open"], row["overdue"]))
+    for row in await queries.raised_and_resolved(connection, subtree, periods, below, but):
+        of(row["span"], row["code"]).count("problems_raised_resolved", row["resolved"])
+    return found
+
+
+async def _rows(
+    connection: Connection,
+    subtree: Subtree,
+    below: Breakdown,
+    periods: Sequence[Period],
+    now: datetime,
+    but: Sequence[str],
+    by_grid: bool,
+) -> tuple[list[Row], list[Row]]:
+    """What was done in periods, and what stood open at their ends."""
+    if is_tallied(periods[0]):
+        return (
+            await queries.counts(connection, subtree, periods, below, but),
+            await queries.standing(connection, subtree, periods, now, below, but, by_grid),
+        )
+    done: list[Row] = []
+    standing: list[Row] = []
+    for place, period in enumerate(periods):
+        rows = await queries.counts_of_days(connection, subtree, period, below)
+        # What there is at present is the same for every period.
+        done += rows if place == 0 else [row for row in rows if row["span"]]
+        standing += await queries.standing_of_days(connection, subtree, period, now, below)
+    return done, standing
+
+
+async def add_hours(
+    connection: Connection,
+    subtree: Subtree,
+    below: Breakdown,
+    period: Period,
+    found: ByUnit,
+    but: Sequence[str] = (),
+) -> None:
+    """Adds the hours from raised to resolved to the numbers of a period."""
+    hours = await queries.hours_to_resolve(connection, subtree, period, below, but)
+    for unit, some in hours.items():
+        # Sorted runs, so that sorting the whole only merges them.
+        found.setdefault(unit, Counts()).hours += sorted(some)
+
+
+class Shown(NamedTuple):
+    """What is shown of a unit in a period: the numbers of each unit right below, without duties,
+    the loop of each, and what of it is as it was sealed.
+    """
+
+    numbers: ByUnit
+    loop: Counted
+    kept: Sealed
+
+
+async def shown_of_each(
+    connection: Connection,
+    settings: Settings,
+    on: UnitOn,
+    periods: Sequence[Period],
+    now: datetime,
+    with_seal: bool,
+) -> list[Shown]:
+    """What is shown of a unit in several periods of one kind, by the tree of one day."""
+    subtree, below = on.subtree, on.breakdown
+    seals = dict.fromkeys((period.name for period in periods), NOTHING)
+    if with_seal and is_tallied(periods[0]):
+        seals = await sealed.read(connection, on, seals, of_own=True)
+    some = await numbers(connection, subtree, below, periods, now)
     answers = []
     for period in periods:
-        below = found[period.name]
-        whole = Totals(
-            **{name: sum(getattr(totals, name) for totals in below.values()) for name in _SUMMED}
-        )
-        for totals in (whole, *below.values()):
-            totals.coverage = _ratio(totals.households_visited, totals.households)
-            totals.resolution_rate = _ratio(totals.problems_resolved, totals.problems_raised)
-        answers.append(Numbers(whole, below, severities[period.name], late[period.name]))
+        kept = seals[period.name]
+        found = some[period.name]
+        if kept.grids:
+            found = await _composed(connection, on, period, now, kept)
+        else:
+            await add_hours(connection, subtree, below, period, found)
+        loops = kept.loops
+        grids = await shown_grids(connection, on, period, loops, kept.is_kept)
+        loop = await counts_by_log(connection, settings, on, grids, period, now, loops)
+        answers.append(Shown(found, loop, kept))
     return answers
 
 
-_SUMMED = [name for name, field in Totals.model_fields.items() if field.annotation is int]
+async def add_duties(
+    connection: Connection,
+    subtree: Subtree,
+    below: Breakdown,
+    period: Period,
+    found: ByUnit,
+    but: Sequence[str] = (),
+) -> None:
+    """Adds the numbers of each duty to those of a period."""
+    rows = (
+        await queries.duties(connection, subtree, period, below, but)
+        if is_tallied(period)
+        else await queries.duties_of_days(connection, subtree, period, below)
+    )
+    for row in rows:
+        done = (row["visits"], row["problems_raised"], row["problems_resolved"])
+        found.setdefault(row["code"], Counts()).count_duty(row["duty"], done)
+
+
+async def _composed(
+    connection: Connection, on: UnitOn, period: Period, now: datetime, kept: Sealed
+) -> ByUnit:
+    """The numbers of a unit of which grids are sealed: theirs as they were sealed, and those of the
+    others as they stand; of one that is sealed as a whole there are no others.
+    """
+    found: ByUnit = {}
+    if not kept.is_kept:
+        but = sorted(kept.grids)
+        subtree, below = on.subtree, on.breakdown
+        found = (await numbers(connection, subtree, below, [period], now, but))[period.name]
+        await add_hours(connection, subtree, below, period, found, but)
+        await add_duties(connection, subtree, below, period, found, but)
+    for grid, one in kept.grids.items():
+        found.setdefault(on.breakdown.holding(grid), Counts()).add(one.counts)
+    return found
 
 
 def _has_work(totals: Totals) -> bool:
@@ -114,32 +209,21 @@ def _has_work(totals: Totals) -> bool:
     )
 
 
-def _set_medians(found: Numbers, hours: dict[str, list[float]]) -> None:
-    for unit, some in hours.items():
-        some.sort()
-        found.below.setdefault(unit, Totals()).median_hours_to_resolve = _rounded(
-            statistics.median(some)
-        )
-    # Sorted runs, so that sorting the whole only merges them.
-    every = [one for some in hours.values() for one in some]
-    found.whole.median_hours_to_resolve = _rounded(statistics.median(every)) if every else None
+class _Numbers(NamedTuple):
+    """What is shown of a period, and as it stands now; of the period before what is shown."""
 
-
-def _rounded(hours: float | None) -> float | None:
-    return None if hours is None else round(hours, 2)
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
+    shown: ByUnit
+    now: ByUnit
+    last: Counts
+    decisions: Decisions
 
 
 class _Surroundings(NamedTuple):
     unit: Row
     children: list[Row]
     median_before: float | None
-    duties: list[Row]
+    duties: ByUnit
     loop: LoopTotals
-    seal: Row | None
 
 
 async def summary(
@@ -154,20 +238,30 @@ async def summary(
     """The summary of a unit, by the tree of a day, as it stands now, or as it was sealed; None when
     there is no such unit.
 
-    `log` is the record kind that each grid files for such a period. Takes two connections side by
+    `log` is the record kind that grids file for such a period. Takes two connections side by
     side. What was sealed are the numbers by the tree of the period; `with_seal`: give these.
     """
     before = previous(period)
-    code, subtree = on.code, on.subtree
-
-    async def count() -> tuple[Numbers, Numbers, Decisions]:
+    code, subtree, below = on.code, on.subtree, on.breakdown
+    seals = dict.fromkeys((period.name, before.name), NOTHING)
+    if with_seal and is_tallied(period):
         async with lend() as connection:
-            mine, last = await numbers(connection, on, (period, before), now)
-            hours = await queries.hours_to_resolve(connection, subtree, period, on.breakdown)
-            _set_medians(mine, hours)
+            seals = await sealed.read(connection, on, seals)
+    mine, earlier = seals[period.name], seals[before.name]
+
+    async def count() -> _Numbers:
+        async with lend() as connection:
+            found = await numbers(connection, subtree, below, (period, before), now)
+            stands, last = found[period.name], found[before.name]
+            await add_hours(connection, subtree, below, period, stands)
+            shown = stands
+            if mine.grids and mine.own is None:
+                shown = await _composed(connection, on, period, now, mine)
+            if earlier.grids and earlier.own is None:
+                last = await _composed(connection, on, before, now, earlier)
             # What waits is decided by who has the unit now.
-            here = on.tree.subtree(code, local_day(now))
-            return mine, last, await _decisions(connection, here)
+            decisions = await _decisions(connection, on.tree, code, now)
+            return _Numbers(shown, stands, together(last.values()), decisions)
 
     async def look_around() -> _Surroundings | None:
         async with lend() as connection:
@@ -175,108 +269,181 @@ async def summary(
             if not units or units[0]["code"] != code:
                 return None
             unit, *children = units
+            by_duty: ByUnit = {}
+            await add_duties(connection, subtree, below, period, by_duty)
             return _Surroundings(
                 unit,
                 children,
                 await queries.median_hours(connection, subtree, before),
-                await queries.duties(connection, subtree, period),
-                await _loop(connection, settings, on, period, now, log),
-                await queries.seal_in_force(connection, code, period.name),
+                by_duty,
+                await loop_of(connection, settings, on, period, now, log, mine),
             )
 
     # About equal halves of the work.
-    (mine, last, decisions), around = await asyncio.gather(count(), look_around())
+    counted, around = await asyncio.gather(count(), look_around())
     if around is None:
         return None
-    last.whole.median_hours_to_resolve = _rounded(around.median_before)
-    by_duty = {row["duty"]: row for row in around.duties}
+    whole = together(counted.shown.values())
+    if counted.shown is counted.now:
+        whole.duties = together(around.duties.values()).duties
+    last = counted.last.totals_out()
+    if last.median_hours_to_resolve is None and not earlier.grids:
+        last.median_hours_to_resolve = _rounded(around.median_before)
+    of_earlier = earlier.own_summary()
+    if of_earlier is not None:
+        last = of_earlier.totals
+    totals = whole.totals_out()
+    is_kept = bool(mine.grids) or mine.own is not None
+    now_whole = together(counted.now.values()) if is_kept else whole
+    stands = now_whole.totals_out() if is_kept else totals
+    arrived = since(stands, totals) if mine.grids else None
+    if arrived is not None:
+        arrived["late_arrivals"] = now_whole.late - whole.late
+    rows = [_unit_totals(on, child, counted, mine) for child in around.children]
     found = Summary(
         unit=unit_out(around.unit),
         period=period_out(period),
-        totals=mine.whole,
-        previous=last.whole,
-        duties=[
-            DutyTotals(
-                duty=duty,
-                label=label.zh,
-                **{
-                    name: by_duty[duty][name] if duty in by_duty else 0
-                    for name in ("visits", "problems_raised", "problems_resolved")
-                },
-            )
-            for duty, label in DUTIES.items()
-        ],
-        severities=list(mine.severities.values()),
-        units=[
-            UnitTotals(unit=unit_out(child), totals=totals)
-            for child in around.children
-            if _has_work(totals := mine.below.get(child["code"], Totals()))
-            or on.is_there(child["code"], period)
-        ],
+        totals=totals,
+        previous=last,
+        previous_sealed=earlier.covering is not None,
+        duties=whole.duties_out(),
+        duty_overlap=whole.overlap_out(),
+        severities=whole.severities_out(),
+        units=[row for row in rows if _has_work(row.totals) or on.is_there(row.unit.code, period)],
         loop=around.loop,
-        decisions=decisions,
-        late_arrivals=mine.late,
+        decisions=counted.decisions,
+        sealed_parts=mine.parts_out(),
+        arrived_since=arrived,
+        late_arrivals=whole.late,
     )
-    return as_sealed(found, around.seal) if around.seal and with_seal else found
+    if mine.own is not None:
+        return _as_sealed(found, mine, counted.now, stands, now_whole.late)
+    if mine.above is not None:
+        found.sealed, found.seal = True, mine.seal_out(arrived or {})
+        found.arrived_since = None
+    return found
 
 
-async def _loop(
+def _unit_totals(on: UnitOn, child: Row, counted: _Numbers, kept: Sealed) -> UnitTotals:
+    """The row of a unit right below."""
+    code = child["code"]
+    totals = counted.shown.get(code, Counts()).totals_out()
+    extent = kept.extent(on, code)
+    arrived = None
+    if extent != "none":
+        arrived = since(counted.now.get(code, Counts()).totals_out(), totals)
+    return UnitTotals(unit=unit_out(child), totals=totals, sealed=extent, arrived_since=arrived)
+
+
+def _rounded(hours: float | None) -> float | None:
+    return None if hours is None else round(hours, 2)
+
+
+def _as_sealed(now: Summary, kept: Sealed, counts: ByUnit, stands: Totals, late: int) -> Summary:
+    """The summary as it was sealed, with what arrived since beside it; what waits for a decision is
+    always that of now.
+    """
+    found = kept.own_summary()
+    assert found is not None
+    arrived = since(stands, found.totals)
+    arrived["late_arrivals"] = late - found.late_arrivals
+    for row in found.units:
+        row.sealed = "whole"
+        row.arrived_since = since(counts.get(row.unit.code, Counts()).totals_out(), row.totals)
+    return found.model_copy(
+        update={
+            "sealed": True,
+            "seal": kept.seal_out(arrived),
+            "sealed_parts": [],
+            "arrived_since": None,
+            "decisions": now.decisions,
+        }
+    )
+
+
+async def shown_grids(
+    connection: Connection, on: UnitOn, period: Period, kept: Mapping[str, KeptLoop], is_whole: bool
+) -> Grids:
+    """The grids of a unit in a period: those of which the loop is kept, and the others; where the
+    unit `is_whole`, sealed as a whole, there are no others.
+    """
+    if not kept:
+        return await grids_of(connection, on, period)
+    below = on.breakdown
+    by_unit = Counter(below.holding(code) for code in kept)
+    if is_whole:
+        return Grids(len(kept), by_unit=by_unit)
+    rows = await queries.all_grids(connection, on.subtree)
+    codes = (row["code"] for row in rows if row["code"] not in kept)
+    others = on.tree.grids(codes, period.first, period.last, below)
+    return Grids(others.total + len(kept), others.parts, by_unit + Counter(others.by_unit))
+
+
+async def loop_of(
     connection: Connection,
     settings: Settings,
     on: UnitOn,
     period: Period,
     now: datetime,
     log: str,
+    kept: Sealed,
 ) -> LoopTotals:
-    subtree = on.subtree
-    grids = await grids_of(connection, on.tree, subtree, period)
-    due, logs = await counts_by_log(connection, settings, subtree, grids, period, now)
-    # What is due by now was counted just now: a summary is one log a month, an analysis one a week.
-    if due.is_due(log, period):
-        filed = logs[log].on_time + logs[log].late
-    else:
-        filed = await loop_queries.filed(connection, subtree, period, log)
+    """The loop of a unit; `log` is the one that is the period's own."""
+    loops = kept.loops
+    grids = await shown_grids(connection, on, period, loops, kept.is_kept)
+    due, logs, _ = await counts_by_log(connection, settings, on, grids, period, now, loops)
+    own, asked = logs[log], due.asked(log) * grids.total
+    silent, silent_count = await _silent(connection, on.subtree, due, grids, period, loops)
+    filed = own.on_time + own.late
     return LoopTotals(
         grids=grids.total,
         filed=filed,
-        missing=grids.total - filed,
+        missing=own.missing,
+        not_due=own.not_due,
+        owe_nothing=asked - filed - own.missing - own.not_due,
         logs=logs,
-        silent=await _silent(connection, subtree, due, grids, period),
+        silent=silent,
+        silent_count=silent_count,
         provisional=due.provisional,
     )
 
 
 async def _silent(
-    connection: Connection, subtree: Subtree, due: Expected, grids: Grids, period: Period
-) -> list[UnitOut]:
-    """The grids that owed a visit by now and made none."""
-    if not due.days:
-        return []  # nobody is silent for days to come
-    owe_nothing = [code for code, owed in grids.parts.items() if not due.within(owed).days]
-    rows = await loop_queries.silent(connection, subtree, period, owe_nothing, _NAMED)
-    return [unit_out(row) for row in rows]
+    connection: Connection,
+    subtree: Subtree,
+    due: Expected,
+    grids: Grids,
+    period: Period,
+    kept: Mapping[str, KeptLoop],
+) -> tuple[list[UnitOut], int]:
+    """The first grids that owed a visit by now and made none, and how many there are."""
+    found = [
+        loop.item.grid
+        for loop in kept.values()
+        if loop.item.days_due and all(day == "missing" for day in loop.item.days.values())
+    ]
+    count = len(found)
+    # Nobody is silent for days to come.
+    if due.days and grids.total > len(kept):
+        but = [code for code, owed in grids.parts.items() if not due.within(owed).days]
+        rows = await loop_queries.silent(connection, subtree, period, [*but, *kept], _NAMED)
+        found += [unit_out(row) for row in rows]
+        count += rows[0]["every"] if rows else 0
+    return sorted(found, key=lambda unit: unit.code)[:_NAMED], count
 
 
-async def _decisions(connection: Connection, subtree: Subtree) -> Decisions:
-    waiting = await queries.decisions(connection, subtree)
-    rows = await queries.escalated(connection, subtree, _NAMED) if waiting["escalated"] else []
+async def _decisions(connection: Connection, tree: Tree, code: str, now: datetime) -> Decisions:
+    subtree = tree.subtree(code, local_day(now))
+    first_handlers = tree.first_handlers
+    waiting = await queries.decisions(connection, subtree, first_handlers)
+    rows = (
+        await queries.escalated(connection, subtree, first_handlers, _NAMED)
+        if waiting["escalated"]
+        else []
+    )
     return Decisions(
         escalated_problems=waiting["escalated"],
         open_conflicts=waiting["conflicts"],
         held_mutations=waiting["held"],
         escalated=[EscalatedProblem(**dict(row)) for row in rows],
     )
-
-
-def as_sealed(now: Summary, seal: Any) -> Summary:
-    """The summary as it was sealed, with what arrived since beside it; what waits for a decision is
-    always that of now.
-    """
-    kept = Summary.model_validate_json(seal["summary"])
-    since = {
-        name: getattr(now.totals, name) - getattr(kept.totals, name)
-        for name in ("visits", "households_visited", "problems_raised", "problems_resolved")
-    }
-    since["late_arrivals"] = now.late_arrivals - kept.late_arrivals
-    seal_out = SealOut(by=seal["sealed_by"], at=seal["sealed_at"], arrived_since=since)
-    return kept.model_copy(update={"sealed": True, "seal": seal_out, "decisions": now.decisions})

@@ -180,6 +180,7 @@ class Seal(SQLModel, table=True):
 
     __table_args__ = (
         Index("seal_in_force", "unit", "span", unique=True, postgresql_where="NOT lifted"),
+        Index("seal_span", "span", postgresql_where="NOT lifted"),
     )
 
     id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
@@ -192,3 +193,18 @@ class Seal(SQLModel, table=True):
     lifted_by: str | None = Field(default=None, sa_column=Column(Text))
     lifted_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
     lifted_why: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class SealedGrid(SQLModel, table=True):
+    """What a seal keeps of each grid: the numbers that were shown of it, its loop, and what each
+    cadre did there. Units above and below a sealed one are put together from these.
+
+    A grid that an earlier seal of the period keeps is kept as that one has it, so all seals in
+    force keep the same.
+    """
+
+    __tablename__ = "sealed_grid"
+
+    seal: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    grid: str = Field(sa_column=_key())
+    kept: Any = Field(sa_column=Column(JSONB, nullable=False))

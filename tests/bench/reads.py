@@ -33,7 +33,16 @@ from service.organisation.load import load
 from service.runtime.postgres import embedded, fresh_database, temporary_folder
 from simulator.places import PASSWORD
 from simulator.throwaway import CHEAP
-from sync_protocol.periods import Period, local_day, month, month_of, previous, week, week_of
+from sync_protocol.periods import (
+    Period,
+    local_day,
+    month,
+    month_of,
+    previous,
+    quarter_of,
+    week,
+    week_of,
+)
 from tests.conftest import running
 
 REPORT = Path(__file__).parent / "reads.md"
@@ -65,6 +74,24 @@ def cases(last_week: Period, last_month: Period, year: tuple[str, str]) -> list[
             "/v1/summaries/monthly",
             {"unit": "1502", "month": last_month.name},
             25,
+        ),
+        Case(
+            "quarter of the city with its banners",
+            "/v1/summaries/quarterly",
+            {"unit": "1502", "quarter": quarter_of(last_month.first)},
+            30,
+        ),
+        Case(
+            "year of the city with its banners",
+            "/v1/summaries",
+            {"unit": "1502", **whole_year},
+            50,
+        ),
+        Case(
+            "12 weeks of the city and its banners, a trend",
+            "/v1/summaries/trend",
+            {"unit": "1502", "period": "week", "count": 12, "below": True},
+            40,
         ),
         Case(
             "week of a village with its grids",

@@ -67,6 +67,13 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     )
     yield "weekly_summary", Call("GET", "/v1/summaries/weekly", unit | WEEK)
     yield "monthly_summary", Call("GET", "/v1/summaries/monthly", unit | {"month": "2026-10"})
+    yield "daily_summary", Call("GET", "/v1/summaries/daily", unit | {"day": "2026-10-12"})
+    quarter = unit | {"quarter": "2026-Q3"}
+    yield "quarterly_summary", Call("GET", "/v1/summaries/quarterly", quarter)
+    yield "half_year_summary", Call("GET", "/v1/summaries/half-yearly", unit | {"half": "2026-H1"})
+    yield "yearly_summary", Call("GET", "/v1/summaries/yearly", unit | {"year": "2026"})
+    yield "period_summary", Call("GET", "/v1/summaries", unit | WEEK)
+    yield "summary_trend", Call("GET", "/v1/summaries/trend", unit)
     yield "cadre_table", Call("GET", "/v1/summaries/cadres", unit | WEEK)
     yield "member_table", Call("GET", "/v1/summaries/members", unit | WEEK | {"role": "contact"})
     yield "list_seals", Call("GET", "/v1/summaries/weekly/2026-W46/seal", unit)

@@ -93,7 +93,12 @@ async def test_analyses_and_summaries_by_their_deadlines(world: World) -> None:
     assert list(mine["analyses"]) == ["2026-W44", "2026-W45", "2026-W46", "2026-W47", "2026-W48"]
     assert mine["analysis"] == "missing"
     summary = (await world.get("/v1/summaries/weekly", unit=VILLAGE, week=WEEK)).json()["loop"]
-    assert summary["logs"]["weekly_analysis"] == {"on_time": 1, "late": 1, "missing": grids - 2}
+    assert summary["logs"]["weekly_analysis"] == {
+        "on_time": 1,
+        "late": 1,
+        "missing": grids - 2,
+        "not_due": 0,
+    }
     assert len(summary["silent"]) == grids
 
 

@@ -98,6 +98,18 @@ async def test_a_problem_is_escalated_a_level_and_comes_back(world: World) -> No
     await step(world, problem["id"], "accept", SUPERVISOR)
     back = await step(world, problem["id"], "return", SUPERVISOR, note="村里先办")
     assert (back["handler_unit"], back["handler_cadre"]) == (VILLAGE, None)
+    # What was handed down again waits above no more.
+    assert await escalated(world) == (0, [])
+    await step(world, problem["id"], "escalate")
+    assert await escalated(world) == (1, [problem["id"]])
+    await step(world, problem["id"], "assign", SUPERVISOR, to_unit=VILLAGE)
+    assert await escalated(world) == (0, [])
+
+
+async def escalated(world: World) -> tuple[int, list[str]]:
+    week = (await world.get("/v1/summaries/weekly", unit=TOWNSHIP, week="2026-W47")).json()
+    found = week["decisions"]
+    return found["escalated_problems"], [one["id"] for one in found["escalated"]]
 
 
 async def test_only_someone_above_the_handler_extends(world: World) -> None:

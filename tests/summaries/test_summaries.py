@@ -73,6 +73,9 @@ async def test_a_week_counts_visits_households_and_problems(world: World) -> Non
         "contact_households": 0,
         "contact_households_visited": 0,
         "resolution_rate": 0.5,
+        "flow_resolution_rate": 0.5,
+        "problems_raised_resolved": 1,
+        "cohort_resolution_rate": 0.5,
     }
     by_duty = {row["duty"]: row for row in summary["duties"]}
     assert by_duty["emergency"] | {"label": ""} == {
@@ -111,6 +114,41 @@ async def test_credit_goes_to_who_raised_and_to_whose_resolution_stands(world: W
     step(worker, one, "resolve", "2026-11-19T10:00:00+08:00")
     await worker.sync()
     assert (await cadre(world, WORKER))["problems_resolved"] == 1
+
+
+async def test_the_rate_of_a_cohort_is_not_that_of_a_flow(world: World) -> None:
+    phone = world.phone()
+    old = problem(phone, "2026-11-10T09:00:00+08:00")
+    step(phone, old, "resolve", "2026-11-17T09:00:00+08:00")
+    problem(phone, "2026-11-17T09:00:00+08:00")
+    await phone.sync()
+    for name, raised, resolved, of_raised in ((WEEK, 1, 1, 0), ("2026-W46", 1, 0, 1)):
+        totals = (await week(world, name=name))["totals"]
+        assert (totals["problems_raised"], totals["problems_resolved"]) == (raised, resolved)
+        assert totals["problems_raised_resolved"] == of_raised
+        assert totals["resolution_rate"] == totals["flow_resolution_rate"] == resolved / raised
+        assert totals["cohort_resolution_rate"] == of_raised / raised
+    assert (await week(world))["totals"]["problems_open"] == 1
+
+
+async def test_only_party_members_who_exist_are_contact_members(world: World) -> None:
+    phone = world.phone()
+    await phone.sync()
+    houses = sorted(view.id for view in phone.records("household"))
+    for house, member in zip(houses, (SECRETARY, WORKER, "nobody"), strict=True):
+        await world.fetch(
+            "UPDATE household SET contact_member = $2, lead_member = $2 WHERE id = $1::uuid",
+            house,
+            member,
+        )
+    for staff_code, is_member in ((SECRETARY, True), (WORKER, False)):
+        sql = "UPDATE cadre SET party_member = $2 WHERE staff_code = $1"
+        await world.fetch(sql, staff_code, is_member)
+    for role, listed in (("contact", [SECRETARY]), ("lead", [SECRETARY, WORKER])):
+        table = (await world.get("/v1/summaries/members", unit=GRID, week=WEEK, role=role)).json()
+        assert sorted(row["staff_code"] for row in table["items"]) == listed
+        assert (table["households"], table["without_one"]) == (3, 0)
+        assert (table["unknown"], table["outside_party"]) == (1, 1)
 
 
 async def test_rejected_problems_count_nowhere(world: World) -> None:

@@ -56,17 +56,7 @@ class History:
         for _ in range(steps):
             self.world.clock.forward(minutes=self.rng.randint(1, 12 * 60))
             phone = self.rng.choice(self.phones)
-            self.rng.choice(
-                [
-                    self._visit,
-                    self._visit,
-                    self._visit,
-                    self._raise,
-                    self._step,
-                    self._step,
-                    self._change,
-                ]
-            )(phone)
+            self.act(phone)
             if self.rng.random() < 0.15:
                 await phone.sync()
                 await self._count_households()
@@ -75,6 +65,12 @@ class History:
             for phone in self.phones:
                 await phone.sync()
         await self._count_households()
+
+    def act(self, phone: Phone) -> None:
+        """Something that somebody does on a phone."""
+        visit, raising, step = self._visit, self._raise, self._step
+        some = [visit, visit, visit, raising, step, step, self._change]
+        self.rng.choice(some)(phone)
 
     async def _count_households(self) -> None:
         """The grids of the households that are present, as they stand at the end of the day."""
@@ -346,9 +342,10 @@ async def check_cadres(history: History, world: World, period: Period) -> None:
         for row in history.visits
         if period.first <= local_day(row["visited_at"]) <= period.last
     )
-    by_name = {"week" if "W" in period.name else "month": period.name}
+    kind = periods.kind_of(period.name)
+    by_name = [] if kind == "days" else [{kind: period.name}]
     by_days = {"from": period.first.isoformat(), "to": period.last.isoformat()}
-    for query in (by_name, by_days):
+    for query in (*by_name, by_days):
         rows = (await world.get("/v1/summaries/cadres", unit=TOWNSHIP, **query)).json()["items"]
         for name, wanted in (
             ("visits", visits),
