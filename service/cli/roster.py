@@ -1,6 +1,7 @@
 """`gridloop roster`: units, people and households, from a city's own files or made up."""
 
 import asyncio
+import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,16 +25,17 @@ from service.cli.database import database_url, nothing, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal, say, writing
 from service.kit.conditions import EVERYWHERE
-from service.kit.database import Database
+from service.kit.database import Database, retry_on_conflict
 from service.kit.localization import in_language, language_of_the_terminal
 from service.kit.settings import Settings
-from sync_protocol.periods import local_day
+from sync_protocol.periods import in_minutes, local_day
 from sync_protocol.texts import Text, restored
 
 if TYPE_CHECKING:
     from service.imports import runs
     from service.imports.report import Report, State
     from service.kit.database import Row
+    from service.organisation.tree import LevelFacts
 
 log = logging.getLogger("gridloop")
 roster_app = typer.Typer(no_args_is_help=True, help="Units, people, posts and households.")
@@ -45,6 +47,9 @@ _IMPORT_HEADS = (
 _SHEET_HEADS = (
     *(Text("sheet"), Text("rows"), Text("new"), Text("changed"), Text("unchanged"), Text("ended")),
     Text("wrong"),
+)
+_LEVEL_HEADS = (
+    *(Text("position"), Text("level"), Text("in Chinese"), Text("in English"), Text("sees tags")),
 )
 _FAULT_HEADS = (
     *(Text("where"), Text("column"), Text("value"), Text("what is wrong")),
@@ -225,6 +230,74 @@ async def _carry_out(
     return id, State(row["state"]), report
 
 
+@roster_app.command("levels")
+def roster_levels(
+    set_: Annotated[
+        Path | None,
+        typer.Option(
+            "--set",
+            help="A CSV file in UTF-8 with the columns slug, name_zh, name_en and sees_tags (yes or"
+            " no): all levels from the topmost down to grid.",
+        ),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """List the levels of the tree of units, or set them from a file."""
+    from service.kit.database import Connection
+    from service.organisation.levels import set_levels
+    from service.organisation.trees import read_tree
+
+    given = None if set_ is None else _levels_in(set_)
+
+    async def work(database: Database) -> "list[LevelFacts]":
+        async def once() -> "list[LevelFacts]":
+            async with database.transaction() as connection:
+                return await change(connection)
+
+        async def change(connection: Connection) -> "list[LevelFacts]":
+            if given is not None:
+                await set_levels(connection, given)
+                slugs = " ".join(level.slug for level in given)
+                await record_operator(connection, utc_now(), "levels-set", slugs, len(given))
+            return [*(await read_tree(connection)).levels.values()]
+
+        return await retry_on_conflict(once)
+
+    with database_url(chosen(data)) as settings:
+        levels = run(settings, work)
+    table = Table(*map(shown, _LEVEL_HEADS))
+    for level in levels:
+        sees = "yes" if level.sees_tags else "no"
+        table.add_row(str(level.position), level.slug, level.name_zh, level.name_en, sees)
+    console.print(table)
+
+
+def _levels_in(file: Path) -> "list[LevelFacts]":
+    from service.organisation.tree import LevelFacts
+
+    try:
+        rows = [*csv.DictReader(_content(file).decode("utf-8-sig").splitlines())]
+        return [
+            LevelFacts(
+                row["slug"].strip(),
+                position,
+                row["name_zh"].strip(),
+                row["name_en"].strip(),
+                row["sees_tags"].strip().lower() in ("yes", "true", "1", "是"),
+            )
+            for position, row in enumerate(rows, 1)
+        ]
+    except (UnicodeDecodeError, KeyError, AttributeError, csv.Error):
+        raise Refusal(
+            Text(
+                "{file} is no CSV file in UTF-8 with the columns slug, name_zh, name_en and"
+                " sees_tags; write it like that.",
+                file=file,
+            ),
+            WRONG_USE,
+        ) from None
+
+
 @roster_app.command("imports")
 def roster_imports(data: Data = None) -> None:
     """List the imports, the newest first."""
@@ -244,7 +317,7 @@ def roster_imports(data: Data = None) -> None:
         done = f"{row['stage']} {row['done']}/{row['total']}" if row["total"] else ""
         table.add_row(
             row["state"],
-            row["at"].isoformat(timespec="minutes"),
+            in_minutes(row["at"]),
             row["asked_by"],
             " ".join(row["units"]),
             " ".join(row["options"]),
@@ -283,11 +356,12 @@ def roster_undo(
             return State(row["state"]), report
 
         state, report = run(settings, work, keys=True)
-    say(
-        console,
-        Text("{count} changes of import {id} were taken back.", count=report.undone, id=id),
-        "green",
+    taken_back = (
+        Text("One change of import {id} was taken back.", id=id)
+        if report.undone == 1
+        else Text("{count} changes of import {id} were taken back.", count=report.undone, id=id)
     )
+    say(console, taken_back, "green")
     if report.left:
         say(console, Text("These were left:"), "yellow")
         table = Table(*map(shown, (Text("kind"), Text("what"), Text("grid"), Text("why"))))
@@ -360,6 +434,11 @@ def _show(id: str, state: "State", report: "Report") -> None:
     texts = {
         "checked": Text("Nothing was written: this was a dry run."),
         "refused": Text(
+            "Nothing was written: one fault was found. Correct the row and import the files"
+            " again, or say --skip-bad to take the good rows."
+        )
+        if report.fault_count == 1
+        else Text(
             (
                 "Nothing was written: {count} faults were found. Correct the rows and import"
                 " the files again, or say --skip-bad to take the good ones."

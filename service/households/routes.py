@@ -72,7 +72,8 @@ def _contacts(row: Any, cipher: FieldCipher) -> dict[str, Any]:
     }
 
 
-def _item(row: Any, cipher: FieldCipher, caller: Caller) -> HouseholdItem:
+def item_of(row: Any, cipher: FieldCipher, caller: Caller) -> HouseholdItem:
+    """A household's row as the caller sees it."""
     shown = _contacts(row, cipher) | {"tags": row["tags"]}
     values = {name: row[name] for name in HouseholdItem.model_fields if name != "days_unvisited"}
     days = (
@@ -142,7 +143,7 @@ async def households(
         )
         await note(connection, request, caller, "households", reach.units, len(rows))
         cipher = await cipher_of(connection, service.settings)
-    items = [_item(row, cipher, caller) for row in rows]
+    items = [item_of(row, cipher, caller) for row in rows]
     return HouseholdPage(
         items=items, next=next_place(items[-1].grid, items[-1].id) if more else None
     )
@@ -180,9 +181,9 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdItem:
     """One household with its last visit."""
     state = state_of(request)
     async with state.database.transaction() as connection:
-        row = await _in_scope(connection, caller, id)
+        row = await household_in_scope(connection, caller, id)
         await note(connection, request, caller, "household", [id], 1)
-        return _item(row, await cipher_of(connection, state.settings), caller)
+        return item_of(row, await cipher_of(connection, state.settings), caller)
 
 
 @router.patch(
@@ -200,7 +201,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
 
     async def write() -> HouseholdItem:
         async with state.database.transaction() as connection:
-            row = await _in_scope(connection, caller, id)
+            row = await household_in_scope(connection, caller, id)
             if not may_write(caller.posts, "household", row["grid"], caller.now):
                 text = Text(
                     "{cadre} has no post at present that writes households in {grid}.",
@@ -221,12 +222,13 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             await note(connection, request, caller, "household-corrected", [id], 1)
-            return _item(await _in_scope(connection, caller, id), cipher, caller)
+            return item_of(await household_in_scope(connection, caller, id), cipher, caller)
 
     return await retry_on_conflict(write)
 
 
-async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:
+async def household_in_scope(connection: Connection, caller: Caller, id: str) -> Any:
+    """A living household that the caller sees; raises `Problem` for any other."""
     row = await queries.household(connection, id)
     tied_only = row is not None and caller.view_of(row["grid"]) is View.TIED
     if (

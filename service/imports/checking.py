@@ -24,6 +24,7 @@ from service.imports.sheet_check import (
     where_of,
 )
 from service.imports.units import Unit, level_wanted
+from service.organisation.placing import Misplaced, misplaced
 from sync_protocol.periods import SHANGHAI, local_day
 
 
@@ -75,12 +76,48 @@ def _check_unit(check: SheetCheck, row: Row, seen: Mapping[str, Row]) -> None:
         check.fault(row, "unit-level-changed", "code", level=scheme.label(known.level))
     elif values.get("level") not in (None, level):
         check.fault(row, "level-other", "level", level=scheme.label(level))
-    parent = scheme.parent_of(code)
-    if values.get("parent") not in (None, parent):
-        check.fault(row, "parent-other", "parent", parent=parent or "—")
-    elif parent is not None and parent not in world.units:
-        check.fault(row, "parent-unknown", "code", parent=parent)
+    parent = _parent_of(world, row)
+    above = world.units.get(parent or "")
+    if known is not None:
+        # One that has moved lies elsewhere than its code says; a file does not move units.
+        here = {None, scheme.parent_of(code), world.tree.parent(code, world.today), known.parent}
+        if values.get("parent") not in here:
+            now = world.tree.parent(code, world.today) or known.parent
+            check.fault(row, "parent-other", "parent", parent=now or "—")
+    elif parent is not None and above is None:
+        column = "parent" if values.get("parent") else "code"
+        check.fault(row, "parent-unknown", column, parent=parent)
+    elif above is not None and not world.covers(parent or ""):
+        check.fault(row, "outside", "parent", units=world.scope_text())
+    else:
+        _check_place(check, row, level, parent, above)
     check.waits(row, ("unit", parent or ""))
+
+
+def _parent_of(world: World, row: Row) -> str | None:
+    """Under what the row of a unit puts it: what it says, or else its code."""
+    given: str | None = row.values.get("parent")
+    return given or world.scheme.parent_of(row.values["code"])
+
+
+def _check_place(
+    check: SheetCheck, row: Row, level: str, parent: str | None, above: Unit | None
+) -> None:
+    scheme = check.world.scheme
+    wrong = misplaced(
+        row.values["code"],
+        level,
+        parent,
+        None if above is None else above.level,
+        [*scheme.labels],
+        scheme.lengths,
+    )
+    if wrong is Misplaced.PARENT_LEVEL and above is not None:
+        labels = {"level": scheme.label(level), "above": scheme.label(above.level)}
+        column = "parent" if row.values.get("parent") else "code"
+        check.fault(row, "parent-level", column, parent=parent, **labels)
+    elif wrong is Misplaced.GRID_CODE:
+        check.fault(row, "grid-code", "parent", parent=parent)
 
 
 def _doubt_unit(world: World, row: Row) -> None:
@@ -104,7 +141,7 @@ def _unit_change(world: World, row: Row) -> Change:
         given["party_group"] = "none"
     if known is None:
         level = str(world.scheme.level_of(code))
-        unit = Unit(code, level, world.scheme.parent_of(code), **given)
+        unit = Unit(code, level, _parent_of(world, row), **given)
         return Change(NEW, code, where_of(row), {}, unit._asdict())
     before = known._asdict()
     after = {name: value for name, value in given.items() if before[name] != value}

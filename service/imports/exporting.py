@@ -40,7 +40,7 @@ async def export(
     book = Book(path, "en" if language == "en" else "zh")
     book.begin(UNITS)
     async for rows in _some(export_queries.units_in(connection, subtree)):
-        book.write(_unit(book, row) for row in rows)
+        book.write(_unit(book, row, caller.tree.parent(row["code"], caller.today)) for row in rows)
     book.begin(PEOPLE)
     async for rows in _some(export_queries.people_in(connection, subtree, caller.now)):
         book.write(_person(book, cipher, caller, row) for row in rows)
@@ -73,12 +73,12 @@ def _say(book: Book, table: Any, name: str | None) -> str:
     return "" if not name else book.say(table.get(name, Label(name, name)))
 
 
-def _unit(book: Book, row: Row) -> Sequence[str]:
+def _unit(book: Book, row: Row, parent: str | None) -> Sequence[str]:
     return (
         row["code"],
         row["name"],
         _say(book, LEVELS, row["level"]),
-        row["parent"] or "",
+        parent or "",
         row["name_mn"] or "",
         row["kind"],
         _say(book, cells.PARTY_GROUPS, row["party_group"]),

@@ -113,7 +113,16 @@ KINDS: Mapping[str, Kind] = {
         Text("Correct the level or the code."),
     ),
     "parent-other": Kind(
-        Text("By its code the unit lies under {parent}."), Text("Correct the parent or the code.")
+        Text("The unit is known here and lies under {parent}."),
+        Text("Correct the parent; a unit is moved one by one, from a day to come on."),
+    ),
+    "parent-level": Kind(
+        Text("{parent} is a {above}, and no {level} lies right below one."),
+        Text("Correct the parent or the code."),
+    ),
+    "grid-code": Kind(
+        Text("The code of a grid begins with that of its village, {parent}."),
+        Text("Correct the parent or the code."),
     ),
     "parent-unknown": Kind(
         Text("The unit {parent}, under which it lies, is neither in the file nor known here."),

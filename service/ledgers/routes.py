@@ -54,8 +54,9 @@ async def export(
     last: Last = None,
     as_of: AsOf = "period",
 ) -> FileResponse:
-    """Title with unit and period, header row, total row, signature line; phones are masked.
-    `weekly` takes a week, `monthly` a month.
+    """Title with unit and period, header row, total row, signature line; phones are masked. The
+    header `Gridloop-Tree-Day` names the day by whose tree of units it is written. `weekly` takes a
+    week, `monthly` a month.
     """
     period = chosen_period(week, month, first, last)
     if (which == "weekly" and week is None) or (which == "monthly" and month is None):
@@ -86,7 +87,8 @@ async def export(
     name = f"{found['name']}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
     headers = {
         "Content-Disposition": f'attachment; filename="{which}.xlsx";'
-        f" filename*=UTF-8''{quote(name)}"
+        f" filename*=UTF-8''{quote(name)}",
+        "Gridloop-Tree-Day": on.day.isoformat(),
     }
     return FileResponse(
         path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink)

@@ -15,12 +15,13 @@ from service.kit.database import Connection, Row
 from service.kit.errors import HELD, INVALID, NOT_FOUND, NOT_NOW, Problem
 from service.kit.settings import Settings
 from service.organisation import change_queries as queries
+from service.organisation.placing import Misplaced, lengths_of, misplaced
 from service.organisation.tree import LevelFacts, Tree
 from service.organisation.trees import read_tree
 from service.writes.server_writes import write_as_server
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import midnight
-from sync_protocol.texts import Text
+from sync_protocol.texts import Text, Word
 from sync_protocol.vocabulary import CODE_LENGTH
 
 _LONGEST = 15
@@ -45,6 +46,8 @@ class Changes:
         self._caller = caller
         self._tree = caller.tree
         self._tomorrow = caller.today + timedelta(days=1)
+        # The units that are made, and those to which households go.
+        self.touched: set[str] = set()
 
     async def begin(self) -> None:
         """Waits for who else changes units, and reads the tree as it is then."""
@@ -97,16 +100,27 @@ class Changes:
             )
         if above["closed"] is not None:
             raise Problem(NOT_NOW, Text("The unit ‘{unit}’ is closed.", unit=parent))
-        level = self._level_below(above)
+        level = self._level_below(above, parent)
         if code is None:
             code = self._next_code(parent, level)
         await self._refuse_code(code, parent, level)
         row = {"code": code, "level": level.slug, "parent": parent, **values}
         await queries.add_unit(self._connection, row)
+        self.touched.add(code)
         await self._done(code, "created", {"parent": parent, **values})
         return code
 
-    def _level_below(self, above: Row) -> LevelFacts:
+    def _level_below(self, above: Row, parent: str) -> LevelFacts:
+        if above["level"] not in self._tree.levels:
+            raise Problem(
+                INVALID,
+                Text(
+                    "‘{unit}’ is of the level ‘{level}’, which is none of the table of levels; add"
+                    " that level first.",
+                    unit=parent,
+                    level=above["level"],
+                ),
+            )
         position = self._tree.levels[above["level"]].position
         level = next((one for one in self._tree.levels.values() if one.position > position), None)
         if level is None:
@@ -142,9 +156,27 @@ class Changes:
                     others=taken,
                 ),
             )
+        levels = [*self._tree.levels]
+        lengths = lengths_of(levels, self._settings.code_lengths)
+        above = self._tree.units[parent].level
+        wrong = misplaced(code, level.slug, parent, above, levels, lengths)
+        if wrong is Misplaced.CODE_LENGTH:
+            raise Problem(
+                INVALID,
+                Text(
+                    "The code of a {level} has {wanted} digits, and {code} has {count}; give the"
+                    " official code, or have GRIDLOOP_UNIT_CODE_LENGTHS changed.",
+                    level=Word(level.name_en, level.name_zh),
+                    wanted=lengths[level.slug],
+                    code=code,
+                    count=len(code),
+                ),
+            )
         # The tallies of a village are kept under the first twelve digits of its grids.
         village = CODE_LENGTH["village"]
-        if level.slug == "grid" and len(code) > village and code[:village] != parent:
+        if wrong is Misplaced.GRID_CODE or (
+            level.slug == "grid" and len(code) > village and code[:village] != parent
+        ):
             raise Problem(
                 INVALID,
                 Text("The code of a grid of {unit} begins with {unit}.", unit=parent),
@@ -287,6 +319,7 @@ class Changes:
         was written.
         """
         target = await self._grid(to)
+        self.touched.add(to)
         if target["code"] == code:
             raise Problem(INVALID, "The grid to go to is another one.")
         some = await queries.households_of(self._connection, code, households)

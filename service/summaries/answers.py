@@ -1,11 +1,11 @@
 """What a summary says, part by part."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from pydantic import BaseModel, Field
 
 from service.loop.loop import LogCounts
-from service.organisation.units import PeriodOut, UnitOut
+from service.organisation.units import TREE_DAY, PeriodOut, UnitOut
 
 
 class Totals(BaseModel):
@@ -113,6 +113,7 @@ class Summary(BaseModel):
 
     unit: UnitOut
     period: PeriodOut
+    tree_day: date | None = Field(None, description=TREE_DAY)
     totals: Totals
     previous: Totals
     duties: list[DutyTotals]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -16,6 +17,7 @@ from service.kit.errors import (
 )
 from service.kit.state import state_of
 from service.organisation.units import (
+    TREE_DAY,
     AsOf,
     First,
     Last,
@@ -89,6 +91,7 @@ class CadreTable(BaseModel):
 
     unit: UnitOut
     period: PeriodOut
+    tree_day: date = Field(description=TREE_DAY)
     groups: list[GroupTotals]
     items: list[CadreRow]
 
@@ -113,6 +116,7 @@ class MemberTable(BaseModel):
 
     unit: UnitOut
     period: PeriodOut
+    tree_day: date = Field(description=TREE_DAY)
     without_one: int
     items: list[MemberRow]
 
@@ -215,7 +219,8 @@ async def cadres(
     """
     period = chosen_period(week, month, first, last)
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        subtree = unit_on(caller, unit, as_of, period).subtree
+        on = unit_on(caller, unit, as_of, period)
+        subtree = on.subtree
         rows, groups = await cadre_queries.table(
             connection, subtree, period, caller.now, sort, limit, party_member
         )
@@ -239,6 +244,7 @@ async def cadres(
     return CadreTable(
         unit=unit_out(found),
         period=period_out(period),
+        tree_day=on.day,
         groups=[GroupTotals(**group) for group in groups],
         items=items,
     )
@@ -268,13 +274,15 @@ async def members(
     week: Week = None,
     month: Month = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 500,
+    as_of: AsOf = "period",
 ) -> MemberTable:
     """One row a member: how many households, and how many of them were visited in the week or
     month.
     """
     period = week_or_month(week, month)
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        subtree = caller.subtree(unit)
+        on = unit_on(caller, unit, as_of, period)
+        subtree = on.subtree
         rows = await cadre_queries.members(
             connection, subtree, period, role, limit, min(period.last, local_day(caller.now))
         )
@@ -283,6 +291,7 @@ async def members(
     return MemberTable(
         unit=unit_out(found),
         period=period_out(period),
+        tree_day=on.day,
         without_one=without_one,
         items=[MemberRow(**dict(row)) for row in rows],
     )

@@ -193,6 +193,7 @@ async def summary(
     found = Summary(
         unit=unit_out(around.unit),
         period=period_out(period),
+        tree_day=on.day,
         totals=mine.whole,
         previous=last.whole,
         duties=[
@@ -279,4 +280,11 @@ def as_sealed(now: Summary, seal: Any) -> Summary:
     }
     since["late_arrivals"] = now.late_arrivals - kept.late_arrivals
     seal_out = SealOut(by=seal["sealed_by"], at=seal["sealed_at"], arrived_since=since)
-    return kept.model_copy(update={"sealed": True, "seal": seal_out, "decisions": now.decisions})
+    return kept.model_copy(
+        update={
+            "sealed": True,
+            "seal": seal_out,
+            "decisions": now.decisions,
+            "tree_day": kept.tree_day or now.tree_day,
+        }
+    )

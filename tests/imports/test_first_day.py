@@ -81,7 +81,7 @@ BROKEN: list[tuple[str, int, int, Any, str]] = [
     ("units", 6, 1, "15992110", "code-length"),
     ("units", 8, 3, "网格", "level-other"),
     ("units", 9, 3, "大区", "level-unknown"),
-    ("units", 10, 4, "159921999", "parent-other"),
+    ("units", 10, 4, "159921999", "parent-unknown"),
     ("units", 13, 2, "", "value-missing"),
     ("people", 1, 1, "没有电话", "phone-form"),
     ("people", 2, 1, "1.38E+10", "number-rounded"),
