@@ -39,7 +39,9 @@ async def decide(sim: "Simulation", device: SimDevice) -> None:
         )
         sim.counts["settled"] += 1
     elif held:
-        item = min(held, key=lambda item: (item["received_at"], item["seq"], item["device"]))
+        moves = [item for item in held if item["reason"] == "needs-acceptance"]
+        some = moves if moves and sim.rng.random() < 0.7 else held
+        item = min(some, key=lambda item: (item["received_at"], item["seq"], item["device"]))
         before = await _place(sim, item["record"])
         if sim.rng.random() < 0.5:
             response = await sim.client.post(

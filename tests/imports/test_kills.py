@@ -90,4 +90,4 @@ async def test_an_import_that_was_killed_goes_on_where_it_was(
         # The last administrator stays, with the city.
         assert f"{HOUSES + 11} changes" in output[0]
         assert await count(url, "SELECT count(*) FROM household WHERE NOT deleted") == 0
-        assert await count(url, "SELECT count(*) FROM unit") == 0
+        assert await count(url, "SELECT count(*) FROM unit") == 1
