@@ -24,6 +24,7 @@ from service.audit.rights import DatabaseRights
 from service.audit.sign_ins import keep_noting
 from service.history import routes as history
 from service.households import routes as households
+from service.households import writing as household_writing
 from service.http.access_log import AccessLog, id_of_request, new_id
 from service.http.account_limit import AccountLimit
 from service.http.compression import Compression
@@ -53,6 +54,7 @@ from service.kit.state import State
 from service.ledgers import routes as ledgers
 from service.loop import routes as loop
 from service.organisation import change_routes as unit_changes
+from service.organisation import level_routes
 from service.organisation import routes as units
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
@@ -137,7 +139,9 @@ _ROUTERS = (
     loop.router,
     units.router,
     unit_changes.router,
+    level_routes.router,
     households.router,
+    household_writing.router,
     visits.router,
     history.router,
     articles.router,

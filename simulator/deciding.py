@@ -1,6 +1,6 @@
 """A supervisor who settles conflicts, and releases or discards what is held."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.devices import (
     SECRETARY,
@@ -8,6 +8,7 @@ from simulator.devices import (
 )
 from simulator.history import check
 from simulator.places import PASSWORD
+from sync_protocol.ids import is_uuid
 
 if TYPE_CHECKING:
     from simulator.simulation import Simulation
@@ -38,7 +39,10 @@ async def decide(sim: "Simulation", device: SimDevice) -> None:
         )
         sim.counts["settled"] += 1
     elif held:
-        item = min(held, key=lambda item: (item["received_at"], item["seq"], item["device"]))
+        moves = [item for item in held if item["reason"] == "needs-acceptance"]
+        some = moves if moves and sim.rng.random() < 0.7 else held
+        item = min(some, key=lambda item: (item["received_at"], item["seq"], item["device"]))
+        before = await _place(sim, item["record"])
         if sim.rng.random() < 0.5:
             response = await sim.client.post(
                 f"/v1/held/{item['id']}/release", json={}, headers=headers
@@ -49,3 +53,41 @@ async def decide(sim: "Simulation", device: SimDevice) -> None:
             )
         check(response.status_code < 500, f"deciding failed: {response.text}")
         sim.counts["decided"] += 1
+        if item["reason"] == "needs-acceptance":
+            await _check_decided(sim, item, before, response.json().get("outcome"))
+
+
+async def _place(sim: "Simulation", household: str) -> str | None:
+    if not is_uuid(household):
+        return None
+    place: str | None = await sim.database.pool.fetchval(
+        "SELECT grid FROM household WHERE id = $1", household
+    )
+    return place
+
+
+async def _check_decided(
+    sim: "Simulation", item: dict[str, Any], before: str | None, outcome: str | None
+) -> None:
+    """A move that a worker has asked for: a household that moves leaves no open problem behind
+    where it was `before`, and a refusal leaves it there.
+    """
+    sim.counts[f"moves asked for: {outcome}"] += 1
+    sim.note(f"the move of {item['record'][-6:]} to {item['grid'][-3:]}: {outcome}")
+    if outcome == "held":
+        return
+    sql = "SELECT state FROM held WHERE id = $1"
+    state = await sim.database.pool.fetchval(sql, item["id"])
+    expected = "discarded" if outcome == "discarded" else "released"
+    check(state == expected, f"a move was {outcome} and its notice says {state}")
+    if outcome == "discarded":
+        check(await _place(sim, item["record"]) == before, "a move that was refused moved")
+    left = await sim.database.pool.fetch(
+        "SELECT p.id FROM problem p JOIN case_file c ON c.problem = p.id"
+        " JOIN household h ON h.id = p.household_id WHERE h.id = $1 AND NOT p.deleted"
+        " AND p.grid = $2 AND h.grid <> p.grid"
+        " AND c.state NOT IN ('closed', 'rejected', 'joined')",
+        item["record"],
+        before,
+    )
+    check(not left, f"open problems stayed behind their household: {left[:3]}")

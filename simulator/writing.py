@@ -32,14 +32,14 @@ _ACTIONS += ["assign"]  # so that much lies in other hands
 _OFTEN: Mapping[str, Mapping[str, float]] = {
     "logs": {
         "visit": 4,
-        "household": 1,
+        "household": 2,
         "edit": 6,
         "tie": 0.7,
         "delete": 1.5,
         "problem": 2,
         "step": 4,
         "analysis": 1.5,
-        "move": 0.7,
+        "move": 2.5,
         "bad": 0.8,
         "again": 0.6,
     },

@@ -81,7 +81,8 @@ def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
             else:
                 _settle(kind, record, edit, clock, name, value, losses)
         if edit.grid != record.grid:
-            settle_grid(record, edit, clock, losses)
+            moved = clock if edit.mover is None else clock._replace(device=edit.mover)
+            settle_grid(record, edit, moved, losses)
         elif edit.base_grid not in (None, edit.grid):
             # It asks for a move to where the record stands already: like an equal value, it keeps
             # its claim against a third.
@@ -98,9 +99,11 @@ def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
                 *(held for held in record.holders(LIFE) if is_concurrent(held, edit)),
                 clock,
             )
-    moved = edit.op == "put" and not edit.fields
+    only_moved = edit.op == "put" and not edit.fields
     # A step that only moves keeps its place in the order in which phones fold it.
-    record.last = clock._replace(stamp=record.last.stamp) if kind.append_only and moved else clock
+    record.last = (
+        clock._replace(stamp=record.last.stamp) if kind.append_only and only_moved else clock
+    )
     return Merge(record, merged or bool(losses), losses)
 
 

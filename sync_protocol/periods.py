@@ -82,6 +82,11 @@ def _day_number(number: int) -> date:
     return date.fromordinal(_EPOCH_DAY + number)
 
 
+def in_minutes(moment: datetime) -> str:
+    """A moment as people read it in a sentence or a table, in Asia/Shanghai."""
+    return moment.astimezone(SHANGHAI).isoformat(timespec="minutes")
+
+
 def from_ms(ms: int) -> datetime:
     """The UTC moment of Unix milliseconds."""
     return _EPOCH + timedelta(0, 0, 1000 * ms)

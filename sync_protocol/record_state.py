@@ -36,7 +36,9 @@ class Edit(msgspec.Struct):
     when it is not the author's: somebody corrected what another wrote. `seen`: the highest rev of
     the base's grid that the device can have seen of the record; None if that is not known.
     `unseen`: stamp and device of a move that the base, in the count of the grid where the record
-    stands, does not know, though the fields that the move set have the rev of the base.
+    stands, does not know, though the fields that the move set have the rev of the base. `mover`:
+    the device that has moved the record, when it is not the author's: somebody accepted the move,
+    of which the author's device does not know until it has pulled it.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Edit(msgspec.Struct):
     created_by: str | None = None
     seen: int | None = None
     unseen: tuple[str, str] | None = None
+    mover: str | None = None
 
 
 class Record(msgspec.Struct):

@@ -12,11 +12,9 @@ from pydantic import AwareDatetime, BaseModel, Field
 from service.accounts import handover_queries
 from service.accounts.answers import PostItem
 from service.accounts.post_rules import (
-    PostWarning,
     refuse_units_out_of_reach,
     still_in_hand,
     warnings_of_appointments,
-    warnings_of_units,
     without_post,
 )
 from service.accounts.routes import require_cadre
@@ -35,6 +33,7 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.errors import INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.kit.settings import Settings
 from service.kit.state import state_of
+from service.organisation.staffing import PostWarning, warnings_of_units
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
 
@@ -298,6 +297,8 @@ async def warnings_after(
     now = caller.now
     changes: list[Any] = [(one.unit, one.valid_from) for one in given]
     changes += [(row["unit"], row["valid_to"]) for row in ended if row["valid_to"] is not None]
+    # Until a post begins that begins later now.
+    changes += [(row["unit"], now) for row in ended if row["valid_from"] > now]
     found = await warnings_of_appointments(connection, given, party_member)
     found += await warnings_of_units(
         connection, [unit for unit, _ in changes], [max(moment, now) for _, moment in changes]

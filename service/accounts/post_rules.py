@@ -1,19 +1,16 @@
 """What is looked at when posts change: whether somebody may do it, and what they should know of it.
 
-Rights are walls; that a grid is left without a worker is a warning, for there may be reasons.
+Rights are walls; what is unusual is a warning, see also `organisation.staffing`.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-
-from pydantic import BaseModel, Field
 
 from service.identity import post_queries, queries
 from service.identity.access import Caller
 from service.identity.posts import Appointment
-from service.kit.database import Connection, Row
+from service.kit.database import Connection
 from service.kit.errors import NOT_ALLOWED, Problem
-from service.kit.localization import FOR_PROGRAMS, localized
+from service.organisation.staffing import PostWarning, warning
 from service.organisation.units import absent
 from sync_protocol.texts import Text, Word
 from sync_protocol.vocabulary import LEVELS, ROLES
@@ -28,19 +25,6 @@ _LEVELS = {
     "contact_member": ("grid", "village"),
     "supervisor": ("township", "banner", "city"),
 }
-
-
-class PostWarning(BaseModel):
-    """Something to know of what was done; nothing was refused for it."""
-
-    code: str = Field(
-        description="`grid-without-worker`, `village-without-secretary`,"
-        " `village-with-several-secretaries`, `unusual-level`, `no-term`, `no-party-member`,"
-        " `without-post`, `in-hand` or `not-shown`",
-        examples=["grid-without-worker"],
-    )
-    unit: str | None = None
-    text: str
 
 
 def refuse_units_out_of_reach(caller: Caller, units: Iterable[str]) -> None:
@@ -71,31 +55,6 @@ async def refuse_to_give(connection: Connection, caller: Caller, staff_code: str
         )
 
 
-async def warnings_of_units(
-    connection: Connection, units: Sequence[str], moments: Iterable[datetime]
-) -> list[PostWarning]:
-    """How the posts of these units leave them staffed, at the moments when something changes."""
-    found: dict[tuple[str, str], PostWarning] = {}
-    for moment in sorted({*moments}):
-        for row in await post_queries.staffing(connection, units, moment):
-            for warning in _of_staffing(row):
-                found.setdefault((warning.code, row["code"]), warning)
-    return list(found.values())
-
-
-def _of_staffing(row: Row) -> Iterable[PostWarning]:
-    level, code, name = row["level"], row["code"], row["name"]
-    if level == "grid" and not row["workers"]:
-        text = Text("{unit} has no grid worker then, and nobody makes its daily visits.", unit=name)
-        yield _warning("grid-without-worker", code, text)
-    if level == "village" and not row["secretaries"]:
-        text = Text("{unit} has no village secretary then.", unit=name)
-        yield _warning("village-without-secretary", code, text)
-    if level == "village" and row["secretaries"] > 1:
-        text = Text("{unit} has more than one village secretary then; one is usual.", unit=name)
-        yield _warning("village-with-several-secretaries", code, text)
-
-
 async def warnings_of_appointments(
     connection: Connection, appointments: Sequence[Appointment], party_member: bool
 ) -> list[PostWarning]:
@@ -110,18 +69,14 @@ async def warnings_of_appointments(
             text = Text(
                 "A {role} of a {level} is unusual; look at the unit again.", role=role, level=label
             )
-            found.append(_warning("unusual-level", one.unit, text))
+            found.append(warning("unusual-level", one.unit, text))
         if one.role == "first_secretary" and one.valid_to is None:
             text = Text("A first secretary comes for a term; give valid_to when it is known.")
-            found.append(_warning("no-term", one.unit, text))
+            found.append(warning("no-term", one.unit, text))
         if one.role == "contact_member" and not party_member:
             text = Text("A contact member is a party member, and no membership is recorded.")
-            found.append(_warning("no-party-member", one.unit, text))
+            found.append(warning("no-party-member", one.unit, text))
     return found
-
-
-def _warning(code: str, unit: str | None, text: Text) -> PostWarning:
-    return PostWarning(code=code, unit=unit, text=localized(text, FOR_PROGRAMS))
 
 
 def without_post(staff_code: str) -> PostWarning:
@@ -131,7 +86,7 @@ def without_post(staff_code: str) -> PostWarning:
         " holds.",
         cadre=staff_code,
     )
-    return _warning("without-post", None, text)
+    return warning("without-post", None, text)
 
 
 def still_in_hand(staff_code: str, problems: int, households: int) -> PostWarning:
@@ -143,7 +98,7 @@ def still_in_hand(staff_code: str, problems: int, households: int) -> PostWarnin
         problems=problems,
         households=households,
     )
-    return _warning("in-hand", None, text)
+    return warning("in-hand", None, text)
 
 
 def not_shown_there(staff_code: str) -> PostWarning:
@@ -153,4 +108,4 @@ def not_shown_there(staff_code: str) -> PostWarning:
         " contact member or in the village.",
         cadre=staff_code,
     )
-    return _warning("not-shown", None, text)
+    return warning("not-shown", None, text)

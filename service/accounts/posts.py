@@ -18,7 +18,7 @@ from service.accounts.people import (
     detail,
     warnings_after,
 )
-from service.accounts.post_rules import PostWarning, refuse_to_give, refuse_units_out_of_reach
+from service.accounts.post_rules import refuse_to_give, refuse_units_out_of_reach
 from service.audit.audit_log import note
 from service.http.ids import fresh_id
 from service.http.strict import RequestBody
@@ -30,6 +30,7 @@ from service.kit.database import Connection, Row, retry_on_conflict
 from service.kit.errors import INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.kit.paging import After, Id, Limit, next_place, read_id
 from service.kit.state import state_of
+from service.organisation.staffing import PostWarning
 from service.organisation.units import UnitFilter, scope_of
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import ROLES

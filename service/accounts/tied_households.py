@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from service.accounts import handover_queries
 from service.accounts.handover_queries import FIELDS, Choice
-from service.accounts.post_rules import PostWarning, not_shown_there
+from service.accounts.post_rules import not_shown_there
 from service.audit.audit_log import note
 from service.households.routes import refuse_tags
 from service.http.ids import MadeId
@@ -33,6 +33,7 @@ from service.kit.errors import (
     documented,
 )
 from service.kit.state import State, state_of
+from service.organisation.staffing import PostWarning
 from service.organisation.units import scope_of
 from service.writes.server_writes import write_all_as_cadre
 from sync_protocol.messages import Mutation, Verdict

@@ -60,7 +60,7 @@ class NewRequest(RequestBody):
         None, description="A UUID made by the app, so that sending twice makes one request"
     )
     unit: str = Field(
-        pattern=r"^(\d{12}|\d{15})$", description="Grid or village", examples=["150221100201"]
+        pattern=r"^\d{1,15}$", description="Grid or village", examples=["150221100201"]
     )
     title: str = Field(max_length=200, examples=["饮水管道冻裂"])
     detail: str | None = Field(None, max_length=4000)
@@ -148,6 +148,10 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
     """
     state = state_of(request)
     in_scope(caller, body.unit)
+    if caller.tree.height(body.unit) > 1:
+        raise Problem(
+            INVALID, Text("‘{unit}’ is no village and no grid; name one.", unit=body.unit)
+        )
     id = body.id or fresh_id(request, caller.now)
     if not is_uuid(id):
         raise Problem(INVALID, "id is no UUID; make one or leave it out.")

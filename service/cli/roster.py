@@ -1,6 +1,7 @@
 """`gridloop roster`: units, people and households, from a city's own files or made up."""
 
 import asyncio
+import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,16 +26,17 @@ from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal, say, writing
 from service.cli.roster_report import SHOWN, show_import, told
 from service.kit.conditions import EVERYWHERE
-from service.kit.database import Database
+from service.kit.database import Database, retry_on_conflict
 from service.kit.localization import language_of_the_terminal
 from service.kit.settings import Settings
-from sync_protocol.periods import local_day
+from sync_protocol.periods import in_minutes, local_day
 from sync_protocol.texts import Text
 
 if TYPE_CHECKING:
     from service.imports import runs
     from service.imports.report import Report, State
     from service.kit.database import Row
+    from service.organisation.tree import LevelFacts
 
 log = logging.getLogger("gridloop")
 roster_app = typer.Typer(
@@ -55,6 +57,9 @@ _STAGES = {
     "households": Text("writing households"),
     "undoing": Text("taking back"),
 }
+_LEVEL_HEADS = (
+    *(Text("position"), Text("level"), Text("in Chinese"), Text("in English"), Text("sees tags")),
+)
 
 
 @roster_app.command("load")
@@ -280,6 +285,74 @@ async def _carry_out(
     return id, State(row["state"]), report
 
 
+@roster_app.command("levels")
+def roster_levels(
+    set_: Annotated[
+        Path | None,
+        typer.Option(
+            "--set",
+            help="A CSV file in UTF-8 with the columns slug, name_zh, name_en and sees_tags (yes or"
+            " no): all levels from the topmost down to grid.",
+        ),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """List the levels of the tree of units, or set them from a file."""
+    from service.kit.database import Connection
+    from service.organisation.levels import set_levels
+    from service.organisation.trees import read_tree
+
+    given = None if set_ is None else _levels_in(set_)
+
+    async def work(database: Database) -> "list[LevelFacts]":
+        async def once() -> "list[LevelFacts]":
+            async with database.transaction() as connection:
+                return await change(connection)
+
+        async def change(connection: Connection) -> "list[LevelFacts]":
+            if given is not None:
+                await set_levels(connection, given)
+                slugs = " ".join(level.slug for level in given)
+                await record_operator(connection, utc_now(), "levels-set", slugs, len(given))
+            return [*(await read_tree(connection)).levels.values()]
+
+        return await retry_on_conflict(once)
+
+    with database_url(chosen(data)) as settings:
+        levels = run(settings, work)
+    table = Table(*map(shown, _LEVEL_HEADS))
+    for level in levels:
+        sees = "yes" if level.sees_tags else "no"
+        table.add_row(str(level.position), level.slug, level.name_zh, level.name_en, sees)
+    console.print(table)
+
+
+def _levels_in(file: Path) -> "list[LevelFacts]":
+    from service.organisation.tree import LevelFacts
+
+    try:
+        rows = [*csv.DictReader(_content(file).decode("utf-8-sig").splitlines())]
+        return [
+            LevelFacts(
+                row["slug"].strip(),
+                position,
+                row["name_zh"].strip(),
+                row["name_en"].strip(),
+                row["sees_tags"].strip().lower() in ("yes", "true", "1", "是"),
+            )
+            for position, row in enumerate(rows, 1)
+        ]
+    except (UnicodeDecodeError, KeyError, AttributeError, csv.Error):
+        raise Refusal(
+            Text(
+                "{file} is no CSV file in UTF-8 with the columns slug, name_zh, name_en and"
+                " sees_tags; write it like that.",
+                file=file,
+            ),
+            WRONG_USE,
+        ) from None
+
+
 @roster_app.command("imports")
 def roster_imports(data: Data = None) -> None:
     """List the imports, the newest first. 列出各次导入。"""
@@ -299,7 +372,7 @@ def roster_imports(data: Data = None) -> None:
         done = f"{row['stage']} {row['done']}/{row['total']}" if row["total"] else ""
         table.add_row(
             row["state"],
-            row["at"].isoformat(timespec="minutes"),
+            in_minutes(row["at"]),
             row["asked_by"],
             " ".join(row["units"]),
             " ".join(row["options"]),
@@ -344,13 +417,12 @@ def roster_undo(
             return State(row["state"]), report
 
         state, report = run(settings, work, keys=True)
-    say(
-        console,
-        Text(
-            "Of import {id} this many changes were taken back: {count}.", count=report.undone, id=id
-        ),
-        "green",
+    taken_back = (
+        Text("One change of import {id} was taken back.", id=id)
+        if report.undone == 1
+        else Text("{count} changes of import {id} were taken back.", count=report.undone, id=id)
     )
+    say(console, taken_back, "green")
     if report.left:
         say(console, Text("These were left:"), "yellow")
         table = Table(*map(shown, (Text("kind"), Text("what"), Text("grid"), Text("why"))))

@@ -1,10 +1,11 @@
 """The SQL of households: lists with the last visit."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
 from service.kit.bounded import bounded
-from service.kit.conditions import Conditions, Reach
+from service.kit.conditions import Conditions, Reach, Subtree
 from service.kit.database import Connection, Row
 
 
@@ -85,4 +86,14 @@ async def households(
     last = where.parameter(limit)
     return await connection.fetch(
         bounded(f"{_COLUMNS} WHERE {where.sql} ORDER BY h.grid, h.id LIMIT {last}"), *where.values
+    )
+
+
+async def alike(connection: Connection, village: Subtree, ids: Sequence[str]) -> list[Row]:
+    """The living households of a village, and these."""
+    return await connection.fetch(
+        "SELECT id::text, grid, head_name, contact_member, coalesce(state, 'present') AS state"
+        f" FROM household WHERE NOT deleted AND ({village.under('grid')} OR id = ANY($2::uuid[]))",
+        village.code,
+        list(ids),
     )

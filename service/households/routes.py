@@ -76,15 +76,18 @@ def _contacts(row: Any, cipher: FieldCipher) -> dict[str, Any]:
     }
 
 
-async def _items(
+async def items_of(
     connection: Connection, rows: Sequence[Any], cipher: FieldCipher, caller: Caller
 ) -> list[HouseholdItem]:
     """Households as they are listed, each with its numbers."""
     numbers = await numbers_of(connection, cipher, [row["id"] for row in rows])
-    return [_item(row, cipher, caller, numbers.get(row["id"], NONE)) for row in rows]
+    return [item_of(row, cipher, caller, numbers.get(row["id"], NONE)) for row in rows]
 
 
-def _item(row: Any, cipher: FieldCipher, caller: Caller, numbers: Numbers) -> HouseholdItem:
+def item_of(
+    row: Any, cipher: FieldCipher, caller: Caller, numbers: Numbers = NONE
+) -> HouseholdItem:
+    """A household's row as the caller sees it."""
     shown = _contacts(row, cipher) | {"tags": row["tags"]}
     values = {
         "household_no": numbers.household_no,
@@ -159,7 +162,7 @@ async def households(
         )
         await note(connection, request, caller, "households", reach.units, len(rows))
         cipher = await cipher_of(connection, service.settings)
-        items = await _items(connection, rows, cipher, caller)
+        items = await items_of(connection, rows, cipher, caller)
     return HouseholdPage(
         items=items, next=next_place(items[-1].grid, items[-1].id) if more else None
     )
@@ -197,10 +200,10 @@ async def household(request: Request, caller: Signed, id: Id) -> HouseholdItem:
     """One household with its last visit."""
     state = state_of(request)
     async with state.database.transaction() as connection:
-        row = await _in_scope(connection, caller, id)
+        row = await household_in_scope(connection, caller, id)
         await note(connection, request, caller, "household", [id], 1)
         cipher = await cipher_of(connection, state.settings)
-        return (await _items(connection, [row], cipher, caller))[0]
+        return (await items_of(connection, [row], cipher, caller))[0]
 
 
 @router.patch(
@@ -218,7 +221,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
 
     async def write() -> HouseholdItem:
         async with state.database.transaction() as connection:
-            row = await _in_scope(connection, caller, id)
+            row = await household_in_scope(connection, caller, id)
             if not may_write(caller.posts, "household", row["grid"], caller.now):
                 text = Text(
                     "{cadre} has no post at present that writes households in {grid}.",
@@ -239,13 +242,14 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             if verdict.outcome == "held":
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
             await note(connection, request, caller, "household-corrected", [id], 1)
-            row = await _in_scope(connection, caller, id)
-            return (await _items(connection, [row], cipher, caller))[0]
+            row = await household_in_scope(connection, caller, id)
+            return (await items_of(connection, [row], cipher, caller))[0]
 
     return await retry_on_conflict(write)
 
 
-async def _in_scope(connection: Connection, caller: Caller, id: str) -> Any:
+async def household_in_scope(connection: Connection, caller: Caller, id: str) -> Any:
+    """A living household that the caller sees; raises `Problem` for any other."""
     row = await queries.household(connection, id)
     tied_only = row is not None and caller.view_of(row["grid"]) is View.TIED
     if (

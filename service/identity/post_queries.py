@@ -225,10 +225,14 @@ async def all_posts_of(connection: Connection, staff_code: str) -> list[Row]:
 
 
 async def staffing(connection: Connection, units: Sequence[str], at: datetime) -> list[Row]:
-    """How many grid workers and secretaries each of these units has at a moment."""
+    """How many posts, grid workers and secretaries each of these units has at a moment, and whether
+    it is closed then, or closes at the end of that day.
+    """
     return await connection.fetch(
         """
-        SELECT u.code, u.level, u.name,
+        SELECT u.code, u.level, u.name, count(p.id)::int AS posts,
+               coalesce(u.closed <= ($2::timestamptz AT TIME ZONE 'Asia/Shanghai')::date + 1, false)
+                   AS closed,
                count(p.id) FILTER (WHERE p.role = 'grid_worker')::int AS workers,
                count(p.id) FILTER (WHERE p.role = 'village_secretary')::int AS secretaries
         FROM unit u LEFT JOIN post p ON p.unit = u.code AND p.valid_from <= $2

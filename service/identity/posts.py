@@ -19,7 +19,7 @@ from service.kit.field_cipher import FieldCipher
 from service.organisation.tree import BY_CODES
 from service.organisation.trees import current_tree
 from sync_protocol.ids import new_uuid7
-from sync_protocol.periods import local_day
+from sync_protocol.periods import in_minutes, local_day
 from sync_protocol.texts import Text, Word
 from sync_protocol.vocabulary import ROLES
 
@@ -150,7 +150,7 @@ async def change_post(
     title = before["title"] if change.title is None else _title(change.title)
     _check_times(valid_from, valid_to)
     if before["role"] == "admin":
-        await _keep_administered(connection, before, valid_from, valid_to, now)
+        await keep_administered(connection, before, valid_from, valid_to, now)
     if (valid_from, valid_to) != (before["valid_from"], before["valid_to"]):
         await _refuse_overlap(
             connection,
@@ -188,7 +188,7 @@ async def transfer(
                 "The post {id} ends at {end}, before the transfer; give ‘{cadre}’ another post"
                 " instead.",
                 id=id,
-                end=row["valid_to"].isoformat(),
+                end=in_minutes(row["valid_to"]),
                 cadre=row["staff_code"],
             ),
         )
@@ -272,11 +272,19 @@ def check_moment(moment: datetime) -> None:
             INVALID,
             Text(
                 "{moment} is no time for a post; give one from {first} to {last}.",
-                moment=moment.isoformat(),
+                moment=_shown(moment),
                 first=EARLIEST.date().isoformat(),
                 last=LATEST.date().isoformat(),
             ),
         )
+
+
+def _shown(moment: datetime) -> str:
+    """A moment for people; one at the end of all years has no local time."""
+    try:
+        return in_minutes(moment)
+    except OverflowError:
+        return moment.isoformat()
 
 
 def _check_times(valid_from: datetime, valid_to: datetime | None) -> None:
@@ -288,8 +296,8 @@ def _check_times(valid_from: datetime, valid_to: datetime | None) -> None:
             INVALID,
             Text(
                 "The post would end ({end}) before it begins ({start}); put one of them right.",
-                end=valid_to.isoformat(),
-                start=valid_from.isoformat(),
+                end=_shown(valid_to),
+                start=_shown(valid_from),
             ),
         )
 
@@ -318,7 +326,7 @@ async def _refuse_overlap(
         )
 
 
-async def _keep_administered(
+async def keep_administered(
     connection: Connection,
     before: Row,
     valid_from: datetime,

@@ -114,6 +114,7 @@ ROUTES: Mapping[str, Right] = {
     # reading
     "list_units": Right(READS | {"auditor"}, signed=True),
     "list_levels": _SIGNED,
+    "set_levels": _ADMIN,
     "get_unit": Right(READS | {"auditor"}),
     # units that change: by who administers the unit above
     "create_unit": _ADMIN,
@@ -154,6 +155,9 @@ ROUTES: Mapping[str, Right] = {
     "raise_problem": _READ,
     "take_step": _READ,
     "correct_household": _READ,
+    "create_household": _READ,
+    "move_household": _READ,
+    "household_duplicates": _READ,
     "assign_households": _SETTLE,
     "hand_over": _SETTLE,
     "seal_summary": _SETTLE,

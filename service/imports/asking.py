@@ -12,6 +12,7 @@ from service.kit.database import Connection, Row
 from service.kit.errors import NOT_FOUND, NOT_NOW, Problem
 from service.organisation.trees import current_tree
 from sync_protocol.ids import is_uuid
+from sync_protocol.periods import in_minutes
 from sync_protocol.texts import Text
 
 _UNDOABLE = (State.DONE, State.FAILED, State.PARTLY_UNDONE)
@@ -30,7 +31,7 @@ async def refuse_second(connection: Connection, units: Sequence[str], day: date)
                 Text(
                     "Import {id} for these units is under way since {at}; wait until it has ended.",
                     id=row["id"],
-                    at=row["at"].isoformat(timespec="seconds"),
+                    at=in_minutes(row["at"]),
                 ),
             )
 

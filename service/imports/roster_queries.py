@@ -191,9 +191,9 @@ async def drop_people(connection: Connection, codes: Collection[str]) -> None:
 async def lock_posts(connection: Connection, ids: Collection[str]) -> dict[str, Row]:
     """Posts as they are now, locked; and whether the person has written since the post began."""
     rows = await connection.fetch(
-        "SELECT id::text, staff_code, valid_from, valid_to, title, EXISTS (SELECT FROM device d"
-        " WHERE d.staff_code = p.staff_code AND d.acked_seq > 0 AND d.last_seen >= p.valid_from)"
-        " AS used"
+        "SELECT id::text, staff_code, role, valid_from, valid_to, title,"
+        " EXISTS (SELECT FROM device d WHERE d.staff_code = p.staff_code AND d.acked_seq > 0"
+        " AND d.last_seen >= p.valid_from) AS used"
         " FROM post p WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE",
         list(ids),
     )

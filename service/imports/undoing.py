@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from service.identity import post_queries
+from service.identity.posts import keep_administered
 from service.imports import known_queries, queries, roster_queries, sheet_check
 from service.imports.encryption_places import effect_place
 from service.imports.report import MAX_LEFT, Left, State
@@ -18,6 +20,7 @@ from service.imports.units import DEEPEST, Unit
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import cadre_phone
 from service.kit.encryption_queries import cipher_of
+from service.kit.errors import Problem
 from service.kit.field_cipher import FieldCipher
 from service.records.queries import Stored
 from service.records.queries import load as load_records
@@ -32,6 +35,10 @@ EDITED = Text("Somebody has edited it since.")
 IN_USE = Text("Visits, problems or other records belong to it since.")
 WORKED = Text("The person has worked with it since.")
 GONE = Text("It is not there any more.")
+LAST = Text(
+    "It is the last administrator's post there, and without one nobody gives posts and passwords."
+    " Give somebody else a post as administrator, then undo the import again."
+)
 UNREADABLE = Text("What it was before cannot be decrypted.")
 
 # What was undone (keys), and why the rest was left, by key.
@@ -155,8 +162,11 @@ async def _posts(
     run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
 ) -> _Outcome:
     there = await roster_queries.lock_posts(connection, [row["key"] for row in rows])
+    if any(now["role"] == "admin" for now in there.values()):
+        await post_queries.lock_administrators(connection)
     left: dict[str, Text] = {}
-    gone, ended = [], []
+    gone: list[str] = []
+    ended: list[str] = []
     for row in rows:
         id, values, now = row["key"], _values(run, cipher, row), there.get(row["key"])
         if now is None:
@@ -170,14 +180,35 @@ async def _posts(
         elif row["what"] != sheet_check.NEW:
             before = values["before"]
             end = _moment(before.get("valid_to"))
-            ended.append((id, end, before.get("title", now["title"])))
+            if await _leaves_nobody(connection, id, now, end, run.now()):
+                left[id] = LAST
+            else:
+                change = (id, end, before.get("title", now["title"]))
+                await roster_queries.write_posts(connection, [], [change], run.now())
+                ended.append(id)
         elif now["used"]:
             left[id] = WORKED
+        elif await _leaves_nobody(connection, id, now, now["valid_from"], run.now()):
+            left[id] = LAST
         else:
+            await roster_queries.drop_posts(connection, [id])
             gone.append(id)
-    await roster_queries.drop_posts(connection, gone)
-    await roster_queries.write_posts(connection, [], ended, run.now())
-    return [*gone, *(id for id, *_ in ended)], left
+    return [*gone, *ended], left
+
+
+async def _leaves_nobody(
+    connection: Connection, id: str, post: Row, end: datetime | None, now: datetime
+) -> bool:
+    """Whether with another end of a post nobody would administer its unit any more."""
+    if post["role"] != "admin":
+        return False
+    before = await post_queries.post(connection, id)
+    assert before is not None
+    try:
+        await keep_administered(connection, before, before["valid_from"], end, now)
+    except Problem:
+        return True
+    return False
 
 
 def _moment(text: str | None) -> datetime | None:

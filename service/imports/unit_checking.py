@@ -19,7 +19,7 @@ from service.imports.sheet_check import (
     where_of,
 )
 from service.imports.units import DEEPEST, Scheme, Unit
-from service.organisation.grid_codes import are_official, village_digits_needed
+from service.organisation.placing import Misplaced, digits_needed, misplaced
 from sync_protocol.vocabulary import Label
 
 # Codes have so many digits at most.
@@ -222,23 +222,25 @@ def _check_parent(
         check.fault(row, "parent-missing", column, level=scheme.label(level))
     elif above is None:
         check.fault(row, "parent-unknown", column, parent=parent)
-    elif above.level != wanted:
-        check.fault(
-            row,
-            "parent-level",
-            column,
-            level=scheme.label(level),
-            wanted=scheme.label(wanted),
-            parent=parent,
-            other=scheme.label(above.level),
-        )
     elif (closed := world.closed_since(parent)) is not None:
         check.fault(row, "unit-closed", column, day=closed.isoformat())
-    elif level == scheme.grid:
-        official = are_official([*scheme.lengths.values()], len(scheme.labels))
-        digits = village_digits_needed(row.values["code"], parent, official)
-        if digits is not None:
-            check.fault(row, "grid-code", "code", parent=parent, digits=digits)
+    else:
+        _check_place(check, row, level, parent, above)
+
+
+def _check_place(check: SheetCheck, row: Row, level: str, parent: str, above: Unit) -> None:
+    scheme, code = check.world.scheme, row.values["code"]
+    column = "parent" if row.values.get("parent") else "code"
+    wrong = misplaced(code, level, parent, above.level, [*scheme.labels], scheme.lengths)
+    if wrong is Misplaced.PARENT_LEVEL:
+        levels = {
+            "level": scheme.label(level),
+            "wanted": scheme.label(scheme.above(level) or level),
+            "other": scheme.label(above.level),
+        }
+        check.fault(row, "parent-level", column, parent=parent, **levels)
+    elif wrong is Misplaced.GRID_CODE:
+        check.fault(row, "grid-code", "code", parent=parent, digits=digits_needed(parent))
 
 
 def _doubt_unit(world: World, row: Row, parent: str | None) -> None:

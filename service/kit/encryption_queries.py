@@ -87,7 +87,8 @@ async def anything_encrypted(connection: Connection) -> bool:
     """
     found: bool = await connection.fetchval(
         f"SELECT {' OR '.join(_ANYTHING)} OR EXISTS (SELECT FROM mutation_body) OR EXISTS (SELECT"
-        " FROM one_time_code) OR EXISTS (SELECT FROM import_key)"
+        " FROM one_time_code) OR EXISTS (SELECT FROM import_key) OR EXISTS (SELECT FROM"
+        " household_phone)"
     )
     return found
 

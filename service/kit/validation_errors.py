@@ -5,7 +5,7 @@ catalogue.
 import re
 from typing import Any
 
-from sync_protocol.texts import Text
+from sync_protocol.texts import Text, text_of
 
 
 def fault(item: Any) -> Text:
@@ -19,6 +19,9 @@ def fault(item: Any) -> Text:
         return _one_of(re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]])
     if kind in OWN:
         return OWN[kind]
+    own = context.get("error")
+    if isinstance(own, Exception) and isinstance(said := text_of(own), Text):
+        return said  # of a rule of ours, which has its own words
     template = FAULTS.get(kind)
     if template is None:
         return Text("{what}", what=item["msg"])
@@ -92,7 +95,6 @@ OWN = {
 _NO_NUL = Text("The text should have no character U+0000")
 _VISIBLE = Text("The text should be visible characters of ASCII, without spaces")
 _UNIT = Text("Input should be the code of a unit, 4, 6, 9, 12 or 15 digits as in 150202100")
-_GRID = Text("Input should be the code of a grid, 15 digits as in 150202100200001")
 
 # Each pattern that a client, or an operator, can meet.
 FORMS = {
@@ -100,10 +102,6 @@ FORMS = {
     r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$": _UUID,
     r"^\d{4}-W\d{2}$": Text("Input should be an ISO week, as in 2026-W47"),
     r"^\d{4}-\d{2}$": Text("Input should be a month, as in 2026-11"),
-    r"^\d{15}$": _GRID,
-    r"^(\d{12}|\d{15})$": Text(
-        "Input should be the code of a village or grid, 12 or 15 digits as in 150202100200"
-    ),
     r"^\d{1,2}(,\d{1,2}){4}$": Text(
         "Input should be five numbers of digits, as in 4,6,9,12,15: of the codes of city, banner,"
         " township, village and grid"

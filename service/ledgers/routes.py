@@ -48,8 +48,9 @@ async def export(
     period: AskedPeriod,
     as_of: AsOf = "period",
 ) -> FileResponse:
-    """Title with unit and period, header row, total row, signature line; phones are masked.
-    `weekly` takes a week, `monthly` a month.
+    """Title with unit and period, header row, total row, signature line; phones are masked. The
+    header `Gridloop-Tree-Day` names the day by whose tree of units it is written. `weekly` takes a
+    week, `monthly` a month.
     """
     kind = kind_of(period.name)
     if (which == "weekly" and kind != "week") or (which == "monthly" and kind != "month"):
@@ -79,7 +80,8 @@ async def export(
     name = f"{found['name']}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
     headers = {
         "Content-Disposition": f'attachment; filename="{which}.xlsx";'
-        f" filename*=UTF-8''{quote(name)}"
+        f" filename*=UTF-8''{quote(name)}",
+        "Gridloop-Tree-Day": on.day.isoformat(),
     }
     return FileResponse(
         path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink)

@@ -1,5 +1,6 @@
 """The loop's gaps, `GET /v1/loop`, and drafts, `GET /v1/drafts/…`."""
 
+from datetime import date
 from typing import Annotated
 
 import msgspec
@@ -16,6 +17,7 @@ from service.loop import queries
 from service.loop.drafts import draft_of
 from service.loop.loop import ByLog, GridLoop, LogCounts, counts_by_log, grid_loops
 from service.organisation.units import (
+    TREE_DAY,
     AskedPeriod,
     AsOf,
     PeriodOut,
@@ -56,6 +58,7 @@ class Loop(BaseModel):
 
     unit: UnitOut
     period: PeriodOut
+    tree_day: date = Field(description=TREE_DAY)
     grids: int
     on_time: dict[str, int] = Field(
         description="Written by the time they were due, or before they are"
@@ -108,6 +111,7 @@ async def loop(
         return Loop(
             unit=unit_out(found),
             period=period_out(period),
+            tree_day=on.day,
             grids=grids.total,
             **_by_status(counted.logs),
             units=[
@@ -160,7 +164,7 @@ class DraftOut(BaseModel):
     duties: dict[str, DutyNumbersOut]
 
 
-Grid = Annotated[str, Query(pattern=r"^\d{15}$", examples=["150221100201001"])]
+Grid = Annotated[str, Query(pattern=r"^\d{1,15}$", examples=["150221100201001"])]
 
 
 @router.get(

@@ -6,9 +6,8 @@ from datetime import date, datetime
 from typing import Any
 
 from service.kit.database import Connection, Row
-from sync_protocol.lifecycle import DONE, OPEN
-
-_UNDER_WAY = sorted((OPEN | DONE) - {"closed"})
+from service.organisation.tree import LevelFacts
+from service.writes.moving_queries import UNDER_WAY
 
 
 async def lock_units(connection: Connection) -> None:
@@ -174,7 +173,7 @@ async def problems_about(
         """,
         grid,
         None if households is None else list(households),
-        _UNDER_WAY,
+        UNDER_WAY,
     )
     return [(row["id"], row["rev"]) for row in rows]
 
@@ -187,3 +186,23 @@ async def steps_of(connection: Connection, problems: Sequence[str]) -> list[tupl
         list(problems),
     )
     return [(row["id"], row["rev"]) for row in rows]
+
+
+async def posts_going_on(connection: Connection, unit: str, now: datetime) -> list[Row]:
+    """The posts at a unit that are held now or later, in order of person."""
+    return await connection.fetch(
+        "SELECT id::text, staff_code, role, valid_to FROM post WHERE unit = $1"
+        " AND (valid_to IS NULL OR valid_to > $2) ORDER BY staff_code, role, id",
+        unit,
+        now,
+    )
+
+
+async def replace_levels(connection: Connection, levels: Sequence[LevelFacts]) -> None:
+    """Puts other levels in the place of those that there are."""
+    await connection.execute("DELETE FROM level")
+    await connection.executemany(
+        "INSERT INTO level (slug, position, name_zh, name_en, sees_tags)"
+        " VALUES ($1, $2, $3, $4, $5)",
+        [tuple(level) for level in levels],
+    )

@@ -4,6 +4,7 @@ merging, closing; and one unit with its history.
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import date, datetime
 from typing import Annotated, Any
 
@@ -21,8 +22,10 @@ from service.kit.state import state_of
 from service.organisation import change_queries, queries
 from service.organisation.changes import Changes, Moved
 from service.organisation.routes import UnitItem, unit_item
+from service.organisation.staffing import PostWarning, warnings_of_units
 from service.organisation.tree import Tree
 from service.organisation.units import absent, in_scope
+from sync_protocol.periods import midnight
 
 router = APIRouter(prefix="/v1/units", tags=["units"])
 
@@ -74,7 +77,13 @@ class Move(RequestBody):
     valid_from: date = Field(alias="from")
 
 
-class Split(Named):
+class Trial(RequestBody):
+    """What may be asked for first without being done."""
+
+    dry_run: bool = Field(False, description="Answer what would happen, and write nothing")
+
+
+class Split(Named, Trial):
     """The new grid and the households that go to it."""
 
     name: Name
@@ -82,13 +91,13 @@ class Split(Named):
     households: list[MadeId] = Field(min_length=1, max_length=1000)
 
 
-class Into(RequestBody):
+class Into(Trial):
     """Where households go, or the units below."""
 
     to: str = Field(pattern=_CODE)
 
 
-class Closing(RequestBody):
+class Closing(Trial):
     """Where households go, or the units below, if there are any."""
 
     to: str | None = Field(None, pattern=_CODE)
@@ -119,13 +128,27 @@ class UnitDetail(UnitItem):
     cadres: list[str]
 
 
+class PostLeft(BaseModel):
+    """A post that goes on at a unit that closes."""
+
+    id: str
+    staff_code: str
+    role: str
+    valid_to: datetime | None
+
+
 class Changed(BaseModel):
-    """What came of a change: the unit, for a split the new one; and what went from grid to grid."""
+    """What came of a change: the unit, for a split the new one; what went from grid to grid; and
+    which posts are left at a unit that closes. With `dry_run` what would come of it.
+    """
 
     unit: UnitDetail
+    dry_run: bool = False
     households: int = 0
-    problems: int = 0
+    problems: int = Field(0, description="Open ones, which go with the households")
     steps: int = 0
+    posts_left: list[PostLeft] = []
+    warnings: list[PostWarning] = []
 
 
 @router.get(
@@ -196,12 +219,12 @@ async def split(request: Request, caller: Signed, code: Code, body: Split) -> Ch
     """Makes a grid beside it and sends the chosen households there, with what is not ended of their
     problems; phones follow with their next sync.
     """
-    values = body.model_dump(exclude={"code", "households"}, exclude_none=True)
+    values = body.model_dump(exclude={"code", "households", "dry_run"}, exclude_none=True)
 
     async def work(changes: Changes) -> tuple[str, Moved | None]:
         return await changes.split(code, body.code, values, body.households)
 
-    return await _change(request, caller, "unit-split", work)
+    return await _change(request, caller, "unit-split", work, body.dry_run)
 
 
 @router.post(
@@ -216,7 +239,7 @@ async def merge(request: Request, caller: Signed, code: Code, body: Into) -> Cha
     async def work(changes: Changes) -> tuple[str, Moved | None]:
         return code, await changes.merge(code, body.to)
 
-    return await _change(request, caller, "unit-merged", work)
+    return await _change(request, caller, "unit-merged", work, body.dry_run)
 
 
 @router.post(
@@ -230,7 +253,7 @@ async def close(request: Request, caller: Signed, code: Code, body: Closing) -> 
     async def work(changes: Changes) -> tuple[str, Moved | None]:
         return code, await changes.close(code, body.to)
 
-    return await _change(request, caller, "unit-closed", work)
+    return await _change(request, caller, "unit-closed", work, body.dry_run)
 
 
 async def _change(
@@ -238,20 +261,46 @@ async def _change(
     caller: Caller,
     action: str,
     work: Callable[[Changes], Awaitable[tuple[str, Moved | None]]],
+    dry_run: bool = False,
 ) -> Changed:
     state = state_of(request)
+    done: list[Changed] = []
 
-    async def once() -> Changed:
+    async def once() -> None:
         async with state.database.transaction() as connection:
             changes = Changes(connection, state.settings, caller)
             await changes.begin()
             code, moved = await work(changes)
             count = 1 if moved is None else sum(moved)
             await note(connection, request, caller, action, [code], count)
-            detail = await _detail(connection, caller, changes.tree, code)
-            return Changed(unit=detail, **({} if moved is None else moved._asdict()))
+            done[:] = [await _changed(connection, caller, changes, code, moved)]
+            done[0].dry_run = dry_run
+            if dry_run:
+                raise _NotForGoodError
 
-    return await retry_on_conflict(once)
+    with suppress(_NotForGoodError):
+        await retry_on_conflict(once)
+    return done[0]
+
+
+class _NotForGoodError(Exception):
+    """Takes a transaction back that only shows what would happen."""
+
+
+async def _changed(
+    connection: Connection, caller: Caller, changes: Changes, code: str, moved: Moved | None
+) -> Changed:
+    detail = await _detail(connection, caller, changes.tree, code)
+    units = sorted({code, *changes.touched})
+    begins = caller.now if detail.since is None else max(caller.now, midnight(detail.since))
+    closes = detail.closed is not None
+    left = await change_queries.posts_going_on(connection, code, caller.now) if closes else []
+    return Changed(
+        unit=detail,
+        posts_left=[PostLeft(**dict(row)) for row in left],
+        warnings=await warnings_of_units(connection, units, [begins]),
+        **({} if moved is None else moved._asdict()),
+    )
 
 
 async def _detail(connection: Connection, caller: Caller, tree: Tree, code: str) -> UnitDetail:

@@ -15,13 +15,13 @@ from service.kit.database import Connection, Row
 from service.kit.errors import HELD, INVALID, NOT_FOUND, NOT_NOW, Problem
 from service.kit.settings import Settings
 from service.organisation import change_queries as queries
-from service.organisation.grid_codes import are_official, village_digits_needed
+from service.organisation.placing import Misplaced, digits_needed, lengths_of, misplaced
 from service.organisation.tree import LevelFacts, Tree
 from service.organisation.trees import read_tree
 from service.writes.server_writes import write_as_server
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import midnight
-from sync_protocol.texts import Text
+from sync_protocol.texts import Text, Word
 
 _LONGEST = 15
 _NUMBER = 3  # digits of a grid within its village
@@ -45,6 +45,8 @@ class Changes:
         self._caller = caller
         self._tree = caller.tree
         self._tomorrow = caller.today + timedelta(days=1)
+        # The units that are made, and those to which households go.
+        self.touched: set[str] = set()
 
     async def begin(self) -> None:
         """Waits for who else changes units, and reads the tree as it is then."""
@@ -97,16 +99,27 @@ class Changes:
             )
         if above["closed"] is not None:
             raise Problem(NOT_NOW, Text("The unit ‘{unit}’ is closed.", unit=parent))
-        level = self._level_below(above)
+        level = self._level_below(above, parent)
         if code is None:
             code = self._next_code(parent, level)
         await self._refuse_code(code, parent, level)
         row = {"code": code, "level": level.slug, "parent": parent, **values}
         await queries.add_unit(self._connection, row)
+        self.touched.add(code)
         await self._done(code, "created", {"parent": parent, **values})
         return code
 
-    def _level_below(self, above: Row) -> LevelFacts:
+    def _level_below(self, above: Row, parent: str) -> LevelFacts:
+        if above["level"] not in self._tree.levels:
+            raise Problem(
+                INVALID,
+                Text(
+                    "‘{unit}’ is of the level ‘{level}’, which is none of the table of levels; add"
+                    " that level first.",
+                    unit=parent,
+                    level=above["level"],
+                ),
+            )
         position = self._tree.levels[above["level"]].position
         level = next((one for one in self._tree.levels.values() if one.position > position), None)
         if level is None:
@@ -142,16 +155,30 @@ class Changes:
                     others=taken,
                 ),
             )
-        official = are_official(self._settings.code_lengths, len(self._tree.levels))
-        digits = village_digits_needed(code, parent, official) if level.slug == "grid" else None
-        if digits is not None:
+        levels = [*self._tree.levels]
+        lengths = lengths_of(levels, self._settings.code_lengths)
+        above = self._tree.units[parent].level
+        wrong = misplaced(code, level.slug, parent, above, levels, lengths)
+        if wrong is Misplaced.CODE_LENGTH:
+            raise Problem(
+                INVALID,
+                Text(
+                    "The code of a {level} has {wanted} digits, and {code} has {count}; give the"
+                    " official code, or have GRIDLOOP_UNIT_CODE_LENGTHS changed.",
+                    level=Word(level.name_en, level.name_zh),
+                    wanted=lengths[level.slug],
+                    code=code,
+                    count=len(code),
+                ),
+            )
+        if wrong is Misplaced.GRID_CODE:
             raise Problem(
                 INVALID,
                 Text(
                     "A grid's code of more than 12 digits begins with the first {digits} digits of"
                     " its parent's code ({parent}), and {code} does not; give another code, or one"
                     " of at most 12 digits.",
-                    digits=digits,
+                    digits=digits_needed(parent),
                     parent=parent,
                     code=code,
                 ),
@@ -294,6 +321,7 @@ class Changes:
         was written.
         """
         target = await self._grid(to)
+        self.touched.add(to)
         if target["code"] == code:
             raise Problem(INVALID, "The grid to go to is another one.")
         some = await queries.households_of(self._connection, code, households)

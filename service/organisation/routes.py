@@ -13,7 +13,7 @@ from service.kit.paging import After, Limit, next_place, read_text
 from service.kit.state import state_of
 from service.organisation import queries
 from service.organisation.tree import Tree
-from service.organisation.units import UnitFilter, scope_of
+from service.organisation.units import TREE_DAY, UnitFilter, scope_of
 
 router = APIRouter(prefix="/v1", tags=["units"])
 
@@ -49,6 +49,7 @@ class UnitItem(BaseModel):
 class UnitPage(BaseModel):
     """A page of units in order of code."""
 
+    tree_day: date = Field(description=TREE_DAY)
     items: list[UnitItem]
     next: str | None
 
@@ -59,6 +60,10 @@ class LevelItem(BaseModel):
     slug: str
     name_zh: str
     name_en: str
+    sees_tags: bool = Field(
+        description="Whether who supervises a unit of it sees the tags of its households; who"
+        " supervises one above sees their counts"
+    )
 
 
 @router.get(
@@ -100,7 +105,11 @@ async def units(
             connection, ranges, level, only, text, read_text(after), limit + 1
         )
     items = [unit_item(caller.tree, row, day) for row in rows[:limit]]
-    return UnitPage(items=items, next=next_place(items[-1].code, "") if len(rows) > limit else None)
+    return UnitPage(
+        tree_day=day,
+        items=items,
+        next=next_place(items[-1].code, "") if len(rows) > limit else None,
+    )
 
 
 def unit_item(tree: Tree, row: Any, day: date) -> UnitItem:
@@ -124,6 +133,6 @@ def unit_item(tree: Tree, row: Any, day: date) -> UnitItem:
 async def levels(caller: Signed) -> list[LevelItem]:
     """From the topmost down to the grids, with their names in Chinese and English."""
     return [
-        LevelItem(slug=one.slug, name_zh=one.name_zh, name_en=one.name_en)
+        LevelItem(slug=one.slug, name_zh=one.name_zh, name_en=one.name_en, sees_tags=one.sees_tags)
         for one in caller.tree.levels.values()
     ]

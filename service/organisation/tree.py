@@ -287,6 +287,21 @@ class Tree:
         """Whether a unit has other ranges on a day than the one of its code."""
         return bool(self._odd) and self.ranges(code, day) != (prefix_range(code),)
 
+    def changes_between(self, first: date, last: date) -> bool:
+        """Whether something of the tree is another on a day after `first`, up to `last`: a unit
+        moves, begins or is closed.
+        """
+        if any(first < turn <= last for turn in self._turns):
+            return True
+        days = (day for unit in self.units.values() for day in (unit.since, unit.closed))
+        return any(day is not None and first < day <= last for day in days)
+
+    def moved_under(self, code: str, day: date) -> list[str]:
+        """The units under another on a day that do not lie where their codes say, or did not at
+        some time.
+        """
+        return [unit.code for unit in self._odd if self.covers(code, unit.code, day)]
+
     def unlike_their_codes(self, day: date) -> list[tuple[str, Range]]:
         """The units whose ranges on a day are not the one of their own code, with each range."""
         if not self._odd:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from service.identity.access import Caller
 from service.kit.conditions import Breakdown, Reach, Subtree
 from service.kit.database import Acquire, Connection, Row
-from service.kit.errors import INVALID, NOT_FOUND, Problem
+from service.kit.errors import INVALID, NOT_ALLOWED, NOT_FOUND, Problem
 from service.kit.state import state_of
 from service.organisation.tree import Grids, Tree
 from sync_protocol import periods
@@ -22,6 +22,15 @@ from sync_protocol.texts import Text, text_of
 
 UnitCode = Annotated[
     str, Query(description="The unit and all below it", examples=["150221100"], max_length=20)
+]
+# Codes of other cities may be shorter than the 15 digits of the official ones.
+GridCode = Annotated[
+    str,
+    Field(
+        pattern=r"^\d{1,15}$",
+        description="The code of a grid",
+        examples=["150221100201001"],
+    ),
 ]
 UnitFilter = Annotated[str | None, Query(max_length=20, description="That unit and all below it")]
 Week = Annotated[str | None, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])]
@@ -33,9 +42,11 @@ AsOf = Annotated[
     Query(
         pattern=r"^(period|today|\d{4}-\d{2}-\d{2})$",
         description="By which day's tree of units: `period`: as it was at the period's end,"
-        " `today`: as it is, or a day",
+        " `today`: as it is, or a day; of one to come the tree that is planned by then, or else"
+        " today's. The answer names the day in `tree_day`",
     ),
 ]
+TREE_DAY = "The day by whose tree of units it is answered"
 
 
 class UnitOut(BaseModel):
@@ -100,16 +111,19 @@ def parent_on(unit: str, day: str) -> str:
     )
 
 
-def day_of_tree(as_of: str, period: Period, today: date) -> date:
-    """The day whose tree a question about a period is answered by; none that is to come."""
+def day_of_tree(as_of: str, period: Period, tree: Tree, today: date) -> date:
+    """The day whose tree a question about a period is answered by: none that is to come, unless
+    something is planned for a day up to that.
+    """
     if as_of == "period":
         return min(period.last, today)
     if as_of == "today":
         return today
     try:
-        return min(date.fromisoformat(as_of), today)
+        day = date.fromisoformat(as_of)
     except ValueError:
         raise Problem(INVALID, Text("as_of: there is no day ‘{day}’.", day=as_of)) from None
+    return day if day <= today or tree.changes_between(today, day) else today
 
 
 async def grids_of(connection: Connection, on: UnitOn, period: Period) -> Grids:
@@ -158,8 +172,24 @@ async def unit_in_scope(
 
 
 def unit_on(caller: Caller, code: str, as_of: str, period: Period) -> UnitOn:
-    """A unit as a question about a period means it, see `AsOf`."""
-    return UnitOn(caller.tree, code, day_of_tree(as_of, period, caller.today))
+    """A unit as a question about a period means it, see `AsOf`. Raises `Problem` where units are
+    planned to come under it that the caller does not reach yet.
+    """
+    day = day_of_tree(as_of, period, caller.tree, caller.today)
+    if day > caller.today:
+        beyond = [one for one in caller.tree.moved_under(code, day) if not caller.reaches(one)]
+        if beyond:
+            raise Problem(
+                NOT_ALLOWED,
+                Text(
+                    "On {day} ‘{unit}’ is to have {others}, which you may not see before; ask for"
+                    " a day up to today.",
+                    day=day.isoformat(),
+                    unit=code,
+                    others=beyond[:3],
+                ),
+            )
+    return UnitOn(caller.tree, code, day)
 
 
 def absent(caller: Caller, code: str) -> Problem:

@@ -327,10 +327,12 @@ async def phones_of(connection: Connection, grid: str, now: datetime) -> int:
 
 
 async def forget_imports(connection: Connection, kind: str, subject: str) -> int:
-    """Deletes the keys by which imports know a household, and what imports keep of it or of a
-    person.
+    """Deletes the keys by which imports know a household, by which its phone is found, and what
+    imports keep of it or of a person.
     """
-    keys = "DELETE FROM import_key WHERE household = $1::text::uuid"
     effects = "DELETE FROM import_effect WHERE kind = $1 AND key = $2"
-    gone = 0 if kind != "household" else int((await connection.execute(keys, subject)).split()[-1])
+    gone = 0
+    for table in ("import_key", "household_phone") if kind == "household" else ():
+        keys = f"DELETE FROM {table} WHERE household = $1::text::uuid"
+        gone += int((await connection.execute(keys, subject)).split()[-1])
     return gone + int((await connection.execute(effects, kind, subject)).split()[-1])

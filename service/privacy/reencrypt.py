@@ -32,11 +32,13 @@ from service.privacy.reencrypted_values import Outcome, Work
 from service.writes.erased_queries import LineKey
 from service.writes.log_blocks import blocks_of, may_be_located, rewritten
 from service.writes.log_queries import insert_blocks, read_bodies, rewrite_blocks
+from service.writes.phone_index import index_some
 from sync_protocol.texts import Text
 
 AT_ONCE = 500
 BLOCKS_AT_ONCE = 100
 _ASKED_EVERY_S = 0.2
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
 Progress = Callable[[str, int], None]
 
 
@@ -63,6 +65,15 @@ async def reencrypt(
             partial(progress, table.name),
             None,
         )
+    # Last of what belongs to households: what is indexed now is of the newest key.
+    await _go_through(
+        database,
+        work,
+        _phones,
+        AT_ONCE,
+        partial(progress, Text("phones found by")),
+        _FIRST_ID,
+    )
     await _go_through(
         database, work, _log_rows, AT_ONCE, partial(progress, "mutation"), queries.FIRST_LINE
     )
@@ -101,7 +112,7 @@ async def _wait_for_older(database: Database, progress: Progress) -> None:
 
 
 # One pass: the rows after a place, how many of them were changed, and the place of the last.
-_Pass = Callable[[Work, Connection, Any], Awaitable[tuple[Sequence[Row], int, Any]]]
+_Pass = Callable[[Work, Connection, Any], Awaitable[tuple[Sequence[Any], int, Any]]]
 
 
 async def _go_through(
@@ -118,7 +129,7 @@ async def _go_through(
     done = 0
     while True:
 
-        async def one(after: Any = after) -> tuple[Sequence[Row], int, Any]:
+        async def one(after: Any = after) -> tuple[Sequence[Any], int, Any]:
             async with database.transaction() as connection:
                 return await some(work, connection, after)
 
@@ -128,6 +139,12 @@ async def _go_through(
         progress(done)
         if len(rows) < limit:
             return
+
+
+async def _phones(work: Work, connection: Connection, after: str) -> tuple[Any, int, str]:
+    """Households of which the index of phones has nothing, though they may have one."""
+    some = await index_some(connection, work.cipher, after, AT_ONCE)
+    return some, 0, some[-1] if some else after
 
 
 async def _table_rows(

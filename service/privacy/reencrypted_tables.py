@@ -13,6 +13,7 @@ from service.kit.database import Row
 from service.kit.encryption import Place, Undecrypted
 from service.privacy import reencrypt_queries as sql
 from service.privacy.reencrypted_values import Work
+from service.writes import phone_index
 from service.writes.originals import is_plain, original_place
 from sync_protocol.kinds import Kind
 from sync_protocol.records import KINDS
@@ -172,6 +173,20 @@ def _import_key(work: Work, row: Row) -> list[str | None]:
     return ["\\x" + anew.content.hex(), "\\x" + anew.blind.hex()]
 
 
+def _household_phone(work: Work, row: Row) -> list[str | None]:
+    """By which number a household is found: the index, too, is made anew."""
+    cipher, household = work.cipher, row["household"]
+    content, blind = bytes.fromhex(row["content"][2:]), bytes.fromhex(row["blind"][2:])
+    if cipher.are_bytes_current(content) and cipher.keyring.is_index_current(blind):
+        return [row["content"], row["blind"]]
+    digest = phone_index.opened(cipher, household, content)
+    if digest is None:
+        work.lose_bytes(content)
+        return [row["content"], row["blind"]]
+    anew = phone_index.stored(cipher, household, digest)
+    return ["\\x" + anew.content.hex(), "\\x" + anew.blind.hex()]
+
+
 def _import_body(place: Callable[[Row], Place]) -> Callable[[Work, Row], list[str | None]]:
     def anew(work: Work, row: Row) -> list[str | None]:
         body = bytes.fromhex(row["body"][2:])
@@ -220,6 +235,14 @@ TABLES = (
         "true",
         _import_key,
         read=("scope", "household"),
+    ),
+    Table(
+        "household_phone",
+        {"id": "uuid"},
+        {"content": "bytea", "blind": "bytea"},
+        "true",
+        _household_phone,
+        read=("household",),
     ),
     Table(
         "import_effect",

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from service.http.ids import MadeId
 from service.http.strict import RequestBody
+from service.organisation.units import GridCode
 from sync_protocol.vocabulary import ACTIONS
 
 
@@ -81,7 +82,7 @@ class ProblemDetail(ProblemItem):
 class NewProblem(RequestBody):
     """A problem to raise; the fields are those of the record kind `problem`."""
 
-    grid: str = Field(pattern=r"^\d{15}$", examples=["150221100201001"])
+    grid: GridCode
     id: MadeId | None = Field(
         None, description="A UUID made by the client, so that sending twice makes one problem"
     )

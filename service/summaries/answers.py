@@ -1,12 +1,12 @@
 """What a summary says, part by part."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from service.loop.loop import LogCounts
-from service.organisation.units import PeriodOut, UnitOut
+from service.organisation.units import TREE_DAY, PeriodOut, UnitOut
 
 
 class Totals(BaseModel):
@@ -175,6 +175,7 @@ class Summary(BaseModel):
 
     unit: UnitOut
     period: PeriodOut
+    tree_day: date | None = Field(None, description=TREE_DAY)
     totals: Totals
     previous: Totals
     previous_sealed: bool = Field(False, description="Whether `previous` is sealed as a whole")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -16,6 +17,7 @@ from service.kit.errors import (
 )
 from service.kit.state import state_of
 from service.organisation.units import (
+    TREE_DAY,
     AskedPeriod,
     AsOf,
     Month,
@@ -131,6 +133,7 @@ class CadreTable(BaseModel):
 
     unit: UnitOut
     period: PeriodOut
+    tree_day: date = Field(description=TREE_DAY)
     groups: list[GroupTotals]
     unassigned: Unassigned
     items: list[CadreRow]
@@ -160,6 +163,7 @@ class MemberTable(BaseModel):
 
     unit: UnitOut
     period: PeriodOut
+    tree_day: date = Field(description=TREE_DAY)
     households: int
     without_one: int = Field(description="Households that are tied to nobody in this way")
     unknown: int = Field(description="Households that are tied to a code that no cadre has")
@@ -379,6 +383,7 @@ async def cadres(
     return CadreTable(
         unit=unit_out(found),
         period=period_out(period),
+        tree_day=on.day,
         groups=[GroupTotals(**group) for group in shown.groups],
         unassigned=Unassigned(
             **shown.unassigned,
@@ -421,20 +426,22 @@ async def members(
     week: Week = None,
     month: Month = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 500,
+    as_of: AsOf = "period",
 ) -> MemberTable:
     """One row a member: how many households, and how many of them were visited in the week or
     month.
     """
     period = week_or_month(week, month)
     async with unit_in_scope(request, caller, unit) as (connection, found):
-        subtree = caller.subtree(unit)
+        on = unit_on(caller, unit, as_of, period)
         day = min(period.last, local_day(caller.now))
-        rows = await cadre_queries.members(connection, subtree, period, role, limit, day)
-        ties = await cadre_queries.count_ties(connection, subtree, role, day)
+        rows = await cadre_queries.members(connection, on.subtree, period, role, limit, day)
+        ties = await cadre_queries.count_ties(connection, on.subtree, role, day)
         await note(connection, request, caller, "member-table", [unit, period.name], len(rows))
     return MemberTable(
         unit=unit_out(found),
         period=period_out(period),
         **dict(ties),
+        tree_day=on.day,
         items=[MemberRow(**dict(row)) for row in rows],
     )

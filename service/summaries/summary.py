@@ -303,6 +303,7 @@ async def summary(
     found = Summary(
         unit=unit_out(around.unit),
         period=period_out(period),
+        tree_day=on.day,
         totals=totals,
         previous=last,
         previous_sealed=earlier.covering is not None,

@@ -19,6 +19,7 @@ from service.kit.settings import Settings
 from service.kit.sql import Cte
 from service.runtime.yielding import let_others_run
 from service.writes import held_queries, prefetch
+from service.writes.following import following
 from service.writes.interface import Prepared, PreparedMutations
 from service.writes.mutations import parse_again
 from service.writes.persist import persist
@@ -80,11 +81,12 @@ async def apply(
     count = sum(map(len, verdicts))
     await let_others_run(count)
     await persist(connection, work, also, count)
+    followed = await _move_along(connection, work, now, settings)
     released = await release_waiting(connection, work, snapshot.has_waiters, now, settings)
-    # What is held comes by mailbox, what was released took revisions of its own.
+    # What is held comes by mailbox, what was released or moved along took revisions of its own.
     mailbox_devices = (
         set().union(*(part.devices for part in parts))
-        if released
+        if released or followed
         else {entry.item.author.device for entry in work.aside.held}
     )
     return Applied(
@@ -94,6 +96,19 @@ async def apply(
         mailbox_devices,
         work.revisions.multi_writer_grids,
     )
+
+
+async def _move_along(
+    connection: Connection, work: UnitOfWork, now: datetime, settings: Settings
+) -> bool:
+    """Moves what goes along with households that have moved; whether there was anything."""
+    if not work.merged.moves:
+        return False
+    moment = now + timedelta(microseconds=1)
+    some = await following(connection, work.merged.moves, moment, work.tree)
+    for one in some:
+        await apply(connection, [one.mutations], moment, settings, also=[one.done])
+    return bool(some)
 
 
 async def release_waiting(
@@ -141,7 +156,8 @@ async def release(
             author, parse_again(row.mutation, row.is_copy), row.stamp, row.offset_ms, to_ms(now)
         )
         item.origin, item.received_at, item.seen = row.id, row.received_at, row.seen
-        item.decider = None if decided_by is None else decided_by.posts
+        if decided_by is not None:
+            item.decider, item.decided_by = decided_by.posts, decided_by.staff_code
         items.append(item)
     [verdicts] = (await apply(connection, [PreparedMutations(items)], now, settings)).verdicts
     for row, verdict in zip(rows, verdicts, strict=True):

@@ -1,6 +1,6 @@
 """What stands against the author of a mutation: posts, registration and revocation, ties. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,29 +12,32 @@ from service.writes.validities import Validities, by_ties_alone
 from service.writes.world import Evidence
 from sync_protocol import clock
 from sync_protocol.kinds import Kind
-from sync_protocol.periods import SHANGHAI, to_ms
+from sync_protocol.periods import in_minutes, to_ms
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
+
+# The fields by which a new record goes with another, the first that it has.
+_GOES_WITH: Mapping[str, Sequence[tuple[str, str]]] = {
+    "step": (("problem_id", "problem"),),
+    "problem": (("household_id", "household"), ("visit_id", "visit")),
+    "visit": (("household_id", "household"),),
+}
 
 
 def about_of(kind: Kind, fields: Mapping[str, Any]) -> tuple[str, str] | None:
     """What a new record goes with when that moves to another grid: a step with its problem, a
-    problem with its household.
+    problem or visit with its household, a problem without one with its visit.
     """
-    name = {"step": "problem_id", "problem": "household_id"}.get(kind.name)
-    target = fields.get(name) if name is not None else None
-    return ("problem" if kind.name == "step" else "household", str(target)) if target else None
+    for name, refers in _GOES_WITH.get(kind.name, ()):
+        if target := fields.get(name):
+            return refers, str(target)
+    return None
 
 
 def written_of(id: str, fields: Mapping[str, Any], kind: Kind) -> tuple[str, str]:
     """What a mutation is about: of a step its problem, else the record itself."""
     problem = fields.get("problem_id") if kind.name == "step" else None
     return ("problem", str(problem)) if problem else (kind.name, id)
-
-
-def in_minutes(moment: datetime) -> str:
-    """A moment as people read it in a reason."""
-    return moment.astimezone(SHANGHAI).isoformat(timespec="minutes")
 
 
 class AuthorRules:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from service.kit.settings import Settings
 from service.writes.author_rules import AuthorRules, about_of
+from service.writes.move_rules import crossing, is_accepted, needs_acceptance
 from service.writes.mutations import HoldReason
 from service.writes.prepared import Author, PreparedMutation
 from service.writes.record_rules import (
@@ -120,18 +121,19 @@ class Judge:
         grid = mutation.grid
         if grid not in self._world.grids:
             return HoldReason("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
-        stamp = item.judged_at
+        record = self._world.record(kind.name, mutation.id)
+        crosses = crossing(self.validities, item, kind, record)
+        stamp, where = item.judged_at, grid if crosses is None else crosses.covered
         is_trusted = author.revoked_at is None and stamp >= author.oldest_stamp
-        plainly = is_trusted and self.validities.plainly(author, kind.name, grid, stamp, stamp)
+        plainly = is_trusted and self.validities.plainly(author, kind.name, where, stamp, stamp)
         flaw = (
             None
             if plainly
-            else self._authors.against_author(item, kind, grid)
+            else self._authors.against_author(item, kind, where)
             or self._authors.against_ties(item, kind)
         )
         if flaw is not None:
             return flaw
-        record = self._world.record(kind.name, mutation.id)
         if record is None:
             if mutation.op == "delete":
                 detail = Text("There is no {kind} {id} to delete.", kind=kind.word, id=mutation.id)
@@ -139,9 +141,9 @@ class Judge:
             if any(fields.get(name) is None for name in kind.required):
                 return incomplete(kind, item)
         else:
-            flaw = against_record(self.validities, item, kind, record) or with_too_much_unknown(
-                kind, record, fields
-            )
+            flaw = against_record(
+                self.validities, item, kind, record, crosses is not None
+            ) or with_too_much_unknown(kind, record, fields)
             if flaw is not None:
                 return flaw
         homes = []
@@ -162,10 +164,19 @@ class Judge:
         problem_id = fields.get("problem_id") if kind.name == "step" else None
         about = about_of(kind, fields) if record is None else None
         item.moved_to = None if about is None else self._followed(item, about)
+        # A visit that may be written where it was made stays there, as those before it did.
+        if (
+            kind is VISIT
+            and item.moved_to is not None
+            and about is not None
+            and self._references.may_refer(item, kind, *about, item.moved_to)
+        ):
+            item.moved_to = None
         if item.moved_to is not None:
-            # It refers to what lay here, as far as its author knew.
+            # It refers to what lay here, as far as its author knew: what it goes with, and what
+            # has gone with that.
             homes = [
-                (name, refers, target, grid if (refers, target) == about else home)
+                (name, refers, target, grid if home == item.moved_to else home)
                 for name, refers, target, home in homes
             ]
         if problem_id and (home := self._world.where("problem", problem_id)) not in (
@@ -179,6 +190,10 @@ class Judge:
         flaw = self._references.against_references(item, kind, homes) or against_erasure(
             self._world.erased, item, kind, record
         )
+        if flaw is None and crosses is not None:
+            if not is_accepted(item, crosses.ends, self._now):
+                return needs_acceptance(item, kind, crosses.ends)
+            item.is_accepted = True
         if flaw is None and problem_id in self._evidence.assigned:
             # What the same push brings later is judged by it, too.
             step = lifecycle.Step(

@@ -15,6 +15,7 @@ from service.records import queries as records
 from service.records.queries import Stored
 from service.tallies import facts
 from service.tallies.deltas import TallyDeltas
+from service.writes import phone_index
 from service.writes.interface import NewRows, Rows
 from service.writes.log_queries import LogRow, MutationLog
 from service.writes.prepared import PreparedMutation, noteworthy_offset
@@ -25,10 +26,18 @@ from sync_protocol.merge import create, merge
 from sync_protocol.messages import Verdict
 from sync_protocol.moves import destination
 from sync_protocol.record_state import Edit, Loss, Record
-from sync_protocol.records import KINDS
+from sync_protocol.records import HOUSEHOLD, KINDS
 
 # A record's kind and id.
 Key = tuple[str, str]
+
+
+class HouseholdMove(NamedTuple):
+    """That a household has moved: the grids that it has left, where it is by now, and by whom."""
+
+    former: set[str]
+    to: str
+    by: str
 
 
 class MergeResult(NamedTuple):
@@ -48,7 +57,7 @@ class MergedRecords:
 
     `stored`: the records as they stand by now; `touched`, `new`: those that were changed, and among
     them those that were made; `log`: the mutations with their verdicts; `departed`: the records
-    that left a grid.
+    that left a grid; `moves`: the households among them, by id.
     """
 
     def __init__(self, now: datetime) -> None:
@@ -57,6 +66,8 @@ class MergedRecords:
         self.touched: dict[Key, None] = {}
         self.new: dict[Key, None] = {}
         self.departed: list[Departed] = []
+        self.moves: dict[str, HouseholdMove] = {}
+        self._phones: dict[str, None] = {}
         self.logged: list[LogRow] = []
         # What visits and households counted by before they were changed.
         self._visits_before: dict[str, facts.VisitFacts | None] = {}
@@ -70,6 +81,8 @@ class MergedRecords:
         stored = self.stored.get(key)
         self._remember(key, stored, edit)
         losses: Sequence[Loss] = ()
+        if kind is HOUSEHOLD and _touches_phone(stored, edit):
+            self._phones[edit.id] = None
         if stored is None:
             rev_grid = edit.grid
             rev = revisions.next(rev_grid, edit.device)
@@ -95,6 +108,8 @@ class MergedRecords:
             if stored.record.grid != before:
                 left = revisions.next(before, edit.device)
                 self.departed.append((before, left, kind.name, edit.id))
+                if kind is HOUSEHOLD:
+                    self._note_move(edit.id, before, stored.record.grid, edit.by)
                 revisions.multi_writer_grids.add(before)
             # What was corrected for this device must still reach it, even when the device has
             # edited on since: its base says only that it has the verdict.
@@ -110,9 +125,16 @@ class MergedRecords:
         self.touched[key] = None
         return MergeResult(stored.record, rev, rev_grid, merged, losses)
 
+    def _note_move(self, household: str, before: str, to: str, by: str) -> None:
+        former = (
+            {before} if household not in self.moves else {*self.moves[household].former, before}
+        )
+        self.moves[household] = HouseholdMove(former - {to}, to, by)
+
     def _follow(self, kind: Kind, record: Record, edit: Edit, to: str, revisions: Revisions) -> int:
         """Moves a new record after what it is about; its revision there."""
-        former = edit.grid
+        # It was never seen there: the rev that it took tells that it has gone.
+        former, left = edit.grid, record.last.rev
         move = Edit(
             edit.id,
             to,
@@ -127,7 +149,6 @@ class MergedRecords:
         )
         rev = revisions.next(to, edit.device)
         merge(kind, record, move, rev)
-        left = revisions.next(former, edit.device)
         self.departed.append((former, left, kind.name, edit.id))
         revisions.multi_writer_grids.add(former)
         return rev
@@ -197,10 +218,27 @@ class MergedRecords:
                     parts.append((kind, records.writing(kind, changed, cipher, are_new)))
         return Rows(rows, parts)
 
+    def phones(self, cipher: FieldCipher) -> list[Cte]:
+        """What is written of the index of phones."""
+        if not self._phones:
+            return []
+        records = {id: self.stored["household", id].record for id in self._phones}
+        now = {
+            id: None if record.deleted else record.fields.get("phone")
+            for id, record in records.items()
+        }
+        known = [id for id in records if ("household", id) not in self.new]
+        return phone_index.keeping(cipher, now, known)
+
     def log(self, log: MutationLog) -> None:
         """See `Accepted`."""
         if self.logged:
             log.add(self.logged)
+
+
+def _touches_phone(stored: Stored | None, edit: Edit) -> bool:
+    was_deleted = stored is not None and stored.record.deleted
+    return "phone" in edit.fields or edit.op == "delete" or was_deleted
 
 
 def _visit_facts(stored: Stored | None) -> facts.VisitFacts | None:

@@ -220,3 +220,20 @@ class ErasedRecord(SQLModel, table=True):
     grid: str = Field(sa_column=Column(_CODE, nullable=False))
     rev: int = Field(sa_column=Column(BigInteger, nullable=False))
     at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
+
+
+class HouseholdPhone(SQLModel, table=True):
+    """A number of a household's phone: its blind index, and what that was made of, encrypted; see
+    `phone_index`.
+    """
+
+    __tablename__ = "household_phone"
+    __table_args__ = (
+        Index("household_phone_household", "household"),
+        Index("household_phone_blind", "blind"),
+    )
+
+    id: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    household: Uuid = Field(sa_column=Column(UUID, nullable=False))
+    blind: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

@@ -59,6 +59,7 @@ async def persist(
         await queries.insert_conflicts(connection, aside.conflicts, work.now, cipher)
     if work.merged.departed:
         await queries.insert_moves(connection, work.merged.departed)
+    parts += work.merged.phones(cipher)
     if work.revisions.allocated:
         parts.append(queries.advance_counters(work.revisions.allocated))
     await sql.write(connection, [*parts, *upserts.adding(changes), *also])

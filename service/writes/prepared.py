@@ -14,6 +14,7 @@ from service.kit.settings import Settings
 from service.writes.mutations import HoldReason, ParsedMutation
 from sync_protocol import clock
 from sync_protocol.cursor import Position
+from sync_protocol.ids import server_device_id
 from sync_protocol.kinds import Kind
 from sync_protocol.messages import Mutation
 from sync_protocol.moments import OUTSIDE_THE_YEARS, canonical_moment, is_in_the_years
@@ -62,11 +63,13 @@ class PreparedMutation(msgspec.Struct):
     `stamp`.
 
     `origin`: the held mutation it repeats, and `received_at` when that came. `decider`: the posts
-    of the person who released it as it is. `created_by`: whose record it makes, if not the
-    author's; `rights_at`: the stamp at which rights are judged, if not its own. `rebased`,
+    of the person who released it as it is, `decided_by`: who that is. `created_by`: whose record it
+    makes, if not the author's; `rights_at`: the stamp at which rights are judged, if not its own.
+    `rebased`,
     `override`: see `Edit`. `seen`: the rev up to which its device could have seen the record when
     the mutation was held. `moved_to`: the grid in which a new record belongs by now, because what
-    it is about has left the one that its author knew.
+    it is about has left the one that its author knew. `is_accepted`: it moves a record into or out
+    of a grid where its author may not write, and who covers both has released it.
     """
 
     author: Author
@@ -82,10 +85,12 @@ class PreparedMutation(msgspec.Struct):
     origin: str | None = None
     received_at: datetime | None = None
     decider: Sequence[PostHeld] | None = None
+    decided_by: str | None = None
     created_by: str | None = None
     rights_at: str | None = None
     seen: int | None = None
     moved_to: str | None = None
+    is_accepted: bool = False
 
     @property
     def is_decided(self) -> bool:
@@ -123,6 +128,9 @@ class PreparedMutation(msgspec.Struct):
             self.override,
             mutation.base_grid,
             self.created_by,
+            mover=server_device_id(self.decided_by)
+            if self.is_accepted and self.decided_by is not None
+            else None,
         )
 
 

@@ -5,7 +5,6 @@ unknown, and personal data that was erased. Pure.
 from collections.abc import Mapping
 from typing import Any
 
-from service.writes.author_rules import in_minutes
 from service.writes.mutations import HoldReason
 from service.writes.prepared import Author, PreparedMutation
 from service.writes.snapshot import Erased
@@ -14,16 +13,22 @@ from sync_protocol import clock
 from sync_protocol.cleaning import too_much_unknown, unknown_bytes
 from sync_protocol.kinds import Kind
 from sync_protocol.limits import MAX_UNKNOWN_BYTES
-from sync_protocol.periods import to_ms
+from sync_protocol.periods import in_minutes, to_ms
 from sync_protocol.record_state import GRID, Clock, Record
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
 
 
 def against_record(
-    validities: Validities, item: PreparedMutation, kind: Kind, record: Record
+    validities: Validities,
+    item: PreparedMutation,
+    kind: Kind,
+    record: Record,
+    crosses: bool = False,
 ) -> HoldReason | None:
-    """What stands against changing, deleting or moving a record that is here."""
+    """What stands against changing, deleting or moving a record that is here. `crosses`: it moves
+    to where its author may not write, or from there; a person decides on that.
+    """
     edit = item.mutation
     if kind.append_only and edit.op == "delete":
         detail = Text("Steps are facts; they are never deleted. Add a step that puts it right.")
@@ -42,7 +47,9 @@ def against_record(
         # With its household it moves by the server's own hand, see `organisation.changes`.
         detail = Text("The {kind} belongs to another grid and cannot move.", kind=kind.word)
         return HoldReason("grid-mismatch", detail)
-    if not stale and not validities.at(item.author, kind.name, record.grid, item.judged_at):
+    if not (stale or crosses) and not validities.at(
+        item.author, kind.name, record.grid, item.judged_at
+    ):
         detail = Text(
             "{cadre} may not move the {kind} out of its grid.",
             cadre=item.author.staff_code,

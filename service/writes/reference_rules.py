@@ -42,7 +42,7 @@ class ReferenceRules:
         `homes`: the fields that name a record, its kind, its id and its grid.
         """
         for name, refers, target, grid in homes:
-            if not self._may_refer(item, kind, refers, target, grid):
+            if not self.may_refer(item, kind, refers, target, grid):
                 detail = Text(
                     "{field} names a {kind} that lies outside of what {cadre} may write.",
                     field=kind.by_name[name].word,
@@ -72,9 +72,10 @@ class ReferenceRules:
                 return HoldReason("reference-outside", detail)
         return None
 
-    def _may_refer(
+    def may_refer(
         self, item: PreparedMutation, kind: Kind, refers: str, target: str, grid: str
     ) -> bool:
+        """Whether a mutation may name a record that lies in a grid."""
         if self._may_refer_in(item, kind, refers, target, grid):
             return True
         left = self._evidence.left.get((refers, target), {})

@@ -95,14 +95,15 @@ class UnitOfWork:
         """Reads whole what the mutations change; raises `GridUnlocked`."""
         self._parts = _apart_where_needed(parts, self._world)
         singles = [item for part in self._parts for item in part.singles]
-        await self._load(connection, singles)
+        doubtful = [item for part in self._parts for item in part.in_doubt(self)]
+        await self._load(connection, [*singles, *doubtful])
         # A base above what was pulled is either foreign or the rev of an own mutation.
         ahead = {_base_of(item) for item in singles if self._is_ahead(item)}
         if ahead:
             self._own_bases = await log_queries.own_revs(connection, ahead)
         if not self.cases.own_work_from and any(item.kind in (PROBLEM, STEP) for item in singles):
             self.cases.own_work_from = await queries.own_work_from(connection)
-        singles += [item for part in self._parts for item in part.in_doubt(self)]
+        singles += doubtful
         evidence = await gather_evidence(
             connection,
             singles,

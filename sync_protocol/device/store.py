@@ -53,7 +53,9 @@ def _has_come(
 
 
 class Held(NamedTuple):
-    """A mutation of this phone that the server keeps aside."""
+    """A mutation of this phone that the server keeps aside. `moves_to`: the grid to which it moves
+    its record once somebody has accepted that; show the record as waiting for it.
+    """
 
     seq: int
     kind: str
@@ -61,6 +63,11 @@ class Held(NamedTuple):
     reason: str
     detail: str
     fields: dict[str, Any]
+    moves_to: str | None = None
+
+
+def _moves_to(reason: str, grid: str) -> str | None:
+    return grid if reason == "needs-acceptance" else None
 
 
 class Store(Outbox, PulledRecords):
@@ -296,12 +303,12 @@ class Store(Outbox, PulledRecords):
     def held(self) -> list[Held]:
         """The mutations that the server keeps aside, oldest first."""
         rows = self._db.execute(
-            "SELECT seq, kind, id, reason, detail, fields FROM outbox WHERE outcome = 'held'"
+            "SELECT seq, kind, id, reason, detail, fields, grid FROM outbox WHERE outcome = 'held'"
             " ORDER BY seq"
         )
         found = {
-            seq: Held(seq, kind, id, reason, detail, json.loads(text))
-            for seq, kind, id, reason, detail, text in rows
+            seq: Held(seq, kind, id, reason, detail, json.loads(text), _moves_to(reason, grid))
+            for seq, kind, id, reason, detail, text, grid in rows
         }
         # The feed's notices are newer than the verdicts: they tell of other reasons, of releases,
         # and of what an earlier device wrote.
@@ -323,6 +330,7 @@ class Store(Outbox, PulledRecords):
                     notice["reason"],
                     notice["detail"],
                     fields,
+                    _moves_to(notice["reason"], notice["grid"]),
                 )
                 if mine:
                     found[item.seq] = item

@@ -194,6 +194,8 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     )
     body = {"to": FAR_GRID[:9], "from": str(world.clock.now().date() + timedelta(days=2))}
     await walk.ask("move_unit", mover, Call("POST", f"/v1/units/{VILLAGE}/move", {}, body))
+    levels = {"levels": (await world.get("/v1/levels", "MOVER")).json()}
+    await walk.ask("set_levels", mover, Call("PUT", "/v1/levels", {}, levels))
     await walk_app(walk, await app_token(world))
     code = (await walk.ask("make_recovery_code", token, every["make_recovery_code"])).json()["code"]
     body = {"staff_code": WORKER, "code": code, "new_password": PASSWORD + " 九月 麦田"}

@@ -50,9 +50,11 @@ def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
         "accounts.posts",
         "accounts.tied_households",
         "accounts.handover",
+        "households.writing",
         "identity.account_routes",
         "identity.otp_routes",
         "organisation.change_routes",
+        "organisation.level_routes",
         "privacy.erasure_routes",
         "summaries.seal_routes",
     ):

@@ -131,6 +131,13 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
         "correct_household",
         Call("PATCH", f"/v1/households/{place.household}", {}, {"fields": {"note": "x"}}),
     )
+    added = {"grid": place.grid, "fields": {"head_name": "新户"}}
+    yield "create_household", Call("POST", "/v1/households", {}, added)
+    yield "household_duplicates", Call("GET", f"/v1/households/{place.household}/duplicates")
+    yield (
+        "move_household",
+        Call("POST", f"/v1/households/{place.household}/move", {}, {"to": beside}),
+    )
     yield "export_household", Call("GET", f"/v1/households/{place.household}/export")
     yield "record_history", Call("GET", f"/v1/history/household/{place.household}")
     yield "get_problem", Call("GET", f"/v1/problems/{place.problem}")
@@ -205,11 +212,19 @@ PLACELESS = {
     ),
     *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
     *("start_otp", "confirm_otp", "renew_otp_codes", "list_levels"),
+    # of the whole city: tests/organisation/test_levels.py
+    "set_levels",
     # of whole units and their own tests: tests/imports/test_rest.py
     *("create_import", "list_imports", "get_import", "undo_import"),
 }
 # Writes that the kind of record decides, beside the table of routes.
-KIND_WRITTEN = {"raise_problem": "problem", "take_step": "step", "correct_household": "household"}
+KIND_WRITTEN = {
+    "raise_problem": "problem",
+    "take_step": "step",
+    "correct_household": "household",
+    "create_household": "household",
+    "move_household": "household",
+}
 
 
 def test_every_route_is_in_the_table_and_the_table_has_no_other() -> None:

@@ -8,6 +8,7 @@ import openpyxl
 import pytest
 
 from sync_protocol.periods import local_day
+from sync_protocol.texts import restored
 from tests.imports.books import BANNER, CITY, GRID, OTHER_GRID, TOWNSHIP, VILLAGE, book, small
 from tests.imports.city import City
 from tests.imports.test_imports import changed
@@ -205,3 +206,55 @@ async def test_who_is_to_get_a_village_exports_it_from_the_day_of_the_move_on(ci
     assert await heads() == []
     city.world.clock.forward(days=1)
     assert "张三" in await heads()
+
+
+async def test_units_that_have_moved_or_lie_elsewhere_than_their_code_says_come_back(
+    city: City,
+) -> None:
+    """What REST takes an import takes, too: a village may lie in a township with another code."""
+    other, village = BANNER + "101", TOWNSHIP + "299"
+
+    def units(rows: list[list[Any]]) -> None:
+        rows.append([other, "另一镇", "", "", "", "镇", ""])
+
+    assert (await city.take(changed(单位=units))).state == "done"
+    await city.let_in("A1")
+    made = await city.world.post(
+        "/v1/units", {"parent": other, "name": "外村", "code": village}, "A1"
+    )
+    assert made.status_code == 201, made.text
+    day = local_day(city.world.clock.now()) + timedelta(days=1)
+    body = {"to": other, "from": day.isoformat()}
+    moved = await city.world.post(f"/v1/units/{VILLAGE}/move", body, "A1")
+    assert moved.status_code == 200, moved.text
+    city.world.clock.forward(days=1)
+    answer = await city.world.get("/v1/exports/roster.xlsx", "A1", unit=CITY, lang="zh")
+    parents = {row[0]: row[3] for row in rows_of(answer.content)["单位"][1:]}
+    assert parents[VILLAGE] == parents[village] == other
+    again = await city.take_files([("roster.xlsx", answer.content)])
+    assert again.state == "done", again.report.faults
+    assert again.is_idle
+
+    def wrong(rows: list[list[Any]]) -> None:
+        rows.append([other, "另一镇", "", "", "", "镇", ""])
+        rows.append([TOWNSHIP + "298", "村", "", BANNER, "", "村", ""])
+        rows.append([village + "001", "网格", "", VILLAGE, "", "", ""])
+
+    refused = await city.take(changed(单位=wrong))
+    kinds = sorted(fault.kind for fault in refused.report.faults)
+    assert kinds == ["grid-code", "parent-level"]
+
+
+async def test_undoing_an_import_leaves_the_last_administrator(city: City) -> None:
+    def second(rows: list[list[Any]]) -> None:
+        rows.append(["S1", "系统管理员", CITY, "2020-01-01", ""])
+
+    first = await city.take(small())
+    later = await city.take(changed(任职=second))
+    assert (await city.undo(later.id)).state == "undone"
+    undone = await city.undo(first.id)
+    assert undone.state == "partly-undone"
+    rows = await city.world.fetch("SELECT staff_code FROM post WHERE role = 'admin'")
+    assert [row["staff_code"] for row in rows] == ["A1"]
+    [left] = [left for left in undone.report.left if left.kind == "post"]
+    assert "last administrator" in restored(left.why)

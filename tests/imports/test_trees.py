@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.organisation.grid_codes import village_digits_needed
+from service.organisation.placing import digits_needed, is_grid_code
 from service.tallies.recount import differences
 from sync_protocol.periods import local_day
 from tests.imports.books import (
@@ -314,4 +314,5 @@ async def test_a_staff_code_that_was_changed_names_the_same_person(city: City) -
 def test_a_long_code_of_a_grid_begins_with_that_of_its_village(
     code: str, parent: str, official: bool, digits: int | None
 ) -> None:
-    assert village_digits_needed(code, parent, official) == digits
+    assert is_grid_code(code, parent, official) == (digits is None)
+    assert digits is None or digits_needed(parent) == digits

@@ -5,8 +5,9 @@ from typing import Any
 
 import httpx
 
+from service.tallies.recount import differences
 from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
-from tests.world import FAR_GRID, GRID, OTHER_GRID, WORKER, World
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, World
 
 ADMIN = "A1502"
 FAR_VILLAGE, FAR_TOWNSHIP = FAR_GRID[:12], FAR_GRID[:9]
@@ -209,6 +210,58 @@ async def test_an_edit_made_before_the_split_finds_its_household(world: World) -
     [row] = await world.fetch("SELECT grid, phone FROM household WHERE id = $1", house)
     assert row["grid"] == new
     assert world.decrypted("household", "phone", house, row["phone"]) == "123"
+
+
+async def test_a_visit_made_after_the_split_before_the_phone_heard_finds_its_household(
+    world: World,
+) -> None:
+    await admin(world)
+    phone, secretary = world.phone(WORKER), world.phone(SECRETARY)
+    await phone.sync()
+    await secretary.sync()
+    house, stays = [view.id for view in phone.records("household", GRID)][:2]
+    body = {"name": "三网格", "households": [house]}
+    new = (await world.post(f"/v1/units/{GRID}/split", body, ADMIN)).json()["unit"]["code"]
+    world.clock.forward(minutes=5)
+    at = world.clock.now().isoformat()
+    visits = {
+        (which, id): which.put("visit", {"visited_at": at, "household_id": id}, grid=GRID)
+        for which in (phone, secretary)
+        for id in (house, stays)
+    }
+    phone.put(
+        "problem",
+        {
+            "title": "路",
+            "duty": "emergency",
+            "raised_at": at,
+            "household_id": house,
+            "visit_id": visits[phone, house],
+        },
+        grid=GRID,
+    )
+    about_visit = {"title": "灯", "duty": "emergency", "raised_at": at}
+    phone.put("problem", about_visit | {"visit_id": visits[phone, house]}, grid=GRID)
+
+    outcomes = [one.outcome for one in (await phone.sync()).verdicts]
+    outcomes += [one.outcome for one in (await secretary.sync()).verdicts]
+
+    # Who covers both grids may write it where it was made.
+    assert outcomes == ["merged", "applied", "merged", "merged", "applied", "applied"]
+    problems = await world.fetch("SELECT grid FROM problem")
+    assert [row["grid"] for row in problems] == [new, new]
+    rows = await world.fetch("SELECT id::text, grid FROM visit")
+    grids = {row["id"]: row["grid"] for row in rows}
+    for (which, id), visit in visits.items():
+        assert grids[visit] == (new if id == house and which is phone else GRID)
+    for which in (phone, secretary):
+        await which.sync()
+        assert await which.verify() == []
+    # Once it has heard of the split, the old grid's phone has nothing to do with the household.
+    phone.put("visit", {"visited_at": at, "household_id": house}, grid=GRID)
+    assert [one.reason for one in (await phone.sync()).verdicts] == ["reference-outside"]
+    async with world.state.database.reading() as connection:
+        assert await differences(connection, world.state.settings) == []
 
 
 async def test_open_problems_and_their_steps_move_with_the_household(world: World) -> None:

@@ -193,7 +193,7 @@ async def test_what_is_out_of_scope_looks_absent(world: World) -> None:
     [
         ({"grid": GRID, "fields": {"title": "x"}}, 422, "duty"),
         ({"grid": GRID, "fields": FIELDS | {"severity": "huge"}}, 422, "severity"),
-        ({"grid": "1502", "fields": FIELDS}, 422, "grid"),
+        ({"grid": "1502x", "fields": FIELDS}, 422, "grid"),
         ({"grid": GRID[:-3] + "999", "fields": FIELDS}, 422, "no grid"),
         ({"grid": GRID, "id": "x", "fields": FIELDS}, 422, "UUID"),
         (

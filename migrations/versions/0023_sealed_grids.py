@@ -5,8 +5,8 @@ from alembic import op
 from migrations import batches
 from sync_protocol.texts import Text
 
-revision = "0030"
-down_revision = "0020"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 summary = Text("Adds what a seal keeps of each grid.")

@@ -1,0 +1,166 @@
+"""Households that are added or moved over REST, and which others they may be: `POST
+/v1/households`, `POST /v1/households/{id}/move`, `GET /v1/households/{id}/duplicates`.
+"""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from service.audit.audit_log import note
+from service.households.duplicates import Duplicate, duplicates_of
+from service.households.routes import HouseholdItem, household_in_scope, item_of
+from service.http.ids import fresh_id
+from service.http.strict import RequestBody, refuse_unknown_fields
+from service.identity.access import Caller, Signed
+from service.identity.rights import may_write
+from service.kit.database import retry_on_conflict
+from service.kit.encryption_queries import cipher_of
+from service.kit.errors import HELD, INVALID, NOT_ALLOWED, READING, Problem, documented
+from service.kit.localization import localized
+from service.kit.paging import Id
+from service.kit.state import state_of
+from service.organisation.units import GridCode
+from service.writes.server_writes import write_as_cadre
+from sync_protocol.messages import Mutation
+from sync_protocol.texts import Text
+
+router = APIRouter(prefix="/v1", tags=["households"])
+
+
+class Duplicates(BaseModel):
+    """Households that may be the same one, those with more in common first."""
+
+    items: list[Duplicate]
+
+
+class NewHousehold(RequestBody):
+    """A household to be added; `fields` are those of the record kind `household`."""
+
+    grid: GridCode
+    fields: dict[str, Any] = Field(
+        min_length=1, examples=[{"head_name": "苏和", "phone": "10012345678"}]
+    )
+
+
+class AddedHousehold(BaseModel):
+    """The household as it is now, and which others of the caller's may be the same one."""
+
+    household: HouseholdItem
+    possible_duplicates: list[Duplicate]
+
+
+class HouseholdMove(RequestBody):
+    """The grid to which a household moves."""
+
+    to: GridCode
+
+
+class MovedHousehold(BaseModel):
+    """`moved`: it is there, with its open problems; `waiting`: somebody who covers both grids has
+    to accept it, by releasing the held mutation.
+    """
+
+    outcome: Literal["moved", "waiting"]
+    grid: str = Field(description="Where the household is now")
+    detail: str | None = None
+
+
+@router.post(
+    "/households",
+    status_code=201,
+    summary="Add a household",
+    operation_id="create_household",
+    responses=documented(*READING, HELD),
+)
+async def create(request: Request, caller: Signed, body: NewHousehold) -> AddedHousehold:
+    """A mutation of the cadre's server-side device. Others with the same head or phone are told,
+    and hinder nothing.
+    """
+    state = state_of(request)
+    refuse_unknown_fields("household", body.fields)
+    _refuse_to_write(caller, body.grid)
+    id = fresh_id(request, caller.now)
+
+    async def write() -> AddedHousehold:
+        async with state.database.transaction() as connection:
+            mutation = Mutation(0, "household", id, body.grid, fields=dict(body.fields))
+            verdict = await write_as_cadre(connection, state.settings, caller, mutation)
+            if verdict.outcome == "held":
+                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            row = await household_in_scope(connection, caller, id)
+            cipher = await cipher_of(connection, state.settings)
+            found = await duplicates_of(connection, cipher, caller, row)
+            await note(connection, request, caller, "household-added", [id], 1 + len(found))
+            return AddedHousehold(household=item_of(row, cipher, caller), possible_duplicates=found)
+
+    return await retry_on_conflict(write)
+
+
+@router.get(
+    "/households/{id}/duplicates",
+    summary="Households that may be the same",
+    operation_id="household_duplicates",
+    responses=documented(*READING),
+)
+async def duplicates(request: Request, caller: Signed, id: Id) -> Duplicates:
+    """Those with the same head in the village, or with the same phone anywhere, as far as the
+    caller may see them.
+    """
+    state = state_of(request)
+    async with state.database.transaction() as connection:
+        row = await household_in_scope(connection, caller, id)
+        cipher = await cipher_of(connection, state.settings)
+        found = await duplicates_of(connection, cipher, caller, row)
+        await note(connection, request, caller, "household-duplicates", [id], len(found))
+        return Duplicates(items=found)
+
+
+@router.post(
+    "/households/{id}/move",
+    summary="Move a household to another grid",
+    operation_id="move_household",
+    responses=documented(*READING, HELD),
+)
+async def move(
+    request: Request, response: Response, caller: Signed, id: Id, body: HouseholdMove
+) -> MovedHousehold:
+    """Who covers both grids moves it, with its open problems. From who covers one of them the move
+    is held as `needs-acceptance`, answered with 202.
+    """
+    state = state_of(request)
+
+    async def write() -> MovedHousehold:
+        async with state.database.transaction() as connection:
+            row = await household_in_scope(connection, caller, id)
+            grid = row["grid"]
+            if grid == body.to:
+                raise Problem(INVALID, Text("The household is in {grid} already.", grid=grid))
+            _refuse_to_write(caller, grid)
+            mutation = Mutation(
+                0, "household", id, body.to, base=row["rev"], base_grid=grid, fields={}
+            )
+            verdict = await write_as_cadre(connection, state.settings, caller, mutation)
+            waits = verdict.outcome == "held" and verdict.reason == "needs-acceptance"
+            if verdict.outcome == "held" and not waits:
+                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            await note(connection, request, caller, "household-moved", [id, grid, body.to], 1)
+            if waits:
+                detail = localized(verdict.detail or "")
+                return MovedHousehold(outcome="waiting", grid=grid, detail=detail)
+            return MovedHousehold(outcome="moved", grid=body.to)
+
+    done = await retry_on_conflict(write)
+    if done.outcome == "waiting":
+        response.status_code = 202
+    return done
+
+
+def _refuse_to_write(caller: Caller, grid: str) -> None:
+    if not may_write(caller.posts, "household", grid, caller.now):
+        text = Text(
+            "{cadre} has no post at present that writes households in {grid}.",
+            cadre=caller.staff_code,
+            grid=grid,
+        )
+        raise Problem(NOT_ALLOWED, text)

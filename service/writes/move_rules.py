@@ -1,0 +1,62 @@
+"""What stands against a move between two grids of which its author covers one only. Pure."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from service.identity.rights import may_settle
+from service.writes.mutations import HoldReason
+from service.writes.prepared import PreparedMutation
+from service.writes.validities import Validities
+from sync_protocol.kinds import Kind
+from sync_protocol.record_state import Record
+from sync_protocol.texts import Text
+
+
+class Crossing(NamedTuple):
+    """A move that its author may ask for, and not make alone. `covered`: the grid in which the
+    author may write, by which everything else about the author is judged; `ends`: those between
+    which the record moves.
+    """
+
+    covered: str
+    ends: tuple[str, str]
+
+
+def crossing(
+    validities: Validities, item: PreparedMutation, kind: Kind, record: Record | None
+) -> Crossing | None:
+    """The crossing that a mutation is, or goes on from; None if its author may write in both grids,
+    or in none of those that it names.
+    """
+    edit = item.mutation
+    if not kind.movable or edit.op != "put" or item.override or edit.base_grid in (None, edit.grid):
+        return None
+    seen_in = str(edit.base_grid)
+    stands = seen_in if record is None or record.grid == edit.grid else record.grid
+
+    def covers(grid: str) -> bool:
+        return bool(validities.at(item.author, kind.name, grid, item.judged_at))
+
+    ends = (stands, edit.grid)
+    if all(map(covers, ends)):
+        return None
+    covered = next(filter(covers, (seen_in, *ends)), None)
+    return None if covered is None else Crossing(covered, ends)
+
+
+def is_accepted(item: PreparedMutation, ends: tuple[str, str], now: datetime) -> bool:
+    """Whether a person who covers both grids has released it."""
+    return item.decider is not None and all(may_settle(item.decider, end, now) for end in ends)
+
+
+def needs_acceptance(item: PreparedMutation, kind: Kind, ends: tuple[str, str]) -> HoldReason:
+    """Why a crossing is held."""
+    detail = Text(
+        "{cadre} asks to move the {kind} from {grid} to {to} and works in one of the two only; it"
+        " moves when somebody who covers both releases this.",
+        cadre=item.author.staff_code,
+        kind=kind.word,
+        grid=ends[0],
+        to=ends[1],
+    )
+    return HoldReason("needs-acceptance", detail)
