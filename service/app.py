@@ -67,6 +67,8 @@ from service.sync import routes as sync
 from service.sync.bypass import SyncBypass
 from service.sync.exchange import Exchanges
 from service.visits import routes as visits
+from service.vocabulary import calendar_routes as calendar
+from service.vocabulary import routes as vocabulary
 from service.writes import timelines
 
 log = logging.getLogger("gridloop")
@@ -134,6 +136,8 @@ _ROUTERS = (
     loop.router,
     units.router,
     unit_changes.router,
+    vocabulary.router,
+    calendar.router,
     households.router,
     visits.router,
     history.router,

@@ -10,12 +10,11 @@ from pydantic import BaseModel, Field
 
 from service.kit.conditions import Subtree
 from service.kit.database import Connection
-from service.kit.settings import Settings
-from service.kit.workdays import is_provisional, is_workday
 from service.loop import queries
 from service.loop.queries import Due
 from service.organisation.tree import Grids, Spell
 from service.organisation.units import UnitOut, unit_out
+from service.vocabulary.rules import Rules
 from sync_protocol import periods
 from sync_protocol.periods import Period
 
@@ -32,13 +31,6 @@ class LogCounts(BaseModel):
     on_time: int = 0
     late: int = 0
     missing: int = 0
-
-
-class Counted(NamedTuple):
-    """What was due of a unit in a period, and what came of it."""
-
-    due: "Expected"
-    logs: dict[str, LogCounts]
 
 
 class GridLoop(BaseModel):
@@ -100,50 +92,91 @@ class Expected(BaseModel):
         ]
 
 
-def analysis_due(week: Period, settings: Settings) -> datetime:
-    """When a week's analysis is due."""
-    return week.ends + timedelta(hours=settings.analysis_due_hour)
+class Dues(NamedTuple):
+    """What was due by now of the grids of a unit: of all of them (`whole`), but for those that owe
+    only some of it, or by another calendar (`parts`).
+
+    `calendars`: what is due by other calendars, by grid, of the whole period.
+    """
+
+    whole: Expected
+    parts: Mapping[str, Expected] = {}
+    calendars: Mapping[str, Expected] = {}
+
+    def of(self, grid: str) -> Expected:
+        """What was due of a grid."""
+        return self.parts.get(grid, self.whole)
+
+    def is_due(self, log: str, period: Period) -> bool:
+        """Whether a log of exactly this week or month is due by now, everywhere."""
+        return all(due.is_due(log, period) for due in self.by_calendar)
+
+    @property
+    def by_calendar(self) -> list[Expected]:
+        """What is due of the whole period, by each calendar."""
+        return [self.whole, *{id(due): due for due in self.calendars.values()}.values()]
 
 
-def summary_due(month: Period, settings: Settings) -> datetime:
-    """When a month's summary is due."""
-    return month.ends + timedelta(
-        days=settings.summary_due_day - 1, hours=settings.summary_due_hour
-    )
-
-
-def expected(period: Period, now: datetime, settings: Settings) -> Expected:
-    """What a grid should have done in a week or month by now."""
+def expected(period: Period, now: datetime, rules: Rules, unit: str) -> Expected:
+    """What a grid with the calendar of a unit should have done in a week or month by now."""
     weeks = list(dict.fromkeys(periods.week_around(day) for day in period.days))
     analyses = {
-        week.name: analysis_due(week, settings)
+        week.name: rules.log_due("weekly_analysis", week, unit)
         for week in weeks
         if period.first <= week.last <= period.last
     }
-    summaries = {period.name: summary_due(period, settings)} if "W" not in period.name else {}
+    summaries = (
+        {period.name: rules.log_due("monthly_summary", period, unit)}
+        if "W" not in period.name
+        else {}
+    )
+    calendar = rules.calendar(unit, period.last)
     return Expected(
         days=[
             day
             for day in period.days
-            if is_workday(day) and periods.midnight(day + timedelta(days=1)) <= now
+            if calendar.works(day) and periods.midnight(day + timedelta(days=1)) <= now
         ],
         analyses={name: due for name, due in analyses.items() if due <= now},
         summaries={name: due for name, due in summaries.items() if due <= now},
-        provisional=any(is_provisional(day) for day in period.days),
+        provisional=any(calendar.is_provisional(day) for day in period.days),
     )
 
 
-async def counts_by_log(
+async def dues_of(
     connection: Connection,
-    settings: Settings,
+    rules: Rules,
     subtree: Subtree,
     grids: Grids,
     period: Period,
     now: datetime,
-) -> Counted:
-    """What was due, and the counts of each log of a unit with these grids."""
-    due = expected(period, now, settings)
-    but = sorted(grids.parts)
+) -> Dues:
+    """What was due of the grids of a unit, of each by its own calendar."""
+    found: dict[int, Expected] = {}
+
+    def of(unit: str) -> Expected:
+        calendar = id(rules.calendar(unit, period.last))
+        if calendar not in found:
+            found[calendar] = expected(period, now, rules, unit)
+        return found[calendar]
+
+    whole = of(subtree.code)
+    calendars = {}
+    local = rules.ranges_with_days_below(subtree.code, period.last)
+    if local:
+        for row in await queries.grids_within(connection, local, period):
+            if (due := of(row["code"])) != whole:
+                calendars[row["code"]] = due
+    parts = {code: calendars.get(code, whole).within(owed) for code, owed in grids.parts.items()}
+    return Dues(whole, {**calendars, **parts}, calendars)
+
+
+async def counts_by_log(
+    connection: Connection, dues: Dues, subtree: Subtree, grids: Grids, period: Period
+) -> dict[str, LogCounts]:
+    """The counts of each log of a unit with these grids."""
+    due = dues.whole
+    but = sorted(dues.parts)
     counts = {
         "visit": (await queries.day_counts(connection, subtree, due.days, but), len(due.days))
     }
@@ -159,9 +192,9 @@ async def counts_by_log(
             missing=(grids.total - len(but)) * times - row["on_time"] - row["late"],
         )
     rows = [{"code": code, "level": "grid", "name": ""} for code in but]
-    for item in await grid_loops(connection, settings, rows, period, now, grids.parts):
-        _add_to(found, item, due.within(grids.parts[item.grid.code]))
-    return Counted(due, found)
+    for item in await grid_loops(connection, dues, rows, period):
+        _add_to(found, item, dues.of(item.grid.code))
+    return found
 
 
 def _add_to(counts: dict[str, LogCounts], item: GridLoop, due: Expected) -> None:
@@ -175,24 +208,12 @@ def _add_to(counts: dict[str, LogCounts], item: GridLoop, due: Expected) -> None
 
 
 async def grid_loops(
-    connection: Connection,
-    settings: Settings,
-    grids: Sequence[Any],
-    period: Period,
-    now: datetime,
-    parts: Mapping[str, Spell],
+    connection: Connection, dues: Dues, grids: Sequence[Any], period: Period
 ) -> list[GridLoop]:
-    """The loop of each of these grids, which are given in order of code; `parts`: when those owe
-    logs that do not owe all of the period's.
-    """
+    """The loop of each of these grids, which are given in order of code."""
     if not grids:
         return []
-    whole = expected(period, now, settings)
-    dues = {
-        row["code"]: whole.within(parts[row["code"]]) if row["code"] in parts else whole
-        for row in grids
-    }
-    found = {row["code"]: _empty(row, dues[row["code"]]) for row in grids}
+    found = {row["code"]: _empty(row, dues.of(row["code"])) for row in grids}
     first, last = grids[0]["code"], grids[-1]["code"]
     by_week: dict[str, list[tuple[date, int]]] = {}
     for day in period.days:
@@ -203,17 +224,19 @@ async def grid_loops(
             for day, bit in by_week[row["week"]]:
                 if row["visited"] & bit:
                     days[day] = "on_time" if row["prompt"] & bit else "late"
-    for logs in whole.logs:
-        for row in await queries.logs_of(connection, first, last, logs):
-            if row["grid"] not in found:
-                continue
-            if logs.log == "weekly_analysis":
-                found[row["grid"]].analyses[row["name"]] = _status(row)
-            elif dues[row["grid"]].summaries:
-                found[row["grid"]].summary = _status(row)
+    for due in dues.by_calendar:
+        for logs in due.logs:
+            for row in await queries.logs_of(connection, first, last, logs):
+                grid = row["grid"]
+                if grid not in found or dues.calendars.get(grid, dues.whole) is not due:
+                    continue
+                if logs.log == "weekly_analysis":
+                    found[grid].analyses[row["name"]] = _status(row)
+                elif dues.of(grid).summaries:
+                    found[grid].summary = _status(row)
     for item in found.values():
         item.days = dict(sorted(item.days.items()))
-        due = dues[item.grid.code]
+        due = dues.of(item.grid.code)
         item.days_visited = sum(item.days[day] != "missing" for day in due.days)
         item.analysis = next(
             (status for status in _WORST_FIRST if status in item.analyses.values()), None

@@ -14,7 +14,7 @@ from service.kit.paging import Limit
 from service.kit.state import state_of
 from service.loop import queries
 from service.loop.drafts import draft_of
-from service.loop.loop import GridLoop, counts_by_log, grid_loops
+from service.loop.loop import GridLoop, counts_by_log, dues_of, grid_loops
 from service.organisation.units import (
     AsOf,
     Month,
@@ -30,6 +30,8 @@ from service.organisation.units import (
     unit_out,
     week_or_month,
 )
+from service.vocabulary.keeping import current_reference_data
+from service.vocabulary.rules import Rules
 from sync_protocol import periods
 from sync_protocol.periods import Period
 
@@ -78,13 +80,11 @@ async def loop(
     async with unit_in_scope(request, caller, unit) as (connection, found):
         on = unit_on(caller, unit, as_of, period)
         grids = await grids_of(connection, on.tree, on.subtree, period)
-        due, counts = await counts_by_log(
-            connection, settings, on.subtree, grids, period, caller.now
-        )
+        rules = Rules(settings, on.tree, await current_reference_data(connection))
+        dues = await dues_of(connection, rules, on.subtree, grids, period, caller.now)
+        counts = await counts_by_log(connection, dues, on.subtree, grids, period)
         rows = await queries.grids(connection, on.subtree, period, after, limit + 1)
-        items = await grid_loops(
-            connection, settings, rows[:limit], period, caller.now, grids.parts
-        )
+        items = await grid_loops(connection, dues, rows[:limit], period)
         return Loop(
             unit=unit_out(found),
             period=period_out(period),
@@ -92,7 +92,7 @@ async def loop(
             on_time={log: count.on_time for log, count in counts.items()},
             late={log: count.late for log, count in counts.items()},
             missing={log: count.missing for log, count in counts.items()},
-            provisional=due.provisional,
+            provisional=dues.whole.provisional,
             items=items,
             next=items[-1].grid.code if len(rows) > limit else None,
         )

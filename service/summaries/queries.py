@@ -82,6 +82,9 @@ async def duties(connection: Connection, subtree: Subtree, period: Period) -> li
                          FROM grid_tally WHERE span = $2 AND {subtree.under("grid")}) AS t,
              LATERAL (VALUES {_DUTY_ROWS})
                AS d(duty, visits, problems_raised, problems_resolved)
+        UNION ALL
+        SELECT duty, sum(visits)::int, sum(raised)::int, sum(resolved)::int FROM duty_tally
+        WHERE span = $2 AND {subtree.under("grid")} GROUP BY duty
         """,
         subtree.code,
         period.name,

@@ -38,6 +38,8 @@ from service.organisation.units import (
 from service.summaries import cadre_queries
 from service.summaries.answers import Summary
 from service.summaries.summary import summary
+from service.vocabulary.keeping import current_reference_data
+from service.vocabulary.rules import Rules
 from sync_protocol import periods
 from sync_protocol.periods import Period, local_day
 
@@ -222,12 +224,12 @@ async def cadres(
         medians = await cadre_queries.median_hours(
             connection, subtree, period, [row["staff_code"] for row in rows]
         )
+        rules = Rules(
+            state_of(request).settings, caller.tree, await current_reference_data(connection)
+        )
         await note(connection, request, caller, "cadre-table", [unit, period.name], len(rows))
-    ranks = (
-        _ranks([row[sort] for row in rows])
-        if state_of(request).settings.rank
-        else [None] * len(rows)
-    )
+    shown = rules.shows_ranks(period.last)
+    ranks = _ranks([row[sort] for row in rows]) if shown else [None] * len(rows)
     items = [
         CadreRow(
             **{name: value for name, value in row.items() if name != "groups"},

@@ -10,8 +10,7 @@ from service.kit.conditions import Subtree
 from service.kit.database import Acquire, Connection, Row
 from service.kit.settings import Settings
 from service.loop import queries as loop_queries
-from service.loop.loop import Expected, counts_by_log
-from service.organisation.tree import Grids
+from service.loop.loop import Dues, counts_by_log, dues_of
 from service.organisation.units import UnitOn, UnitOut, grids_of, period_out, unit_out
 from service.summaries import queries
 from service.summaries.answers import (
@@ -25,8 +24,10 @@ from service.summaries.answers import (
     Totals,
     UnitTotals,
 )
+from service.vocabulary.keeping import current_reference_data
+from service.vocabulary.rules import Rules
+from service.vocabulary.terms import BUILT_IN, Vocabulary
 from sync_protocol.periods import Period, local_day, previous
-from sync_protocol.vocabulary import DUTIES, SEVERITIES
 
 _NAMED = 100
 
@@ -43,7 +44,11 @@ class Numbers(NamedTuple):
 
 
 async def numbers(
-    connection: Connection, on: UnitOn, periods: Sequence[Period], now: datetime
+    connection: Connection,
+    on: UnitOn,
+    periods: Sequence[Period],
+    now: datetime,
+    words: Vocabulary = BUILT_IN,
 ) -> list[Numbers]:
     """The numbers of a unit in several weeks or months, with those of the units right below.
 
@@ -55,7 +60,7 @@ async def numbers(
     severities = {
         span: {
             severity: SeverityTotals(severity=severity, label=label.zh)
-            for severity, label in SEVERITIES.items()
+            for severity, label in words.labels("severity", periods[0].last).items()
         }
         for span in found
     }
@@ -138,6 +143,7 @@ class _Surroundings(NamedTuple):
     children: list[Row]
     median_before: float | None
     duties: list[Row]
+    words: Vocabulary
     loop: LoopTotals
     seal: Row | None
 
@@ -162,7 +168,8 @@ async def summary(
 
     async def count() -> tuple[Numbers, Numbers, Decisions]:
         async with lend() as connection:
-            mine, last = await numbers(connection, on, (period, before), now)
+            words = (await current_reference_data(connection)).vocabulary
+            mine, last = await numbers(connection, on, (period, before), now, words)
             hours = await queries.hours_to_resolve(connection, subtree, period, on.breakdown)
             _set_medians(mine, hours)
             # What waits is decided by who has the unit now.
@@ -175,12 +182,14 @@ async def summary(
             if not units or units[0]["code"] != code:
                 return None
             unit, *children = units
+            rules = Rules(settings, on.tree, await current_reference_data(connection))
             return _Surroundings(
                 unit,
                 children,
                 await queries.median_hours(connection, subtree, before),
                 await queries.duties(connection, subtree, period),
-                await _loop(connection, settings, on, period, now, log),
+                rules.vocabulary,
+                await _loop(connection, rules, on, period, now, log),
                 await queries.seal_in_force(connection, code, period.name),
             )
 
@@ -204,7 +213,8 @@ async def summary(
                     for name in ("visits", "problems_raised", "problems_resolved")
                 },
             )
-            for duty, label in DUTIES.items()
+            for duty, label in around.words.labels("duty", period.last).items()
+            if duty in by_duty or around.words.holds("duty", duty, period.last)
         ],
         severities=list(mine.severities.values()),
         units=[
@@ -221,18 +231,14 @@ async def summary(
 
 
 async def _loop(
-    connection: Connection,
-    settings: Settings,
-    on: UnitOn,
-    period: Period,
-    now: datetime,
-    log: str,
+    connection: Connection, rules: Rules, on: UnitOn, period: Period, now: datetime, log: str
 ) -> LoopTotals:
     subtree = on.subtree
     grids = await grids_of(connection, on.tree, subtree, period)
-    due, logs = await counts_by_log(connection, settings, subtree, grids, period, now)
+    dues = await dues_of(connection, rules, subtree, grids, period, now)
+    logs = await counts_by_log(connection, dues, subtree, grids, period)
     # What is due by now was counted just now: a summary is one log a month, an analysis one a week.
-    if due.is_due(log, period):
+    if dues.is_due(log, period):
         filed = logs[log].on_time + logs[log].late
     else:
         filed = await loop_queries.filed(connection, subtree, period, log)
@@ -241,18 +247,18 @@ async def _loop(
         filed=filed,
         missing=grids.total - filed,
         logs=logs,
-        silent=await _silent(connection, subtree, due, grids, period),
-        provisional=due.provisional,
+        silent=await _silent(connection, subtree, dues, period),
+        provisional=dues.whole.provisional,
     )
 
 
 async def _silent(
-    connection: Connection, subtree: Subtree, due: Expected, grids: Grids, period: Period
+    connection: Connection, subtree: Subtree, dues: Dues, period: Period
 ) -> list[UnitOut]:
     """The grids that owed a visit by now and made none."""
-    if not due.days:
+    if not dues.whole.days:
         return []  # nobody is silent for days to come
-    owe_nothing = [code for code, owed in grids.parts.items() if not due.within(owed).days]
+    owe_nothing = [code for code, due in dues.parts.items() if not due.days]
     rows = await loop_queries.silent(connection, subtree, period, owe_nothing, _NAMED)
     return [unit_out(row) for row in rows]
 
