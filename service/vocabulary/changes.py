@@ -104,16 +104,16 @@ class Changes:
         if later and (new.valid_to is None or new.valid_to > min(later)):
             new = new._replace(valid_to=min(later))
         changed = [new]
-        for term in own:
-            if term.valid_from < new.valid_from and term.holds_on(new.valid_from):
-                changed.append(term._replace(valid_to=new.valid_from))
-            if (
-                not LISTS[name].open
-                and new.valid_to is not None
-                and term.valid_from < new.valid_to
-                and term.holds_on(new.valid_to)
-            ):
-                changed.append(term._replace(valid_from=new.valid_to))
+        before = [term for term in own if term.valid_from < new.valid_from]
+        if before and before[-1].holds_on(new.valid_from):
+            changed.append(before[-1]._replace(valid_to=new.valid_from))
+        if new.valid_to is not None and not LISTS[name].open:
+            # Until another begins. Where one is put in the place of another that begins on the same
+            # day, that is gone: the one before both holds again.
+            ends = min(later, default=None)
+            if before and ends != new.valid_to:
+                again = before[-1]._replace(valid_from=new.valid_to, valid_to=ends)
+                changed.append(again)
         return await self._write(name, top, data, terms, changed, new)
 
     async def correct(self, name: str, code: str, values: Mapping[str, Any]) -> Written:

@@ -227,11 +227,18 @@ async def test_a_limit_for_some_weeks_gives_way_to_the_one_before(world: World) 
         ("2026-12-01", "2026-12-11", {"hours": 12}),
         ("2026-12-11", None, {"working_days": 3}),
     ]
+    shorter = await put_term(world, "limit", "urgent", **hard | {"valid_to": "2026-12-06"})
+    assert [(item["valid_from"], item["attributes"]) for item in shorter["items"]] == [
+        (None, {"working_days": 3}),
+        ("2026-12-01", {"hours": 12}),
+        ("2026-12-06", {"working_days": 3}),
+        ("2026-12-11", {"working_days": 3}),
+    ]
     on = await listed(world, "limit", on="2026-12-05")
     assert {item["code"]: item["attributes"] for item in on}["urgent"] == {"hours": 12}
     phone = world.phone()
     await phone.sync()
-    assert len([v for v in phone.records("vocabulary") if v.fields["code"] == "urgent"]) == 3
+    assert len([v for v in phone.records("vocabulary") if v.fields["code"] == "urgent"]) == 4
     assert await phone.verify() == []
 
 

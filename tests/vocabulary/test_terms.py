@@ -43,7 +43,7 @@ def windows(draw: st.DrawFn) -> list[tuple[date, date | None]]:
 
 
 @given(st.fixed_dictionaries({code: windows() for code in CODES}))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_word_holds_on_just_the_days_of_its_terms(
     by_code: dict[str, list[tuple[date, date | None]]],
 ) -> None:
@@ -94,7 +94,7 @@ _LISTS = st.dictionaries(
 
 
 @given(_LISTS, st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_nearest_list_decides_about_a_day(
     lists: dict[str, dict[date, bool]], is_official: bool
 ) -> None:
@@ -117,7 +117,7 @@ def test_the_nearest_list_decides_about_a_day(
 
 
 @given(_LISTS, st.integers(0, 20), st.integers(1, 10))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_limit_counts_the_working_days_of_the_unit(
     lists: dict[str, dict[date, bool]], start: int, days: int
 ) -> None:
