@@ -71,6 +71,8 @@ from service.sync import routes as sync
 from service.sync.bypass import SyncBypass
 from service.sync.exchange import Exchanges
 from service.visits import routes as visits
+from service.vocabulary import calendar_routes as calendar
+from service.vocabulary import routes as vocabulary
 from service.writes import timelines
 
 log = logging.getLogger("gridloop")
@@ -140,6 +142,8 @@ _ROUTERS = (
     units.router,
     unit_changes.router,
     level_routes.router,
+    vocabulary.router,
+    calendar.router,
     households.router,
     household_writing.router,
     visits.router,

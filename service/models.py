@@ -13,6 +13,7 @@ from service.privacy import models as privacy
 from service.records import models as records
 from service.runtime import write_probe
 from service.tallies import models as summaries
+from service.vocabulary import models as vocabulary
 from service.writes import models as sync
 
 metadata = SQLModel.metadata
@@ -28,5 +29,6 @@ ROOMS = (
     roster,
     summaries,
     sync,
+    vocabulary,
     write_probe,
 )

@@ -83,7 +83,7 @@ def draft(
         if item.fields.get("household_id"):
             visited.add(item.fields["household_id"])
         for duty in item.fields.get("duties", ()):
-            result.duties[duty].visits += 1
+            result.duties.setdefault(duty, DutyNumbers()).visits += 1
     result.days_visited = len(days)
     result.households_visited = len(visited)
     houses = [item for item in mine if item.kind == "household"]
@@ -116,7 +116,7 @@ def _count_problems(
         )
         if case.state not in OPEN | DONE:
             continue
-        numbers = result.duties[item.fields["duty"]]
+        numbers = result.duties.setdefault(item.fields["duty"], DutyNumbers())
         if _within(period, item.fields["raised_at"]):
             result.problems_raised += 1
             numbers.problems_raised += 1

@@ -304,6 +304,7 @@ class Named(FieldType):
 
 _SHA256_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 SHA256 = Named(Sentence("sha-256 in hex"), "[0-9a-f]{64}", _SHA256_EXAMPLE, lower=True)
+WORD = Named(Sentence("word of a list"), "[a-z][a-z0-9_]{0,39}", "elderly_alone")
 UNIT_CODE = Named(
     Sentence("unit code"), r"\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?", "150221100201001"
 )

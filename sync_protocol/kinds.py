@@ -1,13 +1,14 @@
 """How a kind of record is declared: its fields, their types, and how each is merged."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from sync_protocol.fields import STAFF_CODE, UNIT_CODE, Choice, FieldType
+from sync_protocol.fields import STAFF_CODE, UNIT_CODE, WORD, Choice, FieldType
 from sync_protocol.moments import Moment
+from sync_protocol.sets import SetOf
 from sync_protocol.texts import Word
 
 
@@ -28,6 +29,8 @@ class Field:
     """One field of a kind. `refers` names the kind that an id in it must belong to; `required`
     holds when the record is made.
 
+    `list`: the list of the vocabulary whose words it holds, where the server may add to that.
+
     `personal`: a text that the server keeps encrypted, and shows whole only to those who may see
     it. `kept`: it stays when the record's personal data is erased: it counts, or orders, and tells
     of nobody.
@@ -41,6 +44,7 @@ class Field:
     refers: str | None = None
     personal: bool = False
     kept: bool = False
+    list: str | None = None
 
     @property
     def word(self) -> Word:
@@ -130,6 +134,11 @@ class Kind:
         """The fields that name a unit by its code."""
         return tuple(field.name for field in self.fields if field.type is UNIT_CODE)
 
+    @cached_property
+    def listed(self) -> tuple[tuple[str, str], ...]:
+        """`(field, list)` for the fields that hold words of a list to which may be added."""
+        return tuple((field.name, field.list) for field in self.fields if field.list)
+
     def policy_of(self, name: str) -> Policy:
         """A field's policy; a field that this version does not know is kept by `latest`."""
         field = self.by_name.get(name)
@@ -140,3 +149,32 @@ class Kind:
         kind_type = self.by_name[name].type
         assert isinstance(kind_type, Choice)
         return kind_type.words
+
+
+def with_words(kind: Kind, words: Mapping[str, Collection[str]]) -> Kind:
+    """A kind whose fields take these words, by list, beside those of the declaration."""
+
+    def widened(field: Field) -> Field:
+        more = words.get(field.list) if field.list else None
+        if not more:
+            return field
+        outer = field.type
+        item = outer.item if isinstance(outer, SetOf) else outer
+        assert isinstance(item, Choice)
+        choice = Choice((*item.words, *(word for word in more if word not in item.words)))
+        return replace(field, type=SetOf(choice, outer.max) if isinstance(outer, SetOf) else choice)
+
+    return replace(kind, fields=tuple(map(widened, kind.fields)))
+
+
+def with_any_words(kind: Kind) -> Kind:
+    """A kind whose fields take any word where a list may hold more than the declaration."""
+
+    def widened(field: Field) -> Field:
+        if field.list is None:
+            return field
+        if isinstance(field.type, SetOf):
+            return replace(field, type=SetOf(WORD, field.type.max))
+        return replace(field, type=WORD)
+
+    return replace(kind, fields=tuple(map(widened, kind.fields)))

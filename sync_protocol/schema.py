@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from sync_protocol.kinds import Kind
+from sync_protocol.fields import WORD
+from sync_protocol.kinds import Field, Kind
 from sync_protocol.messages import SyncAnswer, SyncRequest, VerifyAnswer, VerifyRequest
 from sync_protocol.records import KINDS
 
@@ -71,7 +72,8 @@ def message_definitions(ref_template: str) -> dict[str, Any]:
 def fields_schema(kind: Kind) -> dict[str, Any]:
     """JSON Schema of the fields of a record kind, as they leave the server."""
     properties = {
-        field.name: field.type.schema() | {"title": field.zh, "x-merge": field.policy.value}
+        field.name: _open(field, field.type.schema())
+        | {"title": field.zh, "x-merge": field.policy.value}
         for field in kind.fields
     }
     return {
@@ -84,9 +86,46 @@ def fields_schema(kind: Kind) -> dict[str, Any]:
     }
 
 
+def _open(field: Field, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a field: where its list may get more words, those of this version are examples
+    only.
+    """
+    if field.list is None:
+        return schema
+    if "enum" in schema:
+        words = {"type": "string", "pattern": f"^{WORD.pattern}$", "examples": schema["enum"]}
+        return words | {"x-list": field.list}
+    return schema | {"items": _open(field, schema["items"])}
+
+
+# The fields of a term of the vocabulary, as they leave the server.
+_DAY = {"type": "string", "format": "date"}
+_TERM: dict[str, Any] = {
+    "type": "object",
+    "title": "词条",
+    "description": "The fields of a record of kind `vocabulary`, which is read-only.",
+    "properties": {
+        "list": {"type": "string", "examples": ["tag", "limit"]},
+        "code": {"type": "string", "pattern": f"^{WORD.pattern}$"},
+        "name_zh": {"type": "string"},
+        "name_en": {"type": "string"},
+        "name_mn": {"type": "string"},
+        "position": {"type": "integer"},
+        "valid_from": _DAY | {"description": "The first day on which it holds; always"},
+        "valid_to": _DAY | {"description": "The first day on which it does not any more; never"},
+        "attributes": {"type": "object", "examples": [{"working_days": 3}]},
+    },
+    "required": ["list", "code", "name_zh", "name_en", "position", "attributes"],
+}
+
+
 def messages_schema() -> dict[str, Any]:
     """The whole document: every message under `$defs`."""
-    definitions = {**message_definitions("#/$defs/{name}"), "Problem": _PROBLEM}
+    definitions = {
+        **message_definitions("#/$defs/{name}"),
+        "VocabularyFields": _TERM,
+        "Problem": _PROBLEM,
+    }
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The messages of the Gridloop sync protocol",

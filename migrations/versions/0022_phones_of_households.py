@@ -5,7 +5,7 @@ from alembic import op
 from sync_protocol.texts import Text
 
 revision = "0022"
-down_revision = "0020"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 summary = Text("Adds by what households with the same phone are found.")

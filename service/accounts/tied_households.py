@@ -35,10 +35,10 @@ from service.kit.errors import (
 from service.kit.state import State, state_of
 from service.organisation.staffing import PostWarning
 from service.organisation.units import scope_of
+from service.vocabulary.terms import WORD_PATTERN
 from service.writes.server_writes import write_all_as_cadre
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import TAGS
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
@@ -71,7 +71,7 @@ class HouseholdFilter(RequestBody):
     """Households of a unit and all below it; each condition narrows them."""
 
     unit: str | None = Field(None, max_length=20, examples=["150221100201001"])
-    tag: str | None = Field(None, pattern=f"^({'|'.join(TAGS)})$", examples=["elderly_alone"])
+    tag: str | None = Field(None, pattern=WORD_PATTERN, examples=["elderly_alone"])
     without_one: bool = Field(False, description="Only those that are tied to nobody yet")
     held_by: str | None = Field(
         None, max_length=40, pattern=r"^[^\x00]+$", description="Only those of this cadre"

@@ -36,12 +36,13 @@ from service.organisation.units import (
 )
 from service.summaries.answers import DutyTotals
 from service.summaries.summary import summary
+from service.vocabulary.terms import WORD_PATTERN
 from service.writes.server_writes import write_as_cadre
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
 from sync_protocol.moments import canonical_moment
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import ACTIONS, DUTIES, ROLES, SEVERITIES, STATES
+from sync_protocol.vocabulary import ACTIONS, ROLES, SEVERITIES, STATES
 
 router = APIRouter(prefix="/v1", tags=["app"])
 
@@ -64,7 +65,7 @@ class NewRequest(RequestBody):
     )
     title: str = Field(max_length=200, examples=["饮水管道冻裂"])
     detail: str | None = Field(None, max_length=4000)
-    duty: str = Field("public_service", pattern=f"^({'|'.join(DUTIES)})$")
+    duty: str = Field("public_service", pattern=WORD_PATTERN)
     severity: str = Field("ordinary", pattern=f"^({'|'.join(SEVERITIES)})$")
     contact: str | None = Field(
         None,

@@ -7,9 +7,7 @@ from typing import Any
 import msgspec
 
 from service.kit.database import Connection
-from service.kit.settings import Settings
 from service.kit.sql import Cte, array, text_array
-from service.kit.workdays import limit_rule
 from service.organisation.tree import Tree
 from sync_protocol.lifecycle import Case, Step
 from sync_protocol.moments import canonical_moment
@@ -52,11 +50,6 @@ class Filed(msgspec.Struct):
 def severity_of(fields: Mapping[str, Any]) -> str:
     """A problem's severity; one that nobody named is ordinary."""
     return fields.get("severity") or "ordinary"
-
-
-def limit_rule_of(settings: Settings) -> Callable[[str, str], str]:
-    """The time limits of the settings."""
-    return limit_rule(settings.emergency_hours, settings.urgent_days, settings.ordinary_days)
 
 
 def extending(steps: Iterable[Mapping[str, Step]]) -> set[str]:

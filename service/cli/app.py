@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli import accounts, data, keys, migrate, roster, serve, trials
+from service.cli import accounts, calendar, data, keys, migrate, roster, serve, trials
 from service.cli.refusals import Commands
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 for commands in (serve.commands, migrate.commands, data.commands, trials.commands):
     app.add_typer(commands)
 app.add_typer(roster.roster_app, name="roster")
+app.add_typer(calendar.calendar_app, name="calendar")
 app.add_typer(data.epoch_app, name="epoch")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(accounts.account_app, name="account")

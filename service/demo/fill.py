@@ -22,6 +22,7 @@ from service.kit.database import Connection, Database
 from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.kit.sql import write
+from service.vocabulary.keeping import current_rules
 from sync_protocol.clock import make_stamp
 from sync_protocol.lifecycle import Step, fold
 from sync_protocol.periods import local_day, midnight, to_ms
@@ -161,7 +162,7 @@ async def _problems(
     connection: Connection, settings: Settings, year: MadeUpYear, count: int, progress: Progress
 ) -> int:
     """Writes problems and steps in order of time, each handed in by itself; how many steps."""
-    limit = filing.limit_rule_of(settings)
+    rules = await current_rules(connection, settings)
     columns = {
         "problem": [*COMMON, "title", "duty", "severity", "raised_at", "source"],
         "step": [*COMMON, "problem_id", "action", "at", "note", "reason"],
@@ -236,7 +237,7 @@ async def _problems(
             )
             folded.append(Step(line, make_stamp(ms), step["by"], step["fields"]))
         steps_written += len(steps)
-        case = fold(fields, grid, problem["by"], folded, limit)
+        case = fold(fields, grid, problem["by"], folded, rules.limit_of(grid))
         case.history = []
         filed.append(filing.Filed(id, grid, fields["duty"], fields["severity"], case, at))
         if done % _AT_ONCE == 0:

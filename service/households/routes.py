@@ -25,11 +25,12 @@ from service.kit.field_cipher import FieldCipher
 from service.kit.paging import After, Id, Limit, next_place, read_place
 from service.kit.state import state_of
 from service.organisation.units import UnitFilter, reach_of
+from service.vocabulary.terms import WORD_PATTERN
 from service.writes.server_writes import write_as_cadre
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import HOUSEHOLD_STATES, TAGS
+from sync_protocol.vocabulary import HOUSEHOLD_STATES
 
 router = APIRouter(prefix="/v1", tags=["households"])
 
@@ -115,9 +116,7 @@ async def households(
     caller: Signed,
     unit: UnitFilter = None,
     special: Annotated[bool | None, Query(description="With any tag 重点户, or without")] = None,
-    tag: Annotated[
-        str | None, Query(pattern=f"^({'|'.join(TAGS)})$", examples=["elderly_alone"])
-    ] = None,
+    tag: Annotated[str | None, Query(pattern=WORD_PATTERN, examples=["elderly_alone"])] = None,
     contact_member: Annotated[
         str | None, Query(max_length=40, description="Tied to this party member 联系户")
     ] = None,

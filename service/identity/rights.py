@@ -123,6 +123,14 @@ ROUTES: Mapping[str, Right] = {
     "split_unit": _ADMIN,
     "merge_unit": _ADMIN,
     "close_unit": _ADMIN,
+    # lists and the official calendar: by who administers the topmost unit; local holidays of a unit
+    # by who administers that
+    "list_vocabulary": _SIGNED,
+    "put_term": _ADMIN,
+    "change_term": _ADMIN,
+    "get_calendar": _SIGNED,
+    "put_calendar_year": _ADMIN,
+    "delete_calendar_year": _ADMIN,
     "list_cadres": _READ,
     "get_cadre": Right(READS, signed=True),
     "list_posts": _READ,

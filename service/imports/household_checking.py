@@ -12,6 +12,7 @@ from service.imports.pace import Pace
 from service.imports.row_faults import Faults
 from service.imports.row_file import Row
 from service.imports.sheet_check import CHANGED, ENDED, NEW, UNCHANGED, Post, SheetCheck, World
+from sync_protocol.vocabulary import TAGS
 
 _HOUSEHOLD_FIELDS = (
     "head_name",
@@ -315,7 +316,8 @@ def _household_fields(row: Row, known: Known | None) -> dict[str, Any]:
         if name in row.values and row.values[name] != before.get(name)
     }
     if "tags" in row.values:
-        wanted, there = set(row.values["tags"] or ()), set(before.get("tags") or ())
+        # Tags that were added later stand in no workbook: they are left alone.
+        wanted, there = set(row.values["tags"] or ()), TAGS.keys() & (before.get("tags") or ())
         change = {"add": sorted(wanted - there), "remove": sorted(there - wanted)}
         if any(change.values()):
             fields["tags"] = {name: words for name, words in change.items() if words}

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from service.kit.text_files import decoded, delimiter_of
+
 # Of the process that reads.
 MAX_MEMORY_BYTES = 2 * 1024**3
 MAX_SECONDS = 120
@@ -29,11 +31,6 @@ MAX_ENTRIES = 2_000
 MAX_COLUMNS = 200
 MAX_CELL = 5_000
 _CHUNK = 1024 * 1024
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _XLSX, _XLS = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
 Cell = str | int | float | bool | None
@@ -189,6 +186,8 @@ def refuse_bomb(content: bytes) -> None:
 
 def _text_file(content: bytes) -> Iterator[SheetBegins | RowRead]:
     text = decoded(content)
+    if text is None:
+        raise Unreadable("file-encoding")
     yield SheetBegins("")
     csv.field_size_limit(1024 * 1024)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
@@ -198,35 +197,6 @@ def _text_file(content: bytes) -> Iterator[SheetBegins | RowRead]:
                 yield RowRead(rows.line_num, [cell[: MAX_CELL + 1] for cell in cells[:MAX_COLUMNS]])
     except csv.Error:
         raise Unreadable("file-damaged") from None
-
-
-def decoded(content: bytes) -> str:
-    """The text of a file: in UTF-8 or UTF-16 with a mark, in UTF-8 without, or else in GB18030.
-
-    What is UTF-8 by chance is rare beyond a word or two; of Chinese in GB18030 hardly any two
-    characters are.
-    """
-    encoding = next((name for mark, name in _BOMS if content.startswith(mark)), "utf-8")
-    for tried in dict.fromkeys((encoding, "gb18030")):
-        try:
-            return content.decode(tried)
-        except UnicodeDecodeError:
-            continue
-    raise Unreadable("file-encoding")
-
-
-def delimiter_of(text: str) -> str:
-    """Commas, tabs or semicolons: what parts the first rows into the same number of cells, the most
-    of them.
-    """
-    lines = [line for line in text[:20_000].splitlines() if line.strip()][:20]
-    best, most = ",", 0
-    for mark in (",", "\t", ";", "，"):
-        counts = [len(row) for row in csv.reader(lines, delimiter=mark)]
-        usual = max(set(counts), key=counts.count) if counts else 0
-        if usual > 1 and usual * counts.count(usual) > most:
-            best, most = mark, usual * counts.count(usual)
-    return best
 
 
 def _read_alone() -> None:

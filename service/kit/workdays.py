@@ -1,21 +1,19 @@
-"""Working days and the time limits of problems.
+"""Working days of China as libraries know them; what was uploaded comes before, see
+`service.vocabulary.days`.
 
 The official calendar with its make-up days comes from `chinesecalendar`; for years that it does not
 know, the public holidays come from `holidays`, whose lunar dates are computed, weekends are off,
-and the answer is provisional. The limits by severity are settings.
+and the answer is provisional.
 """
 
-from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date
 from functools import lru_cache
+from typing import Any
 
 import chinese_calendar  # ships no types
 import holidays
 
-from sync_protocol.moments import canonical_moment
-from sync_protocol.periods import SHANGHAI
-
-_computed = holidays.country_holidays("CN")
+_computed = holidays.country_holidays("CN", language="zh_CN")
 
 
 @lru_cache(maxsize=20_000)
@@ -38,27 +36,13 @@ def is_provisional(day: date) -> bool:
     return False
 
 
-def after_workdays(moment: datetime, days: int) -> datetime:
-    """The same time of day, `days` working days later, in Asia/Shanghai."""
-    local = moment.astimezone(SHANGHAI)
-    while days > 0:
-        local += timedelta(days=1)
-        if is_workday(local.date()):
-            days -= 1
-    return local
-
-
-def limit_rule(
-    emergency_hours: int, urgent_days: int, ordinary_days: int
-) -> Callable[[str, str], str]:
-    """The rule `(raised_at, severity) -> due`, both moments in wire form."""
-
-    def due(raised_at: str, severity: str) -> str:
-        raised = datetime.fromisoformat(raised_at)
-        if severity == "emergency":
-            return canonical_moment(raised + timedelta(hours=emergency_hours))
-        return canonical_moment(
-            after_workdays(raised, urgent_days if severity == "urgent" else ordinary_days)
-        )
-
-    return due
+def name_of(day: date) -> str:
+    """What the libraries call a day, in Chinese; empty for one that is like its day of the week."""
+    if is_provisional(day):
+        return str(_computed.get(day, ""))
+    _, name = chinese_calendar.get_holiday_detail(day)  # type: ignore[no-untyped-call]
+    if name is None:
+        return ""
+    known: Any = chinese_calendar.Holiday
+    found = str(known(name).chinese)
+    return f"{found}调休上班" if is_workday(day) else found

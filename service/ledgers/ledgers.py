@@ -1,8 +1,8 @@
 """What stands in each ledger: its title, its columns, and its rows from the queries."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,10 @@ from service.summaries.cadre_queries import Wanted
 from service.summaries.cadre_table import cadre_table
 from service.summaries.sealed import NOTHING, Sealed
 from service.summaries.summary import summary
+from service.vocabulary.keeping import current_reference_data
+from service.vocabulary.terms import Vocabulary
 from sync_protocol.periods import Period
-from sync_protocol.vocabulary import DUTIES, ROLES, SATISFIED, SEVERITIES, SOURCES, STATES, Label
+from sync_protocol.vocabulary import SATISFIED, SOURCES, STATES, Label
 
 TITLES = {
     "weekly": "工作周报",
@@ -117,16 +119,18 @@ class What(NamedTuple):
 
 async def write(connection: Connection, settings: Settings, what: What, path: Path) -> None:
     """Writes a ledger to a file. Runs in the caller's transaction, which a cursor needs."""
+    data = await current_reference_data(connection)
+    labels = Labels(data.vocabulary, what.period.last)
     match what.which:
         case "weekly" | "monthly":
             await _summary(connection, settings, what, path)
         case "visits":
-            row_of = partial(_visit_row, await cipher_of(connection, settings))
+            row_of = partial(_visit_row, await cipher_of(connection, settings), labels)
             await _records(
                 connection, what, path, _VISIT_COLUMNS, queries.visits(what.on.subtree), row_of
             )
         case "problems":
-            sql, rows = queries.problems(what.on.subtree), _ProblemRows(what.now)
+            sql, rows = queries.problems(what.on.subtree), _ProblemRows(what.now, labels)
             await _records(connection, what, path, _PROBLEM_COLUMNS, sql, rows)
         case "cadres":
             await _cadres(connection, what, path)
@@ -206,13 +210,22 @@ class _Tally:
         return "；".join(parts)
 
 
-def _label(table: dict[str, Label], word: str | None) -> str | None:
+class Labels:
+    """What the words of a ledger are called on a day."""
+
+    def __init__(self, vocabulary: Vocabulary, day: date) -> None:
+        self.duties, self.severities, self.roles = (
+            vocabulary.labels(name, day) for name in ("duty", "severity", "role")
+        )
+
+
+def _label(table: Mapping[str, Label], word: str | None) -> str | None:
     return None if word is None else table[word].zh if word in table else word
 
 
-def _visit_row(cipher: FieldCipher, row: Any) -> Sequence[Any]:
-    duties = "、".join(str(_label(DUTIES, duty)) for duty in row["duties"])
-    role, state = _label(ROLES, row["role"]), _label(STATES, row["state"])
+def _visit_row(cipher: FieldCipher, labels: Labels, row: Any) -> Sequence[Any]:
+    duties = "、".join(str(_label(labels.duties, duty)) for duty in row["duties"])
+    role, state = _label(labels.roles, row["role"]), _label(STATES, row["state"])
     place = (row["banner"], row["township"], row["village"], row["grid_name"])
     phone = row["phone"] and cipher.shown(
         Place("household", "phone", row["household_id"]), row["phone"]
@@ -235,8 +248,9 @@ def _visit_row(cipher: FieldCipher, row: Any) -> Sequence[Any]:
 class _ProblemRows:
     """Rows of the problem ledger, overdue as of a moment."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, labels: Labels) -> None:
         self._now = now
+        self._labels = labels
 
     def __call__(self, row: Any) -> Sequence[Any]:
         counted = row["state"] not in ("rejected", "joined")
@@ -249,8 +263,8 @@ class _ProblemRows:
             row["grid_name"],
             row["raised_by"],
             _label(SOURCES, row["source"]),
-            _label(DUTIES, row["duty"]),
-            _label(SEVERITIES, row["severity"]),
+            _label(self._labels.duties, row["duty"]),
+            _label(self._labels.severities, row["severity"]),
             "：".join(text for text in (row["title"], row["detail"]) if text),
             row["handler"],
             row["due"],

@@ -3,19 +3,19 @@ late or missing.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
+from service.kit.conditions import Subtree
 from service.kit.database import Connection
-from service.kit.settings import Settings
-from service.kit.workdays import is_provisional, is_workday
 from service.loop import queries
 from service.loop.queries import Due
 from service.organisation.tree import Grids, Spell
 from service.organisation.units import UnitOn, UnitOut, unit_out
+from service.vocabulary.rules import Rules
 from sync_protocol import periods
 from sync_protocol.periods import Period
 
@@ -49,9 +49,8 @@ ByLog = dict[str, LogCounts]
 
 
 class Counted(NamedTuple):
-    """What was due of a unit in a period, and what came of it, in all and by unit right below."""
+    """What came of what was due of a unit in a period, in all and by unit right below."""
 
-    due: "Expected"
     logs: ByLog
     by_unit: dict[str, ByLog]
 
@@ -135,23 +134,43 @@ class Expected(BaseModel):
         ]
 
 
-def analysis_due(week: Period, settings: Settings) -> datetime:
-    """When a week's analysis is due."""
-    return week.ends + timedelta(hours=settings.analysis_due_hour)
+class Dues(NamedTuple):
+    """What a period asks of the grids of a unit: of all of them (`whole`), but for those that owe
+    only some of it, or by another calendar (`parts`).
 
-
-def summary_due(month: Period, settings: Settings) -> datetime:
-    """When a month's summary is due."""
-    return month.ends + timedelta(
-        days=settings.summary_due_day - 1, hours=settings.summary_due_hour
-    )
-
-
-def expected(period: Period, now: datetime, settings: Settings) -> Expected:
-    """What a period asks of a grid: every working day a visit, the analyses of the weeks and, of
-    all periods but a week, the summaries of the months that end in it.
+    `calendars`: what is asked by other calendars, by grid, of the whole period.
     """
-    days = [day for day in period.days if is_workday(day)]
+
+    whole: Expected
+    parts: Mapping[str, Expected] = {}
+    calendars: Mapping[str, Expected] = {}
+
+    def of(self, grid: str) -> Expected:
+        """What is asked of a grid."""
+        return self.parts.get(grid, self.whole)
+
+    def without(self, grids: Container[str]) -> dict[str, Expected]:
+        """The parts without these grids."""
+        return {code: due for code, due in self.parts.items() if code not in grids}
+
+    @property
+    def has_days(self) -> bool:
+        """Whether a visit is due of any grid by now."""
+        return bool(self.whole.days) or any(due.days for due in self.parts.values())
+
+    @property
+    def by_calendar(self) -> list[Expected]:
+        """What is asked for the whole period, by each calendar."""
+        return [self.whole, *{id(due): due for due in self.calendars.values()}.values()]
+
+
+def expected(period: Period, now: datetime, rules: Rules, unit: str) -> Expected:
+    """What a period asks of a grid with the calendar of a unit: every working day a visit, the
+    analyses of the weeks and, of all periods but a week, the summaries of the months that end in
+    it.
+    """
+    calendar = rules.calendar(unit, period.last)
+    days = [day for day in period.days if calendar.works(day)]
     weeks = dict.fromkeys(periods.week_around(day) for day in period.days)
     months = dict.fromkeys(periods.month_around(day) for day in period.days)
     is_week = "W" in period.name
@@ -160,21 +179,49 @@ def expected(period: Period, now: datetime, settings: Settings) -> Expected:
         days=[day for day in days if _is_over(day, now)],
         days_to_come=[day for day in days if not _is_over(day, now)],
         analyses={
-            week.name: analysis_due(week, settings)
+            week.name: rules.log_due("weekly_analysis", week, unit)
             for week in weeks
             if period.first <= week.last <= period.last
         },
         summaries={
-            month.name: summary_due(month, settings)
+            month.name: rules.log_due("monthly_summary", month, unit)
             for month in months
             if period.first <= month.last <= period.last and not is_week
         },
-        provisional=any(is_provisional(day) for day in period.days),
+        provisional=any(calendar.is_provisional(day) for day in period.days),
     )
 
 
 def _is_over(day: date, now: datetime) -> bool:
     return periods.midnight(day + timedelta(days=1)) <= now
+
+
+async def dues_of(
+    connection: Connection,
+    rules: Rules,
+    subtree: Subtree,
+    grids: Grids,
+    period: Period,
+    now: datetime,
+) -> Dues:
+    """What was due of the grids of a unit, of each by its own calendar."""
+    found: dict[int, Expected] = {}
+
+    def of(unit: str) -> Expected:
+        calendar = id(rules.calendar(unit, period.last))
+        if calendar not in found:
+            found[calendar] = expected(period, now, rules, unit)
+        return found[calendar]
+
+    whole = of(subtree.code)
+    calendars = {}
+    local = rules.ranges_with_days_below(subtree.code, period.last)
+    if local:
+        for row in await queries.grids_within(connection, local, period):
+            if (due := of(row["code"])) != whole:
+                calendars[row["code"]] = due
+    parts = {code: calendars.get(code, whole).within(owed) for code, owed in grids.parts.items()}
+    return Dues(whole, {**calendars, **parts}, calendars)
 
 
 class KeptLoop(BaseModel):
@@ -189,19 +236,18 @@ Kept = Mapping[str, KeptLoop]
 
 async def counts_by_log(
     connection: Connection,
-    settings: Settings,
+    dues: Dues,
     on: UnitOn,
     grids: Grids,
     period: Period,
-    now: datetime,
     kept: Kept | None = None,
 ) -> Counted:
-    """What was asked for, and the counts of each log of a unit with these grids; of some the loop
-    is `kept`, which are among the grids.
+    """The counts of each log of a unit with these grids; of some the loop is `kept`, which are
+    among the grids.
     """
-    due = expected(period, now, settings)
-    kept = kept or {}
-    parts = {code: spell for code, spell in grids.parts.items() if code not in kept}
+    due, kept = dues.whole, kept or {}
+    # Where every grid is kept, no other one is shown.
+    parts = {} if grids.total <= len(kept) else dues.without(kept)
     but, subtree, below = sorted({*parts, *kept}), on.subtree, on.breakdown
     whole = Counter(grids.by_unit)
     whole.subtract(below.holding(code) for code in but)
@@ -226,18 +272,19 @@ async def counts_by_log(
         count_all("visit", rows, days + len(due.days_to_come), days)
         for logs in due.logs:
             if logs.names:
-                rows = await queries.log_counts(connection, subtree, logs, now, below, but)
+                rows = await queries.log_counts(connection, subtree, logs, due.now, below, but)
                 count_all(logs.log, rows, len(logs.names), sum(map(due.is_due, logs.names)))
     some = [{"code": code, "level": "grid", "name": ""} for code in sorted(parts)]
-    for item in await grid_loops(connection, settings, some, period, now, parts):
+    for item in await grid_loops(connection, dues, some, period):
         code = item.grid.code
-        add_counts(found[below.holding(code)], counts_of(item, due.within(parts[code])))
+        counts = found.setdefault(below.holding(code), _nothing())
+        add_counts(counts, counts_of(item, parts[code]))
     for code, one in kept.items():
         add_counts(found.setdefault(below.holding(code), _nothing()), one.counts)
     logs_of_all = _nothing()
     for by_log in found.values():
         add_counts(logs_of_all, by_log)
-    return Counted(due, logs_of_all, found)
+    return Counted(logs_of_all, found)
 
 
 def _nothing() -> ByLog:
@@ -268,41 +315,31 @@ def add_counts(counts: dict[str, LogCounts], more: Mapping[str, LogCounts]) -> N
 
 async def grid_loops(
     connection: Connection,
-    settings: Settings,
+    dues: Dues,
     grids: Sequence[Any],
     period: Period,
-    now: datetime,
-    parts: Mapping[str, Spell],
     kept: Kept | None = None,
 ) -> list[GridLoop]:
-    """The loop of each of these grids, which are given in order of code; `parts`: when those owe
-    logs that do not owe all of the period's; `kept`: those whose loop is not read any more.
+    """The loop of each of these grids, which are given in order of code; `kept`: those whose loop
+    is not read any more.
     """
     if not grids:
         return []
     kept = kept or {}
-    whole = expected(period, now, settings)
-    dues = {
-        row["code"]: whole.within(parts[row["code"]]) if row["code"] in parts else whole
-        for row in grids
-    }
+    codes = [row["code"] for row in grids]
     found = {
-        row["code"]: _empty(row, dues[row["code"]]) for row in grids if row["code"] not in kept
+        row["code"]: _empty(row, dues.of(row["code"])) for row in grids if row["code"] not in kept
     }
     if found:
-        await _read_loops(connection, found, dues, whole, period)
+        await _read_loops(connection, found, dues, period)
     for row in grids:
         if row["code"] in kept:
             found[row["code"]] = kept[row["code"]].item.model_copy(update={"grid": unit_out(row)})
-    return [found[row["code"]] for row in grids]
+    return [found[code] for code in codes]
 
 
 async def _read_loops(
-    connection: Connection,
-    found: Mapping[str, GridLoop],
-    dues: Mapping[str, Expected],
-    whole: Expected,
-    period: Period,
+    connection: Connection, found: Mapping[str, GridLoop], dues: Dues, period: Period
 ) -> None:
     first, last = min(found), max(found)
     by_week: dict[str, list[tuple[date, int]]] = {}
@@ -315,17 +352,20 @@ async def _read_loops(
                 status = status_of(bool(row["visited"] & bit), bool(row["prompt"] & bit), False)
                 if status is not None:
                     days[day] = status
-    for logs in whole.logs:
-        for row in await queries.logs_of(connection, first, last, logs):
-            if row["grid"] in found:
-                item = found[row["grid"]]
+    for due in dues.by_calendar:
+        for logs in due.logs:
+            for row in await queries.logs_of(connection, first, last, logs):
+                grid = row["grid"]
+                if grid not in found or dues.calendars.get(grid, dues.whole) is not due:
+                    continue
+                item = found[grid]
                 some = item.analyses if logs.log == "weekly_analysis" else item.summaries
                 status = status_of(True, row["on_time"], False)
                 assert status is not None
                 some[row["name"]] = status
     for item in found.values():
         item.days = dict(sorted(item.days.items()))
-        due = dues[item.grid.code]
+        due = dues.of(item.grid.code)
         item.days_visited = sum(item.days[day] != "missing" for day in due.days)
         item.analyses = dict(sorted(item.analyses.items()))
         item.summaries = dict(sorted(item.summaries.items()))

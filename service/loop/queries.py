@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-from service.kit.conditions import Breakdown, Subtree
+from service.kit.conditions import Breakdown, Range, Subtree, bounds
 from service.kit.database import Connection, Row
 from service.records.columns import fields_json
 from sync_protocol.periods import Period, week_of
@@ -127,6 +127,20 @@ async def grids(
         subtree.code,
         after,
         limit,
+        period.first,
+        period.last,
+    )
+
+
+async def grids_within(
+    connection: Connection, ranges: Sequence[Range], period: Period
+) -> list[Row]:
+    """The grids of some units in a period."""
+    return await connection.fetch(
+        "SELECT DISTINCT u.code FROM unit u JOIN unnest($1::text[], $2::text[]) AS r(low, high)"
+        " ON u.code >= r.low AND u.code < r.high"
+        f" WHERE u.level = 'grid' AND {_OPEN.format('$3', '$4')} ORDER BY u.code",
+        *bounds(ranges),
         period.first,
         period.last,
     )

@@ -15,7 +15,7 @@ from service.kit.paging import Limit
 from service.kit.state import state_of
 from service.loop import queries
 from service.loop.drafts import draft_of
-from service.loop.loop import ByLog, GridLoop, LogCounts, counts_by_log, grid_loops
+from service.loop.loop import ByLog, GridLoop, LogCounts, counts_by_log, dues_of, grid_loops
 from service.organisation.units import (
     TREE_DAY,
     AskedPeriod,
@@ -34,6 +34,8 @@ from service.summaries import sealed
 from service.summaries.answers import SealedPart
 from service.summaries.sealed import NOTHING
 from service.summaries.summary import shown_grids
+from service.vocabulary.keeping import current_reference_data
+from service.vocabulary.rules import Rules
 from sync_protocol import periods
 from sync_protocol.periods import Period
 
@@ -102,11 +104,11 @@ async def loop(
         kept = await sealed.of_period(connection, on, period) if as_of == "period" else NOTHING
         loops = kept.loops
         grids = await shown_grids(connection, on, period, loops, kept.is_kept)
-        counted = await counts_by_log(connection, settings, on, grids, period, caller.now, loops)
+        rules = Rules(settings, on.tree, await current_reference_data(connection))
+        dues = await dues_of(connection, rules, on.subtree, grids, period, caller.now)
+        counted = await counts_by_log(connection, dues, on, grids, period, loops)
         rows = await queries.grids(connection, on.subtree, period, after, limit + 1)
-        items = await grid_loops(
-            connection, settings, rows[:limit], period, caller.now, grids.parts, loops
-        )
+        items = await grid_loops(connection, dues, rows[:limit], period, loops)
         units = await summary_queries.unit_and_children(connection, "", sorted(counted.by_unit))
         return Loop(
             unit=unit_out(found),
@@ -122,7 +124,7 @@ async def loop(
                 )
                 for row in units
             ],
-            provisional=counted.due.provisional,
+            provisional=dues.whole.provisional,
             sealed=kept.is_kept,
             sealed_parts=kept.parts_out(),
             items=items,

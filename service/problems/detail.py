@@ -23,6 +23,8 @@ from service.problems.answers import (
     ProblemItem,
     TimelineStep,
 )
+from service.vocabulary.keeping import current_reference_data
+from service.vocabulary.rules import Rules
 from service.writes import queries as sync_queries
 from sync_protocol.clock import make_stamp
 from sync_protocol.lifecycle import Step, fold, next_actions
@@ -110,6 +112,7 @@ async def read_detail(
         {caller.staff_code, *(step.by for step in steps if step.action == "extend")},
         caller.tree,
     )
+    rules = Rules(state.settings, caller.tree, await current_reference_data(connection))
     takes: Collection[str] = (
         [] if now is None else BY_ASSIGNMENT if now is View.ASSIGNED else ACTIONS
     )
@@ -118,7 +121,7 @@ async def read_detail(
         row["grid"],
         row["created_by"],
         steps,
-        filing.limit_rule_of(state.settings),
+        rules.limit_of(row["grid"]),
         may_extend,
         own_work_from,
         caller.tree.parent,

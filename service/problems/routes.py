@@ -31,13 +31,14 @@ from service.problems.answers import (
 )
 from service.problems.detail import absent, assigned_to, detail, item, read_detail, view_of
 from service.problems.queries import Filters
+from service.vocabulary.terms import WORD_PATTERN
 from service.writes.server_writes import write_as_cadre
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
 from sync_protocol.moments import canonical_moment
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
-from sync_protocol.vocabulary import DUTIES, SEVERITIES, SOURCES, STATES
+from sync_protocol.vocabulary import SEVERITIES, SOURCES, STATES
 
 router = APIRouter(prefix="/v1/problems", tags=["problems"])
 
@@ -47,7 +48,7 @@ _ANSWERED_AGAIN = timedelta(days=1)
 
 State_ = Annotated[str | None, Query(pattern=f"^({'|'.join(STATES)})$", examples=["raised"])]
 Severity = Annotated[str | None, Query(pattern=f"^({'|'.join(SEVERITIES)})$", examples=["urgent"])]
-Duty = Annotated[str | None, Query(pattern=f"^({'|'.join(DUTIES)})$", examples=["emergency"])]
+Duty = Annotated[str | None, Query(pattern=WORD_PATTERN, examples=["emergency"])]
 StaffCode = Annotated[
     str | None,
     Query(max_length=40, description="Raised by, in the hands of, or resolved by this cadre"),

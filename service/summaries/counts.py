@@ -4,11 +4,12 @@ sealed and what was not.
 
 import statistics
 from collections.abc import Iterable, Mapping
+from datetime import date
 
 import msgspec
 
 from service.summaries.answers import DutyOverlap, DutyTotals, SeverityTotals, Totals
-from sync_protocol.vocabulary import DUTIES, SEVERITIES
+from service.vocabulary.terms import Vocabulary
 
 # The numbers of `Totals` that add up.
 SUMMED = tuple(name for name, field in Totals.model_fields.items() if field.annotation is int)
@@ -64,22 +65,25 @@ class Counts(msgspec.Struct):
             found.median_hours_to_resolve = round(statistics.median(self.hours), 2)
         return found
 
-    def severities_out(self) -> list[SeverityTotals]:
-        """Every severity as it is answered."""
+    def severities_out(self, words: Vocabulary, day: date) -> list[SeverityTotals]:
+        """Every severity as it is answered, called as on a day."""
         return [
             SeverityTotals(
                 severity=severity,
                 label=label.zh,
                 **_named(SEVERITY_COUNTS, self.severities.get(severity)),
             )
-            for severity, label in SEVERITIES.items()
+            for severity, label in words.labels("severity", day).items()
         ]
 
-    def duties_out(self) -> list[DutyTotals]:
-        """Every duty as it is answered."""
+    def duties_out(self, words: Vocabulary, day: date) -> list[DutyTotals]:
+        """Every duty as it is answered, called as on a day: those that hold then, and those under
+        which something was done.
+        """
         return [
             DutyTotals(duty=duty, label=label.zh, **_named(DUTY_COUNTS, self.duties.get(duty)))
-            for duty, label in DUTIES.items()
+            for duty, label in words.labels("duty", day).items()
+            if duty in self.duties or words.holds("duty", duty, day)
         ]
 
     def overlap_out(self) -> DutyOverlap:

@@ -207,6 +207,11 @@ async def duties(
              LATERAL (VALUES {_DUTY_ROWS})
                AS d(duty, visits, problems_raised, problems_resolved)
         WHERE d.visits <> 0 OR d.problems_raised <> 0 OR d.problems_resolved <> 0
+        UNION ALL
+        SELECT {below.unit_of("grid", "$3")}, duty, sum(visits)::int, sum(raised)::int,
+               sum(resolved)::int
+        FROM duty_tally WHERE span = $2 AND {subtree.under("grid")} {but_not(but, "grid", 4)}
+        GROUP BY 1, 2
         """,
         subtree.code,
         period.name,
@@ -230,6 +235,9 @@ async def duties_of_days(
                              FROM grid_tally WHERE span = ANY($2::text[])
                                 AND {subtree.under("grid")} GROUP BY 1) AS t,
                  LATERAL (VALUES {_DUTY_ROWS}) AS d(duty, visits, raised, resolved)
+            UNION ALL
+            SELECT {below.unit_of("grid", "$3")}, duty, visits, raised, resolved FROM duty_tally
+            WHERE span = ANY($2::text[]) AND {subtree.under("grid")}
             UNION ALL
             SELECT {below.unit_of("v.grid", "$3")}, unnest(v.duties), 1, 0, 0
             FROM days d JOIN visit v ON v.visited_at >= d.begins AND v.visited_at < d.ends

@@ -40,6 +40,8 @@ from service.summaries.answers import SealedPart, Summary
 from service.summaries.cadre_queries import Wanted
 from service.summaries.cadre_table import cadre_table
 from service.summaries.summary import summary
+from service.vocabulary.keeping import current_reference_data
+from service.vocabulary.rules import Rules
 from sync_protocol import periods
 from sync_protocol.periods import Period, kind_of, local_day, named_alike
 from sync_protocol.vocabulary import ROLES
@@ -366,12 +368,13 @@ async def cadres(
         on = unit_on(caller, unit, as_of, period)
         wanted = Wanted(sort, limit, party_member, role.split(",") if role else ())
         shown = await cadre_table(connection, on, period, caller.now, wanted, as_of == "period")
+        rules = Rules(
+            state_of(request).settings, caller.tree, await current_reference_data(connection)
+        )
         await note(connection, request, caller, "cadre-table", [unit, period.name], len(shown.rows))
-    ranks = (
-        _ranks([row[sort] for row in shown.rows])
-        if state_of(request).settings.rank
-        else [None] * len(shown.rows)
-    )
+    ranks: list[int | None] = [None] * len(shown.rows)
+    if rules.shows_ranks(period.last):
+        ranks = _ranks([row[sort] for row in shown.rows])
     items = [
         CadreRow(
             **{name: value for name, value in row.items() if name not in _OF_ALL},

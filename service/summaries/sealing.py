@@ -11,7 +11,7 @@ import msgspec
 from service.kit.conditions import Breakdown
 from service.kit.database import Connection, share_connection
 from service.kit.settings import Settings
-from service.loop.loop import counts_of, expected, grid_loops
+from service.loop.loop import counts_of, dues_of, grid_loops
 from service.organisation.units import UnitOn
 from service.summaries import cadre_queries, queries
 from service.summaries import sealed as seals
@@ -19,6 +19,8 @@ from service.summaries.answers import Summary
 from service.summaries.counts import Counts
 from service.summaries.sealed import CadreWork, KeptGrid
 from service.summaries.summary import add_duties, add_hours, numbers, summary
+from service.vocabulary.keeping import current_reference_data
+from service.vocabulary.rules import Rules
 from sync_protocol.periods import Period
 from sync_protocol.vocabulary import CODE_LENGTH
 
@@ -58,21 +60,18 @@ async def _grids(
     await add_duties(connection, subtree, _BY_GRID, period, counted)
     rows = await queries.all_grids(connection, subtree)
     there = [row for row in rows if on.tree.grids([row["code"]], period.first, period.last).total]
-    parts = on.tree.grids((row["code"] for row in there), period.first, period.last).parts
-    loops = {
-        item.grid.code: item
-        for item in await grid_loops(connection, settings, there, period, now, parts)
-    }
-    due = expected(period, now, settings)
+    grids = on.tree.grids((row["code"] for row in there), period.first, period.last)
+    rules = Rules(settings, on.tree, await current_reference_data(connection))
+    dues = await dues_of(connection, rules, subtree, grids, period, now)
+    loops = {item.grid.code: item for item in await grid_loops(connection, dues, there, period)}
     found = {
         code: KeptGrid(now, counted.get(code, Counts()), None, {}, [])
         for code in {*counted, *(row["code"] for row in rows)}
     }
     for code, item in loops.items():
-        owed = due.within(parts[code]) if code in parts else due
         found[code].loop = item.model_dump(mode="json")
         found[code].log_counts = {
-            log: counts.model_dump() for log, counts in counts_of(item, owed).items()
+            log: counts.model_dump() for log, counts in counts_of(item, dues.of(code)).items()
         }
     await _add_work(connection, on, period, now, found)
     return found

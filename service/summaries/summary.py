@@ -10,7 +10,7 @@ from service.kit.conditions import Breakdown, Subtree
 from service.kit.database import Acquire, Connection, Row
 from service.kit.settings import Settings
 from service.loop import queries as loop_queries
-from service.loop.loop import Counted, Expected, KeptLoop, counts_by_log
+from service.loop.loop import Counted, Dues, KeptLoop, counts_by_log, dues_of
 from service.organisation.tree import Grids, Tree
 from service.organisation.units import UnitOn, UnitOut, grids_of, period_out, unit_out
 from service.summaries import queries, sealed
@@ -24,6 +24,9 @@ from service.summaries.answers import (
 )
 from service.summaries.counts import Counts, since, together
 from service.summaries.sealed import NOTHING, Sealed
+from service.vocabulary.keeping import current_reference_data
+from service.vocabulary.rules import Rules
+from service.vocabulary.terms import Vocabulary
 from sync_protocol.periods import Period, kind_of, local_day, previous
 
 _NAMED = 100
@@ -148,6 +151,7 @@ async def shown_of_each(
     if with_seal and is_tallied(periods[0]):
         seals = await sealed.read(connection, on, seals, of_own=True)
     some = await numbers(connection, subtree, below, periods, now)
+    rules = Rules(settings, on.tree, await current_reference_data(connection))
     answers = []
     for period in periods:
         kept = seals[period.name]
@@ -158,7 +162,8 @@ async def shown_of_each(
             await add_hours(connection, subtree, below, period, found)
         loops = kept.loops
         grids = await shown_grids(connection, on, period, loops, kept.is_kept)
-        loop = await counts_by_log(connection, settings, on, grids, period, now, loops)
+        dues = await dues_of(connection, rules, subtree, grids, period, now)
+        loop = await counts_by_log(connection, dues, on, grids, period, loops)
         answers.append(Shown(found, loop, kept))
     return answers
 
@@ -223,6 +228,7 @@ class _Surroundings(NamedTuple):
     children: list[Row]
     median_before: float | None
     duties: ByUnit
+    words: Vocabulary
     loop: LoopTotals
 
 
@@ -271,12 +277,14 @@ async def summary(
             unit, *children = units
             by_duty: ByUnit = {}
             await add_duties(connection, subtree, below, period, by_duty)
+            rules = Rules(settings, on.tree, await current_reference_data(connection))
             return _Surroundings(
                 unit,
                 children,
                 await queries.median_hours(connection, subtree, before),
                 by_duty,
-                await loop_of(connection, settings, on, period, now, log, mine),
+                rules.vocabulary,
+                await loop_of(connection, rules, on, period, now, log, mine),
             )
 
     # About equal halves of the work.
@@ -307,9 +315,9 @@ async def summary(
         totals=totals,
         previous=last,
         previous_sealed=earlier.covering is not None,
-        duties=whole.duties_out(),
+        duties=whole.duties_out(around.words, period.last),
         duty_overlap=whole.overlap_out(),
-        severities=whole.severities_out(),
+        severities=whole.severities_out(around.words, period.last),
         units=[row for row in rows if _has_work(row.totals) or on.is_there(row.unit.code, period)],
         loop=around.loop,
         decisions=counted.decisions,
@@ -382,7 +390,7 @@ async def shown_grids(
 
 async def loop_of(
     connection: Connection,
-    settings: Settings,
+    rules: Rules,
     on: UnitOn,
     period: Period,
     now: datetime,
@@ -392,9 +400,10 @@ async def loop_of(
     """The loop of a unit; `log` is the one that is the period's own."""
     loops = kept.loops
     grids = await shown_grids(connection, on, period, loops, kept.is_kept)
-    due, logs, _ = await counts_by_log(connection, settings, on, grids, period, now, loops)
-    own, asked = logs[log], due.asked(log) * grids.total
-    silent, silent_count = await _silent(connection, on.subtree, due, grids, period, loops)
+    dues = await dues_of(connection, rules, on.subtree, grids, period, now)
+    logs = (await counts_by_log(connection, dues, on, grids, period, loops)).logs
+    own, asked = logs[log], dues.whole.asked(log) * grids.total
+    silent, silent_count = await _silent(connection, on.subtree, dues, grids, period, loops)
     filed = own.on_time + own.late
     return LoopTotals(
         grids=grids.total,
@@ -405,14 +414,14 @@ async def loop_of(
         logs=logs,
         silent=silent,
         silent_count=silent_count,
-        provisional=due.provisional,
+        provisional=dues.whole.provisional,
     )
 
 
 async def _silent(
     connection: Connection,
     subtree: Subtree,
-    due: Expected,
+    dues: Dues,
     grids: Grids,
     period: Period,
     kept: Mapping[str, KeptLoop],
@@ -425,8 +434,8 @@ async def _silent(
     ]
     count = len(found)
     # Nobody is silent for days to come.
-    if due.days and grids.total > len(kept):
-        but = [code for code, owed in grids.parts.items() if not due.within(owed).days]
+    if dues.has_days and grids.total > len(kept):
+        but = [code for code, due in dues.parts.items() if not due.days]
         rows = await loop_queries.silent(connection, subtree, period, [*but, *kept], _NAMED)
         found += [unit_out(row) for row in rows]
         count += rows[0]["every"] if rows else 0

@@ -38,6 +38,15 @@ _OPEN_HELD = "h.state = 'open'"
 _SHOWN_ARTICLE = "a.state = 'published' AND a.published_at >= $13"
 
 
+# A term of a list as phones get it.
+_TERM = (
+    "json_strip_nulls(json_build_object('list', v.list, 'code', v.code, 'name_zh', v.name_zh,"
+    " 'name_en', v.name_en, 'name_mn', v.name_mn, 'position', v.position,"
+    " 'valid_from', nullif(v.valid_from, '0001-01-01'), 'valid_to', v.valid_to,"
+    " 'attributes', v.attributes))"
+)
+
+
 def within_window(kind: Kind) -> str:
     """SQL that says whether a living record `r` belongs to a first pull."""
     return _WINDOWS.get(kind.name, "true")
@@ -193,6 +202,11 @@ def feed_sql(views: Views) -> str:
                             ELSE '{{}}'::json END, NULL, NULL
                  FROM article a WHERE a.mailbox = p.grid AND a.rev > p.rev
                    AND (a.rev > p.snapshot OR ({_SHOWN_ARTICLE})) ORDER BY a.rev LIMIT $11)
+                UNION ALL
+                (SELECT 'vocabulary', v.id, v.rev, false, false, 0, v.changed_by, v.changed_by,
+                        {_TERM}, NULL, NULL
+                 FROM vocabulary_term v WHERE left(p.grid, 1) = '#' AND v.mailbox = p.grid
+                   AND v.rev > p.rev ORDER BY v.rev LIMIT $11)
             ) AS every ORDER BY rev LIMIT $11
         ) AS f
         ORDER BY p.place, f.rev LIMIT $11
@@ -240,6 +254,7 @@ def copies_sql(views: Views) -> str:
         f" AND {_OPEN_HELD}",
         "SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[])"
         f" AND {_SHOWN_ARTICLE}",
+        "SELECT v.mailbox, v.id, v.rev FROM vocabulary_term v WHERE v.mailbox = ANY($1::text[])",
     ]
     every = UNION.join(parts)
     every = renumbered(every, _digest_place)

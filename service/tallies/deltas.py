@@ -45,6 +45,7 @@ GridKey = tuple[str, str]  # span, grid
 CadreKey = tuple[str, str, str]  # span, village, cadre
 CaseKey = tuple[str, str, str, str]  # every, span, village, severity
 VisitedKey = tuple[str, str, str]  # household, span, grid
+DutyKey = tuple[str, str, str]  # span, grid, duty
 
 
 class TallyDeltas:
@@ -58,6 +59,8 @@ class TallyDeltas:
         self._cases: dict[CaseKey, list[int]] = defaultdict(lambda: [0] * 4)
         self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * _GRID_WIDTH)
         self._cadres: dict[CadreKey, list[int]] = defaultdict(lambda: [0] * 3)
+        # Of the duties that have no columns: an administrator has added them.
+        self._duties: dict[DutyKey, list[int]] = defaultdict(lambda: [0] * 3)
         self._visited: dict[tuple[str, str], dict[str, int]] = defaultdict(
             dict
         )  # (span, grid) -> household -> visits
@@ -160,7 +163,11 @@ class TallyDeltas:
                 row[0] += found.visits
                 row[3] += late
                 for duty, count in found.duties.items():
-                    row[_DUTY_AT[duty]] += count
+                    at = _DUTY_AT.get(duty)
+                    if at is None:
+                        self._duties[span, grid, duty][0] += count
+                    else:
+                        row[at] += count
                 visited = self._visited[span, grid]
                 for household, count in found.households.items():
                     visited[household] = visited.get(household, 0) + count
@@ -200,9 +207,12 @@ class TallyDeltas:
             _add(self._cadres[span, village_of(facts.grid), cadre], (0, *counts), sign)
         for span in spans_of(day):
             row = self._grids[span, facts.grid]
-            for at in (0, _DUTY_AT[facts.duty]):
-                row[at + 1] += sign * counts[0]
-                row[at + 2] += sign * counts[1]
+            at = _DUTY_AT.get(facts.duty)
+            if at is None:
+                _add(self._duties[span, facts.grid, facts.duty], (0, *counts), sign)
+            for begin in (0,) if at is None else (0, at):
+                row[begin + 1] += sign * counts[0]
+                row[begin + 2] += sign * counts[1]
 
     # Each in the order in which every transaction locks the rows.
 
@@ -245,6 +255,11 @@ class TallyDeltas:
         """Changes of `cadre_tally`: visits, raised, resolved."""
         self._to_rows()
         return _rows(self._cadres)
+
+    def added_duties(self) -> dict[DutyKey, tuple[int, ...]]:
+        """Changes of `duty_tally`: visits, raised, resolved."""
+        self._to_rows()
+        return _rows(self._duties)
 
     def visited(self) -> dict[VisitedKey, tuple[int, ...]]:
         """Households that are visited in a span now, whether or not they were before: rows of

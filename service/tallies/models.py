@@ -30,6 +30,21 @@ class Tally(SQLModel, table=True):
     resolved: int = Field(default=0, sa_column=_count())
 
 
+class DutyTally(SQLModel, table=True):
+    """What was done in each grid in each span under a duty that an administrator has added; those
+    of the code have columns in `grid_tally`.
+    """
+
+    __tablename__ = "duty_tally"
+
+    span: str = Field(sa_column=_key())
+    grid: str = Field(sa_column=_key())
+    duty: str = Field(sa_column=_key())
+    visits: int = Field(default=0, sa_column=_count())
+    raised: int = Field(default=0, sa_column=_count())
+    resolved: int = Field(default=0, sa_column=_count())
+
+
 class GridTally(SQLModel, table=True):
     """What was done in each grid in each span, an ISO week or a month: in all, and per duty; a
     visit counts under each of its duties.

@@ -82,6 +82,7 @@ TABLES: Mapping[str, _Table] = {
     "grid_tally": _Table(
         ("span", "grid"), (*WORK_COUNTS, "late", *DUTY_COUNTS, "households", "contacts"), _key
     ),
+    "duty_tally": _Table(("span", "grid", "duty"), WORK_COUNTS, _key),
     "household_tally": _Table(("grid",), ("households", "contacts"), str),
 }
 

@@ -1,21 +1,19 @@
 """Counts anew what the tallies of a part of the villages should be, from the records alone."""
 
-from collections import defaultdict
 from typing import Any, NamedTuple
 
 import msgspec
 
 from service.cases import filing
+from service.cases.refolding import folded
 from service.kit.database import Connection
 from service.kit.settings import Settings
 from service.kit.sql import array
 from service.organisation.trees import read_tree
-from service.records.columns import fields_json
 from service.tallies.deltas import TallyDeltas
 from service.tallies.facts import case_facts, household_facts
-from service.writes import queries as sync_queries
-from sync_protocol.lifecycle import fold
-from sync_protocol.records import KINDS
+from service.vocabulary.keeping import read_reference_data
+from service.vocabulary.rules import Rules
 
 ROWS_AT_ONCE = 5_000
 
@@ -51,16 +49,6 @@ _HOUSEHOLDS = (
 _CONTACTS_ELSEWHERE = """
     SELECT id::text FROM household WHERE id = ANY($1::text::uuid[]) AND contact_member IS NOT NULL
         AND NOT deleted
-"""
-_PROBLEMS = f"""
-    SELECT id::text, grid, created_by, received_at, {fields_json(KINDS["problem"])} AS fields
-    FROM problem WHERE grid >= $1 AND grid < $2 AND NOT deleted
-"""
-_STEPS = f"""
-    SELECT s.id::text, s.problem_id::text AS problem, s.stamp, s.created_by,
-           {fields_json(KINDS["step"], "s")} AS fields
-    FROM problem p JOIN step s ON s.problem_id = p.id WHERE p.grid >= $1 AND p.grid < $2
-        AND NOT p.deleted AND NOT s.deleted
 """
 
 
@@ -100,6 +88,7 @@ async def recount(connection: Connection, settings: Settings, part: Part) -> Rec
             "cadre_tally": changes.cadres(),
             "grid_tally": grids,
             "household_tally": changes.household_counts(),
+            "duty_tally": changes.added_duties(),
         },
         visited,
     )
@@ -108,34 +97,6 @@ async def recount(connection: Connection, settings: Settings, part: Part) -> Rec
 async def _recount_cases(
     connection: Connection, settings: Settings, part: Part
 ) -> dict[str, filing.Filed]:
-    filed = {}
-    by_problem = defaultdict(dict, filing.steps_from(await connection.fetch(_STEPS, *part)))
-    limit = filing.limit_rule_of(settings)
     tree = await read_tree(connection)
-    may_extend = await filing.ranks_above(connection, filing.extending(by_problem.values()), tree)
-    own_work_from = await sync_queries.own_work_from(connection)
-    for row in await connection.fetch(_PROBLEMS, *part):
-        fields = msgspec.json.decode(row["fields"])
-        case = fold(
-            fields,
-            row["grid"],
-            row["created_by"],
-            by_problem[row["id"]].values(),
-            limit,
-            may_extend,
-            own_work_from,
-            tree.parent,
-        )
-        case.history = []
-        case.reason = case.duplicate_of = (
-            None  # which the case file does not keep: they stand in the steps
-        )
-        filed[row["id"]] = filing.Filed(
-            row["id"],
-            row["grid"],
-            fields["duty"],
-            filing.severity_of(fields),
-            case,
-            row["received_at"],
-        )
-    return filed
+    rules = Rules(settings, tree, await read_reference_data(connection))
+    return await folded(connection, rules, tree, "p.grid >= $1 AND p.grid < $2", *part)

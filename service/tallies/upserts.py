@@ -52,6 +52,7 @@ def _on_conflict(keys: Iterable[str], counts: Iterable[str]) -> str:
 
 _DAYS = _upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, WORK_COUNTS)
 _CADRES = _upsert("cadre_tally", {"span": "text", "village": "text", "cadre": "text"}, WORK_COUNTS)
+_DUTIES = _upsert("duty_tally", {"span": "text", "grid": "text", "duty": "text"}, WORK_COUNTS)
 _WEEKS = _upsert("week_tally", {"week": "text", "grid": "text"}, WEEK_DAYS)
 _CASES = _upsert(
     "case_tally",
@@ -153,6 +154,9 @@ def adding(changes: TallyDeltas) -> list[Cte]:
         parts.append(Cte("weeks", _WEEKS, _columns(weeks)))
     if cadres:
         parts.append(Cte("cadres", _CADRES, _columns(cadres)))
+    duties = changes.added_duties()
+    if duties:
+        parts.append(Cte("duties", _DUTIES, _columns(duties)))
     grids = changes.grids()
     if visited:
         # Wherever a household is visited the grid has a row.

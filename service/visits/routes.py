@@ -19,9 +19,9 @@ from service.kit.state import state_of
 from service.organisation.units import First, Last, UnitFilter, reach_of, years_text
 from service.visits import queries
 from service.visits.queries import Filters
+from service.vocabulary.terms import WORD_PATTERN
 from sync_protocol import periods
 from sync_protocol.periods import midnight
-from sync_protocol.vocabulary import DUTIES
 
 router = APIRouter(prefix="/v1", tags=["visits"])
 
@@ -72,9 +72,7 @@ async def visits(
     cadre: Annotated[
         str | None, Query(max_length=40, pattern=r"^[^\x00]+$", description="Made by this cadre")
     ] = None,
-    duty: Annotated[
-        str | None, Query(pattern=f"^({'|'.join(DUTIES)})$", examples=["emergency"])
-    ] = None,
+    duty: Annotated[str | None, Query(pattern=WORD_PATTERN, examples=["emergency"])] = None,
     first: First = None,
     last: Last = None,
     limit: Limit = 100,

@@ -11,12 +11,12 @@ import msgspec
 from service.cases import filing
 from service.kit.database import Connection
 from service.kit.field_cipher import FieldCipher
-from service.kit.settings import Settings
 from service.kit.sql import Cte
 from service.organisation.tree import Tree
 from service.records import queries as records
 from service.tallies import facts
 from service.tallies.deltas import TallyDeltas
+from service.vocabulary.rules import Rules
 from service.writes.interface import Accepted
 from service.writes.merged import MergedRecords
 from sync_protocol import lifecycle
@@ -48,7 +48,7 @@ async def derive(
     accepted: Iterable[Accepted],
     merged: MergedRecords,
     cases: CasesBefore,
-    settings: Settings,
+    rules: Rules,
     cipher: FieldCipher,
     tree: Tree,
 ) -> Derived:
@@ -70,7 +70,6 @@ async def derive(
     # had.
     older = [problem for problem in problems if ("problem", problem) not in merged.new]
     steps = filing.steps_from(await records.steps_of(connection, older)) if older else {}
-    limit = filing.limit_rule_of(settings)
     extending = filing.extending((*steps.values(), *new_steps.values()))
     may_extend = await filing.ranks_above(connection, extending, tree) if extending else None
     gone = []
@@ -89,7 +88,7 @@ async def derive(
             record.grid,
             record.created_by,
             all_steps.values(),
-            limit,
+            rules.limit_of(record.grid),
             may_extend,
             cases.own_work_from,
             tree.parent,

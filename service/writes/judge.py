@@ -18,6 +18,7 @@ from service.writes.record_rules import (
 )
 from service.writes.reference_rules import ReferenceRules
 from service.writes.validities import Validities
+from service.writes.word_rules import against_words, words_hold
 from service.writes.world import Evidence, World
 from sync_protocol import lifecycle
 from sync_protocol.moments import is_in_the_years
@@ -74,6 +75,10 @@ class Judge:
         """Whether something may stand against one of these new visits, as `flaw` finds it; never
         wrong when it says no."""
         author = some.author
+        if not words_hold(
+            self._world.vocabulary, VISIT, some.fields, some.first_stamp, some.last_stamp
+        ):
+            return True
         if author.revoked_at is not None or some.first_stamp < author.oldest_stamp:
             return True
         if not is_in_the_years(min(some.fields["visited_at"])):
@@ -119,6 +124,9 @@ class Judge:
         assert item.kind is not None
         kind, mutation, author, fields = item.kind, item.mutation, item.author, item.fields
         grid = mutation.grid
+        words = against_words(self._world.vocabulary, item, kind)
+        if words is not None:
+            return words
         if grid not in self._world.grids:
             return HoldReason("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
         record = self._world.record(kind.name, mutation.id)

@@ -21,7 +21,9 @@ class Server(SQLModel, table=True):
     `encryption`: see `service.kit.encryption.State`. `own_work_from`: since when nobody verifies
     the own resolution; long ago where no step was written before the rule. `timeline`: that under
     which the database was last written, see `service.writes.timelines`; empty before the first use.
-    `tree_version`: another with every change of units, see `service.organisation.trees`.
+    `tree_version`: another with every change of units, see `service.organisation.trees`;
+    `vocabulary_version`: the same of words, limits and the calendar, see
+    `service.vocabulary.keeping`.
     """
 
     one: bool = Field(default=True, primary_key=True)
@@ -32,6 +34,9 @@ class Server(SQLModel, table=True):
     encryption: str = Field(sa_column=Column(Text, nullable=False))
     timeline: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
     tree_version: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    vocabulary_version: str = Field(
+        default="", sa_column=Column(Text, nullable=False, server_default="")
+    )
 
 
 class Timeline(SQLModel, table=True):

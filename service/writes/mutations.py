@@ -15,7 +15,7 @@ from sync_protocol import clock, ids
 from sync_protocol.cleaning import UnfitFields, clean_fields, clean_many
 from sync_protocol.decoding import OddMutation, flaw_of, shown
 from sync_protocol.fields import InvalidValue
-from sync_protocol.kinds import Kind
+from sync_protocol.kinds import Kind, with_any_words
 from sync_protocol.limits import MAX_MUTATION_BYTES, showable
 from sync_protocol.messages import Mutation
 from sync_protocol.records import KINDS
@@ -38,7 +38,8 @@ class ParsedMutation(msgspec.Struct):
 
     `fields`: in canonical form, unless it has a `flaw`; `as_sent`: whether they say just what was
     sent; `content`: as it is logged. `original`: what came, where `mutation` and `content` are a
-    normalised copy of it; `sent`: the canonical JSON of that.
+    normalised copy of it; `sent`: the canonical JSON of that. `unless_known`: its flaw unless the
+    vocabulary knows the words in it that the declaration does not.
     """
 
     mutation: Mutation
@@ -49,6 +50,7 @@ class ParsedMutation(msgspec.Struct):
     fields: dict[str, Any] = {}
     flaw: HoldReason | None = None
     as_sent: bool = True
+    unless_known: HoldReason | None = None
 
     @property
     def identity(self) -> bytes:
@@ -136,10 +138,30 @@ def _read_fields(kind_name: str, parsed_mutations: Sequence[ParsedMutation]) -> 
             try:
                 parsed.fields, parsed.as_sent = clean_fields(kind, parsed.mutation.fields)
             except UnfitFields as error:
-                parsed.flaw = HoldReason(error.reason, text_of(error))
-                continue
+                if not _read_with_any_words(kind, parsed, error):
+                    parsed.flaw = HoldReason(error.reason, text_of(error))
+                    continue
         if kind.key is not None:
             _check_id(kind, kind.key, parsed)
+
+
+_ANY_WORDS = {kind.name: with_any_words(kind) for kind in KINDS.values() if kind.listed}
+
+
+def _read_with_any_words(kind: Kind, parsed: ParsedMutation, error: UnfitFields) -> bool:
+    """Reads fields whose only fault may be words that were added to a list; False if there is
+    another. Whether they were is for the `Judge` to say.
+    """
+    wider = _ANY_WORDS.get(kind.name)
+    if wider is None:
+        return False
+    try:
+        parsed.fields, parsed.as_sent = clean_fields(wider, parsed.mutation.fields)
+    except UnfitFields:
+        return False
+    detail = fitted(showable(text_of(error)), _MAX_DETAIL)
+    parsed.unless_known = HoldReason(error.reason, detail)
+    return True
 
 
 def _check_id(kind: Kind, key: str, parsed: ParsedMutation) -> None:

@@ -31,7 +31,7 @@ async def persist(
     """
     cipher, aside = work.cipher, work.aside
     changes, parts = await derive(
-        connection, work.accepted, work.merged, work.cases, work.settings, cipher, work.tree
+        connection, work.accepted, work.merged, work.cases, work.rules, cipher, work.tree
     )
     rows = [accepted.rows(cipher) for accepted in work.accepted]
     new = _joined(chain.from_iterable(some.new for some in rows))

@@ -11,6 +11,7 @@ from service.kit.database import Connection
 from service.kit.sql import array, text_array
 from service.organisation.trees import tree_of
 from service.runtime.tables import Tables
+from service.vocabulary.keeping import reference_data
 from service.writes.prefetch_sql import MOVED_SQL, READ_SQL, grids_sql, push_sql
 from service.writes.read_set import ReadSet, mailbox_of
 from service.writes.snapshot import Assignment, DeviceState, Erased, Snapshot
@@ -52,6 +53,7 @@ async def lock_and_read(
     snapshot = await _until_newest(
         connection, push_sql(tuple(KINDS)), *_callers(callers), now, *_values(read_set), limit
     )
+    snapshot.reference = await reference_data(connection, snapshot.vocabulary_version)
     return await _with_tree(connection, snapshot, now)
 
 
@@ -59,6 +61,7 @@ async def lock_grids_and_read(connection: Connection, read_set: ReadSet) -> Snap
     """The same for mutations whose devices are locked already, or are the server's own."""
     snapshot = await _until_newest(connection, grids_sql(tuple(KINDS)), *_values(read_set))
     snapshot.tree = await tree_of(connection, snapshot.tree_version)
+    snapshot.reference = await reference_data(connection, snapshot.vocabulary_version)
     return snapshot
 
 
@@ -140,7 +143,7 @@ def _snapshot_of(rows: Sequence[Any]) -> tuple[Snapshot, bool]:
             case "assigned":
                 found.assignments.append(Assignment(code, name, place))
             case "server":
-                key, _, found.tree_version = name.partition(" ")
+                key, found.tree_version, found.vocabulary_version = name.split(" ")
                 found.epoch, found.key, found.encryption = code, bytes.fromhex(key), place
                 found.own_work_from = make_stamp(max(0, to_ms(since)))
             case "device":

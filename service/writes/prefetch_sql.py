@@ -14,8 +14,8 @@ from sync_protocol.vocabulary import CODE_LENGTH
 # device    `code` its id, `name` how much it has queued, `place` when it was registered (ms) and
 #           the day of its line in the trail, `n` acknowledged seq, `m` last stamp, `since` when it
 #           was revoked, `until` when it was last seen
-# server    `code` epoch, `name` key of cursors (hex) and version of the tree, `place` state of the
-#           encryption, `since` from when on work in one's own post counts
+# server    `code` epoch, `name` key of cursors (hex), versions of the tree and of the vocabulary,
+#           `place` state of the encryption, `since` from when on work in one's own post counts
 # timeline  `code` as noted, `name` as it is now, `place` what `Tables` reads
 # post      `code` unit, `name` role, `place` staff code, `n` when its end was recorded (us),
 #           `since` and `until` when it is valid
@@ -82,7 +82,7 @@ _SERVER = _row(
     "server",
     "server",
     code="epoch::text",
-    name="encode(cursor_key, 'hex') || ' ' || tree_version",
+    name="encode(cursor_key, 'hex') || ' ' || tree_version || ' ' || vocabulary_version",
     place="encryption",
     since="own_work_from",
 )

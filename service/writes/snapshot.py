@@ -11,6 +11,7 @@ from service.identity.views import WHOLE_GRID, View, present_views, view_in
 from service.kit.conditions import Range
 from service.organisation.tree import BY_CODES, Tree
 from service.runtime.tables import Tables
+from service.vocabulary.rules import ReferenceData
 from service.writes.read_set import mailbox_of
 
 
@@ -63,7 +64,8 @@ class Snapshot(msgspec.Struct):
     records whose personal data was erased; `timeline`: under which the database was last written,
     `timeline_changed`: whether the database server has begun another one; `tables`: which tables
     the database has; `ordered`: the feeds of `counters` in order, once somebody has asked for them;
-    `tree`: of units, of the version `tree_version`.
+    `tree`: of units, of the version `tree_version`; `reference`: words, limits and calendar, of
+    the version `vocabulary_version`, read for those who write.
     """
 
     epoch: str = ""
@@ -84,6 +86,8 @@ class Snapshot(msgspec.Struct):
     ordered: list[str] = []
     tree_version: str = ""
     tree: Tree = BY_CODES
+    vocabulary_version: str = ""
+    reference: ReferenceData = ReferenceData()
 
     def feeds(self, staff_code: str, now: datetime) -> dict[str, FeedHead]:
         """The feeds that a cadre's devices read: grids in scope, grids with problems assigned to

@@ -15,6 +15,7 @@ from service.kit.settings import Settings
 from service.organisation.tree import Tree
 from service.records import queries as records
 from service.runtime.yielding import EVERY, let_others_run
+from service.vocabulary.rules import Rules
 from service.writes import log_queries, queries
 from service.writes.author_rules import about_of
 from service.writes.derived import CasesBefore
@@ -80,7 +81,9 @@ class UnitOfWork:
             dict(snapshot.existing),
             snapshot.erased,
             snapshot.tree,
+            snapshot.reference.vocabulary,
         )
+        self.rules = Rules(settings, snapshot.tree, snapshot.reference)
         self._judge = Judge(now, settings, self._world, Validities(now), Evidence())
         self._own_bases: Set[log_queries.Base] = frozenset()
 

@@ -9,6 +9,7 @@ import msgspec
 
 from service.identity.rights import PostHeld
 from service.organisation.tree import BY_CODES, Tree
+from service.vocabulary.terms import BUILT_IN, Vocabulary
 from service.writes.snapshot import Erased
 from sync_protocol import lifecycle
 from sync_protocol.record_state import Record
@@ -79,7 +80,7 @@ class World(NamedTuple):
 
     `grids`: those that exist, of the named ones; `stored`: the records that mutations change or
     have made; `existing`: the grids of others that are here; `erased`: those of the named records
-    whose personal data was erased; `tree`: of units.
+    whose personal data was erased; `tree`: of units; `vocabulary`: the words of lists.
     """
 
     grids: Mapping[str, int]
@@ -87,6 +88,7 @@ class World(NamedTuple):
     existing: dict[tuple[str, str], str]
     erased: Mapping[tuple[str, str], Erased] = {}
     tree: Tree = BY_CODES
+    vocabulary: Vocabulary = BUILT_IN
 
     def where(self, kind: str, id: str) -> str | None:
         """The grid of a record; None if it is not here."""

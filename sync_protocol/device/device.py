@@ -5,7 +5,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,20 @@ import httpx
 import msgspec
 
 from sync_protocol import ids
-from sync_protocol.cleaning import clean_fields
+from sync_protocol.cleaning import UnfitFields, clean_fields
 from sync_protocol.clock import ZERO, HybridClock
 from sync_protocol.device.handover import Export, on_clock
 from sync_protocol.device.proof import claims
 from sync_protocol.device.store import Held, Store, View
 from sync_protocol.device.transport import Account, DeviceRevoked, Refused, Transport, Unreachable
+from sync_protocol.device.words import knowing, offered
 from sync_protocol.drafts import Draft, draft
 from sync_protocol.messages import Mutation, SyncRequest, Verdict, encode
 from sync_protocol.periods import Period, from_ms, local_day, to_ms
 from sync_protocol.records import KINDS
 from sync_protocol.sets import SetChange
 from sync_protocol.version import PROTOCOL
+from sync_protocol.vocabulary import Label
 
 VERIFY_EVERY_MS = 24 * 3600 * 1000
 OFFSET_KEPT_FROM_MS = 1_000
@@ -128,9 +130,12 @@ class Device:
             return ids.monthly_summary_id(grid, fields["month"])
         return ids.uuid7(self._now(), random.Random(self._rng.getrandbits(64)))
 
-    @staticmethod
-    def _checked(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        cleaned, _ = clean_fields(KINDS[kind], fields)
+    def _checked(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            cleaned, _ = clean_fields(KINDS[kind], fields)
+        except UnfitFields:
+            # Perhaps for a word that this version does not know, but the server does.
+            cleaned, _ = clean_fields(knowing(KINDS[kind], self.records("vocabulary")), fields)
         return {
             name: value.wire() if isinstance(value, SetChange) else value
             for name, value in cleaned.items()
@@ -141,6 +146,10 @@ class Device:
     def records(self, kind: str | None = None, grid: str | None = None) -> list[View]:
         """The live records as the owner sees them: pulled state with pending edits over it."""
         return self.store.views(kind, grid)
+
+    def offered(self, name: str, day: date) -> dict[str, Label]:
+        """The words of a list that a form offers on a day of Asia/Shanghai, in order."""
+        return offered(self.records("vocabulary"), name, day)
 
     def draft(self, grid: str, period: Period) -> Draft:
         """The numbers of a grid's week or month from this phone's own records, to begin an analysis

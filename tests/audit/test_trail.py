@@ -30,6 +30,8 @@ WITHOUT = {
     "list_keys": "public keys",
     "list_units": "names of units",
     "list_levels": "names of levels",
+    "list_vocabulary": "words, limits and deadlines",
+    "get_calendar": "working days",
     "loop": "grids and days, of nobody in particular",
     "village_statistics": "numbers of a village at the least, of nobody in particular",
     "list_imports": "when who imported for which units, with no rows",
@@ -196,6 +198,10 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     await walk.ask("move_unit", mover, Call("POST", f"/v1/units/{VILLAGE}/move", {}, body))
     levels = {"levels": (await world.get("/v1/levels", "MOVER")).json()}
     await walk.ask("set_levels", mover, Call("PUT", "/v1/levels", {}, levels))
+    keeper = await world.token("admin")
+    for name, method in (("put_term", "PUT"), ("change_term", "PATCH")):
+        names = {"name_zh": "退役军人", "name_en": "veteran"}
+        await walk.ask(name, keeper, Call(method, "/v1/vocabulary/tag/veteran", {}, names))
     await walk_app(walk, await app_token(world))
     code = (await walk.ask("make_recovery_code", token, every["make_recovery_code"])).json()["code"]
     body = {"staff_code": WORKER, "code": code, "new_password": PASSWORD + " 九月 麦田"}

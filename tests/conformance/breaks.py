@@ -306,6 +306,11 @@ BREAKS = [
     ),
     Break("notices that were decided are proved, too", 'inside = inside and fields["state"] == "open"', "pass"),
     Break("articles of any age", 'inside = inside and fields.get("published_at", "") >= begins(today - timedelta(days=365))', "pass"),
+    Break(
+        "terms of the vocabulary that have ended are not counted",
+        '        elif record["kind"] == "held":\n            inside',
+        '        elif record["kind"] == "vocabulary":\n            inside = inside and "valid_to" not in fields\n        elif record["kind"] == "held":\n            inside',
+    ),
     Break("articles of a day less", "timedelta(days=365)", "timedelta(days=364)"),
     Break(
         "what has no notice stays held",

@@ -132,6 +132,9 @@ class Service:
                 await self._rest(
                     step["staff_code"], "POST", f"/v1/articles/{step['id']}/withdrawal", {}
                 )
+            case "term":
+                path = f"/v1/vocabulary/{step['list']}/{step['code']}"
+                await self._rest(step["staff_code"], "PUT", path, step["term"])
             case other:
                 raise ValueError(f"nobody knows how to make happen: {other}")
 

@@ -100,6 +100,9 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_villages", Call("GET", "/v1/villages", unit)
     yield "village_statistics", Call("GET", "/v1/statistics", unit | WEEK)
     yield "list_audit", Call("GET", "/v1/audit")
+    days = "2026-12-01,休,那达慕"
+    yield "put_calendar_year", Call("PUT", "/v1/calendar/2026", unit, days)
+    yield "delete_calendar_year", Call("DELETE", "/v1/calendar/2026", unit)
     yield "get_unit", Call("GET", f"/v1/units/{place.unit}")
     yield "create_unit", Call("POST", "/v1/units", {}, {"parent": place.unit, "name": "新网格"})
     if not place.household:
@@ -214,6 +217,8 @@ PLACELESS = {
     *("start_otp", "confirm_otp", "renew_otp_codes", "list_levels"),
     # of the whole city: tests/organisation/test_levels.py
     "set_levels",
+    # of the whole city: tests/vocabulary
+    *("list_vocabulary", "put_term", "change_term", "get_calendar"),
     # of whole units and their own tests: tests/imports/test_rest.py
     *("create_import", "list_imports", "get_import", "undo_import"),
 }

@@ -55,6 +55,7 @@ BELOW = {
     "tallies",
     "sync",
     "audit",
+    "vocabulary",
 }
 
 

@@ -22,7 +22,9 @@ SELECT p.grid, r.id, r.rev FROM monthly_summary r JOIN p USING (grid) WHERE r.gr
 UNION ALL
 SELECT h.mailbox, h.id, h.rev FROM held h WHERE h.mailbox = ANY($1::text[]) AND h.state = 'open'
 UNION ALL
-SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[]) AND a.state = 'published' AND a.published_at >= $3) AS live GROUP BY grid;
+SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[]) AND a.state = 'published' AND a.published_at >= $3
+UNION ALL
+SELECT v.mailbox, v.id, v.rev FROM vocabulary_term v WHERE v.mailbox = ANY($1::text[])) AS live GROUP BY grid;
 EXPLAIN EXECUTE digests(NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 DEALLOCATE digests;
 RESET plan_cache_mode;

@@ -30,7 +30,7 @@ named AS MATERIALIZED (SELECT $6::text::uuid[] AS household_ids, $7::text::uuid[
     )
 SELECT 'device' AS what, id::text AS code, queued::text AS name, concat_ws(' ', (extract(epoch FROM created_at) * 1000)::bigint, audited_on) AS place, acked_seq AS n, last_stamp AS m, revoked_at AS since, last_seen AS until FROM owner
 UNION ALL
-SELECT 'server' AS what, epoch::text AS code, encode(cursor_key, 'hex') || ' ' || tree_version AS name, encryption AS place, NULL::bigint AS n, NULL::bigint AS m, own_work_from AS since, NULL::timestamptz AS until FROM server
+SELECT 'server' AS what, epoch::text AS code, encode(cursor_key, 'hex') || ' ' || tree_version || ' ' || vocabulary_version AS name, encryption AS place, NULL::bigint AS n, NULL::bigint AS m, own_work_from AS since, NULL::timestamptz AS until FROM server
 UNION ALL
 SELECT 'timeline' AS what, timeline AS code, split_part(timeline, '/', 1) || '/' || CASE WHEN pg_is_in_recovery() THEN NULL ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS name, (SELECT concat_ws(' ', version_num, obj_description('alembic_version'::regclass, 'pg_class')) FROM alembic_version) AS place, NULL::bigint AS n, NULL::bigint AS m, NULL::timestamptz AS since, NULL::timestamptz AS until FROM server
 UNION ALL

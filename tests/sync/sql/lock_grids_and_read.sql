@@ -6,7 +6,7 @@ SET plan_cache_mode = force_generic_plan;
 PREPARE lock_grids_and_read AS
 WITH mine AS MATERIALIZED (SELECT grid, rev FROM counter WHERE grid = ANY((SELECT $1::text::text[])::text[]) ORDER BY grid FOR NO KEY UPDATE),
 named AS MATERIALIZED (SELECT $2::text::uuid[] AS household_ids, $3::text::uuid[] AS visit_ids, $4::text::uuid[] AS problem_ids, $5::text::uuid[] AS step_ids, $6::text::uuid[] AS weekly_analysis_ids, $7::text::uuid[] AS monthly_summary_ids)
-SELECT 'server' AS what, epoch::text AS code, encode(cursor_key, 'hex') || ' ' || tree_version AS name, encryption AS place, NULL::bigint AS n, NULL::bigint AS m, own_work_from AS since, NULL::timestamptz AS until FROM server
+SELECT 'server' AS what, epoch::text AS code, encode(cursor_key, 'hex') || ' ' || tree_version || ' ' || vocabulary_version AS name, encryption AS place, NULL::bigint AS n, NULL::bigint AS m, own_work_from AS since, NULL::timestamptz AS until FROM server
 UNION ALL
 SELECT 'locked' AS what, grid AS code, NULL::text AS name, NULL::text AS place, mine.rev AS n, c.rev AS m, NULL::timestamptz AS since, NULL::timestamptz AS until FROM mine JOIN counter c USING (grid)
 UNION ALL

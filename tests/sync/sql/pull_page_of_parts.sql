@@ -169,6 +169,11 @@ UNION ALL
                             ELSE '{}'::json END, NULL, NULL
                  FROM article a WHERE a.mailbox = p.grid AND a.rev > p.rev
                    AND (a.rev > p.snapshot OR (a.state = 'published' AND a.published_at >= $13)) ORDER BY a.rev LIMIT $11)
+                UNION ALL
+                (SELECT 'vocabulary', v.id, v.rev, false, false, 0, v.changed_by, v.changed_by,
+                        json_strip_nulls(json_build_object('list', v.list, 'code', v.code, 'name_zh', v.name_zh, 'name_en', v.name_en, 'name_mn', v.name_mn, 'position', v.position, 'valid_from', nullif(v.valid_from, '0001-01-01'), 'valid_to', v.valid_to, 'attributes', v.attributes)), NULL, NULL
+                 FROM vocabulary_term v WHERE left(p.grid, 1) = '#' AND v.mailbox = p.grid
+                   AND v.rev > p.rev ORDER BY v.rev LIMIT $11)
             ) AS every ORDER BY rev LIMIT $11
         ) AS f
         ORDER BY p.place, f.rev LIMIT $11

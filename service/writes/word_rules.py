@@ -1,0 +1,71 @@
+"""What stands against the words of a mutation: they hold on the day of its stamp. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from service.vocabulary.terms import Vocabulary
+from service.writes.mutations import HoldReason
+from service.writes.prepared import PreparedMutation
+from sync_protocol import clock
+from sync_protocol.kinds import Kind
+from sync_protocol.periods import day_of_ms
+from sync_protocol.sets import SetChange
+from sync_protocol.texts import Text
+
+
+def words_hold(
+    vocabulary: Vocabulary,
+    kind: Kind,
+    columns: Mapping[str, Sequence[Any]],
+    first_stamp: str,
+    last_stamp: str,
+) -> bool:
+    """Whether all words in the columns of new records hold on every day from a stamp to another;
+    never wrong when it says so.
+    """
+    for name, list in kind.listed:
+        words = {*chain.from_iterable(value for value in columns[name] if value)}
+        if words <= vocabulary.always[list]:
+            continue
+        first, last = (day_of_ms(clock.stamp_ms(stamp)) for stamp in (first_stamp, last_stamp))
+        if not vocabulary.all_hold(list, words, first, last):
+            return False
+    return True
+
+
+def against_words(vocabulary: Vocabulary, item: PreparedMutation, kind: Kind) -> HoldReason | None:
+    """A word that no list ever had is held as one that cannot be read. One that had ended, or had
+    yet to begin, when the mutation was written waits for a person, who may release it.
+    """
+    unread = item.parsed.unless_known
+    if unread is None and not vocabulary.edited:
+        return None
+    for name, list in kind.listed:
+        value = item.fields.get(name)
+        if value is None:
+            continue
+        added = value.add if isinstance(value, SetChange) else (value,)
+        if unread is not None and not all(vocabulary.knows(list, word) for word in _named(value)):
+            return unread
+        always = vocabulary.always[list]
+        if item.is_decided or all(word in always for word in added):
+            continue
+        day = day_of_ms(clock.stamp_ms(item.stamp))
+        for word in added:
+            if not vocabulary.holds(list, word, day):
+                return HoldReason(
+                    "fields-wrong",
+                    Text(
+                        "{field} is ‘{word}’, which was not in its list on {day}; choose another,"
+                        " or release it as it is.",
+                        field=kind.by_name[name].word,
+                        word=word,
+                        day=day,
+                    ),
+                )
+    return None
+
+
+def _named(value: Any) -> Iterator[str]:
+    return chain(value.add, value.remove) if isinstance(value, SetChange) else iter((value,))
