@@ -42,6 +42,23 @@ def pytest_configure() -> None:
             signal.signal(number, lambda *_: None)
 
 
+# What takes longest goes first, so that in the end no process works at one test while the others
+# have nothing left.
+_LONGEST = ("tests/simulation", "tests/stress", "tests/conformance", "tests/fuzz", "tests/cli")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts the folders with the longest tests first; else tests keep their order."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(config.rootpath).as_posix()
+        return next(
+            (place for place, name in enumerate(_LONGEST) if folder.startswith(name)), len(_LONGEST)
+        )
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The embedded server of this test process."""

@@ -16,7 +16,7 @@ from service.identity.access import Caller, Signed
 from service.identity.rights import may_write
 from service.kit.database import retry_on_conflict
 from service.kit.encryption_queries import cipher_of
-from service.kit.errors import HELD, INVALID, NOT_ALLOWED, READING, Problem, documented
+from service.kit.errors import HELD, INVALID, NOT_ALLOWED, NOT_NOW, READING, Problem, documented
 from service.kit.localization import localized
 from service.kit.paging import Id
 from service.kit.state import state_of
@@ -71,7 +71,7 @@ class MovedHousehold(BaseModel):
     status_code=201,
     summary="Add a household",
     operation_id="create_household",
-    responses=documented(*READING, HELD),
+    responses=documented(*READING, HELD, NOT_NOW),
 )
 async def create(request: Request, caller: Signed, body: NewHousehold) -> AddedHousehold:
     """A mutation of the cadre's server-side device. Others with the same head or phone are told,
@@ -80,6 +80,7 @@ async def create(request: Request, caller: Signed, body: NewHousehold) -> AddedH
     state = state_of(request)
     refuse_unknown_fields("household", body.fields)
     _refuse_to_write(caller, body.grid)
+    _refuse_closed(caller, body.grid)
     id = fresh_id(request, caller.now)
 
     async def write() -> AddedHousehold:
@@ -120,7 +121,7 @@ async def duplicates(request: Request, caller: Signed, id: Id) -> Duplicates:
     "/households/{id}/move",
     summary="Move a household to another grid",
     operation_id="move_household",
-    responses=documented(*READING, HELD),
+    responses=documented(*READING, HELD, NOT_NOW),
 )
 async def move(
     request: Request, response: Response, caller: Signed, id: Id, body: HouseholdMove
@@ -137,6 +138,7 @@ async def move(
             if grid == body.to:
                 raise Problem(INVALID, Text("The household is in {grid} already.", grid=grid))
             _refuse_to_write(caller, grid)
+            _refuse_closed(caller, body.to)
             mutation = Mutation(
                 0, "household", id, body.to, base=row["rev"], base_grid=grid, fields={}
             )
@@ -144,7 +146,8 @@ async def move(
             waits = verdict.outcome == "held" and verdict.reason == "needs-acceptance"
             if verdict.outcome == "held" and not waits:
                 raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
-            await note(connection, request, caller, "household-moved", [id, grid, body.to], 1)
+            act = "household-move-asked" if waits else "household-moved"
+            await note(connection, request, caller, act, [id, grid, body.to], 1)
             if waits:
                 detail = localized(verdict.detail or "")
                 return MovedHousehold(outcome="waiting", grid=grid, detail=detail)
@@ -154,6 +157,13 @@ async def move(
     if done.outcome == "waiting":
         response.status_code = 202
     return done
+
+
+def _refuse_closed(caller: Caller, grid: str) -> None:
+    unit = caller.tree.units.get(grid)
+    if unit is not None and unit.closed is not None:
+        text = Text("The grid {grid} is closed; choose the one that took over.", grid=grid)
+        raise Problem(NOT_NOW, text)
 
 
 def _refuse_to_write(caller: Caller, grid: str) -> None:

@@ -9,7 +9,7 @@ Excel looks for.
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_args, get_origin
 from urllib.parse import parse_qsl, urlencode
 
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 SUFFIX = ".csv"
 MEDIA_TYPE = "text/csv; charset=utf-8"
 _MARK = "\ufeff"
+Query = list[tuple[str, str]]
 # What a spreadsheet would take for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -44,9 +45,9 @@ class CsvAnswers:
             else:
                 await page.send(send)
             return
-        most = None if "limit" in query else _most_of(page.route)
+        most = None if any(name == "limit" for name, _ in query) else _most_of(page.route)
         if most is not None:
-            query["limit"] = str(most)
+            query.append(("limit", str(most)))
             if not table.has_pages:
                 page = await self._page(scope, receive, query)
         await send({"type": "http.response.start", "status": 200, "headers": _headers(page)})
@@ -58,16 +59,18 @@ class CsvAnswers:
                 break
             await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
             text = ""
-            page = await self._page(scope, receive, {**query, "after": body["next"]})
+            others = [(name, value) for name, value in query if name != "after"]
+            page = await self._page(scope, receive, [*others, ("after", body["next"])])
             if page.status != 200:
                 # What was sent cannot be taken back: whoever reads it sees that it breaks off.
                 raise RuntimeError(f"a page of {scope['path']} was answered {page.status}")
         await send({"type": "http.response.body", "body": text.encode()})
 
-    async def _page(self, scope: Scope, receive: Receive, query: Mapping[str, str]) -> "_Page":
+    async def _page(self, scope: Scope, receive: Receive, query: Query) -> "_Page":
         path = scope["path"].removesuffix(SUFFIX)
         inner = {
             **scope,
+            "method": "GET",  # a HEAD that runs as one is named so again once it is answered
             "path": path,
             "raw_path": path.encode(),
             "query_string": urlencode(query).encode(),
@@ -78,8 +81,8 @@ class CsvAnswers:
         return page
 
 
-def _query_of(scope: Scope) -> dict[str, str]:
-    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+def _query_of(scope: Scope) -> Query:
+    return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 def _most_of(route: APIRoute) -> int | None:
@@ -94,8 +97,27 @@ def _most_of(route: APIRoute) -> int | None:
 def _is_asked_for(scope: Scope) -> bool:
     if scope["path"].startswith("/v1/") and scope["path"].endswith(SUFFIX):
         return True
-    accepted = [value for name, value in scope["headers"] if name == b"accept"]
-    return any(value.split(b",")[0].split(b";")[0].strip() == b"text/csv" for value in accepted)
+    accepted = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    wanted = _qualities(accepted.decode("latin-1"))
+    csv_quality = wanted.get("text/csv", 0.0)
+    return csv_quality > 0 and csv_quality >= wanted.get("application/json", 0.0)
+
+
+def _qualities(accepted: str) -> dict[str, float]:
+    """The media types of an Accept header, in small letters, with their qualities."""
+    found = {}
+    for part in accepted.split(","):
+        name, *parameters = (one.strip().lower() for one in part.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key.strip() == "q":
+                try:
+                    quality = float(value)
+                except ValueError:
+                    quality = 0.0
+        found[name] = quality
+    return found
 
 
 class _Page:

@@ -103,9 +103,9 @@ class World(msgspec.Struct):
         return local_day(self.now)
 
     def closed_since(self, code: str) -> date | None:
-        """The day on which a unit was closed, if it is."""
+        """The day from which on a unit is closed, if it is or is to be."""
         unit = self.tree.units.get(code)
-        return unit.closed if unit and unit.closed and unit.closed <= self.today else None
+        return unit.closed if unit else None
 
     def parent(self, code: str) -> str | None:
         """The unit right above one; of a code that nobody knows, by its digits."""

@@ -204,10 +204,12 @@ async def release(request: Request, caller: Signed, id: Id, body: Release) -> di
     async def decide() -> dict[str, Any]:
         async with state.database.transaction() as connection:
             await _may_decide(connection, caller, id)
-            await note(connection, request, caller, "held-released", [id], 1)
-            return await release_held(
+            verdict = await release_held(
                 connection, state.settings, caller, id, body.fields, body.note
             )
+            act = "held-not-released" if verdict["outcome"] == "held" else "held-released"
+            await note(connection, request, caller, act, [id], 1)
+            return verdict
 
     return await retry_on_conflict(decide)
 

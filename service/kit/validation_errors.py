@@ -36,6 +36,12 @@ def form_in_words(pattern: str) -> Text:
     chosen = re.fullmatch(r"\^\(([a-z_]+(?:\|[a-z_]+)*)\)\$", pattern)
     if chosen:
         return _one_of(chosen[1].split("|"))
+    several = re.fullmatch(r"\^\(([a-z_|]+)\)\(,\(\1\)\)\*\$", pattern)
+    if several:
+        return Text(
+            "Input should be one or more of these, with commas between: {values}",
+            values=", ".join(several[1].split("|")),
+        )
     return FORMS.get(pattern) or Text(
         "The text does not have the form that is wanted here; see the API's documentation"
     )
@@ -48,6 +54,8 @@ def _one_of(values: list[str]) -> Text:
 # What pydantic says most often; the rest stays English.
 FAULTS = {
     "missing": "Field required",
+    "too_short": "There should be at least {min_length} of them, and there are {actual_length}",
+    "too_long": "There should be at most {max_length} of them, and there are {actual_length}",
     "extra_forbidden": "Extra inputs are not permitted",
     "string_type": "Input should be a valid string",
     "string_too_short": "String should have at least {min_length} characters",
@@ -102,9 +110,9 @@ FORMS = {
     r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$": _UUID,
     r"^\d{4}-W\d{2}$": Text("Input should be an ISO week, as in 2026-W47"),
     r"^\d{4}-\d{2}$": Text("Input should be a month, as in 2026-11"),
-    r"^\d{1,2}(,\d{1,2}){4}$": Text(
-        "Input should be five numbers of digits, as in 4,6,9,12,15: of the codes of city, banner,"
-        " township, village and grid"
+    r"^(\d{1,2}(,\d{1,2})*)?$": Text(
+        "Input should be numbers of digits with commas between, as in 4,6,9,12,15: of the codes of"
+        " each level from the topmost down; or empty"
     ),
     r"^\d{1,15}$": Text("Input should be the code of a unit, 1 to 15 digits as in 150202100"),
     r"^(period|today|\d{4}-\d{2}-\d{2})$": Text(

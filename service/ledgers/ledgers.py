@@ -99,16 +99,13 @@ _MAX_CADRES = 100_000
 
 
 class What(NamedTuple):
-    """Which ledger: of a unit, by the tree of a day, and a period, as of a moment; `with_seal`:
-    what is sealed as it was sealed.
-    """
+    """Which ledger: of a unit, by the tree of a day, and a period, as of a moment."""
 
     which: str
     unit_name: str
     on: UnitOn
     period: Period
     now: datetime
-    with_seal: bool
 
     @property
     def title(self) -> str:
@@ -148,7 +145,7 @@ async def _records(
     marked, and the last row says what was sealed.
     """
     on, period = what.on, what.period
-    kept = await sealed.of_period(connection, on, period) if what.with_seal else NOTHING
+    kept = await sealed.of_period(connection, on, period) if what.on.shows_seals else NOTHING
     sheet = Sheet(path, what.title + _seal_mark(kept), columns)
     tally = _Tally(kept, what.which, row_of)
     cursor = await connection.cursor(sql, on.code, period.begins, period.ends, on.day)
@@ -284,7 +281,6 @@ async def _cadres(connection: Connection, what: What, path: Path) -> None:
         what.period,
         what.now,
         Wanted("problems_resolved", _MAX_CADRES),
-        what.with_seal,
     )
     sheet = Sheet(path, what.title + _seal_mark(shown.kept), _CADRE_COLUMNS)
 
@@ -324,7 +320,6 @@ async def _summary(connection: Connection, settings: Settings, what: What, path:
         what.period,
         what.now,
         log,
-        what.with_seal,
     )
     assert found is not None
     title = what.title

@@ -72,7 +72,7 @@ async def export(
             connection.transaction(readonly=True),
         ):
             on = unit_on(caller, unit, as_of, period)
-            what = What(which, found["name"], on, period, caller.now, as_of == "period")
+            what = What(which, found["name"], on, period, caller.now)
             await write(connection, state_of(request).settings, what, path)
     except BaseException:
         await asyncio.to_thread(path.unlink)

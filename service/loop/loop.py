@@ -92,7 +92,8 @@ class Expected(BaseModel):
         """
 
         def lies_between(name: str) -> bool:
-            around = periods.week(name) if "W" in name else periods.month(name)
+            # Also one that begins before the first year that can be asked for.
+            around = periods.week_around(day_in(name)) if "W" in name else periods.month(name)
             return owed.valid_from <= around.first and (
                 owed.valid_to is None or around.last < owed.valid_to
             )
@@ -190,6 +191,11 @@ def expected(period: Period, now: datetime, rules: Rules, unit: str) -> Expected
         },
         provisional=any(calendar.is_provisional(day) for day in period.days),
     )
+
+
+def day_in(week: str) -> date:
+    """The first day of an ISO week by name, whatever its year."""
+    return date.fromisocalendar(int(week[:4]), int(week[-2:]), 1)
 
 
 def _is_over(day: date, now: datetime) -> bool:

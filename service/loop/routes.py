@@ -101,7 +101,7 @@ async def loop(
     settings = state_of(request).settings
     async with unit_in_scope(request, caller, unit) as (connection, found):
         on = unit_on(caller, unit, as_of, period)
-        kept = await sealed.of_period(connection, on, period) if as_of == "period" else NOTHING
+        kept = await sealed.of_period(connection, on, period) if on.shows_seals else NOTHING
         loops = kept.loops
         grids = await shown_grids(connection, on, period, loops, kept.is_kept)
         rules = Rules(settings, on.tree, await current_reference_data(connection))

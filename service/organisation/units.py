@@ -76,11 +76,14 @@ def period_out(period: Period) -> PeriodOut:
 
 
 class UnitOn(NamedTuple):
-    """A unit by the tree of a day."""
+    """A unit by the tree of a day. `shows_seals`: that tree is the period's own, by which seals
+    keep their numbers.
+    """
 
     tree: Tree
     code: str
     day: date
+    shows_seals: bool = True
 
     @property
     def subtree(self) -> Subtree:
@@ -189,7 +192,10 @@ def unit_on(caller: Caller, code: str, as_of: str, period: Period) -> UnitOn:
                     others=beyond[:3],
                 ),
             )
-    return UnitOn(caller.tree, code, day)
+    own = day_of_tree("period", period, caller.tree, caller.today)
+    return UnitOn(
+        caller.tree, code, day, not caller.tree.changes_between(min(own, day), max(own, day))
+    )
 
 
 def absent(caller: Caller, code: str) -> Problem:

@@ -31,10 +31,9 @@ async def cadre_table(
     period: Period,
     now: datetime,
     wanted: Wanted,
-    with_seal: bool = True,
 ) -> Shown:
     """The cadres of a unit, by the tree of a day, the highest first."""
-    kept = await sealed.of_period(connection, on, period) if with_seal else NOTHING
+    kept = await sealed.of_period(connection, on, period) if on.shows_seals else NOTHING
     cadres, subtree = kept.cadres, on.subtree
     table = await cadre_queries.table(connection, subtree, period, now, wanted, cadres)
     medians = await cadre_queries.median_hours(

@@ -315,7 +315,6 @@ async def _summary(
             period,
             caller.now,
             log_of(period),
-            as_of == "period",
         ),
         _note_summary(request, caller, unit, period),
     )
@@ -367,7 +366,7 @@ async def cadres(
     async with unit_in_scope(request, caller, unit) as (connection, found):
         on = unit_on(caller, unit, as_of, period)
         wanted = Wanted(sort, limit, party_member, role.split(",") if role else ())
-        shown = await cadre_table(connection, on, period, caller.now, wanted, as_of == "period")
+        shown = await cadre_table(connection, on, period, caller.now, wanted)
         rules = Rules(
             state_of(request).settings, caller.tree, await current_reference_data(connection)
         )

@@ -143,12 +143,11 @@ async def shown_of_each(
     on: UnitOn,
     periods: Sequence[Period],
     now: datetime,
-    with_seal: bool,
 ) -> list[Shown]:
     """What is shown of a unit in several periods of one kind, by the tree of one day."""
     subtree, below = on.subtree, on.breakdown
     seals = dict.fromkeys((period.name for period in periods), NOTHING)
-    if with_seal and is_tallied(periods[0]):
+    if on.shows_seals and is_tallied(periods[0]):
         seals = await sealed.read(connection, on, seals, of_own=True)
     some = await numbers(connection, subtree, below, periods, now)
     rules = Rules(settings, on.tree, await current_reference_data(connection))
@@ -239,18 +238,17 @@ async def summary(
     period: Period,
     now: datetime,
     log: str,
-    with_seal: bool = True,
 ) -> Summary | None:
     """The summary of a unit, by the tree of a day, as it stands now, or as it was sealed; None when
     there is no such unit.
 
     `log` is the record kind that grids file for such a period. Takes two connections side by
-    side. What was sealed are the numbers by the tree of the period; `with_seal`: give these.
+    side.
     """
     before = previous(period)
     code, subtree, below = on.code, on.subtree, on.breakdown
     seals = dict.fromkeys((period.name, before.name), NOTHING)
-    if with_seal and is_tallied(period):
+    if on.shows_seals and is_tallied(period):
         async with lend() as connection:
             seals = await sealed.read(connection, on, seals)
     mine, earlier = seals[period.name], seals[before.name]

@@ -114,9 +114,7 @@ async def trend(
         some.insert(0, previous(some[0]))
     async with unit_in_scope(request, caller, unit) as (connection, found):
         on = unit_on(caller, unit, as_of, some[-1])
-        shown = await shown_of_each(
-            connection, state_of(request).settings, on, some, caller.now, as_of == "period"
-        )
+        shown = await shown_of_each(connection, state_of(request).settings, on, some, caller.now)
         rows = await queries.unit_and_children(connection, "", on.children if below else [])
         span = f"{some[0].name}/{some[-1].name}"
         await note(connection, request, caller, "summary", [unit, span], len(some))

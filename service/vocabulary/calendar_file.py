@@ -62,13 +62,18 @@ _WORKED = frozenset(
     ]
 )
 _HEADERS = {
-    "day": frozenset(["日期", "日子", "开始", "开始日期", "date", "day", "from"]),
-    "last": frozenset(["结束", "结束日期", "截止", "to", "until"]),
+    "day": frozenset(
+        ["日期", "日子", "开始", "开始日期", "起始日期", "date", "day", "from", "start"]
+    ),
+    "last": frozenset(
+        ["结束", "结束日期", "截止", "截止日期", "终止日期", "to", "until", "end", "last"]
+    ),
     "works": frozenset(
         ["安排", "类型", "类别", "休班", "上班", "是否上班", "works", "work", "kind", "type"]
     ),
     "name": frozenset(["名称", "节日", "说明", "备注", "事由", "name", "holiday", "note"]),
 }
+_COLUMNS = "日期, 结束日期, 安排, 名称 (date, end, works, name)"
 _IN_ORDER = {"day": 0, "works": 1, "name": 2}
 
 
@@ -102,7 +107,7 @@ def read_days(content: bytes, year: int) -> DaysRead:
     if text is None:
         what = Text("is neither UTF-8 nor GB18030; save the file as CSV UTF-8")
         return DaysRead({}, [LineFault(1, "", what)])
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
     places: dict[str, int] = dict(_IN_ORDER)
     first = True
     days: dict[date, DayOff] = {}
@@ -120,6 +125,14 @@ def read_days(content: bytes, year: int) -> DaysRead:
                 break
             if first and (found := _headers(cells)) is not None:
                 places, first = found, False
+                unknown = [cell for n, cell in enumerate(cells) if cell and n not in found.values()]
+                if unknown:
+                    what = Text("is no column of a calendar; use {columns}", columns=_COLUMNS)
+                    faults.append(LineFault(line, shortened(", ".join(unknown)), what))
+                continue
+            if any("\n" in cell for cell in cells):
+                what = Text("goes on over several lines; close its quotes")
+                faults.append(LineFault(line, shortened(" ".join(cells)), what))
                 continue
             first = False
             try:

@@ -114,6 +114,9 @@ async def calendar(
     days at most.
     """
     state = state_of(request)
+    asked = (day.year for day in (first, last) if day is not None)
+    if any(not periods.FIRST_YEAR <= year <= periods.LAST_YEAR for year in asked):
+        raise Problem(INVALID, years_text())
     begin = first or (last or caller.today - timedelta(days=caller.today.weekday()))
     end = last or begin + timedelta(days=0 if first is None and last else 6)
     if not (begin.year >= periods.FIRST_YEAR and end.year <= periods.LAST_YEAR):

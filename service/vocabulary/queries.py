@@ -56,8 +56,8 @@ async def put_term(
         """
         INSERT INTO vocabulary_term (id, mailbox, rev, list, code, name_zh, name_en, name_mn,
             position, valid_from, valid_to, attributes, changed_by, changed_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::date, $11, $12::text::jsonb, $13,
-            $14)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::date, $11::text::date,
+            $12::text::jsonb, $13, $14)
         ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, name_zh = excluded.name_zh,
             name_en = excluded.name_en, name_mn = excluded.name_mn, position = excluded.position,
             valid_to = excluded.valid_to, attributes = excluded.attributes,
@@ -72,8 +72,9 @@ async def put_term(
         term.name_en,
         term.name_mn,
         term.position,
-        term.valid_from.isoformat(),  # asyncpg takes the first of all days for -infinity
-        term.valid_to,
+        # asyncpg takes the first and the last of all days for infinite ones.
+        term.valid_from.isoformat(),
+        None if term.valid_to is None else term.valid_to.isoformat(),
         json.dumps(dict(term.attributes), ensure_ascii=False),
         by,
         now,

@@ -7,7 +7,13 @@ from typing import Any, Protocol
 
 from service.kit.settings import Settings
 from service.writes.author_rules import AuthorRules, about_of
-from service.writes.move_rules import crossing, is_accepted, needs_acceptance
+from service.writes.move_rules import (
+    crossing,
+    into_closed,
+    is_accepted,
+    is_move,
+    needs_acceptance,
+)
 from service.writes.mutations import HoldReason
 from service.writes.prepared import Author, PreparedMutation
 from service.writes.record_rules import (
@@ -154,6 +160,9 @@ class Judge:
             ) or with_too_much_unknown(kind, record, fields)
             if flaw is not None:
                 return flaw
+            unit = self._world.tree.units.get(grid)
+            if is_move(item, record) and unit is not None and unit.closed is not None:
+                return into_closed(item, kind)
         homes = []
         for name, refers in kind.references:
             target = fields.get(name)
@@ -200,7 +209,7 @@ class Judge:
         )
         if flaw is None and crosses is not None:
             if not is_accepted(item, crosses.ends, self._now):
-                return needs_acceptance(item, kind, crosses.ends)
+                return needs_acceptance(item, kind)
             item.is_accepted = True
         if flaw is None and problem_id in self._evidence.assigned:
             # What the same push brings later is judged by it, too.

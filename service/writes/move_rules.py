@@ -44,19 +44,39 @@ def crossing(
     return None if covered is None else Crossing(covered, ends)
 
 
+def is_move(item: PreparedMutation, record: Record) -> bool:
+    """Whether a mutation moves a record, by its author's will and not the server's."""
+    edit = item.mutation
+    return (
+        not item.override and edit.base_grid not in (None, edit.grid) and record.grid != edit.grid
+    )
+
+
+def into_closed(item: PreparedMutation, kind: Kind) -> HoldReason:
+    """Why a move into a grid is held that is closed, or is to be from a day to come on."""
+    detail = Text(
+        "The grid {grid} is closed; move the {kind} to the one that took over.",
+        grid=item.mutation.grid,
+        kind=kind.word,
+    )
+    return HoldReason("grid-unknown", detail)
+
+
 def is_accepted(item: PreparedMutation, ends: tuple[str, str], now: datetime) -> bool:
     """Whether a person who covers both grids has released it."""
     return item.decider is not None and all(may_settle(item.decider, end, now) for end in ends)
 
 
-def needs_acceptance(item: PreparedMutation, kind: Kind, ends: tuple[str, str]) -> HoldReason:
-    """Why a crossing is held."""
+def needs_acceptance(item: PreparedMutation, kind: Kind) -> HoldReason:
+    """Why a crossing is held; names the grids that its author named, for where the record lies by
+    now need not be theirs to know.
+    """
     detail = Text(
         "{cadre} asks to move the {kind} from {grid} to {to} and works in one of the two only; it"
         " moves when somebody who covers both releases this.",
         cadre=item.author.staff_code,
         kind=kind.word,
-        grid=ends[0],
-        to=ends[1],
+        grid=item.mutation.base_grid or item.mutation.grid,
+        to=item.mutation.grid,
     )
     return HoldReason("needs-acceptance", detail)

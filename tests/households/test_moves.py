@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER, Phone, World
+from tests.organisation.test_changes import ADMIN, admin
+from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, Phone, World
 
 OTHER_WORKER = f"W{OTHER_GRID}-1"
 
@@ -146,3 +147,57 @@ async def test_a_worker_asks_for_a_household_of_the_neighbouring_grid(world: Wor
     assert answer["verdicts"][0]["reason"] == "needs-acceptance"
     assert (await release(world, SECRETARY))["outcome"] in ("applied", "merged")
     assert await place(world, "household", house) == OTHER_GRID
+
+
+async def test_a_grid_that_was_merged_away_gets_no_household_any_more(world: World) -> None:
+    await admin(world)
+    worker = await synced(world, WORKER)
+    asked, direct = (view.id for view in worker.records("household")[:2])
+    worker.put("household", {}, grid=OTHER_GRID, id=asked)
+    await worker.sync()
+    third = await world.post("/v1/units", {"parent": GRID[:12], "name": "三网格"}, ADMIN)
+    merged = await world.post(
+        f"/v1/units/{OTHER_GRID}/merge", {"to": third.json()["unit"]["code"]}, ADMIN
+    )
+    assert merged.status_code == 200, merged.text
+    world.clock.forward(minutes=1)
+
+    assert (await release(world, SECRETARY))["reason"] == "grid-unknown"
+    moved = await world.post(f"/v1/households/{direct}/move", {"to": OTHER_GRID}, SECRETARY)
+    added = await world.post(
+        "/v1/households", {"grid": OTHER_GRID, "fields": {"head_name": "新户"}}, SECRETARY
+    )
+
+    assert (moved.status_code, added.status_code) == (409, 409), (moved.text, added.text)
+    assert {await place(world, "household", id) for id in (asked, direct)} == {GRID}
+
+
+async def test_what_is_said_of_a_request_names_only_what_its_author_named(world: World) -> None:
+    """Where a household lives by now need not be for the author to know."""
+    worker, secretary = await synced(world, WORKER), await synced(world, SECRETARY)
+    house = worker.records("household")[0].id
+    secretary.put("household", {}, grid=OTHER_GRID, id=house)
+    await secretary.sync()
+    await world.fetch("UPDATE post SET unit = $2 WHERE staff_code = $1", SECRETARY, FAR_GRID[:12])
+    phone = world.wire()
+    move = phone.mutation(
+        1, "household", id=house, grid=FAR_GRID, base=1, base_grid=GRID, fields={}
+    )
+
+    [verdict] = (await phone.send(move)).json()["verdicts"]
+
+    assert verdict["outcome"] == "held"
+    assert OTHER_GRID not in verdict["detail"]
+
+
+async def test_the_trail_tells_what_was_asked_from_what_was_done(world: World) -> None:
+    worker = await synced(world, WORKER)
+    house = worker.records("household")[0].id
+    answer = await world.post(f"/v1/households/{house}/move", {"to": OTHER_GRID}, WORKER)
+    assert answer.status_code == 202
+    await world.fetch("UPDATE post SET unit = $2 WHERE staff_code = $1", SECRETARY, OTHER_GRID)
+    assert (await release(world, SECRETARY))["outcome"] == "held"
+    acts = [row["action"] for row in await world.fetch("SELECT action FROM audit ORDER BY at")]
+    assert "household-move-asked" in acts
+    assert "held-not-released" in acts
+    assert not {"household-moved", "held-released"} & {*acts}

@@ -5,6 +5,7 @@ import io
 from typing import Any
 
 import httpx
+import pytest
 
 from simulator.places import SUPERVISOR, TOWNSHIP
 from tests.world import GRID, World
@@ -43,6 +44,9 @@ async def test_a_list_is_given_whole_however_many_pages_it_has(world: World) -> 
     assert rows[0]["duties"].split() == first["duties"]
     assert rows == rows_of(await as_csv(world, "/v1/visits", unit=GRID))
     assert len(rows_of(await as_csv(world, "/v1/visits.csv", unit=GRID, limit=7))) == 7
+    headers = {"Authorization": f"Bearer {await world.token(SUPERVISOR)}"}
+    head = await world.client.head("/v1/visits.csv", params={"unit": GRID}, headers=headers)
+    assert (head.status_code, head.content) == (200, b"")
     trail = await world.fetch("SELECT count FROM audit WHERE action = 'visits' ORDER BY at")
     assert sum(row["count"] for row in trail) >= 460
 
@@ -85,3 +89,27 @@ async def test_what_is_refused_or_lists_nothing_is_no_csv(world: World) -> None:
     assert (await world.client.get("/v1/visits.csv")).status_code == 401
     plain = await as_csv(world, f"/v1/units/{TOWNSHIP}")
     assert plain.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_csv"),
+    [
+        ("TEXT/CSV", True),
+        ("application/json;q=0.5, text/csv", True),
+        ("text/csv;q=0", False),
+        ("text/csv;q=0.1, application/json;q=0.9", False),
+        ("*/*", False),
+    ],
+)
+async def test_what_a_client_prefers_decides(world: World, accept: str, is_csv: bool) -> None:
+    headers = {"Authorization": f"Bearer {await world.token(SUPERVISOR)}", "Accept": accept}
+    answer = await world.client.get("/v1/visits", params={"unit": GRID}, headers=headers)
+    assert answer.headers["content-type"].startswith("text/csv") == is_csv
+
+
+async def test_a_query_counts_as_in_json(world: World) -> None:
+    headers = {"Authorization": f"Bearer {await world.token(SUPERVISOR)}"}
+    for path in ("/v1/households", "/v1/households.csv"):
+        twice = f"?unit={TOWNSHIP}&state=any&state=present"
+        answer = await world.client.get(path + twice, headers=headers)
+        assert answer.status_code == 422, path

@@ -57,6 +57,7 @@ def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
         "organisation.level_routes",
         "privacy.erasure_routes",
         "summaries.seal_routes",
+        "vocabulary.routes",
     ):
         router = import_module(f"service.{name}").router
         for route in router.routes:
@@ -68,7 +69,8 @@ def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
 def test_every_body_refuses_unknown_keys() -> None:
     found = dict(bodies())
     with_bodies = {route["operationId"] for _, _, route in routes() if "requestBody" in route}
-    assert set(found) | {"sync", "verify_copy"} == with_bodies
+    # Those read their bodies themselves: two have tests of their own, one is a list in CSV.
+    assert set(found) | {"sync", "verify_copy", "put_calendar_year"} == with_bodies
     for name, model in found.items():
         assert name in LENIENT_BODIES or model.model_config.get("extra") == "forbid", name
 

@@ -127,6 +127,10 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
         ),
     )
     beside = place.grid[:-1] + "2"
+    yield (
+        "move_household",
+        Call("POST", f"/v1/households/{place.household}/move", {}, {"to": beside}),
+    )
     yield "merge_unit", Call("POST", f"/v1/units/{beside}/merge", {}, {"to": place.grid})
     yield "close_unit", Call("POST", f"/v1/units/{place.grid[:-1]}3/close", {}, {"to": place.grid})
     yield "get_household", Call("GET", f"/v1/households/{place.household}")
@@ -137,10 +141,6 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     added = {"grid": place.grid, "fields": {"head_name": "新户"}}
     yield "create_household", Call("POST", "/v1/households", {}, added)
     yield "household_duplicates", Call("GET", f"/v1/households/{place.household}/duplicates")
-    yield (
-        "move_household",
-        Call("POST", f"/v1/households/{place.household}/move", {}, {"to": beside}),
-    )
     yield "export_household", Call("GET", f"/v1/households/{place.household}/export")
     yield "record_history", Call("GET", f"/v1/history/household/{place.household}")
     yield "get_problem", Call("GET", f"/v1/problems/{place.problem}")

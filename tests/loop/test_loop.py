@@ -232,6 +232,14 @@ async def test_a_sealed_week_keeps_its_numbers_and_shows_what_came_since(world: 
         1,
     )
     assert week["seal"]["arrived_since"]["late_arrivals"] == 1
+    # Asked for by a day whose tree is the same, it is the same.
+    for day in ("today", "2026-11-22", "2026-11-24"):
+        for path_of in ("/v1/summaries/weekly", "/v1/loop", "/v1/summaries/cadres"):
+            asked = {"unit": TOWNSHIP, "week": WEEK}
+            shown = (await world.get(path_of, **asked, as_of=day)).json()
+            assert shown == (await world.get(path_of, **asked)).json() | {
+                "tree_day": shown["tree_day"]
+            }, (day, path_of)
 
     response = await world.client.request(
         "DELETE",

@@ -80,3 +80,15 @@ def test_every_line_that_cannot_be_taken_is_told() -> None:
 )
 def test_what_is_no_list_is_refused(content: bytes) -> None:
     assert read_days(content, 2027).faults
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('2027-01-01,休,"元旦\n2027-02-05,休,春节', 2),
+        ('2027-01-01,休,"元旦\n2027-02-05,休",春节', 2),
+        ("日期,最后,安排\n2027-02-05,2027-02-11,休", 1),
+    ],
+)
+def test_no_day_is_passed_over_in_silence(content: str, line: int) -> None:
+    assert [fault.line for fault in read_days(content.encode(), 2027).faults] == [line]

@@ -360,3 +360,13 @@ async def test_a_term_written_twice_is_one(world: World) -> None:
     assert ended.status_code == 200, ended.text
     again = await ask(world, "PATCH", "/v1/vocabulary/tag/veteran", {"valid_to": None})
     assert [item["valid_to"] for item in again.json()["items"]] == [None]
+
+
+async def test_the_last_of_all_days_is_a_day(world: World) -> None:
+    await put_term(world, "tag", "forever", valid_to="9999-12-31")
+    await put_term(world, "limit", "urgent", attributes={"hours": 9}, valid_from="9999-12-31")
+    answer = await ask(world, "GET", "/v1/vocabulary", list="tag")
+    assert answer.status_code == 200, answer.text
+    assert "9999-12-31" in answer.text
+    far = await ask(world, "GET", "/v1/calendar?from=9999-12-31")
+    assert far.status_code == 422
