@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from simulator.devices import (
     SECRETARY,
     SimDevice,
@@ -60,10 +62,17 @@ async def decide(sim: "Simulation", device: SimDevice) -> None:
 async def _place(sim: "Simulation", household: str) -> str | None:
     if not is_uuid(household):
         return None
-    place: str | None = await sim.database.pool.fetchval(
-        "SELECT grid FROM household WHERE id = $1", household
-    )
-    return place
+    rows = await _read(sim, "SELECT grid FROM household WHERE id = $1", household)
+    return rows[0]["grid"] if rows else None
+
+
+async def _read(sim: "Simulation", sql: str, *values: Any) -> list[Any]:
+    """Reads beside the service, whose connections may be lost."""
+    connection = await asyncpg.connect(sim.url)
+    try:
+        return list(await connection.fetch(sql, *values))
+    finally:
+        await connection.close()
 
 
 async def _check_decided(
@@ -76,13 +85,14 @@ async def _check_decided(
     sim.note(f"the move of {item['record'][-6:]} to {item['grid'][-3:]}: {outcome}")
     if outcome == "held":
         return
-    sql = "SELECT state FROM held WHERE id = $1"
-    state = await sim.database.pool.fetchval(sql, item["id"])
+    [row] = await _read(sim, "SELECT state FROM held WHERE id = $1", item["id"])
+    state = row["state"]
     expected = "discarded" if outcome == "discarded" else "released"
     check(state == expected, f"a move was {outcome} and its notice says {state}")
     if outcome == "discarded":
         check(await _place(sim, item["record"]) == before, "a move that was refused moved")
-    left = await sim.database.pool.fetch(
+    left = await _read(
+        sim,
         "SELECT p.id FROM problem p JOIN case_file c ON c.problem = p.id"
         " JOIN household h ON h.id = p.household_id WHERE h.id = $1 AND NOT p.deleted"
         " AND p.grid = $2 AND h.grid <> p.grid"

@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from service.kit.database import Database
+import asyncpg
+
 from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.writes.log_queries import read_bodies
@@ -66,8 +67,8 @@ class Knowledge:
         other._known, other._at = dict(self._known), dict(self._at)
         return other
 
-    async def update(self, device: "SimDevice", database: Database, settings: Settings) -> None:
-        """Takes in what the phone has pulled since."""
+    async def update(self, device: "SimDevice", url: str, settings: Settings) -> None:
+        """Takes in what the phone has pulled since, from a service over the database of a URL."""
         store = device.device.store
         copies = {
             (change.kind, change.id): (store.epoch, change.grid, change.rev)
@@ -76,7 +77,9 @@ class Knowledge:
         }
         changed = [key for key, at in copies.items() if self._at.get(key) != at]
         if changed:
-            async with database.pool.acquire() as connection:
+            # Beside the service, whose connections may be lost.
+            connection = await asyncpg.connect(url)
+            try:
                 rows = await connection.fetch(
                     "SELECT received_at, device::text AS device, seq, kind, id, grid, body, rev"
                     " FROM mutation"
@@ -84,6 +87,8 @@ class Knowledge:
                     [id for _, id in changed],
                 )
                 bodies = await read_bodies(connection, await cipher_of(connection, settings), rows)
+            finally:
+                await connection.close()
             seen: dict[Key, set[str]] = defaultdict(set)
             for row, body in zip(rows, bodies, strict=True):
                 key = row["kind"], str(row["id"])

@@ -289,7 +289,7 @@ class Simulation:
         """Notes what a phone has seen now; nobody holds anything back any more."""
         await self.servers.end_stall()
         seeing.check_monotonic(device)
-        await device.knowledge.update(device, self.database, self.settings)
+        await device.knowledge.update(device, self.url, self.settings)
 
     async def _kill_server(self, device: SimDevice) -> None:
         self.kill_at = self.rng.choice(failpoints.ALL)

@@ -41,10 +41,11 @@ OfUnit = Annotated[
 Csv = Annotated[
     bytes,
     Body(
-        media_type="text/csv",
+        # Of any type: generators of clients know no text/csv.
+        media_type="application/octet-stream",
         max_length=512 * 1024,
-        description="Lines of day, 休 (off) or 班 (worked), name; UTF-8 with or without a mark, or"
-        " GB18030",
+        description="CSV (text/csv or no type at all): lines of day, 休 (off) or 班 (worked), name;"
+        " UTF-8 with or without a mark, or GB18030",
         examples=["日期,安排,名称\n2027-02-05,休,春节\n"],
     ),
 ]
