@@ -160,8 +160,7 @@ async def move(
 
 
 def _refuse_closed(caller: Caller, grid: str) -> None:
-    unit = caller.tree.units.get(grid)
-    if unit is not None and unit.closed is not None:
+    if caller.tree.closed_from(grid) is not None:
         text = Text("The grid {grid} is closed; choose the one that took over.", grid=grid)
         raise Problem(NOT_NOW, text)
 

@@ -201,7 +201,7 @@ def _post_change(check: SheetCheck, row: Row) -> Change | None:
             known = next((p for p in same if _ends_like(p, end)), None)
     if known is None:
         day = first or world.today
-        closed = world.closed_since(unit)
+        closed = world.tree.closed_from(unit)
         if closed is not None and (end is None or end > begin_of(closed)):
             check.fault(row, "unit-closed", "unit", day=closed.isoformat())
             return None

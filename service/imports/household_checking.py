@@ -144,7 +144,7 @@ class HouseholdCheck(SheetCheck):
         if not place.is_covered:
             self.fault(row, "outside", "grid", units=world.scope_text())
             return
-        if (closed := world.closed_since(grid)) is not None:
+        if (closed := world.tree.closed_from(grid)) is not None:
             self.fault(row, "unit-closed", "grid", day=closed.isoformat())
             return
         if place.level is None:

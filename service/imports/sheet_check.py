@@ -102,11 +102,6 @@ class World(msgspec.Struct):
         """The day of the import."""
         return local_day(self.now)
 
-    def closed_since(self, code: str) -> date | None:
-        """The day from which on a unit is closed, if it is or is to be."""
-        unit = self.tree.units.get(code)
-        return unit.closed if unit else None
-
     def parent(self, code: str) -> str | None:
         """The unit right above one; of a code that nobody knows, by its digits."""
         unit = self.units.get(code)

@@ -222,7 +222,7 @@ def _check_parent(
         check.fault(row, "parent-missing", column, level=scheme.label(level))
     elif above is None:
         check.fault(row, "parent-unknown", column, parent=parent)
-    elif (closed := world.closed_since(parent)) is not None:
+    elif (closed := world.tree.closed_from(parent)) is not None:
         check.fault(row, "unit-closed", column, day=closed.isoformat())
     else:
         _check_place(check, row, level, parent, above)

@@ -296,6 +296,11 @@ class Tree:
         days = (day for unit in self.units.values() for day in (unit.since, unit.closed))
         return any(day is not None and first < day <= last for day in days)
 
+    def closed_from(self, code: str) -> date | None:
+        """The day from which on a unit is closed, if it is or is to be."""
+        unit = self.units.get(code)
+        return None if unit is None else unit.closed
+
     def moved_under(self, code: str, day: date) -> list[str]:
         """The units under another on a day that do not lie where their codes say, or did not at
         some time.

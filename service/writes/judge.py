@@ -8,10 +8,10 @@ from typing import Any, Protocol
 from service.kit.settings import Settings
 from service.writes.author_rules import AuthorRules, about_of
 from service.writes.move_rules import (
-    crossing,
     into_closed,
     is_accepted,
-    is_move,
+    move_request,
+    names_a_move,
     needs_acceptance,
 )
 from service.writes.mutations import HoldReason
@@ -136,8 +136,8 @@ class Judge:
         if grid not in self._world.grids:
             return HoldReason("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
         record = self._world.record(kind.name, mutation.id)
-        crosses = crossing(self.validities, item, kind, record)
-        stamp, where = item.judged_at, grid if crosses is None else crosses.covered
+        requested = move_request(self.validities, item, kind, record)
+        stamp, where = item.judged_at, grid if requested is None else requested.covered
         is_trusted = author.revoked_at is None and stamp >= author.oldest_stamp
         plainly = is_trusted and self.validities.plainly(author, kind.name, where, stamp, stamp)
         flaw = (
@@ -156,12 +156,12 @@ class Judge:
                 return incomplete(kind, item)
         else:
             flaw = against_record(
-                self.validities, item, kind, record, crosses is not None
+                self.validities, item, kind, record, requested is not None
             ) or with_too_much_unknown(kind, record, fields)
             if flaw is not None:
                 return flaw
-            unit = self._world.tree.units.get(grid)
-            if is_move(item, record) and unit is not None and unit.closed is not None:
+            moves = names_a_move(item) and record.grid != grid
+            if moves and self._world.tree.closed_from(grid) is not None:
                 return into_closed(item, kind)
         homes = []
         for name, refers in kind.references:
@@ -207,8 +207,8 @@ class Judge:
         flaw = self._references.against_references(item, kind, homes) or against_erasure(
             self._world.erased, item, kind, record
         )
-        if flaw is None and crosses is not None:
-            if not is_accepted(item, crosses.ends, self._now):
+        if flaw is None and requested is not None:
+            if not is_accepted(item, requested.ends, self._now):
                 return needs_acceptance(item, kind)
             item.is_accepted = True
         if flaw is None and problem_id in self._evidence.assigned:

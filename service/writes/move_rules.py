@@ -12,7 +12,7 @@ from sync_protocol.record_state import Record
 from sync_protocol.texts import Text
 
 
-class Crossing(NamedTuple):
+class MoveRequest(NamedTuple):
     """A move that its author may ask for, and not make alone. `covered`: the grid in which the
     author may write, by which everything else about the author is judged; `ends`: those between
     which the record moves.
@@ -22,14 +22,21 @@ class Crossing(NamedTuple):
     ends: tuple[str, str]
 
 
-def crossing(
+def names_a_move(item: PreparedMutation) -> bool:
+    """Whether a mutation says that its record leaves a grid, by its author's will and not the
+    server's.
+    """
+    return not item.override and item.mutation.base_grid not in (None, item.mutation.grid)
+
+
+def move_request(
     validities: Validities, item: PreparedMutation, kind: Kind, record: Record | None
-) -> Crossing | None:
-    """The crossing that a mutation is, or goes on from; None if its author may write in both grids,
-    or in none of those that it names.
+) -> MoveRequest | None:
+    """The request to move that a mutation is, or goes on from; None if its author may write in both
+    grids, or in none of those that it names.
     """
     edit = item.mutation
-    if not kind.movable or edit.op != "put" or item.override or edit.base_grid in (None, edit.grid):
+    if not kind.movable or edit.op != "put" or not names_a_move(item):
         return None
     seen_in = str(edit.base_grid)
     stands = seen_in if record is None or record.grid == edit.grid else record.grid
@@ -41,15 +48,7 @@ def crossing(
     if all(map(covers, ends)):
         return None
     covered = next(filter(covers, (seen_in, *ends)), None)
-    return None if covered is None else Crossing(covered, ends)
-
-
-def is_move(item: PreparedMutation, record: Record) -> bool:
-    """Whether a mutation moves a record, by its author's will and not the server's."""
-    edit = item.mutation
-    return (
-        not item.override and edit.base_grid not in (None, edit.grid) and record.grid != edit.grid
-    )
+    return None if covered is None else MoveRequest(covered, ends)
 
 
 def into_closed(item: PreparedMutation, kind: Kind) -> HoldReason:
@@ -68,8 +67,8 @@ def is_accepted(item: PreparedMutation, ends: tuple[str, str], now: datetime) ->
 
 
 def needs_acceptance(item: PreparedMutation, kind: Kind) -> HoldReason:
-    """Why a crossing is held; names the grids that its author named, for where the record lies by
-    now need not be theirs to know.
+    """Why a request to move is held; names the grids that its author named, for where the record
+    lies by now need not be theirs to know.
     """
     detail = Text(
         "{cadre} asks to move the {kind} from {grid} to {to} and works in one of the two only; it"

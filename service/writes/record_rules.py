@@ -24,10 +24,10 @@ def against_record(
     item: PreparedMutation,
     kind: Kind,
     record: Record,
-    crosses: bool = False,
+    is_requested: bool = False,
 ) -> HoldReason | None:
-    """What stands against changing, deleting or moving a record that is here. `crosses`: it moves
-    to where its author may not write, or from there; a person decides on that.
+    """What stands against changing, deleting or moving a record that is here. `is_requested`: it
+    moves to where its author may not write, or from there; a person decides on that.
     """
     edit = item.mutation
     if kind.append_only and edit.op == "delete":
@@ -47,7 +47,7 @@ def against_record(
         # With its household it moves by the server's own hand, see `organisation.changes`.
         detail = Text("The {kind} belongs to another grid and cannot move.", kind=kind.word)
         return HoldReason("grid-mismatch", detail)
-    if not (stale or crosses) and not validities.at(
+    if not (stale or is_requested) and not validities.at(
         item.author, kind.name, record.grid, item.judged_at
     ):
         detail = Text(
