@@ -84,6 +84,18 @@ PROBLEM = Kind(
         Field("photos", SetOf(SHA256, max=20), S, "照片"),
         Field("source", Choice(tuple(vocabulary.SOURCES)), F, "来源", kept=True),
         Field("contact", Text(100), L, "联系方式", personal=True),
+        Field("parties", Text(200), L, "当事人", personal=True),
+        Field(
+            "dispute_kind",
+            Choice(tuple(vocabulary.DISPUTE_KINDS)),
+            L,
+            "纠纷类型",
+            kept=True,
+            list="dispute_kind",
+        ),
+        Field("mediator", Text(60), L, "调解人"),
+        Field("agreement", NOTE, T, "调解结果", personal=True),
+        Field("second_visit_at", Moment(event=True), L, "回访时间", kept=True),
     ),
 )
 

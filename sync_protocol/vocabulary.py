@@ -36,6 +36,25 @@ TAGS: dict[str, Label] = {
     "key_attention": Label("重点关注", "needs attention"),
 }
 
+# What `problem.category` proposes; it may hold any text. Problems of these two are counted by
+# themselves: 矛盾纠纷 that are settled, 揪心事烦心事 that are answered.
+CATEGORIES: dict[str, Label] = {
+    "dispute": Label("矛盾纠纷", "dispute"),
+    "worry": Label("揪心事烦心事", "worry"),
+}
+
+DISPUTE_KINDS: dict[str, Label] = {
+    "family": Label("婚姻家庭", "marriage and family"),
+    "neighbours": Label("邻里", "neighbours"),
+    "land": Label("土地草场", "land and pasture"),
+    "homestead": Label("宅基地", "homestead"),
+    "debt": Label("借贷债务", "loans and debts"),
+    "contract": Label("合同", "contracts"),
+    "labour": Label("劳资", "wages and labour"),
+    "damage": Label("损害赔偿", "damages"),
+    "other": Label("其他", "other"),
+}
+
 # Only `present` households count; none of the others is deleted, and each may come back.
 HOUSEHOLD_STATES: dict[str, Label] = {
     "present": Label("在册", "lives here"),

@@ -13,7 +13,8 @@ from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
-from service.ledgers import queries
+from service.ledgers import disputes, queries
+from service.ledgers.disputes import DisputeRows
 from service.ledgers.sheet import Column, Sheet
 from service.organisation.units import UnitOn
 from service.summaries import sealed
@@ -31,6 +32,7 @@ TITLES = {
     "weekly": "工作周报",
     "monthly": "工作月报",
     "problems": "问题台账",
+    "disputes": "矛盾纠纷台账",
     "visits": "走访台账",
     "cadres": "干部工作台账",
 }
@@ -129,6 +131,11 @@ async def write(connection: Connection, settings: Settings, what: What, path: Pa
         case "problems":
             sql, rows = queries.problems(what.on.subtree), _ProblemRows(what.now, labels)
             await _records(connection, what, path, _PROBLEM_COLUMNS, sql, rows)
+        case "disputes":
+            cipher = await cipher_of(connection, settings)
+            kinds = data.vocabulary.labels("dispute_kind", what.period.last)
+            sql, dispute_row = queries.disputes(what.on.subtree), DisputeRows(cipher, kinds)
+            await _records(connection, what, path, disputes.COLUMNS, sql, dispute_row)
         case "cadres":
             await _cadres(connection, what, path)
 
@@ -159,8 +166,12 @@ async def _records(
 
 # The number of the summaries that the rows of a ledger come to, and the column in whose last row
 # that is said.
-_COUNTED = {"visits": "visits", "problems": "problems_raised"}
-_TEXT_OF = {"visits": "走访内容", "problems": "问题描述"}
+_COUNTED = {
+    "visits": "visits",
+    "problems": "problems_raised",
+    "disputes": "disputes_raised",
+}
+_TEXT_OF = {"visits": "走访内容", "problems": "问题描述", "disputes": "简要情况"}
 _CAME_SINCE = "封存后到达"
 
 
@@ -173,7 +184,7 @@ class _Tally:
         self._since = {grid: one.since for grid, one in kept.grids.items()}
         counted = _COUNTED[which]
         self._sealed = sum(one.counts.totals.get(counted, 0) for one in kept.grids.values())
-        self._is_of_problems = which == "problems"
+        self._is_of_problems = which in ("problems", "disputes")
         self._is_whole = kept.is_kept
         self._row_of = row_of
         self._open = self._before = self._later = 0

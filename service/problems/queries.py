@@ -19,7 +19,7 @@ _LISTED = """
     SELECT c.problem::text AS id, c.grid, c.state, p.title, p.detail, c.duty, p.category,
            c.severity, p.source, c.raised_at, c.raised_by,
            c.handler_unit, c.handler_cadre, c.due, c.resolved_at, c.resolved_by, c.satisfied,
-           c.escalated, p.household_id::text
+           c.escalated, p.household_id::text, p.dispute_kind
     FROM case_file c JOIN problem p ON p.id = c.problem
 """
 
@@ -41,6 +41,7 @@ class Filters(NamedTuple):
     source: str | None = None
     period: Period | None = None
     by: str = "raised"
+    dispute_kind: str | None = None
 
 
 # The moment by which a problem falls into a period.
@@ -82,6 +83,8 @@ async def problems(
         where.add("(p.title ILIKE {0} OR p.detail ILIKE {0})", contains(filters.text))
     if filters.category is not None:
         where.add("p.category = {}", filters.category)
+    if filters.dispute_kind is not None:
+        where.add("p.dispute_kind = {}", filters.dispute_kind)
     if filters.source is not None:
         where.add("p.source = {}", filters.source)
     if filters.period is not None:

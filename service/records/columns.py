@@ -19,6 +19,8 @@ from sync_protocol.kinds import Field, Kind
 from sync_protocol.moments import Moment
 from sync_protocol.sets import SetOf
 
+# The personal fields of a kind without any.
+NO_FIELDS = "NULL::text[]"
 MOMENT_JSON = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
@@ -88,10 +90,12 @@ def fields_json(kind: Kind, alias: str = "", without: Container[str] = ()) -> st
     return f"json_strip_nulls(json_build_object({pairs}))"
 
 
-def personal_array(kind: Kind, alias: str = "") -> str:
-    """SQL for the personal fields as they are stored, in the order of `Kind.personal_names`; NULL
-    for a kind without any.
+def personal_array(kind: Kind, alias: str = "", without: Container[str] = ()) -> str:
+    """SQL for the personal fields as they are stored, in the order of `Kind.personal_names`, empty
+    those of `without`; NULL for a kind without any, or where all are left out.
     """
     prefix = f"{alias}." if alias else ""
-    names = ", ".join(prefix + name for name in kind.personal_names)
-    return f"ARRAY[{names}]::text[]" if names else "NULL::text[]"
+    if all(name in without for name in kind.personal_names):
+        return NO_FIELDS
+    names = ", ".join("NULL" if name in without else prefix + name for name in kind.personal_names)
+    return f"ARRAY[{names}]::text[]"

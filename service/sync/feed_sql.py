@@ -8,15 +8,13 @@ from functools import cache
 
 from service.identity.views import (
     WHOLE_GRID,
-    FieldClass,
     View,
     absent_on_devices,
-    goes_to_devices,
     shows_unknown,
 )
 from service.kit.conditions import own_or_tied
 from service.kit.sql import UNION, renumbered
-from service.records.columns import MOMENT_JSON, fields_json, personal_array
+from service.records.columns import MOMENT_JSON, NO_FIELDS, fields_json, personal_array
 from sync_protocol.kinds import Kind
 from sync_protocol.messages import PAGE_BYTES
 from sync_protocol.records import KINDS, VISIT
@@ -113,15 +111,18 @@ def _extra_sql(views: Views) -> str:
 
 def _personal_sql(kind: Kind, views: Views) -> str:
     """The personal fields, encrypted as they are, where the view shows them."""
-    showing = [view for view in views if goes_to_devices(FieldClass.CONTACT, view)]
-    if not kind.personal or not showing:
-        return "NULL::text[]"
-    array = personal_array(kind, "r")
-    return (
-        array
-        if len(showing) == len(views)
-        else f"CASE WHEN p.view IN ({_letters(showing)}) THEN {array} END"
+    by_array: dict[str, list[View]] = {}
+    for view in sorted(views):
+        array = personal_array(kind, "r", absent_on_devices(kind, view))
+        by_array.setdefault(array, []).append(view)
+    if len(by_array) == 1:
+        return next(iter(by_array))
+    ways = (
+        f"WHEN p.view IN ({_letters(some)}) THEN {array}"
+        for array, some in by_array.items()
+        if array != NO_FIELDS
     )
+    return f"CASE {' '.join(ways)} END"
 
 
 def _kind_sql(kind: Kind, views: Views) -> str:

@@ -74,6 +74,7 @@ def computed_id(kind: str, grid: str, key: str) -> str:
 # ----------------------------------------------------------------------------------------------------- canonical
 
 DUTIES = ["party_building", "social_security", "public_order", "emergency", "social_relief", "public_service"]
+DISPUTES = ["family", "neighbours", "land", "homestead", "debt", "contract", "labour", "damage", "other"]
 TAGS = ["elderly_alone", "low_income", "five_guarantee", "monitored", "disabled", "veteran", "left_behind", "key_attention"]
 SEVERITIES = ["ordinary", "urgent", "emergency"]
 ACTIONS = ["accept", "assign", "handle", "resolve", "verify", "close", "return", "reopen", "escalate", "extend", "reject", "join", "note"]
@@ -249,6 +250,11 @@ KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "photos": PHOTOS,
         "source": (one_of(["visit", "worker", "app", "inspection"]), "fixed"),
         "contact": (text(100), "latest"),
+        "parties": (text(200), "latest"),
+        "dispute_kind": (one_of(DISPUTES), "latest"),
+        "mediator": (text(60), "latest"),
+        "agreement": (LONG, "text"),
+        "second_visit_at": (moment(event=True), "latest"),
     },
     "step": {
         "problem_id": (ID, "fixed"),
