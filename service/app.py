@@ -70,6 +70,7 @@ from service.summaries import routes as summaries
 from service.sync import routes as sync
 from service.sync.bypass import SyncBypass
 from service.sync.exchange import Exchanges
+from service.ties import routes as ties
 from service.visits import routes as visits
 from service.vocabulary import calendar_routes as calendar
 from service.vocabulary import routes as vocabulary
@@ -146,6 +147,7 @@ _ROUTERS = (
     calendar.router,
     households.router,
     household_writing.router,
+    ties.router,
     visits.router,
     history.router,
     articles.router,

@@ -144,8 +144,21 @@ MONTHLY_SUMMARY = Kind(
     key="month",
 )
 
+TIE = Kind(
+    "tie",
+    "联系",
+    (
+        Field("household_id", Id(), F, "农牧户", required=True, refers="household", kept=True),
+        Field("cadre", STAFF_CODE, F, "干部", required=True, kept=True),
+        Field("kind", Choice(tuple(vocabulary.TIE_KINDS)), F, "联系方式", required=True, kept=True),
+        Field("valid_from", Day(), L, "起始日", required=True, kept=True),
+        Field("valid_to", Day(), L, "终止日", kept=True),
+    ),
+)
+
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY)
+    kind.name: kind
+    for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY, TIE)
 }
 
 # kind -> its personal fields, for the kinds that have any

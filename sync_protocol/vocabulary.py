@@ -55,6 +55,13 @@ DISPUTE_KINDS: dict[str, Label] = {
     "other": Label("其他", "other"),
 }
 
+# How a cadre is tied to a household. Only `contact` gives a contact member sight of it.
+TIE_KINDS: dict[str, Label] = {
+    "contact": Label("党员联系", "contact household of a party member"),
+    "contracted": Label("包联", "contracted to a committee member"),
+    "family": Label("结亲", "tied like a family"),
+}
+
 # Only `present` households count; none of the others is deleted, and each may come back.
 HOUSEHOLD_STATES: dict[str, Label] = {
     "present": Label("在册", "lives here"),

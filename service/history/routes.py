@@ -32,7 +32,9 @@ from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["history"])
 
-KindName = Literal["household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"]
+KindName = Literal[
+    "household", "visit", "problem", "step", "weekly_analysis", "monthly_summary", "tie"
+]
 
 
 _BODIES_AT_ONCE = 10

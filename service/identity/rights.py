@@ -11,19 +11,20 @@ from service.organisation.tree import ALWAYS, BY_CODES, Tree
 from sync_protocol.clock import make_stamp
 from sync_protocol.periods import from_ms, local_day, midnight, to_ms
 
+_TIE = frozenset({"tie"})
 _LOGS = frozenset({"household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"})
 _FIELD_WORK = frozenset({"household", "visit", "problem", "step"})
 
 # role -> the kinds of record that it may write
 WRITES: dict[str, frozenset[str]] = {
     "grid_worker": _LOGS,
-    "village_secretary": _LOGS,
-    "first_secretary": _LOGS,
+    "village_secretary": _LOGS | _TIE,
+    "first_secretary": _LOGS | _TIE,
     "village_committee": _FIELD_WORK,
     "village_supervisor": _FIELD_WORK,
     "contact_member": frozenset({"visit", "problem", "step"}),
     "supervisor": frozenset({"problem", "step"}),
-    "admin": _LOGS,
+    "admin": _LOGS | _TIE,
     "auditor": frozenset(),
     "app_client": frozenset({"problem"}),
 }
@@ -37,6 +38,10 @@ READS_WHOLE = READS - {"contact_member"}
 
 # The roles that settle conflicts and decide on held mutations of their units.
 SETTLES = frozenset({"village_secretary", "first_secretary", "supervisor", "admin"})
+
+# The roles that write to whom a household is tied, but for their own ties: a tie gives sight of
+# personal data.
+TIES = frozenset({"village_secretary", "first_secretary", "admin"})
 
 # The roles that keep accounts and devices; those that see which phone has handed in everything.
 ADMINISTERS = frozenset({"admin"})
@@ -167,6 +172,9 @@ ROUTES: Mapping[str, Right] = {
     "move_household": _READ,
     "household_duplicates": _READ,
     "assign_households": _SETTLE,
+    "list_ties": _READ_WHOLE,
+    "create_tie": Right(TIES),
+    "change_tie": Right(TIES),
     "hand_over": _SETTLE,
     "seal_summary": _SETTLE,
     "unseal_summary": _SETTLE,

@@ -188,6 +188,16 @@ async def steps_of(connection: Connection, problems: Sequence[str]) -> list[tupl
     return [(row["id"], row["rev"]) for row in rows]
 
 
+async def ties_of(connection: Connection, households: Sequence[str]) -> list[tuple[str, int]]:
+    """The ties of households with their revisions."""
+    rows = await connection.fetch(
+        "SELECT id::text, rev FROM tie WHERE household_id = ANY($1::uuid[]) AND NOT deleted"
+        " ORDER BY id",
+        list(households),
+    )
+    return [(row["id"], row["rev"]) for row in rows]
+
+
 async def posts_going_on(connection: Connection, unit: str, now: datetime) -> list[Row]:
     """The posts at a unit that are held now or later, in order of person."""
     return await connection.fetch(

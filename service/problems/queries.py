@@ -3,7 +3,7 @@
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 from service.cases.models import IS_ASSIGNED
@@ -60,7 +60,9 @@ async def problems(
     """Problems of a reach, and those `assigned` to the reader from elsewhere, those raised last
     first.
     """
-    where = Conditions.reaching("c.grid", reach, own_or_tied("p", "{0}"), assigned, "c.problem")
+    where = Conditions.reaching(
+        "c.grid", reach, own_or_tied("p", "{0}", "{1}"), assigned, "c.problem"
+    )
     if filters.state is not None:
         where.add("c.state = {}", filters.state)
     if filters.open is not None:
@@ -126,14 +128,16 @@ async def assigned_to(
     return [row["problem"] for row in rows]
 
 
-async def is_tied(connection: Connection, id: str, staff_code: str) -> bool:
-    """Whether a problem is a contact member's own, or about a household that is tied to the
-    member.
+async def is_tied(connection: Connection, id: str, staff_code: str, day: date) -> bool:
+    """Whether a problem is a contact member's own, or about a household that is tied to the member
+    on a day.
     """
     found: bool = await connection.fetchval(
-        f"SELECT EXISTS (SELECT FROM problem p WHERE p.id = $1::uuid AND {own_or_tied('p', '$2')})",
+        "SELECT EXISTS (SELECT FROM problem p WHERE p.id = $1::uuid"
+        f" AND {own_or_tied('p', '$2', '$3')})",
         id,
         staff_code,
+        day.isoformat(),
     )
     return found
 

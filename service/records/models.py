@@ -83,6 +83,11 @@ def _indexes(kind: Kind) -> list[Index]:
                         f"household_{name}", member, postgresql_where=text(f"{member} IS NOT NULL")
                     )
                 )
+        case "tie":
+            indexes += [
+                Index("tie_household", "household_id"),
+                Index("tie_cadre", "cadre", "kind"),
+            ]
         case "problem":
             indexes.append(Index("problem_raised", "raised_at"))
     return indexes

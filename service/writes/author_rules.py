@@ -7,7 +7,7 @@ from typing import Any
 from service.identity.rights import may_settle
 from service.kit.settings import Settings
 from service.writes.mutations import HoldReason
-from service.writes.prepared import Author, PreparedMutation
+from service.writes.prepared import PreparedMutation
 from service.writes.validities import Validities, by_ties_alone
 from service.writes.world import Evidence
 from sync_protocol import clock
@@ -21,12 +21,13 @@ _GOES_WITH: Mapping[str, Sequence[tuple[str, str]]] = {
     "step": (("problem_id", "problem"),),
     "problem": (("household_id", "household"), ("visit_id", "visit")),
     "visit": (("household_id", "household"),),
+    "tie": (("household_id", "household"),),
 }
 
 
 def about_of(kind: Kind, fields: Mapping[str, Any]) -> tuple[str, str] | None:
     """What a new record goes with when that moves to another grid: a step with its problem, a
-    problem or visit with its household, a problem without one with its visit.
+    problem, visit or tie with its household, a problem without one with its visit.
     """
     for name, refers in _GOES_WITH.get(kind.name, ()):
         if target := fields.get(name):
@@ -102,7 +103,7 @@ class AuthorRules:
     def against_ties(self, item: PreparedMutation, kind: Kind) -> HoldReason | None:
         """A contact member writes only of the tied households, and what is the own."""
         name = written_of(item.mutation.id, item.fields, kind)
-        if self.is_near_contact(item.author, name) or item.override or item.decider is not None:
+        if self.is_near_contact(item, name) or item.override or item.decider is not None:
             return None
         posts = self._validities.at(item.author, kind.name, item.mutation.grid, item.judged_at)
         if not posts or not by_ties_alone(posts) or self.is_assigned(item, kind):
@@ -116,10 +117,12 @@ class AuthorRules:
         )
         return HoldReason("not-allowed", detail)
 
-    def is_near_contact(self, author: Author, name: tuple[str, str]) -> bool:
-        """Whether a visit or problem is the author's own, about a tied household, or new."""
+    def is_near_contact(self, item: PreparedMutation, name: tuple[str, str]) -> bool:
+        """Whether a visit or problem is the author's own, about a household that was tied to them
+        when the mutation was written, or new.
+        """
         about = self._evidence.about.get(name)
-        return about is None or author.staff_code in about
+        return about is None or about.includes(item.author.staff_code, item.moment)
 
     def _is_timely(
         self, item: PreparedMutation, end: datetime, recorded: datetime, received: datetime

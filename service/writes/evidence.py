@@ -99,7 +99,8 @@ async def gather_evidence(
         for id, household in stored.items():
             left = household.record.elements.get(GRID, {})
             evidence.left[HOUSEHOLD.name, id] = {grid: clock.stamp for grid, clock in left.items()}
-            evidence.contacts[id] = household.record.fields.get("contact_member")
+    if wanted.contacts:
+        evidence.contacts = await queries.contacts_of(connection, wanted.contacts)
     if wanted.followed:
         evidence.followed = await queries.departures(
             connection, *zip(*wanted.followed, strict=True)

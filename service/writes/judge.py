@@ -23,6 +23,7 @@ from service.writes.record_rules import (
     with_too_much_unknown,
 )
 from service.writes.reference_rules import ReferenceRules
+from service.writes.tie_rules import against_tying
 from service.writes.validities import Validities
 from service.writes.word_rules import against_words, words_hold
 from service.writes.world import Evidence, World
@@ -146,6 +147,8 @@ class Judge:
             else self._authors.against_author(item, kind, where)
             or self._authors.against_ties(item, kind)
         )
+        if flaw is None:
+            flaw = against_tying(self.validities, item, kind, record, self._now)
         if flaw is not None:
             return flaw
         if record is None:

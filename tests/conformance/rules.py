@@ -269,6 +269,13 @@ KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "until": (moment(event=False), "fixed"),
         "photos": PHOTOS,
     },
+    "tie": {
+        "household_id": (ID, "fixed"),
+        "cadre": (form(STAFF), "fixed"),
+        "kind": (one_of(["contact", "contracted", "family"]), "fixed"),
+        "valid_from": (day, "latest"),
+        "valid_to": (day, "latest"),
+    },
     "weekly_analysis": {"week": (week, "fixed"), **dict.fromkeys(("situation", "causes", "measures", "next_week"), (LONG, "text"))},
     "monthly_summary": {"month": (month, "fixed"), **dict.fromkeys(("results", "shortfalls", "measures", "next_month"), (LONG, "text"))},
 }
@@ -279,6 +286,7 @@ REQUIRED = {
     "step": {"problem_id", "action", "at"},
     "weekly_analysis": {"week"},
     "monthly_summary": {"month"},
+    "tie": {"household_id", "cadre", "kind", "valid_from"},
 }
 
 

@@ -35,6 +35,7 @@ class Place(NamedTuple):
     device: str = ""
     article: str = ""
     post: str = ""
+    tie: str = ""
 
 
 class Call(NamedTuple):
@@ -60,6 +61,7 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_visits", Call("GET", "/v1/visits", unit)
     yield "list_problems", Call("GET", "/v1/problems", unit)
     yield "list_households", Call("GET", "/v1/households", unit)
+    yield "list_ties", Call("GET", "/v1/ties", unit)
     yield "list_analyses", Call("GET", "/v1/analyses", unit | WEEK)
     yield (
         "list_monthly_summaries",
@@ -140,6 +142,10 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     )
     added = {"grid": place.grid, "fields": {"head_name": "新户"}}
     yield "create_household", Call("POST", "/v1/households", {}, added)
+    days = {"valid_from": "2026-12-01"}
+    tied = {"household_id": place.household, "cadre": place.cadre, "kind": "contracted"}
+    yield "create_tie", Call("POST", "/v1/ties", {}, tied)
+    yield "change_tie", Call("PATCH", f"/v1/ties/{place.tie}", {}, days)
     yield "household_duplicates", Call("GET", f"/v1/households/{place.household}/duplicates")
     yield "export_household", Call("GET", f"/v1/households/{place.household}/export")
     yield "record_history", Call("GET", f"/v1/history/household/{place.household}")
@@ -247,7 +253,7 @@ def test_every_route_is_in_the_table_and_the_table_has_no_other() -> None:
 
 
 def test_every_route_is_walked() -> None:
-    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 7)
+    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 8)
     assert {name for name, _ in calls(place)} | PLACELESS == set(ROUTES)
 
 
@@ -277,7 +283,9 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
     [post] = await world.fetch(
         "SELECT id::text FROM post WHERE staff_code = $1 AND unit = $2", worker, grid
     )
-    made_ids = (house, problem, conflict["id"], held["id"], one.device, article, post["id"])
+    tied = {"household_id": house, "cadre": worker, "kind": "family"}
+    tie = (await world.post("/v1/ties", tied, "admin")).json()["id"]
+    made_ids = (house, problem, conflict["id"], held["id"], one.device, article, post["id"], tie)
     return Place(unit, grid, worker, *made_ids)
 
 

@@ -30,6 +30,7 @@ DOMAINS = {
     "loop",
     "problems",
     "households",
+    "ties",
     "visits",
     "inbox",
     "history",

@@ -1,12 +1,14 @@
 """Disputes and worries: counted, filtered, and in a ledger of their own."""
 
 import io
+import random
 from typing import Any
 
 import openpyxl
 import pytest
 
 from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
+from sync_protocol.ids import uuid7
 from sync_protocol.moments import moment_at
 from tests.vocabulary.asking import differing
 from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, World
@@ -194,6 +196,7 @@ async def test_a_kind_of_dispute_that_no_list_has_is_held(world: World) -> None:
             "dispute_kind": "feud",
         },
         grid=GRID,
+        id=uuid7(world.clock.ms(), random.Random(1)),
     )
     await phone.sync()
     [held] = await world.fetch("SELECT reason FROM held")
