@@ -71,6 +71,7 @@ from service.sync import routes as sync
 from service.sync.bypass import SyncBypass
 from service.sync.exchange import Exchanges
 from service.ties import routes as ties
+from service.visiting import routes as visiting
 from service.visits import routes as visits
 from service.vocabulary import calendar_routes as calendar
 from service.vocabulary import routes as vocabulary
@@ -148,6 +149,7 @@ _ROUTERS = (
     households.router,
     household_writing.router,
     ties.router,
+    visiting.router,
     visits.router,
     history.router,
     articles.router,

@@ -156,9 +156,36 @@ TIE = Kind(
     ),
 )
 
+VISIT_CHECK = Kind(
+    "visit_check",
+    "走访核查",
+    (
+        Field("visit_id", Id(), F, "走访", required=True, refers="visit", kept=True),
+        Field("checked_at", Moment(event=True), F, "核查时间", required=True, kept=True),
+        Field(
+            "finding",
+            Choice(tuple(vocabulary.FINDINGS)),
+            L,
+            "核查结果",
+            required=True,
+            kept=True,
+        ),
+        Field("note", NOTE, T, "说明"),
+    ),
+)
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
-    for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY, TIE)
+    for kind in (
+        HOUSEHOLD,
+        VISIT,
+        PROBLEM,
+        STEP,
+        WEEKLY_ANALYSIS,
+        MONTHLY_SUMMARY,
+        TIE,
+        VISIT_CHECK,
+    )
 }
 
 # kind -> its personal fields, for the kinds that have any

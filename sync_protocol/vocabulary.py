@@ -62,6 +62,13 @@ TIE_KINDS: dict[str, Label] = {
     "family": Label("结亲", "tied like a family"),
 }
 
+# What somebody who checks a visit has found.
+FINDINGS: dict[str, Label] = {
+    "seen": Label("已查看", "looked at"),
+    "confirmed": Label("属实", "confirmed"),
+    "not_confirmed": Label("不属实", "not confirmed"),
+}
+
 # Only `present` households count; none of the others is deleted, and each may come back.
 HOUSEHOLD_STATES: dict[str, Label] = {
     "present": Label("在册", "lives here"),

@@ -33,7 +33,14 @@ from sync_protocol.texts import Text
 router = APIRouter(prefix="/v1", tags=["history"])
 
 KindName = Literal[
-    "household", "visit", "problem", "step", "weekly_analysis", "monthly_summary", "tie"
+    "household",
+    "visit",
+    "problem",
+    "step",
+    "weekly_analysis",
+    "monthly_summary",
+    "tie",
+    "visit_check",
 ]
 
 

@@ -12,19 +12,20 @@ from sync_protocol.clock import make_stamp
 from sync_protocol.periods import from_ms, local_day, midnight, to_ms
 
 _TIE = frozenset({"tie"})
+_CHECK = frozenset({"visit_check"})
 _LOGS = frozenset({"household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"})
 _FIELD_WORK = frozenset({"household", "visit", "problem", "step"})
 
 # role -> the kinds of record that it may write
 WRITES: dict[str, frozenset[str]] = {
     "grid_worker": _LOGS,
-    "village_secretary": _LOGS | _TIE,
-    "first_secretary": _LOGS | _TIE,
+    "village_secretary": _LOGS | _TIE | _CHECK,
+    "first_secretary": _LOGS | _TIE | _CHECK,
     "village_committee": _FIELD_WORK,
-    "village_supervisor": _FIELD_WORK,
+    "village_supervisor": _FIELD_WORK | _CHECK,
     "contact_member": frozenset({"visit", "problem", "step"}),
-    "supervisor": frozenset({"problem", "step"}),
-    "admin": _LOGS | _TIE,
+    "supervisor": frozenset({"problem", "step"}) | _CHECK,
+    "admin": _LOGS | _TIE | _CHECK,
     "auditor": frozenset(),
     "app_client": frozenset({"problem"}),
 }
@@ -42,6 +43,9 @@ SETTLES = frozenset({"village_secretary", "first_secretary", "supervisor", "admi
 # The roles that write to whom a household is tied, but for their own ties: a tie gives sight of
 # personal data.
 TIES = frozenset({"village_secretary", "first_secretary", "admin"})
+
+# The roles that check visits, of others than themselves.
+CHECKS = frozenset(role for role, kinds in WRITES.items() if kinds >= _CHECK)
 
 # The roles that keep accounts and devices; those that see which phone has handed in everything.
 ADMINISTERS = frozenset({"admin"})
@@ -173,6 +177,9 @@ ROUTES: Mapping[str, Right] = {
     "household_duplicates": _READ,
     "assign_households": _SETTLE,
     "list_ties": _READ_WHOLE,
+    "visiting": _READ_WHOLE,
+    "list_visit_checks": _READ_WHOLE,
+    "check_visit": Right(CHECKS),
     "create_tie": Right(TIES),
     "change_tie": Right(TIES),
     "hand_over": _SETTLE,

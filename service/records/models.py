@@ -88,6 +88,8 @@ def _indexes(kind: Kind) -> list[Index]:
                 Index("tie_household", "household_id"),
                 Index("tie_cadre", "cadre", "kind"),
             ]
+        case "visit_check":
+            indexes.append(Index("visit_check_visit", "visit_id"))
         case "problem":
             indexes.append(Index("problem_raised", "raised_at"))
     return indexes

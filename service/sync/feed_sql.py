@@ -26,6 +26,7 @@ _WINDOWS: Mapping[str, str] = {
     "problem": "NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.id AND c.ended_at < $7)",
     "step": "NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.problem_id"
     " AND c.ended_at < $7)",
+    "visit_check": "r.checked_at >= $6",
     "weekly_analysis": "r.week >= $8",
     "monthly_summary": "r.month >= $9",
 }

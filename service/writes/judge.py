@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from service.kit.settings import Settings
 from service.writes.author_rules import AuthorRules, about_of
+from service.writes.check_rules import against_check
 from service.writes.move_rules import (
     into_closed,
     is_accepted,
@@ -30,7 +31,7 @@ from service.writes.world import Evidence, World
 from sync_protocol import lifecycle
 from sync_protocol.moments import is_in_the_years
 from sync_protocol.record_state import GRID
-from sync_protocol.records import KINDS, VISIT
+from sync_protocol.records import KINDS, VISIT, VISIT_CHECK
 from sync_protocol.texts import Text
 
 
@@ -207,6 +208,10 @@ class Judge:
                 "The step's problem lies in grid {grid}; send the step in that grid.", grid=home
             )
             return HoldReason("grid-mismatch", detail)
+        if kind is VISIT_CHECK and record is None:
+            flaw = against_check(item, self._world.where, self._evidence.visitors)
+            if flaw is not None:
+                return flaw
         flaw = self._references.against_references(item, kind, homes) or against_erasure(
             self._world.erased, item, kind, record
         )

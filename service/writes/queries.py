@@ -265,6 +265,14 @@ async def written_by_or_tied(
     }
 
 
+async def visitors(connection: Connection, visits: Iterable[str]) -> dict[str, str]:
+    """Who made these visits, by visit."""
+    rows = await connection.fetch(
+        "SELECT id::text, created_by FROM visit WHERE id = ANY($1::uuid[])", list(visits)
+    )
+    return {row["id"]: row["created_by"] for row in rows}
+
+
 async def contacts_of(connection: Connection, households: Iterable[str]) -> dict[str, Near]:
     """To whom households are tied, by household."""
     rows = await connection.fetch(

@@ -75,7 +75,8 @@ class Evidence(msgspec.Struct):
     those named cadres that exist. `assigned`: problems of grids in which an author has no post.
     `about`: of visits and problems that contact members name, who wrote them and to whom their
     household is tied. `followed`: the grids that problems and households have left, each with
-    its revision of then, of those that new records elsewhere are about.
+    its revision of then, of those that new records elsewhere are about. `visitors`: who made the
+    visits that are checked.
     """
 
     left: dict[tuple[str, str], Mapping[str, str]] = {}
@@ -85,6 +86,7 @@ class Evidence(msgspec.Struct):
     assigned: dict[str, Assigned] = {}
     about: dict[tuple[str, str], Near] = {}
     followed: dict[tuple[str, str], dict[str, int]] = {}
+    visitors: dict[str, str] = {}
 
 
 class Stored(Protocol):

@@ -269,6 +269,12 @@ KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "until": (moment(event=False), "fixed"),
         "photos": PHOTOS,
     },
+    "visit_check": {
+        "visit_id": (ID, "fixed"),
+        "checked_at": (moment(event=True), "fixed"),
+        "finding": (one_of(["seen", "confirmed", "not_confirmed"]), "latest"),
+        "note": (LONG, "text"),
+    },
     "tie": {
         "household_id": (ID, "fixed"),
         "cadre": (form(STAFF), "fixed"),
@@ -286,6 +292,7 @@ REQUIRED = {
     "step": {"problem_id", "action", "at"},
     "weekly_analysis": {"week"},
     "monthly_summary": {"month"},
+    "visit_check": {"visit_id", "checked_at", "finding"},
     "tie": {"household_id", "cadre", "kind", "valid_from"},
 }
 
@@ -597,6 +604,8 @@ def in_first_pull(records: list[Json], today: date, own_work_from: str) -> list[
         inside = not record.get("deleted")
         if record["kind"] == "visit":
             inside = inside and fields.get("visited_at", "") >= since
+        elif record["kind"] == "visit_check":
+            inside = inside and fields.get("checked_at", "") >= since
         elif record["kind"] == "problem":
             inside = inside and record["id"] not in over
         elif record["kind"] == "step":

@@ -36,6 +36,7 @@ class Place(NamedTuple):
     article: str = ""
     post: str = ""
     tie: str = ""
+    visit: str = ""
 
 
 class Call(NamedTuple):
@@ -61,6 +62,7 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_visits", Call("GET", "/v1/visits", unit)
     yield "list_problems", Call("GET", "/v1/problems", unit)
     yield "list_households", Call("GET", "/v1/households", unit)
+    yield "visiting", Call("GET", "/v1/summaries/visiting", unit | WEEK)
     yield "list_ties", Call("GET", "/v1/ties", unit)
     yield "list_analyses", Call("GET", "/v1/analyses", unit | WEEK)
     yield (
@@ -144,6 +146,9 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "create_household", Call("POST", "/v1/households", {}, added)
     days = {"valid_from": "2026-12-01"}
     tied = {"household_id": place.household, "cadre": place.cadre, "kind": "contracted"}
+    checks = f"/v1/visits/{place.visit}/checks"
+    yield "list_visit_checks", Call("GET", checks)
+    yield "check_visit", Call("POST", checks, {}, {"finding": "seen"})
     yield "create_tie", Call("POST", "/v1/ties", {}, tied)
     yield "change_tie", Call("PATCH", f"/v1/ties/{place.tie}", {}, days)
     yield "household_duplicates", Call("GET", f"/v1/households/{place.household}/duplicates")
@@ -253,7 +258,7 @@ def test_every_route_is_in_the_table_and_the_table_has_no_other() -> None:
 
 
 def test_every_route_is_walked() -> None:
-    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 8)
+    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 9)
     assert {name for name, _ in calls(place)} | PLACELESS == set(ROUTES)
 
 
@@ -269,7 +274,8 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
         one.mutation(3, "telegram", grid=grid),
     )
     base = (await world.fetch("SELECT rev FROM household WHERE id = $1", house))[0]["rev"]
-    await one.send(one.mutation(4, "household", **put, base=base, fields={"members": 3}))
+    edit = one.mutation(4, "household", **put, base=base, fields={"members": 3})
+    await one.send(edit, one.mutation(5, grid=grid))
     await two.send(two.mutation(1, "household", **put, base=base, fields={"members": 4}))
     [conflict] = await world.fetch("SELECT id::text FROM conflict WHERE record = $1", house)
     [held] = await world.fetch("SELECT id::text FROM held WHERE grid = $1", grid)
@@ -286,6 +292,8 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
     tied = {"household_id": house, "cadre": worker, "kind": "family"}
     tie = (await world.post("/v1/ties", tied, "admin")).json()["id"]
     made_ids = (house, problem, conflict["id"], held["id"], one.device, article, post["id"], tie)
+    [visit] = await world.fetch("SELECT id::text FROM visit WHERE grid = $1 LIMIT 1", grid)
+    made_ids = (*made_ids, visit["id"])
     return Place(unit, grid, worker, *made_ids)
 
 

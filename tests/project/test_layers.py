@@ -31,6 +31,7 @@ DOMAINS = {
     "problems",
     "households",
     "ties",
+    "visiting",
     "visits",
     "inbox",
     "history",
