@@ -1,5 +1,5 @@
-"""Household visiting 书记带头、两委包干、监委监督: `GET /v1/summaries/visiting`, and the checks of a visit,
-`/v1/visits/{id}/checks`.
+"""Household visiting 书记带头、两委包干、监委监督: `GET /v1/summaries/visiting`, and the checks of
+a visit, `/v1/visits/{id}/checks`.
 """
 
 from datetime import date, datetime

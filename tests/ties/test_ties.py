@@ -187,7 +187,7 @@ async def test_a_tie_moves_with_its_household(world: World) -> None:
     assert await phone.verify() == []
 
 
-# ----------------------------------------------------------------------------- the fields, and lists
+# ---------------------------------------------------------------------- the fields, and lists
 
 
 async def test_the_two_fields_are_listed_as_ties_and_ties_fill_empty_fields(world: World) -> None:
