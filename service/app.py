@@ -46,6 +46,8 @@ from service.imports import routes as imports
 from service.imports.importer import Importer
 from service.inbox import routes as inbox
 from service.inbox.retry_held import keep_retrying
+from service.indicators import mark_routes
+from service.indicators import routes as indicators
 from service.kit import errors
 from service.kit.database import Database, close_pool, open_pool
 from service.kit.errors import Problem
@@ -148,6 +150,8 @@ _ROUTERS = (
     calendar.router,
     households.router,
     household_writing.router,
+    indicators.router,
+    mark_routes.router,
     ties.router,
     visiting.router,
     visits.router,

@@ -5,9 +5,20 @@ read these declarations. To add a field, add its line here and a migration for i
 """
 
 from sync_protocol import vocabulary
-from sync_protocol.fields import SHA256, STAFF_CODE, UNIT_CODE, Choice, Id, Place, Text, Whole
+from sync_protocol.fields import (
+    SHA256,
+    STAFF_CODE,
+    UNIT_CODE,
+    WORD,
+    Choice,
+    Id,
+    Number,
+    Place,
+    Text,
+    Whole,
+)
 from sync_protocol.kinds import Field, Kind, Policy
-from sync_protocol.moments import Day, Moment, Month, Week
+from sync_protocol.moments import AnyPeriod, Day, Moment, Month, Week
 from sync_protocol.sets import SetOf
 
 L, T, S, F = Policy.LATEST, Policy.TEXT, Policy.SET, Policy.FIXED
@@ -128,7 +139,7 @@ WEEKLY_ANALYSIS = Kind(
         Field("measures", NOTE, T, "措施"),
         Field("next_week", NOTE, T, "下周打算"),
     ),
-    key="week",
+    key=("week",),
 )
 
 MONTHLY_SUMMARY = Kind(
@@ -141,7 +152,7 @@ MONTHLY_SUMMARY = Kind(
         Field("measures", NOTE, T, "措施"),
         Field("next_month", NOTE, T, "下月打算"),
     ),
-    key="month",
+    key=("month",),
 )
 
 TIE = Kind(
@@ -174,6 +185,21 @@ VISIT_CHECK = Kind(
     ),
 )
 
+INDICATOR_VALUE = Kind(
+    "indicator_value",
+    "指标填报",
+    (
+        Field("indicator", WORD, F, "指标", required=True, kept=True),
+        Field("period", AnyPeriod(), F, "期间", required=True, kept=True),
+        Field("value", Number(), L, "数值", required=True, kept=True),
+        Field("source", Text(200), L, "数据来源"),
+        Field("evidence", SetOf(SHA256, max=20), S, "佐证材料"),
+        Field("note", NOTE, T, "说明"),
+    ),
+    key=("indicator", "period"),
+    of_units=True,
+)
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -185,6 +211,7 @@ KINDS: dict[str, Kind] = {
         MONTHLY_SUMMARY,
         TIE,
         VISIT_CHECK,
+        INDICATOR_VALUE,
     )
 }
 

@@ -69,6 +69,13 @@ FINDINGS: dict[str, Label] = {
     "not_confirmed": Label("不属实", "not confirmed"),
 }
 
+# How a village stands: the model ones, and those that are to get on by a plan.
+MARKS: dict[str, Label] = {
+    "model": Label("示范", "model"),
+    "weak": Label("薄弱", "weak"),
+    "lagging": Label("后进", "lagging"),
+}
+
 # Only `present` households count; none of the others is deleted, and each may come back.
 HOUSEHOLD_STATES: dict[str, Label] = {
     "present": Label("在册", "lives here"),

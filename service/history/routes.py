@@ -41,6 +41,7 @@ KindName = Literal[
     "monthly_summary",
     "tie",
     "visit_check",
+    "indicator_value",
 ]
 
 

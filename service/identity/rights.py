@@ -13,19 +13,21 @@ from sync_protocol.periods import from_ms, local_day, midnight, to_ms
 
 _TIE = frozenset({"tie"})
 _CHECK = frozenset({"visit_check"})
+# Beside this, the indicator says who reports it.
+_REPORT = frozenset({"indicator_value"})
 _LOGS = frozenset({"household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"})
 _FIELD_WORK = frozenset({"household", "visit", "problem", "step"})
 
 # role -> the kinds of record that it may write
 WRITES: dict[str, frozenset[str]] = {
-    "grid_worker": _LOGS,
-    "village_secretary": _LOGS | _TIE | _CHECK,
-    "first_secretary": _LOGS | _TIE | _CHECK,
-    "village_committee": _FIELD_WORK,
+    "grid_worker": _LOGS | _REPORT,
+    "village_secretary": _LOGS | _TIE | _CHECK | _REPORT,
+    "first_secretary": _LOGS | _TIE | _CHECK | _REPORT,
+    "village_committee": _FIELD_WORK | _REPORT,
     "village_supervisor": _FIELD_WORK | _CHECK,
     "contact_member": frozenset({"visit", "problem", "step"}),
-    "supervisor": frozenset({"problem", "step"}) | _CHECK,
-    "admin": _LOGS | _TIE | _CHECK,
+    "supervisor": frozenset({"problem", "step"}) | _CHECK | _REPORT,
+    "admin": _LOGS | _TIE | _CHECK | _REPORT,
     "auditor": frozenset(),
     "app_client": frozenset({"problem"}),
 }
@@ -44,8 +46,14 @@ SETTLES = frozenset({"village_secretary", "first_secretary", "supervisor", "admi
 # personal data.
 TIES = frozenset({"village_secretary", "first_secretary", "admin"})
 
+# The roles that may report indicators; the indicator says which of them do.
+REPORTS = frozenset(role for role, kinds in WRITES.items() if kinds >= _REPORT)
+
 # The roles that check visits, of others than themselves.
 CHECKS = frozenset(role for role, kinds in WRITES.items() if kinds >= _CHECK)
+
+# The roles that set targets, and mark villages as model, weak or lagging.
+SETS_TARGETS = frozenset({"supervisor", "admin"})
 
 # The roles that keep accounts and devices; those that see which phone has handed in everything.
 ADMINISTERS = frozenset({"admin"})
@@ -140,6 +148,15 @@ ROUTES: Mapping[str, Right] = {
     "get_calendar": _SIGNED,
     "put_calendar_year": _ADMIN,
     "delete_calendar_year": _ADMIN,
+    # indicators are kept by who administers the topmost unit; targets and marks of a unit by who
+    # supervises it from there or above
+    "list_indicators": _READ,
+    "put_indicator": _ADMIN,
+    "indicator_values": _READ_WHOLE,
+    "report_indicator": Right(REPORTS),
+    "put_indicator_target": Right(SETS_TARGETS),
+    "list_marks": _READ_WHOLE,
+    "put_mark": Right(SETS_TARGETS),
     "list_cadres": _READ,
     "get_cadre": Right(READS, signed=True),
     "list_posts": _READ,

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from service.identity.views import mask
+from service.indicators.values import read_values
 from service.kit.database import Connection, share_connection
 from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
-from service.ledgers import disputes, queries
+from service.ledgers import disputes, indicators, queries
 from service.ledgers.disputes import DisputeRows
 from service.ledgers.sheet import Column, Sheet
 from service.organisation.units import UnitOn
@@ -23,9 +24,10 @@ from service.summaries.cadre_queries import Wanted
 from service.summaries.cadre_table import cadre_table
 from service.summaries.sealed import NOTHING, Sealed
 from service.summaries.summary import summary
+from service.vocabulary.indicators import indicators_on
 from service.vocabulary.keeping import current_reference_data
 from service.vocabulary.terms import Vocabulary
-from sync_protocol.periods import Period
+from sync_protocol.periods import Period, kind_of, local_day
 from sync_protocol.vocabulary import SATISFIED, SOURCES, STATES, Label
 
 TITLES = {
@@ -35,6 +37,7 @@ TITLES = {
     "disputes": "矛盾纠纷台账",
     "visits": "走访台账",
     "cadres": "干部工作台账",
+    "indicators": "指标台账",
 }
 
 _AT_ONCE = 1_000
@@ -136,6 +139,8 @@ async def write(connection: Connection, settings: Settings, what: What, path: Pa
             kinds = data.vocabulary.labels("dispute_kind", what.period.last)
             sql, dispute_row = queries.disputes(what.on.subtree), DisputeRows(cipher, kinds)
             await _records(connection, what, path, disputes.COLUMNS, sql, dispute_row)
+        case "indicators":
+            await _indicators(connection, data.vocabulary, what, path)
         case "cadres":
             await _cadres(connection, what, path)
 
@@ -312,6 +317,18 @@ async def _cadres(connection: Connection, what: What, path: Path) -> None:
             yield (None, "未分派", None, on.code, *counts, None)
 
     await asyncio.to_thread(sheet.write, lines())
+    await asyncio.to_thread(sheet.close)
+
+
+async def _indicators(
+    connection: Connection, vocabulary: Vocabulary, what: What, path: Path
+) -> None:
+    """The indicators that are reported for periods of the kind of this one."""
+    kind = kind_of(what.period.name)
+    some = [one for one in indicators_on(vocabulary, local_day(what.now)) if one.period == kind]
+    found = await read_values(connection, what.on, some, what.period)
+    sheet = Sheet(path, what.title, indicators.COLUMNS)
+    await asyncio.to_thread(sheet.write, indicators.lines(found, what.unit_name))
     await asyncio.to_thread(sheet.close)
 
 

@@ -44,7 +44,8 @@ async def export(
     request: Request,
     caller: Signed,
     which: Annotated[
-        Literal["weekly", "monthly", "problems", "disputes", "visits", "cadres"], Path()
+        Literal["weekly", "monthly", "problems", "disputes", "visits", "cadres", "indicators"],
+        Path(),
     ],
     unit: UnitCode,
     period: AskedPeriod,

@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Column, DateTime, Integer, Text
+from sqlalchemy import Column, DateTime, Float, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
 from service.kit.sql import text_array
-from sync_protocol.fields import FieldType, Id, Place, Whole
+from sync_protocol.fields import FieldType, Id, Number, Place, Whole
 from sync_protocol.kinds import Field, Kind
 from sync_protocol.moments import Moment
 from sync_protocol.sets import SetOf
@@ -60,6 +60,7 @@ STORAGES: dict[type[FieldType], Storage] = {
         lambda: DateTime(timezone=True), "timestamptz", "{0}", MOMENT_JSON, str, bare=True
     ),
     Whole: Storage(Integer, "int", "{0}", "{0}", str, bare=True),
+    Number: Storage(Float, "float8", "{0}", "{0}", str, bare=True),
     Place: Storage(JSONB, "text", "{0}::jsonb", "{0}", _place),
     # An array of arrays would be flattened on the way, so that a set travels as text.
     SetOf: Storage(lambda: ARRAY(Text), "text", "{0}::text[]", "{0}", _set),

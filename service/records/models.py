@@ -90,6 +90,8 @@ def _indexes(kind: Kind) -> list[Index]:
             ]
         case "visit_check":
             indexes.append(Index("visit_check_visit", "visit_id"))
+        case "indicator_value":
+            indexes.append(Index("indicator_value_period", "indicator", "period", "grid"))
         case "problem":
             indexes.append(Index("problem_raised", "raised_at"))
     return indexes

@@ -31,6 +31,7 @@ ListName = Literal[
     "limit",
     "deadline",
     "rank",
+    "indicator",
 ]
 
 
@@ -63,6 +64,8 @@ LISTS: Mapping[str, ListFacts] = {
     "rank": ListFacts(
         Label("排名", "ranks"), {"cadre_table": Label("干部统计表", "cadre table")}, valued=True
     ),
+    # Kept at /v1/indicators.
+    "indicator": ListFacts(Label("指标", "indicators"), {}, open=True),
 }
 # Whose change moves due times of problems.
 MOVES_DUES = frozenset({"limit"})

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from service.kit.settings import Settings
 from service.writes.author_rules import AuthorRules, about_of
 from service.writes.check_rules import against_check
+from service.writes.indicator_rules import against_value
 from service.writes.move_rules import (
     into_closed,
     is_accepted,
@@ -29,9 +30,10 @@ from service.writes.validities import Validities
 from service.writes.word_rules import against_words, words_hold
 from service.writes.world import Evidence, World
 from sync_protocol import lifecycle
+from sync_protocol.kinds import Kind
 from sync_protocol.moments import is_in_the_years
 from sync_protocol.record_state import GRID
-from sync_protocol.records import KINDS, VISIT, VISIT_CHECK
+from sync_protocol.records import INDICATOR_VALUE, KINDS, VISIT, VISIT_CHECK
 from sync_protocol.texts import Text
 
 
@@ -77,6 +79,10 @@ class Judge:
         """One that knows more."""
         return Judge(self._now, self._settings, self._world, self.validities, evidence)
 
+    def _may_hold(self, grid: str, kind: Kind) -> bool:
+        """Whether records of a kind may lie in a unit: most lie in grids alone."""
+        return kind.of_units or self._world.tree.height(grid) == 0
+
     # ------------------------------------------------------------------------- many visits at once
 
     def may_have_flaw(self, some: NewVisits) -> bool:
@@ -101,7 +107,9 @@ class Judge:
             return True
         where = self._world.where
         grids = {*some.grids}
-        if not grids <= self._world.grids.keys():
+        if not grids <= self._world.grids.keys() or not all(
+            self._may_hold(grid, VISIT) for grid in grids
+        ):
             return True
         grids.update(grid for grid in {where(*name) for name in named} if grid is not None)
         if not all(
@@ -135,7 +143,7 @@ class Judge:
         words = against_words(self._world.vocabulary, item, kind)
         if words is not None:
             return words
-        if grid not in self._world.grids:
+        if grid not in self._world.grids or not self._may_hold(grid, kind):
             return HoldReason("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
         record = self._world.record(kind.name, mutation.id)
         requested = move_request(self.validities, item, kind, record)
@@ -167,6 +175,12 @@ class Judge:
             moves = names_a_move(item) and record.grid != grid
             if moves and self._world.tree.closed_from(grid) is not None:
                 return into_closed(item, kind)
+        if kind is INDICATOR_VALUE:
+            flaw = against_value(
+                self._world.vocabulary, self._world.tree, self.validities, item, record
+            )
+            if flaw is not None:
+                return flaw
         homes = []
         for name, refers in kind.references:
             target = fields.get(name)

@@ -79,6 +79,7 @@ TAGS = ["elderly_alone", "low_income", "five_guarantee", "monitored", "disabled"
 SEVERITIES = ["ordinary", "urgent", "emergency"]
 ACTIONS = ["accept", "assign", "handle", "resolve", "verify", "close", "return", "reopen", "escalate", "extend", "reject", "join", "note"]
 UNIT = r"\d{4}(\d{2}(\d{3}(\d{3}(\d{3})?)?)?)?"
+WORD = r"[a-z][a-z0-9_]{0,39}"
 STAFF = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"
 
 
@@ -194,6 +195,26 @@ def day(value: Any) -> str:
     return str(value)
 
 
+def number(value: Any) -> int | float:
+    need(type(value) in (int, float) and -1e12 <= value <= 1e12)
+    found = round(float(value), 4)
+    return int(found) if found == int(found) else found
+
+
+def any_period(value: Any) -> str:
+    need(isinstance(value, str))
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        return day(value)
+    if "W" in value:
+        return week(value)
+    if re.fullmatch(r"\d{4}-\d\d", value, re.ASCII):
+        return month(value)
+    found = re.fullmatch(r"(\d{4})(-Q[1-4]|-H[12])?", value, re.ASCII)
+    need(found)
+    need(2000 <= int(found[1]) <= 2199)  # type: ignore[index]
+    return str(value)
+
+
 def set_of(item: Callable[[Any], str], most: int = 50) -> Callable[[Any], Json]:
     def clean(value: Any) -> Json:
         need(isinstance(value, dict) and value.keys() <= {"add", "remove"})
@@ -269,6 +290,14 @@ KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "until": (moment(event=False), "fixed"),
         "photos": PHOTOS,
     },
+    "indicator_value": {
+        "indicator": (form(WORD), "fixed"),
+        "period": (any_period, "fixed"),
+        "value": (number, "latest"),
+        "source": (text(200), "latest"),
+        "evidence": PHOTOS,
+        "note": (LONG, "text"),
+    },
     "visit_check": {
         "visit_id": (ID, "fixed"),
         "checked_at": (moment(event=True), "fixed"),
@@ -292,6 +321,7 @@ REQUIRED = {
     "step": {"problem_id", "action", "at"},
     "weekly_analysis": {"week"},
     "monthly_summary": {"month"},
+    "indicator_value": {"indicator", "period", "value"},
     "visit_check": {"visit_id", "checked_at", "finding"},
     "tie": {"household_id", "cadre", "kind", "valid_from"},
 }

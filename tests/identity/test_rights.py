@@ -63,6 +63,16 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_problems", Call("GET", "/v1/problems", unit)
     yield "list_households", Call("GET", "/v1/households", unit)
     yield "visiting", Call("GET", "/v1/summaries/visiting", unit | WEEK)
+    yield "list_indicators", Call("GET", "/v1/indicators")
+    of_year = {"unit": place.unit, "period": "2026"}
+    path = "/v1/indicators/income"
+    yield "indicator_values", Call("GET", f"{path}/values", unit | {"year": "2026"})
+    value = {**of_year, "value": 1}
+    yield "report_indicator", Call("PUT", f"{path}/values", {}, value)
+    target = {"period": "2026", "target": 1}
+    yield "put_indicator_target", Call("PUT", f"{path}/targets/{place.unit}", {}, target)
+    yield "list_marks", Call("GET", "/v1/marks", unit)
+    yield "put_mark", Call("PUT", f"/v1/marks/{place.unit}", {}, {"mark": "model"})
     yield "list_ties", Call("GET", "/v1/ties", unit)
     yield "list_analyses", Call("GET", "/v1/analyses", unit | WEEK)
     yield (
@@ -228,7 +238,8 @@ PLACELESS = {
     *("start_otp", "confirm_otp", "renew_otp_codes", "list_levels"),
     # of the whole city: tests/organisation/test_levels.py
     "set_levels",
-    # of the whole city: tests/vocabulary
+    # of the whole city: tests/vocabulary, tests/indicators
+    "put_indicator",
     *("list_vocabulary", "put_term", "change_term", "get_calendar"),
     # of whole units and their own tests: tests/imports/test_rest.py
     *("create_import", "list_imports", "get_import", "undo_import"),
@@ -277,6 +288,15 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
     edit = one.mutation(4, "household", **put, base=base, fields={"members": 3})
     await one.send(edit, one.mutation(5, grid=grid))
     await two.send(two.mutation(1, "household", **put, base=base, fields={"members": 4}))
+    indicator = {
+        **{"name_zh": "收入", "name_en": "income", "measure": "元", "period": "year"},
+        **{"level": "village", "aggregate": "sum"},
+        "reporters": ["village_secretary", "first_secretary", "grid_worker", "supervisor", "admin"],
+    }
+    indicator["reporters"] += ["village_committee"]
+    await ask(
+        world, Call("PUT", "/v1/indicators/income", {}, indicator), await world.token("admin")
+    )
     [conflict] = await world.fetch("SELECT id::text FROM conflict WHERE record = $1", house)
     [held] = await world.fetch("SELECT id::text FROM held WHERE grid = $1", grid)
     made = await world.post(

@@ -31,6 +31,7 @@ DOMAINS = {
     "problems",
     "households",
     "ties",
+    "indicators",
     "visiting",
     "visits",
     "inbox",

@@ -66,7 +66,8 @@ async def test_who_visited_what_share_of_theirs_and_how_often(world: World) -> N
     contracted = {one["kind"]: one["households"] for one in shown["theirs"]}
     assert contracted == {"contact": 0, "contracted": 3, "family": 0}
     in_grid = await visiting(world, unit=GRID)
-    assert [one for one in in_grid["items"] if one["staff_code"] == MEMBER][0]["visits"] == 3
+    [row] = [one for one in in_grid["items"] if one["staff_code"] == MEMBER]
+    assert row["visits"] == 3
     assert shown["cadres"] == len(shown["items"])
 
 
