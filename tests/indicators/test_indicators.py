@@ -171,7 +171,7 @@ async def test_what_an_indicator_does_not_say_is_held(world: World) -> None:
 
 async def test_over_rest_the_same_is_refused(world: World) -> None:
     await define(world)
-    assert (await report(world, VILLAGE, 1, WORKER)).status_code == 403
+    assert (await report(world, VILLAGE, 1, WORKER)).status_code == 404
     assert (await report(world, FAR, 1, SECRETARY)).status_code in (403, 404)
     held = await report(world, VILLAGE, 1, SUPERVISOR)
     assert (held.status_code, held.json()["reason"]) == (422, "not-allowed")
@@ -190,7 +190,7 @@ async def test_over_rest_the_same_is_refused(world: World) -> None:
 
 async def test_a_village_that_comes_later_has_a_feed_of_its_own(world: World) -> None:
     await define(world)
-    body = {"parent": TOWNSHIP, "name": "新村"}
+    body = {"parent": TOWNSHIP, "name": "新村", "code": TOWNSHIP + "299"}
     made = await ask(world, "POST", "/v1/units", body)
     assert made.status_code == 201, made.text
     code = made.json()["code"]

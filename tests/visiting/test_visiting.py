@@ -9,7 +9,7 @@ from tests.identity.test_views import appoint
 from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER, World
 
 WEEK = "2026-W47"
-MEMBER = f"C{VILLAGE}-2"
+MEMBER = f"C{VILLAGE}-3"
 AT = "2026-11-20T09:00:00+08:00"
 
 

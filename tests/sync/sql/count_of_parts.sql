@@ -16,7 +16,11 @@ SELECT FROM weekly_analysis r JOIN p USING (grid) WHERE r.grid = ANY($1::text[])
 UNION ALL
 SELECT FROM monthly_summary r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND r.month >= $7)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $8) OR (false), false)
 UNION ALL
-SELECT FROM tie r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.cadre = $8) OR (false), false)) AS coming;
+SELECT FROM tie r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.cadre = $8) OR (false), false)
+UNION ALL
+SELECT FROM visit_check r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND r.checked_at >= $4)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $8) OR (false), false)
+UNION ALL
+SELECT FROM indicator_value r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $8) OR (false), false)) AS coming;
 EXPLAIN EXECUTE count_of_parts(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 DEALLOCATE count_of_parts;
 RESET plan_cache_mode;

@@ -113,6 +113,32 @@ UNION ALL
     
 UNION ALL
 
+        (SELECT 'visit_check' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
+            r.created_by,
+               CASE WHEN r.deleted THEN '{}'::json
+                   ELSE json_strip_nulls(json_build_object('visit_id', r.visit_id, 'checked_at', to_char(r.checked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'finding', r.finding, 'note', r.note)) END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
+               NULL::text[] AS personal
+        FROM visit_check r
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND r.checked_at >= $6)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $15) OR (false), false)
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
+              AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
+        ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'indicator_value' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
+            r.created_by,
+               CASE WHEN r.deleted THEN '{}'::json
+                   ELSE json_strip_nulls(json_build_object('indicator', r.indicator, 'period', r.period, 'value', r.value, 'source', r.source, 'evidence', r.evidence, 'note', r.note)) END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
+               NULL::text[] AS personal
+        FROM indicator_value r
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $15) OR (false), false)
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
+              AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
+        ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
         (SELECT 'household', r.id, r.rev, false, true, 0, '', '', '{}'::json, NULL::json,
             NULL::text[]
          FROM household r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
@@ -166,6 +192,22 @@ UNION ALL
          FROM tie r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
              AND r.clocks IS NOT NULL
            AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.cadre = $15) OR (false), false) ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'visit_check', r.id, r.rev, false, true, 0, '', '', '{}'::json, NULL::json,
+            NULL::text[]
+         FROM visit_check r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
+             AND r.clocks IS NOT NULL
+           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $15) OR (false), false) ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'indicator_value', r.id, r.rev, false, true, 0, '', '', '{}'::json, NULL::json,
+            NULL::text[]
+         FROM indicator_value r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
+             AND r.clocks IS NOT NULL
+           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $15) OR (false), false) ORDER BY r.rev LIMIT $11)
     
                 UNION ALL
                 (SELECT d.kind, d.id, d.rev, false, true, 0, '', '', '{}'::json, NULL, NULL
