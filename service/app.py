@@ -18,6 +18,7 @@ from service import health, openapi
 from service.accounts import handover, people, posts, tied_households
 from service.accounts import routes as accounts
 from service.app_api import routes as app_api
+from service.articles import reads as article_reads
 from service.articles import routes as articles
 from service.audit import routes as audit
 from service.audit.rights import DatabaseRights
@@ -156,6 +157,7 @@ _ROUTERS = (
     visiting.router,
     visits.router,
     history.router,
+    article_reads.router,
     articles.router,
     app_api.router,
     privacy.router,

@@ -228,6 +228,8 @@ ROUTES: Mapping[str, Right] = {
     # articles, requests and the app
     "list_articles": Right(READS | {"app_client"}, "articles:read"),
     "get_article": Right(READS | {"app_client"}, "articles:read"),
+    "count_article_reads": Right(READS | {"app_client"}, "articles:read"),
+    "article_reads": Right(EDITS),
     "create_article": Right(EDITS | {"app_client"}, "articles:write"),
     "update_article": Right(EDITS | {"app_client"}, "articles:write"),
     "publish_article": Right(EDITS | {"app_client"}, "articles:write"),

@@ -215,6 +215,8 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "release_held", Call("POST", f"/v1/held/{place.held}/release", {}, {})
     yield "erase_cadre", Call("POST", f"/v1/cadres/{place.cadre}/erasure", {}, {"reason": "x"})
     yield "get_article", Call("GET", f"/v1/articles/{place.article}")
+    reads = unit | {"year": "2026"}
+    yield "article_reads", Call("GET", f"/v1/articles/{place.article}/reads", reads)
     yield "update_article", Call("PATCH", f"/v1/articles/{place.article}", {}, {"title": "u"})
     yield "publish_article", Call("POST", f"/v1/articles/{place.article}/publication")
     yield "withdraw_article", Call("POST", f"/v1/articles/{place.article}/withdrawal")
@@ -235,6 +237,8 @@ PLACELESS = {
         "sync",
     ),
     *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
+    # of the reader's own unit: tests/articles/test_reads.py
+    "count_article_reads",
     *("start_otp", "confirm_otp", "renew_otp_codes", "list_levels"),
     # of the whole city: tests/organisation/test_levels.py
     "set_levels",
