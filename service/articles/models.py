@@ -37,7 +37,9 @@ class Article(SQLModel, table=True):
 
 
 class ArticleReadCount(SQLModel, table=True):
-    """How often an article was read in a unit on a day, from phones or an app; by whom is not kept."""
+    """How often an article was read in a unit on a day, from phones or an app. By whom is not
+    kept.
+    """
 
     __tablename__ = "article_read"
 
