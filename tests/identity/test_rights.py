@@ -63,7 +63,6 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_problems", Call("GET", "/v1/problems", unit)
     yield "list_households", Call("GET", "/v1/households", unit)
     yield "visiting", Call("GET", "/v1/summaries/visiting", unit | WEEK)
-    yield "list_indicators", Call("GET", "/v1/indicators")
     of_year = {"unit": place.unit, "period": "2026"}
     path = "/v1/indicators/income"
     yield "indicator_values", Call("GET", f"{path}/values", unit | {"year": "2026"})
@@ -243,7 +242,7 @@ PLACELESS = {
     # of the whole city: tests/organisation/test_levels.py
     "set_levels",
     # of the whole city: tests/vocabulary, tests/indicators
-    "put_indicator",
+    *("list_indicators", "put_indicator"),
     *("list_vocabulary", "put_term", "change_term", "get_calendar"),
     # of whole units and their own tests: tests/imports/test_rest.py
     *("create_import", "list_imports", "get_import", "undo_import"),

@@ -46,7 +46,8 @@ async def values(world: World, unit: str, by: str = "S1502", **query: Any) -> An
 
 
 async def verdict_of(wire: Any, seq: int, unit: str, **fields: Any) -> tuple[str, str | None]:
-    fields = {"indicator": "collective_income", "period": "2026", "value": 1} | fields
+    plain: dict[str, Any] = {"indicator": "collective_income", "period": "2026", "value": 1}
+    fields = plain | fields
     id = indicator_value_id(unit, fields["indicator"], fields["period"])
     mutation = wire.mutation(seq, "indicator_value", grid=unit, id=id, fields=fields)
     [verdict] = (await wire.send(mutation)).json()["verdicts"]
@@ -181,7 +182,12 @@ async def test_over_rest_the_same_is_refused(world: World) -> None:
     assert wrong.status_code == 422
     absent = await world.get("/v1/indicators/nothing/values", "S1502", unit="1502", year="2026")
     assert absent.status_code == 404
-    for body in ({"level": "street"}, {"reporters": ["auditor"]}, {"reporters": []}):
+    wrongs: list[dict[str, Any]] = [
+        {"level": "street"},
+        {"reporters": ["auditor"]},
+        {"reporters": []},
+    ]
+    for body in wrongs:
         answer = await ask(world, "PUT", "/v1/indicators/x", INCOME | body)
         assert answer.status_code == 422, body
     mine = await ask(world, "PUT", "/v1/indicators/x", INCOME, SECRETARY)
@@ -193,7 +199,7 @@ async def test_a_village_that_comes_later_has_a_feed_of_its_own(world: World) ->
     body = {"parent": TOWNSHIP, "name": "新村", "code": TOWNSHIP + "299"}
     made = await ask(world, "POST", "/v1/units", body)
     assert made.status_code == 201, made.text
-    code = made.json()["code"]
+    code = made.json()["unit"]["code"]
     assert len(await world.fetch("SELECT FROM counter WHERE grid = $1", code)) == 1
 
 
@@ -229,8 +235,8 @@ async def test_the_ledger_of_indicators(world: World) -> None:
     await report(world, VILLAGE, 120_000, SECRETARY, source="村级财务账")
     answer = await world.get("/v1/exports/indicators.xlsx", SUPERVISOR, unit=TOWNSHIP, year="2026")
     assert answer.status_code == 200, answer.text
-    sheet = openpyxl.load_workbook(io.BytesIO(answer.content)).active
-    rows = [[cell.value for cell in row] for row in sheet.iter_rows()]
+    sheet: Any = openpyxl.load_workbook(io.BytesIO(answer.content)).active
+    rows: list[list[Any]] = [[cell.value for cell in row] for row in sheet.iter_rows()]
     assert "指标台账" in rows[0][0]
     assert rows[1][1:5] == ["指标", "计量单位", "单位", "目标"]
     assert rows[2][1] == "村集体经济收入"

@@ -172,8 +172,8 @@ async def test_the_ledger_of_disputes(world: World) -> None:
     await far.sync()
     answer = await world.get("/v1/exports/disputes.xlsx", SUPERVISOR, unit=TOWNSHIP, week=WEEK)
     assert answer.status_code == 200, answer.text
-    sheet = openpyxl.load_workbook(io.BytesIO(answer.content)).active
-    rows = [[cell.value for cell in row] for row in sheet.iter_rows()]
+    sheet: Any = openpyxl.load_workbook(io.BytesIO(answer.content)).active
+    rows: list[list[Any]] = [[cell.value for cell in row] for row in sheet.iter_rows()]
     assert "矛盾纠纷台账" in rows[0][0]
     assert rows[1][:8] == [
         *("序号", "时间", "当事人", "纠纷类型", "简要情况", "调解人", "调解结果", "回访")
