@@ -160,9 +160,10 @@ async def create_tie(request: Request, caller: Signed, body: NewTie) -> TieItem:
         async with state.database.transaction() as connection:
             cadre = await key_of(connection, body.cadre)
             row = await household_in_scope(connection, caller, body.household_id)
-            begins = first.isoformat()
-            ends = None if body.valid_to is None else body.valid_to.isoformat()
-            known = await queries.alike(connection, row["id"], cadre, body.kind, begins, ends)
+            last = None if body.valid_to is None else body.valid_to.isoformat()
+            known = await queries.alike(
+                connection, row["id"], cadre, body.kind, first.isoformat(), last
+            )
             if known is not None and known != id:
                 raise Problem(
                     NOT_NOW,
@@ -177,8 +178,8 @@ async def create_tie(request: Request, caller: Signed, body: NewTie) -> TieItem:
                 "household_id": row["id"],
                 "cadre": cadre,
                 "kind": body.kind,
-                "valid_from": begins,
-                **({} if ends is None else {"valid_to": ends}),
+                "valid_from": first.isoformat(),
+                **({"valid_to": last} if last else {}),
             }
             return await _written(
                 connection, request, caller, Mutation(0, "tie", id, row["grid"], fields=fields)

@@ -1,6 +1,6 @@
 """What stands against the author of a mutation: posts, registration and revocation, ties. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,24 +15,6 @@ from sync_protocol.kinds import Kind
 from sync_protocol.periods import in_minutes, to_ms
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
-
-# The fields by which a new record goes with another, the first that it has.
-_GOES_WITH: Mapping[str, Sequence[tuple[str, str]]] = {
-    "step": (("problem_id", "problem"),),
-    "problem": (("household_id", "household"), ("visit_id", "visit")),
-    "visit": (("household_id", "household"),),
-    "tie": (("household_id", "household"),),
-}
-
-
-def about_of(kind: Kind, fields: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What a new record goes with when that moves to another grid: a step with its problem, a
-    problem, visit or tie with its household, a problem without one with its visit.
-    """
-    for name, refers in _GOES_WITH.get(kind.name, ()):
-        if target := fields.get(name):
-            return refers, str(target)
-    return None
 
 
 def written_of(id: str, fields: Mapping[str, Any], kind: Kind) -> tuple[str, str]:

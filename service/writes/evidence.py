@@ -10,7 +10,7 @@ from service.kit.field_cipher import FieldCipher
 from service.organisation.tree import Tree
 from service.records import queries as records
 from service.writes import queries
-from service.writes.author_rules import about_of, written_of
+from service.writes.author_rules import written_of
 from service.writes.prepared import PreparedMutation
 from service.writes.validities import Validities, by_ties_alone
 from service.writes.world import Assigned, Evidence
@@ -47,7 +47,7 @@ class _Wanted:
         if kind is VISIT_CHECK and fields.get("visit_id"):
             self.checked.add(fields["visit_id"])
         home, stamp = item.mutation.grid, item.judged_at
-        about = about_of(kind, fields)
+        about = item.about
         if about is not None and where(*about) not in (None, home):
             self.followed.add((home, about[1]))
         if not validities.plainly(author, kind.name, home, stamp, stamp):

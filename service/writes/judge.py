@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from service.kit.settings import Settings
-from service.writes.author_rules import AuthorRules, about_of
+from service.writes.author_rules import AuthorRules
 from service.writes.check_rules import against_check
 from service.writes.indicator_rules import against_value
 from service.writes.move_rules import (
@@ -197,7 +197,7 @@ class Judge:
                 return HoldReason("reference-missing", detail, target, refers)
             homes.append((name, refers, target, home))
         problem_id = fields.get("problem_id") if kind.name == "step" else None
-        about = about_of(kind, fields) if record is None else None
+        about = item.about if record is None else None
         item.moved_to = None if about is None else self._followed(item, about)
         # A visit that may be written where it was made stays there, as those before it did.
         if (

@@ -11,7 +11,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from service.app import create_app
-from service.identity.rights import EDITS, ROUTES, WRITES
+from service.identity.rights import EDITS, REPORTS, ROUTES, WRITES
 from service.kit.settings import Settings
 from simulator.places import NOW, SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol.vocabulary import ROLES
@@ -153,13 +153,13 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     )
     added = {"grid": place.grid, "fields": {"head_name": "新户"}}
     yield "create_household", Call("POST", "/v1/households", {}, added)
-    later = {"valid_from": "2026-12-01"}
+    tie_days = {"valid_from": "2026-12-01"}
     tied = {"household_id": place.household, "cadre": place.cadre, "kind": "contracted"}
     checks = f"/v1/visits/{place.visit}/checks"
     yield "list_visit_checks", Call("GET", checks)
     yield "check_visit", Call("POST", checks, {}, {"finding": "seen"})
     yield "create_tie", Call("POST", "/v1/ties", {}, tied)
-    yield "change_tie", Call("PATCH", f"/v1/ties/{place.tie}", {}, later)
+    yield "change_tie", Call("PATCH", f"/v1/ties/{place.tie}", {}, tie_days)
     yield "household_duplicates", Call("GET", f"/v1/households/{place.household}/duplicates")
     yield "export_household", Call("GET", f"/v1/households/{place.household}/export")
     yield "record_history", Call("GET", f"/v1/history/household/{place.household}")
@@ -294,9 +294,8 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
     indicator: dict[str, Any] = {
         **{"name_zh": "收入", "name_en": "income", "measure": "元", "period": "year"},
         **{"level": "village", "aggregate": "sum"},
-        "reporters": ["village_secretary", "first_secretary", "grid_worker", "supervisor", "admin"],
+        "reporters": [*sorted(REPORTS)],
     }
-    indicator["reporters"] += ["village_committee"]
     await ask(
         world, Call("PUT", "/v1/indicators/income", {}, indicator), await world.token("admin")
     )
@@ -315,8 +314,8 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
     tied = {"household_id": house, "cadre": worker, "kind": "family"}
     tie = (await world.post("/v1/ties", tied, "admin")).json()["id"]
     [visit] = await world.fetch("SELECT id::text FROM visit WHERE grid = $1 LIMIT 1", grid)
-    made_ids = (house, problem, conflict["id"], held["id"], one.device, article, post["id"])
-    return Place(unit, grid, worker, *made_ids, tie, visit["id"])
+    made_ids = (house, problem, conflict["id"], held["id"], one.device, article, post["id"], tie)
+    return Place(unit, grid, worker, *made_ids, visit["id"])
 
 
 async def appoint(world: World, role: str, unit: str, until: datetime | None = None) -> str:
