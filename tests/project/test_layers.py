@@ -42,6 +42,7 @@ DOMAINS = {
     "cli",
     "conformance",
     "demo",
+    "pages",
 }
 BELOW = {
     "kit",
