@@ -56,12 +56,12 @@ from service.loop import routes as loop
 from service.organisation import change_routes as unit_changes
 from service.organisation import level_routes
 from service.organisation import routes as units
-from service.privacy import erasure_routes as erasures
-from service.privacy import routes as privacy
 from service.pages import assets
 from service.pages.answers import PageAnswers
 from service.pages.routers import ROUTERS as PAGES
 from service.pages.routers import SEGMENTS
+from service.privacy import erasure_routes as erasures
+from service.privacy import routes as privacy
 from service.problems import routes as problems
 from service.runtime.admission import ConcurrencyLimit
 from service.runtime.clocks import ClockWatch, RightClock

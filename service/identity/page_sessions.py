@@ -72,6 +72,12 @@ async def of_request(state: State, request: Request) -> PageSession | None:
     return found
 
 
+def kept_of(request: Request) -> PageSession | None:
+    """The good session of a request that was looked up before."""
+    found: PageSession | None = request.scope.get(_KEPT_AS)
+    return found if found is not None and found.is_good else None
+
+
 async def _found(state: State, cookie: str) -> PageSession | None:
     now = state.now()
     async with state.database.reading() as connection:

@@ -46,7 +46,9 @@ class PageAnswers:
         if scope["type"] != "http" or not self._is_for_people(scope):
             await self._app(scope, receive, send)
             return
-        wished = _language(parse_qs(scope["query_string"].decode("latin-1")).get(_LANGUAGE, [""])[0])
+        wished = _language(
+            parse_qs(scope["query_string"].decode("latin-1")).get(_LANGUAGE, [""])[0]
+        )
         language = wished or _language(_cookies(scope).get(_LANGUAGE, "")) or FOR_PEOPLE
         token = asked_for.set(language)
         problem: Message | None = None
@@ -95,15 +97,13 @@ def _complete(headers: MutableHeaders, scope: Scope, wished: Language | None) ->
         headers[name] = value
     if wished is not None:
         cookie: SimpleCookie = SimpleCookie({_LANGUAGE: wished})
-        cookie[_LANGUAGE].update({"path": "/", "max-age": _A_YEAR_S, "samesite": "Lax"})
+        cookie[_LANGUAGE].update({"path": "/", "max-age": str(_A_YEAR_S), "samesite": "Lax"})
         if scope["scheme"] == "https":
             cookie[_LANGUAGE]["secure"] = True
         headers.append("Set-Cookie", cookie.output(header="").strip())
 
 
-async def _as_page(
-    scope: Scope, receive: Receive, send: Send, start: Message, body: bytes
-) -> None:
+async def _as_page(scope: Scope, receive: Receive, send: Send, start: Message, body: bytes) -> None:
     given = Headers(raw=start["headers"])
     if given.get("content-encoding") == "gzip":
         body = gzip.decompress(body)

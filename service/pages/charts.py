@@ -64,10 +64,9 @@ class Series(NamedTuple):
 
 def line_chart(title: Text, labels: Sequence[Text], series: Sequence[Series]) -> LineChart:
     """A chart of some lines over the same periods, from nothing up."""
-    step = step_of(max((value or 0 for one in series for value in one.values), default=0))
-    marks = [0, step, 2 * step, 3 * step, 4 * step]
-    highest = max(value or 0 for one in series for value in one.values) if series else 0
-    marks = [mark for mark in marks if mark - step < highest or mark == step]
+    highest = max((value or 0 for one in series for value in one.values), default=0)
+    step = step_of(highest)
+    marks = [step * place for place in range(5) if step * (place - 1) < highest or place < 2]
     top = marks[-1]
 
     def x(place: int) -> float:

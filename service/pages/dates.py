@@ -1,5 +1,5 @@
-"""Days, weeks and other periods as people write them: 2026年第47周, 11月16日—22日; in English Week 47
-of 2026, 16–22 November.
+"""Days, weeks and other periods as people write them: 2026年第47周, 11月16日—22日; in English
+Week 47 of 2026, 16–22 November.
 
 Everything here is a text of the catalogue, so that it can stand in a sentence of either language.
 """
@@ -72,9 +72,7 @@ def days_of(period: Period) -> Text:
         return Text("{first} – {last}", first=day_name(first), last=day_name(last))
     if first.month != last.month:
         return Text("{first} – {last}", first=_day(first), last=_day(last))
-    return Text(
-        "{first}–{last} {month}", first=first.day, last=last.day, month=month_name(first)
-    )
+    return Text("{first}–{last} {month}", first=first.day, last=last.day, month=month_name(first))
 
 
 def _day(day: date) -> Text:

@@ -70,7 +70,9 @@ def _change(unit: Unit, difference: float, kind: str, last: Shown) -> Change:
     size = _decimal(abs(difference))
     if unit is Unit.HOURS:
         if difference > 0:
-            return Change("↑", Text("{hours} h longer than {period}", hours=size, period=period), last)
+            return Change(
+                "↑", Text("{hours} h longer than {period}", hours=size, period=period), last
+            )
         return Change("↓", Text("{hours} h shorter than {period}", hours=size, period=period), last)
     if difference > 0:
         return Change("↑", Text("{count} more than {period}", count=size, period=period), last)

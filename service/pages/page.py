@@ -4,7 +4,7 @@ A page is a route like those of REST, in a router made by `pages_router`. It tak
 or a `Posted` one where it is the target of a form, and answers with `visit.page(…)`.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -40,8 +40,8 @@ class SignInNeeded(Exception):
 
 
 class Visit:
-    """Somebody signed in who looks at a page. `caller`: the same with the right of the route of REST
-    that the page shows.
+    """Somebody signed in who looks at a page. `caller`: the same with the right of the route of
+    REST that the page shows.
     """
 
     def __init__(self, request: Request, session: PageSession, caller: Caller) -> None:
@@ -87,20 +87,19 @@ def language_of_page() -> Language:
 def answer(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page from its template, with what the layout shows of who is signed in."""
     visit: Visit | None = request.scope.get("visit")
-    context: Mapping[str, Any] = {
+    session = page_sessions.kept_of(request)
+    context: dict[str, Any] = {
         "path": request.url.path,
         "here": _here(request),
-        "visit": visit,
+        "session": session,
         "form_token": "",
         "entries": navigation.entries(visit.may) if visit else (),
-        "own_unit": visit.own_unit() if visit else None,
         "unit": None,
-        **values,
     }
-    if visit is not None:
-        context |= {
-            "form_token": page_sessions.form_token(visit.state, visit.caller.staff_code)
-        }
+    if session is not None:
+        # Of who has no post any more, too: they may still sign out.
+        context["form_token"] = page_sessions.form_token(state_of(request), session.staff_code)
+    context |= values
     text = rendered(template, language_of_page(), **context)
     return HTMLResponse(text, status, headers=_NEVER_KEPT)
 
@@ -136,9 +135,7 @@ async def signed(request: Request) -> Visit:
     return visit
 
 
-async def posted(
-    request: Request, form_token: Annotated[str, Form(alias="csrf")] = ""
-) -> Visit:
+async def posted(request: Request, form_token: Annotated[str, Form(alias="csrf")] = "") -> Visit:
     """The same of a form, which must come from a page of ours."""
     refuse_other_origins(request)
     visit = await signed(request)
@@ -206,8 +203,8 @@ async def _to_sign_in(request: Request) -> Response:
             **sign_in_values(carried=carried_from(request.url.path, await request.form())),
         )
     query = request.url.query
-    then = f"{request.url.path}?{query}" if query else request.url.path
-    parameters = {} if then == "/" else {"then": then}
+    asked = f"{request.url.path}?{query}" if query else request.url.path
+    parameters = {} if asked == "/" else {"then": asked}
     path = f"/signin?{urlencode(parameters)}" if parameters else "/signin"
     return RedirectResponse(path, 303, headers=_NEVER_KEPT)
 

@@ -19,7 +19,6 @@ from service.pages.carried import Carried, is_local_path, read_carried
 from service.pages.page import (
     Posted,
     answer,
-
     pages_router,
     refuse_other_origins,
     sign_in_values,
@@ -127,7 +126,7 @@ def _cipher(state: State) -> Fernet:
 
 
 def _proof(state: State, username: str, password: str) -> str:
-    """That a password was right, for the form that asks for the code: only this service reads it."""
+    """That a password was right, for the form that asks for the code; nobody else can read it."""
     text = json.dumps([username, password]).encode()
     return _cipher(state).encrypt_at_time(text, int(state.now().timestamp())).decode()
 

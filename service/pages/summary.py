@@ -21,6 +21,7 @@ from service.summaries import reports, trend
 from service.summaries import routes as summaries
 from service.summaries.answers import Summary
 from service.summaries.reports import TextPage
+from service.summaries.trend import Kind
 from service.vocabulary.keeping import current_reference_data
 from sync_protocol import periods
 from sync_protocol.periods import Period
@@ -34,15 +35,19 @@ _TEXTS = 20
 _READ_AT_ONCE = 2
 
 
+# An operation id, and its route.
+_Source = tuple[str, Callable[..., Any]]
+
+
 class _Kind(NamedTuple):
     """A kind of period: how its name is read, the route of its summary, and that of its texts."""
 
     parse: Callable[[str], Period]
     summary: Callable[..., Any]
-    texts: tuple[str, Callable[..., Any]] | None = None
+    texts: _Source | None = None
 
 
-_KINDS: Mapping[str, _Kind] = {
+_KINDS: Mapping[Kind, _Kind] = {
     "week": _Kind(periods.week, summaries.weekly, ("list_analyses", reports.analyses)),
     "month": _Kind(
         periods.month, summaries.monthly, ("list_monthly_summaries", reports.monthly_summaries)
@@ -87,12 +92,10 @@ async def year(visit: Signed, unit: Unit = "", year: Name = "", sort: Sort = "")
 
 
 async def _shown(
-    visit: Visit, kind: str, unit: str, name: str, sort: str, texts: str | None = None
+    visit: Visit, kind: Kind, unit: str, name: str, sort: str, texts: str | None = None
 ) -> Response:
     caller, today = visit.caller, visit.caller.today
-    period = (
-        named_period(_KINDS[kind].parse, name) if name else last_whole(kind, today)
-    )
+    period = named_period(_KINDS[kind].parse, name) if name else last_whole(kind, today)
     unit = unit or visit.own_unit() or ""
     # First, as it says who may not see the unit at all.
     found: Summary = await _KINDS[kind].summary(visit.request, caller, unit, period.name)
@@ -117,9 +120,9 @@ async def _shown(
         view=view_of(found, went, period, words),
         units=sorted_units(found.units, sort),
         sort=sort,
-        text_fields=TEXT_FIELDS[kind] if kind in TEXT_FIELDS else (),
+        text_fields=TEXT_FIELDS.get(kind, ()),
         arrived_labels=ARRIVED,
-        has_texts=_KINDS[kind].texts is not None and visit.may(_KINDS[kind].texts[0]),
+        has_texts=_source(visit, kind) is not None,
         texts=page_of_texts,
         path_up=path,
         may_seal=seals_it and is_over and not found.sealed,
@@ -129,11 +132,11 @@ async def _shown(
 
 
 async def _texts(
-    visit: Visit, kind: str, unit: str, name: str, after: str | None
+    visit: Visit, kind: Kind, unit: str, name: str, after: str | None
 ) -> TextPage | None:
     """The texts of grids; None where nobody asked for those of so many."""
-    source = _KINDS[kind].texts
-    if source is None or not visit.may(source[0]):
+    source = _source(visit, kind)
+    if source is None:
         return None
     if after is None and visit.caller.tree.height(unit) > _READ_AT_ONCE:
         return None
@@ -142,6 +145,12 @@ async def _texts(
         visit.request, visit.to(operation), name, unit, _TEXTS, after or None
     )
     return found
+
+
+def _source(visit: Visit, kind: Kind) -> _Source | None:
+    """Where the texts of a period come from that the visitor may read."""
+    source = _KINDS[kind].texts
+    return source if source is not None and visit.may(source[0]) else None
 
 
 async def _words(visit: Visit) -> Any:

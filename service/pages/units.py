@@ -1,6 +1,7 @@
 """Picks a unit, from the tree or by its name: `/units`."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import APIRouter, Query
@@ -35,7 +36,7 @@ async def find_unit(
     return visit.page(template, text=text, to=to, unit_code=unit, **found, lead=_lead(to))
 
 
-async def _found(visit: Visit, unit: str, text: str) -> dict[str, object]:
+async def _found(visit: Visit, unit: str, text: str) -> dict[str, Any]:
     caller = visit.to("list_units")
     if text:
         page = await organisation.units(visit.request, caller, text=text, limit=_FOUND)
@@ -62,7 +63,7 @@ async def path_to(visit: Visit, unit: str) -> list[UnitOut]:
     return sorted(map(unit_out, rows), key=lambda found: codes.index(found.code))
 
 
-def _lead(to: str) -> object:
+def _lead(to: str) -> Callable[[str], str]:
     """Makes the address of a page with another unit."""
     parts = urlsplit(to) if is_local_path(to) else urlsplit("/week")
     given = {name: value for name, value in parse_qsl(parts.query) if name not in ("unit", "sort")}

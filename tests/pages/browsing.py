@@ -33,9 +33,7 @@ class Browser:
 
     async def sign_in(self, staff_code: str, **fields: str) -> httpx.Response:
         """Signs in; the answer leads to the first page."""
-        return await self.post(
-            "/signin", {"username": staff_code, "password": PASSWORD} | fields
-        )
+        return await self.post("/signin", {"username": staff_code, "password": PASSWORD} | fields)
 
     async def send(self, page: httpx.Response, action: str, **fields: str) -> httpx.Response:
         """Sends a form of a page, by its `data-action`, with some fields filled in."""
