@@ -221,6 +221,9 @@ PAGES: Mapping[str, str] = {
     "sign_out_everywhere": "end_own_sessions",
     "password_page": "change_password",
     "choose_password": "change_password",
+    "second_factor_page": "start_otp",
+    "begin_second_factor": "start_otp",
+    "confirm_second_factor": "confirm_otp",
     "home_page": "who_am_i",
     "help_page": "who_am_i",
     # the numbers

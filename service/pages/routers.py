@@ -2,11 +2,12 @@
 
 from fastapi.routing import APIRoute
 
-from service.pages import help, home, password, seals, sign_in, summary, units
+from service.pages import help, home, password, seals, second_factor, sign_in, summary, units
 
 ROUTERS = (
     sign_in.router,
     password.router,
+    second_factor.router,
     home.router,
     summary.router,
     seals.router,
