@@ -105,6 +105,7 @@ class View(NamedTuple):
     severities: list[Bar]
     columns: tuple[str, ...]
     in_all: list[Shown]
+    logs: list[str]
 
 
 _LINES = (
@@ -142,6 +143,8 @@ def view_of(found: Summary, went: Trend, period: Period, words: Vocabulary) -> V
         _severities(found, words, period),
         COLUMNS,
         [shown(key, getattr(totals, key)) for key in COLUMNS],
+        # A log that no grid owes in the period is nothing to look at.
+        [log for log, counts in found.loop.logs.items() if any(counts.model_dump().values())],
     )
 
 
