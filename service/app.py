@@ -59,6 +59,10 @@ from service.loop import routes as loop
 from service.organisation import change_routes as unit_changes
 from service.organisation import level_routes
 from service.organisation import routes as units
+from service.pages import assets
+from service.pages.answers import PageAnswers
+from service.pages.routers import ROUTERS as PAGES
+from service.pages.routers import SEGMENTS
 from service.privacy import erasure_routes as erasures
 from service.privacy import routes as privacy
 from service.problems import routes as problems
@@ -177,7 +181,11 @@ def _routes() -> list[BaseRoute]:
     api = APIRouter(dependencies=[Depends(known_parameters)])
     for router in _ROUTERS:
         api.include_router(router)
-    return api.routes
+    # A link to a page may have parameters that others have added to it.
+    pages = APIRouter()
+    for page in PAGES:
+        pages.include_router(page)
+    return [*api.routes, *pages.routes, assets.route]
 
 
 def create_app(
@@ -296,6 +304,7 @@ def create_app(
     app.add_middleware(Compression, minimum_size=1_000, compresslevel=4)
     app.add_middleware(RightClock)
     app.add_middleware(FittingTables)
+    app.add_middleware(PageAnswers, SEGMENTS)
     app.add_middleware(HeadAsGet)
     app.add_middleware(SyncBypass)
     app.add_middleware(cross_origin, settings.cors_origins)

@@ -316,9 +316,10 @@ def _say_how(
     seconds: float,
 ) -> None:
     text = Text(
-        "Done in {seconds} s. The docs are at {url}. Sign in as supervisor, cadre, worker or"
-        " administrator ({names}; password {password}), as this does:",
+        "Done in {seconds} s. The pages are at {pages}, the docs at {url}. Sign in as supervisor,"
+        " cadre, worker or administrator ({names}; password {password}), there or as this does:",
         seconds=round(seconds),
+        pages=base_url,
         url=f"{base_url}/docs",
         names=", ".join((f"S{township}", f"C{workers[0][1][:12]}-1", workers[0][0], "admin")),
         password=DEMO_PASSWORD,

@@ -18,7 +18,7 @@ from service.http.body import ANONYMOUS, read_body, replayed
 from service.http.strict import refuse_odd_json
 from service.identity.access import account_of
 from service.identity.attempts import network_of
-from service.identity.rights import ROUTES
+from service.identity.rights import PAGES, right_to
 from service.kit.errors import INVALID, Problem
 from service.kit.state import state_of
 
@@ -48,13 +48,15 @@ class RequestBodies:
         route = self._route_of(request)
         if route is None or route.body_field is None:
             return None
-        if ROUTES[str(route.operation_id)].open:
+        operation = str(route.operation_id)
+        account = None if right_to(operation).open else await account_of(request)
+        if account is None:
+            # The form of a page whose session has ended is read, so that it can be sent again.
+            if not (right_to(operation).open or operation in PAGES):
+                return None
             return await read_body(
                 request, MAX_FORM_BYTES, account=network_of(address_of(request)), arriving=ANONYMOUS
             )
-        account = await account_of(request)
-        if account is None:
-            return None
         limit = MAX_BODY_BYTES
         if route.operation_id in _FILES:
             limit += state_of(request).settings.import_max_bytes

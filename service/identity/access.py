@@ -3,6 +3,7 @@ the route's operation id.
 """
 
 from collections.abc import Iterable
+from copy import copy
 from datetime import date, datetime
 from functools import cached_property
 from typing import Annotated, Any
@@ -10,10 +11,18 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
-from service.identity import client_queries
+from service.identity import client_queries, page_sessions
 from service.identity import session_queries as sessions
 from service.identity.grants import posts_ended
-from service.identity.rights import ROUTES, PostHeld, Right, any_present, holds, scope
+from service.identity.rights import (
+    PAGES,
+    PostHeld,
+    Right,
+    any_present,
+    holds,
+    right_to,
+    scope,
+)
 from service.identity.second_factor import is_asked_for
 from service.identity.session_queries import Session
 from service.identity.tokens import Claims, Tokens
@@ -48,7 +57,7 @@ from sync_protocol.texts import Text
 scheme = OAuth2PasswordBearer(tokenUrl="/v1/auth/token", auto_error=False)
 
 # The routes that a cadre still may call who has no post at present; who must change the password;
-# who must set up a second factor.
+# who must set up a second factor. Pages go by the route whose right they have.
 _WITHOUT_POSTS = frozenset({"sign_out", "end_own_sessions", "who_am_i"})
 _BEFORE_THE_CHANGE = _WITHOUT_POSTS | {"change_password"}
 _BEFORE_ENROLMENT = _BEFORE_THE_CHANGE | {"start_otp", "confirm_otp"}
@@ -75,6 +84,12 @@ class Caller:
         self.right = right
         self.has_second_factor = has_second_factor
         self.tree = tree
+
+    def with_right(self, right: Right) -> "Caller":
+        """The same person, for what another right allows."""
+        found = copy(self)
+        found.right = right
+        return found
 
     @property
     def today(self) -> date:
@@ -168,12 +183,13 @@ async def bearer(request: Request) -> str:
 
 
 async def account_of(request: Request) -> str | None:
-    """The cadre or app whose valid token a request carries; None when the route will say what is
-    wrong with it.
+    """The cadre or app whose valid token a request carries, or the cadre whose browser it comes
+    from; None when the route will say what is wrong with it.
     """
-    if "authorization" not in request.headers:
-        return None
     state = state_of(request)
+    if "authorization" not in request.headers:
+        session = await page_sessions.of_request(state, request)
+        return session.staff_code if session is not None and session.is_good else None
     try:
         claims = await state.of(Tokens).read(await bearer(request), state.now())
     except Problem:
@@ -182,8 +198,8 @@ async def account_of(request: Request) -> str | None:
 
 
 def right_of(request: Request) -> Right:
-    """The right that the table gives the route of a request."""
-    return ROUTES[request.scope["route"].operation_id]
+    """The right that the table gives the route or page of a request."""
+    return right_to(request.scope["route"].operation_id)
 
 
 async def phone(request: Request, state: State) -> tuple[Claims, str, datetime]:
@@ -261,8 +277,11 @@ async def standing(request: Request, state: State, claims: Claims, right: Right 
 
 
 def operation_of(request: Request) -> str | None:
-    """The operation id of a request's route, once it was found."""
-    return getattr(request.scope.get("route"), "operation_id", None)
+    """The operation id of a request's route, once it was found; of a page that of the route whose
+    right it has.
+    """
+    operation = getattr(request.scope.get("route"), "operation_id", None)
+    return PAGES.get(operation, operation) if operation else None
 
 
 async def _app(

@@ -139,6 +139,24 @@ class RefreshToken(SQLModel, table=True):
     address: str = Field(sa_column=Column(Text, nullable=False, server_default=""))
 
 
+class PageSession(SQLModel, table=True):
+    """A browser that is signed in to the pages, known by the hash of its cookie.
+
+    `family`: the sign-in that it belongs to, which has a refresh token that nobody was given; the
+    session ends with that. `last_seen_at`: when a page was last asked for, to a minute; `ends_at`:
+    when it ends however often that is.
+    """
+
+    __tablename__ = "page_session"
+
+    hash: str = Field(sa_column=Column(Text, primary_key=True))
+    family: Uuid = Field(sa_column=Column(UUID, nullable=False, index=True))
+    staff_code: str = Field(sa_column=Column(Text(collation="C"), nullable=False, index=True))
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    last_seen_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    ends_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
+
+
 class SecondFactor(SQLModel, table=True):
     """A cadre's authenticator app (TOTP). `secret` is encrypted; it counts from `confirmed_at` on.
 

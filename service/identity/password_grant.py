@@ -44,6 +44,18 @@ from sync_protocol.texts import Text
 _TRIES = 3
 
 
+class Begun(NamedTuple):
+    """A sign-in that has begun, with its first refresh token; and what has to be done before
+    anything else: choosing another password, or setting up a second factor.
+    """
+
+    token: NewToken
+    refresh_token: str
+    registered_at: datetime | None
+    password_change_needed: bool
+    otp_enrolment_needed: bool
+
+
 class _Proven(NamedTuple):
     """A cadre whose password, and second factor, were right."""
 
@@ -55,6 +67,17 @@ class _Proven(NamedTuple):
 
 async def by_password(state: State, request: Request, grant: Grant, now: datetime) -> TokenAnswer:
     """Signs a cadre in; raises `Problem`."""
+    begun = await sign_in(state, request, grant, now, end_of(state, now, now))
+    answer = answer_of(state, begun.token, begun.refresh_token, begun.registered_at, now)
+    answer.password_change_needed = begun.password_change_needed
+    answer.otp_enrolment_needed = begun.otp_enrolment_needed
+    return answer
+
+
+async def sign_in(
+    state: State, request: Request, grant: Grant, now: datetime, end: datetime
+) -> Begun:
+    """Begins a sign-in that is good until `end`; raises `Problem`. Attempts are counted."""
     if grant.device_id is not None and not is_uuid(grant.device_id):
         raise Problem(
             INVALID, "device_id is no UUID in lower case; let the phone make one and keep it."
@@ -68,9 +91,9 @@ async def by_password(state: State, request: Request, grant: Grant, now: datetim
         async with state.of(Attempts).counted(state.of(Attempts).of_cadre(origin), now):
             proven = await _prove(state, grant, cadre, now)
             for _ in range(_TRIES):
-                answer = await _begin(state, request, grant, proven, now)
-                if answer is not None:
-                    return answer
+                begun = await _begin(state, request, grant, proven, (now, end))
+                if begun is not None:
+                    return begun
                 proven = await _prove_again(state, grant, proven)
             raise Problem(
                 UNAVAILABLE,
@@ -145,12 +168,17 @@ async def _prove_again(state: State, grant: Grant, proven: _Proven) -> _Proven:
 
 
 async def _begin(
-    state: State, request: Request, grant: Grant, proven: _Proven, now: datetime
-) -> TokenAnswer | None:
-    """Begins a sign-in of who has proven to be the cadre; None when the password's hash is another
-    one by now.
+    state: State,
+    request: Request,
+    grant: Grant,
+    proven: _Proven,
+    span: tuple[datetime, datetime],
+) -> Begun | None:
+    """Begins a sign-in of who has proven to be the cadre, from now to an end; None when the
+    password's hash is another one by now.
     """
     cadre, registered_at = proven.cadre, None
+    now, end = span
     staff_code: str = cadre["staff_code"]
     async with state.database.transaction() as connection:
         await sessions.lock_sign_ins(connection, staff_code)
@@ -167,7 +195,7 @@ async def _begin(
             str(uuid.uuid4()),
             staff_code,
             grant.device_id,
-            end_of(state, now, now),
+            end,
             0,
             now,
             network_of(address_of(request)),
@@ -176,10 +204,7 @@ async def _begin(
         await note_act(
             connection, request, staff_code, "signed-in", grant.device_id, now, proven.how
         )
-    answer = answer_of(state, token, refresh_token, registered_at, now)
-    answer.password_change_needed = cadre["must_change"]
-    answer.otp_enrolment_needed = proven.needs_enrolment
-    return answer
+    return Begun(token, refresh_token, registered_at, cadre["must_change"], proven.needs_enrolment)
 
 
 async def _bind(

@@ -245,6 +245,37 @@ ROUTES: Mapping[str, Right] = {
 }
 
 
+# page, or form of a page -> the route whose right it has: that whose answer it shows, or what it
+# does. A page that shows more asks for each part whether its route's right is there, too.
+PAGES: Mapping[str, str] = {
+    # signing in
+    "sign_in_page": "issue_token",
+    "sign_in_to_pages": "issue_token",
+    "sign_out_of_pages": "sign_out",
+    "sign_out_everywhere": "end_own_sessions",
+    "password_page": "change_password",
+    "choose_password": "change_password",
+    "second_factor_page": "start_otp",
+    "begin_second_factor": "start_otp",
+    "confirm_second_factor": "confirm_otp",
+    "home_page": "who_am_i",
+    "help_page": "who_am_i",
+    # the numbers
+    "week_page": "weekly_summary",
+    "month_page": "monthly_summary",
+    "quarter_page": "quarterly_summary",
+    "year_page": "yearly_summary",
+    "seal_on_page": "seal_summary",
+    "unseal_on_page": "unseal_summary",
+    "find_unit": "list_units",
+}
+
+
+def right_to(operation: str) -> Right:
+    """Who may call a route, or see a page; raises KeyError for what is in neither table."""
+    return ROUTES[PAGES.get(operation, operation)]
+
+
 class PostHeld(NamedTuple):
     """A role at a unit, from `valid_from` (included) to `valid_to` (excluded; None: still); the end
     was recorded at `end_recorded_at`. `tree` says what lies under the unit.

@@ -62,6 +62,7 @@ PASSWORD_CHANGE_NEEDED = Type("password-change-needed", 403, "The first password
 OTP_ENROLMENT_NEEDED = Type("otp-enrolment-needed", 403, "A second factor must be set up first")
 POSTS_ENDED = Type("posts-ended", 403, "All posts have ended")
 NOT_ALLOWED = Type("not-allowed", 403, "The role does not allow this")
+FORM_REFUSED = Type("form-refused", 403, "The form of a page is not from here, or too old")
 NOT_FOUND = Type("not-found", 404, "There is no such thing in your scope")
 NO_SUCH_PATH = Type("no-such-path", 404, "There is no such path")
 METHOD = Type("method-not-allowed", 405, "The path does not take this method")

@@ -172,6 +172,19 @@ class Settings(BaseSettings):
         le=3650,
         description="Days after which a sign-in ends, however often it was renewed.",
     )
+    page_idle_minutes: int = Field(
+        60,
+        ge=1,
+        le=24 * 60,
+        description="Minutes after which a browser is signed out of the pages that asks for none.",
+    )
+    page_session_hours: int = Field(
+        12,
+        ge=1,
+        le=30 * 24,
+        description="Hours after which a browser is signed out of the pages, however much it asks"
+        " for.",
+    )
     first_password_hours: int = Field(
         72, ge=1, le=24 * 60, description="Life of a first password, hours."
     )

@@ -280,6 +280,7 @@ async def delete_sign_ins(connection: Connection, staff_code: str) -> dict[str, 
     """Deletes what signing in has left, and what it needs."""
     found = {
         "sign-ins": "DELETE FROM refresh_token WHERE staff_code = $1",
+        "sessions of browsers": "DELETE FROM page_session WHERE staff_code = $1",
         "second factors": "DELETE FROM second_factor WHERE staff_code = $1",
         "recovery codes": "DELETE FROM one_time_code WHERE staff_code = $1",
         "counted attempts": "DELETE FROM attempt WHERE strpos(lower(' ' || key || ' '), lower(' '"

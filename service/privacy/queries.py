@@ -135,6 +135,7 @@ IMPORT_EFFECTS = Text("what imports did")
 # what -> (table, condition on rows older than $1)
 OLD = {
     REFRESH_TOKENS: ("refresh_token", "expires_at < $1"),
+    Text("sessions of browsers"): ("page_session", "ends_at < $1"),
     Text("windows of attempts"): ("attempt", "to_timestamp(expires_at) < $1"),
     Text("one-time codes"): ("one_time_code", "expires_at < $1"),
     Text("retired signing keys"): ("signing_key", "retired_at < $1"),

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from service.app import create_app
-from service.identity.rights import EDITS, REPORTS, ROUTES, WRITES
+from service.identity.rights import EDITS, PAGES, REPORTS, ROUTES, WRITES
 from service.kit.settings import Settings
 from simulator.places import NOW, SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol.vocabulary import ROLES
@@ -265,10 +265,15 @@ def test_every_route_is_in_the_table_and_the_table_has_no_other() -> None:
     ]
     assert len(set(named)) == len(named)
     assert set(named) == set(ROUTES)
+    routes = [context.original_route for context in iter_route_contexts(app.routes)]
     hidden = [
-        route for route in app.routes if isinstance(route, APIRoute) and not route.include_in_schema
+        route for route in routes if isinstance(route, APIRoute) and not route.include_in_schema
     ]
-    assert [route.path for route in hidden if not route.path.startswith(("/docs", "/redoc"))] == []
+    pages = [route for route in hidden if not route.path.startswith(("/docs", "/redoc"))]
+    assert len({route.operation_id for route in pages}) == len(pages)
+    assert {route.operation_id for route in pages} == set(PAGES)
+    assert set(PAGES.values()) <= set(ROUTES)
+    assert not set(PAGES) & set(ROUTES)
 
 
 def test_every_route_is_walked() -> None:

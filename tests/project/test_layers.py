@@ -45,6 +45,7 @@ DOMAINS = {
     "cli",
     "conformance",
     "demo",
+    "pages",
 }
 BELOW = {
     "kit",

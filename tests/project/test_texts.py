@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment
+from jinja2.ext import extract_from_ast
 
 import migrations
 import service
@@ -13,6 +15,7 @@ import sync_protocol
 from service.kit.errors import CATALOGUE
 from service.kit.localization import chinese, in_language, language_of
 from service.kit.validation_errors import FAULTS, SINGULAR
+from service.pages import templates
 from sync_protocol.limits import showable
 from sync_protocol.texts import Text, Word, fitted, parameters, restored, stored
 
@@ -81,7 +84,19 @@ def sentences() -> set[str]:
     for argument, _ in calls():
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
             found.add(argument.value)
-    return found
+    return found | in_templates()
+
+
+def in_templates() -> set[str]:
+    """The sentences that stand in the templates of the pages: `_("…")`."""
+    found = [
+        sentence[0] if isinstance(sentence, tuple) else sentence
+        for file in sorted(templates.FOLDER.glob("*.html"))
+        for _, _, sentence in extract_from_ast(
+            Environment().parse(file.read_text(encoding="utf-8")), ("_",)
+        )
+    ]
+    return {sentence for sentence in found if sentence is not None}
 
 
 def test_every_sentence_has_its_chinese_and_no_old_one_is_left() -> None:

@@ -1,0 +1,33 @@
+"""The pages that the head of every page leads to, in order. A page that is added gets its line
+here.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sync_protocol.texts import Text
+
+
+class Entry(NamedTuple):
+    """A page in the navigation. `operation`: its operation id, by whose right it is shown;
+    `is_of_unit`: whether its address takes the unit that one is looking at.
+    """
+
+    operation: str
+    path: str
+    label: Text
+    is_of_unit: bool = True
+
+
+ENTRIES = (
+    Entry("week_page", "/week", Text("Week")),
+    Entry("month_page", "/month", Text("Month")),
+    Entry("quarter_page", "/quarter", Text("Quarter")),
+    Entry("year_page", "/year", Text("Year")),
+    Entry("help_page", "/help", Text("Help"), is_of_unit=False),
+)
+
+
+def entries(may: Callable[[str], bool]) -> tuple[Entry, ...]:
+    """Those of the pages that somebody may see."""
+    return tuple(entry for entry in ENTRIES if may(entry.operation))
