@@ -5,7 +5,7 @@ from alembic import op
 from sync_protocol.texts import Text
 
 revision = "0035"
-down_revision = "0023"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 summary = Text("Adds the fields of disputes, and counts problems by category.")
