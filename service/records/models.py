@@ -84,7 +84,10 @@ def _indexes(kind: Kind) -> list[Index]:
                     )
                 )
         case "problem":
-            indexes.append(Index("problem_raised", "raised_at"))
+            indexes += [
+                Index("problem_raised", "raised_at"),
+                Index("problem_visit", "visit_id", postgresql_where=text("visit_id IS NOT NULL")),
+            ]
     return indexes
 
 
