@@ -18,7 +18,7 @@ rewrites = ("visit", "visited_household", "case_file")
 online = True
 
 # Grids of a range: their visits are read.
-_GRIDS = 100
+_GRIDS = 50
 _DUTIES = (
     "party_building",
     "social_security",
@@ -41,6 +41,11 @@ _LONG = """unnest(ARRAY[to_char({0}, 'YYYY-"Q"Q'),
         date_trunc('year', {0}::timestamp) + interval '1 year']) AS l(span, ends)"""
 _DAY = "({0} AT TIME ZONE 'Asia/Shanghai')::date"
 _CAME_LATE = "{0} >= l.ends AT TIME ZONE 'Asia/Shanghai'"
+# What came before the quarter had ended came before the half-year had, and the year.
+_QUARTER_ENDS = (
+    "(date_trunc('quarter', r.visited_at AT TIME ZONE 'Asia/Shanghai') + interval '3 months')"
+    " AT TIME ZONE 'Asia/Shanghai'"
+)
 _COUNTED = "state NOT IN ('rejected', 'joined')"
 
 # What `part` stands for are grids.
@@ -52,7 +57,9 @@ _OF_GRIDS = f"""
             {_LONG.format("to_date(t.span, 'YYYY-MM')")}
         UNION ALL
         SELECT l.span, v.grid, 1, {", ".join("0" for _ in _COUNTS)}
-        FROM {{part}} JOIN visit v ON v.grid = part.grid AND NOT v.deleted,
+        FROM {{part}} CROSS JOIN LATERAL (SELECT r.grid, r.visited_at, r.received_at FROM visit r
+                WHERE r.grid = part.grid AND NOT r.deleted AND r.received_at >= {_QUARTER_ENDS}
+                OFFSET 0) AS v,
             {_LONG.format(_DAY.format("v.visited_at"))}
         WHERE {_CAME_LATE.format("v.received_at")}
         UNION ALL

@@ -15,7 +15,7 @@ from service.tallies.spans import is_tallied
 from sync_protocol.periods import Period
 
 # Of so many problems in a period the hours of each are read.
-_FEW = 4_000
+FEW = 4_000
 WHOLE = ""
 
 
@@ -35,7 +35,7 @@ async def medians(
     found = {}
     for period in periods:
         by_unit = counts[period.name]
-        if sum(sum(bands.values()) for bands in by_unit.values()) > _FEW:
+        if sum(sum(bands.values()) for bands in by_unit.values()) > FEW:
             found[period.name] = await _of_bands(connection, subtree, period, below, by_unit)
         else:
             hours = await queries.hours_to_resolve(connection, subtree, period, below, ())
