@@ -74,18 +74,21 @@ def _rows(sql: str, **values: Any) -> Sequence[Any]:
 # ------------------------------------------------------------------------------------------- ranges
 
 
-def fill(name: str, table: str, key: Sequence[str], work: str) -> None:
+def fill(name: str, table: str, key: Sequence[str], work: str, rows: int | None = None) -> None:
     """Runs a statement over every range of a table's key, as `in_ranges` does, and forgets how far
     it had come in the transaction in which the migration ends.
 
-    `work` must be such that a range may be done twice: the last one is, after a kill.
+    `work` must be such that a range may be done twice: the last one is, after a kill. `rows`: of
+    how many a range is, where each is much work.
     """
     with op.get_context().autocommit_block():
-        in_ranges(name, table, key, work)
+        in_ranges(name, table, key, work, rows)
     _forget(name)
 
 
-def in_ranges(name: str, table: str, key: Sequence[str], work: str) -> None:
+def in_ranges(
+    name: str, table: str, key: Sequence[str], work: str, rows: int | None = None
+) -> None:
     """Runs a statement over every range of a table's key. To be called outside of a transaction.
 
     `work` takes the rows of a range from `part`, a CTE that holds them locked against changes:
@@ -130,7 +133,9 @@ def in_ranges(name: str, table: str, key: Sequence[str], work: str) -> None:
             f"SELECT {shown} FROM {table} t {'WHERE ' + after if low else ''}"
             f" ORDER BY {order} OFFSET :skip LIMIT 1"
         )
-        high = next((list(row) for row in _rows(last, skip=ROWS - 1, **_named("low", low))), None)
+        high = next(
+            (list(row) for row in _rows(last, skip=(rows or ROWS) - 1, **_named("low", low))), None
+        )
         limits = " AND ".join([*([after] if low else []), *([until] if high else [])])
         statement = (
             "WITH part AS MATERIALIZED (SELECT *"

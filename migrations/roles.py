@@ -8,16 +8,12 @@ not run them.
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import os
-import unicodedata
 from typing import NamedTuple, TypeAlias
 
 import asyncpg
 
-from migrations import downgrade, upgrade
+from migrations import downgrade, reporting, revisions, upgrade
+from migrations.role_sql import quoted, scram_verifier
 from service.kit.database_limits import UNLIMITED
 
 Connection: TypeAlias = asyncpg.Connection
@@ -25,7 +21,6 @@ Connection: TypeAlias = asyncpg.Connection
 # Tables to which the service may add and which it may read, and no more.
 APPEND_ONLY = ("audit",)
 READ_ONLY = ("alembic_version",)
-_SCRAM_ROUNDS = 4096  # PostgreSQL's own
 _LOCK = "SELECT pg_advisory_lock(hashtext('gridloop roles'))"
 _MYSELF = "SELECT current_user AS name, rolsuper FROM pg_roles WHERE rolname = current_user"
 _IS_THERE = "SELECT true FROM pg_roles WHERE rolname = $1"
@@ -69,10 +64,16 @@ def migrate(
     what a new role of the service gets.
     """
     owner, missing = asyncio.run(_prepare(url, roles, password))
+    moves = not asyncio.run(_is_at(url, revisions()[0] if to == "head" else to))
+    if moves:
+        reporting.take_down(url)
     if back:
         downgrade(url, to, owner)
     else:
         upgrade(url, owner, to)
+    if to == "head":
+        # Also where another one was stopped before it came to this.
+        reporting.put_up(url)
     if owner != roles.service:  # who owns the tables can do everything with them
         missing += asyncio.run(_grant(url, Roles(owner, roles.service)))
     return Migrated(owner, missing)
@@ -91,6 +92,19 @@ async def _refuse(connection: Connection, role: str, missing: list[str]) -> None
     may = "SELECT has_schema_privilege($1::name, current_schema(), 'CREATE')"
     if not await connection.fetchval(may, role):
         raise NotTheOwner(role, missing)
+
+
+async def _is_at(url: str, revision: str) -> bool:
+    """Whether the tables are at a revision already."""
+    connection = await asyncpg.connect(url, server_settings=UNLIMITED.server_settings())
+    try:
+        there = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
+        if not await connection.fetchval(there):
+            return False
+        at = await connection.fetchval("SELECT version_num FROM public.alembic_version")
+        return bool(at == revision)
+    finally:
+        await connection.close()
 
 
 async def _prepare(url: str, roles: Roles, password: str | None) -> tuple[str, list[str]]:
@@ -129,7 +143,7 @@ async def _grant(url: str, roles: Roles) -> list[str]:
 
 async def _make_role(connection: Connection, name: str, password: str | None) -> list[str]:
     """Makes a role that can log in; without a password it can only where the server trusts."""
-    statement = f"CREATE ROLE {_quoted(name)} LOGIN"
+    statement = f"CREATE ROLE {quoted(name)} LOGIN"
     try:
         secret = f" PASSWORD '{scram_verifier(password)}'" if password else ""
         await connection.execute(statement + secret)
@@ -152,23 +166,8 @@ async def _set_right(connection: Connection, query: str, owner: str, service: st
     return [f"{statement};" for (statement,) in await connection.fetch(query, owner, service)]
 
 
-def scram_verifier(password: str, salt: bytes | None = None) -> str:
-    """What PostgreSQL keeps of a password (RFC 5803): so no statement and no log has it itself."""
-    salt = salt or os.urandom(16)
-    prepared = unicodedata.normalize("NFKC", password).encode()
-    salted = hashlib.pbkdf2_hmac("sha256", prepared, salt, _SCRAM_ROUNDS)
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    served = hmac.digest(salted, b"Server Key", "sha256")
-    parts = [base64.b64encode(part).decode() for part in (salt, stored, served)]
-    return f"SCRAM-SHA-256${_SCRAM_ROUNDS}:{parts[0]}${parts[1]}:{parts[2]}"
-
-
 def _names(tables: tuple[str, ...]) -> str:
     return ", ".join(f"'{name}'" for name in tables)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 # --------------------------------------------------------------------- what is wanted and is not so

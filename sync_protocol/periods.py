@@ -296,10 +296,13 @@ def in_pieces(period: Period) -> list[Period]:
 
 
 def named_alike(period: Period) -> Period:
-    """A run of days that is just a week or a month as that; any other as it is."""
+    """A run of days that is just a week, month, quarter, half-year or year as that; any other as it
+    is.
+    """
     if kind_of(period.name) != "days":
         return period
-    for some in (week_around(period.first), month_around(period.first)):
+    for kind in ("week", "month", "quarter", "half", "year"):
+        some = around(kind, period.first)
         if (some.first, some.last) == (period.first, period.last):
             return some
     return period

@@ -51,6 +51,13 @@ class CaseRow(SQLModel, table=True):
             postgresql_include=["grid", "severity", "handler_cadre"],
             postgresql_where=text(IS_OPEN),
         ),
+        Index(
+            "case_duration",
+            text("(resolved_at - raised_at)"),
+            "resolved_at",
+            postgresql_include=["grid", "raised_at"],
+            postgresql_where=text(IS_COUNTED),
+        ),
         Index("case_resolved", "grid", "resolved_at"),
         Index("case_open", "grid", postgresql_where=text(IS_OPEN)),
         Index("case_assigned_unit", "handler_unit", postgresql_where=text(IS_ASSIGNED)),

@@ -2,14 +2,29 @@
 the rules of `tallies.deltas`.
 """
 
+from service.tallies.bands import BEGINS
 from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from sync_protocol.vocabulary import DUTIES
 
 _DAY = "({0} AT TIME ZONE 'Asia/Shanghai')::date"
 _SPANS = "unnest(ARRAY[to_char({0}, 'IYYY\"-W\"IW'), to_char({0}, 'YYYY-MM')])"
-_LATE = """({0} >= (CASE WHEN s.span LIKE '%W%' THEN to_date(s.span, 'IYYY"-W"IW') + 7
-            ELSE (to_date(s.span, 'YYYY-MM') + interval '1 month')::date END)::timestamp
-             AT TIME ZONE 'Asia/Shanghai')"""
+# The spans of a day with the moments at which they end.
+_SHORT = """
+    SELECT e.* FROM unnest(ARRAY[to_char({0}, 'IYYY"-W"IW'), to_char({0}, 'YYYY-MM')],
+        ARRAY[date_trunc('week', {0}::timestamp) + interval '7 days',
+              date_trunc('month', {0}::timestamp) + interval '1 month']) AS e(span, ends)
+"""
+_LONG = """
+    SELECT e.* FROM unnest(ARRAY[to_char({0}, 'YYYY-"Q"Q'),
+            to_char({0}, 'YYYY-"H"') || (extract(month FROM {0})::int + 5) / 6,
+            to_char({0}, 'YYYY')],
+        ARRAY[date_trunc('quarter', {0}::timestamp) + interval '3 months',
+              date_trunc('year', {0}::timestamp)
+                  + (extract(month FROM {0})::int + 5) / 6 * interval '6 months',
+              date_trunc('year', {0}::timestamp) + interval '1 year']) AS e(span, ends)
+"""
+_EVERY_SPAN = f"{_SHORT} UNION ALL {_LONG}"
+_LATE = "({0} >= s.ends AT TIME ZONE 'Asia/Shanghai')"
 _VISITS = f"""
     SELECT grid, created_by AS cadre, household_id, received_at, duties,
            {_DAY.format("visited_at")} AS day,
@@ -31,17 +46,20 @@ _CATEGORIES = f"""
     SELECT grid, category, {_DAY.format("resolved_at")}, 0, 1 FROM case_file
     WHERE state NOT IN ('rejected', 'joined') AND category IS NOT NULL AND resolved_at IS NOT NULL
 """
+_KIND = """CASE WHEN {0} = '' THEN '' WHEN {0} LIKE '%W%' THEN 'week'
+    WHEN {0} LIKE '%Q%' THEN 'quarter' WHEN {0} LIKE '%H%' THEN 'half'
+    WHEN length({0}) = 4 THEN 'year' ELSE 'month' END"""
 _CLOSED = f"greatest({_DAY.format('resolved_at')}, {_DAY.format('raised_at')})"
 _LAPSED = "due < coalesce(resolved_at, 'infinity')"
 _TURNS = f"""
     SELECT grid, severity, {_DAY.format("raised_at")} AS day, 1 AS raised, 0 AS closed, 0 AS lapsed,
-           0 AS cleared
+           0 AS cleared, (resolved_at IS NOT NULL)::int AS done
     FROM case_file WHERE state NOT IN ('rejected', 'joined')
     UNION ALL
-    SELECT grid, severity, {_CLOSED}, 0, 1, 0, ({_LAPSED})::int
+    SELECT grid, severity, {_CLOSED}, 0, 1, 0, ({_LAPSED})::int, 0
     FROM case_file WHERE state NOT IN ('rejected', 'joined') AND resolved_at IS NOT NULL
     UNION ALL
-    SELECT grid, severity, greatest({_DAY.format("due")}, {_DAY.format("raised_at")}), 0, 0, 1, 0
+    SELECT grid, severity, greatest({_DAY.format("due")}, {_DAY.format("raised_at")}), 0, 0, 1, 0, 0
     FROM case_file WHERE state NOT IN ('rejected', 'joined') AND {_LAPSED}
 """
 _ON_DAY = "count(*) FILTER (WHERE extract(isodow FROM day) = {}{})"
@@ -52,6 +70,8 @@ _BY_DUTY = ", ".join(
     for duty in DUTIES
     for name in WORK_COUNTS
 )
+_NO_DUTIES = ", ".join("0" for _ in DUTY_COUNTS)
+_COUNTS = f"visits, raised, resolved, late, households, contacts, {', '.join(DUTY_COUNTS)}"
 TALLIES = {
     "tally": f"""
         INSERT INTO tally (day, grid, cadre, visits, raised, resolved)
@@ -68,13 +88,24 @@ TALLIES = {
         FROM ({_VISITS}) AS v GROUP BY 1, 2 ORDER BY 1, 2
     """,
     "case_tally": f"""
-        INSERT INTO case_tally (every, span, village, severity, raised, closed, lapsed, cleared)
-        SELECT CASE WHEN s.span = '' THEN '' WHEN s.span LIKE '%W%' THEN 'week'
-            ELSE 'month' END, s.span, left(grid, 12), severity,
-               sum(raised), sum(closed), sum(lapsed), sum(cleared)
-        FROM ({_TURNS}) AS w, LATERAL (SELECT '' AS span UNION ALL SELECT {_SPANS.format("w.day")})
-            AS s
+        INSERT INTO case_tally (every, span, village, severity, raised, closed, lapsed, cleared,
+            done)
+        SELECT {_KIND.format("s.span")}, s.span, left(grid, 12), severity,
+               sum(raised), sum(closed), sum(lapsed), sum(cleared), sum(done)
+        FROM ({_TURNS}) AS w,
+            LATERAL (SELECT '' AS span UNION ALL
+                SELECT e.span FROM ({_EVERY_SPAN.format("w.day")}) AS e) AS s
         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    """,
+    "hours_tally": f"""
+        INSERT INTO hours_tally (span, village, band, problems)
+        SELECT s.span, left(grid, 12),
+               width_bucket(extract(epoch FROM resolved_at - raised_at), ARRAY{list(BEGINS)}),
+               count(*)
+        FROM (SELECT *, {_DAY.format("resolved_at")} AS day FROM case_file
+              WHERE state NOT IN ('rejected', 'joined') AND resolved_at IS NOT NULL) AS c,
+            LATERAL ({_EVERY_SPAN.format("c.day")}) AS s
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     """,
     "cadre_tally": f"""
         INSERT INTO cadre_tally (span, village, cadre, visits, raised, resolved)
@@ -90,24 +121,48 @@ TALLIES = {
         WHERE household_id IS NOT NULL ORDER BY 1, 2, 3
     """,
     "grid_tally": f"""
-        INSERT INTO grid_tally (span, grid, visits, raised, resolved, late, households, contacts,
-            {", ".join(DUTY_COUNTS)})
+        WITH short AS (
+            INSERT INTO grid_tally (span, grid, {_COUNTS})
+            SELECT span, grid, sum(visits), sum(raised), sum(resolved), sum(late), sum(households),
+                   sum(contacts), {_BY_DUTY}
+            FROM (
+                SELECT s.span, grid, 1 AS visits, 0 AS raised, 0 AS resolved,
+                       ({_LATE.format("received_at")})::int AS late,
+                       0 AS households, 0 AS contacts, duties
+                FROM ({_VISITS}) AS v, LATERAL ({_SHORT.format("v.day")}) AS s
+                UNION ALL
+                SELECT s.span, grid, 0, raised, resolved,
+                       (raised = 1 AND {_LATE.format("received_at")})::int, 0, 0, ARRAY[duty]
+                FROM ({_WORK}) AS w, LATERAL ({_SHORT.format("w.day")}) AS s
+                UNION ALL
+                SELECT v.span, v.grid, 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int, NULL
+                FROM (SELECT household, span, max(grid) AS grid FROM visited_household
+                      GROUP BY 1, 2) AS v
+                LEFT JOIN household h ON h.id = v.household AND NOT h.deleted) AS every
+            GROUP BY 1, 2 ORDER BY 1, 2 RETURNING *
+        )
+        INSERT INTO grid_tally (span, grid, {_COUNTS})
         SELECT span, grid, sum(visits), sum(raised), sum(resolved), sum(late), sum(households),
-               sum(contacts),
-               {_BY_DUTY}
+               sum(contacts), {", ".join(f"sum({name})" for name in DUTY_COUNTS)}
         FROM (
-            SELECT s.span, grid, 1 AS visits, 0 AS raised, 0 AS resolved,
-                   ({_LATE.format("received_at")})::int AS late,
-                   0 AS households, 0 AS contacts, duties
-            FROM ({_VISITS}) AS v, LATERAL (SELECT {_SPANS.format("v.day")} AS span) AS s
+            SELECT s.span, m.grid, m.visits, m.raised, m.resolved, 0 AS late, 0 AS households,
+                   0 AS contacts, {", ".join(DUTY_COUNTS)}
+            FROM short m, LATERAL ({_LONG.format("to_date(m.span, 'YYYY-MM')")}) AS s
+            WHERE m.span NOT LIKE '%W%'
             UNION ALL
-            SELECT s.span, grid, 0, raised, resolved,
-                   (raised = 1 AND {_LATE.format("received_at")})::int, 0, 0, ARRAY[duty]
-            FROM ({_WORK}) AS w, LATERAL (SELECT {_SPANS.format("w.day")} AS span) AS s
+            SELECT s.span, grid, 0, 0, 0, 1, 0, 0, {_NO_DUTIES}
+            FROM ({_VISITS}) AS v, LATERAL ({_LONG.format("v.day")}) AS s
+            WHERE {_LATE.format("received_at")}
             UNION ALL
-            SELECT v.span, v.grid, 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int, NULL
-            FROM visited_household v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted)
-                AS every
+            SELECT s.span, grid, 0, 0, 0, 1, 0, 0, {_NO_DUTIES}
+            FROM ({_WORK}) AS w, LATERAL ({_LONG.format("w.day")}) AS s
+            WHERE raised = 1 AND {_LATE.format("received_at")}
+            UNION ALL
+            SELECT v.span, v.grid, 0, 0, 0, 0, 1, (h.contact_member IS NOT NULL)::int, {_NO_DUTIES}
+            FROM (SELECT m.household, s.span, max(m.grid) AS grid FROM visited_household m,
+                      LATERAL ({_LONG.format("to_date(m.span, 'YYYY-MM')")}) AS s
+                  WHERE m.span NOT LIKE '%W%' GROUP BY 1, 2) AS v
+            LEFT JOIN household h ON h.id = v.household AND NOT h.deleted) AS every
         GROUP BY 1, 2 ORDER BY 1, 2
     """,
     "category_tally": f"""

@@ -6,6 +6,7 @@ from typing import Any
 from service.kit.encryption import Place
 from service.kit.field_cipher import FieldCipher
 from service.ledgers.sheet import Column
+from service.ledgers.what import said_once
 from sync_protocol.periods import local_day
 from sync_protocol.vocabulary import SATISFIED, STATES, Label
 
@@ -36,7 +37,7 @@ class DisputeRows:
             row["raised_at"],
             self._shown(row, "parties"),
             self._kinds[kind].zh if kind in self._kinds else kind,
-            "：".join(text for text in (row["title"], row["detail"]) if text),
+            said_once(row["title"], row["detail"]),
             row["mediator"] or row["handler"],
             "：".join(text for text in (state, agreement) if text),
             _second_visit(row),

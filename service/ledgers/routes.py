@@ -29,6 +29,27 @@ from sync_protocol.texts import Text
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+Which = Literal[
+    "weekly",
+    "monthly",
+    "quarterly",
+    "yearly",
+    "problems",
+    "disputes",
+    "visits",
+    "cadres",
+    "indicators",
+    "loop",
+    "special",
+    "contracted",
+]
+# The ledgers that are of one kind of period.
+_TAKES = {
+    "weekly": ("week", Text("The weekly ledger takes a week.")),
+    "monthly": ("month", Text("The monthly ledger takes a month.")),
+    "quarterly": ("quarter", Text("The quarterly ledger takes a quarter.")),
+    "yearly": ("year", Text("The yearly ledger takes a year.")),
+}
 _CONTENT = {XLSX: {"schema": {"type": "string", "format": "binary"}}}
 _SHEET: dict[int | str, dict[str, Any]] = {200: {"description": "The ledger", "content": _CONTENT}}
 
@@ -43,25 +64,20 @@ _SHEET: dict[int | str, dict[str, Any]] = {200: {"description": "The ledger", "c
 async def export(
     request: Request,
     caller: Signed,
-    which: Annotated[
-        Literal["weekly", "monthly", "problems", "disputes", "visits", "cadres", "indicators"],
-        Path(),
-    ],
+    which: Annotated[Which, Path(description="Which ledger")],
     unit: UnitCode,
     period: AskedPeriod,
     as_of: AsOf = "period",
 ) -> FileResponse:
     """Title with unit and period, header row, total row, signature line; phones are masked. The
     header `Gridloop-Tree-Day` names the day by whose tree of units it is written. `weekly` takes a
-    week, `monthly` a month.
+    week, `monthly` a month, `quarterly` a quarter, `yearly` a year. Problems from before that were
+    open when the period began are among the `problems`, and marked. `special` and `contracted` list
+    the households of today, with their visits up to the period's end.
     """
-    kind = kind_of(period.name)
-    if (which == "weekly" and kind != "week") or (which == "monthly" and kind != "month"):
-        weekly, monthly = (
-            Text("The weekly ledger takes a week."),
-            Text("The monthly ledger takes a month."),
-        )
-        raise Problem(INVALID, weekly if which == "weekly" else monthly)
+    wanted = _TAKES.get(which)
+    if wanted is not None and kind_of(period.name) != wanted[0]:
+        raise Problem(INVALID, wanted[1])
     in_scope(caller, unit)
     with tempfile.NamedTemporaryFile(
         prefix="gridloop-ledger-", suffix=".xlsx", delete=False
@@ -75,7 +91,7 @@ async def export(
             connection.transaction(readonly=True),
         ):
             on = unit_on(caller, unit, as_of, period)
-            what = What(which, found["name"], on, period, caller.now)
+            what = What(which, found["name"], on, period, caller.now, caller.view_of(unit))
             await write(connection, state_of(request).settings, what, path)
     except BaseException:
         await asyncio.to_thread(path.unlink)

@@ -58,7 +58,7 @@ class Counted(NamedTuple):
 class GridLoop(BaseModel):
     """One grid's loop. Without a status: nothing of the kind is due in the period yet."""
 
-    grid: UnitOut
+    grid: UnitOut = Field(description="The grid")
     days_due: int = Field(description="Working days of the period that are over")
     days_visited: int = Field(description="Of them, days with a visit")
     days: dict[date, Status] = Field(

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from service.kit.conditions import Breakdown, Range, Subtree, bounds
 from service.kit.database import Connection, Row
 from service.records.columns import fields_json
-from sync_protocol.periods import Period, week_of
+from service.tallies.spans import is_tallied
+from sync_protocol.periods import Period, to_ms, week_of
 from sync_protocol.records import KINDS
 
 
@@ -21,10 +22,8 @@ class Due(NamedTuple):
 
 # When a record was first written, by the corrected clock: what a phone wrote on time without
 # coverage is on time.
-_WRITTEN = (
-    "to_timestamp((coalesce(('x' || (r.clocks -> 'first' ->> 1))::bit(64)::bigint, r.stamp)"
-    " >> 16)::float8 / 1000)"
-)
+_STAMP = "coalesce(('x' || (r.clocks -> 'first' ->> 1))::bit(64)::bigint, r.stamp)"
+_WRITTEN = f"to_timestamp(({_STAMP} >> 16)::float8 / 1000)"
 
 
 # The days of a week as bits, Monday the lowest: those with a visit, and those with one that was
@@ -69,7 +68,7 @@ async def day_counts(
                      {_PROMPT} AS prompt, d.days, d.to_come
             FROM unnest($2::text[], $3::int[], $4::int[]) AS d(week, days, to_come)
               JOIN week_tally w ON w.week = d.week AND {subtree.under("w.grid")}
-              {_but(but, "w.grid", 6)}) AS kept GROUP BY code
+              {_but(but, "w.grid", 6)} OFFSET 0) AS kept GROUP BY code
         """,
         subtree.code,
         list(weeks),
@@ -95,18 +94,19 @@ async def log_counts(
     return await connection.fetch(
         f"""
         SELECT {below.unit_of("r.grid", "$5")} AS code,
-               count(*) FILTER (WHERE {_WRITTEN} <= d.due)::int AS on_time,
-               count(*) FILTER (WHERE {_WRITTEN} > d.due)::int AS late,
-               count(*) FILTER (WHERE d.due > $4)::int AS early
-        FROM unnest($2::text[], $3::timestamptz[]) AS d(name, due)
+               count(*) FILTER (WHERE {_STAMP} <= d.due)::int AS on_time,
+               count(*) FILTER (WHERE {_STAMP} > d.due)::int AS late,
+               count(*) FILTER (WHERE d.is_early)::int AS early
+        FROM unnest($2::text[], $3::bigint[], $4::bool[]) AS d(name, due, is_early)
         JOIN {due.log} r ON r.{name} = d.name AND {subtree.under("r.grid")} AND NOT r.deleted
             {_but(but, "r.grid", 6)}
         GROUP BY 1
         """,
         subtree.code,
         due.names,
-        due.due,
-        now,
+        # The last stamp of the millisecond in which it is due.
+        [to_ms(moment) << 16 | 0xFFFF for moment in due.due],
+        [moment > now for moment in due.due],
         below.width,
         *([list(but)] if but else ()),
     )
@@ -188,14 +188,20 @@ async def silent(
     """The first grids of a unit without any visit in a period, but for some; `every`: how many
     there are.
     """
-    weeks = _by_week(period.days)
-    return await connection.fetch(
-        f"""
-        WITH visited AS (
+    # What the tallies have as it is need not be looked for in weeks.
+    weeks = {period.name: 0} if is_tallied(period) else _by_week(period.days)
+    visited = (
+        f"SELECT w.grid FROM grid_tally w WHERE w.span = ANY($2::text[]) AND w.visits > 0"
+        f" AND $6::int[] IS NOT NULL AND {subtree.under('w.grid')}"
+        if is_tallied(period)
+        else f"""
             SELECT DISTINCT w.grid FROM unnest($2::text[], $6::int[]) AS d(week, days)
             JOIN week_tally w ON w.week = d.week AND {subtree.under("w.grid")}
-                AND ({_VISITED}) & d.days <> 0
-        )
+                AND ({_VISITED}) & d.days <> 0"""
+    )
+    return await connection.fetch(
+        f"""
+        WITH visited AS ({visited})
         SELECT u.code, u.level, u.name, (count(*) OVER ())::int AS every FROM unit u
         WHERE {subtree.under("u.code")} AND u.level = 'grid'
             AND NOT EXISTS (SELECT FROM visited v WHERE v.grid = u.code)

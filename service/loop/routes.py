@@ -1,7 +1,7 @@
 """The loop's gaps, `GET /v1/loop`, and drafts, `GET /v1/drafts/…`."""
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -45,12 +45,12 @@ router = APIRouter(prefix="/v1", tags=["loop"])
 class LoopUnit(BaseModel):
     """A unit right below, with how many grids it has and the counts by log."""
 
-    unit: UnitOut
-    grids: int
-    on_time: dict[str, int]
-    late: dict[str, int]
-    missing: dict[str, int]
-    not_due: dict[str, int]
+    unit: UnitOut = Field(description="The unit")
+    grids: int = Field(description="How many grids it has in the period")
+    on_time: dict[str, int] = Field(description="By log: written by the time they were due")
+    late: dict[str, int] = Field(description="By log: written later")
+    missing: dict[str, int] = Field(description="By log: due by now, and not there")
+    not_due: dict[str, int] = Field(description="By log: not due yet, and not there")
 
 
 class Loop(BaseModel):
@@ -58,17 +58,17 @@ class Loop(BaseModel):
     the whole unit, and of the units right below, by log.
     """
 
-    unit: UnitOut
-    period: PeriodOut
+    unit: UnitOut = Field(description="The unit")
+    period: PeriodOut = Field(description="The period")
     tree_day: date = Field(description=TREE_DAY)
-    grids: int
+    grids: int = Field(description="How many grids the unit has in the period")
     on_time: dict[str, int] = Field(
         description="Written by the time they were due, or before they are"
     )
-    late: dict[str, int]
+    late: dict[str, int] = Field(description="Written after they were due")
     missing: dict[str, int] = Field(description="Due by now, and not there")
     not_due: dict[str, int] = Field(description="Not due yet, and not there")
-    units: list[LoopUnit]
+    units: list[LoopUnit] = Field(description="The same of the units right below")
     provisional: bool = Field(
         description="The official calendar of these days is not out yet: holidays are computed,"
         " make-up days missing"
@@ -77,8 +77,10 @@ class Loop(BaseModel):
     sealed_parts: list[SealedPart] = Field(
         [], description="The topmost sealed units below one that is not sealed"
     )
-    items: list[GridLoop]
-    next: str | None
+    items: list[GridLoop] = Field(
+        description="The grids in order of code; with `gaps` those alone that have some"
+    )
+    next: str | None = Field(description="The `after` of the next page; empty behind the last")
 
 
 @router.get(
@@ -92,6 +94,14 @@ async def loop(
     limit: Limit = 500,
     after: Annotated[
         str | None, Query(pattern=r"^\d{1,15}$", description="The `next` of the page before")
+    ] = None,
+    gaps: Annotated[
+        Literal["late", "missing"] | None,
+        Query(description="Only grids of which some log is late, or missing; the counts stay"),
+    ] = None,
+    log: Annotated[
+        Literal["visit", "weekly_analysis", "monthly_summary"] | None,
+        Query(description="With `gaps`: of which this log is late, or missing"),
     ] = None,
     as_of: AsOf = "period",
 ) -> Loop:
@@ -107,8 +117,17 @@ async def loop(
         rules = Rules(settings, on.tree, await current_reference_data(connection))
         dues = await dues_of(connection, rules, on.subtree, grids, period, caller.now)
         counted = await counts_by_log(connection, dues, on, grids, period, loops)
-        rows = await queries.grids(connection, on.subtree, period, after, limit + 1)
-        items = await grid_loops(connection, dues, rows[:limit], period, loops)
+        items: list[GridLoop] = []
+        place, is_more = after, True
+        # A page of gaps may take several of grids; one more than a page tells whether there are
+        # others.
+        at_once = limit + 1 if gaps is None else _AT_ONCE
+        while is_more and len(items) <= limit:
+            rows = await queries.grids(connection, on.subtree, period, place, at_once + 1)
+            is_more = len(rows) > at_once
+            some = await grid_loops(connection, dues, rows[:at_once], period, loops)
+            items += [item for item in some if gaps is None or _has(item, gaps, log)]
+            place = rows[at_once - 1]["code"] if is_more else None
         units = await summary_queries.unit_and_children(connection, "", sorted(counted.by_unit))
         return Loop(
             unit=unit_out(found),
@@ -127,8 +146,8 @@ async def loop(
             provisional=dues.whole.provisional,
             sealed=kept.is_kept,
             sealed_parts=kept.parts_out(),
-            items=items,
-            next=items[-1].grid.code if len(rows) > limit else None,
+            items=items[:limit],
+            next=items[limit - 1].grid.code if len(items) > limit else None,
         )
 
 
@@ -146,6 +165,19 @@ class DutyNumbersOut(BaseModel):
     visits: int
     problems_raised: int
     problems_resolved: int
+
+
+_AT_ONCE = 500
+
+
+def _has(item: GridLoop, status: str, log: str | None) -> bool:
+    """Whether some log of a grid has a status; of a kind, if one is named."""
+    some = {
+        "visit": item.days.values(),
+        "weekly_analysis": item.analyses.values(),
+        "monthly_summary": item.summaries.values(),
+    }
+    return any(status in statuses for kind, statuses in some.items() if log in (None, kind))
 
 
 class DraftOut(BaseModel):

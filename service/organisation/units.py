@@ -55,17 +55,17 @@ TREE_DAY = "The day by whose tree of units it is answered"
 class UnitOut(BaseModel):
     """A unit."""
 
-    code: str = Field(examples=["150221100"])
-    level: str = Field(examples=["township"])
-    name: str
+    code: str = Field(description="The code", examples=["150221100"])
+    level: str = Field(description="The slug of the level", examples=["township"])
+    name: str = Field(description="What it is called")
 
 
 class PeriodOut(BaseModel):
     """A run of whole days in Asia/Shanghai, both ends included."""
 
-    name: str = Field(examples=["2026-W47"])
-    first: str = Field(examples=["2026-11-16"])
-    last: str = Field(examples=["2026-11-22"])
+    name: str = Field(description="The name", examples=["2026-W47"])
+    first: str = Field(description="The first day", examples=["2026-11-16"])
+    last: str = Field(description="The last day", examples=["2026-11-22"])
 
 
 def unit_out(row: Any) -> UnitOut:

@@ -12,7 +12,9 @@ from sync_protocol.vocabulary import ACTIONS
 
 
 class ProblemItem(BaseModel):
-    """A problem where it stands. `overdue`: not resolved past its limit, as of now."""
+    """A problem where it stands. `overdue`: it passed its limit before it was resolved, also if it
+    is resolved by now; `problems_overdue` of summaries counts only those still open.
+    """
 
     id: str
     grid: str

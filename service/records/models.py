@@ -93,7 +93,10 @@ def _indexes(kind: Kind) -> list[Index]:
         case "indicator_value":
             indexes.append(Index("indicator_value_period", "indicator", "period", "grid"))
         case "problem":
-            indexes.append(Index("problem_raised", "raised_at"))
+            indexes += [
+                Index("problem_raised", "raised_at"),
+                Index("problem_visit", "visit_id", postgresql_where=text("visit_id IS NOT NULL")),
+            ]
     return indexes
 
 

@@ -204,8 +204,8 @@ async def table(
     of members and of others, and the sums of what no cadre did or has in hand.
 
     Whose membership begins or ends within the period has a part as a member and one as none, by
-    days; what is overdue counts by the last day. With `party_member` the rows are those parts; with
-    `roles` the sums, too, are of those cadres alone.
+    days; what is overdue counts by the last day. With `party_member` rows and sums are of those
+    parts; with `roles` of those cadres alone.
     What is overdue at the end of a period that is over counts for who has it now, or had it last.
     """
     sort = wanted.sort
@@ -267,7 +267,8 @@ async def table(
                        sum(problems_raised) AS problems_raised,
                        sum(problems_resolved) AS problems_resolved,
                        sum(problems_overdue) AS problems_overdue
-                FROM every GROUP BY party_member ORDER BY party_member DESC) AS g
+                FROM every WHERE $8::bool IS NULL OR party_member = $8
+                GROUP BY party_member ORDER BY party_member DESC) AS g
         ), nobodys AS (
             SELECT row_to_json(n) AS unassigned FROM (
                 SELECT coalesce(sum(visits), 0) AS visits,
@@ -286,9 +287,13 @@ async def table(
         SELECT page.*, coalesce(c.shown_code, page.staff_code) AS shown_code, c.name,
                coalesce($8::bool, d.holds, c.party_member) AS party_member, sums.groups,
                nobodys.unassigned,
-               (SELECT p.unit FROM post p WHERE p.staff_code = page.staff_code
-                ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC, p.unit LIMIT 1) AS unit
+               at.unit, at.unit_name
         FROM sums CROSS JOIN nobodys LEFT JOIN page ON true
+            LEFT JOIN LATERAL (SELECT p.unit, u.name AS unit_name
+                FROM post p LEFT JOIN unit u ON u.code = p.unit
+                WHERE p.staff_code = page.staff_code
+                ORDER BY p.valid_to DESC NULLS FIRST, p.valid_from DESC, p.unit LIMIT 1) AS at
+                ON true
             LEFT JOIN cadre c ON c.staff_code = page.staff_code
             LEFT JOIN dated d ON d.staff_code = page.staff_code
         ORDER BY page.{sort} DESC, page.staff_code

@@ -1,6 +1,7 @@
 """A cadre's own page of facts: `GET /v1/cadres/{staff_code}/summary`."""
 
 from datetime import datetime
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -28,32 +29,31 @@ router = APIRouter(prefix="/v1", tags=["summaries"])
 class PostOut(BaseModel):
     """A post of a cadre."""
 
-    role: str
-    unit: str
-    unit_name: str | None
-    valid_from: datetime
-    valid_to: datetime | None
+    role: str = Field(description="The slug of the role")
+    unit: str = Field(description="The code of the unit")
+    unit_name: str | None = Field(description="What it is called")
+    valid_from: datetime = Field(description="From when")
+    valid_to: datetime | None = Field(description="Until when; empty: still")
 
 
 class TiedHouseholds(BaseModel):
-    """Households tied to a member: how many, visited by anyone, and visited by the member, in the
-    period.
-    """
+    """Households tied to a member, as they are tied now."""
 
-    households: int
-    visited: int
-    visited_by_member: int
+    households: int = Field(description="How many")
+    visited: int = Field(description="Of these, visited by anyone in the period")
+    visited_by_member: int = Field(description="Of these, visited by the member in the period")
 
 
-class CadreSummary(BaseModel):
-    """What one cadre did in a period. `checks`: problems verified that others had resolved."""
+class CadreSummaryLine(BaseModel):
+    """A cadre's page as CSV, in one line."""
 
     staff_code: str
     shown_code: str
     name: str
-    party_member: bool = Field(description="On the last day of the period")
-    posts: list[PostOut]
-    period: PeriodOut
+    party_member: bool
+    unit: str | None
+    unit_name: str | None
+    period: str
     visits: int
     problems_raised: int
     problems_resolved: int
@@ -62,6 +62,46 @@ class CadreSummary(BaseModel):
     checks: int
     contact_households: TiedHouseholds
     contracted_households: TiedHouseholds
+    sealed_grids: int
+
+
+class CadreSummary(BaseModel):
+    """What one cadre did in a period; in grids of which the week or month is sealed as it was
+    sealed.
+    """
+
+    csv_model: ClassVar[type[BaseModel]] = CadreSummaryLine
+
+    staff_code: str = Field(description="What names the person in records")
+    shown_code: str = Field(description="The staff code of today")
+    name: str = Field(description="The name")
+    party_member: bool = Field(description="On the last day of the period")
+    posts: list[PostOut] = Field(description="All posts, the present ones first")
+    period: PeriodOut = Field(description="The period")
+    visits: int = Field(description="Visits made")
+    problems_raised: int = Field(description="Problems raised")
+    problems_resolved: int = Field(description="Problems whose resolution stands as the cadre's")
+    problems_overdue: int = Field(
+        description="Open and past their limit in the cadre's hands, at the period's end or now"
+    )
+    median_hours_to_resolve: float | None = Field(
+        description="Hours from raised to resolved of what the cadre resolved"
+    )
+    checks: int = Field(description="Problems verified that others had resolved")
+    contact_households: TiedHouseholds = Field(description="Tied to them as a party member")
+    contracted_households: TiedHouseholds = Field(description="Led by them")
+    sealed_grids: int = Field(
+        0,
+        description="How many of the grids in which the cadre worked are sealed in this period:"
+        " what was done there is shown as it was sealed",
+    )
+
+    @staticmethod
+    def csv_lines(body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The line of an answer as CSV."""
+        post = next(iter(body["posts"]), {"unit": None, "unit_name": None})
+        at = {name: post[name] for name in ("unit", "unit_name")}
+        return [{**body, **at, "period": body["period"]["name"]}]
 
 
 @router.get(
@@ -108,6 +148,7 @@ async def cadre_summary(
             checks=await cadre_queries.checks(connection, staff_code, period),
             contact_households=_tied(tied, "contact"),
             contracted_households=_tied(tied, "contracted"),
+            sealed_grids=len(kept.grids),
         )
 
 

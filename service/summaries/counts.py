@@ -20,7 +20,14 @@ from service.vocabulary.terms import Vocabulary
 # The numbers of `Totals` that add up.
 SUMMED = tuple(name for name, field in Totals.model_fields.items() if field.annotation is int)
 # What is shown of what came in after a seal.
-SINCE = ("visits", "households_visited", "problems_raised", "problems_resolved")
+SINCE = (
+    "visits",
+    "households_visited",
+    "problems_raised",
+    "problems_resolved",
+    "problems_open",
+    "problems_overdue",
+)
 SEVERITY_COUNTS = ("problems_raised", "problems_open", "problems_overdue")
 DUTY_COUNTS = ("visits", "problems_raised", "problems_resolved")
 CATEGORY_COUNTS = ("problems_raised", "problems_resolved")
@@ -35,7 +42,7 @@ class Counts(msgspec.Struct):
     """The numbers of a unit and a period. `late`: how many logs came in after it; `severities`,
     `duties` and `categories`: theirs in the order of `SEVERITY_COUNTS`, `DUTY_COUNTS` and
     `CATEGORY_COUNTS`; `hours`: from raised to resolved of every problem that was resolved, in no
-    order.
+    order; `median`: that of the hours where these were not read, which does not add up.
     """
 
     totals: dict[str, int] = {}
@@ -44,6 +51,7 @@ class Counts(msgspec.Struct):
     duties: dict[str, list[int]] = {}
     hours: list[float] = []
     categories: dict[str, list[int]] = {}
+    median: float | None = None
 
     def count(self, name: str, number: int) -> None:
         """Counts more of one of the totals."""
@@ -79,12 +87,14 @@ class Counts(msgspec.Struct):
     def totals_out(self) -> Totals:
         """The totals as they are answered."""
         found = Totals(**self.totals)
-        found.coverage = _ratio(found.households_visited, found.households)
+        visited = min(found.households_visited, found.households)
+        found.coverage = _ratio(visited, found.households)
         found.resolution_rate = _ratio(found.problems_resolved, found.problems_raised)
         found.flow_resolution_rate = found.resolution_rate
         found.cohort_resolution_rate = _ratio(found.problems_raised_resolved, found.problems_raised)
-        if self.hours:
-            found.median_hours_to_resolve = round(statistics.median(self.hours), 2)
+        median = statistics.median(self.hours) if self.hours else self.median
+        if median is not None:
+            found.median_hours_to_resolve = round(median, 2)
         return found
 
     def severities_out(self, words: Vocabulary, day: date) -> list[SeverityTotals]:

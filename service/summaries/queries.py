@@ -50,9 +50,10 @@ async def counts(
     below: Breakdown,
     but: Sequence[str],
 ) -> list[Row]:
-    """What was done in weeks or months, per span and unit right below; first the empty span with
-    what there is at present: households and contact households, in the columns of those visited;
-    and behind a minus by how much these were other at the end of a span. `but`: not in these grids.
+    """What was done in spans of the tallies, per span and unit right below; first the empty span
+    with what there is at present: households and contact households, in the columns of those
+    visited; and behind a minus by how much these were other at the end of a span. `but`: not in
+    these grids.
     """
     return await connection.fetch(
         f"""
@@ -137,11 +138,12 @@ async def counts_of_days(
             FROM days d JOIN visit v ON v.visited_at >= d.begins AND v.visited_at < d.ends
                 AND {subtree.under("v.grid")} AND NOT v.deleted
         ), seen AS (
-            SELECT DISTINCT grid, household FROM (
+            SELECT max(grid) AS grid, household FROM (
                 SELECT grid, household FROM visited_household WHERE span = ANY($2::text[])
                     AND {subtree.under("grid")}
                 UNION ALL
                 SELECT grid, household_id FROM visits WHERE household_id IS NOT NULL) AS every
+            GROUP BY household
         )
         SELECT $8::text AS span, code, sum(visits)::int AS visits,
                sum(households)::int AS households, sum(contacts)::int AS contacts,
@@ -196,7 +198,7 @@ _DUTY_ROWS = ", ".join(
 async def duties(
     connection: Connection, subtree: Subtree, period: Period, below: Breakdown, but: Sequence[str]
 ) -> list[Row]:
-    """Visits, problems raised and resolved of a week or month per unit right below and duty; a
+    """Visits, problems raised and resolved of a tallied span per unit right below and duty; a
     visit counts under each of its duties. `but`: not in these grids.
     """
     return await connection.fetch(
@@ -267,14 +269,14 @@ async def standing_of_days(
     return await connection.fetch(
         f"""
         SELECT $2::text AS span, code, severity, sum(raised)::int AS raised,
-               sum(open)::int AS open, sum(overdue)::int AS overdue
+               sum(open)::int AS open, sum(overdue)::int AS overdue, sum(done)::int AS done
         FROM (
             SELECT {below.unit_of("c.grid", "$6")} AS code, c.severity, 1 AS raised, 0 AS open,
-                   0 AS overdue
+                   0 AS overdue, (c.state IN {_IN_DONE})::int AS done
             FROM case_file c WHERE {subtree.under("c.grid")} AND c.{IS_COUNTED}
                 AND c.raised_at >= $3 AND c.raised_at < $4
             UNION ALL
-            SELECT {below.unit_of("c.grid", "$6")}, c.severity, 0, 1, (c.due < $5)::int
+            SELECT {below.unit_of("c.grid", "$6")}, c.severity, 0, 1, (c.due < $5)::int, 0
             FROM case_file c WHERE {subtree.under("c.grid")} AND c.{IS_COUNTED}
                 AND c.raised_at < $4 AND (c.state IN {IN_OPEN} OR c.resolved_at >= $4)
         ) AS every GROUP BY 2, 3
@@ -288,33 +290,6 @@ async def standing_of_days(
     )
 
 
-async def raised_and_resolved(
-    connection: Connection,
-    subtree: Subtree,
-    periods: Sequence[Period],
-    below: Breakdown,
-    but: Sequence[str],
-) -> list[Row]:
-    """Of the problems raised in periods, how many are resolved by now, per period and unit right
-    below; `but`: not in these grids.
-    """
-    return await connection.fetch(
-        f"""
-        SELECT p.span, {below.unit_of("c.grid", "$5")} AS code, count(*)::int AS resolved
-        FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) AS p(span, begins, ends)
-        JOIN case_file c ON c.raised_at >= p.begins AND c.raised_at < p.ends
-            AND {subtree.under("c.grid")} AND c.state IN {_IN_DONE}{but_not(but, "c.grid", 6)}
-        GROUP BY 1, 2
-        """,
-        subtree.code,
-        [period.name for period in periods],
-        [period.begins for period in periods],
-        [period.ends for period in periods],
-        below.width,
-        *([list(but)] if but else ()),
-    )
-
-
 async def standing(
     connection: Connection,
     subtree: Subtree,
@@ -324,9 +299,9 @@ async def standing(
     but: Sequence[str],
     by_grid: bool = False,
 ) -> list[Row]:
-    """Problems raised in periods, and open and overdue at their end (or now, if earlier), per
-    period, severity and unit right below. The periods are all weeks or all months. `but`: not in
-    these grids; `by_grid`: the units right below are grids.
+    """Problems raised in periods, how many of these are resolved by now (`done`), and open and
+    overdue at their end (or now, if earlier), per period, severity and unit right below. The
+    periods are of one kind. `but`: not in these grids; `by_grid`: the units right below are grids.
     """
     if subtree.height <= 1 or but or by_grid:
         return await _standing_by_case(connection, subtree, periods, now, below, but)
@@ -338,6 +313,7 @@ async def standing(
                 AND $4::text[] <> '{{}}' GROUP BY 1, 2
         ), turned AS (
             SELECT span, {below.unit_of("village", "$3")} AS code, severity, sum(raised) AS raised,
+                   sum(done) AS done,
                    sum(raised - closed) * CASE WHEN span = '' THEN 1 ELSE -1 END AS open,
                    sum(lapsed - cleared) * CASE WHEN span = '' THEN 1 ELSE -1 END AS overdue
             FROM case_tally WHERE (every = '' OR every = $7 AND span >= $6)
@@ -345,6 +321,7 @@ async def standing(
         )
         SELECT p.span, t.code, t.severity,
                coalesce(sum(t.raised) FILTER (WHERE t.span = p.span), 0)::int AS raised,
+               coalesce(sum(t.done) FILTER (WHERE t.span = p.span), 0)::int AS done,
                coalesce(sum(t.open) FILTER (WHERE t.span <> p.span), 0)::int AS open,
                CASE WHEN p.span = ANY($4::text[])
                    THEN coalesce((SELECT n FROM late l WHERE l.code = t.code
@@ -381,6 +358,8 @@ async def _standing_by_case(
         f"""
         SELECT p.span, {below.unit_of("c.grid", "$6")} AS code, c.severity,
                count(*) FILTER (WHERE c.raised_at >= p.begins)::int AS raised,
+               count(*) FILTER (WHERE c.raised_at >= p.begins AND c.state IN {_IN_DONE})::int
+               AS done,
                count(*) FILTER (WHERE c.resolved_at IS NULL OR c.resolved_at >= p.ends)::int
                AS open,
                count(*) FILTER (WHERE (c.resolved_at IS NULL OR c.resolved_at >= p.ends)
@@ -401,21 +380,6 @@ async def _standing_by_case(
         min(period.begins for period in periods),
         *([list(but)] if but else ()),
     )
-
-
-async def median_hours(connection: Connection, subtree: Subtree, period: Period) -> float | None:
-    """Median hours from raised to resolved of all problems that were resolved in a period."""
-    hours: float | None = await connection.fetchval(
-        f"""
-        SELECT percentile_cont(0.5) WITHIN GROUP
-            (ORDER BY date_part('epoch', resolved_at - raised_at) / 3600) FROM case_file
-        WHERE resolved_at >= $2 AND resolved_at < $3 AND {IS_COUNTED} AND {subtree.under("grid")}
-        """,
-        subtree.code,
-        period.begins,
-        period.ends,
-    )
-    return hours
 
 
 async def hours_to_resolve(
@@ -522,6 +486,25 @@ async def seals_around(
         FROM seal s WHERE s.span = ANY($2::text[]) AND NOT s.lifted
             AND (s.unit = ANY($3::text[]) OR {subtree.under("s.unit")})
         ORDER BY s.sealed_at, s.unit
+        """,
+        subtree.code,
+        list(spans),
+        list(above),
+    )
+
+
+async def seals_within(
+    connection: Connection, subtree: Subtree, above: Sequence[str], spans: Sequence[str]
+) -> list[Row]:
+    """The seals in force of some weeks and months that touch a unit: its own, those of units above
+    and below it.
+    """
+    return await connection.fetch(
+        f"""
+        SELECT s.span AS period, s.unit, s.sealed_by AS by, s.sealed_at AS at
+        FROM seal s WHERE s.span = ANY($2::text[]) AND NOT s.lifted
+            AND (s.unit = ANY($3::text[]) OR {subtree.under("s.unit")})
+        ORDER BY s.span, s.unit
         """,
         subtree.code,
         list(spans),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.audit.audit_log import note
 from service.identity.access import Caller, Signed
@@ -27,21 +27,21 @@ Unit = Annotated[str | None, Query(max_length=20, description="That unit and all
 class TextItem(BaseModel):
     """A grid's analysis or summary: who wrote it first, who last, and its fields."""
 
-    id: str
-    grid: str
-    grid_name: str
-    created_by: str
-    author: str
-    by: str
-    received_at: datetime
-    fields: dict[str, Any]
+    id: str = Field(description="The record")
+    grid: str = Field(description="The code of the grid")
+    grid_name: str = Field(description="What the grid is called")
+    created_by: str = Field(description="Who wrote it first")
+    author: str = Field(description="The name of who wrote it first")
+    by: str = Field(description="Who wrote it last")
+    received_at: datetime = Field(description="When it came in first")
+    fields: dict[str, Any] = Field(description="What it says")
 
 
 class TextPage(BaseModel):
     """A page of texts in order of grid."""
 
-    items: list[TextItem]
-    next: str | None
+    items: list[TextItem] = Field(description="The texts")
+    next: str | None = Field(description="The `after` of the next page; empty behind the last")
 
 
 @router.get(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -78,21 +78,24 @@ _LONGEST_FIRST = (("monthly_summary", 31), ("weekly_analysis", 7), ("visit", 1))
 class CadreRow(BaseModel):
     """What one cadre did in a period; with the filter `party_member` on those of its days only."""
 
-    staff_code: str
-    shown_code: str
-    name: str
+    staff_code: str = Field(description="What names the person in records")
+    shown_code: str = Field(description="The staff code of today")
+    name: str = Field(description="The name")
     party_member: bool = Field(
         description="On the last day of the period, or today; with the filter as it says"
     )
-    unit: str | None
-    visits: int
-    problems_raised: int
-    problems_resolved: int
+    unit: str | None = Field(description="The unit of the present post, or of the last one")
+    unit_name: str | None = Field(None, description="What that unit is called")
+    visits: int = Field(description="Visits that the cadre made in the unit in the period")
+    problems_raised: int = Field(description="Problems that the cadre raised")
+    problems_resolved: int = Field(description="Problems whose resolution stands as the cadre's")
     problems_overdue: int = Field(
         description="Open and past their limit in the cadre's hands, now or at the period's end if"
         " earlier"
     )
-    median_hours_to_resolve: float | None = None
+    median_hours_to_resolve: float | None = Field(
+        None, description="Hours from raised to resolved of what the cadre resolved"
+    )
     rank: int | None = Field(None, description="Empty unless ranks are switched on")
 
 
@@ -101,31 +104,46 @@ class GroupTotals(BaseModel):
     what was done before or after there.
     """
 
-    party_member: bool
-    cadres: int
-    visits: int
-    problems_raised: int
-    problems_resolved: int
-    problems_overdue: int
+    party_member: bool = Field(description="Of members, or of others")
+    cadres: int = Field(description="How many cadres")
+    visits: int = Field(description="Visits of them all")
+    problems_raised: int = Field(description="Problems that they raised")
+    problems_resolved: int = Field(description="Problems that they resolved")
+    problems_overdue: int = Field(description="Open and past their limit in their hands")
 
 
 class UnassignedUnit(BaseModel):
     """A unit right below with problems overdue in nobody's hands."""
 
-    unit: UnitOut
-    problems_overdue: int
+    unit: UnitOut = Field(description="The unit in which the problems lie, whoever handles them")
+    problems_overdue: int = Field(description="Open and past their limit")
 
 
 class Unassigned(BaseModel):
     """What is no cadre's: problems overdue in nobody's hands, and work of accounts that are no
-    cadres. With the groups it adds up to the totals of the unit.
+    cadres. Without filters it adds up to the totals of the unit with the groups; it is the same
+    with them.
     """
 
-    visits: int
-    problems_raised: int
-    problems_resolved: int
-    problems_overdue: int
-    units: list[UnassignedUnit]
+    visits: int = Field(description="Visits by accounts that are no cadres")
+    problems_raised: int = Field(description="Problems raised by such accounts")
+    problems_resolved: int = Field(description="Problems resolved by such accounts")
+    problems_overdue: int = Field(description="Open and past their limit in no cadre's hands")
+    units: list[UnassignedUnit] = Field(
+        description="Where the overdue ones lie, by unit right below"
+    )
+
+
+class CadreLine(CadreRow):
+    """A cadre table as CSV: a line for each cadre, then the sums of members and of others, and what
+    is no cadre's.
+    """
+
+    row: Literal["cadre", "members", "others", "unassigned"]
+    cadres: int | None
+    period: str
+    of: UnitOut
+    sealed: bool
 
 
 class CadreTable(BaseModel):
@@ -133,16 +151,41 @@ class CadreTable(BaseModel):
     that is sealed it shows what was sealed; above, the sealed parts count as they were sealed.
     """
 
-    unit: UnitOut
-    period: PeriodOut
+    csv_model: ClassVar[type[BaseModel]] = CadreLine
+
+    unit: UnitOut = Field(description="The unit")
+    period: PeriodOut = Field(description="The period")
     tree_day: date = Field(description=TREE_DAY)
-    groups: list[GroupTotals]
-    unassigned: Unassigned
-    items: list[CadreRow]
-    sealed: bool = False
+    groups: list[GroupTotals] = Field(
+        description="The sums of members and of others, of all cadres that the filters leave, also"
+        " of those that `items` has no room for"
+    )
+    unassigned: Unassigned = Field(description="What is no cadre's")
+    items: list[CadreRow] = Field(description="The cadres, the highest first")
+    more: bool = Field(False, description="Whether there are more cadres than `limit`")
+    sealed: bool = Field(False, description="Whether all of it is shown as it was sealed")
     sealed_parts: list[SealedPart] = Field(
         [], description="The topmost sealed units below one that is not sealed"
     )
+
+    @staticmethod
+    def csv_lines(body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The lines of an answer as CSV."""
+        whole = {
+            "period": body["period"]["name"],
+            "of": body["unit"],
+            "sealed": body["sealed"],
+            "cadres": None,
+        }
+        groups = [
+            {**whole, **group, "row": "members" if group["party_member"] else "others"}
+            for group in body["groups"]
+        ]
+        return [
+            *({**whole, **item, "row": "cadre"} for item in body["items"]),
+            *groups,
+            {**whole, **body["unassigned"], "row": "unassigned"},
+        ]
 
 
 class MemberRow(BaseModel):
@@ -150,12 +193,12 @@ class MemberRow(BaseModel):
     anyone.
     """
 
-    staff_code: str
-    shown_code: str
-    name: str
+    staff_code: str = Field(description="What names the person in records")
+    shown_code: str = Field(description="The staff code of today")
+    name: str = Field(description="The name")
     party_member: bool = Field(description="On the last day of the period, or today")
-    households: int
-    visited: int
+    households: int = Field(description="Households that are tied to them now")
+    visited: int = Field(description="Of these, visited by anyone in the period")
 
 
 class MemberTable(BaseModel):
@@ -163,17 +206,18 @@ class MemberTable(BaseModel):
     items, `without_one`, `unknown` and, of contact members, `outside_party` add up to `households`.
     """
 
-    unit: UnitOut
-    period: PeriodOut
+    unit: UnitOut = Field(description="The unit")
+    period: PeriodOut = Field(description="The week or the month")
     tree_day: date = Field(description=TREE_DAY)
-    households: int
+    households: int = Field(description="Households of the unit now")
     without_one: int = Field(description="Households that are tied to nobody in this way")
     unknown: int = Field(description="Households that are tied to a code that no cadre has")
     outside_party: int = Field(
         description="Households that are tied to a cadre who is no party member; as contact members"
         " they are not among the items"
     )
-    items: list[MemberRow]
+    items: list[MemberRow] = Field(description="The members, the least visited first")
+    more: bool = Field(False, description="Whether there are more members than `limit`")
 
 
 @router.get(
@@ -190,8 +234,8 @@ async def any_period(
     as_of: AsOf = "period",
 ) -> Summary:
     """Visits, problems, duties, the loop, what needs a decision, and the units right below, with
-    the period before beside them. From and to that are just a week or a month are answered as
-    that.
+    the period before beside them. From and to that are just a week, month, quarter, half-year
+    or year are answered as that; others take longer, for they are counted from their days.
     """
     return await _summary(request, caller, unit, named_alike(period), as_of)
 
@@ -346,7 +390,8 @@ async def cadres(
     period: AskedPeriod,
     sort: Annotated[Sort, Query(description="Highest first")] = "problems_resolved",
     party_member: Annotated[
-        bool | None, Query(description="Only party members, or only others")
+        bool | None,
+        Query(description="Only party members, or only others; also of the groups"),
     ] = None,
     role: Annotated[
         str | None,
@@ -365,22 +410,24 @@ async def cadres(
     """
     async with unit_in_scope(request, caller, unit) as (connection, found):
         on = unit_on(caller, unit, as_of, period)
-        wanted = Wanted(sort, limit, party_member, role.split(",") if role else ())
+        # One more, which tells whether there are more.
+        wanted = Wanted(sort, limit + 1, party_member, role.split(",") if role else ())
         shown = await cadre_table(connection, on, period, caller.now, wanted)
         rules = Rules(
             state_of(request).settings, caller.tree, await current_reference_data(connection)
         )
-        await note(connection, request, caller, "cadre-table", [unit, period.name], len(shown.rows))
-    ranks: list[int | None] = [None] * len(shown.rows)
+        rows = shown.rows[:limit]
+        await note(connection, request, caller, "cadre-table", [unit, period.name], len(rows))
+    ranks: list[int | None] = [None] * len(rows)
     if rules.shows_ranks(period.last):
-        ranks = _ranks([row[sort] for row in shown.rows])
+        ranks = _ranks([row[sort] for row in rows])
     items = [
         CadreRow(
             **{name: value for name, value in row.items() if name not in _OF_ALL},
             median_hours_to_resolve=shown.medians.get(row["staff_code"]),
             rank=rank,
         )
-        for row, rank in zip(shown.rows, ranks, strict=True)
+        for row, rank in zip(rows, ranks, strict=True)
     ]
     return CadreTable(
         unit=unit_out(found),
@@ -395,6 +442,7 @@ async def cadres(
             ],
         ),
         items=items,
+        more=len(shown.rows) > limit,
         sealed=shown.kept.is_kept,
         sealed_parts=shown.kept.parts_out(),
     )
@@ -437,7 +485,10 @@ async def members(
     async with unit_in_scope(request, caller, unit) as (connection, found):
         on = unit_on(caller, unit, as_of, period)
         day = min(period.last, local_day(caller.now))
-        rows = await cadre_queries.members(connection, on.subtree, period, role, limit, day)
+        found_rows = await cadre_queries.members(
+            connection, on.subtree, period, role, limit + 1, day
+        )
+        rows = found_rows[:limit]
         ties = await cadre_queries.count_ties(connection, on.subtree, role, day)
         await note(connection, request, caller, "member-table", [unit, period.name], len(rows))
     return MemberTable(
@@ -446,4 +497,5 @@ async def members(
         **dict(ties),
         tree_day=on.day,
         items=[MemberRow(**dict(row)) for row in rows],
+        more=len(found_rows) > limit,
     )

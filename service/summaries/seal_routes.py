@@ -47,12 +47,12 @@ class Unseal(RequestBody):
 class SealEntry(BaseModel):
     """One seal that a summary has or had."""
 
-    sealed_by: str
-    sealed_at: datetime
-    lifted: bool
-    lifted_by: str | None
-    lifted_at: datetime | None
-    lifted_why: str | None
+    sealed_by: str = Field(description="Who sealed it")
+    sealed_at: datetime = Field(description="When")
+    lifted: bool = Field(description="Whether it was lifted")
+    lifted_by: str | None = Field(description="By whom")
+    lifted_at: datetime | None = Field(description="When")
+    lifted_why: str | None = Field(description="Why")
 
 
 _SEALING = documented(*READING, ALREADY_DECIDED, NOT_OVER)

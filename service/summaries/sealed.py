@@ -17,10 +17,10 @@ from service.kit.database import Connection
 from service.loop.loop import GridLoop, KeptLoop, LogCounts
 from service.organisation.units import UnitOn
 from service.summaries import queries
-from service.summaries.answers import SealedPart, SealOut, Summary
+from service.summaries.answers import SealedPart, SealedWithin, SealOut, Summary
 from service.summaries.cadre_queries import Kept
 from service.summaries.counts import Counts
-from sync_protocol.periods import Period, kind_of, named_alike
+from sync_protocol.periods import Period, kind_of, month_around, named_alike, week_around
 
 
 class CadreWork(NamedTuple):
@@ -191,6 +191,31 @@ async def _read(
         for row in await queries.sealed_grids(connection, on.subtree, ids):
             grids[row["grid"]] = msgspec.json.decode(row["kept"], type=KeptGrid)
     return Sealed(own, over, below, grids)
+
+
+async def within(
+    connection: Connection, on: UnitOn, periods: Sequence[Period]
+) -> dict[str, list[SealedWithin]]:
+    """The sealed weeks and months within each of some longer periods."""
+    inside = {
+        period.name: {
+            one.name
+            for day in period.days
+            for one in (week_around(day), month_around(day))
+            if period.first <= one.first and one.last <= period.last and one.name != period.name
+        }
+        for period in periods
+        if kind_of(period.name) not in ("day", "week", "month")
+    }
+    every = sorted({span for spans in inside.values() for span in spans})
+    if not every:
+        return {}
+    above = on.tree.above(on.code, on.day)
+    rows = await queries.seals_within(connection, on.subtree, above, every)
+    seals = [SealedWithin(**dict(row)) for row in rows]
+    return {
+        name: [seal for seal in seals if seal.period in spans] for name, spans in inside.items()
+    }
 
 
 async def of_cadre(

@@ -18,23 +18,21 @@ from service.summaries.answers import (
     Decisions,
     EscalatedProblem,
     LoopTotals,
+    SealedWithin,
     Summary,
     Totals,
     UnitTotals,
 )
 from service.summaries.counts import Counts, since, together
+from service.summaries.medians import WHOLE, medians
 from service.summaries.sealed import NOTHING, Sealed
+from service.tallies.spans import is_tallied
 from service.vocabulary.keeping import current_reference_data
 from service.vocabulary.rules import Rules
 from service.vocabulary.terms import Vocabulary
-from sync_protocol.periods import Period, kind_of, local_day, previous
+from sync_protocol.periods import Period, local_day, previous
 
 _NAMED = 100
-
-
-def is_tallied(period: Period) -> bool:
-    """Whether the tallies have a period as it is: weeks and months."""
-    return kind_of(period.name) in ("week", "month")
 
 
 # The numbers of each unit right below one.
@@ -50,9 +48,9 @@ async def numbers(
     but: Sequence[str] = (),
     by_grid: bool = False,
 ) -> dict[str, ByUnit]:
-    """The numbers of a unit in several weeks, several months, or other periods, by name, for each
-    unit right below; without duties and hours. `but`: without these grids (of weeks and months
-    alone); `by_grid`: the units below are grids.
+    """The numbers of a unit in several periods of one kind, by name, for each unit right below;
+    without duties and hours. `but`: without these grids (of weeks and months alone); `by_grid`: the
+    units below are grids.
     """
     done, standing = await _rows(connection, subtree, below, periods, now, but, by_grid)
     found: dict[str, ByUnit] = {period.name: {} for period in periods}
@@ -81,12 +79,11 @@ async def numbers(
         counts = of(row["span"], row["code"])
         counts.count("problems_open", row["open"])
         counts.count("problems_overdue", row["overdue"])
+        counts.count("problems_raised_resolved", row["done"])
         counts.count_severity(row["severity"], (row["raised"], row["open"], row["overdue"]))
     for row in await category_queries.categories(connection, subtree, periods, below, but):
         counted = (row["raised"], row["resolved"])
         of(row["span"], row["code"]).count_category(row["category"], counted)
-    for row in await queries.raised_and_resolved(connection, subtree, periods, below, but):
-        of(row["span"], row["code"]).count("problems_raised_resolved", row["resolved"])
     return found
 
 
@@ -126,16 +123,16 @@ async def add_hours(
     """Adds the hours from raised to resolved to the numbers of a period."""
     hours = await queries.hours_to_resolve(connection, subtree, period, below, but)
     for unit, some in hours.items():
-        # Sorted runs, so that sorting the whole only merges them.
-        found.setdefault(unit, Counts()).hours += sorted(some)
+        found.setdefault(unit, Counts()).hours += some
 
 
 class Shown(NamedTuple):
-    """What is shown of a unit in a period: the numbers of each unit right below, without duties,
-    the loop of each, and what of it is as it was sealed.
+    """What is shown of a unit in a period: the numbers of each unit right below and of all
+    together, without duties, the loop of each, and what of it is as it was sealed.
     """
 
     numbers: ByUnit
+    whole: Counts
     loop: Counted
     kept: Sealed
 
@@ -153,6 +150,7 @@ async def shown_of_each(
     if on.shows_seals and is_tallied(periods[0]):
         seals = await sealed.read(connection, on, seals, of_own=True)
     some = await numbers(connection, subtree, below, periods, now)
+    middles = await medians(connection, subtree, periods, below)
     rules = Rules(settings, on.tree, await current_reference_data(connection))
     answers = []
     for period in periods:
@@ -160,14 +158,24 @@ async def shown_of_each(
         found = some[period.name]
         if kept.grids:
             found = await _composed(connection, on, period, now, kept)
+            whole = together(found.values())
         else:
-            await add_hours(connection, subtree, below, period, found)
+            whole = _with_medians(found, middles[period.name])
         loops = kept.loops
         grids = await shown_grids(connection, on, period, loops, kept.is_kept)
         dues = await dues_of(connection, rules, subtree, grids, period, now)
         loop = await counts_by_log(connection, dues, on, grids, period, loops)
-        answers.append(Shown(found, loop, kept))
+        answers.append(Shown(found, whole, loop, kept))
     return answers
+
+
+def _with_medians(found: ByUnit, middles: Mapping[str, float]) -> Counts:
+    """The numbers of units together, each and all with its median."""
+    for unit, counts in found.items():
+        counts.median = middles.get(unit)
+    whole = together(found.values())
+    whole.median = middles.get(WHOLE)
+    return whole
 
 
 async def add_duties(
@@ -228,10 +236,11 @@ class _Numbers(NamedTuple):
 class _Surroundings(NamedTuple):
     unit: Row
     children: list[Row]
-    median_before: float | None
+    medians: Mapping[str, Mapping[str, float]]
     duties: ByUnit
     words: Vocabulary
     loop: LoopTotals
+    sealed_within: list[SealedWithin]
 
 
 async def summary(
@@ -260,7 +269,6 @@ async def summary(
         async with lend() as connection:
             found = await numbers(connection, subtree, below, (period, before), now)
             stands, last = found[period.name], found[before.name]
-            await add_hours(connection, subtree, below, period, stands)
             shown = stands
             if mine.grids and mine.own is None:
                 shown = await _composed(connection, on, period, now, mine)
@@ -282,22 +290,25 @@ async def summary(
             return _Surroundings(
                 unit,
                 children,
-                await queries.median_hours(connection, subtree, before),
+                await medians(connection, subtree, (period, before), below),
                 by_duty,
                 rules.vocabulary,
                 await loop_of(connection, rules, on, period, now, log, mine),
+                (await sealed.within(connection, on, [period])).get(period.name, []),
             )
 
     # About equal halves of the work.
     counted, around = await asyncio.gather(count(), look_around())
     if around is None:
         return None
-    whole = together(counted.shown.values())
     if counted.shown is counted.now:
+        whole = _with_medians(counted.shown, around.medians[period.name])
         whole.duties = together(around.duties.values()).duties
+    else:
+        whole = together(counted.shown.values())
+    if not earlier.grids:
+        counted.last.median = around.medians[before.name].get(WHOLE)
     last = counted.last.totals_out()
-    if last.median_hours_to_resolve is None and not earlier.grids:
-        last.median_hours_to_resolve = _rounded(around.median_before)
     of_earlier = earlier.own_summary()
     if of_earlier is not None:
         last = of_earlier.totals
@@ -325,6 +336,7 @@ async def summary(
         decisions=counted.decisions,
         sealed_parts=mine.parts_out(),
         arrived_since=arrived,
+        sealed_within=around.sealed_within,
         late_arrivals=whole.late,
     )
     if mine.own is not None:
@@ -344,10 +356,6 @@ def _unit_totals(on: UnitOn, child: Row, counted: _Numbers, kept: Sealed) -> Uni
     if extent != "none":
         arrived = since(counted.now.get(code, Counts()).totals_out(), totals)
     return UnitTotals(unit=unit_out(child), totals=totals, sealed=extent, arrived_since=arrived)
-
-
-def _rounded(hours: float | None) -> float | None:
-    return None if hours is None else round(hours, 2)
 
 
 def _as_sealed(now: Summary, kept: Sealed, counts: ByUnit, stands: Totals, late: int) -> Summary:

@@ -13,6 +13,7 @@ from service.kit.errors import INVALID, READING, Problem, documented
 from service.kit.state import state_of
 from service.loop.loop import LOGS, LogCounts
 from service.organisation.units import (
+    TREE_DAY,
     AsOf,
     PeriodOut,
     UnitCode,
@@ -22,9 +23,9 @@ from service.organisation.units import (
     unit_on,
     unit_out,
 )
-from service.summaries import queries
-from service.summaries.answers import Totals
-from service.summaries.counts import Counts, together
+from service.summaries import queries, sealed
+from service.summaries.answers import SealedWithin, Totals
+from service.summaries.counts import Counts
 from service.summaries.summary import Shown, shown_of_each
 from sync_protocol.periods import FIRST_YEAR, LAST_YEAR, around, previous
 from sync_protocol.texts import Text
@@ -36,28 +37,46 @@ Kind = Literal["day", "week", "month", "quarter", "half", "year"]
 
 
 class TrendPoint(BaseModel):
-    """The numbers of a unit in one period. `on_time_rate` by log: of those due by now, the part
-    that was on time; None where none was due.
-    """
+    """The numbers of a unit in one period."""
 
-    period: str
-    totals: Totals
-    logs: dict[str, LogCounts]
-    on_time_rate: dict[str, float | None]
-    sealed: Extent
+    period: str = Field(description="The name of the period")
+    totals: Totals = Field(description="The numbers")
+    logs: dict[str, LogCounts] = Field(description="The counts of each kind of log")
+    on_time_rate: dict[str, float | None] = Field(
+        description="By log: of those due by now, the part that was on time; empty where none was"
+    )
+    sealed: Extent = Field(description="Whether the numbers, or a part of them, are sealed")
 
 
 class UnitTrend(BaseModel):
     """A unit right below, with a point for each period."""
 
-    unit: UnitOut
-    points: list[TrendPoint]
+    unit: UnitOut = Field(description="The unit")
+    points: list[TrendPoint] = Field(description="A point for each period")
 
 
-class TrendLine(TrendPoint):
+class LogLine(LogCounts):
+    """A kind of log as CSV."""
+
+    on_time_rate: float | None
+
+
+class LogLines(BaseModel):
+    """The kinds of log as CSV."""
+
+    visit: LogLine
+    weekly_analysis: LogLine
+    monthly_summary: LogLine
+
+
+class TrendLine(BaseModel):
     """A trend as CSV: a line for each unit and period."""
 
     unit: UnitOut
+    period: str
+    totals: Totals
+    logs: LogLines
+    sealed: Extent
 
 
 class Trend(BaseModel):
@@ -65,20 +84,31 @@ class Trend(BaseModel):
 
     csv_model: ClassVar[type[BaseModel]] = TrendLine
 
-    unit: UnitOut
-    kind: str
-    periods: list[PeriodOut]
-    points: list[TrendPoint]
+    unit: UnitOut = Field(description="The unit")
+    kind: str = Field(description="The kind of the periods")
+    tree_day: date = Field(description=TREE_DAY)
+    periods: list[PeriodOut] = Field(description="The periods, the oldest first")
+    sealed_within: dict[str, list[SealedWithin]] = Field(
+        {},
+        description="By period, the sealed weeks and months within it, of periods longer than a"
+        " month; their points show the numbers of now",
+    )
+    points: list[TrendPoint] = Field(description="A point for each period")
     units: list[UnitTrend] = Field(description="The units right below, if they were asked for")
 
     @staticmethod
     def csv_lines(body: dict[str, Any]) -> list[dict[str, Any]]:
         """The lines of an answer as CSV."""
         return [
-            {"unit": row["unit"], **point}
+            {"unit": row["unit"], **point, "logs": _log_lines(point)}
             for row in (body, *body["units"])
             for point in row["points"]
         ]
+
+
+def _log_lines(point: dict[str, Any]) -> dict[str, Any]:
+    rates = point["on_time_rate"]
+    return {log: {**counts, "on_time_rate": rates[log]} for log, counts in point["logs"].items()}
 
 
 @router.get(
@@ -116,17 +146,20 @@ async def trend(
         on = unit_on(caller, unit, as_of, some[-1])
         shown = await shown_of_each(connection, state_of(request).settings, on, some, caller.now)
         rows = await queries.unit_and_children(connection, "", on.children if below else [])
+        within = await sealed.within(connection, on, some)
         span = f"{some[0].name}/{some[-1].name}"
         await note(connection, request, caller, "summary", [unit, span], len(some))
     names = [one.name for one in some]
     return Trend(
         unit=unit_out(found),
         kind=period,
+        tree_day=on.day,
+        sealed_within={name: seals for name, seals in within.items() if seals},
         periods=[period_out(one) for one in some],
         points=[
             _point(
                 name,
-                together(one.numbers.values()),
+                one.whole,
                 one.loop.logs,
                 "whole" if one.kept.is_kept else "part" if one.kept.below else "none",
             )

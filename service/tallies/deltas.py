@@ -4,7 +4,7 @@ Pure.
 A visit counts for who wrote it, on the day of the visit. A problem raised counts for who raised it,
 on the day of raised_at; a problem resolved for the cadre of the resolve step that stands, on the
 day of that step; a rejected or joined problem for nobody. Days are those of Asia/Shanghai; a span
-is the ISO week or the month of such a day, for cadres also the quarter.
+is the ISO week, month, quarter, half-year or year of such a day, for cadres up to the quarter.
 """
 
 from collections import defaultdict
@@ -15,26 +15,27 @@ from typing import Any
 from service.tallies.facts import CaseFacts, HouseholdFacts, VisitFacts
 from service.tallies.spans import (
     ALWAYS,
-    around,
-    came_late,
+    Bounds,
+    bounds_of,
     ends_of,
     period_type,
     spans_of,
     stamps_of,
     village_of,
+    week_or_month,
 )
-from sync_protocol.periods import (
-    Period,
-    day_of,
-    local_day,
-    quarter_of,
-)
+from sync_protocol.periods import Period, day_of, local_day
 from sync_protocol.vocabulary import DUTIES
 
 # Where the counts of a duty begin in a row of a grid: visits, raised, resolved, behind the four of
 # the whole.
 _DUTY_AT = {duty: 4 + 3 * place for place, duty in enumerate(DUTIES)}
 _GRID_WIDTH = 4 + 3 * len(DUTIES)
+# Of the spans of a day: those in which it is kept which households were visited, those in which
+# problems are counted by category, and those in which cadres are.
+_VISITED_IN = 2
+_CATEGORIES_IN = 2
+_CADRES_IN = 3
 
 
 # The keys of the rows of each tally. Plain tuples: they are made, compared and sorted for every
@@ -47,6 +48,7 @@ CaseKey = tuple[str, str, str, str]  # every, span, village, severity
 VisitedKey = tuple[str, str, str]  # household, span, grid
 DutyKey = tuple[str, str, str]  # span, grid, duty
 CategoryKey = tuple[str, str, str]  # span, grid, category
+HoursKey = tuple[str, str, int]  # span, village, band
 
 
 class TallyDeltas:
@@ -57,7 +59,8 @@ class TallyDeltas:
     def __init__(self) -> None:
         self._days: dict[DayKey, list[int]] = defaultdict(lambda: [0] * 3)
         self._weeks: dict[WeekKey, list[int]] = defaultdict(lambda: [0] * 14)
-        self._cases: dict[CaseKey, list[int]] = defaultdict(lambda: [0] * 4)
+        self._cases: dict[CaseKey, list[int]] = defaultdict(lambda: [0] * 5)
+        self._hours: dict[HoursKey, list[int]] = defaultdict(lambda: [0])
         self._grids: dict[GridKey, list[int]] = defaultdict(lambda: [0] * _GRID_WIDTH)
         self._cadres: dict[CadreKey, list[int]] = defaultdict(lambda: [0] * 3)
         # Of the duties that have no columns: an administrator has added them.
@@ -69,7 +72,8 @@ class TallyDeltas:
         self._household_counts: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
         # Of these, what was made, or deleted.
         self._new_households: dict[str, list[int]] = defaultdict(lambda: [0] * 2)
-        self._contact_changes: dict[str, int] = {}
+        # By whether the household was there before.
+        self._contact_changes: dict[bool, dict[str, int]] = {True: {}, False: {}}
         self._visits: dict[tuple[str, str, date], _VisitRows] = {}
         self._within: dict[str, date] = {}  # a day of each span
 
@@ -105,7 +109,8 @@ class TallyDeltas:
             before is not None and before.contact
         )
         if change:
-            self._contact_changes[id] = self._contact_changes.get(id, 0) + change
+            changes = self._contact_changes[before is not None]
+            changes[id] = changes.get(id, 0) + change
 
     def new_visits(
         self,
@@ -152,13 +157,14 @@ class TallyDeltas:
         for (grid, by, day), found in self._visits.items():
             spans = spans_of(day)
             village = village_of(grid)
-            week, month = spans
-            self._within[week] = self._within[month] = day
+            week = spans[0]
+            for span in spans[:_VISITED_IN]:
+                self._within[span] = day
             self._days[day, grid, by][0] += found.visits
             on_days = self._weeks[week, grid]
             on_days[day.weekday()] += found.visits
             on_days[7 + day.weekday()] += found.prompt
-            for span in (*spans, quarter_of(day)):
+            for span in spans[:_CADRES_IN]:
                 self._cadres[span, village, by][0] += found.visits
             for span, late in zip(spans, found.late, strict=True):
                 row = self._grids[span, grid]
@@ -170,6 +176,7 @@ class TallyDeltas:
                         self._duties[span, grid, duty][0] += count
                     else:
                         row[at] += count
+            for span in spans[:_VISITED_IN]:
                 visited = self._visited[span, grid]
                 for household, count in found.households.items():
                     visited[household] = visited.get(household, 0) + count
@@ -179,20 +186,22 @@ class TallyDeltas:
         if facts is None:
             return
         self._problem(facts, facts.raised, facts.raised_by, (1, 0), sign)
-        for span in spans_of(facts.raised):
-            self._grids[span, facts.grid][3] += sign * came_late(
-                span, facts.raised, facts.received_at
-            )
+        for span, ends in zip(spans_of(facts.raised), ends_of(facts.raised), strict=True):
+            self._grids[span, facts.grid][3] += sign * (facts.received_at >= ends)
         if facts.resolved is not None and facts.resolved_by is not None:
             self._problem(facts, facts.resolved, facts.resolved_by, (0, 1), sign)
-        self._status_change(facts, facts.raised, (1, 0, 0, 0), sign)
-        self._status_change(facts, facts.closed, (0, 1, 0, 0), sign)
+        is_done = int(facts.closed is not None)
+        self._status_change(facts, facts.raised, (1, 0, 0, 0, is_done), sign)
+        self._status_change(facts, facts.closed, (0, 1, 0, 0, 0), sign)
         if facts.became_overdue is not None:
-            self._status_change(facts, facts.became_overdue, (0, 0, 1, 0), sign)
-            self._status_change(facts, facts.closed, (0, 0, 0, 1), sign)
+            self._status_change(facts, facts.became_overdue, (0, 0, 1, 0, 0), sign)
+            self._status_change(facts, facts.closed, (0, 0, 0, 1, 0), sign)
+        if facts.ended is not None and facts.band is not None:
+            for span in spans_of(facts.ended):
+                self._hours[span, village_of(facts.grid), facts.band][0] += sign
 
     def _status_change(
-        self, facts: CaseFacts, day: date | None, counts: tuple[int, int, int, int], sign: int
+        self, facts: CaseFacts, day: date | None, counts: tuple[int, ...], sign: int
     ) -> None:
         for span in (ALWAYS, *spans_of(day)) if day is not None else ():
             _add(
@@ -205,11 +214,13 @@ class TallyDeltas:
         self, facts: CaseFacts, day: date, cadre: str, counts: tuple[int, int], sign: int
     ) -> None:
         _add(self._days[day, facts.grid, cadre], (0, *counts), sign)
-        for span in (*spans_of(day), quarter_of(day)):
+        for span in spans_of(day)[:_CADRES_IN]:
             _add(self._cadres[span, village_of(facts.grid), cadre], (0, *counts), sign)
-        for span in spans_of(day):
-            if facts.category is not None:
+        if facts.category is not None:
+            # Of longer spans they are added up from months.
+            for span in spans_of(day)[:_CATEGORIES_IN]:
                 _add(self._categories[span, facts.grid, facts.category], counts, sign)
+        for span in spans_of(day):
             row = self._grids[span, facts.grid]
             at = _DUTY_AT.get(facts.duty)
             if at is None:
@@ -234,9 +245,13 @@ class TallyDeltas:
 
     def cases(self) -> dict[CaseKey, tuple[int, ...]]:
         """Changes of `case_tally`: raised, closed, became overdue (`lapsed`), overdue ended
-        (`cleared`).
+        (`cleared`), and of those raised how many are closed by now (`done`).
         """
         return _rows(self._cases)
+
+    def hours(self) -> dict[HoursKey, tuple[int, ...]]:
+        """Changes of `hours_tally`: problems."""
+        return _rows(self._hours)
 
     def grids(self) -> dict[GridKey, tuple[int, ...]]:
         """Changes of `grid_tally`, but for households: visits, raised, resolved, late, then visits,
@@ -302,7 +317,12 @@ class TallyDeltas:
             for household, n in visits.items()
             if n < 0
         ]
-        return {names: around(names[1], self._within[names[1]]) for names in sorted(found)}
+        return {names: week_or_month(names[1], self._within[names[1]]) for names in sorted(found)}
+
+    def bounds(self) -> list[Bounds]:
+        """The spans in which a household may count as visited, or not any more."""
+        self._to_rows()
+        return sorted({one for day in self._within.values() for one in bounds_of(day)})
 
     def household_counts(self) -> dict[str, tuple[int, ...]]:
         """Changes of `household_tally` by grid: households, contact households."""
@@ -322,8 +342,16 @@ class TallyDeltas:
         return _rows(found)
 
     def contact_changes(self) -> dict[str, int]:
-        """Households that became contact households (1), or are none any more (-1)."""
-        return {id: change for id, change in sorted(self._contact_changes.items()) if change}
+        """Households that were there and became contact households (1), or are none any more (-1):
+        in the spans that go on.
+        """
+        changes = self._contact_changes[True]
+        return {id: change for id, change in sorted(changes.items()) if change}
+
+    def new_contacts(self) -> dict[str, int]:
+        """Households that came as contact households: in all spans."""
+        changes = self._contact_changes[False]
+        return {id: change for id, change in sorted(changes.items()) if change}
 
 
 class _VisitRows:
@@ -331,7 +359,7 @@ class _VisitRows:
     spread over the rows of the tallies.
 
     `begins`, `ends`: the stamps, as numbers, between which a visit of the day is written promptly;
-    `late`: what came after the week, and after the month, had ended.
+    `late`: what came after each span of the day had ended.
     """
 
     __slots__ = ("_closes", "begins", "duties", "ends", "households", "late", "prompt", "visits")
@@ -341,7 +369,7 @@ class _VisitRows:
         self._closes = ends_of(day)
         self.visits = 0
         self.prompt = 0
-        self.late = [0, 0]
+        self.late = [0] * len(self._closes)
         self.duties: dict[str, int] = {}
         self.households: dict[str, int] = {}
 

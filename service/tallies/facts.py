@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from service.tallies.bands import band_of
 from sync_protocol.clock import stamp_ms
 from sync_protocol.periods import day_of, day_of_ms
 
@@ -36,7 +37,8 @@ class CaseFacts(NamedTuple):
     stands.
 
     `closed`: the day on which it stopped being open; `became_overdue`: the day in which its limit
-    lies, when it was still open then.
+    lies, when it was still open then. `ended`: the day of its last resolution, `band`: how long
+    that took, see `bands`.
     """
 
     grid: str
@@ -50,6 +52,8 @@ class CaseFacts(NamedTuple):
     became_overdue: date | None
     received_at: datetime
     category: str | None = None
+    ended: date | None = None
+    band: int | None = None
 
 
 class HouseholdFacts(NamedTuple):
@@ -112,6 +116,12 @@ def case_facts(filed: "Filed | None") -> CaseFacts | None:
         became_overdue=None if in_time or case.due is None else max(day_of(case.due), raised),
         received_at=filed.received_at,
         category=filed.category,
+        ended=resolved,
+        band=None
+        if case.resolved_at is None
+        else band_of(
+            datetime.fromisoformat(case.raised_at), datetime.fromisoformat(case.resolved_at)
+        ),
     )
 
 

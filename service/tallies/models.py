@@ -60,12 +60,12 @@ class CategoryTally(SQLModel, table=True):
 
 
 class GridTally(SQLModel, table=True):
-    """What was done in each grid in each span, an ISO week or a month: in all, and per duty; a
-    visit counts under each of its duties.
+    """What was done in each grid in each span, an ISO week, month, quarter, half-year or year: in
+    all, and per duty; a visit counts under each of its duties.
 
     `late`: visits and problems of the span that came in after it. `households`, `contacts`:
-    distinct households visited, and those of them that are contact households. One row for all
-    duties, for nearly every visit that comes changes it.
+    distinct households visited, each in one grid, and those of them that are contact households on
+    the last day of the span. One row for all duties, for nearly every visit that comes changes it.
     """
 
     __tablename__ = "grid_tally"
@@ -126,12 +126,13 @@ class WeekTally(SQLModel, table=True):
 
 
 class CaseTally(SQLModel, table=True):
-    """How many problems of each village and severity turned in each span: `every` is `week` or
-    `month`, or empty for all time.
+    """How many problems of each village and severity turned in each span: `every` is the kind of
+    span, or empty for all time.
 
     `raised` and `closed` (resolved): what was open at the end of a span is all that was ever raised
     less all closed, taken back by what turned in later spans. `lapsed`: passed its limit while
-    open; `cleared`: closed after that; they give what was overdue in the same way.
+    open; `cleared`: closed after that; they give what was overdue in the same way. `done`: those
+    raised in the span that are closed by now.
     """
 
     __tablename__ = "case_tally"
@@ -144,6 +145,20 @@ class CaseTally(SQLModel, table=True):
     closed: int = Field(default=0, sa_column=_count())
     lapsed: int = Field(default=0, sa_column=_count())
     cleared: int = Field(default=0, sa_column=_count())
+    done: int = Field(default=0, sa_column=_count())
+
+
+class HoursTally(SQLModel, table=True):
+    """How many problems of each village were resolved in each span, by how long that took: a `band`
+    of hours, see `bands`. It says in which band a median lies.
+    """
+
+    __tablename__ = "hours_tally"
+
+    span: str = Field(sa_column=_key())
+    village: str = Field(sa_column=_key())
+    band: int = Field(sa_column=Column(Integer, primary_key=True))
+    problems: int = Field(default=0, sa_column=_count())
 
 
 class CadreTally(SQLModel, table=True):
@@ -151,6 +166,7 @@ class CadreTally(SQLModel, table=True):
     that a year is four rows and not 250.
     """
 
+    __table_args__ = (Index("cadre_tally_cadre", "cadre", "span"),)
     __tablename__ = "cadre_tally"
 
     span: str = Field(sa_column=_key())
@@ -162,8 +178,8 @@ class CadreTally(SQLModel, table=True):
 
 
 class VisitedHousehold(SQLModel, table=True):
-    """That a household was visited in a span, in the grid of the visits; one that was visited once
-    more changes no tally of households.
+    """That a household was visited in a week or a month, in the grid of the visits; one that was
+    visited once more changes no tally of households. Longer spans follow from the months.
     """
 
     __tablename__ = "visited_household"
@@ -184,6 +200,18 @@ class HouseholdTally(SQLModel, table=True):
     households: int = Field(default=0, sa_column=_count())
     contacts: int = Field(default=0, sa_column=_count())
     since: date | None = Field(default=None, sa_column=Column(Date))
+
+
+class ContactChange(SQLModel, table=True):
+    """That a household became a contact household on a day (1), or is none any more (-1): whether
+    it was one before is what it is less the changes since. One that is made changes nothing.
+    """
+
+    __tablename__ = "contact_change"
+
+    household: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    day: date = Field(sa_column=Column(Date, primary_key=True))
+    change: int = Field(default=0, sa_column=_count())
 
 
 class HouseholdChange(SQLModel, table=True):

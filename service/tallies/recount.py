@@ -20,7 +20,13 @@ from service.kit.database import Connection
 from service.kit.settings import Settings
 from service.kit.sql import write
 from service.tallies.recount_part import ROWS_AT_ONCE, Part, recount
-from service.tallies.upserts import CASE_COUNTS, DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
+from service.tallies.upserts import (
+    CASE_COUNTS,
+    CATEGORY_COUNTS,
+    DUTY_COUNTS,
+    WEEK_DAYS,
+    WORK_COUNTS,
+)
 from sync_protocol.vocabulary import CODE_LENGTH
 
 # Revisions in the grids of a part; one village may have more.
@@ -73,17 +79,18 @@ TABLES: Mapping[str, _Table] = {
     "week_tally": _Table(("week", "grid"), WEEK_DAYS, _key),
     "case_tally": _Table(
         ("every", "span", "village", "severity"),
-        ("raised", "closed", "lapsed", "cleared"),
+        CASE_COUNTS,
         _key,
         "village",
     ),
+    "hours_tally": _Table(("span", "village", "band"), ("problems",), _key, "village"),
     "cadre_tally": _Table(("span", "village", "cadre"), WORK_COUNTS, _key, "village"),
     "visited_household": _Table(("household", "span", "grid"), (), _key),
     "grid_tally": _Table(
         ("span", "grid"), (*WORK_COUNTS, "late", *DUTY_COUNTS, "households", "contacts"), _key
     ),
     "duty_tally": _Table(("span", "grid", "duty"), WORK_COUNTS, _key),
-    "category_tally": _Table(("span", "grid", "category"), CASE_COUNTS, _key),
+    "category_tally": _Table(("span", "grid", "category"), CATEGORY_COUNTS, _key),
     "household_tally": _Table(("grid",), ("households", "contacts"), str),
 }
 

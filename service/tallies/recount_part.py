@@ -1,5 +1,9 @@
 """Counts anew what the tallies of a part of the villages should be, from the records alone."""
 
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import date
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,8 +16,11 @@ from service.kit.sql import array
 from service.organisation.trees import read_tree
 from service.tallies.deltas import TallyDeltas
 from service.tallies.facts import case_facts, household_facts
+from service.tallies.spans import period_type, spans_of
+from service.tallies.upserts import DUTY_COUNTS, WORK_COUNTS
 from service.vocabulary.keeping import read_reference_data
 from service.vocabulary.rules import Rules
+from sync_protocol import periods
 
 ROWS_AT_ONCE = 5_000
 
@@ -50,6 +57,15 @@ _CONTACTS_ELSEWHERE = """
     SELECT id::text FROM household WHERE id = ANY($1::text::uuid[]) AND contact_member IS NOT NULL
         AND NOT deleted
 """
+# A household counts in one grid alone, and perhaps in one of another part.
+_VISITED_ELSEWHERE = """
+    SELECT household::text, span, grid FROM visited_household
+    WHERE household = ANY($1::text::uuid[]) AND NOT (grid >= $2 AND grid < $3)
+"""
+_CONTACT_CHANGES = """
+    SELECT household::text, day, change FROM contact_change
+    WHERE household = ANY($1::text::uuid[])
+"""
 
 
 async def recount(connection: Connection, settings: Settings, part: Part) -> Recount:
@@ -74,17 +90,19 @@ async def recount(connection: Connection, settings: Settings, part: Part) -> Rec
         contacts.update(
             [row["id"] for row in await connection.fetch(_CONTACTS_ELSEWHERE, array(elsewhere))]
         )
-    nobody: set[str] = set()
-    grids = {}
-    for key, counts in changes.grids().items():
-        there = visited.get(key, nobody)
-        grids[key] = (*counts, len(there), len(there & contacts))
+    grids: dict[Any, tuple[int, ...]] = {
+        key: (*counts, 0, 0) for key, counts in changes.grids().items()
+    }
+    empty = (0,) * (len(WORK_COUNTS) + 1 + len(DUTY_COUNTS))
+    for key, counts in (await _households(connection, part, visited, contacts)).items():
+        grids[key] = (*grids.get(key, (*empty, 0, 0))[:-2], *counts)
     return Recount(
         filed,
         {
             "tally": changes.days(),
             "week_tally": changes.weeks(),
             "case_tally": changes.cases(),
+            "hours_tally": changes.hours(),
             "cadre_tally": changes.cadres(),
             "grid_tally": grids,
             "household_tally": changes.household_counts(),
@@ -93,6 +111,67 @@ async def recount(connection: Connection, settings: Settings, part: Part) -> Rec
         },
         visited,
     )
+
+
+async def _households(
+    connection: Connection,
+    part: Part,
+    visited: Mapping[tuple[str, str], set[str]],
+    contacts: set[str],
+) -> dict[tuple[str, str], list[int]]:
+    """How many households count as visited in each span and grid of a part, and how many of these
+    are contact households, as of the last day of the span. `contacts`: those that are so now.
+    """
+    # The grid with the highest code in which each was visited.
+    counts_in: dict[tuple[str, str], str] = {}
+
+    def count(household: str, span: str, grid: str) -> None:
+        for one in _spans_in(span):
+            key = (household, one)
+            counts_in[key] = max(counts_in.get(key, ""), grid)
+
+    for (span, grid), households in visited.items():
+        for household in households:
+            count(household, span, grid)
+    every = array({household for household, _ in counts_in})
+    for household, span, grid in await connection.fetch(_VISITED_ELSEWHERE, every, *part):
+        count(household, span, grid)
+    changed: dict[str, list[tuple[date, int]]] = defaultdict(list)
+    for household, day, change in await connection.fetch(_CONTACT_CHANGES, every):
+        changed[household].append((day, change))
+    found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for (household, span), grid in counts_in.items():
+        if part.begins <= grid < part.ends:
+            contact = int(household in contacts)
+            if household in changed:
+                last = _last_day(span)
+                contact -= sum(change for day, change in changed[household] if day > last)
+            counts = found[span, grid]
+            counts[0] += 1
+            counts[1] += contact
+    return found
+
+
+@lru_cache(maxsize=4_096)
+def _spans_in(span: str) -> tuple[str, ...]:
+    """A week, or a month and the longer spans around it."""
+    return (span,) if period_type(span) == "week" else spans_of(_first_day(span))[1:]
+
+
+def _first_day(span: str) -> date:
+    year, number = int(span[:4]), int(span[5:].lstrip("WQH") or 1)
+    kind = period_type(span)
+    if kind == "week":
+        return date.fromisocalendar(year, number, 1)
+    return date(year, 1 + (number - 1) * _MONTHS[kind], 1)
+
+
+_MONTHS = {"month": 1, "quarter": 3, "half": 6, "year": 12}
+
+
+@lru_cache(maxsize=4_096)
+def _last_day(span: str) -> date:
+    return periods.around(period_type(span), _first_day(span)).last
 
 
 async def _recount_cases(

@@ -1,32 +1,55 @@
-"""The spans of time that tallies count in: a week and a month, and all time."""
+"""The spans of time that tallies count in: a week, a month, a quarter, a half-year and a year, and
+all time.
+"""
 
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from sync_protocol.clock import make_stamp
 from sync_protocol.periods import (
     Period,
+    around,
+    kind_of,
     midnight,
     month_around,
-    month_of,
     to_ms,
     week_around,
-    week_of,
 )
 from sync_protocol.vocabulary import CODE_LENGTH
 
 ALWAYS = ""  # the span of all time
+# The kinds of spans, in the order in which `spans_of` names those of a day.
+SPAN_KINDS = ("week", "month", "quarter", "half", "year")
+
+
+class Bounds(NamedTuple):
+    """A span, and the spans of `visited_household` that lie in it: names from `low` to `high`. A
+    week and a month have one of their own, longer ones the months in them, of whose names none
+    begins with that of a week. `last`: the last day.
+    """
+
+    span: str
+    low: str
+    high: str
+    last: date
 
 
 @lru_cache(maxsize=4_096)
-def spans_of(day: date) -> tuple[str, str]:
-    """The ISO week and the month of a day."""
-    return week_of(day), month_of(day)
+def spans_of(day: date) -> tuple[str, ...]:
+    """The spans of a day: its ISO week, month, quarter, half-year and year."""
+    return tuple(around(kind, day).name for kind in SPAN_KINDS)
 
 
+@lru_cache(maxsize=4_096)
 def period_type(span: str) -> str:
-    """What kind of span this is: `week`, `month`, or empty for all time."""
-    return span and ("week" if "W" in span else "month")
+    """What kind of span this is: one of `SPAN_KINDS`, or empty for all time."""
+    return span and kind_of(span)
+
+
+def is_tallied(period: Period) -> bool:
+    """Whether the tallies have a period as it is."""
+    return period_type(period.name) in SPAN_KINDS
 
 
 def village_of(grid: str) -> str:
@@ -34,20 +57,28 @@ def village_of(grid: str) -> str:
     return grid[: CODE_LENGTH["village"]]
 
 
-def came_late(span: str, day: date, received_at: datetime) -> bool:
-    """Whether something of a day came in after the span around it had ended."""
-    return received_at >= ends_of(day)["W" not in span]
-
-
-def around(span: str, day: date) -> Period:
+def week_or_month(span: str, day: date) -> Period:
     """The week or the month of this name, of which a day is known."""
     return week_around(day) if period_type(span) == "week" else month_around(day)
 
 
 @lru_cache(maxsize=4_096)
-def ends_of(day: date) -> tuple[datetime, datetime]:
-    """The moments at which the week and the month around a day end."""
-    return week_around(day).ends, month_around(day).ends
+def ends_of(day: date) -> tuple[datetime, ...]:
+    """The moments at which the spans of a day end."""
+    return tuple(around(kind, day).ends for kind in SPAN_KINDS)
+
+
+@lru_cache(maxsize=4_096)
+def bounds_of(day: date) -> tuple[Bounds, ...]:
+    """The bounds of the spans of a day."""
+    found = []
+    for kind in SPAN_KINDS:
+        span = around(kind, day)
+        first, last = (month_around(one).name for one in (span.first, span.last))
+        own = kind in ("week", "month")
+        low, high = (span.name, span.name) if own else (first, last)
+        found.append(Bounds(span.name, low, high, span.last))
+    return tuple(found)
 
 
 @lru_cache(maxsize=4_096)

@@ -23,13 +23,13 @@ from service.visits import queries
 from service.visits.queries import Filters
 from service.vocabulary.terms import WORD_PATTERN
 from sync_protocol import periods
-from sync_protocol.periods import midnight
+from sync_protocol.periods import local_day, midnight, month_of
 
 router = APIRouter(prefix="/v1", tags=["visits"])
 
-# The newest visits of a large unit are looked for in so many days first, then in more: its years
+# The newest visits of a large unit are looked for in so many hours first, then in more: its days
 # are not read for a page.
-_WINDOWS = (7, 60, 400)
+_WINDOWS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 7 * 24, 60 * 24, 400 * 24)
 
 
 class VisitItem(BaseModel):
@@ -118,12 +118,20 @@ async def _newest(
     limit: int,
     now: datetime,
 ) -> list[Any]:
+    if filters.cadre is not None and filters.household is None:
+        return await _of_cadre(connection, reach, filters, place, limit)
     if filters.household is None and reach.is_wide:
         newest = min(
             moment for moment in (now, filters.until, place and place[0]) if moment is not None
         )
-        for days in _WINDOWS:
-            since = newest - timedelta(days=days)
+        if not reach.tied:
+            # So that nobody looks through the hours of a night, or the days of a holiday.
+            day = await queries.last_day(connection, reach.whole, local_day(newest))
+            if day is None:
+                return []
+            newest = min(newest, midnight(day + timedelta(days=1)))
+        for hours in _WINDOWS:
+            since = newest - timedelta(hours=hours)
             if filters.since is not None and filters.since >= since:
                 break
             rows = await queries.visits(
@@ -132,6 +140,43 @@ async def _newest(
             if rows and rows[0]["page_rows"] == limit:
                 return rows
     return await queries.visits(connection, reach, filters, place, limit)
+
+
+async def _of_cadre(
+    connection: Connection,
+    reach: Reach,
+    filters: Filters,
+    place: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Any]:
+    """Visits of one cadre: looked for where the tally says that there are some, in as few months as
+    may be.
+    """
+    assert filters.cadre is not None
+    until = min(
+        (moment for moment in (filters.until, place and place[0]) if moment is not None),
+        default=None,
+    )
+    last = month_of(local_day(until)) if until is not None else None
+    first = month_of(local_day(filters.since)) if filters.since is not None else ""
+    stays = [
+        stay
+        for stay in await queries.stays(connection, filters.cadre)
+        if first <= stay.month and (last is None or stay.month <= last)
+    ]
+    taken = 0
+    while True:
+        count, month = 0, ""
+        # A few more than are wanted: some are out of reach, some come behind the page before. A
+        # month is taken as a whole.
+        for stay in stays[taken:]:
+            if count >= limit and stay.month != month:
+                break
+            count, month, taken = count + stay.visits, stay.month, taken + 1
+        some = stays[:taken]
+        rows = await queries.visits(connection, reach, filters, place, limit, some)
+        if taken == len(stays) or (rows and rows[0]["page_rows"] == limit):
+            return rows
 
 
 def _item(row: Any, caller: Caller, tied: Set[str]) -> VisitItem:

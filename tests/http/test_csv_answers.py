@@ -71,7 +71,9 @@ async def test_summaries_trends_and_cadres_have_a_line_a_unit_or_cadre(world: Wo
     )
     assert len(rows) == 3 * (1 + len(answer["units"]))
     rows = rows_of(await as_csv(world, "/v1/summaries/cadres.csv", **query))
-    assert [(row["staff_code"], row["visits"]) for row in rows] == [(f"W{GRID}-1", "1")]
+    assert [(row["staff_code"], row["visits"]) for row in rows if row["row"] == "cadre"] == [
+        (f"W{GRID}-1", "1")
+    ]
 
 
 async def test_an_empty_list_has_its_columns(world: World) -> None:

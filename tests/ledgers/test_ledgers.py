@@ -105,6 +105,49 @@ async def test_the_problem_ledger(worked: World) -> None:
         "水管冻裂",
     )
     assert (row["办理措施"], row["是否超期"], row["备注"]) == ("已换新管", "否", "已办结")
+    assert row["网格"] == (await worked.fetch("SELECT name FROM unit WHERE code = $1", GRID))[0][0]
+
+
+async def test_problems_from_before_that_were_open_are_marked_and_not_counted(
+    world: World,
+) -> None:
+    phone = world.phone()
+    made = {}
+    for title, day, category in (("甲", "03", None), ("乙", "05", None), ("丙", "17", "dispute")):
+        fields = {
+            "title": title,
+            "detail": f"{title}的详情",
+            "duty": "emergency",
+            "severity": "emergency",
+            "raised_at": f"2026-11-{day}T09:00:00+08:00",
+        }
+        if category:
+            fields["category"] = category
+        made[title] = phone.put("problem", fields, grid=GRID)
+    for title, action, at in (
+        ("甲", "resolve", "2026-11-04T09:00:00+08:00"),
+        ("乙", "resolve", "2026-11-18T09:00:00+08:00"),
+    ):
+        step = {"problem_id": made[title], "action": action, "at": at}
+        phone.put("step", step, grid=GRID)
+    joined = phone.put(
+        "problem",
+        {"title": "丁", "duty": "emergency", "raised_at": "2026-11-19T09:00:00+08:00"},
+        grid=GRID,
+    )
+    step = {"problem_id": joined, "action": "reject", "reason": "unfounded"}
+    phone.put("step", {**step, "at": moment_at(world.clock.ms())}, grid=GRID)
+    await phone.sync()
+    rows = rows_of(await ledger(world, "problems", week=WEEK))
+    shown = [dict(zip(rows[1], row, strict=True)) for row in rows[2:6]]
+    # What was resolved before the period is not there; a text that repeats the title stands once.
+    assert [row["问题描述"] for row in shown[:3]] == ["乙的详情", "丙的详情", "丁"]
+    assert [row["备注"] for row in shown[:3]] == ["已办结，期前未结", "已上报", "不予受理"]
+    assert [row["是否超期"] for row in shown[:3]] == ["是（已办结）", "是（未办结）", "否"]
+    assert shown[3]["序号"] == "合计"
+    assert shown[3]["问题描述"] == "共 1 条；不予受理、并案 1 条未计入；期前未结 1 条未计入"
+    answer = await world.get("/v1/summaries/weekly", unit=TOWNSHIP, week=WEEK)
+    assert answer.json()["totals"]["problems_raised"] == 1
 
 
 async def test_the_weekly_ledger_has_a_row_a_village_and_the_totals(worked: World) -> None:
@@ -124,6 +167,94 @@ async def test_the_cadre_ledger(worked: World) -> None:
     assert rows[3][5:9] == [1, 1, 1, 0]
 
 
+async def test_the_cadre_ledger_names_units(worked: World) -> None:
+    rows = rows_of(await ledger(worked, "cadres", week=WEEK))
+    names = {row["name"] for row in await worked.fetch("SELECT name FROM unit")}
+    assert rows[2][4] in names
+
+
+async def test_the_loop_ledger_has_a_row_a_grid_and_comes_to_the_loop(worked: World) -> None:
+    worked.clock.forward(days=10)
+    rows = rows_of(await ledger(worked, "loop", week=WEEK))
+    loop = (await worked.get("/v1/loop", unit=TOWNSHIP, week=WEEK)).json()
+    last = dict(zip(rows[1], next(row for row in rows if row[0] == "合计"), strict=True))
+    assert len(rows) == loop["grids"] + 5
+    for log, name in (
+        ("visit", "日走访"),
+        ("weekly_analysis", "周分析"),
+        ("monthly_summary", "月汇总"),
+    ):
+        for status, word in (("on_time", "按时"), ("late", "迟报"), ("missing", "漏报")):
+            assert last[name + word] == loop[status][log], (log, status)
+
+
+async def test_special_and_contracted_households_with_their_last_visits(worked: World) -> None:
+    phone = worked.phone()
+    await phone.sync()
+    for view, tags in zip(
+        phone.records("household"), ({"add": ["elderly_alone"]}, {"add": ["veteran"]}), strict=False
+    ):
+        phone.put("household", {"tags": tags}, grid=view.grid, id=view.id)
+    await phone.sync()
+    special = rows_of(await ledger(worked, "special", week=WEEK))
+    by_head = {row[3]: dict(zip(special[1], row, strict=True)) for row in special[2:-3]}
+    visited = next(row for row in by_head.values() if row["上次走访"] is not None)
+    assert visited["上次走访"] == datetime.fromisoformat("2026-11-19")
+    assert visited["未走访天数"] == 1  # today is the 20th
+    assert "独居老人" in {word for row in by_head.values() for word in row["类别"].split("、")}
+    total = next(row for row in special if row[0] == "合计")
+    assert total[4] == sum(row["人口"] or 0 for row in by_head.values())
+    unvisited = sum(row["上次走访"] is None for row in by_head.values())
+    assert total[5] == f"共 {len(by_head)} 户；本期未走访 {unvisited} 户"
+    # Before the visit nobody had been there.
+    before = rows_of(await ledger(worked, "special", week="2026-W46"))
+    assert all(row[8] is None for row in before[2:-3])
+    contracted = rows_of(await ledger(worked, "contracted", week=WEEK))
+    leads = await worked.fetch("SELECT count(*) AS n FROM household WHERE lead_member IS NOT NULL")
+    assert len(contracted) == leads[0]["n"] + 5
+    summed = dict(
+        zip(contracted[1], next(row for row in contracted if row[0] == "合计"), strict=True)
+    )
+    assert summed["本期走访次数"] == 1
+
+
+async def test_quarters_and_years_are_filed_like_months(worked: World) -> None:
+    for which, query in (("quarterly", {"quarter": "2026-Q4"}), ("yearly", {"year": "2026"})):
+        rows = rows_of(await ledger(worked, which, **query))
+        total = next(row for row in rows if row[0] == "合计")
+        assert (total[2], total[3], total[7], total[8]) == (1, 1, 1, 1)
+
+
+async def test_above_the_township_tags_are_counted_and_not_named(worked: World) -> None:
+    await worked.fetch(
+        "UPDATE household SET tags = '{elderly_alone,veteran}' WHERE grid = $1", GRID
+    )
+    response = await worked.get(
+        "/v1/exports/special.xlsx", f"S{TOWNSHIP[:6]}", unit=TOWNSHIP, week=WEEK
+    )
+    sheet = openpyxl.load_workbook(io.BytesIO(response.content)).active
+    assert {row[5] for row in rows_of(sheet)[2:-3] if row[2]} <= {"1 项", "2 项", "3 项"}
+
+
+def test_rows_beyond_a_sheet_go_on_in_the_next(tmp_path: Path) -> None:
+    sheet = Sheet(
+        tmp_path / "long.xlsx",
+        "台账",
+        [Column("甲", 9), Column("乙", 9, "whole", True)],
+        max_rows=3,
+    )
+    sheet.write((f"<{number}>&\x0b", number) for number in range(8))
+    sheet.close()
+    book = openpyxl.load_workbook(tmp_path / "long.xlsx")
+    assert book.sheetnames == ["台账", "台账2", "台账3"]
+    rows = [row for name in book.sheetnames for row in rows_of(book[name])]
+    assert [row for row in rows if isinstance(row[0], int)] == [
+        [number + 1, f"<{number}>&", number] for number in range(8)
+    ]
+    assert [row for row in rows if row[0] == "合计"] == [["合计", None, 28]]
+    assert [row[0] for row in rows].count("台账") == 3
+
+
 async def test_a_ledger_without_rows_is_whole_all_the_same(world: World) -> None:
     rows = rows_of(await ledger(world, "visits", week="2026-W01"))
     assert [rows[1][0], rows[2][0]] == ["序号", "合计"]
@@ -134,6 +265,8 @@ async def test_a_ledger_without_rows_is_whole_all_the_same(world: World) -> None
     [
         ("weekly", {"month": "2026-11"}, 422),
         ("monthly", {"week": WEEK}, 422),
+        ("quarterly", {"month": "2026-11"}, 422),
+        ("yearly", {"quarter": "2026-Q4"}, 422),
         ("visits", {}, 422),
         ("nonsense", {"week": WEEK}, 422),
         ("visits", {"week": WEEK, "unit": FAR_GRID}, 404),
@@ -164,4 +297,4 @@ def test_eight_times_the_rows_take_no_more_memory(tmp_path: Path) -> None:
     few, many = peak_of(5_000, tmp_path / "few.xlsx"), peak_of(40_000, tmp_path / "many.xlsx")
     assert many < few * 1.5
     sheet: Any = openpyxl.load_workbook(tmp_path / "few.xlsx", read_only=True).active
-    assert sheet.max_row == 5_000 + 5
+    assert sum(1 for row in sheet.iter_rows(min_col=1, max_col=1) if row[0].value) == 5_000 + 4

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from migrations.roles import Migrated, NotTheOwner, Roles, migrate, scram_verifier
+from migrations.role_sql import scram_verifier
+from migrations.roles import Migrated, NotTheOwner, Roles, migrate
 from service.audit.queries import may_change_trail
 from service.runtime.postgres import as_role, fresh_database
 from simulator.places import SUPERVISOR

@@ -42,6 +42,7 @@ class History:
         self.visits: list[dict[str, Any]] = []
         self.problems: dict[str, dict[str, Any]] = {}
         self.present: dict[date, list[str]] = {}
+        self.contacts: dict[date, set[str]] = {}
 
     async def live(self, steps: int) -> None:
         """Edits on phones that sync now and then, so that much comes in late and out of order."""
@@ -73,10 +74,16 @@ class History:
         self.rng.choice(some)(phone)
 
     async def _count_households(self) -> None:
-        """The grids of the households that are present, as they stand at the end of the day."""
-        rows = await self.world.fetch("SELECT grid, state FROM household WHERE NOT deleted")
+        """The grids of the households that are present, and which are contact households, as they
+        stand at the end of the day.
+        """
+        rows = await self.world.fetch(
+            "SELECT id, grid, state, contact_member FROM household WHERE NOT deleted"
+        )
         present = [row["grid"] for row in rows if row["state"] in (None, "present")]
-        self.present[local_day(self.world.clock.now())] = present
+        today = local_day(self.world.clock.now())
+        self.present[today] = present
+        self.contacts[today] = {str(row["id"]) for row in rows if row["contact_member"] is not None}
 
     def _past(self) -> str:
         return moment_at(
@@ -171,8 +178,6 @@ class History:
         self.visits = [
             dict(row) for row in await self.world.fetch("SELECT * FROM visit WHERE NOT deleted")
         ]
-        households = await self.world.fetch("SELECT * FROM household WHERE NOT deleted")
-        self.contacts = {str(row["id"]) for row in households if row["contact_member"] is not None}
         self.cases = []
         for row in await self.world.fetch("SELECT * FROM problem WHERE NOT deleted"):
             state, resolved = "raised", None
@@ -197,7 +202,7 @@ class History:
         def within(moment: datetime) -> bool:
             return period.first <= local_day(moment) <= period.last
 
-        # Households as of the period's end; before the history they were as at its beginning.
+        # Households and ties as of the period's end; before the history as at its beginning.
         on = max((day for day in self.present if day <= period.last), default=min(self.present))
         visits = [
             row for row in self.visits if row["grid"].startswith(unit) and within(row["visited_at"])
@@ -222,7 +227,7 @@ class History:
             "visits": len(visits),
             "households": sum(grid.startswith(unit) for grid in self.present[on]),
             "households_visited": len(seen),
-            "contact_households_visited": len(seen & self.contacts),
+            "contact_households_visited": len(seen & self.contacts[on]),
             "problems_raised": sum(within(case["raised_at"]) for case in counted),
             "problems_resolved": len(solved),
             "problems_open": len(still),
@@ -396,6 +401,10 @@ async def test_a_check_finds_and_mends_what_was_spoilt(world: World, small_parts
     await world.fetch(
         "INSERT INTO duty_tally (span, grid, duty, visits) VALUES ('2026-W47', $1, 'forestry', 1)",
         FAR_GRID,
+    )
+    await world.fetch("UPDATE hours_tally SET problems = problems + 1")
+    await world.fetch(
+        "INSERT INTO hours_tally (span, village, band, problems) VALUES ('2026', $1, 3, 1)", "15"
     )
     # A case that stands in another part than its problem is one difference and not two.
     await world.fetch(

@@ -57,6 +57,8 @@ TABLES = (
     "cadre_tally",
     "grid_tally",
     "household_tally",
+    "hours_tally",
+    "contact_change",
     "visited_household",
     "device",
 )

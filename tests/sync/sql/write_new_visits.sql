@@ -24,23 +24,36 @@ visited AS (
 ),
 grids AS (
     INSERT INTO grid_tally AS t (span, grid, visits, raised, resolved, late, visits_party_building, raised_party_building, resolved_party_building, visits_social_security, raised_social_security, resolved_social_security, visits_public_order, raised_public_order, resolved_public_order, visits_emergency, raised_emergency, resolved_emergency, visits_social_relief, raised_social_relief, resolved_social_relief, visits_public_service, raised_public_service, resolved_public_service, households, contacts)
-    SELECT s.*, coalesce(d.households, 0), coalesce(d.contacts, 0)
+    SELECT span, grid, coalesce(s.visits, 0), coalesce(s.raised, 0), coalesce(s.resolved, 0), coalesce(s.late, 0), coalesce(s.visits_party_building, 0), coalesce(s.raised_party_building, 0), coalesce(s.resolved_party_building, 0), coalesce(s.visits_social_security, 0), coalesce(s.raised_social_security, 0), coalesce(s.resolved_social_security, 0), coalesce(s.visits_public_order, 0), coalesce(s.raised_public_order, 0), coalesce(s.resolved_public_order, 0), coalesce(s.visits_emergency, 0), coalesce(s.raised_emergency, 0), coalesce(s.resolved_emergency, 0), coalesce(s.visits_social_relief, 0), coalesce(s.raised_social_relief, 0), coalesce(s.resolved_social_relief, 0), coalesce(s.visits_public_service, 0), coalesce(s.raised_public_service, 0), coalesce(s.resolved_public_service, 0),
+           coalesce(d.households, 0), coalesce(d.contacts, 0)
     FROM (SELECT k.span, k.grid, c.every[22 * (k.place - 1) + 1], c.every[22 * (k.place - 1) + 2], c.every[22 * (k.place - 1) + 3], c.every[22 * (k.place - 1) + 4], c.every[22 * (k.place - 1) + 5], c.every[22 * (k.place - 1) + 6], c.every[22 * (k.place - 1) + 7], c.every[22 * (k.place - 1) + 8], c.every[22 * (k.place - 1) + 9], c.every[22 * (k.place - 1) + 10], c.every[22 * (k.place - 1) + 11], c.every[22 * (k.place - 1) + 12], c.every[22 * (k.place - 1) + 13], c.every[22 * (k.place - 1) + 14], c.every[22 * (k.place - 1) + 15], c.every[22 * (k.place - 1) + 16], c.every[22 * (k.place - 1) + 17], c.every[22 * (k.place - 1) + 18], c.every[22 * (k.place - 1) + 19], c.every[22 * (k.place - 1) + 20], c.every[22 * (k.place - 1) + 21], c.every[22 * (k.place - 1) + 22] FROM unnest($23::text::text[], $24::text::text[]) WITH ORDINALITY AS k(span, grid, place), (SELECT $25::text::int[] AS every OFFSET 0) AS c) AS s (span, grid, visits, raised, resolved, late, visits_party_building, raised_party_building, resolved_party_building, visits_social_security, raised_social_security, resolved_social_security, visits_public_order, raised_public_order, resolved_public_order, visits_emergency, raised_emergency, resolved_emergency, visits_social_relief, raised_social_relief, resolved_social_relief, visits_public_service, raised_public_service, resolved_public_service)
-    LEFT JOIN (SELECT v.span, v.grid, count(*) AS households, count(h.contact_member) AS contacts
-               FROM visited v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted
-               GROUP BY 1, 2) AS d USING (span, grid)
+    FULL JOIN (
+        SELECT c.span, e.grid, sum(e.n)::int AS households, sum(e.n * c.contact)::int AS contacts
+        FROM (
+    SELECT t.span, b.grid AS before, t.grid AS after, (h.contact_member IS NOT NULL)::int - coalesce((SELECT sum(x.change)
+    FROM contact_change x WHERE x.household = t.household AND x.day > t.last), 0) AS contact
+    FROM (SELECT v.household, p.span, p.low, p.high, p.last, max(v.grid) AS grid
+          FROM visited v JOIN unnest($26::text::text[], $27::text::text[], $28::text::text[], $29::text::date[]) AS p(span, low, high, last) ON v.span BETWEEN p.low AND p.high
+          GROUP BY 1, 2, 3, 4, 5) AS t
+    LEFT JOIN LATERAL (SELECT max(o.grid) AS grid FROM visited_household o
+        WHERE o.household = t.household AND o.span BETWEEN t.low AND t.high) AS b ON true
+    LEFT JOIN household h ON h.id = t.household AND NOT h.deleted
+    WHERE b.grid IS NULL OR b.grid < t.grid
+) AS c CROSS JOIN LATERAL (VALUES (c.after, 1), (c.before, -1)) AS e(grid, n)
+        WHERE e.grid IS NOT NULL GROUP BY 1, 2
+    ) AS d USING (span, grid)
     ORDER BY span, grid
     ON CONFLICT (span, grid) DO UPDATE SET visits = t.visits + excluded.visits, raised = t.raised + excluded.raised, resolved = t.resolved + excluded.resolved, late = t.late + excluded.late, visits_party_building = t.visits_party_building + excluded.visits_party_building, raised_party_building = t.raised_party_building + excluded.raised_party_building, resolved_party_building = t.resolved_party_building + excluded.resolved_party_building, visits_social_security = t.visits_social_security + excluded.visits_social_security, raised_social_security = t.raised_social_security + excluded.raised_social_security, resolved_social_security = t.resolved_social_security + excluded.resolved_social_security, visits_public_order = t.visits_public_order + excluded.visits_public_order, raised_public_order = t.raised_public_order + excluded.raised_public_order, resolved_public_order = t.resolved_public_order + excluded.resolved_public_order, visits_emergency = t.visits_emergency + excluded.visits_emergency, raised_emergency = t.raised_emergency + excluded.raised_emergency, resolved_emergency = t.resolved_emergency + excluded.resolved_emergency, visits_social_relief = t.visits_social_relief + excluded.visits_social_relief, raised_social_relief = t.raised_social_relief + excluded.raised_social_relief, resolved_social_relief = t.resolved_social_relief + excluded.resolved_social_relief, visits_public_service = t.visits_public_service + excluded.visits_public_service, raised_public_service = t.raised_public_service + excluded.raised_public_service, resolved_public_service = t.resolved_public_service + excluded.resolved_public_service, households = t.households + excluded.households, contacts = t.contacts + excluded.contacts
 ),
 acknowledge AS (
     UPDATE device d
     SET acked_seq = a.acked, last_stamp = a.stamp, clock_offset_ms = a.offset_ms, queued = a.queued,
-        last_seen = $26::timestamptz
-    FROM unnest($27::text::uuid[], $28::text::bigint[], $29::text::bigint[], $30::text::bigint[],
-        $31::text::int[])
+        last_seen = $30::timestamptz
+    FROM unnest($31::text::uuid[], $32::text::bigint[], $33::text::bigint[], $34::text::bigint[],
+        $35::text::int[])
       AS a(id, acked, stamp, offset_ms, queued) WHERE d.id = a.id
 )
 SELECT;
-EXPLAIN EXECUTE write_new_visits(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+EXPLAIN EXECUTE write_new_visits(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 DEALLOCATE write_new_visits;
 RESET plan_cache_mode;
