@@ -7,8 +7,8 @@ from alembic import op
 from migrations import batches
 from sync_protocol.texts import Text
 
-revision = "0026"
-down_revision = "0039"
+revision = "0030"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 summary = Text("Fills tallies of quarters, half-years and years, and of hours to resolve.")

@@ -4,7 +4,7 @@ from alembic import op
 
 from sync_protocol.texts import Text
 
-revision = "0030"
+revision = "0024"
 down_revision = "0023"
 branch_labels = None
 depends_on = None

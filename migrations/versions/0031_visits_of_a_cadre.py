@@ -7,8 +7,8 @@ from alembic import op
 from migrations import batches
 from sync_protocol.texts import Text
 
-revision = "0027"
-down_revision = "0026"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 summary = Text("Adds indexes by which visits of a cadre and problems of a visit are found.")

@@ -4,8 +4,8 @@ from alembic import op
 
 from sync_protocol.texts import Text
 
-revision = "0035"
-down_revision = "0030"
+revision = "0025"
+down_revision = "0024"
 branch_labels = None
 depends_on = None
 summary = Text("Adds the fields of disputes, and counts problems by category.")

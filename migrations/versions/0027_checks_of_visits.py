@@ -4,8 +4,8 @@ from alembic import op
 
 from sync_protocol.texts import Text
 
-revision = "0037"
-down_revision = "0036"
+revision = "0027"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 summary = Text("Adds the table of checks of visits.")

@@ -4,8 +4,8 @@ from alembic import op
 
 from sync_protocol.texts import Text
 
-revision = "0038"
-down_revision = "0037"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 summary = Text("Adds tables of indicators: values, targets, and marks of villages.")

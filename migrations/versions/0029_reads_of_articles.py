@@ -4,8 +4,8 @@ from alembic import op
 
 from sync_protocol.texts import Text
 
-revision = "0039"
-down_revision = "0038"
+revision = "0029"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 summary = Text("Adds a table of how often articles were read.")

@@ -4,8 +4,8 @@ from alembic import op
 
 from sync_protocol.texts import Text
 
-revision = "0036"
-down_revision = "0035"
+revision = "0026"
+down_revision = "0025"
 branch_labels = None
 depends_on = None
 summary = Text("Adds the table of ties between cadres and households.")
