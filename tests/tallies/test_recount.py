@@ -397,6 +397,11 @@ async def test_a_check_finds_and_mends_what_was_spoilt(world: World, small_parts
         "INSERT INTO duty_tally (span, grid, duty, visits) VALUES ('2026-W47', $1, 'forestry', 1)",
         FAR_GRID,
     )
+    await world.fetch(
+        "INSERT INTO category_tally (span, grid, category, raised)"
+        " VALUES ('2026-W47', $1, 'dispute', 1)",
+        FAR_GRID,
+    )
     # A case that stands in another part than its problem is one difference and not two.
     await world.fetch(
         "UPDATE case_file SET grid = $1 WHERE problem = (SELECT max(problem::text)::uuid"
