@@ -406,6 +406,11 @@ async def test_a_check_finds_and_mends_what_was_spoilt(world: World, small_parts
     await world.fetch(
         "INSERT INTO hours_tally (span, village, band, problems) VALUES ('2026', $1, 3, 1)", "15"
     )
+    await world.fetch(
+        "INSERT INTO category_tally (span, grid, category, raised)"
+        " VALUES ('2026-W47', $1, 'dispute', 1)",
+        FAR_GRID,
+    )
     # A case that stands in another part than its problem is one difference and not two.
     await world.fetch(
         "UPDATE case_file SET grid = $1 WHERE problem = (SELECT max(problem::text)::uuid"
