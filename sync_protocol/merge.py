@@ -4,7 +4,8 @@
 A record carries, for each field, the clock of the mutation that last set it: rev, stamp, device and
 author. An edit whose `base` is below that rev, made on another device, is concurrent with it: the
 field's policy decides, and the value that loses is returned as a `Loss`, to be kept for ever. Base
-at or above that rev, or the same device: the edit knew what it replaced, and there is no conflict.
+at or above that rev, or the same device: the edit knew what it replaced, and there is no conflict;
+what a device wrote after an edit that was held meanwhile stays, too.
 Several who did the same without knowing of each other keep a claim each: who undoes it must know of
 all of them.
 
@@ -30,6 +31,7 @@ from sync_protocol.record_state import (
     Merge,
     Record,
     is_concurrent,
+    is_own_later,
     seniority,
 )
 from sync_protocol.sets import SetChange
@@ -65,7 +67,7 @@ def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
     returns `record`.
     """
     clock = Clock(rev, edit.stamp, edit.device, edit.by)
-    edit = known(record, edit)
+    edit = _without_replaced(record, known(record, edit))
     merged = record.changed_by_others(edit)
     losses: list[Loss] = []
     if edit.op == "delete":
@@ -105,6 +107,33 @@ def merge(kind: Kind, record: Record, edit: Edit, rev: int) -> Merge:
         clock._replace(stamp=record.last.stamp) if kind.append_only and only_moved else clock
     )
     return Merge(record, merged or bool(losses), losses)
+
+
+def _without_replaced(record: Record, edit: Edit) -> Edit:
+    """The edit without what its own device has replaced since, while it was held: of one device the
+    order of its numbers counts, and not that in which they are applied.
+    """
+    if not any(is_own_later(clock, edit) for clock in record.standing()):
+        return edit
+    if edit.op == "delete":
+        return edit if record.deleted else msgspec.structs.replace(edit, op="put", fields={})
+    if record.deleted and any(is_own_later(clock, edit) for clock in record.holders(LIFE)):
+        return msgspec.structs.replace(edit, op="delete", fields={})
+    fields: dict[str, Any] = {}
+    for name, value in edit.fields.items():
+        if isinstance(value, SetChange):
+            add, remove = (
+                tuple(
+                    element
+                    for element in elements
+                    if not any(is_own_later(held, edit) for held in record.claims(name, element))
+                )
+                for elements in (value.add, value.remove)
+            )
+            fields[name] = SetChange(add, remove)
+        elif not any(is_own_later(held, edit) for held in record.holders(name)):
+            fields[name] = value
+    return msgspec.structs.replace(edit, fields=fields)
 
 
 def _settle(

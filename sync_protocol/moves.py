@@ -13,6 +13,7 @@ from sync_protocol.record_state import (
     Loss,
     Record,
     is_concurrent,
+    is_own_later,
     seniority,
 )
 
@@ -48,6 +49,8 @@ def destination(record: Record, edit: Edit) -> str:
 def _destination(record: Record, edit: Edit) -> str:
     if edit.grid == record.grid or edit.op == "delete":
         return record.grid
+    if any(is_own_later(held, edit) for held in record.clocks.get(GRID, ())):
+        return record.grid  # its own device moved it on since
     if (
         edit.base_grid is None
         and edit.grid in record.elements.get(GRID, ())
@@ -86,7 +89,9 @@ def settle_grid(record: Record, edit: Edit, clock: Clock, losses: list[Loss]) ->
         else f"{Policy.LATEST.value}: the later stamp stays, ties by device"
     )
     if _destination(record, edit) == record.grid:
-        if edit.base_grid is not None or edit.grid not in former or _moves_back(record, edit):
+        if rivals and (
+            edit.base_grid is not None or edit.grid not in former or _moves_back(record, edit)
+        ):
             losses.append(
                 Loss(GRID, record.grid, edit.grid, rule, max(rivals, key=seniority), clock)
             )

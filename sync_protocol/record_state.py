@@ -151,6 +151,13 @@ def is_concurrent(clock: Clock, edit: Edit) -> bool:
     )
 
 
+def is_own_later(clock: Clock, edit: Edit) -> bool:
+    """Whether what a clock stands for was done by the edit's own device after it: the edit was held
+    meanwhile. A person's decision is no older than what it decides.
+    """
+    return clock.device == edit.device and clock.stamp > edit.stamp and not edit.override
+
+
 def seniority(clock: Clock) -> tuple[str, str]:
     """What orders clocks by time: the stamp, ties by device."""
     return clock.stamp, clock.device
