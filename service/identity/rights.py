@@ -231,6 +231,13 @@ PAGES: Mapping[str, str] = {
     "seal_on_page": "seal_summary",
     "unseal_on_page": "unseal_summary",
     "find_unit": "list_units",
+    # what needs a decision
+    "inbox_page": "list_held",
+    "settle_on_page": "resolve_conflict",
+    "settle_many_on_page": "resolve_conflict",
+    "release_on_page": "release_held",
+    "discard_on_page": "discard_held",
+    "decide_many_on_page": "discard_held",
 }
 
 

@@ -2,7 +2,7 @@
 
 from fastapi.routing import APIRoute
 
-from service.pages import help, home, password, seals, sign_in, summary, units
+from service.pages import help, home, inbox, password, seals, sign_in, summary, units
 
 ROUTERS = (
     sign_in.router,
@@ -12,6 +12,7 @@ ROUTERS = (
     seals.router,
     units.router,
     help.router,
+    inbox.router,
 )
 # The first parts of their paths.
 SEGMENTS = frozenset(
