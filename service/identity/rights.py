@@ -238,6 +238,14 @@ PAGES: Mapping[str, str] = {
     "release_on_page": "release_held",
     "discard_on_page": "discard_held",
     "decide_many_on_page": "discard_held",
+    # problems
+    "problems_page": "list_problems",
+    "problem_page": "get_problem",
+    "take_step_on_page": "take_step",
+    # the field work
+    "households_page": "list_households",
+    "visits_page": "list_visits",
+    "analyses_page": "list_analyses",
 }
 
 

@@ -67,9 +67,9 @@ class Names(NamedTuple):
         return self.units.get(code or "", code or "")
 
     def place(self, code: str) -> str:
-        """A grid with the village in front of it."""
-        above = self.units.get(self.above.get(code, ""))
-        return f"{above} · {self.unit(code)}" if above else self.unit(code)
+        """A grid with the village in front of it, unless its name has that in it."""
+        above, name = self.units.get(self.above.get(code, "")), self.unit(code)
+        return f"{above} · {name}" if above and above not in name else name
 
     def cadre(self, code: str | None) -> str:
         """Somebody by name, or by staff code."""

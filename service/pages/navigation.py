@@ -25,6 +25,10 @@ ENTRIES = (
     Entry("quarter_page", "/quarter", Text("Quarter")),
     Entry("year_page", "/year", Text("Year")),
     Entry("inbox_page", "/inbox", Text("Decisions")),
+    Entry("problems_page", "/problems", Text("Problems")),
+    Entry("households_page", "/households", Text("Households")),
+    Entry("visits_page", "/visits", Text("Visits")),
+    Entry("analyses_page", "/analyses", Text("Analyses")),
     Entry("help_page", "/help", Text("Help"), is_of_unit=False),
 )
 

@@ -2,7 +2,20 @@
 
 from fastapi.routing import APIRoute
 
-from service.pages import help, home, inbox, password, seals, sign_in, summary, units
+from service.pages import (
+    analyses,
+    help,
+    home,
+    households,
+    inbox,
+    password,
+    problems,
+    seals,
+    sign_in,
+    summary,
+    units,
+    visits,
+)
 
 ROUTERS = (
     sign_in.router,
@@ -13,6 +26,10 @@ ROUTERS = (
     units.router,
     help.router,
     inbox.router,
+    problems.router,
+    households.router,
+    visits.router,
+    analyses.router,
 )
 # The first parts of their paths.
 SEGMENTS = frozenset(
