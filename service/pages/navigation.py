@@ -27,7 +27,7 @@ ENTRIES = (
     Entry("inbox_page", "/inbox", Text("Decisions")),
     Entry("problems_page", "/problems", Text("Problems")),
     Entry("households_page", "/households", Text("Households")),
-    Entry("visits_page", "/visits", Text("Visits")),
+    Entry("visits_page", "/visits", Text("Visit log")),
     Entry("analyses_page", "/analyses", Text("Analyses")),
     Entry("help_page", "/help", Text("Help"), is_of_unit=False),
 )

@@ -84,7 +84,7 @@ async def test_a_household_says_when_it_was_visited_and_who_is_tied_to_it(world:
     page = await browser.get("/households", unit=VILLAGE, text="苏和巴图")
     row = rows_of(page.text, "households")[one]
     assert "2026年10月31日" in row
-    assert '<td class="number">20</td>' in row
+    assert re.search(r'data-label="未走访天数">20</td>', row)
     assert f"contact_member={SECRETARY}" in row
     assert f"lead_member={WORKER}" in row
     assert PHONE in row

@@ -177,19 +177,19 @@ async def test_steps_are_taken_by_forms_from_raising_to_the_end(world: World) ->
         return page
 
     await take(secretary, "accept")
+    await take(supervisor, "extend", until="2026-12-31")
     await take(secretary, "escalate", note="村里办不了")
     await take(supervisor, "assign", to_cadre=WORKER, note="请到现场")
-    await take(supervisor, "extend", until="2026-12-31")
     await take(supervisor, "return", note="先由村里看")
     await take(secretary, "resolve", note="已换新管")
     page = await take(supervisor, "verify", satisfied="yes")
     assert "满意" in page.text
     found = (await world.get(f"/v1/problems/{problem['id']}")).json()
     assert [item["action"] for item in found["steps"]] == [
-        *("accept", "escalate", "assign", "extend", "return", "resolve", "verify")
+        *("accept", "extend", "escalate", "assign", "return", "resolve", "verify")
     ]
     assert found["due"].startswith("2026-12-31T15:59:59")
-    assert found["steps"][2]["fields"]["to_cadre"] == WORKER
+    assert found["steps"][3]["fields"]["to_cadre"] == WORKER
     assert (found["state"], found["satisfied"]) == ("verified", "yes")
 
 
