@@ -1,4 +1,4 @@
-"""Ledgers as Excel sheets: `GET /v1/exports/{weekly|monthly|problems|visits|cadres}.xlsx`."""
+"""Ledgers as Excel sheets: `GET /v1/exports/{which}.xlsx`."""
 
 import asyncio
 import tempfile
@@ -43,7 +43,10 @@ _SHEET: dict[int | str, dict[str, Any]] = {200: {"description": "The ledger", "c
 async def export(
     request: Request,
     caller: Signed,
-    which: Annotated[Literal["weekly", "monthly", "problems", "visits", "cadres"], Path()],
+    which: Annotated[
+        Literal["weekly", "monthly", "problems", "disputes", "visits", "cadres", "indicators"],
+        Path(),
+    ],
     unit: UnitCode,
     period: AskedPeriod,
     as_of: AsOf = "period",

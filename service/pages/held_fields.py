@@ -20,7 +20,7 @@ from service.pages.values import (
     list_of,
     written,
 )
-from sync_protocol.fields import Place, Text, Whole
+from sync_protocol.fields import Number, Place, Text, Whole
 from sync_protocol.kinds import Field
 from sync_protocol.moments import Moment
 from sync_protocol.periods import SHANGHAI
@@ -183,7 +183,7 @@ def _value(field: Field, text: str, removed: str) -> Any:
         return f"{text}:00+08:00" if len(text) == 16 else text
     if isinstance(field.type, Whole) and _WHOLE.fullmatch(text.strip()):
         return int(text)
-    if isinstance(field.type, Place):
+    if isinstance(field.type, (Place, Number)):
         try:
             return json.loads(text)
         except ValueError:

@@ -246,10 +246,10 @@ async def _page(
     other = _opened(aside, asked.held)
     words = await words_of(visit)
     caller = visit.caller
-    open_items = [one for one in (first, other) if one is not None]
+    open_items: list[ConflictOut | HeldOut] = [one for one in (first, other) if one is not None]
     names = await names_of(
         visit,
-        [*(one.grid for one in [*shown, *aside]), *_codes(open_items)],
+        [*(one.grid for one in shown), *(one.grid for one in aside), *_codes(open_items)],
         [*_people(shown), *(one.staff_code for one in aside), *_codes(open_items)],
         [
             *((first.kept_device, first.lost_device) if first else ()),

@@ -43,7 +43,7 @@ class Alike(NamedTuple):
 
     key: str
     label: list[Written]
-    count: int
+    size: int
 
 
 class Row(NamedTuple):

@@ -21,6 +21,8 @@ _CLOSED: Mapping[str, Mapping[str, Label]] = {
     "reason": vocabulary.REJECT_REASONS,
     "satisfied": vocabulary.SATISFIED,
     "household_state": vocabulary.HOUSEHOLD_STATES,
+    "tie_kind": vocabulary.TIE_KINDS,
+    "finding": vocabulary.FINDINGS,
 }
 
 

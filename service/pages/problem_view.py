@@ -23,6 +23,11 @@ COLUMNS: tuple[tuple[str, ...], ...] = (
     ("resolved",),
 )
 _SHOWN = 20
+# What else the record may have, in order.
+_MORE = (
+    *("contact", "location", "parties", "dispute_kind", "mediator", "agreement"),
+    "second_visit_at",
+)
 # What comes so much later than it was written is told.
 _LATE = timedelta(hours=12)
 
@@ -58,7 +63,7 @@ class Column(NamedTuple):
     states: list[Word]
     state: str
     ids: list[str]
-    count: int
+    size: int
 
 
 def row_of(item: ProblemItem, words: Words, names: Names) -> Row:
@@ -107,19 +112,15 @@ def case_of(found: ProblemDetail, words: Words, names: Names) -> Case:
     row = row_of(found, words, names)
     facts: list[tuple[Written, str | Text | Word]] = [(Text("Duty"), row.duty)]
     if found.category:
-        facts.append((field_name("problem", "category"), found.category))
+        facts.append((field_name("problem", "category"), words.of("category", found.category)))
     if found.source:
         facts.append((field_name("problem", "source"), words.of("source", found.source)))
     facts.append((Text("In the hands of"), row.handler))
-    contact = found.fields.get("contact")
-    if isinstance(contact, str):
-        facts.append((field_name("problem", "contact"), contact))
-    place = found.fields.get("location")
-    if isinstance(place, dict):
-        facts += [
-            (field_name("problem", "location"), str(part))
-            for part in written("problem", "location", place, words, names)
-        ]
+    for name in _MORE:
+        value = found.fields.get(name)
+        if value is not None:
+            parts = written("problem", name, value, words, names)
+            facts += [(field_name("problem", name), part) for part in parts]
     if found.resolved_by:
         facts.append((Text("Resolved by"), names.cadre(found.resolved_by)))
     if found.satisfied:

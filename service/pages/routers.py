@@ -11,6 +11,7 @@ from service.pages import (
     password,
     problems,
     seals,
+    second_factor,
     sign_in,
     summary,
     units,
@@ -20,6 +21,7 @@ from service.pages import (
 ROUTERS = (
     sign_in.router,
     password.router,
+    second_factor.router,
     home.router,
     summary.router,
     seals.router,

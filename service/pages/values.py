@@ -20,13 +20,16 @@ from sync_protocol.texts import Text, Word
 # Fields with a word of a closed list, and that list.
 _LISTS: Mapping[tuple[str, str], str] = {
     ("household", "state"): "household_state",
+    ("problem", "category"): "category",
     ("problem", "severity"): "severity",
     ("problem", "source"): "source",
     ("step", "action"): "action",
     ("step", "reason"): "reason",
     ("step", "satisfied"): "satisfied",
+    ("tie", "kind"): "tie_kind",
+    ("visit_check", "finding"): "finding",
 }
-_CADRES = frozenset({"contact_member", "lead_member", "to_cadre"})
+_CADRES = frozenset({"contact_member", "lead_member", "to_cadre", "cadre"})
 _UNITS = frozenset({GRID, "to_unit"})
 # Longer texts are compared sentence by sentence.
 _BY_CHARACTER = 600

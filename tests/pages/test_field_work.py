@@ -35,7 +35,8 @@ async def a_village(world: World) -> list[str]:
     two, _ = await a_household(wire, head_name="王秀兰", tags={"add": ["elderly_alone"]})
     three, _ = await a_household(wire, head_name="李四", state="away", state_since="2026-10-01")
     when = world.clock.now() - timedelta(days=20)
-    fields = {"household_id": one, "visited_at": when.isoformat(), "content": "走访一户"}
+    fields: dict[str, Any] = {"household_id": one, "visited_at": when.isoformat()}
+    fields |= {"content": "走访一户"}
     fields |= {"duties": {"add": ["emergency"]}, "people_met": {"add": ["老人"]}}
     await wire.send(wire.mutation(await next_seq(wire), "visit", fields=fields))
     fields = fields | {"visited_at": world.clock.now().isoformat(), "household_id": two}
@@ -65,7 +66,7 @@ async def test_households_are_those_of_rest_for_each_filter(world: World) -> Non
     one, two, three = await a_village(world)
     browser = await browser_of(world, SUPERVISOR)
     for asked, rest in HOUSEHOLDS:
-        page = await browser.get("/households", unit=VILLAGE, **asked)
+        page = await browser.get("/households", **({"unit": VILLAGE} | asked))
         assert page.status_code == 200, asked
         answer = await world.get("/v1/households", SUPERVISOR, **({"unit": VILLAGE} | rest))
         items = answer.json()["items"]
