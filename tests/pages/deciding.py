@@ -12,9 +12,9 @@ async def a_household(wire: WirePhone, **fields: Any) -> tuple[str, int]:
     """A new household, and its rev."""
     id = wire.new_id()
     seq = await next_seq(wire)
-    await wire.send(
-        wire.mutation(seq, "household", id=id, fields={"head_name": "苏和", "members": 2} | fields)
-    )
+    fields = {"head_name": "苏和", "members": 2} | fields
+    answer = await wire.send(wire.mutation(seq, "household", id=id, fields=fields))
+    assert answer.json()["verdicts"][0]["outcome"] == "applied", answer.text
     [row] = await wire.world.fetch("SELECT rev FROM household WHERE id = $1", id)
     return id, row["rev"]
 

@@ -31,7 +31,8 @@ async def a_village(world: World) -> list[str]:
     """
     wire = world.wire()
     tied = {"contact_member": SECRETARY, "lead_member": WORKER, "phone": PHONE}
-    one, _ = await a_household(wire, head_name="苏和巴图", address="三道街一号", **tied)
+    secretary = world.wire(SECRETARY)
+    one, _ = await a_household(secretary, head_name="苏和巴图", address="三道街一号", **tied)
     two, _ = await a_household(wire, head_name="王秀兰", tags={"add": ["elderly_alone"]})
     three, _ = await a_household(wire, head_name="李四", state="away", state_since="2026-10-01")
     when = world.clock.now() - timedelta(days=20)
