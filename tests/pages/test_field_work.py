@@ -17,6 +17,8 @@ from tests.pages.test_numbers import rows_of
 from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, World
 
 PHONE = "13812345678"
+# Who is tied to a household, by somebody else.
+COLLEAGUE = f"C{VILLAGE}-2"
 
 
 async def browser_of(world: World, staff_code: str) -> Browser:
@@ -30,7 +32,7 @@ async def a_village(world: World) -> list[str]:
     away.
     """
     wire = world.wire()
-    tied = {"contact_member": SECRETARY, "lead_member": WORKER, "phone": PHONE}
+    tied = {"contact_member": COLLEAGUE, "lead_member": WORKER, "phone": PHONE}
     secretary = world.wire(SECRETARY)
     one, _ = await a_household(secretary, head_name="苏和巴图", address="三道街一号", **tied)
     two, _ = await a_household(wire, head_name="王秀兰", tags={"add": ["elderly_alone"]})
@@ -52,7 +54,7 @@ HOUSEHOLDS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"tag": "elderly_alone"}, {"tag": "elderly_alone"}),
     ({"days": "14"}, {"not_visited_days": 14}),
     ({"special": "yes", "days": "30"}, {"special": True, "not_visited_days": 30}),
-    ({"contact_member": SECRETARY}, {"contact_member": SECRETARY}),
+    ({"contact_member": COLLEAGUE}, {"contact_member": COLLEAGUE}),
     ({"lead_member": WORKER}, {"lead_member": WORKER}),
     ({"state": "away"}, {"state": "away"}),
     ({"state": "any", "text": "李四"}, {"state": "any", "text": "李四"}),
@@ -87,7 +89,7 @@ async def test_a_household_says_when_it_was_visited_and_who_is_tied_to_it(world:
     row = rows_of(page.text, "households")[one]
     assert "2026年10月31日" in row
     assert re.search(r'data-label="未走访天数">20</td>', row)
-    assert f"contact_member={SECRETARY}" in row
+    assert f"contact_member={COLLEAGUE}" in row
     assert f"lead_member={WORKER}" in row
     assert PHONE in row
 
