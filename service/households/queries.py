@@ -5,13 +5,13 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from service.kit.bounded import bounded
-from service.kit.conditions import Conditions, Reach, Subtree, holds_on, tied_to
+from service.kit.conditions import Conditions, Reach, Subtree, contains, holds_on, tied_to
 from service.kit.database import Connection, Row
 
 
 class Filters(NamedTuple):
     """What a list of households is narrowed to. `special`: with any tag; `silent_since`: not
-    visited on or after that day; `state`: None for any.
+    visited on or after that day; `state`: None for any; `text`: part of the head's name.
     """
 
     special: bool | None = None
@@ -20,6 +20,7 @@ class Filters(NamedTuple):
     lead_member: str | None = None
     silent_since: date | None = None
     state: str | None = "present"
+    text: str | None = None
 
 
 # The newest week in which a household was visited is a row of its own; the day is then one look
@@ -64,6 +65,8 @@ async def households(
     where.add("NOT h.deleted")
     if filters.state is not None:
         where.add("coalesce(h.state, 'present') = {}", filters.state)
+    if filters.text is not None:
+        where.add("h.head_name ILIKE {}", contains(filters.text))
     if filters.special is not None:
         where.add(
             "coalesce(cardinality(h.tags), 0) > 0"

@@ -152,6 +152,15 @@ async def households(
             description="Only those that live here (present), that have left, or any",
         ),
     ] = "present",
+    text: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=60,
+            pattern=r"^[^\x00]+$",
+            description="Part of the name of the head",
+        ),
+    ] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> HouseholdPage:
@@ -172,6 +181,7 @@ async def households(
             lead_member and keys[lead_member],
             silent_since,
             None if state == "any" else state,
+            text,
         )
         rows, more = cut(
             await queries.households(connection, reach, filters, read_place(after), limit + 1),

@@ -268,6 +268,21 @@ PAGES: Mapping[str, str] = {
     "seal_on_page": "seal_summary",
     "unseal_on_page": "unseal_summary",
     "find_unit": "list_units",
+    # what needs a decision
+    "inbox_page": "list_held",
+    "settle_on_page": "resolve_conflict",
+    "settle_many_on_page": "resolve_conflict",
+    "release_on_page": "release_held",
+    "discard_on_page": "discard_held",
+    "decide_many_on_page": "discard_held",
+    # problems
+    "problems_page": "list_problems",
+    "problem_page": "get_problem",
+    "take_step_on_page": "take_step",
+    # the field work
+    "households_page": "list_households",
+    "visits_page": "list_visits",
+    "analyses_page": "list_analyses",
 }
 
 

@@ -86,9 +86,16 @@ class Resolution(RequestBody):
 
 
 class Release(RequestBody):
-    """How a held mutation is released: as it is, or with corrected fields."""
+    """How a held mutation is released: as it is, or with corrected fields. `fields` takes the place
+    of all that were sent.
+    """
 
     fields: dict[str, Any] | None = None
+    changes: dict[str, Any] | None = Field(
+        None,
+        description="Instead of `fields`: only these are corrected, the others stay as they were"
+        " sent, also those that are not shown to you",
+    )
     note: str = Field("", max_length=1000)
 
 

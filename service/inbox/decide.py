@@ -11,6 +11,7 @@ from service.identity.access import Caller
 from service.identity.rights import may_write
 from service.identity.views import redact_value
 from service.inbox import queries
+from service.inbox.answers import Release
 from service.kit.database import Connection
 from service.kit.encrypted_values import conflict_value, encrypted_conflict_value
 from service.kit.encryption import Undecrypted
@@ -118,14 +119,16 @@ async def release_held(
     settings: Settings,
     caller: Caller,
     held_id: str,
-    fields: dict[str, Any] | None,
-    note: str,
+    body: Release,
 ) -> dict[str, Any]:
     """Releases a held mutation and answers its verdict; one that still has a flaw stays held.
 
     With other fields it is the decider's edit, within the decider's rights; the record that it
     makes is still its author's.
     """
+    fields, note = body.fields, body.note
+    if fields is not None and body.changes is not None:
+        raise Problem(INVALID, "Give fields, or changes to those that were sent, not both.")
     row = await held_queries.lock_held(connection, held_id, await cipher_of(connection, settings))
     if row is None or row.state != "open":
         raise _decided(held_id)
@@ -136,6 +139,13 @@ async def release_held(
             id=held_id,
         )
         raise Problem(NOT_NOW, text)
+    if body.changes:
+        sent = row.mutation.fields
+        for name, value in body.changes.items():
+            caller.refuse_disguise(
+                row.mutation.kind, name, value, [sent.get(name)], row.mutation.grid
+            )
+        fields = {**sent, **body.changes}
     if fields is None or (fields == row.mutation.fields and not row.is_copy):
         [verdict] = await release(connection, [row], caller.now, settings, caller, note)
     else:

@@ -204,9 +204,7 @@ async def release(request: Request, caller: Signed, id: Id, body: Release) -> di
     async def decide() -> dict[str, Any]:
         async with state.database.transaction() as connection:
             await _may_decide(connection, caller, id)
-            verdict = await release_held(
-                connection, state.settings, caller, id, body.fields, body.note
-            )
+            verdict = await release_held(connection, state.settings, caller, id, body)
             act = "held-not-released" if verdict["outcome"] == "held" else "held-released"
             await note(connection, request, caller, act, [id], 1)
             return verdict

@@ -24,6 +24,11 @@ ENTRIES = (
     Entry("month_page", "/month", Text("Month")),
     Entry("quarter_page", "/quarter", Text("Quarter")),
     Entry("year_page", "/year", Text("Year")),
+    Entry("inbox_page", "/inbox", Text("Decisions")),
+    Entry("problems_page", "/problems", Text("Problems")),
+    Entry("households_page", "/households", Text("Households")),
+    Entry("visits_page", "/visits", Text("Visit log")),
+    Entry("analyses_page", "/analyses", Text("Analyses")),
     Entry("help_page", "/help", Text("Help"), is_of_unit=False),
 )
 

@@ -2,7 +2,21 @@
 
 from fastapi.routing import APIRoute
 
-from service.pages import help, home, password, seals, second_factor, sign_in, summary, units
+from service.pages import (
+    analyses,
+    help,
+    home,
+    households,
+    inbox,
+    password,
+    problems,
+    seals,
+    second_factor,
+    sign_in,
+    summary,
+    units,
+    visits,
+)
 
 ROUTERS = (
     sign_in.router,
@@ -13,6 +27,11 @@ ROUTERS = (
     seals.router,
     units.router,
     help.router,
+    inbox.router,
+    problems.router,
+    households.router,
+    visits.router,
+    analyses.router,
 )
 # The first parts of their paths.
 SEGMENTS = frozenset(

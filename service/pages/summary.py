@@ -126,6 +126,7 @@ async def _shown(
         arrived_labels=ARRIVED,
         has_texts=_source(visit, kind) is not None,
         texts=page_of_texts,
+        leads_to_decisions=visit.may("list_conflicts"),
         path_up=path,
         may_seal=seals_it and is_over and not found.sealed,
         may_unseal=seals_it and found.seal is not None and found.seal.unit == unit,

@@ -50,7 +50,8 @@ class TimelineStep(BaseModel):
     """A step with the state after it. `ineffective` says why it changed nothing,
     `ineffective_reason` in one stable word.
 
-    `clock_offset_ms`: the phone's clock was off by that.
+    `clock_offset_ms`: the phone's clock was off by that. `device`: from which it was written,
+    `device_name`: what that is called.
     """
 
     id: str
@@ -59,6 +60,8 @@ class TimelineStep(BaseModel):
     label: str
     by: str
     name: str
+    device: str
+    device_name: str
     state: str
     ineffective: str | None
     ineffective_reason: str | None

@@ -156,6 +156,8 @@ def _timeline(entry: Any, row: Any, view: View) -> TimelineStep:
         label=ACTIONS[entry.step.action].zh,
         by=entry.step.by,
         name=row["name"],
+        device=row["device"],
+        device_name=row["device_name"],
         state=entry.state,
         ineffective=entry.ineffective and localized(entry.ineffective),
         ineffective_reason=entry.reason,

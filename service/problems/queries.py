@@ -153,13 +153,14 @@ async def problem(connection: Connection, id: str) -> Row | None:
 
 
 async def steps(connection: Connection, id: str) -> list[Row]:
-    """The steps of a problem in stamp order, with the names of their authors."""
+    """The steps of a problem in stamp order, with the names of their authors and devices."""
     return await connection.fetch(
         f"""
         SELECT s.id::text, s.stamp, s.created_by, coalesce(c.name, '') AS name, s.received_at,
-               s.offset_ms,
+               s.offset_ms, s.device::text, coalesce(d.name, '') AS device_name,
                {fields_json(STEP, "s")} AS fields
         FROM step s LEFT JOIN cadre c ON c.staff_code = s.created_by
+            LEFT JOIN device d ON d.id = s.device
         WHERE s.problem_id = $1::uuid AND NOT s.deleted ORDER BY s.stamp, s.id
         """,
         id,

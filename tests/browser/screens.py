@@ -43,6 +43,12 @@ PAGES = {
     "password": "/password",
     "second-factor": "/second-factor",
     "absent": "/week?unit=9",
+    "inbox": "/inbox",
+    "problems": "/problems",
+    "board": "/problems?view=board",
+    "households": f"/households?unit={VILLAGE}",
+    "visits": "/visits",
+    "analyses": f"/analyses?unit={VILLAGE}",
 }
 # Window and colours of each kind of picture.
 KINDS = {

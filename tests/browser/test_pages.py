@@ -18,6 +18,7 @@ PAGES = (
     *("/week?unit=1502&week=2026-W47", f"/week?unit={VILLAGE}&week=2026-W46"),
     *(f"/month?unit={GRID}&month=2026-11", "/quarter?unit=1502", "/year?unit=1502"),
     *("/help", "/units", "/units?text=东河", "/password", "/second-factor", "/week?unit=9"),
+    *("/inbox", "/problems", "/problems?view=board", "/households", "/visits", "/analyses"),
 )
 Open = Callable[..., Window]
 

@@ -20,13 +20,15 @@ class Browser:
             transport=httpx.ASGITransport(world.app, raise_app_exceptions=False), base_url=origin
         )
         self.origin = origin
+        self.world = world
 
     async def get(self, path: str, **query: Any) -> httpx.Response:
         """A page, as a browser asks for it."""
         return await self.client.get(path, params=query or None, headers={"Accept": "text/html"})
 
     async def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
-        """A form, as a browser sends it."""
+        """A form, as a browser sends it, a moment after whatever came before."""
+        self.world.clock.forward(milliseconds=1)
         return await self.client.post(
             path, data=fields, headers={"Accept": "text/html", "Origin": self.origin} | headers
         )
