@@ -231,6 +231,8 @@ PAGES: Mapping[str, str] = {
     "seal_on_page": "seal_summary",
     "unseal_on_page": "unseal_summary",
     "find_unit": "list_units",
+    "cadres_page": "cadre_table",
+    "cadre_page": "cadre_summary",
 }
 
 

@@ -24,6 +24,7 @@ ENTRIES = (
     Entry("month_page", "/month", Text("Month")),
     Entry("quarter_page", "/quarter", Text("Quarter")),
     Entry("year_page", "/year", Text("Year")),
+    Entry("cadres_page", "/cadres", Text("Cadres")),
     Entry("help_page", "/help", Text("Help"), is_of_unit=False),
 )
 

@@ -2,7 +2,7 @@
 
 from fastapi.routing import APIRoute
 
-from service.pages import help, home, password, seals, sign_in, summary, units
+from service.pages import cadres, help, home, password, seals, sign_in, summary, units
 
 ROUTERS = (
     sign_in.router,
@@ -11,6 +11,7 @@ ROUTERS = (
     summary.router,
     seals.router,
     units.router,
+    cadres.router,
     help.router,
 )
 # The first parts of their paths.
