@@ -233,6 +233,12 @@ PAGES: Mapping[str, str] = {
     "find_unit": "list_units",
     "cadres_page": "cadre_table",
     "cadre_page": "cadre_summary",
+    "loop_page": "loop",
+    "trend_page": "summary_trend",
+    "ledgers_page": "export_ledger",
+    "ledger_page": "export_ledger",
+    "ledger_file": "export_ledger",
+    "roster_file": "export_roster",
 }
 
 

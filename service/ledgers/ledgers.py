@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from service.identity.views import mask
@@ -14,7 +13,7 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.ledgers import queries
-from service.ledgers.sheet import Column, Sheet
+from service.ledgers.sheet import Column, LedgerSheet
 from service.organisation.units import UnitOn
 from service.summaries import sealed
 from service.summaries.answers import Totals
@@ -34,6 +33,9 @@ TITLES = {
     "visits": "走访台账",
     "cadres": "干部工作台账",
 }
+
+# Begins a sheet with its title and columns.
+Begin = Callable[[str, Sequence[Column]], LedgerSheet]
 
 _AT_ONCE = 1_000
 _SUMMARY_COLUMNS = (
@@ -114,29 +116,31 @@ class What(NamedTuple):
         return f"{self.unit_name}{TITLES[self.which]}{days}"
 
 
-async def write(connection: Connection, settings: Settings, what: What, path: Path) -> None:
-    """Writes a ledger to a file. Runs in the caller's transaction, which a cursor needs."""
+async def write(connection: Connection, settings: Settings, what: What, begin: Begin) -> None:
+    """Writes a ledger to a sheet that `begin` makes. Runs in the caller's transaction, which a
+    cursor needs.
+    """
     data = await current_reference_data(connection)
     labels = Labels(data.vocabulary, what.period.last)
     match what.which:
         case "weekly" | "monthly":
-            await _summary(connection, settings, what, path)
+            await _summary(connection, settings, what, begin)
         case "visits":
             row_of = partial(_visit_row, await cipher_of(connection, settings), labels)
             await _records(
-                connection, what, path, _VISIT_COLUMNS, queries.visits(what.on.subtree), row_of
+                connection, what, begin, _VISIT_COLUMNS, queries.visits(what.on.subtree), row_of
             )
         case "problems":
             sql, rows = queries.problems(what.on.subtree), _ProblemRows(what.now, labels)
-            await _records(connection, what, path, _PROBLEM_COLUMNS, sql, rows)
+            await _records(connection, what, begin, _PROBLEM_COLUMNS, sql, rows)
         case "cadres":
-            await _cadres(connection, what, path)
+            await _cadres(connection, what, begin)
 
 
 async def _records(
     connection: Connection,
     what: What,
-    path: Path,
+    begin: Begin,
     columns: Sequence[Column],
     sql: str,
     row_of: Callable[[Any], Sequence[Any]],
@@ -146,7 +150,7 @@ async def _records(
     """
     on, period = what.on, what.period
     kept = await sealed.of_period(connection, on, period) if what.on.shows_seals else NOTHING
-    sheet = Sheet(path, what.title + _seal_mark(kept), columns)
+    sheet = begin(what.title + _seal_mark(kept), columns)
     tally = _Tally(kept, what.which, row_of)
     cursor = await connection.cursor(sql, on.code, period.begins, period.ends, on.day)
     while rows := await cursor.fetch(_AT_ONCE):
@@ -273,7 +277,7 @@ class _ProblemRows:
         )
 
 
-async def _cadres(connection: Connection, what: What, path: Path) -> None:
+async def _cadres(connection: Connection, what: What, begin: Begin) -> None:
     on = what.on
     shown = await cadre_table(
         connection,
@@ -282,7 +286,7 @@ async def _cadres(connection: Connection, what: What, path: Path) -> None:
         what.now,
         Wanted("problems_resolved", _MAX_CADRES),
     )
-    sheet = Sheet(path, what.title + _seal_mark(shown.kept), _CADRE_COLUMNS)
+    sheet = begin(what.title + _seal_mark(shown.kept), _CADRE_COLUMNS)
 
     def lines() -> Iterator[Sequence[Any]]:
         for row in shown.rows:
@@ -311,7 +315,7 @@ def _seal_mark(kept: Sealed) -> str:
     return "（部分已封存）" if kept.below else ""
 
 
-async def _summary(connection: Connection, settings: Settings, what: What, path: Path) -> None:
+async def _summary(connection: Connection, settings: Settings, what: What, begin: Begin) -> None:
     log = "weekly_analysis" if what.which == "weekly" else "monthly_summary"
     found = await summary(
         share_connection(connection),
@@ -327,7 +331,7 @@ async def _summary(connection: Connection, settings: Settings, what: What, path:
         title += "（已封存）"
     elif found.sealed_parts:
         title += "（部分已封存）"
-    sheet = Sheet(path, title, _SUMMARY_COLUMNS)
+    sheet = begin(title, _SUMMARY_COLUMNS)
     sheet.write(_totals(child.unit.name, child.totals) for child in found.units)
     sheet.close(_totals(found.unit.name, found.totals))
 

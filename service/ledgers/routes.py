@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -11,10 +12,11 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from service.audit.audit_log import note
-from service.identity.access import Signed
+from service.identity.access import Caller, Signed
 from service.kit.errors import INVALID, READING, Problem, documented
 from service.kit.state import state_of
-from service.ledgers.ledgers import TITLES, What, write
+from service.ledgers.ledgers import TITLES, Begin, What, write
+from service.ledgers.sheet import Sheet
 from service.organisation.units import (
     AskedPeriod,
     AsOf,
@@ -23,11 +25,12 @@ from service.organisation.units import (
     unit_in_scope,
     unit_on,
 )
-from sync_protocol.periods import kind_of
+from sync_protocol.periods import Period, kind_of
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
 
+Which = Literal["weekly", "monthly", "problems", "visits", "cadres"]
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _CONTENT = {XLSX: {"schema": {"type": "string", "format": "binary"}}}
 _SHEET: dict[int | str, dict[str, Any]] = {200: {"description": "The ledger", "content": _CONTENT}}
@@ -43,7 +46,7 @@ _SHEET: dict[int | str, dict[str, Any]] = {200: {"description": "The ledger", "c
 async def export(
     request: Request,
     caller: Signed,
-    which: Annotated[Literal["weekly", "monthly", "problems", "visits", "cadres"], Path()],
+    which: Annotated[Which, Path()],
     unit: UnitCode,
     period: AskedPeriod,
     as_of: AsOf = "period",
@@ -52,6 +55,36 @@ async def export(
     header `Gridloop-Tree-Day` names the day by whose tree of units it is written. `weekly` takes a
     week, `monthly` a month.
     """
+    with tempfile.NamedTemporaryFile(
+        prefix="gridloop-ledger-", suffix=".xlsx", delete=False
+    ) as file:
+        path = FilePath(file.name)
+    try:
+        what = await write_ledger(request, caller, which, unit, period, partial(Sheet, path), as_of)
+    except BaseException:
+        await asyncio.to_thread(path.unlink)
+        raise
+    name = f"{what.unit_name}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
+    headers = {
+        "Content-Disposition": f'attachment; filename="{which}.xlsx";'
+        f" filename*=UTF-8''{quote(name)}",
+        "Gridloop-Tree-Day": what.on.day.isoformat(),
+    }
+    return FileResponse(
+        path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink)
+    )
+
+
+async def write_ledger(
+    request: Request,
+    caller: Caller,
+    which: Which,
+    unit: str,
+    period: Period,
+    begin: Begin,
+    as_of: str = "period",
+) -> What:
+    """Writes a ledger to a sheet, with its line in the trail, and tells which it was."""
     kind = kind_of(period.name)
     if (which == "weekly" and kind != "week") or (which == "monthly" and kind != "month"):
         weekly, monthly = (
@@ -60,29 +93,13 @@ async def export(
         )
         raise Problem(INVALID, weekly if which == "weekly" else monthly)
     in_scope(caller, unit)
-    with tempfile.NamedTemporaryFile(
-        prefix="gridloop-ledger-", suffix=".xlsx", delete=False
-    ) as file:
-        path = FilePath(file.name)
-    try:
-        async with state_of(request).database.transaction() as connection:
-            await note(connection, request, caller, f"export-{which}", [unit, period.name], 1)
-        async with (
-            unit_in_scope(request, caller, unit) as (connection, found),
-            connection.transaction(readonly=True),
-        ):
-            on = unit_on(caller, unit, as_of, period)
-            what = What(which, found["name"], on, period, caller.now)
-            await write(connection, state_of(request).settings, what, path)
-    except BaseException:
-        await asyncio.to_thread(path.unlink)
-        raise
-    name = f"{found['name']}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
-    headers = {
-        "Content-Disposition": f'attachment; filename="{which}.xlsx";'
-        f" filename*=UTF-8''{quote(name)}",
-        "Gridloop-Tree-Day": on.day.isoformat(),
-    }
-    return FileResponse(
-        path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink)
-    )
+    async with state_of(request).database.transaction() as connection:
+        await note(connection, request, caller, f"export-{which}", [unit, period.name], 1)
+    async with (
+        unit_in_scope(request, caller, unit) as (connection, found),
+        connection.transaction(readonly=True),
+    ):
+        on = unit_on(caller, unit, as_of, period)
+        what = What(which, found["name"], on, period, caller.now)
+        await write(connection, state_of(request).settings, what, begin)
+    return what

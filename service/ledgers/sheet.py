@@ -8,7 +8,7 @@ text: nothing that anybody wrote can become a formula.
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import xlsxwriter
 
@@ -37,6 +37,16 @@ class Column(NamedTuple):
     width: int
     format: Format = "text"
     total: bool = False
+
+
+class LedgerSheet(Protocol):
+    """What a ledger is written to: `write` rows as often as you like, then `close`."""
+
+    def write(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Writes rows, each without its number."""
+
+    def close(self, totals: Sequence[Any] | None = None) -> None:
+        """Writes the total row, by the sums or as given (without the number), and ends."""
 
 
 class Sheet:

@@ -25,6 +25,9 @@ ENTRIES = (
     Entry("quarter_page", "/quarter", Text("Quarter")),
     Entry("year_page", "/year", Text("Year")),
     Entry("cadres_page", "/cadres", Text("Cadres")),
+    Entry("loop_page", "/loop", Text("Loop")),
+    Entry("trend_page", "/trend", Text("Trend")),
+    Entry("ledgers_page", "/ledgers", Text("Ledgers")),
     Entry("help_page", "/help", Text("Help"), is_of_unit=False),
 )
 

@@ -2,7 +2,19 @@
 
 from fastapi.routing import APIRoute
 
-from service.pages import cadres, help, home, password, seals, sign_in, summary, units
+from service.pages import (
+    cadres,
+    help,
+    home,
+    ledgers,
+    loop,
+    password,
+    seals,
+    sign_in,
+    summary,
+    trend,
+    units,
+)
 
 ROUTERS = (
     sign_in.router,
@@ -12,6 +24,9 @@ ROUTERS = (
     seals.router,
     units.router,
     cadres.router,
+    loop.router,
+    trend.router,
+    ledgers.router,
     help.router,
 )
 # The first parts of their paths.
