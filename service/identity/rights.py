@@ -239,6 +239,18 @@ PAGES: Mapping[str, str] = {
     "ledger_page": "export_ledger",
     "ledger_file": "export_ledger",
     "roster_file": "export_roster",
+    "devices_page": "list_devices",
+    "revoke_on_page": "revoke_device",
+    # administration
+    "admin_page": "list_imports",
+    "seals_page": "list_seals",
+    "admin_units_page": "list_units",
+    "admin_cadres_page": "list_cadres",
+    "admin_posts_page": "list_posts",
+    "imports_page": "list_imports",
+    "import_on_page": "create_import",
+    "import_page": "get_import",
+    "undo_on_page": "undo_import",
 }
 
 

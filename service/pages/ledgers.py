@@ -26,6 +26,8 @@ router: APIRouter = pages_router()
 # How many lines are printed: some sixty pages.
 MAX_LINES = 2_000
 _NEVER_KEPT = "no-store"
+# Columns up to this width hold a word or two.
+_SHORT = 14
 
 Unit = Annotated[str, Query(max_length=20)]
 
@@ -44,9 +46,13 @@ class Offer(NamedTuple):
 OFFERS = (
     Offer("weekly", Text("Weekly report"), Text("The units below with their numbers"), "week"),
     Offer("monthly", Text("Monthly report"), Text("The units below with their numbers"), "month"),
-    Offer("problems", Text("Problems"), Text("Each problem raised, how it went and who had it")),
-    Offer("visits", Text("Visits"), Text("Each visit with household, duties and what was said")),
-    Offer("cadres", Text("Work of cadres"), Text("What each cadre did")),
+    Offer(
+        "problems", Text("Problem ledger"), Text("Each problem raised, how it went and who had it")
+    ),
+    Offer(
+        "visits", Text("Visit ledger"), Text("Each visit with household, duties and what was said")
+    ),
+    Offer("cadres", Text("Cadre ledger"), Text("What each cadre did")),
 )
 
 
@@ -103,6 +109,7 @@ async def ledger_page(
         which=which,
         sheet=sheets[0],
         signature=SIGNATURE,
+        classes=[_class(column) for column in sheets[0].columns],
         asked=asked(visit, unit, period),
     )
 
@@ -162,3 +169,12 @@ def _cell(column: Column, value: Any) -> str:
         case "percent":
             return f"{100 * value:.1f}%"
     return str(value)
+
+
+def _class(column: Column) -> str:
+    """How a column is set: numbers to the end, short words unbroken, texts as wide as may be."""
+    if column.format in ("whole", "number", "percent"):
+        return "number"
+    if column.format == "text" and column.width > _SHORT:
+        return "long"
+    return "short"

@@ -28,6 +28,8 @@ ENTRIES = (
     Entry("loop_page", "/loop", Text("Loop")),
     Entry("trend_page", "/trend", Text("Trend")),
     Entry("ledgers_page", "/ledgers", Text("Ledgers")),
+    Entry("devices_page", "/devices", Text("Phones")),
+    Entry("admin_page", "/admin", Text("Administration"), is_of_unit=False),
     Entry("help_page", "/help", Text("Help"), is_of_unit=False),
 )
 

@@ -3,9 +3,12 @@
 from fastapi.routing import APIRoute
 
 from service.pages import (
+    admin,
     cadres,
+    devices,
     help,
     home,
+    imports,
     ledgers,
     loop,
     password,
@@ -27,6 +30,9 @@ ROUTERS = (
     loop.router,
     trend.router,
     ledgers.router,
+    devices.router,
+    admin.router,
+    imports.router,
     help.router,
 )
 # The first parts of their paths.
