@@ -2,6 +2,7 @@
 lists here.
 """
 
+from datetime import date
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from fastapi import APIRouter, Query
@@ -111,7 +112,7 @@ async def seals_page(
         period=(week if of == "week" else month)(name) if name else None,
         history=history,
         rows=[
-            (around(of, last_day.last), point.sealed)
+            (around(of, date.fromisoformat(last_day.last)), point.sealed)
             for point, last_day in zip(reversed(found.points), reversed(found.periods), strict=True)
         ],
     )

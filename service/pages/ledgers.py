@@ -26,8 +26,8 @@ router: APIRouter = pages_router()
 # How many lines are printed: some sixty pages.
 MAX_LINES = 2_000
 _NEVER_KEPT = "no-store"
-# Columns up to this width hold a word or two.
-_SHORT = 14
+# Columns up to these widths hold a short word, and a name or a moment.
+_SHORT, _MEDIUM = 12, 18
 
 Unit = Annotated[str, Query(max_length=20)]
 
@@ -175,6 +175,4 @@ def _class(column: Column) -> str:
     """How a column is set: numbers to the end, short words unbroken, texts as wide as may be."""
     if column.format in ("whole", "number", "percent"):
         return "number"
-    if column.format == "text" and column.width > _SHORT:
-        return "long"
-    return "short"
+    return "short" if column.width <= _SHORT else "medium" if column.width <= _MEDIUM else "long"
