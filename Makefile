@@ -1,4 +1,4 @@
-# make demo · make test · make bench · make fuzz · make simulate · make drills · make docs · make openapi · make pins
+# make demo · make test · make browser-test · make screens · make bench · make fuzz · make simulate · make drills · make docs · make openapi · make pins
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 RUNS := $(VENV)/runs
 READY := $(VENV)/ready
 GENERATOR := $(VENV)/client
+# What drives a browser.
+BROWSER := $(VENV)/browser
 PIP := -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 WORKERS ?= 2
 BENCH ?= .gridloop-bench
 
-.PHONY: demo test check bench fuzz simulate drills docs openapi pins clean
+.PHONY: demo test check browser-test screens bench fuzz simulate drills docs openapi pins clean
 
 demo: $(RUNS)
 	$(BIN)/gridloop demo $(ARGS)
@@ -23,6 +25,14 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages in a real Chromium, which has to be installed: on Debian apt-get install chromium fonts-wqy-microhei
+browser-test: $(BROWSER)
+	$(BIN)/python -m pytest tests/browser $(ARGS)
+
+# Pictures of every page in a folder: on a desktop, on a phone, in the dark, and on paper.
+screens: $(BROWSER)
+	$(BIN)/python -m tests.browser.screens $(or $(ARGS),build/screens)
 
 # The sync path, a day of the city, and reads, also over 1 and 14 million visits: some half an hour and 25 GB of disk the first time.
 # What was filled stays in the folder BENCH for the next time; ARGS go to the first, as '--rounds 1 --large 0' for a quick look.
@@ -73,6 +83,10 @@ $(RUNS): requirements/run.txt requirements/build.txt pyproject.toml
 $(READY): $(RUNS) requirements/dev.txt requirements/docs.txt
 	$(BIN)/python $(PIP) --require-hashes -r requirements/dev.txt -r requirements/docs.txt
 	@touch $(READY)
+
+$(BROWSER): $(READY) requirements/browser.txt
+	$(BIN)/python $(PIP) --require-hashes -r requirements/browser.txt
+	@touch $(BROWSER)
 
 $(GENERATOR)/ready: $(RUNS) requirements/client.txt
 	$(PYTHON) -m venv $(GENERATOR)

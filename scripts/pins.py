@@ -62,5 +62,6 @@ compile_pins(
 compile_pins("dev.txt", "--extra", "dev", "-c", "requirements/run.txt")
 # Beside those of dev.txt, with the same versions where both need a package.
 compile_pins("docs.txt", "-c", "requirements/dev.txt", source="-", given=extra("docs"))
+compile_pins("browser.txt", "-c", "requirements/dev.txt", source="-", given=extra("browser"))
 # Not beside them: it must not hold back what the service uses.
 compile_pins("client.txt", source="-", given=extra("client"))

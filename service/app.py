@@ -18,6 +18,7 @@ from service import health, openapi
 from service.accounts import handover, people, posts, tied_households
 from service.accounts import routes as accounts
 from service.app_api import routes as app_api
+from service.articles import reads as article_reads
 from service.articles import routes as articles
 from service.audit import routes as audit
 from service.audit.rights import DatabaseRights
@@ -46,6 +47,8 @@ from service.imports import routes as imports
 from service.imports.importer import Importer
 from service.inbox import routes as inbox
 from service.inbox.retry_held import keep_retrying
+from service.indicators import mark_routes
+from service.indicators import routes as indicators
 from service.kit import errors
 from service.kit.database import Database, close_pool, open_pool
 from service.kit.errors import Problem
@@ -74,6 +77,8 @@ from service.summaries import routes as summaries
 from service.sync import routes as sync
 from service.sync.bypass import SyncBypass
 from service.sync.exchange import Exchanges
+from service.ties import routes as ties
+from service.visiting import routes as visiting
 from service.visits import routes as visits
 from service.vocabulary import calendar_routes as calendar
 from service.vocabulary import routes as vocabulary
@@ -150,8 +155,13 @@ _ROUTERS = (
     calendar.router,
     households.router,
     household_writing.router,
+    indicators.router,
+    mark_routes.router,
+    ties.router,
+    visiting.router,
     visits.router,
     history.router,
+    article_reads.router,
     articles.router,
     app_api.router,
     privacy.router,

@@ -8,6 +8,7 @@ from service.cases import models as cases
 from service.http import models as http
 from service.identity import models as identity
 from service.imports import models as imports
+from service.indicators import models as indicators
 from service.organisation import models as roster
 from service.privacy import models as privacy
 from service.records import models as records
@@ -23,6 +24,7 @@ ROOMS = (
     http,
     identity,
     imports,
+    indicators,
     cases,
     privacy,
     records,

@@ -203,6 +203,26 @@ class Whole(FieldType):
 
 
 @dataclass(frozen=True, slots=True)
+class Number(FieldType):
+    """A number with at most four decimals, from -`most` to `most`; a whole one has none."""
+
+    most: float = 1e12
+
+    def clean(self, value: Any) -> int | float:
+        if type(value) not in (int, float):
+            raise invalid_type(Sentence("a number"), value)
+        if not -self.most <= value <= self.most:
+            raise InvalidValue(
+                Sentence("must lie from {min} to {max}", min=-self.most, max=self.most)
+            )
+        found = round(float(value), 4)
+        return int(found) if found.is_integer() else found
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "number", "minimum": -self.most, "maximum": self.most}
+
+
+@dataclass(frozen=True, slots=True)
 class Place(FieldType):
     """A WGS 84 position: `{"lat": 40.65, "lon": 109.84, "accuracy": 12}`, degrees to six decimals
     and metres (optional).

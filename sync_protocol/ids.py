@@ -24,13 +24,14 @@ def monthly_summary_id(grid: str, month: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"monthly_summary:{grid}:{month}"))
 
 
-def natural_id(kind: str, grid: str, key: str) -> str:
-    """The id of a record of a kind with a natural key."""
-    return (
-        weekly_analysis_id(grid, key)
-        if kind == "weekly_analysis"
-        else monthly_summary_id(grid, key)
-    )
+def indicator_value_id(unit: str, indicator: str, period: str) -> str:
+    """The one id of a unit's value of an indicator for a period, the same on every phone."""
+    return natural_id("indicator_value", unit, indicator, period)
+
+
+def natural_id(kind: str, unit: str, *key: str) -> str:
+    """The id of a record of a kind with a natural key, by the values of the fields of that."""
+    return str(uuid.uuid5(NAMESPACE, ":".join((kind, unit, *key))))
 
 
 def household_id(grid: str, number: int) -> str:

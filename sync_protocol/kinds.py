@@ -55,7 +55,8 @@ class Field:
 @dataclass(frozen=True)
 class Kind:
     """A kind of record. `movable`: its grid may change; `append_only`: never edited, never deleted;
-    `key`: its natural key.
+    `key`: the fields of its natural key. `of_units`: it lies in the feed of a unit of any level,
+    not only of a grid.
     """
 
     name: str
@@ -63,7 +64,8 @@ class Kind:
     fields: tuple[Field, ...]
     movable: bool = False
     append_only: bool = False
-    key: str | None = None
+    key: tuple[str, ...] = ()
+    of_units: bool = False
 
     @cached_property
     def word(self) -> Word:

@@ -158,6 +158,21 @@ class Day(FieldType):
         return {"type": "string", "format": "date", "examples": ["2026-11-24"]}
 
 
+class AnyPeriod(FieldType):
+    """A period by its name: a day, week, month, quarter, half-year or year."""
+
+    def clean(self, value: Any) -> str:
+        if type(value) is not str:
+            raise invalid_type(Sentence("a period like 2026-11 or 2026"), value)
+        try:
+            return periods.named(value).name
+        except ValueError as error:
+            raise InvalidValue(Sentence("is wrong: {why}", why=text_of(error))) from None
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "maxLength": 10, "examples": ["2026-11", "2026-Q4", "2026"]}
+
+
 def _period(value: Any, parse: Any, wanted: str) -> str:
     if type(value) is not str:
         raise invalid_type(wanted, value)

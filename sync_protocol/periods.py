@@ -246,6 +246,15 @@ def kind_of(name: str) -> str:
     return "day" if _DAY.fullmatch(name) else "days"
 
 
+def named(name: str) -> Period:
+    """The day, week, month, quarter, half-year or year called `name`; ValueError for any other
+    text.
+    """
+    parse = {"day": day, "week": week, "month": month, "quarter": quarter, "half": half}
+    kind = "day" if _DAY.fullmatch(name) else kind_of(name)
+    return parse.get(kind, year)(name)
+
+
 def around(kind: str, day: date) -> Period:
     """The period of a kind (not `days`) in which `day` lies."""
     return _AROUND[kind](day)

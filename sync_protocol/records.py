@@ -5,9 +5,20 @@ read these declarations. To add a field, add its line here and a migration for i
 """
 
 from sync_protocol import vocabulary
-from sync_protocol.fields import SHA256, STAFF_CODE, UNIT_CODE, Choice, Id, Place, Text, Whole
+from sync_protocol.fields import (
+    SHA256,
+    STAFF_CODE,
+    UNIT_CODE,
+    WORD,
+    Choice,
+    Id,
+    Number,
+    Place,
+    Text,
+    Whole,
+)
 from sync_protocol.kinds import Field, Kind, Policy
-from sync_protocol.moments import Day, Moment, Month, Week
+from sync_protocol.moments import AnyPeriod, Day, Moment, Month, Week
 from sync_protocol.sets import SetOf
 
 L, T, S, F = Policy.LATEST, Policy.TEXT, Policy.SET, Policy.FIXED
@@ -84,6 +95,18 @@ PROBLEM = Kind(
         Field("photos", SetOf(SHA256, max=20), S, "照片"),
         Field("source", Choice(tuple(vocabulary.SOURCES)), F, "来源", kept=True),
         Field("contact", Text(100), L, "联系方式", personal=True),
+        Field("parties", Text(200), L, "当事人", personal=True),
+        Field(
+            "dispute_kind",
+            Choice(tuple(vocabulary.DISPUTE_KINDS)),
+            L,
+            "纠纷类型",
+            kept=True,
+            list="dispute_kind",
+        ),
+        Field("mediator", Text(60), L, "调解人"),
+        Field("agreement", NOTE, T, "调解结果", personal=True),
+        Field("second_visit_at", Moment(event=True), L, "回访时间", kept=True),
     ),
 )
 
@@ -116,7 +139,7 @@ WEEKLY_ANALYSIS = Kind(
         Field("measures", NOTE, T, "措施"),
         Field("next_week", NOTE, T, "下周打算"),
     ),
-    key="week",
+    key=("week",),
 )
 
 MONTHLY_SUMMARY = Kind(
@@ -129,11 +152,67 @@ MONTHLY_SUMMARY = Kind(
         Field("measures", NOTE, T, "措施"),
         Field("next_month", NOTE, T, "下月打算"),
     ),
-    key="month",
+    key=("month",),
+)
+
+TIE = Kind(
+    "tie",
+    "联系",
+    (
+        Field("household_id", Id(), F, "农牧户", required=True, refers="household", kept=True),
+        Field("cadre", STAFF_CODE, F, "干部", required=True, kept=True),
+        Field("kind", Choice(tuple(vocabulary.TIE_KINDS)), F, "联系方式", required=True, kept=True),
+        Field("valid_from", Day(), L, "起始日", required=True, kept=True),
+        Field("valid_to", Day(), L, "终止日", kept=True),
+    ),
+)
+
+VISIT_CHECK = Kind(
+    "visit_check",
+    "走访核查",
+    (
+        Field("visit_id", Id(), F, "走访", required=True, refers="visit", kept=True),
+        Field("checked_at", Moment(event=True), F, "核查时间", required=True, kept=True),
+        Field(
+            "finding",
+            Choice(tuple(vocabulary.FINDINGS)),
+            L,
+            "核查结果",
+            required=True,
+            kept=True,
+        ),
+        Field("note", NOTE, T, "说明"),
+    ),
+)
+
+INDICATOR_VALUE = Kind(
+    "indicator_value",
+    "指标填报",
+    (
+        Field("indicator", WORD, F, "指标", required=True, kept=True),
+        Field("period", AnyPeriod(), F, "期间", required=True, kept=True),
+        Field("value", Number(), L, "数值", required=True, kept=True),
+        Field("source", Text(200), L, "数据来源"),
+        Field("evidence", SetOf(SHA256, max=20), S, "佐证材料"),
+        Field("note", NOTE, T, "说明"),
+    ),
+    key=("indicator", "period"),
+    of_units=True,
 )
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (HOUSEHOLD, VISIT, PROBLEM, STEP, WEEKLY_ANALYSIS, MONTHLY_SUMMARY)
+    kind.name: kind
+    for kind in (
+        HOUSEHOLD,
+        VISIT,
+        PROBLEM,
+        STEP,
+        WEEKLY_ANALYSIS,
+        MONTHLY_SUMMARY,
+        TIE,
+        VISIT_CHECK,
+        INDICATOR_VALUE,
+    )
 }
 
 # kind -> its personal fields, for the kinds that have any

@@ -36,6 +36,46 @@ TAGS: dict[str, Label] = {
     "key_attention": Label("重点关注", "needs attention"),
 }
 
+# What `problem.category` proposes; it may hold any text. Problems of these two are counted by
+# themselves: 矛盾纠纷 that are settled, 揪心事烦心事 that are answered.
+CATEGORIES: dict[str, Label] = {
+    "dispute": Label("矛盾纠纷", "dispute"),
+    "worry": Label("揪心事烦心事", "worry"),
+}
+
+DISPUTE_KINDS: dict[str, Label] = {
+    "family": Label("婚姻家庭", "marriage and family"),
+    "neighbours": Label("邻里", "neighbours"),
+    "land": Label("土地草场", "land and pasture"),
+    "homestead": Label("宅基地", "homestead"),
+    "debt": Label("借贷债务", "loans and debts"),
+    "contract": Label("合同", "contracts"),
+    "labour": Label("劳资", "wages and labour"),
+    "damage": Label("损害赔偿", "damages"),
+    "other": Label("其他", "other"),
+}
+
+# How a cadre is tied to a household. Only `contact` gives a contact member sight of it.
+TIE_KINDS: dict[str, Label] = {
+    "contact": Label("党员联系", "contact household of a party member"),
+    "contracted": Label("包联", "contracted to a committee member"),
+    "family": Label("结亲", "tied like a family"),
+}
+
+# What somebody who checks a visit has found.
+FINDINGS: dict[str, Label] = {
+    "seen": Label("已查看", "looked at"),
+    "confirmed": Label("属实", "confirmed"),
+    "not_confirmed": Label("不属实", "not confirmed"),
+}
+
+# How a village stands: the model ones, and those that are to get on by a plan.
+MARKS: dict[str, Label] = {
+    "model": Label("示范", "model"),
+    "weak": Label("薄弱", "weak"),
+    "lagging": Label("后进", "lagging"),
+}
+
 # Only `present` households count; none of the others is deleted, and each may come back.
 HOUSEHOLD_STATES: dict[str, Label] = {
     "present": Label("在册", "lives here"),

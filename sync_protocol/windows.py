@@ -59,6 +59,8 @@ def in_first_pull(
         match change.kind:
             case "visit":
                 within = change.fields.get("visited_at", "") >= windows.visits
+            case "visit_check":
+                within = change.fields.get("checked_at", "") >= windows.visits
             case "problem":
                 within = change.id not in over
             case "step":

@@ -1,9 +1,9 @@
 """The table of articles."""
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID as Uuid
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Text
+from sqlalchemy import BigInteger, Column, Date, DateTime, Index, Text
 from sqlalchemy.dialects.postgresql import UUID
 from sqlmodel import Field, SQLModel
 
@@ -34,6 +34,20 @@ class Article(SQLModel, table=True):
     updated_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
     published_at: datetime | None = Field(default=None, sa_column=Column(_MOMENT))
     withdrawn_at: datetime | None = Field(default=None, sa_column=Column(_MOMENT))
+
+
+class ArticleReadCount(SQLModel, table=True):
+    """How often an article was read in a unit on a day, from phones or an app. By whom is not
+    kept.
+    """
+
+    __tablename__ = "article_read"
+
+    article: Uuid = Field(sa_column=Column(UUID, primary_key=True))
+    unit: str = Field(sa_column=Column(_CODE, primary_key=True))
+    day: date = Field(sa_column=Column(Date, primary_key=True))
+    source: str = Field(sa_column=Column(Text, primary_key=True))
+    reads: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class Receipt(SQLModel, table=True):

@@ -1,5 +1,6 @@
 """Folds the steps of problems into cases and keeps them in `case_file`."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
@@ -30,6 +31,7 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("escalated", "int"),
     ("assigned", "bool"),
     ("received_at", "timestamptz"),
+    ("category", "text"),
 )
 _NAMES = ", ".join(name for name, _ in _COLUMNS)
 _ARRAYS = ", ".join(f"${index}::text::{kind}[]" for index, (_, kind) in enumerate(_COLUMNS, 1))
@@ -45,6 +47,17 @@ class Filed(msgspec.Struct):
     severity: str
     case: Case
     received_at: datetime
+    category: str | None = None
+
+
+# A word of the list of categories; any other text in the field counts nowhere.
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+def category_of(fields: Mapping[str, Any]) -> str | None:
+    """A problem's category, if it is a word as the list of categories has them."""
+    category = fields.get("category")
+    return category if isinstance(category, str) and _WORD.fullmatch(category) else None
 
 
 def severity_of(fields: Mapping[str, Any]) -> str:
@@ -88,6 +101,7 @@ def writing(filed: Collection[Filed]) -> Cte:
             str(item.case.escalated),
             str(item.case.assigned),
             item.received_at.isoformat(),
+            item.category,
         )
         for item in filed
     ]
@@ -129,7 +143,13 @@ def _filed(row: Any) -> Filed:
         assigned=row["assigned"],
     )
     return Filed(
-        str(row["problem"]), row["grid"], row["duty"], row["severity"], case, row["received_at"]
+        str(row["problem"]),
+        row["grid"],
+        row["duty"],
+        row["severity"],
+        case,
+        row["received_at"],
+        row["category"],
     )
 
 

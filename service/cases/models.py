@@ -82,3 +82,4 @@ class CaseRow(SQLModel, table=True):
         default=False, sa_column=Column(Boolean, nullable=False, server_default="false")
     )
     received_at: datetime = Field(sa_column=Column(_MOMENT, nullable=False))
+    category: str | None = Field(default=None, sa_column=Column(_CODE))

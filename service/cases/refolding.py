@@ -64,6 +64,7 @@ async def folded(
             filing.severity_of(fields),
             case,
             row["received_at"],
+            filing.category_of(fields),
         )
     return found
 

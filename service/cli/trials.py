@@ -109,11 +109,22 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once", help="End after the report instead of staying up.")
     ] = False,
+    article: Annotated[
+        bool,
+        typer.Option(
+            "--article",
+            help="A city whose year shows the numbers of the founding article, in place of the"
+            " week.",
+        ),
+    ] = False,
 ) -> None:
     """Live through a week with 60 phones of one township, then show the supervisor's summary."""
+    from service.demo.article_year import HOUSEHOLDS_PER_GRID
     from service.demo.run import run
 
     settings = chosen(data, demo=True)
+    if article:
+        settings = settings.model_copy(update={"households_per_grid": HOUSEHOLDS_PER_GRID})
     if data is None:
         settings = settings.model_copy(update={"data": Path(".gridloop-demo")})
     with database_url(settings, makes=True, superuser=True) as settings:
@@ -131,4 +142,4 @@ def demo(
             settings = migrate_embedded(settings, url)
         else:
             migrate_given(settings)
-        raise typer.Exit(run(settings, port, once, console))
+        raise typer.Exit(run(settings, port, once, console, article))

@@ -24,6 +24,13 @@ _WORK = f"""
     SELECT grid, resolved_by, {_DAY.format("resolved_at")}, duty, NULL, 0, 1
     FROM case_file WHERE state NOT IN ('rejected', 'joined') AND resolved_at IS NOT NULL
 """
+_CATEGORIES = f"""
+    SELECT grid, category, {_DAY.format("raised_at")} AS day, 1 AS raised, 0 AS resolved
+    FROM case_file WHERE state NOT IN ('rejected', 'joined') AND category IS NOT NULL
+    UNION ALL
+    SELECT grid, category, {_DAY.format("resolved_at")}, 0, 1 FROM case_file
+    WHERE state NOT IN ('rejected', 'joined') AND category IS NOT NULL AND resolved_at IS NOT NULL
+"""
 _CLOSED = f"greatest({_DAY.format('resolved_at')}, {_DAY.format('raised_at')})"
 _LAPSED = "due < coalesce(resolved_at, 'infinity')"
 _TURNS = f"""
@@ -102,6 +109,12 @@ TALLIES = {
             FROM visited_household v LEFT JOIN household h ON h.id = v.household AND NOT h.deleted)
                 AS every
         GROUP BY 1, 2 ORDER BY 1, 2
+    """,
+    "category_tally": f"""
+        INSERT INTO category_tally (span, grid, category, raised, resolved)
+        SELECT s.span, grid, category, sum(raised), sum(resolved)
+        FROM ({_CATEGORIES}) AS w, LATERAL (SELECT {_SPANS.format("w.day")} AS span) AS s
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     """,
     "household_tally": """
         INSERT INTO household_tally (grid, households, contacts)

@@ -32,7 +32,17 @@ from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["history"])
 
-KindName = Literal["household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"]
+KindName = Literal[
+    "household",
+    "visit",
+    "problem",
+    "step",
+    "weekly_analysis",
+    "monthly_summary",
+    "tie",
+    "visit_check",
+    "indicator_value",
+]
 
 
 _BODIES_AT_ONCE = 10

@@ -7,6 +7,7 @@ this phone neither.
 
 import re
 import unicodedata
+from collections.abc import Set
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -46,24 +47,26 @@ async def duplicates_of(
     head = folded(row["head_name"])
     found = []
     rows = await queries.alike(connection, caller.subtree(village), with_phone)
+    ids = [other["id"] for other in rows]
+    tied = await queries.tied_among(connection, ids, caller.staff_code, caller.today)
     for other in rows:
         same: list[Literal["head", "phone"]] = []
         if head and caller.covers(village, other["grid"]) and folded(other["head_name"]) == head:
             same.append("head")
         if other["id"] in with_phone:
             same.append("phone")
-        if same and other["id"] != id and _is_shown(caller, other):
+        if same and other["id"] != id and _is_shown(caller, other, tied):
             values = {name: other[name] for name in ("id", "grid", "head_name", "state")}
             found.append(Duplicate(**values, same=same))
     return sorted(found, key=lambda one: (-len(one.same), one.grid, one.id))[:_MAX]
 
 
-def _is_shown(caller: Caller, row: Any) -> bool:
+def _is_shown(caller: Caller, row: Any, tied: Set[str]) -> bool:
     if not caller.reaches(row["grid"]):
         return False
     view = caller.view_of(row["grid"])
     if view is View.TIED:
-        return bool(row["contact_member"] == caller.staff_code)
+        return row["id"] in tied
     return view in WHOLE_GRID
 
 

@@ -1,11 +1,11 @@
 """The SQL of households: lists with the last visit."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import NamedTuple
 
 from service.kit.bounded import bounded
-from service.kit.conditions import Conditions, Reach, Subtree
+from service.kit.conditions import Conditions, Reach, Subtree, holds_on, tied_to
 from service.kit.database import Connection, Row
 
 
@@ -60,7 +60,7 @@ async def households(
     limit: int,
 ) -> list[Row]:
     """Living households of a reach in order of grid and id, with the moment of the last visit."""
-    where = Conditions.reaching("h.grid", reach, "h.contact_member = {}")
+    where = Conditions.reaching("h.grid", reach, tied_to("h", "{0}", "{1}"))
     where.add("NOT h.deleted")
     if filters.state is not None:
         where.add("coalesce(h.state, 'present') = {}", filters.state)
@@ -73,9 +73,14 @@ async def households(
     if filters.tag is not None:
         where.add("h.tags @> ARRAY[{}::text]", filters.tag)
     if filters.contact_member is not None:
-        where.add("h.contact_member = {}", filters.contact_member)
+        where.add(tied_to("h", "{0}", "{1}"), filters.contact_member, reach.day)
     if filters.lead_member is not None:
-        where.add("h.lead_member = {}", filters.lead_member)
+        where.add(
+            "(h.lead_member = {0} OR EXISTS (SELECT FROM tie y WHERE y.household_id = h.id"
+            " AND y.cadre = {0} AND y.kind = 'contracted' AND " + holds_on("y", "{1}") + "))",
+            filters.lead_member,
+            reach.day,
+        )
     if filters.silent_since is not None:
         where.add(
             "(last.at IS NULL OR last.at < ({}::date::timestamp AT TIME ZONE 'Asia/Shanghai'))",
@@ -89,10 +94,37 @@ async def households(
     )
 
 
+async def tied_among(
+    connection: Connection, ids: Collection[str], staff_code: str, day: date
+) -> set[str]:
+    """Those of some households that are tied to a contact member on a day."""
+    if not ids:
+        return set()
+    rows = await connection.fetch(
+        "SELECT h.id::text FROM household h WHERE h.id = ANY($1::uuid[])"
+        f" AND {tied_to('h', '$2', '$3')}",
+        list(ids),
+        staff_code,
+        day.isoformat(),
+    )
+    return {row["id"] for row in rows}
+
+
+async def first_ties(connection: Connection, ids: Collection[str], day: date) -> list[Row]:
+    """Of some households and each kind of tie the one that holds on a day and began first."""
+    return await connection.fetch(
+        "SELECT DISTINCT ON (y.household_id, y.kind) y.household_id::text AS household, y.kind,"
+        f" y.cadre FROM tie y WHERE y.household_id = ANY($1::uuid[]) AND {holds_on('y', '$2')}"
+        " ORDER BY y.household_id, y.kind, y.valid_from, y.id",
+        list(ids),
+        day.isoformat(),
+    )
+
+
 async def alike(connection: Connection, village: Subtree, ids: Sequence[str]) -> list[Row]:
     """The living households of a village, and these."""
     return await connection.fetch(
-        "SELECT id::text, grid, head_name, contact_member, coalesce(state, 'present') AS state"
+        "SELECT id::text, grid, head_name, coalesce(state, 'present') AS state"
         f" FROM household WHERE NOT deleted AND ({village.under('grid')} OR id = ANY($2::uuid[]))",
         village.code,
         list(ids),

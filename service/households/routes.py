@@ -1,7 +1,8 @@
 """Households with their last visit: `GET /v1/households`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -54,8 +55,12 @@ class HouseholdItem(BaseModel):
     address: str | None
     members: int | None
     tags: list[str]
-    contact_member: str | None
-    lead_member: str | None
+    contact_member: str | None = Field(
+        description="The field of the record; without it the cadre of the first contact tie"
+    )
+    lead_member: str | None = Field(
+        description="The field of the record; without it the cadre of the first contracted tie"
+    )
     state: str
     state_since: date | None
     merged_into: str | None
@@ -81,14 +86,25 @@ async def items_of(
     connection: Connection, rows: Sequence[Any], cipher: FieldCipher, caller: Caller
 ) -> list[HouseholdItem]:
     """Households as they are listed, each with its numbers."""
-    numbers = await numbers_of(connection, cipher, [row["id"] for row in rows])
-    return [item_of(row, cipher, caller, numbers.get(row["id"], NONE)) for row in rows]
+    ids = [row["id"] for row in rows]
+    numbers = await numbers_of(connection, cipher, ids)
+    tied = {
+        (tie["household"], tie["kind"]): tie["cadre"]
+        for tie in await queries.first_ties(connection, ids, caller.today)
+    }
+    return [item_of(row, cipher, caller, numbers.get(row["id"], NONE), tied) for row in rows]
 
 
 def item_of(
-    row: Any, cipher: FieldCipher, caller: Caller, numbers: Numbers = NONE
+    row: Any,
+    cipher: FieldCipher,
+    caller: Caller,
+    numbers: Numbers = NONE,
+    tied: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> HouseholdItem:
-    """A household's row as the caller sees it."""
+    """A household's row as the caller sees it. `tied`: by household and kind of tie to whom it is
+    tied, for where the field says nobody.
+    """
     shown = _contacts(row, cipher) | {"tags": row["tags"]}
     values = {
         "household_no": numbers.household_no,
@@ -100,6 +116,8 @@ def item_of(
         (local_day(caller.now) - local_day(row["last_visit"])).days if row["last_visit"] else None
     )
     view = caller.shown_of(row["grid"])
+    for name, kind in (("contact_member", "contact"), ("lead_member", "contracted")):
+        values[name] = values[name] or tied.get((row["id"], kind))
     return HouseholdItem(
         **(values | {"tags": []} | redact("household", shown, view)), days_unvisited=days
     )
@@ -250,11 +268,9 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
 async def household_in_scope(connection: Connection, caller: Caller, id: str) -> Any:
     """A living household that the caller sees; raises `Problem` for any other."""
     row = await queries.household(connection, id)
-    tied_only = row is not None and caller.view_of(row["grid"]) is View.TIED
-    if (
-        row is None
-        or not caller.reaches(row["grid"])
-        or (tied_only and row["contact_member"] != caller.staff_code)
-    ):
+    if row is not None and caller.view_of(row["grid"]) is View.TIED:
+        tied = await queries.tied_among(connection, [id], caller.staff_code, caller.today)
+        row = row if tied else None
+    if row is None or not caller.reaches(row["grid"]):
         raise Problem(NOT_FOUND, Text("There is no household {id} in your scope.", id=id))
     return row

@@ -6,6 +6,7 @@ posts. Pages never see a token.
 """
 
 import hmac
+import re
 import secrets
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -26,6 +27,7 @@ LOCAL_COOKIE = "gridloop"
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _SEEN_EVERY = timedelta(minutes=1)
 _NONCE_BYTES = 8
+_PORT = re.compile(r":\d+$")
 # What was opened so long ago has to be opened again.
 _FORMS_LAST = timedelta(days=7)
 _KEPT_AS = "page session"
@@ -168,9 +170,15 @@ def _digest(state: State, staff_code: str, made: str) -> str:
 
 def is_from_elsewhere(request: Request) -> bool:
     """Whether a form comes from a page of another origin, by what the browser says."""
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
     origin = request.headers.get("origin")
-    if origin is not None:
-        scheme, _, host = origin.partition("://")
-        # Behind a proxy that nobody named this service sees http where the browser sees https.
-        return host != request.headers.get("host") or scheme not in (request.url.scheme, "https")
-    return request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+    if origin is None:
+        return False
+    scheme, _, theirs = origin.partition("://")
+    # Behind a proxy that nobody named this service sees http where the browser sees https, and some
+    # leave the port out.
+    ours = request.headers.get("host", "")
+    if _PORT.search(ours) is None:
+        theirs = _PORT.sub("", theirs)
+    return theirs != ours or scheme not in (request.url.scheme, "https")

@@ -11,19 +11,23 @@ from service.organisation.tree import ALWAYS, BY_CODES, Tree
 from sync_protocol.clock import make_stamp
 from sync_protocol.periods import from_ms, local_day, midnight, to_ms
 
+_TIE = frozenset({"tie"})
+_CHECK = frozenset({"visit_check"})
+# Beside this, the indicator says who reports it.
+_REPORT = frozenset({"indicator_value"})
 _LOGS = frozenset({"household", "visit", "problem", "step", "weekly_analysis", "monthly_summary"})
 _FIELD_WORK = frozenset({"household", "visit", "problem", "step"})
 
 # role -> the kinds of record that it may write
 WRITES: dict[str, frozenset[str]] = {
-    "grid_worker": _LOGS,
-    "village_secretary": _LOGS,
-    "first_secretary": _LOGS,
-    "village_committee": _FIELD_WORK,
-    "village_supervisor": _FIELD_WORK,
+    "grid_worker": _LOGS | _REPORT,
+    "village_secretary": _LOGS | _TIE | _CHECK | _REPORT,
+    "first_secretary": _LOGS | _TIE | _CHECK | _REPORT,
+    "village_committee": _FIELD_WORK | _REPORT,
+    "village_supervisor": _FIELD_WORK | _CHECK,
     "contact_member": frozenset({"visit", "problem", "step"}),
-    "supervisor": frozenset({"problem", "step"}),
-    "admin": _LOGS,
+    "supervisor": frozenset({"problem", "step"}) | _CHECK | _REPORT,
+    "admin": _LOGS | _TIE | _CHECK | _REPORT,
     "auditor": frozenset(),
     "app_client": frozenset({"problem"}),
 }
@@ -37,6 +41,19 @@ READS_WHOLE = READS - {"contact_member"}
 
 # The roles that settle conflicts and decide on held mutations of their units.
 SETTLES = frozenset({"village_secretary", "first_secretary", "supervisor", "admin"})
+
+# The roles that write to whom a household is tied, but for their own ties: a tie gives sight of
+# personal data.
+TIES = frozenset({"village_secretary", "first_secretary", "admin"})
+
+# The roles that may report indicators; the indicator says which of them do.
+REPORTS = frozenset(role for role, kinds in WRITES.items() if kinds >= _REPORT)
+
+# The roles that check visits, of others than themselves.
+CHECKS = frozenset(role for role, kinds in WRITES.items() if kinds >= _CHECK)
+
+# The roles that set targets, and mark villages as model, weak or lagging.
+SETS_TARGETS = frozenset({"supervisor", "admin"})
 
 # The roles that keep accounts and devices; those that see which phone has handed in everything.
 ADMINISTERS = frozenset({"admin"})
@@ -131,6 +148,15 @@ ROUTES: Mapping[str, Right] = {
     "get_calendar": _SIGNED,
     "put_calendar_year": _ADMIN,
     "delete_calendar_year": _ADMIN,
+    # indicators are kept by who administers the topmost unit; targets and marks of a unit by who
+    # supervises it from there or above
+    "list_indicators": _READ,
+    "put_indicator": _ADMIN,
+    "indicator_values": _READ_WHOLE,
+    "report_indicator": Right(REPORTS),
+    "put_indicator_target": Right(SETS_TARGETS),
+    "list_marks": _READ_WHOLE,
+    "put_mark": Right(SETS_TARGETS),
     "list_cadres": _READ,
     "get_cadre": Right(READS, signed=True),
     "list_posts": _READ,
@@ -167,6 +193,12 @@ ROUTES: Mapping[str, Right] = {
     "move_household": _READ,
     "household_duplicates": _READ,
     "assign_households": _SETTLE,
+    "list_ties": _READ_WHOLE,
+    "visiting": _READ_WHOLE,
+    "list_visit_checks": _READ_WHOLE,
+    "check_visit": Right(CHECKS),
+    "create_tie": Right(TIES),
+    "change_tie": Right(TIES),
     "hand_over": _SETTLE,
     "seal_summary": _SETTLE,
     "unseal_summary": _SETTLE,
@@ -196,6 +228,8 @@ ROUTES: Mapping[str, Right] = {
     # articles, requests and the app
     "list_articles": Right(READS | {"app_client"}, "articles:read"),
     "get_article": Right(READS | {"app_client"}, "articles:read"),
+    "count_article_reads": Right(READS | {"app_client"}, "articles:read"),
+    "article_reads": Right(EDITS),
     "create_article": Right(EDITS | {"app_client"}, "articles:write"),
     "update_article": Right(EDITS | {"app_client"}, "articles:write"),
     "publish_article": Right(EDITS | {"app_client"}, "articles:write"),
@@ -221,6 +255,9 @@ PAGES: Mapping[str, str] = {
     "sign_out_everywhere": "end_own_sessions",
     "password_page": "change_password",
     "choose_password": "change_password",
+    "second_factor_page": "start_otp",
+    "begin_second_factor": "start_otp",
+    "confirm_second_factor": "confirm_otp",
     "home_page": "who_am_i",
     "help_page": "who_am_i",
     # the numbers

@@ -81,6 +81,8 @@ _WORKS_THERE = frozenset(
 )
 _SUPERVISES = frozenset({"supervisor", "admin"})
 _ORDER = {view: place for place, view in enumerate(View)}
+# Personal fields that are shown like the texts beside them: whoever sees the problem sees them.
+_TEXTS = frozenset({("problem", "parties"), ("problem", "agreement")})
 # In these every record of the grid is shown, if not with every field.
 WHOLE_GRID = frozenset({View.FULL, View.REDUCED, View.SUMMARISED})
 
@@ -90,7 +92,7 @@ def class_of(kind: Kind, name: str) -> FieldClass:
     field = kind.by_name.get(name)
     if field is None:
         return FieldClass.PLAIN if name in (LIFE, GRID) else FieldClass.UNKNOWN
-    if field.personal:
+    if field.personal and (kind.name, name) not in _TEXTS:
         return FieldClass.CONTACT
     if isinstance(field.type, Place):
         return FieldClass.PLACE
@@ -269,4 +271,6 @@ def redact(kind: str, fields: Mapping[str, Any], view: View) -> dict[str, Any]:
     }
 
 
-assert {name for names in PERSONAL.values() for name in names} <= _MASKS.keys()
+assert {
+    name for kind, names in PERSONAL.items() for name in names if (kind, name) not in _TEXTS
+} <= _MASKS.keys()

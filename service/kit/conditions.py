@@ -79,15 +79,35 @@ def contains(text: str) -> str:
     return "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
-def own_or_tied(record: str, member: str) -> str:
-    """SQL that says whether a visit or problem, by its alias, is a contact member's own or about a
-    household that is tied to the member.
+def holds_on(tie: str, day: str) -> str:
+    """SQL that says whether a tie, by its alias, holds on a day (`2026-11-24`, as a text)."""
+    return (
+        f"NOT {tie}.deleted AND {tie}.valid_from <= {day}"
+        f" AND ({tie}.valid_to IS NULL OR {tie}.valid_to > {day})"
+    )
 
-    `member`: the place of the staff code, `$3`, or `{0}` for `Conditions`.
+
+def tied_to(household: str, member: str, day: str) -> str:
+    """SQL that says whether a household, by its alias, is tied to a contact member on a day: by its
+    field, or by a tie.
+
+    `member`, `day`: the places of the staff code and of the day, `$3`, or `{0}` and `{1}` for
+    `Conditions`.
+    """
+    ties = (
+        f"SELECT FROM tie y WHERE y.household_id = {household}.id AND y.cadre = {member}"
+        f" AND y.kind = 'contact' AND {holds_on('y', day)}"
+    )
+    return f"({household}.contact_member = {member} OR EXISTS ({ties}))"
+
+
+def own_or_tied(record: str, member: str, day: str) -> str:
+    """SQL that says whether a visit or problem, by its alias, is a contact member's own or about a
+    household that is tied to the member on a day; `member`, `day`: as in `tied_to`.
     """
     tied = (
         f"SELECT FROM household t WHERE t.id = {record}.household_id"
-        f" AND t.contact_member = {member} AND NOT t.deleted"
+        f" AND {tied_to('t', member, day)} AND NOT t.deleted"
     )
     return f"({record}.created_by = {member} OR EXISTS ({tied}))"
 
@@ -95,7 +115,7 @@ def own_or_tied(record: str, member: str) -> str:
 class Reach(NamedTuple):
     """What a list is about: every row in the ranges `whole`, and of those in `tied` the rows that
     are tied to the cadre. `units`: the same as codes; `is_wide`: some of it is larger than a
-    village.
+    village. `day`: on which ties are to hold.
     """
 
     units: Sequence[str]
@@ -103,6 +123,7 @@ class Reach(NamedTuple):
     tied: Sequence[Range] = ()
     staff_code: str = ""
     is_wide: bool = False
+    day: str = ""
 
 
 def bounds(ranges: Sequence[Range]) -> tuple[list[str], list[str]]:
@@ -125,13 +146,15 @@ class Conditions:
         cls, grid: str, reach: Reach, tied: str, others: Sequence[str] = (), id: str = ""
     ) -> "Conditions":
         """Begins with what a reach takes in: `tied` is the condition on rows that are tied to the
-        cadre `{}`; and the rows with these `others` as their `id`, wherever they lie.
+        cadre `{0}` on the day `{1}`; and the rows with these `others` as their `id`, wherever they
+        lie.
         """
         made = cls(grid, reach.whole)
         ways = made._parts
         if reach.tied:
             within = made._within(grid, reach.tied)
-            ways.append(f"({within} AND {tied.format(made.parameter(reach.staff_code))})")
+            places = made.parameter(reach.staff_code), made.parameter(reach.day)
+            ways.append(f"({within} AND {tied.format(*places)})")
         if others:
             ways.append(f"{id} = ANY({made.parameter(list(others))}::uuid[])")
         made._parts = ["(" + " OR ".join(ways) + ")"] if len(ways) > 1 else ways

@@ -7,12 +7,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from service.identity.views import mask
+from service.indicators.values import read_values
 from service.kit.database import Connection, share_connection
 from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
-from service.ledgers import queries
+from service.ledgers import disputes, indicators, queries
+from service.ledgers.disputes import DisputeRows
 from service.ledgers.sheet import Column, LedgerSheet
 from service.organisation.units import UnitOn
 from service.summaries import sealed
@@ -21,17 +23,20 @@ from service.summaries.cadre_queries import Wanted
 from service.summaries.cadre_table import cadre_table
 from service.summaries.sealed import NOTHING, Sealed
 from service.summaries.summary import summary
+from service.vocabulary.indicators import indicators_on
 from service.vocabulary.keeping import current_reference_data
 from service.vocabulary.terms import Vocabulary
-from sync_protocol.periods import Period
+from sync_protocol.periods import Period, kind_of, local_day
 from sync_protocol.vocabulary import SATISFIED, SOURCES, STATES, Label
 
 TITLES = {
     "weekly": "工作周报",
     "monthly": "工作月报",
     "problems": "问题台账",
+    "disputes": "矛盾纠纷台账",
     "visits": "走访台账",
     "cadres": "干部工作台账",
+    "indicators": "指标台账",
 }
 
 # Begins a sheet with its title and columns.
@@ -133,6 +138,13 @@ async def write(connection: Connection, settings: Settings, what: What, begin: B
         case "problems":
             sql, rows = queries.problems(what.on.subtree), _ProblemRows(what.now, labels)
             await _records(connection, what, begin, _PROBLEM_COLUMNS, sql, rows)
+        case "disputes":
+            cipher = await cipher_of(connection, settings)
+            kinds = data.vocabulary.labels("dispute_kind", what.period.last)
+            sql, dispute_row = queries.disputes(what.on.subtree), DisputeRows(cipher, kinds)
+            await _records(connection, what, begin, disputes.COLUMNS, sql, dispute_row)
+        case "indicators":
+            await _indicators(connection, data.vocabulary, what, begin)
         case "cadres":
             await _cadres(connection, what, begin)
 
@@ -163,8 +175,12 @@ async def _records(
 
 # The number of the summaries that the rows of a ledger come to, and the column in whose last row
 # that is said.
-_COUNTED = {"visits": "visits", "problems": "problems_raised"}
-_TEXT_OF = {"visits": "走访内容", "problems": "问题描述"}
+_COUNTED = {
+    "visits": "visits",
+    "problems": "problems_raised",
+    "disputes": "disputes_raised",
+}
+_TEXT_OF = {"visits": "走访内容", "problems": "问题描述", "disputes": "简要情况"}
 _CAME_SINCE = "封存后到达"
 
 
@@ -177,7 +193,7 @@ class _Tally:
         self._since = {grid: one.since for grid, one in kept.grids.items()}
         counted = _COUNTED[which]
         self._sealed = sum(one.counts.totals.get(counted, 0) for one in kept.grids.values())
-        self._is_of_problems = which == "problems"
+        self._is_of_problems = which in ("problems", "disputes")
         self._is_whole = kept.is_kept
         self._row_of = row_of
         self._open = self._before = self._later = 0
@@ -305,6 +321,18 @@ async def _cadres(connection: Connection, what: What, begin: Begin) -> None:
             yield (None, "未分派", None, on.code, *counts, None)
 
     await asyncio.to_thread(sheet.write, lines())
+    await asyncio.to_thread(sheet.close)
+
+
+async def _indicators(
+    connection: Connection, vocabulary: Vocabulary, what: What, begin: Begin
+) -> None:
+    """The indicators that are reported for periods of the kind of this one."""
+    kind = kind_of(what.period.name)
+    some = [one for one in indicators_on(vocabulary, local_day(what.now)) if one.period == kind]
+    found = await read_values(connection, what.on, some, what.period)
+    sheet = begin(what.title, indicators.COLUMNS)
+    await asyncio.to_thread(sheet.write, indicators.lines(found, what.unit_name))
     await asyncio.to_thread(sheet.close)
 
 

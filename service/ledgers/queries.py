@@ -50,3 +50,21 @@ def problems(subtree: Subtree) -> str:
     WHERE {subtree.under("r.grid")} AND r.raised_at >= $2 AND r.raised_at < $3
     ORDER BY r.raised_at, r.problem
 """
+
+
+def disputes(subtree: Subtree) -> str:
+    """The disputes of a unit $1 raised from $2 to $3; $4: the day of the tree."""
+    return f"""
+    SELECT r.problem::text AS id, r.grid, r.received_at, r.raised_at, p.parties, p.dispute_kind,
+           p.title, p.detail, p.mediator, p.agreement, p.second_visit_at,
+           coalesce(w.name, r.handler_cadre, u.name) AS handler, r.state, r.satisfied,
+           (SELECT s.note FROM step s WHERE s.problem_id = r.problem AND s.action = 'resolve'
+               AND s.at = r.resolved_at AND NOT s.deleted
+            ORDER BY s.stamp DESC LIMIT 1) AS measures
+    FROM case_file r {_PLACES} JOIN problem p ON p.id = r.problem
+    LEFT JOIN cadre w ON w.staff_code = r.handler_cadre
+    LEFT JOIN unit u ON u.code = r.handler_unit
+    WHERE {subtree.under("r.grid")} AND r.raised_at >= $2 AND r.raised_at < $3
+        AND r.category = 'dispute'
+    ORDER BY r.raised_at, r.problem
+"""

@@ -1,4 +1,4 @@
-"""Ledgers as Excel sheets: `GET /v1/exports/{weekly|monthly|problems|visits|cadres}.xlsx`."""
+"""Ledgers as Excel sheets: `GET /v1/exports/{which}.xlsx`."""
 
 import asyncio
 import tempfile
@@ -30,7 +30,7 @@ from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
 
-Which = Literal["weekly", "monthly", "problems", "visits", "cadres"]
+Which = Literal["weekly", "monthly", "problems", "disputes", "visits", "cadres", "indicators"]
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _CONTENT = {XLSX: {"schema": {"type": "string", "format": "binary"}}}
 _SHEET: dict[int | str, dict[str, Any]] = {200: {"description": "The ledger", "content": _CONTENT}}

@@ -39,11 +39,14 @@ async def add_unit(connection: Connection, values: Mapping[str, Any]) -> None:
     await connection.execute(
         f"INSERT INTO unit ({', '.join(names)}) VALUES ({places})", *values.values()
     )
-    if values["level"] == "grid":
-        await connection.execute(
-            "INSERT INTO counter (grid, rev) VALUES ($1, 0) ON CONFLICT (grid) DO NOTHING",
-            values["code"],
-        )
+    # A grid has a feed; other units have one where indicators are reported by their level.
+    await connection.execute(
+        "INSERT INTO counter (grid, rev) SELECT $1, 0 WHERE $2 = 'grid' OR EXISTS ("
+        " SELECT FROM vocabulary_term v WHERE v.list = 'indicator'"
+        " AND v.attributes ->> 'level' = $2) ON CONFLICT (grid) DO NOTHING",
+        values["code"],
+        values["level"],
+    )
 
 
 async def set_values(connection: Connection, code: str, values: Mapping[str, Any]) -> None:
@@ -184,6 +187,16 @@ async def steps_of(connection: Connection, problems: Sequence[str]) -> list[tupl
         "SELECT id::text, rev FROM step WHERE problem_id = ANY($1::uuid[]) AND NOT deleted"
         " ORDER BY problem_id, stamp, id",
         list(problems),
+    )
+    return [(row["id"], row["rev"]) for row in rows]
+
+
+async def ties_of(connection: Connection, households: Sequence[str]) -> list[tuple[str, int]]:
+    """The ties of households with their revisions."""
+    rows = await connection.fetch(
+        "SELECT id::text, rev FROM tie WHERE household_id = ANY($1::uuid[]) AND NOT deleted"
+        " ORDER BY id",
+        list(households),
     )
     return [(row["id"], row["rev"]) for row in rows]
 

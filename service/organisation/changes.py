@@ -327,9 +327,15 @@ class Changes:
         some = await queries.households_of(self._connection, code, households)
         problems = await queries.problems_about(self._connection, code, households)
         steps = await queries.steps_of(self._connection, [id for id, _ in problems])
+        ties = await queries.ties_of(self._connection, [id for id, _ in some])
         mutations = [
             Mutation(0, kind, id, to, base=rev, base_grid=code, fields={})
-            for kind, records in (("household", some), ("problem", problems), ("step", steps))
+            for kind, records in (
+                ("household", some),
+                ("problem", problems),
+                ("step", steps),
+                ("tie", ties),
+            )
             for id, rev in records
         ]
         # By the tree with the unit that this transaction may have made.

@@ -246,6 +246,7 @@ def reach_of(caller: Caller, unit: str | None) -> Reach:
         caller.ranges(tied),
         caller.staff_code,
         any(caller.tree.height(code) > 1 for code in found),
+        caller.today.isoformat(),
     )
 
 

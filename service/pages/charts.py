@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sync_protocol.texts import Text
 
 WIDTH, HEIGHT = 440, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 12, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 16, 12, 26
 # How many labels fit below the points.
 _LABELS = 6
 _STEPS = (1, 2, 5)

@@ -50,12 +50,13 @@ def period_name(period: Period) -> Text:
 
 
 def short_name(period: Period) -> Text:
-    """The same without its year, for axes and narrow columns: 第47周, W47."""
+    """The same without its year, for axes and narrow columns: 第47周, W47; Nov."""
     match kind_of(period.name):
         case "week":
             return Text("W{week}", week=int(period.name[6:]))
         case "month":
-            return month_name(period.first)
+            month = month_name(period.first)
+            return Word(str(month)[:3], month.zh)
         case "quarter":
             return Text("Q{quarter}", quarter=period.name[6:])
         case "year":

@@ -73,6 +73,22 @@ FIGURES: dict[str, Figure] = {
         Text("Problems overdue"),
         Text("Open problems that were past their time limit at that moment."),
     ),
+    "disputes_raised": Figure(
+        Text("Disputes raised"),
+        Text("Problems of the category dispute that were raised in the period."),
+    ),
+    "disputes_settled": Figure(
+        Text("Disputes settled"),
+        Text("Problems of the category dispute that were resolved in the period."),
+    ),
+    "worries_raised": Figure(
+        Text("Worries raised"),
+        Text("Problems of the category worry that were raised in the period."),
+    ),
+    "worries_answered": Figure(
+        Text("Worries answered"),
+        Text("Problems of the category worry that were resolved in the period."),
+    ),
     "problems_raised_resolved": Figure(
         Text("Of those raised, resolved"),
         Text("Of the problems raised in the period, those that are resolved by now."),

@@ -13,6 +13,7 @@ from service.pages import (
     loop,
     password,
     seals,
+    second_factor,
     sign_in,
     summary,
     trend,
@@ -22,6 +23,7 @@ from service.pages import (
 ROUTERS = (
     sign_in.router,
     password.router,
+    second_factor.router,
     home.router,
     summary.router,
     seals.router,

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from service.identity.rights import may_settle
-from service.organisation.units import named_period
+from service.organisation.units import in_scope, named_period
 from service.pages import seals
 from service.pages.page import Signed, Visit, pages_router
 from service.pages.periods import last_whole, neighbours
@@ -97,9 +97,10 @@ async def _shown(
     caller, today = visit.caller, visit.caller.today
     period = named_period(_KINDS[kind].parse, name) if name else last_whole(kind, today)
     unit = unit or visit.own_unit() or ""
-    # First, as it says who may not see the unit at all.
-    found: Summary = await _KINDS[kind].summary(visit.request, caller, unit, period.name)
-    went, page_of_texts, path, words = await asyncio.gather(
+    in_scope(caller, unit)
+    found: Summary
+    found, went, page_of_texts, path, words = await asyncio.gather(
+        _KINDS[kind].summary(visit.request, caller, unit, period.name),
         trend.trend(visit.request, visit.to("summary_trend"), unit, kind, _POINTS, period.last),
         _texts(visit, kind, unit, period.name, texts),
         path_to(visit, unit),

@@ -31,6 +31,10 @@ GROUPS: tuple[tuple[Text, tuple[str, ...]], ...] = (
         ("problems_raised", "problems_resolved", "problems_open", "problems_overdue"),
     ),
     (
+        Text("Disputes and worries"),
+        ("disputes_raised", "disputes_settled", "worries_raised", "worries_answered"),
+    ),
+    (
         Text("How problems are resolved"),
         (
             *("median_hours_to_resolve", "cohort_resolution_rate", "problems_raised_resolved"),
@@ -103,8 +107,10 @@ class View(NamedTuple):
     trend: list[TrendRow]
     duties: list[Bar]
     severities: list[Bar]
+    categories: list[Bar]
     columns: tuple[str, ...]
     in_all: list[Shown]
+    logs: list[str]
 
 
 _LINES = (
@@ -140,8 +146,11 @@ def view_of(found: Summary, went: Trend, period: Period, words: Vocabulary) -> V
         ],
         _duties(found, words, period),
         _severities(found, words, period),
+        _categories(found, words, period),
         COLUMNS,
         [shown(key, getattr(totals, key)) for key in COLUMNS],
+        # A log that no grid owes in the period is nothing to look at.
+        [log for log, counts in found.loop.logs.items() if any(counts.model_dump().values())],
     )
 
 
@@ -189,6 +198,23 @@ def _severities(found: Summary, words: Vocabulary, period: Period) -> list[Bar]:
             ],
         )
         for one in found.severities
+    ]
+
+
+def _categories(found: Summary, words: Vocabulary, period: Period) -> list[Bar]:
+    labels = words.labels("category", period.last)
+    highest = max((one.problems_raised for one in found.categories), default=0)
+    return [
+        Bar(
+            one.category,
+            _label(labels, one.category, one.label),
+            share(one.problems_raised, highest),
+            [
+                shown("problems_raised", one.problems_raised, "categories."),
+                shown("problems_resolved", one.problems_resolved, "categories."),
+            ],
+        )
+        for one in found.categories
     ]
 
 

@@ -1,10 +1,11 @@
 """The records of an erased person, rewritten through the one write path without what must go."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from service.cases.filing import category_of
 from service.identity.rights import PostHeld
 from service.kit.database import Connection
 from service.kit.encryption_queries import cipher_of
@@ -16,7 +17,7 @@ from service.writes.server_writes import write_as_server
 from sync_protocol.kinds import Kind
 from sync_protocol.messages import Mutation
 from sync_protocol.record_state import GRID, LIFE
-from sync_protocol.records import ERASED
+from sync_protocol.records import ERASED, PROBLEM
 from sync_protocol.sets import SetOf
 
 SYSTEM = "erasure"
@@ -75,13 +76,20 @@ _PLURAL = {"household": "households", "visit": "visits", "problem": "problems", 
 
 
 def _is_clear(kind: Kind, stored: Stored, beside: Any) -> bool:
-    kept = {name for name, value in stored.record.fields.items() if value != ERASED}
+    fields = stored.record.fields
+    left = {name for name, value in fields.items() if value != ERASED}
     clocks = beside["clocks"]
     return (
-        kept <= kind.kept
+        left <= _staying(kind, fields)
         and not beside["has_extra"]
         and (clocks is None or _without_names(kind, clocks) == _normal(clocks))
     )
+
+
+def _staying(kind: Kind, fields: Mapping[str, Any]) -> Set[str]:
+    """The fields that stay: a category that is a word of its list counts, and tells of nobody."""
+    counts = kind is PROBLEM and category_of(fields) is not None
+    return kind.kept | {"category"} if counts else kind.kept
 
 
 def _mutations(kind: Kind, stored: Stored) -> list[Mutation]:
@@ -90,8 +98,9 @@ def _mutations(kind: Kind, stored: Stored) -> list[Mutation]:
     record = stored.record
     fields: dict[str, Any] = {}
     more: list[Mutation] = []
+    staying = _staying(kind, record.fields)
     for field in kind.fields:
-        if field.kept:
+        if field.name in staying:
             continue
         if isinstance(field.type, SetOf):
             elements, at_once = record.fields.get(field.name, []), field.type.max

@@ -34,6 +34,7 @@ class ProblemItem(BaseModel):
     satisfied: str | None
     escalated: int
     household_id: str | None
+    dispute_kind: str | None
 
 
 class ProblemPage(BaseModel):

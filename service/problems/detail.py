@@ -48,7 +48,9 @@ def item(row: Any, now: datetime) -> dict[str, Any]:
 async def view_of(connection: Connection, caller: Caller, id: str, grid: str | None) -> View | None:
     """What the caller sees of a problem that lies in a grid; None when that is nothing."""
     view = caller.view_of(grid) if grid is not None and caller.reaches(grid) else None
-    if view is View.TIED and not await queries.is_tied(connection, id, caller.staff_code):
+    if view is View.TIED and not await queries.is_tied(
+        connection, id, caller.staff_code, caller.today
+    ):
         view = None
     if view is None and grid is not None and id in await assigned_to(connection, caller):
         view = View.ASSIGNED

@@ -3,7 +3,7 @@
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 from service.cases.models import IS_ASSIGNED
@@ -19,7 +19,7 @@ _LISTED = """
     SELECT c.problem::text AS id, c.grid, c.state, p.title, p.detail, c.duty, p.category,
            c.severity, p.source, c.raised_at, c.raised_by,
            c.handler_unit, c.handler_cadre, c.due, c.resolved_at, c.resolved_by, c.satisfied,
-           c.escalated, p.household_id::text
+           c.escalated, p.household_id::text, p.dispute_kind
     FROM case_file c JOIN problem p ON p.id = c.problem
 """
 
@@ -41,6 +41,7 @@ class Filters(NamedTuple):
     source: str | None = None
     period: Period | None = None
     by: str = "raised"
+    dispute_kind: str | None = None
 
 
 # The moment by which a problem falls into a period.
@@ -59,7 +60,9 @@ async def problems(
     """Problems of a reach, and those `assigned` to the reader from elsewhere, those raised last
     first.
     """
-    where = Conditions.reaching("c.grid", reach, own_or_tied("p", "{0}"), assigned, "c.problem")
+    where = Conditions.reaching(
+        "c.grid", reach, own_or_tied("p", "{0}", "{1}"), assigned, "c.problem"
+    )
     if filters.state is not None:
         where.add("c.state = {}", filters.state)
     if filters.open is not None:
@@ -82,6 +85,8 @@ async def problems(
         where.add("(p.title ILIKE {0} OR p.detail ILIKE {0})", contains(filters.text))
     if filters.category is not None:
         where.add("p.category = {}", filters.category)
+    if filters.dispute_kind is not None:
+        where.add("p.dispute_kind = {}", filters.dispute_kind)
     if filters.source is not None:
         where.add("p.source = {}", filters.source)
     if filters.period is not None:
@@ -123,14 +128,16 @@ async def assigned_to(
     return [row["problem"] for row in rows]
 
 
-async def is_tied(connection: Connection, id: str, staff_code: str) -> bool:
-    """Whether a problem is a contact member's own, or about a household that is tied to the
-    member.
+async def is_tied(connection: Connection, id: str, staff_code: str, day: date) -> bool:
+    """Whether a problem is a contact member's own, or about a household that is tied to the member
+    on a day.
     """
     found: bool = await connection.fetchval(
-        f"SELECT EXISTS (SELECT FROM problem p WHERE p.id = $1::uuid AND {own_or_tied('p', '$2')})",
+        "SELECT EXISTS (SELECT FROM problem p WHERE p.id = $1::uuid"
+        f" AND {own_or_tied('p', '$2', '$3')})",
         id,
         staff_code,
+        day.isoformat(),
     )
     return found
 

@@ -79,7 +79,10 @@ async def problems(
         str | None,
         Query(min_length=1, max_length=100, description="Part of the title or the detail"),
     ] = None,
-    category: Annotated[str | None, Query(max_length=100)] = None,
+    category: Annotated[str | None, Query(max_length=100, examples=["dispute"])] = None,
+    dispute_kind: Annotated[
+        str | None, Query(pattern=WORD_PATTERN, examples=["neighbours"])
+    ] = None,
     source: Annotated[str | None, Query(pattern=f"^({'|'.join(SOURCES)})$")] = None,
     period: MaybePeriod = None,
     by: Annotated[
@@ -100,6 +103,7 @@ async def problems(
             *(state, open, overdue, severity, duty, key, handler_unit, text, category, source),
             period,
             by,
+            dispute_kind,
         )
         assigned = await assigned_to(connection, caller) if unit is None else []
         found = await queries.problems(

@@ -9,16 +9,18 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Column, DateTime, Integer, Text
+from sqlalchemy import Column, DateTime, Float, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
 from service.kit.sql import text_array
-from sync_protocol.fields import FieldType, Id, Place, Whole
+from sync_protocol.fields import FieldType, Id, Number, Place, Whole
 from sync_protocol.kinds import Field, Kind
 from sync_protocol.moments import Moment
 from sync_protocol.sets import SetOf
 
+# The personal fields of a kind without any.
+NO_FIELDS = "NULL::text[]"
 MOMENT_JSON = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
@@ -58,6 +60,7 @@ STORAGES: dict[type[FieldType], Storage] = {
         lambda: DateTime(timezone=True), "timestamptz", "{0}", MOMENT_JSON, str, bare=True
     ),
     Whole: Storage(Integer, "int", "{0}", "{0}", str, bare=True),
+    Number: Storage(Float, "float8", "{0}", "{0}", str, bare=True),
     Place: Storage(JSONB, "text", "{0}::jsonb", "{0}", _place),
     # An array of arrays would be flattened on the way, so that a set travels as text.
     SetOf: Storage(lambda: ARRAY(Text), "text", "{0}::text[]", "{0}", _set),
@@ -88,10 +91,12 @@ def fields_json(kind: Kind, alias: str = "", without: Container[str] = ()) -> st
     return f"json_strip_nulls(json_build_object({pairs}))"
 
 
-def personal_array(kind: Kind, alias: str = "") -> str:
-    """SQL for the personal fields as they are stored, in the order of `Kind.personal_names`; NULL
-    for a kind without any.
+def personal_array(kind: Kind, alias: str = "", without: Container[str] = ()) -> str:
+    """SQL for the personal fields as they are stored, in the order of `Kind.personal_names`, empty
+    those of `without`; NULL for a kind without any, or where all are left out.
     """
     prefix = f"{alias}." if alias else ""
-    names = ", ".join(prefix + name for name in kind.personal_names)
-    return f"ARRAY[{names}]::text[]" if names else "NULL::text[]"
+    if all(name in without for name in kind.personal_names):
+        return NO_FIELDS
+    names = ", ".join("NULL" if name in without else prefix + name for name in kind.personal_names)
+    return f"ARRAY[{names}]::text[]"

@@ -83,6 +83,15 @@ def _indexes(kind: Kind) -> list[Index]:
                         f"household_{name}", member, postgresql_where=text(f"{member} IS NOT NULL")
                     )
                 )
+        case "tie":
+            indexes += [
+                Index("tie_household", "household_id"),
+                Index("tie_cadre", "cadre", "kind"),
+            ]
+        case "visit_check":
+            indexes.append(Index("visit_check_visit", "visit_id"))
+        case "indicator_value":
+            indexes.append(Index("indicator_value_period", "indicator", "period", "grid"))
         case "problem":
             indexes.append(Index("problem_raised", "raised_at"))
     return indexes

@@ -27,6 +27,10 @@ class Totals(BaseModel):
     problems_resolved: int = 0
     problems_open: int = 0
     problems_overdue: int = 0
+    disputes_raised: int = Field(0, description="Problems of the category `dispute` 矛盾纠纷")
+    disputes_settled: int = Field(0, description="Of that category, resolved in the period")
+    worries_raised: int = Field(0, description="Problems of the category `worry` 揪心事烦心事")
+    worries_answered: int = Field(0, description="Of that category, resolved in the period")
     problems_raised_resolved: int = Field(
         0, description="Of those raised in the period, resolved by now, in whatever period"
     )
@@ -61,6 +65,17 @@ class DutyOverlap(BaseModel):
     """
 
     visits: int = 0
+    problems_raised: int = 0
+    problems_resolved: int = 0
+
+
+class CategoryTotals(BaseModel):
+    """The problems of one category; those without any, and of a category that is no word of the
+    list, are in the totals alone.
+    """
+
+    category: str
+    label: str
     problems_raised: int = 0
     problems_resolved: int = 0
 
@@ -182,6 +197,7 @@ class Summary(BaseModel):
     duties: list[DutyTotals]
     duty_overlap: DutyOverlap = DutyOverlap()
     severities: list[SeverityTotals]
+    categories: list[CategoryTotals] = Field([], description="Not kept by older seals")
     units: list[UnitTotals]
     loop: LoopTotals
     decisions: Decisions

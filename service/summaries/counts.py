@@ -3,12 +3,18 @@ sealed and what was not.
 """
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 import msgspec
 
-from service.summaries.answers import DutyOverlap, DutyTotals, SeverityTotals, Totals
+from service.summaries.answers import (
+    CategoryTotals,
+    DutyOverlap,
+    DutyTotals,
+    SeverityTotals,
+    Totals,
+)
 from service.vocabulary.terms import Vocabulary
 
 # The numbers of `Totals` that add up.
@@ -17,12 +23,19 @@ SUMMED = tuple(name for name, field in Totals.model_fields.items() if field.anno
 SINCE = ("visits", "households_visited", "problems_raised", "problems_resolved")
 SEVERITY_COUNTS = ("problems_raised", "problems_open", "problems_overdue")
 DUTY_COUNTS = ("visits", "problems_raised", "problems_resolved")
+CATEGORY_COUNTS = ("problems_raised", "problems_resolved")
+# The categories that stand among the totals, and under which names.
+_OF_THEIR_OWN = {
+    "dispute": ("disputes_raised", "disputes_settled"),
+    "worry": ("worries_raised", "worries_answered"),
+}
 
 
 class Counts(msgspec.Struct):
-    """The numbers of a unit and a period. `late`: how many logs came in after it; `severities` and
-    `duties`: theirs in the order of `SEVERITY_COUNTS` and `DUTY_COUNTS`; `hours`: from raised to
-    resolved of every problem that was resolved, in no order.
+    """The numbers of a unit and a period. `late`: how many logs came in after it; `severities`,
+    `duties` and `categories`: theirs in the order of `SEVERITY_COUNTS`, `DUTY_COUNTS` and
+    `CATEGORY_COUNTS`; `hours`: from raised to resolved of every problem that was resolved, in no
+    order.
     """
 
     totals: dict[str, int] = {}
@@ -30,6 +43,7 @@ class Counts(msgspec.Struct):
     severities: dict[str, list[int]] = {}
     duties: dict[str, list[int]] = {}
     hours: list[float] = []
+    categories: dict[str, list[int]] = {}
 
     def count(self, name: str, number: int) -> None:
         """Counts more of one of the totals."""
@@ -43,6 +57,12 @@ class Counts(msgspec.Struct):
         """Counts what was done under a duty, not among the totals."""
         _add(self.duties, duty, numbers)
 
+    def count_category(self, category: str, numbers: Sequence[int]) -> None:
+        """Counts problems of a category, and those of some categories among the totals, too."""
+        _add(self.categories, category, numbers)
+        for name, number in zip(_OF_THEIR_OWN.get(category, ()), numbers, strict=False):
+            self.count(name, number)
+
     def add(self, more: "Counts") -> None:
         """Adds the numbers of another unit."""
         for name, number in more.totals.items():
@@ -52,6 +72,8 @@ class Counts(msgspec.Struct):
             self.count_severity(severity, numbers)
         for duty, numbers in more.duties.items():
             self.count_duty(duty, numbers)
+        for category, numbers in more.categories.items():
+            _add(self.categories, category, numbers)
         self.hours += more.hours
 
     def totals_out(self) -> Totals:
@@ -84,6 +106,22 @@ class Counts(msgspec.Struct):
             DutyTotals(duty=duty, label=label.zh, **_named(DUTY_COUNTS, self.duties.get(duty)))
             for duty, label in words.labels("duty", day).items()
             if duty in self.duties or words.holds("duty", duty, day)
+        ]
+
+    def categories_out(self, words: Vocabulary, day: date) -> list[CategoryTotals]:
+        """Every category as it is answered, called as on a day: those that hold then, and those of
+        which there were problems.
+        """
+        labels = words.labels("category", day)
+        shown = [name for name in labels if words.holds("category", name, day)]
+        shown += [name for name in sorted(self.categories) if name not in shown]
+        return [
+            CategoryTotals(
+                category=name,
+                label=labels[name].zh if name in labels else name,
+                **_named(CATEGORY_COUNTS, self.categories.get(name)),
+            )
+            for name in shown
         ]
 
     def overlap_out(self) -> DutyOverlap:

@@ -13,7 +13,7 @@ from service.loop import queries as loop_queries
 from service.loop.loop import Counted, Dues, KeptLoop, counts_by_log, dues_of
 from service.organisation.tree import Grids, Tree
 from service.organisation.units import UnitOn, UnitOut, grids_of, period_out, unit_out
-from service.summaries import queries, sealed
+from service.summaries import category_queries, queries, sealed
 from service.summaries.answers import (
     Decisions,
     EscalatedProblem,
@@ -82,6 +82,9 @@ async def numbers(
         counts.count("problems_open", row["open"])
         counts.count("problems_overdue", row["overdue"])
         counts.count_severity(row["severity"], (row["raised"], row["open"], row["overdue"]))
+    for row in await category_queries.categories(connection, subtree, periods, below, but):
+        counted = (row["raised"], row["resolved"])
+        of(row["span"], row["code"]).count_category(row["category"], counted)
     for row in await queries.raised_and_resolved(connection, subtree, periods, below, but):
         of(row["span"], row["code"]).count("problems_raised_resolved", row["resolved"])
     return found
@@ -316,6 +319,7 @@ async def summary(
         duties=whole.duties_out(around.words, period.last),
         duty_overlap=whole.overlap_out(),
         severities=whole.severities_out(around.words, period.last),
+        categories=whole.categories_out(around.words, period.last),
         units=[row for row in rows if _has_work(row.totals) or on.is_there(row.unit.code, period)],
         loop=around.loop,
         decisions=counted.decisions,

@@ -8,15 +8,13 @@ from functools import cache
 
 from service.identity.views import (
     WHOLE_GRID,
-    FieldClass,
     View,
     absent_on_devices,
-    goes_to_devices,
     shows_unknown,
 )
-from service.kit.conditions import own_or_tied
+from service.kit.conditions import own_or_tied, tied_to
 from service.kit.sql import UNION, renumbered
-from service.records.columns import MOMENT_JSON, fields_json, personal_array
+from service.records.columns import MOMENT_JSON, NO_FIELDS, fields_json, personal_array
 from sync_protocol.kinds import Kind
 from sync_protocol.messages import PAGE_BYTES
 from sync_protocol.records import KINDS, VISIT
@@ -28,6 +26,7 @@ _WINDOWS: Mapping[str, str] = {
     "problem": "NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.id AND c.ended_at < $7)",
     "step": "NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.problem_id"
     " AND c.ended_at < $7)",
+    "visit_check": "r.checked_at >= $6",
     "weekly_analysis": "r.week >= $8",
     "monthly_summary": "r.month >= $9",
 }
@@ -54,13 +53,14 @@ def within_window(kind: Kind) -> str:
 
 Views = frozenset[View]
 # Parts of a grid are shown by these conditions on a record `r`; $15 is the cadre, $16 are the
-# problems assigned to the cadre or a unit.
+# problems assigned to the cadre or a unit, $17 is today.
 _TIED: Mapping[str, str] = {
-    "household": "r.contact_member = $15",
-    "visit": own_or_tied("r", "$15"),
-    "problem": own_or_tied("r", "$15"),
+    "household": tied_to("r", "$15", "$17"),
+    "visit": own_or_tied("r", "$15", "$17"),
+    "problem": own_or_tied("r", "$15", "$17"),
     "step": "(r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id"
-    f" AND {own_or_tied('o', '$15')}))",
+    f" AND {own_or_tied('o', '$15', '$17')}))",
+    "tie": "r.cadre = $15",
 }
 _ASSIGNED: Mapping[str, str] = {
     "problem": "r.id = ANY($16::uuid[])",
@@ -113,15 +113,18 @@ def _extra_sql(views: Views) -> str:
 
 def _personal_sql(kind: Kind, views: Views) -> str:
     """The personal fields, encrypted as they are, where the view shows them."""
-    showing = [view for view in views if goes_to_devices(FieldClass.CONTACT, view)]
-    if not kind.personal or not showing:
-        return "NULL::text[]"
-    array = personal_array(kind, "r")
-    return (
-        array
-        if len(showing) == len(views)
-        else f"CASE WHEN p.view IN ({_letters(showing)}) THEN {array} END"
+    by_array: dict[str, list[View]] = {}
+    for view in sorted(views):
+        array = personal_array(kind, "r", absent_on_devices(kind, view))
+        by_array.setdefault(array, []).append(view)
+    if len(by_array) == 1:
+        return next(iter(by_array))
+    ways = (
+        f"WHEN p.view IN ({_letters(some)}) THEN {array}"
+        for array, some in by_array.items()
+        if array != NO_FIELDS
     )
+    return f"CASE {' '.join(ways)} END"
 
 
 def _kind_sql(kind: Kind, views: Views) -> str:
@@ -222,7 +225,7 @@ def feed_sql(views: Views) -> str:
 
 @cache
 def count_sql(views: Views) -> str:
-    """How many records of grids that are shown in part are still to come; $3 and $10 are revs and
+    """How many records of grids that are shown in part are still to come; $3 and $11 are revs and
     snapshots of the positions.
     """
     parts = (
@@ -234,7 +237,7 @@ def count_sql(views: Views) -> str:
     )
     return (
         "WITH p AS MATERIALIZED (SELECT *"
-        " FROM unnest($1::text[], $2::text[], $3::bigint[], $10::bigint[]) AS p(grid, view, rev,"
+        " FROM unnest($1::text[], $2::text[], $3::bigint[], $11::bigint[]) AS p(grid, view, rev,"
         " snapshot))"
         f" SELECT count(*) FROM ({renumbered(UNION.join(parts), _digest_place)}) AS coming"
     )
@@ -268,7 +271,7 @@ def copies_sql(views: Views) -> str:
 
 
 # The conditions count their parameters as in the feed; here they stand closer together.
-_DIGEST_PLACES = {13: 3, 15: 8, 16: 9, 6: 4, 7: 5, 8: 6, 9: 7}
+_DIGEST_PLACES = {13: 3, 15: 8, 16: 9, 17: 10, 6: 4, 7: 5, 8: 6, 9: 7}
 
 
 def _digest_place(number: int) -> int:

@@ -32,7 +32,7 @@ async def feeds_for(
     tied: Mapping[str, list[str]] = {}
     if tied_grids:
         async with database.syncing() as connection:
-            tied = await queries.tied_households(connection, staff_code, tied_grids)
+            tied = await queries.tied_households(connection, staff_code, tied_grids, local_day(now))
     feeds = {}
     for grid, (rev, view) in heads.items():
         version = view.value

@@ -64,6 +64,7 @@ async def _count_parts(
         *window_values(windows_on(local_day(now))),
         reader.staff_code,
         list(reader.problems),
+        local_day(now).isoformat(),
         [plan.positions[grid].snapshot for grid in grids],
     )
     return count
@@ -76,7 +77,7 @@ async def _rows(
     windows = windows_on(local_day(now))
     positions = [plan.positions[grid] for grid in plan.stale_grids]
     views = [plan.feeds[grid].view for grid in plan.stale_grids]
-    parts = () if WHOLE_GRID.issuperset(views) else (reader.staff_code, list(reader.problems))
+    parts = () if WHOLE_GRID.issuperset(views) else _reader(reader, now)
     return await connection.fetch(
         feed_sql(frozenset(views)),
         list(plan.stale_grids),
@@ -92,6 +93,11 @@ async def _rows(
         [view.value for view in views],
         *parts,
     )
+
+
+def _reader(reader: Reader, now: datetime) -> tuple[str, list[str], str]:
+    """By what a part of a grid is shown: the cadre, the problems in their hands, and the day."""
+    return reader.staff_code, list(reader.problems), local_day(now).isoformat()
 
 
 def _advance(
@@ -148,7 +154,7 @@ async def digests(
     """`grid -> (count, digest)` of what a first pull would give now."""
     windows = windows_on(local_day(now))
     views = [feed.view for feed in feeds.values()]
-    parts = () if WHOLE_GRID.issuperset(views) else (reader.staff_code, list(reader.problems))
+    parts = () if WHOLE_GRID.issuperset(views) else _reader(reader, now)
     rows = await connection.fetch(
         copies_sql(frozenset(views)),
         list(feeds),

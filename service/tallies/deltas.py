@@ -46,6 +46,7 @@ CadreKey = tuple[str, str, str]  # span, village, cadre
 CaseKey = tuple[str, str, str, str]  # every, span, village, severity
 VisitedKey = tuple[str, str, str]  # household, span, grid
 DutyKey = tuple[str, str, str]  # span, grid, duty
+CategoryKey = tuple[str, str, str]  # span, grid, category
 
 
 class TallyDeltas:
@@ -61,6 +62,7 @@ class TallyDeltas:
         self._cadres: dict[CadreKey, list[int]] = defaultdict(lambda: [0] * 3)
         # Of the duties that have no columns: an administrator has added them.
         self._duties: dict[DutyKey, list[int]] = defaultdict(lambda: [0] * 3)
+        self._categories: dict[CategoryKey, list[int]] = defaultdict(lambda: [0] * 2)
         self._visited: dict[tuple[str, str], dict[str, int]] = defaultdict(
             dict
         )  # (span, grid) -> household -> visits
@@ -206,6 +208,8 @@ class TallyDeltas:
         for span in (*spans_of(day), quarter_of(day)):
             _add(self._cadres[span, village_of(facts.grid), cadre], (0, *counts), sign)
         for span in spans_of(day):
+            if facts.category is not None:
+                _add(self._categories[span, facts.grid, facts.category], counts, sign)
             row = self._grids[span, facts.grid]
             at = _DUTY_AT.get(facts.duty)
             if at is None:
@@ -260,6 +264,10 @@ class TallyDeltas:
         """Changes of `duty_tally`: visits, raised, resolved."""
         self._to_rows()
         return _rows(self._duties)
+
+    def categories(self) -> dict[CategoryKey, tuple[int, ...]]:
+        """Changes of `category_tally`: raised, resolved."""
+        return _rows(self._categories)
 
     def visited(self) -> dict[VisitedKey, tuple[int, ...]]:
         """Households that are visited in a span now, whether or not they were before: rows of

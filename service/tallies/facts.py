@@ -49,6 +49,7 @@ class CaseFacts(NamedTuple):
     closed: date | None
     became_overdue: date | None
     received_at: datetime
+    category: str | None = None
 
 
 class HouseholdFacts(NamedTuple):
@@ -110,6 +111,7 @@ def case_facts(filed: "Filed | None") -> CaseFacts | None:
         closed=closed,
         became_overdue=None if in_time or case.due is None else max(day_of(case.due), raised),
         received_at=filed.received_at,
+        category=filed.category,
     )
 
 

@@ -45,6 +45,20 @@ class DutyTally(SQLModel, table=True):
     resolved: int = Field(default=0, sa_column=_count())
 
 
+class CategoryTally(SQLModel, table=True):
+    """The problems of each category, by the words of its list, that were raised and resolved in
+    each grid in each span.
+    """
+
+    __tablename__ = "category_tally"
+
+    span: str = Field(sa_column=_key())
+    grid: str = Field(sa_column=_key())
+    category: str = Field(sa_column=_key())
+    raised: int = Field(default=0, sa_column=_count())
+    resolved: int = Field(default=0, sa_column=_count())
+
+
 class GridTally(SQLModel, table=True):
     """What was done in each grid in each span, an ISO week or a month: in all, and per duty; a
     visit counts under each of its duties.

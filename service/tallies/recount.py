@@ -20,7 +20,7 @@ from service.kit.database import Connection
 from service.kit.settings import Settings
 from service.kit.sql import write
 from service.tallies.recount_part import ROWS_AT_ONCE, Part, recount
-from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
+from service.tallies.upserts import CASE_COUNTS, DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from sync_protocol.vocabulary import CODE_LENGTH
 
 # Revisions in the grids of a part; one village may have more.
@@ -83,6 +83,7 @@ TABLES: Mapping[str, _Table] = {
         ("span", "grid"), (*WORK_COUNTS, "late", *DUTY_COUNTS, "households", "contacts"), _key
     ),
     "duty_tally": _Table(("span", "grid", "duty"), WORK_COUNTS, _key),
+    "category_tally": _Table(("span", "grid", "category"), CASE_COUNTS, _key),
     "household_tally": _Table(("grid",), ("households", "contacts"), str),
 }
 

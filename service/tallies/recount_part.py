@@ -89,6 +89,7 @@ async def recount(connection: Connection, settings: Settings, part: Part) -> Rec
             "grid_tally": grids,
             "household_tally": changes.household_counts(),
             "duty_tally": changes.added_duties(),
+            "category_tally": changes.categories(),
         },
         visited,
     )

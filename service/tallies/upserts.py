@@ -13,6 +13,7 @@ from service.tallies.deltas import TallyDeltas
 from sync_protocol.vocabulary import DUTIES
 
 WORK_COUNTS = ("visits", "raised", "resolved")
+CASE_COUNTS = ("raised", "resolved")
 DUTY_COUNTS = tuple(f"{name}_{duty}" for duty in DUTIES for name in WORK_COUNTS)
 WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in range(1, 8))
 
@@ -53,6 +54,9 @@ def _on_conflict(keys: Iterable[str], counts: Iterable[str]) -> str:
 _DAYS = _upsert("tally", {"day": "date", "grid": "text", "cadre": "text"}, WORK_COUNTS)
 _CADRES = _upsert("cadre_tally", {"span": "text", "village": "text", "cadre": "text"}, WORK_COUNTS)
 _DUTIES = _upsert("duty_tally", {"span": "text", "grid": "text", "duty": "text"}, WORK_COUNTS)
+_CATEGORIES = _upsert(
+    "category_tally", {"span": "text", "grid": "text", "category": "text"}, CASE_COUNTS
+)
 _WEEKS = _upsert("week_tally", {"week": "text", "grid": "text"}, WEEK_DAYS)
 _CASES = _upsert(
     "case_tally",
@@ -157,6 +161,9 @@ def adding(changes: TallyDeltas) -> list[Cte]:
     duties = changes.added_duties()
     if duties:
         parts.append(Cte("duties", _DUTIES, _columns(duties)))
+    categories = changes.categories()
+    if categories:
+        parts.append(Cte("categories", _CATEGORIES, _columns(categories)))
     grids = changes.grids()
     if visited:
         # Wherever a household is visited the grid has a row.

@@ -36,7 +36,7 @@ async def visits(
     limit: int,
 ) -> list[Row]:
     """Living visits of a reach, the newest first."""
-    where = Conditions.reaching("r.grid", reach, own_or_tied("r", "{0}"))
+    where = Conditions.reaching("r.grid", reach, own_or_tied("r", "{0}", "{1}"))
     where.add("NOT r.deleted")
     if filters.household is not None:
         where.add("r.household_id = {}::uuid", filters.household)
@@ -55,7 +55,7 @@ async def visits(
         bounded(f"""
         SELECT r.id::text, r.grid, r.rev, r.visited_at, r.created_by,
                coalesce(c.name, '') AS author, r.received_at, r.offset_ms,
-               h.head_name, h.grid AS household_grid, h.contact_member,
+               h.head_name, h.grid AS household_grid, h.id::text AS household,
                {fields_json(VISIT, "r")} AS fields
         FROM visit r LEFT JOIN cadre c ON c.staff_code = r.created_by LEFT JOIN household h
             ON h.id = r.household_id

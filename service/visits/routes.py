@@ -1,5 +1,6 @@
 """Visits: `GET /v1/visits`."""
 
+from collections.abc import Set
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from service.audit.audit_log import note
+from service.households.queries import tied_among
 from service.identity.access import Caller, Signed
 from service.identity.views import View, redact
 from service.kit.bounded import cut
@@ -100,7 +102,9 @@ async def visits(
             await _newest(connection, reach, filters, place, limit + 1, caller.now), limit
         )
         await note(connection, request, caller, "visits", reach.units, len(rows))
-    items = [_item(row, caller) for row in rows]
+        houses = [row["household"] for row in rows if row["household"]] if reach.tied else []
+        tied = await tied_among(connection, houses, caller.staff_code, caller.today)
+    items = [_item(row, caller, tied) for row in rows]
     return VisitPage(
         items=items, next=next_after(items[-1].visited_at, items[-1].id) if more else None
     )
@@ -130,15 +134,13 @@ async def _newest(
     return await queries.visits(connection, reach, filters, place, limit)
 
 
-def _item(row: Any, caller: Caller) -> VisitItem:
+def _item(row: Any, caller: Caller, tied: Set[str]) -> VisitItem:
     # The head is shown as the household is: it may have moved out of sight since, or its tie may
     # have ended.
     view = row["household_grid"] and caller.view_of(row["household_grid"])
     shown = caller.view_of(row["grid"]) or view or View.SUMMARISED
     fields = redact("visit", msgspec.json.decode(row["fields"]), shown)
-    head_in_sight = view is not None and (
-        view is not View.TIED or row["contact_member"] == caller.staff_code
-    )
+    head_in_sight = view is not None and (view is not View.TIED or row["household"] in tied)
     return VisitItem(
         id=row["id"],
         grid=row["grid"],

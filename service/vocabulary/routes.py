@@ -86,7 +86,7 @@ class TermItem(BaseModel):
     position: int
     valid_from: date | None
     valid_to: date | None
-    attributes: dict[str, int | bool | str]
+    attributes: dict[str, int | bool | str | float]
     source: Source
 
 
@@ -258,6 +258,8 @@ def _attributes(name: str, given: Attributes | None) -> dict[str, Any]:
             wanted = Text("days, hour, and working_days as true or false")
         case "rank":
             fits, wanted = found.keys() == {"shown"}, Text("shown")
+        case "indicator":
+            fits, wanted = False, Text("kept at /v1/indicators; write them there")
         case "category":
             fits, wanted = found.keys() <= {"duty"}, Text("nothing but the duty it belongs to")
         case _:

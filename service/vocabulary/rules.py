@@ -32,6 +32,8 @@ class Rules:
         self._tree = tree
         self._data = data or ReferenceData()
         self._settings = settings
+        # Asked for every problem; a call of the write path has one such object.
+        self._by_settings: dict[str, Mapping[str, Mapping[str, Any]]] = {}
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -85,4 +87,9 @@ class Rules:
 
     def _value(self, name: str, code: str, day: date) -> Mapping[str, Any]:
         found = self.vocabulary.value(name, code, day)
-        return values_of_settings(self._settings, name)[code] if found is None else found
+        if found is not None:
+            return found
+        values = self._by_settings.get(name)
+        if values is None:
+            values = self._by_settings[name] = values_of_settings(self._settings, name)
+        return values[code]

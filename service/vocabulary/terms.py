@@ -21,7 +21,18 @@ ALWAYS = date.min
 FIRST, STEP = 10, 10  # positions of the terms of the code
 WORD_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 
-ListName = Literal["duty", "category", "tag", "severity", "role", "limit", "deadline", "rank"]
+ListName = Literal[
+    "duty",
+    "category",
+    "dispute_kind",
+    "tag",
+    "severity",
+    "role",
+    "limit",
+    "deadline",
+    "rank",
+    "indicator",
+]
 
 
 class ListFacts(NamedTuple):
@@ -41,7 +52,10 @@ _LOGS = {
 }
 LISTS: Mapping[str, ListFacts] = {
     "duty": ListFacts(Label("职责类别", "duties"), words.DUTIES, open=True),
-    "category": ListFacts(Label("问题细类", "categories of problems"), {}, open=True),
+    "category": ListFacts(Label("问题细类", "categories of problems"), words.CATEGORIES, open=True),
+    "dispute_kind": ListFacts(
+        Label("纠纷类型", "kinds of disputes"), words.DISPUTE_KINDS, open=True
+    ),
     "tag": ListFacts(Label("农牧户类别", "household tags"), words.TAGS, open=True),
     "severity": ListFacts(Label("紧急程度", "severities"), words.SEVERITIES),
     "role": ListFacts(Label("职务", "roles"), words.ROLES),
@@ -50,6 +64,8 @@ LISTS: Mapping[str, ListFacts] = {
     "rank": ListFacts(
         Label("排名", "ranks"), {"cadre_table": Label("干部统计表", "cadre table")}, valued=True
     ),
+    # Kept at /v1/indicators.
+    "indicator": ListFacts(Label("指标", "indicators"), {}, open=True),
 }
 # Whose change moves due times of problems.
 MOVES_DUES = frozenset({"limit"})

@@ -1,13 +1,13 @@
 """What stands against the author of a mutation: posts, registration and revocation, ties. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from service.identity.rights import may_settle
 from service.kit.settings import Settings
 from service.writes.mutations import HoldReason
-from service.writes.prepared import Author, PreparedMutation
+from service.writes.prepared import PreparedMutation
 from service.writes.validities import Validities, by_ties_alone
 from service.writes.world import Evidence
 from sync_protocol import clock
@@ -15,23 +15,6 @@ from sync_protocol.kinds import Kind
 from sync_protocol.periods import in_minutes, to_ms
 from sync_protocol.records import KINDS
 from sync_protocol.texts import Text
-
-# The fields by which a new record goes with another, the first that it has.
-_GOES_WITH: Mapping[str, Sequence[tuple[str, str]]] = {
-    "step": (("problem_id", "problem"),),
-    "problem": (("household_id", "household"), ("visit_id", "visit")),
-    "visit": (("household_id", "household"),),
-}
-
-
-def about_of(kind: Kind, fields: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What a new record goes with when that moves to another grid: a step with its problem, a
-    problem or visit with its household, a problem without one with its visit.
-    """
-    for name, refers in _GOES_WITH.get(kind.name, ()):
-        if target := fields.get(name):
-            return refers, str(target)
-    return None
 
 
 def written_of(id: str, fields: Mapping[str, Any], kind: Kind) -> tuple[str, str]:
@@ -102,7 +85,7 @@ class AuthorRules:
     def against_ties(self, item: PreparedMutation, kind: Kind) -> HoldReason | None:
         """A contact member writes only of the tied households, and what is the own."""
         name = written_of(item.mutation.id, item.fields, kind)
-        if self.is_near_contact(item.author, name) or item.override or item.decider is not None:
+        if self.is_near_contact(item, name) or item.override or item.decider is not None:
             return None
         posts = self._validities.at(item.author, kind.name, item.mutation.grid, item.judged_at)
         if not posts or not by_ties_alone(posts) or self.is_assigned(item, kind):
@@ -116,10 +99,12 @@ class AuthorRules:
         )
         return HoldReason("not-allowed", detail)
 
-    def is_near_contact(self, author: Author, name: tuple[str, str]) -> bool:
-        """Whether a visit or problem is the author's own, about a tied household, or new."""
+    def is_near_contact(self, item: PreparedMutation, name: tuple[str, str]) -> bool:
+        """Whether a visit or problem is the author's own, about a household that was tied to them
+        when the mutation was written, or new.
+        """
         about = self._evidence.about.get(name)
-        return about is None or author.staff_code in about
+        return about is None or about.includes(item.author.staff_code, item.moment)
 
     def _is_timely(
         self, item: PreparedMutation, end: datetime, recorded: datetime, received: datetime

@@ -100,6 +100,7 @@ async def derive(
             filing.severity_of(record.fields),
             case,
             stored.received_at,
+            filing.category_of(record.fields),
         )
         kept.append(filed)
         changes.case(before, facts.case_facts(filed))

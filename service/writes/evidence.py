@@ -10,13 +10,13 @@ from service.kit.field_cipher import FieldCipher
 from service.organisation.tree import Tree
 from service.records import queries as records
 from service.writes import queries
-from service.writes.author_rules import about_of, written_of
+from service.writes.author_rules import written_of
 from service.writes.prepared import PreparedMutation
 from service.writes.validities import Validities, by_ties_alone
 from service.writes.world import Assigned, Evidence
 from sync_protocol.kinds import Kind
 from sync_protocol.record_state import GRID
-from sync_protocol.records import HOUSEHOLD, KINDS
+from sync_protocol.records import HOUSEHOLD, KINDS, VISIT_CHECK
 
 
 class _Wanted:
@@ -30,6 +30,7 @@ class _Wanted:
         self.cadres: set[str] = set()
         self.problems: set[str] = set()
         self.about: set[tuple[str, str]] = set()
+        self.checked: set[str] = set()  # visits
 
     def note(
         self,
@@ -43,8 +44,10 @@ class _Wanted:
         if kind.cadre_fields or kind.unit_fields:
             self.cadres.update(fields[name] for name in kind.cadre_fields if fields.get(name))
             self.units.update(fields[name] for name in kind.unit_fields if fields.get(name))
+        if kind is VISIT_CHECK and fields.get("visit_id"):
+            self.checked.add(fields["visit_id"])
         home, stamp = item.mutation.grid, item.judged_at
-        about = about_of(kind, fields)
+        about = item.about
         if about is not None and where(*about) not in (None, home):
             self.followed.add((home, about[1]))
         if not validities.plainly(author, kind.name, home, stamp, stamp):
@@ -99,7 +102,8 @@ async def gather_evidence(
         for id, household in stored.items():
             left = household.record.elements.get(GRID, {})
             evidence.left[HOUSEHOLD.name, id] = {grid: clock.stamp for grid, clock in left.items()}
-            evidence.contacts[id] = household.record.fields.get("contact_member")
+    if wanted.contacts:
+        evidence.contacts = await queries.contacts_of(connection, wanted.contacts)
     if wanted.followed:
         evidence.followed = await queries.departures(
             connection, *zip(*wanted.followed, strict=True)
@@ -108,6 +112,8 @@ async def gather_evidence(
         evidence.units = await queries.units_of(connection, wanted.units)
     if wanted.cadres:
         evidence.cadres = await queries.posts_of_cadres(connection, wanted.cadres)
+    if wanted.checked:
+        evidence.visitors = await queries.visitors(connection, wanted.checked)
     if wanted.about:
         evidence.about = await queries.written_by_or_tied(connection, wanted.about)
     if wanted.problems:

@@ -1,5 +1,5 @@
 """What goes along when a household moves to another grid: the problems about it that have not
-ended, with their steps.
+ended, with their steps, and its ties.
 """
 
 from collections.abc import Mapping
@@ -34,10 +34,10 @@ async def following(
     """What has to follow these households, which have just moved; written by the server for who
     moved them. The grids' counters are locked.
     """
-    rows = await moving_queries.problems_left_behind(
-        connection, {id: move.former for id, move in moves.items()}
-    )
-    if not rows:
+    former = {id: move.former for id, move in moves.items()}
+    rows = await moving_queries.problems_left_behind(connection, former)
+    ties = await moving_queries.ties_left_behind(connection, former)
+    if not rows and not ties:
         return []
     steps: dict[str, list[tuple[str, int]]] = {}
     for row in await moving_queries.steps_with_revs(connection, [row["id"] for row in rows]):
@@ -54,6 +54,16 @@ async def following(
             Mutation(0, "step", id, grid, base=rev, base_grid=former, fields={})
             for id, rev in steps.get(row["id"], ())
         ]
+    for row in ties:
+        move = moves[row["household"]]
+        by_mover.setdefault(move.by, []).append(
+            Mutation(
+                *(0, "tie", row["id"], move.to),
+                base=row["rev"],
+                base_grid=row["grid"],
+                fields={},
+            )
+        )
     return [
         await _ready(connection, mover, mutations, now, tree)
         for mover, mutations in sorted(by_mover.items())

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from service.kit.settings import Settings
-from service.writes.author_rules import AuthorRules, about_of
+from service.writes.author_rules import AuthorRules
+from service.writes.check_rules import against_check
+from service.writes.indicator_rules import against_value
 from service.writes.move_rules import (
     into_closed,
     is_accepted,
@@ -23,13 +25,15 @@ from service.writes.record_rules import (
     with_too_much_unknown,
 )
 from service.writes.reference_rules import ReferenceRules
+from service.writes.tie_rules import against_tying
 from service.writes.validities import Validities
 from service.writes.word_rules import against_words, words_hold
 from service.writes.world import Evidence, World
 from sync_protocol import lifecycle
+from sync_protocol.kinds import Kind
 from sync_protocol.moments import is_in_the_years
 from sync_protocol.record_state import GRID
-from sync_protocol.records import KINDS, VISIT
+from sync_protocol.records import INDICATOR_VALUE, KINDS, VISIT, VISIT_CHECK
 from sync_protocol.texts import Text
 
 
@@ -75,6 +79,10 @@ class Judge:
         """One that knows more."""
         return Judge(self._now, self._settings, self._world, self.validities, evidence)
 
+    def _may_hold(self, grid: str, kind: Kind) -> bool:
+        """Whether records of a kind may lie in a unit: most lie in grids alone."""
+        return kind.of_units or self._world.tree.height(grid) == 0
+
     # ------------------------------------------------------------------------- many visits at once
 
     def may_have_flaw(self, some: NewVisits) -> bool:
@@ -99,7 +107,9 @@ class Judge:
             return True
         where = self._world.where
         grids = {*some.grids}
-        if not grids <= self._world.grids.keys():
+        if not grids <= self._world.grids.keys() or not all(
+            self._may_hold(grid, VISIT) for grid in grids
+        ):
             return True
         grids.update(grid for grid in {where(*name) for name in named} if grid is not None)
         if not all(
@@ -133,7 +143,7 @@ class Judge:
         words = against_words(self._world.vocabulary, item, kind)
         if words is not None:
             return words
-        if grid not in self._world.grids:
+        if grid not in self._world.grids or not self._may_hold(grid, kind):
             return HoldReason("grid-unknown", Text("There is no grid ‘{grid}’.", grid=grid[:20]))
         record = self._world.record(kind.name, mutation.id)
         requested = move_request(self.validities, item, kind, record)
@@ -146,6 +156,8 @@ class Judge:
             else self._authors.against_author(item, kind, where)
             or self._authors.against_ties(item, kind)
         )
+        if flaw is None:
+            flaw = against_tying(self.validities, item, kind, record, self._now)
         if flaw is not None:
             return flaw
         if record is None:
@@ -163,6 +175,12 @@ class Judge:
             moves = names_a_move(item) and record.grid != grid
             if moves and self._world.tree.closed_from(grid) is not None:
                 return into_closed(item, kind)
+        if kind is INDICATOR_VALUE:
+            flaw = against_value(
+                self._world.vocabulary, self._world.tree, self.validities, item, record
+            )
+            if flaw is not None:
+                return flaw
         homes = []
         for name, refers in kind.references:
             target = fields.get(name)
@@ -179,7 +197,7 @@ class Judge:
                 return HoldReason("reference-missing", detail, target, refers)
             homes.append((name, refers, target, home))
         problem_id = fields.get("problem_id") if kind.name == "step" else None
-        about = about_of(kind, fields) if record is None else None
+        about = item.about if record is None else None
         item.moved_to = None if about is None else self._followed(item, about)
         # A visit that may be written where it was made stays there, as those before it did.
         if (
@@ -204,6 +222,10 @@ class Judge:
                 "The step's problem lies in grid {grid}; send the step in that grid.", grid=home
             )
             return HoldReason("grid-mismatch", detail)
+        if kind is VISIT_CHECK and record is None:
+            flaw = against_check(item, self._world.where, self._evidence.visitors)
+            if flaw is not None:
+                return flaw
         flaw = self._references.against_references(item, kind, homes) or against_erasure(
             self._world.erased, item, kind, record
         )

@@ -37,6 +37,23 @@ async def problems_left_behind(
     )
 
 
+async def ties_left_behind(
+    connection: Connection, former: Mapping[str, Collection[str]]
+) -> list[Row]:
+    """The ties of these households that lie in one of the grids that they have left; with the
+    revision of each.
+    """
+    pairs = [(household, grid) for household, grids in former.items() for grid in grids]
+    return await connection.fetch(
+        "SELECT t.id::text, t.grid, t.rev, t.household_id::text AS household"
+        " FROM unnest($1::uuid[], $2::text[]) AS m(id, grid)"
+        " JOIN tie t ON t.household_id = m.id AND t.grid = m.grid WHERE NOT t.deleted"
+        " ORDER BY t.id",
+        [household for household, _ in pairs],
+        [grid for _, grid in pairs],
+    )
+
+
 async def steps_with_revs(connection: Connection, problems: Sequence[str]) -> list[Row]:
     """The steps of problems with their revisions, in the order in which they are folded."""
     return await connection.fetch(

@@ -141,8 +141,8 @@ def _read_fields(kind_name: str, parsed_mutations: Sequence[ParsedMutation]) -> 
                 if not _read_with_any_words(kind, parsed, error):
                     parsed.flaw = HoldReason(error.reason, text_of(error))
                     continue
-        if kind.key is not None:
-            _check_id(kind, kind.key, parsed)
+        if kind.key:
+            _check_id(kind, parsed)
 
 
 _ANY_WORDS = {kind.name: with_any_words(kind) for kind in KINDS.values() if kind.listed}
@@ -164,16 +164,17 @@ def _read_with_any_words(kind: Kind, parsed: ParsedMutation, error: UnfitFields)
     return True
 
 
-def _check_id(kind: Kind, key: str, parsed: ParsedMutation) -> None:
+def _check_id(kind: Kind, parsed: ParsedMutation) -> None:
     """A record with a natural key has the id that follows from it (promise 5)."""
     mutation = parsed.mutation
-    if mutation.op != "put" or key not in parsed.fields:
+    key = [parsed.fields[name] for name in kind.key if parsed.fields.get(name) is not None]
+    if mutation.op != "put" or len(key) < len(kind.key):
         return
-    if mutation.id != ids.natural_id(kind.name, mutation.grid, parsed.fields[key]):
+    if mutation.id != ids.natural_id(kind.name, mutation.grid, *key):
         text = Text(
             "The id of a {kind} follows from its grid and {key}; compute it.",
             kind=kind.word,
-            key=kind.by_name[key].word,
+            key=[kind.by_name[name].word for name in kind.key],
         )
         parsed.flaw = HoldReason("id-wrong", text)
 
@@ -198,16 +199,14 @@ def corrected(mutation: Mutation, fields: Mapping[str, Any]) -> Mutation:
     if not clock.is_stamp(mutation.stamp):
         mutation.stamp = clock.ZERO  # it is judged at the stamp under which it was held
     kind = KINDS.get(mutation.kind)
-    key = kind.key if kind is not None else None
     if (
         kind is not None
-        and key is not None
+        and kind.key
         and mutation.op == "put"
-        and mutation.fields.get(key) is not None
+        and all(mutation.fields.get(name) is not None for name in kind.key)
     ):
         with suppress(InvalidValue):  # reading the fields says so
-            mutation.id = ids.natural_id(
-                kind.name, mutation.grid, kind.cleaners[key](mutation.fields[key])
-            )
+            key = [kind.cleaners[name](mutation.fields[name]) for name in kind.key]
+            mutation.id = ids.natural_id(kind.name, mutation.grid, *key)
     mutation.flaw = flaw_of(mutation)
     return mutation

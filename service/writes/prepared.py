@@ -51,6 +51,22 @@ class Author(msgspec.Struct):
         return position.rev if position is not None else 0
 
 
+# The fields by which a new record goes with another, the first that it has.
+_GOES_WITH: Mapping[str, Sequence[tuple[str, str]]] = {
+    "step": (("problem_id", "problem"),),
+    "problem": (("household_id", "household"), ("visit_id", "visit")),
+    "visit": (("household_id", "household"),),
+    "tie": (("household_id", "household"),),
+}
+
+
+def _about(kind: Kind, fields: Mapping[str, Any]) -> tuple[str, str] | None:
+    for name, refers in _GOES_WITH.get(kind.name, ()):
+        if target := fields.get(name):
+            return refers, str(target)
+    return None
+
+
 def oldest_stamp(registered_at: datetime, settings: Settings) -> str:
     """The stamp before which nothing of a device registered then is believed."""
     return clock.make_stamp(
@@ -68,8 +84,10 @@ class PreparedMutation(msgspec.Struct):
     `rebased`,
     `override`: see `Edit`. `seen`: the rev up to which its device could have seen the record when
     the mutation was held. `moved_to`: the grid in which a new record belongs by now, because what
-    it is about has left the one that its author knew. `is_accepted`: it moves a record into or out
-    of a grid where its author may not write, and who covers both has released it.
+    it is about has left the one that its author knew. `about`: kind and id of what a new record
+    goes with when that moves to another grid: a step with its problem, a problem, visit or tie with
+    its household, a problem without one with its visit. `is_accepted`: it moves a record into or
+    out of a grid where its author may not write, and who covers both has released it.
     """
 
     author: Author
@@ -91,6 +109,7 @@ class PreparedMutation(msgspec.Struct):
     seen: int | None = None
     moved_to: str | None = None
     is_accepted: bool = False
+    about: tuple[str, str] | None = None
 
     @property
     def is_decided(self) -> bool:
@@ -174,6 +193,7 @@ def prepare_one(
         item.as_sent = (
             False  # the order of steps, and who wrote last, must be the same on every phone
         )
+    item.about = _about(kind, item.fields)
     item.rebased = _of_another_epoch(author, mutation, stamp)
     return item
 

@@ -1,5 +1,6 @@
 """The SQL of the sync: counters, log, conflicts, the epoch, the device's row."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -7,11 +8,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.identity.rights import PostHeld
+from service.kit.conditions import tied_to
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import encrypted_conflict_value
 from service.kit.field_cipher import FieldCipher
 from service.kit.sql import Cte, array
 from service.writes import timelines
+from service.writes.world import Near
 from sync_protocol import clock
 from sync_protocol.ids import server_device_id
 from sync_protocol.periods import from_ms, to_ms
@@ -234,26 +237,57 @@ async def units_of(connection: Connection, codes: Iterable[str]) -> set[str]:
     return {row["code"] for row in rows}
 
 
+_TIES = """
+    (SELECT coalesce(json_agg(json_build_array(y.cadre, y.valid_from, y.valid_to)), '[]')
+     FROM tie y WHERE y.household_id = h.id AND y.kind = 'contact' AND NOT y.deleted)::text AS ties
+"""
+
+
 async def written_by_or_tied(
     connection: Connection, named: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], set[str]]:
+) -> dict[tuple[str, str], Near]:
     """Of those visits and problems that exist: who wrote each, and to whom its household is
     tied.
     """
     ids = {id for _, id in named}
     rows = await connection.fetch(
         " UNION ALL ".join(
-            f"""SELECT '{kind}' AS kind, r.id::text, r.created_by, h.contact_member FROM {kind} r
-                LEFT JOIN household h ON h.id = r.household_id AND NOT h.deleted
+            f"""SELECT '{kind}' AS kind, r.id::text, r.created_by, h.contact_member, {_TIES}
+                FROM {kind} r LEFT JOIN household h ON h.id = r.household_id AND NOT h.deleted
                     WHERE r.id = ANY($1::uuid[])"""
             for kind in ("visit", "problem")
         ),
         list(ids),
     )
     return {
-        (row["kind"], row["id"]): {row["created_by"], row["contact_member"]} - {None}
+        (row["kind"], row["id"]): _near({row["created_by"], row["contact_member"]}, row["ties"])
         for row in rows
     }
+
+
+async def visitors(connection: Connection, visits: Iterable[str]) -> dict[str, str]:
+    """Who made these visits, by visit."""
+    rows = await connection.fetch(
+        "SELECT id::text, created_by FROM visit WHERE id = ANY($1::uuid[])", list(visits)
+    )
+    return {row["id"]: row["created_by"] for row in rows}
+
+
+async def contacts_of(connection: Connection, households: Iterable[str]) -> dict[str, Near]:
+    """To whom households are tied, by household."""
+    rows = await connection.fetch(
+        f"SELECT h.id::text, h.contact_member, {_TIES} FROM household h"
+        " WHERE h.id = ANY($1::uuid[])",
+        list(households),
+    )
+    return {row["id"]: _near({row["contact_member"]}, row["ties"]) for row in rows}
+
+
+def _near(people: set[str | None], ties: str) -> Near:
+    return Near(
+        frozenset(one for one in people if one is not None),
+        tuple((cadre, first, last) for cadre, first, last in json.loads(ties)),
+    )
 
 
 async def posts_of_cadres(
@@ -275,14 +309,16 @@ async def posts_of_cadres(
 
 
 async def tied_households(
-    connection: Connection, staff_code: str, grids: Sequence[str]
+    connection: Connection, staff_code: str, grids: Sequence[str], day: date
 ) -> dict[str, list[str]]:
-    """The living households of these grids that are tied to a contact member, by grid."""
+    """The living households of these grids that are tied to a contact member on a day, by grid."""
     rows = await connection.fetch(
-        "SELECT grid, array_agg(id::text ORDER BY id) AS ids FROM household"
-        " WHERE contact_member = $1 AND grid = ANY($2::text[]) AND NOT deleted GROUP BY grid",
+        "SELECT h.grid, array_agg(h.id::text ORDER BY h.id) AS ids FROM household h"
+        f" WHERE {tied_to('h', '$1', '$3')} AND h.grid = ANY($2::text[]) AND NOT h.deleted"
+        " GROUP BY h.grid",
         staff_code,
         list(grids),
+        day.isoformat(),
     )
     return {row["grid"]: row["ids"] for row in rows}
 

@@ -9,7 +9,7 @@ from service.writes.author_rules import AuthorRules
 from service.writes.mutations import HoldReason
 from service.writes.prepared import PreparedMutation
 from service.writes.validities import Validities, by_ties_alone
-from service.writes.world import Evidence
+from service.writes.world import Evidence, Near
 from sync_protocol.kinds import Kind
 from sync_protocol.periods import local_day
 from sync_protocol.records import HOUSEHOLD, KINDS
@@ -96,9 +96,10 @@ class ReferenceRules:
         posts = self._validities.at(item.author, kind.name, grid, item.judged_at)
         if posts and by_ties_alone(posts):
             if refers == HOUSEHOLD.name:
-                return self._evidence.contacts.get(target) == item.author.staff_code
+                near = self._evidence.contacts.get(target, Near())
+                return near.includes(item.author.staff_code, item.moment)
             return self._authors.is_near_contact(
-                item.author, (refers, target)
+                item, (refers, target)
             ) or self._authors.is_assigned(item, kind)
         # Who acts by an assignment has no post there: the step's own problem is all that it names.
         return bool(posts) or (

@@ -17,7 +17,6 @@ from service.records import queries as records
 from service.runtime.yielding import EVERY, let_others_run
 from service.vocabulary.rules import Rules
 from service.writes import log_queries, queries
-from service.writes.author_rules import about_of
 from service.writes.derived import CasesBefore
 from service.writes.evidence import gather_evidence
 from service.writes.held_queries import HeldEntry
@@ -128,8 +127,7 @@ class UnitOfWork:
             name, id = item.kind.name, item.mutation.id
             if (name, id) in existing:
                 wanted[name][id] = None
-            about = about_of(item.kind, item.fields)
-            home = None if about is None else existing.get(about)
+            home = None if item.about is None else existing.get(item.about)
             if (
                 home is not None
                 and home != item.mutation.grid

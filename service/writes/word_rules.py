@@ -25,7 +25,7 @@ def words_hold(
     never wrong when it says so.
     """
     for name, list in kind.listed:
-        words = {*chain.from_iterable(value for value in columns[name] if value)}
+        words = {*chain.from_iterable(filter(None, columns[name]))}
         if words <= vocabulary.always[list]:
             continue
         first, last = (day_of_ms(clock.stamp_ms(stamp)) for stamp in (first_stamp, last_stamp))

@@ -3,6 +3,7 @@ what was read for rare cases.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -12,6 +13,7 @@ from service.organisation.tree import BY_CODES, Tree
 from service.vocabulary.terms import BUILT_IN, Vocabulary
 from service.writes.snapshot import Erased
 from sync_protocol import lifecycle
+from sync_protocol.periods import local_day
 from sync_protocol.record_state import Record
 
 
@@ -48,6 +50,23 @@ class Assigned(msgspec.Struct):
         )
 
 
+class Near(NamedTuple):
+    """To whom a household, or what is about it, is near as to a contact member: who wrote it or is
+    named by its field, and the ties, each with its days.
+    """
+
+    people: frozenset[str] = frozenset()
+    ties: tuple[tuple[str, str, str | None], ...] = ()
+
+    def includes(self, staff_code: str, moment: datetime) -> bool:
+        """Whether a contact member was near it at a moment."""
+        day = local_day(moment).isoformat()
+        return staff_code in self.people or any(
+            cadre == staff_code and first <= day and (last is None or day < last)
+            for cadre, first, last in self.ties
+        )
+
+
 class Evidence(msgspec.Struct):
     """What rare judgements need: read only when a mutation calls for it, see `evidence`.
 
@@ -56,16 +75,18 @@ class Evidence(msgspec.Struct):
     those named cadres that exist. `assigned`: problems of grids in which an author has no post.
     `about`: of visits and problems that contact members name, who wrote them and to whom their
     household is tied. `followed`: the grids that problems and households have left, each with
-    its revision of then, of those that new records elsewhere are about.
+    its revision of then, of those that new records elsewhere are about. `visitors`: who made the
+    visits that are checked.
     """
 
     left: dict[tuple[str, str], Mapping[str, str]] = {}
-    contacts: dict[str, str | None] = {}
+    contacts: dict[str, Near] = {}
     units: set[str] = set()
     cadres: dict[str, list[PostHeld]] = {}
     assigned: dict[str, Assigned] = {}
-    about: dict[tuple[str, str], set[str]] = {}
+    about: dict[tuple[str, str], Near] = {}
     followed: dict[tuple[str, str], dict[str, int]] = {}
+    visitors: dict[str, str] = {}
 
 
 class Stored(Protocol):

@@ -124,10 +124,9 @@ class Device:
 
     def id_for(self, kind: str, fields: Mapping[str, Any], grid: str) -> str:
         """The id of a new record: computed where its kind has a natural key, else a fresh one."""
-        if kind == "weekly_analysis" and "week" in fields:
-            return ids.weekly_analysis_id(grid, fields["week"])
-        if kind == "monthly_summary" and "month" in fields:
-            return ids.monthly_summary_id(grid, fields["month"])
+        key = KINDS[kind].key if kind in KINDS else ()
+        if key and all(name in fields for name in key):
+            return ids.natural_id(kind, grid, *(str(fields[name]) for name in key))
         return ids.uuid7(self._now(), random.Random(self._rng.getrandbits(64)))
 
     def _checked(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:

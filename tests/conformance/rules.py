@@ -74,10 +74,12 @@ def computed_id(kind: str, grid: str, key: str) -> str:
 # ----------------------------------------------------------------------------------------------------- canonical
 
 DUTIES = ["party_building", "social_security", "public_order", "emergency", "social_relief", "public_service"]
+DISPUTES = ["family", "neighbours", "land", "homestead", "debt", "contract", "labour", "damage", "other"]
 TAGS = ["elderly_alone", "low_income", "five_guarantee", "monitored", "disabled", "veteran", "left_behind", "key_attention"]
 SEVERITIES = ["ordinary", "urgent", "emergency"]
 ACTIONS = ["accept", "assign", "handle", "resolve", "verify", "close", "return", "reopen", "escalate", "extend", "reject", "join", "note"]
 UNIT = r"\d{4}(\d{2}(\d{3}(\d{3}(\d{3})?)?)?)?"
+WORD = r"[a-z][a-z0-9_]{0,39}"
 STAFF = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"
 
 
@@ -193,6 +195,26 @@ def day(value: Any) -> str:
     return str(value)
 
 
+def number(value: Any) -> int | float:
+    need(type(value) in (int, float) and -1e12 <= value <= 1e12)
+    found = round(float(value), 4)
+    return int(found) if found == int(found) else found
+
+
+def any_period(value: Any) -> str:
+    need(isinstance(value, str))
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        return day(value)
+    if "W" in value:
+        return week(value)
+    if re.fullmatch(r"\d{4}-\d\d", value, re.ASCII):
+        return month(value)
+    found = re.fullmatch(r"(\d{4})(-Q[1-4]|-H[12])?", value, re.ASCII)
+    need(found)
+    need(2000 <= int(found[1]) <= 2199)  # type: ignore[index]
+    return str(value)
+
+
 def set_of(item: Callable[[Any], str], most: int = 50) -> Callable[[Any], Json]:
     def clean(value: Any) -> Json:
         need(isinstance(value, dict) and value.keys() <= {"add", "remove"})
@@ -249,6 +271,11 @@ KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "photos": PHOTOS,
         "source": (one_of(["visit", "worker", "app", "inspection"]), "fixed"),
         "contact": (text(100), "latest"),
+        "parties": (text(200), "latest"),
+        "dispute_kind": (one_of(DISPUTES), "latest"),
+        "mediator": (text(60), "latest"),
+        "agreement": (LONG, "text"),
+        "second_visit_at": (moment(event=True), "latest"),
     },
     "step": {
         "problem_id": (ID, "fixed"),
@@ -263,6 +290,27 @@ KINDS: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "until": (moment(event=False), "fixed"),
         "photos": PHOTOS,
     },
+    "indicator_value": {
+        "indicator": (form(WORD), "fixed"),
+        "period": (any_period, "fixed"),
+        "value": (number, "latest"),
+        "source": (text(200), "latest"),
+        "evidence": PHOTOS,
+        "note": (LONG, "text"),
+    },
+    "visit_check": {
+        "visit_id": (ID, "fixed"),
+        "checked_at": (moment(event=True), "fixed"),
+        "finding": (one_of(["seen", "confirmed", "not_confirmed"]), "latest"),
+        "note": (LONG, "text"),
+    },
+    "tie": {
+        "household_id": (ID, "fixed"),
+        "cadre": (form(STAFF), "fixed"),
+        "kind": (one_of(["contact", "contracted", "family"]), "fixed"),
+        "valid_from": (day, "latest"),
+        "valid_to": (day, "latest"),
+    },
     "weekly_analysis": {"week": (week, "fixed"), **dict.fromkeys(("situation", "causes", "measures", "next_week"), (LONG, "text"))},
     "monthly_summary": {"month": (month, "fixed"), **dict.fromkeys(("results", "shortfalls", "measures", "next_month"), (LONG, "text"))},
 }
@@ -273,6 +321,9 @@ REQUIRED = {
     "step": {"problem_id", "action", "at"},
     "weekly_analysis": {"week"},
     "monthly_summary": {"month"},
+    "indicator_value": {"indicator", "period", "value"},
+    "visit_check": {"visit_id", "checked_at", "finding"},
+    "tie": {"household_id", "cadre", "kind", "valid_from"},
 }
 
 
@@ -583,6 +634,8 @@ def in_first_pull(records: list[Json], today: date, own_work_from: str) -> list[
         inside = not record.get("deleted")
         if record["kind"] == "visit":
             inside = inside and fields.get("visited_at", "") >= since
+        elif record["kind"] == "visit_check":
+            inside = inside and fields.get("checked_at", "") >= since
         elif record["kind"] == "problem":
             inside = inside and record["id"] not in over
         elif record["kind"] == "step":

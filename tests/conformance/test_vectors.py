@@ -53,8 +53,7 @@ def cases(name: str) -> pytest.MarkDecorator:
 
 @cases("ids")
 def test_ids(case: Any) -> None:
-    make = ids.weekly_analysis_id if case["kind"] == "weekly_analysis" else ids.monthly_summary_id
-    assert make(case["grid"], case["key"]) == case["id"]
+    assert ids.natural_id(case["kind"], case["grid"], case["key"]) == case["id"]
 
 
 @cases("clock_tick")

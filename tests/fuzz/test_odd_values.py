@@ -30,6 +30,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "step": {"problem_id": "", "action": "note", "at": AT},
     "weekly_analysis": {"week": "2026-W47", "situation": "稳定"},
     "monthly_summary": {"month": "2026-10", "results": "好"},
+    "tie": {"household_id": "", "cadre": SECRETARY, "kind": "family", "valid_from": "2026-11-01"},
+    "visit_check": {"visit_id": "", "checked_at": AT, "finding": "seen"},
+    "indicator_value": {"indicator": "income", "period": "2026", "value": 1},
     "song": {"verse": "x"},
 }
 MEMBERS = (

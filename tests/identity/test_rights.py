@@ -11,7 +11,7 @@ import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from service.app import create_app
-from service.identity.rights import EDITS, PAGES, ROUTES, WRITES
+from service.identity.rights import EDITS, PAGES, REPORTS, ROUTES, WRITES
 from service.kit.settings import Settings
 from simulator.places import NOW, SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol.vocabulary import ROLES
@@ -35,6 +35,8 @@ class Place(NamedTuple):
     device: str = ""
     article: str = ""
     post: str = ""
+    tie: str = ""
+    visit: str = ""
 
 
 class Call(NamedTuple):
@@ -60,6 +62,17 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_visits", Call("GET", "/v1/visits", unit)
     yield "list_problems", Call("GET", "/v1/problems", unit)
     yield "list_households", Call("GET", "/v1/households", unit)
+    yield "visiting", Call("GET", "/v1/summaries/visiting", unit | WEEK)
+    of_year = {"unit": place.unit, "period": "2026"}
+    path = "/v1/indicators/income"
+    yield "indicator_values", Call("GET", f"{path}/values", unit | {"year": "2026"})
+    value = {**of_year, "value": 1}
+    yield "report_indicator", Call("PUT", f"{path}/values", {}, value)
+    target = {"period": "2026", "target": 1}
+    yield "put_indicator_target", Call("PUT", f"{path}/targets/{place.unit}", {}, target)
+    yield "list_marks", Call("GET", "/v1/marks", unit)
+    yield "put_mark", Call("PUT", f"/v1/marks/{place.unit}", {}, {"mark": "model"})
+    yield "list_ties", Call("GET", "/v1/ties", unit)
     yield "list_analyses", Call("GET", "/v1/analyses", unit | WEEK)
     yield (
         "list_monthly_summaries",
@@ -140,6 +153,13 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     )
     added = {"grid": place.grid, "fields": {"head_name": "新户"}}
     yield "create_household", Call("POST", "/v1/households", {}, added)
+    tie_days = {"valid_from": "2026-12-01"}
+    tied = {"household_id": place.household, "cadre": place.cadre, "kind": "contracted"}
+    checks = f"/v1/visits/{place.visit}/checks"
+    yield "list_visit_checks", Call("GET", checks)
+    yield "check_visit", Call("POST", checks, {}, {"finding": "seen"})
+    yield "create_tie", Call("POST", "/v1/ties", {}, tied)
+    yield "change_tie", Call("PATCH", f"/v1/ties/{place.tie}", {}, tie_days)
     yield "household_duplicates", Call("GET", f"/v1/households/{place.household}/duplicates")
     yield "export_household", Call("GET", f"/v1/households/{place.household}/export")
     yield "record_history", Call("GET", f"/v1/history/household/{place.household}")
@@ -194,6 +214,8 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "release_held", Call("POST", f"/v1/held/{place.held}/release", {}, {})
     yield "erase_cadre", Call("POST", f"/v1/cadres/{place.cadre}/erasure", {}, {"reason": "x"})
     yield "get_article", Call("GET", f"/v1/articles/{place.article}")
+    reads = unit | {"year": "2026"}
+    yield "article_reads", Call("GET", f"/v1/articles/{place.article}/reads", reads)
     yield "update_article", Call("PATCH", f"/v1/articles/{place.article}", {}, {"title": "u"})
     yield "publish_article", Call("POST", f"/v1/articles/{place.article}/publication")
     yield "withdraw_article", Call("POST", f"/v1/articles/{place.article}/withdrawal")
@@ -214,10 +236,13 @@ PLACELESS = {
         "sync",
     ),
     *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
+    # of the reader's own unit: tests/articles/test_reads.py
+    "count_article_reads",
     *("start_otp", "confirm_otp", "renew_otp_codes", "list_levels"),
     # of the whole city: tests/organisation/test_levels.py
     "set_levels",
-    # of the whole city: tests/vocabulary
+    # of the whole city: tests/vocabulary, tests/indicators
+    *("list_indicators", "put_indicator"),
     *("list_vocabulary", "put_term", "change_term", "get_calendar"),
     # of whole units and their own tests: tests/imports/test_rest.py
     *("create_import", "list_imports", "get_import", "undo_import"),
@@ -252,7 +277,7 @@ def test_every_route_is_in_the_table_and_the_table_has_no_other() -> None:
 
 
 def test_every_route_is_walked() -> None:
-    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 7)
+    place = Place(VILLAGE, GRID, WORKER, *["0" * 36] * 9)
     assert {name for name, _ in calls(place)} | PLACELESS == set(ROUTES)
 
 
@@ -268,8 +293,17 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
         one.mutation(3, "telegram", grid=grid),
     )
     base = (await world.fetch("SELECT rev FROM household WHERE id = $1", house))[0]["rev"]
-    await one.send(one.mutation(4, "household", **put, base=base, fields={"members": 3}))
+    edit = one.mutation(4, "household", **put, base=base, fields={"members": 3})
+    await one.send(edit, one.mutation(5, grid=grid))
     await two.send(two.mutation(1, "household", **put, base=base, fields={"members": 4}))
+    indicator: dict[str, Any] = {
+        **{"name_zh": "收入", "name_en": "income", "measure": "元", "period": "year"},
+        **{"level": "village", "aggregate": "sum"},
+        "reporters": [*sorted(REPORTS)],
+    }
+    await ask(
+        world, Call("PUT", "/v1/indicators/income", {}, indicator), await world.token("admin")
+    )
     [conflict] = await world.fetch("SELECT id::text FROM conflict WHERE record = $1", house)
     [held] = await world.fetch("SELECT id::text FROM held WHERE grid = $1", grid)
     made = await world.post(
@@ -282,8 +316,11 @@ async def populate(world: World, unit: str, grid: str, worker: str) -> Place:
     [post] = await world.fetch(
         "SELECT id::text FROM post WHERE staff_code = $1 AND unit = $2", worker, grid
     )
-    made_ids = (house, problem, conflict["id"], held["id"], one.device, article, post["id"])
-    return Place(unit, grid, worker, *made_ids)
+    tied = {"household_id": house, "cadre": worker, "kind": "family"}
+    tie = (await world.post("/v1/ties", tied, "admin")).json()["id"]
+    [visit] = await world.fetch("SELECT id::text FROM visit WHERE grid = $1 LIMIT 1", grid)
+    made_ids = (house, problem, conflict["id"], held["id"], one.device, article, post["id"], tie)
+    return Place(unit, grid, worker, *made_ids, visit["id"])
 
 
 async def appoint(world: World, role: str, unit: str, until: datetime | None = None) -> str:

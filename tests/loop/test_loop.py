@@ -14,6 +14,7 @@ from sync_protocol import periods
 from sync_protocol.moments import moment_at
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, Phone, World
 
+MEMBER = f"C{VILLAGE}-2"
 WEEK = "2026-W47"  # 16 to 22 November 2026; the world's clock stands at Friday the 20th, 10:00
 
 
@@ -259,13 +260,16 @@ async def test_special_households_that_nobody_visited_are_found(world: World) ->
     phone = world.phone()
     await phone.sync()
     houses = sorted(view.id for view in phone.records("household"))
+    secretary = world.phone(SECRETARY)
+    await secretary.sync()
     for house in houses[:2]:
-        phone.put(
+        secretary.put(
             "household",
-            {"tags": {"add": ["elderly_alone"]}, "contact_member": SECRETARY},
+            {"tags": {"add": ["elderly_alone"]}, "contact_member": MEMBER},
             grid=GRID,
             id=house,
         )
+    await secretary.sync()
     visit(world, phone, "2026-11-10T09:00:00", household_id=houses[0])
     visit(world, phone, "2026-10-01T09:00:00", household_id=houses[0])
     visit(world, phone, "2026-11-19T09:00:00", household_id=houses[2])
@@ -281,7 +285,7 @@ async def test_special_households_that_nobody_visited_are_found(world: World) ->
         (houses[1], None),
     ]
     assert await ids(special=True, not_visited_days=11) == [(houses[1], None)]
-    assert await ids(contact_member=SECRETARY, limit=1) == [(houses[0], 10)]
+    assert await ids(contact_member=MEMBER, limit=1) == [(houses[0], 10)]
     totals = (await world.get("/v1/summaries/monthly", unit=GRID, month="2026-11")).json()["totals"]
     assert (
         totals["contact_households"],
@@ -292,9 +296,9 @@ async def test_special_households_that_nobody_visited_are_found(world: World) ->
         await world.get("/v1/summaries/members", unit=GRID, month="2026-11", role="contact")
     ).json()["items"]
     assert [(row["staff_code"], row["households"], row["visited"]) for row in rows] == [
-        (SECRETARY, 2, 1)
+        (MEMBER, 2, 1)
     ]
-    page = (await world.get(f"/v1/cadres/{SECRETARY}/summary", month="2026-11")).json()
+    page = (await world.get(f"/v1/cadres/{MEMBER}/summary", month="2026-11")).json()
     assert page["contact_households"] == {"households": 2, "visited": 1, "visited_by_member": 0}
 
 

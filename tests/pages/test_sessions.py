@@ -190,6 +190,25 @@ async def test_a_first_password_is_changed_before_anything_else(world: World) ->
     assert (await browser.get("/password")).status_code == 200
 
 
+async def test_a_role_that_must_have_a_second_factor_sets_it_up_before_anything_else(
+    world: World,
+) -> None:
+    world.state.settings.otp_roles = ["supervisor"]
+    browser = Browser(world)
+    await browser.sign_in("S1502")
+    assert (await browser.get(WEEK)).headers["location"] == "/second-factor"
+    page = await browser.get("/second-factor")
+    wrong = await browser.send(page, "second-factor", password="wrong")
+    assert wrong.status_code == 401
+    begun = await browser.send(page, "second-factor", password=PASSWORD)
+    totp = pyotp.TOTP(hidden(begun.text, "secret"))
+    refused = await browser.send(begun, "second-factor-code", otp="000000")
+    assert hidden(refused.text, "secret") == totp.secret
+    done = await browser.send(begun, "second-factor-code", otp=totp.at(world.clock.now()))
+    assert done.text.count("<li><code>") == 10
+    assert (await browser.get(WEEK)).status_code == 200
+
+
 async def test_who_loses_every_post_sees_no_page_any_more(world: World) -> None:
     browser = Browser(world)
     await browser.sign_in("S1502")

@@ -202,7 +202,6 @@ def show_supervisors_every_field(patch: Patch) -> None:
     """Gives every phone the personal fields and exact places."""
     _without_caches(patch)
     patch.setattr(feed_sql, "absent_on_devices", lambda *_: frozenset())
-    patch.setattr(feed_sql, "goes_to_devices", lambda *_: True)
 
 
 def show_contact_members_every_record(patch: Patch) -> None:

@@ -74,6 +74,10 @@ async def test_a_week_counts_visits_households_and_problems(world: World) -> Non
         "contact_households_visited": 0,
         "resolution_rate": 0.5,
         "flow_resolution_rate": 0.5,
+        "disputes_raised": 0,
+        "disputes_settled": 0,
+        "worries_raised": 0,
+        "worries_answered": 0,
         "problems_raised_resolved": 1,
         "cohort_resolution_rate": 0.5,
     }

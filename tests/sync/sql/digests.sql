@@ -20,6 +20,12 @@ SELECT p.grid, r.id, r.rev FROM weekly_analysis r JOIN p USING (grid) WHERE r.gr
 UNION ALL
 SELECT p.grid, r.id, r.rev FROM monthly_summary r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND r.month >= $7 AND true
 UNION ALL
+SELECT p.grid, r.id, r.rev FROM tie r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND true AND true
+UNION ALL
+SELECT p.grid, r.id, r.rev FROM visit_check r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND r.checked_at >= $4 AND true
+UNION ALL
+SELECT p.grid, r.id, r.rev FROM indicator_value r JOIN p USING (grid) WHERE r.grid = ANY($1::text[]) AND NOT r.deleted AND true AND true
+UNION ALL
 SELECT h.mailbox, h.id, h.rev FROM held h WHERE h.mailbox = ANY($1::text[]) AND h.state = 'open'
 UNION ALL
 SELECT a.mailbox, a.id, a.rev FROM article a WHERE a.mailbox = ANY($1::text[]) AND a.state = 'published' AND a.published_at >= $3

@@ -51,8 +51,8 @@ UNION ALL
         (SELECT 'problem' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
             r.created_by,
                CASE WHEN r.deleted THEN '{}'::json
-                   ELSE json_strip_nulls(json_build_object('visit_id', r.visit_id, 'household_id', r.household_id, 'duty', r.duty, 'category', r.category, 'title', r.title, 'detail', r.detail, 'severity', r.severity, 'raised_at', to_char(r.raised_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'location', r.location, 'photos', r.photos, 'source', r.source)) END AS fields, r.extra AS extra,
-               ARRAY[r.contact]::text[] AS personal
+                   ELSE json_strip_nulls(json_build_object('visit_id', r.visit_id, 'household_id', r.household_id, 'duty', r.duty, 'category', r.category, 'title', r.title, 'detail', r.detail, 'severity', r.severity, 'raised_at', to_char(r.raised_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'location', r.location, 'photos', r.photos, 'source', r.source, 'dispute_kind', r.dispute_kind, 'mediator', r.mediator, 'second_visit_at', to_char(r.second_visit_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))) END AS fields, r.extra AS extra,
+               ARRAY[r.contact, r.parties, r.agreement]::text[] AS personal
         FROM problem r
         WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.id AND c.ended_at < $7))) AND true
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
@@ -94,6 +94,45 @@ UNION ALL
                NULL::text[] AS personal
         FROM monthly_summary r
         WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND r.month >= $9)) AND true
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
+              AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
+        ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'tie' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
+            r.created_by,
+               CASE WHEN r.deleted THEN '{}'::json
+                   ELSE json_strip_nulls(json_build_object('household_id', r.household_id, 'cadre', r.cadre, 'kind', r.kind, 'valid_from', r.valid_from, 'valid_to', r.valid_to)) END AS fields, r.extra AS extra,
+               NULL::text[] AS personal
+        FROM tie r
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND true
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
+              AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
+        ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'visit_check' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
+            r.created_by,
+               CASE WHEN r.deleted THEN '{}'::json
+                   ELSE json_strip_nulls(json_build_object('visit_id', r.visit_id, 'checked_at', to_char(r.checked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'finding', r.finding, 'note', r.note)) END AS fields, r.extra AS extra,
+               NULL::text[] AS personal
+        FROM visit_check r
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND r.checked_at >= $6)) AND true
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
+              AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
+        ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'indicator_value' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
+            r.created_by,
+               CASE WHEN r.deleted THEN '{}'::json
+                   ELSE json_strip_nulls(json_build_object('indicator', r.indicator, 'period', r.period, 'value', r.value, 'source', r.source, 'evidence', r.evidence, 'note', r.note)) END AS fields, r.extra AS extra,
+               NULL::text[] AS personal
+        FROM indicator_value r
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND true
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
               AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
         ORDER BY r.rev LIMIT $11)

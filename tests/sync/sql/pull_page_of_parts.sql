@@ -17,7 +17,7 @@ WITH page AS MATERIALIZED (
                    ELSE CASE WHEN p.view IN ('a') THEN json_strip_nulls(json_build_object('head_name', r.head_name, 'members', r.members, 'contact_member', r.contact_member, 'lead_member', r.lead_member, 'note', r.note, 'state', r.state, 'state_since', r.state_since, 'merged_into', r.merged_into)) WHEN p.view IN ('f', 't') THEN json_strip_nulls(json_build_object('head_name', r.head_name, 'members', r.members, 'tags', r.tags, 'contact_member', r.contact_member, 'lead_member', r.lead_member, 'location', r.location, 'note', r.note, 'state', r.state, 'state_since', r.state_since, 'merged_into', r.merged_into)) END END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
                CASE WHEN p.view IN ('f', 't') THEN ARRAY[r.phone, r.address]::text[] END AS personal
         FROM household r
-        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.contact_member = $15) OR (false), false)
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.contact_member = $15 OR EXISTS (SELECT FROM tie y WHERE y.household_id = r.id AND y.cadre = $15 AND y.kind = 'contact' AND NOT y.deleted AND y.valid_from <= $17 AND (y.valid_to IS NULL OR y.valid_to > $17)))) OR (false), false)
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
               AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
         ORDER BY r.rev LIMIT $11)
@@ -30,7 +30,7 @@ UNION ALL
                    ELSE CASE WHEN p.view IN ('a') THEN json_strip_nulls(json_build_object('household_id', r.household_id, 'visited_at', to_char(r.visited_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'duties', r.duties, 'content', r.content, 'people_met', r.people_met, 'photos', r.photos)) WHEN p.view IN ('f', 't') THEN json_strip_nulls(json_build_object('household_id', r.household_id, 'visited_at', to_char(r.visited_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'duties', r.duties, 'content', r.content, 'people_met', r.people_met, 'location', r.location, 'photos', r.photos)) END END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
                NULL::text[] AS personal
         FROM visit r
-        WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev <= p.snapshot AND NOT r.deleted AND r.visited_at >= $6 AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND t.contact_member = $15 AND NOT t.deleted))) OR (false), false)
+        WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev <= p.snapshot AND NOT r.deleted AND r.visited_at >= $6 AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND (t.contact_member = $15 OR EXISTS (SELECT FROM tie y WHERE y.household_id = t.id AND y.cadre = $15 AND y.kind = 'contact' AND NOT y.deleted AND y.valid_from <= $17 AND (y.valid_to IS NULL OR y.valid_to > $17))) AND NOT t.deleted))) OR (false), false)
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
               AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
         ORDER BY r.rev LIMIT $11)
@@ -41,7 +41,7 @@ UNION ALL
                    ELSE CASE WHEN p.view IN ('a') THEN json_strip_nulls(json_build_object('household_id', r.household_id, 'visited_at', to_char(r.visited_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'duties', r.duties, 'content', r.content, 'people_met', r.people_met, 'photos', r.photos)) WHEN p.view IN ('f', 't') THEN json_strip_nulls(json_build_object('household_id', r.household_id, 'visited_at', to_char(r.visited_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'duties', r.duties, 'content', r.content, 'people_met', r.people_met, 'location', r.location, 'photos', r.photos)) END END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
                NULL::text[] AS personal
         FROM visit r
-        WHERE r.grid = p.grid AND r.rev > greatest(p.rev, p.snapshot) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND t.contact_member = $15 AND NOT t.deleted))) OR (false), false)
+        WHERE r.grid = p.grid AND r.rev > greatest(p.rev, p.snapshot) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND (t.contact_member = $15 OR EXISTS (SELECT FROM tie y WHERE y.household_id = t.id AND y.cadre = $15 AND y.kind = 'contact' AND NOT y.deleted AND y.valid_from <= $17 AND (y.valid_to IS NULL OR y.valid_to > $17))) AND NOT t.deleted))) OR (false), false)
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
               AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
         ORDER BY r.rev LIMIT $11)
@@ -51,10 +51,10 @@ UNION ALL
         (SELECT 'problem' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
             r.created_by,
                CASE WHEN r.deleted THEN '{}'::json
-                   ELSE CASE WHEN p.view IN ('a') THEN json_strip_nulls(json_build_object('visit_id', r.visit_id, 'household_id', r.household_id, 'duty', r.duty, 'category', r.category, 'title', r.title, 'detail', r.detail, 'severity', r.severity, 'raised_at', to_char(r.raised_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'photos', r.photos, 'source', r.source)) WHEN p.view IN ('f', 't') THEN json_strip_nulls(json_build_object('visit_id', r.visit_id, 'household_id', r.household_id, 'duty', r.duty, 'category', r.category, 'title', r.title, 'detail', r.detail, 'severity', r.severity, 'raised_at', to_char(r.raised_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'location', r.location, 'photos', r.photos, 'source', r.source)) END END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
-               CASE WHEN p.view IN ('f', 't') THEN ARRAY[r.contact]::text[] END AS personal
+                   ELSE CASE WHEN p.view IN ('a') THEN json_strip_nulls(json_build_object('visit_id', r.visit_id, 'household_id', r.household_id, 'duty', r.duty, 'category', r.category, 'title', r.title, 'detail', r.detail, 'severity', r.severity, 'raised_at', to_char(r.raised_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'photos', r.photos, 'source', r.source, 'dispute_kind', r.dispute_kind, 'mediator', r.mediator, 'second_visit_at', to_char(r.second_visit_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))) WHEN p.view IN ('f', 't') THEN json_strip_nulls(json_build_object('visit_id', r.visit_id, 'household_id', r.household_id, 'duty', r.duty, 'category', r.category, 'title', r.title, 'detail', r.detail, 'severity', r.severity, 'raised_at', to_char(r.raised_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'location', r.location, 'photos', r.photos, 'source', r.source, 'dispute_kind', r.dispute_kind, 'mediator', r.mediator, 'second_visit_at', to_char(r.second_visit_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))) END END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
+               CASE WHEN p.view IN ('a') THEN ARRAY[NULL, r.parties, r.agreement]::text[] WHEN p.view IN ('f', 't') THEN ARRAY[r.contact, r.parties, r.agreement]::text[] END AS personal
         FROM problem r
-        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.id AND c.ended_at < $7))) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND t.contact_member = $15 AND NOT t.deleted))) OR (r.id = ANY($16::uuid[])), false)
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.id AND c.ended_at < $7))) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND (t.contact_member = $15 OR EXISTS (SELECT FROM tie y WHERE y.household_id = t.id AND y.cadre = $15 AND y.kind = 'contact' AND NOT y.deleted AND y.valid_from <= $17 AND (y.valid_to IS NULL OR y.valid_to > $17))) AND NOT t.deleted))) OR (r.id = ANY($16::uuid[])), false)
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
               AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
         ORDER BY r.rev LIMIT $11)
@@ -67,7 +67,7 @@ UNION ALL
                    ELSE json_strip_nulls(json_build_object('problem_id', r.problem_id, 'action', r.action, 'at', to_char(r.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'note', r.note, 'to_unit', r.to_unit, 'to_cadre', r.to_cadre, 'satisfied', r.satisfied, 'reason', r.reason, 'duplicate_of', r.duplicate_of, 'until', to_char(r.until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'photos', r.photos)) END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
                NULL::text[] AS personal
         FROM step r
-        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.problem_id AND c.ended_at < $7))) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id AND (o.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = o.household_id AND t.contact_member = $15 AND NOT t.deleted))))) OR (r.problem_id = ANY($16::uuid[])), false)
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.problem_id AND c.ended_at < $7))) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id AND (o.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = o.household_id AND (t.contact_member = $15 OR EXISTS (SELECT FROM tie y WHERE y.household_id = t.id AND y.cadre = $15 AND y.kind = 'contact' AND NOT y.deleted AND y.valid_from <= $17 AND (y.valid_to IS NULL OR y.valid_to > $17))) AND NOT t.deleted))))) OR (r.problem_id = ANY($16::uuid[])), false)
           AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
               AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
         ORDER BY r.rev LIMIT $11)
@@ -100,11 +100,50 @@ UNION ALL
     
 UNION ALL
 
+        (SELECT 'tie' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
+            r.created_by,
+               CASE WHEN r.deleted THEN '{}'::json
+                   ELSE json_strip_nulls(json_build_object('household_id', r.household_id, 'cadre', r.cadre, 'kind', r.kind, 'valid_from', r.valid_from, 'valid_to', r.valid_to)) END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
+               NULL::text[] AS personal
+        FROM tie r
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.cadre = $15) OR (false), false)
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
+              AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
+        ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'visit_check' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
+            r.created_by,
+               CASE WHEN r.deleted THEN '{}'::json
+                   ELSE json_strip_nulls(json_build_object('visit_id', r.visit_id, 'checked_at', to_char(r.checked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'finding', r.finding, 'note', r.note)) END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
+               NULL::text[] AS personal
+        FROM visit_check r
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND r.checked_at >= $6)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $15) OR (false), false)
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
+              AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
+        ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'indicator_value' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
+            r.created_by,
+               CASE WHEN r.deleted THEN '{}'::json
+                   ELSE json_strip_nulls(json_build_object('indicator', r.indicator, 'period', r.period, 'value', r.value, 'source', r.source, 'evidence', r.evidence, 'note', r.note)) END AS fields, CASE WHEN p.view IN ('f') THEN r.extra END AS extra,
+               NULL::text[] AS personal
+        FROM indicator_value r
+        WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND true)) AND coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $15) OR (false), false)
+          AND NOT (r.device = $5 AND NOT r.echo AND r.seq <= $10
+              AND (r.seq >= p.own_since OR (r.seq >= $12 AND r.clocks IS NULL)))
+        ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
         (SELECT 'household', r.id, r.rev, false, true, 0, '', '', '{}'::json, NULL::json,
             NULL::text[]
          FROM household r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
              AND r.clocks IS NOT NULL
-           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.contact_member = $15) OR (false), false) ORDER BY r.rev LIMIT $11)
+           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.contact_member = $15 OR EXISTS (SELECT FROM tie y WHERE y.household_id = r.id AND y.cadre = $15 AND y.kind = 'contact' AND NOT y.deleted AND y.valid_from <= $17 AND (y.valid_to IS NULL OR y.valid_to > $17)))) OR (false), false) ORDER BY r.rev LIMIT $11)
     
 UNION ALL
 
@@ -112,7 +151,7 @@ UNION ALL
             NULL::text[]
          FROM visit r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
              AND r.clocks IS NOT NULL
-           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND t.contact_member = $15 AND NOT t.deleted))) OR (false), false) ORDER BY r.rev LIMIT $11)
+           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND (t.contact_member = $15 OR EXISTS (SELECT FROM tie y WHERE y.household_id = t.id AND y.cadre = $15 AND y.kind = 'contact' AND NOT y.deleted AND y.valid_from <= $17 AND (y.valid_to IS NULL OR y.valid_to > $17))) AND NOT t.deleted))) OR (false), false) ORDER BY r.rev LIMIT $11)
     
 UNION ALL
 
@@ -120,7 +159,7 @@ UNION ALL
             NULL::text[]
          FROM problem r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
              AND r.clocks IS NOT NULL
-           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND t.contact_member = $15 AND NOT t.deleted))) OR (r.id = ANY($16::uuid[])), false) ORDER BY r.rev LIMIT $11)
+           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = r.household_id AND (t.contact_member = $15 OR EXISTS (SELECT FROM tie y WHERE y.household_id = t.id AND y.cadre = $15 AND y.kind = 'contact' AND NOT y.deleted AND y.valid_from <= $17 AND (y.valid_to IS NULL OR y.valid_to > $17))) AND NOT t.deleted))) OR (r.id = ANY($16::uuid[])), false) ORDER BY r.rev LIMIT $11)
     
 UNION ALL
 
@@ -128,7 +167,7 @@ UNION ALL
             NULL::text[]
          FROM step r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
              AND r.clocks IS NOT NULL
-           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id AND (o.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = o.household_id AND t.contact_member = $15 AND NOT t.deleted))))) OR (r.problem_id = ANY($16::uuid[])), false) ORDER BY r.rev LIMIT $11)
+           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND (r.created_by = $15 OR EXISTS (SELECT FROM problem o WHERE o.id = r.problem_id AND (o.created_by = $15 OR EXISTS (SELECT FROM household t WHERE t.id = o.household_id AND (t.contact_member = $15 OR EXISTS (SELECT FROM tie y WHERE y.household_id = t.id AND y.cadre = $15 AND y.kind = 'contact' AND NOT y.deleted AND y.valid_from <= $17 AND (y.valid_to IS NULL OR y.valid_to > $17))) AND NOT t.deleted))))) OR (r.problem_id = ANY($16::uuid[])), false) ORDER BY r.rev LIMIT $11)
     
 UNION ALL
 
@@ -143,6 +182,30 @@ UNION ALL
         (SELECT 'monthly_summary', r.id, r.rev, false, true, 0, '', '', '{}'::json, NULL::json,
             NULL::text[]
          FROM monthly_summary r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
+             AND r.clocks IS NOT NULL
+           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $15) OR (false), false) ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'tie', r.id, r.rev, false, true, 0, '', '', '{}'::json, NULL::json,
+            NULL::text[]
+         FROM tie r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
+             AND r.clocks IS NOT NULL
+           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.cadre = $15) OR (false), false) ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'visit_check', r.id, r.rev, false, true, 0, '', '', '{}'::json, NULL::json,
+            NULL::text[]
+         FROM visit_check r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
+             AND r.clocks IS NOT NULL
+           AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $15) OR (false), false) ORDER BY r.rev LIMIT $11)
+    
+UNION ALL
+
+        (SELECT 'indicator_value', r.id, r.rev, false, true, 0, '', '', '{}'::json, NULL::json,
+            NULL::text[]
+         FROM indicator_value r WHERE r.grid = p.grid AND r.rev > p.rev AND r.rev > p.snapshot
              AND r.clocks IS NOT NULL
            AND NOT coalesce((p.view IN ('f', 'r', 's')) OR (p.view = 't' AND r.created_by = $15) OR (false), false) ORDER BY r.rev LIMIT $11)
     
@@ -184,6 +247,6 @@ UNION ALL
             FROM (SELECT page.*, octet_length(fields::text) + coalesce(octet_length(extra::text), 0)
                 AS size FROM page) AS sized
         ) AS bounded WHERE bytes - size <= 262144 ORDER BY place, rev;
-EXPLAIN EXECUTE pull_page_of_parts(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+EXPLAIN EXECUTE pull_page_of_parts(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 DEALLOCATE pull_page_of_parts;
 RESET plan_cache_mode;
