@@ -49,10 +49,16 @@ OFFERS = (
     Offer(
         "problems", Text("Problem ledger"), Text("Each problem raised, how it went and who had it")
     ),
+    Offer("disputes", Text("Dispute ledger"), Text("Each dispute, who settled it and how")),
     Offer(
         "visits", Text("Visit ledger"), Text("Each visit with household, duties and what was said")
     ),
     Offer("cadres", Text("Cadre ledger"), Text("What each cadre did")),
+    Offer(
+        "indicators",
+        Text("Indicator ledger"),
+        Text("The indicators that are reported for such a period"),
+    ),
 )
 
 

@@ -87,7 +87,7 @@ async def trend_page(
     """A number over weeks, months or quarters."""
     unit = unit or visit.own_unit() or ""
     key = figure if figure in CHOICES else "visits"
-    of = next((one for one in _KINDS if one == kind), "week")
+    of: Kind = next((one for one in _KINDS if one == kind), "week")
     last = around(of, until) if until else last_whole(of, visit.caller.today)
     found = await trends.trend(visit.request, visit.caller, unit, of, count, last.last, below=True)
     spans = [around(of, date.fromisoformat(one.first)) for one in found.periods]
