@@ -10,7 +10,12 @@ from pydantic import BaseModel, Field
 
 from service.accounts import handover_queries
 from service.accounts.handover_queries import FIELDS
-from service.accounts.tied_households import NotForGood, refuse_own_ties, write_ties
+from service.accounts.tied_households import (
+    NotForGood,
+    refuse_own_ties,
+    warnings_of_ties,
+    write_ties,
+)
 from service.audit.audit_log import note
 from service.http.strict import RequestBody
 from service.identity import post_queries, queries
@@ -21,6 +26,7 @@ from service.identity.staff_codes import key_of
 from service.kit.database import Connection, retry_on_conflict
 from service.kit.errors import HELD, INVALID, NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.kit.state import State, state_of
+from service.organisation.staffing import PostWarning
 from sync_protocol.ids import new_uuid7
 from sync_protocol.messages import Mutation
 from sync_protocol.moments import canonical_moment
@@ -93,6 +99,7 @@ class HandedOver(BaseModel):
     contact_households: int
     contracted_households: int
     left: int
+    warnings: list[PostWarning] = []
 
 
 @router.get(
@@ -228,6 +235,12 @@ async def _pass_on(
         contact_households=len(tied["contact"]),
         contracted_households=len(tied["lead"]),
         left=sum(counts),
+        warnings=await warnings_of_ties(
+            connection,
+            caller,
+            to,
+            {role: {row["grid"] for row in some} for role, some in tied.items()},
+        ),
     )
 
 

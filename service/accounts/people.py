@@ -20,6 +20,7 @@ from service.accounts.post_rules import (
 from service.accounts.routes import require_cadre
 from service.audit.audit_log import note
 from service.http.ids import fresh_id
+from service.http.names import Name
 from service.http.strict import RequestBody
 from service.identity import memberships, post_queries, posts, queries, staff_codes
 from service.identity.access import Caller, Signed
@@ -39,7 +40,6 @@ from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
-Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00]+$")]
 Phone = Annotated[str, Field(max_length=40, pattern=r"^[^\x00]*$")]
 UnitOfPost = Annotated[str, Field(max_length=20, examples=["150221100201001"])]
 Role = Annotated[str, Field(pattern=f"^({'|'.join(GIVEN)})$", examples=["grid_worker"])]
@@ -303,7 +303,7 @@ async def warnings_after(
     found += await warnings_of_units(
         connection, [unit for unit, _ in changes], [max(moment, now) for _, moment in changes]
     )
-    if ended:
+    if any(row["valid_to"] is not None for row in ended):
         left = await queries.posts_of(connection, staff_code)
         if all(post.valid_to is not None and post.valid_to <= now for post in left):
             found.append(without_post(staff_code))

@@ -34,6 +34,14 @@ def refuse_units_out_of_reach(caller: Caller, units: Iterable[str]) -> None:
             raise absent(caller, unit[:20])
 
 
+def refuse_own_post(caller: Caller, staff_code: str) -> None:
+    """Raises `Problem` where somebody would change a post of their own, also to end it."""
+    if staff_code == caller.staff_code:
+        raise Problem(
+            NOT_ALLOWED, "Nobody changes or ends the own posts; ask another administrator."
+        )
+
+
 async def refuse_to_give(connection: Connection, caller: Caller, staff_code: str) -> None:
     """Raises `Problem` where the caller may give this person no post: to nobody who stands above,
     or elsewhere too, and never to the own account.
@@ -91,13 +99,26 @@ def without_post(staff_code: str) -> PostWarning:
 
 def still_in_hand(staff_code: str, problems: int, households: int) -> PostWarning:
     """That somebody who leaves has something in hand."""
-    text = Text(
-        "‘{cadre}’ still has {problems} open problems and {households} households in hand; pass"
-        " them on.",
-        cadre=staff_code,
-        problems=problems,
-        households=households,
-    )
+    if not households:
+        text = Text(
+            "‘{cadre}’ still has {problems} open problems in hand; pass them on.",
+            cadre=staff_code,
+            problems=problems,
+        )
+    elif not problems:
+        text = Text(
+            "‘{cadre}’ still has {households} households in hand; pass them on.",
+            cadre=staff_code,
+            households=households,
+        )
+    else:
+        text = Text(
+            "‘{cadre}’ still has {problems} open problems and {households} households in hand; pass"
+            " them on.",
+            cadre=staff_code,
+            problems=problems,
+            households=households,
+        )
     return warning("in-hand", None, text)
 
 

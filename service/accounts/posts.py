@@ -18,7 +18,11 @@ from service.accounts.people import (
     detail,
     warnings_after,
 )
-from service.accounts.post_rules import refuse_to_give, refuse_units_out_of_reach
+from service.accounts.post_rules import (
+    refuse_own_post,
+    refuse_to_give,
+    refuse_units_out_of_reach,
+)
 from service.audit.audit_log import note
 from service.http.ids import fresh_id
 from service.http.strict import RequestBody
@@ -206,6 +210,7 @@ async def _change(
         body.valid_from, "valid_to" in body.model_fields_set, body.valid_to, body.title
     )
     staff_code = before["staff_code"]
+    refuse_own_post(caller, staff_code)
     if _gives_more(before, change):
         await refuse_to_give(connection, caller, staff_code)
     done = await posts.change_post(connection, before["id"], change, caller.now)

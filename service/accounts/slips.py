@@ -16,6 +16,7 @@ from service.kit.database import Database
 from service.kit.settings import Settings
 from service.organisation.tree import Tree
 from service.organisation.trees import current_tree
+from service.vocabulary.keeping import current_reference_data
 from sync_protocol.periods import local_day
 from sync_protocol.vocabulary import ROLES
 
@@ -37,7 +38,8 @@ _HOW = (
 
 class Slip(NamedTuple):
     """What stands on a slip. `staff_code`: the one by which the person signs in; `place`: the names
-    of the unit and of those above it, from the banner down; `title`: instead of the role.
+    of the unit and of those above it, from the banner down; `title`: what the person is called
+    there, else the role by its name of today.
     """
 
     staff_code: str
@@ -72,8 +74,10 @@ async def give_codes(
             names = await queries.unit_names(
                 connection, {c for path in paths.values() for c in path}
             )
+            vocabulary = (await current_reference_data(connection)).vocabulary
+            roles = vocabulary.labels("role", local_day(now))
             for row in rows:
-                code = new_code()
+                code, label = new_code(), roles.get(row["role"])
                 kept = Kept(row["staff_code"], PURPOSE)
                 await keep_codes(connection, settings, kept, [code], now, expires_at)
                 slips.append(
@@ -84,7 +88,7 @@ async def give_codes(
                         row["unit"],
                         " ".join(names.get(one, one) for one in paths[row["unit"]]),
                         code,
-                        row["title"] or "",
+                        row["title"] or (label.zh if label is not None else ""),
                     )
                 )
         if len(rows) < _AT_ONCE:

@@ -2,7 +2,7 @@
 once, as mutations through the one write path.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -209,11 +209,9 @@ async def _tie(
     now_held = await handover_queries.households_of(
         connection, staff_code, body.role, caller.ranges(), 100_000
     )
-    grids = sorted({row["grid"] for row in changing})
-    posts = await queries.posts_of(connection, staff_code)
-    shown = body.release or all(
-        holds(posts, caller.now, frozenset(SHOWN_TO[body.role]), grid) for grid in grids
-    )
+    grids: dict[str, Collection[str]] = {}
+    if not body.release:
+        grids[body.role] = {row["grid"] for row in changing}
     return Tied(
         staff_code=staff_code,
         role=body.role,
@@ -222,8 +220,23 @@ async def _tie(
         unchanged=len(rows) - len(changing),
         taken_from=[Taken(staff_code=code, households=n) for code, n in sorted(taken.items())],
         households=len(now_held),
-        warnings=[] if shown else [not_shown_there(staff_code)],
+        warnings=await warnings_of_ties(connection, caller, staff_code, grids),
     )
+
+
+async def warnings_of_ties(
+    connection: Connection, caller: Caller, staff_code: str, grids: Mapping[str, Collection[str]]
+) -> list[PostWarning]:
+    """What is to be known where households in these grids, by how they are tied, are tied to
+    somebody: whether they are shown to them at all.
+    """
+    posts = await queries.posts_of(connection, staff_code)
+    shown = all(
+        holds(posts, caller.now, frozenset(SHOWN_TO[role]), grid)
+        for role, some in grids.items()
+        for grid in some
+    )
+    return [] if shown else [not_shown_there(staff_code)]
 
 
 async def _choice(connection: Connection, body: HouseholdChoice) -> Choice:

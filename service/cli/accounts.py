@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from service.accounts.slips import Slip
 
 log = logging.getLogger("gridloop")
-account_app = typer.Typer(no_args_is_help=True, help="Passwords of cadres, accounts of apps.")
+account_app = typer.Typer(
+    no_args_is_help=True, help="Passwords of cadres, accounts of apps. 干部的密码，应用的账号。"
+)
 
 
 @account_app.command("password")
@@ -31,12 +33,17 @@ def account_password(
     password: Annotated[
         str,
         typer.Option(
-            prompt=True, confirmation_prompt=True, hide_input=True, help="Asked for when left out."
+            prompt=True,
+            confirmation_prompt=True,
+            hide_input=True,
+            help="Asked for when left out. 不写则会询问。",
         ),
     ] = "",
 ) -> None:
     """Give a cadre a first password, which must be changed at the first sign-in: how the first
     administrator gets in.
+
+    给干部设第一个密码，首次登录后须更改；第一位管理员由此开始。
     """
     from service.identity import queries
     from service.identity.account_routes import PURPOSE
@@ -173,6 +180,8 @@ def account_slips(
 def account_reset_otp(staff_code: str, data: Data = None) -> None:
     """Take a cadre's second factor away: for an administrator who has lost the app and the recovery
     codes. Ends the sign-ins.
+
+    取消干部的第二验证因素，用于管理员丢失验证器和恢复码时。
     """
     from service.identity.second_factor_queries import forget_second_factor
     from service.identity.session_queries import end_sessions, lock_sign_ins
@@ -202,12 +211,23 @@ def account_reset_otp(staff_code: str, data: Data = None) -> None:
 @account_app.command("app")
 def account_app_client(
     client_id: str,
-    unit: Annotated[str, typer.Option(help="The unit for which the app works, with all below.")],
-    scope: Annotated[list[str], typer.Option(help="What it may do; give it several times.")],
-    name: Annotated[str, typer.Option(help="Its name for people.")] = "包头农牧",
+    unit: Annotated[
+        str,
+        typer.Option(
+            help="The unit for which the app works, with all below. 应用服务的单位及其下级。"
+        ),
+    ],
+    scope: Annotated[
+        list[str],
+        typer.Option(help="What it may do; give it several times. 它能做什么，可写多次。"),
+    ],
+    name: Annotated[str, typer.Option(help="Its name for people. 给人看的名称。")] = "包头农牧",
     data: Data = None,
 ) -> None:
-    """Make an app's account, or give it a new secret, which is shown once."""
+    """Make an app's account, or give it a new secret, which is shown once.
+
+    新建应用账号或更换密钥，密钥只显示一次。
+    """
     from service.identity import client_queries, queries
     from service.identity.passwords import hasher
     from service.identity.rights import SCOPES
@@ -257,7 +277,10 @@ def account_app_client(
 
 @account_app.command("end-app")
 def account_end_app(client_id: str, data: Data = None) -> None:
-    """End an app's account: its tokens stop being good."""
+    """End an app's account: its tokens stop being good.
+
+    停用应用账号，其令牌随之失效。
+    """
     from service.identity import client_queries
 
     async def end(database: Database) -> None:

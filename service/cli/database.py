@@ -78,7 +78,7 @@ def database_url(
                 yield settings
                 return
             with embedded(settings.data) as url:
-                if settings.demo and not superuser and asyncio.run(has_database(url, DEMO)):
+                if not superuser and asyncio.run(_is_of_demo(url, settings.demo, makes)):
                     url = database_of(url, DEMO)  # what `gridloop demo` has kept
                 if superuser:
                     yield settings.model_copy(update={"database_url": url})
@@ -91,6 +91,22 @@ def database_url(
                     yield over_embedded(settings, url)
     except PostgresFailed as error:
         raise Refusal(text_of(error)) from None
+
+
+async def _is_of_demo(url: str, demo: bool, makes: bool) -> bool:
+    """Whether a data folder's database is that of `gridloop demo`: for the demo itself where it is
+    there, and for whoever looks at a folder that has no other.
+    """
+    if not await has_database(url, DEMO):
+        return False
+    if demo or makes:
+        return demo
+    connection = await asyncpg.connect(url)
+    try:
+        is_there = await connection.fetchval("SELECT to_regclass('unit') IS NOT NULL")
+        return not (is_there and await connection.fetchval("SELECT EXISTS (SELECT FROM unit)"))
+    finally:
+        await connection.close()
 
 
 @contextmanager

@@ -11,7 +11,10 @@ from service.kit.settings_reading import read_settings
 
 log = logging.getLogger("gridloop")
 
-Data = Annotated[Path | None, typer.Option("--data", help="Folder of the embedded PostgreSQL.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of the embedded PostgreSQL. 内置数据库的文件夹。"),
+]
 
 
 def chosen(data: Path | None, demo: bool = False) -> Settings:

@@ -23,18 +23,20 @@ from service.cli.console import (
 )
 from service.cli.database import database_url, nothing, run
 from service.cli.options import Data, chosen
-from service.cli.refusals import WRONG_USE, Refusal, say, writing
-from service.cli.roster_report import SHOWN, show_import, told
+from service.cli.refusals import WRONG_USE, Refusal, refusal_of, say, writing
+from service.cli.roster_report import show_import, show_left
 from service.kit.conditions import EVERYWHERE
 from service.kit.database import Database, retry_on_conflict
 from service.kit.localization import language_of_the_terminal
 from service.kit.settings import Settings
 from sync_protocol.periods import in_minutes, local_day
 from sync_protocol.texts import Text
+from sync_protocol.vocabulary import Label
 
 if TYPE_CHECKING:
     from service.imports import runs
     from service.imports.report import Report, State
+    from service.imports.words import Words
     from service.kit.database import Row
     from service.organisation.tree import LevelFacts
 
@@ -56,6 +58,19 @@ _STAGES = {
     "post": Text("posts"),
     "households": Text("writing households"),
     "undoing": Text("taking back"),
+}
+# How far an import has come, see `report.State`.
+_STATES = {
+    "waiting": Text("waiting"),
+    "checking": Text("checking"),
+    "checked": Text("checked"),
+    "refused": Text("refused"),
+    "applying": Text("applying"),
+    "done": Text("done"),
+    "failed": Text("failed"),
+    "undoing": Text("being taken back"),
+    "undone": Text("taken back"),
+    "partly-undone": Text("partly taken back"),
 }
 _LEVEL_HEADS = (
     *(Text("position"), Text("level"), Text("in Chinese"), Text("in English"), Text("sees tags")),
@@ -93,17 +108,20 @@ def roster_load(
 def roster_template(
     file: Annotated[Path, typer.Argument(help="The workbook to write, .xlsx. 要写出的工作簿。")],
     lang: Annotated[str, typer.Option(help="zh or en. 表头语言。")] = "zh",
+    data: Data = None,
 ) -> None:
-    """Write an empty workbook with the sheets, headers and lists that `roster import` reads.
+    """Write an empty workbook with the sheets, headers and lists that `roster import` reads. The
+    lists have the words of the database, where there is one.
 
-    写出空白模板，含表头、说明和下拉列表。
+    写出空白模板，含表头、说明和下拉列表；有数据库时下拉列表用其中的类别和职务名称。
     """
     from service.imports.template import write_template
 
     if lang not in ("zh", "en"):
         raise Refusal(Text("--lang is zh or en."), WRONG_USE)
+    words = _words_of_the_day(chosen(data), data is not None)
     with writing(file):
-        write_template(file, "en" if lang == "en" else "zh")
+        write_template(file, "en" if lang == "en" else "zh", words)
     say(
         console,
         Text(
@@ -112,6 +130,38 @@ def roster_template(
         ),
         "green",
     )
+
+
+def _words_of_the_day(settings: Settings, named: bool) -> "Words | None":
+    """The words of the database; None where there is none, or none that can be read and nobody
+    named it.
+    """
+    from service.imports.words import Words
+    from service.organisation.trees import current_tree
+    from service.vocabulary.keeping import current_reference_data
+
+    if not (named or settings.database_url or (settings.data / "postgres").exists()):
+        return None
+
+    async def ask(database: Database) -> Words:
+        async with database.reading() as connection:
+            vocabulary = (await current_reference_data(connection)).vocabulary
+            tree = await current_tree(connection)
+        levels = {one.slug: Label(one.name_zh, one.name_en) for one in tree.levels.values()}
+        return Words(vocabulary, local_day(utc_now()), levels)
+
+    try:
+        with database_url(settings) as found:
+            return run(found, ask, clock=False)
+    except Exception as error:
+        refusal = refusal_of(error)
+        if named or refusal is None:
+            raise
+        text = Text(
+            "The lists of the workbook have the words of a new database: {why}", why=refusal.text
+        )
+        say(console, text, "yellow")
+        return None
 
 
 @roster_app.command("import")
@@ -292,12 +342,15 @@ def roster_levels(
         typer.Option(
             "--set",
             help="A CSV file in UTF-8 with the columns slug, name_zh, name_en and sees_tags (yes or"
-            " no): all levels from the topmost down to grid.",
+            " no): all levels from the topmost down to grid. 级别文件（CSV，UTF-8），从上到下。",
         ),
     ] = None,
     data: Data = None,
 ) -> None:
-    """List the levels of the tree of units, or set them from a file."""
+    """List the levels of the tree of units, or set them from a file.
+
+    列出单位树的各级，或用文件设置。
+    """
     from service.kit.database import Connection
     from service.organisation.levels import set_levels
     from service.organisation.trees import read_tree
@@ -311,7 +364,7 @@ def roster_levels(
 
         async def change(connection: Connection) -> "list[LevelFacts]":
             if given is not None:
-                await set_levels(connection, given)
+                await set_levels(connection, given, local_day(utc_now()))
                 slugs = " ".join(level.slug for level in given)
                 await record_operator(connection, utc_now(), "levels-set", slugs, len(given))
             return [*(await read_tree(connection)).levels.values()]
@@ -322,7 +375,7 @@ def roster_levels(
         levels = run(settings, work)
     table = Table(*map(shown, _LEVEL_HEADS))
     for level in levels:
-        sees = "yes" if level.sees_tags else "no"
+        sees = shown(Text("yes") if level.sees_tags else Text("no"))
         table.add_row(str(level.position), level.slug, level.name_zh, level.name_en, sees)
     console.print(table)
 
@@ -369,13 +422,14 @@ def roster_imports(data: Data = None) -> None:
         show_lines=True,
     )
     for row in rows:
-        done = f"{row['stage']} {row['done']}/{row['total']}" if row["total"] else ""
+        stage = shown(_STAGES[row["stage"]]) if row["stage"] in _STAGES else row["stage"]
+        done = f"{stage} {row['done']}/{row['total']}" if row["total"] else ""
         table.add_row(
-            row["state"],
+            shown(_STATES.get(row["state"], row["state"])),
             in_minutes(row["at"]),
             row["asked_by"],
             " ".join(row["units"]),
-            " ".join(row["options"]),
+            " ".join(f"--{option.replace('_', '-')}" for option in row["options"]),
             done,
             row["id"],
         )
@@ -423,11 +477,6 @@ def roster_undo(
         else Text("{count} changes of import {id} were taken back.", count=report.undone, id=id)
     )
     say(console, taken_back, "green")
-    if report.left:
-        say(console, Text("These were left:"), "yellow")
-        table = Table(*map(shown, (Text("kind"), Text("what"), Text("grid"), Text("why"))))
-        for left in report.left[:SHOWN]:
-            table.add_row(left.kind, left.key, left.grid, told(left.why))
-        console.print(table)
+    show_left(report)
     if state == "failed":
         raise typer.Exit(1)

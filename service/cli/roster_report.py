@@ -16,6 +16,7 @@ from sync_protocol.texts import Text, restored
 if TYPE_CHECKING:
     from service.imports.report import Item, Report, State
     from service.imports.row_faults import Fault
+    from sync_protocol.vocabulary import Label
 
 SHOWN = 60
 # A table of faults has five columns, of which two are sentences.
@@ -43,20 +44,29 @@ def show_import(id: str, state: "State", report: "Report", file: str | None) -> 
     _show_changes(report)
     _show_sheets(report)
     _show_faults(report, file)
+    for kept in report.warnings:
+        say(console, restored(kept), "yellow")
     _show_end(id, state, report)
 
 
 def _title(sheet: str) -> str:
     from service.imports.columns import SHEETS
 
-    title = SHEETS[sheet].title
-    return f"{title.zh} {title.en}"
+    return _said(SHEETS[sheet].title)
+
+
+def _said(label: "Label") -> str:
+    """A label in the language of the terminal."""
+    return label.zh if language_of_the_terminal() == "zh" else label.en
 
 
 def _show_counts(report: "Report") -> None:
+    from service.imports.columns import IN_WORKBOOKS
+
     table = Table(*map(shown, _SHEET_HEADS))
-    for name, tally in report.sheets.items():
-        if name == "levels" and not tally.rows:
+    for name in (sheet.name for sheet in IN_WORKBOOKS):
+        tally = report.sheets.get(name)
+        if tally is None or (name == "levels" and not tally.rows):
             continue  # few places have others
         counts = (tally.rows, tally.new, tally.changed, tally.unchanged, tally.ended, tally.bad)
         table.add_row(_title(name), *map(str, counts))
@@ -85,10 +95,10 @@ def _line_of(item: "Item") -> str:
 
     columns = SHEETS[item.sheet].by_name
     place = shown(Text("row {row}", row=item.row) if item.row else Text("not in the files"))
-    zh = language_of_the_terminal() == "zh"
-    headers = [columns[name].header for name in item.fields if name in columns]
-    fields = ", ".join(header.zh if zh else header.en for header in headers)
-    return f"{place}: {item.key}" + (f" ({fields})" if fields else "")
+    fields = ", ".join(_said(columns[name].header) for name in item.fields if name in columns)
+    named = in_language(restored(item.named or item.key), language_of_the_terminal())
+    where = f" {item.grid}" if item.grid else ""
+    return f"{place}: {named}{where}" + (f" ({fields})" if fields else "")
 
 
 def _show_sheets(report: "Report") -> None:
@@ -112,6 +122,30 @@ def _show_sheets(report: "Report") -> None:
                 columns=part.ignored,
             )
             say(console, text, "yellow")
+
+
+# The sheets of what an import did, by the kinds of `import_effect`.
+_SHEET_OF = {"household": "households", "post": "posts", "person": "people", "unit": "units"}
+
+
+def show_left(report: "Report") -> None:
+    """Prints what could not be taken back, by the names that people know."""
+    if not report.left:
+        return
+    say(console, Text("These were left:"), "yellow")
+    heads = (Text("sheet"), Text("what"), Text("grid"), Text("why"))
+    table = Table(*(Column(shown(head), overflow="fold") for head in heads))
+    for left in report.left[:SHOWN]:
+        sheet = _title(_SHEET_OF.get(left.kind, left.kind))
+        grid = left.grid if left.kind == "household" else ""
+        table.add_row(sheet, told(left.named or left.key), grid, told(left.why))
+    console.print(table)
+    if len(report.left) > SHOWN:
+        text = Text(
+            "Only the first {shown} are shown; the report of the import over REST lists more.",
+            shown=SHOWN,
+        )
+        say(console, text, "yellow")
 
 
 def _where(fault: "Fault") -> str:

@@ -70,6 +70,10 @@ class HistoryEntry(BaseModel):
     device_name: str
     seq: int
     op: str
+    grid: str = Field(description="The grid in which it was written, or to which it moved")
+    former_grid: str | None = Field(
+        None, description="The grid that the record was to leave by it, where it moved"
+    )
     fields: dict[str, Any]
     outcome: str
     rev: int | None
@@ -171,6 +175,7 @@ def change(row: Any, stored: Body, kind: str, cipher: FieldCipher, view: View) -
             for name in ("kept", "lost")
         }
         lost.append(LostValue(field=item["field"], rule=shown_rule(item["rule"]), **pair))
+    former = body.get("base_grid")
     return HistoryEntry(
         at=from_ms(stamp_ms(f"{row['stamp']:016x}")),
         received_at=row["received_at"],
@@ -180,6 +185,8 @@ def change(row: Any, stored: Body, kind: str, cipher: FieldCipher, view: View) -
         device_name=row["device_name"],
         seq=row["seq"],
         op=body.get("op", "put"),
+        grid=row["grid"],
+        former_grid=former if former != row["grid"] else None,
         fields=redact(kind, fields, view),
         outcome=row["outcome"],
         rev=row["rev"],

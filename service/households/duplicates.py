@@ -2,7 +2,8 @@
 with the same phone.
 
 Only those that the caller sees are told: a household elsewhere is none of theirs, and that it has
-this phone neither.
+this phone neither. Who sees phones masked only is told of none alike: else a number could be tried
+out until it fits.
 """
 
 import re
@@ -14,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from service.households import queries
 from service.identity.access import Caller
-from service.identity.views import WHOLE_GRID, View
+from service.identity.views import WHOLE_GRID, View, shows_whole
 from service.kit.database import Connection
 from service.kit.encryption import Place, Undecrypted
 from service.kit.field_cipher import FieldCipher
@@ -40,9 +41,8 @@ async def duplicates_of(
     id, grid = row["id"], row["grid"]
     village = caller.tree.parent(grid, caller.today) or grid
     phone = row["phone"] and cipher.decrypt(Place("household", "phone", id), row["phone"])
-    indexes = (
-        [] if not phone or isinstance(phone, Undecrypted) else phone_index.indexes(cipher, phone)
-    )
+    knows = _sees_phone(caller, row["grid"]) and phone and not isinstance(phone, Undecrypted)
+    indexes = phone_index.indexes(cipher, str(phone)) if knows else []
     with_phone = await phone_index.households_with(connection, indexes) if indexes else []
     head = folded(row["head_name"])
     found = []
@@ -53,7 +53,7 @@ async def duplicates_of(
         same: list[Literal["head", "phone"]] = []
         if head and caller.covers(village, other["grid"]) and folded(other["head_name"]) == head:
             same.append("head")
-        if other["id"] in with_phone:
+        if other["id"] in with_phone and _sees_phone(caller, other["grid"]):
             same.append("phone")
         if same and other["id"] != id and _is_shown(caller, other, tied):
             values = {name: other[name] for name in ("id", "grid", "head_name", "state")}
@@ -68,6 +68,11 @@ def _is_shown(caller: Caller, row: Any, tied: Set[str]) -> bool:
     if view is View.TIED:
         return row["id"] in tied
     return view in WHOLE_GRID
+
+
+def _sees_phone(caller: Caller, grid: str) -> bool:
+    view = caller.view_of(grid) if caller.reaches(grid) else None
+    return view is not None and shows_whole("household", "phone", view)
 
 
 def folded(name: str | None) -> str:

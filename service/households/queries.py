@@ -1,7 +1,7 @@
 """The SQL of households: lists with the last visit."""
 
 from collections.abc import Collection, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
 from service.kit.bounded import bounded
@@ -119,6 +119,24 @@ async def first_ties(connection: Connection, ids: Collection[str], day: date) ->
         list(ids),
         day.isoformat(),
     )
+
+
+async def lock_moves(connection: Connection, household: str) -> None:
+    """Lets one transaction at a time ask for a move of a household: the second finds the first."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtext('gridloop moves'), hashtext($1))", household
+    )
+
+
+async def workers_of(connection: Connection, grid: str, now: datetime) -> list[str]:
+    """The grid workers of a grid at a moment."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT staff_code FROM post WHERE unit = $1 AND role = 'grid_worker'"
+        " AND valid_from <= $2 AND (valid_to IS NULL OR valid_to > $2) ORDER BY staff_code",
+        grid,
+        now,
+    )
+    return [row["staff_code"] for row in rows]
 
 
 async def alike(connection: Connection, village: Subtree, ids: Sequence[str]) -> list[Row]:

@@ -241,7 +241,8 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
             row = await household_in_scope(connection, caller, id)
             if not may_write(caller.posts, "household", row["grid"], caller.now):
                 text = Text(
-                    "{cadre} has no post at present that writes households in {grid}.",
+                    "{cadre} has no post at present that writes households in {grid}; ask its grid"
+                    " worker or village secretary.",
                     cadre=caller.staff_code,
                     grid=row["grid"],
                 )

@@ -32,8 +32,11 @@ class CsvAnswers:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or not _is_asked_for(scope):
+        if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
+            return
+        if not _is_asked_for(scope):
+            await self._app(scope, receive, _saying_that_it_varies(scope, send))
             return
         query = _query_of(scope)
         page = await self._page(scope, receive, query)
@@ -79,6 +82,19 @@ class CsvAnswers:
         await self._app(inner, receive, page.take)
         page.route = inner.get("route")
         return page
+
+
+def _saying_that_it_varies(scope: Scope, send: Send) -> Send:
+    """Names `Accept` in `Vary` of an answer that is there as CSV, too: else a cache would give the
+    JSON to who asks for that.
+    """
+
+    async def say(message: Message) -> None:
+        if message["type"] == "http.response.start" and Table.is_of(scope.get("route")):
+            message["headers"] = [*message.get("headers", ()), (b"vary", b"Accept")]
+        await send(message)
+
+    return say
 
 
 def _query_of(scope: Scope) -> Query:
@@ -163,14 +179,13 @@ class Table:
     @classmethod
     def of(cls, route: Any) -> "Table | None":
         """The table of a route; None of one that lists nothing."""
-        answer = _model(route.response_model if isinstance(route, APIRoute) else None)
-        if answer is None:
-            return None
-        line = getattr(answer, "csv_model", None)
-        if line is None and "items" in answer.model_fields:
-            line = next(iter(get_args(answer.model_fields["items"].annotation)), None)
-        found = _model(line)
-        return None if found is None else cls(found, answer)
+        answer, line = _models_of(route)
+        return None if answer is None or line is None else cls(line, answer)
+
+    @staticmethod
+    def is_of(route: Any) -> bool:
+        """Whether a route lists something."""
+        return _models_of(route)[1] is not None
 
     @property
     def has_pages(self) -> bool:
@@ -186,6 +201,17 @@ class Table:
         make = getattr(self._answer, "csv_lines", None)
         items = body["items"] if make is None else make(body)
         return _written([_cell(_at(item, path)) for path in self._columns] for item in items)
+
+
+def _models_of(route: Any) -> tuple[type[BaseModel] | None, type[BaseModel] | None]:
+    """What a route answers, and of that a line."""
+    answer = _model(route.response_model if isinstance(route, APIRoute) else None)
+    if answer is None:
+        return None, None
+    line = getattr(answer, "csv_model", None)
+    if line is None and "items" in answer.model_fields:
+        line = next(iter(get_args(answer.model_fields["items"].annotation)), None)
+    return answer, _model(line)
 
 
 def _model(given: Any) -> type[BaseModel] | None:

@@ -221,6 +221,12 @@ def redact_value(kind: str, name: str, value: Any, view: View) -> Any:
             return None
 
 
+def shows_whole(kind: str, name: str, view: View) -> bool:
+    """Whether a view shows a field as it is, and nothing laid over it."""
+    declared = KINDS.get(kind)
+    return declared is not None and TABLE[class_of(declared, name)][view] is Shown.WHOLE
+
+
 def for_device(kind: str, name: str, value: Any, view: View | None) -> Any:
     """One field's value if devices with a view get it; else None."""
     declared = KINDS.get(kind)

@@ -175,7 +175,7 @@ async def _write_people(
     changes: Sequence[Change],
     now: datetime,
 ) -> None:
-    await roster_queries.write_people(connection, cipher, changes)
+    await roster_queries.write_people(connection, cipher, changes, local_day(now))
 
 
 async def _write_posts(

@@ -9,13 +9,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from service.imports.sheet_files import MAX_CELL, Cell
 from sync_protocol.fields import STRIPPED, InvalidValue, Text
+from sync_protocol.ids import is_uuid
 from sync_protocol.texts import Word, text_of
-from sync_protocol.vocabulary import HOUSEHOLD_STATES, LEVELS, ROLES, TAGS, Label
+from sync_protocol.vocabulary import LEVELS, ROLES, TAGS, Label
 
 # Written into a cell it clears the field; an empty cell leaves it as it is.
 CLEARS = frozenset({"清空", "(clear)"})
@@ -27,12 +28,11 @@ _DAY = re.compile(r"(\d{4})(?:[-/.年](\d{1,2})[-/.月](\d{1,2})日?|(\d{2})(\d{
 _DASHES = re.compile(r"[-－—–‐‑() 　\u00a0]")
 _PHONES = re.compile(r"[/、,，;；]|(?<=\d)\s{2,}(?=\d)")
 _PHONE = re.compile(r"\+?\d{5,15}", re.ASCII)
-_LISTED = re.compile(r"[、,，;；/\s]+")
 _YES, _NO = (
     {"是", "yes", "y", "true", "1", "党员", "√", "✓"},
     {"否", "no", "n", "false", "0", "非党员", "群众", "×"},
 )
-FIRST_DAY, LAST_DAY = date(1950, 1, 1), date(2199, 12, 31)
+FIRST_DAY, LAST_DAY = date(1949, 10, 1), date(2199, 12, 31)
 
 
 class Wrong(ValueError):
@@ -108,6 +108,14 @@ def number(text: str) -> str:
     return found
 
 
+def household_id(text: str) -> str:
+    """The id of a household, as an export writes it."""
+    found = _narrow(text).translate(_WHITE).lower()
+    if not is_uuid(found):
+        raise Wrong("household-id-form")
+    return found
+
+
 @cache
 def words(max: int) -> Callable[[str], str]:
     """A text of at most so many characters."""
@@ -175,6 +183,11 @@ def yes_or_no(text: str) -> bool:
     raise Wrong("yes-no-form")
 
 
+def listed(text: str) -> str:
+    """A word of a list; `words.Words` reads it by the list of the day."""
+    return text
+
+
 def people(text: str) -> int:
     """How many people: a whole number."""
     found = _narrow(text).translate(_WHITE).removesuffix("人")
@@ -185,28 +198,15 @@ def people(text: str) -> int:
     return int(found)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A word for comparing: without blanks, quotes, brackets and dashes, whatever its case."""
     return re.sub(r"[\s“”\"'（）()·_-]", "", _narrow(text)).lower()
-
-
-@lru_cache(maxsize=20)
-def _by_word(kind: str) -> Mapping[str, str]:
-    table = _TABLES[kind]
-    return {
-        _plain(word): name for name, label in table.items() for word in (name, label.zh, label.en)
-    } | _ALIASES.get(kind, {})
 
 
 PARTY_GROUPS: dict[str, Label] = {
     "none": Label("无", "none"),
     "group": Label("党小组", "party group"),
     "branch": Label("党支部", "party branch"),
-}
-_TABLES: Mapping[str, Mapping[str, Label]] = {
-    "role": {name: label for name, label in ROLES.items() if name != "app_client"},
-    "tag": TAGS,
-    "party_group": PARTY_GROUPS,
-    "household_state": HOUSEHOLD_STATES,
 }
 _ALIASES = {
     "role": {
@@ -239,45 +239,28 @@ _ALIASES = {
 }
 
 
-def words_of(kind: str) -> list[Label]:
-    """The words that a list of choices offers."""
-    return [*_TABLES[kind].values()]
-
-
-@cache
-def choice(kind: str) -> Callable[[str], str]:
-    """One of a table's words, in Chinese or English."""
-
-    def clean(text: str) -> str:
-        found = _by_word(kind).get(_plain(text))
-        if found is None:
-            raise Wrong(
-                f"{kind.replace('_', '-')}-unknown",
-                known=[Word(label.en, label.zh) for label in words_of(kind)],
-            )
-        return found
-
-    return clean
-
-
-def tags(text: str) -> list[str]:
-    """The tags of a household, in order; `无` is none."""
-    if text in ("无", "none"):
-        return []
-    known = choice("tag")
-    return sorted({known(part) for part in _LISTED.split(text) if part})
+def other_words(kind: str) -> Mapping[str, str]:
+    """Words by what else offices call them, and by what they are called where nobody renamed
+    them.
+    """
+    labels = {"role": ROLES, "tag": TAGS}.get(kind, {})
+    return {
+        plain(text): name for name, label in labels.items() for text in (label.zh, label.en)
+    } | _ALIASES.get(kind, {})
 
 
 def level(text: str, known: Mapping[str, Label]) -> str:
     """A level by its name in either language; also as it is called where nobody renamed it."""
+    if text in known:
+        return text
     words = {
-        _plain(word): name
+        plain(word): name
         for labels in (LEVELS, known)
         for name, label in labels.items()
         if name in known
         for word in (name, label.zh, label.en)
     }
-    found = words.get(_plain(text))
+    found = words.get(plain(text))
     if found is None:
         raise Wrong("level-unknown", known=[Word(label.en, label.zh) for label in known.values()])
     return found

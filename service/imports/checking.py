@@ -8,11 +8,14 @@ from collections.abc import Iterable, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from service.imports.cells import Wrong, text_in
+from service.imports.membership import holds_on, spans_wanted
 from service.imports.row_faults import Faults, Where
 from service.imports.row_file import Row
 from service.imports.sheet_check import (
     CHANGED,
     ENDED,
+    LEVELS_DOUBTFUL,
     NEW,
     UNCHANGED,
     Change,
@@ -20,11 +23,14 @@ from service.imports.sheet_check import (
     Post,
     SheetCheck,
     SheetCounts,
+    Spans,
     World,
     where_of,
 )
 from service.imports.units import level_wanted
+from service.imports.words import named_post
 from sync_protocol.periods import SHANGHAI, local_day
+from sync_protocol.texts import Text
 
 
 def check_people(
@@ -67,11 +73,18 @@ def check_people(
 def _check_person(check: SheetCheck, row: Row) -> None:
     world, code = check.world, row.values["staff_code"]
     known = world.people.get(code)
+    check.settle(row, {} if known is None else known._asdict())
+    try:
+        _membership(world, row)
+    except Wrong as wrong:
+        check.fault(row, wrong.kind, "party_member", cadre=code)
+    if row.bad or (known is not None and _person_change(world, row).what == UNCHANGED):
+        return
     if code in world.apps:
         check.fault(row, "person-is-app", "staff_code")
     elif known is not None and known.erased:
         check.fault(row, "person-erased", "staff_code")
-    elif known is not None and not known.inside and _person_change(world, row).what != UNCHANGED:
+    elif known is not None and not known.inside:
         check.fault(row, "person-outside", "staff_code")
 
 
@@ -85,11 +98,24 @@ def _person_change(world: World, row: Row) -> Change:
         given["phone"] = ""
     if given.get("party_member", False) is None:
         given["party_member"] = False
+    spans = _membership(world, row)
+    if spans:
+        given["membership"] = [[*span] for span in spans]
+        given["party_member"] = holds_on(spans, world.today.isoformat())
     if known is None:
         return Change(NEW, code, where_of(row), {}, {"phone": "", "party_member": False} | given)
+    if not spans and known.membership:
+        given["membership"] = []
     before = {name: getattr(known, name) for name in ("name", "phone", "party_member")}
+    before["membership"] = [[*span] for span in known.membership]
     after = {name: value for name, value in given.items() if before[name] != value}
     return Change(CHANGED if after else UNCHANGED, code, where_of(row), before, after)
+
+
+def _membership(world: World, row: Row) -> Spans:
+    known = world.people.get(row.values["staff_code"])
+    there, is_member = ((), False) if known is None else (known.membership, known.party_member)
+    return spans_wanted(row.values, there, is_member, world.today.isoformat())
 
 
 def begin_of(day: date) -> datetime:
@@ -116,9 +142,12 @@ def check_posts(
         what = UNCHANGED
         values = row.values
         check.name_by_keys(row, "staff_code")
-        if not row.bad:
+        same = None if row.bad else _same_post(check, row)
+        if same is not None:
+            kept.add(same.id)
+        elif not row.bad:
             _check_post(check, row, seen)
-        if not row.bad:
+        if same is None and not row.bad:
             name = tuple(values.get(part) for part in ("staff_code", "role", "unit", "valid_from"))
             if name in seen and seen[name] is not row:
                 continue
@@ -138,13 +167,50 @@ def check_posts(
         for change in _missing_posts(world, units - lost, kept):
             check.counts.ended += 1
             changes.append(change)
+    _end_in_world(world, changes)
     return changes, check.counts
+
+
+def _end_in_world(world: World, changes: Sequence[Change]) -> None:
+    """What a post that ends gave to its holder, the rows of households no longer find."""
+    ends = {change.key: change.after["valid_to"] for change in changes if change.what != NEW}
+    for code, posts in world.posts.items():
+        if any(post.id in ends for post in posts):
+            world.posts[code] = [
+                post._replace(valid_to=ends[post.id] and datetime.fromisoformat(ends[post.id]))
+                if post.id in ends
+                else post
+                for post in posts
+            ]
+
+
+def _same_post(check: SheetCheck, row: Row) -> Post | None:
+    """The post that is here just as the row says, if the import may write there: such a row passes,
+    whatever could be said of it, for it changes nothing.
+    """
+    world, values = check.world, row.values
+    if not values.get("valid_from") or not world.covers(values["unit"]):
+        return None
+    last = values.get("valid_to")
+    end = begin_of(date.fromisoformat(last) + timedelta(days=1)) if last else None
+    for post in world.posts.get(values["staff_code"], ()):
+        if (
+            (post.role, post.unit) == (values["role"], values["unit"])
+            and local_day(post.valid_from).isoformat() == values["valid_from"]
+            and ("valid_to" not in values or _ends_like(post, end))
+            and ("title" not in values or text_in(post.title) == text_in(values["title"]))
+        ):
+            return post
+    return None
 
 
 def _check_post(check: SheetCheck, row: Row, seen: dict[tuple[Any, ...], Row]) -> None:
     world, values = check.world, row.values
     code, role, unit = values["staff_code"], values["role"], values["unit"]
     found, person = world.units.get(unit), world.people.get(code)
+    check.settle(row, {})
+    if row.bad:
+        return
     name = (code, role, unit, values.get("valid_from"))
     twin = seen.setdefault(name, row)
     if twin is not row:
@@ -154,6 +220,10 @@ def _check_post(check: SheetCheck, row: Row, seen: dict[tuple[Any, ...], Row]) -
     if not world.covers(unit):
         check.fault(row, "outside", "unit", units=world.scope_text())
         return
+    if LEVELS_DOUBTFUL in world.doubtful:
+        check.waits(row, ("unit", unit))
+        if row.bad:
+            return
     if found is None:
         check.fault(row, "unit-unknown", "unit")
         return
@@ -216,16 +286,16 @@ def _post_change(check: SheetCheck, row: Row) -> Change | None:
         key = post_key(code, role, unit, day)
         post = Post(key, code, role, unit, begin_of(day), end, after["title"])
         world.posts.setdefault(code, []).append(post)
-        return Change(NEW, key, where_of(row), {}, after, f"{code} {role} {unit}")
+        return Change(NEW, key, where_of(row), {}, after, *_names(world, post))
     title = values.get("title", known.title)
     if "valid_to" not in values or _ends_like(known, end):
         what = UNCHANGED if title == known.title else CHANGED
-        return _changing(what, known, known.valid_to, title, where_of(row))
+        return _changing(world, what, known, known.valid_to, title, where_of(row))
     if end is not None and end <= known.valid_from:
         check.fault(row, "days-reversed", "valid_to")
         return None
     what = ENDED if end is not None and end <= world.now else CHANGED
-    return _changing(what, known, end, title, where_of(row))
+    return _changing(world, what, known, end, title, where_of(row))
 
 
 def _ends_like(post: Post, end: datetime | None) -> bool:
@@ -242,13 +312,24 @@ def last_day_of(end: datetime) -> date:
 
 
 def _changing(
-    what: str, post: Post, end: datetime | None, title: str | None, where: Where
+    world: World,
+    what: str,
+    post: Post,
+    end: datetime | None,
+    title: str | None,
+    where: Where,
 ) -> Change:
     """A post with another end or title."""
     before = {"valid_to": post.valid_to and post.valid_to.isoformat(), "title": post.title}
     after = {"valid_to": end and end.isoformat(), "title": title}
-    named = f"{post.staff_code} {post.role} {post.unit}"
-    return Change(what, post.id, where, before, after, named)
+    return Change(what, post.id, where, before, after, *_names(world, post))
+
+
+def _names(world: World, post: Post) -> tuple[str, Text]:
+    """What stands for a post in reports, and how people name it."""
+    label = world.words.label("role", post.role)
+    said = named_post(label, post.staff_code, post.unit)
+    return f"{post.staff_code} {post.role} {post.unit}", said
 
 
 def _missing_posts(world: World, units: Set[str], kept: Set[str]) -> Iterable[Change]:
@@ -260,4 +341,4 @@ def _missing_posts(world: World, units: Set[str], kept: Set[str]) -> Iterable[Ch
             is_about = post.unit in units and post.role != "admin" and post.id not in kept
             if is_about and post.is_open(world.now) and ":" not in post.id:
                 end = max(world.now, post.valid_from)
-                yield _changing(ENDED, post, end, post.title, Where("", "", 0))
+                yield _changing(world, ENDED, post, end, post.title, Where("", "", 0))

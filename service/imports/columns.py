@@ -18,7 +18,8 @@ class Column(NamedTuple):
     """A column: its name in the service, its header in both languages, and what else it is called.
 
     `masked`: how a value of it is shown in reports, by the name of a mask; empty: as it is.
-    `choices`: the table of words that it takes. `note`: what stands beside the header.
+    `choices`: the list of words that it takes, which `words.Words` reads. `is_free`: a text that
+    may stand here in a form that a file may not bring; it is left alone then.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Column(NamedTuple):
     width: int = 16
     also: tuple[str, ...] = ()
     note: Label = Label("", "")
+    is_free: bool = False
 
 
 class Sheet(NamedTuple):
@@ -116,6 +118,7 @@ UNITS = Sheet(
             True,
             width=28,
             also=("单位名称", "unit name"),
+            is_free=True,
         ),
         Column(
             "level",
@@ -133,18 +136,25 @@ UNITS = Sheet(
             also=("上级单位", "上级", "parent"),
             note=Label("不填则由编码得出", "Empty: follows from the code"),
         ),
-        Column("name_mn", Label("蒙古文名称", "Mongolian name"), cells.words(100), width=20),
+        Column(
+            "name_mn",
+            Label("蒙古文名称", "Mongolian name"),
+            cells.words(120),
+            width=20,
+            is_free=True,
+        ),
         Column(
             "kind",
             Label("类型", "Kind"),
             cells.words(40),
             also=("单位类型",),
             note=Label("如 镇、苏木、嘎查、村民小组", "Like town, sumu, gacha, villagers' group"),
+            is_free=True,
         ),
         Column(
             "party_group",
             Label("党组织", "Party group"),
-            cells.choice("party_group"),
+            cells.listed,
             choices="party_group",
         ),
         Column(
@@ -195,7 +205,15 @@ PEOPLE = Sheet(
         Column(
             "staff_code", _STAFF, cells.staff_code, True, width=20, also=("人员编号", "staff_code")
         ),
-        Column("name", Label("姓名", "Name"), cells.words(60), True, "name", also=("人员姓名",)),
+        Column(
+            "name",
+            Label("姓名", "Name"),
+            cells.words(60),
+            True,
+            "name",
+            also=("人员姓名",),
+            is_free=True,
+        ),
         Column(
             "phone",
             Label("电话", "Phone"),
@@ -203,6 +221,7 @@ PEOPLE = Sheet(
             masked="phone",
             also=("手机", "手机号", "手机号码", "联系电话", "电话号码", "mobile"),
             note=_PHONE_NOTE,
+            is_free=True,
         ),
         Column(
             "party_member",
@@ -210,11 +229,29 @@ PEOPLE = Sheet(
             cells.yes_or_no,
             choices="yes_no",
             also=("是否党员", "政治面貌"),
+            note=Label(
+                "今天是否党员；填了下面的日期可不填",
+                "Today; may be empty where the days are given",
+            ),
+        ),
+        Column(
+            "party_from",
+            Label("入党日期", "Member from"),
+            cells.day,
+            also=("入党时间", "党籍开始日期"),
+            note=Label("不知道可不填", "May be empty where nobody knows"),
+        ),
+        Column(
+            "party_to",
+            Label("党籍截止日期", "Member to"),
+            cells.day,
+            also=("党籍结束日期", "出党日期"),
+            note=Label("作为党员的最后一天；不填即仍是", "The last day as a member; empty: still"),
         ),
     ),
     {
-        "zh": (("例：W0001", "张三", "138-0000-0000", "是"),),
-        "en": (("e.g. W0001", "Zhang San", "138-0000-0000", "yes"),),
+        "zh": (("例：W0001", "张三", "138-0000-0000", "是", "2001-07-01", ""),),
+        "en": (("e.g. W0001", "Zhang San", "138-0000-0000", "yes", "2001-07-01", ""),),
     },
     also=("干部", "干部名册", "cadres", "cadre", "person"),
 )
@@ -228,7 +265,7 @@ POSTS = Sheet(
         Column(
             "role",
             Label("职务", "Role"),
-            cells.choice("role"),
+            cells.listed,
             True,
             choices="role",
             width=24,
@@ -263,6 +300,7 @@ POSTS = Sheet(
             width=20,
             also=("职务名称", "头衔"),
             note=Label("当地的叫法，如 驻村工作队队员", "What the person is called there"),
+            is_free=True,
         ),
     ),
     {
@@ -307,6 +345,7 @@ HOUSEHOLDS = Sheet(
             True,
             "name",
             also=("户主姓名", "head of household", "head name"),
+            is_free=True,
         ),
         Column(
             "phone",
@@ -315,6 +354,7 @@ HOUSEHOLDS = Sheet(
             masked="phone",
             also=("手机", "手机号", "联系电话", "电话号码", "mobile"),
             note=_PHONE_NOTE,
+            is_free=True,
         ),
         Column(
             "address",
@@ -323,6 +363,7 @@ HOUSEHOLDS = Sheet(
             masked="address",
             width=30,
             also=("地址", "家庭住址", "详细地址"),
+            is_free=True,
         ),
         Column(
             "members", Label("人口", "Members"), cells.people, also=("人口数", "家庭人口", "户人口")
@@ -330,7 +371,7 @@ HOUSEHOLDS = Sheet(
         Column(
             "tags",
             Label("类别", "Tags"),
-            cells.tags,
+            cells.listed,
             masked="hidden",
             choices="tag",
             width=24,
@@ -358,11 +399,12 @@ HOUSEHOLDS = Sheet(
             masked="hidden",
             width=30,
             also=("说明", "notes"),
+            is_free=True,
         ),
         Column(
             "state",
             Label("在册状态", "State"),
-            cells.choice("household_state"),
+            cells.listed,
             choices="household_state",
             also=("状态", "户状态"),
             note=Label("不填则不变；新户为在册", "Empty: as it is; a new household lives here"),
@@ -373,6 +415,17 @@ HOUSEHOLDS = Sheet(
             cells.day,
             also=("状态起始日",),
             note=Label("不填即导入当天", "Empty: the day of the import"),
+        ),
+        Column(
+            "id",
+            Label("系统编号", "Gridloop id"),
+            cells.household_id,
+            width=38,
+            also=("系统标识", "gridloop_id"),
+            note=Label(
+                "导出时写入，以此认户，请勿改动；新户不填",
+                "Written by an export, which finds the household by it; empty for a new one",
+            ),
         ),
     ),
     {
@@ -391,6 +444,7 @@ HOUSEHOLDS = Sheet(
                 "",
                 "在册",
                 "",
+                "",
             ),
         ),
         "en": (
@@ -407,6 +461,7 @@ HOUSEHOLDS = Sheet(
                 "",
                 "",
                 "lives here",
+                "",
                 "",
             ),
         ),

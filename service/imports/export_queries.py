@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import datetime
 
+from service.imports.known_queries import SPANS
 from service.kit.conditions import Subtree
 from service.kit.database import Connection, Row
 
@@ -20,7 +21,8 @@ async def units_in(connection: Connection, subtree: Subtree) -> AsyncIterator[Ro
 async def people_in(connection: Connection, subtree: Subtree, now: datetime) -> AsyncIterator[Row]:
     """People with a post in a unit now or later, in order of staff code, with where."""
     async for row in connection.cursor(
-        "SELECT c.staff_code, c.name, c.phone, c.party_member, array_agg(DISTINCT p.unit) AS units"
+        "SELECT c.staff_code, c.name, c.phone, c.party_member, array_agg(DISTINCT p.unit) AS units,"
+        f" {SPANS}"
         " FROM cadre c JOIN post p USING (staff_code)"
         f" WHERE {subtree.under('p.unit')} AND (p.valid_to IS NULL OR p.valid_to > $2)"
         " GROUP BY c.staff_code ORDER BY c.staff_code",

@@ -1,26 +1,29 @@
 """Writes what is there as the workbook that an import reads."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 from service.identity.access import Caller
 from service.identity.views import View, mask, redact
-from service.imports import cells, export_queries
-from service.imports.checking import last_day_of
+from service.imports import export_queries
+from service.imports.checking import begin_of, last_day_of
 from service.imports.columns import HOUSEHOLDS, LEVELS, PEOPLE, POSTS, UNITS
+from service.imports.known_queries import spans_of
+from service.imports.membership import holds_on
 from service.imports.numbers import NONE, Numbers, numbers_of
 from service.imports.template import Book
+from service.imports.words import Words
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import cadre_phone
 from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
-from service.organisation.tree import LevelFacts
 from service.runtime.yielding import let_others_run
+from service.vocabulary.keeping import current_reference_data
 from sync_protocol.periods import local_day
-from sync_protocol.vocabulary import HOUSEHOLD_STATES, ROLES, TAGS, Label
+from sync_protocol.vocabulary import Label
 
 _AT_ONCE = 500
 
@@ -38,7 +41,10 @@ async def export(
     """
     subtree = caller.subtree(unit)
     cipher = await cipher_of(connection, settings)
-    book = Book(path, "en" if language == "en" else "zh")
+    vocabulary = (await current_reference_data(connection)).vocabulary
+    levels = {one.slug: Label(one.name_zh, one.name_en) for one in caller.tree.levels.values()}
+    words = Words(vocabulary, caller.today, levels)
+    book = Book(path, "en" if language == "en" else "zh", words)
     book.begin(UNITS)
     async for rows in _some(export_queries.units_in(connection, subtree)):
         book.write(_unit(book, caller, row) for row in rows)
@@ -76,15 +82,6 @@ async def _some(rows: AsyncIterator[Row]) -> AsyncIterator[list[Row]]:
         yield found
 
 
-def _say(book: Book, table: Any, name: str | None) -> str:
-    return "" if not name else book.say(table.get(name, Label(name, name)))
-
-
-def _level(book: Book, slug: str, levels: Mapping[str, LevelFacts]) -> str:
-    level = levels.get(slug)
-    return slug if level is None else book.say(Label(level.name_zh, level.name_en))
-
-
 def _yes_no(book: Book, yes: bool) -> str:
     return book.say(Label("是", "yes") if yes else Label("否", "no"))
 
@@ -93,11 +90,11 @@ def _unit(book: Book, caller: Caller, row: Row) -> Sequence[str]:
     return (
         row["code"],
         row["name"],
-        _level(book, row["level"], caller.tree.levels),
+        book.word("level", row["level"]),
         caller.tree.parent(row["code"], caller.today) or "",
         row["name_mn"] or "",
         row["kind"],
-        _say(book, cells.PARTY_GROUPS, row["party_group"]),
+        book.word("party_group", row["party_group"]),
         "" if row["go_live"] is None else row["go_live"].isoformat(),
     )
 
@@ -106,13 +103,18 @@ def _person(book: Book, cipher: FieldCipher, caller: Caller, row: Row) -> Sequen
     phone = str(cadre_phone(cipher, row))
     if not any(caller.view_of(unit) is View.FULL for unit in row["units"]):
         phone = mask("phone", phone)
-    return row["staff_code"], row["name"], phone, _yes_no(book, row["party_member"])
+    spans = [(first, end) for first, end in spans_of(row)]
+    is_member = holds_on(spans, caller.today.isoformat()) if spans else row["party_member"]
+    first, end = spans[-1] if spans else (None, None)
+    last = "" if end is None else last_day_of(begin_of(date.fromisoformat(end))).isoformat()
+    yes_no = _yes_no(book, is_member)
+    return row["staff_code"], row["name"], phone, yes_no, first or "", last
 
 
 def _post(book: Book, row: Row) -> Sequence[str]:
     return (
         row["staff_code"],
-        _say(book, ROLES, row["role"]),
+        book.word("role", row["role"]),
         row["unit"],
         local_day(row["valid_from"]).isoformat(),
         "" if row["valid_to"] is None else last_day_of(row["valid_to"]).isoformat(),
@@ -134,13 +136,13 @@ def _household(
     for name in ("phone", "address"):
         fields[name] = row[name] and cipher.shown(Place("household", name, id), row[name])
     shown = redact("household", fields, caller.shown_of(grid))
-    tags = [book.say(TAGS[tag]) for tag in shown.get("tags") or () if tag in TAGS]
     texts = {
         "grid": grid,
         "household_no": numbers.household_no or "",
         "village_no": numbers.village_no(caller, grid) or "",
-        "tags": book.say(Label("、", ", ")).join(tags),
-        "state": _say(book, HOUSEHOLD_STATES, row["state"]),
+        "tags": book.tags(shown.get("tags") or ()),
+        "state": book.word("household_state", row["state"]),
+        "id": id,
     }
     return [
         texts[column.name]

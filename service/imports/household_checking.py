@@ -11,8 +11,17 @@ from service.imports.keys import Key
 from service.imports.pace import Pace
 from service.imports.row_faults import Faults
 from service.imports.row_file import Row
-from service.imports.sheet_check import CHANGED, ENDED, NEW, UNCHANGED, Post, SheetCheck, World
-from sync_protocol.vocabulary import TAGS
+from service.imports.sheet_check import (
+    CHANGED,
+    ENDED,
+    LEVELS_DOUBTFUL,
+    NEW,
+    UNCHANGED,
+    Post,
+    SheetCheck,
+    World,
+)
+from sync_protocol.texts import Word
 
 _HOUSEHOLD_FIELDS = (
     "head_name",
@@ -53,6 +62,11 @@ class Village(msgspec.Struct):
     keys: Mapping[int, Sequence[Key]]
     by_place: Mapping[bytes, str]
 
+    def named(self, row: Row) -> str | None:
+        """The household whose id an export has written into a row, if it is here."""
+        id = row.values.get("id")
+        return id if id in self.known else None
+
     def behind(self, row: Row) -> str | None:
         """The one household here whose values are shown like the masked ones of a row, and whose
         head is the row's; None if there is none, or more than one.
@@ -90,6 +104,8 @@ def keys_of(row: Row, village: str) -> list[Key]:
     """The keys of a row, the most certain first."""
     values = row.values
     found = []
+    if values.get("id"):
+        found.append(keys.of_id(values["id"]))
     if values.get("household_no"):
         found.append(keys.of_number(values["household_no"]))
     if values.get("village_no"):
@@ -128,6 +144,8 @@ class HouseholdCheck(SheetCheck):
             if not row.bad:
                 self._check(seq, row)
             own = village.keys.get(seq, ())
+            if village.named(row) is not None:
+                own = [key for key in own if key.scope != keys.ELSEWHERE]
             change = None if row.bad else self._change(row, own, village, taken, made)
             if change is not None:
                 changes.append(change)
@@ -147,6 +165,10 @@ class HouseholdCheck(SheetCheck):
         if (closed := world.tree.closed_from(grid)) is not None:
             self.fault(row, "unit-closed", "grid", day=closed.isoformat())
             return
+        if LEVELS_DOUBTFUL in world.doubtful:
+            self.waits(row, ("unit", grid))
+            if row.bad:
+                return
         if place.level is None:
             self.fault(row, "unit-unknown", "grid")
             return
@@ -154,17 +176,27 @@ class HouseholdCheck(SheetCheck):
             self.fault(row, "not-a-grid", "grid", level=world.scheme.label(place.level))
             return
         if seq in self._repeated:
-            self.fault(row, "household-twice", "household_no", first=self._repeated[seq][2])
+            column = "household_no" if values.get("household_no") else "id"
+            self.fault(row, "household-twice", column, first=self._repeated[seq][2])
+
+    def _check_ties(self, row: Row, known: Known | None) -> None:
+        """Whether the people whom a row names may be tied to it; to whom it is tied already, it may
+        stay tied.
+        """
+        world, grid = self.world, row.values["grid"]
+        names = [("unit", grid)]
         for name in ("contact_member", "lead_member"):
-            code = values.get(name)
-            if code is not None and code not in world.people:
+            code = row.values.get(name)
+            if code is None or (known is not None and known.fields.get(name) == code):
+                continue
+            if code not in world.people:
                 self.fault(row, "member-unknown", name)
-            elif code is not None and not self._may_be_near(code, grid):
+            elif not self._may_be_near(code, grid):
                 self.fault(row, "member-without-post", name)
-        people = [values.get(name) or "-" for name in ("contact_member", "lead_member")]
-        posts = [code for code in people if not self._is_near(code, grid)]
-        names = [("person", code) for code in people] + [("post", code) for code in posts]
-        self.waits(row, ("unit", grid), *names)
+            names.append(("person", code))
+            if not self._is_near(code, grid):
+                names.append(("post", code))
+        self.waits(row, *names)
 
     def _may_be_near(self, staff_code: str, grid: str) -> bool:
         """Whether a person has a post near a grid, or would have if all rows were good."""
@@ -209,13 +241,16 @@ class HouseholdCheck(SheetCheck):
         taken: dict[str, Row],
         made: dict[bytes, Row],
     ) -> HouseholdChange | None:
-        id = _household_of(own, village) or village.behind(row)
+        id = village.named(row) or _household_of(own, village) or village.behind(row)
         twin = taken.get(id) if id is not None else _first(made.get(key.digest) for key in own)
         if twin is not None and self._are_two(row, twin):
             id, twin = None, None
         if twin is not None:
             column = "household_no" if row.values.get("household_no") else "head_name"
             self.fault(row, "household-twice", column, first=twin.number)
+            return None
+        if self._has_anothers_number(own, village, id):
+            self.fault(row, "number-taken", "household_no")
             return None
         if id is not None:
             taken[id] = row
@@ -230,9 +265,14 @@ class HouseholdCheck(SheetCheck):
             for name in row.masked:
                 self.fault(row, "masked-new", name)
             return None
+        self.settle(row, {} if known is None else known.fields)
+        if not row.bad:
+            self._check_ties(row, known)
+        if row.bad:
+            return None
         new_keys = [key for key in own if village.by_digest.get(key.digest) is None]
         fields = _household_fields(row, known)
-        if not self._take_state(row, known, fields):
+        if not (self._take_state(row, known, fields) and self._may_add_tags(row, fields)):
             return None
         grid = row.values["grid"]
         if known is None or known.deleted:
@@ -259,11 +299,32 @@ class HouseholdCheck(SheetCheck):
             fields["state_since"] = since
         return True
 
+    def _may_add_tags(self, row: Row, fields: Mapping[str, Any]) -> bool:
+        """Whether all tags that a row adds can be chosen today; one that has ended stays where it
+        is, and is given to nobody any more.
+        """
+        words = self.world.words
+        for tag in fields.get("tags", {}).get("add", ()):
+            if not words.can_be_chosen("tag", tag):
+                label = words.label("tag", tag)
+                named = Word(label.en, label.zh)
+                self.fault(row, "tag-ended", "tags", tag=named, known=words.known("tag"))
+                return False
+        return True
+
+    @staticmethod
+    def _has_anothers_number(own: Sequence[Key], village: Village, id: str | None) -> bool:
+        """Whether a household that is known by its id would get a number that another has."""
+        holders = (village.by_digest.get(key.digest) for key in own if key.scope == keys.CITY)
+        return id is not None and any(holder not in (None, id) for holder in holders)
+
     @staticmethod
     def _are_two(row: Row, twin: Row) -> bool:
-        """Whether two rows of the same head and address are two households: each has a number."""
-        one, other = row.values.get("household_no"), twin.values.get("household_no")
-        return bool(one and other and one != other)
+        """Whether two rows of the same head and address are two households: each has a number, or
+        an id, of its own.
+        """
+        pairs = [(row.values.get(name), twin.values.get(name)) for name in ("household_no", "id")]
+        return any(one and other and one != other for one, other in pairs)
 
     def _missing(self, village: Village, taken: Mapping[str, Row]) -> list[HouseholdChange]:
         """The households of a village that the file is about and that are not in it."""
@@ -295,14 +356,14 @@ def _household_of(own: Sequence[Key], village: Village) -> str | None:
     """Whose row it is: by its number; else by its number in the village; else by head and address,
     as in an earlier file, or as they are now. Who has another number is somebody else.
     """
-    has_number = bool(own) and own[0].scope == keys.CITY
+    has_number = any(key.scope == keys.CITY for key in own)
     for key in own:
         id = village.by_digest.get(key.digest)
         if id is None and key is own[-1]:
             id = village.by_place.get(key.digest)
         if id is None or id not in village.known:
             continue
-        if key.scope == keys.CITY or not (has_number and id in village.numbered):
+        if key.scope in (keys.CITY, keys.ELSEWHERE) or not (has_number and id in village.numbered):
             return id
     return None
 
@@ -316,8 +377,7 @@ def _household_fields(row: Row, known: Known | None) -> dict[str, Any]:
         if name in row.values and row.values[name] != before.get(name)
     }
     if "tags" in row.values:
-        # Tags that were added later stand in no workbook: they are left alone.
-        wanted, there = set(row.values["tags"] or ()), TAGS.keys() & (before.get("tags") or ())
+        wanted, there = set(row.values["tags"] or ()), set(before.get("tags") or ())
         change = {"add": sorted(wanted - there), "remove": sorted(there - wanted)}
         if any(change.values()):
             fields["tags"] = {name: words for name, words in change.items() if words}

@@ -1,21 +1,26 @@
 """Takes files in: finds their sheets and headers, cleans their cells, and spools their rows."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from service.imports import keys
 from service.imports.cells import CLEARS, Wrong, is_masked, text_in
-from service.imports.columns import EXAMPLE, SHEETS, Column, Layout, layout_of, sheet_called
+from service.imports.columns import EXAMPLE, SHEETS, Clean, Column, Layout, layout_of, sheet_called
 from service.imports.pace import Pace
 from service.imports.row_faults import Faults, Where
 from service.imports.row_file import Row, Spool
 from service.imports.sheet_files import Cell, FileUnreadable, Part, RowRead, SheetBegins
+from service.imports.words import Words
+from sync_protocol.texts import Word, stored
 
 # Rows above the headers: a title, the unit, the day.
 _HEADER_WITHIN = 10
 _PIECE = 10  # rows between two turns of others
 _MASKABLE = frozenset({"phone", "address"})
+# What was lost before it could be read: no text to compare with what is here.
+_UNREAD = frozenset({"value-missing", "number-rounded", "text-long"})
 Progress = Callable[[str, int, int], None]
 
 
@@ -32,6 +37,17 @@ class Told(msgspec.Struct):
     examples: int = 0
 
 
+class _Place(NamedTuple):
+    """A column of a sheet: where its cells stand in a row, what reads them, and what it is called
+    there.
+    """
+
+    column: Column
+    at: int
+    clean: Clean
+    title: str
+
+
 class _Reading:
     """A sheet that is being read."""
 
@@ -40,8 +56,7 @@ class _Reading:
         self.called = called
         self.hidden = hidden
         self.layout: Layout | None = None
-        # Its columns, each with the place of its cell.
-        self.places: Sequence[tuple[Column, int]] = ()
+        self.places: Sequence[_Place] = ()
         self.looked_at = 0
         self.last_row = 0
         self.told = Told(where.file, where.sheet, "")
@@ -50,8 +65,9 @@ class _Reading:
 class Intake:
     """Takes in the files of an import, one after another."""
 
-    def __init__(self, spool: Spool, faults: Faults, max_rows: int) -> None:
+    def __init__(self, spool: Spool, faults: Faults, max_rows: int, words: Words) -> None:
         self._spool = spool
+        self._words = words
         self._faults = faults
         self._left = max_rows
         self._max_rows = max_rows
@@ -60,6 +76,8 @@ class Intake:
         self.named: set[str] = set()
         # Whether a household's row does not say where it belongs: then nobody knows who is missing.
         self.lost_rows = False
+        # What the columns of each sheet are called there.
+        self.titles: dict[tuple[str, str], dict[str, str]] = {}
 
     def finish(self) -> None:
         """All files are taken in."""
@@ -128,23 +146,30 @@ class Intake:
             return
         reading.layout = layout
         columns = SHEETS[layout.sheet].by_name
-        reading.places = [(columns[name], place) for name, place in layout.columns.items()]
+        reading.places = [
+            _Place(columns[name], place, self._words.clean(columns[name]), layout.titles[place])
+            for name, place in layout.columns.items()
+        ]
         reading.told.sheet = layout.sheet
+        self.titles[reading.where.file, reading.where.sheet] = {
+            name: layout.titles[place] for name, place in layout.columns.items()
+        }
         reading.told.ignored = [*layout.ignored]
         where = reading.where._replace(row=row.number)
         for title in layout.twice:
             self._faults.add(where, "column-twice", title, header=title)
         for column in layout.missing:
-            self._faults.add(where, "column-missing", column.header.zh, header=column.header.zh)
+            header = Word(column.header.en, column.header.zh)
+            self._faults.add(where, "column-missing", column.header.zh, header=header)
 
     def _take_row(self, reading: _Reading, layout: Layout, read: RowRead) -> None:
         where = reading.where._replace(row=read.number)
         row = Row(where.file, where.sheet, where.row, {})
         count = len(read.cells)
-        for column, place in reading.places:
-            cell: Cell = read.cells[place] if place < count else None
-            if column.required or (cell is not None and cell != ""):
-                self._take_cell(row, where, column, cell)
+        for place in reading.places:
+            cell: Cell = read.cells[place.at] if place.at < count else None
+            if place.column.required or (cell is not None and cell != ""):
+                self._take_cell(row, where, place, cell)
         sheet, values = layout.sheet, row.values
         self.named.update(
             values[name]
@@ -152,14 +177,17 @@ class Intake:
             if values.get(name)
         )
         grid = values.get("grid", "")
-        number = None
+        number = own = None
         if sheet == "households":
             self.lost_rows = self.lost_rows or not grid
             if values.get("household_no"):
                 number = keys.of_number(values["household_no"]).digest
-        self._spool.add(sheet, row, grid, number)
+            if values.get("id"):
+                own = keys.of_id(values["id"]).digest
+        self._spool.add(sheet, row, grid, number, own)
 
-    def _take_cell(self, row: Row, where: Where, column: Column, cell: Cell) -> None:
+    def _take_cell(self, row: Row, where: Where, place: _Place, cell: Cell) -> None:
+        column = place.column
         text = ""
         try:
             text = text_in(cell)
@@ -172,7 +200,14 @@ class Intake:
             if column.name in _MASKABLE and is_masked(text):
                 row.masked[column.name] = text
                 return
-            row.values[column.name] = column.clean(text)
+            value = row.values[column.name] = place.clean(text)
+            if value != text:
+                row.given[column.name] = text
         except Wrong as wrong:
+            if column.is_free and text and wrong.kind not in _UNREAD:
+                row.values[column.name] = text
+                params = {name: stored(value) for name, value in wrong.params.items()}
+                row.wrong[column.name] = (wrong.kind, params)
+                return
             row.bad = True
-            self._faults.wrong(where, column, text, wrong)
+            self._faults.wrong(where, column, text, wrong, place.title)

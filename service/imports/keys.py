@@ -17,6 +17,8 @@ from service.kit.keyring import Keyring
 
 # In the place of a village: the number counts in the whole city.
 CITY = "#"
+# In the place of a village: an id that another database gave.
+ELSEWHERE = "#id"
 _IGNORED = re.compile(r"[\s、，,。.（）()-]+")
 _NUMBER, _IN_VILLAGE, _PLACE = "no", "village", "place"
 
@@ -57,6 +59,11 @@ def of_number(number: str) -> Key:
 def of_village_number(village: str, number: str) -> Key:
     """The key of a number that is unique in a village."""
     return Key.of(village, f"{_IN_VILLAGE}:{number}")
+
+
+def of_id(id: str) -> Key:
+    """The key of an id that an export of another database has written."""
+    return Key.of(ELSEWHERE, f"id:{id}")
 
 
 def of_place(village: str, head: str, address: str | None) -> Key:

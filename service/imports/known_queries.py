@@ -4,12 +4,21 @@ by their keys.
 
 from collections.abc import Collection, Sequence
 
+from service.cases.models import IS_OPEN
 from service.imports.keys import StoredKey
 from service.imports.sheet_check import Post
 from service.imports.units import Unit, unit_of
 from service.kit.conditions import Range, bounds
 from service.kit.database import Connection, Row
 from service.kit.sql import array, text_array
+
+# Of a cadre `c`, in the order of time.
+SPANS = (
+    "(SELECT array_agg(m.joined_on ORDER BY m.number) FROM party_membership m"
+    " WHERE m.staff_code = c.staff_code) AS joined,"
+    " (SELECT array_agg(m.left_on ORDER BY m.number) FROM party_membership m"
+    " WHERE m.staff_code = c.staff_code) AS left_on"
+)
 
 
 async def all_units(connection: Connection) -> dict[str, Unit]:
@@ -21,13 +30,21 @@ async def all_units(connection: Connection) -> dict[str, Unit]:
 
 
 async def people(connection: Connection, codes: Collection[str]) -> list[Row]:
-    """People by staff code, and whether each was erased."""
+    """People by staff code, with the spans of their party membership, and whether each was
+    erased.
+    """
     return await connection.fetch(
-        "SELECT staff_code, name, phone, party_member, EXISTS (SELECT FROM erasure e WHERE e.kind ="
-        " 'cadre' AND e.subject = c.staff_code) AS erased FROM cadre c WHERE staff_code ="
-        " ANY($1::text[])",
+        f"SELECT staff_code, name, phone, party_member, {SPANS}, EXISTS (SELECT FROM erasure e"
+        " WHERE e.kind = 'cadre' AND e.subject = c.staff_code) AS erased FROM cadre c"
+        " WHERE staff_code = ANY($1::text[])",
         list(codes),
     )
+
+
+def spans_of(row: Row) -> list[list[str | None]]:
+    """The spans of a row of people: first day, and first day after."""
+    pairs = zip(row["joined"] or (), row["left_on"] or (), strict=True)
+    return [[day and day.isoformat() for day in pair] for pair in pairs]
 
 
 async def posts(
@@ -103,6 +120,33 @@ async def revs_of(
         "SELECT id::text, grid, rev FROM household WHERE id = ANY($1::uuid[])", list(households)
     )
     return {row["id"]: (row["grid"], row["rev"]) for row in rows}
+
+
+async def in_hand(connection: Connection, codes: Collection[str]) -> list[Row]:
+    """Of people who have something in hand: how many open problems, and how many households are
+    tied or contracted to them.
+    """
+    return await connection.fetch(
+        f"""
+        SELECT * FROM (
+            SELECT w.code,
+                (SELECT count(*) FROM case_file c WHERE c.handler_cadre = w.code AND {IS_OPEN})
+                    ::int AS problems,
+                (SELECT count(*) FROM household h WHERE NOT h.deleted
+                    AND (h.contact_member = w.code OR h.lead_member = w.code))::int AS households
+            FROM unnest($1::text[]) AS w(code)
+        ) AS found WHERE problems > 0 OR households > 0 ORDER BY code
+        """,
+        list(codes),
+    )
+
+
+async def heads_of(connection: Connection, households: Collection[str]) -> dict[str, str | None]:
+    """The heads of households."""
+    rows = await connection.fetch(
+        "SELECT id::text, head_name FROM household WHERE id = ANY($1::uuid[])", list(households)
+    )
+    return {row["id"]: row["head_name"] for row in rows}
 
 
 async def lock_grids(connection: Connection, grids: Collection[str]) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from service.imports import checking, sheet_check, unit_checking
 from service.imports.household_checking import HouseholdChange, HouseholdCheck
 from service.imports.report import Examples, Item
-from service.imports.row_faults import Faults
+from service.imports.row_faults import Faults, masked_name
 from service.imports.row_file import Row, Spool
 from service.imports.sheet_check import Change, SheetCounts, World
+from sync_protocol.texts import stored
 
 
 class Plan:
@@ -43,7 +44,9 @@ class Plan:
                     if change.what != sheet_check.NEW and value != change.before.get(name)
                 ]
                 key = change.named or change.key
-                self.examples.add(Item(sheet, change.what, key, change.where.row, fields))
+                named = key if change.said is None else stored(change.said)
+                item = Item(sheet, change.what, key, change.where.row, fields, named=named)
+                self.examples.add(item)
         self.spool.put_into_villages(
             "households", lambda grid: self.world.parent(grid) or "" if grid else ""
         )
@@ -64,14 +67,19 @@ class Plan:
             yield group
 
     def note(self, changes: Sequence[HouseholdChange]) -> None:
-        """Notes the first households that change, by their grids."""
+        """Notes the first households that change, each by its id, or by the row if it is new."""
         for change in changes:
             if change.what != sheet_check.UNCHANGED:
                 fields = [] if change.what == sheet_check.NEW else [*change.fields]
                 if change.household is not None and change.household.grid != change.grid:
                     fields.append("grid")
+                known = change.household
+                head = change.row.values.get("head_name") or (known and known.fields["head_name"])
+                number = change.row.values.get("household_no")
+                named = " ".join(part for part in (number, masked_name(str(head or ""))) if part)
+                key, row = "" if known is None else known.id, change.row.number
                 self.examples.add(
-                    Item("households", change.what, change.grid, change.row.number, fields)
+                    Item("households", change.what, key, row, fields, change.grid, named)
                 )
 
 

@@ -124,12 +124,13 @@ async def set_state(
 
 
 async def begin_undo(connection: Connection, id: str, report: str) -> None:
-    """An import is to be taken back."""
+    """An import is to be taken back, also what an earlier attempt has left."""
     await connection.execute(
         "UPDATE roster_import SET state = 'undoing', report = $2, ended_at = NULL WHERE id = $1",
         id,
         report,
     )
+    await connection.execute("UPDATE import_effect SET left_because = NULL WHERE import = $1", id)
 
 
 async def set_progress(connection: Connection, id: str, stage: str, done: int, total: int) -> None:
@@ -243,7 +244,7 @@ async def leave(connection: Connection, id: str, kind: str, why: Mapping[str, st
 async def left(connection: Connection, id: str, limit: int) -> list[Row]:
     """What was left when an import was undone."""
     return await connection.fetch(
-        "SELECT kind, key, grid, left_because FROM import_effect WHERE import = $1"
+        "SELECT kind, key, grid, body, left_because FROM import_effect WHERE import = $1"
         " AND left_because IS NOT NULL ORDER BY kind, grid, key LIMIT $2",
         id,
         limit,

@@ -28,8 +28,9 @@ class State(StrEnum):
 
 
 class Item(msgspec.Struct):
-    """Something that changes: in which sheet, what becomes of it, its code, and which fields; no
-    personal values.
+    """Something that changes: in which sheet, what becomes of it, its code (of a household its id,
+    empty for a new one), and which fields; of a household its grid, too. `named`: how people name
+    it, as `sync_protocol.texts.stored` keeps it; no personal values.
     """
 
     sheet: str
@@ -37,20 +38,26 @@ class Item(msgspec.Struct):
     key: str
     row: int
     fields: list[str]
+    grid: str = ""
+    named: str = ""
 
 
 class Left(msgspec.Struct):
-    """What could not be undone, and why: a text as `sync_protocol.texts.stored` keeps it."""
+    """What could not be undone, and why. `key`: its id or code; `grid`: of a household; `named`: by
+    what people know it. `why` and `named` are texts as `sync_protocol.texts.stored` keeps them.
+    """
 
     kind: str
     key: str
     grid: str
     why: str
+    named: str = ""
 
 
 class Report(msgspec.Struct):
     """The report. `sheets`: by name; `faults`: the first of them; `kinds`: of each kind how many;
-    `items`: the first changes of each kind; `undone`, `undone_by`, `left`: what came of taking it
+    `items`: the first changes of each kind; `warnings`: what is to be known of what was done, as
+    texts are kept; `undone`, `undone_by`, `left`: what came of taking it
     back, by whom.
     """
 
@@ -59,6 +66,7 @@ class Report(msgspec.Struct):
     faults: list[Fault] = []
     kinds: dict[str, int] = {}
     items: list[Item] = []
+    warnings: list[str] = []
     undone: int = 0
     undone_by: str = ""
     left: list[Left] = []
@@ -74,6 +82,7 @@ class Report(msgspec.Struct):
 
 
 MAX_LEFT = 500
+MAX_WARNINGS = 50
 # Of each sheet, and of each thing that may become of a row.
 _EXAMPLES = 50
 

@@ -2,9 +2,11 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
+from service.identity import memberships
+from service.identity.memberships import Membership
 from service.imports.sheet_check import Change
 from service.imports.units import Unit, unit_of
 from service.kit.database import Connection, Row
@@ -74,9 +76,9 @@ async def has_units(connection: Connection) -> bool:
 
 
 async def write_people(
-    connection: Connection, cipher: FieldCipher, changes: Sequence[Change]
+    connection: Connection, cipher: FieldCipher, changes: Sequence[Change], today: date
 ) -> None:
-    """Makes new people, and changes others."""
+    """Makes new people, and changes others, also the spans of their party membership."""
     rows = [(change.key, {**change.before, **change.after}) for change in changes]
     await connection.execute(
         """
@@ -90,6 +92,18 @@ async def write_people(
         [encrypted_phone(cipher, code, values["phone"]) for code, values in rows],
         [values["party_member"] for _, values in rows],
     )
+    for change in changes:
+        spans = change.after.get("membership")
+        if spans:
+            found = [Membership(_day(first), _day(end)) for first, end in spans]
+            await memberships.set_memberships(connection, change.key, found, today)
+        elif spans is not None:
+            is_member = change.after.get("party_member", change.before.get("party_member", False))
+            await memberships.set_member(connection, change.key, is_member)
+
+
+def _day(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
 
 
 async def write_posts(
@@ -135,23 +149,28 @@ async def lock_units(connection: Connection, codes: Collection[str]) -> dict[str
     return {row["code"]: unit_of(row) for row in rows}
 
 
-async def units_in_use(connection: Connection, codes: Collection[str]) -> set[str]:
-    """Those of units under which another lies, where somebody has a post, or records are."""
+async def units_in_use(connection: Connection, codes: Collection[str]) -> dict[str, str]:
+    """By what those of units are used that are: `unit` (another lies under it), `post`, `record`,
+    `app` or `calendar`.
+    """
     rows = await connection.fetch(
         """
-        SELECT w.code FROM unnest($1::text[]) AS w(code)
-        WHERE EXISTS (SELECT FROM unit c WHERE c.parent = w.code)
-            OR EXISTS (SELECT FROM post p WHERE p.unit = w.code)
-            OR EXISTS (SELECT FROM household h WHERE h.grid = w.code AND NOT h.deleted)
-            OR EXISTS (SELECT FROM visit v WHERE v.grid = w.code)
-            OR EXISTS (SELECT FROM problem p WHERE p.grid = w.code)
-            OR EXISTS (SELECT FROM weekly_analysis a WHERE a.grid = w.code)
-            OR EXISTS (SELECT FROM monthly_summary m WHERE m.grid = w.code)
-            OR EXISTS (SELECT FROM app_client a WHERE a.unit = w.code)
+        SELECT w.code, CASE
+            WHEN EXISTS (SELECT FROM unit c WHERE c.parent = w.code) THEN 'unit'
+            WHEN EXISTS (SELECT FROM post p WHERE p.unit = w.code) THEN 'post'
+            WHEN EXISTS (SELECT FROM household h WHERE h.grid = w.code AND NOT h.deleted)
+                OR EXISTS (SELECT FROM visit v WHERE v.grid = w.code)
+                OR EXISTS (SELECT FROM problem p WHERE p.grid = w.code)
+                OR EXISTS (SELECT FROM weekly_analysis a WHERE a.grid = w.code)
+                OR EXISTS (SELECT FROM monthly_summary m WHERE m.grid = w.code) THEN 'record'
+            WHEN EXISTS (SELECT FROM app_client a WHERE a.unit = w.code) THEN 'app'
+            WHEN EXISTS (SELECT FROM calendar_year y WHERE y.unit = w.code) THEN 'calendar'
+            END AS used
+        FROM unnest($1::text[]) AS w(code)
         """,
         list(codes),
     )
-    return {row["code"] for row in rows}
+    return {row["code"]: row["used"] for row in rows if row["used"] is not None}
 
 
 async def drop_units(connection: Connection, codes: Collection[str]) -> None:
@@ -161,23 +180,31 @@ async def drop_units(connection: Connection, codes: Collection[str]) -> None:
     await connection.execute("DELETE FROM unit WHERE code = ANY($1::text[])", list(codes))
 
 
-async def people_in_use(connection: Connection, codes: Collection[str]) -> set[str]:
-    """Those of people who have a post or a password, have signed in or written something, or whom a
-    household names.
+async def people_in_use(connection: Connection, codes: Collection[str]) -> dict[str, str]:
+    """By what those of people are used that are: `erased`, `post`, `sign-in` (a password, a phone,
+    a sign-in or an act of theirs), `household` (one names them) or `recorded` (another staff code,
+    or days of party membership).
     """
     rows = await connection.fetch(
         """
-        SELECT w.code FROM unnest($1::text[]) AS w(code) JOIN cadre c ON c.staff_code = w.code
-        WHERE c.password IS NOT NULL
-            OR EXISTS (SELECT FROM post p WHERE p.staff_code = w.code)
-            OR EXISTS (SELECT FROM device d WHERE d.staff_code = w.code)
-            OR EXISTS (SELECT FROM household h WHERE NOT h.deleted
-                AND w.code IN (h.contact_member, h.lead_member))
-            OR EXISTS (SELECT FROM erasure e WHERE e.kind = 'cadre' AND e.subject = w.code)
+        SELECT c.staff_code, CASE
+            WHEN EXISTS (SELECT FROM erasure e WHERE e.kind = 'cadre' AND e.subject = c.staff_code)
+                THEN 'erased'
+            WHEN EXISTS (SELECT FROM post p WHERE p.staff_code = c.staff_code) THEN 'post'
+            WHEN c.password IS NOT NULL
+                OR EXISTS (SELECT FROM device d WHERE d.staff_code = c.staff_code)
+                OR EXISTS (SELECT FROM refresh_token r WHERE r.staff_code = c.staff_code)
+                OR EXISTS (SELECT FROM audit a WHERE a.staff_code = c.staff_code) THEN 'sign-in'
+            WHEN EXISTS (SELECT FROM household h WHERE NOT h.deleted
+                AND c.staff_code IN (h.contact_member, h.lead_member)) THEN 'household'
+            WHEN EXISTS (SELECT FROM staff_code_alias a WHERE a.staff_code = c.staff_code)
+                THEN 'recorded'
+            END AS used
+        FROM cadre c WHERE c.staff_code = ANY($1::text[])
         """,
         list(codes),
     )
-    return {row["code"] for row in rows}
+    return {row["staff_code"]: row["used"] for row in rows if row["used"] is not None}
 
 
 async def drop_people(connection: Connection, codes: Collection[str]) -> None:
@@ -185,17 +212,54 @@ async def drop_people(connection: Connection, codes: Collection[str]) -> None:
     await connection.execute(
         "DELETE FROM one_time_code WHERE staff_code = ANY($1::text[])", list(codes)
     )
+    await connection.execute(
+        "DELETE FROM party_membership WHERE staff_code = ANY($1::text[])", list(codes)
+    )
     await connection.execute("DELETE FROM cadre WHERE staff_code = ANY($1::text[])", list(codes))
 
 
-async def lock_posts(connection: Connection, ids: Collection[str]) -> dict[str, Row]:
-    """Posts as they are now, locked; and whether the person has written since the post began."""
-    rows = await connection.fetch(
-        "SELECT id::text, staff_code, role, valid_from, valid_to, title,"
-        " EXISTS (SELECT FROM device d WHERE d.staff_code = p.staff_code AND d.acked_seq > 0"
-        " AND d.last_seen >= p.valid_from) AS used"
-        " FROM post p WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE",
+async def holders(connection: Connection, ids: Collection[str]) -> list[Row]:
+    """Whose posts these are, and in which roles."""
+    return await connection.fetch(
+        "SELECT staff_code, role FROM post WHERE id = ANY($1::uuid[]) ORDER BY staff_code",
         list(ids),
+    )
+
+
+async def named_posts(connection: Connection, ids: Collection[str]) -> dict[str, Row]:
+    """Posts by id: whose, with the staff code of today, which role and where."""
+    rows = await connection.fetch(
+        "SELECT p.id::text, coalesce(c.shown_code, p.staff_code) AS staff_code, p.role, p.unit"
+        " FROM post p LEFT JOIN cadre c USING (staff_code) WHERE p.id = ANY($1::uuid[])",
+        list(ids),
+    )
+    return {row["id"]: row for row in rows}
+
+
+async def lock_posts(connection: Connection, ids: Collection[str], id: str) -> dict[str, Row]:
+    """Posts as they are now, locked; and whether the person has used each since the import `id`
+    began and the post was held.
+
+    Whoever has signed in, synced or written counts as using it, and so does a person whom the same
+    import has made and who has a password. Reads and decisions leave a line in the trail.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT p.id::text, p.staff_code, p.role, p.valid_from, p.valid_to, p.title,
+            EXISTS (SELECT FROM device d WHERE d.staff_code = p.staff_code
+                AND greatest(d.created_at, d.last_seen) >= s.since)
+            OR EXISTS (SELECT FROM refresh_token r WHERE r.staff_code = p.staff_code
+                AND greatest(r.family_since, r.first_used_at, r.used_at) >= s.since)
+            OR EXISTS (SELECT FROM audit a WHERE a.staff_code = p.staff_code AND a.at >= s.since)
+            OR EXISTS (SELECT FROM cadre c JOIN import_effect e ON e.import = $2
+                AND e.kind = 'person' AND e.key = c.staff_code AND e.what = 'new'
+                WHERE c.staff_code = p.staff_code AND c.password IS NOT NULL) AS used
+        FROM post p CROSS JOIN LATERAL (SELECT greatest(p.valid_from,
+            (SELECT coalesce(i.begun_at, i.at) FROM roster_import i WHERE i.id = $2)) AS since) AS s
+        WHERE p.id = ANY($1::uuid[]) ORDER BY p.id FOR UPDATE OF p
+        """,
+        list(ids),
+        id,
     )
     return {row["id"]: row for row in rows}
 

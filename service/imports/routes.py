@@ -19,16 +19,17 @@ from service.http.ids import fresh_id
 from service.http.strict import RequestBody
 from service.identity.access import Signed
 from service.imports import asking, queries, runs
+from service.imports.columns import IN_WORKBOOKS
 from service.imports.exporting import export
 from service.imports.importer import Importer
 from service.imports.report import Report, load
 from service.kit.database import Row
 from service.kit.errors import INVALID, NOT_NOW, READING, TOO_LARGE, Problem, documented
-from service.kit.localization import localized
+from service.kit.localization import asked_for, localized
 from service.kit.paging import After, Id, Limit, next_place, read_place
 from service.kit.state import state_of
 from service.organisation.units import UnitCode, in_scope, unit_in_scope
-from sync_protocol.texts import Text, restored
+from sync_protocol.texts import Text, Word, restored
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 
@@ -53,6 +54,7 @@ class TallyItem(BaseModel):
     """What becomes of the rows of a sheet."""
 
     sheet: str = Field(examples=["households"])
+    title: str = Field(description="What the sheet is called", examples=["农牧户"])
     rows: int
     new: int
     changed: int
@@ -87,20 +89,28 @@ class ToldItem(BaseModel):
 
 
 class ImportChange(BaseModel):
-    """Something that changes: a unit, person or post by its code, a household by its grid."""
+    """Something that changes: a unit or person by its code, a post by person, role and unit, a
+    household by its id (empty for a new one) and grid. `named`: how people name it, masked.
+    """
 
     sheet: str
     what: str
     key: str
+    named: str
+    grid: str
     row: int
     fields: list[str]
 
 
 class LeftItem(BaseModel):
-    """What could not be taken back, and why."""
+    """What could not be taken back, and why. `key`: a code or an id; `named`: by what people know
+    it (a post by person, role and unit, a household by its number and head, masked); `grid`: of a
+    household.
+    """
 
     kind: str
     key: str
+    named: str
     grid: str
     why: str
 
@@ -131,6 +141,10 @@ class ImportDetail(ImportSummary):
     faults: list[FaultItem]
     sheets: list[ToldItem]
     changes: list[ImportChange]
+    warnings: list[str] = Field(
+        description="What is to be known of what was, or would be, done: what people still have in"
+        " hand whose last post ends"
+    )
     undone: int
     left: list[LeftItem]
 
@@ -155,8 +169,13 @@ def _detail(row: Row) -> ImportDetail:
     return ImportDetail(
         **_summary(row),
         tallies=[
-            TallyItem(sheet=name, **msgspec.structs.asdict(tally))
-            for name, tally in report.sheets.items()
+            TallyItem(
+                sheet=sheet.name,
+                title=localized(Word(sheet.title.en, sheet.title.zh)),
+                **msgspec.structs.asdict(report.sheets[sheet.name]),
+            )
+            for sheet in IN_WORKBOOKS
+            if sheet.name in report.sheets
         ],
         fault_count=report.fault_count,
         faults=[
@@ -169,14 +188,25 @@ def _detail(row: Row) -> ImportDetail:
         sheets=told,
         changes=[
             ImportChange(
-                sheet=item.sheet, what=item.what, key=item.key, row=item.row, fields=item.fields
+                sheet=item.sheet,
+                what=item.what,
+                key=item.key,
+                named=localized(restored(item.named or item.key)),
+                grid=item.grid,
+                row=item.row,
+                fields=item.fields,
             )
             for item in report.items
         ],
+        warnings=[localized(restored(kept)) for kept in report.warnings],
         undone=report.undone,
         left=[
             LeftItem(
-                kind=left.kind, key=left.key, grid=left.grid, why=localized(restored(left.why))
+                kind=left.kind,
+                key=left.key,
+                named=localized(restored(left.named or left.key)),
+                grid=left.grid if left.kind == "household" else "",
+                why=localized(restored(left.why)),
             )
             for left in report.left
         ],
@@ -304,7 +334,13 @@ async def export_roster(
     request: Request,
     caller: Signed,
     unit: UnitCode,
-    lang: Annotated[str, Query(pattern="^(zh|en)$", description="Of the headers")] = "zh",
+    lang: Annotated[
+        str | None,
+        Query(
+            pattern="^(zh|en)$",
+            description="Of the headers; left out, that of Accept-Language, else zh",
+        ),
+    ] = None,
 ) -> FileResponse:
     """Units, people, posts and households of a unit and all below. Who only supervises gets phones
     and addresses masked; an import leaves masked values alone.
@@ -322,7 +358,8 @@ async def export_roster(
             unit_in_scope(request, caller, unit) as (connection, found),
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            await export(connection, state.settings, caller, unit, path, lang)
+            language = lang or asked_for.get() or "zh"
+            await export(connection, state.settings, caller, unit, path, language)
     except BaseException:
         await asyncio.to_thread(path.unlink)
         raise

@@ -3,7 +3,7 @@ wrong, and one that says what to do. Pure.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -97,6 +97,10 @@ KINDS: Mapping[str, Kind] = {
     "role-unknown": Kind(Text("There is no such role."), Text("Choose one of: {known}.")),
     "tag-unknown": Kind(
         Text("There is no such tag of households."),
+        Text("Choose from: {known}; part several by commas."),
+    ),
+    "tag-ended": Kind(
+        Text("The tag ‘{tag}’ cannot be chosen any more, or not yet."),
         Text("Choose from: {known}; part several by commas."),
     ),
     "party-group-unknown": Kind(
@@ -198,6 +202,17 @@ KINDS: Mapping[str, Kind] = {
         Text("There is no person with this staff code, neither in the file nor here."),
         Text("Add the person to the sheet of people, or correct the staff code."),
     ),
+    "membership-differs": Kind(
+        Text("Yes or no today, and the days of the party membership, say different things."),
+        Text("Correct one of them, or leave yes or no empty."),
+    ),
+    "membership-reversed": Kind(
+        Text("The party membership ends before it begins."), Text("Correct the days.")
+    ),
+    "membership-overlaps": Kind(
+        Text("The days lie in an earlier span of party membership that is recorded here."),
+        Text("Correct the days, or all spans with PATCH /v1/cadres/{cadre}."),
+    ),
     "person-is-app": Kind(
         Text("An app has this name as its account."), Text("Choose another staff code.")
     ),
@@ -218,6 +233,14 @@ KINDS: Mapping[str, Kind] = {
     "household-twice": Kind(
         Text("The same household stands in row {first} already."),
         Text("Leave one of the two rows, or give each a number of its own."),
+    ),
+    "household-id-form": Kind(
+        Text("This is no id of a household."),
+        Text("Leave it as the export has written it, or empty for a new household."),
+    ),
+    "number-taken": Kind(
+        Text("This number is another household's, not that of the household with this id."),
+        Text("Correct the number, or leave the cell of the number empty."),
     ),
     "household-elsewhere": Kind(
         Text(
@@ -320,13 +343,30 @@ class Faults(msgspec.Struct):
         if self.heard is not None:
             self.heard(fault)
 
-    def wrong(self, where: Where, column: Column, value: str, wrong: Wrong) -> None:
-        """Notes a value that is not taken."""
-        self.add(where, wrong.kind, column.header.zh, masked(column, value), **wrong.params)
+    def wrong(self, where: Where, column: Column, value: str, wrong: Wrong, title: str) -> None:
+        """Notes a value that is not taken. `title`: what the column is called in the file."""
+        self.add(where, wrong.kind, title, masked(column, value), **wrong.params)
 
     def most(self) -> list[tuple[str, int]]:
         """The kinds, those that are met most first."""
         return Counter(self.kinds).most_common()
+
+
+def in_order(faults: Sequence[Fault], sheets: Sequence[Any]) -> list[Fault]:
+    """Faults in the order of files, sheets (each with `file` and `title`) and rows, as who mends
+    them goes through the files.
+    """
+    places = {(sheet.file, sheet.title): place for place, sheet in enumerate(sheets)}
+
+    def place(fault: Fault) -> tuple[int, int]:
+        return places.get((fault.file, fault.sheet), -1), fault.row
+
+    return sorted(faults, key=place)
+
+
+def masked_name(name: str) -> str:
+    """A person's name as a report may show it."""
+    return name[:1] + "*" * (len(name) > 1)
 
 
 def masked(column: Column, value: str) -> str:
@@ -336,7 +376,7 @@ def masked(column: Column, value: str) -> str:
         case "":
             return value
         case "name":
-            return value[:1] + "*" * (len(value) > 1)
+            return masked_name(value)
         case "hidden":
             return "***" if value else ""
         case name:

@@ -15,13 +15,17 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _AT_ONCE = 500
+# Columns of what only one row may have.
+_UNIQUE = ("number", "own")
 
 
 class Row(msgspec.Struct, array_like=True):
     """A row of a sheet: where it stands (file, sheet as called there, row), and its cleaned values.
 
-    `masked`: what stood in columns where it is only what somebody was shown of a value. `bad`:
-    something is wrong with it already.
+    `masked`: what stood in columns where it is only what somebody was shown of a value. `given`:
+    what stood in those whose values are written otherwise. `wrong`: those whose texts (which are
+    their values then) are not taken, unless that is what is here already: a kind of fault, with
+    what its sentences need. `bad`: something is wrong with it already.
     """
 
     file: str
@@ -30,6 +34,8 @@ class Row(msgspec.Struct, array_like=True):
     values: dict[str, Any]
     masked: dict[str, str] = {}
     bad: bool = False
+    given: dict[str, str] = {}
+    wrong: dict[str, tuple[str, dict[str, Any]]] = {}
 
     @property
     def where(self) -> tuple[str, str, int]:
@@ -50,7 +56,7 @@ class Spool:
         self._file.execute("PRAGMA cache_size = -8000")
         self._file.execute(
             "CREATE TABLE row (seq INTEGER PRIMARY KEY, sheet TEXT NOT NULL, grid TEXT NOT NULL,"
-            " number BLOB, body BLOB NOT NULL)"
+            " number BLOB, own BLOB, body BLOB NOT NULL)"
         )
         self._file.execute(
             "CREATE TABLE place (village TEXT NOT NULL, grid TEXT NOT NULL,"
@@ -66,19 +72,26 @@ class Spool:
         """Lets the file go."""
         self._file.close()
 
-    def add(self, sheet: str, row: Row, grid: str = "", number: bytes | None = None) -> None:
-        """Adds a row. `number`: a digest of what must be unique in all files."""
+    def add(
+        self,
+        sheet: str,
+        row: Row,
+        grid: str = "",
+        number: bytes | None = None,
+        own: bytes | None = None,
+    ) -> None:
+        """Adds a row. `number`, `own`: digests of what must be unique in all files."""
         self._seq += 1
         nonce = self._seq.to_bytes(12, "big")
         body = self._cipher.encrypt(nonce, self._encode(row), None)
-        self._waiting.append((self._seq, sheet, grid, number, body))
+        self._waiting.append((self._seq, sheet, grid, number, own, body))
         if len(self._waiting) >= _AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
             self._file.execute("BEGIN")
-            self._file.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?)", self._waiting)
+            self._file.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?)", self._waiting)
             self._file.execute("COMMIT")
             self._waiting = []
 
@@ -86,7 +99,10 @@ class Spool:
         """All rows are there."""
         self._flush()
         self._file.execute("CREATE INDEX by_grid ON row (sheet, grid, seq)")
-        self._file.execute("CREATE INDEX number ON row (number) WHERE number IS NOT NULL")
+        for column in _UNIQUE:
+            self._file.execute(
+                f"CREATE INDEX by_{column} ON row ({column}) WHERE {column} IS NOT NULL"
+            )
 
     def count(self, sheet: str) -> int:
         """How many rows a sheet has."""
@@ -130,14 +146,18 @@ class Spool:
             yield seq, self._decode(self._cipher.decrypt(seq.to_bytes(12, "big"), body, None))
 
     def repeated(self) -> dict[int, tuple[str, str, int]]:
-        """The rows whose number another row has before them, each with where that one stands."""
-        firsts: dict[int, int] = dict(
-            self._file.execute(
-                "SELECT r.seq, f.seq FROM row r JOIN (SELECT number, min(seq) AS seq FROM row"
-                " WHERE number IS NOT NULL GROUP BY number HAVING count(*) > 1) f"
-                " ON f.number = r.number WHERE r.seq > f.seq"
-            ).fetchall()
-        )
+        """The rows whose number or id another row has before them, each with where that one
+        stands.
+        """
+        firsts: dict[int, int] = {}
+        for column in _UNIQUE:
+            firsts |= dict(
+                self._file.execute(
+                    f"SELECT r.seq, f.seq FROM row r JOIN (SELECT {column}, min(seq) AS seq FROM"
+                    f" row WHERE {column} IS NOT NULL GROUP BY {column} HAVING count(*) > 1) f"
+                    f" ON f.{column} = r.{column} WHERE r.seq > f.seq"
+                ).fetchall()
+            )
         found = {}
         for seq, first in firsts.items():
             [body] = self._file.execute("SELECT body FROM row WHERE seq = ?", (first,)).fetchone()

@@ -21,17 +21,20 @@ from service.imports import household_checking, keys, known_queries, queries, sh
 from service.imports.applying import apply
 from service.imports.encryption_places import body_place
 from service.imports.household_checking import Known, Village
+from service.imports.in_hand import warnings_of
 from service.imports.intake import Intake
 from service.imports.keys import Key
+from service.imports.membership import holds_on
 from service.imports.pace import Pace
 from service.imports.plan import Plan
 from service.imports.report import Report, State, load
-from service.imports.row_faults import Fault, Faults
+from service.imports.row_faults import Fault, Faults, in_order
 from service.imports.row_file import Row, Spool
 from service.imports.sheet_check import World
 from service.imports.sheet_files import read_file
 from service.imports.undoing import undo
 from service.imports.units import Scheme, covered
+from service.imports.words import Words
 from service.kit.database import Connection, Database
 from service.kit.encrypted_values import cadre_phone
 from service.kit.encryption import KeyMissing
@@ -41,6 +44,7 @@ from service.kit.settings import Settings
 from service.organisation.trees import current_tree
 from service.records.queries import load as load_records
 from service.runtime.leftovers import own_folder
+from service.vocabulary.keeping import current_reference_data
 from service.writes.server_writes import write_as_server
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import local_day
@@ -162,17 +166,22 @@ class Run:
         if state is State.WAITING:
             await self._set_state(State.CHECKING)
         faults = Faults(heard=self.on_fault)
-        intake = Intake(spool, faults, self.settings.import_max_rows)
+        async with self.database.reading() as connection:
+            vocabulary = (await current_reference_data(connection)).vocabulary
+        words = Words(vocabulary, local_day(self.now()))
+        intake = Intake(spool, faults, self.settings.import_max_rows, words)
         await self._take_in(intake)
         # Of what a process has begun to apply the report is there already.
         begun = state is State.APPLYING
-        world = await self._world(intake)
+        world = await self._world(intake, words)
         # In a thread, as each takes long with many rows.
         plan = await asyncio.to_thread(Plan, world, spool, faults)
         await asyncio.to_thread(plan.check_small)
         if not begun:
             await self._check_households(plan)
             self._tell(plan, intake)
+            async with self.database.reading() as connection:
+                self.report.warnings = await warnings_of(connection, plan)
             bad = self.report.fault_count > 0 and SKIP_BAD not in self.options
             if bad or DRY_RUN in self.options:
                 await self.end(State.REFUSED if bad else State.CHECKED, "roster-import-checked")
@@ -208,7 +217,7 @@ class Run:
 
     # ------------------------------------------------------------------------------ what is known
 
-    async def _world(self, intake: Intake) -> World:
+    async def _world(self, intake: Intake, words: Words) -> World:
         async with self.database.transaction() as connection:
             cipher = await cipher_of(connection, self.settings)
             now, ending = self.now(), END_MISSING in self.options
@@ -229,12 +238,14 @@ class Run:
             of_this = posts.get(code, [])
             present = [post for post in of_this if post.is_open(now)] or of_this
             inside = all(covered(self.units, post.unit, tree, today) for post in present)
+            spans = [(first, end) for first, end in known_queries.spans_of(row)]
             people[code] = sheet_check.Person(
                 row["name"],
                 str(cadre_phone(cipher, row)),
-                row["party_member"],
+                holds_on(spans, today.isoformat()) if spans else row["party_member"],
                 inside,
                 row["erased"],
+                spans,
             )
         lengths = self.settings.code_lengths
         return World(
@@ -250,6 +261,8 @@ class Run:
             tree=tree,
             names=names,
             code_lengths=lengths,
+            titles=intake.titles,
+            words=words,
         )
 
     async def villages(
@@ -278,7 +291,10 @@ class Run:
         found = await known_queries.by_indexes(connection, scopes, indexes) if indexes else []
         by_digest = {digests[index]: household for index, household in found}
         ranges = (await current_tree(connection)).several(filter(None, rows), local_day(self.now()))
-        ids = {*by_digest.values(), *await known_queries.living_in(connection, ranges)}
+        named = {
+            row.values["id"] for some in rows.values() for _, row in some if row.values.get("id")
+        }
+        ids = {*named, *by_digest.values(), *await known_queries.living_in(connection, ranges)}
         stored = await load_records(connection, HOUSEHOLD, ids, cipher) if ids else {}
         known = {
             id: Known(
@@ -313,7 +329,7 @@ class Run:
         self.report = Report(
             sheets={**plan.counts, "households": plan.households.counts},
             told=intake.told,
-            faults=plan.faults.listed,
+            faults=in_order(plan.faults.listed, intake.told),
             kinds=dict(plan.faults.most()),
             items=plan.examples.items,
         )

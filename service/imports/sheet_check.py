@@ -8,13 +8,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from service.imports.cells import text_in
 from service.imports.columns import SHEETS, Column
 from service.imports.row_faults import Faults, Where, masked
 from service.imports.row_file import Row
 from service.imports.units import DEEPEST, Scheme, Unit, covered
+from service.imports.words import Words, words_of_the_code
 from service.organisation.tree import BY_CODES, Tree
 from sync_protocol.periods import local_day
+from sync_protocol.texts import Text, restored
 
+# Something is wrong with the sheet of levels: units that are new, and what names them, wait for it,
+# whatever could be said of them by the levels that are here.
+LEVELS_DOUBTFUL = ("levels", "")
 NEW, CHANGED, UNCHANGED, ENDED = "new", "changed", "unchanged", "ended"
 
 
@@ -35,7 +41,8 @@ class SheetCounts(msgspec.Struct):
 
 class Change(NamedTuple):
     """What an import does to a unit, a person, a post or the levels: `before` and `after` by field;
-    `where` it stands in the file; `named`: what people call it, where that is not its key.
+    `where` it stands in the file; `named`: what stands for it in reports, where that is not its
+    key; `said`: how people name it.
     """
 
     what: str
@@ -44,11 +51,18 @@ class Change(NamedTuple):
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     named: str = ""
+    said: Text | None = None
+
+
+# Of party membership: the first day and the first that is none any more, each None where unknown or
+# still to come.
+Spans = Sequence[tuple[str | None, str | None]]
 
 
 class Person(NamedTuple):
     """A person as known here. `inside`: every post lies in the units of the import, or there is
-    none.
+    none. `membership`: the spans of party membership, where their days are recorded;
+    `party_member`: whether today lies in one, or yes or no for all time.
     """
 
     name: str
@@ -56,6 +70,7 @@ class Person(NamedTuple):
     party_member: bool
     inside: bool = True
     erased: bool = False
+    membership: Spans = ()
 
 
 class Post(NamedTuple):
@@ -80,7 +95,8 @@ class World(msgspec.Struct):
     `units`: with their parents of today. `doubtful`: units and people of the file whose own rows
     are wrong: what names them waits for those, and is no fault of its own. `scope`: the units for
     which the import may write; `today`: the day for posts without one; `tree`: what lies under
-    what; `names`: the staff codes by which records name people, by those that people have now.
+    what; `names`: the staff codes by which records name people, by those that people have now;
+    `titles`: what columns are called in the files; `words`: those of the day.
     """
 
     scheme: Scheme
@@ -96,6 +112,8 @@ class World(msgspec.Struct):
     tree: Tree = BY_CODES
     names: Mapping[str, str] = {}
     code_lengths: Sequence[int] = ()
+    titles: Mapping[tuple[str, str], Mapping[str, str]] = {}
+    words: Words = msgspec.field(default_factory=words_of_the_code)
 
     @property
     def today(self) -> date:
@@ -160,8 +178,10 @@ class SheetCheck:
         row.bad = True
         header, value = "", ""
         if column:
-            header = self.columns[column].header.zh
-            given = row.values.get(column)
+            titles = self.world.titles.get((row.file, row.sheet), {})
+            header = titles.get(column) or self.columns[column].header.zh
+            # As the file has it: a cell says 网格员, and not grid_worker.
+            given = row.given.get(column, row.values.get(column))
             value = "" if given is None else masked(self.columns[column], str(given))
         self.faults.add(where_of(row), kind, header, value, **params)
 
@@ -169,8 +189,23 @@ class SheetCheck:
         """Puts for staff codes that people got later those by which records name them."""
         for name in columns:
             code = row.values.get(name)
-            if code:
-                row.values[name] = self.world.names.get(code, code)
+            key = self.world.names.get(code, code) if code else code
+            if code and key != code:
+                row.given.setdefault(name, code)
+                row.values[name] = key
+
+    def settle(self, row: Row, there: Mapping[str, Any]) -> None:
+        """Puts texts that say what is here in whatever form as they are here; notes those that
+        cannot be taken and do not.
+        """
+        for name in (*row.given, *row.wrong):
+            column, here = self.columns[name], there.get(name)
+            text = row.given.get(name, row.values.get(name))
+            if column.is_free and isinstance(here, str) and here and text_in(here) == text:
+                row.values[name] = here
+            elif name in row.wrong:
+                kind, params = row.wrong[name]
+                self.fault(row, kind, name, **{k: restored(v) for k, v in params.items()})
 
     def waits(self, row: Row, *names: tuple[str, str]) -> None:
         """Notes that a row cannot be taken if one that it names is wrong itself. Where nothing is

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import xlsxwriter
 
-from service.imports.cells import words_of
 from service.imports.columns import IN_WORKBOOKS, NOTES, Column, Sheet
-from sync_protocol.vocabulary import LEVELS, Label
+from service.imports.words import Words, words_of_the_code
+from sync_protocol.vocabulary import Label
 
 Language = Literal["zh", "en"]
 _LISTED_ROWS = 20_000  # rows below the headers with lists to choose from
@@ -66,8 +66,9 @@ class Book:
     after row.
     """
 
-    def __init__(self, path: Path, language: Language) -> None:
+    def __init__(self, path: Path, language: Language, words: Words) -> None:
         self._language = language
+        self._words = words
         self._book = xlsxwriter.Workbook(
             path, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
         )
@@ -83,6 +84,14 @@ class Book:
     def say(self, label: Label) -> str:
         """A label in the language of the book."""
         return getattr(label, self._language)  # type: ignore[no-any-return]
+
+    def word(self, list: str, code: str | None) -> str:
+        """A word of a list, as an import reads it again."""
+        return self._words.say(list, code, self._language) if code else ""
+
+    def tags(self, codes: Iterable[str]) -> str:
+        """Tags, as an import reads them again."""
+        return self._words.say_tags([*codes], self._language)
 
     def notes(self) -> None:
         """The sheet that says how the others are filled in."""
@@ -107,11 +116,9 @@ class Book:
 
     def _choices(self, place: int, column: Column) -> None:
         labels = (
-            [*LEVELS.values()]
-            if column.choices == "level"
-            else _YES_NO
+            _YES_NO
             if column.choices == "yes_no"
-            else words_of(column.choices)
+            else self._words.offered(column.choices)
             if column.choices
             else []
         )
@@ -153,9 +160,9 @@ class Book:
         self._book.close()
 
 
-def write_template(path: Path, language: Language) -> None:
-    """Writes an empty workbook with examples."""
-    book = Book(path, language)
+def write_template(path: Path, language: Language, words: Words | None = None) -> None:
+    """Writes an empty workbook with examples; `words`: those of a database, for its lists."""
+    book = Book(path, language, words or words_of_the_code())
     for sheet in IN_WORKBOOKS:
         book.begin(sheet)
         book.write(sheet.examples[language], example=True)

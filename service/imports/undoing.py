@@ -9,13 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from service.identity import post_queries
+from service.identity import session_queries as sessions
 from service.identity.posts import keep_administered
 from service.imports import known_queries, queries, roster_queries, sheet_check
-from service.imports.encryption_places import effect_place
-from service.imports.report import MAX_LEFT, Left, State
+from service.imports.left_behind import left_behind, values_of
+from service.imports.report import State
 from service.imports.units import DEEPEST, Unit
 from service.kit.database import Connection, Row
 from service.kit.encrypted_values import cadre_phone
@@ -25,6 +24,7 @@ from service.kit.field_cipher import FieldCipher
 from service.records.queries import Stored
 from service.records.queries import load as load_records
 from sync_protocol.messages import Mutation
+from sync_protocol.periods import local_day
 from sync_protocol.records import HOUSEHOLD
 from sync_protocol.texts import Text, stored
 
@@ -32,14 +32,32 @@ if TYPE_CHECKING:
     from service.imports.runs import Run
 
 EDITED = Text("Somebody has edited it since.")
-IN_USE = Text("Visits, problems or other records belong to it since.")
-WORKED = Text("The person has worked with it since.")
+IN_USE = Text("Visits or problems are about it.")
+WORKED = Text(
+    "The person has a password, has signed in or has worked since. End the post, if it is wrong."
+)
 GONE = Text("It is not there any more.")
 LAST = Text(
     "It is the last administrator's post there, and without one nobody gives posts and passwords."
     " Give somebody else a post as administrator, then undo the import again."
 )
 UNREADABLE = Text("What it was before cannot be decrypted.")
+LEVELS_USED = Text("Units of these levels are there.")
+# By what it is used, see `roster_queries`.
+_UNIT_USED = {
+    "unit": Text("Another unit lies under it."),
+    "post": Text("Somebody has, or had, a post there."),
+    "record": Text("Households, visits, problems or other records belong to it."),
+    "app": Text("An app has its account there."),
+    "calendar": Text("It has days of its own in the calendar."),
+}
+_PERSON_USED = {
+    "erased": Text("The data of this person was erased."),
+    "post": Text("The person has, or had, a post."),
+    "sign-in": Text("The person has a password, has signed in or has worked since."),
+    "household": Text("A household names the person."),
+    "recorded": Text("The person has another staff code since."),
+}
 
 # What was undone (keys), and why the rest was left, by key.
 _Outcome = tuple[list[str], dict[str, Text]]
@@ -50,47 +68,38 @@ async def undo(run: "Run") -> None:
     """Takes an import back, households first, units at last."""
     async with run.database.reading() as connection:
         total = await queries.count_effects(connection, run.id)
-    done = 0
+    done = undone = 0
     for kind, step in _STEPS:
         after = ("", "")
         while True:
 
             async def one(
                 kind: str = kind, step: _Step = step, after: tuple[str, str] = after
-            ) -> tuple[int, tuple[str, str] | None]:
+            ) -> tuple[int, int, tuple[str, str] | None]:
                 async with run.database.transaction() as connection:
                     rows = await queries.effects(connection, run.id, kind, after, run.pace.together)
                     if not rows:
-                        return 0, None
+                        return 0, 0, None
                     cipher = await cipher_of(connection, run.settings)
                     keys, left = await step(run, connection, cipher, rows)
                     await queries.undone(connection, run.id, kind, keys)
                     await queries.leave(
                         connection, run.id, kind, {key: stored(why) for key, why in left.items()}
                     )
-                    return len(rows), (rows[-1]["grid"], rows[-1]["key"])
+                    return len(rows), len(keys), (rows[-1]["grid"], rows[-1]["key"])
 
-            count, place = await run.pace.transaction(one)
+            count, taken, place = await run.pace.transaction(one)
             if place is None:
                 break
             after = place
             done += count
+            undone += taken
             await run.tell("undoing", done, total)
     async with run.database.reading() as connection:
-        rows = await queries.left(connection, run.id, MAX_LEFT)
-    run.report.left = [
-        Left(row["kind"], row["key"], row["grid"], row["left_because"]) for row in rows
-    ]
-    run.report.undone += done - len(rows)
-    await run.end(State.PARTLY_UNDONE if rows else State.UNDONE, "roster-import-undone")
-
-
-def _values(run: "Run", cipher: FieldCipher, row: Row) -> dict[str, Any] | None:
-    """What an effect keeps of before and after; None when it cannot be decrypted."""
-    if row["body"] is None:
-        return {}
-    body = cipher.decrypt_bytes(effect_place(run.id, row["kind"], row["key"]), row["body"])
-    return None if body is None else msgspec.json.decode(body)
+        run.report.left = await left_behind(connection, run)
+    run.report.undone += undone
+    state = State.PARTLY_UNDONE if run.report.left else State.UNDONE
+    await run.end(state, "roster-import-undone")
 
 
 # -------------------------------------------------------------------------------------- households
@@ -99,7 +108,7 @@ def _values(run: "Run", cipher: FieldCipher, row: Row) -> dict[str, Any] | None:
 async def _households(
     run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
 ) -> _Outcome:
-    values = {row["key"]: _values(run, cipher, row) for row in rows}
+    values = {row["key"]: values_of(run, cipher, row) for row in rows}
     back = [v["grid"] for v in values.values() if v and v.get("grid")]
     await known_queries.lock_grids(connection, {*(row["grid"] for row in rows), *back})
     records = await load_records(connection, HOUSEHOLD, [row["key"] for row in rows], cipher)
@@ -125,7 +134,7 @@ async def _households(
     for mutation, verdict in zip(mutations, verdicts, strict=True):
         before = values[mutation.id] or {}
         if verdict.outcome == "held":
-            left[mutation.id] = EDITED
+            left[mutation.id] = Text("It could not be written: {why}", why=verdict.detail or "")
             continue
         undone.append(mutation.id)
         if "rev" in before:
@@ -161,20 +170,26 @@ def _back(row: Row, known: Stored, before: Mapping[str, Any]) -> Mutation:
 async def _posts(
     run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
 ) -> _Outcome:
-    there = await roster_queries.lock_posts(connection, [row["key"] for row in rows])
-    if any(now["role"] == "admin" for now in there.values()):
+    ids = [row["key"] for row in rows]
+    # In the order of whoever changes a post: nobody signs in between the look and the deletion.
+    holders = await roster_queries.holders(connection, ids)
+    if any(holder["role"] == "admin" for holder in holders):
         await post_queries.lock_administrators(connection)
+    for code in sorted({holder["staff_code"] for holder in holders}):
+        await sessions.lock_sign_ins(connection, code)
+    there = await roster_queries.lock_posts(connection, ids, run.id)
     left: dict[str, Text] = {}
     gone: list[str] = []
     ended: list[str] = []
     for row in rows:
-        id, values, now = row["key"], _values(run, cipher, row), there.get(row["key"])
+        id, values, now = row["key"], values_of(run, cipher, row), there.get(row["key"])
         if now is None:
             left[id] = GONE
         elif values is None:
             left[id] = UNREADABLE
         elif now["valid_to"] != _moment(values["after"].get("valid_to")) or (
             now["title"] != values["after"].get("title", now["title"])
+            or now["valid_from"] != _moment(values["after"].get("valid_from"), now["valid_from"])
         ):
             left[id] = EDITED
         elif row["what"] != sheet_check.NEW:
@@ -186,10 +201,10 @@ async def _posts(
                 change = (id, end, before.get("title", now["title"]))
                 await roster_queries.write_posts(connection, [], [change], run.now())
                 ended.append(id)
-        elif now["used"]:
-            left[id] = WORKED
         elif await _leaves_nobody(connection, id, now, now["valid_from"], run.now()):
             left[id] = LAST
+        elif now["used"]:
+            left[id] = WORKED
         else:
             await roster_queries.drop_posts(connection, [id])
             gone.append(id)
@@ -211,8 +226,8 @@ async def _leaves_nobody(
     return False
 
 
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+def _moment(text: str | None, default: datetime | None = None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else default
 
 
 async def _people(
@@ -221,12 +236,12 @@ async def _people(
     codes = [row["key"] for row in rows]
     there = {row["staff_code"]: row for row in await known_queries.people(connection, codes)}
     made = [row["key"] for row in rows if row["what"] == sheet_check.NEW]
-    in_use = await roster_queries.people_in_use(connection, made) if made else set()
+    in_use = await roster_queries.people_in_use(connection, made) if made else {}
     left: dict[str, Text] = {}
     gone: list[str] = []
     back: list[sheet_check.Change] = []
     for row in rows:
-        code, values, now = row["key"], _values(run, cipher, row), there.get(row["key"])
+        code, values, now = row["key"], values_of(run, cipher, row), there.get(row["key"])
         if now is None or now["erased"]:
             left[code] = GONE
             continue
@@ -237,20 +252,21 @@ async def _people(
             "name": now["name"],
             "phone": str(cadre_phone(cipher, now)),
             "party_member": now["party_member"],
+            "membership": known_queries.spans_of(now),
         }
         before, after = values["before"], values["after"]
         if any(present[name] != value for name, value in after.items()):
             left[code] = EDITED
         elif row["what"] != sheet_check.NEW:
-            restored = {**present, **{name: before[name] for name in after}}
+            restored = {name: before[name] for name in after}
             back.append(sheet_check.Change(sheet_check.CHANGED, code, _NOWHERE, present, restored))
         elif code in in_use:
-            left[code] = WORKED
+            left[code] = _PERSON_USED[in_use[code]]
         else:
             gone.append(code)
     await roster_queries.drop_people(connection, gone)
     if back:
-        await roster_queries.write_people(connection, cipher, back)
+        await roster_queries.write_people(connection, cipher, back, local_day(run.now()))
     return [*gone, *(change.key for change in back)], left
 
 
@@ -262,7 +278,7 @@ async def _units(
     made: list[str] = []
     back: list[sheet_check.Change] = []
     for row in rows:
-        code, values, now = row["key"], _values(run, cipher, row), there.get(row["key"])
+        code, values, now = row["key"], values_of(run, cipher, row), there.get(row["key"])
         if now is None:
             left[code] = GONE
             continue
@@ -284,7 +300,7 @@ async def _units(
     for depth in sorted({*depths.values()}, reverse=True):
         some = [code for code in made if depths[code] == depth]
         in_use = await roster_queries.units_in_use(connection, some)
-        left |= dict.fromkeys(in_use, IN_USE)
+        left |= {code: _UNIT_USED[used] for code, used in in_use.items()}
         await roster_queries.drop_units(connection, [code for code in some if code not in in_use])
         gone += [code for code in some if code not in in_use]
     await roster_queries.write_units(connection, back)
@@ -303,7 +319,7 @@ async def _levels(
     run: "Run", connection: Connection, cipher: FieldCipher, rows: Sequence[Row]
 ) -> _Outcome:
     [row] = rows
-    values = _values(run, cipher, row)
+    values = values_of(run, cipher, row)
     if values is None:
         return [], {row["key"]: UNREADABLE}
     before, after = values["before"]["levels"], values["after"]["levels"]
@@ -311,7 +327,7 @@ async def _levels(
         return [], {row["key"]: EDITED}
     others = {level["slug"] for level in before} != {level["slug"] for level in after}
     if others and await roster_queries.has_units(connection):
-        return [], {row["key"]: IN_USE}
+        return [], {row["key"]: LEVELS_USED}
     await roster_queries.write_levels(connection, before)
     return [row["key"]], {}
 

@@ -10,6 +10,7 @@ from service.imports.row_faults import Faults
 from service.imports.row_file import Row
 from service.imports.sheet_check import (
     CHANGED,
+    LEVELS_DOUBTFUL,
     NEW,
     UNCHANGED,
     Change,
@@ -49,9 +50,11 @@ def check_levels(
             after[-1]["name_en"] = after[-1]["name_en"] or slug
     if any(row.bad for row in rows):
         after = []
+        world.doubtful.add(LEVELS_DOUBTFUL)
     slugs, wanted = ([level["slug"] for level in some] for some in (before, after))
     if after and slugs != wanted and world.units:
         check.fault(rows[0], "levels-in-use", "slug")
+        world.doubtful.add(LEVELS_DOUBTFUL)
     elif after and after != before and "" not in world.scope:
         check.fault(rows[0], "outside", "slug", units=world.scope_text())
     for row in rows:
@@ -155,6 +158,11 @@ def _check_unit(
             check.fault(row, "row-twice", "code", first=twin.number)
         return None
     known = world.units.get(code)
+    if known is None:
+        check.waits(row, LEVELS_DOUBTFUL)
+        if row.bad:
+            return None
+    check.settle(row, {} if known is None else known._asdict())
     above = None if parent is None else world.units.get(parent)
     level = _level_of(check, row, above)
     if row.bad:
@@ -251,8 +259,9 @@ def _doubt_unit(world: World, row: Row, parent: str | None) -> None:
     if level is None and above is not None and above.level in world.scheme.labels:
         level = world.scheme.below(above.level)
     is_new = bool(code) and code not in world.units
-    if is_new and level is not None and world.covers(parent if parent is not None else code):
-        world.units[code] = Unit(code, level, parent, code)
+    is_told = level is not None or LEVELS_DOUBTFUL in world.doubtful
+    if is_new and is_told and world.covers(parent if parent is not None else code):
+        world.units[code] = Unit(code, level or "", parent, code)
         world.doubtful.add(("unit", code))
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -184,17 +184,37 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"‘{name[:60]}’" for name in names)
 
 
-def _keys_of(request: Request) -> list[str]:
-    """The keys of the body that the request's route takes."""
+def _keys_at(request: Request, place: Sequence[str | int]) -> list[str]:
+    """The keys that the request's route takes in its body at a place, as a client writes them."""
     route = request.scope.get("route")
     fields = route.dependant.body_params if isinstance(route, APIRoute) else []
-    models = [field.field_info.annotation for field in fields]
-    return [
-        key
-        for model in models
-        if isinstance(model, type) and issubclass(model, BaseModel)
-        for key in model.model_fields
-    ]
+    found = {
+        key: None
+        for field in fields
+        for model in _models_at(field.field_info.annotation, [*place])
+        for key in _by_key(model)
+    }
+    return [*found]
+
+
+def _by_key(model: type[BaseModel]) -> dict[str, Any]:
+    """The annotations of a model's fields by the keys of JSON."""
+    return {
+        str(field.validation_alias or field.alias or name): field.annotation
+        for name, field in model.model_fields.items()
+    }
+
+
+def _models_at(annotation: Any, place: list[str | int]) -> list[type[BaseModel]]:
+    """The models that may stand at a place below an annotation: within lists, and in place of
+    nothing.
+    """
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not place:
+            return [annotation]
+        return _models_at(_by_key(annotation).get(str(place[0])), place[1:])
+    inner = place[1:] if place and isinstance(place[0], int) else place
+    return [found for part in get_args(annotation) for found in _models_at(part, inner)]
 
 
 def install(app: FastAPI) -> None:
@@ -209,11 +229,10 @@ def install(app: FastAPI) -> None:
         found = [(".".join(map(str, item["loc"])), fault(item)) for item in error.errors()]
         where, what = found[0]
         wrong = [{"where": where, "what": localized(what, FOR_PROGRAMS)} for where, what in found]
-        unknown = [
-            str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"
-        ]
+        extra = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
+        unknown = [str(place[-1]) for place in extra]
         if unknown:
-            known = _keys_of(request)
+            known = _keys_at(request, extra[0][1:-1])
             if len(unknown) == 1:
                 text = Text(
                     "The body has the unknown key {unknown}; it takes {known}.",
@@ -227,6 +246,16 @@ def install(app: FastAPI) -> None:
                     known=_listed(known),
                 )
             return Problem(INVALID, text, errors=wrong, unknown=unknown, known=known).response()
+        absent = next(
+            (item["loc"] for item in error.errors() if item["type"] == "missing"), ("body",)
+        )
+        if absent[0] == "query":
+            text = Text(
+                "The query parameter ‘{name}’ is needed and was not given: {description}.",
+                name=str(absent[-1]),
+                description=_described(request, str(absent[-1])),
+            )
+            return Problem(INVALID, text, errors=wrong).response()
         if any(item["type"] == "json_invalid" for item in error.errors()):
             return Problem(MALFORMED, Text("The body is no JSON: {why}.", why=what)).response()
         return Problem(
@@ -256,6 +285,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(KeyMissing, on_missing_key)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
+
+
+def _described(request: Request, name: str) -> str:
+    """What the documentation says of a query parameter: its words, or what it may be."""
+    route = request.scope.get("route")
+    fields = route.dependant.query_params if isinstance(route, APIRoute) else []
+    info = next((field.field_info for field in fields if field.alias == name), None)
+    if info is None:
+        return name
+    if info.description:
+        return str(info.description)
+    return ", ".join(map(str, info.examples or get_args(info.annotation) or (name,)))
 
 
 def _methods_of(request: Request) -> list[str]:

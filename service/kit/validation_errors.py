@@ -119,7 +119,8 @@ FORMS = {
         "Input should be period, today, or a day as in 2026-11-24"
     ),
     r"^[a-z][a-z0-9_]{0,39}$": Text(
-        "Input should be the name of a level, small letters, digits and _ as in village"
+        "Input should be a short name of small letters from a to z, digits and _ that begins with a"
+        " letter, as in village or large_family"
     ),
     r"^\d{4,12}$": _UNIT,
     r"^\d{4,15}$": _UNIT,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from service.audit.audit_log import note
 from service.http.ids import MadeId
+from service.http.names import Mongolian, Name
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.kit.conditions import prefix_range
@@ -31,11 +32,7 @@ router = APIRouter(prefix="/v1/units", tags=["units"])
 
 _CHANGING = documented(*READING, NOT_NOW, HELD)
 _CODE = r"^\d{1,15}$"
-_TEXT = r"^[^\x00]+$"
 Code = Annotated[str, Path(pattern=_CODE, examples=["150221100201"])]
-Name = Annotated[str, Field(min_length=1, max_length=60, pattern=_TEXT)]
-# Traditional Mongolian has long names, and U+202F and U+180E inside its words.
-Mongolian = Annotated[str, Field(min_length=1, max_length=120, pattern=_TEXT)]
 PartyGroup = Annotated[str, Field(pattern=r"^(none|group|branch)$")]
 GoLive = Annotated[date, Field(description="Before this day nothing of the grids below is missing")]
 

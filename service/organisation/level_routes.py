@@ -4,13 +4,13 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from service.audit.audit_log import note
+from service.http.names import Name
 from service.http.strict import RequestBody
 from service.identity.access import Signed
 from service.kit.database import retry_on_conflict
 from service.kit.errors import NOT_ALLOWED, NOT_NOW, READING, Problem, documented
 from service.kit.state import state_of
 from service.organisation import levels
-from service.organisation.change_routes import Name
 from service.organisation.routes import LevelItem
 from service.organisation.tree import LevelFacts
 from service.organisation.trees import read_tree
@@ -40,8 +40,8 @@ class Levels(RequestBody):
     responses=documented(*READING, NOT_NOW),
 )
 async def set_levels(request: Request, caller: Signed, body: Levels) -> list[LevelItem]:
-    """For who administers the whole. Levels with units stay, in their order; others may come
-    between, and names may be others.
+    """For who administers the whole. Levels with units stay, in their order, and names may be
+    others. A new level comes only where no units lie right under each other.
     """
     state = state_of(request)
 
@@ -57,7 +57,7 @@ async def set_levels(request: Request, caller: Signed, body: Levels) -> list[Lev
                 LevelFacts(one.slug, position, one.name_zh, one.name_en, one.sees_tags)
                 for position, one in enumerate(body.levels, 1)
             ]
-            await levels.set_levels(connection, facts)
+            await levels.set_levels(connection, facts, caller.today)
             await note(connection, request, caller, "levels-set", tops, len(facts))
 
     await retry_on_conflict(work)

@@ -36,7 +36,10 @@ UnitFilter = Annotated[str | None, Query(max_length=20, description="That unit a
 Week = Annotated[str | None, Query(description="ISO week, Asia/Shanghai", examples=["2026-W47"])]
 Month = Annotated[str | None, Query(description="Month, Asia/Shanghai", examples=["2026-11"])]
 First = Annotated[date | None, Query(alias="from", description="First day, with `to`")]
-Last = Annotated[date | None, Query(alias="to", description="Last day, with `from`")]
+Last = Annotated[
+    date | None,
+    Query(alias="to", description="Last day, with `from`; of what is counted 3660 days at most"),
+]
 AsOf = Annotated[
     str,
     Query(
@@ -261,12 +264,16 @@ def named_period(parse: Callable[[str], Period], text: str) -> Period:
 def week_or_month(week: str | None, month: str | None) -> Period:
     """The period that a query names in one of two ways."""
     if (week is None) == (month is None):
-        raise Problem(INVALID, "Name one period: week or month.")
+        raise Problem(INVALID, "Name one period, as in week=2026-W47 or month=2026-11.")
     return (
         named_period(periods.week, week)
         if week is not None
         else named_period(periods.month, str(month))
     )
+
+
+# So many days are counted at once: each costs time, also where nothing was written.
+MAX_DAYS = 3660
 
 
 def years_text() -> Text:
@@ -323,6 +330,15 @@ def asked_period(found: MaybePeriod) -> Period:
     """The period that a query names; it has to name one."""
     if found is None:
         raise Problem(INVALID, _ONE_PERIOD)
+    days = (found.last - found.first).days + 1
+    if days > MAX_DAYS:
+        text = Text(
+            "from, to: {days} days are asked for, and {max} (ten years) at most are counted at"
+            " once; ask for parts of them.",
+            days=days,
+            max=MAX_DAYS,
+        )
+        raise Problem(INVALID, text)
     return found
 
 

@@ -98,14 +98,15 @@ async def _shown(
     period = named_period(_KINDS[kind].parse, name) if name else last_whole(kind, today)
     unit = unit or visit.own_unit() or ""
     in_scope(caller, unit)
-    found: Summary
-    found, went, page_of_texts, path, words = await asyncio.gather(
+    asked = await asyncio.gather(
         _KINDS[kind].summary(visit.request, caller, unit, period.name),
         trend.trend(visit.request, visit.to("summary_trend"), unit, kind, _POINTS, period.last),
         _texts(visit, kind, unit, period.name, texts),
         path_to(visit, unit),
         _words(visit),
     )
+    found: Summary = asked[0]
+    _, went, page_of_texts, path, words = asked
     before, after = neighbours(period, kind, today)
     is_over = period.ends <= caller.now
     seals_it = kind in seals.SEALED and may_settle(caller.posts, unit, caller.now)

@@ -85,7 +85,7 @@ class CalendarOut(BaseModel):
 
 class YearWritten(BaseModel):
     """What came of a list: how many days it names, how many of them are off, and how many problems
-    are due at another time since.
+    are due at another time since; `warnings`: what is odd in it as the official calendar of a year.
     """
 
     unit: str
@@ -93,6 +93,7 @@ class YearWritten(BaseModel):
     days: int
     off: int
     dues_changed: int
+    warnings: list[str] = []
 
 
 class CsvFault(BaseModel):
@@ -223,11 +224,19 @@ async def _write(
         async with state.database.unhurried.transaction() as connection:
             changes = Changes(connection, state.settings, caller)
             moved = await changes.put_year(unit, year, days)
+            odd = [] if days is None else changes.told_of(unit, year, days)
             subjects = [unit, str(year)]
             await note(connection, request, caller, action, subjects, len(days or ()))
             if moved:
                 await note(connection, request, caller, "dues-recomputed", subjects, moved)
         off = sum(not what.works for what in (days or {}).values())
-        return YearWritten(unit=unit, year=year, days=len(days or ()), off=off, dues_changed=moved)
+        return YearWritten(
+            unit=unit,
+            year=year,
+            days=len(days or ()),
+            off=off,
+            dues_changed=moved,
+            warnings=[localized(text, FOR_PROGRAMS) for text in odd],
+        )
 
     return await retry_on_conflict(once)

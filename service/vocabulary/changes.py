@@ -15,10 +15,24 @@ from service.vocabulary import due_times, queries
 from service.vocabulary.days import DayOff
 from service.vocabulary.keeping import read_reference_data
 from service.vocabulary.rules import ReferenceData, Rules
-from service.vocabulary.terms import ALWAYS, FIRST, LISTS, MOVES_DUES, STEP, Term, base_terms
+from service.vocabulary.terms import (
+    ALWAYS,
+    FIRST,
+    LISTS,
+    MOVES_DUES,
+    STEP,
+    Term,
+    Vocabulary,
+    base_terms,
+)
 from service.writes.queries import next_in_mailbox
 from sync_protocol.periods import midnight
 from sync_protocol.texts import Text, Word
+
+# The legal holidays of a year are 13 days, and were 11 until 2024.
+_FEWEST_OFF = 11
+# New Year, Labour Day and the three National Days.
+_OFF_EVERY_YEAR = ((1, 1), (5, 1), (10, 1), (10, 2), (10, 3))
 
 
 class Keeper(Protocol):
@@ -42,6 +56,7 @@ class Written(NamedTuple):
 
     terms: list[Term]
     dues_changed: int
+    warnings: Sequence[Text] = ()
 
 
 def topmost(tree: Tree, today: date) -> str:
@@ -98,11 +113,19 @@ class Changes:
         top = the_keeper(self._caller)
         data = await self._begin(name)
         terms = self._terms(data, name)
-        self._refuse(name, new, terms)
+        self._refuse(name, new, terms, data.vocabulary)
         own = [term for term in terms if term.code == new.code]
         later = [term.valid_from for term in own if term.valid_from > new.valid_from]
+        warnings = []
         if later and (new.valid_to is None or new.valid_to > min(later)):
             new = new._replace(valid_to=min(later))
+            text = Text(
+                "From {day} on what was written before for ‘{code}’ holds, so that this ends then;"
+                " put it again from {day} on if it is to go on.",
+                day=min(later),
+                code=new.code,
+            )
+            warnings.append(text)
         changed = [new]
         before = [term for term in own if term.valid_from < new.valid_from]
         if before and before[-1].holds_on(new.valid_from):
@@ -114,7 +137,8 @@ class Changes:
             if before and ends != new.valid_to:
                 again = before[-1]._replace(valid_from=new.valid_to, valid_to=ends)
                 changed.append(again)
-        return await self._write(name, top, data, terms, changed, new)
+        written = await self._write(name, top, data, terms, changed, new)
+        return written._replace(warnings=warnings)
 
     async def correct(self, name: str, code: str, values: Mapping[str, Any]) -> Written:
         """Changes names, place or end of the term of today, or of the next to come."""
@@ -152,7 +176,7 @@ class Changes:
         base = [term for term in base_terms(self._settings, name) if term.code not in edited]
         return [*base, *(term for terms in edited.values() for term in terms)]
 
-    def _refuse(self, name: str, new: Term, terms: Sequence[Term]) -> None:
+    def _refuse(self, name: str, new: Term, terms: Sequence[Term], vocabulary: Vocabulary) -> None:
         facts, today = LISTS[name], self._caller.today
         if not facts.open and new.code not in facts.base:
             raise Problem(
@@ -183,8 +207,21 @@ class Changes:
                 ),
             )
         duty = new.attributes.get("duty")
-        if duty is not None and duty not in LISTS["duty"].base:
-            raise Problem(INVALID, Text("attributes: there is no duty ‘{duty}’.", duty=duty))
+        first = max(new.valid_from, today)
+        if duty is not None and not vocabulary.holds("duty", duty, first):
+            duties = [
+                code
+                for code in vocabulary.labels("duty", first)
+                if vocabulary.holds("duty", code, first)
+            ]
+            raise Problem(
+                INVALID,
+                Text(
+                    "attributes: there is no duty ‘{duty}’ then; choose one of {duties}.",
+                    duty=duty,
+                    duties=", ".join(duties),
+                ),
+            )
 
     def _refuse_end(self, name: str, term: Term, ends: date | None, later: Sequence[Term]) -> None:
         if not LISTS[name].open:
@@ -253,6 +290,35 @@ class Changes:
         return max(places, default=FIRST - STEP) + STEP
 
     # ---------------------------------------------------------------------------------- calendars
+
+    def told_of(self, unit: str, year: int, days: Mapping[date, DayOff]) -> list[Text]:
+        """What is odd in a list of days that is the official calendar of a year: too few days off,
+        or none where every year has some.
+        """
+        if unit != topmost(self._caller.tree, self._caller.today):
+            return []
+        found = []
+        off = [day for day, what in days.items() if not what.works and day.year == year]
+        if len(off) < _FEWEST_OFF:
+            text = Text(
+                "The list names only {count} days off, and an official calendar has {fewest} at"
+                " least. All days of {year} that it does not name are worked or off by the day of"
+                " the week.",
+                count=len(off),
+                fewest=_FEWEST_OFF,
+                year=year,
+            )
+            found.append(text)
+        usual = [date(year, month, day) for month, day in _OFF_EVERY_YEAR]
+        missing = [day.isoformat() for day in usual if day not in off]
+        if missing:
+            text = Text(
+                "{days} are off in every year, and the list does not say so; does it have the whole"
+                " year?",
+                days=", ".join(missing),
+            )
+            found.append(text)
+        return found
 
     async def put_year(self, unit: str, year: int, days: Mapping[date, DayOff] | None) -> int:
         """Puts a list of days in the place of the one that a unit has for a year, None: takes it

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit.audit_log import note
+from service.http.names import Mongolian, Name
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.kit.database import retry_on_conflict
 from service.kit.errors import INVALID, NOT_NOW, READING, Problem, documented
+from service.kit.localization import FOR_PROGRAMS, localized
 from service.kit.settings import Settings
 from service.kit.state import state_of
 from service.vocabulary.changes import Changes, Written, begins
@@ -23,9 +25,6 @@ from sync_protocol.texts import Text
 router = APIRouter(prefix="/v1/vocabulary", tags=["vocabulary"])
 
 _WRITING = documented(*READING, NOT_NOW)
-_TEXT = r"^[^\x00]+$"
-Name = Annotated[str, Field(min_length=1, max_length=60, pattern=_TEXT)]
-Mongolian = Annotated[str, Field(min_length=1, max_length=120, pattern=_TEXT)]
 Position = Annotated[int, Field(ge=0, le=100_000, description="Its place; ties by code")]
 Which = Annotated[ListName, Path(alias="list", description="The list")]
 Code = Annotated[str, Path(pattern=WORD_PATTERN, max_length=40, examples=["elderly_alone"])]
@@ -98,11 +97,12 @@ class TermList(BaseModel):
 
 class TermsWritten(BaseModel):
     """The terms of a code as they are now; `dues_changed`: how many problems are due at another
-    time since.
+    time since; `warnings`: what is to be known, as that the term ends because another begins.
     """
 
     items: list[TermItem]
     dues_changed: int
+    warnings: list[str] = []
 
 
 @router.get(
@@ -169,8 +169,8 @@ async def put_term(
             Term(
                 name,
                 code,
-                body.name_zh.strip(),
-                body.name_en.strip(),
+                body.name_zh,
+                body.name_en,
                 body.name_mn,
                 changes.next_position(data, name) if place is None else place,
                 body.valid_from or caller.today,
@@ -230,7 +230,8 @@ async def _change(
                     written.dues_changed,
                 )
         items = [_item(term, True) for term in written.terms]
-        return TermsWritten(items=items, dues_changed=written.dues_changed)
+        warnings = [localized(text, FOR_PROGRAMS) for text in written.warnings]
+        return TermsWritten(items=items, dues_changed=written.dues_changed, warnings=warnings)
 
     return await retry_on_conflict(once)
 

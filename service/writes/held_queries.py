@@ -305,6 +305,20 @@ async def hold_again(
         )
 
 
+async def waiting_move(connection: Connection, device: str, record: str, to: str) -> Row | None:
+    """What a device has asked for and waits: that a record moves to a grid; its id and why it is
+    held.
+    """
+    return await connection.fetchrow(
+        "SELECT id::text, detail FROM held WHERE device = $1::uuid AND state = 'open'"
+        " AND record = $2 AND grid = $3 AND reason = 'needs-acceptance'"
+        " ORDER BY received_at LIMIT 1",
+        device,
+        record,
+        to,
+    )
+
+
 async def close_held(
     connection: Connection,
     row: HeldRow,

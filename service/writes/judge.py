@@ -15,6 +15,7 @@ from service.writes.move_rules import (
     move_request,
     names_a_move,
     needs_acceptance,
+    of_what_was_deleted,
 )
 from service.writes.mutations import HoldReason
 from service.writes.prepared import Author, PreparedMutation
@@ -230,8 +231,10 @@ class Judge:
             self._world.erased, item, kind, record
         )
         if flaw is None and requested is not None:
+            if record is not None and record.deleted:
+                return of_what_was_deleted(item, kind)
             if not is_accepted(item, requested.ends, self._now):
-                return needs_acceptance(item, kind)
+                return needs_acceptance(item, kind, self._world.tree, self._now)
             item.is_accepted = True
         if flaw is None and problem_id in self._evidence.assigned:
             # What the same push brings later is judged by it, too.

@@ -1,13 +1,15 @@
 """What stands against a move between two grids of which its author covers one only. Pure."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 from service.identity.rights import may_settle
+from service.organisation.tree import Tree
 from service.writes.mutations import HoldReason
 from service.writes.prepared import PreparedMutation
 from service.writes.validities import Validities
 from sync_protocol.kinds import Kind
+from sync_protocol.periods import local_day
 from sync_protocol.record_state import Record
 from sync_protocol.texts import Text
 
@@ -66,16 +68,44 @@ def is_accepted(item: PreparedMutation, ends: tuple[str, str], now: datetime) ->
     return item.decider is not None and all(may_settle(item.decider, end, now) for end in ends)
 
 
-def needs_acceptance(item: PreparedMutation, kind: Kind) -> HoldReason:
-    """Why a request to move is held; names the grids that its author named, for where the record
-    lies by now need not be theirs to know.
+def needs_acceptance(item: PreparedMutation, kind: Kind, tree: Tree, now: datetime) -> HoldReason:
+    """Why a request to move is held, and who may accept it; names the grids that its author named,
+    for where the record lies by now need not be theirs to know.
     """
+    grid, to = item.mutation.base_grid or item.mutation.grid, item.mutation.grid
     detail = Text(
         "{cadre} asks to move the {kind} from {grid} to {to} and works in one of the two only; it"
-        " moves when somebody who covers both releases this.",
+        " moves when {who} releases this.",
         cadre=item.author.staff_code,
         kind=kind.word,
-        grid=item.mutation.base_grid or item.mutation.grid,
-        to=item.mutation.grid,
+        grid=grid,
+        to=to,
+        who=who_accepts(tree, grid, to, local_day(now)),
     )
     return HoldReason("needs-acceptance", detail)
+
+
+def who_accepts(tree: Tree, grid: str, to: str, day: date) -> Text:
+    """Who covers two grids on a day: those with which posts, and at which unit."""
+    others = [to, *tree.above(to, day)]
+    common = next((unit for unit in (grid, *tree.above(grid, day)) if unit in others), None)
+    if common is None:
+        return Text("somebody who covers both")
+    if common == tree.parent(grid, day) == tree.parent(to, day):
+        return Text(
+            "the village secretary or a first secretary of {unit}, or a supervisor or administrator"
+            " of it or of a unit above",
+            unit=common,
+        )
+    return Text("a supervisor or administrator of {unit} or of a unit above", unit=common)
+
+
+def of_what_was_deleted(item: PreparedMutation, kind: Kind) -> HoldReason:
+    """Why a request to move is held whose record was deleted since: it brings nothing back."""
+    detail = Text(
+        "The {kind} {id} was deleted before anybody accepted the move; discard this request. Who"
+        " needs the {kind} again adds it anew.",
+        kind=kind.word,
+        id=item.mutation.id,
+    )
+    return HoldReason("record-missing", detail)

@@ -24,7 +24,7 @@ from service.writes.interface import Accepted, Prepared
 from service.writes.judge import Judge, NewVisits
 from service.writes.merged import MergedRecords, MergeResult
 from service.writes.mutations import HoldReason
-from service.writes.prepared import Author, PreparedMutation
+from service.writes.prepared import PreparedMutation
 from service.writes.revisions import Revisions
 from service.writes.snapshot import Snapshot
 from service.writes.validities import Validities
@@ -184,7 +184,7 @@ class UnitOfWork:
         verdict = Verdict(item.mutation.seq, "merged" if result.merged else "applied", result.rev)
         if result.losses:
             verdict.conflicts = [
-                self._conflict(item.kind, result, loss, item.author) for loss in result.losses
+                self._conflict(item.kind, result, loss, item) for loss in result.losses
             ]
         self.merged.note(item, verdict, result.grid)
         return verdict
@@ -236,7 +236,9 @@ class UnitOfWork:
             else self._pulled_by(item)
         )
 
-    def _conflict(self, kind: Kind, result: MergeResult, loss: Loss, author: Author) -> Conflict:
+    def _conflict(
+        self, kind: Kind, result: MergeResult, loss: Loss, item: PreparedMutation
+    ) -> Conflict:
         record = result.record
         entry = queries.ConflictEntry(
             id=records.new_uuid(),
@@ -247,8 +249,10 @@ class UnitOfWork:
             loss=loss,
         )
         self.aside.conflicts.append(entry)
-        # Whoever writes may not see what is there, or not any more.
-        view = view_in(present_views(author.posts, self.now), record.grid)
+        # Whoever writes may not see what is there, or not any more; of what was released, who has
+        # released it is told.
+        posts = item.author.posts if item.decider is None else item.decider
+        view = view_in(present_views(posts, self.now), record.grid)
         kept = for_device(kind.name, loss.field, _showable(loss.kept), view)
         return Conflict(loss.field, kept, _showable(loss.lost), loss.rule, entry.id)
 

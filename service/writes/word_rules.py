@@ -1,6 +1,7 @@
 """What stands against the words of a mutation: they hold on the day of its stamp. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from itertools import chain
 from typing import Any
 
@@ -8,6 +9,7 @@ from service.vocabulary.terms import Vocabulary
 from service.writes.mutations import HoldReason
 from service.writes.prepared import PreparedMutation
 from sync_protocol import clock
+from sync_protocol.fields import shortened
 from sync_protocol.kinds import Kind
 from sync_protocol.periods import day_of_ms
 from sync_protocol.sets import SetChange
@@ -46,8 +48,10 @@ def against_words(vocabulary: Vocabulary, item: PreparedMutation, kind: Kind) ->
         if value is None:
             continue
         added = value.add if isinstance(value, SetChange) else (value,)
-        if unread is not None and not all(vocabulary.knows(list, word) for word in _named(value)):
-            return unread
+        unknown = [word for word in _named(value) if not vocabulary.knows(list, word)]
+        if unread is not None and unknown:
+            day = day_of_ms(clock.stamp_ms(item.stamp))
+            return _unknown(vocabulary, unread, kind.by_name[name].word, list, unknown[0], day)
         always = vocabulary.always[list]
         if item.is_decided or all(word in always for word in added):
             continue
@@ -65,6 +69,25 @@ def against_words(vocabulary: Vocabulary, item: PreparedMutation, kind: Kind) ->
                     ),
                 )
     return None
+
+
+def _unknown(
+    vocabulary: Vocabulary, unread: HoldReason, field: Text, list: str, word: str, day: date
+) -> HoldReason:
+    """Why a word is held that no list ever had: with the words of the day, where they are others
+    than those of the code.
+    """
+    if list not in vocabulary.edited:
+        return unread
+    labels = vocabulary.labels(list, day)
+    words = [code for code in labels if vocabulary.holds(list, code, day)]
+    detail = Text(
+        "{field} is ‘{word}’, which no list has; use one of {words}.",
+        field=field,
+        word=shortened(word),
+        words=", ".join(words),
+    )
+    return HoldReason(unread.reason, detail)
 
 
 def _named(value: Any) -> Iterator[str]:

@@ -112,6 +112,11 @@ async def test_who_does_not_see_the_households_is_warned_of(world: World) -> Non
     codes = [item["code"] for item in (await call(world, "POST", path, body)).json()["warnings"]]
     assert codes == ["not-shown"]
     assert (await tie(world, filter={"unit": GRID})).json()["warnings"] == []
+    # A handover tells of it, too, also one that is only tried.
+    for dry_run in (True, False):
+        passed = (await hand_over(world, MEMBER, NEIGHBOUR, dry_run=dry_run)).json()
+        assert passed["contact_households"] > 0
+        assert [item["code"] for item in passed["warnings"]] == ["not-shown"]
 
 
 async def test_supervisors_and_secretaries_tie_households_and_never_to_themselves(

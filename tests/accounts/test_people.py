@@ -199,7 +199,7 @@ async def test_who_stands_elsewhere_too_is_given_nothing_and_may_be_ended_here(
     assert (await call(world, "POST", path, more, LOCAL)).status_code == 403
 
 
-async def test_nobody_gives_a_post_to_themselves_and_everybody_may_end_the_own(
+async def test_nobody_gives_a_post_to_themselves_or_changes_or_ends_the_own(
     world: World,
 ) -> None:
     await local_admin(world)
@@ -209,29 +209,53 @@ async def test_nobody_gives_a_post_to_themselves_and_everybody_may_end_the_own(
     for body in (
         {"valid_from": at(days=-900)},
         {"transfer": {"unit": VILLAGE, "role": "village_secretary"}},
+        {"valid_to": at(days=1)},
+        {"title": "主任"},
+        {"valid_to": None},
     ):
-        assert (await call(world, "PATCH", f"/v1/posts/{id}", body, LOCAL)).status_code == 403
+        refused = await call(world, "PATCH", f"/v1/posts/{id}", body, LOCAL)
+        assert (refused.status_code, refused.json()["type"]) == (403, "/problems/not-allowed")
     end = {"valid_to": at(days=1)}
-    assert (await call(world, "PATCH", f"/v1/posts/{id}", end, LOCAL)).status_code == 200
-    assert (
-        await call(world, "PATCH", f"/v1/posts/{id}", {"valid_to": None}, LOCAL)
-    ).status_code == 403
+    assert (await call(world, "PATCH", f"/v1/posts/{id}", end)).status_code == 200
 
 
 async def test_the_last_administrator_of_the_city_ends_only_after_a_successor(
     world: World,
 ) -> None:
     id = await post_of(world, ADMIN, "admin")
-    for end in ({"valid_to": at(days=-1)}, {"valid_to": at(days=30)}, {"valid_from": at(days=1)}):
-        refused = await call(world, "PATCH", f"/v1/posts/{id}", end)
+    # Another administrator, but for ten days only.
+    await world.fetch(
+        "INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to)"
+        " VALUES (gen_random_uuid(), $1, 'admin', $2, $3, $4)",
+        SUPERVISOR,
+        CITY,
+        NOW - timedelta(days=1),
+        NOW + timedelta(days=10),
+    )
+    for end in ({"valid_to": at(days=9)}, {"valid_to": at(days=30)}, {"valid_from": at(days=11)}):
+        refused = await call(world, "PATCH", f"/v1/posts/{id}", end, SUPERVISOR)
         assert (refused.status_code, refused.json()["type"]) == (409, "/problems/not-now"), end
     body = somebody(posts=[{"role": "admin", "unit": CITY, "valid_from": at(days=20)}])
     assert (await call(world, "POST", "/v1/cadres", body)).status_code == 201
     early, late = [
-        await call(world, "PATCH", f"/v1/posts/{id}", {"valid_to": at(days=day)})
+        await call(world, "PATCH", f"/v1/posts/{id}", {"valid_to": at(days=day)}, SUPERVISOR)
         for day in (19, 20)
     ]
     assert (early.status_code, late.status_code) == (409, 200)
+
+
+async def test_taking_an_end_back_warns_of_nothing_in_hand(world: World) -> None:
+    id = await post_of(world, WORKER)
+    await world.fetch("UPDATE household SET contact_member = NULL, lead_member = NULL")
+    ended = await call(world, "PATCH", f"/v1/posts/{id}", {"valid_to": at(hours=1)})
+    assert "in-hand" not in {code for code, _ in codes(ended)}
+    await world.fetch("UPDATE household SET lead_member = $1 WHERE grid = $2", WORKER, GRID)
+    ended = await call(world, "PATCH", f"/v1/posts/{id}", {"valid_to": at(hours=2)})
+    [text] = [one["text"] for one in ended.json()["warnings"] if one["code"] == "in-hand"]
+    assert "households" in text
+    assert "problems" not in text  # of which there are none
+    back = await call(world, "PATCH", f"/v1/posts/{id}", {"valid_to": None})
+    assert "in-hand" not in {code for code, _ in codes(back)}
 
 
 # -------------------------------------------------------------------------- what follows an end

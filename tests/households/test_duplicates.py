@@ -4,6 +4,7 @@ from typing import Any
 
 from service.privacy.reencrypt import reencrypt
 from service.writes.phone_index import numbers_in
+from simulator.places import SUPERVISOR
 from tests.encrypted import another_key, own_key, use_keys
 from tests.world import FAR_GRID, GRID, OTHER_GRID, SECRETARY, WORKER, World
 
@@ -91,3 +92,14 @@ async def test_what_an_older_release_wrote_is_indexed_and_a_new_key_makes_it_ane
     after = await world.fetch("SELECT blind FROM household_phone")
     assert len(before) == len(after) > 2
     assert not {row["blind"] for row in before} & {row["blind"] for row in after}
+
+
+async def test_who_sees_phones_masked_is_told_of_none_alike(world: World) -> None:
+    """Else whole numbers could be tried out until one fits."""
+    one = await add(world, WORKER, GRID, head_name="甲", phone=PHONE)
+    other = await add(world, SECRETARY, OTHER_GRID, head_name="甲", phone=PHONE)
+    path = f"/v1/households/{one['household']['id']}/duplicates"
+    [seen] = (await world.get(path, SUPERVISOR)).json()["items"]
+    assert (seen["id"], seen["same"]) == (other["household"]["id"], ["head"])
+    await add(world, WORKER, GRID, head_name="乙", phone=PHONE)
+    assert [d["same"] for d in (await world.get(path, SUPERVISOR)).json()["items"]] == [["head"]]

@@ -201,3 +201,79 @@ async def test_the_trail_tells_what_was_asked_from_what_was_done(world: World) -
     assert "household-move-asked" in acts
     assert "held-not-released" in acts
     assert not {"household-moved", "held-released"} & {*acts}
+
+
+async def test_a_move_that_is_asked_for_twice_waits_once_and_says_who_accepts(
+    world: World,
+) -> None:
+    worker = await synced(world, WORKER)
+    house = worker.records("household")[0].id
+    first, again = [
+        await world.post(f"/v1/households/{house}/move", {"to": OTHER_GRID}, WORKER)
+        for _ in range(2)
+    ]
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    assert f"{GRID[:12]} 的村党组织书记或第一书记" in first.json()["detail"]
+    [item] = (await world.get("/v1/held", SECRETARY)).json()["items"]
+    assert item["id"] == first.json()["held"]
+    released = await world.post(f"/v1/held/{item['id']}/release", {"note": ""}, SECRETARY)
+    assert released.json()["outcome"] == "applied"
+    # A move back waits anew.
+    back = await world.post(f"/v1/households/{house}/move", {"to": GRID}, OTHER_WORKER)
+    assert back.status_code == 202
+    assert back.json()["held"] != item["id"]
+
+
+async def test_between_villages_somebody_above_both_accepts(world: World) -> None:
+    worker = await synced(world, WORKER)
+    house = worker.records("household")[0].id
+    asked = await world.post(f"/v1/households/{house}/move", {"to": FAR_GRID}, WORKER)
+    assert asked.status_code == 202, asked.text
+    assert f"由{FAR_GRID[:4]} 或其上级的上级工作人员或管理员放行" in asked.json()["detail"]
+
+
+async def test_a_request_to_move_brings_no_deleted_household_back(world: World) -> None:
+    worker, secretary = await synced(world, WORKER), await synced(world, SECRETARY)
+    house = worker.records("household")[0].id
+    asked = await world.post(f"/v1/households/{house}/move", {"to": OTHER_GRID}, WORKER)
+    assert asked.status_code == 202
+    world.clock.forward(minutes=1)
+    secretary.delete("household", house, grid=GRID)
+    assert [one.outcome for one in (await secretary.sync()).verdicts] == ["applied"]
+    world.clock.forward(minutes=1)
+    verdict = await release(world, SECRETARY)
+    assert (verdict["outcome"], verdict["reason"]) == ("held", "record-missing")
+    assert "已被删除" in verdict["detail"]
+    [row] = await world.fetch("SELECT deleted, grid FROM household WHERE id = $1", house)
+    assert (row["deleted"], row["grid"]) == (True, GRID)
+    [item] = (await world.get("/v1/held", SECRETARY)).json()["items"]
+    path = f"/v1/held/{item['id']}/discard"
+    assert (await world.post(path, {"reason": "已删除"}, SECRETARY)).status_code == 200
+
+
+async def test_who_moves_a_household_is_told_whose_it_was(world: World) -> None:
+    worker = await synced(world, WORKER)
+    house = worker.records("household")[0].id
+    moved = await world.post(f"/v1/households/{house}/move", {"to": OTHER_GRID}, SECRETARY)
+    assert moved.json()["outcome"] == "moved"
+    assert moved.json()["former_grid"] == GRID
+    assert WORKER in moved.json()["former_workers"]
+    history = (await world.get(f"/v1/history/household/{house}", SECRETARY)).json()["items"]
+    assert (history[-1]["grid"], history[-1]["former_grid"]) == (OTHER_GRID, GRID)
+
+
+async def test_who_releases_a_move_is_told_what_was_kept(world: World) -> None:
+    """Its author no longer sees the household where it is then, but who decides does."""
+    worker, secretary = await synced(world, WORKER), await synced(world, SECRETARY)
+    house = worker.records("household")[0].id
+    worker.put("household", {"members": 3}, grid=OTHER_GRID, id=house)
+    await worker.sync()
+    world.clock.forward(minutes=1)
+    secretary.put("household", {"members": 5}, grid=GRID, id=house)
+    await secretary.sync()
+    world.clock.forward(minutes=1)
+    verdict = await release(world, SECRETARY)
+    assert verdict["outcome"] == "merged"
+    kept = {one["field"]: (one["kept"], one["lost"]) for one in verdict["conflicts"]}
+    assert kept["members"] == (5, 3)

@@ -113,3 +113,16 @@ async def test_a_query_counts_as_in_json(world: World) -> None:
         twice = f"?unit={TOWNSHIP}&state=any&state=present"
         answer = await world.client.get(path + twice, headers=headers)
         assert answer.status_code == 422, path
+
+
+async def test_json_that_is_there_as_csv_says_that_it_varies_by_what_is_accepted(
+    world: World,
+) -> None:
+    """Else a cache would give the one to who asks for the other."""
+    for path, varies in (("/v1/visits", True), ("/v1/levels", False)):
+        for accept in ("application/json", "text/csv"):
+            token = await world.token(SUPERVISOR)
+            headers = {"Authorization": f"Bearer {token}", "Accept": accept}
+            answer = await world.client.get(path, headers=headers)
+            said = {part.strip() for part in answer.headers.get("vary", "").split(",")}
+            assert ("Accept" in said) == varies, (path, accept, said)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from service.app import create_app
 from service.kit.bounded import PAGE_BYTES
 from service.kit.settings import Settings
-from simulator.places import SUPERVISOR, VILLAGE
+from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
 from tests.identity.test_rights import ask, calls, populate
 from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, World
 
@@ -281,3 +281,50 @@ async def test_a_row_larger_than_a_page_is_a_page(world: World) -> None:
     assert first["next"]
     second = (await world.get("/v1/held", SECRETARY, after=first["next"])).json()
     assert (len(second["items"]), second["next"]) == (1, None)
+
+
+async def test_an_unknown_key_is_told_the_keys_that_stand_at_its_place(world: World) -> None:
+    """By the names of JSON: the key of a move is `from`, whatever its field is called."""
+    cases: list[tuple[str, str, Any, list[str]]] = [
+        ("POST", f"/v1/units/{VILLAGE}/move", {"to": TOWNSHIP, "valid_from": "x"}, ["to", "from"]),
+        (
+            "POST",
+            "/v1/cadres",
+            {"staff_code": "N1", "name": "x", "posts": [{"rolle": "admin"}]},
+            ["role", "unit", "valid_from", "valid_to", "title"],
+        ),
+    ]
+    for method, path, body, known in cases:
+        token = await world.token("admin")
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = await world.client.request(method, path, json=body, headers=headers)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["known"] == known
+
+
+async def test_a_parameter_that_is_missing_is_named_with_what_it_may_be(world: World) -> None:
+    answer = await world.get("/v1/summaries/members", SUPERVISOR, unit=TOWNSHIP, week="2026-W47")
+    assert answer.status_code == 422
+    assert "‘role’" in answer.json()["detail"]
+    assert "contact" in answer.json()["detail"]
+    answer = await world.get("/v1/summaries/members", SUPERVISOR, unit=TOWNSHIP, role="contact")
+    assert "week=2026-W47" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", [" ", "\u3000", "a\x07b", "两\n行"])
+async def test_units_and_cadres_need_a_name_that_can_be_read(world: World, name: str) -> None:
+    headers = {"Authorization": f"Bearer {await world.token('admin')}"}
+    post = {"role": "grid_worker", "unit": GRID}
+    for method, path, body in (
+        ("POST", "/v1/units", {"parent": VILLAGE, "name": name}),
+        ("PATCH", f"/v1/units/{VILLAGE}", {"name_mn": name}),
+        ("POST", "/v1/cadres", {"staff_code": "N1", "name": name, "posts": [post]}),
+        ("PATCH", f"/v1/cadres/{WORKER}", {"name": name}),
+    ):
+        answer = await world.client.request(method, path, json=body, headers=headers)
+        assert answer.status_code == 422, (path, answer.text)
+        assert "name" in answer.json()["detail"]
+    # Traditional Mongolian has characters inside its words that are not seen.
+    body = {"name_mn": "ᠲᠣᠰᠬᠣ\u202fᠶᠢᠨ\u180e"}
+    answer = await world.client.patch(f"/v1/units/{VILLAGE}", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text

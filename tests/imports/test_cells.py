@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import pytest
@@ -12,8 +13,16 @@ from service.imports import cells, keys, sheet_files
 from service.imports.cells import Wrong
 from service.imports.columns import HEADERS, SHEETS, layout_of, sheet_called
 from service.imports.sheet_files import FileUnreadable, RowRead, SheetBegins, read_file
+from service.imports.words import Words, words_of_the_code
 from service.kit.keyring import Keyring
+from service.vocabulary.terms import Term, Vocabulary
 from tests.imports.books import book, text_file
+
+WORDS = words_of_the_code()
+
+
+def role_of(text: str) -> str:
+    return WORDS.choice("role", text)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +44,10 @@ from tests.imports.books import book, text_file
         (cells.yes_or_no, "是", True),
         (cells.yes_or_no, "No", False),
         (cells.people, "４人", 4),
-        (cells.tags, "低保户、独居老人,veteran", ["elderly_alone", "low_income", "veteran"]),
-        (cells.choice("role"), "嘎查村党组织书记", "village_secretary"),
-        (cells.choice("role"), "Grid Worker", "grid_worker"),
+        (WORDS.tags, "低保户、独居老人,veteran", ["elderly_alone", "low_income", "veteran"]),
+        (role_of, "嘎查村党组织书记", "village_secretary"),
+        (WORDS.tags, "low-income allowance, elderly living alone", ["elderly_alone", "low_income"]),
+        (role_of, "Grid Worker", "grid_worker"),
         (cells.number, " 150221－0001 ", "150221-0001"),
     ],
 )
@@ -56,7 +66,7 @@ def test_a_cell_means_what_its_writer_meant(clean: Any, given: Any, meant: Any) 
         (cells.yes_or_no, "大概", "yes-no-form"),
         (cells.people, "四", "count-form"),
         (cells.people, "400", "count-large"),
-        (cells.tags, "富户", "tag-unknown"),
+        (WORDS.tags, "富户", "tag-unknown"),
         (cells.staff_code, "王@1", "staff-code-form"),
         (cells.words(3), "四个字了", "text-unfit"),
         (cells.words(9), "a\x07b", "text-control"),
@@ -66,6 +76,42 @@ def test_what_cannot_be_read_for_sure_is_named(clean: Any, given: Any, kind: str
     with pytest.raises(Wrong) as error:
         clean(cells.text_in(given))
     assert error.value.kind == kind
+
+
+DAY = date(2026, 11, 25)
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("多子女", "large family"),
+        ("多子女、老人", "a, b and c"),
+        ("独居老人", "veteran"),  # as others are called
+        ("low_income", "disabled"),  # as the code of another
+        ("无", "none"),
+        ("x y", "x/y"),
+    ],
+)
+def test_words_that_were_added_are_read_as_an_export_writes_them(
+    language: str, names: tuple[str, str]
+) -> None:
+    added = Term("tag", "added", *names, valid_from=date(2026, 1, 1))
+    words = Words(Vocabulary([added]), DAY)
+    for tags in (["added"], ["veteran"], ["added", "disabled"], ["added", "low_income", "veteran"]):
+        assert words.tags(words.say_tags(tags, language)) == tags
+
+
+def test_a_word_that_has_ended_is_read_and_not_offered() -> None:
+    ended = Term("tag", "ended", "旧类", "old", valid_to=DAY)
+    renamed = Term("role", "grid_worker", "网格管理员", "grid keeper")
+    words = Words(Vocabulary([ended, renamed]), DAY)
+    assert words.tags("旧类") == ["ended"]
+    assert not words.can_be_chosen("tag", "ended")
+    assert "旧类" not in [label.zh for label in words.offered("tag")]
+    assert "网格管理员" in [label.zh for label in words.offered("role")]
+    # Also by its former name.
+    assert words.choice("role", "网格管理员") == words.choice("role", "网格员") == "grid_worker"
 
 
 def test_a_number_that_excel_has_rounded_is_not_taken() -> None:

@@ -2,12 +2,15 @@
 worker syncs and a supervisor reads.
 """
 
+from pathlib import Path
 from typing import Any
 
 from tests.imports.books import book, text_file
 from tests.imports.city import City
 from tests.imports.test_rest import XLSX
 
+# Written by xlwt: a title over merged cells, codes and numbers as numbers, a day as a day.
+OLD_BOOK = Path(__file__).parent / "data" / "households.xls"
 BANNER = "159921"
 TOWNSHIPS = (BANNER + "100", BANNER + "101", BANNER + "200")
 VILLAGES = [f"{township}20{number}" for township in TOWNSHIPS for number in (1, 2)]
@@ -214,6 +217,19 @@ async def test_a_banner_imports_its_files_mends_what_is_named_and_begins(city: C
         files=[("files", ("农牧户.xlsx", book({"农牧户": given["households"]}), XLSX))],
     )
     found = await city.until_ended(answer.json()["id"], "A1")
-    assert (found["state"], found["tallies"][-1]["new"]) == ("done", 1)
+    new = {tally["sheet"]: tally["new"] for tally in found["tallies"]}
+    assert (found["state"], new["households"]) == ("done", 1)
     await phone.sync()
     assert len(phone.records("household", GRIDS[0])) == 11
+    # One village still keeps its book in a program of the nineties.
+    done = await city.take_files([("旧表.xls", OLD_BOOK.read_bytes())], by="A1", units=[BANNER])
+    assert done.state == "done", done.report.faults
+    assert done.counts() == (2, 0, 0, 0, 0)
+    rows = await city.world.fetch(
+        "SELECT head_name, grid, members, state, state_since::text FROM household"
+        " WHERE head_name LIKE '旧表%' ORDER BY 1"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("旧表一", GRIDS[0], 3, None, None),
+        ("旧表二", GRIDS[1], 2, "away", "2026-10-01"),
+    ]

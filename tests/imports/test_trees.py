@@ -110,6 +110,18 @@ async def test_another_countrys_tree_comes_with_its_workbook_alone(city: City) -
     assert before[0]["slug"] == "city"
 
 
+async def test_one_wrong_cell_of_a_level_is_told_once(city: City) -> None:
+    for place, cell, kind in ((0, "Camp 1!", "level-form"), (0, "gird", "level-lowest")):
+        file: dict[str, Any] = {name: [[*row] for row in rows] for name, rows in country().items()}
+        file["级别"][4][place] = cell
+        refused = await city.take(file)
+        assert [(fault.kind, fault.row) for fault in refused.report.faults] == [(kind, 5)]
+    # What rests on it is passed over, and nothing was written.
+    taken = await city.take(file, "skip_bad")
+    assert {fault.kind for fault in taken.report.faults} == {"level-lowest", "row-waits"}
+    assert await city.world.fetch("SELECT FROM unit") == []
+
+
 async def test_levels_are_taken_back_with_the_units(city: City) -> None:
     before = await city.world.fetch("SELECT * FROM level ORDER BY position")
     done = await city.take({name: country()[name] for name in ("级别", "单位")})

@@ -393,8 +393,19 @@ async def test_the_first_and_the_last_periods_have_neighbours(
     for path in (f"/v1/summaries/{which}", "/v1/loop", "/v1/summaries/cadres"):
         response = await world.get(path, unit=TOWNSHIP, **query)
         assert response.status_code == 200, (path, response.text)
+
+
+async def test_a_span_of_days_is_bounded_where_it_is_counted(world: World) -> None:
+    """Two hundred years of days would keep a process busy for seconds."""
+    for path in ("/v1/summaries", "/v1/loop", "/v1/summaries/cadres", "/v1/exports/visits.xlsx"):
+        for last, status in (("2026-01-07", 200), ("2026-01-08", 422), ("2199-12-31", 422)):
+            days = {"from": "2016-01-01", "to": last}
+            answer = await world.get(path, unit=TOWNSHIP, **days)
+            assert answer.status_code == status, (path, answer.text)
+            assert status == 200 or "3660" in answer.json()["detail"]
+    # A list goes page by page, however long the time.
     days = {"from": "2000-01-01", "to": "2199-12-31"}
-    assert (await world.get("/v1/summaries/cadres", unit=TOWNSHIP, **days)).status_code == 200
+    assert (await world.get("/v1/problems", unit=TOWNSHIP, **days)).status_code == 200
 
 
 async def test_a_visit_from_before_the_first_year_is_taken_in(world: World) -> None:

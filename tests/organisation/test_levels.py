@@ -17,15 +17,36 @@ async def put(world: World, levels: Any, staff_code: str) -> httpx.Response:
     return await world.client.put("/v1/levels", json=body, headers=headers)
 
 
+TEAM = {"slug": "team", "name_zh": "小队", "name_en": "team", "sees_tags": True}
+
+
 async def test_who_administers_the_city_names_levels_and_adds_one(world: World) -> None:
     await admin(world)
     levels = (await world.get("/v1/levels", ADMIN)).json()
     assert levels[0]["slug"] == "city"
     levels[1]["name_zh"] = "旗县"
-    levels.insert(4, {"slug": "team", "name_zh": "小队", "name_en": "team", "sees_tags": True})
     answer = await put(world, levels, ADMIN)
     assert answer.status_code == 200, answer.text
     assert (await world.get("/v1/levels", SECRETARY)).json() == levels
+    # Where no units lie right under each other, a level may come between.
+    await world.fetch("DELETE FROM unit WHERE level = 'grid'")
+    answer = await put(world, [*levels[:4], TEAM, *levels[4:]], ADMIN)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_no_level_comes_between_units_that_lie_right_under_each_other(world: World) -> None:
+    """Else no grid could be made in a village any more."""
+    await admin(world)
+    levels = (await world.get("/v1/levels", ADMIN)).json()
+    for place, above, level in ((4, "village", "grid"), (0, None, "city")):
+        refused = await put(world, [*levels[:place], TEAM, *levels[place:]], ADMIN)
+        assert (refused.status_code, refused.json()["type"]) == (409, "/problems/not-now")
+        detail = refused.json()["detail"]
+        assert "‘team’" in detail
+        assert f"‘{level}’" in detail
+        assert above is None or f"‘{above}’" in detail
+    made = await world.post("/v1/units", {"parent": VILLAGE, "name": "新网格"}, ADMIN)
+    assert made.status_code == 201, made.text
 
 
 async def test_levels_with_units_stay_and_in_their_order(world: World) -> None:

@@ -52,6 +52,7 @@ async def test_the_library_is_asked_until_a_list_was_uploaded(world: World) -> N
 
     written = await upload(world, 2027, NOTICE)
 
+    assert written.pop("warnings")  # it names no holiday but two
     assert written == {"unit": CITY, "year": 2027, "days": 11, "off": 10, "dues_changed": 0}
     told = await days(world, CITY, "2027-02-05", "2027-02-20")
     assert told["2027-02-05"] == (False, "春节", "uploaded")
@@ -322,3 +323,18 @@ def listed_days(rng: random.Random, around: date) -> str:
     some = [around + timedelta(days=n) for n in range(-10, 20)]
     chosen = rng.sample([day for day in some if day.year == around.year], 6)
     return "".join(f"{day},{'休' if n % 2 else '班'},\n" for n, day in enumerate(chosen))
+
+
+async def test_an_odd_official_calendar_is_taken_with_a_warning(world: World) -> None:
+    few = await upload(world, 2027, "2027-02-05至2027-02-11,休,春节\n")
+    assert any("7 days off" in text for text in few["warnings"])
+    assert any("2027-10-01" in text for text in few["warnings"])
+    whole = await upload(
+        world,
+        2027,
+        "2027-01-01,休,元旦\n2027-02-05至2027-02-11,休,春节\n2027-05-01至2027-05-05,休,劳动节\n"
+        "2027-10-01至2027-10-07,休,国庆节\n",
+    )
+    assert whole["warnings"] == []
+    local = await upload(world, 2027, "2027-08-01,休,那达慕\n", unit=BANNER)
+    assert local["warnings"] == []
