@@ -29,7 +29,7 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_FORM_BYTES = 64 * 1024
 _OWN_READERS = ("/v1/sync",)
 # Routes that take files, and how those come: in a file every byte may stand.
-_FILES = frozenset({"create_import"})
+_FILES = frozenset({"create_import", "import_on_page"})
 _OF_FILES = "multipart/form-data"
 _NOTHING: Message = {"type": "http.request", "body": b"", "more_body": False}
 

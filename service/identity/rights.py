@@ -283,6 +283,26 @@ PAGES: Mapping[str, str] = {
     "households_page": "list_households",
     "visits_page": "list_visits",
     "analyses_page": "list_analyses",
+    "cadres_page": "cadre_table",
+    "cadre_page": "cadre_summary",
+    "loop_page": "loop",
+    "trend_page": "summary_trend",
+    "ledgers_page": "export_ledger",
+    "ledger_page": "export_ledger",
+    "ledger_file": "export_ledger",
+    "roster_file": "export_roster",
+    "devices_page": "list_devices",
+    "revoke_on_page": "revoke_device",
+    # administration
+    "admin_page": "list_imports",
+    "seals_page": "list_seals",
+    "admin_units_page": "list_units",
+    "admin_cadres_page": "list_cadres",
+    "admin_posts_page": "list_posts",
+    "imports_page": "list_imports",
+    "import_on_page": "create_import",
+    "import_page": "get_import",
+    "undo_on_page": "undo_import",
 }
 
 

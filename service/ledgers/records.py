@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from service.identity.views import mask
@@ -13,7 +12,7 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.ledgers import disputes, queries
-from service.ledgers.sheet import Column, Sheet
+from service.ledgers.sheet import Begin, Column
 from service.ledgers.what import Labels, Places, What, label, said_once, seal_mark
 from service.summaries import sealed
 from service.summaries.sealed import NOTHING, Sealed
@@ -67,32 +66,32 @@ _OUTSIDE = ("rejected", "joined")
 
 
 async def write_visits(
-    connection: Connection, settings: Settings, what: What, labels: Labels, path: Path
+    connection: Connection, settings: Settings, what: What, labels: Labels, begin: Begin
 ) -> None:
     """The visits of the period."""
     places = await Places.read(connection, what.on)
     rows = _VisitRows(await cipher_of(connection, settings), labels, places)
-    await _write(connection, what, path, _VISIT_COLUMNS, queries.visits(what.on.subtree), rows)
+    await _write(connection, what, begin, _VISIT_COLUMNS, queries.visits(what.on.subtree), rows)
 
 
-async def write_problems(connection: Connection, what: What, labels: Labels, path: Path) -> None:
+async def write_problems(connection: Connection, what: What, labels: Labels, begin: Begin) -> None:
     """The problems that were raised in the period, and those from before that were open then."""
     rows = _ProblemRows(what.now, labels, await Places.read(connection, what.on))
-    await _write(connection, what, path, _PROBLEM_COLUMNS, queries.problems(what.on.subtree), rows)
+    await _write(connection, what, begin, _PROBLEM_COLUMNS, queries.problems(what.on.subtree), rows)
 
 
 async def write_disputes(
-    connection: Connection, settings: Settings, what: What, labels: Labels, path: Path
+    connection: Connection, settings: Settings, what: What, labels: Labels, begin: Begin
 ) -> None:
     """The disputes that were raised in the period, and those from before that were open then."""
     rows = disputes.DisputeRows(await cipher_of(connection, settings), labels.disputes)
-    await _write(connection, what, path, disputes.COLUMNS, queries.disputes(what.on.subtree), rows)
+    await _write(connection, what, begin, disputes.COLUMNS, queries.disputes(what.on.subtree), rows)
 
 
 async def _write(
     connection: Connection,
     what: What,
-    path: Path,
+    begin: Begin,
     columns: Sequence[Column],
     sql: str,
     row_of: Callable[[Any], Sequence[Any]],
@@ -102,7 +101,7 @@ async def _write(
     """
     on, period = what.on, what.period
     kept = await sealed.of_period(connection, on, period) if on.shows_seals else NOTHING
-    sheet = Sheet(path, what.title + seal_mark(kept), columns)
+    sheet = begin(what.title + seal_mark(kept), columns)
     tally = _Tally(kept, what.which, row_of)
     cursor = await connection.cursor(sql, on.code, period.begins, period.ends)
     while rows := await cursor.fetch(AT_ONCE):

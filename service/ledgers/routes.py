@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -11,10 +12,11 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from service.audit.audit_log import note
-from service.identity.access import Signed
+from service.identity.access import Caller, Signed
 from service.kit.errors import INVALID, READING, Problem, documented
 from service.kit.state import state_of
-from service.ledgers.ledgers import TITLES, What, write
+from service.ledgers.ledgers import TITLES, Begin, What, write
+from service.ledgers.sheet import Sheet
 from service.organisation.units import (
     AskedPeriod,
     AsOf,
@@ -23,7 +25,7 @@ from service.organisation.units import (
     unit_in_scope,
     unit_on,
 )
-from sync_protocol.periods import kind_of
+from sync_protocol.periods import Period, kind_of
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
@@ -75,33 +77,47 @@ async def export(
     open when the period began are among the `problems`, and marked. `special` and `contracted` list
     the households of today, with their visits up to the period's end.
     """
-    wanted = _TAKES.get(which)
-    if wanted is not None and kind_of(period.name) != wanted[0]:
-        raise Problem(INVALID, wanted[1])
-    in_scope(caller, unit)
     with tempfile.NamedTemporaryFile(
         prefix="gridloop-ledger-", suffix=".xlsx", delete=False
     ) as file:
         path = FilePath(file.name)
     try:
-        async with state_of(request).database.transaction() as connection:
-            await note(connection, request, caller, f"export-{which}", [unit, period.name], 1)
-        async with (
-            unit_in_scope(request, caller, unit) as (connection, found),
-            connection.transaction(readonly=True),
-        ):
-            on = unit_on(caller, unit, as_of, period)
-            what = What(which, found["name"], on, period, caller.now, caller.view_of(unit))
-            await write(connection, state_of(request).settings, what, path)
+        what = await write_ledger(request, caller, which, unit, period, partial(Sheet, path), as_of)
     except BaseException:
         await asyncio.to_thread(path.unlink)
         raise
-    name = f"{found['name']}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
+    name = f"{what.unit_name}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
     headers = {
         "Content-Disposition": f'attachment; filename="{which}.xlsx";'
         f" filename*=UTF-8''{quote(name)}",
-        "Gridloop-Tree-Day": on.day.isoformat(),
+        "Gridloop-Tree-Day": what.on.day.isoformat(),
     }
     return FileResponse(
         path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink)
     )
+
+
+async def write_ledger(
+    request: Request,
+    caller: Caller,
+    which: Which,
+    unit: str,
+    period: Period,
+    begin: Begin,
+    as_of: str = "period",
+) -> What:
+    """Writes a ledger to a sheet, with its line in the trail, and tells which it was."""
+    wanted = _TAKES.get(which)
+    if wanted is not None and kind_of(period.name) != wanted[0]:
+        raise Problem(INVALID, wanted[1])
+    in_scope(caller, unit)
+    async with state_of(request).database.transaction() as connection:
+        await note(connection, request, caller, f"export-{which}", [unit, period.name], 1)
+    async with (
+        unit_in_scope(request, caller, unit) as (connection, found),
+        connection.transaction(readonly=True),
+    ):
+        on = unit_on(caller, unit, as_of, period)
+        what = What(which, found["name"], on, period, caller.now, caller.view_of(unit))
+        await write(connection, state_of(request).settings, what, begin)
+    return what

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, Protocol
 
 import xlsxwriter
 
@@ -52,6 +52,20 @@ class Column(NamedTuple):
     width: int
     format: Format = "text"
     total: bool = False
+
+
+class LedgerSheet(Protocol):
+    """What a ledger is written to: `write` rows as often as you like, then `close`."""
+
+    def write(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Writes rows, each without its number."""
+
+    def close(self, totals: Sequence[Any] | None = None) -> None:
+        """Writes the total row, by the sums or as given (without the number), and ends."""
+
+
+# Begins a sheet with its title and columns.
+Begin = Callable[[str, Sequence[Column]], LedgerSheet]
 
 
 class _Frame(NamedTuple):

@@ -5,7 +5,6 @@ indicators.
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from service.identity.views import TABLE, FieldClass, Shown, mask
@@ -15,7 +14,7 @@ from service.kit.encryption import Place
 from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.ledgers import indicators, queries
-from service.ledgers.sheet import Column, Sheet
+from service.ledgers.sheet import Begin, Column, LedgerSheet
 from service.ledgers.what import Labels, Places, What, label, seal_mark
 from service.loop import queries as loop_queries
 from service.loop.loop import GridLoop, Status, dues_of, grid_loops
@@ -96,7 +95,9 @@ _CONTRACTED_COLUMNS = (
 )
 
 
-async def write_summary(connection: Connection, settings: Settings, what: What, path: Path) -> None:
+async def write_summary(
+    connection: Connection, settings: Settings, what: What, begin: Begin
+) -> None:
     """A row for each unit right below, and the totals."""
     log = "weekly_analysis" if what.which == "weekly" else "monthly_summary"
     found = await summary(
@@ -108,7 +109,7 @@ async def write_summary(connection: Connection, settings: Settings, what: What, 
         title += "（已封存）"
     elif found.sealed_parts:
         title += "（部分已封存）"
-    sheet = Sheet(path, title, _SUMMARY_COLUMNS)
+    sheet = begin(title, _SUMMARY_COLUMNS)
     sheet.write(_totals(child.unit.name, child.totals) for child in found.units)
     sheet.close(_totals(found.unit.name, found.totals))
 
@@ -130,12 +131,12 @@ def _totals(name: str, totals: Totals) -> Sequence[Any]:
     )
 
 
-async def write_cadres(connection: Connection, what: What, path: Path) -> None:
+async def write_cadres(connection: Connection, what: What, begin: Begin) -> None:
     """A row for each cadre, and one for what is nobody's."""
     shown = await cadre_table(
         connection, what.on, what.period, what.now, Wanted("problems_resolved", _MAX_CADRES)
     )
-    sheet = Sheet(path, what.title + seal_mark(shown.kept), _CADRE_COLUMNS)
+    sheet = begin(what.title + seal_mark(shown.kept), _CADRE_COLUMNS)
 
     def lines() -> Iterator[Sequence[Any]]:
         for row in shown.rows:
@@ -157,7 +158,7 @@ async def write_cadres(connection: Connection, what: What, path: Path) -> None:
     await asyncio.to_thread(sheet.close)
 
 
-async def write_loop(connection: Connection, settings: Settings, what: What, path: Path) -> None:
+async def write_loop(connection: Connection, settings: Settings, what: What, begin: Begin) -> None:
     """A row for each grid: what it owed, and what of it was on time, late or missing."""
     on, period = what.on, what.period
     kept = await sealed.of_period(connection, on, period) if on.shows_seals else NOTHING
@@ -166,7 +167,7 @@ async def write_loop(connection: Connection, settings: Settings, what: What, pat
     rules = Rules(settings, on.tree, await current_reference_data(connection))
     dues = await dues_of(connection, rules, on.subtree, grids, period, what.now)
     places = await Places.read(connection, on)
-    sheet = Sheet(path, what.title + seal_mark(kept), _LOOP_COLUMNS)
+    sheet = begin(what.title + seal_mark(kept), _LOOP_COLUMNS)
     after: str | None = None
     while True:
         rows = await loop_queries.grids(connection, on.subtree, period, after, _AT_ONCE)
@@ -198,11 +199,11 @@ def _loop_line(item: GridLoop, days: set[str], places: Places) -> Sequence[Any]:
     )
 
 
-async def write_special(connection: Connection, what: What, labels: Labels, path: Path) -> None:
+async def write_special(connection: Connection, what: What, labels: Labels, begin: Begin) -> None:
     """The special households, when each was visited last up to the period's end."""
     places = await Places.read(connection, what.on)
     sees_tags = what.view is not None and TABLE[FieldClass.TAGS][what.view] is Shown.WHOLE
-    sheet = Sheet(path, what.title, _SPECIAL_COLUMNS)
+    sheet = begin(what.title, _SPECIAL_COLUMNS)
     households = members = unvisited = 0
 
     def lines(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -236,12 +237,12 @@ async def write_special(connection: Connection, what: What, labels: Labels, path
 
 
 async def write_contracted(
-    connection: Connection, settings: Settings, what: What, path: Path
+    connection: Connection, settings: Settings, what: What, begin: Begin
 ) -> None:
     """The households that somebody leads, by who does, and how often each was visited."""
     places = await Places.read(connection, what.on)
     cipher = await cipher_of(connection, settings)
-    sheet = Sheet(path, what.title, _CONTRACTED_COLUMNS)
+    sheet = begin(what.title, _CONTRACTED_COLUMNS)
 
     def lines(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
         for row in rows:
@@ -266,7 +267,7 @@ async def write_contracted(
 
 
 async def _write_households(
-    connection: Connection, what: What, sql: str, sheet: Sheet, lines: Any
+    connection: Connection, what: What, sql: str, sheet: LedgerSheet, lines: Any
 ) -> None:
     period = what.period
     cursor = await connection.cursor(
@@ -285,12 +286,12 @@ def _last_visit(what: What, moment: datetime | None) -> tuple[Any, Any]:
 
 
 async def write_indicators(
-    connection: Connection, vocabulary: Vocabulary, what: What, path: Path
+    connection: Connection, vocabulary: Vocabulary, what: What, begin: Begin
 ) -> None:
     """The indicators that are reported for periods of the kind of this one."""
     kind = kind_of(what.period.name)
     some = [one for one in indicators_on(vocabulary, local_day(what.now)) if one.period == kind]
     found = await read_values(connection, what.on, some, what.period)
-    sheet = Sheet(path, what.title, indicators.COLUMNS)
+    sheet = begin(what.title, indicators.COLUMNS)
     await asyncio.to_thread(sheet.write, indicators.lines(found, what.unit_name))
     await asyncio.to_thread(sheet.close)

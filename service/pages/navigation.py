@@ -29,6 +29,12 @@ ENTRIES = (
     Entry("households_page", "/households", Text("Households")),
     Entry("visits_page", "/visits", Text("Visit log")),
     Entry("analyses_page", "/analyses", Text("Analyses")),
+    Entry("cadres_page", "/cadres", Text("Cadres")),
+    Entry("loop_page", "/loop", Text("Loop")),
+    Entry("trend_page", "/trend", Text("Trend")),
+    Entry("ledgers_page", "/ledgers", Text("Ledgers")),
+    Entry("devices_page", "/devices", Text("Phones")),
+    Entry("admin_page", "/admin", Text("Administration"), is_of_unit=False),
     Entry("help_page", "/help", Text("Help"), is_of_unit=False),
 )
 

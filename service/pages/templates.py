@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from service.kit.localization import Language, in_language
 from service.pages import dates
 from service.pages.assets import asset
+from service.pages.periods import changes
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
 
@@ -41,6 +42,7 @@ def environment() -> Environment:
         "moment_name": dates.moment_name,
         "period_name": dates.period_name,
         "short_name": dates.short_name,
+        "changes": changes,
     }
     return found
 

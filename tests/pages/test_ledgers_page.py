@@ -1,0 +1,128 @@
+"""Ledgers as files and as pages: the lines of REST's files, for who may have them there."""
+
+import io
+from typing import Any
+
+import openpyxl
+import pytest
+
+from service.pages import ledgers
+from simulator.places import TOWNSHIP, VILLAGE
+from sync_protocol.vocabulary import ROLES
+from tests.identity.test_rights import SOMEBODY, appoint
+from tests.pages.browsing import Browser
+from tests.pages.test_numbers import work_of
+from tests.world import FAR_GRID, GRID, World
+
+CASES = (
+    *(("weekly", {"week": "2026-W47"}), ("monthly", {"month": "2026-11"})),
+    *(("problems", {"month": "2026-11"}), ("visits", {"week": "2026-W48"})),
+    *(("disputes", {"month": "2026-11"}), ("indicators", {"month": "2026-11"})),
+    ("cadres", {"month": "2026-11"}),
+)
+
+
+def cells(content: bytes) -> list[list[Any]]:
+    """The rows of a workbook."""
+    sheet = openpyxl.load_workbook(io.BytesIO(content)).active
+    assert sheet is not None
+    return [list(row) for row in sheet.iter_rows(values_only=True)]
+
+
+@pytest.mark.parametrize(("which", "period"), CASES)
+async def test_a_file_is_that_of_rest_and_a_page_has_its_lines(
+    world: World, which: str, period: dict[str, str]
+) -> None:
+    await work_of(world)
+    browser = Browser(world)
+    await browser.sign_in("S1502")
+    asked = {"unit": TOWNSHIP} | period
+    file = await browser.get(f"/ledgers/{which}.xlsx", **asked)
+    rest = await world.get(f"/v1/exports/{which}.xlsx", "S1502", **asked)
+    rows = cells(file.content)
+    assert rows == cells(rest.content)
+    assert file.headers["cache-control"] == "no-store"
+    assert file.headers["content-disposition"] == rest.headers["content-disposition"]
+    page = await browser.get(f"/ledgers/{which}", **asked)
+    title, heads = rows[0][0], rows[1]
+    assert title in page.text
+    for head in heads:
+        assert f">{head}</th>" in page.text
+    body = page.text.partition("<tbody>")[2].partition("</tbody>")[0]
+    count = next(place for place, row in enumerate(rows[2:]) if row[0] == "合计")
+    assert body.count("<tr>") == count
+    assert count or which in ("visits", "disputes", "indicators")
+    foot = page.text.partition("<tfoot>")[2].partition("</tfoot>")[0]
+    assert "合计" in foot
+    assert "填表人" in page.text
+
+
+async def test_whatever_was_typed_is_only_text(world: World) -> None:
+    await work_of(world)
+    browser = Browser(world)
+    await browser.sign_in("S1502")
+    for which in ("problems", "visits"):
+        page = await browser.get(f"/ledgers/{which}", unit=GRID, month="2026-11")
+        assert "<script>alert" not in page.text
+        assert "<b>走访</b>" not in page.text
+    assert "&lt;b&gt;走访&lt;/b&gt;" in page.text
+
+
+async def test_of_a_sum_the_page_has_what_the_file_says(world: World) -> None:
+    await work_of(world)
+    browser = Browser(world)
+    await browser.sign_in("S1502")
+    page = await browser.get("/ledgers/visits", unit=GRID, month="2026-11")
+    assert "共 5 条" in page.text
+    table = (await world.get("/v1/summaries/cadres", "S1502", unit=GRID, month="2026-11")).json()
+    page = await browser.get("/ledgers/cadres", unit=GRID, month="2026-11")
+    foot = page.text.partition("<tfoot>")[2].partition("</tfoot>")[0]
+    visits = sum(row["visits"] for row in table["items"])
+    assert f">{visits}</td>" in foot
+
+
+async def test_what_is_too_long_to_print_is_offered_as_a_file(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await work_of(world)
+    monkeypatch.setattr(ledgers, "MAX_LINES", 3)
+    browser = Browser(world)
+    await browser.sign_in("S1502")
+    page = await browser.get("/ledgers/visits", unit=GRID, month="2026-11")
+    assert page.status_code == 413
+    assert "Excel" in page.text
+
+
+async def test_the_list_offers_what_the_period_allows(world: World) -> None:
+    browser = Browser(world)
+    await browser.sign_in("S1502")
+    week = await browser.get("/ledgers", unit=VILLAGE, week="2026-W47")
+    assert f"/ledgers/weekly.xlsx?unit={VILLAGE}&amp;week=2026-W47" in week.text
+    assert "/ledgers/monthly.xlsx" not in week.text
+    month = await browser.get("/ledgers", unit=VILLAGE, month="2026-11")
+    assert "/ledgers/weekly.xlsx" not in month.text
+    assert f"/ledgers/monthly?unit={VILLAGE}&amp;month=2026-11" in month.text
+    for path in ("/ledgers/weekly?unit=1502&month=2026-11", "/ledgers/x?unit=1502&week=2026-W47"):
+        odd = await browser.get(path)
+        assert odd.status_code in (404, 422)
+        assert "<main" in odd.text
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+async def test_a_role_gets_the_ledgers_that_rest_gives_it(world: World, role: str) -> None:
+    token = await appoint(world, role, VILLAGE)
+    browser = Browser(world)
+    if (await browser.sign_in(SOMEBODY)).status_code != 303:
+        assert role == "app_client"
+        return
+    headers = {"Authorization": f"Bearer {token}"}
+    for unit in (VILLAGE, TOWNSHIP, FAR_GRID):
+        asked = {"unit": unit, "week": "2026-W47"}
+        rest = await world.client.get("/v1/exports/cadres.xlsx", params=asked, headers=headers)
+        for path in ("/ledgers", "/ledgers/cadres", "/ledgers/cadres.xlsx"):
+            assert (await browser.get(path, **asked)).status_code == rest.status_code, unit
+        roster = await world.client.get(
+            "/v1/exports/roster.xlsx", params={"unit": unit}, headers=headers
+        )
+        file = await browser.get("/ledgers/roster.xlsx", unit=unit)
+        assert file.status_code == roster.status_code
