@@ -47,6 +47,10 @@ OFFERS = (
     Offer("weekly", Text("Weekly report"), Text("The units below with their numbers"), "week"),
     Offer("monthly", Text("Monthly report"), Text("The units below with their numbers"), "month"),
     Offer(
+        "quarterly", Text("Quarterly report"), Text("The units below with their numbers"), "quarter"
+    ),
+    Offer("yearly", Text("Yearly report"), Text("The units below with their numbers"), "year"),
+    Offer(
         "problems", Text("Problem ledger"), Text("Each problem raised, how it went and who had it")
     ),
     Offer("disputes", Text("Dispute ledger"), Text("Each dispute, who settled it and how")),
@@ -54,6 +58,17 @@ OFFERS = (
         "visits", Text("Visit ledger"), Text("Each visit with household, duties and what was said")
     ),
     Offer("cadres", Text("Cadre ledger"), Text("What each cadre did")),
+    Offer("loop", Text("Grid ledger"), Text("Each grid: days with visits, analyses and summaries")),
+    Offer(
+        "special",
+        Text("Ledger of special households"),
+        Text("Each household with a tag, and when it was last visited"),
+    ),
+    Offer(
+        "contracted",
+        Text("Ledger of contracted households"),
+        Text("Each household that somebody leads, and who visited it"),
+    ),
     Offer(
         "indicators",
         Text("Indicator ledger"),
