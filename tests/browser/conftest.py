@@ -116,7 +116,8 @@ class Window:
         """Opens a page; returns its status."""
         answer = self.page.goto(self.city.url + path)
         assert answer is not None
-        return answer.status
+        status: int = answer.status
+        return status
 
     def sign_in(self, staff_code: str) -> None:
         """Signs in by the form."""
