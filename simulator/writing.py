@@ -100,8 +100,7 @@ class Writer:
             "phone": "100",
             "tags": {"add": [self._tag()]},
         }
-        # From others such a household is held as a whole until somebody decides.
-        if self._rng.random() < 0.5 and self._device.staff_code == SECRETARY:
+        if self._rng.random() < 0.5:
             fields["contact_member"] = CONTACT
         self._phone.put("household", fields, grid=self._grid)
 

@@ -44,6 +44,7 @@ LABELS = {
         *(Text("mutations in the log"), Text("kept answers"), Text("sealed summaries")),
         *(
             Text("accounts"),
+            Text("sessions of browsers"),
             Text("posts ended"),
             Text("sign-ins"),
             Text("second factors"),

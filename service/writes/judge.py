@@ -158,7 +158,7 @@ class Judge:
             or self._authors.against_ties(item, kind)
         )
         if flaw is None:
-            flaw = against_tying(self.validities, item, kind, record, self._now)
+            flaw = against_tying(item, kind, record)
         if flaw is not None:
             return flaw
         if record is None:
