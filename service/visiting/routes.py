@@ -49,8 +49,8 @@ Finding = Literal["seen", "confirmed", "not_confirmed"]
 class Theirs(BaseModel):
     """The households that are tied to a cadre, or to the cadres of a role, in one way."""
 
-    kind: str
-    label: str
+    kind: str = Field(description="The kind of tie")
+    label: str = Field(description="What it is called")
     households: int = Field(description="Tied on the last day of the period, or today")
     visited: int = Field(description="Of these, visited in the period by whom they are tied to")
     share: float | None = Field(description="visited / households")
@@ -58,47 +58,47 @@ class Theirs(BaseModel):
 
 
 class VisitingCadre(BaseModel):
-    """How somebody visits. `checks`: visits of others that were checked in the period."""
+    """How somebody visits."""
 
-    staff_code: str
-    name: str
-    roles: list[str]
+    staff_code: str = Field(description="The cadre")
+    name: str = Field(description="The cadre's name")
+    roles: list[str] = Field(description="Of the posts in the unit")
     visits: int = Field(description="All of the cadre in the unit, also to other households")
-    checks: int
-    theirs: list[Theirs]
+    checks: int = Field(description="Visits of others that the cadre checked in the period")
+    theirs: list[Theirs] = Field(description="The households tied to the cadre, by kind of tie")
 
 
 class VisitingRole(BaseModel):
     """How those with a role visit, together; somebody with two roles is in both."""
 
-    role: str
-    label: str
-    cadres: int
-    cadres_who_visited: int
-    visits: int
-    theirs: list[Theirs]
+    role: str = Field(description="The role")
+    label: str = Field(description="What it is called")
+    cadres: int = Field(description="How many have it")
+    cadres_who_visited: int = Field(description="Of these, with a visit in the period")
+    visits: int = Field(description="All of them together")
+    theirs: list[Theirs] = Field(description="The households tied to them, by kind of tie")
 
 
 class Checked(BaseModel):
     """Of the visits of the period, how many were checked whenever, by the newest finding."""
 
-    checked: int
-    seen: int
-    confirmed: int
-    not_confirmed: int
+    checked: int = Field(description="Visits with a check")
+    seen: int = Field(description="Of these, seen")
+    confirmed: int = Field(description="Of these, confirmed")
+    not_confirmed: int = Field(description="Of these, not confirmed")
 
 
 class Visiting(BaseModel):
     """Who visited what share of theirs, and how often, in the order of staff codes."""
 
-    unit: UnitOut
-    period: PeriodOut
+    unit: UnitOut = Field(description="The unit")
+    period: PeriodOut = Field(description="The period")
     tree_day: date = Field(description=TREE_DAY)
-    roles: list[VisitingRole]
+    roles: list[VisitingRole] = Field(description="Together, by role")
     theirs: list[Theirs] = Field(description="Of all cadres together, by kind of tie")
-    checks: Checked
+    checks: Checked = Field(description="The checks of the visits of the period")
     cadres: int = Field(description="How many there are; `items` has the first of them")
-    items: list[VisitingCadre]
+    items: list[VisitingCadre] = Field(description="The cadres")
 
 
 class VisitCheck(BaseModel):

@@ -12,7 +12,6 @@ from service.vocabulary.terms import Term, Vocabulary
 
 LIST = "indicator"
 PERIODS = ("day", "week", "month", "quarter", "half", "year")
-AGGREGATES = ("sum", "mean", "latest", "none")
 
 
 class Indicator(NamedTuple):
