@@ -10,7 +10,14 @@ from service.pages.charts import LineChart, Series, line_chart, share
 from service.pages.dates import period_name, short_name
 from service.pages.figures import Shown, compared, shown
 from service.pages.glossary import FIGURES
-from service.summaries.answers import Summary, UnitTotals
+from service.summaries.answers import (
+    CategoryTotals,
+    DutyTotals,
+    SeverityTotals,
+    Summary,
+    UnitTotals,
+)
+from service.summaries.counts import SINCE
 from service.summaries.trend import Trend
 from service.vocabulary.terms import Vocabulary
 from sync_protocol.periods import Period, around, kind_of
@@ -66,10 +73,7 @@ TEXT_FIELDS: dict[str, tuple[tuple[str, Text], ...]] = {
 }
 # What came in since a seal.
 ARRIVED: dict[str, Text] = {
-    **{
-        key: FIGURES[key].label
-        for key in ("visits", "households_visited", "problems_raised", "problems_resolved")
-    },
+    **{key: FIGURES[key].label for key in SINCE},
     "late_arrivals": Text("Came in late"),
 }
 
@@ -144,9 +148,9 @@ def view_of(found: Summary, went: Trend, period: Period, words: Vocabulary) -> V
             )
             for point, span in zip(reversed(went.points), reversed(spans), strict=True)
         ],
-        _duties(found, words, period),
-        _severities(found, words, period),
-        _categories(found, words, period),
+        _bars(found.duties, "duty", "duties", _BY_DUTY, words, period),
+        _bars(found.severities, "severity", "severities", _BY_SEVERITY, words, period),
+        _bars(found.categories, "category", "categories", _BY_CATEGORY, words, period),
         COLUMNS,
         [shown(key, getattr(totals, key)) for key in COLUMNS],
         # A log that no grid owes in the period is nothing to look at.
@@ -165,56 +169,31 @@ def _chart(
     return line_chart(title, labels, series)
 
 
-def _duties(found: Summary, words: Vocabulary, period: Period) -> list[Bar]:
-    labels = words.labels("duty", period.last)
-    highest = max((duty.problems_raised for duty in found.duties), default=0)
+# The numbers in the tables by duty, severity and category, beside the bar of the first.
+_BY_DUTY = ("problems_raised", "problems_resolved", "visits")
+_BY_SEVERITY = ("problems_raised", "problems_open", "problems_overdue")
+_BY_CATEGORY = ("problems_raised", "problems_resolved")
+
+
+def _bars(
+    rows: Sequence[DutyTotals | SeverityTotals | CategoryTotals],
+    by: str,
+    table: str,
+    counts: Sequence[str],
+    words: Vocabulary,
+    period: Period,
+) -> list[Bar]:
+    """The rows of a table by the words of a list, whose name is that of the field with the word."""
+    labels = words.labels(by, period.last)
+    highest = max((row.problems_raised for row in rows), default=0)
     return [
         Bar(
-            duty.duty,
-            _label(labels, duty.duty, duty.label),
-            share(duty.problems_raised, highest),
-            [
-                shown("problems_raised", duty.problems_raised, "duties."),
-                shown("problems_resolved", duty.problems_resolved, "duties."),
-                shown("visits", duty.visits, "duties."),
-            ],
+            getattr(row, by),
+            _label(labels, getattr(row, by), row.label),
+            share(row.problems_raised, highest),
+            [shown(key, getattr(row, key), f"{table}.") for key in counts],
         )
-        for duty in found.duties
-    ]
-
-
-def _severities(found: Summary, words: Vocabulary, period: Period) -> list[Bar]:
-    labels = words.labels("severity", period.last)
-    highest = max((one.problems_raised for one in found.severities), default=0)
-    return [
-        Bar(
-            one.severity,
-            _label(labels, one.severity, one.label),
-            share(one.problems_raised, highest),
-            [
-                shown("problems_raised", one.problems_raised, "severities."),
-                shown("problems_open", one.problems_open, "severities."),
-                shown("problems_overdue", one.problems_overdue, "severities."),
-            ],
-        )
-        for one in found.severities
-    ]
-
-
-def _categories(found: Summary, words: Vocabulary, period: Period) -> list[Bar]:
-    labels = words.labels("category", period.last)
-    highest = max((one.problems_raised for one in found.categories), default=0)
-    return [
-        Bar(
-            one.category,
-            _label(labels, one.category, one.label),
-            share(one.problems_raised, highest),
-            [
-                shown("problems_raised", one.problems_raised, "categories."),
-                shown("problems_resolved", one.problems_resolved, "categories."),
-            ],
-        )
-        for one in found.categories
+        for row in rows
     ]
 
 

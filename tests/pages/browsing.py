@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from simulator.places import PASSWORD
+from tests.identity.test_rights import SOMEBODY, appoint
 from tests.world import World
 
 ORIGIN = "https://gridloop.test"
@@ -41,6 +42,20 @@ class Browser:
         """Sends a form of a page, by its `data-action`, with some fields filled in."""
         form = form_of(page.text, action)
         return await self.post(form.path, form.fields | fields)
+
+
+async def somebody_with(
+    world: World, role: str, unit: str
+) -> tuple[Browser, dict[str, str]] | None:
+    """Somebody with one post: a browser that is signed in, and the headers by which REST knows
+    them. None for a machine, which no page lets in.
+    """
+    token = await appoint(world, role, unit)
+    browser = Browser(world)
+    if (await browser.sign_in(SOMEBODY)).status_code != 303:
+        assert role == "app_client"
+        return None
+    return browser, {"Authorization": f"Bearer {token}"}
 
 
 class Form:

@@ -10,8 +10,7 @@ import pytest
 
 from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
 from sync_protocol.vocabulary import ROLES
-from tests.identity.test_rights import SOMEBODY, appoint
-from tests.pages.browsing import Browser
+from tests.pages.browsing import Browser, somebody_with
 from tests.pages.deciding import HOSTILE, a_household, next_seq
 from tests.pages.test_numbers import rows_of
 from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, World
@@ -163,12 +162,10 @@ async def test_texts_of_a_week_and_of_a_month_are_those_of_rest(world: World) ->
 @pytest.mark.parametrize("role", list(ROLES))
 async def test_a_role_sees_the_records_that_rest_shows_it(world: World, role: str) -> None:
     await a_village(world)
-    token = await appoint(world, role, VILLAGE)
-    browser = Browser(world)
-    if (await browser.sign_in(SOMEBODY)).status_code != 303:
-        assert role == "app_client"
+    somebody = await somebody_with(world, role, VILLAGE)
+    if somebody is None:
         return
-    bearer = {"Authorization": f"Bearer {token}"}
+    browser, bearer = somebody
     for unit in ("", VILLAGE, GRID, TOWNSHIP, FAR_GRID, "9", "x"):
         asked = {"unit": unit} if unit else {}
         for table in ("households", "visits"):
