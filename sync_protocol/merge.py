@@ -113,7 +113,7 @@ def _without_replaced(record: Record, edit: Edit) -> Edit:
     """The edit without what its own device has replaced since, while it was held: of one device the
     order of its numbers counts, and not that in which they are applied.
     """
-    if not any(is_own_later(clock, edit) for clock in record.standing()):
+    if not edit.was_held or not any(is_own_later(clock, edit) for clock in record.standing()):
         return edit
     if edit.op == "delete":
         return edit if record.deleted else msgspec.structs.replace(edit, op="put", fields={})

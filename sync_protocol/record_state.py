@@ -38,7 +38,8 @@ class Edit(msgspec.Struct):
     `unseen`: stamp and device of a move that the base, in the count of the grid where the record
     stands, does not know, though the fields that the move set have the rev of the base. `mover`:
     the device that has moved the record, when it is not the author's: somebody accepted the move,
-    of which the author's device does not know until it has pulled it.
+    of which the author's device does not know until it has pulled it. `was_held`: its device may
+    have written since what comes before it here.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Edit(msgspec.Struct):
     seen: int | None = None
     unseen: tuple[str, str] | None = None
     mover: str | None = None
+    was_held: bool = False
 
 
 class Record(msgspec.Struct):
@@ -152,10 +154,15 @@ def is_concurrent(clock: Clock, edit: Edit) -> bool:
 
 
 def is_own_later(clock: Clock, edit: Edit) -> bool:
-    """Whether what a clock stands for was done by the edit's own device after it: the edit was held
-    meanwhile. A person's decision is no older than what it decides.
+    """Whether what a clock stands for was done by the edit's own device while that was held.
+    A person's decision is no older than what it decides.
     """
-    return clock.device == edit.device and clock.stamp > edit.stamp and not edit.override
+    return (
+        edit.was_held
+        and clock.device == edit.device
+        and clock.stamp > edit.stamp
+        and not edit.override
+    )
 
 
 def seniority(clock: Clock) -> tuple[str, str]:

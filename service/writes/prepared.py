@@ -150,6 +150,7 @@ class PreparedMutation(msgspec.Struct):
             mover=server_device_id(self.decided_by)
             if self.is_accepted and self.decided_by is not None
             else None,
+            was_held=self.origin is not None,
         )
 
 

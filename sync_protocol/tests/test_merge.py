@@ -385,45 +385,52 @@ def test_a_restore_raises_no_severity_that_was_lowered() -> None:
         assert line.fields["severity"] == stays
 
 
+def held(edit: Edit, **other: Any) -> Edit:
+    """An edit that was held meanwhile."""
+    return msgspec.structs.replace(edit, was_held=True, **other)
+
+
 def test_what_a_device_wrote_after_an_edit_that_was_held_stays_when_that_is_released() -> None:
-    line = household(phone="0").then(edit(A, 1, 9, phone="later"), edit(A, 1, 5, phone="held"))
+    line = household(phone="0").then(
+        edit(A, 1, 9, phone="later"), held(edit(A, 1, 5, phone="held"))
+    )
     assert (line.fields["phone"], line.losses) == ("later", [])
 
 
 def test_the_rest_of_an_edit_that_was_held_is_applied() -> None:
-    held = edit(A, 1, 5, phone="held", note="of it alone")
-    line = household(phone="0").then(edit(A, 1, 9, phone="later"), held)
+    late = held(edit(A, 1, 5, phone="held", note="of it alone"))
+    line = household(phone="0").then(edit(A, 1, 9, phone="later"), late)
     assert (line.fields["phone"], line.fields["note"]) == ("later", "of it alone")
 
 
 def test_an_element_that_its_device_removed_later_is_not_added_by_an_edit_that_was_held() -> None:
     line = household(tags=SetChange(("veteran",), ())).then(
         edit(A, 1, 9, tags=SetChange((), ("veteran",))),
-        edit(A, 1, 5, tags=SetChange(("veteran", "monitored"), ())),
+        held(edit(A, 1, 5, tags=SetChange(("veteran", "monitored"), ()))),
     )
     assert line.fields["tags"] == ["monitored"]
 
 
 def test_a_deletion_that_was_held_leaves_what_its_device_wrote_later() -> None:
-    deletion = msgspec.structs.replace(edit(A, 1, 5), op="delete")
+    deletion = held(edit(A, 1, 5), op="delete")
     line = household(phone="0").then(edit(A, 1, 9, phone="later"), deletion)
     assert (line.record.deleted, line.fields["phone"]) == (False, "later")
 
 
 def test_an_edit_that_was_held_does_not_bring_back_what_its_device_deleted_later() -> None:
     deletion = msgspec.structs.replace(edit(A, 1, 9), op="delete")
-    line = household(phone="0").then(deletion, edit(A, 1, 5, phone="held"))
+    line = household(phone="0").then(deletion, held(edit(A, 1, 5, phone="held")))
     assert line.record.deleted
 
 
 def test_what_a_person_decides_is_no_older_than_what_it_decides() -> None:
-    decided = msgspec.structs.replace(edit(A, 1, 5, phone="decided"), override=True)
+    decided = held(edit(A, 1, 5, phone="decided"), override=True)
     line = household(phone="0").then(edit(A, 1, 9, phone="later"), decided)
     assert line.fields["phone"] == "decided"
 
 
 def test_a_move_that_was_held_leaves_a_record_where_its_device_moved_it_later() -> None:
     later = msgspec.structs.replace(edit(A, 1, 9), grid="002", base_grid="001")
-    held = msgspec.structs.replace(edit(A, 1, 5), grid="003", base_grid="001")
+    late = held(edit(A, 1, 5), grid="003", base_grid="001")
     first = msgspec.structs.replace(edit(C, 0, 1, head_name="苏和"), grid="001")
-    assert Line(HOUSEHOLD, first).then(later, held).record.grid == "002"
+    assert Line(HOUSEHOLD, first).then(later, late).record.grid == "002"
