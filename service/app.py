@@ -130,7 +130,7 @@ async def look_at_database(
         )
 
 
-_ROUTERS = (
+ROUTERS = (
     identity.router,
     account_routes.router,
     otp_routes.router,
@@ -179,7 +179,7 @@ def _routes() -> list[BaseRoute]:
     most requests.
     """
     api = APIRouter(dependencies=[Depends(known_parameters)])
-    for router in _ROUTERS:
+    for router in ROUTERS:
         api.include_router(router)
     # A link to a page may have parameters that others have added to it.
     pages = APIRouter()

@@ -21,7 +21,7 @@ from service.kit.errors import (
     documented,
 )
 from sync_protocol.records import KINDS
-from sync_protocol.schema import message_definitions
+from sync_protocol.schema import TERM, message_definitions
 
 
 def install(app: FastAPI) -> None:
@@ -165,6 +165,7 @@ _FEED_ONLY: dict[str, dict[str, Any]] = {
             "published_at": {"type": "string", "format": "date-time"},
         },
     },
+    "vocabulary": TERM,
 }
 
 

@@ -100,7 +100,7 @@ def _open(field: Field, schema: dict[str, Any]) -> dict[str, Any]:
 
 # The fields of a term of the vocabulary, as they leave the server.
 _DAY = {"type": "string", "format": "date"}
-_TERM: dict[str, Any] = {
+TERM: dict[str, Any] = {
     "type": "object",
     "title": "词条",
     "description": "The fields of a record of kind `vocabulary`, which is read-only.",
@@ -123,7 +123,7 @@ def messages_schema() -> dict[str, Any]:
     """The whole document: every message under `$defs`."""
     definitions = {
         **message_definitions("#/$defs/{name}"),
-        "VocabularyFields": _TERM,
+        "VocabularyFields": TERM,
         "Problem": _PROBLEM,
     }
     document = {

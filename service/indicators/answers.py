@@ -50,7 +50,7 @@ class NewIndicator(RequestBody):
     name_en: Name
     measure: Annotated[str, Field(min_length=1, max_length=20, pattern=r"^[^\x00-\x1f]+$")]
     period: PeriodKind
-    level: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$", examples=["village"])]
+    level: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", examples=["village"])]
     aggregate: Aggregate
     reporters: Annotated[list[str], Field(min_length=1, max_length=10)]
     target: Amount | None = None

@@ -49,6 +49,7 @@ async def list_marks(
             limit,
         )
         units = await queries.count_marks(connection, ranges, day)
+        await note(connection, request, caller, "marks", scope_of(caller, unit), len(rows))
     last = next_place(rows[-1]["unit"], rows[-1]["id"]) if more else None
     return MarkPage(
         items=[_item(row, caller.today) for row in rows],

@@ -190,6 +190,8 @@ async def values(
         _refuse_period(one, period)
         [of_unit] = await read_values(connection, on, [one], period)
         children = (await unit_and_children(connection, unit, on.children))[1:]
+        shown = of_unit.items()[:limit]
+        await note(connection, request, caller, "indicator", [code, unit, period.name], len(shown))
     missing = of_unit.missing
     return Values(
         indicator=_item(one),
@@ -200,7 +202,7 @@ async def values(
         missing_count=len(missing),
         missing=missing[:_MISSING],
         below=of_unit.below(on, children),
-        items=of_unit.items()[:limit],
+        items=shown,
     )
 
 

@@ -122,6 +122,7 @@ FORMS = {
         "Input should be a short name of small letters from a to z, digits and _ that begins with a"
         " letter, as in village or large_family"
     ),
+    r"^[^\x00-\x1f]{1,40}$": Text("The text should have 1 to 40 characters, all of them visible"),
     r"^\d{4,12}$": _UNIT,
     r"^\d{4,15}$": _UNIT,
     r"^\d{4}(?:\d{2}(?:\d{3}(?:\d{3}(?:\d{3})?)?)?)?$": _UNIT,

@@ -3,14 +3,13 @@ there is; pages end in bytes.
 """
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from service.app import create_app
+from service.app import ROUTERS, create_app
 from service.kit.bounded import PAGE_BYTES
 from service.kit.settings import Settings
 from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
@@ -33,33 +32,7 @@ def routes() -> list[tuple[str, str, dict[str, Any]]]:
 
 def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
     """The body of every route that has one, by operation id."""
-    domains = (
-        "app_api",
-        "articles",
-        "households",
-        "identity",
-        "imports",
-        "inbox",
-        "problems",
-        "summaries",
-    )
-    for name in (
-        *(f"{domain}.routes" for domain in domains),
-        "accounts.routes",
-        "accounts.people",
-        "accounts.posts",
-        "accounts.tied_households",
-        "accounts.handover",
-        "households.writing",
-        "identity.account_routes",
-        "identity.otp_routes",
-        "organisation.change_routes",
-        "organisation.level_routes",
-        "privacy.erasure_routes",
-        "summaries.seal_routes",
-        "vocabulary.routes",
-    ):
-        router = import_module(f"service.{name}").router
+    for router in ROUTERS:
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for field in route.dependant.body_params:
