@@ -22,7 +22,7 @@ from service.articles import reads as article_reads
 from service.articles import routes as articles
 from service.audit import routes as audit
 from service.audit.rights import DatabaseRights
-from service.audit.sign_ins import keep_noting
+from service.background import kinds
 from service.history import routes as history
 from service.households import routes as households
 from service.households import writing as household_writing
@@ -46,9 +46,11 @@ from service.identity.tokens import Tokens
 from service.imports import routes as imports
 from service.imports.importer import Importer
 from service.inbox import routes as inbox
-from service.inbox.retry_held import keep_retrying
 from service.indicators import mark_routes
 from service.indicators import routes as indicators
+from service.jobs import routes as jobs
+from service.jobs.figures import Figures
+from service.jobs.runner import Runner
 from service.kit import errors
 from service.kit.database import Database, close_pool, open_pool
 from service.kit.errors import Problem
@@ -167,6 +169,7 @@ ROUTERS = (
     privacy.router,
     erasures.router,
     audit.router,
+    jobs.router,
     imports.router,  # before the ledgers, whose paths are like one of its own
     ledgers.router,
     health.router,
@@ -240,6 +243,7 @@ def create_app(
             Passwords(),
             Exchanges(database, settings),
             importer := Importer(),
+            Figures(),
         )
 
         def stamp() -> datetime:
@@ -249,20 +253,22 @@ def create_app(
             app.state.tables.refuse_too_new()
             return now() if clock is None else clock.stamp()
 
-        releasing = asyncio.create_task(keep_retrying(database, settings, stamp))
-        noting = asyncio.create_task(keep_noting(database, stamp))
+        runner = Runner(kinds(settings), database, settings, stamp)
+        app.state.gridloop.give(Runner, runner)
+        working = asyncio.create_task(runner.run())
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         watching = asyncio.create_task(app.state.tables.run(database))
         probing = asyncio.create_task(app.state.write_probe.run(database))
         importing = asyncio.create_task(importer.run(database, settings, stamp))
         tasks: list[asyncio.Task[None]] = [
-            *(releasing, noting, checking, watching, first_probe, probing, importing)
+            *(working, checking, watching, first_probe, probing, importing)
         ]
         if clock is not None:
             tasks.append(asyncio.create_task(clock.run(database)))
         try:
             yield
         finally:
+            await runner.stop(working)
             await end_tasks(tasks)
             for each in (pool, analysis, sync):
                 await close_pool(each)

@@ -9,6 +9,7 @@ from service.http import models as http
 from service.identity import models as identity
 from service.imports import models as imports
 from service.indicators import models as indicators
+from service.jobs import models as jobs
 from service.organisation import models as roster
 from service.privacy import models as privacy
 from service.records import models as records
@@ -26,6 +27,7 @@ ROOMS = (
     imports,
     indicators,
     cases,
+    jobs,
     privacy,
     records,
     roster,

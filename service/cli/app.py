@@ -2,7 +2,18 @@
 
 import typer
 
-from service.cli import accounts, calendar, data, keys, migrate, reporting, roster, serve, trials
+from service.cli import (
+    accounts,
+    calendar,
+    data,
+    jobs,
+    keys,
+    migrate,
+    reporting,
+    roster,
+    serve,
+    trials,
+)
 from service.cli.refusals import Commands
 
 app = typer.Typer(
@@ -20,4 +31,5 @@ app.add_typer(data.epoch_app, name="epoch")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(accounts.account_app, name="account")
 app.add_typer(data.erase_app, name="erase")
+app.add_typer(jobs.jobs_app, name="jobs")
 app.add_typer(reporting.reporting_app, name="reporting")

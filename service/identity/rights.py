@@ -118,6 +118,9 @@ ROUTES: Mapping[str, Right] = {
     "confirm_otp": _SIGNED,
     "renew_otp_codes": _SIGNED,
     "who_am_i": _SIGNED,
+    # jobs that one has asked for oneself
+    "get_job": _SIGNED,
+    "get_job_content": _SIGNED,
     # the phone
     "sync": Right(device=True),
     "verify_copy": Right(device=True),

@@ -118,6 +118,25 @@ class Settings(BaseSettings):
         description="How long an idle connection stays open; longer than a proxy in front keeps"
         " it, so that none is cut.",
     )
+    job_max_concurrency: int = Field(
+        8,
+        ge=2,
+        le=200,
+        description="Jobs in the background that a service process carries out at a time.",
+    )
+    job_timeout_seconds: float = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="Seconds after which a job whose process is silent is taken up by another.",
+    )
+    purge_hour: int = Field(
+        3,
+        ge=-1,
+        le=23,
+        description="Hour, Asia/Shanghai, at which the service clears each day what was kept for"
+        " its time, as `gridloop purge` does; -1: it does not.",
+    )
     unit_code_lengths: str = Field(
         "4,6,9,12,15",
         pattern=r"^(\d{1,2}(,\d{1,2})*)?$",

@@ -33,6 +33,8 @@ NOT_MEASURED = {
     "get_import": "a made-up year has no imports",
     "article_reads": "a made-up year has no articles",
     "indicator_values": "a made-up year has no indicators",
+    "get_job": "one row by its key",
+    "get_job_content": "a made-up year has no results of jobs",
     "get_request": "for machine accounts, one row by its key",
     "list_villages": "for machine accounts; what it reads is in the summaries",
     "village_statistics": "for machine accounts; what it reads is in the summaries",

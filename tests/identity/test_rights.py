@@ -244,6 +244,8 @@ PLACELESS = {
     # of the whole city: tests/vocabulary, tests/indicators
     *("list_indicators", "put_indicator"),
     *("list_vocabulary", "put_term", "change_term", "get_calendar"),
+    # of the reader alone: tests/jobs/test_results.py
+    *("get_job", "get_job_content"),
     # of whole units and their own tests: tests/imports/test_rest.py
     *("create_import", "list_imports", "get_import", "undo_import"),
 }
