@@ -39,9 +39,7 @@ def list_jobs(data: Data = None) -> None:
     for title in titles:
         table.add_column(shown(title))
     for row in numbers:
-        table.add_row(
-            *(str(row[name]) for name in ("kind", "waiting", "later", "running", "failed"))
-        )
+        table.add_row(*(str(value) for value in [*row.values()][: len(titles)]))
     console.print(table)
     if not failed:
         say(console, Text("No job has failed."), "green")

@@ -34,7 +34,7 @@ class Job:
 
 def doubled(attempt: int) -> timedelta:
     """How long the next attempt waits: twice as long each time."""
-    return min(FIRST_DELAY * 2 ** min(attempt, 20), LONGEST_DELAY)
+    return min(FIRST_DELAY * (1 << min(attempt, 20)), LONGEST_DELAY)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from the environment counts. Here and in `runner` is all that knows the library.
 import logging
 from collections.abc import Sequence
 from functools import cache
+from typing import cast
 
 import asyncpg
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
@@ -42,9 +43,9 @@ def names() -> DBSettings:
 
 def queries(connection: Connection) -> Queries:
     """What the library asks of the database, over one connection."""
-    assert isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy)
     return Queries(
-        AsyncpgDriver(connection),
+        # Of a pool, it does the same.
+        AsyncpgDriver(cast("asyncpg.Connection[asyncpg.Record]", connection)),
         QueryBuilderEnvironment(names()),
         QueryQueueBuilder(names()),
         QuerySchedulerBuilder(names()),

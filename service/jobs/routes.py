@@ -1,10 +1,10 @@
 """Jobs that one has asked for: `/v1/jobs/{id}` and what they made."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -13,17 +13,11 @@ from service.identity.access import Caller, Signed
 from service.jobs import queries, results
 from service.kit.database import Connection, Row
 from service.kit.errors import NOT_FOUND, NOT_NOW, SIGNED, Problem, documented
+from service.kit.paging import Id
 from service.kit.state import state_of
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-JobId = Annotated[
-    str,
-    Path(
-        pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
-        description="The id that was answered when the job was asked for",
-    ),
-]
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "What the job made",
@@ -56,7 +50,7 @@ class JobOut(BaseModel):
     operation_id="get_job",
     responses=documented(*SIGNED, NOT_FOUND),
 )
-async def get_job(request: Request, caller: Signed, id: JobId) -> JobOut:
+async def get_job(request: Request, caller: Signed, id: Id) -> JobOut:
     """Of those that one has asked for oneself."""
     async with state_of(request).database.reading() as connection:
         return JobOut(**dict(await _own(connection, caller, id)))
@@ -69,7 +63,7 @@ async def get_job(request: Request, caller: Signed, id: JobId) -> JobOut:
     response_class=StreamingResponse,
     responses=_FILE | documented(*SIGNED, NOT_FOUND, NOT_NOW),
 )
-async def get_job_content(request: Request, caller: Signed, id: JobId) -> StreamingResponse:
+async def get_job_content(request: Request, caller: Signed, id: Id) -> StreamingResponse:
     """Once it is done, as a file. Every time leaves a line in the trail."""
     state = state_of(request)
     async with state.database.transaction() as connection:
