@@ -84,6 +84,8 @@ from service.visiting import routes as visiting
 from service.visits import routes as visits
 from service.vocabulary import calendar_routes as calendar
 from service.vocabulary import routes as vocabulary
+from service.webhooks import delivery_routes as webhook_deliveries
+from service.webhooks import routes as webhooks
 from service.writes import timelines
 
 log = logging.getLogger("gridloop")
@@ -169,6 +171,8 @@ ROUTERS = (
     privacy.router,
     erasures.router,
     audit.router,
+    webhooks.router,
+    webhook_deliveries.router,
     jobs.router,
     imports.router,  # before the ledgers, whose paths are like one of its own
     ledgers.router,

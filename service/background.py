@@ -10,6 +10,7 @@ from service.jobs.clearing import CLEAR
 from service.jobs.kinds import JobKind
 from service.kit.settings import Settings
 from service.privacy.purge_job import purge_job
+from service.webhooks.delivering import WEBHOOKS
 
 
 def kinds(settings: Settings) -> Sequence[JobKind]:
@@ -18,5 +19,6 @@ def kinds(settings: Settings) -> Sequence[JobKind]:
         RELEASE,
         NOTE_SIGN_INS,
         CLEAR,
+        WEBHOOKS,
         purge_job(settings),
     )

@@ -16,6 +16,7 @@ from service.records import models as records
 from service.runtime import write_probe
 from service.tallies import models as summaries
 from service.vocabulary import models as vocabulary
+from service.webhooks import models as webhooks
 from service.writes import models as sync
 
 metadata = SQLModel.metadata
@@ -34,5 +35,6 @@ ROOMS = (
     summaries,
     sync,
     vocabulary,
+    webhooks,
     write_probe,
 )

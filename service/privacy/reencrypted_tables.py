@@ -14,6 +14,8 @@ from service.kit.database import Row
 from service.kit.encryption import Place, Undecrypted
 from service.privacy import reencrypt_queries as sql
 from service.privacy.reencrypted_values import Work
+from service.webhooks.places import address_place
+from service.webhooks.places import secret_place as webhook_secret_place
 from service.writes import phone_index
 from service.writes.originals import is_plain, original_place
 from sync_protocol.kinds import Kind
@@ -188,6 +190,14 @@ def _household_phone(work: Work, row: Row) -> list[str | None]:
     return ["\\x" + anew.content.hex(), "\\x" + anew.blind.hex()]
 
 
+def _webhook(work: Work, row: Row) -> list[str | None]:
+    id, secret = row["id"], row["secret"]
+    return [
+        work.text(address_place(id), row["address"]),
+        None if secret is None else work.text(webhook_secret_place(id), secret),
+    ]
+
+
 def _body(place: Callable[[Row], Place]) -> Callable[[Work, Row], list[str | None]]:
     def anew(work: Work, row: Row) -> list[str | None]:
         body = bytes.fromhex(row["body"][2:])
@@ -265,6 +275,13 @@ TABLES = (
         {"body": "bytea"},
         "true",
         _body(lambda row: part_place(row["result"], row["part"])),
+    ),
+    Table(
+        "webhook",
+        {"id": "uuid"},
+        {"address": "text", "secret": "text"},
+        "true",
+        _webhook,
     ),
     Table(
         "conflict",

@@ -37,6 +37,8 @@ WITHOUT = {
     "list_levels": "names of levels",
     "list_vocabulary": "words, limits and deadlines",
     "get_calendar": "working days",
+    "list_indicators": "what is reported, of nobody",
+    "count_article_reads": "counts of a unit and day; by whom is not kept",
     "loop": "grids and days, of nobody in particular",
     "village_statistics": "numbers of a village at the least, of nobody in particular",
     "list_imports": "when who imported for which units, with no rows",
@@ -166,6 +168,20 @@ async def walk_imports(walk: Walk, token: str) -> None:
     await walk.call("undo_import", token, "POST", f"{path}/undo")
 
 
+async def walk_webhooks(walk: Walk, token: str) -> None:
+    """The routes of a webhook, by who administers its unit."""
+    hook = {"name": "w", "unit": VILLAGE, "events": ["period.closed"], "address": "https://8.8.8.8"}
+    made = await walk.call("create_webhook", token, "POST", "/v1/webhooks", json=hook)
+    path = f"/v1/webhooks/{made.json()['id']}"
+    await walk.call("change_webhook", token, "PATCH", path, json={"name": "v"})
+    sent = await walk.call("test_webhook", token, "POST", f"{path}/test")
+    await walk.call("list_webhook_deliveries", token, "GET", f"{path}/deliveries")
+    await walk.call("replay_webhook", token, "POST", f"{path}/replay")
+    one = f"{path}/deliveries/{sent.json()['id']}/replay"
+    await walk.call("replay_webhook_delivery", token, "POST", one)
+    await walk.call("delete_webhook", token, "DELETE", path)
+
+
 async def walk_jobs(walk: Walk, world: World, token: str) -> None:
     """What a job made that one has asked for."""
 
@@ -188,7 +204,16 @@ async def walk_app(walk: Walk, token: str) -> None:
     made = await walk.call(
         "create_request", token, "POST", "/v1/requests", json={"unit": VILLAGE, "title": "t"}
     )
-    await walk.call("get_request", token, "GET", f"/v1/requests/{made.json()['receipt']}")
+    path = f"/v1/requests/{made.json()['receipt']}"
+    await walk.call("get_request", token, "GET", path)
+    await walk.call("list_requests", token, "GET", "/v1/requests")
+    problem = await walk.world.fetch(
+        "SELECT problem::text FROM receipt WHERE number = $1", path.rpartition("/")[2]
+    )
+    step = {"action": "resolve", "fields": {}}
+    await walk.world.post(f"/v1/problems/{problem[0]['problem']}/steps", step, EVERYBODY)
+    rating = {"satisfied": True}
+    await walk.call("rate_request", token, "POST", f"{path}/satisfaction", json=rating)
     await walk.call("list_villages", token, "GET", "/v1/villages")
 
 
@@ -225,6 +250,9 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     for name, method in (("put_term", "PUT"), ("change_term", "PATCH")):
         names = {"name_zh": "退役军人", "name_en": "veteran"}
         await walk.ask(name, keeper, Call(method, "/v1/vocabulary/tag/veteran", {}, names))
+    income = {"name_zh": "收入", "name_en": "income", "measure": "money", "period": "year"}
+    income |= {"level": "village", "aggregate": "sum", "reporters": ["village_secretary"]}
+    await walk.ask("put_indicator", keeper, Call("PUT", "/v1/indicators/walked", {}, income))
     await walk_app(walk, await app_token(world))
     code = (await walk.ask("make_recovery_code", token, every["make_recovery_code"])).json()["code"]
     body = {"staff_code": WORKER, "code": code, "new_password": PASSWORD + " 九月 麦田"}
@@ -236,6 +264,7 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     )
     await walk_imports(walk, token)
     await walk_jobs(walk, world, token)
+    await walk_webhooks(walk, token)
     await walk_sign_ins(walk)
     for name in ("erase_household", "erase_cadre"):
         await walk.ask(name, token, every[name])

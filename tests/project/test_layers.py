@@ -46,6 +46,7 @@ DOMAINS = {
     "conformance",
     "demo",
     "pages",
+    "webhooks",
 }
 BELOW = {
     "kit",
