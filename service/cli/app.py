@@ -11,6 +11,8 @@ from service.cli import (
     migrate,
     reporting,
     roster,
+    roster_imports,
+    roster_levels,
     serve,
     trials,
 )
@@ -25,6 +27,8 @@ app = typer.Typer(
 )
 for commands in (serve.commands, migrate.commands, data.commands, trials.commands):
     app.add_typer(commands)
+for commands in (roster_imports.commands, roster_levels.commands):
+    roster.roster_app.add_typer(commands)
 app.add_typer(roster.roster_app, name="roster")
 app.add_typer(calendar.calendar_app, name="calendar")
 app.add_typer(data.epoch_app, name="epoch")
