@@ -6,6 +6,7 @@ import logging
 from service.jobs import queries
 from service.kit import metrics
 from service.kit.database import Database
+from service.kit.errors import Problem
 
 log = logging.getLogger("gridloop")
 
@@ -25,6 +26,8 @@ class Figures:
         try:
             async with asyncio.timeout(LONGEST_S), database.reading() as connection:
                 rows = {row["kind"]: row for row in await queries.numbers(connection)}
+        except Problem:
+            return  # the database is down, and said so
         except Exception as error:  # whatever it is, the other figures are asked for
             log.warning("the numbers of jobs could not be read: %r", error)
             return

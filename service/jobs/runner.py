@@ -73,6 +73,7 @@ class Runner:
         self._now = now
         self._ending = asyncio.Event()
         self._managers: list[QueueManager | SchedulerManager] = []
+        self._trouble = ""
 
     async def run(self, start_s: float = START_S) -> None:
         """Carries jobs out until `stop`, over one connection after the other."""
@@ -105,6 +106,7 @@ class Runner:
 
     async def _over_a_connection(self) -> None:
         connection = await self._connect()
+        self._trouble = ""
         try:
             asking = library.queries(connection)  # one for both: it asks one thing at a time
             manager = self._manager(asking)
@@ -169,8 +171,12 @@ class Runner:
         )
 
     def _note_trouble(self, error: Exception) -> None:
-        if isinstance(error, Problem) or fault_of(error) is not None:
-            log.warning("jobs are looked for again in a moment: %r", error)
+        """Logs what keeps the queue from being read, once."""
+        if isinstance(error, Problem) or repr(error) == self._trouble:
+            return  # the database is down, too new or without its key, and said so
+        self._trouble = repr(error)
+        if fault_of(error) is not None:
+            log.warning("the queue of jobs is read again in a moment: %r", error)
         else:
             log.error("the queue of jobs could not be read; it is tried again", exc_info=error)
 
