@@ -41,6 +41,8 @@ START_S = 5.0
 LOOK_EVERY = timedelta(seconds=10)
 # How long a process waits before it connects again.
 AGAIN_S = 5.0
+# Who has worked for so long meets a new trouble, also where it is the same as before.
+WORKED_S = 60.0
 # How long jobs have to give up when the process ends.
 ENDING_S = 5.0
 BATCH = 4
@@ -79,10 +81,13 @@ class Runner:
         """Carries jobs out until `stop`, over one connection after the other."""
         await _wait(self._ending, start_s)
         while not self._ending.is_set():
+            began = monotonic()
             try:
                 self._now()  # raises while nothing may be stored
                 await self._over_a_connection()
             except Exception as error:
+                if monotonic() - began > WORKED_S:
+                    self._trouble = ""
                 self._note_trouble(error)
             await _wait(self._ending, AGAIN_S)
 
@@ -106,7 +111,6 @@ class Runner:
 
     async def _over_a_connection(self) -> None:
         connection = await self._connect()
-        self._trouble = ""
         try:
             asking = library.queries(connection)  # one for both: it asks one thing at a time
             manager = self._manager(asking)
