@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from service.kit.bounded import bounded
 from service.kit.conditions import Conditions, Range
 from service.kit.database import Connection, Row
 from service.organisation.units import parent_on
@@ -64,10 +65,13 @@ async def requests(
 ) -> list[Row]:
     """The requests of this app, the newest first, all or those in some states."""
     moment, problem = after or (None, None)
-    return await connection.fetch(
+    sql = (
         f"{_REQUEST} WHERE r.client = $1 AND ($2::text[] IS NULL OR c.state = ANY($2))"
         " AND ($3::timestamptz IS NULL OR (r.created_at, r.problem) < ($3, $4::uuid))"
-        " ORDER BY r.created_at DESC, r.problem DESC LIMIT $5",
+        " ORDER BY r.created_at DESC, r.problem DESC LIMIT $5"
+    )
+    return await connection.fetch(
+        bounded(sql),
         client,
         states,
         moment,
