@@ -12,7 +12,7 @@ from service.audit.audit_log import note
 from service.identity.access import Caller, Signed
 from service.jobs import queries, results
 from service.kit.database import Connection, Row
-from service.kit.errors import NOT_FOUND, NOT_NOW, SIGNED, Problem, documented
+from service.kit.errors import NOT_FOUND, NOT_NOW, READING, Problem, documented
 from service.kit.paging import Id
 from service.kit.state import state_of
 from sync_protocol.texts import Text
@@ -48,7 +48,7 @@ class JobOut(BaseModel):
     "/{id}",
     summary="How far a job is",
     operation_id="get_job",
-    responses=documented(*SIGNED, NOT_FOUND),
+    responses=documented(*READING),
 )
 async def get_job(request: Request, caller: Signed, id: Id) -> JobOut:
     """Of those that one has asked for oneself."""
@@ -61,7 +61,7 @@ async def get_job(request: Request, caller: Signed, id: Id) -> JobOut:
     summary="What a job made",
     operation_id="get_job_content",
     response_class=StreamingResponse,
-    responses=_FILE | documented(*SIGNED, NOT_FOUND, NOT_NOW),
+    responses=_FILE | documented(*READING, NOT_NOW),
 )
 async def get_job_content(request: Request, caller: Signed, id: Id) -> StreamingResponse:
     """Once it is done, as a file. Every time leaves a line in the trail."""

@@ -250,8 +250,9 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     for name, method in (("put_term", "PUT"), ("change_term", "PATCH")):
         names = {"name_zh": "退役军人", "name_en": "veteran"}
         await walk.ask(name, keeper, Call(method, "/v1/vocabulary/tag/veteran", {}, names))
-    income = {"name_zh": "收入", "name_en": "income", "measure": "money", "period": "year"}
-    income |= {"level": "village", "aggregate": "sum", "reporters": ["village_secretary"]}
+    income: dict[str, Any] = {"name_zh": "收入", "name_en": "income", "measure": "元"}
+    income |= {"period": "year", "level": "village", "aggregate": "sum"}
+    income["reporters"] = ["village_secretary"]
     await walk.ask("put_indicator", keeper, Call("PUT", "/v1/indicators/walked", {}, income))
     await walk_app(walk, await app_token(world))
     code = (await walk.ask("make_recovery_code", token, every["make_recovery_code"])).json()["code"]
