@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute
 from service import health, openapi
 from service.accounts import handover, people, posts, tied_households
 from service.accounts import routes as accounts
+from service.app_api import request_routes
 from service.app_api import routes as app_api
 from service.articles import reads as article_reads
 from service.articles import routes as articles
@@ -54,6 +55,7 @@ from service.jobs.runner import Runner
 from service.kit import errors
 from service.kit.database import Database, close_pool, open_pool
 from service.kit.errors import Problem
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.kit.state import State
 from service.ledgers import routes as ledgers
@@ -109,11 +111,6 @@ Sign in at `/v1/auth/token` and send the access token as `Authorization: Bearer 
 """
 
 
-def utc_now() -> datetime:
-    """The service's clock."""
-    return datetime.now(UTC)
-
-
 async def look_at_database(
     database: Database, settings: Settings, tables: TablesWatch, clock: ClockWatch | None = None
 ) -> None:
@@ -167,6 +164,7 @@ ROUTERS = (
     history.router,
     article_reads.router,
     articles.router,
+    request_routes.router,
     app_api.router,
     privacy.router,
     erasures.router,

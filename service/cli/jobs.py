@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from service.app import utc_now
 from service.audit.audit_log import record_operator
 from service.cli.console import console, shown
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal, say
-from service.jobs import library, queries
+from service.jobs import queries
 from service.kit.database import Database, Row
+from service.kit.now import utc_now
 from sync_protocol.texts import Text
 
 jobs_app = typer.Typer(
@@ -55,6 +55,8 @@ def list_jobs(data: Data = None) -> None:
 @jobs_app.command("retry")
 def retry(ids: Ids = None, kind: Kind = None, every: All = False, data: Data = None) -> None:
     """Try failed jobs again: by their numbers, all of a kind, or all."""
+
+    from service.jobs import library
 
     async def work(database: Database) -> int:
         async with database.transaction() as connection:
