@@ -56,13 +56,20 @@ class Facts(NamedTuple):
         return str(self.last_month.first.year)
 
 
+# Who asks: staff of the city, or its administrator.
+STAFF, ADMIN = "S1502", "admin"
+
+
 class Case(NamedTuple):
-    """A request of a route by its operation id, and the most that it may take, in milliseconds."""
+    """A request of a route by its operation id, the most that it may take, in milliseconds, and who
+    asks.
+    """
 
     name: str
     operation: str
     given: dict[str, Any]
     target_ms: float
+    by: str = STAFF
 
     @property
     def path(self) -> str:
@@ -92,7 +99,7 @@ def cases(of: Facts) -> list[Case]:
     half, year = {"half": half_around(of.last_month.first).name}, {"year": of.year}
     days = {"from": of.last_month.first - timedelta(days=20), "to": of.last_month.last}
     city, banner, village = {"unit": CITY}, {"unit": BANNER}, {"unit": VILLAGE}
-    some: list[tuple[str, str, dict[str, Any], float]] = [
+    some: list[tuple[Any, ...]] = [
         ("week of the city with its banners", "weekly_summary", city | week, 15),
         ("month of the city with its banners", "monthly_summary", city | month, 20),
         ("quarter of the city with its banners", "quarterly_summary", city | quarter, 30),
@@ -157,7 +164,7 @@ def cases(of: Facts) -> list[Case]:
         ("roster of a township", "export_roster", {"unit": TOWNSHIP}, 2_000),
         ("cadres of the city, a page", "list_cadres", city, 20),
         ("a cadre", "get_cadre", {"staff_code": of.cadre}, 10),
-        ("everything about a cadre", "export_cadre", {"staff_code": of.cadre}, 2_000),
+        ("everything about a cadre", "export_cadre", {"staff_code": of.cadre}, 2_000, ADMIN),
         ("what a cadre has in hand", "in_hand", {"staff_code": of.cadre}, 20),
         ("posts of the city, a page", "list_posts", city, 20),
         ("devices of the city, a page", "list_devices", city, 20),
