@@ -168,11 +168,11 @@ def _parts(
             groups.setdefault(key, []).append(place)
     found = []
     for (_, without), places in groups.items():
-        some = [periods[place] for place in places]
-        calendars = _Calendars(rules, on.code, some[-1].last)
-        span = Span(min(one.first for one in some), max(one.last for one in some), some[-1].last)
+        alike = [periods[place] for place in places]
+        calendars = _Calendars(rules, on.code, alike[-1].last)
+        span = Span(min(one.first for one in alike), max(one.last for one in alike), alike[-1].last)
         every = runs(on.tree, on.code, on.day, span, without, calendars.of_grids)
-        for place, period in zip(places, some, strict=True):
+        for place, period in zip(places, alike, strict=True):
             owing = _Owing(rules, calendars, period, now)
             found += [_Part(place, run, due) for run in every if (due := owing.of(run)) is not None]
     return found

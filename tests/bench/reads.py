@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -80,17 +80,21 @@ def recorded() -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
     """The statements that the service sends meanwhile."""
     seen: list[tuple[str, tuple[Any, ...]]] = []
     driver: Any = asyncpg.Connection
-    plain = driver._execute
+    plain, plain_cursor = driver._execute, driver.cursor
 
     async def execute(self: Any, query: str, args: Any, *rest: Any, **named: Any) -> Any:
         seen.append((query, tuple(args)))
         return await plain(self, query, args, *rest, **named)
 
-    driver._execute = execute
+    def cursor(self: Any, query: str, *args: Any, **named: Any) -> Any:
+        seen.append((query, args))
+        return plain_cursor(self, query, *args, **named)
+
+    driver._execute, driver.cursor = execute, cursor
     try:
         yield seen
     finally:
-        driver._execute = plain
+        driver._execute, driver.cursor = plain, plain_cursor
 
 
 async def main_access(connection: Any, statements: list[tuple[str, tuple[Any, ...]]]) -> list[str]:
@@ -100,7 +104,7 @@ async def main_access(connection: Any, statements: list[tuple[str, tuple[Any, ..
         if not sql.lstrip().upper().startswith(("SELECT", "WITH")):
             continue
         [row] = await connection.fetch("EXPLAIN (FORMAT JSON) " + sql, *values)
-        for node in _nodes(json.loads(row[0])[0]["Plan"]):
+        for node in nodes(json.loads(row[0])[0]["Plan"]):
             if "Relation Name" in node and node["Relation Name"] not in (
                 "unit",
                 "post",
@@ -115,14 +119,15 @@ async def main_access(connection: Any, statements: list[tuple[str, tuple[Any, ..
     return list(found)
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The nodes of a plan, from the topmost on."""
     yield plan
     for child in plan.get("Plans", ()):
-        yield from _nodes(child)
+        yield from nodes(child)
 
 
-async def facts_of(url: str) -> Facts:
-    """What the requests name in a database."""
+async def facts_of(url: str, today: date | None = None) -> Facts:
+    """What the requests name in a database, on a day."""
     connection = await asyncpg.connect(url)
     try:
         row = await connection.fetchrow(
@@ -131,10 +136,12 @@ async def facts_of(url: str) -> Facts:
         )
         assert row is not None
         household, cadre, grid, visit = row
-        problem = await connection.fetchval("SELECT problem::text FROM case_file LIMIT 1")
+        problem = await connection.fetchval(
+            "SELECT problem::text FROM case_file ORDER BY problem LIMIT 1"
+        )
     finally:
         await connection.close()
-    last_week, last_month = periods_up_to(local_day(utc_now()) - timedelta(days=1))
+    last_week, last_month = periods_up_to((today or local_day(utc_now())) - timedelta(days=1))
     return Facts(last_week, last_month, household, problem, visit, cadre, grid)
 
 
