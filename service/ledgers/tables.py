@@ -271,7 +271,12 @@ async def _write_households(
 ) -> None:
     period = what.period
     cursor = await connection.cursor(
-        sql, what.on.code, period.begins, period.ends, week_of(period.last)
+        sql,
+        what.on.code,
+        period.begins,
+        period.ends,
+        week_of(period.last),
+        what.silent_since,
     )
     while rows := await cursor.fetch(_AT_ONCE):
         await asyncio.to_thread(sheet.write, lines(rows))
