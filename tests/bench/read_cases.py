@@ -189,8 +189,8 @@ def cases(of: Facts) -> list[Case]:
         ("articles", "list_articles", {}, 10),
         ("conflicts of the city", "list_conflicts", city, 10),
         ("held mutations of the city", "list_held", city, 10),
-        ("imports", "list_imports", {}, 10),
-        ("the trail, a page", "list_audit", {}, 20),
+        ("imports", "list_imports", {}, 10, ADMIN),
+        ("the trail, a page", "list_audit", {}, 20, ADMIN),
     ]  # fmt: skip
     return [Case(*one) for one in some]
 

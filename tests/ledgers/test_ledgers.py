@@ -225,7 +225,7 @@ async def test_a_ledger_of_households_can_be_of_those_whom_nobody_visited_for_lo
     for days, is_listed in ((None, True), (10, True), (11, False), (20, False)):
         query = {} if days is None else {"not_visited_days": days}
         sheet = rows_of(await ledger(worked, "special", month="2026-11", **query))
-        shown = {row[3]: row[7] for row in sheet[2:-3]}
+        shown = {row[3]: row[8] for row in sheet[2:-3]}
         assert (datetime.fromisoformat("2026-11-19") in shown.values()) == is_listed, days
         listed = await worked.get(
             "/v1/households", SUPERVISOR, special=True, unit=TOWNSHIP, **query
