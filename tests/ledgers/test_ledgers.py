@@ -188,7 +188,8 @@ async def test_the_loop_ledger_has_a_row_a_grid_and_comes_to_the_loop(worked: Wo
             assert last[name + word] == loop[status][log], (log, status)
 
 
-async def test_special_and_contracted_households_with_their_last_visits(worked: World) -> None:
+async def tag_two(worked: World) -> None:
+    """Makes the first two households special ones; the first was visited."""
     phone = worked.phone()
     await phone.sync()
     for view, tags in zip(
@@ -196,6 +197,10 @@ async def test_special_and_contracted_households_with_their_last_visits(worked: 
     ):
         phone.put("household", {"tags": tags}, grid=view.grid, id=view.id)
     await phone.sync()
+
+
+async def test_special_and_contracted_households_with_their_last_visits(worked: World) -> None:
+    await tag_two(worked)
     special = rows_of(await ledger(worked, "special", week=WEEK))
     by_head = {row[3]: dict(zip(special[1], row, strict=True)) for row in special[2:-3]}
     visited = next(row for row in by_head.values() if row["上次走访"] is not None)
@@ -221,6 +226,7 @@ async def test_special_and_contracted_households_with_their_last_visits(worked: 
 async def test_a_ledger_of_households_can_be_of_those_whom_nobody_visited_for_long(
     worked: World,
 ) -> None:
+    await tag_two(worked)
     worked.clock.forward(days=10)  # to the 30th; the one visit was on the 19th
     for days, is_listed in ((None, True), (10, True), (11, False), (20, False)):
         query = {} if days is None else {"not_visited_days": days}
