@@ -3,7 +3,7 @@ the rules of `tallies.deltas`.
 """
 
 from service.tallies.bands import BEGINS
-from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
+from service.tallies.upserts import DUTY_COUNTS, VILLAGE_DAYS, WEEK_DAYS, WORK_COUNTS
 from sync_protocol.vocabulary import DUTIES
 
 _DAY = "({0} AT TIME ZONE 'Asia/Shanghai')::date"
@@ -86,6 +86,12 @@ TALLIES = {
                {_ON_DAYS},
                {_WRITTEN_ON_DAYS}
         FROM ({_VISITS}) AS v GROUP BY 1, 2 ORDER BY 1, 2
+    """,
+    "village_week_tally": f"""
+        INSERT INTO village_week_tally (week, village, {", ".join(VILLAGE_DAYS)})
+        SELECT week, left(grid, 12),
+               {", ".join(f"count(*) FILTER (WHERE {name} > 0)" for name in WEEK_DAYS)}
+        FROM week_tally GROUP BY 1, 2 ORDER BY 1, 2
     """,
     "case_tally": f"""
         INSERT INTO case_tally (every, span, village, severity, raised, closed, lapsed, cleared,

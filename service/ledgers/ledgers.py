@@ -17,7 +17,7 @@ async def write(connection: Connection, settings: Settings, what: What, begin: B
     data = await current_reference_data(connection)
     labels = Labels(data.vocabulary, what.period.last)
     match what.which:
-        case "weekly" | "monthly" | "quarterly" | "yearly":
+        case "weekly" | "monthly" | "quarterly" | "half-yearly" | "yearly":
             await tables.write_summary(connection, settings, what, begin)
         case "visits":
             await records.write_visits(connection, settings, what, labels, begin)

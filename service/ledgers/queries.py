@@ -105,13 +105,14 @@ def _households(subtree: Subtree, more: str, joined: str, only: str, order: str)
     LEFT JOIN cadre l ON l.staff_code = h.lead_member
     LEFT JOIN cadre c ON c.staff_code = h.contact_member {joined}
     WHERE {subtree.under("h.grid")} AND NOT h.deleted AND {IS_PRESENT} AND {only}
+        AND ($5::timestamptz IS NULL OR last.at IS NULL OR last.at < $5)
     ORDER BY {order}
 """
 
 
 def special(subtree: Subtree) -> str:
     """The special households of a unit $1, with their last visits before $3; $2: the first moment
-    of the period, $4: the week of its last day.
+    of the period, $4: the week of its last day; $5: only those without a visit since.
     """
     return _households(
         subtree,
@@ -124,7 +125,7 @@ def special(subtree: Subtree) -> str:
 
 def contracted(subtree: Subtree) -> str:
     """The households of a unit $1 that somebody leads, by who does, with their visits from $2 to $3
-    and the last one; $4: the week of the period's last day.
+    and the last one; $4: the week of the period's last day; $5: only those without a visit since.
     """
     return _households(
         subtree,

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
@@ -35,6 +35,7 @@ Which = Literal[
     "weekly",
     "monthly",
     "quarterly",
+    "half-yearly",
     "yearly",
     "problems",
     "disputes",
@@ -50,6 +51,7 @@ _TAKES = {
     "weekly": ("week", Text("The weekly ledger takes a week.")),
     "monthly": ("month", Text("The monthly ledger takes a month.")),
     "quarterly": ("quarter", Text("The quarterly ledger takes a quarter.")),
+    "half-yearly": ("half", Text("The half-yearly ledger takes a half-year.")),
     "yearly": ("year", Text("The yearly ledger takes a year.")),
 }
 _CONTENT = {XLSX: {"schema": {"type": "string", "format": "binary"}}}
@@ -70,10 +72,20 @@ async def export(
     unit: UnitCode,
     period: AskedPeriod,
     as_of: AsOf = "period",
+    not_visited_days: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=3650,
+            description="Of `special` and `contracted` only the households that nobody has visited"
+            " for so many days up to the period's end, or today, or ever",
+        ),
+    ] = None,
 ) -> FileResponse:
     """Title with unit and period, header row, total row, signature line; phones are masked. The
     header `Gridloop-Tree-Day` names the day by whose tree of units it is written. `weekly` takes a
-    week, `monthly` a month, `quarterly` a quarter, `yearly` a year. Problems from before that were
+    week, `monthly` a month, `quarterly` a quarter, `half-yearly` a
+    half-year, `yearly` a year. Problems from before that were
     open when the period began are among the `problems`, and marked. `special` and `contracted` list
     the households of today, with their visits up to the period's end.
     """
@@ -82,7 +94,9 @@ async def export(
     ) as file:
         path = FilePath(file.name)
     try:
-        what = await write_ledger(request, caller, which, unit, period, partial(Sheet, path), as_of)
+        what = await write_ledger(
+            request, caller, which, unit, period, partial(Sheet, path), as_of, not_visited_days
+        )
     except BaseException:
         await asyncio.to_thread(path.unlink)
         raise
@@ -105,8 +119,17 @@ async def write_ledger(
     period: Period,
     begin: Begin,
     as_of: str = "period",
+    not_visited_days: int | None = None,
 ) -> What:
     """Writes a ledger to a sheet, with its line in the trail, and tells which it was."""
+    if not_visited_days is not None and which not in ("special", "contracted"):
+        raise Problem(
+            INVALID,
+            Text(
+                "not_visited_days is for ledgers of households; ask for the ledger special or"
+                " contracted, or leave it out."
+            ),
+        )
     wanted = _TAKES.get(which)
     if wanted is not None and kind_of(period.name) != wanted[0]:
         raise Problem(INVALID, wanted[1])
@@ -118,6 +141,14 @@ async def write_ledger(
         connection.transaction(readonly=True),
     ):
         on = unit_on(caller, unit, as_of, period)
-        what = What(which, found["name"], on, period, caller.now, caller.view_of(unit))
+        what = What(
+            which,
+            found["name"],
+            on,
+            period,
+            caller.now,
+            caller.view_of(unit),
+            not_visited_days,
+        )
         await write(connection, state_of(request).settings, what, begin)
     return what

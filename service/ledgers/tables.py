@@ -162,8 +162,7 @@ async def write_loop(connection: Connection, settings: Settings, what: What, beg
     """A row for each grid: what it owed, and what of it was on time, late or missing."""
     on, period = what.on, what.period
     kept = await sealed.of_period(connection, on, period) if on.shows_seals else NOTHING
-    loops = kept.loops
-    grids = await shown_grids(connection, on, period, loops, kept.is_kept)
+    grids = shown_grids(on, period, kept.log_counts)
     rules = Rules(settings, on.tree, await current_reference_data(connection))
     dues = await dues_of(connection, rules, on.subtree, grids, period, what.now)
     places = await Places.read(connection, on)
@@ -171,6 +170,7 @@ async def write_loop(connection: Connection, settings: Settings, what: What, beg
     after: str | None = None
     while True:
         rows = await loop_queries.grids(connection, on.subtree, period, after, _AT_ONCE)
+        loops = kept.loops(row["code"] for row in rows)
         items = await grid_loops(connection, dues, rows, period, loops)
         # Of days that owe no visit what was done is not in the counts of the loop either.
         lines = [
@@ -271,7 +271,12 @@ async def _write_households(
 ) -> None:
     period = what.period
     cursor = await connection.cursor(
-        sql, what.on.code, period.begins, period.ends, week_of(period.last)
+        sql,
+        what.on.code,
+        period.begins,
+        period.ends,
+        week_of(period.last),
+        what.silent_since,
     )
     while rows := await cursor.fetch(_AT_ONCE):
         await asyncio.to_thread(sheet.write, lines(rows))

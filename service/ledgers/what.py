@@ -1,7 +1,7 @@
 """What a ledger is of, and the words that it uses."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from service.identity.views import View
@@ -10,13 +10,14 @@ from service.ledgers import queries
 from service.organisation.units import UnitOn
 from service.summaries.sealed import Sealed
 from service.vocabulary.terms import Vocabulary
-from sync_protocol.periods import Period, local_day
+from sync_protocol.periods import Period, local_day, midnight
 from sync_protocol.vocabulary import Label
 
 TITLES = {
     "weekly": "工作周报",
     "monthly": "工作月报",
     "quarterly": "工作季报",
+    "half-yearly": "工作半年报",
     "yearly": "工作年报",
     "problems": "问题台账",
     "disputes": "矛盾纠纷台账",
@@ -31,7 +32,8 @@ TITLES = {
 
 class What(NamedTuple):
     """Which ledger: of a unit, by the tree of a day, and a period, as of a moment; `view`: what the
-    reader sees of the unit.
+    reader sees of the unit. `not_visited_days`: of households only those that nobody has visited
+    for so many days.
     """
 
     which: str
@@ -40,12 +42,21 @@ class What(NamedTuple):
     period: Period
     now: datetime
     view: View | None
+    not_visited_days: int | None = None
 
     @property
     def title(self) -> str:
         """The first line, without what is said of seals."""
         days = f"（{self.period.first} 至 {self.period.last}）"
-        return f"{self.unit_name}{TITLES[self.which]}{days}"
+        silent = f"（{self.not_visited_days} 天以上未走访）" if self.not_visited_days else ""
+        return f"{self.unit_name}{TITLES[self.which]}{days}{silent}"
+
+    @property
+    def silent_since(self) -> datetime | None:
+        """The moment since which nobody has visited the households that are listed; None: any."""
+        if self.not_visited_days is None:
+            return None
+        return midnight(self.last_day - timedelta(days=self.not_visited_days))
 
     @property
     def last_day(self) -> date:

@@ -2,9 +2,8 @@
 late or missing.
 """
 
-from collections import Counter
-from collections.abc import Container, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
@@ -14,7 +13,7 @@ from service.kit.database import Connection
 from service.loop import queries
 from service.loop.queries import Due
 from service.organisation.tree import Grids, Spell
-from service.organisation.units import UnitOn, UnitOut, unit_out
+from service.organisation.units import UnitOut, unit_out
 from service.vocabulary.rules import Rules
 from sync_protocol import periods
 from sync_protocol.periods import Period
@@ -46,13 +45,6 @@ def status_of(is_written: bool, is_prompt: bool, is_due: bool) -> Status | None:
 
 # The counts of each log.
 ByLog = dict[str, LogCounts]
-
-
-class Counted(NamedTuple):
-    """What came of what was due of a unit in a period, in all and by unit right below."""
-
-    logs: ByLog
-    by_unit: dict[str, ByLog]
 
 
 class GridLoop(BaseModel):
@@ -150,10 +142,6 @@ class Dues(NamedTuple):
         """What is asked of a grid."""
         return self.parts.get(grid, self.whole)
 
-    def without(self, grids: Container[str]) -> dict[str, Expected]:
-        """The parts without these grids."""
-        return {code: due for code, due in self.parts.items() if code not in grids}
-
     @property
     def has_days(self) -> bool:
         """Whether a visit is due of any grid by now."""
@@ -171,14 +159,17 @@ def expected(period: Period, now: datetime, rules: Rules, unit: str) -> Expected
     it.
     """
     calendar = rules.calendar(unit, period.last)
-    days = [day for day in period.days if calendar.works(day)]
-    weeks = dict.fromkeys(periods.week_around(day) for day in period.days)
-    months = dict.fromkeys(periods.month_around(day) for day in period.days)
+    every = period.days
+    days = [day for day in every if calendar.works(day)]
+    # A day of each week and of each month is enough to name them all.
+    weeks = dict.fromkeys(map(periods.week_around, [*every[::7], every[-1]]))
+    months = dict.fromkeys(map(periods.month_around, [*every[::28], every[-1]]))
     is_week = "W" in period.name
+    today = periods.local_day(now)
     return Expected(
         now=now,
-        days=[day for day in days if _is_over(day, now)],
-        days_to_come=[day for day in days if not _is_over(day, now)],
+        days=[day for day in days if day < today],
+        days_to_come=[day for day in days if day >= today],
         analyses={
             week.name: rules.log_due("weekly_analysis", week, unit)
             for week in weeks
@@ -189,17 +180,15 @@ def expected(period: Period, now: datetime, rules: Rules, unit: str) -> Expected
             for month in months
             if period.first <= month.last <= period.last and not is_week
         },
-        provisional=any(calendar.is_provisional(day) for day in period.days),
+        provisional=any(
+            calendar.is_provisional(day) for day in {day.year: day for day in every}.values()
+        ),
     )
 
 
 def day_in(week: str) -> date:
     """The first day of an ISO week by name, whatever its year."""
     return date.fromisocalendar(int(week[:4]), int(week[-2:]), 1)
-
-
-def _is_over(day: date, now: datetime) -> bool:
-    return periods.midnight(day + timedelta(days=1)) <= now
 
 
 async def dues_of(
@@ -226,75 +215,15 @@ async def dues_of(
         for row in await queries.grids_within(connection, local, period):
             if (due := of(row["code"])) != whole:
                 calendars[row["code"]] = due
-    parts = {code: calendars.get(code, whole).within(owed) for code, owed in grids.parts.items()}
+    # Many grids owe the same part.
+    known: dict[tuple[int, Spell], Expected] = {}
+    parts = {}
+    for code, owed in grids.parts.items():
+        due = calendars.get(code, whole)
+        if (id(due), owed) not in known:
+            known[id(due), owed] = due.within(owed)
+        parts[code] = known[id(due), owed]
     return Dues(whole, {**calendars, **parts}, calendars)
-
-
-class KeptLoop(BaseModel):
-    """The loop of one grid as a seal keeps it: what it did, and the counts of each log."""
-
-    item: GridLoop
-    counts: dict[str, LogCounts]
-
-
-Kept = Mapping[str, KeptLoop]
-
-
-async def counts_by_log(
-    connection: Connection,
-    dues: Dues,
-    on: UnitOn,
-    grids: Grids,
-    period: Period,
-    kept: Kept | None = None,
-) -> Counted:
-    """The counts of each log of a unit with these grids; of some the loop is `kept`, which are
-    among the grids.
-    """
-    due, kept = dues.whole, kept or {}
-    # Where every grid is kept, no other one is shown.
-    parts = {} if grids.total <= len(kept) else dues.without(kept)
-    but, subtree, below = sorted({*parts, *kept}), on.subtree, on.breakdown
-    whole = Counter(grids.by_unit)
-    whole.subtract(below.holding(code) for code in but)
-    found: dict[str, ByLog] = {unit: _nothing() for unit in grids.by_unit}
-
-    def count_all(log: str, rows: Sequence[Any], asked_of_each: int, due_of_each: int) -> None:
-        """Counts the logs of grids that owe all of a period's: so many of each, so many by now."""
-        for unit, grids in whole.items():
-            counts = found[unit][log]
-            counts.missing += grids * due_of_each
-            counts.not_due += grids * (asked_of_each - due_of_each)
-        for row in rows:
-            counts = found.setdefault(row["code"], _nothing())[log]
-            counts.on_time += row["on_time"]
-            counts.late += row["late"]
-            counts.missing -= row["on_time"] + row["late"] - row["early"]
-            counts.not_due -= row["early"]
-
-    if whole.total():
-        days = len(due.days)
-        rows = await queries.day_counts(connection, subtree, due.days, due.days_to_come, below, but)
-        count_all("visit", rows, days + len(due.days_to_come), days)
-        for logs in due.logs:
-            if logs.names:
-                rows = await queries.log_counts(connection, subtree, logs, due.now, below, but)
-                count_all(logs.log, rows, len(logs.names), sum(map(due.is_due, logs.names)))
-    some = [{"code": code, "level": "grid", "name": ""} for code in sorted(parts)]
-    for item in await grid_loops(connection, dues, some, period):
-        code = item.grid.code
-        counts = found.setdefault(below.holding(code), _nothing())
-        add_counts(counts, counts_of(item, parts[code]))
-    for code, one in kept.items():
-        add_counts(found.setdefault(below.holding(code), _nothing()), one.counts)
-    logs_of_all = _nothing()
-    for by_log in found.values():
-        add_counts(logs_of_all, by_log)
-    return Counted(logs_of_all, found)
-
-
-def _nothing() -> ByLog:
-    return {log: LogCounts() for log in LOGS}
 
 
 def counts_of(item: GridLoop, due: Expected) -> dict[str, LogCounts]:
@@ -304,7 +233,7 @@ def counts_of(item: GridLoop, due: Expected) -> dict[str, LogCounts]:
         "weekly_analysis": [item.analyses.get(week) for week in due.analyses],
         "monthly_summary": [item.summaries.get(month) for month in due.summaries],
     }
-    found = _nothing()
+    found = {log: LogCounts() for log in LOGS}
     for log, some in statuses.items():
         for status in some:
             name = status or "not_due"
@@ -312,19 +241,12 @@ def counts_of(item: GridLoop, due: Expected) -> dict[str, LogCounts]:
     return found
 
 
-def add_counts(counts: dict[str, LogCounts], more: Mapping[str, LogCounts]) -> None:
-    """Adds the counts of each log to others."""
-    for log, some in more.items():
-        for name in LogCounts.model_fields:
-            setattr(counts[log], name, getattr(counts[log], name) + getattr(some, name))
-
-
 async def grid_loops(
     connection: Connection,
     dues: Dues,
     grids: Sequence[Any],
     period: Period,
-    kept: Kept | None = None,
+    kept: Mapping[str, GridLoop] | None = None,
 ) -> list[GridLoop]:
     """The loop of each of these grids, which are given in order of code; `kept`: those whose loop
     is not read any more.
@@ -340,7 +262,7 @@ async def grid_loops(
         await _read_loops(connection, found, dues, period)
     for row in grids:
         if row["code"] in kept:
-            found[row["code"]] = kept[row["code"]].item.model_copy(update={"grid": unit_out(row)})
+            found[row["code"]] = kept[row["code"]].model_copy(update={"grid": unit_out(row)})
     return [found[code] for code in codes]
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-from service.kit.conditions import Breakdown, Range, Subtree, bounds
+from service.kit.conditions import Range, Subtree, bounds
 from service.kit.database import Connection, Row
 from service.records.columns import fields_json
 from service.tallies.spans import is_tallied
+from service.tallies.upserts import VILLAGE_DAYS, WEEK_DAYS
 from sync_protocol.periods import Period, to_ms, week_of
 from sync_protocol.records import KINDS
 
@@ -34,8 +35,8 @@ _VISITED, _PROMPT = (
 )
 
 
-def _by_week(days: Sequence[date]) -> dict[str, int]:
-    """The weeks of some days, with the days of each as bits."""
+def by_week(days: Sequence[date]) -> dict[str, int]:
+    """The weeks of some days, with the days of each as bits, Monday the lowest."""
     found: dict[str, int] = {}
     for day in days:
         found[week_of(day)] = found.get(week_of(day), 0) | 1 << day.weekday()
@@ -46,70 +47,110 @@ def _but(grids: Sequence[str], column: str, place: int) -> str:
     return f" AND {column} <> ALL(${place}::text[])" if grids else ""
 
 
-async def day_counts(
-    connection: Connection,
-    subtree: Subtree,
-    days: Sequence[date],
-    to_come: Sequence[date],
-    below: Breakdown,
-    but: Sequence[str],
-) -> list[Row]:
-    """Of the grid-days with a visit, per unit right below: with one that was written the same day
-    (`on_time`), and with later ones only (`late`); how many of both are of days `to_come`
-    (`early`); `but`: without those of these grids.
+class WeekAsked(NamedTuple):
+    """A week of the grids with the codes from `low` (included) to `high` (excluded), or of the
+    villages with such codes.
     """
-    weeks, open_weeks = _by_week([*days, *to_come]), _by_week(to_come)
-    return await connection.fetch(
-        f"""
-        SELECT code, coalesce(sum(bit_count((prompt & days)::bit(7))), 0)::int AS on_time,
-               coalesce(sum(bit_count((visited & ~prompt & days)::bit(7))), 0)::int AS late,
-               coalesce(sum(bit_count((visited & to_come)::bit(7))), 0)::int AS early
-        FROM (SELECT {below.unit_of("w.grid", "$5")} AS code, {_VISITED} AS visited,
-                     {_PROMPT} AS prompt, d.days, d.to_come
-            FROM unnest($2::text[], $3::int[], $4::int[]) AS d(week, days, to_come)
-              JOIN week_tally w ON w.week = d.week AND {subtree.under("w.grid")}
-              {_but(but, "w.grid", 6)} OFFSET 0) AS kept GROUP BY code
-        """,
-        subtree.code,
-        list(weeks),
-        list(weeks.values()),
-        [open_weeks.get(week, 0) for week in weeks],
-        below.width,
-        *([list(but)] if but else ()),
+
+    are_villages: bool
+    low: str
+    high: str
+    week: str
+
+
+class DaySums(NamedTuple):
+    """On how many of the grids there was a visit on each day of a week, from Monday to Sunday, and
+    on how many one that was written the same day.
+    """
+
+    visited: Sequence[int]
+    prompt: Sequence[int]
+
+
+# By whether it is villages that are asked for.
+_DAYS_VISITED = {
+    are_villages: f"""
+        SELECT {", ".join(f"coalesce(s.{name}, 0)" for name in VILLAGE_DAYS)}
+        FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
+            AS d(low, high, week, place)
+        CROSS JOIN LATERAL (SELECT {sums} FROM {table} w
+            WHERE w.week = d.week AND w.{place} >= d.low AND w.{place} < d.high) AS s
+        ORDER BY d.place
+    """
+    for are_villages, table, place, sums in (
+        (
+            True,
+            "village_week_tally",
+            "village",
+            ", ".join(f"sum(w.{name})::int AS {name}" for name in VILLAGE_DAYS),
+        ),
+        (
+            False,
+            "week_tally",
+            "grid",
+            ", ".join(
+                f"sum((w.{one} > 0)::int)::int AS {name}"
+                for one, name in zip(WEEK_DAYS, VILLAGE_DAYS, strict=True)
+            ),
+        ),
     )
+}
 
 
-async def log_counts(
-    connection: Connection,
-    subtree: Subtree,
-    due: Due,
-    now: datetime,
-    below: Breakdown,
-    but: Sequence[str],
-) -> list[Row]:
-    """How many logs of a kind were written by their due time, and how many later, per unit right
-    below; how many of both are not due yet (`early`); `but`: without those of these grids.
+async def days_visited(
+    connection: Connection, asked: Sequence[WeekAsked], are_villages: bool
+) -> dict[WeekAsked, DaySums]:
+    """On how many grids there was a visit on each day of some weeks: of villages, or of grids."""
+    rows = await connection.fetch(
+        _DAYS_VISITED[are_villages],
+        [one.low for one in asked],
+        [one.high for one in asked],
+        [one.week for one in asked],
+    )
+    return {
+        one: DaySums(tuple(row)[:7], tuple(row)[7:]) for one, row in zip(asked, rows, strict=True)
+    }
+
+
+class LogAsked(NamedTuple):
+    """The analyses of a week, or the summaries of a month, of the grids with the codes from `low`
+    (included) to `high` (excluded), and when each is due.
     """
-    name = "week" if due.log == "weekly_analysis" else "month"
-    return await connection.fetch(
+
+    low: str
+    high: str
+    name: str
+    due: datetime
+
+
+async def logs_written(
+    connection: Connection, log: str, asked: Sequence[LogAsked]
+) -> dict[LogAsked, tuple[int, int]]:
+    """How many logs of a kind were written by their due time, and how many in all. Those that were
+    never changed are counted from an index alone.
+    """
+    name = "week" if log == "weekly_analysis" else "month"
+    of_asked = f"r.{name} = d.name AND r.grid >= d.low AND r.grid < d.high AND NOT r.deleted"
+    rows = await connection.fetch(
         f"""
-        SELECT {below.unit_of("r.grid", "$5")} AS code,
-               count(*) FILTER (WHERE {_STAMP} <= d.due)::int AS on_time,
-               count(*) FILTER (WHERE {_STAMP} > d.due)::int AS late,
-               count(*) FILTER (WHERE d.is_early)::int AS early
-        FROM unnest($2::text[], $3::bigint[], $4::bool[]) AS d(name, due, is_early)
-        JOIN {due.log} r ON r.{name} = d.name AND {subtree.under("r.grid")} AND NOT r.deleted
-            {_but(but, "r.grid", 6)}
-        GROUP BY 1
+        SELECT (u.on_time + c.on_time)::int AS on_time, (u.written + c.written)::int AS written
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY
+            AS d(low, high, name, due, place)
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE r.stamp <= d.due) AS on_time, count(*) AS written
+            FROM {log} r WHERE {of_asked} AND r.clocks IS NULL) AS u
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE {_STAMP} <= d.due) AS on_time, count(*) AS written
+            FROM {log} r WHERE {of_asked} AND r.clocks IS NOT NULL) AS c
+        ORDER BY d.place
         """,
-        subtree.code,
-        due.names,
+        [one.low for one in asked],
+        [one.high for one in asked],
+        [one.name for one in asked],
         # The last stamp of the millisecond in which it is due.
-        [to_ms(moment) << 16 | 0xFFFF for moment in due.due],
-        [moment > now for moment in due.due],
-        below.width,
-        *([list(but)] if but else ()),
+        [to_ms(one.due) << 16 | 0xFFFF for one in asked],
     )
+    return {one: (row["on_time"], row["written"]) for one, row in zip(asked, rows, strict=True)}
 
 
 # Whether a unit is there on one of the days from {0} to {1}.
@@ -150,7 +191,7 @@ async def days_of(connection: Connection, first: str, last: str, period: Period)
     """Of the grids from `first` to `last`, the days of each week with a visit (`visited`), and with
     one that was written the same day (`prompt`), as bits, Monday the lowest.
     """
-    weeks = _by_week(period.days)
+    weeks = by_week(period.days)
     return await connection.fetch(
         f"""
         SELECT w.grid, w.week, ({_VISITED}) & d.days AS visited, ({_PROMPT}) & d.days AS prompt
@@ -189,7 +230,7 @@ async def silent(
     there are.
     """
     # What the tallies have as it is need not be looked for in weeks.
-    weeks = {period.name: 0} if is_tallied(period) else _by_week(period.days)
+    weeks = {period.name: 0} if is_tallied(period) else by_week(period.days)
     visited = (
         f"SELECT w.grid FROM grid_tally w WHERE w.span = ANY($2::text[]) AND w.visits > 0"
         f" AND $6::int[] IS NOT NULL AND {subtree.under('w.grid')}"

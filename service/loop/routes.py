@@ -14,8 +14,9 @@ from service.kit.errors import READING, documented
 from service.kit.paging import Limit
 from service.kit.state import state_of
 from service.loop import queries
+from service.loop.counting import count_loops
 from service.loop.drafts import draft_of
-from service.loop.loop import ByLog, GridLoop, LogCounts, counts_by_log, dues_of, grid_loops
+from service.loop.loop import ByLog, GridLoop, LogCounts, dues_of, grid_loops
 from service.organisation.units import (
     TREE_DAY,
     AskedPeriod,
@@ -112,11 +113,12 @@ async def loop(
     async with unit_in_scope(request, caller, unit) as (connection, found):
         on = unit_on(caller, unit, as_of, period)
         kept = await sealed.of_period(connection, on, period) if on.shows_seals else NOTHING
-        loops = kept.loops
-        grids = await shown_grids(connection, on, period, loops, kept.is_kept)
+        grids = shown_grids(on, period, kept.log_counts)
         rules = Rules(settings, on.tree, await current_reference_data(connection))
         dues = await dues_of(connection, rules, on.subtree, grids, period, caller.now)
-        counted = await counts_by_log(connection, dues, on, grids, period, loops)
+        [counted] = await count_loops(
+            connection, rules, on, [period], caller.now, [kept.log_counts]
+        )
         items: list[GridLoop] = []
         place, is_more = after, True
         # A page of gaps may take several of grids; one more than a page tells whether there are
@@ -125,6 +127,7 @@ async def loop(
         while is_more and len(items) <= limit:
             rows = await queries.grids(connection, on.subtree, period, place, at_once + 1)
             is_more = len(rows) > at_once
+            loops = kept.loops(row["code"] for row in rows[:at_once])
             some = await grid_loops(connection, dues, rows[:at_once], period, loops)
             items += [item for item in some if gaps is None or _has(item, gaps, log)]
             place = rows[at_once - 1]["code"] if is_more else None

@@ -132,11 +132,9 @@ class Tree:
             }
         )
         self._spans: dict[int, _Span] = {}
-        some = [day for unit in self.units.values() for day in unit[3:6] if day is not None]
-        # The last day on which some unit begins, ends or goes live: from then on every grid that is
-        # there owes all of its logs.
-        self.last_change = max(some, default=ALWAYS)
-        self.has_closed = any(unit.closed is not None for unit in self.units.values())
+        self._changes = sorted(
+            {day for unit in self.units.values() for day in unit[3:6] if day is not None}
+        )
 
     def _is_odd(self, unit: UnitFacts) -> bool:
         by_code = self._by_code(unit.code)
@@ -286,6 +284,16 @@ class Tree:
     def is_unlike_its_code(self, code: str, day: date) -> bool:
         """Whether a unit has other ranges on a day than the one of its code."""
         return bool(self._odd) and self.ranges(code, day) != (prefix_range(code),)
+
+    def day_like(self, day: date) -> date:
+        """The first day on which everything lay where it lies on a day."""
+        at = bisect_right(self._turns, day)
+        return self._turns[at - 1] if at else ALWAYS
+
+    def day_since_change(self, day: date) -> date:
+        """The last day up to this one on which a unit begins, is closed or goes live."""
+        at = bisect_right(self._changes, day)
+        return self._changes[at - 1] if at else ALWAYS
 
     def changes_between(self, first: date, last: date) -> bool:
         """Whether something of the tree is another on a day after `first`, up to `last`: a unit

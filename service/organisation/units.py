@@ -2,7 +2,8 @@
 units and periods are answered.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Annotated, Any, NamedTuple
@@ -15,7 +16,8 @@ from service.kit.conditions import Breakdown, Reach, Subtree
 from service.kit.database import Acquire, Connection, Row
 from service.kit.errors import INVALID, NOT_ALLOWED, NOT_FOUND, Problem
 from service.kit.state import state_of
-from service.organisation.tree import Grids, Tree
+from service.organisation.owing import Span, codes_of, runs
+from service.organisation.tree import ALWAYS, Grids, Spell, Tree
 from sync_protocol import periods
 from sync_protocol.periods import Period
 from sync_protocol.texts import Text, text_of
@@ -132,22 +134,17 @@ def day_of_tree(as_of: str, period: Period, tree: Tree, today: date) -> date:
     return day if day <= today or tree.changes_between(today, day) else today
 
 
-async def grids_of(connection: Connection, on: UnitOn, period: Period) -> Grids:
-    """The grids of a unit in a period."""
-    tree, subtree, below = on.tree, on.subtree, on.breakdown
-    if tree.last_change <= period.first and not tree.has_closed:
-        rows = await connection.fetch(
-            f"SELECT {below.unit_of('code', '$2')} AS unit, count(*)::int AS grids FROM unit"
-            f" WHERE {subtree.under('code')} AND level = 'grid' GROUP BY 1",
-            subtree.code,
-            below.width,
-        )
-        by_unit = {row["unit"]: row["grids"] for row in rows}
-        return Grids(sum(by_unit.values()), by_unit=by_unit)
-    rows = await connection.fetch(
-        f"SELECT code FROM unit WHERE {subtree.under('code')} AND level = 'grid'", subtree.code
-    )
-    return tree.grids((row["code"] for row in rows), period.first, period.last, below)
+def grids_of(on: UnitOn, period: Period, without: Container[str] = frozenset()) -> Grids:
+    """The grids of a unit in a period, but for some."""
+    span = Span(period.first, period.last, period.last)
+    by_unit: Counter[str] = Counter()
+    parts: dict[str, Spell] = {}
+    for run in runs(on.tree, on.code, on.day, span, without):
+        by_unit[run.unit] += run.grids
+        if run.owed.owes_from is not None or run.owed.closed is not None:
+            owed = Spell(None, run.owed.owes_from or ALWAYS, run.owed.closed)
+            parts.update(dict.fromkeys(codes_of(on.tree, run), owed))
+    return Grids(by_unit.total(), parts, by_unit)
 
 
 async def find_unit(connection: Connection, code: str) -> Row | None:

@@ -14,8 +14,11 @@ KINDS: dict[str, Text] = {
     "week": Text("Week"),
     "month": Text("Month"),
     "quarter": Text("Quarter"),
+    "half": Text("Half-year"),
     "year": Text("Year"),
 }
+# Those of most pages.
+MOSTLY = ("week", "month", "quarter", "year")
 
 
 class Tab(NamedTuple):
@@ -44,9 +47,7 @@ class Asked(NamedTuple):
         return {"unit": self.unit} | named
 
 
-def asked(
-    visit: Visit, unit: str, period: Period | None, kinds: Collection[str] = tuple(KINDS)
-) -> Asked:
+def asked(visit: Visit, unit: str, period: Period | None, kinds: Collection[str] = MOSTLY) -> Asked:
     """What is asked for: of who names no unit one's own, of who names no period the last week (or
     the last of the first of these kinds) that is over.
     """

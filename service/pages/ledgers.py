@@ -15,7 +15,7 @@ from service.ledgers import routes as ledgers
 from service.ledgers.routes import Which
 from service.ledgers.sheet import SIGNATURE, Column
 from service.organisation.units import AskedPeriod, MaybePeriod, in_scope
-from service.pages.asked import asked
+from service.pages.asked import KINDS, asked
 from service.pages.page import Signed, pages_router
 from service.pages.units import path_to
 from sync_protocol.periods import SHANGHAI
@@ -49,6 +49,12 @@ OFFERS = (
     Offer(
         "quarterly", Text("Quarterly report"), Text("The units below with their numbers"), "quarter"
     ),
+    Offer(
+        "half-yearly",
+        Text("Half-yearly report"),
+        Text("The units below with their numbers"),
+        "half",
+    ),
     Offer("yearly", Text("Yearly report"), Text("The units below with their numbers"), "year"),
     Offer(
         "problems", Text("Problem ledger"), Text("Each problem raised, how it went and who had it")
@@ -80,7 +86,7 @@ OFFERS = (
 @router.get("/ledgers", operation_id="ledgers_page")
 async def ledgers_page(visit: Signed, period: MaybePeriod, unit: Unit = "") -> Response:
     """The ledgers of a unit and a period."""
-    at = asked(visit, unit, period)
+    at = asked(visit, unit, period, tuple(KINDS))
     in_scope(visit.caller, at.unit)
     path = await path_to(visit, at.unit)
     return visit.page(
@@ -131,7 +137,7 @@ async def ledger_page(
         sheet=sheets[0],
         signature=SIGNATURE,
         classes=[_class(column) for column in sheets[0].columns],
-        asked=asked(visit, unit, period),
+        asked=asked(visit, unit, period, tuple(KINDS)),
     )
 
 

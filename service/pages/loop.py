@@ -11,7 +11,7 @@ from service.loop import routes as loops
 from service.loop.loop import LOGS, Expected, GridLoop, expected
 from service.loop.routes import Loop
 from service.organisation.units import MaybePeriod
-from service.pages.asked import asked
+from service.pages.asked import KINDS, asked
 from service.pages.figures import Shown, shown
 from service.pages.page import Signed, Visit, pages_router
 from service.pages.units import path_to
@@ -39,6 +39,8 @@ _WEEKDAYS = (
 )
 # How many grids stand on a page.
 _GRIDS = 100
+# How many days a period has of which days, and weeks, are columns.
+_LONGEST_BY_DAY, _LONGEST_BY_WEEK = 31, 92
 
 Unit = Annotated[str, Query(max_length=20)]
 After = Annotated[str | None, Query(pattern=r"^\d{1,15}$")]
@@ -90,13 +92,13 @@ class UnitLine(NamedTuple):
 async def loop_page(
     visit: Signed, period: MaybePeriod, unit: Unit = "", after: After = None
 ) -> Response:
-    """Which grid missed what in a week or a month."""
-    at = asked(visit, unit, period, ("week", "month"))
+    """Which grid missed what in a period; single days of one that is no longer than a month."""
+    at = asked(visit, unit, period, tuple(KINDS))
     found = await loops.loop(
         visit.request, visit.caller, at.unit, at.period, limit=_GRIDS, after=after
     )
     owed = await _owed(visit, at.unit, at.period)
-    heads = _heads(owed, found.items)
+    heads = _heads(owed, found.items, at.period)
     return visit.page(
         "loop.html",
         unit=at.unit,
@@ -121,15 +123,20 @@ async def _owed(visit: Visit, unit: str, period: Period) -> Expected:
     return expected(period, visit.caller.now, rules, unit)
 
 
-def _heads(owed: Expected, items: Sequence[GridLoop]) -> list[Head]:
-    """Working days and other days with a visit, then the weeks and months that end in the
-    period.
+def _heads(owed: Expected, items: Sequence[GridLoop], period: Period) -> list[Head]:
+    """Working days and other days with a visit, then the weeks and months that end in the period:
+    as many columns as a page has room for.
     """
     works = {*owed.days, *owed.days_to_come}
     days = sorted(works.union(*(item.days for item in items)))
+    length = (period.last - period.first).days + 1
     return [
-        *(Head(day.isoformat(), day, None, _WEEKDAYS[day.weekday()], day in works) for day in days),
-        *(Head(name, None, week(name)) for name in owed.analyses),
+        *(
+            Head(day.isoformat(), day, None, _WEEKDAYS[day.weekday()], day in works)
+            for day in days
+            if length <= _LONGEST_BY_DAY
+        ),
+        *(Head(name, None, week(name)) for name in owed.analyses if length <= _LONGEST_BY_WEEK),
         *(Head(name, None, month(name)) for name in owed.summaries),
     ]
 

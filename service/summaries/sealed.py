@@ -14,7 +14,8 @@ import msgspec
 
 from service.kit.conditions import Subtree
 from service.kit.database import Connection
-from service.loop.loop import GridLoop, KeptLoop, LogCounts
+from service.loop.counting import KeptCounts
+from service.loop.loop import GridLoop
 from service.organisation.units import UnitOn
 from service.summaries import queries
 from service.summaries.answers import SealedPart, SealedWithin, SealOut, Summary
@@ -50,12 +51,9 @@ class KeptGrid(msgspec.Struct):
     work: list[CadreWork]
     hours: dict[str, list[float]] = {}
 
-    def kept_loop(self) -> KeptLoop:
+    def grid_loop(self) -> GridLoop:
         """The loop of the grid."""
-        return KeptLoop(
-            item=GridLoop.model_validate(self.loop),
-            counts={log: LogCounts(**counts) for log, counts in self.log_counts.items()},
-        )
+        return GridLoop.model_validate(self.loop)
 
 
 class SealFacts(NamedTuple):
@@ -85,9 +83,19 @@ class Sealed(NamedTuple):
         return self.own or self.above
 
     @property
-    def loops(self) -> dict[str, KeptLoop]:
-        """The loops of the grids that were there."""
-        return {grid: kept.kept_loop() for grid, kept in self.grids.items() if kept.loop}
+    def log_counts(self) -> KeptCounts:
+        """The counts of the logs of the grids that were there."""
+        some = {grid: kept.log_counts for grid, kept in self.grids.items() if kept.loop}
+        return KeptCounts(some, bool(some) and self.is_kept)
+
+    def loops(self, grids: Iterable[str] | None = None) -> dict[str, GridLoop]:
+        """The loops of the grids that were there; of some of them, if `grids` says so."""
+        some = self.grids if grids is None else grids
+        return {
+            grid: kept.grid_loop()
+            for grid in some
+            if (kept := self.grids.get(grid)) is not None and kept.loop
+        }
 
     @property
     def cadres(self) -> Kept:

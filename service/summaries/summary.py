@@ -10,7 +10,8 @@ from service.kit.conditions import Breakdown, Subtree
 from service.kit.database import Acquire, Connection, Row
 from service.kit.settings import Settings
 from service.loop import queries as loop_queries
-from service.loop.loop import Counted, Dues, KeptLoop, counts_by_log, dues_of
+from service.loop.counting import Counted, KeptCounts, count_loops
+from service.loop.loop import Dues, dues_of
 from service.organisation.tree import Grids, Tree
 from service.organisation.units import UnitOn, UnitOut, grids_of, period_out, unit_out
 from service.summaries import category_queries, queries, sealed
@@ -152,8 +153,10 @@ async def shown_of_each(
     some = await numbers(connection, subtree, below, periods, now)
     middles = await medians(connection, subtree, periods, below)
     rules = Rules(settings, on.tree, await current_reference_data(connection))
+    counts = [seals[period.name].log_counts for period in periods]
+    loops = await count_loops(connection, rules, on, periods, now, counts)
     answers = []
-    for period in periods:
+    for period, loop in zip(periods, loops, strict=True):
         kept = seals[period.name]
         found = some[period.name]
         if kept.grids:
@@ -161,10 +164,6 @@ async def shown_of_each(
             whole = together(found.values())
         else:
             whole = _with_medians(found, middles[period.name])
-        loops = kept.loops
-        grids = await shown_grids(connection, on, period, loops, kept.is_kept)
-        dues = await dues_of(connection, rules, subtree, grids, period, now)
-        loop = await counts_by_log(connection, dues, on, grids, period, loops)
         answers.append(Shown(found, whole, loop, kept))
     return answers
 
@@ -380,22 +379,15 @@ def _as_sealed(now: Summary, kept: Sealed, counts: ByUnit, stands: Totals, late:
     )
 
 
-async def shown_grids(
-    connection: Connection, on: UnitOn, period: Period, kept: Mapping[str, KeptLoop], is_whole: bool
-) -> Grids:
-    """The grids of a unit in a period: those of which the loop is kept, and the others; where the
-    unit `is_whole`, sealed as a whole, there are no others.
-    """
-    if not kept:
-        return await grids_of(connection, on, period)
-    below = on.breakdown
-    by_unit = Counter(below.holding(code) for code in kept)
-    if is_whole:
-        return Grids(len(kept), by_unit=by_unit)
-    rows = await queries.all_grids(connection, on.subtree)
-    codes = (row["code"] for row in rows if row["code"] not in kept)
-    others = on.tree.grids(codes, period.first, period.last, below)
-    return Grids(others.total + len(kept), others.parts, by_unit + Counter(others.by_unit))
+def shown_grids(on: UnitOn, period: Period, kept: KeptCounts) -> Grids:
+    """The grids of a unit in a period: those of which the loop is kept, and the others."""
+    if not kept.by_grid:
+        return grids_of(on, period)
+    by_unit = Counter(on.breakdown.holding(code) for code in kept.by_grid)
+    if kept.is_whole:
+        return Grids(len(kept.by_grid), by_unit=by_unit)
+    others = grids_of(on, period, kept.by_grid)
+    return Grids(others.total + len(kept.by_grid), others.parts, by_unit + Counter(others.by_unit))
 
 
 async def loop_of(
@@ -408,12 +400,13 @@ async def loop_of(
     kept: Sealed,
 ) -> LoopTotals:
     """The loop of a unit; `log` is the one that is the period's own."""
-    loops = kept.loops
-    grids = await shown_grids(connection, on, period, loops, kept.is_kept)
+    counts = kept.log_counts
+    grids = shown_grids(on, period, counts)
     dues = await dues_of(connection, rules, on.subtree, grids, period, now)
-    logs = (await counts_by_log(connection, dues, on, grids, period, loops)).logs
+    [counted] = await count_loops(connection, rules, on, [period], now, [counts])
+    logs = counted.logs
     own, asked = logs[log], dues.whole.asked(log) * grids.total
-    silent, silent_count = await _silent(connection, on.subtree, dues, grids, period, loops)
+    silent, silent_count = await _silent(connection, on.subtree, dues, grids, period, kept)
     filed = own.on_time + own.late
     return LoopTotals(
         grids=grids.total,
@@ -434,19 +427,20 @@ async def _silent(
     dues: Dues,
     grids: Grids,
     period: Period,
-    kept: Mapping[str, KeptLoop],
+    kept: Sealed,
 ) -> tuple[list[UnitOut], int]:
     """The first grids that owed a visit by now and made none, and how many there are."""
+    loops = {grid: one.loop for grid, one in kept.grids.items() if one.loop}
     found = [
-        loop.item.grid
-        for loop in kept.values()
-        if loop.item.days_due and all(day == "missing" for day in loop.item.days.values())
+        UnitOut(**loop["grid"])
+        for loop in loops.values()
+        if loop["days_due"] and all(day == "missing" for day in loop["days"].values())
     ]
     count = len(found)
     # Nobody is silent for days to come.
-    if dues.has_days and grids.total > len(kept):
+    if dues.has_days and grids.total > len(loops):
         but = [code for code, due in dues.parts.items() if not due.days]
-        rows = await loop_queries.silent(connection, subtree, period, [*but, *kept], _NAMED)
+        rows = await loop_queries.silent(connection, subtree, period, [*but, *loops], _NAMED)
         found += [unit_out(row) for row in rows]
         count += rows[0]["every"] if rows else 0
     return sorted(found, key=lambda unit: unit.code)[:_NAMED], count

@@ -125,6 +125,33 @@ class WeekTally(SQLModel, table=True):
     prompt_7: int = Field(default=0, sa_column=_count())
 
 
+class VillageWeekTally(SQLModel, table=True):
+    """How many grids of each village were visited on each day of an ISO week, from Monday (1) to
+    Sunday (7); `prompt`: with a visit that was written on its own day.
+
+    It follows from `week_tally`, and changes with the first visit of a day to a grid.
+    """
+
+    __tablename__ = "village_week_tally"
+
+    week: str = Field(sa_column=_key())
+    village: str = Field(sa_column=_key())
+    visited_1: int = Field(default=0, sa_column=_count())
+    visited_2: int = Field(default=0, sa_column=_count())
+    visited_3: int = Field(default=0, sa_column=_count())
+    visited_4: int = Field(default=0, sa_column=_count())
+    visited_5: int = Field(default=0, sa_column=_count())
+    visited_6: int = Field(default=0, sa_column=_count())
+    visited_7: int = Field(default=0, sa_column=_count())
+    prompt_1: int = Field(default=0, sa_column=_count())
+    prompt_2: int = Field(default=0, sa_column=_count())
+    prompt_3: int = Field(default=0, sa_column=_count())
+    prompt_4: int = Field(default=0, sa_column=_count())
+    prompt_5: int = Field(default=0, sa_column=_count())
+    prompt_6: int = Field(default=0, sa_column=_count())
+    prompt_7: int = Field(default=0, sa_column=_count())
+
+
 class CaseTally(SQLModel, table=True):
     """How many problems of each village and severity turned in each span: `every` is the kind of
     span, or empty for all time.

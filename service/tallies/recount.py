@@ -24,6 +24,7 @@ from service.tallies.upserts import (
     CASE_COUNTS,
     CATEGORY_COUNTS,
     DUTY_COUNTS,
+    VILLAGE_DAYS,
     WEEK_DAYS,
     WORK_COUNTS,
 )
@@ -77,6 +78,7 @@ def _key(*parts: Any) -> tuple[Any, ...]:
 TABLES: Mapping[str, _Table] = {
     "tally": _Table(("day", "grid", "cadre"), WORK_COUNTS, _key),
     "week_tally": _Table(("week", "grid"), WEEK_DAYS, _key),
+    "village_week_tally": _Table(("week", "village"), VILLAGE_DAYS, _key, "village"),
     "case_tally": _Table(
         ("every", "span", "village", "severity"),
         CASE_COUNTS,

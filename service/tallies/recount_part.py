@@ -14,10 +14,10 @@ from service.kit.database import Connection
 from service.kit.settings import Settings
 from service.kit.sql import array
 from service.organisation.trees import read_tree
-from service.tallies.deltas import TallyDeltas
+from service.tallies.deltas import TallyDeltas, WeekKey
 from service.tallies.facts import case_facts, household_facts
-from service.tallies.spans import period_type, spans_of
-from service.tallies.upserts import DUTY_COUNTS, WORK_COUNTS
+from service.tallies.spans import period_type, spans_of, village_of
+from service.tallies.upserts import DUTY_COUNTS, WEEK_DAYS, WORK_COUNTS
 from service.vocabulary.keeping import read_reference_data
 from service.vocabulary.rules import Rules
 from sync_protocol import periods
@@ -96,11 +96,13 @@ async def recount(connection: Connection, settings: Settings, part: Part) -> Rec
     empty = (0,) * (len(WORK_COUNTS) + 1 + len(DUTY_COUNTS))
     for key, counts in (await _households(connection, part, visited, contacts)).items():
         grids[key] = (*grids.get(key, (*empty, 0, 0))[:-2], *counts)
+    weeks = changes.weeks()
     return Recount(
         filed,
         {
             "tally": changes.days(),
-            "week_tally": changes.weeks(),
+            "week_tally": weeks,
+            "village_week_tally": _village_weeks(weeks),
             "case_tally": changes.cases(),
             "hours_tally": changes.hours(),
             "cadre_tally": changes.cadres(),
@@ -111,6 +113,16 @@ async def recount(connection: Connection, settings: Settings, part: Part) -> Rec
         },
         visited,
     )
+
+
+def _village_weeks(weeks: Mapping[WeekKey, tuple[int, ...]]) -> dict[WeekKey, tuple[int, ...]]:
+    """How many grids of each village were visited on each day of a week, from their visits."""
+    found: dict[WeekKey, list[int]] = defaultdict(lambda: [0] * len(WEEK_DAYS))
+    for (week, grid), visits in weeks.items():
+        row = found[week, village_of(grid)]
+        for place, count in enumerate(visits):
+            row[place] += count > 0
+    return {key: tuple(row) for key, row in found.items()}
 
 
 async def _households(

@@ -11,13 +11,14 @@ from service.kit.database import Connection
 from service.kit.sql import Cte, array, quoted, text_array
 from service.tallies.deltas import TallyDeltas
 from service.tallies.spans import spans_of
-from sync_protocol.vocabulary import DUTIES
+from sync_protocol.vocabulary import CODE_LENGTH, DUTIES
 
 WORK_COUNTS = ("visits", "raised", "resolved")
 CATEGORY_COUNTS = ("raised", "resolved")
 DUTY_COUNTS = tuple(f"{name}_{duty}" for duty in DUTIES for name in WORK_COUNTS)
 CASE_COUNTS = ("raised", "closed", "lapsed", "cleared", "done")
 WEEK_DAYS = tuple(f"{name}_{day}" for name in ("visits", "prompt") for day in range(1, 8))
+VILLAGE_DAYS = tuple(f"{name}_{day}" for name in ("visited", "prompt") for day in range(1, 8))
 
 
 def _rows(keys: Mapping[str, str], counts: Sequence[str]) -> str:
@@ -59,7 +60,27 @@ _DUTIES = _upsert("duty_tally", {"span": "text", "grid": "text", "duty": "text"}
 _CATEGORIES = _upsert(
     "category_tally", {"span": "text", "grid": "text", "category": "text"}, CATEGORY_COUNTS
 )
-_WEEKS = _upsert("week_tally", {"week": "text", "grid": "text"}, WEEK_DAYS)
+# The changes of weeks are read twice: what a day had before tells whether a grid is the first time,
+# or not any more, among those of its village that were visited.
+_WEEK_KEYS = {"week": "text", "grid": "text"}
+_WEEK_ROWS = f"""
+    SELECT * FROM ({_rows(_WEEK_KEYS, WEEK_DAYS)}) AS r(week, grid, {", ".join(WEEK_DAYS)})
+"""
+_WEEKS = f"""
+    INSERT INTO week_tally AS t (week, grid, {", ".join(WEEK_DAYS)}) SELECT * FROM week_rows
+    {_on_conflict(_WEEK_KEYS, WEEK_DAYS)} RETURNING week, grid, {", ".join(WEEK_DAYS)}
+"""
+_TURNED = ", ".join(
+    f"sum((n.{one} > 0)::int - (n.{one} - d.{one} > 0)::int)::int AS {name}"
+    for one, name in zip(WEEK_DAYS, VILLAGE_DAYS, strict=True)
+)
+_VILLAGE_WEEKS = f"""
+    INSERT INTO village_week_tally AS t (week, village, {", ".join(VILLAGE_DAYS)})
+    SELECT * FROM (SELECT week, left(grid, {CODE_LENGTH["village"]}) AS village, {_TURNED}
+        FROM weeks n JOIN week_rows d USING (week, grid) GROUP BY 1, 2 ORDER BY 1, 2) AS v
+    WHERE ({", ".join(VILLAGE_DAYS)}) <> ({", ".join("0" for _ in VILLAGE_DAYS)})
+    {_on_conflict(("week", "village"), VILLAGE_DAYS)}
+"""
 _CASES = _upsert(
     "case_tally",
     {"every": "text", "span": "text", "village": "text", "severity": "text"},
@@ -229,7 +250,11 @@ def adding(changes: TallyDeltas) -> list[Cte]:
     if days:
         parts.append(Cte("days", _DAYS, _columns(days)))
     if weeks:
-        parts.append(Cte("weeks", _WEEKS, _columns(weeks)))
+        parts += [
+            Cte("week_rows", _WEEK_ROWS, _columns(weeks)),
+            Cte("weeks", _WEEKS, ()),
+            Cte("village_weeks", _VILLAGE_WEEKS, ()),
+        ]
     if cadres:
         parts.append(Cte("cadres", _CADRES, _columns(cadres)))
     hours = changes.hours()

@@ -61,13 +61,22 @@ class Facts(NamedTuple):
         return str(self.last_month.first.year)
 
 
+# Who asks: staff of the city, its administrator, or staff of a township.
+STAFF, ADMIN = "S1502", "admin"
+# Tags of single households are shown from the township down.
+TOWNSHIP_STAFF = f"S{TOWNSHIP}"
+
+
 class Case(NamedTuple):
-    """A request of a route by its operation id, and the most that it may take, in milliseconds."""
+    """A request of a route by its operation id, the most that it may take, in milliseconds, and who
+    asks.
+    """
 
     name: str
     operation: str
     given: dict[str, Any]
     target_ms: float
+    by: str = STAFF
 
     @property
     def path(self) -> str:
@@ -97,7 +106,8 @@ def cases(of: Facts) -> list[Case]:
     half, year = {"half": half_around(of.last_month.first).name}, {"year": of.year}
     days = {"from": of.last_month.first - timedelta(days=20), "to": of.last_month.last}
     city, banner, village = {"unit": CITY}, {"unit": BANNER}, {"unit": VILLAGE}
-    some: list[tuple[str, str, dict[str, Any], float]] = [
+    township = {"unit": TOWNSHIP}
+    some: list[tuple[Any, ...]] = [
         ("week of the city with its banners", "weekly_summary", city | week, 15),
         ("month of the city with its banners", "monthly_summary", city | month, 20),
         ("quarter of the city with its banners", "quarterly_summary", city | quarter, 30),
@@ -141,9 +151,10 @@ def cases(of: Facts) -> list[Case]:
         ("visits of a cadre, a page", "list_visits", city | {"cadre": of.cadre}, 10),
         ("visits of a household, a page", "list_visits", city | {"household": of.household}, 10),
         ("households of the city, a page", "list_households", city, 10),
-        ("special households of the city, a page", "list_households", city | {"special": True}, 10),
+        ("special households of a township, a page", "list_households",
+         township | {"special": True}, 10, TOWNSHIP_STAFF),
         ("special households not visited for 30 days", "list_households",
-         city | {"special": True, "not_visited_days": 30}, 10),
+         township | {"special": True, "not_visited_days": 30}, 10, TOWNSHIP_STAFF),
         ("a household", "get_household", {"id": of.household}, 5),
         ("households like one", "household_duplicates", {"id": of.household}, 20),
         ("everything about a household", "export_household", {"id": of.household}, 50),
@@ -159,10 +170,12 @@ def cases(of: Facts) -> list[Case]:
          city | month | {"which": "loop"}, 1_500),
         ("special households of a township as a ledger", "export_ledger",
          {"unit": TOWNSHIP} | month | {"which": "special"}, 1_000),
+        ("special households of a township not visited for 30 days, a ledger", "export_ledger",
+         {"unit": TOWNSHIP} | month | {"which": "special", "not_visited_days": 30}, 1_000),
         ("roster of a township", "export_roster", {"unit": TOWNSHIP}, 2_000),
         ("cadres of the city, a page", "list_cadres", city, 20),
         ("a cadre", "get_cadre", {"staff_code": of.cadre}, 10),
-        ("everything about a cadre", "export_cadre", {"staff_code": of.cadre}, 2_000),
+        ("everything about a cadre", "export_cadre", {"staff_code": of.cadre}, 2_000, ADMIN),
         ("what a cadre has in hand", "in_hand", {"staff_code": of.cadre}, 20),
         ("posts of the city, a page", "list_posts", city, 20),
         ("devices of the city, a page", "list_devices", city, 20),
@@ -181,8 +194,8 @@ def cases(of: Facts) -> list[Case]:
         ("articles", "list_articles", {}, 10),
         ("conflicts of the city", "list_conflicts", city, 10),
         ("held mutations of the city", "list_held", city, 10),
-        ("imports", "list_imports", {}, 10),
-        ("the trail, a page", "list_audit", {}, 20),
+        ("imports", "list_imports", {}, 10, ADMIN),
+        ("the trail, a page", "list_audit", {}, 20, ADMIN),
     ]  # fmt: skip
     return [Case(*one) for one in some]
 

@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -81,17 +81,21 @@ def recorded() -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
     """The statements that the service sends meanwhile."""
     seen: list[tuple[str, tuple[Any, ...]]] = []
     driver: Any = asyncpg.Connection
-    plain = driver._execute
+    plain, plain_cursor = driver._execute, driver.cursor
 
     async def execute(self: Any, query: str, args: Any, *rest: Any, **named: Any) -> Any:
         seen.append((query, tuple(args)))
         return await plain(self, query, args, *rest, **named)
 
-    driver._execute = execute
+    def cursor(self: Any, query: str, *args: Any, **named: Any) -> Any:
+        seen.append((query, args))
+        return plain_cursor(self, query, *args, **named)
+
+    driver._execute, driver.cursor = execute, cursor
     try:
         yield seen
     finally:
-        driver._execute = plain
+        driver._execute, driver.cursor = plain, plain_cursor
 
 
 async def main_access(connection: Any, statements: list[tuple[str, tuple[Any, ...]]]) -> list[str]:
@@ -101,7 +105,7 @@ async def main_access(connection: Any, statements: list[tuple[str, tuple[Any, ..
         if not sql.lstrip().upper().startswith(("SELECT", "WITH")):
             continue
         [row] = await connection.fetch("EXPLAIN (FORMAT JSON) " + sql, *values)
-        for node in _nodes(json.loads(row[0])[0]["Plan"]):
+        for node in nodes(json.loads(row[0])[0]["Plan"]):
             if "Relation Name" in node and node["Relation Name"] not in (
                 "unit",
                 "post",
@@ -116,14 +120,15 @@ async def main_access(connection: Any, statements: list[tuple[str, tuple[Any, ..
     return list(found)
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The nodes of a plan, from the topmost on."""
     yield plan
     for child in plan.get("Plans", ()):
-        yield from _nodes(child)
+        yield from nodes(child)
 
 
-async def facts_of(url: str) -> Facts:
-    """What the requests name in a database."""
+async def facts_of(url: str, today: date | None = None) -> Facts:
+    """What the requests name in a database, on a day."""
     connection = await asyncpg.connect(url)
     try:
         row = await connection.fetchrow(
@@ -132,10 +137,12 @@ async def facts_of(url: str) -> Facts:
         )
         assert row is not None
         household, cadre, grid, visit = row
-        problem = await connection.fetchval("SELECT problem::text FROM case_file LIMIT 1")
+        problem = await connection.fetchval(
+            "SELECT problem::text FROM case_file ORDER BY problem LIMIT 1"
+        )
     finally:
         await connection.close()
-    last_week, last_month = periods_up_to(local_day(utc_now()) - timedelta(days=1))
+    last_week, last_month = periods_up_to((today or local_day(utc_now())) - timedelta(days=1))
     return Facts(last_week, last_month, household, problem, visit, cadre, grid)
 
 
@@ -145,29 +152,34 @@ async def measure(url: str, some: list[Case]) -> list[Measured]:
     access: list[list[str]] = [[] for _ in some]
     app = create_app(Settings(database_url=url, demo=True))
     async with running(app) as client:
-        form = {"grant_type": "password", "username": "S1502", "password": PASSWORD}
-        token = (await client.post("/v1/auth/token", data=form)).json()["access_token"]
-        headers = [(b"authorization", f"Bearer {token}".encode())]
+        headers = {who: await sign_in(client, who) for who in {case.by for case in some}}
         connection = await asyncpg.connect(url)
         for place, case in enumerate(some):
             with recorded() as statements:
-                await ask(app, case, headers)
+                await ask(app, case, headers[case.by])
             access[place] = await main_access(connection, statements)
         await connection.close()
         for place, case in enumerate(some):
-            await ask(app, case, headers)
+            await ask(app, case, headers[case.by])
             # What takes seconds is not asked for dozens of times.
             began = time.perf_counter()
-            await ask(app, case, headers)
+            await ask(app, case, headers[case.by])
             once = time.perf_counter() - began
             for _ in range(ROUNDS if once < 0.5 else 3):
                 began = time.perf_counter()
-                await ask(app, case, headers)
+                await ask(app, case, headers[case.by])
                 times[place].append(1000 * (time.perf_counter() - began))
     return [
         Measured(statistics.median(line), min(line), max(line), way)
         for line, way in zip(times, access, strict=True)
     ]
+
+
+async def sign_in(client: Any, who: str) -> list[tuple[bytes, bytes]]:
+    """The headers of somebody who is signed in."""
+    form = {"grant_type": "password", "username": who, "password": PASSWORD}
+    token = (await client.post("/v1/auth/token", data=form)).json()["access_token"]
+    return [(b"authorization", f"Bearer {token}".encode())]
 
 
 async def ask(app: Any, case: Case, headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -188,7 +188,8 @@ async def test_the_loop_ledger_has_a_row_a_grid_and_comes_to_the_loop(worked: Wo
             assert last[name + word] == loop[status][log], (log, status)
 
 
-async def test_special_and_contracted_households_with_their_last_visits(worked: World) -> None:
+async def tag_two(worked: World) -> None:
+    """Makes the first two households special ones; the first was visited."""
     phone = worked.phone()
     await phone.sync()
     for view, tags in zip(
@@ -196,6 +197,10 @@ async def test_special_and_contracted_households_with_their_last_visits(worked: 
     ):
         phone.put("household", {"tags": tags}, grid=view.grid, id=view.id)
     await phone.sync()
+
+
+async def test_special_and_contracted_households_with_their_last_visits(worked: World) -> None:
+    await tag_two(worked)
     special = rows_of(await ledger(worked, "special", week=WEEK))
     by_head = {row[3]: dict(zip(special[1], row, strict=True)) for row in special[2:-3]}
     visited = next(row for row in by_head.values() if row["上次走访"] is not None)
@@ -218,8 +223,29 @@ async def test_special_and_contracted_households_with_their_last_visits(worked: 
     assert summed["本期走访次数"] == 1
 
 
+async def test_a_ledger_of_households_can_be_of_those_whom_nobody_visited_for_long(
+    worked: World,
+) -> None:
+    await tag_two(worked)
+    worked.clock.forward(days=10)  # to the 30th; the one visit was on the 19th
+    for days, is_listed in ((None, True), (10, True), (11, False), (20, False)):
+        query = {} if days is None else {"not_visited_days": days}
+        sheet = rows_of(await ledger(worked, "special", month="2026-11", **query))
+        shown = {row[3]: row[8] for row in sheet[2:-3]}
+        assert (datetime.fromisoformat("2026-11-19") in shown.values()) == is_listed, days
+        listed = await worked.get(
+            "/v1/households", SUPERVISOR, special=True, unit=TOWNSHIP, **query
+        )
+        assert shown.keys() == {item["head_name"] for item in listed.json()["items"]}, days
+        assert days is None or f"{days} 天以上未走访" in sheet[0][0]
+
+
 async def test_quarters_and_years_are_filed_like_months(worked: World) -> None:
-    for which, query in (("quarterly", {"quarter": "2026-Q4"}), ("yearly", {"year": "2026"})):
+    for which, query in (
+        ("quarterly", {"quarter": "2026-Q4"}),
+        ("half-yearly", {"half": "2026-H2"}),
+        ("yearly", {"year": "2026"}),
+    ):
         rows = rows_of(await ledger(worked, which, **query))
         total = next(row for row in rows if row[0] == "合计")
         assert (total[2], total[3], total[7], total[8]) == (1, 1, 1, 1)
@@ -267,6 +293,8 @@ async def test_a_ledger_without_rows_is_whole_all_the_same(world: World) -> None
         ("monthly", {"week": WEEK}, 422),
         ("quarterly", {"month": "2026-11"}, 422),
         ("yearly", {"quarter": "2026-Q4"}, 422),
+        ("half-yearly", {"year": "2026"}, 422),
+        ("visits", {"week": WEEK, "not_visited_days": 30}, 422),
         ("visits", {}, 422),
         ("nonsense", {"week": WEEK}, 422),
         ("visits", {"week": WEEK, "unit": FAR_GRID}, 404),

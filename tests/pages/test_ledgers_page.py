@@ -17,7 +17,7 @@ CASES = (
     *(("weekly", {"week": "2026-W47"}), ("monthly", {"month": "2026-11"})),
     *(("problems", {"month": "2026-11"}), ("visits", {"week": "2026-W48"})),
     *(("disputes", {"month": "2026-11"}), ("indicators", {"month": "2026-11"})),
-    ("cadres", {"month": "2026-11"}),
+    *(("cadres", {"month": "2026-11"}), ("half-yearly", {"half": "2026-H2"})),
 )
 
 

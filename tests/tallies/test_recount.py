@@ -394,6 +394,7 @@ async def test_a_check_finds_and_mends_what_was_spoilt(world: World, small_parts
         await world.fetch(
             "INSERT INTO week_tally (week, grid, visits_1) VALUES ('2026-W01', $1, 1)", grid
         )
+    await world.fetch("UPDATE village_week_tally SET prompt_1 = prompt_1 + 1")
     await world.fetch(
         "INSERT INTO case_tally (every, span, village, severity, raised)"
         " VALUES ('', '', '15', 'urgent', 3)"

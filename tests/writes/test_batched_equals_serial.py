@@ -53,6 +53,7 @@ TABLES = (
     "case_file",
     "tally",
     "week_tally",
+    "village_week_tally",
     "case_tally",
     "cadre_tally",
     "grid_tally",
