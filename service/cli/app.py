@@ -2,7 +2,19 @@
 
 import typer
 
-from service.cli import accounts, calendar, data, keys, migrate, reporting, roster, serve, trials
+from service.cli import (
+    accounts,
+    calendar,
+    data,
+    keys,
+    migrate,
+    reporting,
+    roster,
+    roster_imports,
+    roster_levels,
+    serve,
+    trials,
+)
 from service.cli.refusals import Commands
 
 app = typer.Typer(
@@ -14,6 +26,8 @@ app = typer.Typer(
 )
 for commands in (serve.commands, migrate.commands, data.commands, trials.commands):
     app.add_typer(commands)
+for commands in (roster_imports.commands, roster_levels.commands):
+    roster.roster_app.add_typer(commands)
 app.add_typer(roster.roster_app, name="roster")
 app.add_typer(calendar.calendar_app, name="calendar")
 app.add_typer(data.epoch_app, name="epoch")

@@ -2,56 +2,16 @@
 reading and the export use.
 """
 
-import re
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
 
 from service.imports import cells
+from service.imports.household_columns import HOUSEHOLDS
+from service.imports.sheets import PHONE_NOTE, Column, Sheet
 from sync_protocol import vocabulary
 from sync_protocol.vocabulary import Label
 
-Clean = Callable[[str], Any]
-
-
-class Column(NamedTuple):
-    """A column: its name in the service, its header in both languages, and what else it is called.
-
-    `masked`: how a value of it is shown in reports, by the name of a mask; empty: as it is.
-    `choices`: the list of words that it takes, which `words.Words` reads. `is_free`: a text that
-    may stand here in a form that a file may not bring; it is left alone then.
-    """
-
-    name: str
-    header: Label
-    clean: Clean
-    required: bool = False
-    masked: str = ""
-    choices: str = ""
-    width: int = 16
-    also: tuple[str, ...] = ()
-    note: Label = Label("", "")
-    is_free: bool = False
-
-
-class Sheet(NamedTuple):
-    """A sheet. `examples`: rows for the template, by language, in the order of the columns."""
-
-    name: str
-    title: Label
-    columns: tuple[Column, ...]
-    examples: Mapping[str, tuple[tuple[str, ...], ...]]
-    also: tuple[str, ...] = ()
-
-    @property
-    def by_name(self) -> dict[str, Column]:
-        """Its columns by name."""
-        return {column.name: column for column in self.columns}
-
-
 _STAFF = Label("工号", "Staff code")
 _UNIT_CODE = Label("单位编码", "Unit code")
-_PHONE_NOTE = Label("数字；空格、短横线会去掉", "Digits; blanks and dashes are dropped")
 _DAY_NOTE = Label("如 2026-11-01；不填即导入当天", "Like 2026-11-01; empty: the day of the import")
 
 LEVELS = Sheet(
@@ -220,7 +180,7 @@ PEOPLE = Sheet(
             cells.phone,
             masked="phone",
             also=("手机", "手机号", "手机号码", "联系电话", "电话号码", "mobile"),
-            note=_PHONE_NOTE,
+            note=PHONE_NOTE,
             is_free=True,
         ),
         Column(
@@ -309,165 +269,6 @@ POSTS = Sheet(
     },
     also=("岗位", "任职情况", "post"),
 )
-HOUSEHOLDS = Sheet(
-    "households",
-    Label("农牧户", "Households"),
-    (
-        Column(
-            "grid",
-            Label("网格编码", "Grid code"),
-            cells.code,
-            True,
-            width=20,
-            also=("所在网格", "网格", "grid"),
-        ),
-        Column(
-            "household_no",
-            Label("户编号", "Household number"),
-            cells.number,
-            also=("户号", "household_no", "key"),
-            note=Label(
-                "全市唯一的编号；有则以此认户，迁居后仍认得",
-                "Unique in the city; a household is known by it wherever it moves",
-            ),
-        ),
-        Column(
-            "village_no",
-            Label("村内编号", "Number in the village"),
-            cells.number,
-            also=("序内号", "村内户号", "village_no"),
-            note=Label("村内唯一的编号，可不填", "Unique in the village; may be empty"),
-        ),
-        Column(
-            "head_name",
-            Label("户主", "Head"),
-            cells.words(60),
-            True,
-            "name",
-            also=("户主姓名", "head of household", "head name"),
-            is_free=True,
-        ),
-        Column(
-            "phone",
-            Label("电话", "Phone"),
-            cells.phone,
-            masked="phone",
-            also=("手机", "手机号", "联系电话", "电话号码", "mobile"),
-            note=_PHONE_NOTE,
-            is_free=True,
-        ),
-        Column(
-            "address",
-            Label("住址", "Address"),
-            cells.words(200),
-            masked="address",
-            width=30,
-            also=("地址", "家庭住址", "详细地址"),
-            is_free=True,
-        ),
-        Column(
-            "members", Label("人口", "Members"), cells.people, also=("人口数", "家庭人口", "户人口")
-        ),
-        Column(
-            "tags",
-            Label("类别", "Tags"),
-            cells.listed,
-            masked="hidden",
-            choices="tag",
-            width=24,
-            also=("户类别", "标签", "人群类别"),
-            note=Label("多项用顿号隔开；“无”清空", "Several parted by commas; ‘none’ clears them"),
-        ),
-        Column(
-            "contact_member",
-            Label("联系党员工号", "Contact member"),
-            cells.staff_code,
-            width=20,
-            also=("联系党员",),
-        ),
-        Column(
-            "lead_member",
-            Label("包联干部工号", "Lead member"),
-            cells.staff_code,
-            width=20,
-            also=("包联干部", "包户干部"),
-        ),
-        Column(
-            "note",
-            Label("备注", "Note"),
-            cells.words(4000),
-            masked="hidden",
-            width=30,
-            also=("说明", "notes"),
-            is_free=True,
-        ),
-        Column(
-            "state",
-            Label("在册状态", "State"),
-            cells.listed,
-            choices="household_state",
-            also=("状态", "户状态"),
-            note=Label("不填则不变；新户为在册", "Empty: as it is; a new household lives here"),
-        ),
-        Column(
-            "state_since",
-            Label("状态日期", "State since"),
-            cells.day,
-            also=("状态起始日",),
-            note=Label("不填即导入当天", "Empty: the day of the import"),
-        ),
-        Column(
-            "id",
-            Label("系统编号", "Gridloop id"),
-            cells.household_id,
-            width=38,
-            also=("系统标识", "gridloop_id"),
-            note=Label(
-                "导出时写入，以此认户，请勿改动；新户不填",
-                "Written by an export, which finds the household by it; empty for a new one",
-            ),
-        ),
-    ),
-    {
-        "zh": (
-            (
-                "例：150221100201001",
-                "150221-0001",
-                "",
-                "李四",
-                "0472-1234567",
-                "1组5号",
-                "4",
-                "低保、独居老人",
-                "",
-                "",
-                "",
-                "在册",
-                "",
-                "",
-            ),
-        ),
-        "en": (
-            (
-                "e.g. 150221100201001",
-                "150221-0001",
-                "",
-                "Li Si",
-                "0472-1234567",
-                "Group 1, no. 5",
-                "4",
-                "low-income allowance, elderly living alone",
-                "",
-                "",
-                "",
-                "lives here",
-                "",
-                "",
-            ),
-        ),
-    },
-    also=("农户", "住户", "户", "农牧户信息", "household"),
-)
 # In the order in which they are applied: each may name what stands in those before.
 SHEETS: Mapping[str, Sheet] = {
     sheet.name: sheet for sheet in (LEVELS, UNITS, PEOPLE, POSTS, HOUSEHOLDS)
@@ -476,102 +277,3 @@ SHEETS: Mapping[str, Sheet] = {
 IN_WORKBOOKS = (UNITS, PEOPLE, POSTS, HOUSEHOLDS, LEVELS)
 # The sheet of a workbook that says how to fill in the others.
 NOTES = Label("填写说明", "Notes")
-# A row whose first cell begins like this is an example of the template.
-EXAMPLE = ("例：", "例:", "e.g.")
-
-
-def folded(text: str) -> str:
-    """A header or a sheet's name for comparing: without white space, brackets and the like."""
-    text = unicodedata.normalize("NFKC", text).lower()
-    return re.sub(r"[（(【\[].*?[)）】\]]|[\s*_\-:：、.]", "", text)
-
-
-def _names(header: Label, name: str, also: Sequence[str]) -> set[str]:
-    return {folded(text) for text in (header.zh, header.en, name, *also)}
-
-
-def _by_header(sheet: Sheet) -> dict[str, str]:
-    found: dict[str, str] = {}
-    # What a column is called first of all counts before what else another may be called.
-    for column in sheet.columns:
-        for text in (column.header.zh, column.header.en, column.name):
-            found[folded(text)] = column.name
-    for column in sheet.columns:
-        for text in column.also:
-            found.setdefault(folded(text), column.name)
-    return found
-
-
-HEADERS = {name: _by_header(sheet) for name, sheet in SHEETS.items()}
-_SHEET_NAMES = {
-    text: sheet.name
-    for sheet in SHEETS.values()
-    for text in _names(sheet.title, sheet.name, sheet.also)
-}
-
-
-class Layout(NamedTuple):
-    """Which cells of a sheet's rows belong to which column: found in its header row.
-
-    `columns`: the places of known columns by name; `titles`: the headers by place; `ignored`:
-    headers of no known column; `twice`: headers that name one that another has named before.
-    """
-
-    sheet: str
-    columns: Mapping[str, int]
-    titles: Mapping[int, str]
-    ignored: Sequence[str]
-    twice: Sequence[str]
-
-    @property
-    def missing(self) -> list[Column]:
-        """The columns that are needed, and are not there."""
-        return [
-            column
-            for column in SHEETS[self.sheet].columns
-            if column.required and column.name not in self.columns
-        ]
-
-
-def sheet_called(name: str) -> str | None:
-    """Which sheet one of this name is: `农牧户2026` is one of households."""
-    text = re.sub(r"\.(csv|xlsx?|txt)$", "", name.lower())
-    text = re.sub(r"\d+", "", folded(text))
-    if text in _SHEET_NAMES:
-        return _SHEET_NAMES[text]
-    inside = [known for known in _SHEET_NAMES if len(known) > 1 and known in text]
-    return _SHEET_NAMES[max(inside, key=len)] if inside else None
-
-
-def layout_of(cells_of_row: Sequence[Any], called: str | None) -> Layout | None:
-    """The layout that a row of headers gives, of the sheet of a name or of whichever fits best;
-    None if the row is none of headers.
-    """
-    texts = {
-        place: str(cell).strip()
-        for place, cell in enumerate(cells_of_row)
-        if isinstance(cell, str) and cell.strip()
-    }
-    best: Layout | None = None
-    for name in [called] if called is not None else SHEETS:
-        known = HEADERS[name]
-        columns: dict[str, int] = {}
-        ignored, twice = [], []
-        for place, text in texts.items():
-            column = known.get(folded(text))
-            if column is None:
-                ignored.append(text)
-            elif column in columns:
-                twice.append(text)
-            else:
-                columns[column] = place
-        layout = Layout(name, columns, texts, ignored, twice)
-        if len(columns) < 2 or len(columns) * 2 < len(layout.missing):
-            continue
-        if best is None or _fit(layout) > _fit(best):
-            best = layout
-    return best
-
-
-def _fit(layout: Layout) -> tuple[int, int]:
-    return -len(layout.missing), len(layout.columns) - len(layout.ignored)

@@ -8,7 +8,8 @@ from service.identity.access import Caller
 from service.identity.views import View, mask, redact
 from service.imports import export_queries
 from service.imports.checking import begin_of, last_day_of
-from service.imports.columns import HOUSEHOLDS, LEVELS, PEOPLE, POSTS, UNITS
+from service.imports.columns import LEVELS, PEOPLE, POSTS, UNITS
+from service.imports.household_columns import HOUSEHOLDS
 from service.imports.known_queries import spans_of
 from service.imports.membership import holds_on
 from service.imports.numbers import NONE, Numbers, numbers_of

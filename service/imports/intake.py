@@ -7,11 +7,13 @@ import msgspec
 
 from service.imports import keys
 from service.imports.cells import CLEARS, Wrong, is_masked, text_in
-from service.imports.columns import EXAMPLE, SHEETS, Clean, Column, Layout, layout_of, sheet_called
+from service.imports.columns import SHEETS
+from service.imports.layouts import EXAMPLE, Layout, layout_of, sheet_called
 from service.imports.pace import Pace
 from service.imports.row_faults import Faults, Where
 from service.imports.row_file import Row, Spool
 from service.imports.sheet_files import Cell, FileUnreadable, Part, RowRead, SheetBegins
+from service.imports.sheets import Clean, Column
 from service.imports.words import Words
 from sync_protocol.texts import Word, stored
 

@@ -10,7 +10,7 @@ import msgspec
 
 from service.identity.views import mask
 from service.imports.cells import Wrong
-from service.imports.columns import Column
+from service.imports.sheets import Column
 from sync_protocol.texts import Text, restored, stored
 
 # A report lists so many; the rest is counted, by kind.

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.imports.cells import text_in
-from service.imports.columns import SHEETS, Column
+from service.imports.columns import SHEETS
 from service.imports.row_faults import Faults, Where, masked
 from service.imports.row_file import Row
+from service.imports.sheets import Column
 from service.imports.units import DEEPEST, Scheme, Unit, covered
 from service.imports.words import Words, words_of_the_code
 from service.organisation.tree import BY_CODES, Tree

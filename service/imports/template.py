@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import xlsxwriter
 
-from service.imports.columns import IN_WORKBOOKS, NOTES, Column, Sheet
+from service.imports.columns import IN_WORKBOOKS, NOTES
+from service.imports.sheets import Column, Sheet
 from service.imports.words import Words, words_of_the_code
 from sync_protocol.vocabulary import Label
 

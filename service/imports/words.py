@@ -10,7 +10,7 @@ from typing import Any
 
 from service.imports import cells
 from service.imports.cells import Wrong
-from service.imports.columns import Column
+from service.imports.sheets import Column
 from service.vocabulary.terms import BUILT_IN, Vocabulary
 from sync_protocol.texts import Text, Word
 from sync_protocol.vocabulary import HOUSEHOLD_STATES, LEVELS, Label

@@ -131,7 +131,10 @@ async def fresh_database(url: str, name: str, template: str = "template1") -> st
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # Copied as files, not through the log: half the time for a small one, less for a large one.
+        await connection.execute(
+            f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'
+        )
     finally:
         await connection.close()
     return database_of(url, name)

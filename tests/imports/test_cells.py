@@ -11,7 +11,8 @@ import xlsxwriter
 
 from service.imports import cells, keys, sheet_files
 from service.imports.cells import Wrong
-from service.imports.columns import HEADERS, SHEETS, layout_of, sheet_called
+from service.imports.columns import SHEETS
+from service.imports.layouts import HEADERS, layout_of, sheet_called
 from service.imports.sheet_files import FileUnreadable, RowRead, SheetBegins, read_file
 from service.imports.words import Words, words_of_the_code
 from service.kit.keyring import Keyring
@@ -139,7 +140,7 @@ def test_every_header_names_one_column() -> None:
 
 
 def folded(text: str) -> str:
-    from service.imports.columns import folded
+    from service.imports.layouts import folded
 
     return folded(text)
 
