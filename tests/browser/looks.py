@@ -15,7 +15,7 @@ ADMINISTRATOR = "admin"
 
 class Look(NamedTuple):
     """An address to look at. `name`: what its pictures are called; `path`: with what only a filled
-    city knows in braces, see `city.Places`; `who` is signed in, None: nobody; `status`: of its
+    city knows in braces, see `city.py`; `who` is signed in, None: nobody; `status`: of its
     answer.
     """
 

@@ -1,6 +1,7 @@
 """What else people do on pages, in a real browser: problems through their steps, and imports."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_a_workbook_is_tried_its_report_read_and_written(window: Open, city: Cit
     at = window("admin")
     page = at.page
     content = book({"农牧户": [HOUSEHOLDS, [GRID, "H77", "孙八", "", "1组77号", 2, "低保", ""]]})
-    file = {"name": "名册.xlsx", "mimeType": XLSX, "buffer": content}
+    file: Any = {"name": "名册.xlsx", "mimeType": XLSX, "buffer": content}
 
     def heads() -> list[str]:
         return [

@@ -63,7 +63,9 @@ class Figures(HTMLParser):
             self._row = ""
 
 
-def prefixed(table: str, row: str, numbers: Mapping[str, Any], prefix: str = "") -> Any:
+def prefixed(
+    table: str, row: str, numbers: Mapping[str, Any], prefix: str = ""
+) -> dict[Place, Any]:
     """Numbers of REST by the places that they may have on a page."""
     return {(table, row, prefix + key): value for key, value in numbers.items()}
 
@@ -95,7 +97,7 @@ async def of_period(world: World, unit: str, kind: str, name: str) -> dict[Place
 async def of_cadres(world: World, asked: Mapping[str, str]) -> dict[Place, Any]:
     """What REST says of the cadres of a unit."""
     found = (await world.get("/v1/summaries/cadres", "S1502", **asked, limit=100)).json()
-    said: dict[Place, Any] = prefixed("groups", "unassigned", found["unassigned"], "unassigned.")
+    said = prefixed("groups", "unassigned", found["unassigned"], "unassigned.")
     for group in found["groups"]:
         said |= prefixed("groups", "party" if group["party_member"] else "others", group, "groups.")
     for row in found["items"]:
@@ -106,7 +108,7 @@ async def of_cadres(world: World, asked: Mapping[str, str]) -> dict[Place, Any]:
 async def of_cadre(world: World, staff_code: str, asked: Mapping[str, str]) -> dict[Place, Any]:
     """What REST says of one cadre."""
     found = (await world.get(f"/v1/cadres/{staff_code}/summary", "S1502", **asked)).json()
-    said: dict[Place, Any] = prefixed("", "", found)
+    said = prefixed("", "", found)
     for name in ("contact_households", "contracted_households"):
         said |= prefixed("tied", name, found[name], f"{name}.")
     return said

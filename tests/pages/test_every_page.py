@@ -13,7 +13,7 @@ def page_routes() -> list[APIRoute]:
         route
         for router in ROUTERS
         for route in router.routes
-        if isinstance(route, APIRoute) and "GET" in route.methods
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ())
     ]
 
 
