@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
-
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
+from typing import TYPE_CHECKING, NamedTuple
 
 from sync_protocol.texts import Text
+
+# Alembic and SQLAlchemy are loaded by what needs them: most commands do not.
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 # Where a database says which releases may run over its tables: so that one which does not know its
 # revision knows all the same.
@@ -55,8 +56,10 @@ def driver_url(url: str) -> str:
     return "postgresql+asyncpg://" + url.partition("://")[2]
 
 
-def configuration(url: str) -> Config:
+def configuration(url: str) -> "Config":
     """Alembic's configuration for a database."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
@@ -68,6 +71,8 @@ def upgrade(url: str, role: str | None = None, to: str = "head") -> None:
     """Migrates the database at `url` up to a revision, as `role` if that is another than the URL's;
     does nothing when it is there.
     """
+    from alembic import command
+
     command.upgrade(_configuration_as(url, role), to)
 
 
@@ -75,10 +80,12 @@ def downgrade(url: str, to: str, role: str | None = None) -> None:
     """Migrates it back to an older revision; whether that loses anything is for the caller to look
     at.
     """
+    from alembic import command
+
     command.downgrade(_configuration_as(url, role), to)
 
 
-def _configuration_as(url: str, role: str | None) -> Config:
+def _configuration_as(url: str, role: str | None) -> "Config":
     config = configuration(url)
     if role is not None:
         config.set_main_option("gridloop.role", role.replace("%", "%%"))
@@ -86,8 +93,10 @@ def _configuration_as(url: str, role: str | None) -> Config:
 
 
 @cache
-def scripts() -> ScriptDirectory:
+def scripts() -> "ScriptDirectory":
     """The migrations of this release as Alembic reads them."""
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory.from_config(configuration(""))
 
 

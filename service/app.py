@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -52,6 +52,7 @@ from service.indicators import routes as indicators
 from service.kit import errors
 from service.kit.database import Database, close_pool, open_pool
 from service.kit.errors import Problem
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.kit.state import State
 from service.ledgers import routes as ledgers
@@ -103,11 +104,6 @@ Sign in at `/v1/auth/token` and send the access token as `Authorization: Bearer 
 
 {catalogue}
 """
-
-
-def utc_now() -> datetime:
-    """The service's clock."""
-    return datetime.now(UTC)
 
 
 async def look_at_database(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.app import utc_now
 from service.audit.audit_log import record_operator
 from service.cli.console import console
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal, say, writing
 from service.kit.database import Database
+from service.kit.now import utc_now
 from sync_protocol.texts import Text
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import Annotated, NamedTuple
 import typer
 from rich.console import Console
 
-from service.app import utc_now
 from service.audit.audit_log import OPERATOR, record_operator
 from service.cli.console import console
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import Refusal, say
 from service.kit.database import Database
+from service.kit.now import utc_now
 from service.organisation.tree import Tree
 from sync_protocol.periods import FIRST_YEAR, LAST_YEAR, local_day
 from sync_protocol.texts import Text

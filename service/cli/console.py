@@ -14,11 +14,11 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from service.app import utc_now
 from service.cli.refusals import say
 from service.identity.passwords import hasher
 from service.kit.database import Database, open_pool
 from service.kit.localization import in_language, language_of_the_terminal
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from sync_protocol.texts import Text
 

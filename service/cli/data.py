@@ -11,7 +11,6 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from service.app import utc_now
 from service.audit.audit_log import OPERATOR, record_operator
 from service.cli.console import bars, console, load_roster, progress_bar, shown, steps
 from service.cli.database import database_url, nothing, run
@@ -19,6 +18,7 @@ from service.cli.options import Data, chosen
 from service.cli.refusals import Refusal, say
 from service.kit.database import Database, open_pool
 from service.kit.localization import language_of_the_terminal
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from sync_protocol.ids import is_uuid
 from sync_protocol.periods import local_day

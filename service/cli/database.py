@@ -15,10 +15,10 @@ from typing import TypeVar
 import asyncpg
 from rich.console import Console
 
-from service import app
 from service.cli.refusals import WRONG_USE, Refusal, say
 from service.kit.database import Connection, Database, open_pool
 from service.kit.database_errors import fault_of, said
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.runtime.clocks import read_clocks
 from service.runtime.migrating import (
@@ -242,7 +242,7 @@ async def refuse_wrong_clock(connection: Connection, settings: Settings) -> None
     """Raises `Refusal` where the clock differs from the database's, or lies behind what stands
     there; warns where phones say otherwise.
     """
-    clocks = await read_clocks(connection, app.utc_now)
+    clocks = await read_clocks(connection, utc_now)
     wrong = clocks.apart or (None if settings.trust_clock else clocks.behind)
     if wrong is not None:
         raise Refusal(wrong)

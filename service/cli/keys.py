@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.progress import TaskID
 
-from service.app import utc_now
 from service.audit.audit_log import record_operator
 from service.cli.console import console, progress_bar, shown
 from service.cli.database import database_url, run
@@ -15,6 +14,7 @@ from service.cli.options import Data, chosen
 from service.cli.refusals import say
 from service.kit.database import Database
 from service.kit.key_file import new_key
+from service.kit.now import utc_now
 from sync_protocol.texts import Text
 
 log = logging.getLogger("gridloop")

@@ -7,7 +7,6 @@ import typer
 
 import migrations
 from migrations.roles import NotTheOwner
-from service.app import utc_now
 from service.cli.console import console
 from service.cli.database import OWNER, SERVICE, database_url, reach, run
 from service.cli.options import Data, chosen
@@ -15,6 +14,7 @@ from service.cli.refusals import Refusal, say
 from service.kit.database import Database
 from service.kit.encryption import KeyMissing
 from service.kit.localization import in_language, language_of_the_terminal
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.runtime.migrating import (
     NewerTables,

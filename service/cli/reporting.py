@@ -9,13 +9,13 @@ from rich.table import Table
 
 from migrations import reporting
 from migrations.reporting import NoSuchUnit, NotForReports
-from service.app import utc_now
 from service.audit.audit_log import record_operator
 from service.cli.console import console, shown
 from service.cli.database import database_url, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import Refusal, say
 from service.kit.database import Database
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from sync_protocol.texts import Text
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.app import utc_now
 from service.audit.audit_log import record_operator
 from service.cli.console import (
     console,
@@ -17,6 +16,7 @@ from service.cli.database import database_url, nothing, run
 from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal, refusal_of, say, writing
 from service.kit.database import Database
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text

@@ -8,7 +8,6 @@ import typer
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from service.app import utc_now
 from service.audit.audit_log import OPERATOR
 from service.cli.console import (
     bars,
@@ -24,6 +23,7 @@ from service.cli.roster_report import show_import, show_left
 from service.kit.conditions import EVERYWHERE
 from service.kit.database import Database
 from service.kit.localization import language_of_the_terminal
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from sync_protocol.periods import in_minutes, local_day
 from sync_protocol.texts import Text

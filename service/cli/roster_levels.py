@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from service.app import utc_now
 from service.audit.audit_log import record_operator
 from service.cli.console import (
     console,
@@ -18,6 +17,7 @@ from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal
 from service.cli.roster import content_of
 from service.kit.database import Database, retry_on_conflict
+from service.kit.now import utc_now
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
 

@@ -14,7 +14,6 @@ import typer
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from service.app import create_app, utc_now
 from service.cli.console import load_demo_roster
 from service.cli.database import database_url, look_before_start
 from service.cli.options import Data, chosen
@@ -28,6 +27,7 @@ from service.kit import logs
 from service.kit.addresses import checked
 from service.kit.encryption import KeyMissing
 from service.kit.errors import Problem
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.kit.settings_reading import read_settings
 from service.runtime.leftovers import own_folder, temporary_files_in
@@ -145,6 +145,10 @@ async def _load_where_empty(settings: Settings) -> None:
 
 def served_app() -> LoadShedding:
     """The app of a service process, behind load shedding."""
+    # While the routes are loaded nothing is garbage.
+    gc.disable()
+    from service.app import create_app
+
     follow_first_process()
     settings = read_settings()
     logs.install(settings.log_level)
@@ -155,6 +159,7 @@ def served_app() -> LoadShedding:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER, 20, 50)
+    gc.enable()
     limits = Limits(connections=room_for_files(settings.max_connections))
     return LoadShedding(
         app, app.state.concurrency, partial(cross_origin, origins=settings.cors_origins), limits

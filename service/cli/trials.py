@@ -8,7 +8,6 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from service.app import create_app
 from service.cli.console import console
 from service.cli.database import DEMO, database_url
 from service.cli.options import Data, chosen
@@ -84,6 +83,7 @@ def openapi(
     """Write the OpenAPI document, the JSON Schema of the sync messages, and the tables in
     PROTOCOL.md.
     """
+    from service.app import create_app
     from service.openapi import write
     from sync_protocol.describe import PROTOCOL_MD, written
     from sync_protocol.schema import write_schema

@@ -11,12 +11,13 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
-from service.app import create_app, utc_now
+from service.app import create_app
 from service.cli.console import DEMO_PASSWORD, load_roster, progress_bar, shown
 from service.cli.refusals import say
 from service.demo import article_figures, article_year
 from service.demo.phones import Clock, Week, last_week
 from service.kit.database import Database, open_pool
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.organisation import generator
 from service.runtime.leftovers import own_folder

@@ -32,6 +32,8 @@ WITHOUT = {
     "list_levels": "names of levels",
     "list_vocabulary": "words, limits and deadlines",
     "get_calendar": "working days",
+    "list_indicators": "what is reported by units, and no value of it",
+    "count_article_reads": "how often an article was read in a unit, without who read it",
     "loop": "grids and days, of nobody in particular",
     "village_statistics": "numbers of a village at the least, of nobody in particular",
     "list_imports": "when who imported for which units, with no rows",
@@ -202,6 +204,18 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     for name, method in (("put_term", "PUT"), ("change_term", "PATCH")):
         names = {"name_zh": "退役军人", "name_en": "veteran"}
         await walk.ask(name, keeper, Call(method, "/v1/vocabulary/tag/veteran", {}, names))
+    indicator = {
+        "name_zh": "服务群",
+        "name_en": "groups",
+        "measure": "个",
+        "period": "year",
+        "level": "village",
+        "aggregate": "sum",
+        "reporters": ["village_secretary"],
+    }
+    await walk.ask(
+        "put_indicator", keeper, Call("PUT", "/v1/indicators/chat_groups", {}, indicator)
+    )
     await walk_app(walk, await app_token(world))
     code = (await walk.ask("make_recovery_code", token, every["make_recovery_code"])).json()["code"]
     body = {"staff_code": WORKER, "code": code, "new_password": PASSWORD + " 九月 麦田"}

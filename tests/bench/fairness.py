@@ -34,9 +34,9 @@ from rich.console import Console
 from rich.table import Table
 
 import migrations
-from service.app import utc_now
 from service.http.crowding import room_for_files
 from service.kit.database import Database, open_pool
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.organisation.load import load as load_roster
 from service.runtime.postgres import embedded, fresh_database

@@ -24,10 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 import migrations
-from service.app import create_app, utc_now
+from service.app import create_app
 from service.cli.console import bars, progress_bar
 from service.demo.fill import fill
 from service.kit.database import Database, open_pool
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import embedded, fresh_database, temporary_folder

@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 import migrations
-from service.app import utc_now
 from service.cli.console import progress_bar
 from service.kit.database import Database, open_pool
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.organisation.load import load
 from service.runtime.postgres import embedded, fresh_database, temporary_folder

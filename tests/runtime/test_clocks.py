@@ -310,10 +310,10 @@ async def test_commands_refuse_a_clock_behind_the_newest_stamp(
 # ----------------------------------------------------------------------------------- real processes
 
 WRONG = """
-import service.app
 from datetime import timedelta
-right = service.app.utc_now
-service.app.utc_now = lambda: right() + timedelta(days=1)
+from service.kit import now
+right = now.utc_now
+now.utc_now = lambda: right() + timedelta(days=1)
 from service.cli.app import app
 app()
 """
