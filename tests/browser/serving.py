@@ -19,8 +19,6 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     # The databases of tests lie there, and may leave no room.
     "--disable-dev-shm-usage",
-    # What a browser writes itself, as in fields for a day, is in the language of the pages.
-    "--lang=zh-CN",
 )
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _WHY = (
